@@ -1,0 +1,1 @@
+"""The proxies of the asyncio api, ``grpc.aio``."""

@@ -1,0 +1,227 @@
+"""Client calls of the asyncio api: reading, writing, and what feeds the request side."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from _thread import get_ident
+from collections.abc import AsyncIterable, Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .._contract import AIO_CALL, Forward, Kind
+from .._guard import Direction, Stream
+from .._iterators import bind
+from .._owners import operation
+from .._proxy import StreamProxy, isinstance_exactly
+from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
+from .._sync.calls import RequestIterator
+from .._violations import astray, contended_async
+from .messages import Messages
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def has_ended(call: Any) -> bool:
+    """Tell whether the RPC of a client call is over."""
+    return bool(call.done())
+
+
+class Call(StreamProxy):
+    """What the client calls of all arities share."""
+
+    __slots__ = ()
+
+    for _name, _kind in AIO_CALL.items():
+        if _kind is Kind.FREE:
+            locals()[_name] = Forward(_name)
+    del _name, _kind
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        stream.follow(call, has_ended)
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """See grpc.aio.Call.add_done_callback; `callback` gets the guarded call."""
+
+        @functools.wraps(callback, updated=())
+        def with_guarded_call(_: object) -> None:
+            callback(self)
+
+        self.__wrapped__.add_done_callback(with_guarded_call)
+
+
+def _await(self: Call) -> Any:
+    stream = self._self_stream
+    if asyncio._get_running_loop() is not stream.loop:
+        astray(stream, "await")
+    return self.__wrapped__.__await__()
+
+
+@operation("write")
+async def _write(self: Any, request: Any) -> None:
+    """Send one message; refused while a write or done_writing() is in progress."""
+    direction = self._self_write
+    if direction.home._thread_id != get_ident():
+        astray(direction.stream, "write")
+    token = direction.token
+    try:
+        del token[1]
+    except IndexError:
+        await contended_async(direction, "write", direction.step, request)
+        return
+    try:
+        direction.since = monotonic()
+        direction.operations += 1
+        await direction.step(request)
+    finally:
+        token.append(0)
+
+
+@operation("done_writing")
+async def _done_writing(self: Any) -> None:
+    """Close the send side; a write in the sense of the contract."""
+    direction = self._self_write
+    if direction.home._thread_id != get_ident():
+        astray(direction.stream, "done_writing")
+    token = direction.token
+    try:
+        del token[1]
+    except IndexError:
+        await contended_async(direction, "done_writing", self.__wrapped__.done_writing)
+        return
+    try:
+        direction.since = monotonic()
+        direction.operations += 1
+        await self.__wrapped__.done_writing()
+    finally:
+        token.append(0)
+
+
+class ReadingCall(Call):
+    """A call with many responses, whose requests do not come from ``write()``.
+
+    At most one task is in ``read()`` or ``async for`` at a time; another gets
+    ConcurrencyError before grpcio is reached.
+    """
+
+    __slots__ = ("_self_messages", "_self_read")
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        self._self_read = Direction(stream, CONCURRENT_READ, call.read)
+        self._self_messages: Messages | None = None
+
+    @operation("read")
+    async def read(self) -> Any:
+        """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
+        direction = self._self_read
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "read")
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return await contended_async(direction, "read", direction.step)
+        try:
+            direction.since = monotonic()
+            direction.operations += 1
+            return await direction.step()
+        finally:
+            token.append(0)
+
+    def __aiter__(self) -> Messages:
+        plain = self.__wrapped__.__aiter__()
+        messages = self._self_messages
+        if messages is None or messages.__wrapped__ is not plain:
+            messages = Messages(plain, self._self_stream, self._self_read)
+            self._self_messages = messages
+        return messages
+
+
+class DuplexCall(ReadingCall):
+    """A stream-stream call that sends with ``write()``: one reader beside one writer."""
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
+
+    write = _write
+    done_writing = _done_writing
+
+
+class AwaitableCall(Call):
+    """A call with one response, whose requests do not come from ``write()``."""
+
+    __slots__ = ()
+
+    __await__ = _await
+
+
+class WritingCall(Call):
+    """A stream-unary call that sends with ``write()``."""
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
+
+    __await__ = _await
+    write = _write
+    done_writing = _done_writing
+
+
+class AsyncRequestIterator(StreamProxy):
+    """The user's async request iterator, advanced by gRPC: the writing direction."""
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, iterator: Any, stream: Stream) -> None:
+        super().__init__(iterator, stream)
+        step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
+        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, step)
+
+    def __aiter__(self) -> Self:
+        plain = self.__wrapped__.__aiter__()
+        if plain is self.__wrapped__:
+            return self
+        return type(self)(plain, self._self_stream)
+
+    @operation("anext(request_iterator)")
+    async def __anext__(self) -> Any:
+        direction = self._self_write
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return await contended_async(direction, "anext(request_iterator)", direction.step)
+        try:
+            direction.since = monotonic()
+            direction.operations += 1
+            iterated = direction.step
+            return await iterated()
+        finally:
+            token.append(0)
+
+
+def guard_requests(iterator: Any, stream: Stream) -> Any:
+    """Return `iterator` guarded as the writing direction of `stream`.
+
+    A sync iterator is one too. A mere iterable, such as a list, makes a new iterator for
+    each RPC and is handed on as it is, as is what is neither.
+    """
+    kind: Callable[[Any, Stream], Any]
+    if isinstance(iterator, AsyncIterable):
+        kind = AsyncRequestIterator
+    elif hasattr(type(iterator), "__next__"):
+        kind = RequestIterator
+    else:
+        return iterator
+    if isinstance_exactly(iterator, (AsyncRequestIterator, RequestIterator)):
+        return iterator
+    bind(iterator, stream, "anext(request_iterator)")
+    return kind(iterator, stream)

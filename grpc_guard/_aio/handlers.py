@@ -1,0 +1,236 @@
+"""Server handlers of the asyncio api: what they are given, and what they give back."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import weakref
+from _thread import get_ident
+from collections.abc import AsyncGenerator, Callable
+from time import monotonic
+from typing import Any
+
+from .._contract import AIO_CONTEXT, Kind, forwards
+from .._errors import ConcurrencyError
+from .._guard import Direction, Stream
+from .._modes import Mode
+from .._owners import operation
+from .._proxy import StreamProxy
+from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
+from .._servers import GuardedBehavior
+from .._sync import handlers as sync_handlers
+from .._violations import astray, contended_async, used_after_end
+from .messages import Messages
+
+
+class RequestIterator(StreamProxy):
+    """The requests of a stream; shares its direction with ``context.read()``."""
+
+    __slots__ = ("_self_messages", "_self_read")
+
+    def __init__(self, requests: Any, stream: Stream, direction: Direction) -> None:
+        super().__init__(requests, stream)
+        self._self_read = direction
+        self._self_messages: Messages | None = None
+
+    def __aiter__(self) -> Messages:
+        messages = self._self_messages
+        if messages is None:
+            messages = Messages(self.__wrapped__.__aiter__(), self._self_stream, self._self_read)
+            self._self_messages = messages
+        return messages
+
+    def __anext__(self) -> Any:
+        return self.__aiter__().__anext__()
+
+
+def _touching(name: str, is_coroutine: bool) -> Callable[..., Any]:
+    def check(self: Context) -> Any:
+        if self._self_stream.ended:
+            used_after_end(self._self_stream, f"context.{name}")
+        return getattr(self.__wrapped__, name)
+
+    def plain(self: Context, *args: Any, **kwargs: Any) -> Any:
+        return check(self)(*args, **kwargs)
+
+    async def coroutine(self: Context, *args: Any, **kwargs: Any) -> Any:
+        return await check(self)(*args, **kwargs)
+
+    method: Callable[..., Any] = coroutine if is_coroutine else plain
+    method.__name__ = name
+    method.__doc__ = f"See grpc.aio.ServicerContext.{name}; not after the handler has ended."
+    return method
+
+
+_COROUTINES = ("abort", "abort_with_status", "send_initial_metadata")
+
+
+@forwards(AIO_CONTEXT)
+class Context(StreamProxy):
+    """The context of a streaming handler: one reader beside one writer, while it runs."""
+
+    __slots__ = ("_self_read", "_self_write")
+
+    for _name, _kind in AIO_CONTEXT.items():
+        if _kind is Kind.TOUCH:
+            locals()[_name] = _touching(_name, _name in _COROUTINES)
+    del _name, _kind
+
+    def __init__(self, context: Any, stream: Stream) -> None:
+        super().__init__(context, stream)
+        self._self_read = stream.read = Direction(
+            stream, CONCURRENT_READ, getattr(context, "read", None)
+        )
+        self._self_write = stream.write = Direction(
+            stream, CONCURRENT_WRITE, getattr(context, "write", None)
+        )
+
+    @operation("context.read")
+    async def read(self) -> Any:
+        """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "context.read")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "context.read")
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return await contended_async(direction, "context.read", direction.step)
+        try:
+            direction.since = monotonic()
+            direction.operations += 1
+            return await direction.step()
+        finally:
+            token.append(0)
+
+    @operation("context.write")
+    async def write(self, message: Any) -> None:
+        """Send one message; refused while a write is in progress."""
+        direction = self._self_write
+        if direction.stream.ended:
+            used_after_end(direction.stream, "context.write")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "context.write")
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            await contended_async(direction, "context.write", direction.step, message)
+            return
+        try:
+            direction.since = monotonic()
+            direction.operations += 1
+            await direction.step(message)
+        finally:
+            token.append(0)
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """See grpc.aio.ServicerContext.add_done_callback.
+
+        `callback` gets the guarded context, and may use it after the end.
+        """
+
+        @functools.wraps(callback, updated=())
+        def visit(_: object) -> None:
+            stream = self._self_stream
+            stream.visited = True
+            try:
+                callback(self)
+            finally:
+                stream.visited = False
+
+        self.__wrapped__.add_done_callback(visit)
+
+
+def guard_behavior(
+    behavior: Any, rpc: str, mode: Mode, request_streaming: bool, response_streaming: bool
+) -> Any:
+    """Return a handler function whose stream objects are guarded.
+
+    It is of the same kind as `behavior`, in the eyes of ``inspect``: that is how grpc.aio
+    decides to run it on the loop or in the thread pool.
+    """
+    handle: Callable[..., Any]
+    if inspect.iscoroutinefunction(behavior):
+        handle = _run
+    elif inspect.isasyncgenfunction(behavior):
+        handle = _generate
+    else:
+        return sync_handlers.guard_behavior(
+            behavior, rpc, mode, request_streaming, response_streaming, api="aio"
+        )
+
+    def enter(
+        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        if len(args) < 2:
+            return behavior(*args, **kwargs)  # not called by gRPC
+        request, context, *rest = args
+        stream = Stream(rpc, "server", "aio", mode, asyncio.get_running_loop())
+        context = Context(context, stream)
+        if request_streaming and hasattr(type(request), "__aiter__"):
+            request = RequestIterator(request, stream, context._self_read)
+        return handle(stream, behavior, request, context, *rest, **kwargs)
+
+    return GuardedBehavior(behavior, enter)
+
+
+async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return await behavior(*args, **kwargs)
+    finally:
+        stream.ended = True
+
+
+@operation("yield", owns=False)  # at a yield it is in no chain of awaits: see _owners._unseen
+async def _generate(
+    stream: Stream, behavior: Callable[..., Any], request: Any, context: Context, **kwargs: Any
+) -> AsyncGenerator[Any, None]:
+    """Run an async generator handler.
+
+    gRPC writes what it yields below the proxies, before it asks for the next message: the
+    writing direction is owned from the yield until then.
+    """
+    direction = context._self_write
+    token = direction.token
+    responses = behavior(request, context, **kwargs)
+    stream.handler = weakref.ref(asyncio.current_task()), weakref.ref(responses)
+    try:
+        message = await responses.__anext__()
+        while True:
+            try:
+                del token[1]
+            except IndexError:
+                try:
+                    # Somebody is in context.write(). If this message may go, it goes as soon
+                    # as it is its turn, by the call that gRPC would have made.
+                    await contended_async(direction, "yield", direction.step, message)
+                except ConcurrencyError as refusal:
+                    message = await responses.athrow(refusal)
+                    continue
+            else:
+                try:
+                    direction.since = monotonic()
+                    direction.operations += 1
+                    yield message
+                finally:
+                    token.append(0)
+            message = await responses.__anext__()
+    except StopAsyncIteration:
+        pass
+    finally:
+        await _close(responses)
+        stream.ended = True
+
+
+async def _close(responses: Any) -> None:
+    """Run the handler's ``finally`` blocks now, while its stream objects may still be used."""
+    try:
+        await responses.aclose()
+    except RuntimeError:
+        if not getattr(responses, "ag_running", False):
+            raise
+        # The loop is shutting down, and closes every async generator itself.

@@ -1,0 +1,68 @@
+"""The async iterator over a stream's messages, client and server: the reading direction."""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .._guard import Direction, Stream
+from .._owners import operation
+from .._proxy import StreamProxy
+from .._violations import astray, contended_async, used_after_end
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Messages(StreamProxy):
+    """What ``async for`` runs over; shares its direction with ``read()``."""
+
+    __slots__ = ("_self_anext", "_self_read")
+
+    def __init__(self, iterator: Any, stream: Stream, direction: Direction) -> None:
+        super().__init__(iterator, stream)
+        self._self_read = direction
+        self._self_anext = iterator.__anext__
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @operation("__anext__")
+    async def __anext__(self) -> Any:
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "__anext__")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "__anext__")
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return await contended_async(direction, "__anext__", self._self_anext)
+        try:
+            direction.since = monotonic()
+            direction.operations += 1
+            return await self._self_anext()
+        finally:
+            token.append(0)
+
+    @operation("asend")
+    async def asend(self, value: Any) -> Any:
+        """A read, like ``__anext__``: see the method of async generators."""
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "asend")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "asend")
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return await contended_async(direction, "asend", self.__wrapped__.asend, value)
+        try:
+            direction.since = monotonic()
+            direction.operations += 1
+            return await self.__wrapped__.asend(value)
+        finally:
+            token.append(0)

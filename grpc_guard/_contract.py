@@ -1,0 +1,109 @@
+"""The contract, method by method: what each public method of grpcio's stream objects is.
+
+A test compares these tables with the classes of the installed grpcio, so that a method
+which a new grpcio brings fails the suite instead of going unguarded.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T", bound=type)
+
+
+class Kind(enum.Enum):
+    """What a method does to its stream."""
+
+    READ = "read"  # an operation in the reading direction
+    WRITE = "write"  # an operation in the writing direction
+    FREE = "free"  # legal for anyone at any time
+    TOUCH = "touch"  # uses the server's call: not after the handler ended
+    OPEN = "open"  # starts a stream, or makes what starts one
+    LOOP = "loop"  # only on the object's own event loop
+    VISIT = "visit"  # registers a callback, which gets the guarded object
+
+
+def _table(**kinds: str) -> Mapping[str, Kind]:
+    return {name: kind for kind in Kind for name in kinds.get(kind.value, "").split()}
+
+
+SYNC_CALL = _table(
+    read="next",
+    free="add_callback cancel cancelled code debug_error_string details done exception "
+    "initial_metadata is_active result running time_remaining traceback trailing_metadata",
+    visit="add_done_callback",
+)
+SYNC_CHANNEL = _table(
+    free="close subscribe unary_unary unsubscribe",
+    open="stream_stream stream_unary unary_stream",
+)
+SYNC_CONTEXT = _table(
+    free="cancel code details disable_next_message_compression invocation_metadata is_active "
+    "set_code set_compression set_details set_trailing_metadata time_remaining trailing_metadata",
+    touch="abort abort_with_status auth_context peer peer_identities peer_identity_key "
+    "send_initial_metadata",
+    visit="add_callback",
+)
+SYNC_SERVER = _table(
+    free="add_insecure_port add_secure_port start stop wait_for_termination",
+    open="add_generic_rpc_handlers add_registered_method_handlers",
+)
+SYNC_MULTI_CALLABLE = _table(open="future with_call")
+
+AIO_CALL = _table(
+    read="read",
+    write="done_writing write",
+    free="cancel cancelled code debug_error_string details done initial_metadata "
+    "time_remaining trailing_metadata wait_for_connection",
+    visit="add_done_callback",
+)
+AIO_CHANNEL = _table(
+    free="channel_ready close get_state wait_for_state_change",
+    open="stream_stream stream_unary unary_stream",
+    loop="unary_unary",
+)
+AIO_CONTEXT = _table(
+    read="read",
+    write="write",
+    free="cancelled code details disable_next_message_compression done invocation_metadata "
+    "set_code set_compression set_details set_trailing_metadata time_remaining trailing_metadata",
+    touch="abort abort_with_status auth_context peer peer_identities peer_identity_key "
+    "send_initial_metadata",
+    visit="add_done_callback",
+)
+# What a sync handler of an aio server gets.
+AIO_SYNC_CONTEXT = _table(
+    free="disable_next_message_compression invocation_metadata set_code set_compression "
+    "set_details set_trailing_metadata time_remaining",
+    touch="abort auth_context peer peer_identities peer_identity_key send_initial_metadata",
+    visit="add_callback",
+)
+AIO_SERVER = SYNC_SERVER
+
+
+class Forward:
+    """A method that the proxy hands on as it is, spelled out on the class.
+
+    Spelled out, so that ``mock.patch.object(type(proxy), "close")`` finds it; a
+    descriptor, so that a method the wrapped object lacks is lacking on the proxy too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, proxy: Any, owner: type | None = None) -> Any:
+        return self if proxy is None else getattr(proxy.__wrapped__, self.name)
+
+
+def forwards(table: Mapping[str, Kind]) -> Callable[[T], T]:
+    """Spell out on a proxy class every method of `table` that it does not define itself."""
+
+    def spell_out(proxy: T) -> T:
+        for name, kind in table.items():
+            if kind is Kind.FREE and name not in vars(proxy):
+                setattr(proxy, name, Forward(name))
+        return proxy
+
+    return spell_out

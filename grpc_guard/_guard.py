@@ -1,0 +1,155 @@
+"""The contract: at most one operation in progress per direction per stream.
+
+The guard knows nothing of sync or async. A proxy claims a direction with
+``del direction.token[1]``, does the operation inside a ``try`` that follows at once, and
+gives the direction back with ``token.append(0)`` in its ``finally``. Both are single
+C operations, and between the claim and the ``try`` there is no call, so no exception that
+a signal handler or another thread injects can leave a direction owned. (Lists, because
+``lock.acquire(False)`` and ``list.pop()`` are calls: an exception can arrive after they
+took effect and before the ``try`` began.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from _thread import get_ident
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from . import _rules
+from ._modes import Mode
+
+# The token of a free direction. One element always stays, so that claim and release never
+# make the list allocate.
+FREE = (0, 0)
+
+
+class Stream:
+    """One streaming RPC as one side sees it: its name, its directions, whether it lives.
+
+    Holds its call weakly: dropping the last reference to a sync call cancels it, and a
+    guard that kept it alive would change the program.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_has_ended",
+        "api",
+        "ended",
+        "handler",
+        "loop",
+        "mode",
+        "read",
+        "rpc",
+        "side",
+        "visited",
+        "write",
+    )
+
+    read: Direction | None
+    write: Direction | None
+    handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
+
+    def __init__(
+        self,
+        rpc: str,
+        side: str,
+        api: str,
+        mode: Mode,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.rpc = rpc
+        self.side = side
+        self.api = api
+        self.mode = mode
+        self.loop = loop
+        self.ended = False  # the handler has ended, or the blocking call has returned
+        self.visited = False  # a done-callback runs: it may look at the stream still
+        # On the client the reading direction lives in the call's proxy alone: it holds the
+        # call, and gRPC's sender, which holds this record, must not keep the call alive.
+        self.read = self.write = None
+        self.handler = None  # task and generator, where what is yielded is written elsewhere
+        self._call: Callable[[], Any] | None = None
+        self._has_ended: Callable[[Any], bool] = bool
+
+    def follow(self, call: Any, has_ended: Callable[[Any], bool]) -> None:
+        """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""
+        try:
+            self._call = weakref.ref(call)
+        except TypeError:
+            return  # an interceptor's own kind of call: never known to be over
+        self._has_ended = has_ended
+
+    def is_over(self) -> bool:
+        """Tell whether the RPC has ended: what is still inside it is on its way out."""
+        if self.ended:
+            return True
+        if self._call is None:
+            return False
+        call = self._call()
+        return call is None or self._has_ended(call)
+
+
+class Direction:
+    """READ or WRITE of one stream: a token to claim, and what is known of its owner.
+
+    ``token`` is what the proxies claim, ``owner`` the thread of the operation in progress
+    (sync) and ``since`` when it began (seconds, time.monotonic()): both are stored inside
+    the claim, explain a conflict and never decide one. ``step`` is the operation itself.
+    """
+
+    __slots__ = ("home", "operations", "owner", "rule", "since", "step", "stream", "token", "turns")
+
+    def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
+        self.stream = stream
+        self.rule = rule
+        self.step = step
+        self.owner: int | None = None
+        self.since = 0.0
+        self.operations = 0
+        self.token = list(FREE)
+        self.turns: Turns | None = None
+        self.home: Any = None if stream.loop is None else home_of(stream.loop)
+        if stream.mode is Mode.SERIALIZE:
+            self.turns = Turns(self.token)
+            self.token = [0]  # never claimable: every operation takes the way of the turns
+
+    @property
+    def is_free(self) -> bool:
+        token = self.token if self.turns is None else self.turns.token
+        return len(token) == len(FREE)
+
+
+class Turns:
+    """The queue before a direction in mode ``serialize``: the real token, and who waits for it."""
+
+    __slots__ = ("queue", "token")
+
+    def __init__(self, token: list[int]) -> None:
+        self.token = token
+        self.queue: deque[Any] = deque()
+
+
+class _Home:
+    """Stands for a loop that does not say which thread runs it (uvloop)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    @property
+    def _thread_id(self) -> int | None:
+        return get_ident() if asyncio._get_running_loop() is self._loop else None
+
+
+def home_of(loop: asyncio.AbstractEventLoop) -> Any:
+    """Return what tells, by ``_thread_id``, which thread runs `loop` now.
+
+    asyncio's own loops have that attribute; reading it costs a tenth of
+    get_running_loop() on CPython 3.11 and tells loops of one thread apart too. It can be
+    wrong for loops that inherit it and do not keep it (Qt's), so a mismatch is only a
+    reason to look again: see _violations.astray.
+    """
+    return loop if hasattr(loop, "_thread_id") else _Home(loop)

@@ -1,0 +1,84 @@
+"""The wording of every report: produced here once, from a finding and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ._findings import Finding, Owner
+from ._modes import Mode
+from ._rules import Rule
+
+_OUTCOME = {
+    Mode.RAISE: "refused",
+    Mode.WARN: "let through",
+    Mode.SERIALIZE: "made to wait",
+}
+
+
+def outcome(mode: Mode, rule: Rule) -> str:
+    """Return what became of the caller: refused, let through, or made to wait."""
+    if mode is Mode.SERIALIZE and not rule.waitable:
+        return _OUTCOME[Mode.RAISE]
+    return _OUTCOME[mode]
+
+
+def first_line(
+    rule: Rule,
+    *,
+    rpc: str,
+    side: str,
+    api: str,
+    outcome: str,
+    caller: Owner,
+    because: str,
+) -> str:
+    """Return the report's first line: complete by itself, and made to be grepped."""
+    return f"{rule}: {caller.operation} by {party(caller)} on {rpc} ({side}, {api}) {outcome}: {because}"
+
+
+def is_inside(owner: Owner | None) -> str:
+    """Return why a direction could not be had."""
+    if owner is None:
+        return "another operation had the direction and has just left it"
+    return f"{party(owner)} has been in {owner.operation} for {duration(owner.held_seconds)}"
+
+
+def party(owner: Owner) -> str:
+    return f"{owner.kind} {owner.name!r}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return `seconds` for people: 3 ms, 12.5 s, 4 min."""
+    if seconds is None:
+        return "an unknown time"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def report(finding: Finding) -> str:
+    """Return the whole report of `finding`, first line first."""
+    return "\n".join(_lines(finding))
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    yield finding.message
+    if finding.owner is not None:
+        held = f" for {duration(finding.owner.held_seconds)}"
+        yield from _section("owner ", finding.owner, held)
+    yield from _section("caller", finding.caller, "")
+    yield f"  without the guard: {finding.rule.unguarded(finding.side, finding.api)}"
+    yield f"  how to fix it: {finding.remedy}"
+    yield f"  rule: {finding.rule} ({finding.rule.summary}); source: {finding.rule.source}"
+
+
+def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
+    yield f"  {title}: {party(owner)} in {owner.operation}{held}"
+    if not owner.stack:
+        yield "    (no line of the program on its stack)"
+    for frame in owner.stack:
+        yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
+        if frame.code:
+            yield f"      {frame.code}"

@@ -1,0 +1,33 @@
+"""The four modes of the guard, and the one parser that reads them."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Mode(str, enum.Enum):
+    """What happens to the caller that breaks a rule of error severity.
+
+    ``raise`` refuses it with :class:`ConcurrencyError`, ``warn`` logs and lets it
+    through, ``serialize`` makes it wait for its turn, ``off`` wraps nothing at all.
+    """
+
+    OFF = "off"
+    RAISE = "raise"
+    WARN = "warn"
+    SERIALIZE = "serialize"
+
+    __str__ = str.__str__
+
+
+def parse_mode(value: str, *, source: str) -> Mode:
+    """Return the mode that `value` names; `source` says where the value came from.
+
+    Raises ValueError that names the source, the value and the choices.
+    """
+    try:
+        return Mode(value)
+    except ValueError:
+        raise ValueError(
+            f"{source}: {value!r} is not a mode; use off, raise, warn or serialize"
+        ) from None

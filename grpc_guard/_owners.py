@@ -1,0 +1,224 @@
+"""Who is inside a direction, found when somebody asks and never stored on the hot path.
+
+The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
+local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
+otherwise). Threads show their frames
+in ``sys._current_frames()``; tasks are searched down their await chains; greenlets, which
+neither shows, are found among the live objects when gevent is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from _thread import get_ident
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+from ._findings import Frame, Owner
+from ._guard import Direction
+from ._stacks import fold, outward, runs_loop
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPERATIONS: dict[CodeType, str] = {}
+_ONLOOKERS: set[CodeType] = set()  # marked code that holds a direction without owning it
+_CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
+
+
+def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
+    """Mark a function as one that holds its local ``direction`` while it runs operation `name`.
+
+    With ``owns=False`` its frame says the contrary: whoever is in there is not the owner.
+    """
+
+    def mark(function: F) -> F:
+        _OPERATIONS[function.__code__] = name
+        if not owns:
+            _ONLOOKERS.add(function.__code__)
+        return function
+
+    return mark
+
+
+def _operation_in(frame: FrameType) -> str:
+    local: object = frame.f_locals.get("operation")  # the slow paths serve several operations
+    return local if isinstance(local, str) else _OPERATIONS[frame.f_code]
+
+
+def owner_of(direction: Direction) -> Owner | None:
+    """Describe who is inside `direction`; None if nobody is.
+
+    For a thread that has left while it was being looked for, what it noted still names it.
+    """
+    if direction.is_free:
+        return None
+    found = _by_thread(direction) if direction.home is None else _by_task(direction)
+    return found if found is not None else _unseen(direction)
+
+
+def last_owner_of(direction: Direction) -> Owner | None:
+    """Describe who is inside `direction`, or who was there a moment ago."""
+    owner = owner_of(direction)
+    if owner is None and direction.operations:
+        owner = _unseen(direction)
+    return owner
+
+
+def owner_is_being_cancelled(direction: Direction) -> bool:
+    """Tell whether the owner is a task whose cancellation is on its way, not yet delivered."""
+    if direction.home is None:
+        return False
+    found = _owning_task(direction)
+    return found is not None and _is_being_cancelled(found[0])
+
+
+def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
+    """Describe the caller: the running task or thread, with its stack from `frame` outward."""
+    if is_task:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no loop runs here: a thread strayed into an aio object
+            task = None
+        if task is not None:
+            return Owner("task", task.get_name(), operation, None, fold(_of_task(frame)))
+    kind, name = _name_of_thread(get_ident())
+    return Owner(kind, name, operation, None, fold(outward(frame)))
+
+
+def _of_task(frame: FrameType) -> Iterator[FrameType]:
+    """Yield the frames from `frame` outward that belong to the running task."""
+    for caller in outward(frame):
+        if runs_loop(caller.f_code.co_filename):
+            return
+        yield caller
+
+
+def _held(direction: Direction) -> float:
+    return max(0.0, monotonic() - direction.since)
+
+
+# Threads and greenlets
+
+
+def _by_thread(direction: Direction) -> Owner | None:
+    # The thread that is noted as the owner is looked at first.
+    noted = direction.owner
+    frames = sorted(sys._current_frames().items(), key=lambda item: item[0] != noted)
+    for ident, frame in frames:
+        inside = _inside(outward(frame), direction)
+        if inside is not None:
+            return Owner(*_name_of_thread(ident), inside[0], _held(direction), inside[1])
+    for name, frame in _greenlets():
+        inside = _inside(outward(frame), direction)
+        if inside is not None:
+            return Owner("greenlet", name, inside[0], _held(direction), inside[1])
+    return None
+
+
+def _inside(
+    frames: Iterable[FrameType], direction: Direction
+) -> tuple[str, tuple[Frame, ...]] | None:
+    """Return operation and folded stack if `frames` (innermost first) own `direction`."""
+    inner: list[FrameType] = []
+    rest = iter(frames)
+    for frame in rest:
+        if frame.f_code in _OPERATIONS and frame.f_locals.get("direction") is direction:
+            if frame.f_code in _ONLOOKERS or not frame.f_locals.get("owns", True):
+                return None  # on its way into the direction, or let through beside the owner
+            # A user's iterator runs inside the operation, and its frames tell where it is;
+            # inside any other operation there is only grpcio.
+            users = inner if "iterated" in frame.f_locals else []
+            return _operation_in(frame), fold([*users, *rest])
+        inner.append(frame)
+    return None
+
+
+def _name_of_thread(ident: int) -> tuple[str, str]:
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
+    name = thread.name if thread is not None else f"thread {ident}"
+    return "thread", name
+
+
+def _greenlets() -> Iterator[tuple[str, FrameType]]:
+    """Yield the suspended greenlets, which no thread shows among its frames."""
+    if "gevent" not in sys.modules:
+        return
+    from greenlet import greenlet
+
+    for candidate in gc.get_objects():
+        if isinstance(candidate, greenlet) and candidate.gr_frame is not None:
+            yield str(getattr(candidate, "name", None) or hex(id(candidate))), candidate.gr_frame
+
+
+# Tasks
+
+
+def _by_task(direction: Direction) -> Owner | None:
+    found = _owning_task(direction)
+    if found is None:
+        return None
+    task, operation, stack = found
+    return Owner("task", task.get_name(), operation, _held(direction), stack)
+
+
+def _owning_task(
+    direction: Direction,
+) -> tuple[asyncio.Task[Any], str, tuple[Frame, ...]] | None:
+    running = asyncio._get_running_loop()
+    current = asyncio.current_task(running) if running is not None else None
+    for task in asyncio.all_tasks(direction.stream.loop):
+        if task is current:
+            continue  # it is the one that asks
+        inside = _inside(reversed(list(_await_chain(task.get_coro()))), direction)
+        if inside is not None:
+            return task, *inside
+    return None
+
+
+def _await_chain(awaitable: object) -> Iterator[FrameType]:
+    """Yield the frames of `awaitable` and of what it awaits, outermost first."""
+    for _ in range(_CHAIN_LENGTH):
+        if awaitable is None:
+            return
+        for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
+            if hasattr(awaitable, f"{prefix}_{link}"):
+                frame = getattr(awaitable, f"{prefix}_frame", None)
+                if frame is not None:
+                    yield frame
+                awaitable = getattr(awaitable, f"{prefix}_{link}")
+                break
+        else:  # anext() and coroutine wrappers show what they drive to the collector alone
+            awaitable = next(
+                (
+                    inner
+                    for inner in gc.get_referents(awaitable)
+                    if hasattr(inner, "ag_await") or hasattr(inner, "cr_await")
+                ),
+                None,
+            )
+
+
+def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
+    waiter = getattr(task, "_fut_waiter", None)
+    return bool(getattr(task, "_must_cancel", False)) or (
+        waiter is not None and bool(waiter.cancelled())
+    )
+
+
+def _unseen(direction: Direction) -> Owner:
+    """Describe an owner whose operation shows no frame."""
+    handler = direction.stream.handler
+    if handler is not None and direction.rule == "concurrent-write":
+        task, generator = handler[0](), handler[1]()
+        if task is not None:
+            stack = fold(reversed(list(_await_chain(generator))))
+            return Owner("task", task.get_name(), "yield", _held(direction), stack)
+    operation = "read" if direction.rule == "concurrent-read" else "write"
+    if direction.owner is None:
+        return Owner("task", "(not found)", operation, _held(direction))
+    return Owner(*_name_of_thread(direction.owner), operation, _held(direction))

@@ -1,0 +1,164 @@
+"""The catalogue of rules: what each one means, what breaks without it, how to mend it.
+
+Every text about a rule lives here once; reports, command line and docs are made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+ANY = "any"  # a text that holds for both sides and both apis
+
+
+class Rule(str):
+    """A named, documented check: a frozen record that equals its own name.
+
+    ``severity`` is ``error`` (goes through the mode) or ``warning`` (never raises).
+    ``waitable`` tells whether waiting for one's turn heals it, as ``serialize`` does.
+    ``source`` says where the rule is written down.
+    """
+
+    severity: str
+    summary: str
+    remedy: str
+    source: str
+    waitable: bool
+    _unguarded: Mapping[str, str]
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        severity: str,
+        summary: str,
+        unguarded: Mapping[str, str],
+        remedy: str,
+        source: str,
+        waitable: bool = False,
+    ) -> Rule:
+        self = super().__new__(cls, name)
+        vars(self).update(
+            severity=severity,
+            summary=summary,
+            remedy=remedy,
+            source=source,
+            waitable=waitable,
+            _unguarded=MappingProxyType(dict(unguarded)),
+        )
+        return self
+
+    @property
+    def name(self) -> str:
+        """The rule's name as plain text."""
+        return str.__str__(self)
+
+    def unguarded(self, side: str, api: str) -> str:
+        """Return what happens without the guard on this side (client, server) and api (sync, aio)."""
+        return self._unguarded.get(f"{side} {api}") or self._unguarded[ANY]
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a rule is frozen: {name!r} cannot be set on {self.name!r}")
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return rule_named, (self.name,)
+
+
+CONCURRENT_READ = Rule(
+    "concurrent-read",
+    severity="error",
+    waitable=True,
+    summary="a read began while another read of the same stream was in progress",
+    unguarded={
+        "client sync": "the second reader gets 'ValueError: Internal gRPC call error 8', "
+        "and messages can go to the wrong reader",
+        "client aio": "the second reader hangs, then is told that the stream has ended while "
+        "messages are still to come; nothing is raised",
+        "server sync": "messages are split between the readers, one may see a false end of "
+        "stream, and grpcio's serving thread can die: every client of the server then hangs",
+        "server aio": "the second reader is told that the stream has ended while messages are "
+        "still to come; nothing is raised",
+    },
+    remedy="let one thread or task read and hand the messages on (queue.Queue, asyncio.Queue), "
+    "or hold one lock around every read",
+    source="grpc-go Documentation/concurrency.md; grpcio, docstring of StreamStreamCall.read",
+)
+
+CONCURRENT_WRITE = Rule(
+    "concurrent-write",
+    severity="error",
+    waitable=True,
+    summary="a write, or the closing of the send side, began while a write of the same stream "
+    "was in progress",
+    unguarded={
+        "client aio": "the RPC dies with INTERNAL 'Internal error from Core', and the other "
+        "writer sees InvalidStateError",
+        "server aio": "one writer gets ExecuteBatchError, and messages are lost",
+        ANY: "the RPC dies or messages are lost",
+    },
+    remedy="let one thread or task write and feed it through a queue, or hold one lock around "
+    "every write and around done_writing()",
+    source="grpc-go Documentation/concurrency.md and stream.go (CloseSend must not overlap SendMsg)",
+)
+
+SHARED_ITERATOR = Rule(
+    "shared-iterator",
+    severity="error",
+    summary="one generator object is advanced by two RPCs that are alive at the same time",
+    unguarded={
+        "client sync": "one of the RPCs fails with UNKNOWN 'Exception iterating requests!', or "
+        "each silently gets a part of the messages",
+        "client aio": "the second RPC is cancelled without a hint, or each RPC silently gets a "
+        "part of the messages",
+        ANY: "one of the RPCs fails, or each silently gets a part of the messages",
+    },
+    remedy="make a new generator for each RPC, or share an iterator that is safe to share (an "
+    "object around a queue)",
+    source="Python reference, generators: a generator must not be advanced while it runs",
+)
+
+WRONG_LOOP = Rule(
+    "wrong-loop",
+    severity="error",
+    summary="an aio call or channel was used from another event loop or thread than its own",
+    unguarded={
+        ANY: "'attached to a different loop', a hang, or corrupted state, depending on timing",
+    },
+    remedy="use the object on its own loop: make one channel per loop, or hand the work over with "
+    "asyncio.run_coroutine_threadsafe(coroutine, loop)",
+    source="grpcio, grpc.aio: objects are bound to the event loop that was current when they were made",
+)
+
+HANDLER_RETURNED = Rule(
+    "handler-returned",
+    severity="error",
+    summary="a server stream object was used after its handler had ended",
+    unguarded={
+        "server sync": "a silent end of stream, or a value read from a call that is no more",
+        "server aio": "'RPC already finished', a silent end of stream, and a crash of the whole "
+        "process for peer(), auth_context(), peer_identities() and peer_identity_key()",
+        ANY: "undefined",
+    },
+    remedy="join the threads and await the tasks that use the stream before the handler returns; "
+    "copy what they need of the context beforehand",
+    source="grpc-go Documentation/concurrency.md: a ServerStream must not be used after its handler returned",
+)
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        rule.name: rule
+        for rule in (
+            CONCURRENT_READ,
+            CONCURRENT_WRITE,
+            SHARED_ITERATOR,
+            WRONG_LOOP,
+            HANDLER_RETURNED,
+        )
+    }
+)
+
+
+def rule_named(name: str) -> Rule:
+    """Return the rule called `name`; KeyError if there is none."""
+    return RULES[name]

@@ -1,0 +1,76 @@
+"""Stacks as people want to read them: copied, and without the frames of the machinery."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import linecache
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType
+
+import grpc
+import wrapt
+
+from ._findings import Frame
+
+_DEPTH = 40  # frames kept, those nearest to the user's line
+
+
+def _folder(module_file: str) -> str:
+    return os.path.dirname(os.path.abspath(module_file)) + os.sep
+
+
+_GUARD = _folder(__file__)
+_DEMO = os.path.join(_GUARD, "demo") + os.sep  # the demo plays the part of a user
+_GRPC = _folder(grpc.__file__)
+_ASYNCIO = _folder(asyncio.__file__)
+_MACHINERY = (
+    _GUARD,
+    _GRPC,
+    _ASYNCIO,
+    _folder(wrapt.__file__),
+    _folder(concurrent.futures.__file__),
+    os.path.abspath(threading.__file__),
+)
+
+
+def is_machinery(file: str) -> bool:
+    """Tell whether a frame in `file` is folded: grpc_guard, grpcio, asyncio, thread starters."""
+    return file.startswith(_MACHINERY) and not file.startswith(_DEMO)
+
+
+def runs_loop(file: str) -> bool:
+    """Tell whether `file` drives an event loop: what lies outside it is no part of a task."""
+    return file.startswith(_ASYNCIO) or f"{os.sep}uvloop{os.sep}" in file
+
+
+def outward(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield `frame` and the frames that called it, innermost first."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
+    """Copy `frames` (innermost first) into records, outermost first, without the machinery."""
+    users = (frame for frame in frames if not is_machinery(frame.f_code.co_filename))
+    kept = [copy_frame(frame) for frame in itertools.islice(users, _DEPTH)]
+    return tuple(reversed(kept))
+
+
+def copy_frame(frame: FrameType) -> Frame:
+    file, line = frame.f_code.co_filename, frame.f_lineno or frame.f_code.co_firstlineno
+    code = linecache.getline(file, line, frame.f_globals).strip()
+    return Frame(file, line, frame.f_code.co_name, code)
+
+
+def grpc_is_the_caller(frame: FrameType | None) -> bool:
+    """Tell whether `frame` runs for gRPC's own sender, which advances a request iterator."""
+    return any(
+        caller.f_code.co_filename.startswith(_GRPC)
+        and caller.f_code.co_name.endswith("consume_request_iterator")
+        for caller in outward(frame)
+    )

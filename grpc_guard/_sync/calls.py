@@ -1,0 +1,168 @@
+"""Client calls of the sync api: the response iterator, and what feeds the request side."""
+
+from __future__ import annotations
+
+import functools
+from _thread import get_ident
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .._contract import SYNC_CALL, forwards
+from .._guard import Direction, Stream
+from .._iterators import bind
+from .._owners import operation
+from .._proxy import StreamProxy, isinstance_exactly
+from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
+from .._violations import contended
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def has_ended(call: Any) -> bool:
+    """Tell whether the RPC of a client call is over; an unknown kind of call never is."""
+    is_active = getattr(call, "is_active", None)
+    return is_active is not None and not is_active()
+
+
+@forwards(SYNC_CALL)
+class Call(StreamProxy):
+    """A client call with one response: the future of a stream-unary RPC."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        stream.follow(call, has_ended)
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
+
+        @functools.wraps(fn, updated=())
+        def with_guarded_call(_: object) -> None:
+            fn(self)
+
+        self.__wrapped__.add_done_callback(with_guarded_call)
+
+
+class StreamCall(Call):
+    """A client call with many responses: the response iterator.
+
+    At most one thread is in ``next()`` at a time; another gets ConcurrencyError before
+    grpcio is reached. Every other method may be called by any thread at any time.
+    """
+
+    __slots__ = ("_self_read",)
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        self._self_read = Direction(stream, CONCURRENT_READ, call.__next__)
+
+    def __iter__(self) -> Self:
+        return self
+
+    @operation("next")
+    def __next__(self) -> Any:
+        direction = self._self_read
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return contended(direction, "next", direction.step)
+        try:
+            direction.owner = get_ident()
+            direction.since = monotonic()
+            direction.operations += 1
+            return direction.step()
+        finally:
+            token.append(0)
+
+    next = __next__
+
+
+class SingleThreadedStreamCall(StreamCall):
+    """The response iterator of a channel with the single-threaded unary-stream option.
+
+    Such a call has no thread of its own: whoever waits for its initial metadata takes
+    events off the stream, which makes that a read too.
+    """
+
+    __slots__ = ()
+
+    @operation("initial_metadata")
+    def initial_metadata(self) -> Any:
+        """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
+        call = self.__wrapped__
+        if call._state.initial_metadata is not None:
+            return call.initial_metadata()
+        direction = self._self_read
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return contended(direction, "initial_metadata", call.initial_metadata)
+        try:
+            direction.owner = get_ident()
+            direction.since = monotonic()
+            direction.operations += 1
+            return call.initial_metadata()
+        finally:
+            token.append(0)
+
+
+class RequestIterator(StreamProxy):
+    """The user's request iterator, advanced by gRPC's own thread: the writing direction."""
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, iterator: Any, stream: Stream) -> None:
+        super().__init__(iterator, stream)
+        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, iterator.__next__)
+
+    def __iter__(self) -> Self:
+        return self
+
+    @operation("next(request_iterator)")
+    def __next__(self) -> Any:
+        direction = self._self_write
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return contended(direction, "next(request_iterator)", direction.step)
+        try:
+            direction.owner = get_ident()
+            direction.since = monotonic()
+            direction.operations += 1
+            iterated = direction.step
+            return iterated()
+        finally:
+            token.append(0)
+
+
+def guard_requests(iterator: Any, stream: Stream) -> Any:
+    """Return `iterator` guarded as the writing direction of `stream`.
+
+    What is no iterator is handed on as it is, to fail inside the RPC as it always did.
+    """
+    if not hasattr(type(iterator), "__next__") or isinstance_exactly(iterator, RequestIterator):
+        return iterator
+    bind(iterator, stream, "next(request_iterator)")
+    return RequestIterator(iterator, stream)
+
+
+def guard_call(call: Any, stream: Stream) -> Any:
+    """Return the guarded twin of a client call; interceptors may return anything, even that."""
+    if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
+        return call
+    if type(call).__name__ == "_SingleThreadedRendezvous":
+        return SingleThreadedStreamCall(call, stream)
+    return StreamCall(call, stream)
+
+
+def guard_future(call: Any, stream: Stream) -> Any:
+    """Return the guarded twin of a stream-unary future, if it is one."""
+    if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "add_done_callback"):
+        return call
+    return Call(call, stream)

@@ -1,0 +1,206 @@
+"""Server handlers of the sync api: what they are given, and what they give back."""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .._contract import AIO_SYNC_CONTEXT, SYNC_CONTEXT, Kind, forwards
+from .._guard import Direction, Stream
+from .._iterators import bind
+from .._modes import Mode
+from .._owners import operation
+from .._proxy import StreamProxy
+from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
+from .._servers import GuardedBehavior
+from .._violations import contended, used_after_end
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class RequestIterator(StreamProxy):
+    """The requests of a stream: read by one thread at a time, while the handler runs."""
+
+    __slots__ = ("_self_read",)
+
+    def __init__(self, requests: Any, stream: Stream) -> None:
+        super().__init__(requests, stream)
+        self._self_read = stream.read = Direction(stream, CONCURRENT_READ, requests.__next__)
+
+    def __iter__(self) -> Self:
+        return self
+
+    @operation("next")
+    def __next__(self) -> Any:
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "next")
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return contended(direction, "next", direction.step)
+        try:
+            direction.owner = get_ident()
+            direction.since = monotonic()
+            direction.operations += 1
+            return direction.step()
+        finally:
+            token.append(0)
+
+    next = __next__
+
+
+class ResponseIterator(StreamProxy):
+    """The responses of a handler, advanced by gRPC: the writing direction.
+
+    The handler ends when they do.
+    """
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, responses: Any, stream: Stream) -> None:
+        super().__init__(responses, stream)
+        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, responses.__next__)
+
+    def __iter__(self) -> Self:
+        return self
+
+    @operation("next(response_iterator)")
+    def __next__(self) -> Any:
+        direction = self._self_write
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            return contended(direction, "next(response_iterator)", direction.step)
+        try:
+            direction.owner = get_ident()
+            direction.since = monotonic()
+            direction.operations += 1
+            iterated = direction.step
+            return iterated()
+        except BaseException:
+            direction.stream.ended = True
+            raise
+        finally:
+            token.append(0)
+
+
+class Sender:
+    """The callback through which a non-blocking handler sends its responses; None ends it."""
+
+    def __init__(self, send: Callable[[Any], None], stream: Stream) -> None:
+        self._write = stream.write = Direction(stream, CONCURRENT_WRITE, send)
+
+    @operation("send_response")
+    def __call__(self, response: Any) -> None:
+        direction = self._write
+        if direction.stream.ended:
+            used_after_end(direction.stream, "send_response")
+        token = direction.token
+        try:
+            del token[1]
+        except IndexError:
+            contended(direction, "send_response", direction.step, response)
+            return
+        try:
+            direction.owner = get_ident()
+            direction.since = monotonic()
+            direction.operations += 1
+            direction.step(response)
+        finally:
+            token.append(0)
+            if response is None:
+                direction.stream.ended = True
+
+
+def _touching(name: str) -> Callable[..., Any]:
+    def method(self: Context, *args: Any, **kwargs: Any) -> Any:
+        stream = self._self_stream
+        if stream.ended:
+            used_after_end(stream, f"context.{name}")
+        return getattr(self.__wrapped__, name)(*args, **kwargs)
+
+    method.__name__ = name
+    method.__doc__ = f"See grpc.ServicerContext.{name}; not after the handler has ended."
+    return method
+
+
+@forwards({**AIO_SYNC_CONTEXT, **SYNC_CONTEXT})
+class Context(StreamProxy):
+    """The context of a streaming handler, usable while the handler runs.
+
+    Its state (metadata, code, deadline, is_active(), cancel()) may be looked at and set by
+    anyone at any time.
+    """
+
+    __slots__ = ()
+
+    for _name, _kind in SYNC_CONTEXT.items():
+        if _kind is Kind.TOUCH:
+            locals()[_name] = _touching(_name)
+    del _name, _kind
+
+    def add_callback(self, callback: Callable[[], object]) -> Any:
+        """See grpc.RpcContext.add_callback; `callback` may use the context after the end."""
+        stream = self._self_stream
+
+        def visit() -> None:
+            stream.visited = True
+            try:
+                callback()
+            finally:
+                stream.visited = False
+
+        return self.__wrapped__.add_callback(visit)
+
+
+def has_ended(context: Any) -> bool:
+    """Tell whether the RPC of a server context is over; an unknown kind of context never is."""
+    is_active = getattr(context, "is_active", None)
+    return is_active is not None and not is_active()
+
+
+def guard_behavior(
+    behavior: Any,
+    rpc: str,
+    mode: Mode,
+    request_streaming: bool,
+    response_streaming: bool,
+    api: str = "sync",
+) -> Any:
+    """Return a sync handler function whose stream objects are guarded."""
+
+    def handle(
+        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        if len(args) < 2:
+            return behavior(*args, **kwargs)  # not called by gRPC
+        request, context, *senders = args
+        stream = Stream(rpc, "server", api, mode)
+        stream.follow(context, has_ended)
+        if request_streaming and hasattr(type(request), "__next__"):
+            request = RequestIterator(request, stream)
+        context = Context(context, stream)
+        if senders:
+            return behavior(request, context, *(Sender(send, stream) for send in senders), **kwargs)
+        if response_streaming:
+            return _respond(behavior(request, context, **kwargs), stream)
+        try:
+            return behavior(request, context, **kwargs)
+        finally:
+            stream.ended = True
+
+    return GuardedBehavior(behavior, handle)
+
+
+def _respond(responses: Any, stream: Stream) -> Any:
+    if not hasattr(type(responses), "__next__"):
+        return responses  # no iterator: gRPC fails the RPC, as it always did
+    guarded = ResponseIterator(responses, stream)
+    bind(responses, stream, "return of a response iterator")
+    return guarded

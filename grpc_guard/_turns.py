@@ -1,0 +1,123 @@
+"""Mode ``serialize``: callers of one direction wait for their turn, first come first served.
+
+The queue holds one ticket per caller that has to wait. A ticket carries no right of its own, it only wakes
+its holder: the right is the same token as in the other modes, claimed in the same way by
+whoever stands first. A wake-up that an injected exception swallows therefore costs one
+_RECHECK, never a hang.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import allocate_lock, get_ident
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeVar
+
+from . import _owners
+from ._guard import Direction, Turns
+
+T = TypeVar("T")
+Report = Callable[[Direction, str], None]
+
+_RECHECK = 0.05  # seconds
+
+
+@_owners.operation("turn")
+def take_turn(
+    direction: Direction, operation: str, report: Report, function: Callable[..., T], *args: Any
+) -> T:
+    """Do `function` when all who came earlier are out; `report` if that means waiting."""
+    turns = _turns_of(direction)
+    queue, token = turns.queue, turns.token
+    owns, ticket = False, None
+    try:
+        while True:
+            if not queue or queue[0] is ticket:
+                try:
+                    del token[1]
+                except IndexError:
+                    pass
+                else:
+                    try:
+                        owns = True  # noqa: F841  # read off the frame by _owners
+                        direction.owner = get_ident()
+                        direction.since = monotonic()
+                        direction.operations += 1
+                        return function(*args)
+                    finally:
+                        token.append(0)
+            if ticket is None:
+                ticket = allocate_lock()
+                ticket.acquire()
+                queue.append(ticket)
+                report(direction, operation)
+            else:
+                ticket.acquire(True, _RECHECK)
+    finally:
+        if ticket in queue:
+            queue.remove(ticket)
+        if queue:
+            _ring(queue[0])
+
+
+def _ring(ticket: Any) -> None:
+    try:
+        ticket.release()
+    except RuntimeError:
+        pass  # it has been rung already
+
+
+@_owners.operation("turn")
+async def take_turn_async(
+    direction: Direction,
+    operation: str,
+    report: Report,
+    function: Callable[..., Awaitable[T]],
+    *args: Any,
+) -> T:
+    """Do `function` when all who came earlier are out; `report` if that means waiting."""
+    turns = _turns_of(direction)
+    queue, token = turns.queue, turns.token
+    owns, ticket = False, None
+    try:
+        while True:
+            if not queue or queue[0] is ticket:
+                try:
+                    del token[1]
+                except IndexError:
+                    pass
+                else:
+                    try:
+                        owns = True  # noqa: F841  # read off the frame by _owners
+                        direction.since = monotonic()
+                        direction.operations += 1
+                        return await function(*args)
+                    finally:
+                        token.append(0)
+            if ticket is None:
+                ticket = asyncio.Event()
+                queue.append(ticket)
+                report(direction, operation)
+            else:
+                await _rung(ticket)
+    finally:
+        if ticket in queue:
+            queue.remove(ticket)
+        if queue:
+            queue[0].set()
+
+
+async def _rung(ticket: asyncio.Event) -> None:
+    """Wait until `ticket` is rung, or for _RECHECK."""
+    timer = asyncio.get_running_loop().call_later(_RECHECK, ticket.set)
+    try:
+        await ticket.wait()
+    finally:
+        timer.cancel()
+        ticket.clear()
+
+
+def _turns_of(direction: Direction) -> Turns:
+    assert direction.turns is not None
+    return direction.turns

@@ -1,0 +1,135 @@
+"""From a broken rule to its consequence: compose the finding, record it, act by the mode."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+from . import _messages, _owners, _turns
+from ._errors import ConcurrencyError
+from ._findings import Finding, Owner, ledger
+from ._guard import Direction, Stream
+from ._modes import Mode
+from ._rules import HANDLER_RETURNED, WRONG_LOOP, Rule
+from ._stacks import grpc_is_the_caller
+
+logger = logging.getLogger("grpc_guard")
+
+T = TypeVar("T")
+
+# The id of the test that runs now, kept by the pytest plugin.
+current_test: list[str | None] = [None]
+
+
+@_owners.operation("contended", owns=False)
+def contended(direction: Direction, operation: str, function: Callable[..., T], *args: Any) -> T:
+    """Do a sync operation that found its direction taken, or raise ConcurrencyError."""
+    if direction.turns is not None:
+        return _turns.take_turn(direction, operation, collide, function, *args)
+    collide(direction, operation)
+    return function(*args)
+
+
+@_owners.operation("contended", owns=False)
+async def contended_async(
+    direction: Direction, operation: str, function: Callable[..., Awaitable[T]], *args: Any
+) -> T:
+    """Do an aio operation that found its direction taken, or raise ConcurrencyError."""
+    if direction.turns is not None:
+        return await _turns.take_turn_async(direction, operation, collide, function, *args)
+    collide(direction, operation)
+    return await function(*args)
+
+
+def collide(direction: Direction, operation: str) -> None:
+    """Act on an operation that met another in its direction.
+
+    Nothing is wrong if the RPC is over, or if the owner is a task that is being cancelled:
+    both only have to be let out of a stream that ends anyway.
+    """
+    stream = direction.stream
+    if stream.is_over() or _owners.owner_is_being_cancelled(direction):
+        return
+    owner = _owners.last_owner_of(direction)
+    if operation == "done_writing" and owner is not None and owner.operation == operation:
+        return  # grpcio makes it idempotent: the second one has nothing to do
+    violate(direction.rule, stream, operation, _messages.is_inside(owner), owner=owner)
+
+
+def astray(stream: Stream, operation: str) -> None:
+    """Act on an aio operation whose quick look said that it runs on another loop."""
+    running = asyncio._get_running_loop()
+    if running is not stream.loop:
+        where = "no event loop" if running is None else "another event loop"
+        violate(
+            WRONG_LOOP, stream, operation, f"it runs on {where} than the one that owns the call"
+        )
+
+
+def used_after_end(stream: Stream, operation: str) -> None:
+    """Act on the use of a server stream object whose handler has ended.
+
+    Legal are done-callbacks, and gRPC's own sender for another call, to which the handler
+    gave its requests: it may notice the end only by asking once more.
+    """
+    frame = sys._getframe(1)
+    if stream.visited or grpc_is_the_caller(frame):
+        return
+    violate(HANDLER_RETURNED, stream, operation, "its handler has ended")
+
+
+def violate(
+    rule: Rule, stream: Stream, operation: str, because: str, *, owner: Owner | None = None
+) -> None:
+    """Record that `rule` was broken; raise, log or return as the stream's mode says."""
+    finding = compose(rule, stream, operation, because, owner, sys._getframe(1))
+    count = ledger.record(finding)
+    if stream.mode is Mode.RAISE or (stream.mode is Mode.SERIALIZE and not rule.waitable):
+        raise ConcurrencyError(finding, _messages.report(finding))
+    if _is_worth_a_line(count):
+        logger.warning("%s", _messages.report(finding))
+
+
+def compose(
+    rule: Rule,
+    stream: Stream,
+    operation: str,
+    because: str,
+    owner: Owner | None,
+    frame: FrameType,
+) -> Finding:
+    """Return the finding for a rule broken by the running thread or task at `frame`."""
+    caller = _owners.this_party(frame, operation, is_task=stream.loop is not None)
+    message = _messages.first_line(
+        rule,
+        rpc=stream.rpc,
+        side=stream.side,
+        api=stream.api,
+        outcome=_messages.outcome(stream.mode, rule),
+        caller=caller,
+        because=because,
+    )
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    return Finding(
+        rule=rule,
+        severity=rule.severity,
+        rpc=stream.rpc,
+        side=stream.side,
+        api=stream.api,
+        message=message,
+        remedy=rule.remedy,
+        caller=caller,
+        owner=owner,
+        test=current_test[0],
+        time=now.replace("+00:00", "Z"),
+    )
+
+
+def _is_worth_a_line(count: int) -> bool:
+    """Log the first of equal findings and then every tenfold: a hot loop must not fill the disk."""
+    return str(count).strip("0") == "1"

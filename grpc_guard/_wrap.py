@@ -1,0 +1,151 @@
+"""wrap() and status(): guarding one object by hand, and looking at a guarded one."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from grpc._cython import cygrpc
+
+from . import _owners
+from ._aio import calls as aio_calls
+from ._aio import channel as aio_channel
+from ._aio import handlers as aio_handlers
+from ._findings import Owner
+from ._guard import Direction, Stream
+from ._modes import Mode, parse_mode
+from ._proxy import Proxy, StreamProxy, isinstance_exactly
+from ._servers import Server
+from ._sync import calls as sync_calls
+from ._sync import channel as sync_channel
+from ._sync import handlers as sync_handlers
+
+T = TypeVar("T")
+
+_UNNAMED = "(an RPC wrapped by hand)"
+
+# The guarded twins of calls and contexts that were wrapped by hand: wrapping one twice must
+# not make two guards that know nothing of each other.
+_twins: weakref.WeakKeyDictionary[object, weakref.ref[object]] = weakref.WeakKeyDictionary()
+
+
+def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
+    """Return the guarded twin of a channel, server, call or servicer context.
+
+    Sync or aio. What streams through it is guarded from then on; `obj` itself stays plain.
+    Idempotent: a guarded object is returned as it is. With ``mode="off"`` the result is
+    `obj` itself. `mode` is ``raise`` (the default), ``warn``, ``serialize`` or ``off``.
+
+    A server is best wrapped before it starts: streams that are open already stay plain.
+
+    Raises TypeError for any other kind of object, ValueError for an unknown mode.
+    """
+    chosen = parse_mode(mode, source="wrap(mode)") if mode is not None else Mode.RAISE
+    guard = _guard_for(obj)
+    if guard is None:
+        raise TypeError(
+            f"wrap() takes a channel, a server, a call or a servicer context of grpc or grpc.aio, "
+            f"not {type(obj).__name__}: {obj!r:.200}"
+        )
+    if chosen is Mode.OFF or isinstance_exactly(obj, Proxy):
+        return obj
+    guarded: T = guard(obj, chosen)
+    return guarded
+
+
+def _guard_for(obj: Any) -> Callable[[Any, Mode], Any] | None:
+    for kind, guard in _KINDS:
+        if isinstance(obj, kind):
+            return guard
+    return None
+
+
+def _one_twin(make: Callable[[Any, Mode], Any]) -> Callable[[Any, Mode], Any]:
+    def guard(obj: Any, mode: Mode) -> Any:
+        try:
+            reference = _twins.get(obj)
+        except TypeError:  # cannot be held weakly
+            return make(obj, mode)
+        twin = reference() if reference is not None else None
+        if twin is None:
+            twin = make(obj, mode)
+            _twins[obj] = weakref.ref(twin)
+        return twin
+
+    return guard
+
+
+@_one_twin
+def _sync_call(call: Any, mode: Mode) -> Any:
+    method = getattr(getattr(call, "_state", None), "method", None) or _UNNAMED
+    return sync_calls.guard_call(call, Stream(method, "client", "sync", mode))
+
+
+@_one_twin
+def _sync_context(context: Any, mode: Mode) -> Any:
+    stream = Stream(_UNNAMED, "server", "sync", mode)
+    stream.follow(context, sync_handlers.has_ended)
+    return sync_handlers.Context(context, stream)
+
+
+def _aio_call(kind: type[aio_calls.Call]) -> Callable[[Any, Mode], Any]:
+    @_one_twin
+    def guard(call: Any, mode: Mode) -> Any:
+        loop = getattr(call, "_loop", None) or asyncio.get_running_loop()
+        return kind(call, Stream(_UNNAMED, "client", "aio", mode, loop))
+
+    return guard
+
+
+@_one_twin
+def _aio_context(context: Any, mode: Mode) -> Any:
+    stream = Stream(_UNNAMED, "server", "aio", mode, asyncio.get_running_loop())
+    return aio_handlers.Context(context, stream)
+
+
+_KINDS: tuple[tuple[type, Callable[[Any, Mode], Any]], ...] = (
+    (grpc.Channel, sync_channel.Channel),
+    (grpc.aio.Channel, aio_channel.Channel),
+    (grpc.Server, lambda server, mode: Server(server, mode, sync_handlers.guard_behavior)),
+    (grpc.aio.Server, lambda server, mode: Server(server, mode, aio_handlers.guard_behavior)),
+    (grpc.aio.StreamStreamCall, _aio_call(aio_calls.DuplexCall)),
+    (grpc.aio.UnaryStreamCall, _aio_call(aio_calls.ReadingCall)),
+    (grpc.aio.StreamUnaryCall, _aio_call(aio_calls.WritingCall)),
+    (grpc.Call, _sync_call),
+    (grpc.ServicerContext, _sync_context),
+    (cygrpc._ServicerContext, _aio_context),
+    (cygrpc._SyncServicerContext, _sync_context),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """Who is inside a stream: the reader and the writer of the moment, None where nobody is."""
+
+    read: Owner | None
+    write: Owner | None
+
+
+def status(call: object) -> Status:
+    """Tell who reads and who writes `call` at this moment, without touching the stream.
+
+    `call` is a guarded call, context or message iterator; from any thread. Raises TypeError
+    for an object that is not guarded.
+    """
+    if not isinstance_exactly(call, StreamProxy):
+        raise TypeError(f"status() takes a guarded call or context, not {type(call).__name__}")
+    assert isinstance(call, StreamProxy)
+    stream = call._self_stream
+    return Status(
+        _owner(getattr(call, "_self_read", None) or stream.read),
+        _owner(stream.write),
+    )
+
+
+def _owner(direction: Direction | None) -> Owner | None:
+    return None if direction is None else _owners.owner_of(direction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 
 class Mode(str, enum.Enum):
@@ -18,6 +19,15 @@ class Mode(str, enum.Enum):
     SERIALIZE = "serialize"
 
     __str__ = str.__str__
+
+
+# The mode for the next RPC: fixed where somebody wrapped an object, changing with the process
+# where the process-wide guard did.
+ChooseMode = Callable[[], Mode]
+
+
+def always(mode: Mode) -> ChooseMode:
+    return lambda: mode
 
 
 def parse_mode(value: str, *, source: str) -> Mode:

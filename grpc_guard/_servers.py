@@ -14,16 +14,16 @@ import grpc
 import wrapt
 
 from ._contract import SYNC_SERVER, forwards
-from ._modes import Mode
+from ._modes import ChooseMode
 from ._proxy import Proxy, isinstance_exactly
 
-# Wraps one behaviour: (behaviour, rpc, mode, request_streaming, response_streaming).
-GuardBehavior = Callable[[Any, str, Mode, bool, bool], Any]
+# Wraps one behaviour: (behaviour, rpc, choose mode, request_streaming, response_streaming).
+GuardBehavior = Callable[[Any, str, ChooseMode, bool, bool], Any]
 
 _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients invent
 
 
-def guard_handler(handler: Any, rpc: str, mode: Mode, guard_behavior: GuardBehavior) -> Any:
+def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardBehavior) -> Any:
     """Return the guarded twin of a grpc.RpcMethodHandler; a unary one and None as they are."""
     if handler is None or isinstance_exactly(handler, Proxy):
         return handler
@@ -34,7 +34,7 @@ def guard_handler(handler: Any, rpc: str, mode: Mode, guard_behavior: GuardBehav
     behavior = getattr(handler, attribute)
     if behavior is None or isinstance_exactly(behavior, GuardedBehavior):
         return handler
-    guarded = guard_behavior(behavior, rpc, mode, requests, responses)
+    guarded = guard_behavior(behavior, rpc, choose, requests, responses)
     if hasattr(handler, "_replace"):  # grpcio's own handlers are named tuples
         return handler._replace(**{attribute: guarded})
     return _Handler(handler, attribute, guarded)
@@ -80,11 +80,11 @@ class _Handler(Proxy):
 class GenericHandler(Proxy):
     """A grpc.GenericRpcHandler whose method handlers come out guarded."""
 
-    __slots__ = ("_self_behavior", "_self_guarded", "_self_mode")
+    __slots__ = ("_self_behavior", "_self_choose", "_self_guarded")
 
-    def __init__(self, handler: Any, mode: Mode, guard_behavior: GuardBehavior) -> None:
+    def __init__(self, handler: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
         super().__init__(handler)
-        self._self_mode = mode
+        self._self_choose = choose
         self._self_behavior = guard_behavior
         self._self_guarded: dict[str, tuple[Any, Any]] = {}
 
@@ -95,18 +95,18 @@ class GenericHandler(Proxy):
         known = self._self_guarded.get(rpc)
         if known is not None and known[0] is plain:
             return known[1]
-        guarded = guard_handler(plain, rpc, self._self_mode, self._self_behavior)
+        guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
         if guarded is not plain and len(self._self_guarded) < _CACHE_SIZE:
             self._self_guarded[rpc] = (plain, guarded)
         return guarded
 
 
 def guard_generic_handlers(
-    handlers: Iterable[Any], mode: Mode, guard_behavior: GuardBehavior
+    handlers: Iterable[Any], choose: ChooseMode, guard_behavior: GuardBehavior
 ) -> tuple[Any, ...]:
     """Return `handlers` guarded; what is no generic handler is left for grpcio to refuse."""
     return tuple(
-        GenericHandler(handler, mode, guard_behavior)
+        GenericHandler(handler, choose, guard_behavior)
         if hasattr(handler, "service") and not isinstance_exactly(handler, GenericHandler)
         else handler
         for handler in handlers
@@ -114,16 +114,16 @@ def guard_generic_handlers(
 
 
 def guard_method_handlers(
-    service: str, handlers: Mapping[str, Any], mode: Mode, guard_behavior: GuardBehavior
+    service: str, handlers: Mapping[str, Any], choose: ChooseMode, guard_behavior: GuardBehavior
 ) -> dict[str, Any]:
     """Return the registered method handlers of `service` guarded."""
     return {
-        method: guard_handler(handler, f"/{service}/{method}", mode, guard_behavior)
+        method: guard_handler(handler, f"/{service}/{method}", choose, guard_behavior)
         for method, handler in handlers.items()
     }
 
 
-def adopt(server: Any, mode: Mode, guard_behavior: GuardBehavior) -> None:
+def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
     """Guard the handlers that `server` has already, in place.
 
     grpcio has no public way to them. The sync server keeps them in a list and a dict; the
@@ -136,29 +136,29 @@ def adopt(server: Any, mode: Mode, guard_behavior: GuardBehavior) -> None:
         stores = gc.get_referents(getattr(server, "_server", None))
     for store in stores:
         if type(store) is list and all(hasattr(handler, "service") for handler in store):
-            store[:] = guard_generic_handlers(store, mode, guard_behavior)
+            store[:] = guard_generic_handlers(store, choose, guard_behavior)
         elif type(store) is dict:
             for rpc, handler in list(store.items()):
                 if isinstance(handler, grpc.RpcMethodHandler):
-                    store[rpc] = guard_handler(handler, rpc, mode, guard_behavior)
+                    store[rpc] = guard_handler(handler, rpc, choose, guard_behavior)
 
 
 @forwards(SYNC_SERVER)
 class Server(Proxy):
     """A guarded server: its streaming handlers are guarded, whenever they are registered."""
 
-    __slots__ = ("_self_behavior", "_self_mode")
+    __slots__ = ("_self_behavior", "_self_choose")
 
-    def __init__(self, server: Any, mode: Mode, guard_behavior: GuardBehavior) -> None:
+    def __init__(self, server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
         super().__init__(server)
-        self._self_mode = mode
+        self._self_choose = choose
         self._self_behavior = guard_behavior
-        adopt(server, mode, guard_behavior)
+        adopt(server, choose, guard_behavior)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
         """See grpc.Server.add_generic_rpc_handlers."""
         self.__wrapped__.add_generic_rpc_handlers(
-            guard_generic_handlers(generic_rpc_handlers, self._self_mode, self._self_behavior)
+            guard_generic_handlers(generic_rpc_handlers, self._self_choose, self._self_behavior)
         )
 
     def add_registered_method_handlers(
@@ -168,6 +168,6 @@ class Server(Proxy):
         self.__wrapped__.add_registered_method_handlers(
             service_name,
             guard_method_handlers(
-                service_name, method_handlers, self._self_mode, self._self_behavior
+                service_name, method_handlers, self._self_choose, self._self_behavior
             ),
         )

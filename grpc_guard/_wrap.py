@@ -18,7 +18,8 @@ from ._aio import channel as aio_channel
 from ._aio import handlers as aio_handlers
 from ._findings import Owner
 from ._guard import Direction, Stream
-from ._modes import Mode, parse_mode
+from ._modes import Mode, always, parse_mode
+from ._process import current_mode, is_enabled
 from ._proxy import Proxy, StreamProxy, isinstance_exactly
 from ._servers import Server
 from ._sync import calls as sync_calls
@@ -39,13 +40,17 @@ def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
 
     Sync or aio. What streams through it is guarded from then on; `obj` itself stays plain.
     Idempotent: a guarded object is returned as it is. With ``mode="off"`` the result is
-    `obj` itself. `mode` is ``raise`` (the default), ``warn``, ``serialize`` or ``off``.
+    `obj` itself. `mode` is ``raise``, ``warn``, ``serialize`` or ``off``; by default that of
+    the process-wide guard, or ``raise`` where that is off.
 
     A server is best wrapped before it starts: streams that are open already stay plain.
 
     Raises TypeError for any other kind of object, ValueError for an unknown mode.
     """
-    chosen = parse_mode(mode, source="wrap(mode)") if mode is not None else Mode.RAISE
+    if mode is not None:
+        chosen = parse_mode(mode, source="wrap(mode)")
+    else:
+        chosen = current_mode() if is_enabled() else Mode.RAISE
     guard = _guard_for(obj)
     if guard is None:
         raise TypeError(
@@ -109,10 +114,13 @@ def _aio_context(context: Any, mode: Mode) -> Any:
 
 
 _KINDS: tuple[tuple[type, Callable[[Any, Mode], Any]], ...] = (
-    (grpc.Channel, sync_channel.Channel),
-    (grpc.aio.Channel, aio_channel.Channel),
-    (grpc.Server, lambda server, mode: Server(server, mode, sync_handlers.guard_behavior)),
-    (grpc.aio.Server, lambda server, mode: Server(server, mode, aio_handlers.guard_behavior)),
+    (grpc.Channel, lambda channel, mode: sync_channel.Channel(channel, always(mode))),
+    (grpc.aio.Channel, lambda channel, mode: aio_channel.Channel(channel, always(mode))),
+    (grpc.Server, lambda server, mode: Server(server, always(mode), sync_handlers.guard_behavior)),
+    (
+        grpc.aio.Server,
+        lambda server, mode: Server(server, always(mode), aio_handlers.guard_behavior),
+    ),
     (grpc.aio.StreamStreamCall, _aio_call(aio_calls.DuplexCall)),
     (grpc.aio.UnaryStreamCall, _aio_call(aio_calls.ReadingCall)),
     (grpc.aio.StreamUnaryCall, _aio_call(aio_calls.WritingCall)),

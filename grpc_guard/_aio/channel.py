@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CHANNEL, forwards
 from .._guard import Stream
-from .._modes import Mode
+from .._modes import ChooseMode, Mode
+from .._multicallables import MultiCallable, guarding
 from .._proxy import Proxy, StreamProxy, isinstance_exactly
 from .._rules import WRONG_LOOP
 from .._violations import violate
@@ -23,6 +24,8 @@ from .calls import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+Start = Callable[..., Any]
 
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
@@ -40,93 +43,100 @@ def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     return stream
 
 
-def start(
-    call: Callable[..., Any],
-    stream: Stream,
-    requests: Any,
-    args: Any,
-    kwargs: Any,
-    *,
-    by_iterator: type[Call],
-    by_write: type[Call],
-) -> Any:
-    """Start an RPC with a request stream and return its guarded call.
+# Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
+# object itself, `start` its plain method, and the rest is what the user passed. Calls that
+# send by an iterator need no guard on write(): grpcio refuses it by itself.
 
-    With `requests` the call is of class `by_iterator` (grpcio refuses ``write()`` on it by
-    itself), without of class `by_write`.
-    """
+
+def start_unary_unary(
+    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+) -> Any:
+    """Start a unary RPC; it has no directions, so nothing is guarded but its loop."""
+    if asyncio._get_running_loop() is not getattr(multi_callable, "_loop", None):
+        new_stream(multi_callable, rpc, mode)
+    return start(*args, **kwargs)
+
+
+def start_unary_stream(
+    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+) -> Any:
+    """Start a unary-stream RPC and return its guarded call."""
+    stream = new_stream(multi_callable, rpc, mode)
+    return guard_call(start(*args, **kwargs), stream, ReadingCall)
+
+
+def start_stream_unary(
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Start a stream-unary RPC with guarded requests and return its guarded call."""
+    stream = new_stream(multi_callable, rpc, mode)
+    call = _start(start, stream, request_iterator, args, kwargs)
+    return guard_call(call, stream, WritingCall if request_iterator is None else AwaitableCall)
+
+
+def start_stream_stream(
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Start a stream-stream RPC with guarded requests and return its guarded call."""
+    stream = new_stream(multi_callable, rpc, mode)
+    call = _start(start, stream, request_iterator, args, kwargs)
+    return guard_call(call, stream, DuplexCall if request_iterator is None else ReadingCall)
+
+
+def _start(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     try:
-        plain = call(guard_requests(requests, stream), *args, **kwargs)
+        return start(guard_requests(requests, stream), *args, **kwargs)
     except BaseException:
         stream.ended = True  # its generator is free for the next attempt
         raise
-    return guard_call(plain, stream, by_write if requests is None else by_iterator)
 
 
 def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
     return call if isinstance_exactly(call, StreamProxy) else kind(call, stream)
 
 
-class _MultiCallable(Proxy):
-    __slots__ = ("_self_mode", "_self_rpc")
-
-    def __init__(self, multi_callable: Any, rpc: str, mode: Mode) -> None:
-        super().__init__(multi_callable)
-        self._self_rpc = rpc
-        self._self_mode = mode
-
-    def _new_stream(self) -> Stream:
-        return new_stream(self.__wrapped__, self._self_rpc, self._self_mode)
-
-
-class UnaryUnary(_MultiCallable):
-    """Guards nothing but the loop: a unary RPC has no directions."""
+class UnaryUnary(MultiCallable):
+    """See grpc.aio.UnaryUnaryMultiCallable."""
 
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        plain = self.__wrapped__
-        if asyncio._get_running_loop() is not getattr(plain, "_loop", None):
-            self._new_stream()
-        return plain(*args, **kwargs)
+    __call__ = guarding("__call__", start_unary_unary)
 
 
-class UnaryStream(_MultiCallable):
+class UnaryStream(MultiCallable):
+    """See grpc.aio.UnaryStreamMultiCallable."""
+
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        stream = self._new_stream()
-        return guard_call(self.__wrapped__(*args, **kwargs), stream, ReadingCall)
+    __call__ = guarding("__call__", start_unary_stream)
 
 
-class StreamUnary(_MultiCallable):
+class StreamUnary(MultiCallable):
+    """See grpc.aio.StreamUnaryMultiCallable."""
+
     __slots__ = ()
 
-    def __call__(self, request_iterator: Any = None, *args: Any, **kwargs: Any) -> Any:
-        return start(
-            self.__wrapped__,
-            self._new_stream(),
-            request_iterator,
-            args,
-            kwargs,
-            by_iterator=AwaitableCall,
-            by_write=WritingCall,
-        )
+    __call__ = guarding("__call__", start_stream_unary)
 
 
-class StreamStream(_MultiCallable):
+class StreamStream(MultiCallable):
+    """See grpc.aio.StreamStreamMultiCallable."""
+
     __slots__ = ()
 
-    def __call__(self, request_iterator: Any = None, *args: Any, **kwargs: Any) -> Any:
-        return start(
-            self.__wrapped__,
-            self._new_stream(),
-            request_iterator,
-            args,
-            kwargs,
-            by_iterator=ReadingCall,
-            by_write=DuplexCall,
-        )
+    __call__ = guarding("__call__", start_stream_stream)
 
 
 @forwards(AIO_CHANNEL)
@@ -136,31 +146,31 @@ class Channel(Proxy):
     May be shared by any number of tasks of its loop, as the channel it wraps may.
     """
 
-    __slots__ = ("_self_mode",)
+    __slots__ = ("_self_choose",)
 
-    def __init__(self, channel: Any, mode: Mode) -> None:
+    def __init__(self, channel: Any, choose: ChooseMode) -> None:
         super().__init__(channel)
-        self._self_mode = mode
+        self._self_choose = choose
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
         """See grpc.aio.Channel.unary_unary."""
         plain = self.__wrapped__.unary_unary(method, *args, **kwargs)
-        return UnaryUnary(plain, method, self._self_mode)
+        return UnaryUnary(plain, method, self._self_choose)
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
         """See grpc.aio.Channel.unary_stream."""
         plain = self.__wrapped__.unary_stream(method, *args, **kwargs)
-        return UnaryStream(plain, method, self._self_mode)
+        return UnaryStream(plain, method, self._self_choose)
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> StreamUnary:
         """See grpc.aio.Channel.stream_unary."""
         plain = self.__wrapped__.stream_unary(method, *args, **kwargs)
-        return StreamUnary(plain, method, self._self_mode)
+        return StreamUnary(plain, method, self._self_choose)
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> StreamStream:
         """See grpc.aio.Channel.stream_stream."""
         plain = self.__wrapped__.stream_stream(method, *args, **kwargs)
-        return StreamStream(plain, method, self._self_mode)
+        return StreamStream(plain, method, self._self_choose)
 
     async def __aenter__(self) -> Self:
         await self.__wrapped__.__aenter__()

@@ -14,7 +14,7 @@ from typing import Any
 from .._contract import AIO_CONTEXT, Kind, forwards
 from .._errors import ConcurrencyError
 from .._guard import Direction, Stream
-from .._modes import Mode
+from .._modes import ChooseMode, Mode
 from .._owners import operation
 from .._proxy import StreamProxy
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
@@ -146,7 +146,7 @@ class Context(StreamProxy):
 
 
 def guard_behavior(
-    behavior: Any, rpc: str, mode: Mode, request_streaming: bool, response_streaming: bool
+    behavior: Any, rpc: str, choose: ChooseMode, request_streaming: bool, response_streaming: bool
 ) -> Any:
     """Return a handler function whose stream objects are guarded.
 
@@ -160,14 +160,15 @@ def guard_behavior(
         handle = _generate
     else:
         return sync_handlers.guard_behavior(
-            behavior, rpc, mode, request_streaming, response_streaming, api="aio"
+            behavior, rpc, choose, request_streaming, response_streaming, api="aio"
         )
 
     def enter(
         behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
-        if len(args) < 2:
-            return behavior(*args, **kwargs)  # not called by gRPC
+        mode = choose()
+        if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
+            return behavior(*args, **kwargs)
         request, context, *rest = args
         stream = Stream(rpc, "server", "aio", mode, asyncio.get_running_loop())
         context = Context(context, stream)

@@ -7,49 +7,74 @@ from typing import TYPE_CHECKING, Any
 
 from .._contract import SYNC_CHANNEL, forwards
 from .._guard import Stream
-from .._modes import Mode
+from .._modes import ChooseMode, Mode
+from .._multicallables import MultiCallable, guarding
 from .._proxy import Proxy
 from .calls import guard_call, guard_future, guard_requests
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+Start = Callable[..., Any]
+
+
+# Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
+# object itself, `start` its plain method, and the rest is what the user passed.
+
 
 def start_unary_stream(
-    start: Callable[..., Any], rpc: str, mode: Mode, args: Any, kwargs: Any
+    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
     return guard_call(start(*args, **kwargs), Stream(rpc, "client", "sync", mode))
 
 
 def start_stream_stream(
-    start: Callable[..., Any], rpc: str, mode: Mode, requests: Any, args: Any, kwargs: Any
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """Start a stream-stream RPC with guarded requests and return its guarded call."""
     stream = Stream(rpc, "client", "sync", mode)
-    return guard_call(_start(start, stream, requests, args, kwargs), stream)
+    return guard_call(_start(start, stream, request_iterator, args, kwargs), stream)
 
 
 def run_stream_unary(
-    run: Callable[..., Any], rpc: str, mode: Mode, requests: Any, args: Any, kwargs: Any
+    multi_callable: Any,
+    run: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """Run a stream-unary RPC with guarded requests to its end."""
     stream = Stream(rpc, "client", "sync", mode)
     try:
-        return run(guard_requests(requests, stream), *args, **kwargs)
+        return run(guard_requests(request_iterator, stream), *args, **kwargs)
     finally:
         stream.ended = True
 
 
 def start_stream_unary(
-    start: Callable[..., Any], rpc: str, mode: Mode, requests: Any, args: Any, kwargs: Any
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """Start a stream-unary RPC with guarded requests and return its guarded future."""
     stream = Stream(rpc, "client", "sync", mode)
-    return guard_future(_start(start, stream, requests, args, kwargs), stream)
+    return guard_future(_start(start, stream, request_iterator, args, kwargs), stream)
 
 
-def _start(start: Callable[..., Any], stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+def _start(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     try:
         return start(guard_requests(requests, stream), *args, **kwargs)
     except BaseException:
@@ -57,58 +82,30 @@ def _start(start: Callable[..., Any], stream: Stream, requests: Any, args: Any, 
         raise
 
 
-class _MultiCallable(Proxy):
-    __slots__ = ("_self_mode", "_self_rpc")
+class UnaryStream(MultiCallable):
+    """See grpc.UnaryStreamMultiCallable."""
 
-    def __init__(self, multi_callable: Any, rpc: str, mode: Mode) -> None:
-        super().__init__(multi_callable)
-        self._self_rpc = rpc
-        self._self_mode = mode
-
-
-class UnaryStream(_MultiCallable):
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return start_unary_stream(self.__wrapped__, self._self_rpc, self._self_mode, args, kwargs)
+    __call__ = guarding("__call__", start_unary_stream)
 
 
-class StreamUnary(_MultiCallable):
+class StreamUnary(MultiCallable):
+    """See grpc.StreamUnaryMultiCallable."""
+
     __slots__ = ()
 
-    def __call__(self, request_iterator: Any, *args: Any, **kwargs: Any) -> Any:
-        return run_stream_unary(
-            self.__wrapped__, self._self_rpc, self._self_mode, request_iterator, args, kwargs
-        )
-
-    def with_call(self, request_iterator: Any, *args: Any, **kwargs: Any) -> Any:
-        return run_stream_unary(
-            self.__wrapped__.with_call,
-            self._self_rpc,
-            self._self_mode,
-            request_iterator,
-            args,
-            kwargs,
-        )
-
-    def future(self, request_iterator: Any, *args: Any, **kwargs: Any) -> Any:
-        return start_stream_unary(
-            self.__wrapped__.future,
-            self._self_rpc,
-            self._self_mode,
-            request_iterator,
-            args,
-            kwargs,
-        )
+    __call__ = guarding("__call__", run_stream_unary)
+    with_call = guarding("with_call", run_stream_unary)
+    future = guarding("future", start_stream_unary)
 
 
-class StreamStream(_MultiCallable):
+class StreamStream(MultiCallable):
+    """See grpc.StreamStreamMultiCallable."""
+
     __slots__ = ()
 
-    def __call__(self, request_iterator: Any, *args: Any, **kwargs: Any) -> Any:
-        return start_stream_stream(
-            self.__wrapped__, self._self_rpc, self._self_mode, request_iterator, args, kwargs
-        )
+    __call__ = guarding("__call__", start_stream_stream)
 
 
 @forwards(SYNC_CHANNEL)
@@ -118,26 +115,26 @@ class Channel(Proxy):
     May be shared by any number of threads, as the channel it wraps may.
     """
 
-    __slots__ = ("_self_mode",)
+    __slots__ = ("_self_choose",)
 
-    def __init__(self, channel: Any, mode: Mode) -> None:
+    def __init__(self, channel: Any, choose: ChooseMode) -> None:
         super().__init__(channel)
-        self._self_mode = mode
+        self._self_choose = choose
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
         """See grpc.Channel.unary_stream."""
         plain = self.__wrapped__.unary_stream(method, *args, **kwargs)
-        return UnaryStream(plain, method, self._self_mode)
+        return UnaryStream(plain, method, self._self_choose)
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> StreamUnary:
         """See grpc.Channel.stream_unary."""
         plain = self.__wrapped__.stream_unary(method, *args, **kwargs)
-        return StreamUnary(plain, method, self._self_mode)
+        return StreamUnary(plain, method, self._self_choose)
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> StreamStream:
         """See grpc.Channel.stream_stream."""
         plain = self.__wrapped__.stream_stream(method, *args, **kwargs)
-        return StreamStream(plain, method, self._self_mode)
+        return StreamStream(plain, method, self._self_choose)
 
     def __enter__(self) -> Self:
         self.__wrapped__.__enter__()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._contract import AIO_SYNC_CONTEXT, SYNC_CONTEXT, Kind, forwards
 from .._guard import Direction, Stream
 from .._iterators import bind
-from .._modes import Mode
+from .._modes import ChooseMode, Mode
 from .._owners import operation
 from .._proxy import StreamProxy
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
@@ -168,7 +168,7 @@ def has_ended(context: Any) -> bool:
 def guard_behavior(
     behavior: Any,
     rpc: str,
-    mode: Mode,
+    choose: ChooseMode,
     request_streaming: bool,
     response_streaming: bool,
     api: str = "sync",
@@ -178,8 +178,9 @@ def guard_behavior(
     def handle(
         behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
-        if len(args) < 2:
-            return behavior(*args, **kwargs)  # not called by gRPC
+        mode = choose()
+        if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
+            return behavior(*args, **kwargs)
         request, context, *senders = args
         stream = Stream(rpc, "server", api, mode)
         stream.follow(context, has_ended)

@@ -1,0 +1,25 @@
+"""Public names that are imported when they are first used.
+
+A test suite that has the pytest plugin installed and switched off, and a program that is
+run with the guard but never speaks gRPC, must not pay for importing grpc.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+
+def lazily(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], object]:
+    """Return a module ``__getattr__`` that finds `names` (submodule -> names) in `package`."""
+    homes = {name: module for module, listed in names.items() for name in listed}
+
+    def find(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found: object = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return find

@@ -1,0 +1,234 @@
+"""How the process-wide guard reaches a program: patches to grpcio, applied and taken back.
+
+Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
+channels and stubs made earlier use too, and the server classes. These names are private;
+where a grpcio lacks one, the public factories are patched instead, and that is said once.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from . import _servers
+from ._aio import channel as aio_channel
+from ._aio import handlers as aio_handlers
+from ._modes import Mode
+from ._process import PLAIN, current_mode
+from ._sync import channel as sync_channel
+from ._sync import handlers as sync_handlers
+
+logger = logging.getLogger("grpc_guard")
+
+Make = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Patch:
+    """One attribute of grpcio, replaced while the guard is on."""
+
+    def __init__(self, owner: Any, name: str, make: Make) -> None:
+        self._owner = owner
+        self._name = name
+        self._make = make
+        self._original: Any = None
+        self._replacement: Any = None
+
+    def apply(self) -> None:
+        found = vars(self._owner)[self._name]
+        if self._replacement is not None and found is self._replacement:
+            return
+        replacement = functools.wraps(found)(self._make(found))
+        setattr(replacement, PLAIN, getattr(found, PLAIN, found))
+        setattr(self._owner, self._name, replacement)
+        self._original, self._replacement = found, replacement
+
+    def remove(self) -> None:
+        if vars(self._owner)[self._name] is self._replacement:
+            setattr(self._owner, self._name, self._original)
+
+
+_patches: list[Patch] = []
+
+
+def apply() -> None:
+    """Apply all patches; if one fails, take back those before it and let the error through."""
+    if not _patches:
+        _patches.extend(_private_patches() or _factory_patches())
+    for index, patch in enumerate(_patches):
+        try:
+            patch.apply()
+        except BaseException:
+            _take_back(_patches[:index])
+            raise
+    _adopt_servers()
+
+
+def remove() -> None:
+    """Take back all patches, except where somebody has patched on top."""
+    _take_back(_patches)
+
+
+def _take_back(patches: list[Patch]) -> None:
+    for patch in reversed(patches):
+        patch.remove()
+
+
+def _adopt_servers() -> None:
+    """Guard the handlers of the servers that exist already."""
+    kinds = {_server_class(*names): guard for names, guard in _SERVERS.items()}
+    for server in gc.get_objects():
+        guard = kinds.get(type(server))
+        if guard is not None:
+            _servers.adopt(server, current_mode, guard)
+
+
+# Where grpcio keeps what starts a stream: class name -> methods and what guards each.
+_SYNC_STARTS: dict[str, dict[str, Any]] = {
+    "_UnaryStreamMultiCallable": {"__call__": sync_channel.start_unary_stream},
+    "_SingleThreadedUnaryStreamMultiCallable": {"__call__": sync_channel.start_unary_stream},
+    "_StreamUnaryMultiCallable": {
+        "__call__": sync_channel.run_stream_unary,
+        "with_call": sync_channel.run_stream_unary,
+        "future": sync_channel.start_stream_unary,
+    },
+    "_StreamStreamMultiCallable": {"__call__": sync_channel.start_stream_stream},
+}
+_AIO_STARTS: dict[str, dict[str, Any]] = {
+    "UnaryUnaryMultiCallable": {"__call__": aio_channel.start_unary_unary},
+    "UnaryStreamMultiCallable": {"__call__": aio_channel.start_unary_stream},
+    "StreamUnaryMultiCallable": {"__call__": aio_channel.start_stream_unary},
+    "StreamStreamMultiCallable": {"__call__": aio_channel.start_stream_stream},
+}
+_SERVERS: dict[tuple[str, str], _servers.GuardBehavior] = {
+    ("grpc._server", "_Server"): sync_handlers.guard_behavior,
+    ("grpc.aio._server", "Server"): aio_handlers.guard_behavior,
+}
+
+
+def _server_class(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name, None)
+
+
+def _private_patches() -> list[Patch]:
+    """Return the patches to grpcio's own classes; none if one of the names has moved."""
+    try:
+        return [
+            *_start_patches("grpc._channel", _SYNC_STARTS),
+            *_start_patches("grpc.aio._channel", _AIO_STARTS),
+            *_server_patches(),
+        ]
+    except (ImportError, AttributeError) as missing:
+        logger.warning(
+            "this grpcio %s lacks a private name that the guard patches (%s): guarding only the "
+            "channels and servers that are made from now on by grpc's public factories",
+            grpc.__version__,
+            missing,
+        )
+        return []
+
+
+def _start_patches(module: str, starts: dict[str, dict[str, Any]]) -> Iterable[Patch]:
+    classes = importlib.import_module(module)
+    for class_name, methods in starts.items():
+        owner = getattr(classes, class_name)
+        for name, start in methods.items():
+            getattr(owner, name)
+            yield Patch(owner, name, functools.partial(_guarding, start))
+
+
+def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        mode = current_mode()
+        if mode is Mode.OFF:
+            return plain(self, *args, **kwargs)
+        rpc = self._method
+        rpc = rpc.decode() if isinstance(rpc, bytes) else rpc
+        return start(self, functools.partial(plain, self), rpc, mode, *args, **kwargs)
+
+    return method
+
+
+def _server_patches() -> Iterable[Patch]:
+    for names, guard in _SERVERS.items():
+        owner = getattr(importlib.import_module(names[0]), names[1])
+        yield Patch(owner, "__init__", functools.partial(_adopting, guard))
+        yield Patch(
+            owner, "add_generic_rpc_handlers", functools.partial(_guarding_generic_handlers, guard)
+        )
+        if hasattr(owner, "add_registered_method_handlers"):
+            yield Patch(
+                owner,
+                "add_registered_method_handlers",
+                functools.partial(_guarding_method_handlers, guard),
+            )
+
+
+def _adopting(guard: _servers.GuardBehavior, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain(self, *args, **kwargs)
+        if current_mode() is not Mode.OFF:
+            _servers.adopt(self, current_mode, guard)
+
+    return method
+
+
+def _guarding_generic_handlers(
+    guard: _servers.GuardBehavior, plain: Callable[..., Any]
+) -> Callable[..., Any]:
+    def method(self: Any, generic_rpc_handlers: Iterable[Any]) -> None:
+        if current_mode() is not Mode.OFF:
+            generic_rpc_handlers = _servers.guard_generic_handlers(
+                generic_rpc_handlers, current_mode, guard
+            )
+        plain(self, generic_rpc_handlers)
+
+    return method
+
+
+def _guarding_method_handlers(
+    guard: _servers.GuardBehavior, plain: Callable[..., Any]
+) -> Callable[..., Any]:
+    def method(self: Any, service_name: str, method_handlers: Any) -> None:
+        if current_mode() is not Mode.OFF:
+            method_handlers = _servers.guard_method_handlers(
+                service_name, method_handlers, current_mode, guard
+            )
+        plain(self, service_name, method_handlers)
+
+    return method
+
+
+def _factory_patches() -> list[Patch]:
+    """Return the patches to grpc's public factories, the second best."""
+    kinds: list[tuple[Any, str, Callable[[Any], Any]]] = [
+        (grpc, "insecure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
+        (grpc, "secure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
+        (grpc.aio, "insecure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
+        (grpc.aio, "secure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
+        (
+            grpc,
+            "server",
+            lambda plain: _servers.Server(plain, current_mode, sync_handlers.guard_behavior),
+        ),
+        (
+            grpc.aio,
+            "server",
+            lambda plain: _servers.Server(plain, current_mode, aio_handlers.guard_behavior),
+        ),
+    ]
+    return [Patch(owner, name, functools.partial(_wrapping, guard)) for owner, name, guard in kinds]
+
+
+def _wrapping(guard: Callable[[Any], Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    def factory(*args: Any, **kwargs: Any) -> Any:
+        made = plain(*args, **kwargs)
+        return made if current_mode() is Mode.OFF else guard(made)
+
+    return factory

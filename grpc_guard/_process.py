@@ -1,0 +1,174 @@
+"""The guard of the whole process: whether it is on, and in which mode.
+
+Switching on applies patches to grpcio (_patches.py). What they put in reads the mode once
+per RPC, so that a patch which cannot be taken out again, because somebody has patched on
+top of it, is inert while the guard is off.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from ._modes import Mode, parse_mode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PLAIN = "_grpc_guard_plain"  # the attribute under which a patch keeps what it replaced
+
+
+class _Process:
+    def __init__(self) -> None:
+        self.mode = Mode.OFF  # in force now; read without the lock
+        self._mutex = threading.RLock()  # patching and the choice of the mode
+        self._base = Mode.OFF  # what enable() and disable() say
+        self._scopes: list[guarded] = []  # the guarded() blocks that run, innermost last
+
+    def set_base(self, mode: Mode) -> None:
+        with self._mutex:
+            before, self._base = self._base, mode
+            try:
+                self._settle()
+            except BaseException:
+                self._base = before
+                raise
+
+    def enter(self, scope: guarded) -> None:
+        with self._mutex:
+            self._scopes.append(scope)
+            try:
+                self._settle()
+            except BaseException:
+                self._scopes.remove(scope)
+                raise
+
+    def leave(self, scope: guarded) -> None:
+        with self._mutex:
+            self._scopes.remove(scope)
+            self._settle()
+
+    def _settle(self) -> None:
+        from . import _patches  # imports grpc, which a process that is off need not do
+
+        mode = self._scopes[-1].mode if self._scopes else self._base
+        if mode is Mode.OFF:
+            self.mode = mode
+            _patches.remove()
+        else:
+            _patches.apply()
+            self.mode = mode
+
+    def after_fork(self) -> None:
+        self._mutex = threading.RLock()
+
+
+process = _Process()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=process.after_fork)
+
+
+def current_mode() -> Mode:
+    """Return the mode of the process-wide guard, ``off`` if it is off."""
+    return process.mode
+
+
+def enable(mode: str | Mode = "raise") -> None:
+    """Guard every stream that this process starts or serves from now on.
+
+    Sync and aio, clients and servers, on channels, stubs and servers that exist already
+    too. Streams that are open already stay as they are. Calling it again only changes the
+    mode. Safe to call from any thread; if it fails half-way, nothing is changed.
+
+    Raises ValueError for an unknown mode; ``off`` is the same as :func:`disable`.
+    """
+    process.set_base(parse_mode(mode, source="enable(mode)"))
+
+
+def disable() -> None:
+    """Take back :func:`enable`: streams that start from now on are plain.
+
+    Streams that are open stay guarded to their end. Patches that others applied to grpcio
+    in the meantime stay in place. A :class:`guarded` block that runs keeps its mode.
+    """
+    process.set_base(Mode.OFF)
+
+
+def is_enabled() -> bool:
+    """Tell whether streams that start now are guarded."""
+    return process.mode is not Mode.OFF
+
+
+class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
+    """Guard the process while a block or a function runs, then restore what was before.
+
+    ::
+
+        with guarded("warn"):
+            ...
+
+        @guarded()
+        async def main(): ...
+
+    Process-wide, as :func:`enable`. Blocks nest; of several that run, the one entered last
+    decides. Decorates functions, coroutine functions and generators of both kinds.
+
+    Raises ValueError for an unknown mode.
+    """
+
+    def __init__(self, mode: str | Mode = "raise") -> None:
+        self.mode = parse_mode(mode, source="guarded(mode)")
+
+    def __enter__(self) -> None:
+        process.enter(self)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process.leave(self)
+
+    def __call__(self, function: F) -> F:
+        """Return `function` guarded while it runs."""
+        wrapper: Any
+        if inspect.iscoroutinefunction(function):
+
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with guarded(self.mode):
+                    return await function(*args, **kwargs)
+        elif inspect.isasyncgenfunction(function):
+
+            async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+                with guarded(self.mode):
+                    async for item in function(*args, **kwargs):
+                        yield item
+        elif inspect.isgeneratorfunction(function):
+
+            def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+                with guarded(self.mode):
+                    return (yield from function(*args, **kwargs))
+        else:
+
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with guarded(self.mode):
+                    return function(*args, **kwargs)
+
+        return cast("F", functools.wraps(function)(wrapper))
+
+
+def unpatched(obj: object, name: str) -> Callable[..., Any]:
+    """Return method `name` of `obj` without the process-wide guard.
+
+    A guard put on by hand has a mode of its own and must not meet the other below it.
+    """
+    plain = getattr(getattr(type(obj), name, None), PLAIN, None)
+    bound: Callable[..., Any] = (
+        getattr(obj, name) if plain is None else functools.partial(plain, obj)
+    )
+    return bound

@@ -10,8 +10,7 @@ import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from ._rules import Rule
 
@@ -90,6 +89,7 @@ class Ledger:
         self._entries: dict[tuple[object, ...], Finding] = {}
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
+        self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
 
     def record(self, finding: Finding) -> int:
         """Enter `finding`, tell the sinks, and return how often it has been seen."""
@@ -113,14 +113,17 @@ class Ledger:
         with self._mutex:
             self._entries.clear()
 
-    @contextmanager
-    def sink(self, sink: Sink) -> Iterator[None]:
-        """Call `sink` with each finding as it occurs, while the block runs."""
+    def forget(self, findings: Iterable[Finding]) -> None:
+        with self._mutex:
+            for finding in findings:
+                self._entries.pop(finding.key, None)
+
+    def add_sink(self, sink: Sink) -> None:
+        """Call `sink` with each finding as it occurs; its failures are logged and swallowed."""
         self._sinks.append(sink)
-        try:
-            yield
-        finally:
-            self._sinks.remove(sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        self._sinks.remove(sink)
 
     def after_fork(self) -> None:
         """A forked child starts clean: no inherited lock, no inherited findings."""

@@ -12,6 +12,8 @@ took effect and before the ``try`` began.)
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
 import weakref
 from _thread import get_ident
 from collections import deque
@@ -24,6 +26,13 @@ from ._modes import Mode
 # The token of a free direction. One element always stays, so that claim and release never
 # make the list allocate.
 FREE = (0, 0)
+
+
+# How many streams were guarded, and the operations of those that are gone. Counted without a
+# lock: next() and append() are atomic, and popleft() of one that is gone raises.
+_created = itertools.count()
+_retired: deque[int] = deque()
+_RETIRED = 1000
 
 
 class Stream:
@@ -61,6 +70,7 @@ class Stream:
         mode: Mode,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        next(_created)
         self.rpc = rpc
         self.side = side
         self.api = api
@@ -117,6 +127,11 @@ class Direction:
             self.turns = Turns(self.token)
             self.token = [0]  # never claimable: every operation takes the way of the turns
 
+    def __del__(self) -> None:
+        _retired.append(self.operations)  # a finaliser takes no lock
+        if len(_retired) > _RETIRED:
+            _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
+
     @property
     def is_free(self) -> bool:
         token = self.token if self.turns is None else self.turns.token
@@ -153,3 +168,11 @@ def home_of(loop: asyncio.AbstractEventLoop) -> Any:
     reason to look again: see _violations.astray.
     """
     return loop if hasattr(loop, "_thread_id") else _Home(loop)
+
+
+def totals() -> tuple[int, int]:
+    """Return how many streams and operations were guarded in this process."""
+    live = sum(
+        direction.operations for direction in gc.get_objects() if type(direction) is Direction
+    )
+    return int(repr(_created)[len("count(") : -1]), sum(_retired.copy()) + live

@@ -67,7 +67,7 @@ def _lines(finding: Finding) -> Iterator[str]:
     yield finding.message
     if finding.owner is not None:
         held = f" for {duration(finding.owner.held_seconds)}"
-        yield from _section("owner ", finding.owner, held)
+        yield from _section("owner", finding.owner, held)
     yield from _section("caller", finding.caller, "")
     yield f"  without the guard: {finding.rule.unguarded(finding.side, finding.api)}"
     yield f"  how to fix it: {finding.remedy}"
@@ -75,7 +75,7 @@ def _lines(finding: Finding) -> Iterator[str]:
 
 
 def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
-    yield f"  {title}: {party(owner)} in {owner.operation}{held}"
+    yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}"
     if not owner.stack:
         yield "    (no line of the program on its stack)"
     for frame in owner.stack:

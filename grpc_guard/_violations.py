@@ -22,9 +22,6 @@ logger = logging.getLogger("grpc_guard")
 
 T = TypeVar("T")
 
-# The id of the test that runs now, kept by the pytest plugin.
-current_test: list[str | None] = [None]
-
 
 @_owners.operation("contended", owns=False)
 def contended(direction: Direction, operation: str, function: Callable[..., T], *args: Any) -> T:
@@ -125,7 +122,7 @@ def compose(
         remedy=rule.remedy,
         caller=caller,
         owner=owner,
-        test=current_test[0],
+        test=ledger.test,
         time=now.replace("+00:00", "Z"),
     )
 

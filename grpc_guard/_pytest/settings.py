@@ -1,0 +1,105 @@
+"""What the pytest plugin was told, by whom, and what follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from .._adoption import (
+    Adoption,
+    allowed_from_line,
+    allowed_in_pyproject,
+    read_baseline,
+)
+from .._modes import Mode, parse_mode
+from .._reports.writing import check_writable
+
+ENVIRONMENT = "GRPC_GUARD"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("grpc_guard", "guard of gRPC streams")
+    group.addoption(
+        "--grpc-guard",
+        metavar="MODE",
+        nargs="?",
+        const="raise",
+        help="guard the gRPC streams of all tests: raise (default), warn, serialize or off",
+    )
+    group.addoption(
+        "--grpc-guard-baseline",
+        metavar="FILE",
+        help="findings known from FILE do not fail a test",
+    )
+    group.addoption(
+        "--grpc-guard-write-baseline",
+        metavar="FILE",
+        help="write what is found to FILE as the baseline; no finding fails a test",
+    )
+    parser.addini("grpc_guard", "mode of the guard for all tests, as --grpc-guard")
+    parser.addini(
+        "grpc_guard_allow",
+        "findings that do not fail a test, one per line: RULE SITE REASON, where SITE is a "
+        "pattern for file or file:function",
+        type="linelist",
+    )
+
+
+def keep_paths(args: list[str]) -> None:
+    """Let ``--grpc-guard tests/`` mean what it says: what follows is no mode but a path."""
+    modes = {mode.value for mode in Mode}
+    for index, argument in enumerate(args):
+        follows = args[index + 1 : index + 2]
+        if argument == "--grpc-guard" and follows and follows[0] not in modes:
+            args[index] = "--grpc-guard=raise"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The effective settings of a test session."""
+
+    mode: Mode
+    source: str | None  # who said so; None if nobody did
+    adoption: Adoption
+    write_baseline: Path | None
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Settings:
+        """Read the settings; pytest.UsageError names what is wrong and where it came from."""
+        try:
+            mode, source = _mode(config)
+            target = config.getoption("--grpc-guard-write-baseline")
+            write_baseline = Path(target) if target is not None else None
+            if write_baseline is not None:
+                check_writable(write_baseline)
+            return cls(mode, source, _adoption(config), write_baseline)
+        except (OSError, ValueError) as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @property
+    def is_on(self) -> bool:
+        return self.mode is not Mode.OFF
+
+
+def _mode(config: pytest.Config) -> tuple[Mode, str | None]:
+    """Return the mode and its source: command line, ini file, environment, in that order."""
+    for value, source in (
+        (config.getoption("--grpc-guard"), "--grpc-guard"),
+        (config.getini("grpc_guard"), f"{config.inipath or 'ini'}: grpc_guard"),
+        (os.environ.get(ENVIRONMENT), ENVIRONMENT),
+    ):
+        if value:
+            return parse_mode(str(value), source=source), source
+    return Mode.OFF, None
+
+
+def _adoption(config: pytest.Config) -> Adoption:
+    root = config.rootpath
+    lines = config.getini("grpc_guard_allow")
+    allowed = [allowed_from_line(line, "grpc_guard_allow") for line in lines]
+    baseline = config.getoption("--grpc-guard-baseline")
+    known = read_baseline(Path(baseline)) if baseline is not None else []
+    return Adoption(root, [*allowed, *allowed_in_pyproject(root)], known)

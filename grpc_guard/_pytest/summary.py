@@ -1,0 +1,44 @@
+"""What the terminal summary says of a test session, and the annotations for GitHub Actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .._adoption import relative
+from .._findings import Finding
+from .._reports import text
+from .session import Session
+
+
+def summary_lines(session: Session) -> Iterator[str]:
+    """Yield the lines of the summary; none if the guard was never on."""
+    streams, operations = session.totals
+    findings = session.findings
+    if session.settings.is_on or streams:
+        yield from text.summary(findings, streams=streams, operations=operations)
+        yield from session.settings.adoption.lines(findings)
+    written = session.write_baseline()
+    if written is not None:
+        yield written
+
+
+def workflow_commands(session: Session) -> Iterator[str]:
+    """Yield workflow commands that put each finding beside its line in a pull request."""
+    for finding in session.findings:
+        yield f"::{finding.severity} {_place(finding, session)}::{_escape(finding.message)}"
+
+
+def _place(finding: Finding, session: Session) -> str:
+    site = finding.caller.site or (finding.owner.site if finding.owner is not None else None)
+    title = f"title=grpc_guard {finding.rule}"
+    if site is None:
+        return title
+    file = relative(site.file, session.settings.adoption.root)
+    return f"file={_escape(file, ',:')},line={site.line},{title}"
+
+
+def _escape(value: str, more: str = "") -> str:
+    """Escape what ends a workflow command, or in a property its value."""
+    for character in "%\r\n" + more:
+        value = value.replace(character, f"%{ord(character):02X}")
+    return value

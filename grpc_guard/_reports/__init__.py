@@ -1,0 +1,1 @@
+"""Findings for readers outside the process: JSON, SARIF and text."""

@@ -1,0 +1,76 @@
+"""The report document, schema grpc-guard-report/1: made from findings and read back.
+
+Payloads, metadata and credentials never get into a finding, so none can get in here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from .._findings import Finding, Frame, Owner
+from .._rules import rule_named
+
+SCHEMA = "grpc-guard-report/1"
+
+Document = dict[str, Any]
+
+
+def document(
+    findings: Iterable[Finding], *, mode: str, pid: int, streams: int, operations: int
+) -> Document:
+    """Return the report document of one process, or of several merged into one."""
+    return {
+        "schema": SCHEMA,
+        "mode": mode,
+        "pid": pid,
+        "streams": streams,
+        "operations": operations,
+        "findings": [finding_to_dict(finding) for finding in findings],
+    }
+
+
+def finding_to_dict(finding: Finding) -> dict[str, Any]:
+    caller = _party(finding.caller)
+    del caller["held_seconds"]  # it had only arrived
+    return {
+        "rule": finding.rule.name,
+        "severity": finding.severity,
+        "rpc": finding.rpc,
+        "side": finding.side,
+        "api": finding.api,
+        "count": finding.count,
+        "test": finding.test,
+        "time": finding.time,
+        "message": finding.message,
+        "remedy": finding.remedy,
+        "owner": None if finding.owner is None else _party(finding.owner),
+        "caller": caller,
+    }
+
+
+def _party(owner: Owner) -> dict[str, Any]:
+    return {
+        "kind": owner.kind,
+        "name": owner.name,
+        "operation": owner.operation,
+        "held_seconds": owner.held_seconds,
+        "stack": [dataclasses.asdict(frame) for frame in owner.stack],
+    }
+
+
+def finding_from_dict(data: dict[str, Any]) -> Finding:
+    """Read back what :func:`finding_to_dict` made; KeyError or TypeError if it is not that."""
+    return Finding(
+        **{
+            **data,
+            "rule": rule_named(data["rule"]),
+            "owner": None if data["owner"] is None else _owner(data["owner"]),
+            "caller": _owner(data["caller"]),
+        }
+    )
+
+
+def _owner(data: dict[str, Any]) -> Owner:
+    return Owner(**{**data, "stack": tuple(Frame(**frame) for frame in data["stack"])})

@@ -1,0 +1,46 @@
+"""The report as text, and the summary at the end of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from .._findings import Finding, Frame
+from .._messages import report
+
+
+def text(findings: Iterable[Finding]) -> str:
+    """Return the full reports of `findings`, one after the other."""
+    return "".join(f"{report(finding)}\n\n" for finding in findings)
+
+
+def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> Iterator[str]:
+    """Yield the lines of the summary: what was guarded, and the findings by rule and call site."""
+    yield (
+        f"grpc_guard: {count(streams, 'stream')} and {count(operations, 'operation')} guarded, "
+        f"{count(len(findings), 'finding')}"
+    )
+    by_rule: dict[str, Counter[str]] = {}
+    for finding in findings:
+        where = f"{sites(finding)}  {finding.rpc} ({finding.side}, {finding.api})"
+        title = f"{finding.rule} ({finding.severity})"
+        by_rule.setdefault(title, Counter())[where] += finding.count
+    for title, places in sorted(by_rule.items()):
+        yield f"  {title}"
+        for where, times in places.items():
+            yield f"    {where}  x{times}"
+
+
+def sites(finding: Finding) -> str:
+    """Return where the two parties of `finding` were: caller, and owner if there was one."""
+    caller = site(finding.caller.site)
+    return caller if finding.owner is None else f"{caller} against {site(finding.owner.site)}"
+
+
+def site(frame: Frame | None) -> str:
+    return "(no line of the program)" if frame is None else f"{frame.file}:{frame.line}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return `number` with its noun: 1 stream, 2 streams."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

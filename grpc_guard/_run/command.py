@@ -1,0 +1,95 @@
+"""The command line of ``grpc-guard run``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from .._modes import Mode, parse_mode
+from .._reports.writing import FORMATS
+from .child import MODE
+from .launcher import LaunchError, Settings, end_as, run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell `parser` what ``run`` takes."""
+    parser.add_argument(
+        "--mode",
+        metavar="M",
+        help="raise, warn, serialize or off (default: $GRPC_GUARD, or raise)",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        type=Path,
+        help="write a report; {pid} in the name makes one for each process",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="of the report (default: by the file's suffix .json, .sarif or .txt)",
+    )
+    parser.add_argument(
+        "--exit-code",
+        metavar="N",
+        type=_exit_code,
+        default=66,
+        help="exit status where the program succeeds but broke the contract (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--baseline", metavar="FILE", type=Path, help="findings known from FILE do not count"
+    )
+    parser.add_argument(
+        "--write-baseline",
+        metavar="FILE",
+        type=Path,
+        help="write what is found to FILE as the baseline",
+    )
+    parser.add_argument(
+        "program",
+        nargs=argparse.REMAINDER,
+        metavar="PROGRAM [ARGS]",
+        help="a Python script, -m module, or any command",
+    )
+
+
+def _exit_code(value: str) -> int:
+    if not value.isdecimal() or int(value) > 255:
+        raise argparse.ArgumentTypeError(f"{value!r} is not an exit status; use 0 to 255")
+    return int(value)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the program and return the exit status."""
+    try:
+        return end_as(run(_settings(arguments)))
+    except LaunchError as error:
+        print(f"grpc-guard run: {error}", file=sys.stderr)  # noqa: T201
+        return error.status
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    command = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    if not command or command == ["-m"]:
+        raise LaunchError("no program; use a Python script, -m module, or any command")
+    return Settings(
+        command=command,
+        mode=_mode(arguments.mode),
+        report=arguments.report,
+        form=arguments.format,
+        exit_code=arguments.exit_code,
+        baseline=arguments.write_baseline or arguments.baseline,
+        write_baseline=arguments.write_baseline is not None,
+    )
+
+
+def _mode(argument: str | None) -> Mode:
+    """Return the mode: the argument's, else the environment's, else raise."""
+    try:
+        if argument is not None:
+            return parse_mode(argument, source="--mode")
+        return parse_mode(os.environ.get(MODE) or Mode.RAISE, source=MODE)
+    except ValueError as error:
+        raise LaunchError(str(error)) from None

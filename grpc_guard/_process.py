@@ -56,12 +56,12 @@ class _Process:
         from . import _patches  # imports grpc, which a process that is off need not do
 
         mode = self._scopes[-1].mode if self._scopes else self._base
-        if mode is Mode.OFF:
-            self.mode = mode
-            _patches.remove()
-        else:
+        if self.mode is Mode.OFF and mode is not Mode.OFF:
             _patches.apply()
-            self.mode = mode
+        was_on = self.mode is not Mode.OFF
+        self.mode = mode
+        if was_on and mode is Mode.OFF:
+            _patches.remove()
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()

@@ -1,8 +1,8 @@
 """The contract: at most one operation in progress per direction per stream.
 
 The guard knows nothing of sync or async. A proxy claims a direction with
-``del direction.token[1]``, does the operation inside a ``try`` that follows at once, and
-gives the direction back with ``token.append(0)`` in its ``finally``. Both are single
+``del direction[1]``, does the operation inside a ``try`` that follows at once, and
+gives the direction back with ``direction.append(0)`` in its ``finally``. Both are single
 C operations, and between the claim and the ``try`` there is no call, so no exception that
 a signal handler or another thread injects can leave a direction owned. (Lists, because
 ``lock.acquire(False)`` and ``list.pop()`` are calls: an exception can arrive after they
@@ -29,10 +29,18 @@ FREE = (0, 0)
 
 
 # How many streams were guarded, and the operations of those that are gone. Counted without a
-# lock: next() and append() are atomic, and popleft() of one that is gone raises.
+# lock: next() and append() are atomic. Operations are counted where a report will tell them
+# (grpc-guard run, pytest): start_counting().
 _created = itertools.count()
 _retired: deque[int] = deque()
 _RETIRED = 1000
+counting = False
+
+
+def start_counting() -> None:
+    """Count the operations of the streams that start from now on."""
+    global counting
+    counting = True
 
 
 class Stream:
@@ -103,38 +111,57 @@ class Stream:
         return call is None or self._has_ended(call)
 
 
-class Direction:
-    """READ or WRITE of one stream: a token to claim, and what is known of its owner.
+class Direction(list[int]):
+    """READ or WRITE of one stream: its own token, and what is known of its owner.
 
-    ``token`` is what the proxies claim, ``owner`` the thread of the operation in progress
-    (sync) and ``since`` when it began (seconds, time.monotonic()): both are stored inside
-    the claim, explain a conflict and never decide one. ``step`` is the operation itself.
+    ``owner`` is the thread of the operation in progress (sync) and ``since`` when it began
+    (seconds, time.monotonic()): both are stored inside the claim, explain a conflict and
+    never decide one. ``step`` is the operation itself.
     """
 
-    __slots__ = ("home", "operations", "owner", "rule", "since", "step", "stream", "token", "turns")
+    __slots__ = ("home", "owner", "rule", "since", "step", "stream", "tally", "turns")
 
     def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
+        super().__init__(FREE)
         self.stream = stream
         self.rule = rule
-        self.step = step
         self.owner: int | None = None
         self.since = 0.0
-        self.operations = 0
-        self.token = list(FREE)
+        self.tally: list[int] | None = [0] if counting else None
+        self.step = self.counted(step)
         self.turns: Turns | None = None
         self.home: Any = None if stream.loop is None else home_of(stream.loop)
         if stream.mode is Mode.SERIALIZE:
-            self.turns = Turns(self.token)
-            self.token = [0]  # never claimable: every operation takes the way of the turns
+            self.turns = Turns()
+            self.pop()  # never claimable: every operation takes the way of the turns
+
+    @property
+    def operations(self) -> int:
+        """How many operations there were so far; 0 if nobody counts."""
+        return 0 if self.tally is None else self.tally[0]
+
+    def counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step`, counted if this process counts operations."""
+        tally = self.tally
+        if tally is None:
+            return step
+
+        # Must not hold the direction: in a cycle with its step it would keep the call alive.
+        def counted(*args: Any) -> Any:
+            tally[0] += 1  # exact: only the owner of the direction gets here
+            return step(*args)
+
+        return counted
 
     def __del__(self) -> None:
-        _retired.append(self.operations)  # a finaliser takes no lock
-        if len(_retired) > _RETIRED:
-            _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
+        if self.tally is not None:
+            _retired.append(self.tally[0])  # a finaliser takes no lock
+            if len(_retired) > _RETIRED:
+                _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
 
     @property
     def is_free(self) -> bool:
-        token = self.token if self.turns is None else self.turns.token
+        token: list[int] = self if self.turns is None else self.turns.token
         return len(token) == len(FREE)
 
 
@@ -143,8 +170,8 @@ class Turns:
 
     __slots__ = ("queue", "token")
 
-    def __init__(self, token: list[int]) -> None:
-        self.token = token
+    def __init__(self) -> None:
+        self.token = list(FREE)
         self.queue: deque[Any] = deque()
 
 
@@ -173,6 +200,6 @@ def home_of(loop: asyncio.AbstractEventLoop) -> Any:
 def totals() -> tuple[int, int]:
     """Return how many streams and operations were guarded in this process."""
     live = sum(
-        direction.operations for direction in gc.get_objects() if type(direction) is Direction
+        direction.operations for direction in gc.get_objects() if isinstance(direction, Direction)
     )
     return int(repr(_created)[len("count(") : -1]), sum(_retired.copy()) + live

@@ -64,7 +64,7 @@ def owner_of(direction: Direction) -> Owner | None:
 def last_owner_of(direction: Direction) -> Owner | None:
     """Describe who is inside `direction`, or who was there a moment ago."""
     owner = owner_of(direction)
-    if owner is None and direction.operations:
+    if owner is None and direction.since:
         owner = _unseen(direction)
     return owner
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from ._guard import Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Proxy(wrapt.BaseObjectProxy):
@@ -56,3 +60,22 @@ class StreamProxy(Proxy):
 def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
     """isinstance() by the real type: a proxy passes for its wrapped object everywhere else."""
     return issubclass(type(obj), kind)
+
+
+class NextProxy(StreamProxy):
+    """A proxy of an iterator: its ``__next__`` is the ``advance`` of its direction."""
+
+    __slots__ = ("__next__",)
+
+    __next__: Callable[[], Any]
+
+    def __init__(self, wrapped: object, stream: Stream, direction: Any) -> None:
+        super().__init__(wrapped, stream)
+        self.__next__ = direction.advance
+
+    def __iter__(self) -> Self:
+        return self
+
+    @property
+    def next(self) -> Callable[[], Any]:
+        return self.__next__

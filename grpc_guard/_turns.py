@@ -43,7 +43,6 @@ def take_turn(
                         owns = True  # noqa: F841  # read off the frame by _owners
                         direction.owner = get_ident()
                         direction.since = monotonic()
-                        direction.operations += 1
                         return function(*args)
                     finally:
                         token.append(0)
@@ -91,7 +90,6 @@ async def take_turn_async(
                     try:
                         owns = True  # noqa: F841  # read off the frame by _owners
                         direction.since = monotonic()
-                        direction.operations += 1
                         return await function(*args)
                     finally:
                         token.append(0)

@@ -65,18 +65,16 @@ async def _write(self: Any, request: Any) -> None:
     direction = self._self_write
     if direction.home._thread_id != get_ident():
         astray(direction.stream, "write")
-    token = direction.token
     try:
-        del token[1]
+        del direction[1]
     except IndexError:
         await contended_async(direction, "write", direction.step, request)
         return
     try:
         direction.since = monotonic()
-        direction.operations += 1
         await direction.step(request)
     finally:
-        token.append(0)
+        direction.append(0)
 
 
 @operation("done_writing")
@@ -85,18 +83,18 @@ async def _done_writing(self: Any) -> None:
     direction = self._self_write
     if direction.home._thread_id != get_ident():
         astray(direction.stream, "done_writing")
-    token = direction.token
     try:
-        del token[1]
+        del direction[1]
     except IndexError:
-        await contended_async(direction, "done_writing", self.__wrapped__.done_writing)
+        await contended_async(
+            direction, "done_writing", direction.counted(self.__wrapped__.done_writing)
+        )
         return
     try:
         direction.since = monotonic()
-        direction.operations += 1
-        await self.__wrapped__.done_writing()
+        await direction.counted(self.__wrapped__.done_writing)()
     finally:
-        token.append(0)
+        direction.append(0)
 
 
 class ReadingCall(Call):
@@ -119,17 +117,15 @@ class ReadingCall(Call):
         direction = self._self_read
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "read")
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
             return await contended_async(direction, "read", direction.step)
         try:
             direction.since = monotonic()
-            direction.operations += 1
             return await direction.step()
         finally:
-            token.append(0)
+            direction.append(0)
 
     def __aiter__(self) -> Messages:
         plain = self.__wrapped__.__aiter__()
@@ -194,18 +190,16 @@ class AsyncRequestIterator(StreamProxy):
     @operation("anext(request_iterator)")
     async def __anext__(self) -> Any:
         direction = self._self_write
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
             return await contended_async(direction, "anext(request_iterator)", direction.step)
         try:
             direction.since = monotonic()
-            direction.operations += 1
             iterated = direction.step
             return await iterated()
         finally:
-            token.append(0)
+            direction.append(0)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:

@@ -94,17 +94,15 @@ class Context(StreamProxy):
             used_after_end(direction.stream, "context.read")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "context.read")
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
             return await contended_async(direction, "context.read", direction.step)
         try:
             direction.since = monotonic()
-            direction.operations += 1
             return await direction.step()
         finally:
-            token.append(0)
+            direction.append(0)
 
     @operation("context.write")
     async def write(self, message: Any) -> None:
@@ -114,18 +112,16 @@ class Context(StreamProxy):
             used_after_end(direction.stream, "context.write")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "context.write")
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
             await contended_async(direction, "context.write", direction.step, message)
             return
         try:
             direction.since = monotonic()
-            direction.operations += 1
             await direction.step(message)
         finally:
-            token.append(0)
+            direction.append(0)
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """See grpc.aio.ServicerContext.add_done_callback.
@@ -196,30 +192,29 @@ async def _generate(
     writing direction is owned from the yield until then.
     """
     direction = context._self_write
-    token = direction.token
     responses = behavior(request, context, **kwargs)
+    advance = direction.counted(responses.__anext__)
     stream.handler = weakref.ref(asyncio.current_task()), weakref.ref(responses)
     try:
-        message = await responses.__anext__()
+        message = await advance()
         while True:
             try:
-                del token[1]
+                del direction[1]
             except IndexError:
                 try:
                     # Somebody is in context.write(). If this message may go, it goes as soon
                     # as it is its turn, by the call that gRPC would have made.
-                    await contended_async(direction, "yield", direction.step, message)
+                    await contended_async(direction, "yield", context.__wrapped__.write, message)
                 except ConcurrencyError as refusal:
                     message = await responses.athrow(refusal)
                     continue
             else:
                 try:
                     direction.since = monotonic()
-                    direction.operations += 1
                     yield message
                 finally:
-                    token.append(0)
-            message = await responses.__anext__()
+                    direction.append(0)
+            message = await advance()
     except StopAsyncIteration:
         pass
     finally:

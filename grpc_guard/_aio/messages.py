@@ -23,7 +23,7 @@ class Messages(StreamProxy):
     def __init__(self, iterator: Any, stream: Stream, direction: Direction) -> None:
         super().__init__(iterator, stream)
         self._self_read = direction
-        self._self_anext = iterator.__anext__
+        self._self_anext = direction.counted(iterator.__anext__)
 
     def __aiter__(self) -> Self:
         return self
@@ -35,17 +35,15 @@ class Messages(StreamProxy):
             used_after_end(direction.stream, "__anext__")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "__anext__")
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
             return await contended_async(direction, "__anext__", self._self_anext)
         try:
             direction.since = monotonic()
-            direction.operations += 1
             return await self._self_anext()
         finally:
-            token.append(0)
+            direction.append(0)
 
     @operation("asend")
     async def asend(self, value: Any) -> Any:
@@ -55,14 +53,14 @@ class Messages(StreamProxy):
             used_after_end(direction.stream, "asend")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "asend")
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
-            return await contended_async(direction, "asend", self.__wrapped__.asend, value)
+            return await contended_async(
+                direction, "asend", direction.counted(self.__wrapped__.asend), value
+            )
         try:
             direction.since = monotonic()
-            direction.operations += 1
-            return await self.__wrapped__.asend(value)
+            return await direction.counted(self.__wrapped__.asend)(value)
         finally:
-            token.append(0)
+            direction.append(0)

@@ -10,6 +10,7 @@ import pytest
 
 from .._adoption import Allowed, write_baseline
 from .._findings import Finding, ledger
+from .._guard import start_counting
 from .._messages import report
 from .._process import guarded
 from .._reports import text
@@ -69,6 +70,7 @@ class Session:
 
     def begin(self) -> None:
         """Switch the guard on for the whole session."""
+        start_counting()
         if self.settings.is_on:
             self._scope = guarded(self.settings.mode)
             self._scope.__enter__()

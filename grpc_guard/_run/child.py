@@ -36,8 +36,10 @@ def start() -> None:
 
 
 def _enable(mode: Mode) -> None:
+    from .._guard import start_counting
     from .._process import enable
 
+    start_counting()
     enable(mode)
 
 

@@ -9,15 +9,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import SYNC_CALL, forwards
-from .._guard import Direction, Stream
+from .._guard import Stream
 from .._iterators import bind
 from .._owners import operation
-from .._proxy import StreamProxy, isinstance_exactly
+from .._proxy import NextProxy, StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._violations import contended
+from .steps import Responses, UsersRequests
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 
 def has_ended(call: Any) -> bool:
@@ -46,39 +47,23 @@ class Call(StreamProxy):
         self.__wrapped__.add_done_callback(with_guarded_call)
 
 
-class StreamCall(Call):
+class StreamCall(NextProxy, Call):
     """A client call with many responses: the response iterator.
 
     At most one thread is in ``next()`` at a time; another gets ConcurrencyError before
     grpcio is reached. Every other method may be called by any thread at any time.
     """
 
-    __slots__ = ("_self_read",)
+    __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
-        self._self_read = Direction(stream, CONCURRENT_READ, call.__next__)
+        NextProxy.__init__(self, call, stream, Responses(stream, CONCURRENT_READ, call.__next__))
+        stream.follow(call, has_ended)
 
-    def __iter__(self) -> Self:
-        return self
-
-    @operation("next")
-    def __next__(self) -> Any:
-        direction = self._self_read
-        token = direction.token
-        try:
-            del token[1]
-        except IndexError:
-            return contended(direction, "next", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            direction.operations += 1
-            return direction.step()
-        finally:
-            token.append(0)
-
-    next = __next__
+    @property
+    def _self_read(self) -> Responses:
+        direction: Responses = self.__next__.__self__  # type: ignore[attr-defined]
+        return direction
 
 
 class SingleThreadedStreamCall(StreamCall):
@@ -97,48 +82,26 @@ class SingleThreadedStreamCall(StreamCall):
         if call._state.initial_metadata is not None:
             return call.initial_metadata()
         direction = self._self_read
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
             return contended(direction, "initial_metadata", call.initial_metadata)
         try:
             direction.owner = get_ident()
             direction.since = monotonic()
-            direction.operations += 1
             return call.initial_metadata()
         finally:
-            token.append(0)
+            direction.append(0)
 
 
-class RequestIterator(StreamProxy):
+class RequestIterator(NextProxy):
     """The user's request iterator, advanced by gRPC's own thread: the writing direction."""
 
-    __slots__ = ("_self_write",)
+    __slots__ = ()
 
     def __init__(self, iterator: Any, stream: Stream) -> None:
-        super().__init__(iterator, stream)
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, iterator.__next__)
-
-    def __iter__(self) -> Self:
-        return self
-
-    @operation("next(request_iterator)")
-    def __next__(self) -> Any:
-        direction = self._self_write
-        token = direction.token
-        try:
-            del token[1]
-        except IndexError:
-            return contended(direction, "next(request_iterator)", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            direction.operations += 1
-            iterated = direction.step
-            return iterated()
-        finally:
-            token.append(0)
+        stream.write = UsersRequests(stream, CONCURRENT_WRITE, iterator.__next__)
+        super().__init__(iterator, stream, stream.write)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:

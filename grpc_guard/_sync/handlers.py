@@ -12,82 +12,37 @@ from .._guard import Direction, Stream
 from .._iterators import bind
 from .._modes import ChooseMode, Mode
 from .._owners import operation
-from .._proxy import StreamProxy
+from .._proxy import NextProxy, StreamProxy
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._servers import GuardedBehavior
 from .._violations import contended, used_after_end
+from .steps import Requests, UsersResponses
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 
-class RequestIterator(StreamProxy):
+class RequestIterator(NextProxy):
     """The requests of a stream: read by one thread at a time, while the handler runs."""
 
-    __slots__ = ("_self_read",)
+    __slots__ = ()
 
     def __init__(self, requests: Any, stream: Stream) -> None:
-        super().__init__(requests, stream)
-        self._self_read = stream.read = Direction(stream, CONCURRENT_READ, requests.__next__)
-
-    def __iter__(self) -> Self:
-        return self
-
-    @operation("next")
-    def __next__(self) -> Any:
-        direction = self._self_read
-        if direction.stream.ended:
-            used_after_end(direction.stream, "next")
-        token = direction.token
-        try:
-            del token[1]
-        except IndexError:
-            return contended(direction, "next", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            direction.operations += 1
-            return direction.step()
-        finally:
-            token.append(0)
-
-    next = __next__
+        stream.read = Requests(stream, CONCURRENT_READ, requests.__next__)
+        super().__init__(requests, stream, stream.read)
 
 
-class ResponseIterator(StreamProxy):
+class ResponseIterator(NextProxy):
     """The responses of a handler, advanced by gRPC: the writing direction.
 
     The handler ends when they do.
     """
 
-    __slots__ = ("_self_write",)
+    __slots__ = ()
 
     def __init__(self, responses: Any, stream: Stream) -> None:
-        super().__init__(responses, stream)
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, responses.__next__)
-
-    def __iter__(self) -> Self:
-        return self
-
-    @operation("next(response_iterator)")
-    def __next__(self) -> Any:
-        direction = self._self_write
-        token = direction.token
-        try:
-            del token[1]
-        except IndexError:
-            return contended(direction, "next(response_iterator)", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            direction.operations += 1
-            iterated = direction.step
-            return iterated()
-        except BaseException:
-            direction.stream.ended = True
-            raise
-        finally:
-            token.append(0)
+        stream.write = UsersResponses(stream, CONCURRENT_WRITE, responses.__next__)
+        super().__init__(responses, stream, stream.write)
 
 
 class Sender:
@@ -101,19 +56,17 @@ class Sender:
         direction = self._write
         if direction.stream.ended:
             used_after_end(direction.stream, "send_response")
-        token = direction.token
         try:
-            del token[1]
+            del direction[1]
         except IndexError:
             contended(direction, "send_response", direction.step, response)
             return
         try:
             direction.owner = get_ident()
             direction.since = monotonic()
-            direction.operations += 1
             direction.step(response)
         finally:
-            token.append(0)
+            direction.append(0)
             if response is None:
                 direction.stream.ended = True
 

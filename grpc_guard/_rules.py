@@ -69,7 +69,7 @@ CONCURRENT_READ = Rule(
     "concurrent-read",
     severity="error",
     waitable=True,
-    summary="a read began while another read of the same stream was in progress",
+    summary="a read began while another of the same stream was in progress",
     unguarded={
         "client sync": "the second reader gets 'ValueError: Internal gRPC call error 8', "
         "and messages can go to the wrong reader",
@@ -82,18 +82,20 @@ CONCURRENT_READ = Rule(
     },
     remedy="let one thread or task read and hand the messages on (queue.Queue, asyncio.Queue), "
     "or hold one lock around every read",
-    source="grpc-go Documentation/concurrency.md; grpcio, docstring of StreamStreamCall.read",
+    source="grpc-go Documentation/concurrency.md and stream.go; grpcio, docstrings of "
+    "StreamStreamCall.read and aio.ServicerContext.read",
 )
 
 CONCURRENT_WRITE = Rule(
     "concurrent-write",
     severity="error",
     waitable=True,
-    summary="a write, or the closing of the send side, began while a write of the same stream "
-    "was in progress",
+    summary="a write or half-close began while a write was in progress",
     unguarded={
         "client aio": "the RPC dies with INTERNAL 'Internal error from Core', and the other "
         "writer sees InvalidStateError",
+        "server sync": "a message is lost without a word, or the RPC hangs until its deadline "
+        "(only handlers with experimental_non_blocking can do it)",
         "server aio": "one writer gets ExecuteBatchError, and messages are lost",
         ANY: "the RPC dies or messages are lost",
     },
@@ -105,7 +107,7 @@ CONCURRENT_WRITE = Rule(
 SHARED_ITERATOR = Rule(
     "shared-iterator",
     severity="error",
-    summary="one generator object is advanced by two RPCs that are alive at the same time",
+    summary="one generator feeds two RPCs that are alive at the same time",
     unguarded={
         "client sync": "one of the RPCs fails with UNKNOWN 'Exception iterating requests!', or "
         "each silently gets a part of the messages",
@@ -121,13 +123,15 @@ SHARED_ITERATOR = Rule(
 WRONG_LOOP = Rule(
     "wrong-loop",
     severity="error",
-    summary="an aio call or channel was used from another event loop or thread than its own",
+    summary="an aio object was used from another loop or thread than its own",
     unguarded={
-        ANY: "'attached to a different loop', a hang, or corrupted state, depending on timing",
+        ANY: "'attached to a different loop', 'Event loop is closed', a hang, or corrupted state, "
+        "depending on timing",
     },
     remedy="use the object on its own loop: make one channel per loop, or hand the work over with "
     "asyncio.run_coroutine_threadsafe(coroutine, loop)",
-    source="grpcio, grpc.aio: objects are bound to the event loop that was current when they were made",
+    source="grpcio, gRPC AsyncIO API, Caveats: objects may only be used on the thread on which "
+    "they were created",
 )
 
 HANDLER_RETURNED = Rule(
@@ -138,11 +142,12 @@ HANDLER_RETURNED = Rule(
         "server sync": "a silent end of stream, or a value read from a call that is no more",
         "server aio": "'RPC already finished', a silent end of stream, and a crash of the whole "
         "process for peer(), auth_context(), peer_identities() and peer_identity_key()",
-        ANY: "undefined",
+        ANY: "cannot happen: only servers have handlers",
     },
     remedy="join the threads and await the tasks that use the stream before the handler returns; "
     "copy what they need of the context beforehand",
-    source="grpc-go Documentation/concurrency.md: a ServerStream must not be used after its handler returned",
+    source="gRPC, Core concepts, RPC life cycle: the status, sent when the handler ends, completes "
+    "processing on the server side",
 )
 
 RULES: Mapping[str, Rule] = MappingProxyType(

@@ -1,0 +1,23 @@
+"""Write the pages about the rules, docs/rules/, from the texts in the package.
+
+Run it after a change to grpc_guard/_rules.py or grpc_guard/rules/; a test compares.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grpc_guard._explain import pages
+
+FOLDER = Path(__file__).parent / "rules"
+
+
+def main(folder: Path = FOLDER) -> None:
+    for page in folder.glob("*.md"):
+        page.unlink()
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+import wrapt
+
 from ._modes import Mode, parse_mode
+
+logger = logging.getLogger("grpc_guard")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +34,7 @@ class _Process:
         self._mutex = threading.RLock()  # patching and the choice of the mode
         self._base = Mode.OFF  # what enable() and disable() say
         self._scopes: list[guarded] = []  # the guarded() blocks that run, innermost last
+        self._waits_for_grpc = False
 
     def set_base(self, mode: Mode) -> None:
         with self._mutex:
@@ -53,15 +60,39 @@ class _Process:
             self._settle()
 
     def _settle(self) -> None:
-        from . import _patches  # imports grpc, which a process that is off need not do
-
         mode = self._scopes[-1].mode if self._scopes else self._base
-        if self.mode is Mode.OFF and mode is not Mode.OFF:
-            _patches.apply()
-        was_on = self.mode is not Mode.OFF
+        was_on, is_on = self.mode is not Mode.OFF, mode is not Mode.OFF
+        if is_on and not was_on:
+            self._apply()
         self.mode = mode
-        if was_on and mode is Mode.OFF:
+        if was_on and not is_on and "grpc_guard._patches" in sys.modules:
+            from . import _patches
+
             _patches.remove()
+
+    def _apply(self) -> None:
+        """Patch grpc, or arrange for it to be patched when the program imports it.
+
+        Importing it here could be too early: the program may first have to set
+        environment variables that grpc reads, or to patch the standard library.
+        """
+        if "grpc" in sys.modules:
+            from . import _patches
+
+            _patches.apply()
+        elif not self._waits_for_grpc:
+            self._waits_for_grpc = True
+            wrapt.register_post_import_hook(self._on_import, "grpc")
+
+    def _on_import(self, module: object) -> None:
+        with self._mutex:
+            if self.mode is Mode.OFF:
+                return
+            try:
+                self._apply()
+            except Exception:  # the program's import must not fail for it
+                logger.exception("grpc could not be patched: the guard is off")
+                self.mode = Mode.OFF
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()

@@ -27,10 +27,22 @@ class Proxy(wrapt.BaseObjectProxy):
 
     __getattribute__ = object.__getattribute__
 
-    # wrapt forwards these from the type, which would make every proxy Sized and a
-    # Container in the eyes of collections.abc.
-    __len__ = None
-    __contains__ = None
+    # wrapt forwards these for every object, which would make a call a number, a container and
+    # a context manager in the eyes of collections.abc and typing. No stream object is one,
+    # except for the channels, which define what they need.
+    __len__: Any = None
+    __contains__: Any = None
+    __reversed__: Any = None
+    __enter__: Any = None
+    __exit__: Any = None
+    __aenter__: Any = None
+    __aexit__: Any = None
+    __bytes__: Any = None
+    __complex__: Any = None
+    __float__: Any = None
+    __int__: Any = None
+    __index__: Any = None
+    __round__: Any = None
 
     def __repr__(self) -> str:
         return repr(self.__wrapped__)

@@ -54,20 +54,18 @@ class Stream:
         "__weakref__",
         "_call",
         "_has_ended",
+        "_read",
+        "_write",
         "api",
         "ended",
         "handler",
         "loop",
         "mode",
-        "read",
         "rpc",
         "side",
         "visited",
-        "write",
     )
 
-    read: Direction | None
-    write: Direction | None
     handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
 
     def __init__(
@@ -86,9 +84,8 @@ class Stream:
         self.loop = loop
         self.ended = False  # the handler has ended, or the blocking call has returned
         self.visited = False  # a done-callback runs: it may look at the stream still
-        # On the client the reading direction lives in the call's proxy alone: it holds the
-        # call, and gRPC's sender, which holds this record, must not keep the call alive.
-        self.read = self.write = None
+        self._read: weakref.ref[Direction] | None = None
+        self._write: weakref.ref[Direction] | None = None
         self.handler = None  # task and generator, where what is yielded is written elsewhere
         self._call: Callable[[], Any] | None = None
         self._has_ended: Callable[[Any], bool] = bool
@@ -100,6 +97,25 @@ class Stream:
         except TypeError:
             return  # an interceptor's own kind of call: never known to be over
         self._has_ended = has_ended
+
+    # The directions belong to the proxies. They are held weakly here: they hold this record,
+    # and with it in a cycle they would keep the user's iterators alive.
+
+    @property
+    def read(self) -> Direction | None:
+        return None if self._read is None else self._read()
+
+    @read.setter
+    def read(self, direction: Direction) -> None:
+        self._read = weakref.ref(direction)
+
+    @property
+    def write(self) -> Direction | None:
+        return None if self._write is None else self._write()
+
+    @write.setter
+    def write(self, direction: Direction) -> None:
+        self._write = weakref.ref(direction)
 
     def is_over(self) -> bool:
         """Tell whether the RPC has ended: what is still inside it is on its way out."""
@@ -119,7 +135,17 @@ class Direction(list[int]):
     never decide one. ``step`` is the operation itself.
     """
 
-    __slots__ = ("home", "owner", "rule", "since", "step", "stream", "tally", "turns")
+    __slots__ = (
+        "__weakref__",
+        "home",
+        "owner",
+        "rule",
+        "since",
+        "step",
+        "stream",
+        "tally",
+        "turns",
+    )
 
     def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
         super().__init__(FREE)

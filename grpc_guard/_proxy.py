@@ -88,6 +88,9 @@ class NextProxy(StreamProxy):
     def __iter__(self) -> Self:
         return self
 
+    def __contains__(self, value: object) -> bool:
+        return any(item is value or item == value for item in self)  # type: ignore[misc]
+
     @property
     def next(self) -> Callable[[], Any]:
         return self.__next__

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._contract import AIO_CALL, Forward, Kind
+from .._contract import AIO_CALL, forwards
 from .._guard import Direction, Stream
 from .._iterators import bind
 from .._owners import operation
@@ -28,15 +28,11 @@ def has_ended(call: Any) -> bool:
     return bool(call.done())
 
 
+@forwards(AIO_CALL)
 class Call(StreamProxy):
     """What the client calls of all arities share."""
 
     __slots__ = ()
-
-    for _name, _kind in AIO_CALL.items():
-        if _kind is Kind.FREE:
-            locals()[_name] = Forward(_name)
-    del _name, _kind
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
@@ -60,7 +56,7 @@ def _await(self: Call) -> Any:
 
 
 @operation("write")
-async def _write(self: Any, request: Any) -> None:
+async def write(self: Any, request: Any) -> None:
     """Send one message; refused while a write or done_writing() is in progress."""
     direction = self._self_write
     if direction.home._thread_id != get_ident():
@@ -78,7 +74,7 @@ async def _write(self: Any, request: Any) -> None:
 
 
 @operation("done_writing")
-async def _done_writing(self: Any) -> None:
+async def done_writing(self: Any) -> None:
     """Close the send side; a write in the sense of the contract."""
     direction = self._self_write
     if direction.home._thread_id != get_ident():
@@ -145,8 +141,8 @@ class DuplexCall(ReadingCall):
         super().__init__(call, stream)
         self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
 
-    write = _write
-    done_writing = _done_writing
+    write = write
+    done_writing = done_writing
 
 
 class AwaitableCall(Call):
@@ -167,8 +163,8 @@ class WritingCall(Call):
         self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
 
     __await__ = _await
-    write = _write
-    done_writing = _done_writing
+    write = write
+    done_writing = done_writing
 
 
 class AsyncRequestIterator(StreamProxy):

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 from typing import Any
 
-from .._contract import AIO_CONTEXT, Kind, forwards
+from .._contexts import context_methods
+from .._contract import AIO_CONTEXT
 from .._errors import ConcurrencyError
 from .._guard import Direction, Stream
 from .._modes import ChooseMode, Mode
@@ -45,37 +46,11 @@ class RequestIterator(StreamProxy):
         return self.__aiter__().__anext__()
 
 
-def _touching(name: str, is_coroutine: bool) -> Callable[..., Any]:
-    def check(self: Context) -> Any:
-        if self._self_stream.ended:
-            used_after_end(self._self_stream, f"context.{name}")
-        return getattr(self.__wrapped__, name)
-
-    def plain(self: Context, *args: Any, **kwargs: Any) -> Any:
-        return check(self)(*args, **kwargs)
-
-    async def coroutine(self: Context, *args: Any, **kwargs: Any) -> Any:
-        return await check(self)(*args, **kwargs)
-
-    method: Callable[..., Any] = coroutine if is_coroutine else plain
-    method.__name__ = name
-    method.__doc__ = f"See grpc.aio.ServicerContext.{name}; not after the handler has ended."
-    return method
-
-
-_COROUTINES = ("abort", "abort_with_status", "send_initial_metadata")
-
-
-@forwards(AIO_CONTEXT)
+@context_methods(AIO_CONTEXT)
 class Context(StreamProxy):
     """The context of a streaming handler: one reader beside one writer, while it runs."""
 
     __slots__ = ("_self_read", "_self_write")
-
-    for _name, _kind in AIO_CONTEXT.items():
-        if _kind is Kind.TOUCH:
-            locals()[_name] = _touching(_name, _name in _COROUTINES)
-    del _name, _kind
 
     def __init__(self, context: Any, stream: Stream) -> None:
         super().__init__(context, stream)
@@ -217,6 +192,9 @@ async def _generate(
             message = await advance()
     except StopAsyncIteration:
         pass
+    except GeneratorExit:
+        stream.ended = True  # gRPC has dropped it: what the handler still does, it does too late
+        raise
     finally:
         await _close(responses)
         stream.ended = True

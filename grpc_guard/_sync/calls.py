@@ -100,8 +100,9 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, iterator: Any, stream: Stream) -> None:
-        stream.write = UsersRequests(stream, CONCURRENT_WRITE, iterator.__next__)
-        super().__init__(iterator, stream, stream.write)
+        direction = UsersRequests(stream, CONCURRENT_WRITE, iterator.__next__)
+        super().__init__(iterator, stream, direction)
+        stream.write = direction
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:

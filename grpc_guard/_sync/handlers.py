@@ -7,7 +7,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._contract import AIO_SYNC_CONTEXT, SYNC_CONTEXT, Kind, forwards
+from .._contexts import context_methods
+from .._contract import SYNC_CONTEXT
 from .._guard import Direction, Stream
 from .._iterators import bind
 from .._modes import ChooseMode, Mode
@@ -28,8 +29,9 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, requests: Any, stream: Stream) -> None:
-        stream.read = Requests(stream, CONCURRENT_READ, requests.__next__)
-        super().__init__(requests, stream, stream.read)
+        direction = Requests(stream, CONCURRENT_READ, requests.__next__)
+        super().__init__(requests, stream, direction)
+        stream.read = direction
 
 
 class ResponseIterator(NextProxy):
@@ -41,8 +43,9 @@ class ResponseIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, responses: Any, stream: Stream) -> None:
-        stream.write = UsersResponses(stream, CONCURRENT_WRITE, responses.__next__)
-        super().__init__(responses, stream, stream.write)
+        direction = UsersResponses(stream, CONCURRENT_WRITE, responses.__next__)
+        super().__init__(responses, stream, direction)
+        stream.write = direction
 
 
 class Sender:
@@ -71,19 +74,7 @@ class Sender:
                 direction.stream.ended = True
 
 
-def _touching(name: str) -> Callable[..., Any]:
-    def method(self: Context, *args: Any, **kwargs: Any) -> Any:
-        stream = self._self_stream
-        if stream.ended:
-            used_after_end(stream, f"context.{name}")
-        return getattr(self.__wrapped__, name)(*args, **kwargs)
-
-    method.__name__ = name
-    method.__doc__ = f"See grpc.ServicerContext.{name}; not after the handler has ended."
-    return method
-
-
-@forwards({**AIO_SYNC_CONTEXT, **SYNC_CONTEXT})
+@context_methods(SYNC_CONTEXT)
 class Context(StreamProxy):
     """The context of a streaming handler, usable while the handler runs.
 
@@ -92,11 +83,6 @@ class Context(StreamProxy):
     """
 
     __slots__ = ()
-
-    for _name, _kind in SYNC_CONTEXT.items():
-        if _kind is Kind.TOUCH:
-            locals()[_name] = _touching(_name)
-    del _name, _kind
 
     def add_callback(self, callback: Callable[[], object]) -> Any:
         """See grpc.RpcContext.add_callback; `callback` may use the context after the end."""

@@ -1,0 +1,1 @@
+"""The demo: what grpcio does when the contract is broken, without the guard and with it."""

@@ -1,0 +1,90 @@
+"""The scenarios, what is said of them, and whether it came as said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+from .played import Played
+
+_TIMEOUT = 20.0  # seconds; a half that is not over by then hangs
+
+# Where the package lies: a half is played by this very package, whatever the working
+# directory holds.
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scenario:
+    """A program to be played without the guard and with it.
+
+    ``module`` plays it; ``breaks`` tells whether it breaks the contract.
+    """
+
+    module: str
+    title: str
+    about: str
+    breaks: bool = True
+
+
+SCENARIOS = (
+    Scenario(
+        "false_end",
+        "False end of stream",
+        "asyncio server: two tasks of a handler read one stream",
+    ),
+    Scenario(
+        "two_writes",
+        "RPC killed by two writes",
+        "asyncio client: two tasks write to one call",
+    ),
+    Scenario(
+        "outage",
+        "Server outage",
+        "sync server: two threads of a handler read one stream",
+    ),
+    Scenario(
+        "full_duplex",
+        "Legal full-duplex chat",
+        "asyncio client: one task reads while another writes",
+        breaks=False,
+    ),
+)
+
+
+def play(scenario: Scenario, mode: str) -> Played:
+    """Play one half in a process of its own; a process that hangs or dies is harm too."""
+    command = [sys.executable, "-m", f"{__package__}.play", scenario.module, mode]
+    try:
+        child = subprocess.run(
+            command, cwd=_HOME, capture_output=True, timeout=_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Played(f"the whole program hangs: it was ended after {_TIMEOUT:g} s", harmed=True)
+    if child.returncode != 0:
+        *_, last = ["", *child.stderr.decode(errors="replace").splitlines()]
+        return Played(f"the whole program dies (status {child.returncode}): {last}", harmed=True)
+    return Played(**json.loads(child.stdout))
+
+
+def complaints(scenario: Scenario, without: Played, guarded: Played) -> list[str]:
+    """Return what did not come as said, [] if all did.
+
+    Said is: a program that breaks the contract is refused the one call too many, and nothing
+    else of it is harmed; a program that keeps it does the same with the guard as without, and
+    nothing is found. That grpcio does harm when the contract is broken is shown and not
+    demanded: it is a matter of luck, and of grpcio's version.
+    """
+    wrong = []
+    if guarded.harmed:
+        wrong.append("with the guard something was lost")
+    if scenario.breaks and not (guarded.report and guarded.findings):
+        wrong.append("with the guard nothing was refused")
+    if not scenario.breaks and (guarded.report or guarded.findings):
+        wrong.append("the guard found something in a correct program")
+    if not scenario.breaks and without.text != guarded.text:
+        wrong.append("with the guard a correct program does something else")
+    return [f"{scenario.title}: {what}" for what in wrong]

@@ -1,7 +1,8 @@
 """The command line: which subcommands there are, and where each of them lives.
 
-A subcommand is a module with ``add_arguments(parser)`` and ``main(arguments) -> int``. It is
-imported when it is chosen, so that ``grpc-guard --help`` and commands that need no gRPC do
+A subcommand is a module with ``add_arguments(parser)`` and ``main(arguments) -> int``; where
+one module has two, the names of the other's end in its suffix. It is imported when it is
+chosen, so that ``grpc-guard --help`` and commands that need no gRPC do
 not pay for importing it.
 """
 
@@ -22,6 +23,7 @@ class Command(NamedTuple):
     name: str
     module: str
     summary: str
+    suffix: str = ""
 
 
 COMMANDS = (
@@ -30,6 +32,9 @@ COMMANDS = (
         ".demo.command",
         "play what grpcio does when two callers meet in one direction, and what the guard does",
     ),
+    Command("run", "._run.command", "run a program under the guard, without a change to it"),
+    Command("rules", "._explain", "list the rules", "_of_rules"),
+    Command("explain", "._explain", "say what a rule means, why, and how to mend a program"),
 )
 
 
@@ -64,6 +69,6 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         subparser = commands.add_parser(command.name, help=command.summary, description=summary)
         if command.name == chosen:
             module = importlib.import_module(command.module, __package__)
-            module.add_arguments(subparser)
-            subparser.set_defaults(main=module.main)
+            getattr(module, f"add_arguments{command.suffix}")(subparser)
+            subparser.set_defaults(main=getattr(module, f"main{command.suffix}"))
     return parser

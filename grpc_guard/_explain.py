@@ -6,6 +6,7 @@ _rules.py, put in here, say in a line. grpc is not imported: to read about a rul
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib.resources
 import sys
@@ -32,6 +33,25 @@ What grpc_guard checks. The pages are made by `docs/make_rules.py` from the text
 | rule | severity | what is found |
 |---|---|---|
 """
+
+
+def add_arguments_of_rules(parser: argparse.ArgumentParser) -> None:
+    """``grpc-guard rules`` takes none."""
+
+
+def main_of_rules(arguments: argparse.Namespace) -> int:
+    """Print the rules and return the exit status."""
+    return list_rules(sys.stdout)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell `parser` what ``grpc-guard explain`` takes."""
+    parser.add_argument("rule", metavar="RULE", help="one of those that grpc-guard rules lists")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the page of a rule and return the exit status, 2 if there is no such rule."""
+    return explain(arguments.rule, sys.stdout)
 
 
 def list_rules(out: TextIO) -> int:

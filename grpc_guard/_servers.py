@@ -131,7 +131,7 @@ def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> Non
     """
     state = getattr(server, "_state", None)
     if state is not None:
-        stores = [state.generic_handlers, state.registered_method_handlers]
+        stores = [state.generic_handlers, getattr(state, "registered_method_handlers", {})]
     else:
         stores = gc.get_referents(getattr(server, "_server", None))
     for store in stores:

@@ -2,11 +2,12 @@
 
 The guard knows nothing of sync or async. A proxy claims a direction with
 ``del direction[1]``, does the operation inside a ``try`` that follows at once, and
-gives the direction back with ``direction.append(0)`` in its ``finally``. Both are single
-C operations, and between the claim and the ``try`` there is no call, so no exception that
-a signal handler or another thread injects can leave a direction owned. (Lists, because
-``lock.acquire(False)`` and ``list.pop()`` are calls: an exception can arrive after they
-took effect and before the ``try`` began.)
+gives the direction back with ``direction += GIVE_BACK`` in its ``finally``. Both are single
+C operations and no calls, and between the claim and the ``try`` there is no call either.
+So no exception that a signal handler or another thread injects can leave a direction owned
+(``lock.acquire(False)`` and ``list.pop()`` are calls: it can arrive after they took effect
+and before the ``try`` began), and neither can a stack without room for another call, which
+would refuse ``append()``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ._modes import Mode
 # The token of a free direction. One element always stays, so that claim and release never
 # make the list allocate.
 FREE = (0, 0)
+GIVE_BACK = (0,)
 
 
 # How many streams were guarded, and the operations of those that are gone. Counted without a
@@ -97,6 +99,11 @@ class Stream:
         except TypeError:
             return  # an interceptor's own kind of call: never known to be over
         self._has_ended = has_ended
+
+    def keep(self, context: Any, has_ended: Callable[[Any], bool]) -> None:
+        """Learn it from a server's `context`, which nobody else need keep to the end."""
+        self._has_ended = has_ended
+        self._call = lambda: context
 
     # The directions belong to the proxies. They are held weakly here: they hold this record,
     # and with it in a cycle they would keep the user's iterators alive.
@@ -180,8 +187,9 @@ class Direction(list[int]):
         return counted
 
     def __del__(self) -> None:
-        if self.tally is not None:
-            _retired.append(self.tally[0])  # a finaliser takes no lock
+        tally = getattr(self, "tally", None)  # construction may have been interrupted
+        if tally is not None:
+            _retired.append(tally[0])  # a finaliser takes no lock
             if len(_retired) > _RETIRED:
                 _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
 

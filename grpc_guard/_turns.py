@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from . import _owners
-from ._guard import Direction, Turns
+from ._guard import GIVE_BACK, Direction, Turns
 
 T = TypeVar("T")
 Report = Callable[[Direction, str], None]
@@ -45,7 +45,7 @@ def take_turn(
                         direction.since = monotonic()
                         return function(*args)
                     finally:
-                        token.append(0)
+                        token += GIVE_BACK
             if ticket is None:
                 ticket = allocate_lock()
                 ticket.acquire()
@@ -92,7 +92,7 @@ async def take_turn_async(
                         direction.since = monotonic()
                         return await function(*args)
                     finally:
-                        token.append(0)
+                        token += GIVE_BACK
             if ticket is None:
                 ticket = asyncio.Event()
                 queue.append(ticket)

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CALL, forwards
-from .._guard import Direction, Stream
+from .._guard import GIVE_BACK, Direction, Stream
 from .._iterators import bind
 from .._owners import operation
 from .._proxy import StreamProxy, isinstance_exactly
@@ -70,7 +70,7 @@ async def write(self: Any, request: Any) -> None:
         direction.since = monotonic()
         await direction.step(request)
     finally:
-        direction.append(0)
+        direction += GIVE_BACK
 
 
 @operation("done_writing")
@@ -90,7 +90,7 @@ async def done_writing(self: Any) -> None:
         direction.since = monotonic()
         await direction.counted(self.__wrapped__.done_writing)()
     finally:
-        direction.append(0)
+        direction += GIVE_BACK
 
 
 class ReadingCall(Call):
@@ -121,7 +121,7 @@ class ReadingCall(Call):
             direction.since = monotonic()
             return await direction.step()
         finally:
-            direction.append(0)
+            direction += GIVE_BACK
 
     def __aiter__(self) -> Messages:
         plain = self.__wrapped__.__aiter__()
@@ -195,7 +195,7 @@ class AsyncRequestIterator(StreamProxy):
             iterated = direction.step
             return await iterated()
         finally:
-            direction.append(0)
+            direction += GIVE_BACK
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from .._contexts import context_methods
 from .._contract import AIO_CONTEXT
 from .._errors import ConcurrencyError
-from .._guard import Direction, Stream
+from .._guard import GIVE_BACK, Direction, Stream
 from .._modes import ChooseMode, Mode
 from .._owners import operation
 from .._proxy import StreamProxy
@@ -77,7 +77,7 @@ class Context(StreamProxy):
             direction.since = monotonic()
             return await direction.step()
         finally:
-            direction.append(0)
+            direction += GIVE_BACK
 
     @operation("context.write")
     async def write(self, message: Any) -> None:
@@ -96,7 +96,7 @@ class Context(StreamProxy):
             direction.since = monotonic()
             await direction.step(message)
         finally:
-            direction.append(0)
+            direction += GIVE_BACK
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """See grpc.aio.ServicerContext.add_done_callback.
@@ -188,7 +188,7 @@ async def _generate(
                     direction.since = monotonic()
                     yield message
                 finally:
-                    direction.append(0)
+                    direction += GIVE_BACK
             message = await advance()
     except StopAsyncIteration:
         pass

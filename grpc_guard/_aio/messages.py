@@ -6,7 +6,7 @@ from _thread import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._guard import Direction, Stream
+from .._guard import GIVE_BACK, Direction, Stream
 from .._owners import operation
 from .._proxy import StreamProxy
 from .._violations import astray, contended_async, used_after_end
@@ -43,7 +43,7 @@ class Messages(StreamProxy):
             direction.since = monotonic()
             return await self._self_anext()
         finally:
-            direction.append(0)
+            direction += GIVE_BACK
 
     @operation("asend")
     async def asend(self, value: Any) -> Any:
@@ -63,4 +63,4 @@ class Messages(StreamProxy):
             direction.since = monotonic()
             return await direction.counted(self.__wrapped__.asend)(value)
         finally:
-            direction.append(0)
+            direction += GIVE_BACK

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import SYNC_CALL, forwards
-from .._guard import Stream
+from .._guard import GIVE_BACK, Stream
 from .._iterators import bind
 from .._owners import operation
 from .._proxy import NextProxy, StreamProxy, isinstance_exactly
@@ -91,7 +91,7 @@ class SingleThreadedStreamCall(StreamCall):
             direction.since = monotonic()
             return call.initial_metadata()
         finally:
-            direction.append(0)
+            direction += GIVE_BACK
 
 
 class RequestIterator(NextProxy):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._contexts import context_methods
 from .._contract import SYNC_CONTEXT
-from .._guard import Direction, Stream
+from .._guard import GIVE_BACK, Direction, Stream
 from .._iterators import bind
 from .._modes import ChooseMode, Mode
 from .._owners import operation
@@ -69,7 +69,7 @@ class Sender:
             direction.since = monotonic()
             direction.step(response)
         finally:
-            direction.append(0)
+            direction += GIVE_BACK
             if response is None:
                 direction.stream.ended = True
 
@@ -122,7 +122,7 @@ def guard_behavior(
             return behavior(*args, **kwargs)
         request, context, *senders = args
         stream = Stream(rpc, "server", api, mode)
-        stream.follow(context, has_ended)
+        stream.keep(context, has_ended)
         if request_streaming and hasattr(type(request), "__next__"):
             request = RequestIterator(request, stream)
         context = Context(context, stream)

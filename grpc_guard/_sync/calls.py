@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 
 def has_ended(call: Any) -> bool:
-    """Tell whether the RPC of a client call is over; an unknown kind of call never is."""
+    """Tell whether the RPC of a client call is over; an unknown kind of call never is.
+
+    Looks at grpcio's own record where there is one: is_active() waits for a lock that a
+    single-threaded call holds while it waits for its initial metadata.
+    """
+    state: Any = getattr(call, "_state", None)
+    if hasattr(state, "code"):
+        return state.code is not None
     is_active = getattr(call, "is_active", None)
     return is_active is not None and not is_active()
 

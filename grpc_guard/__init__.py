@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ._lazy import lazily
+from ._lazy import lazily as _lazily
 
 if TYPE_CHECKING:
     from ._errors import ConcurrencyError
@@ -30,7 +30,7 @@ __all__ = [
     "wrap",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = _lazily(
     __name__,
     {
         "_errors": ["ConcurrencyError"],

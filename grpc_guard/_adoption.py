@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import importlib
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._findings import Finding, Frame, Owner
+from ._findings import Finding, Frame
+from ._reports.paths import relative
 from ._rules import RULES
 
 SCHEMA = "grpc-guard-baseline/1"
@@ -51,23 +52,28 @@ class Allowed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """An entry of the baseline: a finding as it was seen when the baseline was written."""
+    """An entry of the baseline: a finding as it was seen when the baseline was written.
+
+    The sites are those of both parties in no order: who comes first is a matter of luck.
+    """
 
     rule: str
     rpc: str
     side: str
-    caller: str
-    owner: str | None
+    sites: tuple[str, ...]
 
     @classmethod
     def of(cls, finding: Finding, root: Path) -> Known:
-        owner = None if finding.owner is None else _place(finding.owner, root)
-        caller = _place(finding.caller, root)
-        return cls(finding.rule.name, finding.rpc, finding.side, caller, owner)
+        sites = sorted(_names(frame, root)[1] for frame in _sites(finding))
+        return cls(finding.rule.name, finding.rpc, finding.side, tuple(sites))
+
+    def covers(self, other: Known) -> bool:
+        """Tell whether `other` is this one, seen with a party less: it had left by then."""
+        mine, its = dataclasses.replace(self, sites=()), dataclasses.replace(other, sites=())
+        return mine == its and Counter(other.sites) <= Counter(self.sites)
 
     def __str__(self) -> str:
-        against = f" against {self.owner}" if self.owner is not None else ""
-        return f"{self.rule} on {self.rpc} ({self.side}): {self.caller}{against}"
+        return f"{self.rule} on {self.rpc} ({self.side}): {' against '.join(self.sites)}"
 
 
 def _sites(finding: Finding) -> list[Frame]:
@@ -80,27 +86,22 @@ def _names(frame: Frame, root: Path) -> tuple[str, str]:
     return file, f"{file}:{frame.function}"
 
 
-def _place(owner: Owner, root: Path) -> str:
-    return owner.operation if owner.site is None else _names(owner.site, root)[1]
-
-
-def relative(file: str, root: Path) -> str:
-    """Return `file` relative to `root` where it lies below it, with forward slashes."""
-    try:
-        return Path(file).relative_to(root).as_posix()
-    except ValueError:
-        return file.replace(os.sep, "/")
-
-
 class Adoption:
     """What of a run's findings is new, and which entries it did not need."""
 
     def __init__(
-        self, root: Path, allowed: Sequence[Allowed] = (), known: Sequence[Known] = ()
+        self, root: Path, allowed: Sequence[Allowed] = (), known: Iterable[Known] = ()
     ) -> None:
         self.root = root
         self._allowed = tuple(allowed)
-        self._known = tuple(known)
+        self._known = dict.fromkeys(known)
+
+    def excuse(self, finding: Finding) -> str | None:
+        """Return why `finding` does not count, None if it is new."""
+        entry = self._entry_for(finding)
+        if entry is None:
+            return None
+        return entry.reason if isinstance(entry, Allowed) else "known from the baseline"
 
     def is_new(self, finding: Finding) -> bool:
         """Tell whether `finding` is neither allowed nor in the baseline."""
@@ -110,8 +111,26 @@ class Adoption:
         for entry in self._allowed:
             if entry.matches(finding, self.root):
                 return entry
-        known = Known.of(finding, self.root)
-        return known if known in self._known else None
+        seen = Known.of(finding, self.root)
+        if seen in self._known:
+            return seen
+        return next((known for known in self._known if known.covers(seen)), None)
+
+    def with_baseline_of(self, findings: Iterable[Finding]) -> Adoption:
+        """Return the same allow-list with a baseline of all errors that it does not allow."""
+        allowing = Adoption(self.root, self._allowed)
+        known = {
+            Known.of(finding, self.root)
+            for finding in findings
+            if finding.severity == "error" and allowing.is_new(finding)
+        }
+        return Adoption(self.root, self._allowed, sorted(known, key=str))
+
+    def write_baseline(self, path: Path) -> int:
+        """Write the baseline to `path`; return the number of its entries. Raises OSError."""
+        data = {"schema": SCHEMA, "findings": [dataclasses.asdict(entry) for entry in self._known]}
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        return len(self._known)
 
     def lines(self, findings: Iterable[Finding]) -> Iterator[str]:
         """Yield what the summary says of `findings`: entries used, unused and removable."""
@@ -120,15 +139,15 @@ class Adoption:
             used[self._entry_for(finding)] += finding.count
         for allowed in self._allowed:
             if used[allowed]:
-                yield f"allowed, {used[allowed]} times: {allowed}"
+                yield f"allowed, {used[allowed]}x: {allowed}"
             else:
-                yield f"allowed but not found any more, remove the entry: {allowed}"
+                yield f"allowed but not found, removable from the allow-list: {allowed}"
         known = sum(1 for entry in self._known if used[entry])
         if known:
             yield f"known from the baseline: {known}"
         for entry in self._known:
             if not used[entry]:
-                yield f"in the baseline but not found any more, remove the entry: {entry}"
+                yield f"known but not found, removable from the baseline: {entry}"
 
 
 def allowed_from(entries: object, source: str) -> list[Allowed]:
@@ -169,24 +188,26 @@ def allowed_in_pyproject(folder: Path) -> list[Allowed]:
     if not path.is_file():
         return []
     content = path.read_bytes()
-    if b"grpc_guard" not in content:
+    if b"tool.grpc_guard" not in content:
         return []  # nothing of ours: not even worth a parser
     try:
-        table: Any = _toml(content.decode()).get("tool", {}).get("grpc_guard", {})
+        table: Any = _toml(content.decode())["tool"]["grpc_guard"]
     except ValueError as error:
         raise AdoptionError(f"{path}: {error}") from None
-    return allowed_from(table.get("allow", []), f"{path}, tool.grpc_guard.allow")
+    except KeyError:
+        return []  # it was in a comment
+    source = f"{path}, tool.grpc_guard"
+    if set(table) - {"allow"}:
+        raise AdoptionError(f"{source}: {min(set(table) - {'allow'})!r} is no setting; use allow")
+    return allowed_from(table.get("allow", []), f"{source}.allow")
 
 
 def _toml(content: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ImportError:
-            raise AdoptionError("reading pyproject.toml on Python 3.10 needs tomli") from None
-    parsed: dict[str, Any] = tomllib.loads(content)
+    try:
+        parser = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError:
+        raise AdoptionError("an allow-list on Python 3.10 needs tomli to be read") from None
+    parsed: dict[str, Any] = parser.loads(content)
     return parsed
 
 
@@ -196,18 +217,16 @@ def read_baseline(path: Path) -> list[Known]:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise AdoptionError(f"{path}: schema {data['schema']!r} is not {SCHEMA!r}")
-        return [Known(**entry) for entry in data["findings"]]
+        return [_known(**entry) for entry in data["findings"]]
     except OSError as error:
         raise AdoptionError(f"{path}: {error.strerror}") from None
+    except AdoptionError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, AdoptionError):
-            raise
         raise AdoptionError(f"{path}: not a baseline file ({error})") from None
 
 
-def write_baseline(path: Path, findings: Iterable[Finding], root: Path) -> int:
-    """Write what is found now to `path` as the baseline; return the number of entries."""
-    known = sorted({Known.of(finding, root) for finding in findings}, key=str)
-    data = {"schema": SCHEMA, "findings": [dataclasses.asdict(entry) for entry in known]}
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return len(known)
+def _known(rule: str, rpc: str, side: str, sites: list[str]) -> Known:
+    if not all(isinstance(value, str) for value in (rule, rpc, side, *sites)):
+        raise TypeError("rule, rpc, side and sites are texts")
+    return Known(rule, rpc, side, tuple(sites))

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 
-def lazily(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], object]:
-    """Return a module ``__getattr__`` that finds `names` (submodule -> names) in `package`."""
+def lazily(
+    package: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a `package` with `names` (submodule -> names)."""
     homes = {name: module for module, listed in names.items() for name in listed}
 
     def find(name: str) -> object:
@@ -22,4 +24,7 @@ def lazily(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], 
         setattr(sys.modules[package], name, found)
         return found
 
-    return find
+    def listed() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *homes})
+
+    return find, listed

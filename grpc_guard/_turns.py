@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from . import _owners
-from ._guard import GIVE_BACK, Direction, Turns
+from ._guard import FREE, GIVE_BACK, Direction, Turns
 
 T = TypeVar("T")
 Report = Callable[[Direction, str], None]
@@ -77,33 +77,42 @@ async def take_turn_async(
 ) -> T:
     """Do `function` when all who came earlier are out; `report` if that means waiting."""
     turns = _turns_of(direction)
-    queue, token = turns.queue, turns.token
-    owns, ticket = False, None
+    token, owns = turns.token, False
+    if turns.queue or len(token) < len(FREE):
+        await wait_for_turn(direction, operation, report)
+    del token[1]  # it is there: between the look and this, no other task can run
     try:
-        while True:
-            if not queue or queue[0] is ticket:
-                try:
-                    del token[1]
-                except IndexError:
-                    pass
-                else:
-                    try:
-                        owns = True  # noqa: F841  # read off the frame by _owners
-                        direction.since = monotonic()
-                        return await function(*args)
-                    finally:
-                        token += GIVE_BACK
-            if ticket is None:
-                ticket = asyncio.Event()
-                queue.append(ticket)
-                report(direction, operation)
-            else:
-                await _rung(ticket)
+        owns = True  # noqa: F841  # read off the frame by _owners
+        direction.since = monotonic()
+        return await function(*args)
+    finally:
+        token += GIVE_BACK
+        wake(turns)
+
+
+async def wait_for_turn(direction: Direction, operation: str, report: Report) -> None:
+    """Return when the caller is the first in the queue and the direction is free."""
+    turns = _turns_of(direction)
+    queue, ticket = turns.queue, asyncio.Event()
+    try:
+        queue.append(ticket)
+        report(direction, operation)
+        while queue[0] is not ticket or len(turns.token) < len(FREE):
+            await _rung(ticket)
+    except BaseException:
+        if queue and queue[0] is ticket:
+            queue.popleft()
+            wake(turns)
+        raise
     finally:
         if ticket in queue:
             queue.remove(ticket)
-        if queue:
-            queue[0].set()
+
+
+def wake(turns: Turns) -> None:
+    """Wake the task that stands first."""
+    if turns.queue:
+        turns.queue[0].set()
 
 
 async def _rung(ticket: asyncio.Event) -> None:

@@ -34,6 +34,8 @@ _UNNAMED = "(an RPC wrapped by hand)"
 # not make two guards that know nothing of each other.
 _twins: weakref.WeakKeyDictionary[object, weakref.ref[object]] = weakref.WeakKeyDictionary()
 
+_kept: dict[int, object] = {}
+
 
 def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
     """Return the guarded twin of a channel, server, call or servicer context.
@@ -75,7 +77,7 @@ def _one_twin(make: Callable[[Any, Mode], Any]) -> Callable[[Any, Mode], Any]:
         try:
             reference = _twins.get(obj)
         except TypeError:  # cannot be held weakly
-            return make(obj, mode)
+            return _twin_till_the_end(obj, mode, make)
         twin = reference() if reference is not None else None
         if twin is None:
             twin = make(obj, mode)
@@ -83,6 +85,19 @@ def _one_twin(make: Callable[[Any, Mode], Any]) -> Callable[[Any, Mode], Any]:
         return twin
 
     return guard
+
+
+def _twin_till_the_end(context: Any, mode: Mode, make: Callable[[Any, Mode], Any]) -> Any:
+    """Return the one twin of a context of grpc.aio, kept until its RPC ends."""
+    key = id(context)
+    twin = _kept.get(key)
+    if twin is None:
+        twin = _kept[key] = make(context, mode)
+        if hasattr(context, "add_done_callback"):
+            context.add_done_callback(lambda _: _kept.pop(key, None))
+        else:
+            context.add_callback(lambda: _kept.pop(key, None))
+    return twin
 
 
 @_one_twin

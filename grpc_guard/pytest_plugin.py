@@ -7,6 +7,7 @@ off it does not import grpc.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -14,12 +15,12 @@ from typing import Any
 import pytest
 
 from ._modes import Mode, parse_mode
-from ._process import guarded
 from ._pytest.session import Session, TestGuard
 from ._pytest.settings import Settings, add_options, keep_paths
 from ._pytest.summary import summary_lines, workflow_commands
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
+_BASELINE: pytest.StashKey[str | None] = pytest.StashKey()  # what became of it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,8 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(args: list[str]) -> None:
-    keep_paths(args)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    if keep_paths(args):  # in time for the conftest files of those paths
+        parsed = parser.parse_known_args(args, copy.copy(early_config.option))
+        early_config.known_args_namespace.file_or_dir = parsed.file_or_dir
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,23 +58,15 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return f"grpc_guard: {settings.mode} (from {settings.source})" if settings.source else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        try:
-            _mode_of_marker(item)
-        except (TypeError, ValueError) as error:
-            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-
-
 def _mode_of_marker(item: pytest.Item) -> Mode | None:
+    """Return the mode that the item's marker says, None without one; ValueError for a bad one."""
     marker = item.get_closest_marker("grpc_guard")
     if marker is None:
         return None
-
-    def mode(mode: str = "raise") -> Mode:
-        return parse_mode(mode, source="marker grpc_guard")
-
-    return mode(*marker.args, **marker.kwargs)
+    values = [*marker.args, *marker.kwargs.values()]
+    if len(values) > 1 or set(marker.kwargs) - {"mode"}:
+        raise ValueError("marker grpc_guard takes a mode and nothing else")
+    return parse_mode(*values or ("raise",), source="marker grpc_guard")
 
 
 @pytest.fixture
@@ -83,72 +80,95 @@ def grpc_guard(request: pytest.FixtureRequest) -> Iterator[TestGuard]:
     if _mode_of_marker(request.node) is not None or session.settings.is_on:
         yield session.guard()
     else:
-        with guarded():
+        session.watch()
+        with session.guarding(Mode.RAISE):
             yield session.guard()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     session = item.config.stash[_SESSION]
-    mode = _mode_of_marker(item)
-    session.begin_test(item)
+    try:
+        mode = _mode_of_marker(item)
+    except ValueError:
+        mode = None  # its setup fails
+    session.begin_test(item, mode)
     try:
         if mode is None:
             return (yield)
-        with guarded(mode):
+        with session.guarding(mode):
             return (yield)
     finally:
         session.end_test()
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    item.config.stash[_SESSION].begin_test(item)  # again: a rerun is a new attempt
-    return (yield)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    try:
+        mode = _mode_of_marker(item)
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+    item.config.stash[_SESSION].begin_test(item, mode)  # again: a rerun is a new attempt
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    session = item.config.stash[_SESSION]
-    try:
-        result = yield
-    except pytest.skip.Exception:
-        raise  # what was found is told at teardown
-    except BaseException:
-        session.judge(item, "call", has_failed=True)
-        raise
-    session.judge(item, "call", has_failed=False)
-    return result
+    return (yield from _judged(item, "call"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    result = yield
-    item.config.stash[_SESSION].judge(item, "teardown", has_failed=False)
+    return (yield from _judged(item, "teardown"))
+
+
+def _judged(item: pytest.Item, phase: str) -> Generator[None, object, object]:
+    session = item.config.stash[_SESSION]
+    try:
+        result = yield
+    except BaseException as error:
+        session.judge(item, phase, error)
+        raise
+    session.judge(item, phase, _kept_failure(item))
     return result
+
+
+def _kept_failure(item: pytest.Item) -> BaseException | None:
+    """Return the exception of a unittest.TestCase, which pytest keeps for the report."""
+    kept = getattr(item, "_excinfo", None)
+    return kept[0].value if kept else None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     guard = session.config.stash[_SESSION]
-    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if guard.orphans() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["grpc_guard"] = guard.to_controller()
+    else:
+        session.config.stash[_BASELINE] = _write_baseline(session, guard)
+
+
+def _write_baseline(session: pytest.Session, guard: Session) -> str | None:
+    try:
+        return guard.write_baseline()
+    except OSError as error:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return f"baseline not written to {error.filename}: {error.strerror}"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker of pytest-xdist found."""
     told = getattr(node, "workeroutput", {}).get("grpc_guard")
-    if told is not None:  # the worker did not crash
+    if told is not None:  # it has not crashed
         node.config.stash[_SESSION].from_worker(told)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = config.stash[_SESSION]
-    lines = list(summary_lines(session))
+    lines = [*summary_lines(session), *filter(None, [config.stash.get(_BASELINE, None)])]
     if lines:
         terminalreporter.section("grpc_guard")
         for line in lines:

@@ -64,13 +64,14 @@ async def write(self: Any, request: Any) -> None:
     try:
         del direction[1]
     except IndexError:
-        await contended_async(direction, "write", direction.step, request)
-        return
-    try:
-        direction.since = monotonic()
-        await direction.step(request)
-    finally:
-        direction += GIVE_BACK
+        pass
+    else:
+        try:
+            direction.since = monotonic()
+            return await direction.step(request)  # type: ignore[no-any-return]
+        finally:
+            direction += GIVE_BACK
+    await contended_async(direction, "write", direction.step, request)
 
 
 @operation("done_writing")
@@ -82,15 +83,16 @@ async def done_writing(self: Any) -> None:
     try:
         del direction[1]
     except IndexError:
-        await contended_async(
-            direction, "done_writing", direction.counted(self.__wrapped__.done_writing)
-        )
-        return
-    try:
-        direction.since = monotonic()
-        await direction.counted(self.__wrapped__.done_writing)()
-    finally:
-        direction += GIVE_BACK
+        pass
+    else:
+        try:
+            direction.since = monotonic()
+            return await direction.counted(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
+        finally:
+            direction += GIVE_BACK
+    await contended_async(
+        direction, "done_writing", direction.counted(self.__wrapped__.done_writing)
+    )
 
 
 class ReadingCall(Call):
@@ -116,12 +118,14 @@ class ReadingCall(Call):
         try:
             del direction[1]
         except IndexError:
-            return await contended_async(direction, "read", direction.step)
-        try:
-            direction.since = monotonic()
-            return await direction.step()
-        finally:
-            direction += GIVE_BACK
+            pass
+        else:
+            try:
+                direction.since = monotonic()
+                return await direction.step()
+            finally:
+                direction += GIVE_BACK
+        return await contended_async(direction, "read", direction.step)
 
     def __aiter__(self) -> Messages:
         plain = self.__wrapped__.__aiter__()
@@ -189,13 +193,15 @@ class AsyncRequestIterator(StreamProxy):
         try:
             del direction[1]
         except IndexError:
-            return await contended_async(direction, "anext(request_iterator)", direction.step)
-        try:
-            direction.since = monotonic()
-            iterated = direction.step
-            return await iterated()
-        finally:
-            direction += GIVE_BACK
+            pass
+        else:
+            try:
+                direction.since = monotonic()
+                iterated = direction.step
+                return await iterated()
+            finally:
+                direction += GIVE_BACK
+        return await contended_async(direction, "anext(request_iterator)", direction.step)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:

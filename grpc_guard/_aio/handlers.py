@@ -9,19 +9,19 @@ import weakref
 from _thread import get_ident
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
+from .. import _turns
 from .._contexts import context_methods
 from .._contract import AIO_CONTEXT
-from .._errors import ConcurrencyError
-from .._guard import GIVE_BACK, Direction, Stream
+from .._guard import FREE, GIVE_BACK, Direction, Stream
 from .._modes import ChooseMode, Mode
 from .._owners import operation
 from .._proxy import StreamProxy
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._servers import GuardedBehavior
 from .._sync import handlers as sync_handlers
-from .._violations import astray, contended_async, used_after_end
+from .._violations import astray, collide, contended_async, used_after_end
 from .messages import Messages
 
 
@@ -72,12 +72,14 @@ class Context(StreamProxy):
         try:
             del direction[1]
         except IndexError:
-            return await contended_async(direction, "context.read", direction.step)
-        try:
-            direction.since = monotonic()
-            return await direction.step()
-        finally:
-            direction += GIVE_BACK
+            pass
+        else:
+            try:
+                direction.since = monotonic()
+                return await direction.step()
+            finally:
+                direction += GIVE_BACK
+        return await contended_async(direction, "context.read", direction.step)
 
     @operation("context.write")
     async def write(self, message: Any) -> None:
@@ -90,13 +92,14 @@ class Context(StreamProxy):
         try:
             del direction[1]
         except IndexError:
-            await contended_async(direction, "context.write", direction.step, message)
-            return
-        try:
-            direction.since = monotonic()
-            await direction.step(message)
-        finally:
-            direction += GIVE_BACK
+            pass
+        else:
+            try:
+                direction.since = monotonic()
+                return await direction.step(message)  # type: ignore[no-any-return]
+            finally:
+                direction += GIVE_BACK
+        await contended_async(direction, "context.write", direction.step, message)
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """See grpc.aio.ServicerContext.add_done_callback.
@@ -160,41 +163,47 @@ async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwarg
 @operation("yield", owns=False)  # at a yield it is in no chain of awaits: see _owners._unseen
 async def _generate(
     stream: Stream, behavior: Callable[..., Any], request: Any, context: Context, **kwargs: Any
-) -> AsyncGenerator[Any, None]:
+) -> AsyncGenerator[Any, Any]:
     """Run an async generator handler.
 
     gRPC writes what it yields below the proxies, before it asks for the next message: the
     writing direction is owned from the yield until then.
     """
     direction = context._self_write
+    turns = direction.turns
+    token: list[int] = direction if turns is None else turns.token
     responses = behavior(request, context, **kwargs)
-    advance = direction.counted(responses.__anext__)
     stream.handler = weakref.ref(asyncio.current_task()), weakref.ref(responses)
+    proceed: Callable[..., Any] = direction.counted(responses.asend)
+    advance, given = proceed, cast("tuple[Any, ...]", (None,))
     try:
-        message = await advance()
         while True:
+            message = await advance(*given)
             try:
-                del direction[1]
-            except IndexError:
+                if turns is not None and (turns.queue or len(token) < len(FREE)):
+                    await _turns.wait_for_turn(direction, "yield", collide)
                 try:
-                    # Somebody is in context.write(). If this message may go, it goes as soon
-                    # as it is its turn, by the call that gRPC would have made.
-                    await contended_async(direction, "yield", context.__wrapped__.write, message)
-                except ConcurrencyError as refusal:
-                    message = await responses.athrow(refusal)
-                    continue
-            else:
-                try:
-                    direction.since = monotonic()
-                    yield message
-                finally:
-                    direction += GIVE_BACK
-            message = await advance()
+                    del token[1]
+                except IndexError:
+                    pass
+                else:
+                    try:
+                        direction.since = monotonic()
+                        advance, given = proceed, ((yield message),)
+                        continue
+                    finally:
+                        token += GIVE_BACK
+                        if turns is not None:
+                            _turns.wake(turns)
+                collide(direction, "yield")
+                advance, given = proceed, ((yield message),)
+            except GeneratorExit:
+                stream.ended = True  # gRPC dropped it: what the handler still does is too late
+                raise
+            except BaseException as thrown:  # the refusal, or what an interceptor threw in
+                advance, given = responses.athrow, (thrown,)
     except StopAsyncIteration:
         pass
-    except GeneratorExit:
-        stream.ended = True  # gRPC has dropped it: what the handler still does, it does too late
-        raise
     finally:
         await _close(responses)
         stream.ended = True

@@ -38,12 +38,14 @@ class Messages(StreamProxy):
         try:
             del direction[1]
         except IndexError:
-            return await contended_async(direction, "__anext__", self._self_anext)
-        try:
-            direction.since = monotonic()
-            return await self._self_anext()
-        finally:
-            direction += GIVE_BACK
+            pass
+        else:
+            try:
+                direction.since = monotonic()
+                return await self._self_anext()
+            finally:
+                direction += GIVE_BACK
+        return await contended_async(direction, "__anext__", self._self_anext)
 
     @operation("asend")
     async def asend(self, value: Any) -> Any:
@@ -56,11 +58,13 @@ class Messages(StreamProxy):
         try:
             del direction[1]
         except IndexError:
-            return await contended_async(
-                direction, "asend", direction.counted(self.__wrapped__.asend), value
-            )
-        try:
-            direction.since = monotonic()
-            return await direction.counted(self.__wrapped__.asend)(value)
-        finally:
-            direction += GIVE_BACK
+            pass
+        else:
+            try:
+                direction.since = monotonic()
+                return await direction.counted(self.__wrapped__.asend)(value)
+            finally:
+                direction += GIVE_BACK
+        return await contended_async(
+            direction, "asend", direction.counted(self.__wrapped__.asend), value
+        )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import unittest
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .._adoption import Allowed, write_baseline
+from .._adoption import Adoption, Allowed
 from .._findings import Finding, ledger
-from .._guard import start_counting
 from .._messages import report
-from .._process import guarded
+from .._modes import Mode
 from .._reports import text
 from .._reports.document import finding_from_dict, finding_to_dict
 from .._rules import RULES
@@ -39,7 +41,7 @@ class TestGuard:
 
     def clear(self) -> None:
         """Forget the findings of this test so far: they do not fail it."""
-        self._session.forget()
+        ledger.forget(self.findings)
 
     def allow(self, rule: str, site: str = "*", *, reason: str) -> None:
         """Let findings of `rule` (or ``*``) at a call site that matches `site` not fail this test.
@@ -59,36 +61,58 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._before: dict[tuple[object, ...], int] = {}  # counts when the test began
-        self._reported: set[tuple[object, ...]] = set()
+        self.was_on = settings.is_on
+        self._scopes = contextlib.ExitStack()
+        # The running test
         self._guard = TestGuard(self)
+        self._before: dict[tuple[object, ...], int] = {}  # counts when it began
+        self._told: set[tuple[object, ...]] = set()  # what it has been told of
+        # All tests
+        self._watched: set[str | None] = {None} if settings.is_on else set()
+        self._allowed_by_tests: Counter[str] = Counter()
         self._of_workers: list[Finding] = []
         self._totals = [0, 0]
-        self._scope: guarded | None = None
 
     # The process
 
     def begin(self) -> None:
         """Switch the guard on for the whole session."""
-        start_counting()
         if self.settings.is_on:
-            self._scope = guarded(self.settings.mode)
-            self._scope.__enter__()
+            self._scopes.enter_context(self.guarding(self.settings.mode))
 
     def end(self) -> None:
-        if self._scope is not None:
-            self._scope.__exit__(None, None, None)
-            self._scope = None
+        self._scopes.close()
+
+    @contextlib.contextmanager
+    def guarding(self, mode: Mode) -> Iterator[None]:
+        """Guard the process in `mode` while the block runs, and count what is guarded."""
+        # Imported here: a session that is off need not pay for it.
+        from .._guard import start_counting
+        from .._process import guarded
+
+        start_counting()
+        with guarded(mode):
+            yield
 
     # One test
 
-    def begin_test(self, item: pytest.Item) -> None:
+    def begin_test(self, item: pytest.Item, mode: Mode | None) -> None:
+        """Begin an attempt at a test, whose marker says `mode`."""
+        self._excuse_what_the_test_allows()
         ledger.test = item.nodeid
         self._before = {finding.key: finding.count for finding in ledger.findings()}
-        self._reported = set()
+        self._told = set()
         self._guard = TestGuard(self)
+        if (self.settings.mode if mode is None else mode) is not Mode.OFF:
+            self.watch()
+
+    def watch(self) -> None:
+        """Let the findings of the running test count: the guard is on in it."""
+        self._watched.add(ledger.test)
+        self.was_on = True
 
     def end_test(self) -> None:
+        self._excuse_what_the_test_allows()
         ledger.test = None
         self._guard = TestGuard(self)
 
@@ -101,67 +125,103 @@ class Session:
             if finding.test == ledger.test and finding.count > self._before.get(finding.key, 0):
                 yield finding
 
-    def forget(self) -> None:
-        ledger.forget(tuple(self.of_this_test()))
+    def judge(self, item: pytest.Item, phase: str, error: BaseException | None) -> None:
+        """Fail the running test if it broke a rule of error severity; say where it did.
 
-    def judge(self, item: pytest.Item, phase: str, *, has_failed: bool) -> None:
-        """Fail the running test if it broke a rule of error severity; say where it did."""
-        new = [finding for finding in self.of_this_test() if self._fails(finding)]
-        if not new:
+        `error` is what it fails with anyway: then the findings are a section of its report.
+        A test that is being skipped is told at its teardown.
+        """
+        if isinstance(error, (pytest.skip.Exception, unittest.SkipTest)):
             return
-        self._reported |= {finding.key for finding in new}
+        new = [finding for finding in self.of_this_test() if self._is_news(finding)]
+        self._told |= {finding.key for finding in new}
         item.user_properties.extend(("grpc_guard", finding.message) for finding in new)
-        reports = "\n\n".join(map(report, new))
-        if has_failed:
+        failing = [finding for finding in new if self._fails(finding)]
+        if not failing:
+            return
+        reports = "\n\n".join(map(report, failing))
+        if error is not None:
             item.add_report_section(phase, "grpc_guard", reports)
         else:
-            pytest.fail(
-                f"{text.count(len(new), 'finding')} of grpc_guard\n{reports}", pytrace=False
-            )
+            title = f"{text.count(len(failing), 'finding')} of grpc_guard"
+            pytest.fail(f"{title}\n{reports}", pytrace=False)
 
-    def _fails(self, finding: Finding) -> bool:
-        root = self.settings.adoption.root
+    def _is_news(self, finding: Finding) -> bool:
         return (
-            finding.severity == "error"
-            and finding.key not in self._reported
-            and self.settings.write_baseline is None
-            and not any(entry.matches(finding, root) for entry in self._guard.allowed)
+            finding.test in self._watched
+            and finding.key not in self._told
+            and not self._allowing(finding)
             and self.settings.adoption.is_new(finding)
         )
+
+    def _allowing(self, finding: Finding) -> Allowed | None:
+        root = self.settings.adoption.root
+        return next((entry for entry in self._guard.allowed if entry.matches(finding, root)), None)
+
+    def _fails(self, finding: Finding) -> bool:
+        return finding.severity == "error" and self.settings.write_baseline is None
+
+    def _excuse_what_the_test_allows(self) -> None:
+        for finding in tuple(self.of_this_test()):
+            entry = self._allowing(finding)
+            if entry is not None:
+                self._allowed_by_tests[str(entry)] += finding.count
+                ledger.forget([finding])
 
     # The end
 
     @property
     def findings(self) -> list[Finding]:
-        return [*ledger.findings(), *self._of_workers]
+        """The findings of the tests in which the guard was on, and those of no test."""
+        mine = [finding for finding in ledger.findings() if finding.test in self._watched]
+        return [*mine, *self._of_workers]
 
     @property
-    def totals(self) -> tuple[int, int]:
-        """Streams and operations guarded, those of the workers included."""
-        module = sys.modules.get("grpc_guard._guard")  # not there if nothing was guarded
-        streams, operations = module.totals() if module is not None else (0, 0)
-        return streams + self._totals[0], operations + self._totals[1]
+    def new_findings(self) -> list[Finding]:
+        """Those of :attr:`findings` that are neither allowed nor known."""
+        return [finding for finding in self.findings if self.settings.adoption.is_new(finding)]
 
     def orphans(self) -> list[Finding]:
         """Return the findings that no test can answer for: between tests, or at the end."""
         return [
-            finding for finding in ledger.findings() if not finding.test and self._fails(finding)
+            finding for finding in self.new_findings if not finding.test and self._fails(finding)
         ]
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Streams and operations guarded, those of the workers included."""
+        totals = getattr(sys.modules.get("grpc_guard._guard"), "totals", None)
+        streams, operations = (0, 0) if totals is None else totals()
+        return streams + self._totals[0], operations + self._totals[1]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the summary says of allow-lists and baseline."""
+        for entry, times in self._allowed_by_tests.items():
+            yield f"allowed by a test, {times}x: {entry}"
+        yield from self.settings.adoption.lines(self.findings)
+
+    def write_baseline(self) -> str | None:
+        """Write the baseline if that was asked for, and say how that went. Raises OSError."""
+        target = self.settings.write_baseline
+        if target is None:
+            return None
+        adoption: Adoption = self.settings.adoption.with_baseline_of(self.findings)
+        entries = adoption.write_baseline(target)
+        return f"baseline written to {target}: {entries} {'entry' if entries == 1 else 'entries'}"
+
+    # Workers of pytest-xdist
 
     def to_controller(self) -> dict[str, Any]:
         """Return what a worker tells its controller."""
-        found = [finding_to_dict(finding) for finding in ledger.findings()]
-        return {"findings": found, "totals": self.totals}
+        return {
+            "findings": [finding_to_dict(finding) for finding in self.findings],
+            "totals": self.totals,
+            "was_on": self.was_on,
+            "allowed_by_tests": dict(self._allowed_by_tests),
+        }
 
     def from_worker(self, told: dict[str, Any]) -> None:
         self._of_workers.extend(finding_from_dict(data) for data in told["findings"])
         self._totals = [mine + its for mine, its in zip(self._totals, told["totals"], strict=True)]
-
-    def write_baseline(self) -> str | None:
-        """Write the baseline if that was asked for, and say so."""
-        target = self.settings.write_baseline
-        if target is None:
-            return None
-        errors = [finding for finding in self.findings if finding.severity == "error"]
-        entries = write_baseline(target, errors, self.settings.adoption.root)
-        return f"baseline written to {target}: {entries} entries"
+        self.was_on |= told["was_on"]
+        self._allowed_by_tests.update(told["allowed_by_tests"])

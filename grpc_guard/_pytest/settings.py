@@ -48,13 +48,19 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
-def keep_paths(args: list[str]) -> None:
-    """Let ``--grpc-guard tests/`` mean what it says: what follows is no mode but a path."""
+def keep_paths(args: list[str]) -> bool:
+    """Let ``--grpc-guard tests/`` mean what it says: what follows is no mode but a path.
+
+    Return whether `args` were changed.
+    """
     modes = {mode.value for mode in Mode}
+    changed = False
     for index, argument in enumerate(args):
         follows = args[index + 1 : index + 2]
         if argument == "--grpc-guard" and follows and follows[0] not in modes:
             args[index] = "--grpc-guard=raise"
+            changed = True
+    return changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +77,8 @@ class Settings:
         """Read the settings; pytest.UsageError names what is wrong and where it came from."""
         try:
             mode, source = _mode(config)
-            target = config.getoption("--grpc-guard-write-baseline")
-            write_baseline = Path(target) if target is not None else None
-            if write_baseline is not None:
-                check_writable(write_baseline)
-            return cls(mode, source, _adoption(config), write_baseline)
-        except (OSError, ValueError) as error:
+            return cls(mode, source, _adoption(config), _baseline_to_write(config))
+        except ValueError as error:
             raise pytest.UsageError(str(error)) from None
 
     @property
@@ -88,18 +90,32 @@ def _mode(config: pytest.Config) -> tuple[Mode, str | None]:
     """Return the mode and its source: command line, ini file, environment, in that order."""
     for value, source in (
         (config.getoption("--grpc-guard"), "--grpc-guard"),
-        (config.getini("grpc_guard"), f"{config.inipath or 'ini'}: grpc_guard"),
-        (os.environ.get(ENVIRONMENT), ENVIRONMENT),
+        (config.getini("grpc_guard") or None, "ini option grpc_guard"),
+        (os.environ.get(ENVIRONMENT) or None, ENVIRONMENT),
     ):
-        if value:
-            return parse_mode(str(value), source=source), source
+        if value is not None:
+            return parse_mode(value, source=source), source
     return Mode.OFF, None
 
 
 def _adoption(config: pytest.Config) -> Adoption:
     root = config.rootpath
     lines = config.getini("grpc_guard_allow")
-    allowed = [allowed_from_line(line, "grpc_guard_allow") for line in lines]
+    allowed = [allowed_from_line(line, "ini option grpc_guard_allow") for line in lines]
     baseline = config.getoption("--grpc-guard-baseline")
     known = read_baseline(Path(baseline)) if baseline is not None else []
     return Adoption(root, [*allowed, *allowed_in_pyproject(root)], known)
+
+
+def _baseline_to_write(config: pytest.Config) -> Path | None:
+    target = config.getoption("--grpc-guard-write-baseline")
+    if target is None:
+        return None
+    if not hasattr(config, "workerinput"):  # the controller of pytest-xdist has tried it
+        try:
+            check_writable(Path(target))
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--grpc-guard-write-baseline: {target}: {error.strerror}"
+            ) from None
+    return Path(target)

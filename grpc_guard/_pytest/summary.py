@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._adoption import relative
 from .._findings import Finding
 from .._reports import text
+from .._reports.document import merged
+from .._reports.paths import relative, relocated
 from .session import Session
 
 
 def summary_lines(session: Session) -> Iterator[str]:
     """Yield the lines of the summary; none if the guard was never on."""
+    if not session.was_on:
+        return
     streams, operations = session.totals
-    findings = session.findings
-    if session.settings.is_on or streams:
-        yield from text.summary(findings, streams=streams, operations=operations)
-        yield from session.settings.adoption.lines(findings)
-    written = session.write_baseline()
-    if written is not None:
-        yield written
+    root = session.settings.adoption.root
+    found = merged(relocated(finding, root) for finding in session.new_findings)
+    yield from text.summary(found, streams=streams, operations=operations)
+    orphans = session.orphans()
+    if orphans:
+        yield f"outside of any test: {text.count(len(orphans), 'finding')}"
+    yield from session.lines()
 
 
 def workflow_commands(session: Session) -> Iterator[str]:
     """Yield workflow commands that put each finding beside its line in a pull request."""
-    for finding in session.findings:
+    for finding in session.new_findings:
         yield f"::{finding.severity} {_place(finding, session)}::{_escape(finding.message)}"
 
 

@@ -1,6 +1,7 @@
 """The report document, schema grpc-guard-report/1: made from findings and read back.
 
-Payloads, metadata and credentials never get into a finding, so none can get in here.
+The schema itself is in report.schema.json. Payloads, metadata and credentials never get into
+a finding, so none can get in here.
 """
 
 from __future__ import annotations
@@ -29,6 +30,19 @@ def document(
         "operations": operations,
         "findings": [finding_to_dict(finding) for finding in findings],
     }
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Return `findings` of several processes with equal ones made one, their counts added."""
+    entries: dict[tuple[object, ...], Finding] = {}
+    for finding in findings:
+        known = entries.get(finding.key)
+        entries[finding.key] = (
+            finding
+            if known is None
+            else dataclasses.replace(known, count=known.count + finding.count)
+        )
+    return list(entries.values())
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from .. import __version__
+from .._explain import page
 from .._findings import Finding, Frame, Owner
 from .._messages import party, report
 from .._rules import RULES, Rule
@@ -16,8 +18,13 @@ from .._rules import RULES, Rule
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def sarif(findings: Iterable[Finding]) -> dict[str, Any]:
-    """Return the SARIF log of `findings`, files relative to the current folder."""
+def sarif(
+    findings: Iterable[Finding], *, root: Path, excuse: Callable[[Finding], str | None]
+) -> dict[str, Any]:
+    """Return the SARIF log of `findings`, whose relative files are relative to `root`.
+
+    ``excuse(finding)`` says why one does not count; such a result is marked as suppressed.
+    """
     rules = list(RULES.values())
     return {
         "$schema": _SCHEMA,
@@ -32,47 +39,52 @@ def sarif(findings: Iterable[Finding]) -> dict[str, Any]:
                     }
                 },
                 "columnKind": "unicodeCodePoints",
-                "originalUriBaseIds": {"%SRCROOT%": {"uri": Path.cwd().as_uri() + "/"}},
-                "results": [_result(finding, rules) for finding in findings],
+                "originalUriBaseIds": {"%SRCROOT%": {"uri": root.as_uri() + "/"}},
+                "results": [_result(finding, rules, excuse(finding)) for finding in findings],
             }
         ],
     }
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
-    help_text = f"{rule.summary}.\n\nHow to fix it: {rule.remedy}.\n\nSource: {rule.source}"
     return {
         "id": rule.name,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),
         "shortDescription": {"text": rule.summary},
         "fullDescription": {"text": f"{rule.summary}; {rule.source}"},
-        "help": {"text": help_text, "markdown": help_text},
+        "help": {"text": page(rule), "markdown": page(rule)},
         "defaultConfiguration": {"level": rule.severity},
-        "properties": {"tags": ["concurrency", "grpc"]},
+        "properties": {
+            "tags": ["concurrency", "grpc"],
+            "precision": "very-high",
+            "problem.severity": rule.severity,
+        },
     }
 
 
-def _result(finding: Finding, rules: list[Rule]) -> dict[str, Any]:
+def _result(finding: Finding, rules: list[Rule], excuse: str | None) -> dict[str, Any]:
     parties = [("caller", finding.caller)]
     if finding.owner is not None:
         parties.append(("owner", finding.owner))
-    related = [
-        {
-            "id": number,
-            **_location(owner.site),
-            "message": {"text": f"{role}: {party(owner)} in {owner.operation}"},
-        }
-        for number, (role, owner) in enumerate(parties)
-        if owner.site is not None
-    ]
-    result: dict[str, Any] = {
+    located = [(role, owner, owner.site) for role, owner in parties if owner.site is not None]
+    return {
         "ruleId": finding.rule.name,
         "ruleIndex": rules.index(finding.rule),
         "level": finding.severity,
         "message": {"text": report(finding)},
         "occurrenceCount": finding.count,
-        "relatedLocations": related,
-        "stacks": [_stack(role, owner) for role, owner in parties if owner.stack],
+        "partialFingerprints": {"grpcGuard/v1": _fingerprint(finding)},
+        "locations": [_location(site) for _, _, site in located[:1]],
+        "relatedLocations": [
+            {
+                "id": number,
+                **_location(site),
+                "message": {"text": f"{role}: {party(owner)} in {owner.operation}"},
+            }
+            for number, (role, owner, site) in enumerate(located)
+        ],
+        "stacks": [_stack(role, owner) for role, owner, _ in located],
+        "suppressions": [{"kind": "external", "justification": excuse}] if excuse else [],
         "properties": {
             "rpc": finding.rpc,
             "side": finding.side,
@@ -81,10 +93,15 @@ def _result(finding: Finding, rules: list[Rule]) -> dict[str, Any]:
             "test": finding.test,
         },
     }
-    site = finding.caller.site or (finding.owner.site if finding.owner is not None else None)
-    if site is not None:
-        result["locations"] = [_location(site)]
-    return result
+
+
+def _fingerprint(finding: Finding) -> str:
+    """Return what stays the same of a finding when lines are inserted above it."""
+    parts = [finding.rule.name, finding.rpc, finding.side]
+    for owner in (finding.caller, finding.owner):
+        if owner is not None and owner.site is not None:
+            parts += [owner.operation, owner.site.file, owner.site.function]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _stack(role: str, owner: Owner) -> dict[str, Any]:
@@ -92,17 +109,13 @@ def _stack(role: str, owner: Owner) -> dict[str, Any]:
     return {"message": {"text": f"{role}: {party(owner)}"}, "frames": frames}
 
 
-def _location(frame: Frame | None) -> dict[str, Any]:
-    assert frame is not None
-    path = Path(frame.file)
-    try:
-        artifact = {
-            "uri": quote(path.relative_to(os.getcwd()).as_posix()),
-            "uriBaseId": "%SRCROOT%",
-        }
-    except ValueError:
-        artifact = {"uri": path.as_uri() if path.is_absolute() else quote(frame.file)}
-    region: dict[str, Any] = {"startLine": frame.line}
+def _location(frame: Frame) -> dict[str, Any]:
+    artifact = {"uri": quote(os.fsencode(frame.file))}
+    if os.path.isabs(frame.file):
+        artifact["uri"] = Path(frame.file).as_uri()
+    elif not frame.file.startswith("<"):  # <string>, <stdin>: code that is in no file
+        artifact["uriBaseId"] = "%SRCROOT%"
+    region: dict[str, Any] = {"startLine": max(frame.line, 1)}
     if frame.code:
         region["snippet"] = {"text": frame.code}
     return {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from .._findings import Finding
 from . import sarif, text
-from .document import document
+from .document import document, merged
+from .paths import relocated
 
 FORMATS = ("json", "sarif", "text")
 
@@ -32,23 +34,30 @@ def check_writable(path: Path) -> None:
 def write(
     path: Path,
     form: str,
-    findings: Sequence[Finding],
+    findings: Iterable[Finding],
     *,
+    root: Path,
     mode: str,
     pid: int,
     streams: int,
     operations: int,
+    excuse: Callable[[Finding], str | None] = lambda finding: None,
 ) -> None:
-    """Write the report of `findings` to `path` in format `form`."""
+    """Write the report of `findings` to `path` in format `form`, files relative to `root`.
+
+    ``excuse(finding)`` says why one does not count, in the format that has a place for it.
+    Raises OSError.
+    """
+    found = merged(relocated(finding, root) for finding in findings)
+    totals: dict[str, Any] = {"streams": streams, "operations": operations}
     if form == "text":
-        content = text.text(findings) + "\n".join(
-            [*text.summary(findings, streams=streams, operations=operations), ""]
-        )
+        content = text.text(found) + "\n".join([*text.summary(found, **totals), ""])
     else:
         data = (
-            sarif.sarif(findings)
+            sarif.sarif(found, root=root, excuse=excuse)
             if form == "sarif"
-            else document(findings, mode=mode, pid=pid, streams=streams, operations=operations)
+            else document(found, mode=mode, pid=pid, **totals)
         )
         content = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(content, encoding="utf-8")
+    # A file name may hold bytes that are no text: the escape of Python is the one of JSON.
+    path.write_text(content, encoding="utf-8", errors="backslashreplace")

@@ -2,21 +2,23 @@
 
 grpc is not imported here: the program may first have to set environment variables or to
 patch the standard library (gevent). The guard goes on right after the program's own import
-of grpc.
+of grpc. Nothing that goes wrong here stops the program: it is said, and it runs unguarded.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
+import logging
 import os
 import sys
 from typing import Any
 
-import wrapt
-
 from .. import _messages
-from .._findings import Finding, ledger
+from .._findings import Finding, ledger, logger
 from .._modes import Mode, parse_mode
+from .imports import after_import
 from .spool import Writer
 
 MODE = "GRPC_GUARD"
@@ -25,22 +27,53 @@ SPOOL = "GRPC_GUARD_SPOOL"
 
 def start() -> None:
     """Arrange for the guard, as the launcher's environment variables say."""
-    mode = parse_mode(os.environ[MODE], source=MODE)
-    writer = Writer(os.environ[SPOOL])
-    writer.started(mode)
+    try:
+        mode = parse_mode(os.environ.get(MODE) or "off", source=MODE)
+        if mode is not Mode.OFF:  # the program may have switched it off for its children
+            _arrange(mode, Writer(os.environ[SPOOL]))
+    except Exception as error:
+        _give_up(error)
+
+
+def _arrange(mode: Mode, writer: Writer) -> None:
+    writer.started()
     ledger.add_sink(writer.found)
     ledger.add_sink(_to_stderr)
+    logger.addFilter(_is_for_the_log)
     # Registered first, so run last: after the program's own exit handlers.
     atexit.register(writer.ended)
-    wrapt.register_post_import_hook(lambda module: _enable(mode), "grpc")
+    _tell_at_quick_exit(writer)
+    # pytest, should that be the program, would warn of a plugin that is imported already.
+    sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"
+    after_import("grpc", functools.partial(_enable, mode))
 
 
 def _enable(mode: Mode) -> None:
-    from .._guard import start_counting
-    from .._process import enable
+    try:
+        from .._guard import start_counting
+        from .._process import enable
 
-    start_counting()
-    enable(mode)
+        start_counting()
+        enable(mode)
+    except Exception as error:  # somebody else's module called grpc, for one
+        _give_up(error)
+
+
+def _give_up(error: Exception) -> None:
+    print(f"grpc_guard: process {os.getpid()} is not guarded: {error}", file=sys.stderr)  # noqa: T201
+
+
+def _tell_at_quick_exit(writer: Writer) -> None:
+    """Let os._exit(), with which forked workers end, tell the totals as a normal exit does."""
+    plain = os._exit
+
+    @functools.wraps(plain)
+    def _exit(status: int) -> None:
+        with contextlib.suppress(Exception):
+            writer.ended()
+        plain(status)
+
+    os._exit = _exit  # type: ignore[assignment]
 
 
 def _to_stderr(finding: Finding) -> None:
@@ -50,3 +83,8 @@ def _to_stderr(finding: Finding) -> None:
     if stderr is not None and not stderr.closed:
         stderr.write(f"{_messages.report(finding)}\n")
         stderr.flush()
+
+
+def _is_for_the_log(record: logging.LogRecord) -> bool:
+    """Keep findings from logging's last resort, stderr: they are there already."""
+    return record.module != "_violations" or logger.hasHandlers()

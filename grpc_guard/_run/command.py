@@ -48,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write what is found to FILE as the baseline",
     )
     parser.add_argument(
+        "-m",
+        dest="module",
+        nargs=argparse.REMAINDER,
+        metavar="MODULE [ARGS]",
+        help=argparse.SUPPRESS,
+    )
+    parser.add_argument(
         "program",
         nargs=argparse.REMAINDER,
         metavar="PROGRAM [ARGS]",
@@ -71,7 +78,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    command = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    command = arguments.program
+    if arguments.module is not None:
+        command = ["-m", *arguments.module, *arguments.program]
+    elif command[:1] == ["--"]:
+        command = command[1:]
     if not command or command == ["-m"]:
         raise LaunchError("no program; use a Python script, -m module, or any command")
     return Settings(
@@ -80,8 +91,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         report=arguments.report,
         form=arguments.format,
         exit_code=arguments.exit_code,
-        baseline=arguments.write_baseline or arguments.baseline,
-        write_baseline=arguments.write_baseline is not None,
+        baseline=arguments.baseline,
+        write_baseline=arguments.write_baseline,
     )
 
 

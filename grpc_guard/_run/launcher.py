@@ -6,6 +6,7 @@ The program is a child process with the same stdin, stdout and stderr, so that i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -13,19 +14,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .._adoption import Adoption, allowed_in_pyproject, read_baseline, write_baseline
+from .._adoption import Adoption, allowed_in_pyproject, read_baseline
 from .._findings import Finding
 from .._modes import Mode
 from .._reports import text, writing
+from .._reports.document import merged
+from .._reports.paths import relocated
 from .child import MODE, SPOOL
-from .signals import Forwarding
+from .signals import handling
 from .spool import Process, read
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
-_NOT_FOUND = 127  # what a shell says of a command that it cannot find
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Settings:
     form: str | None = None
     exit_code: int = 66
     baseline: Path | None = None
-    write_baseline: bool = False
+    write_baseline: Path | None = None
 
 
 class LaunchError(Exception):
@@ -57,17 +60,20 @@ def run(settings: Settings) -> int:
     """
     command = command_line(settings.command)
     adoption = _prepare(settings)
-    with tempfile.TemporaryDirectory(prefix="grpc-guard-") as spool:
+    # A process that the program left behind may still write to the spool while it is removed.
+    with tempfile.TemporaryDirectory(prefix="grpc-guard-", ignore_cleanup_errors=True) as spool:
         status, pid = _wait(command, _environment(settings.mode, spool))
-        processes = list(read(spool))
+        processes = read(spool)
     findings = [finding for process in processes for finding in process.findings]
+    if settings.write_baseline is not None:
+        adoption = adoption.with_baseline_of(findings)
+        with _told():
+            adoption.write_baseline(settings.write_baseline)
     if settings.report is not None:
-        _write_reports(settings, settings.report, processes, pid)
-    if settings.write_baseline and settings.baseline is not None:
-        write_baseline(settings.baseline, findings, adoption.root)
-        adoption = Adoption(adoption.root, known=read_baseline(settings.baseline))
+        _write_reports(settings, settings.report, processes, adoption, pid)
     new = [finding for finding in findings if adoption.is_new(finding)]
-    _say(processes, findings, new, adoption)
+    if settings.mode is not Mode.OFF:
+        _say(processes, findings, new, adoption)
     failed = any(finding.severity == "error" for finding in new)
     return settings.exit_code if status == 0 and failed else status
 
@@ -75,16 +81,18 @@ def run(settings: Settings) -> int:
 def command_line(command: Sequence[str]) -> list[str]:
     """Return what to execute: a script and ``-m module`` run on this very interpreter."""
     program, *arguments = command
-    if program == "-m":
-        return [*_python(), "-m", *arguments]
-    if os.path.isdir(program) or (
-        os.path.isfile(program) and program.endswith((".py", ".pyw", ".pyz"))
-    ):
+    if program == "-m" or os.path.isdir(program) or _is_script(program):
         return [*_python(), program, *arguments]
-    found = shutil.which(program)
-    if found is None:
+    if shutil.which(program) is None:
         raise LaunchError(f"{program}: neither a Python script nor a command", _NOT_FOUND)
-    return [found, *arguments]
+    return [program, *arguments]
+
+
+def _is_script(program: str) -> bool:
+    """Tell whether `program` is a file for the interpreter; what can be executed is a command."""
+    return os.path.isfile(program) and (
+        program.endswith((".py", ".pyw", ".pyz")) or not os.access(program, os.X_OK)
+    )
 
 
 def _python() -> list[str]:
@@ -93,67 +101,96 @@ def _python() -> list[str]:
             "this interpreter runs with -I, -E or -S and its children will too: the guard, "
             "which reaches them by PYTHONPATH, cannot"
         )
-    return [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    for name, value in sys._xoptions.items():  # it leaves out those that it does not know
+        option = name if value is True else f"{name}={value}"
+        if option not in flags:
+            flags += ["-X", option]
+    if getattr(sys.__stdout__, "write_through", False):
+        flags.append("-u")
+    return [sys.executable, *flags]
 
 
 def _prepare(settings: Settings) -> Adoption:
     """Read and try every file that is named, while saying so can still help."""
     root = Path.cwd()
-    try:
-        for path in (settings.report, settings.baseline if settings.write_baseline else None):
+    for option, path in (
+        ("--report", settings.report),
+        ("--write-baseline", settings.write_baseline),
+    ):
+        try:
             if path is not None:
-                writing.check_writable(Path(str(path).replace("{pid}", "0")))
-        known = []
-        if settings.baseline is not None and not settings.write_baseline:
-            known = read_baseline(settings.baseline)
+                writing.check_writable(_for_process(path, 0))
+        except OSError as error:
+            raise LaunchError(f"{option}: {path}: {error.strerror}") from None
+    try:
+        known = [] if settings.baseline is None else read_baseline(settings.baseline)
         return Adoption(root, allowed_in_pyproject(root), known)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise LaunchError(str(error)) from None
 
 
+def _for_process(path: Path, pid: int) -> Path:
+    return Path(str(path).replace("{pid}", str(pid)))
+
+
 def _environment(mode: Mode, spool: str) -> dict[str, str]:
-    environment = dict(os.environ)
+    environment = os.environ | {MODE: mode.value}
     if mode is not Mode.OFF:
         path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = _SITE if not path else os.pathsep.join((_SITE, path))
-        environment |= {MODE: mode.value, SPOOL: spool}
+        environment[SPOOL] = spool
     return environment
 
 
 def _wait(command: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
-    with Forwarding() as forwarding:
+    with handling() as signals:
         try:
-            child = subprocess.Popen(
-                command, env=environment, preexec_fn=forwarding.in_child, close_fds=False
-            )
+            child = subprocess.Popen(command, env=environment, close_fds=False, **signals.options())
         except OSError as error:
-            raise LaunchError(f"{command[0]}: {error.strerror}", _NOT_FOUND) from None
-        return forwarding.wait(child), child.pid
+            raise LaunchError(f"{command[0]}: {error.strerror}", _NOT_EXECUTABLE) from None
+        return signals.wait(child), child.pid
 
 
 def _write_reports(
-    settings: Settings, report: Path, processes: Sequence[Process], pid: int
+    settings: Settings,
+    report: Path,
+    processes: Sequence[Process],
+    adoption: Adoption,
+    pid: int,
 ) -> None:
     """Write one report of all processes, or one each where the name has ``{pid}``."""
-    form = writing.format_for(report, settings.form)
-    if "{pid}" in str(report):
-        groups = [([process], process.pid) for process in processes]
-    else:
-        groups = [(list(processes), pid)]
-    for group, number in groups:
-        path = Path(str(report).replace("{pid}", str(number)))
-        try:
+    groups = [(process.pid, [process]) for process in processes]
+    if "{pid}" not in str(report):
+        groups = [(pid, list(processes))]
+    for number, group in groups:
+        with _told():
             writing.write(
-                path,
-                form,
+                _for_process(report, number),
+                writing.format_for(report, settings.form),
                 [finding for process in group for finding in process.findings],
+                root=adoption.root,
                 mode=settings.mode.value,
                 pid=number,
-                streams=sum(process.streams for process in group),
-                operations=sum(process.operations for process in group),
+                excuse=adoption.excuse,
+                **_totals(group),
             )
-        except OSError as error:
-            print(f"grpc-guard: {path}: {error.strerror}", file=sys.stderr)  # noqa: T201
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say that a file could not be written, at the end, where nothing is left to be stopped."""
+    try:
+        yield
+    except OSError as error:
+        print(f"grpc_guard: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+
+
+def _totals(processes: Sequence[Process]) -> dict[str, int]:
+    return {
+        "streams": sum(process.streams for process in processes),
+        "operations": sum(process.operations for process in processes),
+    }
 
 
 def _say(
@@ -162,25 +199,29 @@ def _say(
     new: Sequence[Finding],
     adoption: Adoption,
 ) -> None:
-    lines = [
-        *text.summary(
-            new,
-            streams=sum(process.streams for process in processes),
-            operations=sum(process.operations for process in processes),
-        ),
-        *(f"  {line}" for line in adoption.lines(findings)),
-    ]
-    if not processes:
-        lines = ["grpc_guard: no Python process of this program could be guarded"]
+    lines = ["grpc_guard: no Python process of the program was guarded: is it installed there?"]
+    if processes:
+        found = merged(relocated(finding, adoption.root) for finding in new)
+        lines = [
+            *text.summary(found, **_totals(processes)),
+            *(f"  {line}" for line in adoption.lines(findings)),
+        ]
     print("\n".join(lines), file=sys.stderr)  # noqa: T201
 
 
 def end_as(status: int) -> int:
     """Return `status`, or die of the signal that ended the program, as it would have."""
-    if status >= 0:
-        return status
-    number = -status
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
+    if status < 0:
+        _die_of(-status)
+    return status
+
+
+def _die_of(number: int) -> None:  # pragma: no cover  # nobody is left to tell what was covered
+    import resource
+
+    # The core to look at is the program's, which ours would overwrite.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     os.kill(os.getpid(), number)
-    return 128 + number  # the signal is blocked or ignored by whoever started us

@@ -1,35 +1,44 @@
-"""Signals of a launcher: what is sent to it reaches the program, once.
+"""Signals of a launcher: what somebody sends to it alone reaches the program, once.
 
-What the terminal sends (Ctrl-C, Ctrl-\\) goes to the whole process group, so the program has it
-already; what somebody sends to the launcher alone has to be handed on.
+The program runs in the launcher's process group, so what is sent to the group (Ctrl-C, a
+terminal that hangs up, ``kill -- -PGID``) has reached it already and must not be handed on. A
+second process of the group, the witness, tells the two apart: nobody knows its pid, so what
+it gets too was sent to all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import socket
 import subprocess
+import sys
+import time
 from types import TracebackType
+from typing import Any
 
-_FROM_KERNEL = 0x80  # si_code of a signal that the terminal sent (Linux)
-_HANDED_ON = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
+_GRACE = 0.02  # seconds for a sender that goes through the processes one by one
 
 
 class Forwarding:
-    """While the block runs, signals wait to be handed on by :meth:`wait`."""
+    """While the block runs, signals wait to be handed on by :meth:`wait`. For POSIX."""
 
     def __init__(self) -> None:
-        self._mask: set[signal.Signals] = set()
+        self._handed_on = {
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+            signal.SIGQUIT,
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+        }
+        self._mask: set[Any] = set()
+        self._witness = _Witness()
 
     def __enter__(self) -> Forwarding:
-        self._mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, {*_HANDED_ON, signal.SIGCHLD}))  # type: ignore[arg-type]
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._handed_on, signal.SIGCHLD})
+        self._witness.start()
         return self
 
     def __exit__(
@@ -38,11 +47,12 @@ class Forwarding:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._witness.end()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
-    def in_child(self) -> None:
-        """Give the program the signal mask that it would have had."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+    def options(self) -> dict[str, Any]:
+        """Return what Popen needs to know: the program has the mask that it would have had."""
+        return {"preexec_fn": lambda: signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)}
 
     def wait(self, child: subprocess.Popen[bytes]) -> int:
         """Hand on signals until `child` ends; return its exit status, negative for a signal."""
@@ -50,7 +60,75 @@ class Forwarding:
             status = child.poll()
             if status is not None:
                 return status
-            received = signal.sigwaitinfo({*_HANDED_ON, signal.SIGCHLD})
-            if received.si_signo != signal.SIGCHLD and received.si_code != _FROM_KERNEL:
-                with contextlib.suppress(ProcessLookupError):
-                    child.send_signal(received.si_signo)
+            received = signal.sigwait({*self._handed_on, signal.SIGCHLD})
+            if received != signal.SIGCHLD and not self._witness.has_got(received):
+                child.send_signal(received)  # does nothing if it has ended
+
+
+class _Witness:
+    """A process of our group that only says which signals it has got. Dies with us."""
+
+    def start(self) -> None:
+        """Fork it; the signals in question are blocked, and stay so in it."""
+        self._ours, its = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:  # pragma: no cover  # no coverage is written at os._exit
+            try:
+                self._ours.close()
+                _testify(its)
+            finally:
+                os._exit(0)
+        its.close()
+
+    def end(self) -> None:
+        self._ours.close()
+        with contextlib.suppress(ChildProcessError):  # a caller that ignores SIGCHLD reaps nobody
+            os.waitpid(self._pid, 0)
+
+    def has_got(self, number: int) -> bool:
+        """Tell whether signal `number` reached the witness too; False if that is dead."""
+        try:
+            self._ours.sendall(bytes([number]))
+            return self._ours.recv(1) == b"\1"
+        except OSError:
+            return False
+
+
+def _testify(questions: socket.socket) -> None:  # pragma: no cover  # as above
+    while number := questions.recv(1):
+        if number[0] not in signal.sigpending():
+            time.sleep(_GRACE)
+        got = number[0] in signal.sigpending()
+        if got:
+            signal.sigwait(number)
+        questions.sendall(bytes([got]))
+
+
+class Ignoring:
+    """Where there are no POSIX signals: Ctrl-C reaches the whole console by itself."""
+
+    def __enter__(self) -> Ignoring:
+        # A handler that does nothing and not SIG_IGN, which the program would inherit.
+        self._before = signal.signal(signal.SIGINT, lambda number, frame: None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def options(self) -> dict[str, Any]:
+        """Return what Popen needs to know: nothing."""
+        return {}
+
+    def wait(self, child: subprocess.Popen[bytes]) -> int:
+        """Return the exit status of `child`."""
+        return child.wait()
+
+
+def handling(platform: str = sys.platform) -> Forwarding | Ignoring:
+    """Return how a launcher on `platform` treats signals."""
+    return Ignoring() if platform == "win32" else Forwarding()

@@ -2,30 +2,39 @@
 
 Written as things happen, so that nothing is lost if the process is killed. The file is opened
 for each line: a program may close every descriptor it does not know (daemons do), and a
-line appended by one write is never torn.
+line appended by one write is never torn by another thread's.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .._findings import Finding
-from .._reports.document import finding_from_dict, finding_to_dict
+from .._reports.document import finding_from_dict, finding_to_dict, merged
 
 
 class Writer:
-    """The spool of this process; a forked child continues in a file of its own."""
+    """The spool of this process; a forked child, or what this one executes, has its own."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self._begin()
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self._begin)
 
-    def started(self, mode: str) -> None:
-        self._write({"started": {"mode": mode, "argv": sys.argv[:1]}})
+    def _begin(self) -> None:
+        self._path = os.path.join(self._folder, f"{time.time_ns()}-{os.getpid()}.jsonl")
+        self._before = self._now = _totals()  # what a forked child inherits is its parent's
+
+    def started(self) -> None:
+        self._write({})
 
     def found(self, finding: Finding) -> None:
         self._write({"found": finding_to_dict(finding)})
@@ -34,44 +43,58 @@ class Writer:
         self._write({})
 
     def _write(self, event: dict[str, Any]) -> None:
-        guard = sys.modules.get("grpc_guard._guard")  # not there if the program never spoke gRPC
-        streams, operations = guard.totals() if guard is not None else (0, 0)
+        self._now = max(self._now, _totals())  # at the very end the modules are gone
+        streams, operations = (
+            now - before for now, before in zip(self._now, self._before, strict=True)
+        )
         event |= {"streams": streams, "operations": operations}
-        path = os.path.join(self._folder, f"{os.getpid()}.jsonl")
-        line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        line = json.dumps(event).encode() + b"\n"
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            return  # the launcher has gone, and nobody reads any more
         try:
             os.write(descriptor, line)
         finally:
             os.close(descriptor)
 
 
+def _totals() -> tuple[int, int]:
+    totals = getattr(sys.modules.get("grpc_guard._guard"), "totals", None)
+    return (0, 0) if totals is None else totals()  # not there if the program never spoke gRPC
+
+
+@dataclasses.dataclass
 class Process:
     """What one process told: its findings and its totals."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.streams = 0
-        self.operations = 0
-        self._findings: dict[tuple[object, ...], Finding] = {}
-
-    @property
-    def findings(self) -> list[Finding]:
-        return list(self._findings.values())
-
-    def tell(self, event: dict[str, Any]) -> None:
-        self.streams = event["streams"]
-        self.operations = event["operations"]
-        if "found" in event:
-            finding = finding_from_dict(event["found"])
-            self._findings[finding.key] = finding  # each telling carries the count so far
+    pid: int
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    streams: int = 0
+    operations: int = 0
 
 
-def read(folder: str) -> Iterator[Process]:
-    """Yield what each process told, in the order of their first words."""
-    paths = sorted(Path(folder).glob("*.jsonl"), key=lambda path: (path.stat().st_ctime_ns, path))
-    for path in paths:
-        process = Process(int(path.stem))
-        for line in path.read_bytes().splitlines():
-            process.tell(json.loads(line))
-        yield process
+def read(folder: str) -> list[Process]:
+    """Return what each process told, in the order of their first words."""
+    processes: dict[int, Process] = {}
+    for path in sorted(Path(folder).glob("*.jsonl")):  # their names begin with the time
+        pid = int(path.stem.partition("-")[2])
+        process = processes.setdefault(pid, Process(pid))  # it may have executed another program
+        findings: dict[tuple[object, ...], Finding] = {}
+        event: dict[str, Any] = {"streams": 0, "operations": 0}
+        for event in _events(path):
+            if "found" in event:
+                finding = finding_from_dict(event["found"])
+                findings[finding.key] = finding  # each telling carries the count so far
+        process.findings = merged([*process.findings, *findings.values()])
+        process.streams += event["streams"]
+        process.operations += event["operations"]
+    return list(processes.values())
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_bytes().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # killed while it wrote, or the disk is full
+            continue

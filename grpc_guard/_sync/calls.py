@@ -92,13 +92,15 @@ class SingleThreadedStreamCall(StreamCall):
         try:
             del direction[1]
         except IndexError:
-            return contended(direction, "initial_metadata", call.initial_metadata)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            return call.initial_metadata()
-        finally:
-            direction += GIVE_BACK
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return call.initial_metadata()
+            finally:
+                direction += GIVE_BACK
+        return contended(direction, "initial_metadata", call.initial_metadata)
 
 
 class RequestIterator(NextProxy):
@@ -136,4 +138,5 @@ def guard_future(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a stream-unary future, if it is one."""
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "add_done_callback"):
         return call
-    return Call(call, stream)
+    # grpcio's own future is an iterator as well, of its one response.
+    return (StreamCall if hasattr(type(call), "__next__") else Call)(call, stream)

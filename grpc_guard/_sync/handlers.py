@@ -62,16 +62,18 @@ class Sender:
         try:
             del direction[1]
         except IndexError:
-            contended(direction, "send_response", direction.step, response)
-            return
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            direction.step(response)
-        finally:
-            direction += GIVE_BACK
-            if response is None:
-                direction.stream.ended = True
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                direction.step(response)
+                return
+            finally:
+                direction += GIVE_BACK
+                if response is None:
+                    direction.stream.ended = True
+        contended(direction, "send_response", direction.step, response)
 
 
 @context_methods(SYNC_CONTEXT)

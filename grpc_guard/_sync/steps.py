@@ -29,16 +29,18 @@ class Responses(Direction):
         try:
             del direction[1]
         except IndexError:
-            return contended(direction, "next", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            return direction.step()
-        finally:
+            pass
+        else:
             try:
-                direction.append(0)
-            except RecursionError:
-                direction += GIVE_BACK
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return direction.step()
+            finally:
+                try:
+                    direction.append(0)
+                except RecursionError:
+                    direction += GIVE_BACK
+        return contended(direction, "next", direction.step)
 
 
 class Requests(Direction):
@@ -53,16 +55,18 @@ class Requests(Direction):
         try:
             del direction[1]
         except IndexError:
-            return contended(direction, "next", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            return direction.step()
-        finally:
+            pass
+        else:
             try:
-                direction.append(0)
-            except RecursionError:
-                direction += GIVE_BACK
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return direction.step()
+            finally:
+                try:
+                    direction.append(0)
+                except RecursionError:
+                    direction += GIVE_BACK
+        return contended(direction, "next", direction.step)
 
 
 class UsersRequests(Direction):
@@ -75,17 +79,19 @@ class UsersRequests(Direction):
         try:
             del direction[1]
         except IndexError:
-            return contended(direction, "next(request_iterator)", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            iterated = direction.step
-            return iterated()
-        finally:
+            pass
+        else:
             try:
-                direction.append(0)
-            except RecursionError:
-                direction += GIVE_BACK
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                iterated = direction.step
+                return iterated()
+            finally:
+                try:
+                    direction.append(0)
+                except RecursionError:
+                    direction += GIVE_BACK
+        return contended(direction, "next(request_iterator)", direction.step)
 
 
 class UsersResponses(Direction):
@@ -98,17 +104,19 @@ class UsersResponses(Direction):
         try:
             del direction[1]
         except IndexError:
-            return contended(direction, "next(response_iterator)", direction.step)
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            iterated = direction.step
-            return iterated()
-        except BaseException:
-            direction.stream.ended = True
-            raise
-        finally:
+            pass
+        else:
             try:
-                direction.append(0)
-            except RecursionError:
-                direction += GIVE_BACK
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                iterated = direction.step
+                return iterated()
+            except BaseException:
+                direction.stream.ended = True
+                raise
+            finally:
+                try:
+                    direction.append(0)
+                except RecursionError:
+                    direction += GIVE_BACK
+        return contended(direction, "next(response_iterator)", direction.step)

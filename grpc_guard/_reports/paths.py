@@ -1,0 +1,34 @@
+"""Reports name files relative to the project, as whoever reads them elsewhere knows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from .._findings import Finding, Owner
+
+
+def relative(file: str, root: Path) -> str:
+    """Return `file` relative to `root` where it lies below it, with forward slashes."""
+    try:
+        file = str(Path(file).relative_to(root))
+    except ValueError:
+        pass
+    return file.replace(os.sep, "/")
+
+
+def relocated(finding: Finding, root: Path) -> Finding:
+    """Return `finding` with the files of its stacks relative to `root`."""
+    return dataclasses.replace(
+        finding,
+        caller=_relocated(finding.caller, root),
+        owner=None if finding.owner is None else _relocated(finding.owner, root),
+    )
+
+
+def _relocated(owner: Owner, root: Path) -> Owner:
+    stack = tuple(
+        dataclasses.replace(frame, file=relative(frame.file, root)) for frame in owner.stack
+    )
+    return dataclasses.replace(owner, stack=stack)

@@ -1,0 +1,162 @@
+"""Asynchronous exceptions, delivered by CPython itself, before one instruction after another.
+
+A tracer that raises is no model of a signal handler: it can raise where CPython never
+does. CPython looks for pending exceptions only where it looks at its "eval breaker": after
+a call into C, where a Python function starts or is resumed (RESUME), and at jumps backward
+(3.10: at conditional jumps that are taken, too). It does not look between ``del token[1]``
+and the ``try`` that follows, and just this the guard relies on. So nothing is raised here.
+The exception is made *pending* right before an instruction, and the interpreter of the day
+delivers it where it would deliver any other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import itertools
+import sys
+from _thread import get_ident
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any
+
+_set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
+_set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+
+class Interrupt(BaseException):
+    """What a signal handler or another thread throws in."""
+
+
+def interrupt_thread(ident: int) -> None:
+    """Make an Interrupt pending in thread `ident`."""
+    assert _set_async_exc(ident, Interrupt) == 1
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Keep the collector from running finalisers: CPython swallows what arrives in one."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _trigger() -> Any:
+    """Return an object that makes an Interrupt pending in this thread when ``pulled`` is read.
+
+    Read and not called: after a call CPython would deliver it at once, inside the tracer.
+    """
+    pulled = property(functools.partial(_set_async_exc, get_ident(), Interrupt))
+    return type("Trigger", (int,), {"pulled": pulled})()  # an int, for ctypes passes it on
+
+
+class _Injection:
+    """One Interrupt, pending before instruction `number` of those that `codes` execute.
+
+    Instructions are counted over all runs of `codes` in the thread that calls run().
+    """
+
+    def __init__(self, number: int, codes: frozenset[CodeType]) -> None:
+        self.fired = False
+        self._left = number
+        self._codes = codes
+        self._trigger = _trigger()
+
+    def run(self, function: Callable[[], Any]) -> BaseException | None:
+        """Call `function`; return what it raised."""
+        with nothing_collected():
+            return self._run(function)
+
+    def _run(self, function: Callable[[], Any]) -> BaseException | None:
+        try:
+            self._start()
+            try:
+                function()
+            finally:
+                for _ in range(3):
+                    get_ident()  # a call: what is pending still comes now
+        except BaseException as error:
+            return error
+        finally:
+            self._stop()
+        return None
+
+    def _is_due(self) -> bool:
+        """Count an instruction that is about to be executed; tell whether it is the one."""
+        self._left -= 1
+        self.fired = self.fired or self._left < 0
+        return self._left == -1
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        raise NotImplementedError
+
+
+if sys.version_info >= (3, 12):
+    _TOOL = 4  # nobody's: coverage has 1, profilers have 2
+    _INSTRUCTION = sys.monitoring.events.INSTRUCTION
+
+    class Injection(_Injection):
+        __doc__ = _Injection.__doc__
+
+        def _on_instruction(self, code: CodeType, offset: int) -> None:
+            if get_ident() == self._ident and self._is_due():
+                self._look_away()
+                self._trigger.pulled  # noqa: B018  # the last thing that happens here
+
+        def _look_away(self) -> None:
+            for code in self._codes:
+                sys.monitoring.set_local_events(_TOOL, code, 0)
+
+        def _start(self) -> None:
+            self._ident = get_ident()
+            sys.monitoring.use_tool_id(_TOOL, "interrupts")
+            sys.monitoring.register_callback(_TOOL, _INSTRUCTION, self._on_instruction)
+            for code in self._codes:
+                sys.monitoring.set_local_events(_TOOL, code, _INSTRUCTION)
+
+        def _stop(self) -> None:
+            self._look_away()
+            sys.monitoring.free_tool_id(_TOOL)
+
+else:
+
+    class Injection(_Injection):
+        __doc__ = _Injection.__doc__
+
+        def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
+            if frame.f_code not in self._codes:
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            if event == "opcode" and self._is_due():
+                sys.settrace(None)
+                self._trigger.pulled  # noqa: B018  # the last thing that happens here
+            return self._trace
+
+        def _start(self) -> None:
+            self._before = sys.gettrace()  # what measures coverage, say
+            sys.settrace(self._trace)
+
+        def _stop(self) -> None:
+            sys.settrace(self._before)
+
+
+def sweep(codes: frozenset[CodeType], step: int = 1) -> Iterator[Injection]:
+    """Yield an injection for each instruction, or every `step`-th, until there are no more."""
+    for number in itertools.count(0, step):
+        injection = Injection(number, codes)
+        yield injection
+        if not injection.fired:
+            assert number >= 10 * step, "hardly anything was injected"
+            return
+
+
+def code_of(*functions: Any) -> frozenset[CodeType]:
+    """Return the code of `functions`."""
+    return frozenset(function.__code__ for function in functions)

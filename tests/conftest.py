@@ -1,0 +1,66 @@
+"""What every test gets: coroutine tests run, and no finding goes unnoticed."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import queue
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # connections that end are no news
+
+import grpc_guard
+
+pytest.register_assert_rewrite("support")
+
+import support  # noqa: E402
+
+from grpc_guard._findings import ledger  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests that are coroutine functions with asyncio.run and a deadline."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _synchronous(item.obj)
+
+
+def _synchronous(test: Callable[..., Any]) -> Callable[..., None]:
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        support.run(test(*args, **kwargs))
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def found() -> Iterator[Callable[[], list[grpc_guard.Finding]]]:
+    """Yield a function that returns what has been found since it was last asked.
+
+    A finding that the test did not ask for fails the test: legal programs have none.
+    """
+
+    def take() -> list[grpc_guard.Finding]:
+        taken = list(grpc_guard.findings())
+        grpc_guard.clear_findings()
+        return taken
+
+    grpc_guard.clear_findings()
+    yield take
+    assert [finding.message for finding in take()] == []
+
+
+@pytest.fixture
+def reported() -> Iterator[queue.Queue[grpc_guard.Finding]]:
+    """Yield a queue into which each finding goes as it occurs.
+
+    In mode serialize it tells that a caller stands in line: its place comes before its report.
+    """
+    occurred: queue.Queue[grpc_guard.Finding] = queue.Queue()
+    ledger.add_sink(occurred.put)
+    yield occurred
+    ledger.remove_sink(occurred.put)

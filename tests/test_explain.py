@@ -1,0 +1,414 @@
+"""``grpc-guard rules`` and ``explain``: the texts, and the truth of every example in them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import queue
+import re
+import runpy
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import grpc.aio
+import pytest
+from support import aio_channel, aio_server, outcome, run, sync_channel, sync_server, wait
+
+import grpc_guard
+from grpc_guard import ConcurrencyError, Finding, _explain
+from grpc_guard._findings import ledger
+from grpc_guard._rules import RULES, Rule
+from grpc_guard.demo import route_guide_pb2, route_guide_pb2_grpc
+
+TOP = Path(__file__).parent.parent
+Found = Callable[[], list[Finding]]
+
+EVERY_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=str)
+
+
+# The texts
+
+
+def test_rules() -> None:
+    """rules prints each rule with its severity and what it finds, and says what to type next."""
+    out = io.StringIO()
+    assert _explain.list_rules(out) == 0
+    *table, blank, hint = out.getvalue().splitlines()
+    assert " ".join(" ".join(table).split()) == " ".join(
+        f"{rule.name} {rule.severity} {rule.summary}" for rule in RULES.values()
+    )
+    assert blank == ""
+    assert "grpc-guard explain RULE" in hint
+
+
+def test_rules_are_aligned_within_100_columns() -> None:
+    """What is found begins in the same column on every line of the table."""
+    out = io.StringIO()
+    _explain.list_rules(out)
+    *table, _, _ = out.getvalue().splitlines()
+    column = table[0].index(RULES["concurrent-read"].summary)
+    assert all(len(line) <= 100 for line in table)
+    assert {line[column - 2 : column] for line in table} == {"  "}
+    assert all(line[column] != " " for line in table)
+
+
+@EVERY_RULE
+def test_explain(rule: Rule) -> None:
+    """explain prints the page of a rule, in which the rule's own texts stand."""
+    out = io.StringIO()
+    assert _explain.explain(rule.name, out) == 0
+    text = " ".join(out.getvalue().split())
+    assert text.startswith(f"# {rule.name} {rule.severity}: {rule.summary}. ## What it means ")
+    assert f"## Why Source: {rule.source}. " in text
+    assert f"## How to fix it {rule.remedy[0].upper()}{rule.remedy[1:]}. " in text
+    for side in ("client", "server"):
+        for api in ("sync", "aio"):
+            assert f"{rule.unguarded(side, api)}." in text
+
+
+@EVERY_RULE
+def test_page_is_for_terminals_too(rule: Rule) -> None:
+    """A page is plain ASCII, nothing is left to put in, and its paragraphs are not wide."""
+    page = _explain.page(rule)
+    assert page.isascii()
+    assert "$" not in page
+    prose = [line for line in page.splitlines() if not line.startswith("    ") and "<" not in line]
+    assert [line for line in prose if len(line) > 88] == []
+
+
+def test_page_tells_where_the_rule_says_something_else() -> None:
+    """Sides and apis of which the rule says the same stand together, in the rule's order."""
+    rule = Rule(
+        "concurrent-read",
+        severity="warning",
+        summary="s",
+        unguarded={"client sync": "this", "server aio": "that", "any": "this"},
+        remedy="mend it",
+        source="a book",
+    )
+    assert (
+        "## What happens without the guard\n\n"
+        "- client sync, client aio, server sync: this.\n- server aio: that.\n\n"
+    ) in _explain.page(rule)
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [
+        ("concurrent-read", "In mode `serialize` the second caller waits for its turn instead."),
+        ("wrong-loop", "Waiting cannot heal it: mode `serialize` acts as `raise` here."),
+    ],
+)
+def test_page_tells_what_serialize_does(name: str, effect: str) -> None:
+    """The page says whether waiting for one's turn heals what the rule finds."""
+    assert effect in " ".join(_explain.page(RULES[name]).split())
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Internal gRPC call error 8", ["concurrent-read"]),
+        ("GRPC_CALL_ERROR_TOO_MANY_OPERATIONS", ["concurrent-read", "concurrent-write"]),
+        ("Internal error from Core", ["concurrent-write"]),
+        ("RPC already finished", ["concurrent-write", "handler-returned"]),
+        (
+            "anext(): asynchronous generator is already running",
+            ["concurrent-read", "shared-iterator"],
+        ),
+        ("Exception iterating requests!", ["shared-iterator"]),
+        ("attached to a different loop", ["wrong-loop"]),
+    ],
+)
+def test_page_shows_what_people_search_for(text: str, names: list[str]) -> None:
+    """The words that grpcio uses for a broken rule stand on the rule's page, on one line."""
+    assert all(text in _explain.page(RULES[name]) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("concurent-read", "is not a rule; did you mean 'concurrent-read'?"),
+        ("loop", "is not a rule; did you mean 'wrong-loop'?"),
+        ("xyzzy", "is not a rule."),
+        ("", "is not a rule."),
+    ],
+)
+def test_explain_an_unknown_rule(name: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """explain says on stderr that there is no such rule, which is nearest, and which there are."""
+    out = io.StringIO()
+    assert _explain.explain(name, out) == 2
+    assert out.getvalue() == ""
+    assert capsys.readouterr() == (
+        "",
+        f"grpc-guard explain: {name!r} {hint} The rules: {', '.join(RULES)}\n",
+    )
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+def test_docs_are_up_to_date(tmp_path: Path) -> None:
+    """docs/rules/ holds what docs/make_rules.py makes of it now, and nothing else."""
+    (tmp_path / "of-old.md").write_text("a rule that is no more")
+    runpy.run_path(str(TOP / "docs/make_rules.py"))["main"](tmp_path)
+    assert contents(TOP / "docs/rules") == contents(tmp_path) == _explain.pages()
+
+
+def test_index_links_every_page() -> None:
+    """The index of docs/rules/ leads to the page of every rule."""
+    pages = _explain.pages()
+    assert set(re.findall(r"\]\((.+?)\)", pages["README.md"])) == set(pages) - {"README.md"}
+
+
+def test_every_text_has_a_rule() -> None:
+    """The package holds a text for each rule, and no text without one."""
+    texts = Path(_explain.__file__).parent / "rules"
+    assert {path.name for path in texts.iterdir()} == {f"{name}.md" for name in RULES}
+
+
+@pytest.mark.parametrize(
+    "command", ["list_rules(sys.stdout)", "explain('concurrent-read', sys.stdout)"]
+)
+def test_grpc_is_not_imported(command: str) -> None:
+    """Neither command pays for importing grpc or protobuf."""
+    program = (
+        "import sys\n"
+        "from grpc_guard import _explain\n"
+        f"status = _explain.{command}\n"
+        "assert not {'grpc', 'google.protobuf', 'wrapt'} & set(sys.modules), sorted(sys.modules)\n"
+        "sys.exit(status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=TOP
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "concurrent-read" in done.stdout
+
+
+# The examples
+
+
+class Example(NamedTuple):
+    rule: str
+    title: str
+    code: str
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.title.startswith("Wrong")
+
+    @property
+    def api(self) -> str:
+        return "sync" if "(sync" in self.title else "aio"
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.title}"
+
+
+def examples() -> Iterator[Example]:
+    """Yield every example of every page: a heading, and the code below it."""
+    for name, rule in RULES.items():
+        for part in _explain.page(rule).split("\n### ")[1:]:
+            title, text = part.split("\n", 1)
+            for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+                yield Example(name, title, code)
+
+
+EXAMPLES = list(examples())
+MESSAGES = ("Feature", "Point", "Rectangle", "RouteNote", "RouteSummary")
+FEATURES = ("bridge", "ford", "mill")
+
+# What the right examples print, sorted: threads print in any order.
+PRINTED = {
+    "concurrent-read: Right (sync)": [*FEATURES],
+    "concurrent-read: Right (aio)": [*FEATURES],
+    "concurrent-read: Right (aio, with a lock)": [*FEATURES],
+    "concurrent-write: Right (sync)": ["[1, 2]"],
+    "concurrent-write: Right (aio)": ["['ann 0', 'ben 0', 'ann 1', 'ben 1', 'ann 2', 'ben 2']"],
+    "shared-iterator: Right (sync)": ["3 3"],
+    "shared-iterator: Right (sync, shared on purpose)": ["6"],
+    "shared-iterator: Right (aio)": ["3 3"],
+    "wrong-loop: Right (aio)": ["3", "3"],
+    "wrong-loop: Right (aio, from sync code)": ["3"],
+    "handler-returned: Right (sync)": ["3"],
+    "handler-returned: Right (aio)": ["['bye']", "note 0", "note 1", "note 2"],
+}
+
+
+class Servicer(route_guide_pb2_grpc.RouteGuideServicer):
+    """The server of the examples that are clients."""
+
+    def ListFeatures(self, request, context):  # noqa: N802
+        for name in FEATURES:
+            yield route_guide_pb2.Feature(name=name)
+
+    def RecordRoute(self, points, context):  # noqa: N802
+        return route_guide_pb2.RouteSummary(point_count=sum(1 for _ in points))
+
+    def RouteChat(self, notes, context):  # noqa: N802
+        yield from notes
+
+
+class Stage(grpc.ServerInterceptor):
+    """Keeps back every answer of a sync server until a rule has been broken.
+
+    Whoever reads is then still in the read when the next one comes, whoever writes in the
+    write; and a handler that has an answer to send has ended.
+    """
+
+    def __init__(self) -> None:
+        self.answering = threading.Event()
+        self.broken = threading.Event()
+
+    def found(self, finding: Finding) -> None:
+        self.broken.set()
+
+    def intercept_service(self, continuation, details):
+        handler = continuation(details)
+
+        def serialize(response):
+            self.answering.set()
+            wait(self.broken)
+            return handler.response_serializer(response)
+
+        return handler._replace(response_serializer=serialize)
+
+
+@contextmanager
+def staged(example: Example) -> Iterator[Stage | None]:
+    """Guard the process; where the example is wrong, set the stage for it."""
+    with grpc_guard.guarded():
+        if not example.is_wrong:
+            yield None
+            return
+        stage = Stage()
+        ledger.add_sink(stage.found)
+        try:
+            yield stage
+        finally:
+            ledger.remove_sink(stage.found)
+
+
+def play(example: Example) -> list[str]:
+    """Run an example as what it is, a client or a server, sync or aio; return what it prints."""
+    printed: list[str] = []
+    names: dict[str, Any] = {
+        **{name: getattr(route_guide_pb2, name) for name in MESSAGES},
+        "RouteGuideServicer": route_guide_pb2_grpc.RouteGuideServicer,
+        "RouteGuideStub": route_guide_pb2_grpc.RouteGuideStub,
+        "ThreadPoolExecutor": ThreadPoolExecutor,
+        "asyncio": asyncio,
+        "grpc": grpc,
+        "print": lambda *values: printed.append(" ".join(map(str, values))),
+        "queue": queue,
+    }
+    exec(compile(example.code, str(example), "exec"), names)
+    with staged(example) as stage:
+        if "main" in names:
+            play_client(names["main"], stage)
+        else:
+            play_server(names["RouteGuide"], stage, names["print"])
+    return printed
+
+
+def play_client(main: Callable[[Any], Any], stage: Stage | None) -> None:
+    """Call `main` with what it asks for: the address of a server, or a stub of its own api."""
+    with sync_server(registering(Servicer()), **staging(stage)) as address:
+        if "target" in inspect.signature(main).parameters:
+            main(address)
+        elif inspect.iscoroutinefunction(main):
+            run(play_aio_client(main, address))
+        else:
+            with sync_channel(address, mode=None) as channel:
+                main(route_guide_pb2_grpc.RouteGuideStub(channel))
+
+
+async def play_aio_client(main: Callable[[Any], Any], address: str) -> None:
+    async with aio_channel(address, mode=None) as channel:
+        await main(route_guide_pb2_grpc.RouteGuideStub(channel))
+
+
+def play_server(kind: type, stage: Stage | None, tell: Callable[[object], None]) -> None:
+    """Serve with an object of `kind`, and call the one method that it has."""
+    if inspect.iscoroutinefunction(kind.RouteChat):
+        run(play_aio_server(kind, tell))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        if stage is not None:
+            pool.submit(wait, stage.answering)  # it is busy until the handler has ended
+        servicer = kind(pool) if inspect.signature(kind).parameters else kind()
+        with sync_server(registering(servicer), **staging(stage)) as address:
+            visit(address, kind, tell)
+
+
+async def play_aio_server(kind: type, tell: Callable[[object], None]) -> None:
+    # A task that a wrong handler leaves behind fails unseen; the finding is what counts.
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    async with aio_server(registering(kind()), mode=None) as address:
+        await asyncio.to_thread(visit, address, kind, tell)
+
+
+def staging(stage: Stage | None) -> dict[str, Any]:
+    return {"mode": None, "interceptors": () if stage is None else (stage,)}
+
+
+def registering(servicer: Any) -> Callable[[Any], None]:
+    return lambda server: route_guide_pb2_grpc.add_RouteGuideServicer_to_server(servicer, server)
+
+
+def visit(address: str, kind: type, tell: Callable[[object], None]) -> None:
+    """Call the one method that servicers of `kind` have, and take its answers to the end."""
+    points = [route_guide_pb2.Point(latitude=n) for n in range(3)]
+    notes = [route_guide_pb2.RouteNote(message=f"note {n}") for n in range(3)]
+    with sync_channel(address, mode=None) as channel:
+        stub = route_guide_pb2_grpc.RouteGuideStub(channel)
+        if "ListFeatures" in vars(kind):
+            corners = route_guide_pb2.Rectangle(lo=points[1], hi=points[2])
+            tell([feature.location.latitude for feature in stub.ListFeatures(corners)])
+        elif "RecordRoute" in vars(kind):
+            tell(stub.RecordRoute(iter(points)).point_count)
+        else:
+            tell([note.message for note in stub.RouteChat(iter(notes))])
+
+
+def test_every_rule_has_its_examples() -> None:
+    """Each page has a wrong and a right example for each api that can break the rule."""
+    apis = {name: {"sync", "aio"} for name in RULES} | {"wrong-loop": {"aio"}}
+    for name in RULES:
+        for kind in ("Wrong", "Right"):
+            titles = [one for one in EXAMPLES if one.rule == name and one.title.startswith(kind)]
+            assert {one.api for one in titles} == apis[name], (name, kind)
+
+
+def test_every_code_block_is_an_example() -> None:
+    """No block of Python code escapes the tests below."""
+    blocks = sum(_explain.page(rule).count("```python") for rule in RULES.values())
+    assert blocks == len(EXAMPLES)
+    assert all(one.title.startswith(("Wrong (", "Right (")) for one in EXAMPLES)
+
+
+@pytest.mark.parametrize("example", [one for one in EXAMPLES if one.is_wrong], ids=str)
+def test_wrong_example(example: Example, found: Found) -> None:
+    """A wrong example breaks its rule once, and no other, and the finding names its line."""
+    seen = outcome(play, example)
+    (finding,) = found()
+    assert (finding.rule, finding.api, finding.count) == (example.rule, example.api, 1)
+    assert isinstance(seen, ConcurrencyError) is (finding.side == "client")
+    assert finding.caller.site is not None
+    assert finding.caller.site.file == str(example)
+
+
+@pytest.mark.parametrize("example", [one for one in EXAMPLES if not one.is_wrong], ids=str)
+def test_right_example(example: Example, found: Found) -> None:
+    """A right example breaks no rule, and its RPCs carry what they should."""
+    assert sorted(play(example)) == PRINTED[str(example)]
+    assert found() == []

@@ -1,0 +1,109 @@
+"""Stacks: copied, folded, and cut where a task ends."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures.thread
+import os
+import sys
+import threading
+from types import FrameType
+
+import grpc
+import grpc.aio
+import pytest
+import wrapt
+
+from grpc_guard import _guard, _stacks
+from grpc_guard._findings import Frame
+
+
+def here() -> FrameType:
+    return sys._getframe(1)
+
+
+def frame_in(file: str, function: str = "function") -> FrameType:
+    """Return a frame of a function that seems to stand in `file`."""
+    names = {"sys": sys}
+    exec(compile(f"def {function}(): return sys._getframe()", file, "exec"), names)
+    frame = names[function]()  # type: ignore[operator]
+    assert isinstance(frame, FrameType)
+    return frame
+
+
+@pytest.mark.parametrize(
+    "module", [_guard, grpc, grpc.aio, asyncio, wrapt, threading, concurrent.futures.thread]
+)
+def test_machinery(module: object) -> None:
+    """The guard, grpcio, asyncio and what starts threads are folded."""
+    assert _stacks.is_machinery(vars(module)["__file__"])
+
+
+@pytest.mark.parametrize("file", [__file__, os.__file__, "<stdin>"])
+def test_program(file: str) -> None:
+    """The program, and any other library, is not folded."""
+    assert not _stacks.is_machinery(file)
+
+
+def test_demo_is_a_program() -> None:
+    """The demo plays the part of a program."""
+    folder = os.path.dirname(_stacks.__file__)
+    assert _stacks.is_machinery(os.path.join(folder, "demonstration.py"))
+    assert not _stacks.is_machinery(os.path.join(folder, "demo", "play.py"))
+
+
+def test_runs_loop() -> None:
+    """asyncio and uvloop run loops; nothing else does."""
+    assert _stacks.runs_loop(asyncio.base_events.__file__)
+    assert _stacks.runs_loop(os.path.join("site-packages", "uvloop", "loop.pyx"))
+    assert not _stacks.runs_loop(__file__)
+
+
+def test_outward() -> None:
+    """A stack is walked from the inside out, and no stack is an empty one."""
+
+    def inner() -> list[str]:
+        return [frame.f_code.co_name for frame in _stacks.outward(sys._getframe())]
+
+    assert inner()[:2] == ["inner", "test_outward"]
+    assert list(_stacks.outward(None)) == []
+
+
+def test_fold() -> None:
+    """Folded, a stack is outermost first and has the frames of the program alone."""
+    machinery = frame_in(grpc.__file__)
+    program = frame_in("app.py", "consume")
+    folded = _stacks.fold([machinery, here(), program, machinery])
+    assert [frame.function for frame in folded] == ["consume", "test_fold"]
+
+
+def test_fold_of_a_deep_stack() -> None:
+    """Of a deep stack those frames are kept that are nearest to the user's line."""
+    frames = [frame_in("app.py", f"level_{level}") for level in range(60)]
+    folded = _stacks.fold(frames)
+    assert [frame.function for frame in folded] == [f"level_{n}" for n in reversed(range(40))]
+
+
+def test_copy_of_a_frame() -> None:
+    """A frame is copied with its source line."""
+    frame = here()
+    line = frame.f_lineno + 1
+    assert _stacks.copy_frame(frame) == Frame(
+        __file__, line, "test_copy_of_a_frame", "assert _stacks.copy_frame(frame) == Frame("
+    )
+
+
+def test_copy_of_a_frame_without_source() -> None:
+    """A frame whose source cannot be read has an empty line."""
+    copied = _stacks.copy_frame(frame_in("no such file.py"))
+    assert copied == Frame("no such file.py", 1, "function", "")
+
+
+def test_grpc_as_caller() -> None:
+    """gRPC's own sender is known by the function that advances request iterators."""
+    folder = os.path.dirname(grpc.__file__)
+    sender = frame_in(os.path.join(folder, "_channel.py"), "_consume_request_iterator")
+    assert _stacks.grpc_is_the_caller(sender)
+    assert not _stacks.grpc_is_the_caller(frame_in(os.path.join(folder, "_channel.py")))
+    assert not _stacks.grpc_is_the_caller(frame_in("app.py", "_consume_request_iterator"))
+    assert not _stacks.grpc_is_the_caller(None)

@@ -1,0 +1,160 @@
+"""Typed code that uses every public name; `mypy --strict` accepts it as it is.
+
+What must not pass has a "type: ignore", and mypy says where one is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+import grpc_guard
+from grpc_guard import (
+    ConcurrencyError,
+    Finding,
+    Mode,
+    Owner,
+    Rule,
+    clear_findings,
+    disable,
+    enable,
+    findings,
+    guarded,
+    is_enabled,
+    status,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import assert_type
+else:
+
+    def assert_type(value: object, kind: object) -> None:
+        """See typing.assert_type, of Python 3.11."""
+
+
+class Channel:
+    """Stands for a channel: grpc itself has no type hints."""
+
+    def close(self) -> None: ...
+
+
+def wrapping(channel: Channel) -> Channel:
+    assert_type(wrap(channel), Channel)
+    assert_type(wrap(channel, mode="warn"), Channel)
+    assert_type(wrap(channel, mode=Mode.SERIALIZE), Channel)
+    assert_type(wrap(channel, mode=None), Channel)
+    wrap(channel).close()
+    wrap(channel, mode=1)  # type: ignore[arg-type]
+    wrap(channel, "warn")  # type: ignore[call-arg]
+    wrap(channel).nonsense()  # type: ignore[attr-defined]
+    return wrap(channel)
+
+
+def switching() -> bool:
+    enable()
+    enable("warn")
+    enable(Mode.WARN)
+    enable(mode="serialize")
+    disable()
+    enable(1)  # type: ignore[arg-type]
+    assert_type(is_enabled(), bool)
+    return is_enabled()
+
+
+def blocks() -> None:
+    with guarded():
+        pass
+    with guarded("warn"), guarded(Mode.OFF):
+        pass
+    guarded(1)  # type: ignore[arg-type]
+
+
+@guarded()
+def decorated(number: int) -> str:
+    return str(number)
+
+
+@guarded("warn")
+async def decorated_coroutine(number: int) -> str:
+    return str(number)
+
+
+@guarded(Mode.RAISE)
+def decorated_generator(number: int) -> Iterator[str]:
+    yield str(number)
+
+
+@guarded()
+async def decorated_async_generator(number: int) -> AsyncIterator[str]:
+    yield str(number)
+
+
+async def decorating() -> None:
+    assert_type(decorated(1), str)
+    assert_type(await decorated_coroutine(1), str)
+    assert_type(list(decorated_generator(1)), list[str])
+    assert_type([item async for item in decorated_async_generator(1)], list[str])
+    decorated("text")  # type: ignore[arg-type]
+
+
+def reading(finding: Finding) -> None:
+    assert_type(finding.rule, Rule)
+    assert_type(finding.rule.name, str)
+    assert_type(finding.rule.severity, str)
+    assert_type(finding.severity, str)
+    assert_type(finding.rpc, str)
+    assert_type(finding.side, str)
+    assert_type(finding.api, str)
+    assert_type(finding.message, str)
+    assert_type(finding.remedy, str)
+    assert_type(finding.count, int)
+    assert_type(finding.test, str | None)
+    assert_type(finding.time, str)
+    assert_type(finding.caller, Owner)
+    assert_type(finding.owner, Owner | None)
+    finding.count = 2  # type: ignore[misc]
+
+
+def describing(owner: Owner) -> str:
+    assert_type(owner.kind, str)
+    assert_type(owner.name, str)
+    assert_type(owner.operation, str)
+    assert_type(owner.held_seconds, float | None)
+    for frame in owner.stack:
+        assert_type(frame.file, str)
+        assert_type(frame.line, int)
+        assert_type(frame.function, str)
+        assert_type(frame.code, str)
+    owner.name = "other"  # type: ignore[misc]
+    return owner.name
+
+
+def listing() -> tuple[Finding, ...]:
+    assert_type(findings(), tuple[Finding, ...])
+    clear_findings()
+    return findings()
+
+
+def asking(call: object) -> str | None:
+    now = status(call)
+    assert_type(now.read, Owner | None)
+    assert_type(now.write, Owner | None)
+    return now.read.name if now.read is not None else None
+
+
+def catching() -> Finding | None:
+    try:
+        listing()
+    except ConcurrencyError as error:
+        assert_type(error.finding, Finding)
+        return error.finding
+    return None
+
+
+def choosing(mode: Mode) -> str:
+    assert_type(mode.value, str)
+    return mode
+
+
+assert_type(grpc_guard.__version__, str)

@@ -1,0 +1,135 @@
+"""What the guard adds to a stream, in bytes, and that it adds nothing when it is off.
+
+Counted is what the guarded object leads to and what was not there before: of a direction
+its record, the token, the bound step, the noted owner and start time, and its share of the
+proxy. The record of the whole stream, which its directions share as well, is counted apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import tracemalloc
+import weakref
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType, ModuleType, NoneType
+from typing import Any
+
+import grpc
+import grpc.aio
+
+import grpc_guard
+from grpc_guard._aio import calls as aio_calls
+from grpc_guard._guard import Direction, Stream
+from grpc_guard._modes import Mode
+from grpc_guard._sync import calls as sync_calls
+from grpc_guard._sync import handlers as sync_handlers
+
+from ._measure import Figure, Plan
+from ._stubs import AioCall, SyncCall
+
+TITLE = "memory, per guarded direction"
+
+BOUND = 600  # bytes per direction
+_RPC = "/package.Service/Method"
+_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, Mode, bool, NoneType)
+_SMALL = range(-5, 257)  # integers that the interpreter keeps once
+_OF_THE_STREAM = (Stream, weakref.ref)
+
+Guard = Callable[[Any], Any]
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Yield bytes per direction, counted and traced, and what mode ``off`` adds."""
+    yield from _per_direction("sync client, responses", SyncCall, _sync_responses, plan)
+    yield from _per_direction("sync client, requests", SyncCall, _sync_requests, plan)
+    yield from _per_direction("sync server, requests", SyncCall, _sync_server_requests, plan)
+    yield from asyncio.run(_aio(plan))
+    yield _off()
+
+
+def _sync_responses(call: Any) -> Any:
+    return sync_calls.guard_call(call, Stream(_RPC, "client", "sync", Mode.RAISE))
+
+
+def _sync_requests(iterator: Any) -> Any:
+    return sync_calls.guard_requests(iterator, Stream(_RPC, "client", "sync", Mode.RAISE))
+
+
+def _sync_server_requests(iterator: Any) -> Any:
+    return sync_handlers.RequestIterator(iterator, Stream(_RPC, "server", "sync", Mode.RAISE))
+
+
+async def _aio(plan: Plan) -> list[Figure]:
+    loop = asyncio.get_running_loop()
+
+    def guard(call: Any) -> Any:
+        return aio_calls.DuplexCall(call, Stream(_RPC, "client", "aio", Mode.RAISE, loop))
+
+    return list(_per_direction("aio client, either direction", AioCall, guard, plan))
+
+
+def _per_direction(
+    name: str, make: Callable[[], Any], guard: Guard, plan: Plan
+) -> Iterator[Figure]:
+    plain = make()
+    guarded = guard(plain)
+    if hasattr(type(plain), "__next__"):
+        next(guarded)  # from the first operation on, owner and start time are there
+    parts = list(_added(guarded, plain))
+    directions = sum(isinstance(part, Direction) for part in parts)
+    whole = sum(map(sys.getsizeof, parts)) / directions
+    shared = sum(sys.getsizeof(part) for part in parts if isinstance(part, _OF_THE_STREAM))
+    yield Figure(name, whole - shared / directions, "bytes", bound=BOUND)
+    yield Figure(f"{name}, with its share of the stream", whole, "bytes")
+    traced = _traced(make, guard, plan.objects) / directions
+    yield Figure(f"{name}, the same as traced, before the first operation", traced, "bytes")
+
+
+def _added(guarded: object, plain: object) -> Iterator[object]:
+    """Yield all that is reachable from `guarded` and was not there before it."""
+    seen = {id(plain), id(getattr(plain, "_loop", None))}
+    front: list[object] = [guarded]
+    while front:
+        part = front.pop()
+        if id(part) in seen or issubclass(type(part), _SHARED):
+            continue
+        if type(part) is int and part in _SMALL:
+            continue
+        seen.add(id(part))
+        yield part
+        front.extend(gc.get_referents(part))
+
+
+def _traced(make: Callable[[], Any], guard: Guard, objects: int) -> float:
+    """Return the bytes that guarding one object allocates, by the allocator's own count."""
+    plain = [make() for _ in range(objects)]
+    guarded: list[Any] = [None] * objects
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for index, call in enumerate(plain):
+            guarded[index] = guard(call)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return (after - before) / objects
+
+
+def _off() -> Figure:
+    """Return how many of the kinds of object that wrap() takes are another object in mode off."""
+
+    async def wrapped() -> int:
+        kinds = [
+            grpc.insecure_channel("localhost:1"),
+            grpc.aio.insecure_channel("localhost:1"),
+            SyncCall(),
+            AioCall(),
+        ]
+        return sum(grpc_guard.wrap(kind, mode="off") is not kind for kind in kinds)
+
+    return Figure(
+        'wrap(x, mode="off") is not x', asyncio.run(wrapped()), "of 4 kinds of object", bound=0
+    )

@@ -1,0 +1,84 @@
+"""What it costs to be refused: to find the owner, copy both stacks, write the report, raise."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import threading
+from collections.abc import Callable, Iterator
+
+import grpc_guard
+
+from ._measure import Figure, Plan, clock
+from ._stubs import AioCall, SyncCall
+
+TITLE = "one refused call, report included (CPU time)"
+
+_READERS = 9
+
+
+class _ParkedCall(SyncCall):
+    """A sync call in whose next() one thread stays until it is told to go."""
+
+    def __init__(self) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def __next__(self) -> bytes:
+        self.entered.set()
+        self.go.wait()
+        return b""
+
+
+class _SilentCall(AioCall):
+    """An aio call whose read() waits for ever."""
+
+    async def read(self) -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Yield the time of a refused sync next and of a refused aio read."""
+    yield Figure("sync next during next", _sync(plan.refusals), "us")
+    for tasks in (_READERS + 1, 1000):
+        microseconds = asyncio.run(_aio(plan.refusals, tasks))
+        yield Figure(f"aio read during read, {tasks:,} tasks", microseconds, "us")
+    grpc_guard.clear_findings()
+
+
+def _sync(refusals: int) -> float:
+    plain = _ParkedCall()
+    call = grpc_guard.wrap(plain)
+    reader = threading.Thread(target=next, args=(call,), name="reader")
+    reader.start()
+    plain.entered.wait()
+    try:
+        return _median_microseconds(refusals, lambda: next(call))
+    finally:
+        plain.go.set()
+        reader.join()
+
+
+async def _aio(refusals: int, tasks: int) -> float:
+    calls = [grpc_guard.wrap(_SilentCall()) for _ in range(_READERS)]
+    readers = [asyncio.create_task(call.read(), name="reader") for call in calls]
+    idle = [asyncio.create_task(asyncio.Event().wait()) for _ in range(tasks - len(readers) - 1)]
+    await asyncio.sleep(0)  # now every task is inside its first await
+    in_turn = itertools.cycle(calls)  # the search may meet one owner early and another late
+    try:
+        return _median_microseconds(refusals, lambda: next(in_turn).read().send(None))
+    finally:
+        for task in (*readers, *idle):
+            task.cancel()
+        await asyncio.gather(*readers, *idle, return_exceptions=True)
+
+
+def _median_microseconds(refusals: int, refused: Callable[[], object]) -> float:
+    times = []
+    for _ in range(refusals):
+        began = clock()
+        try:
+            refused()
+        except grpc_guard.ConcurrencyError:
+            times.append(clock() - began)
+    return statistics.median(times) * 1e6

@@ -15,6 +15,7 @@ from .launcher import LaunchError, Settings, end_as, run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Tell `parser` what ``run`` takes."""
+    parser.usage = "%(prog)s [OPTIONS] [--] PROGRAM [ARGS]"
     parser.add_argument(
         "--mode",
         metavar="M",

@@ -62,9 +62,9 @@ def owner_of(direction: Direction) -> Owner | None:
 
 
 def last_owner_of(direction: Direction) -> Owner | None:
-    """Describe who is inside `direction`, or who was there a moment ago."""
+    """Describe who is inside `direction`, or the thread that was there a moment ago."""
     owner = owner_of(direction)
-    if owner is None and direction.since:
+    if owner is None and direction.owner is not None:
         owner = _unseen(direction)
     return owner
 

@@ -34,15 +34,18 @@ class Model:
         self.line: list[Party] = []
         self.is_over = False  # the RPC has ended: nobody is to blame any more
 
-    def begin(self, party: Party, *, owner_leaves: bool = False) -> tuple[Verdict, bool]:
+    def begin(
+        self, party: Party, *, owner_leaves: bool = False, owner_wakes: bool = False
+    ) -> tuple[Verdict, bool]:
         """Let `party` begin; return what becomes of it, and whether that is a finding.
 
-        With `owner_leaves` the owner is being cancelled just now.
+        With `owner_leaves` the owner is being cancelled just now, with `owner_wakes` it has
+        not yet begun: the direction is free, and promised to it.
         """
         if self.owner is None:
             self.owner = party
             return Verdict.ENTERS, False
-        both_close = self.owner.operation == party.operation == "done_writing"
+        both_close = self.owner.operation == party.operation == "done_writing" and not owner_wakes
         is_finding = not (self.is_over or owner_leaves or both_close)
         if self.mode is Mode.SERIALIZE:
             self.line.append(party)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import sys
 import threading
 import types
@@ -14,7 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support import PATIENCE, AsyncGate, Gate, in_thread, path, settle, sync_channel, sync_server
+from support import AsyncGate, Gate, in_thread, path, settle, sync_channel, sync_server, wait
 
 import grpc_guard
 from grpc_guard import ConcurrencyError, Mode, _guard
@@ -151,9 +150,12 @@ def test_generator_of_a_cancelled_handler() -> None:
     closed = threading.Event()
 
     def count(request: bytes, context: Any) -> Iterator[bytes]:
+        gone = threading.Event()
+        context.add_callback(gone.set)
         try:
-            for number in itertools.count():
-                yield str(number).encode()
+            yield b"the client reads this"
+            wait(gone)
+            yield b"and is gone now"
         finally:
             closed.set()
 
@@ -167,7 +169,7 @@ def test_generator_of_a_cancelled_handler() -> None:
             call = channel.unary_stream(path("Count"))(b"")
             next(call)
             call.cancel()
-            assert closed.wait(PATIENCE)
+            wait(closed)
     finally:
         gc.enable()
 

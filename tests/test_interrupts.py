@@ -399,7 +399,7 @@ def test_interrupt_of_an_owning_thread(soon: None, found: Any) -> None:
         waits = threading.Event()
         waiters: list[Any] = []
         subject = client_next(Parked(admit_another), sync_stream(Mode.SERIALIZE))
-        with reporting_to(lambda finding: waits.set()):
+        with reporting_to(lambda finding, waits=waits: waits.set()):  # type: ignore[misc]
             assert_interrupted_at_most(injection.run(subject.operate))
             assert subject.operate() == MESSAGE
             assert [waiter.result() for waiter in waiters] == [MESSAGE]
@@ -464,7 +464,7 @@ def _codes_of_package() -> frozenset[types.CodeType]:
 def test_interrupt_of_a_refused_call(mode: Mode, soon: None, found: Any) -> None:
     """Interrupted anywhere while its finding is made, a caller harms neither owner nor ledger."""
     codes = _codes_of_package() | code_of(_owners.owner_of, ledger.record)
-    for injection in sweep(codes, step=23):
+    for injection in sweep(codes, step=41):
         gate = Gate()
         subject = client_next(Parked(gate.park), sync_stream(mode))
         owner = in_thread(subject.operate, name="owner")
@@ -557,7 +557,7 @@ def test_aio_operation_at_the_recursion_limit(make: Any) -> None:
 # At random
 
 
-ROUNDS = 1500
+ROUNDS = 1000
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import inspect
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+import support
 from support import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
 
 from grpc_guard import Mode, _owners
@@ -395,20 +397,24 @@ def test_whole_report(found: Any) -> None:
     (finding,) = found()
     rule, code = finding.rule, consume.__code__
     held = f"{finding.owner.held_seconds * 1000:.3g} ms"
+    runner = support.Party._run
+    lines, first = inspect.getsourcelines(runner)
+    called = next(n for n, line in enumerate(lines, first) if "set_result" in line)
     stack = [
-        '    File "FILE", line RUN, in _run',
+        f'    File "{support.__file__}", line {called}, in _run',
         "      self._outcome.set_result(function(*args))",
         f'    File "{__file__}", line {code.co_firstlineno + 1}, in consume',
         "      next(call)",
     ]
-    lines = str(error).splitlines()
-    assert [line for line in lines if "support.py" not in line] == [
-        "concurrent-read: next by thread 'second' on /test.Guard/Chat (server, sync) refused: "
-        f"thread 'first' has been in next for {held}",
+    assert str(error).splitlines() == [
+        (
+            "concurrent-read: next by thread 'second' on /test.Guard/Chat (server, sync) "
+            f"refused: thread 'first' has been in next for {held}"
+        ),
         f"  owner:  thread 'first' in next for {held}",
-        *stack[1:],
+        *stack,
         "  caller: thread 'second' in next",
-        *stack[1:],
+        *stack,
         f"  without the guard: {rule.unguarded('server', 'sync')}",
         f"  how to fix it: {rule.remedy}",
         f"  rule: concurrent-read ({rule.summary}); source: {rule.source}",
@@ -418,8 +424,31 @@ def test_whole_report(found: Any) -> None:
 # Greenlets
 
 
-def test_greenlet_inside() -> None:
-    """With gevent, a suspended greenlet inside is found and named."""
+def test_greenlet_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspended greenlet inside is found where gevent is loaded, and named by its address."""
+    greenlet = pytest.importorskip("greenlet")
+    monkeypatch.setitem(sys.modules, "gevent", greenlet)  # that it is loaded is all that counts
+
+    def consume() -> None:
+        next(call)
+
+    call = sync_call(greenlet.getcurrent().switch)
+    idle = greenlet.greenlet(greenlet.getcurrent().switch)
+    idle.switch()
+    consumer = greenlet.greenlet(consume)
+    consumer.switch()
+    owner = owner_of(call._self_read)
+    consumer.switch()
+    idle.switch()
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("greenlet", hex(id(consumer)), "next")
+    assert owner.site is not None
+    assert owner.site.function == "consume"
+    assert owner_of(call._self_read) is None
+
+
+def test_greenlet_of_gevent_inside() -> None:
+    """gevent's greenlets are found and told as such."""
     pytest.importorskip("gevent")
     program = """
 import gc, sys

@@ -8,13 +8,9 @@ import types
 from typing import Any
 
 import pytest
-from support import (
-    PATIENCE,
-)
+from support import PATIENCE
 
 import grpc_guard
-
-# The public names
 
 
 def test_the_public_names() -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipapp
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def summary_of(process: Any) -> str:
         pytest.param(["identity.py", "a", "--mode", "-m", "--", "b"], id="script"),
         pytest.param(["-m", "identity", "a", "--mode", "-x"], id="module"),
         pytest.param(["{folder}/app", "a"], id="folder"),
+        pytest.param(["{folder}/app.pyz", "a"], id="archive"),
         pytest.param(["{folder}/bare", "a"], id="script without a suffix"),
     ],
 )
@@ -85,6 +87,7 @@ def test_program_sees_no_launcher(program: list[str], separator: list[str], tmp_
     """argv, path, name, file, flags, modules and stdin are those without the launcher."""
     (tmp_path / "app").mkdir()
     shutil.copyfile(PROGRAMS / "identity.py", tmp_path / "app" / "__main__.py")
+    zipapp.create_archive(tmp_path / "app")
     shutil.copyfile(PROGRAMS / "identity.py", tmp_path / "bare")
     program = [part.format(folder=tmp_path) for part in program]
 
@@ -711,6 +714,16 @@ def test_spool_of_a_launcher_that_has_gone(tmp_path: Path) -> None:
     folder.rmdir()
     writer.ended()
     assert not folder.exists()
+
+
+def test_spool_that_cannot_be_written(tmp_path: Path) -> None:
+    """At its end a process does not fail because it cannot tell; a finding's reporter does."""
+    folder = tmp_path / "spool"
+    folder.write_text("no folder")
+    writer = Writer(str(folder))
+    writer.ended()
+    with pytest.raises(NotADirectoryError):
+        writer.started()
 
 
 def test_spool_without_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -23,27 +24,37 @@ from support import (
 
 from grpc_guard import status, wrap
 
-# status()
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """The address of a plain server."""
+
+    def numbers(request: bytes, context: Any) -> Iterator[bytes]:
+        yield from (b"0", b"1", b"2")
+
+    with sync_server({"Numbers": grpc.unary_stream_rpc_method_handler(numbers)}, mode=None) as at:
+        yield at
 
 
-def test_asking_for_the_status_of_a_call(channel: Any) -> None:
+def test_asking_for_the_status_of_a_call(address: str) -> None:
     """status() names the thread that reads, from any thread, and nobody before and after."""
     gate = Gate()
-    start = wrap(channel).unary_stream(path("Numbers"), response_deserializer=gate.park_at(b"0"))
-    call = start(b"")
-    idle = status(call)
-    assert (idle.read, idle.write) == (None, None)
-    reader = in_thread(next, call, name="reader")
-    with gate.held():
-        for during in (status(call), in_thread(status, call, name="onlooker").result()):
-            assert during.write is None
-            assert (during.read.kind, during.read.name) == ("thread", "reader")
-            assert during.read.operation == "next"
-            assert 0 <= during.read.held_seconds < PATIENCE
-            assert during.read.site.function == "_run"
-    assert reader.result() == b"0"
-    assert status(call) == idle
-    assert list(call) == [b"1", b"2"]
+    with sync_channel(address) as channel:
+        start = channel.unary_stream(path("Numbers"), response_deserializer=gate.park_at(b"0"))
+        call = start(b"")
+        idle = status(call)
+        assert (idle.read, idle.write) == (None, None)
+        reader = in_thread(next, call, name="reader")
+        with gate.held():
+            for during in (status(call), in_thread(status, call, name="onlooker").result()):
+                assert during.write is None
+                assert (during.read.kind, during.read.name) == ("thread", "reader")
+                assert during.read.operation == "next"
+                assert 0 <= during.read.held_seconds < PATIENCE
+                assert during.read.site.function == "_run"
+        assert reader.result() == b"0"
+        assert status(call) == idle
+        assert list(call) == [b"1", b"2"]
 
 
 async def test_asking_for_the_status_of_an_aio_call() -> None:
@@ -108,10 +119,11 @@ def test_asking_for_the_status_of_something_else(thing: Any) -> None:
     assert str(raised.value) == f"status() takes a guarded call or context, not {name}"
 
 
-def test_asking_for_the_status_of_a_plain_call(channel: Any) -> None:
-    """status() of a plain call, or of a guarded channel, is a TypeError."""
-    call = channel.unary_stream(path("Numbers"))(b"")
-    assert list(call) == [b"0", b"1", b"2"]
-    for thing in (call, wrap(channel), channel):
-        with pytest.raises(TypeError, match="status"):
-            status(thing)
+def test_asking_for_the_status_of_a_plain_call(address: str) -> None:
+    """status() of a plain call, or of a channel, is a TypeError."""
+    with sync_channel(address, mode=None) as channel:
+        call = channel.unary_stream(path("Numbers"))(b"")
+        assert list(call) == [b"0", b"1", b"2"]
+        for thing in (call, wrap(channel), channel):
+            with pytest.raises(TypeError, match="status"):
+                status(thing)

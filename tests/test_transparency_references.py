@@ -115,6 +115,7 @@ def test_dropping_a_call_with_callbacks(world: World) -> Iterator[Any]:
             yield register, state.code, state.details
             rpc.cancel(grpc.StatusCode.CANCELLED.value[0], "by the test")
             wait(ended)
+            wait(service.cancelled)
 
 
 @same_as_plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import pickle
 from collections.abc import Iterator
@@ -213,9 +214,17 @@ def test_done_callbacks(world: World) -> Iterator[Any]:
     def fail(done: Any) -> None:
         raise ValueError("broken callback")
 
+    class Watcher:
+        def __repr__(self) -> str:
+            return "a watcher"
+
+        def fail(self, done: Any) -> None:
+            raise ValueError("broken method")
+
     yield call.add_done_callback(note)
     yield call.add_done_callback(fn=note)
-    yield call.add_done_callback(fail)
+    for broken in (fail, Watcher().fail, functools.partial(fail)):
+        yield call.add_done_callback(broken)
     yield call.add_callback(lambda: seen.append("nullary"))
     call.add_done_callback(lambda done: ended.open())
     call.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from grpc._cython import cygrpc
 from support import (
     AsyncGate,
     Gate,
@@ -115,9 +117,11 @@ def sync_objects() -> Iterator[Any]:
         call = channel.unary_stream(path("Keep"))(b"")
         next(call)
         server = grpc.server(pool)
-        yield from (channel, server, call, contexts[0])
-        server.stop(None)
-        done.set()
+        try:
+            yield from (channel, server, call, contexts[0])
+        finally:
+            server.stop(None)
+            done.set()
 
 
 async def aio_objects() -> AsyncIterator[Any]:
@@ -268,6 +272,62 @@ async def test_read_during_read_through_two_wraps(
         assert await within(call) == b"a"
     assert outcomes == ["concurrent-read"]
     assert [finding.rule for finding in found()] == ["concurrent-read"]
+
+
+async def test_async_for_during_async_for_through_two_wraps(
+    found: Callable[[], list[grpc_guard.Finding]],
+) -> None:
+    """Async for over a call that is wrapped a second time is refused during that of the first."""
+    async with (
+        aio_server(AIO, mode=None) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        call = channel.stream_stream(path("Echo"))()
+
+        async def read_all() -> list[bytes]:
+            return [message async for message in wrap(call)]
+
+        reader = asyncio.create_task(read_all(), name="reader")
+        await settle()
+        with pytest.raises(ConcurrencyError):
+            await read_all()
+        await call.write(b"a")
+        await call.done_writing()
+        assert await within(reader) == [b"a"]
+    assert [finding.rule for finding in found()] == ["concurrent-read"]
+
+
+async def test_keeping_nothing_of_a_context_that_was_wrapped() -> None:
+    """A context that a handler wrapped is gone with its RPC, on the loop and in the pool."""
+
+    async def on_the_loop(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        wrap(context).set_details("")
+        yield b""
+
+    def in_the_pool(request: bytes, context: Any) -> Iterator[bytes]:
+        wrap(context).set_details("")
+        yield b""
+
+    methods = {
+        "Loop": grpc.unary_stream_rpc_method_handler(on_the_loop),
+        "Pool": grpc.unary_stream_rpc_method_handler(in_the_pool),
+    }
+    before = contexts_alive()
+    async with (
+        aio_server(methods, mode=None) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        for method in methods:
+            call = channel.unary_stream(path(method))(b"")
+            assert [message async for message in call] == [b""]
+    assert contexts_alive() == before
+
+
+def contexts_alive() -> int:
+    """Count the contexts of grpc.aio that somebody refers to."""
+    gc.collect()
+    kinds = (cygrpc._ServicerContext, cygrpc._SyncServicerContext)
+    return sum(type(thing) in kinds for thing in gc.get_objects())
 
 
 def test_wrapping_a_call_leaves_it_to_its_owner(channel: Any) -> None:

@@ -8,7 +8,6 @@ of grpc. Nothing that goes wrong here stops the program: it is said, and it runs
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import logging
 import os
@@ -69,8 +68,7 @@ def _tell_at_quick_exit(writer: Writer) -> None:
 
     @functools.wraps(plain)
     def _exit(status: int) -> None:
-        with contextlib.suppress(Exception):
-            writer.ended()
+        writer.ended()
         plain(status)
 
     os._exit = _exit  # type: ignore[assignment]

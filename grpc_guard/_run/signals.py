@@ -38,6 +38,8 @@ class Forwarding:
 
     def __enter__(self) -> Forwarding:
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._handed_on, signal.SIGCHLD})
+        # What a system ignores by default it may drop (macOS does), though somebody waits for it.
+        self._on_child = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._witness.start()
         return self
 
@@ -49,6 +51,7 @@ class Forwarding:
     ) -> None:
         self._witness.end()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.signal(signal.SIGCHLD, self._on_child)
 
     def options(self) -> dict[str, Any]:
         """Return what Popen needs to know: the program has the mask that it would have had."""

@@ -7,6 +7,7 @@ line appended by one write is never torn by another thread's.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -40,7 +41,8 @@ class Writer:
         self._write({"found": finding_to_dict(finding)})
 
     def ended(self) -> None:
-        self._write({})
+        with contextlib.suppress(OSError):  # a process that gave up the user's rights, for one
+            self._write({})
 
     def _write(self, event: dict[str, Any]) -> None:
         self._now = max(self._now, _totals())  # at the very end the modules are gone

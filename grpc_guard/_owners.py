@@ -151,7 +151,7 @@ def _greenlets() -> Iterator[tuple[str, FrameType]]:
     from greenlet import greenlet
 
     for candidate in gc.get_objects():
-        if isinstance(candidate, greenlet) and candidate.gr_frame is not None:
+        if issubclass(type(candidate), greenlet) and candidate.gr_frame is not None:
             yield str(getattr(candidate, "name", None) or hex(id(candidate))), candidate.gr_frame
 
 

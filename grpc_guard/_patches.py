@@ -21,7 +21,7 @@ from . import _servers
 from ._aio import channel as aio_channel
 from ._aio import handlers as aio_handlers
 from ._modes import Mode
-from ._process import PLAIN, current_mode
+from ._process import current_mode, plain_of
 from ._sync import channel as sync_channel
 from ._sync import handlers as sync_handlers
 
@@ -42,12 +42,13 @@ class Patch:
 
     def apply(self) -> None:
         found = vars(self._owner)[self._name]
-        if self._replacement is not None and found is self._replacement:
+        if found is self._replacement:
             return
-        replacement = functools.wraps(found)(self._make(found))
-        setattr(replacement, PLAIN, getattr(found, PLAIN, found))
-        setattr(self._owner, self._name, replacement)
-        self._original, self._replacement = found, replacement
+        if found is not self._original:
+            replacement = functools.wraps(found)(self._make(found))
+            plain_of[replacement] = plain_of.get(found, found)
+            self._original, self._replacement = found, replacement
+        setattr(self._owner, self._name, self._replacement)
 
     def remove(self) -> None:
         if vars(self._owner)[self._name] is self._replacement:
@@ -61,22 +62,18 @@ def apply() -> None:
     """Apply all patches; if one fails, take back those before it and let the error through."""
     if not _patches:
         _patches.extend(_private_patches() or _factory_patches())
-    for index, patch in enumerate(_patches):
-        try:
+    try:
+        for patch in _patches:
             patch.apply()
-        except BaseException:
-            _take_back(_patches[:index])
-            raise
-    _adopt_servers()
+        _adopt_servers()
+    except BaseException:
+        remove()
+        raise
 
 
 def remove() -> None:
     """Take back all patches, except where somebody has patched on top."""
-    _take_back(_patches)
-
-
-def _take_back(patches: list[Patch]) -> None:
-    for patch in reversed(patches):
+    for patch in reversed(_patches):
         patch.remove()
 
 
@@ -113,7 +110,10 @@ _SERVERS: dict[tuple[str, str], _servers.GuardBehavior] = {
 
 
 def _server_class(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name, None)
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
 
 
 def _private_patches() -> list[Patch]:
@@ -139,8 +139,13 @@ def _start_patches(module: str, starts: dict[str, dict[str, Any]]) -> Iterable[P
     for class_name, methods in starts.items():
         owner = getattr(classes, class_name)
         for name, start in methods.items():
-            getattr(owner, name)
-            yield Patch(owner, name, functools.partial(_guarding, start))
+            yield _patch(owner, name, functools.partial(_guarding, start))
+
+
+def _patch(owner: Any, name: str, make: Make) -> Patch:
+    if name not in vars(owner):  # an inherited one is no place for a patch
+        raise AttributeError(f"{owner.__module__}.{owner.__name__}.{name}")
+    return Patch(owner, name, make)
 
 
 def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,12 +163,12 @@ def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[
 def _server_patches() -> Iterable[Patch]:
     for names, guard in _SERVERS.items():
         owner = getattr(importlib.import_module(names[0]), names[1])
-        yield Patch(owner, "__init__", functools.partial(_adopting, guard))
-        yield Patch(
+        yield _patch(owner, "__init__", functools.partial(_adopting, guard))
+        yield _patch(
             owner, "add_generic_rpc_handlers", functools.partial(_guarding_generic_handlers, guard)
         )
-        if hasattr(owner, "add_registered_method_handlers"):
-            yield Patch(
+        if "add_registered_method_handlers" in vars(owner):
+            yield _patch(
                 owner,
                 "add_registered_method_handlers",
                 functools.partial(_guarding_method_handlers, guard),

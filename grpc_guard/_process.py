@@ -7,6 +7,7 @@ top of it, is inert while the guard is off.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -14,7 +15,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, TypeVar, cast
 
 import wrapt
@@ -25,7 +26,7 @@ logger = logging.getLogger("grpc_guard")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PLAIN = "_grpc_guard_plain"  # the attribute under which a patch keeps what it replaced
+plain_of: dict[Callable[..., Any], Callable[..., Any]] = {}  # what our patches replaced
 
 
 class _Process:
@@ -76,26 +77,37 @@ class _Process:
         Importing it here could be too early: the program may first have to set
         environment variables that grpc reads, or to patch the standard library.
         """
-        if "grpc" in sys.modules:
-            from . import _patches
+        grpc = sys.modules.get("grpc")
+        if grpc is None:
+            if not self._waits_for_grpc:
+                self._waits_for_grpc = True
+                wrapt.register_post_import_hook(self._on_import, "grpc")
+        elif self._waits_for_grpc and _is_being_imported(grpc):
+            pass  # by another thread, which will call the hook: it must not wait for us
+        else:
+            self._patch()
 
-            _patches.apply()
-        elif not self._waits_for_grpc:
-            self._waits_for_grpc = True
-            wrapt.register_post_import_hook(self._on_import, "grpc")
+    def _patch(self) -> None:
+        from . import _patches
+
+        _patches.apply()
 
     def _on_import(self, module: object) -> None:
         with self._mutex:
             if self.mode is Mode.OFF:
                 return
             try:
-                self._apply()
+                self._patch()
             except Exception:  # the program's import must not fail for it
                 logger.exception("grpc could not be patched: the guard is off")
                 self.mode = Mode.OFF
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()
+
+
+def _is_being_imported(module: ModuleType) -> bool:
+    return bool(getattr(module.__spec__, "_initializing", False))
 
 
 process = _Process()
@@ -177,8 +189,19 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
 
             async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
                 with guarded(self.mode):
-                    async for item in function(*args, **kwargs):
-                        yield item
+                    async with contextlib.aclosing(function(*args, **kwargs)) as generator:
+                        step = generator.__anext__()
+                        while True:
+                            try:
+                                item = await step
+                            except StopAsyncIteration:
+                                return
+                            try:
+                                step = generator.asend((yield item))
+                            except GeneratorExit:
+                                raise
+                            except BaseException as error:
+                                step = generator.athrow(error)
         elif inspect.isgeneratorfunction(function):
 
             def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -198,7 +221,7 @@ def unpatched(obj: object, name: str) -> Callable[..., Any]:
 
     A guard put on by hand has a mode of its own and must not meet the other below it.
     """
-    plain = getattr(getattr(type(obj), name, None), PLAIN, None)
+    plain = plain_of.get(getattr(type(obj), name))
     bound: Callable[..., Any] = (
         getattr(obj, name) if plain is None else functools.partial(plain, obj)
     )

@@ -15,6 +15,7 @@ import wrapt
 
 from ._contract import SYNC_SERVER, forwards
 from ._modes import ChooseMode
+from ._process import current_mode
 from ._proxy import Proxy, isinstance_exactly
 
 # Wraps one behaviour: (behaviour, rpc, choose mode, request_streaming, response_streaming).
@@ -25,19 +26,33 @@ _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients in
 
 def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardBehavior) -> Any:
     """Return the guarded twin of a grpc.RpcMethodHandler; a unary one and None as they are."""
-    if handler is None or isinstance_exactly(handler, Proxy):
+    if handler is None:
         return handler
+    if isinstance_exactly(handler, _Handler):
+        if not _gives_way(handler._self_behavior, choose):
+            return handler
+        handler = handler.__wrapped__
     requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
     if not (requests or responses):
         return handler
     attribute = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
     behavior = getattr(handler, attribute)
-    if behavior is None or isinstance_exactly(behavior, GuardedBehavior):
+    if behavior is None:
         return handler
+    if isinstance_exactly(behavior, GuardedBehavior):
+        if not _gives_way(behavior, choose):
+            return handler
+        behavior = behavior.__wrapped__
     guarded = guard_behavior(behavior, rpc, choose, requests, responses)
+    guarded._self_choose = choose
     if hasattr(handler, "_replace"):  # grpcio's own handlers are named tuples
         return handler._replace(**{attribute: guarded})
     return _Handler(handler, attribute, guarded)
+
+
+def _gives_way(guarded: Any, choose: ChooseMode) -> bool:
+    """Tell whether a guard yields to another: the process-wide one to one put on by hand."""
+    return guarded._self_choose is current_mode and choose is not current_mode
 
 
 class GuardedBehavior(wrapt.FunctionWrapper):
@@ -105,12 +120,15 @@ def guard_generic_handlers(
     handlers: Iterable[Any], choose: ChooseMode, guard_behavior: GuardBehavior
 ) -> tuple[Any, ...]:
     """Return `handlers` guarded; what is no generic handler is left for grpcio to refuse."""
-    return tuple(
-        GenericHandler(handler, choose, guard_behavior)
-        if hasattr(handler, "service") and not isinstance_exactly(handler, GenericHandler)
-        else handler
-        for handler in handlers
-    )
+
+    def guard(handler: Any) -> Any:
+        if isinstance_exactly(handler, GenericHandler):
+            if not _gives_way(handler, choose):
+                return handler
+            handler = handler.__wrapped__
+        return GenericHandler(handler, choose, guard_behavior)
+
+    return tuple(guard(handler) if hasattr(handler, "service") else handler for handler in handlers)
 
 
 def guard_method_handlers(

@@ -59,9 +59,14 @@ def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
             f"wrap() takes a channel, a server, a call or a servicer context of grpc or grpc.aio, "
             f"not {type(obj).__name__}: {obj!r:.200}"
         )
-    if chosen is Mode.OFF or isinstance_exactly(obj, Proxy):
+    if chosen is Mode.OFF:
         return obj
-    guarded: T = guard(obj, chosen)
+    plain: Any = obj
+    if isinstance_exactly(obj, Proxy):
+        if getattr(obj, "_self_choose", None) is not current_mode:
+            return obj
+        plain = plain.__wrapped__  # guarded by enable(), through a public factory
+    guarded: T = guard(plain, chosen)
     return guarded
 
 

@@ -63,7 +63,8 @@ DIFFERENCES = {
     "hasattr __wrapped__": "the way to the plain object",
     "isinstance Container": "iterators need __contains__, or `in` would bypass the guard",
     "weak reference": "grpcio's contexts cannot be held weakly, their proxies can",
-    "__module__ and __annotations__": "read from the proxy's class, as wrapt does",
+    "__module__": "what grpcio makes in C has none: its aio contexts, its async generators",
+    "__annotations__": "those of the proxy's class, which wrapt keeps to itself",
     "parameters": "what makes multi-callables takes *args, whatever this grpcio takes there",
     "method asend": "a method of an async generator is no coroutine function, ours is",
     "method next": "next() and __next__() are one function",
@@ -110,7 +111,8 @@ def looks(obj: Any, plain: Any) -> Iterator[tuple[str, Any]]:
     yield "dir", [name for name in dir(obj) if name != "__slotnames__"]  # a cache of copyreg
     yield "texts", [repr(obj), str(obj), f"{obj}", str([obj])]
     yield "class", (obj.__class__, obj.__doc__)
-    yield "__module__ and __annotations__", what(lambda: (obj.__module__, obj.__annotations__))
+    yield "__module__", what(lambda: obj.__module__)
+    yield "__annotations__", what(lambda: obj.__annotations__)
     yield "identity", (hash(obj) == hash(plain), obj == plain, plain == obj, obj != plain)
     yield "comparison", (obj == 1, obj is None, {obj: 1}.get(plain), {plain, obj} == {plain})
     yield "truth", (bool(obj), not obj, callable(obj))

@@ -106,13 +106,15 @@ def _held(direction: Direction) -> float:
 
 
 def _by_thread(direction: Direction) -> Owner | None:
-    # The thread that is noted as the owner is looked at first.
-    noted = direction.owner
-    frames = sorted(sys._current_frames().items(), key=lambda item: item[0] != noted)
-    for ident, frame in frames:
-        inside = _inside(outward(frame), direction)
-        if inside is not None:
-            return Owner(*_name_of_thread(ident), inside[0], _held(direction), inside[1])
+    frames = sys._current_frames()
+    try:
+        # The thread that is noted as the owner is looked at first.
+        for ident in sorted(frames, key=lambda ident: ident != direction.owner):
+            inside = _inside(outward(frames[ident]), direction)
+            if inside is not None:
+                return Owner(*_name_of_thread(ident), inside[0], _held(direction), inside[1])
+    finally:
+        frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
     for name, frame in _greenlets():
         inside = _inside(outward(frame), direction)
         if inside is not None:

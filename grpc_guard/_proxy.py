@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -94,3 +95,20 @@ class NextProxy(StreamProxy):
     @property
     def next(self) -> Callable[[], Any]:
         return self.__next__
+
+
+class GuardedCallback:
+    """A done-callback that gets the guarded object; prints as the user's own in grpcio's log."""
+
+    __slots__ = ("_callback", "_proxy")
+
+    def __init__(self, callback: Callable[[Any], object], proxy: StreamProxy) -> None:
+        self._callback = callback
+        self._proxy = proxy
+
+    def __call__(self, _: object) -> None:
+        self._callback(self._proxy)
+
+    def __repr__(self) -> str:
+        callback = self._callback  # grpcio wraps it into a partial, and partials melt into one
+        return repr(callback.func if isinstance(callback, functools.partial) else callback)

@@ -63,7 +63,10 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
 
 def copy_frame(frame: FrameType) -> Frame:
     file, line = frame.f_code.co_filename, frame.f_lineno or frame.f_code.co_firstlineno
-    code = linecache.getline(file, line, frame.f_globals).strip()
+    try:
+        code = linecache.getline(file, line, frame.f_globals).strip()
+    except ImportError:  # the interpreter is shutting down
+        code = ""
     return Frame(file, line, frame.f_code.co_name, code)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from _thread import get_ident
 from collections.abc import AsyncIterable, Callable
 from time import monotonic
@@ -13,7 +12,7 @@ from .._contract import AIO_CALL, forwards
 from .._guard import GIVE_BACK, Direction, Stream
 from .._iterators import bind
 from .._owners import operation
-from .._proxy import StreamProxy, isinstance_exactly
+from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._sync.calls import RequestIterator
 from .._violations import astray, contended_async
@@ -40,12 +39,7 @@ class Call(StreamProxy):
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """See grpc.aio.Call.add_done_callback; `callback` gets the guarded call."""
-
-        @functools.wraps(callback, updated=())
-        def with_guarded_call(_: object) -> None:
-            callback(self)
-
-        self.__wrapped__.add_done_callback(with_guarded_call)
+        self.__wrapped__.add_done_callback(GuardedCallback(callback, self))
 
 
 def _await(self: Call) -> Any:

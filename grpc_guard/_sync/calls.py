@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from _thread import get_ident
 from collections.abc import Callable
 from time import monotonic
@@ -12,7 +11,7 @@ from .._contract import SYNC_CALL, forwards
 from .._guard import GIVE_BACK, Stream
 from .._iterators import bind
 from .._owners import operation
-from .._proxy import NextProxy, StreamProxy, isinstance_exactly
+from .._proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._violations import contended
 from .steps import Responses, UsersRequests
@@ -46,12 +45,7 @@ class Call(StreamProxy):
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
-
-        @functools.wraps(fn, updated=())
-        def with_guarded_call(_: object) -> None:
-            fn(self)
-
-        self.__wrapped__.add_done_callback(with_guarded_call)
+        self.__wrapped__.add_done_callback(GuardedCallback(fn, self))
 
 
 class StreamCall(NextProxy, Call):

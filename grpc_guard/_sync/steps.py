@@ -26,6 +26,7 @@ class Responses(Direction):
 
     @operation("next")
     def advance(direction) -> Any:
+        step = direction.step
         try:
             del direction[1]
         except IndexError:
@@ -34,13 +35,13 @@ class Responses(Direction):
             try:
                 direction.owner = get_ident()
                 direction.since = monotonic()
-                return direction.step()
+                return step()
             finally:
                 try:
                     direction.append(0)
                 except RecursionError:
                     direction += GIVE_BACK
-        return contended(direction, "next", direction.step)
+        return contended(direction, "next", step)
 
 
 class Requests(Direction):

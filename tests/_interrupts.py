@@ -36,13 +36,20 @@ def interrupt_thread(ident: int) -> None:
 
 
 @contextmanager
-def nothing_collected() -> Iterator[None]:
-    """Keep the collector from running finalisers: CPython swallows what arrives in one."""
+def undisturbed() -> Iterator[None]:
+    """Keep finalisers and tracers from running here.
+
+    CPython swallows what arrives in a finaliser, and what measures coverage has locks of its
+    own, which it does not give back if it is interrupted.
+    """
+    tracer = sys.gettrace()
+    sys.settrace(None)
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        sys.settrace(tracer)
 
 
 def _trigger() -> Any:
@@ -68,7 +75,7 @@ class _Injection:
 
     def run(self, function: Callable[[], Any]) -> BaseException | None:
         """Call `function`; return what it raised."""
-        with nothing_collected():
+        with undisturbed():
             return self._run(function)
 
     def _run(self, function: Callable[[], Any]) -> BaseException | None:
@@ -140,11 +147,10 @@ else:
             return self._trace
 
         def _start(self) -> None:
-            self._before = sys.gettrace()  # what measures coverage, say
             sys.settrace(self._trace)
 
         def _stop(self) -> None:
-            sys.settrace(self._before)
+            sys.settrace(None)
 
 
 def sweep(codes: frozenset[CodeType], step: int = 1) -> Iterator[Injection]:

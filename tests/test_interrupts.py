@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
-from _interrupts import Interrupt, code_of, interrupt_thread, nothing_collected, sweep
+from _interrupts import Interrupt, code_of, interrupt_thread, undisturbed, sweep
 from support import (
     PATIENCE,
     AsyncGate,
@@ -569,7 +569,7 @@ def _interrupted_by_timer() -> Iterator[Callable[[float], None]]:
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        with nothing_collected():
+        with undisturbed():
             yield functools.partial(signal.setitimer, signal.ITIMER_REAL)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -585,6 +585,7 @@ def test_signals_at_random(mode: Mode) -> None:
     """A signal handler that raises, at any moment, leaves the direction free."""
     moments = random.Random(1)
     subject = client_next(Plain(), sync_stream(mode))
+    subject.operate()
     with _interrupted_by_timer() as interrupt_in:
         for _ in range(ROUNDS):
             with pytest.raises(Interrupt):
@@ -600,6 +601,7 @@ def test_signals_at_random_in_coroutines(make: Any) -> None:
     """A signal handler that raises, at any moment, leaves the direction of a coroutine free."""
     moments = random.Random(2)
     subject = make(Plain(steps=0), aio_stream(Mode.RAISE, _ThisThread()))  # type: ignore[arg-type]
+    _start(subject.operate())
     with _interrupted_by_timer() as interrupt_in:
         for _ in range(ROUNDS):
             with pytest.raises(Interrupt):
@@ -614,7 +616,7 @@ def eager_switching() -> Iterator[None]:
     """Let threads take turns after few instructions."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
-    with nothing_collected():
+    with undisturbed():
         yield
     sys.setswitchinterval(before)
 
@@ -624,10 +626,12 @@ def eager_switching() -> Iterator[None]:
 def test_exceptions_at_random_in_a_thread(make: Any, mode: Mode, eager_switching: None) -> None:
     """An exception that another thread throws in, at any moment, leaves the direction free."""
     subject = make(Plain(), sync_stream(mode))
+    subject.operate()
     answers: list[bool] = []
     told = threading.Semaphore(0)
 
     def work() -> None:
+        sys.settrace(None)  # undisturbed, too
         while len(answers) < ROUNDS:
             try:
                 told.release()

@@ -477,4 +477,8 @@ print(owner.kind, owner.operation, owner.site.function, owner_of(call._self_read
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE
     )
-    assert (answer.stdout, answer.stderr) == ("greenlet next consume None\n", "")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (
+        0,
+        "greenlet next consume None\n",
+        "",
+    )

@@ -61,6 +61,9 @@ class Rule(str):
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a rule is frozen: {name!r} cannot be set on {self.name!r}")
 
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a rule is frozen: {name!r} cannot be deleted from {self.name!r}")
+
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return rule_named, (self.name,)
 

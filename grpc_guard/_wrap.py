@@ -34,7 +34,7 @@ _UNNAMED = "(an RPC wrapped by hand)"
 # not make two guards that know nothing of each other.
 _twins: weakref.WeakKeyDictionary[object, weakref.ref[object]] = weakref.WeakKeyDictionary()
 
-_kept: dict[int, object] = {}
+_twins_by_id: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
@@ -82,7 +82,7 @@ def _one_twin(make: Callable[[Any, Mode], Any]) -> Callable[[Any, Mode], Any]:
         try:
             reference = _twins.get(obj)
         except TypeError:  # cannot be held weakly
-            return _twin_till_the_end(obj, mode, make)
+            return _twin_by_id(obj, mode, make)
         twin = reference() if reference is not None else None
         if twin is None:
             twin = make(obj, mode)
@@ -92,16 +92,11 @@ def _one_twin(make: Callable[[Any, Mode], Any]) -> Callable[[Any, Mode], Any]:
     return guard
 
 
-def _twin_till_the_end(context: Any, mode: Mode, make: Callable[[Any, Mode], Any]) -> Any:
-    """Return the one twin of a context of grpc.aio, kept until its RPC ends."""
-    key = id(context)
-    twin = _kept.get(key)
+def _twin_by_id(context: Any, mode: Mode, make: Callable[[Any, Mode], Any]) -> Any:
+    """Return the one twin of a context that cannot be held weakly; its twin holds it."""
+    twin = _twins_by_id.get(id(context))
     if twin is None:
-        twin = _kept[key] = make(context, mode)
-        if hasattr(context, "add_done_callback"):
-            context.add_done_callback(lambda _: _kept.pop(key, None))
-        else:
-            context.add_callback(lambda: _kept.pop(key, None))
+        twin = _twins_by_id[id(context)] = make(context, mode)
     return twin
 
 

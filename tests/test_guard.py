@@ -20,6 +20,7 @@ from grpc_guard import ConcurrencyError, Mode, _guard
 from grpc_guard._aio import calls as aio_calls
 from grpc_guard._guard import Direction, Stream, home_of, totals
 from grpc_guard._iterators import _feeds, bind
+from grpc_guard._modes import parse_mode
 from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from grpc_guard._sync import calls as sync_calls
 
@@ -177,6 +178,16 @@ def test_generator_of_a_cancelled_handler() -> None:
 def test_interrupted_construction_is_finalised_in_silence() -> None:
     """A direction of which nothing is set yet can be finalised."""
     Direction.__new__(Direction).__del__()
+
+
+@pytest.mark.parametrize("value", ["on", "", "RAISE", "1"])
+def test_bad_mode(value: str) -> None:
+    """A bad mode is refused with its source, the value, and the choices."""
+    with pytest.raises(ValueError, match="is not a mode") as caught:
+        parse_mode(value, source="GRPC_GUARD")
+    assert str(caught.value) == (
+        f"GRPC_GUARD: {value!r} is not a mode; use off, raise, warn or serialize"
+    )
 
 
 # Counting

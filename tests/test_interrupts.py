@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
-from _interrupts import Interrupt, code_of, interrupt_thread, undisturbed, sweep
+from _interrupts import Interrupt, code_of, interrupt_thread, sweep, undisturbed
 from support import (
     PATIENCE,
     AsyncGate,

@@ -230,8 +230,9 @@ async def test_task_inside(consume: Any, mode: Mode) -> None:
     assert owner_of(call._self_read) is None
 
 
-async def test_task_far_below() -> None:
+async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task whose chain of awaits is very long is not found, and that is said."""
+    monkeypatch.setattr(_owners, "_CHAIN_LENGTH", 50)
 
     async def nest(depth: int) -> None:
         if depth:
@@ -344,6 +345,23 @@ async def test_handler_whose_task_is_gone() -> None:
         assert (owner.name, owner.operation) == ("(not found)", operation)
 
 
+async def test_task_that_has_no_frame() -> None:
+    """A task that was made of something without a frame is passed over."""
+    finished = _read_in_generator(aio_call(settle))
+    async for _ in finished:
+        pass
+    assert list(_owners._await_chain(finished)) == []
+
+
+def test_caller_that_is_all_of_its_stack() -> None:
+    """The frames of a task may be all there are: nobody seems to run a loop."""
+
+    def inner() -> list[str]:
+        return [frame.f_code.co_name for frame in _owners._of_task(sys._getframe())]
+
+    assert inner()[0] == "inner"
+
+
 # Callers
 
 
@@ -433,7 +451,8 @@ def test_greenlet_inside(monkeypatch: pytest.MonkeyPatch) -> None:
         next(call)
 
     call = sync_call(greenlet.getcurrent().switch)
-    idle = greenlet.greenlet(greenlet.getcurrent().switch)
+    main = greenlet.getcurrent()
+    idle = greenlet.greenlet(lambda: main.switch())
     idle.switch()
     consumer = greenlet.greenlet(consume)
     consumer.switch()
@@ -445,6 +464,22 @@ def test_greenlet_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     assert owner.site is not None
     assert owner.site.function == "consume"
     assert owner_of(call._self_read) is None
+
+
+def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no greenlet is inside either, what the owner noted names it."""
+    greenlet = pytest.importorskip("greenlet")
+    monkeypatch.setitem(sys.modules, "gevent", greenlet)
+    main = greenlet.getcurrent()
+    idle = greenlet.greenlet(lambda: main.switch())
+    idle.switch()
+    direction = Direction(Stream("/x", "server", "sync", Mode.RAISE), CONCURRENT_READ, next)
+    del direction[1]
+    direction.owner = threading.get_ident()
+    owner = owner_of(direction)
+    idle.switch()
+    assert owner is not None
+    assert (owner.kind, owner.name) == ("thread", "MainThread")
 
 
 def test_greenlet_of_gevent_inside() -> None:

@@ -99,6 +99,16 @@ def test_copy_of_a_frame_without_source() -> None:
     assert copied == Frame("no such file.py", 1, "function", "")
 
 
+def test_copy_of_a_frame_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the interpreter shuts down no source can be read: the line is empty."""
+
+    def unreadable(*args: object) -> str:
+        raise ImportError("sys.meta_path is None, Python is likely shutting down")
+
+    monkeypatch.setattr(_stacks.linecache, "getline", unreadable)
+    assert _stacks.copy_frame(frame_in("app.py")).code == ""
+
+
 def test_grpc_as_caller() -> None:
     """gRPC's own sender is known by the function that advances request iterators."""
     folder = os.path.dirname(grpc.__file__)

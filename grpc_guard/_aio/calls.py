@@ -125,7 +125,7 @@ class ReadingCall(Call):
         plain = self.__wrapped__.__aiter__()
         messages = self._self_messages
         if messages is None or messages.__wrapped__ is not plain:
-            messages = Messages(plain, self._self_stream, self._self_read)
+            messages = Messages(plain, self._self_stream, self._self_read, keeps=self)
             self._self_messages = messages
         return messages
 

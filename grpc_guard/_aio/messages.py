@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 class Messages(StreamProxy):
     """What ``async for`` runs over; shares its direction with ``read()``."""
 
-    __slots__ = ("_self_anext", "_self_read")
+    __slots__ = ("_self_anext", "_self_keeps", "_self_read")
 
-    def __init__(self, iterator: Any, stream: Stream, direction: Direction) -> None:
+    def __init__(
+        self, iterator: Any, stream: Stream, direction: Direction, keeps: object = None
+    ) -> None:
         super().__init__(iterator, stream)
+        self._self_keeps = keeps  # as grpcio's own iterator keeps its call
         self._self_read = direction
         self._self_anext = direction.counted(iterator.__anext__)
 

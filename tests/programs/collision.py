@@ -35,6 +35,10 @@ async def collide():
         )
         first = asyncio.create_task(read(call), name="reader-1")
         second = asyncio.create_task(read(call), name="reader-2")
+        # Unguarded, one of them may never be answered: its RPC is ended for it.
+        await asyncio.wait([first, second], timeout=2)
+        ended = call.done() or (first.done() and second.done()) or call.cancel()
+        assert ended
         outcomes = await asyncio.wait_for(
             asyncio.gather(first, second, return_exceptions=True), PATIENCE
         )

@@ -144,7 +144,8 @@ async def test_the_end_of_an_aio_response_generator(world: AioWorld) -> AsyncIte
         call.cancel()
         await within(done.wait())
         await within(closed.wait())
-        yield seen
+        # Whether the core reports the write as sent or the handler as cancelled is its own race.
+        yield [step for step in seen if step.startswith("finally")]
 
 
 @same_as_plain

@@ -34,7 +34,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the test suite on each supported Python; arguments after ``--`` go to pytest."""
     session.install("--editable", ".[test]")
-    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session
@@ -42,7 +42,7 @@ def coverage(session: nox.Session) -> None:
     """Run the test suite and fail where a line or a branch of the package went untested."""
     session.install("--editable", ".[test]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine")
     session.run("coverage", "report", "--fail-under=100")
 
@@ -53,4 +53,4 @@ def lowest(session: nox.Session) -> None:
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
-    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("python", "-m", "pytest", *session.posargs)

@@ -1,12 +1,11 @@
 """Asynchronous exceptions, delivered by CPython itself, before one instruction after another.
 
 A tracer that raises is no model of a signal handler: it can raise where CPython never
-does. CPython looks for pending exceptions only where it looks at its "eval breaker": after
-a call into C, where a Python function starts or is resumed (RESUME), and at jumps backward
-(3.10: at conditional jumps that are taken, too). It does not look between ``del token[1]``
-and the ``try`` that follows, and just this the guard relies on. So nothing is raised here.
-The exception is made *pending* right before an instruction, and the interpreter of the day
-delivers it where it would deliver any other.
+does. CPython looks for pending exceptions at few places only: after a call into C, where a
+Python function starts or is resumed, and at jumps backward, for instance. It does not look
+between ``del direction[1]`` and the ``try`` that follows, and just this the guard relies
+on. So nothing is raised here. The exception is made *pending* right before an instruction,
+and the interpreter of the day delivers it where it would deliver any other.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -307,13 +308,15 @@ def launch(project: Path, *options: str) -> tuple[int, str, list[str]]:
         check=False,
     )
     said, found, summary = process.stderr.partition("grpc_guard: ")
-    return process.returncode, said, (found + summary).splitlines()
+    # How many messages the server has sent when its client leaves is grpcio's own race.
+    summary = re.sub(r"and \d+ operations", "and some operations", found + summary)
+    return process.returncode, said, summary.splitlines()
 
 
 def test_run_with_a_baseline(project: Path) -> None:
     """A baseline that a run writes makes the next one succeed; its report marks what is known."""
     status, _, summary = launch(project, "--write-baseline", "known.json")
-    guarded = "grpc_guard: 2 streams and 5 operations guarded"
+    guarded = "grpc_guard: 2 streams and some operations guarded"
     assert (status, summary) == (0, [f"{guarded}, 0 findings", "  known from the baseline: 1"])
     status, said, summary = launch(project, "--baseline", "known.json", "--report", "r.sarif")
     assert (status, summary) == (0, [f"{guarded}, 0 findings", "  known from the baseline: 1"])
@@ -333,7 +336,7 @@ def test_run_with_an_allow_list(project: Path) -> None:
     status, _, summary = launch(project)
     assert status == 0
     assert summary == [
-        "grpc_guard: 2 streams and 5 operations guarded, 0 findings",
+        "grpc_guard: 2 streams and some operations guarded, 0 findings",
         "  allowed, 1x: concurrent-read at collision.py:read (why)",
         (
             "  allowed but not found, removable from the allow-list: "

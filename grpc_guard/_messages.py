@@ -8,18 +8,11 @@ from ._findings import Finding, Owner
 from ._modes import Mode
 from ._rules import Rule
 
-_OUTCOME = {
+OUTCOME = {  # what became of the caller
     Mode.RAISE: "refused",
     Mode.WARN: "let through",
     Mode.SERIALIZE: "made to wait",
 }
-
-
-def outcome(mode: Mode, rule: Rule) -> str:
-    """Return what became of the caller: refused, let through, or made to wait."""
-    if mode is Mode.SERIALIZE and not rule.waitable:
-        return _OUTCOME[Mode.RAISE]
-    return _OUTCOME[mode]
 
 
 def first_line(

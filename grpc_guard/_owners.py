@@ -77,6 +77,19 @@ def owner_is_being_cancelled(direction: Direction) -> bool:
     return found is not None and _is_being_cancelled(found[0])
 
 
+def interrupts_owner(direction: Direction, frame: FrameType) -> bool:
+    """Tell whether the owner is further out on the stack of `frame`, the caller's.
+
+    The caller is a signal handler or a finaliser then: the owner cannot go on before it ends.
+    """
+    return any(
+        outer.f_code in _OPERATIONS
+        and outer.f_locals.get("direction") is direction
+        and outer.f_locals.get("owns") is True
+        for outer in outward(frame)
+    )
+
+
 def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
     """Describe the caller: the running task or thread, with its stack from `frame` outward."""
     if is_task:
@@ -128,10 +141,15 @@ def _inside(
     """Return operation and folded stack if `frames` (innermost first) own `direction`."""
     inner: list[FrameType] = []
     rest = iter(frames)
+    is_outside = False  # on its way into the direction, or let through beside the owner
     for frame in rest:
         if frame.f_code in _OPERATIONS and frame.f_locals.get("direction") is direction:
             if frame.f_code in _ONLOOKERS or not frame.f_locals.get("owns", True):
-                return None  # on its way into the direction, or let through beside the owner
+                is_outside = True
+                continue
+            if is_outside:  # the method of the proxy; further out, an owner may be interrupted
+                is_outside = False
+                continue
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
             users = inner if "iterated" in frame.f_locals else []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from _thread import allocate_lock, get_ident
+from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, TypeVar
@@ -30,41 +31,53 @@ def take_turn(
     """Do `function` when all who came earlier are out; `report` if that means waiting."""
     turns = _turns_of(direction)
     queue, token = turns.queue, turns.token
-    owns, ticket = False, None
+    owns = False
+    ticket: Any = None
     try:
+        # CPython 3.12 takes what interrupts a jump backward to have happened before its target:
+        # no jump may go back to just behind the `return`, as one from an `except` would.
+        attempt = 0
         while True:
-            if not queue or queue[0] is ticket:
-                try:
-                    del token[1]
-                except IndexError:
-                    pass
-                else:
-                    try:
-                        owns = True  # noqa: F841  # read off the frame by _owners
-                        direction.owner = get_ident()
-                        direction.since = monotonic()
-                        return function(*args)
-                    finally:
-                        token += GIVE_BACK
-            if ticket is None:
+            if attempt == 1:
                 ticket = allocate_lock()
                 ticket.acquire()
                 queue.append(ticket)
                 report(direction, operation)
-            else:
+            elif attempt > 1:
                 ticket.acquire(True, _RECHECK)
+            attempt += 1
+            if _is_first(queue, ticket):
+                try:
+                    del token[1]
+                except IndexError:
+                    continue
+                try:
+                    owns = True  # noqa: F841  # read off the frame by _owners
+                    direction.owner = get_ident()
+                    direction.since = monotonic()
+                    return function(*args)
+                finally:
+                    token += GIVE_BACK
     finally:
         if ticket in queue:
             queue.remove(ticket)
-        if queue:
-            _ring(queue[0])
+        _ring(queue)
 
 
-def _ring(ticket: Any) -> None:
+def _is_first(queue: deque[Any], ticket: Any) -> bool:
+    """Tell whether the holder of `ticket`, or of none yet, comes next."""
     try:
-        ticket.release()
-    except RuntimeError:
-        pass  # it has been rung already
+        return queue[0] is ticket
+    except IndexError:
+        return True
+
+
+def _ring(queue: deque[Any]) -> None:
+    """Wake whoever comes next."""
+    try:
+        queue[0].release()
+    except (IndexError, RuntimeError):
+        pass  # nobody waits, or it has been rung already
 
 
 @_owners.operation("turn")

@@ -55,7 +55,14 @@ def collide(direction: Direction, operation: str) -> None:
     owner = _owners.last_owner_of(direction)
     if operation == "done_writing" and owner is not None and owner.operation == operation:
         return  # grpcio makes it idempotent: the second one has nothing to do
-    violate(direction.rule, stream, operation, _messages.is_inside(owner), owner=owner)
+    violate(
+        direction.rule,
+        stream,
+        operation,
+        _messages.is_inside(owner),
+        owner=owner,
+        can_wait=not _owners.interrupts_owner(direction, sys._getframe(1)),
+    )
 
 
 def astray(stream: Stream, operation: str) -> None:
@@ -81,12 +88,24 @@ def used_after_end(stream: Stream, operation: str) -> None:
 
 
 def violate(
-    rule: Rule, stream: Stream, operation: str, because: str, *, owner: Owner | None = None
+    rule: Rule,
+    stream: Stream,
+    operation: str,
+    because: str,
+    *,
+    owner: Owner | None = None,
+    can_wait: bool = True,
 ) -> None:
-    """Record that `rule` was broken; raise, log or return as the stream's mode says."""
-    finding = compose(rule, stream, operation, because, owner, sys._getframe(1))
+    """Record that `rule` was broken; raise, log or return as the stream's mode says.
+
+    With `can_wait` False no waiting can heal it, whatever the rule: ``serialize`` refuses.
+    """
+    mode = stream.mode
+    if mode is Mode.SERIALIZE and not (rule.waitable and can_wait):
+        mode = Mode.RAISE
+    finding = compose(rule, stream, operation, because, owner, mode, sys._getframe(1))
     count = ledger.record(finding)
-    if stream.mode is Mode.RAISE or (stream.mode is Mode.SERIALIZE and not rule.waitable):
+    if mode is Mode.RAISE:
         raise ConcurrencyError(finding, _messages.report(finding))
     if _is_worth_a_line(count):
         logger.warning("%s", _messages.report(finding))
@@ -98,6 +117,7 @@ def compose(
     operation: str,
     because: str,
     owner: Owner | None,
+    mode: Mode,
     frame: FrameType,
 ) -> Finding:
     """Return the finding for a rule broken by the running thread or task at `frame`."""
@@ -107,7 +127,7 @@ def compose(
         rpc=stream.rpc,
         side=stream.side,
         api=stream.api,
-        outcome=_messages.outcome(stream.mode, rule),
+        outcome=_messages.OUTCOME[mode],
         caller=caller,
         because=because,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from subjects import BULK, NARROW, label
+from stage import BULK, NARROW, label
 from support import (
     AsyncGate,
     Gate,

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from subjects import KINDS, Kind
+from subjects import Kind, each_pair
 from support import within
 
 import grpc_guard
 
-PAIRS = [
-    pytest.param(kind, *pair, id=f"{kind.name}: {pair[1]} during {pair[0]}")
-    for kind in KINDS
-    for pair in kind.pairs
-]
 
-
-@pytest.mark.parametrize(("kind", "inside", "arriving"), PAIRS)
+@pytest.mark.parametrize(("kind", "inside", "arriving"), each_pair())
 async def test_operation_during_another(kind: Kind, inside: str, arriving: str, found):
     """The one that arrives is refused; the one inside loses nothing; the next one works."""
     async with kind.open("raise") as subject:

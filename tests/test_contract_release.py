@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from subjects import EOF, Kind, each_operation, ended
+from stage import EOF, ended
+from subjects import Kind, each_operation
 
 from grpc_guard import ConcurrencyError, status
 

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from subjects import BULK, NARROW
+from stage import BULK, NARROW
 from support import (
     AsyncGate,
     Gate,

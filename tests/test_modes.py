@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from subjects import EOF, KINDS, MESSAGES, Kind, ended
+from stage import EOF, MESSAGES, ended
+from subjects import BY_NAME, Kind, each_pair
 from support import (
     PATIENCE,
     Gate,
@@ -28,16 +29,7 @@ from support import (
 import grpc_guard
 from grpc_guard import ConcurrencyError, Mode, wrap
 
-BY_NAME = {kind.name: kind for kind in KINDS}
-
 # serialize
-
-
-PAIRS = [
-    pytest.param(kind, *pair, id=f"{kind.name}: {pair[1]} during {pair[0]}")
-    for kind in KINDS
-    for pair in kind.pairs
-]
 
 
 async def in_line(reported: queue.Queue[Any], late: asyncio.Future[Any]) -> grpc_guard.Finding:
@@ -47,7 +39,7 @@ async def in_line(reported: queue.Queue[Any], late: asyncio.Future[Any]) -> grpc
     return finding
 
 
-@pytest.mark.parametrize(("kind", "inside", "arriving"), PAIRS)
+@pytest.mark.parametrize(("kind", "inside", "arriving"), each_pair())
 async def test_serialize(kind: Kind, inside: str, arriving: str, found, reported):
     """The one that arrives waits for its turn; both get what they came for, in order."""
     async with kind.open("serialize") as subject:
@@ -270,7 +262,8 @@ async def test_warn_sync_client_next(name, found, reported, logged):
 
 
 @pytest.mark.parametrize(
-    "name", ["aio client unary_stream read", "aio client duplex read", "aio server stream_unary"]
+    "name",
+    ["aio client unary_stream read", "aio client stream_stream duplex", "aio server stream_unary"],
 )
 async def test_warn_aio_read(name, found, reported, logged):
     """read() beside read() is let through; it hangs, or is told a false end of the stream."""

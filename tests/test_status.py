@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from stage import BULK, NARROW
 from support import (
     PATIENCE,
     Gate,
@@ -67,10 +68,13 @@ async def test_asking_for_the_status_of_an_aio_call() -> None:
         return await call.read()
 
     async def produce(call: Any) -> None:
-        await call.write(bytes(4 << 20))
+        await call.write(BULK)
 
     methods = {"Deaf": grpc.stream_stream_rpc_method_handler(deaf)}
-    async with aio_server(methods, mode=None) as address, aio_channel(address) as channel:
+    async with (
+        aio_server(methods, mode=None, options=NARROW) as address,
+        aio_channel(address) as channel,
+    ):
         call = channel.stream_stream(path("Deaf"))()
         await within(call.wait_for_connection())
         assert (status(call).read, status(call).write) == (None, None)

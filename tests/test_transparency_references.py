@@ -229,4 +229,4 @@ def test_what_is_left_of_many_calls(world: World) -> Iterator[Any]:
         del channel
         world.close()
         after = leftovers()
-        yield {kind: count for kind, count in after.items() if count > before.get(kind, 0)}
+        yield {kind: more for kind in after if (more := after[kind] - before.get(kind, 0)) > 0}

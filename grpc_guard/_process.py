@@ -18,8 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import ModuleType, TracebackType
 from typing import Any, TypeVar, cast
 
-import wrapt
-
+from ._imports import after_import
 from ._modes import Mode, parse_mode
 
 logger = logging.getLogger("grpc_guard")
@@ -81,7 +80,7 @@ class _Process:
         if grpc is None:
             if not self._waits_for_grpc:
                 self._waits_for_grpc = True
-                wrapt.register_post_import_hook(self._on_import, "grpc")
+                after_import("grpc", self._on_import)
         elif self._waits_for_grpc and _is_being_imported(grpc):
             pass  # by another thread, which will call the hook: it must not wait for us
         else:
@@ -92,7 +91,7 @@ class _Process:
 
         _patches.apply()
 
-    def _on_import(self, module: object) -> None:
+    def _on_import(self) -> None:
         with self._mutex:
             if self.mode is Mode.OFF:
                 return

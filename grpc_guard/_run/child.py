@@ -16,8 +16,8 @@ from typing import Any
 
 from .. import _messages
 from .._findings import Finding, ledger, logger
+from .._imports import after_import
 from .._modes import Mode, parse_mode
-from .imports import after_import
 from .spool import Writer
 
 MODE = "GRPC_GUARD"

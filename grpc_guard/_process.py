@@ -110,7 +110,7 @@ def _is_being_imported(module: ModuleType) -> bool:
 
 
 process = _Process()
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(after_in_child=process.after_fork)
 
 

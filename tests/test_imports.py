@@ -40,6 +40,15 @@ def test_after_import(tmp_path: Path, late: Callable[[], list[str]]) -> None:
     assert not any(type(finder).__module__ == after_import.__module__ for finder in sys.meta_path)
 
 
+def test_after_import_twice(tmp_path: Path, late: Callable[[], list[str]]) -> None:
+    """Of two who wait for one module each is told, in their order."""
+    after_import("late", lambda: late().append("imported, said to the second"))
+    (tmp_path / "late.py").touch()
+    importlib.invalidate_caches()
+    importlib.import_module("late")
+    assert late() == ["imported", "imported, said to the second"]
+
+
 def test_after_import_of_a_folder(tmp_path: Path, late: Callable[[], list[str]]) -> None:
     """A folder of the name that is waited for is imported as ever, and is not what was meant."""
     (tmp_path / "late").mkdir()

@@ -212,6 +212,15 @@ def test_equal_findings_are_one(ending: str, streams: int, tmp_path: Path) -> No
     assert json.loads(report.read_text())["streams"] == streams
 
 
+def test_finding_that_comes_again(tmp_path: Path) -> None:
+    """What happens again in the same place is printed once, and counted."""
+    report = tmp_path / "report.json"
+    process = launch("--report", report, "endings.py", "again")
+    (finding,) = found_in(report)
+    assert finding.count == 2
+    assert process.stderr.count("  how to fix it: ") == 1
+
+
 def test_findings_while_the_interpreter_shuts_down(tmp_path: Path) -> None:
     """Threads that outlive main, exit handlers and finalizers at the very end are told of."""
     report = tmp_path / "report.json"

@@ -6,7 +6,7 @@ import nox
 
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False  # what is not on this machine is skipped
-nox.options.sessions = ["lint", "types", "tests", "coverage", "lowest"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "lowest", "integration"]
 
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -45,6 +45,14 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine")
     session.run("coverage", "report", "--fail-under=100")
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests beside the libraries that people combine with gRPC, guarded by the plugin too."""
+    session.install("--editable", ".[test,compat]")
+    session.run("python", "-m", "pytest", "tests/integration", *session.posargs)
+    session.run("python", "-m", "pytest", "--grpc-guard", "tests/integration", *session.posargs)
 
 
 @nox.session(python=SUPPORTED[0])

@@ -97,7 +97,9 @@ async def test_a_method_that_does_not_exist(world: AioWorld) -> AsyncIterator[An
 async def test_a_deadline(world: AioWorld) -> AsyncIterator[Any]:
     """A read whose deadline passes raises, and the call has ended."""
     service = AioService()
-    call = (await world.channel(service.methods())).unary_stream(path("Hold"))(b"", timeout=0.2)
+    channel = await world.channel(service.methods())
+    yield [message async for message in channel.unary_stream(path("Numbers"))(b"1")]
+    call = channel.unary_stream(path("Hold"))(b"", timeout=0.5)  # not spent on the connection
     yield await call.read(), await what_async(call.read())
     async for fact in ending_async(call):
         yield fact

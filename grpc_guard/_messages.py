@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ._findings import Finding, Owner
 from ._modes import Mode
-from ._rules import Rule
+from ._rule import Rule
 
 OUTCOME = {  # what became of the caller
     Mode.RAISE: "refused",
@@ -27,6 +27,11 @@ def first_line(
 ) -> str:
     """Return the report's first line: complete by itself, and made to be grepped."""
     return f"{rule}: {caller.operation} by {party(caller)} on {rpc} ({side}, {api}) {outcome}: {because}"
+
+
+def noticed(rule: Rule, *, rpc: str, side: str, api: str, caller: Owner, because: str) -> str:
+    """Return the first line about a rule of a life, which refuses nothing."""
+    return f"{rule}: {caller.operation} by {party(caller)} on {rpc} ({side}, {api}): {because}"
 
 
 def is_inside(owner: Owner | None) -> str:

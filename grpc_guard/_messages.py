@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ._births import Birth
 from ._findings import Finding, Owner
 from ._modes import Mode
 from ._rule import Rule
@@ -39,6 +40,37 @@ def is_inside(owner: Owner | None) -> str:
     if owner is None:
         return "another operation had the direction and has just left it"
     return f"{party(owner)} has been in {owner.operation} for {duration(owner.held_seconds)}"
+
+
+# What the first line of a warning says after its colon.
+
+
+def was_closed(closing: Birth | None, made: Birth) -> str:
+    if closing is None:
+        return f"the channel is closed; it was {_made(made)}"
+    return (
+        f"the channel was closed {duration(closing.age)} ago by {closing.kind} "
+        f"{closing.name!r} {closing}, and {_made(made)}"
+    )
+
+
+def is_of_parent(made: Birth) -> str:
+    return (
+        f"the channel is the parent process's, {_made(made)}, and gRPC's fork support is off "
+        "(GRPC_ENABLE_FORK_SUPPORT)"
+    )
+
+
+def crowded(streams: int, made: Birth) -> str:
+    return f"{streams} streams live on the channel, which was {_made(made)}"
+
+
+def many_channels(channels: int, seconds: float, made: Birth) -> str:
+    return f"{channels} channels to this target within {duration(seconds)}, all made {made}"
+
+
+def _made(birth: Birth) -> str:
+    return f"made {duration(birth.age)} ago {birth}"
 
 
 def party(owner: Owner) -> str:

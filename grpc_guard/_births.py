@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import linecache
 import sys
-import threading
 from _thread import get_ident
 from time import monotonic
 from types import CodeType, FrameType
 
-from ._findings import Frame, Owner
+from ._findings import Frame, Owner, ledger
+from ._owners import name_of_thread
 from ._stacks import is_machinery
 
 _GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
@@ -28,25 +28,23 @@ class Birth:
     ``since`` is in seconds of time.monotonic(). ``place`` is None where no line of the
     program is on the stack, else the code and the index of its instruction: to work out the
     number of the line takes longer than all the rest. ``in_module`` tells that the line is
-    outside of any function, ``on_loop`` that an event loop ran on the thread.
+    outside of any function, ``era`` during which test it was, ``on_loop`` that an event loop ran on the thread.
     """
 
-    __slots__ = ("kind", "name", "on_loop", "operation", "place", "since")
+    __slots__ = ("era", "kind", "name", "on_loop", "operation", "place", "since")
 
     def __init__(self, operation: str, place: tuple[CodeType, int] | None) -> None:
         self.operation = operation
         self.place = place
         self.since = monotonic()
+        self.era = ledger.era
         loop = asyncio._get_running_loop()
         self.on_loop = loop is not None
         task = None if loop is None else asyncio.current_task(loop)
         if task is not None:
             self.kind, self.name = "task", task.get_name()
         else:
-            self.kind = "thread"
-            ident = get_ident()
-            thread = threading._active.get(ident)  # type: ignore[attr-defined]
-            self.name = f"thread {ident}" if thread is None else thread.name
+            self.kind, self.name = name_of_thread(get_ident())
 
     @property
     def age(self) -> float:

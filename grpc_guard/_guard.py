@@ -141,6 +141,10 @@ class Stream:
         call = self._call()
         return call is None or self._has_ended(call)
 
+    def call(self) -> Any:
+        """Return the call, None if it is not known or no more."""
+        return None if self._call is None else self._call()
+
     def is_open(self) -> bool:
         """Tell whether the RPC is known to go on; of some it is not known."""
         return self._call is not None and not self.is_over()

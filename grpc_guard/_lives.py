@@ -91,7 +91,7 @@ class ChannelLife:
             self._count()
 
     def _count(self) -> None:
-        live = sum(not stream.is_over() for stream in self.sorted_out())
+        live = len(self.sorted_out())
         limit = self.alarm = thresholds().stream_limit
         if live >= limit:
             self.alarm = 2 * live  # so many before it is said again, and counted
@@ -107,26 +107,17 @@ class ChannelLife:
             )
 
     def sorted_out(self) -> list[Stream]:
-        """Drop the streams that are over, and return the others.
-
-        A stream whose request iterator is still being advanced is not done with.
-        """
+        """Drop the streams that are over, and return the others."""
         kept = []
         for _ in range(len(self.streams)):
             try:
                 stream = self.streams.popleft()
             except IndexError:  # another thread sorts too
                 break
-            if not stream.is_over() or is_parked(stream):
+            if not stream.is_over():
                 kept.append(stream)
         self.streams.extend(kept)
         return kept
-
-
-def is_parked(stream: Stream) -> bool:
-    """Tell whether gRPC is inside the request iterator of a stream that is over."""
-    write = stream.write
-    return write is not None and not write.is_free and stream.is_over()
 
 
 def _anchor_and_core(channel: Any) -> tuple[Any, Any]:

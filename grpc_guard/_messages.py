@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
 
-from ._births import Birth
 from ._findings import Finding, Owner
 from ._modes import Mode
 from ._rule import Rule
+
+if TYPE_CHECKING:
+    from ._births import Birth
 
 OUTCOME = {  # what became of the caller
     Mode.RAISE: "refused",
@@ -69,8 +73,25 @@ def many_channels(channels: int, seconds: float, made: Birth) -> str:
     return f"{channels} channels to this target within {duration(seconds)}, all made {made}"
 
 
-def _made(birth: Birth) -> str:
-    return f"made {duration(birth.age)} ago {birth}"
+def left_open(rule: Rule, birth: Birth, number: int, last: tuple[str, float] | None) -> str:
+    if rule == "unclosed-channel":
+        text = f"never closed; {_made(birth)}"
+    else:
+        text = f"neither drained nor cancelled; {_made(birth, 'started')}"
+        if last is not None:
+            text += f", last {last[0]} {duration(monotonic() - last[1])} ago"
+    return text if number == 1 else f"{text}, and {number - 1} more from there"
+
+
+def is_parked(thread: Owner, birth: Birth) -> str:
+    return (
+        f"the RPC is over, and {party(thread)} has been in its request iterator for "
+        f"{duration(thread.held_seconds)}; {_made(birth, 'started')}"
+    )
+
+
+def _made(birth: Birth, how: str = "made") -> str:
+    return f"{how} {duration(birth.age)} ago {birth}"
 
 
 def party(owner: Owner) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from . import _lives, _servers
+from . import _exits, _lives, _servers
 from ._aio import channel as aio_channel
 from ._aio import handlers as aio_handlers
 from ._modes import Mode
@@ -62,6 +62,7 @@ _patches: list[Patch] = []
 
 def apply() -> None:
     """Apply all patches; if one fails, take back those before it and let the error through."""
+    _exits.watch()
     thresholds()  # a bad one is an error here, and not where an RPC would find out
     if not _patches:
         _patches.extend(_private_patches() or _factory_patches())

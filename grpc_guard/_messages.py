@@ -83,6 +83,19 @@ def left_open(rule: Rule, birth: Birth, number: int, last: tuple[str, float] | N
     return text if number == 1 else f"{text}, and {number - 1} more from there"
 
 
+def was_cancelled(cancelled: Birth, side: str) -> str:
+    effect = "ended the RPC" if side == "client" else "broke the stream"
+    return (
+        f"its {cancelled.operation} was cancelled {duration(cancelled.age)} ago by way of "
+        f"{cancelled.kind} {cancelled.name!r} {cancelled}, which {effect}"
+    )
+
+
+def stood_still(seconds: float, others: int) -> str:
+    tasks = "and no other task" if others < 1 else f"and with it {others} other tasks"
+    return f"the event loop of the thread stood still for {duration(seconds)}, {tasks}"
+
+
 def is_parked(thread: Owner, birth: Birth) -> str:
     return (
         f"the RPC is over, and {party(thread)} has been in its request iterator for "

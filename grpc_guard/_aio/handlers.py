@@ -22,6 +22,7 @@ from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._servers import GuardedBehavior
 from .._sync import handlers as sync_handlers
 from .._violations import astray, collide, contended_async, used_after_end
+from .cancellations import after_cancel
 from .messages import Messages
 
 
@@ -77,6 +78,11 @@ class Context(StreamProxy):
             try:
                 direction.since = monotonic()
                 return await direction.step()
+            except asyncio.CancelledError as error:
+                direction.step = after_cancel(
+                    direction.step, direction.stream, "context.read", error
+                )
+                raise
             finally:
                 direction += GIVE_BACK
         return await contended_async(direction, "context.read", direction.step)
@@ -97,6 +103,11 @@ class Context(StreamProxy):
             try:
                 direction.since = monotonic()
                 return await direction.step(message)  # type: ignore[no-any-return]
+            except asyncio.CancelledError as error:
+                direction.step = after_cancel(
+                    direction.step, direction.stream, "context.write", error
+                )
+                raise
             finally:
                 direction += GIVE_BACK
         await contended_async(direction, "context.write", direction.step, message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from ._rule import Rule
 
 if TYPE_CHECKING:
     from ._births import Birth
+
+_SHOWN = 5  # of many that could be named
 
 OUTCOME = {  # what became of the caller
     Mode.RAISE: "refused",
@@ -94,6 +96,21 @@ def was_cancelled(cancelled: Birth, side: str) -> str:
 def stood_still(seconds: float, others: int) -> str:
     tasks = "and no other task" if others < 1 else f"and with it {others} other tasks"
     return f"the event loop of the thread stood still for {duration(seconds)}, {tasks}"
+
+
+def starved(held: Sequence[Owner], waiting: int) -> str:
+    shown = [
+        f"{owner.operation} in {party(owner)} for {duration(owner.held_seconds)}{_at(owner)}"
+        for owner in held[:_SHOWN]
+    ]
+    more = [] if len(held) <= _SHOWN else [f"and {len(held) - _SHOWN} more"]
+    return (
+        f"{waiting} waiting while streams hold all {len(held)} threads: {'; '.join(shown + more)}"
+    )
+
+
+def _at(owner: Owner) -> str:
+    return "" if owner.site is None else f" at {owner.site.file}:{owner.site.line}"
 
 
 def is_parked(thread: Owner, birth: Birth) -> str:

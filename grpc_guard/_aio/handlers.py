@@ -15,6 +15,7 @@ from .. import _turns
 from .._contexts import context_methods
 from .._contract import AIO_CONTEXT
 from .._guard import FREE, GIVE_BACK, Direction, Stream
+from .._handling import Handlers
 from .._modes import ChooseMode, Mode
 from .._owners import operation
 from .._proxy import StreamProxy
@@ -131,7 +132,12 @@ class Context(StreamProxy):
 
 
 def guard_behavior(
-    behavior: Any, rpc: str, choose: ChooseMode, request_streaming: bool, response_streaming: bool
+    behavior: Any,
+    rpc: str,
+    choose: ChooseMode,
+    request_streaming: bool,
+    response_streaming: bool,
+    handlers: Handlers | None = None,
 ) -> Any:
     """Return a handler function whose stream objects are guarded.
 
@@ -145,7 +151,13 @@ def guard_behavior(
         handle = _generate
     else:
         return sync_handlers.guard_behavior(
-            behavior, rpc, choose, request_streaming, response_streaming, api="aio"
+            behavior,
+            rpc,
+            choose,
+            request_streaming,
+            response_streaming,
+            api="aio",
+            handlers=handlers,
         )
 
     def enter(
@@ -156,6 +168,8 @@ def guard_behavior(
             return behavior(*args, **kwargs)
         request, context, *rest = args
         stream = Stream(rpc, "server", "aio", mode, asyncio.get_running_loop())
+        if handlers is not None:
+            handlers.enter_task(stream)
         context = Context(context, stream)
         if request_streaming and hasattr(type(request), "__aiter__"):
             request = RequestIterator(request, stream, context._self_read)

@@ -25,7 +25,6 @@ from ._modes import Mode
 from ._process import current_mode, plain_of
 from ._sync import channel as sync_channel
 from ._sync import handlers as sync_handlers
-from ._thresholds import thresholds
 
 logger = logging.getLogger("grpc_guard")
 
@@ -63,7 +62,6 @@ _patches: list[Patch] = []
 def apply() -> None:
     """Apply all patches; if one fails, take back those before it and let the error through."""
     _exits.watch()
-    thresholds()  # a bad one is an error here, and not where an RPC would find out
     if not _patches:
         _patches.extend(_private_patches() or _factory_patches())
     try:

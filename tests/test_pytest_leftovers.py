@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from test_pytest_plugin import inner, lines_of, plain_environment  # noqa: F401  # fixtures
 
-from grpc_guard import Finding
+from grpc_guard import Finding, _leaks, _patches, _thresholds
 from grpc_guard._findings import ledger
 
 pytest_plugins = ["pytester"]
+
+# Imported before an inner session does it: pytester throws away the modules of those.
+IMPORTED = (_leaks, _patches)
 
 LEAKING = """
 import threading
@@ -141,3 +144,19 @@ def test_leaving_something_open_unguarded(
     result = inner("-p", "no:cacheprovider")
     result.assert_outcomes(passed=8, failed=1)
     assert lines_of(result) == []
+
+
+def test_a_bad_threshold(
+    pytester: pytest.Pytester,
+    inner: Callable[..., Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bad threshold is a usage error that names the variable and what it takes."""
+    monkeypatch.setenv("GRPC_GUARD_KEPT", "many")
+    monkeypatch.setattr(_thresholds, "_current", None)
+    result = inner("--grpc-guard")
+    assert result.ret is pytest.ExitCode.USAGE_ERROR
+    assert (
+        "ERROR: GRPC_GUARD_KEPT: 'many' is no number; use a whole number, 0 or more"
+        in result.errlines
+    )

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 from ._imports import after_import
 from ._modes import Mode, parse_mode
+from ._thresholds import thresholds
 
 logger = logging.getLogger("grpc_guard")
 
@@ -76,6 +77,7 @@ class _Process:
         Importing it here could be too early: the program may first have to set
         environment variables that grpc reads, or to patch the standard library.
         """
+        thresholds()  # a bad one is an error here, and not where an RPC would find out
         grpc = sys.modules.get("grpc")
         if grpc is None:
             if not self._waits_for_grpc:
@@ -126,7 +128,8 @@ def enable(mode: str | Mode = "raise") -> None:
     too. Streams that are open already stay as they are. Calling it again only changes the
     mode. Safe to call from any thread; if it fails half-way, nothing is changed.
 
-    Raises ValueError for an unknown mode; ``off`` is the same as :func:`disable`.
+    Raises ValueError for an unknown mode or a bad threshold (see docs/settings.md); ``off`` is
+    the same as :func:`disable`.
     """
     process.set_base(parse_mode(mode, source="enable(mode)"))
 

@@ -16,6 +16,7 @@ from .._adoption import (
 )
 from .._modes import Mode, parse_mode
 from .._reports.writing import check_writable
+from .._thresholds import thresholds
 
 ENVIRONMENT = "GRPC_GUARD"
 
@@ -77,6 +78,7 @@ class Settings:
         """Read the settings; pytest.UsageError names what is wrong and where it came from."""
         try:
             mode, source = _mode(config)
+            thresholds()
             return cls(mode, source, _adoption(config), _baseline_to_write(config))
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None

@@ -18,6 +18,7 @@ from .._aio.channel import (
 )
 from .._births import born
 from .._modes import Mode
+from .._proxy import GuardedByItself
 from .endings import refused, story
 from .multicallables import MultiCallable
 from .parties import this_task
@@ -89,7 +90,7 @@ class StreamStream(_AioMultiCallable, grpc.aio.StreamStreamMultiCallable):
         return self._start("__call__", start_stream_stream, args, kwargs)
 
 
-class Lease(grpc.aio.Channel):
+class Lease(GuardedByItself, grpc.aio.Channel):
     """A share in a channel: a guarded grpc.aio.Channel whose close() ends this share only.
 
     May be used by any number of tasks of its loop. Once closed, it raises UsageError where a

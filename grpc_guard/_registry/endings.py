@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._births import Birth, born
-from .._rules_of_life import CLOSED_CHANNEL, UNCLOSED_CHANNEL
+from .._rules_of_life import CLOSED_CHANNEL, UNCLOSED_CHANNEL, USE_AFTER_FORK
 from .._violations import warn
 from .tenants import Tenant
 
@@ -28,7 +28,7 @@ def refused(tenant: Tenant, rpc: str, api: str) -> str:
     told = story(tenant)
     assert tenant.ending is not None
     warn(
-        CLOSED_CHANNEL,
+        USE_AFTER_FORK if tenant.ending.operation == "fork" else CLOSED_CHANNEL,
         rpc=rpc,
         side="client",
         api=api,

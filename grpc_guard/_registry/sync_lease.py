@@ -10,6 +10,7 @@ import grpc
 from .._births import born
 from .._modes import Mode
 from .._process import unpatched
+from .._proxy import GuardedByItself
 from .._sync.channel import (
     run_stream_unary,
     start_stream_stream,
@@ -94,7 +95,7 @@ class StreamStream(_SyncMultiCallable, grpc.StreamStreamMultiCallable):
         return self._start("__call__", start_stream_stream, args, kwargs)
 
 
-class Lease(grpc.Channel):
+class Lease(GuardedByItself, grpc.Channel):
     """A share in a channel: a guarded grpc.Channel whose close() ends this share only.
 
     May be used by any number of threads. Once closed, it raises ValueError where a closed

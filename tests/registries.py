@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,9 @@ from typing import Any
 
 import grpc
 from services import Service
-from support import PATIENCE, path, sync_server, wait
+from support import PATIENCE, path, sync_server, wait, within
 
-from grpc_guard import ChannelRegistry
+from grpc_guard import ChannelRegistry, aio
 from grpc_guard._registry.tenants import Connection
 
 
@@ -27,10 +28,26 @@ class Stub:
         self.echo = channel.stream_stream(path("Echo"), _registered_method=True)
 
 
+class Holding(Service):
+    """services.py with streams that end one by one."""
+
+    def hold(self, request: bytes, context: Any) -> Iterator[bytes]:
+        """Send one message and then nothing, until this RPC is cancelled."""
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        context.add_callback(self.cancelled.set)
+        yield b"0"
+        wait(ended)
+
+    def echo(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        """Send back each message as it comes."""
+        yield from requests
+
+
 @contextmanager
 def serving() -> Iterator[tuple[str, Service]]:
     """Serve services.py on 127.0.0.1, plain; yield the address and the service."""
-    service = Service()
+    service = Holding()
     with sync_server(service.methods(), mode=None) as address:
         yield address, service
 
@@ -68,6 +85,38 @@ def connections(registry: ChannelRegistry) -> list[Connection]:
     """Return what the registry keeps open."""
     entries = registry._janitor.pool._entries.values()
     return [connection for entry in entries for connection in entry.connections]
+
+
+def aio_connections(registry: aio.ChannelRegistry) -> list[Connection]:
+    """Return what the registry keeps open."""
+    return [
+        connection
+        for house in registry._houses.values()
+        for entry in house.pool._entries.values()
+        for connection in entry.connections
+    ]
+
+
+def aio_closing_of(connection: Connection) -> asyncio.Event:
+    """Return an event that comes when the channel of `connection` has been closed."""
+    closed = asyncio.Event()
+    close = connection.channel.close
+
+    async def tell() -> None:
+        await close()
+        closed.set()
+
+    connection.channel.close = tell
+    return closed
+
+
+async def aio_settled(lease: Any) -> None:
+    """Wait until no RPC that was started on `lease` lives."""
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if lease._tenant.watch(lambda: loop.call_soon_threadsafe(over.set)):
+        await within(over.wait())
+    lease._tenant.on_last_rpc = None
 
 
 class CountingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.StreamStreamClientInterceptor):

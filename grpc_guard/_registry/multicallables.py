@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from .._process import unpatched
 from .tenants import Connection, Rpc
 
 
-class MultiCallable:
+class MultiCallable(abc.ABC):
     """A method of a stub that was made from a lease; it keeps the lease alive.
 
     Which of the real channels an RPC goes to is decided when it starts.
@@ -45,9 +46,10 @@ class MultiCallable:
 
         The call that comes of it is counted to its end, which holds nothing of it.
         """
-        rpc, multi_callable = self._begin(self._shape != "unary_unary")
+        rpc = self._begin()
         mode: Mode = self._lease._mode
         try:
+            multi_callable = self._on(rpc.connection)
             if mode is Mode.OFF:
                 return _followed(getattr(multi_callable, name), self._follow, rpc)(*args, **kwargs)
             start = _followed(unpatched(multi_callable, name), self._follow, rpc)
@@ -56,16 +58,13 @@ class MultiCallable:
             rpc.end()
             raise
 
-    def _begin(self, is_stream: bool) -> tuple[Rpc, Any]:
-        rpc = self._lease._begin(self._method, is_stream)
-        try:
-            return rpc, self._on(rpc.connection)
-        except BaseException:
-            rpc.end()
-            raise
+    def _begin(self) -> Rpc:
+        rpc: Rpc = self._lease._begin(self._method, self._shape != "unary_unary")
+        return rpc
 
+    @abc.abstractmethod
     def _follow(self, rpc: Rpc, call: Any) -> None:
-        raise NotImplementedError
+        """Have the end of `call` noted, and hold nothing of it."""
 
 
 def _followed(

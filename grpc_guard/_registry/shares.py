@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -42,7 +43,7 @@ class _Default:
 _default = _Default()
 
 
-class Registry:
+class Registry(abc.ABC):
     """A pool or several, the stubs made once for all, and how long and how full."""
 
     def __init__(
@@ -102,21 +103,26 @@ class Registry:
             record for pool in self._pools() for record in pool.snapshot(self._connectivity)
         )
 
+    @abc.abstractmethod
     def _pool(self) -> Pool:
-        raise NotImplementedError
+        """Return the pool for whoever asks now."""
 
+    @abc.abstractmethod
     def _pools(self) -> Iterable[Pool]:
-        raise NotImplementedError
+        """Return all pools."""
 
+    @abc.abstractmethod
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Any:
-        raise NotImplementedError
+        """Return a new lease; with `is_own`, one that nobody but the registry closes."""
 
+    @abc.abstractmethod
     def _is_closed(self) -> bool:
-        raise NotImplementedError
+        """Tell whether close() was called."""
 
     @staticmethod
+    @abc.abstractmethod
     def _connectivity(channel: Any) -> grpc.ChannelConnectivity | None:
-        raise NotImplementedError
+        """Return the state of a channel, None if it does not tell."""
 
 
 def _checked_max_streams(given: int | None) -> int | None:

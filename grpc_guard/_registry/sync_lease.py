@@ -38,9 +38,10 @@ class _SyncMultiCallable(MultiCallable):
 
     def _run(self, name: str, guard: Callable[..., Any] | None, args: Any, kwargs: Any) -> Any:
         """Run a blocking RPC to its end."""
-        rpc, multi_callable = self._begin(self._shape != "unary_unary")
+        rpc = self._begin()
         mode = self._lease._mode
         try:
+            multi_callable = self._on(rpc.connection)
             if guard is None or mode is Mode.OFF:
                 return getattr(multi_callable, name)(*args, **kwargs)
             run = unpatched(multi_callable, name)

@@ -69,7 +69,7 @@ class Pool:
 
     def admit(self, settings: Any, *, is_own: bool = False) -> Tenant:
         """Return a new tenant of the channel with these settings; make it if there is none."""
-        birth = born("get", depth=2)
+        birth = born("get", depth=3)
         while (tenant := self._enter(settings.key, birth, is_own)) is None:
             with self._making:
                 if settings.key not in self._entries:

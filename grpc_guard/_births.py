@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import linecache
 import sys
-import threading
 from _thread import get_ident
 from time import monotonic
 from types import CodeType, FrameType
 
-from ._findings import Frame, Owner
-from ._stacks import is_machinery, outward
+from ._findings import Frame, Owner, ledger
+from ._owners import name_of_thread
+from ._stacks import is_machinery
 
 _GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
-_is_passed_over: dict[CodeType, bool] = {}  # answers of _is_no_users(), which compares paths
+_is_passed_over: dict[str, bool] = {}  # by file: what _passes_over() found
 _ANSWERS_KEPT = 4096
 
 
@@ -26,23 +26,25 @@ class Birth:
     """The line of the program at which something was made or done, by whom, and when.
 
     ``since`` is in seconds of time.monotonic(). ``place`` is None where no line of the
-    program is on the stack. ``in_module`` tells that the line is outside of any function.
+    program is on the stack, else the code and the index of its instruction: to work out the
+    number of the line takes longer than all the rest. ``in_module`` tells that the line is
+    outside of any function, ``era`` during which test it was, ``on_loop`` that an event loop ran on the thread.
     """
 
-    __slots__ = ("kind", "name", "operation", "place", "since")
+    __slots__ = ("era", "kind", "name", "on_loop", "operation", "place", "since")
 
     def __init__(self, operation: str, place: tuple[CodeType, int] | None) -> None:
         self.operation = operation
         self.place = place
         self.since = monotonic()
-        task = _running_task()
+        self.era = ledger.era
+        loop = asyncio._get_running_loop()
+        self.on_loop = loop is not None
+        task = None if loop is None else asyncio.current_task(loop)
         if task is not None:
             self.kind, self.name = "task", task.get_name()
         else:
-            self.kind = "thread"
-            ident = get_ident()
-            thread = threading._active.get(ident)  # type: ignore[attr-defined]
-            self.name = f"thread {ident}" if thread is None else thread.name
+            self.kind, self.name = name_of_thread(get_ident())
 
     @property
     def age(self) -> float:
@@ -54,11 +56,20 @@ class Birth:
         return self.place is not None and self.place[0].co_name == "<module>"
 
     @property
+    def line(self) -> int:
+        """The number of the line, if there is a place."""
+        assert self.place is not None
+        code, instruction = self.place
+        lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+        return next(lines, None) or code.co_firstlineno
+
+    @property
     def site(self) -> Frame | None:
         """The line, copied."""
         if self.place is None:
             return None
-        code, line = self.place
+        code = self.place[0]
+        line = self.line
         source = linecache.getline(code.co_filename, line).strip()
         return Frame(code.co_filename, line, code.co_name, source)
 
@@ -71,39 +82,27 @@ class Birth:
 
     def __str__(self) -> str:
         """Return the place in words: ``at app.py:12``."""
-        return "at an unknown place" if self.place is None else f"at {_place_in_words(self.place)}"
+        if self.place is None:
+            return "at an unknown place"
+        return f"at {self.place[0].co_filename}:{self.line}"
 
 
-def _place_in_words(place: tuple[CodeType, int]) -> str:
-    return f"{place[0].co_filename}:{place[1]}"
+def born(operation: str) -> Birth:
+    """Return the note of what is done now by `operation`, at the innermost line of the program."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        file = code.co_filename
+        # By file and not by code object: those hash their whole content each time.
+        if _is_passed_over[file] if file in _is_passed_over else _passes_over(file):
+            frame = frame.f_back
+        else:
+            return Birth(operation, (code, frame.f_lasti))
+    return Birth(operation, None)
 
 
-def _running_task() -> asyncio.Task[object] | None:
-    loop = asyncio._get_running_loop()
-    return None if loop is None else asyncio.current_task(loop)
-
-
-def born(operation: str, depth: int = 1) -> Birth:
-    """Return the note of what is done now by `operation`, at the innermost line of the program.
-
-    `depth` is how many frames further out than this one the search begins.
-    """
-    return Birth(operation, _place(sys._getframe(depth)))
-
-
-def _place(frame: FrameType) -> tuple[CodeType, int] | None:
-    for outer in outward(frame):
-        code = outer.f_code
-        passed_over = _is_passed_over.get(code)
-        if passed_over is None:
-            passed_over = _is_no_users(code)
-        if not passed_over:
-            return code, outer.f_lineno or code.co_firstlineno
-    return None
-
-
-def _is_no_users(code: CodeType) -> bool:
-    answer = is_machinery(code.co_filename) or code.co_filename.endswith(_GENERATED)
+def _passes_over(file: str) -> bool:
+    answer = is_machinery(file) or file.endswith(_GENERATED)
     if len(_is_passed_over) < _ANSWERS_KEPT:  # a program may compile code without end
-        _is_passed_over[code] = answer
+        _is_passed_over[file] = answer
     return answer

@@ -25,6 +25,7 @@ from ._servers import Server
 from ._sync import calls as sync_calls
 from ._sync import channel as sync_channel
 from ._sync import handlers as sync_handlers
+from ._thresholds import thresholds
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
 
     A server is best wrapped before it starts: streams that are open already stay plain.
 
-    Raises TypeError for any other kind of object, ValueError for an unknown mode.
+    Raises TypeError for any other kind of object, ValueError for an unknown mode or a bad
+    threshold (see docs/settings.md).
     """
     if mode is not None:
         chosen = parse_mode(mode, source="wrap(mode)")
@@ -61,6 +63,7 @@ def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
         )
     if chosen is Mode.OFF or isinstance_exactly(obj, GuardedByItself):
         return obj
+    thresholds()  # a bad one is an error here, and not where an RPC would find out
     plain: Any = obj
     if isinstance_exactly(obj, Proxy):
         if getattr(obj, "_self_choose", None) is not current_mode:

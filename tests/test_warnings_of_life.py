@@ -122,7 +122,7 @@ def test_birth_in_generated_code() -> None:
 
 def test_birth_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no line of the program is on the stack, that is said."""
-    monkeypatch.setattr(_births, "_is_no_users", lambda code: True)
+    monkeypatch.setattr(_births, "is_machinery", lambda file: True)
     monkeypatch.setattr(_births, "_is_passed_over", {})
     birth = _births.born("next")
     assert (birth.place, birth.site, birth.owner().stack) == (None, None, ())

@@ -82,7 +82,7 @@ class ChannelRegistry(Registry):
         loops are closed on those, if they run.
         """
         seconds = checked_seconds(grace, "close(grace)")
-        ending = born("close", depth=2)
+        ending = born("close")
         with self._mutex:
             self._closed = self._closed or ending
             houses = tuple(self._houses.values())

@@ -161,7 +161,7 @@ class Lease(GuardedByItself, grpc.aio.Channel):
         Idempotent.
         """
         tenant = self._tenant
-        if tenant.pool.end(tenant, born("close", depth=2)) and not self._loop.is_closed():
+        if tenant.pool.end(tenant, born("close")) and not self._loop.is_closed():
             await on_loop(self._leave(grace), self._loop)
 
     async def _leave(self, grace: float | None) -> None:

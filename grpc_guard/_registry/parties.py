@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from _thread import get_ident
+
+from .._owners import name_of_thread
 
 
 def this_thread() -> str:
     """Return the name of the running thread."""
-    ident = get_ident()
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
-    return f"thread {ident}" if thread is None else thread.name
+    return name_of_thread(get_ident())[1]
 
 
 def this_task() -> str:

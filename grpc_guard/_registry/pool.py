@@ -14,9 +14,11 @@ from collections.abc import Callable, Hashable, Iterable
 from time import monotonic
 from typing import Any
 
+from .. import _lives
 from .._births import Birth, born
 from .forks import start_clean
 from .records import ChannelRecord
+from .settings import Settings
 from .tenants import Connection, Entry, LeaseEnded, Rpc, Tenant
 
 _inherited: list[object] = []  # channels of the parent: destroying one in the child can hang
@@ -34,7 +36,7 @@ class Pool:
         *,
         max_streams: int | None,
         idle_seconds: float | None,
-        make: Callable[[Any], Any],
+        make: Callable[[Settings], Any],
         wake: Callable[[], object],
         on_entry: Callable[[], object] = lambda: None,
     ) -> None:
@@ -67,19 +69,23 @@ class Pool:
 
     # Leases
 
-    def admit(self, settings: Any, *, is_own: bool = False) -> Tenant:
+    def admit(self, settings: Settings, *, is_own: bool = False) -> Tenant:
         """Return a new tenant of the channel with these settings; make it if there is none."""
-        birth = born("get", depth=3)
+        birth = born("get")
         while (tenant := self._enter(settings.key, birth, is_own)) is None:
             with self._making:
                 if settings.key not in self._entries:
                     entry = Entry(settings, birth)
-                    entry.connections.append(Connection(entry, self._make(settings), birth))
+                    entry.connections.append(Connection(entry, self._made(settings), birth))
                     with self.mutex:
                         if self.closed is None:
                             self._entries[settings.key] = entry
                     self._on_entry()
         return tenant
+
+    def _made(self, settings: Settings) -> Any:
+        with _lives.pooled(is_limited=self.max_streams is not None):
+            return self._make(settings)
 
     def _enter(self, key: Hashable, birth: Birth, is_own: bool) -> Tenant | None:
         with self.mutex:
@@ -137,9 +143,7 @@ class Pool:
             with self._making:
                 entry = tenant.entry
                 if self._roomy(entry) is None:
-                    connection = Connection(
-                        entry, self._make(entry.settings), born("start", depth=2)
-                    )
+                    connection = Connection(entry, self._made(entry.settings), born("start"))
                     with self.mutex:
                         if tenant.ending is None:
                             entry.connections.append(connection)

@@ -78,7 +78,7 @@ class ChannelRegistry(Registry):
         """
         seconds = checked_seconds(grace, "close(grace)")
         pool = self._janitor.pool
-        tenants, connections = pool.shut(born("close", depth=2))
+        tenants, connections = pool.shut(born("close"))
         self._stubs.clear()
         if seconds:
             _await_rpcs(tenants, seconds)

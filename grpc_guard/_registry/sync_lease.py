@@ -161,7 +161,7 @@ class Lease(GuardedByItself, grpc.Channel):
         been idle for as long as the registry says. Idempotent.
         """
         tenant = self._tenant
-        if tenant.pool.end(tenant, born("close", depth=2)):
+        if tenant.pool.end(tenant, born("close")):
             unsubscribe_all(tenant)
             tenant.cancel_rpcs()
             close_all(tenant.pool.leave(tenant))

@@ -238,7 +238,9 @@ async def test_dropping_an_aio_call() -> None:
                 gone.append([call() is None for call in dropped])
         finally:
             gc.enable()
-        assert gone == [[False, True]] * 2
+        (plainly, leased) = gone
+        assert leased == plainly  # grpcio 1.85 holds a live one in a task, 1.66 does not
+        assert leased[1]
 
 
 class LateUnary(grpc.aio.UnaryUnaryClientInterceptor):
@@ -308,13 +310,19 @@ async def test_interceptors_that_raise() -> None:
     """The RPC is over, whether they raise or are cancelled."""
     async with serving() as address, ChannelRegistry() as registry:
         gate = AsyncGate()
-        async with registry.get(address, interceptors=[LateUnary(gate.park)]) as lease:
+
+        async def refuse() -> None:
+            await gate.park()
+            metadata = grpc.aio.Metadata()
+            raise grpc.aio.AioRpcError(grpc.StatusCode.ABORTED, metadata, metadata)
+
+        async with registry.get(address, interceptors=[LateUnary(refuse)]) as lease:
             unary = lease.unary_unary(path("Unary"))
             raising, cancelled = unary(b"a"), unary(b"a")
             await gate.wait()
             cancelled.cancel()
-            gate.destroy()
-            with pytest.raises(Exception, match="^$"):
+            gate.open()
+            with pytest.raises(grpc.aio.AioRpcError):
                 await raising
             with pytest.raises(asyncio.CancelledError):
                 await cancelled

@@ -18,7 +18,7 @@ from .forks import start_clean
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
-from .tenants import Connection
+from .tenants import Connection, Tenant
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -90,9 +90,9 @@ class ChannelRegistry(Registry):
         self._stubs.clear()
         if seconds:
             await await_rpcs([tenant for _, tenants, _ in shut for tenant in tenants], seconds)
-        for house, _, connections in shut:
+        for house, tenants, connections in shut:
             if house.loop.is_running():
-                await on_loop(close_all(connections), house.loop)
+                await on_loop(_end(tenants, connections), house.loop)
 
     async def __aenter__(self) -> Self:
         return self
@@ -175,6 +175,12 @@ class House:
             if not tenant.is_own:
                 lost(tenant, "aio")
         return connections, seconds
+
+
+async def _end(tenants: Iterable[Tenant], connections: Iterable[Connection]) -> None:
+    for tenant in tenants:
+        tenant.cancel_rpcs()  # grpcio 1.66 cancels only calls that a task waits for
+    await close_all(connections)
 
 
 def _make(wanted: Settings) -> grpc.aio.Channel:

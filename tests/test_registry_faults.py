@@ -256,6 +256,26 @@ def _crowd(address: str) -> None:
         assert registry.snapshot() == ()
 
 
+def test_leaving_nothing_to_the_collector() -> None:
+    """Leases and RPCs that have ended are gone at once: they are in no cycle."""
+    with ChannelRegistry() as registry, serving() as (address, _), registry.get(address):
+        gc.collect()
+        before = _objects()
+        gc.disable()
+        try:
+            for _ in range(3):
+                with registry.get(address) as lease:
+                    assert Stub(lease).unary(b"a") == b"a"
+                    rpc = lease._begin(path("Numbers"), True)  # as a stream does
+                    call = set[int]()
+                    rpc.hold(call)
+                    rpc.end()
+                del lease, rpc
+            assert _objects() == before
+        finally:
+            gc.enable()
+
+
 async def test_many_tasks_in_turns() -> None:
     """500 tasks do the same."""
     peers = Peers()

@@ -64,7 +64,7 @@ class Pool:
         fork = Birth("fork", None)
         for entry in self._entries.values():
             for tenant in entry.tenants:
-                tenant.ending = tenant.ending or fork
+                tenant.finish(tenant.ending or fork)
         self._clear()
 
     # Leases
@@ -107,7 +107,7 @@ class Pool:
         with self.mutex:
             if tenant.ending is not None:
                 return False
-            tenant.ending = ending
+            tenant.finish(ending)
             return True
 
     def leave(self, tenant: Tenant) -> list[Connection]:
@@ -229,7 +229,7 @@ class Pool:
             while self._dropped:
                 tenant = self._dropped.popleft()
                 if tenant.ending is None:
-                    tenant.ending = Birth("drop", None)
+                    tenant.finish(Birth("drop", None))
                     lost.append(tenant)
                     tenant.is_dropped = True
                     if not tenant.rpcs:
@@ -259,7 +259,7 @@ class Pool:
             self.closed = self.closed or ending
             for entry in tuple(self._entries.values()):
                 for tenant in tuple(entry.tenants):
-                    tenant.ending = tenant.ending or ending
+                    tenant.finish(tenant.ending or ending)
                     tenants.append(tenant)
                 connections += self._remove(entry)
             self._idle.clear()

@@ -60,6 +60,7 @@ class Connection:
     def unseat(self, rpc: Rpc) -> None:
         self.live -= 1
         self.streams -= rpc.is_stream
+        rpc.call = None  # whose callback is in a cycle with the record
 
     @property
     def is_spare(self) -> bool:
@@ -99,6 +100,11 @@ class Tenant:
     def follow(self, lease: Any) -> None:
         """Notice when `lease` is collected."""
         self._lease = weakref.ref(lease, lambda _: self.pool.dropped(self))
+
+    def finish(self, ending: Birth) -> None:
+        """Let nothing start on the lease any more, and do not wait for its being collected."""
+        self.ending = ending
+        self._lease = None  # whose callback is in a cycle with the record
 
     def watch(self, callback: Callable[[], object]) -> bool:
         """Have `callback` called after the last RPC; False if there is none.

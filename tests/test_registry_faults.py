@@ -97,6 +97,27 @@ def test_dropping_a_lease_in_a_callback_of_grpcio(found: Found) -> None:
     assert [finding.rule for finding in found()] == ["unclosed-channel"]
 
 
+def test_closing_the_last_lease_in_a_callback_of_grpcio() -> None:
+    """The channel is closed elsewhere: grpcio hangs if that thread closes it during a stream."""
+    with ChannelRegistry() as registry, serving() as (address, service):
+        lease = registry.get(address)
+        call = Stub(lease).hold(b"")
+        assert next(call) == b"0"
+        closed = closing_of(connections(registry)[0])
+        called = threading.Event()
+
+        def close(_: object) -> None:
+            lease.close()
+            called.set()
+
+        Stub(lease).unary.future(b"a").add_done_callback(close)
+        wait(called)
+        wait(service.cancelled)
+        wait(closed)
+        with pytest.raises(grpc.RpcError):
+            next(call)
+
+
 class ClosesWhenCollected:
     """Closes its lease in a finaliser, as many clients do."""
 

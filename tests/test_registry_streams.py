@@ -202,6 +202,7 @@ def test_closing_a_lease_while_a_connection_is_made_for_it(found: Any) -> None:
             lease.close()
         assert isinstance(starting.exception(), ValueError)
         assert registry.snapshot() == ()
+        assert lease._tenant.entry.connections == []
         assert call.code() is grpc.StatusCode.CANCELLED
     assert [finding.rule for finding in found()] == ["closed-channel"]
 

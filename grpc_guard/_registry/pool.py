@@ -110,14 +110,17 @@ class Pool:
             tenant.finish(ending)
             return True
 
-    def leave(self, tenant: Tenant) -> list[Connection]:
-        """Give up the place of a lease that has ended; return the connections to close."""
+    def leave(self, tenant: Tenant, *, later: bool = False) -> list[Connection]:
+        """Give up the place of a lease that has ended; return the connections to close.
+
+        With `later` there are none: the house closes them.
+        """
         entry = tenant.entry
         close: list[Connection] = []
         with self.mutex:
             entry.tenants.discard(tenant)
             if not entry.tenants and entry.connections:
-                if self.idle_seconds:
+                if self.idle_seconds or later:
                     self._retire(entry)
                 else:
                     close = self._remove(entry)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from grpc import _channel
 
 from .._births import born
 from .._modes import Mode
 from .._process import unpatched
 from .._proxy import GuardedByItself
+from .._stacks import outward
 from .._sync.channel import (
     run_stream_unary,
     start_stream_stream,
@@ -164,13 +168,24 @@ class Lease(GuardedByItself, grpc.Channel):
         if tenant.pool.end(tenant, born("close")):
             unsubscribe_all(tenant)
             tenant.cancel_rpcs()
-            close_all(tenant.pool.leave(tenant))
+            close_all(tenant.pool.leave(tenant, later=_serves_a_channel(sys._getframe())))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _serves_a_channel(frame: FrameType) -> bool:
+    """Tell whether `frame` is a callback in the thread that serves a channel's calls.
+
+    Closing a channel waits for that thread: grpcio's own channel hangs if it is closed there.
+    """
+    return any(
+        outer.f_code.co_name == "channel_spin" and outer.f_code.co_filename == _channel.__file__
+        for outer in outward(frame)
+    )
 
 
 def unsubscribe_all(tenant: Tenant) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from ._rule import Rule
 
 if TYPE_CHECKING:
     from ._births import Birth
+
+_SHOWN = 5  # of many that could be named
 
 OUTCOME = {  # what became of the caller
     Mode.RAISE: "refused",
@@ -81,6 +83,34 @@ def left_open(rule: Rule, birth: Birth, number: int, last: tuple[str, float] | N
         if last is not None:
             text += f", last {last[0]} {duration(monotonic() - last[1])} ago"
     return text if number == 1 else f"{text}, and {number - 1} more from there"
+
+
+def was_cancelled(cancelled: Birth, side: str) -> str:
+    effect = "ended the RPC" if side == "client" else "broke the stream"
+    return (
+        f"its {cancelled.operation} was cancelled {duration(cancelled.age)} ago by way of "
+        f"{cancelled.kind} {cancelled.name!r} {cancelled}, which {effect}"
+    )
+
+
+def stood_still(seconds: float, others: int) -> str:
+    tasks = "and no other task" if others < 1 else f"and with it {others} other tasks"
+    return f"the event loop of the thread stood still for {duration(seconds)}, {tasks}"
+
+
+def starved(held: Sequence[Owner], waiting: int) -> str:
+    shown = [
+        f"{owner.operation} in {party(owner)} for {duration(owner.held_seconds)}{_at(owner)}"
+        for owner in held[:_SHOWN]
+    ]
+    more = [] if len(held) <= _SHOWN else [f"and {len(held) - _SHOWN} more"]
+    return (
+        f"{waiting} waiting while streams hold all {len(held)} threads: {'; '.join(shown + more)}"
+    )
+
+
+def _at(owner: Owner) -> str:
+    return "" if owner.site is None else f" at {owner.site.file}:{owner.site.line}"
 
 
 def is_parked(thread: Owner, birth: Birth) -> str:

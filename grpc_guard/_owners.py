@@ -195,13 +195,13 @@ def _owning_task(
     for task in asyncio.all_tasks(direction.stream.loop):
         if task is current:
             continue  # it is the one that asks
-        inside = _inside(reversed(list(_await_chain(task.get_coro()))), direction)
+        inside = _inside(reversed(list(await_chain(task.get_coro()))), direction)
         if inside is not None:
             return task, *inside
     return None
 
 
-def _await_chain(awaitable: object) -> Iterator[FrameType]:
+def await_chain(awaitable: object) -> Iterator[FrameType]:
     """Yield the frames of `awaitable` and of what it awaits, outermost first."""
     for _ in range(_CHAIN_LENGTH):
         if awaitable is None:
@@ -237,7 +237,7 @@ def _unseen(direction: Direction) -> Owner:
     if handler is not None and direction.rule == "concurrent-write":
         task, generator = handler[0](), handler[1]()
         if task is not None:
-            stack = fold(reversed(list(_await_chain(generator))))
+            stack = fold(reversed(list(await_chain(generator))))
             return Owner("task", task.get_name(), "yield", _held(direction), stack)
     operation = "read" if direction.rule == "concurrent-read" else "write"
     if direction.owner is None:

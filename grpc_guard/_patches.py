@@ -224,7 +224,7 @@ def _guarding_generic_handlers(
     def method(self: Any, generic_rpc_handlers: Iterable[Any]) -> None:
         if current_mode() is not Mode.OFF:
             generic_rpc_handlers = _servers.guard_generic_handlers(
-                generic_rpc_handlers, current_mode, guard
+                generic_rpc_handlers, current_mode, _servers.noting(self, guard)
             )
         plain(self, generic_rpc_handlers)
 
@@ -237,7 +237,7 @@ def _guarding_method_handlers(
     def method(self: Any, service_name: str, method_handlers: Any) -> None:
         if current_mode() is not Mode.OFF:
             method_handlers = _servers.guard_method_handlers(
-                service_name, method_handlers, current_mode, guard
+                service_name, method_handlers, current_mode, _servers.noting(self, guard)
             )
         plain(self, service_name, method_handlers)
 

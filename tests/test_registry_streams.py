@@ -127,6 +127,13 @@ def test_unary_rpcs_beside_full_connections() -> None:
                 (_, second) = connections(registry)
                 closed = closing_of(second)
                 assert (second.live, second.streams) == (1, 0)
+                with registry.get(address) as other:
+                    beside = Stub(other).hold(b"")
+                    assert next(beside) == b"0"
+                    assert (second.live, second.streams) == (2, 1)
+                    beside.cancel()
+                    settled(other)
+                assert not registry._janitor.pool._idle
                 assert not closed.is_set()
             assert waiting.result(PATIENCE) == b"b"
         wait(closed)

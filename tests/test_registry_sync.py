@@ -245,6 +245,18 @@ def test_using_a_stub_after_its_registry_was_closed(
         registry.stub(Stub, address)
 
 
+def test_closing_a_registry_while_a_stub_is_made(registry: ChannelRegistry, address: str) -> None:
+    """Whoever asks for the stub again gets the error."""
+
+    def closing(channel: Any) -> Stub:
+        registry.close()
+        return Stub(channel)
+
+    assert type(registry.stub(closing, address)) is Stub
+    with pytest.raises(RuntimeError, match="registry is closed"):
+        registry.stub(closing, address)
+
+
 def test_dropping_a_registry(address: str) -> None:
     """Its stubs go with it, their channels are closed, and nobody is blamed."""
     registry = ChannelRegistry()

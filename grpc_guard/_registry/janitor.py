@@ -57,6 +57,7 @@ class Janitor:
                     logger.exception("idle channels are not closed before their registry is")
                 else:
                     self.thread = thread
+                    self.wake()  # the registry may have been closed meanwhile
 
     def _work(self) -> None:
         seconds: float | None = None

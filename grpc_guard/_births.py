@@ -18,8 +18,11 @@ from ._owners import name_of_thread
 from ._stacks import is_machinery
 
 _GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
-_is_passed_over: dict[str, bool] = {}  # by file: what _passes_over() found
-_ANSWERS_KEPT = 4096
+_USERS, _PASSED_OVER, _LOOPS = range(3)
+_kinds: dict[str, int] = {}  # by file: what _kind_of() found
+_KINDS_KEPT = 4096
+# What lies outside of a loop is no part of the task or callback that it runs.
+_LOOP_FILES = (asyncio.events.__file__, asyncio.runners.__file__)
 
 
 class Birth:
@@ -94,15 +97,21 @@ def born(operation: str) -> Birth:
         code = frame.f_code
         file = code.co_filename
         # By file and not by code object: those hash their whole content each time.
-        if _is_passed_over[file] if file in _is_passed_over else _passes_over(file):
-            frame = frame.f_back
-        else:
+        kind = _kinds[file] if file in _kinds else _kind_of(file)
+        if kind == _USERS:
             return Birth(operation, (code, frame.f_lasti))
+        if kind == _LOOPS:
+            break
+        frame = frame.f_back
     return Birth(operation, None)
 
 
-def _passes_over(file: str) -> bool:
-    answer = is_machinery(file) or file.endswith(_GENERATED)
-    if len(_is_passed_over) < _ANSWERS_KEPT:  # a program may compile code without end
-        _is_passed_over[file] = answer
-    return answer
+def _kind_of(file: str) -> int:
+    kind = _USERS
+    if file in _LOOP_FILES:
+        kind = _LOOPS
+    elif is_machinery(file) or file.endswith(_GENERATED):
+        kind = _PASSED_OVER
+    if len(_kinds) < _KINDS_KEPT:  # a program may compile code without end
+        _kinds[file] = kind
+    return kind

@@ -187,10 +187,9 @@ def _target_of(core: Any) -> str:
     return target.decode().removeprefix("dns:///")  # which grpc puts in
 
 
-def _forget(anchor: weakref.ref[Any]) -> None:
-    assert isinstance(anchor, _Anchor)
-    life = _lives.pop(anchor.key)
-    life.streams.clear()  # they hold the record
+def _forget(anchor: Any, lives: dict[int, ChannelLife] = _lives) -> None:
+    # No globals: at the end of the interpreter they are gone before the channels are.
+    lives.pop(anchor.key).streams.clear()  # they hold the record
 
 
 def _life_of_core(core: object) -> ChannelLife | None:

@@ -463,7 +463,11 @@ grpc_guard.enable()
 channel = grpc.insecure_channel("127.0.0.1:1")
 child = os.fork()
 if child == 0:
-    call = channel.unary_stream("/a/b")(b"")
+    try:
+        channel.unary_stream("/a/b")(b"")
+    except ValueError as error:  # older grpcio closes the channels of a parent
+        assert "closed due to fork" in str(error)
+        grpc_guard.clear_findings()
     own = grpc.insecure_channel("127.0.0.1:1")
     own.unary_stream("/a/b")(b"").cancel()
     found = [(f.rule, f.message, f.owner.site.line, f.caller.site.line)
@@ -509,7 +513,7 @@ def test_using_the_parents_channel(support: str) -> None:
         assert found == []
         return
     ((rule, message, made, used),) = found
-    assert (rule, made, used) == ("use-after-fork", 7, 10)
+    assert (rule, made, used) == ("use-after-fork", 7, 11)
     assert ": the channel is the parent process's, made " in message
 
 

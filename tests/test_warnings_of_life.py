@@ -123,7 +123,7 @@ def test_birth_in_generated_code() -> None:
 def test_birth_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no line of the program is on the stack, that is said."""
     monkeypatch.setattr(_births, "is_machinery", lambda file: True)
-    monkeypatch.setattr(_births, "_is_passed_over", {})
+    monkeypatch.setattr(_births, "_kinds", {})
     birth = _births.born("next")
     assert (birth.place, birth.site, birth.owner().stack) == (None, None, ())
     assert str(birth) == "at an unknown place"
@@ -132,8 +132,22 @@ def test_birth_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_answers_about_code_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that compiles code without end does not fill the memory."""
-    monkeypatch.setattr(_births, "_is_passed_over", {})
-    monkeypatch.setattr(_births, "_ANSWERS_KEPT", 1)
+    monkeypatch.setattr(_births, "_kinds", {})
+    monkeypatch.setattr(_births, "_KINDS_KEPT", 1)
     for name in ("one", "two"):
         exec(compile("born('next')", f"{name}.py", "exec"), {"born": _births.born})
-    assert len(_births._is_passed_over) == 1
+    assert len(_births._kinds) == 1
+
+
+def test_birth_in_a_task_without_a_line() -> None:
+    """Where the task that runs shows no line of the program, that of its loop is not its line."""
+
+    async def main() -> Owner:
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[_births.Birth] = loop.create_future()
+        names = {"born": _births.born, "made": made}
+        exec(compile("def note(): made.set_result(born('read'))", "a_pb2_grpc.py", "exec"), names)
+        loop.call_soon(names["note"])
+        return (await made).owner()
+
+    assert asyncio.run(main()).site is None

@@ -342,3 +342,14 @@ def _one_by_one(address: str) -> None:
             with registry.get(address) as lease:
                 assert lease.unary_unary(path("Unary"))(b"a") == b"a"
         at_rest(registry)
+
+
+def test_dropping_a_lease_just_before_its_registry_is_closed() -> None:
+    """The registry has ended it by the time somebody looks: nobody is blamed."""
+    registry = ChannelRegistry()
+    with serving() as (address, _):
+        lease = registry.get(address)
+        with registry._janitor.pool.mutex:
+            del lease
+            registry.close()
+        at_rest(registry)

@@ -89,7 +89,7 @@ def _left(is_ours: Callable[[Birth], bool]) -> Iterator[Left]:
     for life in lives():
         if life.is_closed():
             continue
-        if is_ours(life.birth):
+        if is_ours(life.birth) and not life.is_pooled:
             yield Left(UNCLOSED_CHANNEL, life, life.anchor())
         for stream in life.sorted_out():
             if stream.is_open() and stream.birth is not None and is_ours(stream.birth):

@@ -7,8 +7,11 @@ their records alone, and vanish with the channel.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import os
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -43,6 +46,29 @@ class _Anchor(weakref.ref[Any]):
     key: int
 
 
+class _Making(threading.local):
+    """Whether the channel that this thread makes now is for a registry."""
+
+    is_pooled = False
+    is_limited = False
+
+
+_making = _Making()
+
+
+@contextlib.contextmanager
+def pooled(*, is_limited: bool) -> Iterator[None]:
+    """Make channels for a registry in the block: it closes them, and makes more if they fill.
+
+    With `is_limited` it also keeps the streams on one below the limit.
+    """
+    _making.is_pooled, _making.is_limited = True, is_limited
+    try:
+        yield
+    finally:
+        _making.is_pooled = _making.is_limited = False
+
+
 class ChannelLife:
     """One channel: its target, by whom it was made and closed, and its streams so far.
 
@@ -57,6 +83,7 @@ class ChannelLife:
         "birth",
         "closing",
         "generation",
+        "is_pooled",
         "streams",
         "target",
     )
@@ -68,7 +95,8 @@ class ChannelLife:
         self.closing: Birth | None = None
         self.generation = _generation
         self.streams: deque[Stream] = deque()
-        self.alarm = thresholds().stream_limit
+        self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
+        self.alarm = math.inf if _making.is_limited else thresholds().stream_limit
         self.anchor = anchor
 
     def is_closed(self) -> bool:
@@ -144,7 +172,7 @@ def made(channel: Any, api: str, operation: str, target: str = "", likeness: obj
         reference.key = id(core)
         life = ChannelLife(target or _target_of(core), api, born(operation), reference)
         _lives[id(core)] = life
-        if likeness is not None:
+        if likeness is not None and not life.is_pooled:
             _look_at_churn(life, likeness)
     except Exception:
         logger.exception("a channel goes unnoticed")

@@ -20,7 +20,7 @@ from ._findings import Owner
 from ._guard import Direction, Stream
 from ._modes import Mode, always, parse_mode
 from ._process import current_mode, is_enabled
-from ._proxy import Proxy, StreamProxy, isinstance_exactly
+from ._proxy import GuardedByItself, Proxy, StreamProxy, isinstance_exactly
 from ._servers import Server
 from ._sync import calls as sync_calls
 from ._sync import channel as sync_channel
@@ -61,7 +61,7 @@ def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
             f"wrap() takes a channel, a server, a call or a servicer context of grpc or grpc.aio, "
             f"not {type(obj).__name__}: {obj!r:.200}"
         )
-    if chosen is Mode.OFF:
+    if chosen is Mode.OFF or isinstance_exactly(obj, GuardedByItself):
         return obj
     thresholds()  # a bad one is an error here, and not where an RPC would find out
     plain: Any = obj

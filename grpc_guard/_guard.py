@@ -38,6 +38,10 @@ _retired: deque[int] = deque()
 _RETIRED = 1000
 counting = False
 
+# What looks at the operations of a direction, made from its stream and its step; None where
+# nobody does. See _probe.
+watch: Callable[[Stream, Any], Any] | None = None
+
 
 def start_counting() -> None:
     """Count the operations of the streams that start from now on."""
@@ -124,6 +128,11 @@ class Stream:
     def write(self, direction: Direction) -> None:
         self._write = weakref.ref(direction)
 
+    @property
+    def call(self) -> Any:
+        """The call, or a server's context, if it is known and still there."""
+        return None if self._call is None else self._call()
+
     def is_over(self) -> bool:
         """Tell whether the RPC has ended: what is still inside it is on its way out."""
         if self.ended:
@@ -152,7 +161,10 @@ class Direction(list[int]):
         "stream",
         "tally",
         "turns",
+        "watch",
     )
+
+    is_shared = True  # False where gRPC alone advances it
 
     def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
         super().__init__(FREE)
@@ -161,7 +173,8 @@ class Direction(list[int]):
         self.owner: int | None = None
         self.since = 0.0
         self.tally: list[int] | None = [0] if counting else None
-        self.step = self.counted(step)
+        self.watch: Any = None if watch is None or not self.is_shared else watch(stream, step)
+        self.step = self.prepared(step)
         self.turns: Turns | None = None
         self.home: Any = None if stream.loop is None else home_of(stream.loop)
         if stream.mode is Mode.SERIALIZE:
@@ -186,6 +199,12 @@ class Direction(list[int]):
 
         return counted
 
+    def prepared(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step` as the owner of the direction does it: counted, and watched."""
+        step = self.counted(step)
+        prepared: Callable[..., Any] = step if self.watch is None else self.watch.watching(step)
+        return prepared
+
     def __del__(self) -> None:
         tally = getattr(self, "tally", None)  # construction may have been interrupted
         if tally is not None:
@@ -197,6 +216,14 @@ class Direction(list[int]):
     def is_free(self) -> bool:
         token: list[int] = self if self.turns is None else self.turns.token
         return len(token) == len(FREE)
+
+
+class Fed(Direction):
+    """The writing direction where gRPC itself asks for the next message, one after the other."""
+
+    __slots__ = ()
+
+    is_shared = False
 
 
 class Turns:

@@ -36,6 +36,14 @@ def is_inside(owner: Owner | None) -> str:
     return f"{party(owner)} has been in {owner.operation} for {duration(owner.held_seconds)}"
 
 
+def held_by_probe(delay: float, window: float, run: int) -> str:
+    """Return what a finding says of the probe that brought it about."""
+    return (
+        f", held back there by the probe ({duration(delay)}; near miss within "
+        f"{duration(window)} first seen in run {run})"
+    )
+
+
 def party(owner: Owner) -> str:
     return f"{owner.kind} {owner.name!r}"
 

@@ -175,7 +175,7 @@ class Core:
 
     def _is_due(self, pair: Pair, place: Place) -> bool:
         """Draw for `pair` at `place`: its own numbers, which no other place uses up."""
-        if pair.state is State.SYNCHRONISED or pair.has_met:
+        if pair.state is State.SYNCHRONISED or pair.has_met or not pair.has_follower(place):
             return False
         key = (pair, place)
         if key not in self._chances:

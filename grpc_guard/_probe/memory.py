@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 from collections.abc import Iterable
@@ -31,7 +30,7 @@ class Memory(NamedTuple):
 
     def copies(self) -> list[Pair]:
         """Return the pairs for a run, which learns more of them."""
-        return [copy.deepcopy(pair) for pair in self.pairs]
+        return [pair.copy() for pair in self.pairs]
 
     def merged(self, learnt: Iterable[Pair]) -> Memory:
         """Return the memory after one more run, in whose processes `learnt` was learnt."""

@@ -57,6 +57,17 @@ class Pair:
         self.gaps = list(gaps)
         self.has_met = False
 
+    def copy(self) -> Pair:
+        """Return the pair as it is known at the begin of a run."""
+        return Pair(
+            self.places,
+            self.state,
+            first_run=self.first_run,
+            last_run=self.last_run,
+            stalls=self.stalls,
+            gaps=tuple(self.gaps),
+        )
+
     @property
     def name(self) -> str:
         """What stays the same from one folder, and one machine, to another."""
@@ -66,6 +77,10 @@ class Pair:
 
     def gap_after(self, place: Place) -> float | None:
         return self.gaps[self.places.index(place)]
+
+    def has_follower(self, place: Place) -> bool:
+        """Tell whether the other party may come after `place`: not where it only came before."""
+        return self.gap_after(place) is not None or not any(gap is not None for gap in self.gaps)
 
     def note_gap(self, place: Place, gap: float) -> None:
         self.gaps[self.places.index(place)] = gap

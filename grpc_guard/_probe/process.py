@@ -51,11 +51,18 @@ class _Probe:
             self._probers = {}
         _guard.watch = None if settings is None else self._watch
 
-    def _watch(self, stream: _guard.Stream, step: Any) -> Watch:
-        prober = self._probers.get("") or self._make()
-        return prober.watch(stream, step)
+    def forget(self) -> None:
+        """Begin anew the next time: for tests and benchmarks."""
+        self._asked, self._probers, self._memory = None, {}, Memory()
 
-    def _make(self) -> Prober:
+    def _watch(self, stream: _guard.Stream, step: Any) -> Watch:
+        return self.prober().watch(stream, step)
+
+    def prober(self) -> Prober:
+        """Return the prober, made if there is none yet."""
+        made = self._probers.get("")
+        if made is not None:
+            return made
         from .core import Core
         from .watch import Prober
 

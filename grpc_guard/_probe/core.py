@@ -127,7 +127,7 @@ class Core:
         usual = pair.gap_after(last.place)
         if not last.delay:
             pair.note_gap(last.place, gap)
-        elif pair.state is State.DANGEROUS and usual is not None and usual < last.delay:
+        elif not pair.is_settled and usual is not None and usual < last.delay:
             # By the time it keeps of itself, the other would have come during the delay. It
             # came when that was over, as soon as ever: it has been waiting for it.
             if gap <= max(PROMPT, 1.5 * usual):
@@ -175,7 +175,7 @@ class Core:
 
     def _is_due(self, pair: Pair, place: Place) -> bool:
         """Draw for `pair` at `place`: its own numbers, which no other place uses up."""
-        if pair.state is State.SYNCHRONISED or pair.has_met or not pair.has_follower(place):
+        if pair.is_settled or not pair.has_follower(place):
             return False
         key = (pair, place)
         if key not in self._chances:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .pairs import Pair, Place, State
+from .settings import Totals
 
 SCHEMA = "grpc-guard-probe/1"
 
@@ -35,10 +36,11 @@ class Memory(NamedTuple):
     def merged(self, learnt: Iterable[Pair]) -> Memory:
         """Return the memory after one more run, in whose processes `learnt` was learnt."""
         run = self.runs + 1
-        known = {pair.places: pair for pair in self.pairs}
+        told: dict[tuple[Place, Place], Pair] = {}
         for pair in learnt:
-            before = known.get(pair.places)
-            known[pair.places] = pair if before is None else _more_certain(before, pair)
+            other = told.get(pair.places)
+            told[pair.places] = pair if other is None else _more_certain(other, pair)
+        known = {pair.places: pair for pair in self.pairs} | told
         kept = (pair for pair in known.values() if run - pair.last_run < _KEPT)
         return Memory(run, tuple(sorted(kept, key=lambda pair: pair.places)))
 
@@ -56,7 +58,25 @@ def _more_certain(one: Pair, other: Pair) -> Pair:
     return best
 
 
-def to_document(memory: Memory, root: Path) -> Document:
+class Learnt(NamedTuple):
+    """What the probe of a process did, and the pairs it knows by now."""
+
+    totals: Totals
+    pairs: tuple[Pair, ...]
+
+    def told(self) -> Document:
+        """Return what another process can :meth:`read`."""
+        return {"totals": self.totals, "memory": to_document(Memory(0, self.pairs))}
+
+    @classmethod
+    def read(cls, told: Document) -> Learnt:
+        return cls(Totals(*told["totals"]), from_document(told["memory"]).pairs)
+
+
+_NOWHERE = Path()  # files stay as they are
+
+
+def to_document(memory: Memory, root: Path = _NOWHERE) -> Document:
     """Return `memory` as a document, files below `root` relative to it."""
     return {
         "schema": SCHEMA,
@@ -78,7 +98,7 @@ def to_document(memory: Memory, root: Path) -> Document:
     }
 
 
-def from_document(document: Any, root: Path) -> Memory:
+def from_document(document: Any, root: Path = _NOWHERE) -> Memory:
     """Read back what :func:`to_document` made. Raises ProbeFileError."""
     try:
         if document["schema"] != SCHEMA:
@@ -117,12 +137,12 @@ def _whole(value: Any) -> int:
 
 def _relative(file: str, root: Path) -> str:
     try:
-        return Path(file).relative_to(root).as_posix() if file else ""
+        return Path(file).relative_to(root).as_posix() if file and root.is_absolute() else file
     except ValueError:
         return file
 
 
-def load(path: Path, root: Path) -> Memory:
+def load(path: Path, root: Path = _NOWHERE) -> Memory:
     """Return what the file `path` remembers, nothing if there is none. Raises ProbeFileError."""
     try:
         return from_document(json.loads(path.read_text(encoding="utf-8")), root)
@@ -138,7 +158,7 @@ def load(path: Path, root: Path) -> Memory:
         ) from None
 
 
-def save(memory: Memory, path: Path, root: Path) -> None:
+def save(memory: Memory, path: Path, root: Path = _NOWHERE) -> None:
     """Write `memory` to `path`, whole or not at all. Raises OSError."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

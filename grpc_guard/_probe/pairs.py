@@ -69,6 +69,11 @@ class Pair:
         )
 
     @property
+    def is_settled(self) -> bool:
+        """Tell whether this run has nothing to learn of it; what an earlier one found is tried."""
+        return self.has_met or self.state is State.SYNCHRONISED
+
+    @property
     def name(self) -> str:
         """What stays the same from one folder, and one machine, to another."""
         return " ".join(

@@ -6,26 +6,16 @@ imported grpc.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import secrets
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .. import _guard
-from .memory import Memory
-from .pairs import Pair
-from .settings import ProbeSettings, Totals
+from .memory import Document, Learnt, Memory
+from .settings import ProbeSettings, with_seed
 
 if TYPE_CHECKING:
     from .watch import Prober, Watch
-
-
-class Learnt(NamedTuple):
-    """What the probe of a process did, and the pairs it knows by now."""
-
-    totals: Totals
-    pairs: tuple[Pair, ...]
 
 
 class _Probe:
@@ -39,8 +29,8 @@ class _Probe:
         self._probers: dict[str, Prober] = {}  # the one there is, once there was a stream
 
     def remember(self, memory: Memory) -> None:
-        """Begin with what earlier runs have learnt; before the probe is switched on."""
-        self._memory = memory
+        """Begin anew, with what earlier runs have learnt, when the probe is switched on next."""
+        self._asked, self._probers, self._memory = None, {}, memory
 
     def use(self, settings: ProbeSettings | None) -> None:
         """Probe the streams that start from now on as `settings` say; None for not at all."""
@@ -50,10 +40,6 @@ class _Probe:
             self._began = monotonic()
             self._probers = {}
         _guard.watch = None if settings is None else self._watch
-
-    def forget(self) -> None:
-        """Begin anew the next time: for tests and benchmarks."""
-        self._asked, self._probers, self._memory = None, {}, Memory()
 
     def _watch(self, stream: _guard.Stream, step: Any) -> Watch:
         return self.prober().watch(stream, step)
@@ -77,16 +63,14 @@ class _Probe:
             return None
         return Learnt(prober.core.totals, tuple(prober.core.pairs.copy().values()))
 
+    def told(self) -> Document | None:
+        """Return :meth:`learnt` for another process."""
+        learnt = self.learnt()
+        return None if learnt is None else learnt.told()
+
     def after_fork(self) -> None:
         """A forked child starts clean: with what earlier runs have learnt."""
         self._probers = {}
-
-
-def with_seed(settings: ProbeSettings) -> ProbeSettings:
-    """Return `settings` with a seed by chance if they have none."""
-    if settings.seed is not None:
-        return settings
-    return dataclasses.replace(settings, seed=secrets.randbits(31))
 
 
 probe = _Probe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -104,3 +105,10 @@ def _number(name: str, value: str, source: str) -> float:
 def parse_seed(value: str, *, source: str) -> int:
     """Return the seed that `value` says. Raises ValueError that names the source and the value."""
     return int(_number("seed", value, source))
+
+
+def with_seed(settings: ProbeSettings) -> ProbeSettings:
+    """Return `settings` with a seed by chance if they have none."""
+    if settings.seed is not None:
+        return settings
+    return dataclasses.replace(settings, seed=secrets.randbits(31))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from scheduling import Stage, VirtualStage
 
 from grpc_guard import guarded
-from grpc_guard._probe.memory import Memory
-from grpc_guard._probe.process import Learnt, probe
+from grpc_guard._probe.memory import Learnt, Memory
+from grpc_guard._probe.process import probe
 
 
 @contextmanager
@@ -17,7 +17,6 @@ def probing(
     seed: int = 1, *, mode: str = "raise", memory: Memory | None = None, stage: Stage | None = None
 ) -> Iterator[None]:
     """Probe while the block runs, anew, with what `memory` knows; the time is that of `stage`."""
-    probe.forget()
     probe.remember(memory or Memory())
     with guarded(mode, probe=f"seed={seed}"):
         if isinstance(stage, VirtualStage):

@@ -66,7 +66,7 @@ class Learnt(NamedTuple):
 
     def told(self) -> Document:
         """Return what another process can :meth:`read`."""
-        return {"totals": self.totals, "memory": to_document(Memory(0, self.pairs))}
+        return {"totals": list(self.totals), "memory": to_document(Memory(0, self.pairs))}
 
     @classmethod
     def read(cls, told: Document) -> Learnt:

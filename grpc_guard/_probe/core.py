@@ -86,6 +86,15 @@ class Core:
 
     # Operations
 
+    def is_repeated(self, last: Visit, place: Place, party: object) -> bool:
+        """Tell whether `last` can stand for the visit that follows it."""
+        return (
+            last.place is place
+            and (last.party is party or last.party == party)
+            and not last.delay
+            and not (self._at and place in self._at)
+        )
+
     def concerns(self, track: Track, visit: Visit) -> bool:
         """Tell whether :meth:`arrive` has anything to learn or to decide for `visit`."""
         last = track.last

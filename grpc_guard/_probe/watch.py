@@ -63,6 +63,9 @@ def _verdict(file: str) -> bool | None:
     return verdict
 
 
+_UNKNOWN: tuple[object, int, Place] = (None, 0, Place("", 0, ""))
+
+
 class Prober:
     """What the watches of a process share: the core, and how to tell time and to wait."""
 
@@ -89,13 +92,14 @@ class Prober:
 class Watch:
     """The probe's view of one direction. Must not hold it: its step holds this."""
 
-    __slots__ = ("_is_aio", "_object", "_prober", "_stream", "_track")
+    __slots__ = ("_is_aio", "_known", "_object", "_prober", "_stream", "_track")
 
     def __init__(self, prober: Prober, stream: Stream, obj: object) -> None:
         self._prober = prober
         self._stream = stream
         self._object = obj  # what the step is a method of: it lives as long as the direction
         self._track = prober.core.track()
+        self._known = _UNKNOWN  # where the latest operation came from, and its place
         self._is_aio = stream.loop is not None
 
     def watching(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,8 +107,10 @@ class Watch:
         return self._in_task(step) if self._is_aio else self._in_thread(step)
 
     def _in_thread(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        arrive, track, clock = self._arrive, self._track, self._prober.clock
+
         def watched(*args: Any) -> Any:
-            visit = self._arrive(sys._getframe(1))
+            visit = arrive(sys._getframe(1).f_back)
             try:
                 if visit is not None and visit.delay:
                     visit.is_held = True
@@ -115,13 +121,17 @@ class Watch:
                 self._failed(visit, error)
                 raise
             finally:
-                self._leave(visit)
+                if visit is not None:
+                    visit.ended = clock()
+                    track.last, track.current = visit, None
 
         return watched
 
     def _in_task(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        arrive, track, clock = self._arrive, self._track, self._prober.clock
+
         async def watched(*args: Any) -> Any:
-            visit = self._arrive(sys._getframe(1))
+            visit = arrive(sys._getframe(1).f_back)
             try:
                 if visit is not None and visit.delay:
                     try:
@@ -133,19 +143,22 @@ class Watch:
                 self._failed(visit, error)
                 raise
             finally:
-                self._leave(visit)
+                if visit is not None:
+                    visit.ended = clock()
+                    track.last, track.current = visit, None
 
         return watched
 
     async def yields(self, responses: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         """Pass on what a guarded handler yields, which it owns the direction for, held back."""
+        track, clock = self._track, self._prober.clock
         step: Awaitable[Any] = responses.__anext__()
         while True:
             try:
                 message = await step
             except StopAsyncIteration:
                 return
-            visit = self._arrive(None)
+            visit = self._arrive(self._yielding())
             try:
                 if visit is not None and visit.delay:
                     await self._hold(visit)  # cancelled there, it is as in gRPC's own write
@@ -157,12 +170,22 @@ class Watch:
                 except BaseException as thrown:  # by an interceptor
                     step = responses.athrow(thrown)
             finally:
-                self._leave(visit)
+                if visit is not None:
+                    visit.ended = clock()
+                    track.last, track.current = visit, None
+
+    def _yielding(self) -> FrameType | None:
+        """Return the frame of the user's async generator, which nobody's call leads to."""
+        handler = self._stream.handler
+        generator = None if handler is None else handler[1]()
+        return None if generator is None else generator.ag_frame
 
     async def _hold(self, visit: Visit) -> None:
         visit.is_held = True
-        await self._prober.sleep_async(visit.delay)
-        visit.is_held = False
+        try:
+            await self._prober.sleep_async(visit.delay)
+        finally:
+            visit.is_held = False
 
     def collided(self, frame: FrameType) -> str:
         """Return what a report says of the probe's part in a collision that `frame` ran into."""
@@ -171,7 +194,8 @@ class Watch:
             if not prober.mutex.acquire(False):
                 return ""
             try:
-                held = prober.core.collide(self._track, self._place(frame), self._party())
+                place = self._find_place(frame)
+                held = prober.core.collide(self._track, place, self._party())
             finally:
                 prober.mutex.release()
         except Exception:
@@ -182,13 +206,20 @@ class Watch:
     # Around an operation
 
     def _arrive(self, frame: FrameType | None) -> Visit | None:
-        """Begin a visit; None for an operation that was let through beside the owner's."""
+        """Begin a visit from `frame`; None for one that was let through beside the owner's."""
         try:
             prober, track = self._prober, self._track
-            visit = Visit(self._place(frame), self._party())
-            current = track.current
-            if current is not None and current.party != visit.party:
+            code, instruction, place = self._known
+            if frame is None or frame.f_code is not code or frame.f_lasti != instruction:
+                place = self._place(frame)
+            party = self._party()
+            current, last = track.current, track.last
+            if current is not None and current.party != party:
                 return None
+            if last is not None and prober.core.is_repeated(last, place, party):
+                track.current = last  # the same again, and nothing to it: the usual case
+                return last
+            visit = Visit(place, party)
             if prober.core.concerns(track, visit) and prober.mutex.acquire(False):
                 try:
                     visit.delay = prober.core.arrive(
@@ -202,13 +233,6 @@ class Watch:
             return None
         return visit
 
-    def _leave(self, visit: Visit | None) -> None:
-        if visit is not None:
-            visit.ended = self._prober.clock()
-            visit.is_held = False
-            self._track.last = visit
-            self._track.current = None
-
     def _failed(self, visit: Visit | None, error: BaseException) -> None:
         """Note it if a delay may have cost a deadline, or a time-out that cancels."""
         if visit is not None and visit.delay and _is_timeout(error):
@@ -216,11 +240,17 @@ class Watch:
 
     def _party(self) -> object:
         if not self._is_aio:
-            return _this_thread()
-        task = _running_task()
+            return _thread.party or _this_thread()
+        task = asyncio.current_task(self._stream.loop)
         return None if task is None else ref(task)
 
     def _place(self, frame: FrameType | None) -> Place:
+        place = self._find_place(frame)
+        if frame is not None and _ends_walk.get(frame.f_code.co_filename, True) is None:
+            self._known = frame.f_code, frame.f_lasti, place
+        return place
+
+    def _find_place(self, frame: FrameType | None) -> Place:
         """Return the first line of the program from `frame` outward."""
         while frame is not None:
             file = frame.f_code.co_filename
@@ -230,11 +260,10 @@ class Watch:
             if verdict and self._is_aio:
                 break  # the loop: beyond it is nothing of this task
             frame = frame.f_back
-        handler = self._stream.handler
-        generator = None if handler is None else handler[1]()
-        if generator is not None and generator.ag_frame is not None:
-            frame = generator.ag_frame  # its yield
-            return Place(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name)
+        yielding = self._yielding()
+        if yielding is not None:
+            code = yielding.f_code
+            return Place(code.co_filename, yielding.f_lineno or 0, code.co_name)
         return Place("", 0, self._stream.rpc)
 
     def _allowance(self, frame: FrameType | None) -> float:

@@ -163,7 +163,7 @@ class Core:
     def _decide(self, track: Track, visit: Visit, now: float, allowance: Allowance) -> float:
         settings = self.settings
         # One at a time in the whole process: what another party does meanwhile is its answer.
-        if now < self._busy_until or now - track.delays[0] < 1:
+        if now < self._busy_until or now - next(iter(track.delays), now) < 1:
             return 0.0
         due = [pair for pair in self._at.get(visit.place, ()) if self._is_due(pair, visit.place)]
         if not due:

@@ -42,9 +42,8 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def _this_thread() -> int:
-    if not _thread.party:
-        _thread.party = next(_parties)
+def _new_party() -> int:
+    _thread.party = next(_parties)
     return _thread.party
 
 
@@ -240,7 +239,7 @@ class Watch:
 
     def _party(self) -> object:
         if not self._is_aio:
-            return _thread.party or _this_thread()
+            return _thread.party or _new_party()
         task = asyncio.current_task(self._stream.loop)
         return None if task is None else ref(task)
 

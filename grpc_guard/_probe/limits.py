@@ -70,3 +70,11 @@ def is_finalising(frame: FrameType | None) -> bool:
         outer.f_code.co_name == "__del__" or outer.f_code.co_filename == weakref.__file__
         for outer in outward(frame)
     )
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Tell whether a delay may have cost the operation its deadline, or a time-out that cancels."""
+    if isinstance(error, (asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)):
+        return True
+    code = getattr(error, "code", None)
+    return callable(code) and getattr(code(), "name", None) == "DEADLINE_EXCEEDED"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import secrets
+import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -111,4 +111,4 @@ def with_seed(settings: ProbeSettings) -> ProbeSettings:
     """Return `settings` with a seed by chance if they have none."""
     if settings.seed is not None:
         return settings
-    return dataclasses.replace(settings, seed=secrets.randbits(31))
+    return dataclasses.replace(settings, seed=int.from_bytes(os.urandom(4), "big"))

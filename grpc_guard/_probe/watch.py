@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from _thread import allocate_lock
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -24,8 +24,9 @@ from weakref import ref
 from .. import _messages
 from .._guard import Stream
 from .._stacks import is_machinery, runs_loop
+from .cancelling import Cancelled
 from .core import Core, Visit
-from .limits import is_finalising, time_left, until_timeout
+from .limits import is_finalising, is_timeout, time_left, until_timeout
 from .pairs import Place
 
 logger = logging.getLogger("grpc_guard")
@@ -51,14 +52,13 @@ def _sleep(seconds: float) -> None:
     time.sleep(seconds)  # looked up now: gevent may have replaced it
 
 
-_ends_walk: dict[
-    str, bool | None
-] = {}  # file -> whether to stop there: None where it is the user's
+# File -> None where it is the program's own, else whether it drives the event loop.
+_machinery: dict[str, bool | None] = {}
 
 
 def _verdict(file: str) -> bool | None:
     verdict = runs_loop(file) if is_machinery(file) else None
-    _ends_walk[file] = verdict
+    _machinery[file] = verdict
     return verdict
 
 
@@ -136,7 +136,7 @@ class Watch:
                     try:
                         await self._hold(visit)
                     except asyncio.CancelledError as cancellation:
-                        return await _Cancelled(step(*args), cancellation)
+                        return await Cancelled(step(*args), cancellation)
                 return await step(*args)
             except BaseException as error:
                 self._failed(visit, error)
@@ -234,7 +234,7 @@ class Watch:
 
     def _failed(self, visit: Visit | None, error: BaseException) -> None:
         """Note it if a delay may have cost a deadline, or a time-out that cancels."""
-        if visit is not None and visit.delay and _is_timeout(error):
+        if visit is not None and visit.delay and is_timeout(error):
             self._prober.core.interrupted(visit)
 
     def _party(self) -> object:
@@ -245,7 +245,7 @@ class Watch:
 
     def _place(self, frame: FrameType | None) -> Place:
         place = self._find_place(frame)
-        if frame is not None and _ends_walk.get(frame.f_code.co_filename, True) is None:
+        if frame is not None and _machinery.get(frame.f_code.co_filename, True) is None:
             self._known = frame.f_code, frame.f_lasti, place
         return place
 
@@ -253,7 +253,7 @@ class Watch:
         """Return the first line of the program from `frame` outward."""
         while frame is not None:
             file = frame.f_code.co_filename
-            verdict = _ends_walk[file] if file in _ends_walk else _verdict(file)
+            verdict = _machinery[file] if file in _machinery else _verdict(file)
             if verdict is None:
                 return Place(file, frame.f_lineno or 0, frame.f_code.co_name)
             if verdict and self._is_aio:
@@ -284,36 +284,3 @@ class Watch:
 
 def _running_task() -> asyncio.Task[Any] | None:
     return asyncio.current_task() if asyncio._get_running_loop() is not None else None
-
-
-def _is_timeout(error: BaseException) -> bool:
-    if isinstance(error, (asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)):
-        return True
-    code = getattr(error, "code", None)
-    return callable(code) and getattr(code(), "name", None) == "DEADLINE_EXCEEDED"
-
-
-class _Cancelled:
-    """An operation that is begun, and cancelled at once.
-
-    What a task that is cancelled during a delay would have met without the delay: on a client
-    that ends the RPC, and grpcio alone knows how.
-    """
-
-    def __init__(self, operation: Awaitable[Any], cancellation: asyncio.CancelledError) -> None:
-        self._operation = operation
-        self._cancellation = cancellation
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        steps: Any = self._operation.__await__()
-        try:
-            waits_for = next(steps)
-        except StopIteration:
-            raise self._cancellation from None
-        if waits_for is not None:
-            waits_for.cancel()
-        try:
-            yield steps.throw(self._cancellation)
-        except StopIteration as result:
-            return result.value
-        return (yield from steps)

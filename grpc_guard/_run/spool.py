@@ -43,21 +43,20 @@ class Writer:
         self._write({})
 
     def found(self, finding: Finding) -> None:
-        self._write({"found": finding_to_dict(finding)})
+        self._write({"found": finding_to_dict(finding)}, learnt=finding.count == 1)
 
     def ended(self) -> None:
         with contextlib.suppress(OSError):  # a process that gave up the user's rights, for one
-            self._write({})
+            self._write({}, learnt=True)
 
-    def _write(self, event: dict[str, Any]) -> None:
+    def _write(self, event: dict[str, Any], *, learnt: bool = False) -> None:
         self._now = max(self._now, _totals())  # at the very end the modules are gone
         streams, operations = (
             now - before for now, before in zip(self._now, self._before, strict=True)
         )
         event |= {"streams": streams, "operations": operations}
-        learnt = _learnt()
-        if learnt is not None:
-            event["probe"] = learnt
+        if learnt:
+            event["probe"] = _learnt()
         line = json.dumps(event).encode() + b"\n"
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -102,7 +101,7 @@ def read(folder: str) -> list[Process]:
         event: dict[str, Any] = {"streams": 0, "operations": 0}
         probe = None
         for event in _events(path):
-            probe = event.get("probe", probe)
+            probe = event.get("probe") or probe
             if "found" in event:
                 finding = finding_from_dict(event["found"])
                 findings[finding.key] = finding  # each telling carries the count so far

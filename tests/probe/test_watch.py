@@ -34,10 +34,11 @@ from support import (
 
 import grpc_guard
 from grpc_guard._guard import Fed
+from grpc_guard._probe.cancelling import Cancelled
 from grpc_guard._probe.core import Visit
+from grpc_guard._probe.limits import is_timeout
 from grpc_guard._probe.pairs import Place
 from grpc_guard._probe.process import probe
-from grpc_guard._probe.watch import _Cancelled, _is_timeout
 
 Found = Callable[[], list[grpc_guard.Finding]]
 
@@ -537,9 +538,9 @@ async def test_a_begun_and_cancelled_operation() -> None:
         return "never"
 
     with pytest.raises(asyncio.CancelledError):
-        await _Cancelled(at_once(), cancellation)
-    assert await _Cancelled(sleeps(), cancellation) == "swallowed"
-    assert await _Cancelled(tidies_up(), cancellation) == "tidy"
+        await Cancelled(at_once(), cancellation)
+    assert await Cancelled(sleeps(), cancellation) == "swallowed"
+    assert await Cancelled(tidies_up(), cancellation) == "tidy"
 
 
 async def test_a_task_that_is_gone() -> None:
@@ -587,7 +588,7 @@ async def test_off_its_loop() -> None:
 )
 def test_timeouts(error: BaseException, is_one: bool) -> None:
     """A cancellation and a time-out count, other errors do not."""
-    assert _is_timeout(error) == is_one
+    assert is_timeout(error) == is_one
 
 
 def test_visit() -> None:

@@ -132,7 +132,7 @@ class Ledger:
 
 
 ledger = Ledger()
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(after_in_child=ledger.after_fork)
 
 

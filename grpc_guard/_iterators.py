@@ -41,7 +41,7 @@ class _Feeds:
 
 
 _feeds = _Feeds()
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(after_in_child=_feeds.after_fork)
 
 

@@ -61,20 +61,18 @@ def owner_of(direction: Direction) -> Owner | None:
     return found if found is not None else _unseen(direction)
 
 
-def last_owner_of(direction: Direction) -> Owner | None:
-    """Describe who is inside `direction`, or the thread that was there a moment ago."""
-    owner = owner_of(direction)
-    if owner is None and direction.owner is not None:
+def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
+    """Describe who is inside `direction`, or the thread that was there a moment ago.
+
+    Tell as well whether it is a task whose cancellation is on its way, not yet delivered.
+    """
+    found = None if direction.home is None else _owning_task(direction)
+    if found is not None:
+        return _describe(direction, *found), _is_being_cancelled(found[0])
+    owner = owner_of(direction) if direction.home is None else None
+    if owner is None and not (direction.is_free and direction.owner is None):
         owner = _unseen(direction)
-    return owner
-
-
-def owner_is_being_cancelled(direction: Direction) -> bool:
-    """Tell whether the owner is a task whose cancellation is on its way, not yet delivered."""
-    if direction.home is None:
-        return False
-    found = _owning_task(direction)
-    return found is not None and _is_being_cancelled(found[0])
+    return owner, False
 
 
 def interrupts_owner(direction: Direction, frame: FrameType) -> bool:
@@ -180,9 +178,12 @@ def _greenlets() -> Iterator[tuple[str, FrameType]]:
 
 def _by_task(direction: Direction) -> Owner | None:
     found = _owning_task(direction)
-    if found is None:
-        return None
-    task, operation, stack = found
+    return None if found is None else _describe(direction, *found)
+
+
+def _describe(
+    direction: Direction, task: asyncio.Task[Any], operation: str, stack: tuple[Frame, ...]
+) -> Owner:
     return Owner("task", task.get_name(), operation, _held(direction), stack)
 
 

@@ -18,8 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from types import ModuleType, TracebackType
 from typing import Any, Literal, TypeVar, cast
 
-import wrapt
-
+from ._imports import after_import
 from ._modes import Mode, parse_mode
 from ._probe.settings import ProbeSettings, parse_probe
 
@@ -42,6 +41,7 @@ class _Process:
         self.mode = Mode.OFF  # in force now; read without the lock
         self._mutex = threading.RLock()  # patching and the choice of the mode
         self._base = Mode.OFF  # what enable() and disable() say
+        self._probe: ProbeSettings | None = None  # in force now
         self._base_probe: ProbeSettings | None = None  # what enable() says of the probe
         self._scopes: list[guarded] = []  # the guarded() blocks that run, innermost last
         self._waits_for_grpc = False
@@ -80,17 +80,20 @@ class _Process:
         if is_on and not was_on:
             self._apply()
         self.mode = mode
-        self._set_probe(probe if is_on else None)
+        self._probe = probe if is_on else None
+        self._set_probe()
         if was_on and not is_on and "grpc_guard._patches" in sys.modules:
             from . import _patches
 
             _patches.remove()
 
-    def _set_probe(self, settings: ProbeSettings | None) -> None:
-        if settings is not None or "grpc_guard._probe.process" in sys.modules:
+    def _set_probe(self) -> None:
+        """Tell the probe, once the guard is where streams start: that is not imported before."""
+        needed = "grpc_guard._probe.process" if self._probe is None else "grpc_guard._patches"
+        if needed in sys.modules:
             from ._probe.process import probe
 
-            probe.use(settings)
+            probe.use(self._probe)
 
     def _apply(self) -> None:
         """Patch grpc, or arrange for it to be patched when the program imports it.
@@ -102,7 +105,7 @@ class _Process:
         if grpc is None:
             if not self._waits_for_grpc:
                 self._waits_for_grpc = True
-                wrapt.register_post_import_hook(self._on_import, "grpc")
+                after_import("grpc", self._on_import)
         elif self._waits_for_grpc and _is_being_imported(grpc):
             pass  # by another thread, which will call the hook: it must not wait for us
         else:
@@ -113,12 +116,13 @@ class _Process:
 
         _patches.apply()
 
-    def _on_import(self, module: object) -> None:
+    def _on_import(self) -> None:
         with self._mutex:
             if self.mode is Mode.OFF:
                 return
             try:
                 self._patch()
+                self._set_probe()
             except Exception:  # the program's import must not fail for it
                 logger.exception("grpc could not be patched: the guard is off")
                 self.mode = Mode.OFF
@@ -132,7 +136,7 @@ def _is_being_imported(module: ModuleType) -> bool:
 
 
 process = _Process()
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(after_in_child=process.after_fork)
 
 

@@ -10,7 +10,6 @@ import gc
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import grpc
 import wrapt
 
 from ._contract import SYNC_SERVER, forwards
@@ -156,9 +155,12 @@ def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> Non
         if type(store) is list and all(hasattr(handler, "service") for handler in store):
             store[:] = guard_generic_handlers(store, choose, guard_behavior)
         elif type(store) is dict:
-            for rpc, handler in list(store.items()):
-                if isinstance(handler, grpc.RpcMethodHandler):
-                    store[rpc] = guard_handler(handler, rpc, choose, guard_behavior)
+            guarded = {
+                rpc: guard_handler(handler, rpc, choose, guard_behavior)
+                for rpc, handler in store.items()
+                if hasattr(handler, "request_streaming")
+            }
+            store.update(guarded)
 
 
 @forwards(SYNC_SERVER)

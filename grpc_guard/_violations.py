@@ -50,9 +50,11 @@ def collide(direction: Direction, operation: str) -> None:
     both only have to be let out of a stream that ends anyway.
     """
     stream = direction.stream
-    if stream.is_over() or _owners.owner_is_being_cancelled(direction):
+    if stream.is_over():
         return
-    owner = _owners.last_owner_of(direction)
+    owner, is_being_cancelled = _owners.last_owner_of(direction)
+    if is_being_cancelled:
+        return
     if operation == "done_writing" and owner is not None and owner.operation == operation:
         return  # grpcio makes it idempotent: the second one has nothing to do
     because = _messages.is_inside(owner)

@@ -18,11 +18,13 @@ from typing import Any, Generic, TypeVar
 import grpc
 import grpc.aio
 import grpc.experimental
+import pytest
 
 from grpc_guard import wrap
 
 T = TypeVar("T")
 
+RELEASE = tuple(int(part) for part in grpc.__version__.split(".")[:2])  # of grpcio
 PATIENCE = 20.0  # seconds; only a failing test waits that long
 SERVICE = "test.Guard"
 
@@ -269,6 +271,12 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 # Servers and channels
+
+
+def needs_registration(how: str) -> None:
+    """Skip a test whose handlers an aio server is given as registered ones and never finds."""
+    if how == "registered" and RELEASE < (1, 75):
+        pytest.skip("the aio server of this grpcio takes registered handlers and never finds them")
 
 
 def _register(server: Any, methods: Methods, how: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -58,3 +59,21 @@ def test_import_costs_nothing_when_off(monkeypatch: pytest.MonkeyPatch) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     assert process.stdout == "False\n"
+
+
+def test_import_leaves_the_standard_library_to_the_program() -> None:
+    """Switching on imports nothing that a program with gevent has still to patch."""
+    code = (
+        "import sys; before = set(sys.modules); import grpc_guard.auto; "
+        "print({'asyncio', 'concurrent.futures', 'grpc', 'selectors', 'socket', 'ssl', 'wrapt'}"
+        " & (set(sys.modules) - before))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+        env={**os.environ, "GRPC_GUARD": "raise"},
+    )
+    assert process.stdout == "set()\n"

@@ -11,6 +11,7 @@ import pytest
 import grpc_guard
 import grpc_guard.__main__ as entry
 from grpc_guard import _cli
+from grpc_guard._rules import RULES
 from grpc_guard.demo import command as demo
 
 
@@ -70,6 +71,15 @@ def test_subcommand_status(monkeypatch):
     """The exit status is what the subcommand returns."""
     monkeypatch.setattr(demo, "show", {sys.stdout: 7}.get)
     assert _cli.main(["demo"]) == 7
+
+
+def test_asking_for_the_rules(capsys):
+    """``rules`` lists them all, ``explain`` prints the page of one; both exit 0."""
+    assert _cli.main(["rules"]) == 0
+    listed = capsys.readouterr().out
+    assert all(rule in listed for rule in RULES)
+    assert _cli.main(["explain", "wrong-loop"]) == 0
+    assert capsys.readouterr().out.startswith("# wrong-loop")
 
 
 def test_arguments_of_the_process(monkeypatch, capsys):

@@ -18,6 +18,7 @@ import grpc.aio
 import grpc.aio._interceptor
 import pytest
 from grpc._cython import cygrpc
+from support import RELEASE
 
 from grpc_guard import _contract
 from grpc_guard._aio import calls as aio_calls
@@ -30,7 +31,6 @@ from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import channel as sync_channel
 from grpc_guard._sync import handlers as sync_handlers
 
-VERSION = tuple(int(part) for part in grpc.__version__.split(".")[:2])
 MEASURED = (1, 85)  # what the tables were made from
 
 # Table -> the classes of grpcio whose public methods it lists.
@@ -143,7 +143,7 @@ def test_adding_a_method_to_grpcio(name: str) -> None:
     assert offered - set(table(name)) == set()
 
 
-@pytest.mark.skipif(VERSION < MEASURED, reason="an older grpcio has fewer methods")
+@pytest.mark.skipif(RELEASE < MEASURED, reason="an older grpcio has fewer methods")
 @pytest.mark.parametrize("name", GRPCIO)
 def test_taking_a_method_out_of_grpcio(name: str) -> None:
     """Every entry of the table is a method of one of grpcio's classes."""
@@ -174,6 +174,13 @@ def test_defining_what_python_calls(proxy: type) -> None:
             assert own(proxy, name) is not None, name
         elif name != "__contains__":  # iterators have it: without it `in` would not read on
             assert own(proxy, name) is None, name
+
+
+def test_looking_up_a_method_on_a_class_of_contexts() -> None:
+    """A method that touches the call can be looked up on the class, as mock.patch.object does."""
+    for name, kind in _contract.AIO_CONTEXT.items():
+        if kind is Kind.TOUCH:
+            assert getattr(aio_handlers.Context, name).name == name
 
 
 def test_having_a_proxy_for_every_table() -> None:

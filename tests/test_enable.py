@@ -26,6 +26,7 @@ from support import (
     aio_server,
     in_thread,
     inside_grpc,
+    needs_registration,
     path,
     settle,
     sync_channel,
@@ -93,6 +94,7 @@ def test_a_running_server(how: str) -> None:
 @HOW
 async def test_a_running_aio_server(how: str) -> None:
     """The handlers of an asyncio server that runs already are guarded from the next RPC on."""
+    needs_registration(how)
     async with (
         aio_server(AIO_METHODS, mode=None, how=how) as address,
         aio_channel(address, mode=None) as channel,

@@ -75,6 +75,46 @@ def test_wrap_under_a_patch_that_came_later() -> None:
     assert len(seen) == 1
 
 
+def test_a_patch_that_came_later_and_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody put back after disable() is inert, and is there for the next enable()."""
+    owner = importlib.import_module("grpc._channel")._StreamStreamMultiCallable
+    original = owner.__call__
+    enable()
+    with monkeypatch.context() as foreign, echo() as stub:
+        foreign.setattr(owner, "__call__", functools.partialmethod(owner.__call__))
+        disable()
+    below = owner.__call__
+    assert below is not original
+    with echo() as stub:
+        assert not is_guarded(Chat(stub).call)
+        enable()
+        assert owner.__call__ is below
+        chat = Chat(stub)
+        assert is_guarded(chat.call)
+        assert not is_guarded(chat.call.__wrapped__)
+    disable()
+    assert owner.__call__ is original
+
+
+@pytest.mark.parametrize("how", ["generic", "registered"])
+def test_a_server_under_patches_that_came_later(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody patched a server class on top, it makes plain servers after disable()."""
+    owner = importlib.import_module("grpc._server")._Server
+    names = ("__init__", "add_generic_rpc_handlers", "add_registered_method_handlers")
+    enable()
+    with monkeypatch.context() as foreign:
+        for name in names:
+            foreign.setattr(owner, name, functools.partialmethod(getattr(owner, name)))
+        disable()
+        with (
+            sync_server(METHODS, mode=None, how=how) as address,
+            sync_channel(address, mode=None) as channel,
+        ):
+            assert Chat(channel.stream_stream(path("Echo"))).first == b"plain"
+    enable()  # takes up what the foreign patches put back
+    disable()
+
+
 # Failure
 
 
@@ -158,16 +198,50 @@ assert hasattr(grpc._channel._UnaryStreamMultiCallable.__call__, "__wrapped__")
 """
 
 
-def test_enable_while_another_thread_imports_grpc(tmp_path: Path) -> None:
-    """enable() does not wait for an import that will have to wait for it."""
+_WAITING = """
+import sys
+import grpc_guard
+
+for switch in (grpc_guard.enable, grpc_guard.disable, {last}):
+    switch()
+{before}
+import grpc._channel
+
+print(grpc_guard.is_enabled(), hasattr(grpc._channel._UnaryStreamMultiCallable.__call__, "__wrapped__"))
+"""
+
+
+def played(tmp_path: Path, code: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(Path(grpc_guard.__file__).parents[1])}
-    subprocess.run(
-        [sys.executable, "-c", _IMPORTING],
+    return subprocess.run(
+        [sys.executable, "-c", code],
         cwd=tmp_path,
         env=environment,
         timeout=2 * PATIENCE,
         check=True,
+        capture_output=True,
+        text=True,
     )
+
+
+@pytest.mark.parametrize(("last", "expected"), [("enable", True), ("disable", False)])
+def test_switching_before_grpc_is_imported(last: str, expected: bool, tmp_path: Path) -> None:
+    """What counts when grpc is imported is how the switch stands then."""
+    process = played(tmp_path, _WAITING.format(last=f"grpc_guard.{last}", before=""))
+    assert process.stdout == f"{expected} {expected}\n"
+
+
+def test_grpc_that_cannot_be_patched_when_it_is_imported(tmp_path: Path) -> None:
+    """The program's import works, the guard is off, and the log says so."""
+    broken = "sys.modules['grpc_guard._patches'] = None"
+    process = played(tmp_path, _WAITING.format(last="grpc_guard.enable", before=broken))
+    assert process.stdout == "False False\n"
+    assert process.stderr.startswith("grpc could not be patched: the guard is off\nTraceback")
+
+
+def test_enable_while_another_thread_imports_grpc(tmp_path: Path) -> None:
+    """enable() does not wait for an import that will have to wait for it."""
+    played(tmp_path, _IMPORTING)
 
 
 # grpcio's private names
@@ -208,6 +282,31 @@ def test_private_names_that_have_moved(
         chat = Chat(stub)
         assert (is_guarded(chat.call), chat.first) == (False, b"plain")
     assert changed_since(before) == []
+
+
+@pytest.mark.usefixtures("unpatched")
+def test_wrapping_what_the_public_factories_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard put on by hand takes the place of the one that a factory put on."""
+    with monkeypatch.context() as moved:
+        _lose_a_class(moved)
+        enable()
+    with sync_server(METHODS, mode=None) as address, sync_channel(address, mode=None) as channel:
+        by_hand = grpc_guard.wrap(channel, mode="warn")
+        assert by_hand is not channel
+        assert by_hand.__wrapped__ is channel.__wrapped__
+        disable()
+        assert is_guarded(Chat(by_hand.stream_stream(path("Echo"))).call)
+
+
+@pytest.mark.usefixtures("unpatched")
+async def test_an_aio_server_without_registered_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server class that knows generic handlers alone is guarded all the same."""
+    with monkeypatch.context() as older:
+        older.delattr("grpc.aio._server.Server.add_registered_method_handlers")
+        enable()
+        async with aio_echo() as stub:
+            assert await stub().read() == b"guarded"
+        disable()
 
 
 @pytest.mark.usefixtures("unpatched")

@@ -432,6 +432,24 @@ def test_iterator_that_may_be_shared() -> None:
     bind(shared, second, "next")
 
 
+def test_requests_that_are_guarded_already() -> None:
+    """Requests that come through two guards, as from a proxy's server to its client, have one."""
+    stream = sync_stream()
+    once = sync_calls.guard_requests(numbers(), stream)
+    assert sync_calls.guard_requests(once, sync_stream()) is once
+    once = aio_calls.guard_requests(numbers(), stream)
+    assert aio_calls.guard_requests(once, sync_stream()) is once
+    call = sync_calls.guard_future(_Future(), stream)
+    assert sync_calls.guard_future(call, sync_stream()) is call
+
+
+class _Future:
+    """What a channel of the application's own returns for a stream-unary RPC."""
+
+    def add_done_callback(self, callback: object) -> None:
+        raise NotImplementedError
+
+
 def test_fork_of_the_feeds() -> None:
     """After a fork the record of generators is unlocked, even if it was locked."""
     _feeds._mutex.acquire()

@@ -20,6 +20,7 @@ from support import (
     aio_channel,
     aio_server,
     inside_grpc,
+    needs_registration,
     outcome,
     outcomes,
     path,
@@ -28,7 +29,7 @@ from support import (
     within,
 )
 
-from grpc_guard import ConcurrencyError, status, wrap
+from grpc_guard import ConcurrencyError, guarded, status, wrap
 from grpc_guard.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
 from grpc_guard.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,
@@ -210,6 +211,7 @@ def test_sync_registration(shape, how, wrapped, hold, found):
 @pytest.mark.parametrize(("shape", "style"), STYLES)
 async def test_aio_registration(shape, style, how, wrapped, hold, found):
     """A handler of any style is guarded whichever way it came, before wrap() or after."""
+    needs_registration(how)
     methods = {METHOD: method_handler(shape, hold(aio_behavior(shape, style)))}
     async with aio_server(methods, how=how, wrapped=wrapped) as address:
         assert await ask_aio(address, shape) == b"guarded"
@@ -242,6 +244,24 @@ async def test_aio_handlers_of_other_classes(shape, style, wrapped, found):
     async with aio_server(register, wrapped=wrapped) as address:
         assert await ask_aio(address, shape) == b"guarded"
         assert await ask_aio(address, shape) == b"guarded"
+    assert found() == []
+
+
+def test_handlers_of_other_classes_that_are_guarded_twice(found):
+    """A guard put on by hand takes the place of the process-wide one; a second one does nothing."""
+    handler = Handler("unary_stream", sync_behavior("unary_stream"))
+    looking, servers = Looking(), []
+
+    def register(server: Any) -> None:
+        server.add_registered_method_handlers(SERVICE, {METHOD: handler})
+        servers.extend([wrap(server), wrap(server)])
+        server.add_registered_method_handlers(SERVICE, {"Known": None})
+
+    with guarded(), sync_server(register, mode=None, interceptors=[looking]) as address:
+        assert ask_sync(address, "unary_stream") == b"guarded"
+    [seen] = looking.seen
+    assert seen.__wrapped__ is handler
+    assert seen.unary_stream.__wrapped__ is handler.unary_stream
     assert found() == []
 
 
@@ -288,6 +308,7 @@ def test_sync_unary_handler_is_left_alone(how, found):
 @pytest.mark.parametrize("how", ["generic", "registered"])
 async def test_aio_unary_handler_is_left_alone(how, style, found):
     """A unary-unary handler stays the very same object."""
+    needs_registration(how)
 
     async def echo(request: Any, context: Any) -> Any:
         return request

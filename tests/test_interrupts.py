@@ -39,8 +39,10 @@ from grpc_guard._aio import handlers as aio_handlers
 from grpc_guard._findings import ledger
 from grpc_guard._guard import Direction, Stream
 from grpc_guard._modes import Mode
+from grpc_guard._rules import CONCURRENT_READ
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._sync.steps import Requests, Responses, UsersRequests, UsersResponses
 
 # What CPython says of a coroutine that an interrupt kept from being awaited, and of one that
 # arrived inside a finaliser of asyncio's.
@@ -528,6 +530,19 @@ def test_operation_at_the_recursion_limit(make: Any, mode: Mode) -> None:
             failures += 1
         assert_unowned(subject.direction)
     assert 0 < failures < 40
+
+
+@pytest.mark.parametrize("kind", [Responses, Requests, UsersRequests, UsersResponses])
+def test_release_at_the_recursion_limit(kind: Any) -> None:
+    """Where there is no room for the call that gives back, it is given back without one."""
+
+    class Full(kind):  # type: ignore[misc]
+        def append(self, element: int) -> None:
+            raise RecursionError
+
+    direction = Full(sync_stream(Mode.RAISE), CONCURRENT_READ, lambda: b"1")
+    assert [direction.advance(), direction.advance()] == [b"1", b"1"]
+    assert_unowned(direction)
 
 
 class _ThisThread:

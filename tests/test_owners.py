@@ -19,7 +19,7 @@ from grpc_guard import Mode, _owners
 from grpc_guard._aio import calls as aio_calls
 from grpc_guard._aio import handlers as aio_handlers
 from grpc_guard._guard import Direction, Stream
-from grpc_guard._owners import last_owner_of, owner_is_being_cancelled, owner_of
+from grpc_guard._owners import last_owner_of, owner_of
 from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import handlers as sync_handlers
@@ -149,10 +149,11 @@ def test_thread_that_has_just_left() -> None:
     """A thread that has left is still named by what it noted."""
     call = sync_call(lambda: None)
     direction = call._self_read
-    assert last_owner_of(direction) is None
+    assert last_owner_of(direction) == (None, False)
     in_thread(next, call).result()
     assert owner_of(direction) is None
-    owner = last_owner_of(direction)
+    owner, is_being_cancelled = last_owner_of(direction)
+    assert not is_being_cancelled
     assert owner is not None
     assert owner.kind == "thread"
     assert owner.operation == "read"
@@ -164,10 +165,10 @@ def test_thread_that_leaves_while_it_is_looked_for() -> None:
     del direction[1]
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
+    assert last_owner_of(direction)[1] is False
     assert owner is not None
     assert (owner.kind, owner.name, owner.operation) == ("thread", "MainThread", "write")
     assert owner.stack == ()
-    assert not owner_is_being_cancelled(direction)
 
 
 # Tasks, below whatever they await
@@ -221,8 +222,8 @@ async def test_task_inside(consume: Any, mode: Mode) -> None:
     call = aio_call(gate.park, mode)
     task = asyncio.create_task(consume(call), name="consumer")
     async with gate.held():
-        owner = owner_of(call._self_read)
-        assert not owner_is_being_cancelled(call._self_read)
+        owner, is_being_cancelled = last_owner_of(call._self_read)
+        assert not is_being_cancelled
     await task
     assert owner is not None
     assert (owner.kind, owner.name, owner.operation) == ("task", "consumer", "read")
@@ -244,8 +245,8 @@ async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
     call = aio_call(gate.park)
     task = asyncio.create_task(nest(_owners._CHAIN_LENGTH))
     async with gate.held():
-        owner = owner_of(call._self_read)
-        assert not owner_is_being_cancelled(call._self_read)
+        owner, is_being_cancelled = last_owner_of(call._self_read)
+        assert not is_being_cancelled
     await task
     assert owner is not None
     assert (owner.kind, owner.name, owner.operation) == ("task", "(not found)", "read")
@@ -267,7 +268,7 @@ async def test_task_that_has_left() -> None:
     """A task notes nothing on its way: when it has left, nobody can be named."""
     call = aio_call(settle)
     await call.read()
-    assert last_owner_of(call._self_read) is None
+    assert last_owner_of(call._self_read) == (None, False)
 
 
 async def test_task_that_waits_is_no_owner(found: Any) -> None:
@@ -303,12 +304,12 @@ async def test_task_that_is_being_cancelled(begun: bool) -> None:
     else:
         await settle()
     direction = call._self_read
-    assert not owner_is_being_cancelled(direction)
+    assert last_owner_of(direction)[1] is False
     task.cancel()
-    assert owner_is_being_cancelled(direction)
+    assert last_owner_of(direction)[1] is True
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not owner_is_being_cancelled(direction)
+    assert last_owner_of(direction)[1] is False
 
 
 async def test_handler_that_has_yielded() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import runpy
@@ -20,7 +19,6 @@ from support import PATIENCE
 
 from grpc_guard import Finding, wrap
 from grpc_guard._reports.document import finding_from_dict
-from grpc_guard._run.imports import after_import
 from grpc_guard._run.signals import handling
 from grpc_guard._run.spool import Process, Writer, read
 
@@ -212,6 +210,15 @@ def test_equal_findings_are_one(ending: str, streams: int, tmp_path: Path) -> No
     (finding,) = found_in(report)
     assert finding.count == 2
     assert json.loads(report.read_text())["streams"] == streams
+
+
+def test_finding_that_comes_again(tmp_path: Path) -> None:
+    """What happens again in the same place is printed once, and counted."""
+    report = tmp_path / "report.json"
+    process = launch("--report", report, "endings.py", "again")
+    (finding,) = found_in(report)
+    assert finding.count == 2
+    assert process.stderr.count("  how to fix it: ") == 1
 
 
 def test_findings_while_the_interpreter_shuts_down(tmp_path: Path) -> None:
@@ -661,49 +668,6 @@ def test_ctrl_c_on_a_terminal() -> None:
 
 
 # Parts of it
-
-
-@pytest.fixture
-def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
-    """Watch for the import of a module called late; return a function that tells what happened."""
-    happened: list[str] = []
-    finders = list(sys.meta_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    after_import("late", lambda: happened.append("imported"))
-    yield lambda: happened
-    sys.meta_path[:] = finders
-    sys.modules.pop("late", None)
-
-
-def test_after_import(tmp_path: Path, late: Callable[[], list[str]]) -> None:
-    """What waits for an import is done once, after the first one that succeeds."""
-    with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("late")
-    (tmp_path / "late.py").write_text("1 / 0")
-    importlib.invalidate_caches()
-    with pytest.raises(ZeroDivisionError):
-        importlib.import_module("late")
-    assert late() == []
-    (tmp_path / "late.py").write_text("value = 'longer than before'")
-    module = importlib.import_module("late")
-    assert importlib.reload(module).value == "longer than before"
-    assert late() == ["imported"]
-    assert not any(type(finder).__module__ == after_import.__module__ for finder in sys.meta_path)
-
-
-def test_after_import_of_a_folder(tmp_path: Path, late: Callable[[], list[str]]) -> None:
-    """A folder of the name that is waited for is imported as ever, and is not what was meant."""
-    (tmp_path / "late").mkdir()
-    importlib.invalidate_caches()
-    assert importlib.import_module("late").__file__ is None
-    assert late() == []
-
-
-def test_after_import_of_what_is_there() -> None:
-    """What waits for a module that is imported already is done at once."""
-    happened: list[str] = []
-    after_import("sys", lambda: happened.append("imported"))
-    assert happened == ["imported"]
 
 
 def test_spool_of_a_launcher_that_has_gone(tmp_path: Path) -> None:

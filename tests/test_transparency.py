@@ -71,6 +71,9 @@ DIFFERENCES = {
     "hasattr next": "in the pool of an aio server the requests are a generator, without next()",
 }
 
+if inspect.isgenerator.__module__ != "inspect":
+    DIFFERENCES["isgenerator"] = "that grpcio lets inspect know its own generators by type alone"
+
 TABLES = [table for name, table in vars(_contract).items() if name.startswith(("SYNC", "AIO"))]
 
 _OPERATORS = """

@@ -11,19 +11,22 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from services import (
     STREAMING,
     Status,
     drain,
     handled_async,
 )
-from support import path, within
+from support import AsyncGate, path, within
 from transparency import (
     AioWorld,
     same_as_plain,
     what,
     what_async,
 )
+
+from grpc_guard._aio.handlers import _close
 
 
 @same_as_plain
@@ -293,3 +296,37 @@ async def test_a_handler_in_the_pool(world: AioWorld) -> AsyncIterator[Any]:
         yield shape, list(seen)
         seen.clear()
     yield await handled_async(world, "stream_unary", aborting), [line[:3] for line in logs]
+
+
+async def test_closing_a_generator_that_will_not_end() -> None:
+    """What asyncio says of a generator that goes on after it was closed is said guarded too."""
+
+    async def stubborn() -> AsyncIterator[bytes]:
+        try:
+            yield b"1"
+        finally:
+            yield b"2"
+
+    generator = stubborn()
+    await anext(generator)
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        await _close(generator)
+
+
+async def test_closing_a_generator_that_is_being_closed() -> None:
+    """A generator that the loop closes as it shuts down is left to it."""
+    gate = AsyncGate()
+
+    async def slow() -> AsyncIterator[bytes]:
+        try:
+            yield b"1"
+        finally:
+            await gate.park()
+
+    generator = slow()
+    await anext(generator)
+    closing = asyncio.create_task(generator.aclose())
+    async with gate.held():
+        await _close(generator)
+        assert not closing.done()
+    await closing

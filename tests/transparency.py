@@ -136,12 +136,19 @@ _FLEETING = [
 ]
 
 
+# Up to grpcio 1.74 these come in any order.
+_DETAIL = r'(?:\(time\)|grpc_status:\d+|grpc_message:"(?:[^"\\]|\\.)*")'
+_DETAILS = re.compile(rf"(?<={{){_DETAIL}(?:, {_DETAIL})*(?=}})")
+
+
 def tidy(fact: Any) -> Any:
     """Return `fact` without addresses, ports and times; of an exception its type and text."""
     if isinstance(fact, str):
         for pattern, stand_in in _FLEETING:
             fact = pattern.sub(stand_in, fact)
-        return fact
+        return _DETAILS.sub(
+            lambda found: ", ".join(sorted(re.findall(_DETAIL, found.group()))), fact
+        )
     if isinstance(fact, BaseException) and not isinstance(fact, type):
         return type(fact), tidy(str(fact))
     if isinstance(fact, (tuple, list, grpc.aio.Metadata)):

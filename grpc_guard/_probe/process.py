@@ -74,5 +74,5 @@ class _Probe:
 
 
 probe = _Probe()
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(after_in_child=probe.after_fork)

@@ -16,9 +16,9 @@ from typing import Any
 
 from .. import _messages
 from .._findings import Finding, ledger, logger
+from .._imports import after_import
 from .._modes import Mode, parse_mode
 from .._probe.settings import ProbeSettings, parse_probe
-from .imports import after_import
 from .spool import Writer, recall
 
 MODE = "GRPC_GUARD"

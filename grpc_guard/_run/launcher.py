@@ -262,7 +262,7 @@ def _print(text: str) -> None:
 
 def end_as(status: int) -> int:
     """Return `status`, or die of the signal that ended the program, as it would have."""
-    if status < 0:
+    if status < 0:  # pragma: no cover  # as below
         _die_of(-status)
     return status
 

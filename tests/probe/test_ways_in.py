@@ -133,6 +133,22 @@ def test_two_threads_make_one_prober() -> None:
     assert len({in_thread(probe.prober).result() for _ in range(3)}) == 1
 
 
+def test_enable_before_grpc() -> None:
+    """Before the program imports grpc it may patch the standard library: nothing of it is imported."""
+    program = (
+        "import sys, grpc_guard\n"
+        "grpc_guard.enable(probe='seed=1')\n"
+        "assert not {'asyncio', 'ssl', 'grpc'} & set(sys.modules)\n"
+        "import grpc\n"
+        "from grpc_guard import _guard\n"
+        "assert _guard.watch is not None\n"
+        "grpc_guard.disable()\n"
+        "assert _guard.watch is None\n"
+    )
+    ran = run([sys.executable, "-c", program], timeout=60, check=False)
+    assert ran.returncode == 0
+
+
 def test_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     """grpc_guard.auto does what GRPC_GUARD_PROBE says."""
     monkeypatch.setenv("GRPC_GUARD", "raise")

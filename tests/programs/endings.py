@@ -36,6 +36,12 @@ def execute():
     os.execv(sys.executable, [sys.executable, __file__, "return"])
 
 
+def again():
+    """Collide twice in the same place."""
+    for _ in range(2):
+        asyncio.run(collide())
+
+
 def close():
     """Close all descriptors, as daemons do."""
     os.closerange(0, 64)
@@ -62,6 +68,7 @@ OTHERS = {
     "fork": fork,
     "leave": leave,
     "execute": execute,
+    "again": again,
     "close": close,
     "blind": blind,
     "hang": hang,

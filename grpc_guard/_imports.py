@@ -16,21 +16,25 @@ def after_import(name: str, then: Callable[[], object]) -> None:
     """Call `then` when the top-level module `name` has been imported, at once if it has been."""
     if name in sys.modules:
         then()
-    else:
-        sys.meta_path.insert(0, _Finder(name, then))
+        return
+    for finder in sys.meta_path:  # two of ours would ask each other without end
+        if isinstance(finder, _Finder) and finder.name == name:
+            finder.then.append(then)
+            return
+    sys.meta_path.insert(0, _Finder(name, then))
 
 
 class _Finder:
     """Finds one module as the others do, and is told when it has been executed."""
 
     def __init__(self, name: str, then: Callable[[], object]) -> None:
-        self._name = name
-        self._then = then
+        self.name = name
+        self.then = [then]
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != self._name:
+        if name != self.name:
             return None
         for finder in sys.meta_path:
             find_spec = None if finder is self else getattr(finder, "find_spec", None)
@@ -49,6 +53,7 @@ class _Finder:
             del loader.exec_module  # type: ignore[attr-defined]  # the loader is as it was
             plain(module)
             sys.meta_path.remove(self)  # not before: a failed import may be tried again
-            self._then()
+            for then in self.then:
+                then()
 
         loader.exec_module = exec_module  # type: ignore[attr-defined]

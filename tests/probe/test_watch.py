@@ -545,22 +545,24 @@ async def test_a_begun_and_cancelled_operation() -> None:
 
 async def test_a_task_that_is_gone() -> None:
     """A visit keeps no task alive."""
+
+    async def read() -> bytes:
+        return b"0"
+
     with holding(sleep_async=lambda seconds: asyncio.sleep(0)) as core:
-        async with (
-            aio_server(COUNT, mode=None) as address,
-            aio_channel(address) as channel,
-        ):
-            call = channel.unary_stream(path("Count"))(b"")
-            task = asyncio.create_task(call.read())
-            await within(task)
-            (visit,) = core.visits
-            assert visit.party == weakref.ref(task)
-            assert visit.place == Place("", 0, path("Count"))
-            alive = weakref.ref(task)
-            del task
-            gc.collect()
-            assert alive() is None
-            call.cancel()
+        stream: Any = Stream()
+        stream.loop = asyncio.get_running_loop()
+        step = probe.prober().watch(stream, None).watching(read)
+        task = asyncio.create_task(step())
+        await asyncio.wait([task])
+        (visit,) = core.visits
+        assert visit.delay == 0.05
+        assert visit.party == weakref.ref(task)
+        assert visit.place == Place("", 0, "/rpc")
+        alive = weakref.ref(task)
+        del task
+        gc.collect()
+        assert alive() is None
 
 
 async def test_off_its_loop() -> None:

@@ -42,6 +42,10 @@ _retired: deque[int] = deque()
 _RETIRED = 1000
 counting = False
 
+# What looks at the operations of a direction, made from its stream and its step; None where
+# nobody does. See _probe.
+watch: Callable[[Stream, Any], Any] | None = None
+
 
 def start_counting() -> None:
     """Count the operations of the streams that start from now on."""
@@ -142,7 +146,7 @@ class Stream:
         return call is None or self._has_ended(call)
 
     def call(self) -> Any:
-        """Return the call, None if it is not known or no more."""
+        """Return the call, or a server's context; None if it is not known or no more."""
         return None if self._call is None else self._call()
 
     def is_open(self) -> bool:
@@ -168,7 +172,10 @@ class Direction(list[int]):
         "stream",
         "tally",
         "turns",
+        "watch",
     )
+
+    is_shared = True  # False where gRPC alone advances it
 
     def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
         super().__init__(FREE)
@@ -177,7 +184,8 @@ class Direction(list[int]):
         self.owner: int | None = None
         self.since = 0.0
         self.tally: list[int] | None = [0] if counting else None
-        self.step = self.counted(step)
+        self.watch: Any = None if watch is None or not self.is_shared else watch(stream, step)
+        self.step = self.prepared(step)
         self.turns: Turns | None = None
         self.home: Any = None if stream.loop is None else home_of(stream.loop)
         if stream.mode is Mode.SERIALIZE:
@@ -202,6 +210,12 @@ class Direction(list[int]):
 
         return counted
 
+    def prepared(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step` as the owner of the direction does it: counted, and watched."""
+        step = self.counted(step)
+        prepared: Callable[..., Any] = step if self.watch is None else self.watch.watching(step)
+        return prepared
+
     def __del__(self) -> None:
         tally = getattr(self, "tally", None)  # construction may have been interrupted
         if tally is not None:
@@ -213,6 +227,14 @@ class Direction(list[int]):
     def is_free(self) -> bool:
         token: list[int] = self if self.turns is None else self.turns.token
         return len(token) == len(FREE)
+
+
+class Fed(Direction):
+    """The writing direction where gRPC itself asks for the next message, one after the other."""
+
+    __slots__ = ()
+
+    is_shared = False
 
 
 class Turns:

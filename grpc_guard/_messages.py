@@ -124,6 +124,32 @@ def _made(birth: Birth, how: str = "made") -> str:
     return f"{how} {duration(birth.age)} ago {birth}"
 
 
+def held_by_probe(delay: float, window: float, run: int) -> str:
+    """Return what a finding says of the probe that brought it about."""
+    return (
+        f", held back there by the probe ({duration(delay)}; near miss within "
+        f"{duration(window)} first seen in run {run})"
+    )
+
+
+def probing(seed: int | None, run: int) -> str:
+    """Return what is said before a run of the probe: the seed repeats its choices."""
+    return f"probing with seed {seed}, run {run}"
+
+
+def probed(near_misses: int, delays: int, synchronised: int, spent: float) -> str:
+    """Return the line of the summary on what the probe did."""
+    return (
+        f"probe: {count(near_misses, 'near miss', 'near misses')}, {count(delays, 'delay')}, "
+        f"{count(synchronised, 'synchronised pair')}, {spent:.2f} s spent"
+    )
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return `number` with its noun: 1 stream, 2 streams."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def party(owner: Owner) -> str:
     return f"{owner.kind} {owner.name!r}"
 

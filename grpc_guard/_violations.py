@@ -57,11 +57,14 @@ def collide(direction: Direction, operation: str) -> None:
         return
     if operation == "done_writing" and owner is not None and owner.operation == operation:
         return  # grpcio makes it idempotent: the second one has nothing to do
+    because = _messages.is_inside(owner)
+    if direction.watch is not None:
+        because += direction.watch.collided(sys._getframe(1))
     violate(
         direction.rule,
         stream,
         operation,
-        _messages.is_inside(owner),
+        because,
         owner=owner,
         can_wait=not _owners.interrupts_owner(direction, sys._getframe(1)),
     )

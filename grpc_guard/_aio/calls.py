@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CALL, forwards
-from .._guard import GIVE_BACK, Direction, Stream
+from .._guard import GIVE_BACK, Direction, Fed, Stream
 from .._iterators import bind
 from .._owners import operation
 from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
@@ -85,11 +85,11 @@ async def done_writing(self: Any) -> None:
     else:
         try:
             direction.since = monotonic()
-            return await direction.counted(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
+            return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
         finally:
             direction += GIVE_BACK
     await contended_async(
-        direction, "done_writing", direction.counted(self.__wrapped__.done_writing)
+        direction, "done_writing", direction.prepared(self.__wrapped__.done_writing)
     )
 
 
@@ -180,7 +180,7 @@ class AsyncRequestIterator(StreamProxy):
     def __init__(self, iterator: Any, stream: Stream) -> None:
         super().__init__(iterator, stream)
         step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, step)
+        self._self_write = stream.write = Fed(stream, CONCURRENT_WRITE, step)
 
     def __aiter__(self) -> Self:
         plain = self.__wrapped__.__aiter__()

@@ -173,7 +173,9 @@ def guard_behavior(
         context = Context(context, stream)
         if request_streaming and hasattr(type(request), "__aiter__"):
             request = RequestIterator(request, stream, context._self_read)
-        return handle(stream, behavior, request, context, *rest, **kwargs)
+        responses = handle(stream, behavior, request, context, *rest, **kwargs)
+        writing = context._self_write.watch
+        return responses if writing is None or handle is _run else writing.yields(responses)
 
     return GuardedBehavior(behavior, enter)
 

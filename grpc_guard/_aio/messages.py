@@ -28,7 +28,7 @@ class Messages(StreamProxy):
         super().__init__(iterator, stream)
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call
         self._self_read = direction
-        self._self_anext = direction.counted(iterator.__anext__)
+        self._self_anext = direction.prepared(iterator.__anext__)
 
     def __aiter__(self) -> Self:
         return self
@@ -72,9 +72,9 @@ class Messages(StreamProxy):
         else:
             try:
                 direction.since = monotonic()
-                return await direction.counted(self.__wrapped__.asend)(value)
+                return await direction.prepared(self.__wrapped__.asend)(value)
             finally:
                 direction += GIVE_BACK
         return await contended_async(
-            direction, "asend", direction.counted(self.__wrapped__.asend), value
+            direction, "asend", direction.prepared(self.__wrapped__.asend), value
         )

@@ -19,6 +19,7 @@ from .._reports import text
 from .._reports.document import finding_from_dict, finding_to_dict
 from .._rules import RULES
 from .leftovers import Leftovers
+from .probing import Probing
 from .settings import Settings
 
 
@@ -60,8 +61,9 @@ class TestGuard:
 class Session:
     """The findings of a test session, its own and those of its workers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, probing: Probing) -> None:
         self.settings = settings
+        self.probing = probing
         self.was_on = settings.is_on
         self._scopes = contextlib.ExitStack()
         # The running test
@@ -93,7 +95,7 @@ class Session:
         from .._process import guarded
 
         start_counting()
-        with guarded(mode):
+        with guarded(mode, probe=self.probing.setting):
             yield
 
     # One test
@@ -212,6 +214,7 @@ class Session:
         for entry, times in self._allowed_by_tests.items():
             yield f"allowed by a test, {times}x: {entry}"
         yield from self.settings.adoption.lines(self.findings)
+        yield from self.probing.lines()
 
     def write_baseline(self) -> str | None:
         """Write the baseline if that was asked for, and say how that went. Raises OSError."""
@@ -231,6 +234,7 @@ class Session:
             "totals": self.totals,
             "was_on": self.was_on,
             "allowed_by_tests": dict(self._allowed_by_tests),
+            "probe": self.probing.to_controller(),
         }
 
     def from_worker(self, told: dict[str, Any]) -> None:
@@ -238,3 +242,4 @@ class Session:
         self._totals = [mine + its for mine, its in zip(self._totals, told["totals"], strict=True)]
         self.was_on |= told["was_on"]
         self._allowed_by_tests.update(told["allowed_by_tests"])
+        self.probing.from_worker(told["probe"])

@@ -86,6 +86,9 @@ def switching() -> bool:
     enable("warn")
     enable(Mode.WARN)
     enable(mode="serialize")
+    enable(probe=True)
+    enable("warn", probe="delay=0.02,seed=7")
+    enable(probe=1)  # type: ignore[arg-type]
     disable()
     enable(1)  # type: ignore[arg-type]
     assert_type(is_enabled(), bool)
@@ -95,7 +98,7 @@ def switching() -> bool:
 def blocks() -> None:
     with guarded():
         pass
-    with guarded("warn"), guarded(Mode.OFF):
+    with guarded("warn"), guarded(Mode.OFF), guarded(probe=False):
         pass
     guarded(1)  # type: ignore[arg-type]
 

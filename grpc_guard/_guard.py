@@ -19,10 +19,14 @@ import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _rules
 from ._modes import Mode
+
+if TYPE_CHECKING:
+    from ._births import Birth
+    from ._lives import ChannelLife
 
 # The token of a free direction. One element always stays, so that claim and release never
 # make the list allocate.
@@ -63,6 +67,8 @@ class Stream:
         "_read",
         "_write",
         "api",
+        "birth",
+        "channel",
         "ended",
         "handler",
         "loop",
@@ -92,6 +98,8 @@ class Stream:
         self.visited = False  # a done-callback runs: it may look at the stream still
         self._read: weakref.ref[Direction] | None = None
         self._write: weakref.ref[Direction] | None = None
+        self.birth: Birth | None = None  # of a client's stream: where it was started …
+        self.channel: ChannelLife | None = None  # … and on what
         self.handler = None  # task and generator, where what is yielded is written elsewhere
         self._call: Callable[[], Any] | None = None
         self._has_ended: Callable[[Any], bool] = bool
@@ -128,11 +136,6 @@ class Stream:
     def write(self, direction: Direction) -> None:
         self._write = weakref.ref(direction)
 
-    @property
-    def call(self) -> Any:
-        """The call, or a server's context, if it is known and still there."""
-        return None if self._call is None else self._call()
-
     def is_over(self) -> bool:
         """Tell whether the RPC has ended: what is still inside it is on its way out."""
         if self.ended:
@@ -141,6 +144,14 @@ class Stream:
             return False
         call = self._call()
         return call is None or self._has_ended(call)
+
+    def call(self) -> Any:
+        """Return the call, or a server's context; None if it is not known or no more."""
+        return None if self._call is None else self._call()
+
+    def is_open(self) -> bool:
+        """Tell whether the RPC is known to go on; of some it is not known."""
+        return self._call is not None and not self.is_over()
 
 
 class Direction(list[int]):

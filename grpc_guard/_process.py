@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, cast
 from ._imports import after_import
 from ._modes import Mode, parse_mode
 from ._probe.settings import ProbeSettings, parse_probe
+from ._thresholds import thresholds
 
 logger = logging.getLogger("grpc_guard")
 
@@ -101,6 +102,7 @@ class _Process:
         Importing it here could be too early: the program may first have to set
         environment variables that grpc reads, or to patch the standard library.
         """
+        thresholds()  # a bad one is an error here, and not where an RPC would find out
         grpc = sys.modules.get("grpc")
         if grpc is None:
             if not self._waits_for_grpc:
@@ -156,7 +158,8 @@ def enable(mode: str | Mode = "raise", *, probe: bool | str | None = None) -> No
     near each other, so that a race happens that was only possible: for tests. Settings as in
     ``probe="delay=0.02,seed=7"``. None leaves it as it is.
 
-    Raises ValueError for an unknown mode or setting; ``off`` is the same as :func:`disable`.
+    Raises ValueError for an unknown mode or setting, or a bad threshold (see
+    docs/settings.md); ``off`` is the same as :func:`disable`.
     """
     process.set_base(
         parse_mode(mode, source="enable(mode)"), _parse_probing(probe, "enable(probe)")

@@ -16,6 +16,7 @@ from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._sync.calls import RequestIterator
 from .._violations import astray, contended_async
+from .cancellations import after_cancel
 from .messages import Messages
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ async def write(self: Any, request: Any) -> None:
         try:
             direction.since = monotonic()
             return await direction.step(request)  # type: ignore[no-any-return]
+        except asyncio.CancelledError as error:
+            direction.step = after_cancel(direction.step, direction.stream, "write", error)
+            raise
         finally:
             direction += GIVE_BACK
     await contended_async(direction, "write", direction.step, request)
@@ -117,6 +121,9 @@ class ReadingCall(Call):
             try:
                 direction.since = monotonic()
                 return await direction.step()
+            except asyncio.CancelledError as error:
+                direction.step = after_cancel(direction.step, direction.stream, "read", error)
+                raise
             finally:
                 direction += GIVE_BACK
         return await contended_async(direction, "read", direction.step)

@@ -278,7 +278,7 @@ class Watch:
             left = until_timeout(task)
         elif running is not None or is_finalising(frame):
             return 0.0  # the loop of this thread would stand still
-        left = min(left, time_left((self._object, stream.call)))
+        left = min(left, time_left((self._object, stream.call())))
         return left * self._prober.core.settings.share
 
 

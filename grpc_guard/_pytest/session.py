@@ -18,6 +18,7 @@ from .._modes import Mode
 from .._reports import text
 from .._reports.document import finding_from_dict, finding_to_dict
 from .._rules import RULES
+from .leftovers import Leftovers
 from .probing import Probing
 from .settings import Settings
 
@@ -69,6 +70,7 @@ class Session:
         self._guard = TestGuard(self)
         self._before: dict[tuple[object, ...], int] = {}  # counts when it began
         self._told: set[tuple[object, ...]] = set()  # what it has been told of
+        self._leftovers = Leftovers()
         # All tests
         self._watched: set[str | None] = {None} if settings.is_on else set()
         self._allowed_by_tests: Counter[str] = Counter()
@@ -105,6 +107,7 @@ class Session:
         self._before = {finding.key: finding.count for finding in ledger.findings()}
         self._told = set()
         self._guard = TestGuard(self)
+        self._leftovers.begin_test()
         if (self.settings.mode if mode is None else mode) is not Mode.OFF:
             self.watch()
 
@@ -114,12 +117,22 @@ class Session:
         self.was_on = True
 
     def end_test(self) -> None:
+        if ledger.test in self._watched:
+            self._leftovers.look()
+        self._leftovers.end_test()
         self._excuse_what_the_test_allows()
         ledger.test = None
         self._guard = TestGuard(self)
 
     def guard(self) -> TestGuard:
         return self._guard
+
+    def setting_up(self, fixture: Any) -> contextlib.AbstractContextManager[None]:
+        """Return what to do during the setup of a fixture: what it makes may outlive the test."""
+        return self._leftovers.setting_up(fixture)
+
+    def torn_down(self, fixture: Any) -> None:
+        self._leftovers.torn_down(fixture)
 
     def of_this_test(self) -> Iterator[Finding]:
         """Yield the findings of the test that runs, of this attempt at it."""

@@ -17,6 +17,7 @@ from .._adoption import (
 from .._modes import Mode, parse_mode
 from .._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
 from .._reports.writing import check_writable
+from .._thresholds import thresholds
 
 ENVIRONMENT = "GRPC_GUARD"
 ENVIRONMENT_PROBE = "GRPC_GUARD_PROBE"
@@ -92,6 +93,7 @@ class Settings:
         """Read the settings; pytest.UsageError names what is wrong and where it came from."""
         try:
             mode, source = _mode(config)
+            thresholds()
             baseline = _baseline_to_write(config)
             return cls(mode, source, _adoption(config), baseline, _probe(config))
         except ValueError as error:

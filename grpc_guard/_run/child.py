@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any
 
-from .. import _messages
+from .. import _exits, _messages
 from .._findings import Finding, ledger, logger
 from .._imports import after_import
 from .._modes import Mode, parse_mode
@@ -44,6 +44,7 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     logger.addFilter(_is_for_the_log)
     # Registered first, so run last: after the program's own exit handlers.
     atexit.register(writer.ended)
+    _exits.watch()
     _tell_at_quick_exit(writer)
     # pytest, should that be the program, would warn of a plugin that is imported already.
     sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"

@@ -6,7 +6,7 @@ import nox
 
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False  # what is not on this machine is skipped
-nox.options.sessions = ["lint", "types", "tests", "coverage", "lowest"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "lowest", "docs"]
 
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -54,3 +54,14 @@ def lowest(session: nox.Session) -> None:
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site, warnings being errors, and check the links in it and its search."""
+    session.install("--editable", ".[docs]")
+    session.run(
+        *("python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--nitpicky"),
+        *("--fresh-env", "--quiet", "docs", "docs/_build/html"),
+    )
+    session.run("python", "docs/check_site.py", "docs/_build/html")

@@ -76,7 +76,7 @@ def unfound(site: Path, sought: dict[str, str] = SOUGHT) -> list[str]:
             found: set[str] = set()
             for terms in (index["terms"], index["titleterms"]):
                 for term, numbers in terms.items():
-                    if word.startswith(term[:-1]):  # terms are stems
+                    if word.startswith(term) and len(term) > max(2, len(word) - 8):  # a stem
                         numbers = [numbers] if isinstance(numbers, int) else numbers
                         found |= {names[number] for number in numbers}
             if page not in found:

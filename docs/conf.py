@@ -17,8 +17,9 @@ exclude_patterns = ["_build", "examples"]
 highlight_language = "text"  # a block that names no language is output
 
 nitpicky = True
-# The site is built without a network, so other projects' objects cannot be looked up.
-nitpick_ignore_regex = [("py:.*", r"(grpc|types)\..*")]
+# The site is built without a network, so other projects' objects cannot be looked up; and
+# what is not public has no place in it.
+nitpick_ignore_regex = [("py:.*", r"(grpc|grpc_guard\._\w+|collections)\..*")]
 
 myst_heading_anchors = 4
 autodoc_typehints_format = "short"

@@ -1,0 +1,206 @@
+"""The docs: every example runs, every listing says what its command says now, every link leads."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from support import PATIENCE, RELEASE
+
+import grpc_guard
+from grpc_guard import Finding
+
+TOP = Path(__file__).parent.parent
+EXAMPLES = TOP / "docs/examples"
+
+
+def script(name: str) -> ModuleType:
+    """Return the script docs/`name`.py as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", TOP / f"docs/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+listings = script("make_listings")
+PAGES = [*listings.pages()]
+
+
+def marks(kind: str) -> list[Any]:
+    """Return a parameter for every listing of that kind in the pages."""
+    return [
+        pytest.param(match["what"], match["text"], id=f"{page.stem}: {match['what']}")
+        for page in PAGES
+        for match in listings._LISTING.finditer(page.read_text(encoding="utf-8"))
+        if match["kind"] == kind
+    ]
+
+
+# Listings
+
+
+@pytest.mark.parametrize(("file", "shown"), marks("file"))
+def test_a_file_in_a_page(file: str, shown: str) -> None:
+    """A page shows the example as it is now; python docs/make_listings.py mends it."""
+    assert shown == (TOP / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("command", "shown"), marks("run"))
+def test_the_output_of_a_command_in_a_page(command: str, shown: str) -> None:
+    """A page shows what the command prints now; python docs/make_listings.py mends it."""
+    if command.startswith("python symptoms/") and RELEASE < (1, 85):
+        pytest.skip("what happens without the guard is shown for the newest grpcio")
+    assert listings.same(listings.run(command)) == listings.same(shown)
+
+
+@pytest.mark.parametrize(("command", "shown"), marks("once"))
+def test_the_outcome_of_luck_in_a_page(command: str, shown: str) -> None:
+    """What is a matter of luck is shown as it came once, made by the same script."""
+    first, *rest = shown.splitlines()
+    assert first == f"$ {command}"
+    assert rest != []
+
+
+def test_a_listing_of_old_is_made_anew() -> None:
+    """A listing that says something else is replaced; one that differs in times alone is kept."""
+    page = "<!-- run: x -->\n```text\nin 3.1 ms\n```\n<!-- file: y -->\n```python\nold\n```\n"
+    made = {"x": "in 2.7 ms\n", "y": "new\n"}
+    assert listings.show(page, lambda kind, what: made[what]) == page.replace("old", "new")
+
+
+def test_a_lucky_listing_is_made_once() -> None:
+    """A listing that is a matter of luck is made where there is none yet, and then kept."""
+    page = "<!-- once: x -->\n```text\n```\n"
+    made = listings.show(page, lambda kind, what: "won\n")
+    assert made == "<!-- once: x -->\n```text\nwon\n```\n"
+    assert listings.show(made, lambda kind, what: "lost\n") == made
+
+
+def test_every_output_in_a_page_is_marked() -> None:
+    """No page shows the output of a command that nobody makes: a prompt stands below a mark."""
+    for page in PAGES:
+        unmarked = listings._LISTING.sub("", page.read_text(encoding="utf-8"))
+        assert re.findall(r"^ *\$ .*", unmarked, re.MULTILINE) == [], page
+
+
+def test_every_program_in_a_page_is_a_file() -> None:
+    """No page holds a Python program that nothing runs: each block stands below a mark."""
+    for page in PAGES:
+        unmarked = listings._LISTING.sub("", page.read_text(encoding="utf-8"))
+        assert re.findall(r"^```py\w*", unmarked, re.MULTILINE) == [], page
+
+
+def test_no_listing_tells_of_the_machine() -> None:
+    """Paths of the machine on which the listings were made stand in no page."""
+    for page in PAGES:
+        assert re.findall(r"/(?:home|root|tmp|work)/\S+", page.read_text(encoding="utf-8")) == []
+
+
+# Symptoms
+
+RULE_OF = {
+    "anext_already_running": "concurrent-read",
+    "crash": "handler-returned",
+    "different_loop": "wrong-loop",
+    "exception_iterating_requests": "shared-iterator",
+    "false_end": "concurrent-read",
+    "internal_call_error_8": "concurrent-read",
+    "rpc_already_finished": "handler-returned",
+    "server_stops_answering": "concurrent-read",
+    "too_many_operations": "concurrent-write",
+}
+
+
+def test_every_symptom_has_a_rule() -> None:
+    """Each program that shows a symptom stands in the table of this module."""
+    assert {path.stem for path in EXAMPLES.glob("symptoms/*.py")} == set(RULE_OF)
+
+
+@pytest.mark.parametrize(("symptom", "rule"), RULE_OF.items())
+def test_a_symptom_is_confirmed(symptom: str, rule: str) -> None:
+    """grpc-guard run names the rule that the program breaks, and nothing else."""
+    command = [sys.executable, "-m", "grpc_guard", "run", f"symptoms/{symptom}.py"]
+    ran = subprocess.run(
+        command, cwd=EXAMPLES, capture_output=True, text=True, timeout=4 * PATIENCE
+    )
+    assert ran.returncode == 66
+    assert ran.stderr.startswith(f"{rule}: ")
+    assert re.findall(r"^  (\S+) \(error\)$", ran.stderr, re.MULTILINE) == [rule]
+
+
+@pytest.mark.parametrize(("text", "page"), script("check_site").SOUGHT.items())
+def test_what_people_search_for_is_a_heading(text: str, page: str) -> None:
+    """The page about an error text has it as its heading, and README and index lead there."""
+    heading, *_ = (TOP / f"docs/{page}.md").read_text(encoding="utf-8").splitlines()
+    assert text in heading
+    for index in (TOP / "README.md", TOP / "docs/symptoms/index.md"):
+        lines = index.read_text(encoding="utf-8").splitlines()
+        assert any(f"{Path(page).name}.md)" in line for line in lines), index
+
+
+# Examples
+
+
+def run_example(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the program under the guard and return what it printed."""
+    with grpc_guard.guarded():
+        runpy.run_path(str(path), run_name="__main__")
+    return capsys.readouterr().out
+
+
+PATTERNS = {path.stem: path for path in sorted(EXAMPLES.glob("patterns/*.py"))}
+PRINTED = {
+    "consumers_lock_aio": "read: 12, each once\n",
+    "consumers_lock_sync": "read: 12, each once\n",
+    "consumers_queue_aio": "read: 12, each once\n",
+    "consumers_queue_sync": "read: 12, each once\n",
+    "fan_out_aio": "map: 12\nlist: 12\n",
+    "fan_out_sync": "map: 12\nlist: 12\n",
+    "handler_producers_aio": "answers: 6\n",
+    "handler_producers_sync": "answers: 6\n",
+    "producers_lock_aio": "answers: 6\n",
+    "producers_queue_aio": "answers: 6\n",
+    "producers_queue_sync": "answers: 6\n",
+}
+
+
+def test_every_pattern_is_run() -> None:
+    """Each program that shows a right way stands in the table of this module."""
+    assert set(PATTERNS) == set(PRINTED)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_right_way(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A right way does what it says, loses nothing, and the guard finds nothing in it."""
+    assert run_example(PATTERNS[name], capsys) == PRINTED[name]
+
+
+def test_the_snippets(
+    capsys: pytest.CaptureFixture[str], found: Callable[[], list[Finding]]
+) -> None:
+    """The short programs of the how-to pages run, and print what they say."""
+    for path in sorted(EXAMPLES.glob("howto/*.py")):
+        printed = run_example(path, capsys)
+        said = re.findall(r"#> (.*)", path.read_text(encoding="utf-8"))
+        assert printed.splitlines() == said, path
+        found()
+
+
+# Links
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_outside_the_site(page: str) -> None:
+    """What the texts in the top folder link to is there; nox -s docs checks the site's own."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (TOP / page).read_text(encoding="utf-8"))
+    assert [link for link in links if not (TOP / link).exists()] == []

@@ -13,11 +13,11 @@ async def main():
             await chat.read()
         except grpc_guard.ConcurrencyError as error:
             finding = error.finding
-            print(finding.rule, finding.severity)  # > concurrent-read error
+            print(finding.rule, finding.severity)  # prints: concurrent-read error
             print(
                 finding.side, finding.api, finding.rpc
-            )  # > client aio /routeguide.RouteGuide/RouteChat
-            print(finding.owner.name, finding.owner.operation)  # > reader read
+            )  # prints: client aio /routeguide.RouteGuide/RouteChat
+            print(finding.owner.name, finding.owner.operation)  # prints: reader read
         await chat.done_writing()
         await reader
 

@@ -9,6 +9,6 @@ def count_features(stub):
 
 
 with serving(RouteGuide(), mode="off") as (stub,):
-    print(count_features(stub))  # > 12
+    print(count_features(stub))  # prints: 12
     with grpc_guard.guarded("raise"):
-        print(grpc_guard.is_enabled())  # > True
+        print(grpc_guard.is_enabled())  # prints: True

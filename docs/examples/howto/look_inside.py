@@ -6,7 +6,7 @@ from grpc_guard.demo.service import RouteGuide, serving
 
 with serving(RouteGuide(), mode="raise") as (stub,):
     chat = stub.RouteChat(iter([RouteNote(message="snow")]))
-    print(grpc_guard.status(chat).read)  # > None
+    print(grpc_guard.status(chat).read)  # prints: None
 
     reader = Thread(target=lambda: list(chat), name="reader")
     reader.start()
@@ -15,4 +15,4 @@ with serving(RouteGuide(), mode="raise") as (stub,):
         assert (owner.kind, owner.name, owner.operation) == ("thread", "reader", "next")
     reader.join()
 
-print(grpc_guard.findings())  # > ()
+print(grpc_guard.findings())  # prints: ()

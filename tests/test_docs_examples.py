@@ -63,10 +63,14 @@ def test_the_output_of_a_command_in_a_page(command: str, shown: str) -> None:
 
 @pytest.mark.parametrize(("command", "shown"), marks("once"))
 def test_the_outcome_of_luck_in_a_page(command: str, shown: str) -> None:
-    """What is a matter of luck is shown as it came once, made by the same script."""
+    """What is a matter of luck is shown as it came once, of a program that is the same still."""
     first, *rest = shown.splitlines()
     assert first == f"$ {command}"
     assert rest != []
+    for file, line, code in re.findall(r'File "/src/(.+)", line (\d+), in .*\n +(.*)', shown):
+        folder = TOP if file.startswith("grpc_guard/") else EXAMPLES
+        lines = (folder / file).read_text(encoding="utf-8").splitlines()
+        assert lines[int(line) - 1].strip() == code
 
 
 def test_a_listing_of_old_is_made_anew() -> None:

@@ -1,7 +1,6 @@
 from concurrent import futures
 
 import grpc
-
 import grpc_guard
 from grpc_guard.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,

@@ -15,7 +15,8 @@ counts = {}
 with serving(RouteGuide(), mode="off") as (stub,):
     queues = {name: queue.Queue(maxsize=10) for name in ("map", "list")}
     consumers = [
-        Thread(target=consume, args=[features, counts, name]) for name, features in queues.items()
+        Thread(target=consume, args=[features, counts, name])
+        for name, features in queues.items()
     ]
     for consumer in consumers:
         consumer.start()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False  # what is not on this machine is skipped
-nox.options.sessions = ["lint", "types", "tests", "coverage", "lowest", "integration"]
+nox.options.sessions = [
+    *("lint", "types", "tests", "coverage", "lowest", "integration"),
+    *("docs", "package", "wheel"),
+]
 
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -64,3 +69,34 @@ def lowest(session: nox.Session) -> None:
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
     session.run("python", "-m", "pytest", *(session.posargs or ALL))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site, warnings being errors, and check the links in it and its search."""
+    session.install("--editable", ".[docs]")
+    session.run(
+        *("python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--nitpicky"),
+        *("--fresh-env", "--quiet", "docs", "docs/_build/html"),
+    )
+    session.run("python", "docs/check_site.py", "docs/_build/html")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build sdist and wheel, and check what is in them and what they say of themselves."""
+    session.install("--editable", ".[test]", "build", "hatchling>=1.24", "twine")
+    session.run("python", "-m", "pytest", "tests/test_package.py")
+    built = Path(session.create_tmp()) / "dist"
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(built))
+    session.run("twine", "check", "--strict", *map(str, built.iterdir()))
+
+
+@nox.session(python=SUPPORTED)
+def wheel(session: nox.Session) -> None:
+    """Install the wheel, and nothing else, on each supported Python, and play the demo."""
+    built = Path(session.create_tmp()).resolve() / "wheel"
+    session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(built), ".")
+    session.install(*map(str, built.glob("*.whl")))
+    session.chdir(built)  # where no source is in the way
+    session.run("grpc-guard", "demo")

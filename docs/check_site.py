@@ -1,0 +1,99 @@
+"""Check the built site: every link inside it has its page and its place; the search knows us.
+
+Usage: ``python docs/check_site.py docs/_build/html``. Prints what is wrong; the exit status
+is 1 if anything is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+# What people search for when their stream hangs: text, and a page that must be found by it.
+SOUGHT = {
+    "Internal gRPC call error 8": "symptoms/internal-grpc-call-error-8",
+    "anext(): asynchronous generator is already running": "symptoms/anext-already-running",
+    "GRPC_CALL_ERROR_TOO_MANY_OPERATIONS": "symptoms/too-many-operations",
+    "RPC already finished": "symptoms/rpc-already-finished",
+    "Exception iterating requests": "symptoms/exception-iterating-requests",
+    "attached to a different loop": "symptoms/different-loop",
+    "receive_message": "symptoms/server-stops-answering",
+    "false end of stream": "symptoms/false-end-of-stream",
+    "Segmentation fault": "symptoms/segmentation-fault",
+}
+
+
+class Page(HTMLParser):
+    """The links and the named places of one page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.places: set[str] = {"", "top"}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what the tag links to and what it names."""
+        for name, value in attrs:
+            if value and (name == "id" or (tag == "a" and name == "name")):
+                self.places.add(value)
+            elif value and name in ("href", "src"):
+                self.links.add(value)
+
+
+def broken_links(site: Path) -> list[str]:
+    """Return what is linked and is not there, one sentence for each."""
+    pages = {path.resolve(): Page(path) for path in site.rglob("*.html")}
+    wrong = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue  # out of the site
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            shown = f"{path.relative_to(site.resolve())}: {link}"
+            if not target.exists():
+                wrong.append(f"{shown} is not there")
+            elif target in pages and unquote(parts.fragment) not in pages[target].places:
+                wrong.append(f"{shown}: the page has no such place")
+    return sorted(wrong)
+
+
+def unfound(site: Path, sought: dict[str, str] = SOUGHT) -> list[str]:
+    """Return the texts by which the search does not find their page, one sentence for each."""
+    script = (site / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(script[script.index("{") : script.rindex("}") + 1])
+    names = index["docnames"]
+    wrong = []
+    for text, page in sought.items():
+        for word in re.findall(r"\w{3,}", text.lower()):
+            if word in _NOT_INDEXED:
+                continue
+            found: set[str] = set()
+            for terms in (index["terms"], index["titleterms"]):
+                for term, numbers in terms.items():
+                    if word.startswith(term) and len(term) > max(2, len(word) - 8):  # a stem
+                        numbers = [numbers] if isinstance(numbers, int) else numbers
+                        found |= {names[number] for number in numbers}
+            if page not in found:
+                wrong.append(f"the search for {text!r} does not find {page} by {word!r}")
+    return wrong
+
+
+_NOT_INDEXED = {"already", "and", "are", "for", "the", "was"}  # of Sphinx's stop words
+
+
+def main(site: Path) -> int:
+    """Print what is wrong with the site; return the exit status."""
+    wrong = broken_links(site) + unfound(site)
+    for complaint in wrong:
+        print(complaint)
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,3 @@
+import grpc_guard
+
+grpc_guard.enable()  # every stream that this process starts or serves from now on

@@ -1,0 +1,14 @@
+import grpc_guard
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, RouteGuide, serving
+
+
+@grpc_guard.guarded("warn")
+def count_features(stub):
+    return sum(1 for _ in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
+
+
+with serving(RouteGuide(), mode="off") as (stub,):
+    print(count_features(stub))  # prints: 12
+    with grpc_guard.guarded("raise"):
+        print(grpc_guard.is_enabled())  # prints: True

@@ -1,0 +1,20 @@
+from threading import Thread
+
+import grpc_guard
+from grpc_guard.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo.service import RouteGuide, serving
+
+with serving(RouteGuide(), mode="raise") as (stub,):
+    chat = stub.RouteChat(iter([RouteNote(message="snow")]))
+    print(grpc_guard.status(chat).read)  # prints: None
+
+    reader = Thread(target=lambda: list(chat), name="reader")
+    reader.start()
+    owner = grpc_guard.status(
+        chat
+    ).read  # an Owner while the thread is inside, else None
+    if owner is not None:
+        assert (owner.kind, owner.name, owner.operation) == ("thread", "reader", "next")
+    reader.join()
+
+print(grpc_guard.findings())  # prints: ()

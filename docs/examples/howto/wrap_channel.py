@@ -1,0 +1,6 @@
+import grpc
+import grpc_guard
+from grpc_guard.demo.route_guide_pb2_grpc import RouteGuideStub
+
+channel = grpc_guard.wrap(grpc.insecure_channel("localhost:50051"))
+stub = RouteGuideStub(channel)

@@ -1,0 +1,37 @@
+"""Two greenlets read one stream."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import gevent
+import grpc.experimental.gevent
+
+grpc.experimental.gevent.init_gevent()
+
+from gevent.event import Event
+from grpc_guard.demo.route_guide_pb2 import Feature, Rectangle
+from grpc_guard.demo.service import RouteGuide, serving
+
+one_has_failed = Event()
+
+
+class Slow(RouteGuide):
+    def ListFeatures(self, request, context):
+        one_has_failed.wait(10)  # nothing to read yet: both readers wait
+        yield Feature(name="Summit")
+
+
+def read(features):
+    try:
+        for feature in features:
+            print("read:", feature.name)
+    except (ValueError, RuntimeError) as error:
+        first_line, *_ = str(error).splitlines()
+        print(f"{type(error).__name__}: {first_line}")
+        one_has_failed.set()
+
+
+with serving(Slow(), mode="off") as (stub,):
+    features = stub.ListFeatures(Rectangle(), timeout=20)
+    gevent.joinall([gevent.spawn(read, features), gevent.spawn(read, features)])

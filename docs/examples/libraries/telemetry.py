@@ -1,0 +1,21 @@
+"""OpenTelemetry's instrumentation and the guard, in one process."""
+
+import grpc_guard
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, RouteGuide, serving
+from opentelemetry.instrumentation.grpc import (
+    GrpcInstrumentorClient,
+    GrpcInstrumentorServer,
+)
+
+GrpcInstrumentorClient().instrument()
+GrpcInstrumentorServer().instrument()
+grpc_guard.enable()  # before or after: both orders are tested
+
+with serving(RouteGuide(), mode="off") as (stub,):
+    features = list(stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
+    print("read:", len(features))
+
+grpc_guard.disable()
+GrpcInstrumentorServer().uninstrument()
+GrpcInstrumentorClient().uninstrument()

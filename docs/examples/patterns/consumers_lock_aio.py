@@ -1,0 +1,31 @@
+"""Many tasks read, one at a time."""
+
+import asyncio
+
+import grpc
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, AsyncRouteGuide, async_serving
+
+
+async def work(features, turn, names):
+    while True:
+        async with turn:  # around the read alone: the work goes on side by side
+            feature = await features.read()
+        if feature is grpc.aio.EOF:
+            return
+        names.append(feature.name)
+
+
+async def main():
+    names = []
+    async with async_serving(AsyncRouteGuide(), mode="off") as stub:
+        features, turn = (
+            stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)),
+            asyncio.Lock(),
+        )
+        await asyncio.gather(*(work(features, turn, names) for _ in range(3)))
+    assert sorted(names) == sorted(feature.name for feature in FEATURES)
+    print(f"read: {len(names)}, each once")
+
+
+asyncio.run(main())

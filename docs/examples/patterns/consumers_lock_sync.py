@@ -1,0 +1,28 @@
+"""Many threads read, one at a time."""
+
+from threading import Lock, Thread
+
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, RouteGuide, serving
+
+
+def work(features, turn, names):
+    while True:
+        with turn:  # around the read alone: the work goes on side by side
+            feature = next(features, None)
+        if feature is None:
+            return
+        names.append(feature.name)
+
+
+names = []
+with serving(RouteGuide(), mode="off") as (stub,):
+    features, turn = stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)), Lock()
+    workers = [Thread(target=work, args=[features, turn, names]) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+assert sorted(names) == sorted(feature.name for feature in FEATURES)
+print(f"read: {len(names)}, each once")

@@ -1,0 +1,28 @@
+"""One task reads, a queue hands the messages on to many."""
+
+import asyncio
+
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, AsyncRouteGuide, async_serving
+
+
+async def work(features, names):
+    while (feature := await features.get()) is not None:
+        names.append(feature.name)
+
+
+async def main():
+    names = []
+    async with async_serving(AsyncRouteGuide(), mode="off") as stub:
+        features = asyncio.Queue(maxsize=10)  # a full queue holds the reader back
+        workers = [asyncio.create_task(work(features, names)) for _ in range(3)]
+        async for feature in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)):
+            await features.put(feature)
+        for _ in workers:
+            await features.put(None)
+        await asyncio.gather(*workers)
+    assert sorted(names) == sorted(feature.name for feature in FEATURES)
+    print(f"read: {len(names)}, each once")
+
+
+asyncio.run(main())

@@ -1,0 +1,31 @@
+"""One thread reads, a queue hands the messages on to many."""
+
+import queue
+from threading import Thread
+
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, RouteGuide, serving
+
+
+def work(features, names):
+    while (feature := features.get()) is not None:
+        names.append(feature.name)
+
+
+names = []
+with serving(RouteGuide(), mode="off") as (stub,):
+    features = queue.Queue(
+        maxsize=10
+    )  # a full queue holds the reader back, and the server
+    workers = [Thread(target=work, args=[features, names]) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for feature in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)):
+        features.put(feature)
+    for worker in workers:
+        features.put(None)
+    for worker in workers:
+        worker.join()
+
+assert sorted(names) == sorted(feature.name for feature in FEATURES)
+print(f"read: {len(names)}, each once")

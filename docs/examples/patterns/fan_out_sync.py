@@ -1,0 +1,32 @@
+"""Every consumer gets every message: one thread reads, with a queue for each."""
+
+import queue
+from threading import Thread
+
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, RouteGuide, serving
+
+
+def consume(features, counts, name):
+    counts[name] = sum(1 for feature in iter(features.get, None))
+
+
+counts = {}
+with serving(RouteGuide(), mode="off") as (stub,):
+    queues = {name: queue.Queue(maxsize=10) for name in ("map", "list")}
+    consumers = [
+        Thread(target=consume, args=[features, counts, name])
+        for name, features in queues.items()
+    ]
+    for consumer in consumers:
+        consumer.start()
+    for feature in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)):
+        for features in queues.values():
+            features.put(feature)
+    for features in queues.values():
+        features.put(None)
+    for consumer in consumers:
+        consumer.join()
+
+for name in queues:
+    print(f"{name}: {counts[name]}")

@@ -1,0 +1,30 @@
+"""Many tasks of a handler write, one at a time, and the handler waits for them."""
+
+import asyncio
+
+from grpc_guard.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+
+
+async def produce(context, turn, name):
+    for number in range(3):
+        async with turn:
+            await context.write(RouteNote(message=f"{name}, note {number}"))
+
+
+class Busy(AsyncRouteGuide):
+    async def RouteChat(self, notes, context):
+        turn = asyncio.Lock()
+        await asyncio.gather(
+            produce(context, turn, "Ann"), produce(context, turn, "Ben")
+        )
+
+
+async def main():
+    async with async_serving(Busy(), mode="off") as stub:
+        chat = stub.RouteChat()
+        await chat.done_writing()
+        print("answers:", len([answer async for answer in chat]))
+
+
+asyncio.run(main())

@@ -1,0 +1,27 @@
+"""Many threads of a handler produce, and the handler yields what a queue hands it."""
+
+import queue
+from concurrent.futures import ThreadPoolExecutor
+
+from grpc_guard.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo.service import RouteGuide, serving
+
+
+def produce(answers, name):
+    for number in range(3):
+        answers.put(RouteNote(message=f"{name}, note {number}"))
+
+
+class Busy(RouteGuide):
+    def RouteChat(self, notes, context):
+        answers = queue.Queue()
+        with ThreadPoolExecutor(2) as pool:  # leaves when both are done
+            rangers = [pool.submit(produce, answers, name) for name in ("Ann", "Ben")]
+            for ranger in rangers:
+                ranger.add_done_callback(lambda _: answers.put(None))
+            for _ in rangers:
+                yield from iter(answers.get, None)
+
+
+with serving(Busy(), mode="off") as (stub,):
+    print("answers:", len(list(stub.RouteChat(iter(())))))

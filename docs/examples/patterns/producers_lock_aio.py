@@ -1,0 +1,32 @@
+"""Many tasks write, one at a time."""
+
+import asyncio
+
+from grpc_guard.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+
+
+async def produce(chat, turn, name):
+    for number in range(3):
+        async with turn:
+            await chat.write(RouteNote(message=f"{name}, note {number}"))
+
+
+async def write(chat):
+    turn = asyncio.Lock()
+    await asyncio.gather(produce(chat, turn, "Ann"), produce(chat, turn, "Ben"))
+    await (
+        chat.done_writing()
+    )  # half-closing is a write: when the others are done, not before
+
+
+async def main():
+    async with async_serving(AsyncRouteGuide(), mode="off") as stub:
+        chat = stub.RouteChat()
+        writer = asyncio.create_task(write(chat))
+        answers = [answer async for answer in chat]
+        await writer
+    print("answers:", len(answers))
+
+
+asyncio.run(main())

@@ -1,0 +1,26 @@
+"""Many threads produce, gRPC takes the requests from a queue."""
+
+import queue
+from threading import Thread
+
+from grpc_guard.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo.service import RouteGuide, serving
+
+
+def produce(notes, name):
+    for number in range(3):
+        notes.put(RouteNote(message=f"{name}, note {number}"))
+
+
+with serving(RouteGuide(), mode="off") as (stub,):
+    notes = queue.Queue()
+    chat = stub.RouteChat(iter(notes.get, None))  # ends at the first None
+    producers = [Thread(target=produce, args=[notes, name]) for name in ("Ann", "Ben")]
+    for producer in producers:
+        producer.start()
+    for producer in producers:
+        producer.join()
+    notes.put(None)  # in every case: without it gRPC's thread waits for ever
+    answers = list(chat)
+
+print("answers:", len(answers))

@@ -1,0 +1,45 @@
+import asyncio
+
+import grpc
+import grpc_guard
+from grpc_guard.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo.route_guide_pb2_grpc import (
+    RouteGuideServicer,
+    RouteGuideStub,
+    add_RouteGuideServicer_to_server,
+)
+
+
+class RouteGuide(RouteGuideServicer):
+    async def RouteChat(self, notes, context):
+        async for note in notes:
+            yield note
+
+
+async def consume(chat):
+    while (note := await chat.read()) is not grpc.aio.EOF:
+        print("received:", note.message)
+
+
+async def main():
+    server = grpc.aio.server()
+    add_RouteGuideServicer_to_server(RouteGuide(), server)
+    port = server.add_insecure_port("localhost:0")
+    await server.start()
+
+    async with grpc_guard.wrap(
+        grpc.aio.insecure_channel(f"localhost:{port}")
+    ) as channel:
+        chat = RouteGuideStub(channel).RouteChat()
+        first = asyncio.create_task(consume(chat), name="reader-1")
+        second = asyncio.create_task(consume(chat), name="reader-2")
+        await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+        print(second.exception())
+
+        await chat.write(RouteNote(message="the first reader goes on"))
+        await chat.done_writing()
+        await first
+    await server.stop(None)
+
+
+asyncio.run(main())

@@ -1,0 +1,26 @@
+"""Two tasks loop over one response stream."""
+
+import asyncio
+
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, AsyncRouteGuide, async_serving
+
+
+async def read(features):
+    async for feature in features:
+        await asyncio.sleep(0)  # do something with it
+
+
+async def main():
+    async with async_serving(AsyncRouteGuide(), mode="off") as stub:
+        features = stub.ListFeatures(Rectangle(hi=FEATURES[-1].location), timeout=20)
+        readers = [
+            asyncio.create_task(read(features), name=f"reader-{n}") for n in (1, 2)
+        ]
+        for outcome in await asyncio.gather(*readers, return_exceptions=True):
+            if isinstance(outcome, RuntimeError):
+                first_line, *_ = str(outcome).splitlines()
+                print(f"{type(outcome).__name__}: {first_line}")
+
+
+asyncio.run(main())

@@ -1,0 +1,28 @@
+"""A handler returns and leaves behind a task that still asks its context something."""
+
+import asyncio
+
+from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+
+
+class Hasty(AsyncRouteGuide):
+    async def RouteChat(self, notes, context):
+        self.returned = asyncio.Event()
+        self.late = asyncio.create_task(self.note(context), name="late")
+
+    async def note(self, context):
+        await self.returned.wait()
+        return context.peer()
+
+
+async def main():
+    guide = Hasty()
+    async with async_serving(guide, mode="off") as stub:
+        await stub.RouteChat(timeout=20).code()  # the RPC is over
+        guide.returned.set()
+        (outcome,) = await asyncio.gather(guide.late, return_exceptions=True)
+        first_line, *_ = str(outcome).splitlines()
+        print(f"{type(outcome).__name__}: {first_line}")
+
+
+asyncio.run(main())

@@ -1,0 +1,31 @@
+"""Two tasks read one response stream with read()."""
+
+import asyncio
+
+import grpc
+from grpc_guard.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+
+
+async def read(chat):
+    count = 0
+    while (await chat.read()) is not grpc.aio.EOF:
+        count += 1
+    print(f"{asyncio.current_task().get_name()}: end of stream after {count} messages")
+
+
+async def main():
+    async with async_serving(AsyncRouteGuide(), mode="off") as stub:
+        chat = stub.RouteChat(timeout=20)
+        readers = [asyncio.create_task(read(chat), name=f"reader-{n}") for n in (1, 2)]
+        await asyncio.sleep(0)  # both are in read() now
+        for number in range(5):
+            await chat.write(RouteNote(message=f"note {number}"))
+        await chat.done_writing()
+        for outcome in await asyncio.gather(*readers, return_exceptions=True):
+            if outcome is not None:
+                first_line, *_ = str(outcome).splitlines()
+                print(f"{type(outcome).__name__}: {first_line}")
+
+
+asyncio.run(main())

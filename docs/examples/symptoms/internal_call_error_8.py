@@ -1,0 +1,30 @@
+"""Two threads read one response stream."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+from grpc_guard.demo.route_guide_pb2 import Feature, Rectangle
+from grpc_guard.demo.service import RouteGuide, serving
+
+one_has_failed = Event()
+
+
+class Slow(RouteGuide):
+    def ListFeatures(self, request, context):
+        one_has_failed.wait(10)  # nothing to read yet: both readers wait
+        yield Feature(name="Summit")
+
+
+def read(features):
+    try:
+        for feature in features:
+            print("read:", feature.name)
+    except (ValueError, RuntimeError) as error:
+        first_line, *_ = str(error).splitlines()
+        print(f"{type(error).__name__}: {first_line}")
+        one_has_failed.set()
+
+
+with serving(Slow(), mode="off") as (stub,), ThreadPoolExecutor(2, "reader") as readers:
+    features = stub.ListFeatures(Rectangle(), timeout=20)
+    list(readers.map(read, [features, features]))

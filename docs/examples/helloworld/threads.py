@@ -10,10 +10,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from helloworld_pb2 import HelloReply, HelloRequest
-from helloworld_pb2_grpc import GreeterServicer, GreeterStub, add_GreeterServicer_to_server
-
 import grpc_guard
+from helloworld_pb2 import HelloReply, HelloRequest
+from helloworld_pb2_grpc import (
+    GreeterServicer,
+    GreeterStub,
+    add_GreeterServicer_to_server,
+)
 
 NAMES = ["Ada", "Edsger", "Grace", "Alan", "Barbara", "Donald", "Frances", "Ken"]
 
@@ -27,7 +30,9 @@ class Greeter(GreeterServicer):
     def __init__(self) -> None:
         self.connections: set[str] = set()
 
-    def SayHello(self, request: HelloRequest, context: grpc.ServicerContext) -> HelloReply:
+    def SayHello(
+        self, request: HelloRequest, context: grpc.ServicerContext
+    ) -> HelloReply:
         self.connections.add(context.peer())
         return HelloReply(message=f"Hello, {request.name}!")
 
@@ -42,7 +47,9 @@ def greet(registry: grpc_guard.ChannelRegistry, target: str, name: str) -> str:
     when the first of them asks. A channel may be used by any number of threads at once.
     """
     stub = registry.stub(GreeterStub, target)
-    reply = stub.SayHello(HelloRequest(name=name), timeout=10)  # seconds: always set a deadline
+    reply = stub.SayHello(
+        HelloRequest(name=name), timeout=10
+    )  # seconds: always set a deadline
     return reply.message
 
 
@@ -61,7 +68,8 @@ def main() -> None:
                 print(reply)
         channels = registry.snapshot()
         print(
-            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,", end=" "
+            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,",
+            end=" ",
         )
         print(f"{len(greeter.connections)} connection seen by the server")
 

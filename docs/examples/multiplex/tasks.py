@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import grpc.aio
+import grpc_guard.aio
 from multiplex_pb2 import HelloReply, HelloRequest, Words
 from multiplex_pb2_grpc import (
     EchoServicer,
@@ -21,8 +22,6 @@ from multiplex_pb2_grpc import (
     add_GreeterServicer_to_server,
 )
 
-import grpc_guard.aio
-
 # The server
 
 
@@ -30,7 +29,9 @@ class Greeter(GreeterServicer):
     async def SayHello(
         self, request: HelloRequest, context: grpc.aio.ServicerContext
     ) -> HelloReply:
-        return HelloReply(message=f"Hello, {request.name}! You come from {context.peer()}.")
+        return HelloReply(
+            message=f"Hello, {request.name}! You come from {context.peer()}."
+        )
 
 
 class Echo(EchoServicer):
@@ -56,7 +57,10 @@ async def main() -> None:
 
     # A lease is a grpc.aio.Channel: make of it as many stubs as you like. Its close(), here at the
     # end of the block, ends this lease and leaves others alone.
-    async with grpc_guard.aio.ChannelRegistry() as registry, registry.get(target) as channel:
+    async with (
+        grpc_guard.aio.ChannelRegistry() as registry,
+        registry.get(target) as channel,
+    ):
         greeter, echo = GreeterStub(channel), EchoStub(channel)
 
         # A stream stays open ...
@@ -77,7 +81,9 @@ async def main() -> None:
         await echoes.write(Words(text="last"))
         await echoes.done_writing()
         print("echo:", (await echoes.read()).text)
-        assert await echoes.read() is grpc.aio.EOF  # read a stream to its end, or cancel() it
+        assert (
+            await echoes.read() is grpc.aio.EOF
+        )  # read a stream to its end, or cancel() it
         (record,) = registry.snapshot()
         print(f"{record.rpcs} RPCs of two services on one channel")
 

@@ -17,7 +17,7 @@ import wrapt
 
 import grpc_guard
 
-from . import end_to_end, memory, micro, refusals
+from . import end_to_end, memory, micro, notes, refusals, registry
 from ._measure import FULL, QUICK, Figure, pin_to_one_core
 
 GROUPS: dict[str, ModuleType] = {
@@ -25,6 +25,8 @@ GROUPS: dict[str, ModuleType] = {
     "end_to_end": end_to_end,
     "memory": memory,
     "refusals": refusals,
+    "notes": notes,
+    "registry": registry,
 }
 
 _FORMATS: dict[str, Callable[[float], str]] = {

@@ -1,4 +1,7 @@
-"""One message of a real stream, client and server in this process: both guarded against both plain."""
+"""One message of a real stream, client and server in this process: guarded against plain.
+
+And probed against guarded: no two parties come near each other here, nothing is held back.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ import grpc
 import grpc.aio
 
 import grpc_guard
+from grpc_guard._probe.process import probe
+from grpc_guard._probe.settings import ProbeSettings
 
 from ._measure import Figure, Plan, compare, process_clock
 
@@ -43,6 +48,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
             f"sync, {name}": stack.enter_context(_sync(guard)) for name, guard in GUARDS.items()
         }
         yield from _compare("sync", blocks, plan)
+        yield from _compare_probed("sync", blocks["sync, guarded"], plan)
     with asyncio.Runner() if hasattr(asyncio, "Runner") else _Runner() as runner:
         pairs = {name: runner.run(_open_aio(guard)) for name, guard in GUARDS.items()}
         blocks = {
@@ -50,6 +56,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
             for name, (channel, _) in pairs.items()
         }
         yield from _compare("aio", blocks, plan)
+        yield from _compare_probed("aio", blocks["aio, guarded"], plan)
         for channel, server in pairs.values():
             runner.run(channel.close())
             runner.run(server.stop(None))
@@ -61,6 +68,26 @@ def _compare(api: str, blocks: dict[str, Any], plan: Plan) -> Iterator[Figure]:
         subject=f"{api}, guarded",
         reference=f"{api}, plain",
         plan=plan,
+        clock=process_clock,
+        unit="us",
+        operations=_STREAM,
+    )
+
+
+def _compare_probed(api: str, guarded: Callable[[int], object], plan: Plan) -> Iterator[Figure]:
+    settings = ProbeSettings(seed=0)
+
+    def probed(messages: int) -> None:
+        probe.use(settings)  # for the streams that start from now on
+        guarded(messages)
+        probe.use(None)
+
+    return compare(
+        {f"{api}, guarded": guarded, f"{api}, probed": probed},
+        subject=f"{api}, probed",
+        reference=f"{api}, guarded",
+        plan=plan,
+        bound=1.1,
         clock=process_clock,
         unit="us",
         operations=_STREAM,

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from ._findings import Finding, Owner, clear_findings, findings
     from ._modes import Mode
     from ._process import disable, enable, guarded, is_enabled
+    from ._registry.sync import ChannelRegistry
     from ._rules import Rule
     from ._wrap import status, wrap
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChannelRegistry",
     "ConcurrencyError",
     "Finding",
     "Mode",
@@ -37,7 +39,9 @@ __getattr__, __dir__ = _lazily(
         "_findings": ["Finding", "Owner", "clear_findings", "findings"],
         "_modes": ["Mode"],
         "_process": ["disable", "enable", "guarded", "is_enabled"],
+        "_registry.sync": ["ChannelRegistry"],
         "_rules": ["Rule"],
         "_wrap": ["status", "wrap"],
     },
+    modules=["aio"],
 )

@@ -21,6 +21,7 @@ class Kind(enum.Enum):
     FREE = "free"  # legal for anyone at any time
     TOUCH = "touch"  # uses the server's call: not after the handler ended
     OPEN = "open"  # starts a stream, or makes what starts one
+    CLOSE = "close"  # legal for anyone at any time; who did it is noted
     LOOP = "loop"  # only on the object's own event loop
     VISIT = "visit"  # registers a callback, which gets the guarded object
 
@@ -36,7 +37,8 @@ SYNC_CALL = _table(
     visit="add_done_callback",
 )
 SYNC_CHANNEL = _table(
-    free="close subscribe unary_unary unsubscribe",
+    free="subscribe unary_unary unsubscribe",
+    close="close",
     open="stream_stream stream_unary unary_stream",
 )
 SYNC_CONTEXT = _table(
@@ -60,7 +62,8 @@ AIO_CALL = _table(
     visit="add_done_callback",
 )
 AIO_CHANNEL = _table(
-    free="channel_ready close get_state wait_for_state_change",
+    free="channel_ready get_state wait_for_state_change",
+    close="close",
     open="stream_stream stream_unary unary_stream",
     loop="unary_unary",
 )

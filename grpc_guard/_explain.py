@@ -1,7 +1,7 @@
 """``grpc-guard rules``, ``grpc-guard explain RULE``, and the pages about rules in the docs.
 
 A page is a file of the folder rules/, which says at length what the rule's own texts in
-_rules.py, put in here, say in a line. grpc is not imported: to read about a rule is free.
+_rules.py and _rules_of_life.py, put in here, say in a line. grpc is not imported: to read about a rule is free.
 """
 
 from __future__ import annotations
@@ -119,6 +119,8 @@ def _unguarded(rule: Rule) -> str:
 
 
 def _serialized(rule: Rule) -> str:
+    if rule.severity == "warning":
+        return "A warning refuses nothing, in any mode: it is recorded and shown."
     if rule.waitable:
         return "In mode `serialize` the second caller waits for its turn instead."
     return "Waiting cannot heal it: mode `serialize` acts as `raise` here."

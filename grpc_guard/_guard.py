@@ -19,10 +19,14 @@ import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _rules
 from ._modes import Mode
+
+if TYPE_CHECKING:
+    from ._births import Birth
+    from ._lives import ChannelLife
 
 # The token of a free direction. One element always stays, so that claim and release never
 # make the list allocate.
@@ -37,6 +41,10 @@ _created = itertools.count()
 _retired: deque[int] = deque()
 _RETIRED = 1000
 counting = False
+
+# What looks at the operations of a direction, made from its stream and its step; None where
+# nobody does. See _probe.
+watch: Callable[[Stream, Any], Any] | None = None
 
 
 def start_counting() -> None:
@@ -59,6 +67,8 @@ class Stream:
         "_read",
         "_write",
         "api",
+        "birth",
+        "channel",
         "ended",
         "handler",
         "loop",
@@ -88,6 +98,8 @@ class Stream:
         self.visited = False  # a done-callback runs: it may look at the stream still
         self._read: weakref.ref[Direction] | None = None
         self._write: weakref.ref[Direction] | None = None
+        self.birth: Birth | None = None  # of a client's stream: where it was started …
+        self.channel: ChannelLife | None = None  # … and on what
         self.handler = None  # task and generator, where what is yielded is written elsewhere
         self._call: Callable[[], Any] | None = None
         self._has_ended: Callable[[Any], bool] = bool
@@ -133,6 +145,14 @@ class Stream:
         call = self._call()
         return call is None or self._has_ended(call)
 
+    def call(self) -> Any:
+        """Return the call, or a server's context; None if it is not known or no more."""
+        return None if self._call is None else self._call()
+
+    def is_open(self) -> bool:
+        """Tell whether the RPC is known to go on; of some it is not known."""
+        return self._call is not None and not self.is_over()
+
 
 class Direction(list[int]):
     """READ or WRITE of one stream: its own token, and what is known of its owner.
@@ -152,7 +172,10 @@ class Direction(list[int]):
         "stream",
         "tally",
         "turns",
+        "watch",
     )
+
+    is_shared = True  # False where gRPC alone advances it
 
     def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
         super().__init__(FREE)
@@ -161,7 +184,8 @@ class Direction(list[int]):
         self.owner: int | None = None
         self.since = 0.0
         self.tally: list[int] | None = [0] if counting else None
-        self.step = self.counted(step)
+        self.watch: Any = None if watch is None or not self.is_shared else watch(stream, step)
+        self.step = self.prepared(step)
         self.turns: Turns | None = None
         self.home: Any = None if stream.loop is None else home_of(stream.loop)
         if stream.mode is Mode.SERIALIZE:
@@ -186,6 +210,12 @@ class Direction(list[int]):
 
         return counted
 
+    def prepared(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step` as the owner of the direction does it: counted, and watched."""
+        step = self.counted(step)
+        prepared: Callable[..., Any] = step if self.watch is None else self.watch.watching(step)
+        return prepared
+
     def __del__(self) -> None:
         tally = getattr(self, "tally", None)  # construction may have been interrupted
         if tally is not None:
@@ -197,6 +227,14 @@ class Direction(list[int]):
     def is_free(self) -> bool:
         token: list[int] = self if self.turns is None else self.turns.token
         return len(token) == len(FREE)
+
+
+class Fed(Direction):
+    """The writing direction where gRPC itself asks for the next message, one after the other."""
+
+    __slots__ = ()
+
+    is_shared = False
 
 
 class Turns:

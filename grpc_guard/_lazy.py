@@ -12,12 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 
 def lazily(
-    package: str, names: Mapping[str, Sequence[str]]
+    package: str, names: Mapping[str, Sequence[str]], *, modules: Sequence[str] = ()
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` of a `package` with `names` (submodule -> names)."""
+    """Return ``__getattr__`` and ``__dir__`` of a `package` with `names` (submodule -> names).
+
+    `modules` are submodules that are there without an import of their own.
+    """
     homes = {name: module for module, listed in names.items() for name in listed}
 
     def find(name: str) -> object:
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found: object = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
@@ -25,6 +30,6 @@ def lazily(
         return found
 
     def listed() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *homes})
+        return sorted({*vars(sys.modules[package]), *homes, *modules})
 
     return find, listed

@@ -97,7 +97,7 @@ def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
             task = None
         if task is not None:
             return Owner("task", task.get_name(), operation, None, fold(_of_task(frame)))
-    kind, name = _name_of_thread(get_ident())
+    kind, name = name_of_thread(get_ident())
     return Owner(kind, name, operation, None, fold(outward(frame)))
 
 
@@ -123,7 +123,7 @@ def _by_thread(direction: Direction) -> Owner | None:
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):
             inside = _inside(outward(frames[ident]), direction)
             if inside is not None:
-                return Owner(*_name_of_thread(ident), inside[0], _held(direction), inside[1])
+                return Owner(*name_of_thread(ident), inside[0], _held(direction), inside[1])
     finally:
         frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
     for name, frame in _greenlets():
@@ -156,7 +156,8 @@ def _inside(
     return None
 
 
-def _name_of_thread(ident: int) -> tuple[str, str]:
+def name_of_thread(ident: int) -> tuple[str, str]:
+    """Return the kind of party that a thread is, and its name."""
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
     name = thread.name if thread is not None else f"thread {ident}"
     return "thread", name
@@ -195,13 +196,13 @@ def _owning_task(
     for task in asyncio.all_tasks(direction.stream.loop):
         if task is current:
             continue  # it is the one that asks
-        inside = _inside(reversed(list(_await_chain(task.get_coro()))), direction)
+        inside = _inside(reversed(list(await_chain(task.get_coro()))), direction)
         if inside is not None:
             return task, *inside
     return None
 
 
-def _await_chain(awaitable: object) -> Iterator[FrameType]:
+def await_chain(awaitable: object) -> Iterator[FrameType]:
     """Yield the frames of `awaitable` and of what it awaits, outermost first."""
     for _ in range(_CHAIN_LENGTH):
         if awaitable is None:
@@ -237,9 +238,9 @@ def _unseen(direction: Direction) -> Owner:
     if handler is not None and direction.rule == "concurrent-write":
         task, generator = handler[0](), handler[1]()
         if task is not None:
-            stack = fold(reversed(list(_await_chain(generator))))
+            stack = fold(reversed(list(await_chain(generator))))
             return Owner("task", task.get_name(), "yield", _held(direction), stack)
     operation = "read" if direction.rule == "concurrent-read" else "write"
     if direction.owner is None:
         return Owner("task", "(not found)", operation, _held(direction))
-    return Owner(*_name_of_thread(direction.owner), operation, _held(direction))
+    return Owner(*name_of_thread(direction.owner), operation, _held(direction))

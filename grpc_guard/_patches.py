@@ -1,8 +1,9 @@
 """How the process-wide guard reaches a program: patches to grpcio, applied and taken back.
 
 Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
-channels and stubs made earlier use too, and the server classes. These names are private;
-where a grpcio lacks one, the public factories are patched instead, and that is said once.
+channels and stubs made earlier use too, the server classes, and what makes and closes a
+channel. These names are private; where a grpcio lacks one, the public factories are patched
+instead, and that is said once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from . import _servers
+from . import _exits, _lives, _servers
 from ._aio import channel as aio_channel
 from ._aio import handlers as aio_handlers
 from ._modes import Mode
@@ -60,6 +61,7 @@ _patches: list[Patch] = []
 
 def apply() -> None:
     """Apply all patches; if one fails, take back those before it and let the error through."""
+    _exits.watch()
     if not _patches:
         _patches.extend(_private_patches() or _factory_patches())
     try:
@@ -123,6 +125,7 @@ def _private_patches() -> list[Patch]:
             *_start_patches("grpc._channel", _SYNC_STARTS),
             *_start_patches("grpc.aio._channel", _AIO_STARTS),
             *_server_patches(),
+            *_channel_patches(),
         ]
     except (ImportError, AttributeError) as missing:
         logger.warning(
@@ -160,6 +163,35 @@ def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[
     return method
 
 
+def _channel_patches() -> Iterable[Patch]:
+    """Return the patches that see channels being made and closed."""
+    for module, api in (("grpc._channel", "sync"), ("grpc.aio._channel", "aio")):
+        owner = importlib.import_module(module).Channel
+        yield _patch(owner, "__init__", functools.partial(_making, api))
+        yield _patch(owner, "_close", _closing)
+
+
+def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(
+        self: Any, target: Any, options: Any, credentials: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        plain(self, target, options, credentials, *args, **kwargs)
+        if current_mode() is not Mode.OFF:
+            operation = "insecure_channel" if credentials is None else "secure_channel"
+            _lives.made(self, api, operation, target, _lives.likeness(options, credentials))
+
+    return method
+
+
+def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if current_mode() is not Mode.OFF:
+            _lives.closing(self)
+        return plain(self, *args, **kwargs)
+
+    return method
+
+
 def _server_patches() -> Iterable[Patch]:
     for names, guard in _SERVERS.items():
         owner = getattr(importlib.import_module(names[0]), names[1])
@@ -190,7 +222,7 @@ def _guarding_generic_handlers(
     def method(self: Any, generic_rpc_handlers: Iterable[Any]) -> None:
         if current_mode() is not Mode.OFF:
             generic_rpc_handlers = _servers.guard_generic_handlers(
-                generic_rpc_handlers, current_mode, guard
+                generic_rpc_handlers, current_mode, _servers.noting(self, guard)
             )
         plain(self, generic_rpc_handlers)
 
@@ -203,7 +235,7 @@ def _guarding_method_handlers(
     def method(self: Any, service_name: str, method_handlers: Any) -> None:
         if current_mode() is not Mode.OFF:
             method_handlers = _servers.guard_method_handlers(
-                service_name, method_handlers, current_mode, guard
+                service_name, method_handlers, current_mode, _servers.noting(self, guard)
             )
         plain(self, service_name, method_handlers)
 

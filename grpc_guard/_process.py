@@ -16,10 +16,12 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import ModuleType, TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from ._imports import after_import
 from ._modes import Mode, parse_mode
+from ._probe.settings import ProbeSettings, parse_probe
+from ._thresholds import thresholds
 
 logger = logging.getLogger("grpc_guard")
 
@@ -28,21 +30,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 plain_of: dict[Callable[..., Any], Callable[..., Any]] = {}  # what our patches replaced
 
 
+Probing = ProbeSettings | Literal[False] | None  # None: as it was
+
+
+def _parse_probing(value: bool | str | None, source: str) -> Probing:
+    return None if value is None else parse_probe(value, source=source) or False
+
+
 class _Process:
     def __init__(self) -> None:
         self.mode = Mode.OFF  # in force now; read without the lock
         self._mutex = threading.RLock()  # patching and the choice of the mode
         self._base = Mode.OFF  # what enable() and disable() say
+        self._probe: ProbeSettings | None = None  # in force now
+        self._base_probe: ProbeSettings | None = None  # what enable() says of the probe
         self._scopes: list[guarded] = []  # the guarded() blocks that run, innermost last
         self._waits_for_grpc = False
 
-    def set_base(self, mode: Mode) -> None:
+    def set_base(self, mode: Mode, probe: Probing = None) -> None:
         with self._mutex:
-            before, self._base = self._base, mode
+            before = self._base, self._base_probe
+            self._base = mode
+            if probe is not None or mode is Mode.OFF:
+                self._base_probe = probe or None
             try:
                 self._settle()
             except BaseException:
-                self._base = before
+                self._base, self._base_probe = before
                 raise
 
     def enter(self, scope: guarded) -> None:
@@ -61,14 +75,26 @@ class _Process:
 
     def _settle(self) -> None:
         mode = self._scopes[-1].mode if self._scopes else self._base
+        said = [scope.probe for scope in self._scopes if scope.probe is not None]
+        probe = (said[-1] or None) if said else self._base_probe
         was_on, is_on = self.mode is not Mode.OFF, mode is not Mode.OFF
         if is_on and not was_on:
             self._apply()
         self.mode = mode
+        self._probe = probe if is_on else None
+        self._set_probe()
         if was_on and not is_on and "grpc_guard._patches" in sys.modules:
             from . import _patches
 
             _patches.remove()
+
+    def _set_probe(self) -> None:
+        """Tell the probe, once the guard is where streams start: that is not imported before."""
+        needed = "grpc_guard._probe.process" if self._probe is None else "grpc_guard._patches"
+        if needed in sys.modules:
+            from ._probe.process import probe
+
+            probe.use(self._probe)
 
     def _apply(self) -> None:
         """Patch grpc, or arrange for it to be patched when the program imports it.
@@ -76,6 +102,7 @@ class _Process:
         Importing it here could be too early: the program may first have to set
         environment variables that grpc reads, or to patch the standard library.
         """
+        thresholds()  # a bad one is an error here, and not where an RPC would find out
         grpc = sys.modules.get("grpc")
         if grpc is None:
             if not self._waits_for_grpc:
@@ -97,6 +124,7 @@ class _Process:
                 return
             try:
                 self._patch()
+                self._set_probe()
             except Exception:  # the program's import must not fail for it
                 logger.exception("grpc could not be patched: the guard is off")
                 self.mode = Mode.OFF
@@ -119,16 +147,23 @@ def current_mode() -> Mode:
     return process.mode
 
 
-def enable(mode: str | Mode = "raise") -> None:
+def enable(mode: str | Mode = "raise", *, probe: bool | str | None = None) -> None:
     """Guard every stream that this process starts or serves from now on.
 
     Sync and aio, clients and servers, on channels, stubs and servers that exist already
     too. Streams that are open already stay as they are. Calling it again only changes the
     mode. Safe to call from any thread; if it fails half-way, nothing is changed.
 
-    Raises ValueError for an unknown mode; ``off`` is the same as :func:`disable`.
+    With `probe`, operations are now and then held back for some 50 ms where two parties came
+    near each other, so that a race happens that was only possible: for tests. Settings as in
+    ``probe="delay=0.02,seed=7"``. None leaves it as it is.
+
+    Raises ValueError for an unknown mode or setting, or a bad threshold (see
+    docs/settings.md); ``off`` is the same as :func:`disable`.
     """
-    process.set_base(parse_mode(mode, source="enable(mode)"))
+    process.set_base(
+        parse_mode(mode, source="enable(mode)"), _parse_probing(probe, "enable(probe)")
+    )
 
 
 def disable() -> None:
@@ -159,11 +194,12 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
     Process-wide, as :func:`enable`. Blocks nest; of several that run, the one entered last
     decides. Decorates functions, coroutine functions and generators of both kinds.
 
-    Raises ValueError for an unknown mode.
+    Raises ValueError for an unknown mode or setting of the `probe`.
     """
 
-    def __init__(self, mode: str | Mode = "raise") -> None:
+    def __init__(self, mode: str | Mode = "raise", *, probe: bool | str | None = None) -> None:
         self.mode = parse_mode(mode, source="guarded(mode)")
+        self.probe = _parse_probing(probe, "guarded(probe)")
 
     def __enter__(self) -> None:
         process.enter(self)
@@ -176,18 +212,23 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
     ) -> None:
         process.leave(self)
 
+    def _again(self) -> guarded:
+        scope = guarded(self.mode)
+        scope.probe = self.probe
+        return scope
+
     def __call__(self, function: F) -> F:
         """Return `function` guarded while it runs."""
         wrapper: Any
         if inspect.iscoroutinefunction(function):
 
             async def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with guarded(self.mode):
+                with self._again():
                     return await function(*args, **kwargs)
         elif inspect.isasyncgenfunction(function):
 
             async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-                with guarded(self.mode):
+                with self._again():
                     async with contextlib.aclosing(function(*args, **kwargs)) as generator:
                         step = generator.__anext__()
                         while True:
@@ -204,12 +245,12 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
         elif inspect.isgeneratorfunction(function):
 
             def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-                with guarded(self.mode):
+                with self._again():
                     return (yield from function(*args, **kwargs))
         else:
 
             def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with guarded(self.mode):
+                with self._again():
                     return function(*args, **kwargs)
 
         return cast("F", functools.wraps(function)(wrapper))

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+class GuardedByItself:
+    """A channel that starts guarded streams, and is no proxy: a lease."""
+
+    __slots__ = ()
+
+
 class Proxy(wrapt.BaseObjectProxy):
     """Looks, compares, hashes and prints like the object it wraps.
 

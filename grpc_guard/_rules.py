@@ -1,72 +1,17 @@
 """The catalogue of rules: what each one means, what breaks without it, how to mend it.
 
-Every text about a rule lives here once; reports, command line and docs are made from it.
+Every text about a rule lives here once, those about the lives of channels and streams in
+_rules_of_life.py; reports, command line and docs are made from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
 
-ANY = "any"  # a text that holds for both sides and both apis
-
-
-class Rule(str):
-    """A named, documented check: a frozen record that equals its own name.
-
-    ``severity`` is ``error`` (goes through the mode) or ``warning`` (never raises).
-    ``waitable`` tells whether waiting for one's turn heals it, as ``serialize`` does.
-    ``source`` says where the rule is written down.
-    """
-
-    severity: str
-    summary: str
-    remedy: str
-    source: str
-    waitable: bool
-    _unguarded: Mapping[str, str]
-
-    def __new__(
-        cls,
-        name: str,
-        *,
-        severity: str,
-        summary: str,
-        unguarded: Mapping[str, str],
-        remedy: str,
-        source: str,
-        waitable: bool = False,
-    ) -> Rule:
-        self = super().__new__(cls, name)
-        vars(self).update(
-            severity=severity,
-            summary=summary,
-            remedy=remedy,
-            source=source,
-            waitable=waitable,
-            _unguarded=MappingProxyType(dict(unguarded)),
-        )
-        return self
-
-    @property
-    def name(self) -> str:
-        """The rule's name as plain text."""
-        return str.__str__(self)
-
-    def unguarded(self, side: str, api: str) -> str:
-        """Return what happens without the guard on this side (client, server) and api (sync, aio)."""
-        return self._unguarded.get(f"{side} {api}") or self._unguarded[ANY]
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a rule is frozen: {name!r} cannot be set on {self.name!r}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"a rule is frozen: {name!r} cannot be deleted from {self.name!r}")
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return rule_named, (self.name,)
-
+from ._rule import ANY
+from ._rule import Rule as Rule
+from ._rules_of_life import RULES_OF_LIFE
 
 CONCURRENT_READ = Rule(
     "concurrent-read",
@@ -162,6 +107,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             SHARED_ITERATOR,
             WRONG_LOOP,
             HANDLER_RETURNED,
+            *RULES_OF_LIFE,
         )
     }
 )

@@ -6,6 +6,7 @@ left exactly as they are.
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 import wrapt
 
 from ._contract import SYNC_SERVER, forwards
+from ._findings import Owner
+from ._handling import handlers_of
 from ._modes import ChooseMode
 from ._process import current_mode
 from ._proxy import Proxy, isinstance_exactly
 
-# Wraps one behaviour: (behaviour, rpc, choose mode, request_streaming, response_streaming).
-GuardBehavior = Callable[[Any, str, ChooseMode, bool, bool], Any]
+# Wraps one behaviour: (behaviour, rpc, choose mode, request_streaming, response_streaming, and
+# by name the handlers in flight of the server).
+GuardBehavior = Callable[..., Any]
 
 _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients invent
 
@@ -140,12 +144,18 @@ def guard_method_handlers(
     }
 
 
+def noting(server: Any, guard_behavior: GuardBehavior) -> GuardBehavior:
+    """Return `guard_behavior` for the handlers of a plain `server`, which notes them in flight."""
+    return functools.partial(guard_behavior, handlers=handlers_of(server))
+
+
 def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
     """Guard the handlers that `server` has already, in place.
 
     grpcio has no public way to them. The sync server keeps them in a list and a dict; the
     asyncio server does so too, but in fields that only the collector can see.
     """
+    guard_behavior = noting(server, guard_behavior)
     state = getattr(server, "_state", None)
     if state is not None:
         stores = [state.generic_handlers, getattr(state, "registered_method_handlers", {})]
@@ -172,8 +182,17 @@ class Server(Proxy):
     def __init__(self, server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
         super().__init__(server)
         self._self_choose = choose
-        self._self_behavior = guard_behavior
+        self._self_behavior = noting(server, guard_behavior)
         adopt(server, choose, guard_behavior)
+
+    def snapshot(self) -> tuple[Owner, ...]:
+        """Return who handles streams of this server at this moment, the longest first.
+
+        A thread or task each: ``operation`` is the RPC, ``held_seconds`` how long it has
+        been handled, and the end of ``stack`` the line where it is now. From any thread.
+        Unary RPCs are not noted.
+        """
+        return handlers_of(self.__wrapped__).snapshot()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
         """See grpc.Server.add_generic_rpc_handlers."""

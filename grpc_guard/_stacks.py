@@ -27,6 +27,7 @@ _GUARD = _folder(__file__)
 _DEMO = os.path.join(_GUARD, "demo") + os.sep  # the demo plays the part of a user
 _GRPC = _folder(grpc.__file__)
 _ASYNCIO = _folder(asyncio.__file__)
+_CYTHON = ".pyx.pxi"  # grpcio's own, by paths of the machine that built it
 _MACHINERY = (
     _GUARD,
     _GRPC,
@@ -39,7 +40,14 @@ _MACHINERY = (
 
 def is_machinery(file: str) -> bool:
     """Tell whether a frame in `file` is folded: grpc_guard, grpcio, asyncio, thread starters."""
+    if file.endswith(_CYTHON):
+        return True
     return file.startswith(_MACHINERY) and not file.startswith(_DEMO)
+
+
+def is_of_grpc(file: str) -> bool:
+    """Tell whether `file` is grpcio's, or the guard's own, which takes its place."""
+    return file.startswith((_GRPC, _GUARD)) and not file.startswith(_DEMO)
 
 
 def runs_loop(file: str) -> bool:

@@ -57,11 +57,14 @@ def collide(direction: Direction, operation: str) -> None:
         return
     if operation == "done_writing" and owner is not None and owner.operation == operation:
         return  # grpcio makes it idempotent: the second one has nothing to do
+    because = _messages.is_inside(owner)
+    if direction.watch is not None:
+        because += direction.watch.collided(sys._getframe(1))
     violate(
         direction.rule,
         stream,
         operation,
-        _messages.is_inside(owner),
+        because,
         owner=owner,
         can_wait=not _owners.interrupts_owner(direction, sys._getframe(1)),
     )
@@ -133,20 +136,56 @@ def compose(
         caller=caller,
         because=because,
     )
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
-    return Finding(
-        rule=rule,
-        severity=rule.severity,
+    return _finding(
+        rule,
         rpc=stream.rpc,
         side=stream.side,
         api=stream.api,
         message=message,
-        remedy=rule.remedy,
         caller=caller,
         owner=owner,
+    )
+
+
+def _finding(rule: Rule, **particulars: Any) -> Finding:
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    return Finding(
+        rule=rule,
+        severity=rule.severity,
+        remedy=rule.remedy,
         test=ledger.test,
         time=now.replace("+00:00", "Z"),
+        **particulars,
     )
+
+
+def warn(
+    rule: Rule,
+    *,
+    rpc: str,
+    side: str,
+    api: str,
+    because: str,
+    caller: Owner,
+    owner: Owner | None = None,
+) -> None:
+    """Record that a rule of a life was broken, and log it; never raises.
+
+    `caller` is the party whose line a reader should look at (of a leak: who made it; of a
+    use: who used it), `owner` the other one, if there is one. `rpc` is the RPC, or for a
+    channel its target. `because` says what was seen, for how long, and where it was made.
+    """
+    try:
+        message = _messages.noticed(
+            rule, rpc=rpc, side=side, api=api, caller=caller, because=because
+        )
+        finding = _finding(
+            rule, rpc=rpc, side=side, api=api, message=message, caller=caller, owner=owner
+        )
+        if _is_worth_a_line(ledger.record(finding)):
+            logger.warning("%s", _messages.report(finding))
+    except Exception:
+        logger.exception("a warning of the rule %s was lost", rule)
 
 
 def _is_worth_a_line(count: int) -> bool:

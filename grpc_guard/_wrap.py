@@ -20,11 +20,12 @@ from ._findings import Owner
 from ._guard import Direction, Stream
 from ._modes import Mode, always, parse_mode
 from ._process import current_mode, is_enabled
-from ._proxy import Proxy, StreamProxy, isinstance_exactly
+from ._proxy import GuardedByItself, Proxy, StreamProxy, isinstance_exactly
 from ._servers import Server
 from ._sync import calls as sync_calls
 from ._sync import channel as sync_channel
 from ._sync import handlers as sync_handlers
+from ._thresholds import thresholds
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
 
     A server is best wrapped before it starts: streams that are open already stay plain.
 
-    Raises TypeError for any other kind of object, ValueError for an unknown mode.
+    Raises TypeError for any other kind of object, ValueError for an unknown mode or a bad
+    threshold (see docs/settings.md).
     """
     if mode is not None:
         chosen = parse_mode(mode, source="wrap(mode)")
@@ -59,8 +61,9 @@ def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
             f"wrap() takes a channel, a server, a call or a servicer context of grpc or grpc.aio, "
             f"not {type(obj).__name__}: {obj!r:.200}"
         )
-    if chosen is Mode.OFF:
+    if chosen is Mode.OFF or isinstance_exactly(obj, GuardedByItself):
         return obj
+    thresholds()  # a bad one is an error here, and not where an RPC would find out
     plain: Any = obj
     if isinstance_exactly(obj, Proxy):
         if getattr(obj, "_self_choose", None) is not current_mode:

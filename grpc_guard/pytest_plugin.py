@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from ._modes import Mode, parse_mode
+from ._pytest.probing import Probing
 from ._pytest.session import Session, TestGuard
-from ._pytest.settings import Settings, add_options, keep_paths
+from ._pytest.settings import SEED, Settings, add_options, keep_paths
 from ._pytest.summary import summary_lines, workflow_commands
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
@@ -42,7 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
         'grpc_guard(mode="raise"): guard the gRPC streams of this test in this mode, or not at '
         'all with mode="off"',
     )
-    session = Session(Settings.of(config))
+    settings = Settings.of(config)
+    session = Session(settings, Probing(config, settings.probe))
     config.stash[_SESSION] = session
     session.begin()
 
@@ -54,8 +56,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    settings = config.stash[_SESSION].settings
-    return f"grpc_guard: {settings.mode} (from {settings.source})" if settings.source else None
+    session = config.stash[_SESSION]
+    settings, said = session.settings, session.probing.header()
+    if settings.source:
+        said.insert(0, f"{settings.mode} (from {settings.source})")
+    return f"grpc_guard: {', '.join(said)}" if said else None
 
 
 def _mode_of_marker(item: pytest.Item) -> Mode | None:
@@ -112,6 +117,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    with request.config.stash[_SESSION].setting_up(fixturedef):
+        return (yield)
+
+
+def pytest_fixture_post_finalizer(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> None:
+    request.config.stash[_SESSION].torn_down(fixturedef)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return (yield from _judged(item, "call"))
 
@@ -147,6 +166,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         output["grpc_guard"] = guard.to_controller()
     else:
+        guard.probing.save()
         session.config.stash[_BASELINE] = _write_baseline(session, guard)
 
 
@@ -156,6 +176,14 @@ def _write_baseline(session: pytest.Session, guard: Session) -> str | None:
     except OSError as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return f"baseline not written to {error.filename}: {error.strerror}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker of pytest-xdist the seed of the session."""
+    probe = node.config.stash[_SESSION].settings.probe
+    if probe is not None:
+        node.workerinput[SEED] = probe.seed
 
 
 @pytest.hookimpl(optionalhook=True)

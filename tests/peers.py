@@ -10,6 +10,7 @@ until its standard input ends; the last line of both is what their guard has fou
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import queue
 import sys
@@ -338,6 +339,7 @@ def main(certificates: str, role: str, api: str, mode: str, *rest: str) -> None:
     ran = sides[role, api](Path(certificates), mode, *rest)
     if ran is not None:
         asyncio.run(ran)
+        gc.collect()  # an older grpcio hangs in its finalizers when the interpreter shuts down
     say([[found.rule.name, found.side, found.api, found.rpc] for found in grpc_guard.findings()])
 
 

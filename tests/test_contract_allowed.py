@@ -115,7 +115,7 @@ async def test_operation_during_one_that_is_being_cancelled(kind: Kind, operatio
         assert owner.cancelled()
         subject.lose()
         assert not isinstance(await ended(late), ConcurrencyError)
-    assert found() == []
+    assert {finding.rule for finding in found()} <= {"cancelled-read"}  # if that has come first
 
 
 DUPLEX = [kind for kind in KINDS if "done_writing" in kind.operations]

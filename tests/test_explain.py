@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import io
 import queue
@@ -23,7 +24,7 @@ import pytest
 from support import aio_channel, aio_server, outcome, run, sync_channel, sync_server, wait
 
 import grpc_guard
-from grpc_guard import ConcurrencyError, Finding, _explain
+from grpc_guard import ConcurrencyError, Finding, _explain, _leaks, _lives, _thresholds
 from grpc_guard._findings import ledger
 from grpc_guard._rules import RULES, Rule
 from grpc_guard.demo import route_guide_pb2, route_guide_pb2_grpc
@@ -105,6 +106,7 @@ def test_page_tells_where_the_rule_says_something_else() -> None:
     [
         ("concurrent-read", "In mode `serialize` the second caller waits for its turn instead."),
         ("wrong-loop", "Waiting cannot heal it: mode `serialize` acts as `raise` here."),
+        ("stream-limit", "A warning refuses nothing, in any mode: it is recorded and shown."),
     ],
 )
 def test_page_tells_what_serialize_does(name: str, effect: str) -> None:
@@ -224,6 +226,14 @@ def examples() -> Iterator[Example]:
 
 
 EXAMPLES = list(examples())
+
+
+def of_severity(severity: str, *, is_wrong: bool) -> list[Example]:
+    return [
+        one for one in EXAMPLES if RULES[one.rule].severity == severity and one.is_wrong is is_wrong
+    ]
+
+
 MESSAGES = ("Feature", "Point", "Rectangle", "RouteNote", "RouteSummary")
 FEATURES = ("bridge", "ford", "mill")
 
@@ -241,6 +251,14 @@ PRINTED = {
     "wrong-loop: Right (aio, from sync code)": ["3"],
     "handler-returned: Right (sync)": ["3"],
     "handler-returned: Right (aio)": ["['bye']", "note 0", "note 1", "note 2"],
+    "closed-channel: Right (sync)": [*FEATURES],
+    "closed-channel: Right (aio)": ["3 3"],
+    "cancelled-read: Right (aio)": ["anybody there?"],
+    "blocked-loop: Right (sync)": [*FEATURES],
+    "blocked-loop: Right (aio)": [*FEATURES],
+    "channel-churn: Right (sync)": ["60"],
+    "unclosed-channel: Right (sync)": [*FEATURES],
+    "unfinished-stream: Right (aio)": ["hello"],
 }
 
 
@@ -284,10 +302,10 @@ class Stage(grpc.ServerInterceptor):
 
 
 @contextmanager
-def staged(example: Example) -> Iterator[Stage | None]:
+def staged(example: Example, is_staged: bool) -> Iterator[Stage | None]:
     """Guard the process; where the example is wrong, set the stage for it."""
     with grpc_guard.guarded():
-        if not example.is_wrong:
+        if not (example.is_wrong and is_staged):
             yield None
             return
         stage = Stage()
@@ -298,7 +316,15 @@ def staged(example: Example) -> Iterator[Stage | None]:
             ledger.remove_sink(stage.found)
 
 
-def play(example: Example) -> list[str]:
+def play_main(main: Callable[[], Any]) -> Any:
+    return main()
+
+
+async def play_main_async(main: Callable[[], Any]) -> None:
+    await main()
+
+
+def play(example: Example, is_staged: bool = True) -> list[str]:
     """Run an example as what it is, a client or a server, sync or aio; return what it prints."""
     printed: list[str] = []
     names: dict[str, Any] = {
@@ -312,7 +338,7 @@ def play(example: Example) -> list[str]:
         "queue": queue,
     }
     exec(compile(example.code, str(example), "exec"), names)
-    with staged(example) as stage:
+    with staged(example, is_staged) as stage:
         if "main" in names:
             play_client(names["main"], stage)
         else:
@@ -324,7 +350,7 @@ def play_client(main: Callable[[Any], Any], stage: Stage | None) -> None:
     """Call `main` with what it asks for: the address of a server, or a stub of its own api."""
     with sync_server(registering(Servicer()), **staging(stage)) as address:
         if "target" in inspect.signature(main).parameters:
-            main(address)
+            play_main(lambda: main(address))
         elif inspect.iscoroutinefunction(main):
             run(play_aio_client(main, address))
         else:
@@ -334,7 +360,8 @@ def play_client(main: Callable[[Any], Any], stage: Stage | None) -> None:
 
 async def play_aio_client(main: Callable[[Any], Any], address: str) -> None:
     async with aio_channel(address, mode=None) as channel:
-        await main(route_guide_pb2_grpc.RouteGuideStub(channel))
+        stub = route_guide_pb2_grpc.RouteGuideStub(channel)
+        await play_main_async(lambda: main(stub))
 
 
 def play_server(kind: type, stage: Stage | None, tell: Callable[[object], None]) -> None:
@@ -381,9 +408,10 @@ def visit(address: str, kind: type, tell: Callable[[object], None]) -> None:
 
 
 def test_every_rule_has_its_examples() -> None:
-    """Each page has a wrong and a right example for each api that can break the rule."""
-    apis = {name: {"sync", "aio"} for name in RULES} | {"wrong-loop": {"aio"}}
-    for name in RULES:
+    """Each page of an error has a wrong and a right example for each api that can break it."""
+    errors = [name for name, rule in RULES.items() if rule.severity == "error"]
+    apis = {name: {"sync", "aio"} for name in errors} | {"wrong-loop": {"aio"}}
+    for name in errors:
         for kind in ("Wrong", "Right"):
             titles = [one for one in EXAMPLES if one.rule == name and one.title.startswith(kind)]
             assert {one.api for one in titles} == apis[name], (name, kind)
@@ -396,7 +424,57 @@ def test_every_code_block_is_an_example() -> None:
     assert all(one.title.startswith(("Wrong (", "Right (")) for one in EXAMPLES)
 
 
-@pytest.mark.parametrize("example", [one for one in EXAMPLES if one.is_wrong], ids=str)
+@pytest.fixture
+def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Look for what an example leaves open when its main() has returned; let nothing be quick."""
+    monkeypatch.setattr(_thresholds, "_current", _thresholds.Thresholds(blocked_loop_seconds=0.0))
+    _lives.forget_churn()
+    plain = play_main
+
+    def play_and_look(main: Callable[[], Any]) -> Any:
+        ledger.era = era = object()
+        try:
+            return plain(main)
+        finally:
+            ledger.era = None
+            _leaks.look(lambda birth: birth.era is era)
+
+    async def play_and_look_async(main: Callable[[], Any]) -> None:
+        ledger.era = era = object()
+        try:
+            await main()
+        finally:
+            ledger.era = None
+            _leaks.look(lambda birth: birth.era is era)
+
+    monkeypatch.setitem(globals(), "play_main", play_and_look)
+    monkeypatch.setitem(globals(), "play_main_async", play_and_look_async)
+    yield
+    _lives.forget_churn()
+
+
+@pytest.mark.usefixtures("at_the_end")
+@pytest.mark.parametrize("example", of_severity("warning", is_wrong=True), ids=str)
+def test_wrong_example_of_a_warning(example: Example, found: Found) -> None:
+    """A wrong example breaks its rule, and no other, and the finding names its line."""
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        play(example, False)
+    seen = found()
+    assert {(finding.rule, finding.api) for finding in seen} == {(example.rule, example.api)}
+    for finding in seen:
+        assert finding.caller.site is not None
+        assert finding.caller.site.file == str(example)
+
+
+@pytest.mark.usefixtures("at_the_end")
+@pytest.mark.parametrize("example", of_severity("warning", is_wrong=False), ids=str)
+def test_right_example_of_a_warning(example: Example, found: Found) -> None:
+    """A right example breaks no rule, leaves nothing open, and its RPCs carry what they should."""
+    assert sorted(play(example)) == PRINTED[str(example)]
+    assert found() == []
+
+
+@pytest.mark.parametrize("example", of_severity("error", is_wrong=True), ids=str)
 def test_wrong_example(example: Example, found: Found) -> None:
     """A wrong example breaks its rule once, and no other, and the finding names its line."""
     seen = outcome(play, example)
@@ -407,7 +485,7 @@ def test_wrong_example(example: Example, found: Found) -> None:
     assert finding.caller.site.file == str(example)
 
 
-@pytest.mark.parametrize("example", [one for one in EXAMPLES if not one.is_wrong], ids=str)
+@pytest.mark.parametrize("example", of_severity("error", is_wrong=False), ids=str)
 def test_right_example(example: Example, found: Found) -> None:
     """A right example breaks no rule, and its RPCs carry what they should."""
     assert sorted(play(example)) == PRINTED[str(example)]

@@ -690,7 +690,7 @@ async def test_cancellation_after_each_step(make: Any, mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("make", AIO)
-async def test_time_out(make: Any, mode: Mode) -> None:
+async def test_time_out(make: Any, mode: Mode, found: Any) -> None:
     """An operation that times out leaves its direction free."""
     gate = AsyncGate()
     plain = Plain()
@@ -703,6 +703,7 @@ async def test_time_out(make: Any, mode: Mode) -> None:
     assert_unowned(subject.direction)
     gate.open()
     assert await subject.operate() in (MESSAGE, None)
+    assert {finding.rule for finding in found()} <= {"cancelled-read"}
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
@@ -792,7 +793,7 @@ def test_signal_during_next_of_a_real_call() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-async def test_cancellation_of_a_real_read_after_each_step() -> None:
+async def test_cancellation_of_a_real_read_after_each_step(found: Any) -> None:
     """Cancelled after any of its steps, the read of a real call leaves the direction free."""
     release = asyncio.Event()
 
@@ -818,6 +819,7 @@ async def test_cancellation_of_a_real_read_after_each_step() -> None:
             else:
                 call.cancel()
         release.set()
+    assert {finding.rule for finding in found()} == {"cancelled-read"}
 
 
 # Only what is asked for is kept

@@ -351,7 +351,7 @@ async def test_task_that_has_no_frame() -> None:
     finished = _read_in_generator(aio_call(settle))
     async for _ in finished:
         pass
-    assert list(_owners._await_chain(finished)) == []
+    assert list(_owners.await_chain(finished)) == []
 
 
 def test_caller_that_is_all_of_its_stack() -> None:

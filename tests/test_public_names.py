@@ -56,3 +56,15 @@ def test_listing_the_names_before_their_use() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE
     )
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_the_asyncio_names() -> None:
+    """grpc_guard.aio is there without an import of its own, and imports no grpc before its use."""
+    program = (
+        "import sys, grpc_guard; print('aio' in dir(grpc_guard), 'grpc' in sys.modules); "
+        "print(grpc_guard.aio.__all__, grpc_guard.aio.ChannelRegistry.__name__)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (ran.stdout, ran.stderr) == ("True False\n['ChannelRegistry'] ChannelRegistry\n", "")

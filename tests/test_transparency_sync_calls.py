@@ -170,7 +170,9 @@ def test_a_method_that_does_not_exist(world: World) -> Iterator[Any]:
 def test_a_deadline(world: World) -> Iterator[Any]:
     """A read whose deadline passes raises, and the call has ended."""
     service = Service()
-    call = world.channel(service.methods()).unary_stream(path("Hold"))(b"", timeout=0.2)
+    channel = world.channel(service.methods())
+    yield list(channel.unary_stream(path("Numbers"))(b"1"))
+    call = channel.unary_stream(path("Hold"))(b"", timeout=0.5)  # not spent on the connection
     yield what(list, call) == call, call.code(), call.time_remaining(), call.cancelled()
     yield what(call.result) == call, call.exception() == call
     wait(service.cancelled)

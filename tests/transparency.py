@@ -131,6 +131,7 @@ _FLEETING = [
     (re.compile(r"0x[0-9a-f]+"), "0x…"),
     (re.compile(r"(127\.0\.0\.1|%5B::1%5D|\[::1\]):\d+"), "(address)"),
     (re.compile(r'created_time:"[^"]*"'), "(time)"),
+    (re.compile(r"from peer (ipv4:\(address\)|) \{"), "from peer {"),  # it knows, or not yet
     (re.compile(r"Stream removed \((Deadline Exceeded)\)"), r"\1"),  # whose timer is first
     (re.compile(r"\d+(\.\d+)?(e-\d+)?(s|ms| seconds)\b"), "(duration)"),
 ]

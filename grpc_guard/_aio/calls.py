@@ -9,13 +9,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CALL, forwards
-from .._guard import GIVE_BACK, Direction, Stream
+from .._guard import GIVE_BACK, Direction, Fed, Stream
 from .._iterators import bind
 from .._owners import operation
 from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._sync.calls import RequestIterator
 from .._violations import astray, contended_async
+from .cancellations import after_cancel
 from .messages import Messages
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ async def write(self: Any, request: Any) -> None:
         try:
             direction.since = monotonic()
             return await direction.step(request)  # type: ignore[no-any-return]
+        except asyncio.CancelledError as error:
+            direction.step = after_cancel(direction.step, direction.stream, "write", error)
+            raise
         finally:
             direction += GIVE_BACK
     await contended_async(direction, "write", direction.step, request)
@@ -81,11 +85,11 @@ async def done_writing(self: Any) -> None:
     else:
         try:
             direction.since = monotonic()
-            return await direction.counted(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
+            return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
         finally:
             direction += GIVE_BACK
     await contended_async(
-        direction, "done_writing", direction.counted(self.__wrapped__.done_writing)
+        direction, "done_writing", direction.prepared(self.__wrapped__.done_writing)
     )
 
 
@@ -117,6 +121,9 @@ class ReadingCall(Call):
             try:
                 direction.since = monotonic()
                 return await direction.step()
+            except asyncio.CancelledError as error:
+                direction.step = after_cancel(direction.step, direction.stream, "read", error)
+                raise
             finally:
                 direction += GIVE_BACK
         return await contended_async(direction, "read", direction.step)
@@ -173,7 +180,7 @@ class AsyncRequestIterator(StreamProxy):
     def __init__(self, iterator: Any, stream: Stream) -> None:
         super().__init__(iterator, stream)
         step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, step)
+        self._self_write = stream.write = Fed(stream, CONCURRENT_WRITE, step)
 
     def __aiter__(self) -> Self:
         plain = self.__wrapped__.__aiter__()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CHANNEL, forwards
 from .._guard import Stream
+from .._lives import closing, failed_to_start, made, starting
 from .._modes import ChooseMode, Mode
 from .._multicallables import MultiCallable, guarding
 from .._proxy import Proxy, StreamProxy, isinstance_exactly
@@ -43,6 +44,13 @@ def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     return stream
 
 
+def new_client_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
+    """Return the record of a streaming RPC about to start; see new_stream()."""
+    stream = new_stream(multi_callable, rpc, mode)
+    starting(stream, multi_callable)
+    return stream
+
+
 # Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
 # object itself, `start` its plain method, and the rest is what the user passed. Calls that
 # send by an iterator need no guard on write(): grpcio refuses it by itself.
@@ -61,8 +69,8 @@ def start_unary_stream(
     multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    return guard_call(start(*args, **kwargs), stream, ReadingCall)
+    stream = new_client_stream(multi_callable, rpc, mode)
+    return guard_call(_start(start, stream, args, kwargs), stream, ReadingCall)
 
 
 def start_stream_unary(
@@ -75,8 +83,8 @@ def start_stream_unary(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-unary RPC with guarded requests and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    call = _start(start, stream, request_iterator, args, kwargs)
+    stream = new_client_stream(multi_callable, rpc, mode)
+    call = _start_writing(start, stream, request_iterator, args, kwargs)
     return guard_call(call, stream, WritingCall if request_iterator is None else AwaitableCall)
 
 
@@ -90,16 +98,26 @@ def start_stream_stream(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-stream RPC with guarded requests and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    call = _start(start, stream, request_iterator, args, kwargs)
+    stream = new_client_stream(multi_callable, rpc, mode)
+    call = _start_writing(start, stream, request_iterator, args, kwargs)
     return guard_call(call, stream, DuplexCall if request_iterator is None else ReadingCall)
 
 
-def _start(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     try:
-        return start(guard_requests(requests, stream), *args, **kwargs)
+        requests = guard_requests(requests, stream)
     except BaseException:
+        stream.ended = True  # it will never start
+        raise
+    return _start(start, stream, (requests, *args), kwargs)
+
+
+def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
+    try:
+        return start(*args, **kwargs)
+    except BaseException as error:
         stream.ended = True  # its generator is free for the next attempt
+        failed_to_start(stream, error)
         raise
 
 
@@ -151,6 +169,7 @@ class Channel(Proxy):
     def __init__(self, channel: Any, choose: ChooseMode) -> None:
         super().__init__(channel)
         self._self_choose = choose
+        made(channel, "aio", "wrap")
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
         """See grpc.aio.Channel.unary_unary."""
@@ -172,9 +191,15 @@ class Channel(Proxy):
         plain = self.__wrapped__.stream_stream(method, *args, **kwargs)
         return StreamStream(plain, method, self._self_choose)
 
+    async def close(self, grace: float | None = None) -> None:
+        """See grpc.aio.Channel.close."""
+        closing(self.__wrapped__)
+        await self.__wrapped__.close(grace)
+
     async def __aenter__(self) -> Self:
         await self.__wrapped__.__aenter__()
         return self
 
     async def __aexit__(self, *exc_info: object) -> Any:
+        closing(self.__wrapped__)
         return await self.__wrapped__.__aexit__(*exc_info)

@@ -15,6 +15,7 @@ from .. import _turns
 from .._contexts import context_methods
 from .._contract import AIO_CONTEXT
 from .._guard import FREE, GIVE_BACK, Direction, Stream
+from .._handling import Handlers
 from .._modes import ChooseMode, Mode
 from .._owners import operation
 from .._proxy import StreamProxy
@@ -22,6 +23,7 @@ from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._servers import GuardedBehavior
 from .._sync import handlers as sync_handlers
 from .._violations import astray, collide, contended_async, used_after_end
+from .cancellations import after_cancel
 from .messages import Messages
 
 
@@ -77,6 +79,11 @@ class Context(StreamProxy):
             try:
                 direction.since = monotonic()
                 return await direction.step()
+            except asyncio.CancelledError as error:
+                direction.step = after_cancel(
+                    direction.step, direction.stream, "context.read", error
+                )
+                raise
             finally:
                 direction += GIVE_BACK
         return await contended_async(direction, "context.read", direction.step)
@@ -97,6 +104,11 @@ class Context(StreamProxy):
             try:
                 direction.since = monotonic()
                 return await direction.step(message)  # type: ignore[no-any-return]
+            except asyncio.CancelledError as error:
+                direction.step = after_cancel(
+                    direction.step, direction.stream, "context.write", error
+                )
+                raise
             finally:
                 direction += GIVE_BACK
         await contended_async(direction, "context.write", direction.step, message)
@@ -120,7 +132,12 @@ class Context(StreamProxy):
 
 
 def guard_behavior(
-    behavior: Any, rpc: str, choose: ChooseMode, request_streaming: bool, response_streaming: bool
+    behavior: Any,
+    rpc: str,
+    choose: ChooseMode,
+    request_streaming: bool,
+    response_streaming: bool,
+    handlers: Handlers | None = None,
 ) -> Any:
     """Return a handler function whose stream objects are guarded.
 
@@ -134,7 +151,13 @@ def guard_behavior(
         handle = _generate
     else:
         return sync_handlers.guard_behavior(
-            behavior, rpc, choose, request_streaming, response_streaming, api="aio"
+            behavior,
+            rpc,
+            choose,
+            request_streaming,
+            response_streaming,
+            api="aio",
+            handlers=handlers,
         )
 
     def enter(
@@ -145,10 +168,14 @@ def guard_behavior(
             return behavior(*args, **kwargs)
         request, context, *rest = args
         stream = Stream(rpc, "server", "aio", mode, asyncio.get_running_loop())
+        if handlers is not None:
+            handlers.enter_task(stream)
         context = Context(context, stream)
         if request_streaming and hasattr(type(request), "__aiter__"):
             request = RequestIterator(request, stream, context._self_read)
-        return handle(stream, behavior, request, context, *rest, **kwargs)
+        responses = handle(stream, behavior, request, context, *rest, **kwargs)
+        writing = context._self_write.watch
+        return responses if writing is None or handle is _run else writing.yields(responses)
 
     return GuardedBehavior(behavior, enter)
 

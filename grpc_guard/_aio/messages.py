@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from _thread import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from .._guard import GIVE_BACK, Direction, Stream
 from .._owners import operation
 from .._proxy import StreamProxy
 from .._violations import astray, contended_async, used_after_end
+from .cancellations import after_cancel
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,7 +28,7 @@ class Messages(StreamProxy):
         super().__init__(iterator, stream)
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call
         self._self_read = direction
-        self._self_anext = direction.counted(iterator.__anext__)
+        self._self_anext = direction.prepared(iterator.__anext__)
 
     def __aiter__(self) -> Self:
         return self
@@ -46,6 +48,11 @@ class Messages(StreamProxy):
             try:
                 direction.since = monotonic()
                 return await self._self_anext()
+            except asyncio.CancelledError as error:
+                self._self_anext = after_cancel(
+                    self._self_anext, direction.stream, "__anext__", error
+                )
+                raise
             finally:
                 direction += GIVE_BACK
         return await contended_async(direction, "__anext__", self._self_anext)
@@ -65,9 +72,9 @@ class Messages(StreamProxy):
         else:
             try:
                 direction.since = monotonic()
-                return await direction.counted(self.__wrapped__.asend)(value)
+                return await direction.prepared(self.__wrapped__.asend)(value)
             finally:
                 direction += GIVE_BACK
         return await contended_async(
-            direction, "asend", direction.counted(self.__wrapped__.asend), value
+            direction, "asend", direction.prepared(self.__wrapped__.asend), value
         )

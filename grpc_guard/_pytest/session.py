@@ -18,6 +18,8 @@ from .._modes import Mode
 from .._reports import text
 from .._reports.document import finding_from_dict, finding_to_dict
 from .._rules import RULES
+from .leftovers import Leftovers
+from .probing import Probing
 from .settings import Settings
 
 
@@ -59,14 +61,16 @@ class TestGuard:
 class Session:
     """The findings of a test session, its own and those of its workers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, probing: Probing) -> None:
         self.settings = settings
+        self.probing = probing
         self.was_on = settings.is_on
         self._scopes = contextlib.ExitStack()
         # The running test
         self._guard = TestGuard(self)
         self._before: dict[tuple[object, ...], int] = {}  # counts when it began
         self._told: set[tuple[object, ...]] = set()  # what it has been told of
+        self._leftovers = Leftovers()
         # All tests
         self._watched: set[str | None] = {None} if settings.is_on else set()
         self._allowed_by_tests: Counter[str] = Counter()
@@ -91,7 +95,7 @@ class Session:
         from .._process import guarded
 
         start_counting()
-        with guarded(mode):
+        with guarded(mode, probe=self.probing.setting):
             yield
 
     # One test
@@ -103,6 +107,7 @@ class Session:
         self._before = {finding.key: finding.count for finding in ledger.findings()}
         self._told = set()
         self._guard = TestGuard(self)
+        self._leftovers.begin_test()
         if (self.settings.mode if mode is None else mode) is not Mode.OFF:
             self.watch()
 
@@ -112,12 +117,22 @@ class Session:
         self.was_on = True
 
     def end_test(self) -> None:
+        if ledger.test in self._watched:
+            self._leftovers.look()
+        self._leftovers.end_test()
         self._excuse_what_the_test_allows()
         ledger.test = None
         self._guard = TestGuard(self)
 
     def guard(self) -> TestGuard:
         return self._guard
+
+    def setting_up(self, fixture: Any) -> contextlib.AbstractContextManager[None]:
+        """Return what to do during the setup of a fixture: what it makes may outlive the test."""
+        return self._leftovers.setting_up(fixture)
+
+    def torn_down(self, fixture: Any) -> None:
+        self._leftovers.torn_down(fixture)
 
     def of_this_test(self) -> Iterator[Finding]:
         """Yield the findings of the test that runs, of this attempt at it."""
@@ -199,6 +214,7 @@ class Session:
         for entry, times in self._allowed_by_tests.items():
             yield f"allowed by a test, {times}x: {entry}"
         yield from self.settings.adoption.lines(self.findings)
+        yield from self.probing.lines()
 
     def write_baseline(self) -> str | None:
         """Write the baseline if that was asked for, and say how that went. Raises OSError."""
@@ -218,6 +234,7 @@ class Session:
             "totals": self.totals,
             "was_on": self.was_on,
             "allowed_by_tests": dict(self._allowed_by_tests),
+            "probe": self.probing.to_controller(),
         }
 
     def from_worker(self, told: dict[str, Any]) -> None:
@@ -225,3 +242,4 @@ class Session:
         self._totals = [mine + its for mine, its in zip(self._totals, told["totals"], strict=True)]
         self.was_on |= told["was_on"]
         self._allowed_by_tests.update(told["allowed_by_tests"])
+        self.probing.from_worker(told["probe"])

@@ -15,9 +15,13 @@ from .._adoption import (
     read_baseline,
 )
 from .._modes import Mode, parse_mode
+from .._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
 from .._reports.writing import check_writable
+from .._thresholds import thresholds
 
 ENVIRONMENT = "GRPC_GUARD"
+ENVIRONMENT_PROBE = "GRPC_GUARD_PROBE"
+SEED = "grpc_guard_probe_seed"  # what the controller of pytest-xdist tells its workers
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -38,6 +42,17 @@ def add_options(parser: pytest.Parser) -> None:
         "--grpc-guard-write-baseline",
         metavar="FILE",
         help="write what is found to FILE as the baseline; no finding fails a test",
+    )
+    group.addoption(
+        "--grpc-guard-probe",
+        action="store_true",
+        help="hold operations back where two parties came near each other, so that they meet; "
+        "what is learnt is kept in pytest's cache",
+    )
+    group.addoption(
+        "--grpc-guard-probe-seed",
+        metavar="N",
+        help="repeat the choices of the session that printed this seed",
     )
     parser.addini("grpc_guard", "mode of the guard for all tests, as --grpc-guard")
     parser.addini(
@@ -71,13 +86,16 @@ class Settings:
     source: str | None  # who said so; None if nobody did
     adoption: Adoption
     write_baseline: Path | None
+    probe: ProbeSettings | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
         """Read the settings; pytest.UsageError names what is wrong and where it came from."""
         try:
             mode, source = _mode(config)
-            return cls(mode, source, _adoption(config), _baseline_to_write(config))
+            thresholds()
+            baseline = _baseline_to_write(config)
+            return cls(mode, source, _adoption(config), baseline, _probe(config))
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -96,6 +114,23 @@ def _mode(config: pytest.Config) -> tuple[Mode, str | None]:
         if value is not None:
             return parse_mode(value, source=source), source
     return Mode.OFF, None
+
+
+def _probe(config: pytest.Config) -> ProbeSettings | None:
+    """Return the settings of the probe: thresholds by the environment, the rest by options."""
+    probe = parse_probe(os.environ.get(ENVIRONMENT_PROBE) or "off", source=ENVIRONMENT_PROBE)
+    if config.getoption("--grpc-guard-probe") and probe is None:
+        probe = ProbeSettings()
+    seed = config.getoption("--grpc-guard-probe-seed")
+    if seed is not None:
+        if probe is None:
+            raise ValueError("--grpc-guard-probe-seed needs --grpc-guard-probe")
+        chosen = parse_seed(seed, source="--grpc-guard-probe-seed")
+        probe = dataclasses.replace(probe, seed=chosen)
+    of_controller = getattr(config, "workerinput", {}).get(SEED)
+    if probe is not None and of_controller is not None:
+        probe = dataclasses.replace(probe, seed=of_controller)
+    return None if probe is None else with_seed(probe)
 
 
 def _adoption(config: pytest.Config) -> Adoption:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._findings import Finding, Frame
+from .._messages import count as count
 from .._messages import report
 
 
@@ -39,8 +40,3 @@ def sites(finding: Finding) -> str:
 
 def site(frame: Frame | None) -> str:
     return "(no line of the program)" if frame is None else f"{frame.file}:{frame.line}"
-
-
-def count(number: int, noun: str) -> str:
-    """Return `number` with its noun: 1 stream, 2 streams."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

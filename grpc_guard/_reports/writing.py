@@ -42,16 +42,18 @@ def write(
     streams: int,
     operations: int,
     excuse: Callable[[Finding], str | None] = lambda finding: None,
+    notes: Iterable[str] = (),
 ) -> None:
     """Write the report of `findings` to `path` in format `form`, files relative to `root`.
 
-    ``excuse(finding)`` says why one does not count, in the format that has a place for it.
+    ``excuse(finding)`` says why one does not count, and `notes` are more lines of the
+    summary, in the formats that have a place for them.
     Raises OSError.
     """
     found = merged(relocated(finding, root) for finding in findings)
     totals: dict[str, Any] = {"streams": streams, "operations": operations}
     if form == "text":
-        content = text.text(found) + "\n".join([*text.summary(found, **totals), ""])
+        content = text.text(found) + "\n".join([*text.summary(found, **totals), *notes, ""])
     else:
         data = (
             sarif.sarif(found, root=root, excuse=excuse)

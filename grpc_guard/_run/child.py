@@ -14,13 +14,15 @@ import os
 import sys
 from typing import Any
 
-from .. import _messages
+from .. import _exits, _messages
 from .._findings import Finding, ledger, logger
 from .._imports import after_import
 from .._modes import Mode, parse_mode
-from .spool import Writer
+from .._probe.settings import ProbeSettings, parse_probe
+from .spool import Writer, recall
 
 MODE = "GRPC_GUARD"
+PROBE = "GRPC_GUARD_PROBE"
 SPOOL = "GRPC_GUARD_SPOOL"
 
 
@@ -29,31 +31,37 @@ def start() -> None:
     try:
         mode = parse_mode(os.environ.get(MODE) or "off", source=MODE)
         if mode is not Mode.OFF:  # the program may have switched it off for its children
-            _arrange(mode, Writer(os.environ[SPOOL]))
+            probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
+            _arrange(mode, probe, Writer(os.environ[SPOOL]))
     except Exception as error:
         _give_up(error)
 
 
-def _arrange(mode: Mode, writer: Writer) -> None:
+def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     writer.started()
     ledger.add_sink(writer.found)
     ledger.add_sink(_to_stderr)
     logger.addFilter(_is_for_the_log)
     # Registered first, so run last: after the program's own exit handlers.
     atexit.register(writer.ended)
+    _exits.watch()
     _tell_at_quick_exit(writer)
     # pytest, should that be the program, would warn of a plugin that is imported already.
     sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"
-    after_import("grpc", functools.partial(_enable, mode))
+    after_import("grpc", functools.partial(_enable, mode, probe))
 
 
-def _enable(mode: Mode) -> None:
+def _enable(mode: Mode, settings: ProbeSettings | None) -> None:
     try:
         from .._guard import start_counting
         from .._process import enable
 
         start_counting()
-        enable(mode)
+        if settings is not None:
+            from .._probe.process import probe
+
+            probe.remember(recall(os.environ[SPOOL]))
+        enable(mode, probe=settings is not None and str(settings))
     except Exception as error:  # somebody else's module called grpc, for one
         _give_up(error)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
 from .._modes import Mode, parse_mode
+from .._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
 from .._reports.writing import FORMATS
-from .child import MODE
+from .child import MODE, PROBE
 from .launcher import LaunchError, Settings, end_as, run
 
 
@@ -49,6 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write what is found to FILE as the baseline",
     )
     parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="hold operations back where two parties came near each other, so that they meet",
+    )
+    parser.add_argument(
+        "--probe-file", metavar="FILE", type=Path, help="what the probe has learnt, kept in FILE"
+    )
+    parser.add_argument(
+        "--probe-seed", metavar="N", help="repeat the choices of the run that printed this seed"
+    )
+    parser.add_argument(
         "-m",
         dest="module",
         nargs=argparse.REMAINDER,
@@ -86,14 +99,17 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         command = command[1:]
     if not command or command == ["-m"]:
         raise LaunchError("no program; use a Python script, -m module, or any command")
+    mode = _mode(arguments.mode)
     return Settings(
         command=command,
-        mode=_mode(arguments.mode),
+        mode=mode,
         report=arguments.report,
         form=arguments.format,
         exit_code=arguments.exit_code,
         baseline=arguments.baseline,
         write_baseline=arguments.write_baseline,
+        probe=_probe(arguments) if mode is not Mode.OFF else None,
+        probe_file=arguments.probe_file,
     )
 
 
@@ -105,3 +121,20 @@ def _mode(argument: str | None) -> Mode:
         return parse_mode(os.environ.get(MODE) or Mode.RAISE, source=MODE)
     except ValueError as error:
         raise LaunchError(str(error)) from None
+
+
+def _probe(arguments: argparse.Namespace) -> ProbeSettings | None:
+    """Return the settings of the probe: thresholds by the environment, the rest by arguments."""
+    try:
+        probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
+        if arguments.probe and probe is None:
+            probe = ProbeSettings()
+        for option in ("probe_file", "probe_seed"):
+            if probe is None and getattr(arguments, option) is not None:
+                raise LaunchError(f"--{option.replace('_', '-')} needs --probe")
+        if arguments.probe_seed is not None and probe is not None:
+            seed = parse_seed(arguments.probe_seed, source="--probe-seed")
+            probe = dataclasses.replace(probe, seed=seed)
+    except ValueError as error:
+        raise LaunchError(str(error)) from None
+    return None if probe is None else with_seed(probe)

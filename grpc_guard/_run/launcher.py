@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -17,15 +18,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .. import _messages
 from .._adoption import Adoption, allowed_in_pyproject, read_baseline
 from .._findings import Finding
 from .._modes import Mode
+from .._probe.memory import Memory, ProbeFileError, load, save
+from .._probe.settings import ProbeSettings, Totals
 from .._reports import text, writing
 from .._reports.document import merged
 from .._reports.paths import relocated
-from .child import MODE, SPOOL
+from .child import MODE, PROBE, SPOOL
 from .signals import handling
-from .spool import Process, read
+from .spool import Process, read, remind
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
@@ -42,6 +46,8 @@ class Settings:
     exit_code: int = 66
     baseline: Path | None = None
     write_baseline: Path | None = None
+    probe: ProbeSettings | None = None
+    probe_file: Path | None = None
 
 
 class LaunchError(Exception):
@@ -60,10 +66,15 @@ def run(settings: Settings) -> int:
     """
     command = command_line(settings.command)
     adoption = _prepare(settings)
+    memory = _recall(settings)
     # A process that the program left behind may still write to the spool while it is removed.
     with tempfile.TemporaryDirectory(prefix="grpc-guard-", ignore_cleanup_errors=True) as spool:
-        status, pid = _wait(command, _environment(settings.mode, spool))
+        if memory is not None:
+            remind(spool, memory)
+        status, pid = _wait(command, _environment(settings, spool))
         processes = read(spool)
+    if memory is not None:
+        _remember(settings, memory, processes)
     findings = [finding for process in processes for finding in process.findings]
     if settings.write_baseline is not None:
         adoption = adoption.with_baseline_of(findings)
@@ -73,7 +84,7 @@ def run(settings: Settings) -> int:
         _write_reports(settings, settings.report, processes, adoption, pid)
     new = [finding for finding in findings if adoption.is_new(finding)]
     if settings.mode is not Mode.OFF:
-        _say(processes, findings, new, adoption)
+        _say(settings, processes, findings, new, adoption)
     failed = any(finding.severity == "error" for finding in new)
     return settings.exit_code if status == 0 and failed else status
 
@@ -117,6 +128,7 @@ def _prepare(settings: Settings) -> Adoption:
     for option, path in (
         ("--report", settings.report),
         ("--write-baseline", settings.write_baseline),
+        ("--probe-file", settings.probe_file),
     ):
         try:
             if path is not None:
@@ -130,13 +142,39 @@ def _prepare(settings: Settings) -> Adoption:
         raise LaunchError(str(error)) from None
 
 
+def _recall(settings: Settings) -> Memory | None:
+    """Return what earlier runs of the probe have learnt; None if it is off."""
+    if settings.probe is None:
+        return None
+    memory = Memory()
+    try:
+        if settings.probe_file is not None:
+            memory = load(settings.probe_file, Path.cwd())
+    except ProbeFileError as error:
+        _print(f"grpc_guard: {settings.probe_file}: {error}; it is left as it is, and not used")
+    _print(f"grpc_guard: {_messages.probing(settings.probe.seed, memory.runs + 1)}")
+    return memory
+
+
+def _remember(settings: Settings, memory: Memory, processes: Sequence[Process]) -> None:
+    """Write what was learnt, unless the file is somebody else's."""
+    if settings.probe_file is None:
+        return
+    with contextlib.suppress(ProbeFileError), _told():
+        load(settings.probe_file, Path.cwd())
+        learnt = [pair for process in processes for pair in process.pairs]
+        save(memory.merged(learnt), settings.probe_file, Path.cwd())
+
+
 def _for_process(path: Path, pid: int) -> Path:
     return Path(str(path).replace("{pid}", str(pid)))
 
 
-def _environment(mode: Mode, spool: str) -> dict[str, str]:
-    environment = os.environ | {MODE: mode.value}
-    if mode is not Mode.OFF:
+def _environment(settings: Settings, spool: str) -> dict[str, str]:
+    environment = os.environ | {MODE: settings.mode.value}
+    if settings.probe is not None or PROBE in environment:
+        environment[PROBE] = "off" if settings.probe is None else str(settings.probe)
+    if settings.mode is not Mode.OFF:
         path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = _SITE if not path else os.pathsep.join((_SITE, path))
         environment[SPOOL] = spool
@@ -173,6 +211,7 @@ def _write_reports(
                 mode=settings.mode.value,
                 pid=number,
                 excuse=adoption.excuse,
+                notes=_probed(settings, group),
                 **_totals(group),
             )
 
@@ -183,7 +222,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        print(f"grpc_guard: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        _print(f"grpc_guard: {error.filename}: {error.strerror}")
 
 
 def _totals(processes: Sequence[Process]) -> dict[str, int]:
@@ -193,7 +232,14 @@ def _totals(processes: Sequence[Process]) -> dict[str, int]:
     }
 
 
+def _probed(settings: Settings, processes: Sequence[Process]) -> list[str]:
+    """Return what the summary says of the probe."""
+    totals = functools.reduce(Totals.plus, (process.probed for process in processes), Totals())
+    return [] if settings.probe is None else [_messages.probed(*totals)]
+
+
 def _say(
+    settings: Settings,
     processes: Sequence[Process],
     findings: Sequence[Finding],
     new: Sequence[Finding],
@@ -205,8 +251,13 @@ def _say(
         lines = [
             *text.summary(found, **_totals(processes)),
             *(f"  {line}" for line in adoption.lines(findings)),
+            *(f"  {line}" for line in _probed(settings, processes)),
         ]
-    print("\n".join(lines), file=sys.stderr)  # noqa: T201
+    _print("\n".join(lines))
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 def end_as(status: int) -> int:

@@ -14,6 +14,7 @@ from .._owners import operation
 from .._proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._violations import contended
+from .blocking import watched
 from .steps import Responses, UsersRequests
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class StreamCall(NextProxy, Call):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        NextProxy.__init__(self, call, stream, Responses(stream, CONCURRENT_READ, call.__next__))
+        step = watched(call.__next__, stream)
+        NextProxy.__init__(self, call, stream, Responses(stream, CONCURRENT_READ, step))
         stream.follow(call, has_ended)
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._contract import SYNC_CHANNEL, forwards
 from .._guard import Stream
+from .._lives import closing, failed_to_start, made, starting
 from .._modes import ChooseMode, Mode
 from .._multicallables import MultiCallable, guarding
 from .._proxy import Proxy
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 Start = Callable[..., Any]
 
 
+def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
+    """Return the record of an RPC about to start by `multi_callable`."""
+    stream = Stream(rpc, "client", "sync", mode)
+    starting(stream, multi_callable)
+    return stream
+
+
 # Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
 # object itself, `start` its plain method, and the rest is what the user passed.
 
@@ -26,7 +34,8 @@ def start_unary_stream(
     multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
-    return guard_call(start(*args, **kwargs), Stream(rpc, "client", "sync", mode))
+    stream = new_stream(multi_callable, rpc, mode)
+    return guard_call(_start(start, stream, args, kwargs), stream)
 
 
 def start_stream_stream(
@@ -39,8 +48,8 @@ def start_stream_stream(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-stream RPC with guarded requests and return its guarded call."""
-    stream = Stream(rpc, "client", "sync", mode)
-    return guard_call(_start(start, stream, request_iterator, args, kwargs), stream)
+    stream = new_stream(multi_callable, rpc, mode)
+    return guard_call(_start_writing(start, stream, request_iterator, args, kwargs), stream)
 
 
 def run_stream_unary(
@@ -53,9 +62,9 @@ def run_stream_unary(
     **kwargs: Any,
 ) -> Any:
     """Run a stream-unary RPC with guarded requests to its end."""
-    stream = Stream(rpc, "client", "sync", mode)
+    stream = new_stream(multi_callable, rpc, mode)
     try:
-        return run(guard_requests(request_iterator, stream), *args, **kwargs)
+        return _start_writing(run, stream, request_iterator, args, kwargs)
     finally:
         stream.ended = True
 
@@ -70,15 +79,25 @@ def start_stream_unary(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-unary RPC with guarded requests and return its guarded future."""
-    stream = Stream(rpc, "client", "sync", mode)
-    return guard_future(_start(start, stream, request_iterator, args, kwargs), stream)
+    stream = new_stream(multi_callable, rpc, mode)
+    return guard_future(_start_writing(start, stream, request_iterator, args, kwargs), stream)
 
 
-def _start(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     try:
-        return start(guard_requests(requests, stream), *args, **kwargs)
+        requests = guard_requests(requests, stream)
     except BaseException:
+        stream.ended = True  # it will never start
+        raise
+    return _start(start, stream, (requests, *args), kwargs)
+
+
+def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
+    try:
+        return start(*args, **kwargs)
+    except BaseException as error:
         stream.ended = True  # its generator is free for the next attempt
+        failed_to_start(stream, error)
         raise
 
 
@@ -120,6 +139,7 @@ class Channel(Proxy):
     def __init__(self, channel: Any, choose: ChooseMode) -> None:
         super().__init__(channel)
         self._self_choose = choose
+        made(channel, "sync", "wrap")
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
         """See grpc.Channel.unary_stream."""
@@ -136,9 +156,15 @@ class Channel(Proxy):
         plain = self.__wrapped__.stream_stream(method, *args, **kwargs)
         return StreamStream(plain, method, self._self_choose)
 
+    def close(self) -> None:
+        """See grpc.Channel.close."""
+        closing(self.__wrapped__)
+        self.__wrapped__.close()
+
     def __enter__(self) -> Self:
         self.__wrapped__.__enter__()
         return self
 
     def __exit__(self, *exc_info: object) -> Any:
+        closing(self.__wrapped__)
         return self.__wrapped__.__exit__(*exc_info)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._contexts import context_methods
 from .._contract import SYNC_CONTEXT
 from .._guard import GIVE_BACK, Direction, Stream
+from .._handling import Handlers
 from .._iterators import bind
 from .._modes import ChooseMode, Mode
 from .._owners import operation
@@ -113,6 +114,7 @@ def guard_behavior(
     request_streaming: bool,
     response_streaming: bool,
     api: str = "sync",
+    handlers: Handlers | None = None,
 ) -> Any:
     """Return a sync handler function whose stream objects are guarded."""
 
@@ -125,6 +127,8 @@ def guard_behavior(
         request, context, *senders = args
         stream = Stream(rpc, "server", api, mode)
         stream.keep(context, has_ended)
+        if handlers is not None:
+            handlers.enter(stream)
         if request_streaming and hasattr(type(request), "__next__"):
             request = RequestIterator(request, stream)
         context = Context(context, stream)

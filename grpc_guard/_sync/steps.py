@@ -12,7 +12,7 @@ from _thread import get_ident
 from time import monotonic
 from typing import Any
 
-from .._guard import GIVE_BACK, Direction
+from .._guard import GIVE_BACK, Direction, Fed
 from .._owners import operation
 from .._violations import contended, used_after_end
 
@@ -70,7 +70,7 @@ class Requests(Direction):
         return contended(direction, "next", direction.step)
 
 
-class UsersRequests(Direction):
+class UsersRequests(Fed):
     """gRPC's own thread, which advances a client's request iterator."""
 
     __slots__ = ()
@@ -95,7 +95,7 @@ class UsersRequests(Direction):
         return contended(direction, "next(request_iterator)", direction.step)
 
 
-class UsersResponses(Direction):
+class UsersResponses(Fed):
     """gRPC, which advances a handler's response iterator; the handler ends when that does."""
 
     __slots__ = ()

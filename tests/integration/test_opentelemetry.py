@@ -131,6 +131,8 @@ def test_instrumented_and_guarded(spans: Any, style: str, first: str) -> None:
 @pytest.mark.parametrize("style", _PROGRAMS)
 def test_taken_back_in_any_order(spans: Any, style: str, first_on: str, first_off: str) -> None:
     """What goes off first leaves the other at work; what is left in the end is plain grpcio."""
+    if grpc_guard.is_enabled():
+        pytest.skip("it must be able to switch the guard off")
     program, kinds = _PROGRAMS[style]
     program()
     before = _patched()

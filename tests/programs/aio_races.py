@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 
 import grpc
 from grpc import aio
@@ -94,6 +95,7 @@ async def run(wrap):
 
 def main(wrap=lambda obj: obj):
     asyncio.run(run(wrap))
+    gc.collect()  # an older grpcio hangs in its finalizers when the interpreter shuts down
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import grpc_guard
+import grpc_guard.aio
 from grpc_guard import (
+    ChannelRegistry,
     ConcurrencyError,
     Finding,
     Mode,
@@ -51,11 +53,42 @@ def wrapping(channel: Channel) -> Channel:
     return wrap(channel)
 
 
+class Stub:
+    """Stands for generated code."""
+
+    def __init__(self, channel: object) -> None: ...
+
+
+def sharing() -> Stub:
+    with ChannelRegistry(mode="warn", max_streams=None, idle_seconds=1.5) as registry:
+        assert_type(registry, ChannelRegistry)
+        with registry.get("a", options=[("name", 1)], interceptors=()) as lease:
+            lease.close()
+        assert_type(registry.stub(Stub, "a"), Stub)
+        assert_type([record.target for record in registry.snapshot()], list[str])
+        registry.close(grace=1)
+        registry.get(1)  # type: ignore[arg-type]
+        registry.get("a", [])  # type: ignore[call-arg]
+    return ChannelRegistry.default().stub(Stub, "a")
+
+
+async def sharing_async() -> Stub:
+    async with grpc_guard.aio.ChannelRegistry() as registry:
+        async with registry.get("a") as lease:
+            await lease.close(grace=0.5)
+        await registry.close()
+        assert_type(sum(record.rpcs for record in registry.snapshot()), int)
+    return grpc_guard.aio.ChannelRegistry.default().stub(Stub, "a")
+
+
 def switching() -> bool:
     enable()
     enable("warn")
     enable(Mode.WARN)
     enable(mode="serialize")
+    enable(probe=True)
+    enable("warn", probe="delay=0.02,seed=7")
+    enable(probe=1)  # type: ignore[arg-type]
     disable()
     enable(1)  # type: ignore[arg-type]
     assert_type(is_enabled(), bool)
@@ -65,7 +98,7 @@ def switching() -> bool:
 def blocks() -> None:
     with guarded():
         pass
-    with guarded("warn"), guarded(Mode.OFF):
+    with guarded("warn"), guarded(Mode.OFF), guarded(probe=False):
         pass
     guarded(1)  # type: ignore[arg-type]
 

@@ -17,9 +17,7 @@ async def main():
         await asyncio.sleep(0)  # both are in read() now
         await chat.done_writing()
         await asyncio.wait(readers)
-        print(
-            "refused:", [reader.get_name() for reader in readers if reader.exception()]
-        )
+        print("refused:", [reader.get_name() for reader in readers if reader.exception()])
 
 
 loop = uvloop.new_event_loop()

@@ -1,0 +1,323 @@
+"""The lives of channels: where each was made and closed, and which streams live on it.
+
+The records stand in a table by the identity of grpcio's core channel, which is what a
+multi-callable has in its hand when an RPC starts. They hold the channel weakly, streams by
+their records alone, and vanish with the channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+from grpc._cython import cygrpc
+
+from . import _messages
+from ._births import Birth, born
+from ._guard import Stream
+from ._rules_of_life import CHANNEL_CHURN, CLOSED_CHANNEL, STREAM_LIMIT, USE_AFTER_FORK
+from ._thresholds import thresholds
+from ._violations import warn
+
+logger = logging.getLogger("grpc_guard")
+
+_CORES = (cygrpc.Channel, cygrpc.AioChannel)
+_LAYERS = 16  # channels inside channels (interceptors) that are looked through
+_PLACES = 256  # places that make channels, of which the times are kept
+
+_lives: dict[int, ChannelLife] = {}
+_generation = 0  # how many forks lie between this process and the first
+_makers: dict[object, deque[float]] = {}
+
+
+class _Anchor(weakref.ref[Any]):
+    """A weak reference to what closes the core channel when it dies."""
+
+    __slots__ = ("key",)
+
+    key: int
+
+
+class _Making(threading.local):
+    """Whether the channel that this thread makes now is for a registry."""
+
+    is_pooled = False
+    is_limited = False
+
+
+_making = _Making()
+
+
+@contextlib.contextmanager
+def pooled(*, is_limited: bool) -> Iterator[None]:
+    """Make channels for a registry in the block: it closes them, and makes more if they fill.
+
+    With `is_limited` it also keeps the streams on one below the limit.
+    """
+    _making.is_pooled, _making.is_limited = True, is_limited
+    try:
+        yield
+    finally:
+        _making.is_pooled = _making.is_limited = False
+
+
+class ChannelLife:
+    """One channel: its target, by whom it was made and closed, and its streams so far.
+
+    ``streams`` may hold some that have ended: they are sorted out when there are many.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "alarm",
+        "anchor",
+        "api",
+        "birth",
+        "closing",
+        "generation",
+        "is_pooled",
+        "streams",
+        "target",
+    )
+
+    def __init__(self, target: str, api: str, birth: Birth, anchor: _Anchor) -> None:
+        self.target = target
+        self.api = api
+        self.birth = birth
+        self.closing: Birth | None = None
+        self.generation = _generation
+        self.streams: deque[Stream] = deque()
+        self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
+        self.alarm = math.inf if _making.is_limited else thresholds().stream_limit
+        self.anchor = anchor
+
+    def is_closed(self) -> bool:
+        """Tell whether no RPC can start on the channel any more: grpcio knows best."""
+        anchor = self.anchor()
+        if anchor is None:
+            return True
+        if self.api == "aio":
+            return bool(anchor._channel.closed())
+        try:
+            anchor.channel.check_connectivity_state(False)
+        except ValueError:
+            return True
+        return False
+
+    def add(self, stream: Stream) -> None:
+        """Take in a stream that is about to start."""
+        self.streams.append(stream)
+        if len(self.streams) >= self.alarm:
+            self._count()
+
+    def _count(self) -> None:
+        live = len(self.sorted_out())
+        limit = self.alarm = thresholds().stream_limit
+        if live >= limit:
+            self.alarm = 2 * live  # so many before it is said again, and counted
+            caller = born("start").owner()
+            because = _messages.crowded(live, self.birth)
+            warn(
+                STREAM_LIMIT,
+                rpc=self.target,
+                side="client",
+                api=self.api,
+                because=because,
+                caller=caller,
+            )
+
+    def sorted_out(self) -> list[Stream]:
+        """Drop the streams that are over, and return the others."""
+        kept = []
+        for _ in range(len(self.streams)):
+            try:
+                stream = self.streams.popleft()
+            except IndexError:  # another thread sorts too
+                break
+            if not stream.is_over():
+                kept.append(stream)
+        self.streams.extend(kept)
+        return kept
+
+
+def _anchor_and_core(channel: Any) -> tuple[Any, Any]:
+    """Return what closes the core channel when it dies, and the core channel."""
+    for _ in range(_LAYERS):
+        inner = getattr(channel, "_channel", None)
+        if isinstance(inner, _CORES):
+            anchor = channel if type(inner) is cygrpc.AioChannel else channel._call_state
+            return anchor, inner
+        channel = inner
+    return None, None
+
+
+def made(channel: Any, api: str, operation: str, target: str = "", likeness: object = None) -> None:
+    """Note that `channel` was made by `operation`, if grpcio's own; again changes nothing.
+
+    `target` is what it was made for. Channels of equal `likeness` could have been one.
+    """
+    try:
+        anchor, core = _anchor_and_core(channel)
+        if anchor is None or _life_of_core(core) is not None:
+            return
+        reference = _Anchor(anchor, _forget)
+        reference.key = id(core)
+        life = ChannelLife(target or _target_of(core), api, born(operation), reference)
+        _lives[id(core)] = life
+        if likeness is not None and not life.is_pooled:
+            _look_at_churn(life, likeness)
+    except Exception:
+        logger.exception("a channel goes unnoticed")
+
+
+def _target_of(core: Any) -> str:
+    target = getattr(core, "target", None)  # grpcio 1.66 does not tell that of an aio channel
+    if callable(target):
+        target = target()
+    if not isinstance(target, bytes):
+        return "(a channel wrapped by hand)"
+    return target.decode().removeprefix("dns:///")  # which grpc puts in
+
+
+def _forget(anchor: Any, lives: dict[int, ChannelLife] = _lives) -> None:
+    # No globals: at the end of the interpreter they are gone before the channels are.
+    lives.pop(anchor.key).streams.clear()  # they hold the record
+
+
+def _life_of_core(core: object) -> ChannelLife | None:
+    return _lives.get(id(core))
+
+
+def closing(channel: Any) -> None:
+    """Note that `channel` is about to be closed, and by whom."""
+    try:
+        life = _life_of_core(_anchor_and_core(channel)[1])
+        if life is not None and life.closing is None:
+            life.closing = born("close")
+    except Exception:
+        logger.exception("the end of a channel goes unnoticed")
+
+
+def lives() -> Iterator[ChannelLife]:
+    """Yield the channels of this process that exist, open or closed."""
+    for life in tuple(_lives.values()):
+        if life.generation == _generation:
+            yield life
+
+
+# RPCs
+
+
+def starting(stream: Stream, multi_callable: Any) -> None:
+    """Note that `stream` is about to start by `multi_callable`: where, and on which channel."""
+    try:
+        stream.birth = born("start")
+        life = _life_of_core(getattr(multi_callable, "_channel", None))
+        if life is not None:
+            stream.channel = life
+            if life.generation != _generation:
+                _used_after_fork(life, stream)
+            life.add(stream)
+    except Exception:
+        logger.exception("the start of a stream goes unnoticed")
+
+
+def failed_to_start(stream: Stream, error: BaseException) -> None:
+    """Act on the `error` with which grpcio refused to start `stream`: was its channel closed?"""
+    life = stream.channel
+    if life is None or not isinstance(error, (ValueError, cygrpc.UsageError)):
+        return
+    try:
+        if not life.is_closed():
+            return
+        because = _messages.was_closed(life.closing, life.birth)
+        if hasattr(error, "add_note"):  # pragma: no branch  # Python 3.10 has no notes
+            error.add_note(f"grpc_guard: channel to {life.target}: {because}")
+        warn(
+            CLOSED_CHANNEL,
+            rpc=stream.rpc,
+            side=stream.side,
+            api=stream.api,
+            because=because,
+            caller=born("start").owner(),
+            owner=None if life.closing is None else life.closing.owner(),
+        )
+    except Exception:
+        logger.exception("the use of a closed channel goes unnoticed")
+
+
+# Forks
+
+
+def _used_after_fork(life: ChannelLife, stream: Stream) -> None:
+    if cygrpc._GRPC_ENABLE_FORK_SUPPORT:
+        return
+    warn(
+        USE_AFTER_FORK,
+        rpc=stream.rpc,
+        side=stream.side,
+        api=stream.api,
+        because=_messages.is_of_parent(life.birth),
+        caller=born("start").owner(),
+        owner=life.birth.owner(),
+    )
+
+
+def _after_fork() -> None:
+    global _generation
+    _generation += 1
+    _makers.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# Churn
+
+_ON_PURPOSE = "grpc.use_local_subchannel_pool"  # who sets it wants connections of its own
+
+
+def likeness(options: Any, credentials: object) -> object:
+    """Return what channels have in common that could have been one; None to leave one out.
+
+    By the identity of credentials and a hash of the options: nothing of either is kept.
+    """
+    text = repr(options)
+    return None if _ON_PURPOSE in text else (id(credentials), hash(text))
+
+
+def _look_at_churn(life: ChannelLife, likeness: object) -> None:
+    place = life.birth.place
+    if place is None:
+        return
+    limits = thresholds()
+    if len(_makers) >= _PLACES:
+        _makers.clear()
+    key = (life.target, life.api, place[0].co_filename, life.birth.line, likeness)
+    times = _makers.setdefault(key, deque(maxlen=limits.channel_churn + 1))
+    times.append(monotonic())
+    if len(times) > limits.channel_churn and times[-1] - times[0] <= limits.channel_churn_seconds:
+        because = _messages.many_channels(len(times), times[-1] - times[0], life.birth)
+        times.clear()  # so many again before it is said again
+        warn(
+            CHANNEL_CHURN,
+            rpc=life.target,
+            side="client",
+            api=life.api,
+            because=because,
+            caller=life.birth.owner(),
+        )
+
+
+def forget_churn() -> None:
+    """Begin to count channels anew, as each test does."""
+    _makers.clear()

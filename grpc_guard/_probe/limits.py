@@ -1,0 +1,80 @@
+"""How long an operation may be held back now: deadlines, time-outs, loops and finalisers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import time
+import weakref
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+from .._stacks import outward
+
+
+def time_left(timed: Iterable[Any]) -> float:
+    """Return the seconds until the first deadline of `timed`, calls and contexts or None."""
+    return min(map(_until_deadline, timed), default=math.inf)
+
+
+def _until_deadline(timed: Any) -> float:
+    # grpcio's sync calls tell it under a lock that somebody may hold while he waits.
+    if isinstance(getattr(timed, "_deadline", None), (int, float)):
+        return float(timed._deadline - time.time())
+    if hasattr(timed, "_deadline") or not hasattr(timed, "time_remaining"):
+        return math.inf
+    try:
+        remaining = timed.time_remaining()
+    except Exception:
+        return 0.0  # a call of an interceptor, which does not say
+    return math.inf if remaining is None else float(remaining)
+
+
+def until_timeout(task: asyncio.Task[Any]) -> float:
+    """Return the seconds until the first time-out around the step that `task` is in.
+
+    Known are those of asyncio (timeout(), wait_for()), anyio and async_timeout, on loops that
+    show their timers: asyncio's own do.
+    """
+    loop = task.get_loop()
+    # wait_for() before 3.12 runs its awaitable in a task, and tells this future of its end.
+    told = [
+        argument
+        for callback, _ in getattr(task, "_callbacks", None) or ()
+        for argument in getattr(callback, "args", ())
+    ]
+    return min(
+        (
+            timer.when() - loop.time()
+            for timer in tuple(getattr(loop, "_scheduled", ()))
+            if not timer.cancelled() and _stops(timer, task, told)
+        ),
+        default=math.inf,
+    )
+
+
+def _stops(timer: Any, task: asyncio.Task[Any], told: list[Any]) -> bool:
+    scope = getattr(timer._callback, "__self__", None)
+    if getattr(scope, "_task", None) is task:
+        return True
+    if task in (getattr(scope, "_tasks", None) or ()):
+        return True
+    return any(argument is future for argument in timer._args or () for future in told)
+
+
+def is_finalising(frame: FrameType | None) -> bool:
+    """Tell whether `frame` runs for a finaliser, or while the interpreter shuts down."""
+    return sys.is_finalizing() or any(
+        outer.f_code.co_name == "__del__" or outer.f_code.co_filename == weakref.__file__
+        for outer in outward(frame)
+    )
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Tell whether a delay may have cost the operation its deadline, or a time-out that cancels."""
+    if isinstance(error, (asyncio.CancelledError, TimeoutError, asyncio.TimeoutError)):
+        return True
+    code = getattr(error, "code", None)
+    return callable(code) and getattr(code(), "name", None) == "DEADLINE_EXCEEDED"

@@ -1,0 +1,170 @@
+"""What one run leaves to the next: the pairs, as a document of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .pairs import Pair, Place, State
+from .settings import Totals
+
+SCHEMA = "grpc-guard-probe/1"
+
+_KEPT = 20  # runs: a pair that was not near for so many is forgotten; the program has changed
+
+Document = dict[str, Any]
+
+
+class ProbeFileError(ValueError):
+    """A probe file cannot be used; the message says why."""
+
+
+class Memory(NamedTuple):
+    """The pairs that are known, and how many runs there were."""
+
+    runs: int = 0
+    pairs: tuple[Pair, ...] = ()
+
+    def copies(self) -> list[Pair]:
+        """Return the pairs for a run, which learns more of them."""
+        return [pair.copy() for pair in self.pairs]
+
+    def merged(self, learnt: Iterable[Pair]) -> Memory:
+        """Return the memory after one more run, in whose processes `learnt` was learnt."""
+        run = self.runs + 1
+        told: dict[tuple[Place, Place], Pair] = {}
+        for pair in learnt:
+            other = told.get(pair.places)
+            told[pair.places] = pair if other is None else _more_certain(other, pair)
+        known = {pair.places: pair for pair in self.pairs} | told
+        kept = (pair for pair in known.values() if run - pair.last_run < _KEPT)
+        return Memory(run, tuple(sorted(kept, key=lambda pair: pair.places)))
+
+
+_CERTAINTY = [State.DANGEROUS, State.SYNCHRONISED, State.FOUND]
+
+
+def _more_certain(one: Pair, other: Pair) -> Pair:
+    def certainty(pair: Pair) -> tuple[int, int, int]:
+        return _CERTAINTY.index(pair.state), pair.stalls, pair.last_run
+
+    best = max(other, one, key=certainty)
+    best.first_run = min(one.first_run, other.first_run)
+    best.last_run = max(one.last_run, other.last_run)
+    return best
+
+
+class Learnt(NamedTuple):
+    """What the probe of a process did, and the pairs it knows by now."""
+
+    totals: Totals
+    pairs: tuple[Pair, ...]
+
+    def told(self) -> Document:
+        """Return what another process can :meth:`read`."""
+        return {"totals": list(self.totals), "memory": to_document(Memory(0, self.pairs))}
+
+    @classmethod
+    def read(cls, told: Document) -> Learnt:
+        return cls(Totals(*told["totals"]), from_document(told["memory"]).pairs)
+
+
+_NOWHERE = Path()  # files stay as they are
+
+
+def to_document(memory: Memory, root: Path = _NOWHERE) -> Document:
+    """Return `memory` as a document, files below `root` relative to it."""
+    return {
+        "schema": SCHEMA,
+        "runs": memory.runs,
+        "pairs": [
+            {
+                "places": [
+                    {**place._asdict(), "file": _relative(place.file, root)}
+                    for place in pair.places
+                ],
+                "state": pair.state.value,
+                "first_run": pair.first_run,
+                "last_run": pair.last_run,
+                "stalls": pair.stalls,
+                "gaps": pair.gaps,
+            }
+            for pair in memory.pairs
+        ],
+    }
+
+
+def from_document(document: Any, root: Path = _NOWHERE) -> Memory:
+    """Read back what :func:`to_document` made. Raises ProbeFileError."""
+    try:
+        if document["schema"] != SCHEMA:
+            raise ProbeFileError(f"schema {document['schema']!r} is not {SCHEMA!r}")
+        return Memory(
+            _whole(document["runs"]), tuple(_pair(root, **data) for data in document["pairs"])
+        )
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ProbeFileError(f"not a file of the probe ({error!r})") from None
+    except ValueError as error:
+        raise ProbeFileError(f"not a file of the probe ({error})") from None
+
+
+def _pair(root: Path, places: Any, state: str, gaps: Any, **runs: Any) -> Pair:
+    one, other = (_place(root, **place) for place in places)
+    first, second = (None if gap is None else float(gap) for gap in gaps)
+    return Pair(
+        (one, other) if one <= other else (other, one),
+        State(state),
+        gaps=(first, second),
+        **{name: _whole(number) for name, number in runs.items()},
+    )
+
+
+def _place(root: Path, file: str, line: int, function: str) -> Place:
+    if not isinstance(file, str) or not isinstance(function, str):
+        raise TypeError("file and function are texts")
+    return Place(os.path.join(root, file) if file else "", _whole(line), function)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _relative(file: str, root: Path) -> str:
+    try:
+        return Path(file).relative_to(root).as_posix() if file and root.is_absolute() else file
+    except ValueError:
+        return file
+
+
+def load(path: Path, root: Path = _NOWHERE) -> Memory:
+    """Return what the file `path` remembers, nothing if there is none. Raises ProbeFileError."""
+    try:
+        return from_document(json.loads(path.read_text(encoding="utf-8")), root)
+    except FileNotFoundError:
+        return Memory()
+    except OSError as error:
+        raise ProbeFileError(str(error.strerror)) from None
+    except (ValueError, RecursionError) as error:
+        raise (
+            error
+            if isinstance(error, ProbeFileError)
+            else ProbeFileError(f"not a file of the probe ({error})")
+        ) from None
+
+
+def save(memory: Memory, path: Path, root: Path = _NOWHERE) -> None:
+    """Write `memory` to `path`, whole or not at all. Raises OSError."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        content = json.dumps(to_document(memory, root), indent=1) + "\n"
+        part.write_text(content, encoding="utf-8", errors="backslashreplace")
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()

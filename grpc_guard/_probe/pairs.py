@@ -1,0 +1,91 @@
+"""Places of a program, and pairs of them at which two parties came near each other."""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """The user's line from which an operation was called."""
+
+    file: str
+    line: int
+    function: str
+
+
+class State(str, enum.Enum):
+    """What is known of a pair.
+
+    ``dangerous``: its parties came near each other. ``synchronised``: one waits for the
+    other, no delay makes them meet. ``found``: they met.
+    """
+
+    DANGEROUS = "dangerous"
+    SYNCHRONISED = "synchronised"
+    FOUND = "found"
+
+    __str__ = str.__str__
+
+
+class Pair:
+    """Two places (or one, twice) that came near each other, and what was learnt of them.
+
+    ``gaps``: seconds from the end of an operation at the first or the second place to
+    the other party's, as last seen. ``stalls``: delays that the other party waited out. ``first_run``,
+    ``last_run``: in which they were near. ``has_met``: whether they met in this run.
+    """
+
+    __slots__ = ("first_run", "gaps", "has_met", "last_run", "places", "stalls", "state")
+
+    def __init__(
+        self,
+        places: tuple[Place, Place],
+        state: State = State.DANGEROUS,
+        *,
+        first_run: int,
+        last_run: int = 0,
+        stalls: int = 0,
+        gaps: tuple[float | None, ...] = (None, None),
+    ) -> None:
+        self.places = places
+        self.state = state
+        self.first_run = first_run
+        self.last_run = last_run or first_run
+        self.stalls = stalls
+        self.gaps = list(gaps)
+        self.has_met = False
+
+    def copy(self) -> Pair:
+        """Return the pair as it is known at the begin of a run."""
+        return Pair(
+            self.places,
+            self.state,
+            first_run=self.first_run,
+            last_run=self.last_run,
+            stalls=self.stalls,
+            gaps=tuple(self.gaps),
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether this run has nothing to learn of it; what an earlier one found is tried."""
+        return self.has_met or self.state is State.SYNCHRONISED
+
+    @property
+    def name(self) -> str:
+        """What stays the same from one folder, and one machine, to another."""
+        return " ".join(
+            f"{os.path.basename(place.file)}:{place.line}:{place.function}" for place in self.places
+        )
+
+    def gap_after(self, place: Place) -> float | None:
+        return self.gaps[self.places.index(place)]
+
+    def has_follower(self, place: Place) -> bool:
+        """Tell whether the other party may come after `place`: not where it only came before."""
+        return self.gap_after(place) is not None or not any(gap is not None for gap in self.gaps)
+
+    def note_gap(self, place: Place, gap: float) -> None:
+        self.gaps[self.places.index(place)] = gap

@@ -1,0 +1,78 @@
+"""The probe of this process: switched on and off, and asked for what it learnt.
+
+What needs grpc is imported with the first stream: the guard can be on before the program has
+imported grpc.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .. import _guard
+from .memory import Document, Learnt, Memory
+from .settings import ProbeSettings, with_seed
+
+if TYPE_CHECKING:
+    from .watch import Prober, Watch
+
+
+class _Probe:
+    """One prober for the process, for as long as its settings stay the same."""
+
+    def __init__(self) -> None:
+        self._asked: ProbeSettings | None = None
+        self._settings = ProbeSettings()
+        self._memory = Memory()
+        self._began = 0.0
+        self._probers: dict[str, Prober] = {}  # the one there is, once there was a stream
+
+    def remember(self, memory: Memory) -> None:
+        """Begin anew, with what earlier runs have learnt, when the probe is switched on next."""
+        self._asked, self._probers, self._memory = None, {}, memory
+
+    def use(self, settings: ProbeSettings | None) -> None:
+        """Probe the streams that start from now on as `settings` say; None for not at all."""
+        if settings is not None and settings != self._asked:
+            self._asked = settings
+            self._settings = with_seed(settings)
+            self._began = monotonic()
+            self._probers = {}
+        _guard.watch = None if settings is None else self._watch
+
+    def _watch(self, stream: _guard.Stream, step: Any) -> Watch:
+        return self.prober().watch(stream, step)
+
+    def prober(self) -> Prober:
+        """Return the prober, made if there is none yet."""
+        made = self._probers.get("")
+        if made is not None:
+            return made
+        from .core import Core
+        from .watch import Prober
+
+        run = self._memory.runs + 1
+        core = Core(self._settings, began=self._began, pairs=self._memory.copies(), run=run)
+        return self._probers.setdefault("", Prober(core))  # of two threads, one was first
+
+    def learnt(self) -> Learnt | None:
+        """Return what was done and learnt so far; None if nothing was probed."""
+        prober = self._probers.get("")
+        if prober is None:
+            return None
+        return Learnt(prober.core.totals, tuple(prober.core.pairs.copy().values()))
+
+    def told(self) -> Document | None:
+        """Return :meth:`learnt` for another process."""
+        learnt = self.learnt()
+        return None if learnt is None else learnt.told()
+
+    def after_fork(self) -> None:
+        """A forked child starts clean: with what earlier runs have learnt."""
+        self._probers = {}
+
+
+probe = _Probe()
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
+    os.register_at_fork(after_in_child=probe.after_fork)

@@ -1,0 +1,286 @@
+"""The probe at the operations of one direction: finds place and party, and does the waiting.
+
+Only directions of streams that start while probing have a Watch; the others' operations
+pass nothing of this. Held back is an operation after its direction was claimed and before
+grpcio is reached: whoever comes meanwhile meets it for real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+import sys
+import threading
+import time
+from _thread import allocate_lock
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from time import monotonic
+from types import FrameType
+from typing import Any
+from weakref import ref
+
+from .. import _messages
+from .._guard import Stream
+from .._stacks import is_machinery, runs_loop
+from .cancelling import Cancelled
+from .core import Core, Visit
+from .limits import is_finalising, is_timeout, time_left, until_timeout
+from .pairs import Place
+
+logger = logging.getLogger("grpc_guard")
+
+_parties = itertools.count(1)
+
+
+class _Thread(threading.local):
+    """A number for each thread: idents are recycled."""
+
+    party = 0
+
+
+_thread = _Thread()
+
+
+def _new_party() -> int:
+    _thread.party = next(_parties)
+    return _thread.party
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)  # looked up now: gevent may have replaced it
+
+
+# File -> None where it is the program's own, else whether it drives the event loop.
+_machinery: dict[str, bool | None] = {}
+
+
+def _verdict(file: str) -> bool | None:
+    verdict = runs_loop(file) if is_machinery(file) else None
+    _machinery[file] = verdict
+    return verdict
+
+
+_UNKNOWN: tuple[object, int, Place] = (None, 0, Place("", 0, ""))
+
+
+class Prober:
+    """What the watches of a process share: the core, and how to tell time and to wait."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], None] = _sleep,
+        sleep_async: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self.core = core
+        self.clock = clock
+        self.sleep = sleep
+        self.sleep_async = sleep_async
+        # Never waited for: who finds it taken goes on without learning. So an interrupt
+        # that leaves it taken silences the probe, and hurts nobody.
+        self.mutex = allocate_lock()
+
+    def watch(self, stream: Stream, step: Any) -> Watch:
+        return Watch(self, stream, getattr(step, "__self__", None))
+
+
+class Watch:
+    """The probe's view of one direction. Must not hold it: its step holds this."""
+
+    __slots__ = ("_is_aio", "_known", "_object", "_prober", "_stream", "_track")
+
+    def __init__(self, prober: Prober, stream: Stream, obj: object) -> None:
+        self._prober = prober
+        self._stream = stream
+        self._object = obj  # what the step is a method of: it lives as long as the direction
+        self._track = prober.core.track()
+        self._known = _UNKNOWN  # where the latest operation came from, and its place
+        self._is_aio = stream.loop is not None
+
+    def watching(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step`, watched and now and then held back."""
+        return self._in_task(step) if self._is_aio else self._in_thread(step)
+
+    def _in_thread(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        arrive, track, clock = self._arrive, self._track, self._prober.clock
+
+        def watched(*args: Any) -> Any:
+            visit = arrive(sys._getframe(1).f_back)
+            try:
+                if visit is not None and visit.delay:
+                    visit.is_held = True
+                    self._prober.sleep(visit.delay)
+                    visit.is_held = False
+                return step(*args)
+            except BaseException as error:
+                self._failed(visit, error)
+                raise
+            finally:
+                if visit is not None:
+                    visit.ended = clock()
+                    track.last, track.current = visit, None
+
+        return watched
+
+    def _in_task(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        arrive, track, clock = self._arrive, self._track, self._prober.clock
+
+        async def watched(*args: Any) -> Any:
+            visit = arrive(sys._getframe(1).f_back)
+            try:
+                if visit is not None and visit.delay:
+                    try:
+                        await self._hold(visit)
+                    except asyncio.CancelledError as cancellation:
+                        return await Cancelled(step(*args), cancellation)
+                return await step(*args)
+            except BaseException as error:
+                self._failed(visit, error)
+                raise
+            finally:
+                if visit is not None:
+                    visit.ended = clock()
+                    track.last, track.current = visit, None
+
+        return watched
+
+    async def yields(self, responses: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+        """Pass on what a guarded handler yields, which it owns the direction for, held back."""
+        track, clock = self._track, self._prober.clock
+        step: Awaitable[Any] = responses.__anext__()
+        while True:
+            try:
+                message = await step
+            except StopAsyncIteration:
+                return
+            visit = self._arrive(self._yielding())
+            try:
+                if visit is not None and visit.delay:
+                    await self._hold(visit)  # cancelled there, it is as in gRPC's own write
+                try:
+                    step = responses.asend((yield message))
+                except GeneratorExit:
+                    await responses.aclose()
+                    raise
+                except BaseException as thrown:  # by an interceptor
+                    step = responses.athrow(thrown)
+            finally:
+                if visit is not None:
+                    visit.ended = clock()
+                    track.last, track.current = visit, None
+
+    def _yielding(self) -> FrameType | None:
+        """Return the frame of the user's async generator, which nobody's call leads to."""
+        handler = self._stream.handler
+        generator = None if handler is None else handler[1]()
+        return None if generator is None else generator.ag_frame
+
+    async def _hold(self, visit: Visit) -> None:
+        visit.is_held = True
+        try:
+            await self._prober.sleep_async(visit.delay)
+        finally:
+            visit.is_held = False
+
+    def collided(self, frame: FrameType) -> str:
+        """Return what a report says of the probe's part in a collision that `frame` ran into."""
+        try:
+            prober = self._prober
+            if not prober.mutex.acquire(False):
+                return ""
+            try:
+                place = self._find_place(frame)
+                held = prober.core.collide(self._track, place, self._party())
+            finally:
+                prober.mutex.release()
+        except Exception:
+            logger.exception("the probe failed; the finding is kept")
+            return ""
+        return "" if held is None else _messages.held_by_probe(*held)
+
+    # Around an operation
+
+    def _arrive(self, frame: FrameType | None) -> Visit | None:
+        """Begin a visit from `frame`; None for one that was let through beside the owner's."""
+        try:
+            prober, track = self._prober, self._track
+            code, instruction, place = self._known
+            if frame is None or frame.f_code is not code or frame.f_lasti != instruction:
+                place = self._place(frame)
+            party = self._party()
+            current, last = track.current, track.last
+            if current is not None and current.party != party:
+                return None
+            if last is not None and prober.core.is_repeated(last, place, party):
+                track.current = last  # the same again, and nothing to it: the usual case
+                return last
+            visit = Visit(place, party)
+            if prober.core.concerns(track, visit) and prober.mutex.acquire(False):
+                try:
+                    visit.delay = prober.core.arrive(
+                        track, visit, prober.clock(), lambda: self._allowance(frame)
+                    )
+                finally:
+                    prober.mutex.release()
+            track.current = visit
+        except Exception:
+            logger.exception("the probe failed; the operation goes on without it")
+            return None
+        return visit
+
+    def _failed(self, visit: Visit | None, error: BaseException) -> None:
+        """Note it if a delay may have cost a deadline, or a time-out that cancels."""
+        if visit is not None and visit.delay and is_timeout(error):
+            self._prober.core.interrupted(visit)
+
+    def _party(self) -> object:
+        if not self._is_aio:
+            return _thread.party or _new_party()
+        task = asyncio.current_task(self._stream.loop)
+        return None if task is None else ref(task)
+
+    def _place(self, frame: FrameType | None) -> Place:
+        place = self._find_place(frame)
+        if frame is not None and _machinery.get(frame.f_code.co_filename, True) is None:
+            self._known = frame.f_code, frame.f_lasti, place
+        return place
+
+    def _find_place(self, frame: FrameType | None) -> Place:
+        """Return the first line of the program from `frame` outward."""
+        while frame is not None:
+            file = frame.f_code.co_filename
+            verdict = _machinery[file] if file in _machinery else _verdict(file)
+            if verdict is None:
+                return Place(file, frame.f_lineno or 0, frame.f_code.co_name)
+            if verdict and self._is_aio:
+                break  # the loop: beyond it is nothing of this task
+            frame = frame.f_back
+        yielding = self._yielding()
+        if yielding is not None:
+            code = yielding.f_code
+            return Place(code.co_filename, yielding.f_lineno or 0, code.co_name)
+        return Place("", 0, self._stream.rpc)
+
+    def _allowance(self, frame: FrameType | None) -> float:
+        stream = self._stream
+        if stream.is_over():
+            return 0.0
+        left = math.inf
+        running = asyncio._get_running_loop()
+        if self._is_aio:
+            task = _running_task()
+            if running is not stream.loop or task is None:
+                return 0.0
+            left = until_timeout(task)
+        elif running is not None or is_finalising(frame):
+            return 0.0  # the loop of this thread would stand still
+        left = min(left, time_left((self._object, stream.call())))
+        return left * self._prober.core.settings.share
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    return asyncio.current_task() if asyncio._get_running_loop() is not None else None

@@ -1,0 +1,70 @@
+"""What a test leaves open: of what it made itself, and of nothing that may outlive it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from .._findings import ledger
+
+
+class Leftovers:
+    """Looks at the end of each test, if it spoke gRPC under the guard.
+
+    A fixture of a wider scope than the test, and all that it holds, may outlive it, as may
+    what a thread holds that ran before or belongs to a pool. grpc is not imported here.
+    """
+
+    def __init__(self) -> None:
+        self._fixtures: dict[int, Any] = {}  # those of a wider scope that are set up
+        self._threads: frozenset[int] = frozenset()  # those that ran when the test began
+
+    def begin_test(self) -> None:
+        ledger.era = object()
+        self._threads = frozenset(threading._active)  # type: ignore[attr-defined]
+        lives = sys.modules.get("grpc_guard._lives")
+        if lives is not None:
+            lives.forget_churn()
+
+    def end_test(self) -> None:
+        ledger.era = None
+
+    @contextlib.contextmanager
+    def setting_up(self, fixture: Any) -> Iterator[None]:
+        """Leave what is made meanwhile out of account, if `fixture` outlives the test."""
+        if fixture.scope == "function":
+            yield
+            return
+        self._fixtures[id(fixture)] = fixture
+        era, ledger.era = ledger.era, None
+        try:
+            yield
+        finally:
+            ledger.era = era
+
+    def torn_down(self, fixture: Any) -> None:
+        self._fixtures.pop(id(fixture), None)
+
+    def look(self) -> None:
+        """Warn of what the test that ends has left open."""
+        if "grpc_guard._lives" not in sys.modules:
+            return  # it never spoke gRPC under the guard
+        from .. import _leaks
+
+        def may_outlive(ident: int, frame: FrameType) -> bool:
+            return ident in self._threads or _leaks.is_of_a_pool(frame)
+
+        era = ledger.era
+        _leaks.look(
+            lambda birth: birth.era is era,
+            [
+                held
+                for fixture in self._fixtures.values()
+                for held in (fixture.cached_result, getattr(fixture, "_finalizers", None))
+            ],
+            may_outlive,
+        )

@@ -1,0 +1,1 @@
+"""The shared channels: one core without I/O, and around it the same shell twice, sync and aio."""

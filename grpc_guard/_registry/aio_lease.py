@@ -1,0 +1,220 @@
+"""A lease of a shared channel for tasks, and the multi-callables it hands out."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from .._aio.channel import (
+    start_stream_stream,
+    start_stream_unary,
+    start_unary_stream,
+    start_unary_unary,
+)
+from .._births import born
+from .._modes import Mode
+from .._proxy import GuardedByItself
+from .endings import refused, story
+from .multicallables import MultiCallable
+from .parties import this_task
+from .tenants import Connection, LeaseEnded, Rpc, Tenant
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CLOSED = "Channel is closed."  # as grpcio says it
+
+
+class _AioMultiCallable(MultiCallable):
+    def _follow(self, rpc: Rpc, call: Any) -> None:
+        rpc.hold(call)
+        _tell_the_end(rpc, call)
+
+
+def _tell_the_end(rpc: Rpc, call: Any) -> None:
+    """Have the end of `call` noted by what lies below it, and so hold nothing of it.
+
+    The public add_done_callback() would hold the call in a cycle, and a dropped call would be
+    cancelled by the next garbage collection only.
+    """
+    interceptors = getattr(call, "_interceptors_task", None)
+    if interceptors is not None:
+        interceptors.add_done_callback(lambda task: _tell_the_end_of_task(rpc, task))
+        return
+    while (inner := getattr(call, "_call", None)) is not None:
+        call = inner
+    cython_call = getattr(call, "_cython_call", None)
+    if cython_call is not None:
+        cython_call.add_done_callback(rpc.end)
+    else:  # an interceptor's own kind of call
+        call.add_done_callback(rpc.end)
+
+
+def _tell_the_end_of_task(rpc: Rpc, task: asyncio.Task[Any]) -> None:
+    if task.cancelled() or task.exception() is not None or task.result().done():
+        rpc.end()
+    else:
+        _tell_the_end(rpc, task.result())
+
+
+class UnaryUnary(_AioMultiCallable, grpc.aio.UnaryUnaryMultiCallable):
+    """See grpc.aio.UnaryUnaryMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("__call__", start_unary_unary, args, kwargs)
+
+
+class UnaryStream(_AioMultiCallable, grpc.aio.UnaryStreamMultiCallable):
+    """See grpc.aio.UnaryStreamMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("__call__", start_unary_stream, args, kwargs)
+
+
+class StreamUnary(_AioMultiCallable, grpc.aio.StreamUnaryMultiCallable):
+    """See grpc.aio.StreamUnaryMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("__call__", start_stream_unary, args, kwargs)
+
+
+class StreamStream(_AioMultiCallable, grpc.aio.StreamStreamMultiCallable):
+    """See grpc.aio.StreamStreamMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("__call__", start_stream_stream, args, kwargs)
+
+
+class Lease(GuardedByItself, grpc.aio.Channel):
+    """A share in a channel: a guarded grpc.aio.Channel whose close() ends this share only.
+
+    May be used by any number of tasks of its loop. Once closed, it raises UsageError where a
+    closed channel of grpcio does.
+    """
+
+    def __init__(self, tenant: Tenant, mode: Mode, loop: asyncio.AbstractEventLoop) -> None:
+        self._tenant = tenant
+        self._mode = mode
+        self._loop = loop
+        tenant.follow(self)
+
+    def __repr__(self) -> str:
+        tenant = self._tenant
+        return f"<lease of {tenant.entry.settings.target!r}, taken {tenant.birth}>"
+
+    def _begin(self, method: str, is_stream: bool) -> Rpc:
+        tenant = self._tenant
+        is_at_home = asyncio._get_running_loop() is self._loop  # elsewhere no channel can be made
+        try:
+            return tenant.pool.begin(tenant, is_stream, this_task(), may_grow=is_at_home)
+        except LeaseEnded:
+            pass
+        raise grpc.aio.UsageError(f"{_CLOSED} {refused(tenant, method, 'aio')}")
+
+    def _channel(self) -> Any:
+        connections = self._tenant.entry.connections
+        if self._tenant.ending is not None or not connections:
+            raise grpc.aio.UsageError(f"{_CLOSED} {story(self._tenant)}")
+        return connections[0].channel
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
+        """See grpc.aio.Channel.unary_unary."""
+        return UnaryUnary(self, "unary_unary", method, args, kwargs)
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
+        """See grpc.aio.Channel.unary_stream."""
+        return UnaryStream(self, "unary_stream", method, args, kwargs)
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> StreamUnary:
+        """See grpc.aio.Channel.stream_unary."""
+        return StreamUnary(self, "stream_unary", method, args, kwargs)
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> StreamStream:
+        """See grpc.aio.Channel.stream_stream."""
+        return StreamStream(self, "stream_stream", method, args, kwargs)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """See grpc.aio.Channel.get_state; that of the first connection."""
+        if self._tenant.ending is not None:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        state: grpc.ChannelConnectivity = self._channel().get_state(try_to_connect)
+        return state
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """See grpc.aio.Channel.wait_for_state_change."""
+        await self._channel().wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """See grpc.aio.Channel.channel_ready."""
+        await self._channel().channel_ready()
+
+    async def close(self, grace: float | None = None) -> None:
+        """End this lease: what was started through it may go on for `grace` seconds.
+
+        Then it is cancelled; with None at once. Other leases do not notice. The channel closes
+        with its last lease, or when it has been idle for as long as the registry says.
+        Idempotent.
+        """
+        tenant = self._tenant
+        if tenant.pool.end(tenant, born("close")) and not self._loop.is_closed():
+            await on_loop(self._leave(grace), self._loop)
+
+    async def _leave(self, grace: float | None) -> None:
+        tenant = self._tenant
+        try:
+            if grace:
+                await await_rpcs([tenant], grace)
+        finally:
+            tenant.cancel_rpcs()
+            await close_all(tenant.pool.leave(tenant))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+
+def soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Have `callback` called on `loop`, unless that is closed; from anywhere, without a lock."""
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        pass
+
+
+async def await_rpcs(tenants: Sequence[Tenant], seconds: float) -> None:
+    """Wait until no RPC of these tenants lives, or so long."""
+    loop = asyncio.get_running_loop()
+    over = [asyncio.Event() for _ in tenants]
+    waiting = [
+        asyncio.ensure_future(event.wait())
+        for tenant, event in zip(tenants, over, strict=True)
+        if tenant.watch(functools.partial(soon, loop, event.set))
+    ]
+    if waiting:
+        try:
+            await asyncio.wait(waiting, timeout=seconds)
+        finally:
+            for waiter in waiting:
+                waiter.cancel()
+
+
+async def close_all(connections: Iterable[Connection]) -> None:
+    """Close channels of the running loop that are no longer in the pool."""
+    for connection in connections:
+        connection.is_closed = True
+        await connection.channel.close()
+
+
+async def on_loop(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    """Do `work` on `loop`, which may be another one than runs here."""
+    if asyncio.get_running_loop() is loop:
+        await work
+    else:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))

@@ -1,0 +1,28 @@
+"""A forked child starts clean: no lock of the parent, none of its channels."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class _StartsClean(Protocol):
+    def after_fork(self) -> None: ...
+
+
+_objects: weakref.WeakSet[_StartsClean] = weakref.WeakSet()
+
+
+def start_clean(thing: _StartsClean) -> None:
+    """Call ``thing.after_fork()`` in every child that is forked from now on; held weakly."""
+    _objects.add(thing)
+
+
+def _after_fork() -> None:
+    for thing in tuple(_objects):
+        thing.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,20 @@
+"""The name of who runs: cheap, because each RPC asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+
+from .._owners import name_of_thread
+
+
+def this_thread() -> str:
+    """Return the name of the running thread."""
+    return name_of_thread(get_ident())[1]
+
+
+def this_task() -> str:
+    """Return the name of the running task, or of the thread where none runs."""
+    loop = asyncio._get_running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
+    return this_thread() if task is None else task.get_name()

@@ -1,0 +1,85 @@
+"""What a channel is made of, and the key under which it is shared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import grpc
+
+# Without it gRPC shares one connection between all channels whose arguments are equal.
+_ALONE = ("grpc.use_local_subchannel_pool", 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Settings:
+    """The arguments of a channel; ``key`` is equal for those that may share one.
+
+    Credentials and interceptors are equal only if they are the same objects. The settings
+    hold them, so that while a channel lives no other object can get their identity.
+    """
+
+    target: str
+    credentials: grpc.ChannelCredentials | None
+    options: tuple[tuple[str, Any], ...]
+    compression: grpc.Compression | None
+    interceptors: tuple[Any, ...]
+    key: Hashable
+
+    @property
+    def channel_options(self) -> tuple[tuple[str, Any], ...]:
+        """The options for a channel with a connection of its own."""
+        return (*self.options, _ALONE)
+
+
+def settings(
+    target: str,
+    credentials: grpc.ChannelCredentials | None,
+    options: Sequence[tuple[str, Any]],
+    compression: grpc.Compression | None,
+    interceptors: Sequence[Any],
+) -> Settings:
+    """Return the settings that these arguments make.
+
+    Raises TypeError or ValueError for what can be no channel. No message shows the value of
+    an option or of the credentials.
+    """
+    if not isinstance(target, str):
+        raise TypeError(f"the target must be a str such as 'localhost:50051', not {target!r:.200}")
+    if not target.strip():
+        raise ValueError(f"the target is empty: {target!r}; name one, such as 'localhost:50051'")
+    if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
+        raise TypeError(
+            f"credentials must come from grpc.ssl_channel_credentials() or the like, or be None, "
+            f"not of type {type(credentials).__name__}"
+        )
+    options, named = _options(options) if options else ((), ())
+    interceptors = tuple(interceptors or ())
+    key = (
+        target,
+        None if credentials is None else id(credentials),
+        named,
+        compression,
+        tuple(map(id, interceptors)) if interceptors else (),
+    )
+    return Settings(target, credentials, options, compression, interceptors, key)
+
+
+def _options(
+    options: Sequence[tuple[str, Any]],
+) -> tuple[tuple[tuple[str, Any], ...], tuple[Hashable, ...]]:
+    """Return the options, and what compares them: by name, and by kind and value."""
+    try:
+        pairs = tuple((name, value) for name, value in options)
+    except (TypeError, ValueError):
+        raise TypeError("options must be pairs, each of a name and a value") from None
+    for name, value in pairs:
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(
+                f"the value of option {name!r} is a {type(value).__name__}, which cannot be "
+                f"compared: options of a shared channel are str, bytes or int"
+            ) from None
+    return pairs, tuple((name, type(value), value) for name, value in pairs)

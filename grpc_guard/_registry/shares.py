@@ -1,0 +1,141 @@
+"""What the registries, sync and aio, have in common."""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+import grpc
+
+from .._modes import Mode, parse_mode
+from .forks import start_clean
+from .pool import Pool
+from .records import ChannelRecord
+from .settings import Settings, settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+S = TypeVar("S")
+
+
+class Limits(TypedDict):
+    """How full a connection may be, and how long it is kept (seconds)."""
+
+    max_streams: int | None
+    idle_seconds: float | None
+
+
+class _Default:
+    """Which registry is the application's, by class."""
+
+    def __init__(self) -> None:
+        self.by_class: dict[type, Any] = {}
+        self.after_fork()
+        start_clean(self)
+
+    def after_fork(self) -> None:
+        self.mutex = threading.RLock()
+
+
+_default = _Default()
+
+
+class Registry(abc.ABC):
+    """A pool or several, the stubs made once for all, and how long and how full."""
+
+    def __init__(
+        self,
+        *,
+        mode: str | Mode = "raise",
+        max_streams: int | None = 100,
+        idle_seconds: float | None = None,
+    ) -> None:
+        self._mode = parse_mode(mode, source="ChannelRegistry(mode)")
+        self._limits = Limits(
+            max_streams=_checked_max_streams(max_streams),
+            idle_seconds=checked_seconds(idle_seconds, "ChannelRegistry(idle_seconds)"),
+        )
+        self._stubs: dict[tuple[Hashable, ...], tuple[Any, Any]] = {}
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the registry of the application: one per process, made when first asked for.
+
+        After it was closed, a new one. Nobody has to close it before the process ends.
+        """
+        with _default.mutex:
+            found: Self | None = _default.by_class.get(cls)
+            if found is None or found._is_closed():
+                found = _default.by_class[cls] = cls()
+            return found
+
+    def stub(
+        self,
+        stub_class: Callable[[Any], S],
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+        compression: grpc.Compression | None = None,
+        interceptors: Sequence[Any] = (),
+    ) -> S:
+        """Return the shared stub of `stub_class` on the shared channel to `target`.
+
+        The same object for the same arguments, as long as the registry is open: its channel
+        stays open with it, whoever else comes and goes. For the arguments see :meth:`get`.
+        """
+        wanted = settings(target, credentials, options, compression, interceptors)
+        pool = self._pool()
+        key = (pool.life, stub_class, wanted.key)
+        found = self._stubs.get(key)
+        if found is None or pool.closed is not None:
+            lease = self._lease(pool, wanted, is_own=True)
+            found = self._stubs.setdefault(key, (stub_class(lease), lease))
+        stub: S = found[0]
+        return stub
+
+    def snapshot(self) -> tuple[ChannelRecord, ...]:
+        """Return a record of each channel that is open now, oldest first."""
+        return tuple(
+            record for pool in self._pools() for record in pool.snapshot(self._connectivity)
+        )
+
+    @abc.abstractmethod
+    def _pool(self) -> Pool:
+        """Return the pool for whoever asks now."""
+
+    @abc.abstractmethod
+    def _pools(self) -> Iterable[Pool]:
+        """Return all pools."""
+
+    @abc.abstractmethod
+    def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Any:
+        """Return a new lease; with `is_own`, one that nobody but the registry closes."""
+
+    @abc.abstractmethod
+    def _is_closed(self) -> bool:
+        """Tell whether close() was called."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def _connectivity(channel: Any) -> grpc.ChannelConnectivity | None:
+        """Return the state of a channel, None if it does not tell."""
+
+
+def _checked_max_streams(given: int | None) -> int | None:
+    if given is None or (isinstance(given, int) and given >= 1):
+        return given
+    raise ValueError(
+        f"ChannelRegistry(max_streams): {given!r} is no number of streams; "
+        f"use 1 or more, or None for no limit"
+    )
+
+
+def checked_seconds(given: float | None, source: str) -> float | None:
+    """Return `given` if it is a time; `source` says where it came from."""
+    if given is None or (isinstance(given, (int, float)) and 0 <= given < float("inf")):
+        return given
+    raise ValueError(f"{source}: {given!r} is no time in seconds; use 0 or more, or None")

@@ -1,0 +1,203 @@
+"""A lease of a shared channel for threads, and the multi-callables it hands out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc import _channel
+
+from .._births import born
+from .._modes import Mode
+from .._process import unpatched
+from .._proxy import GuardedByItself
+from .._stacks import outward
+from .._sync.channel import (
+    run_stream_unary,
+    start_stream_stream,
+    start_stream_unary,
+    start_unary_stream,
+)
+from .endings import refused, story
+from .multicallables import MultiCallable
+from .parties import this_thread
+from .tenants import Connection, LeaseEnded, Rpc, Tenant
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CLOSED = "Cannot invoke RPC on closed channel!"  # as grpcio says it
+
+
+class _SyncMultiCallable(MultiCallable):
+    def _follow(self, rpc: Rpc, call: Any) -> None:
+        """Learn of the end by add_callback(), which, unlike add_done_callback(), holds no call."""
+        rpc.hold(call)
+        add_callback = getattr(call, "add_callback", None)
+        if add_callback is not None and not add_callback(rpc.end):
+            rpc.end()
+
+    def _run(self, name: str, guard: Callable[..., Any] | None, args: Any, kwargs: Any) -> Any:
+        """Run a blocking RPC to its end."""
+        rpc = self._begin()
+        mode = self._lease._mode
+        try:
+            multi_callable = self._on(rpc.connection)
+            if guard is None or mode is Mode.OFF:
+                return getattr(multi_callable, name)(*args, **kwargs)
+            run = unpatched(multi_callable, name)
+            return guard(multi_callable, run, self._method, mode, *args, **kwargs)
+        finally:
+            rpc.end()
+
+
+def _as_it_is(
+    multi_callable: Any, start: Callable[..., Any], rpc: str, mode: Mode, *args: Any, **kwargs: Any
+) -> Any:
+    return start(*args, **kwargs)
+
+
+class UnaryUnary(_SyncMultiCallable, grpc.UnaryUnaryMultiCallable):
+    """See grpc.UnaryUnaryMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run("__call__", None, args, kwargs)
+
+    def with_call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run("with_call", None, args, kwargs)
+
+    def future(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("future", _as_it_is, args, kwargs)
+
+
+class UnaryStream(_SyncMultiCallable, grpc.UnaryStreamMultiCallable):
+    """See grpc.UnaryStreamMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("__call__", start_unary_stream, args, kwargs)
+
+
+class StreamUnary(_SyncMultiCallable, grpc.StreamUnaryMultiCallable):
+    """See grpc.StreamUnaryMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run("__call__", run_stream_unary, args, kwargs)
+
+    def with_call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run("with_call", run_stream_unary, args, kwargs)
+
+    def future(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("future", start_stream_unary, args, kwargs)
+
+
+class StreamStream(_SyncMultiCallable, grpc.StreamStreamMultiCallable):
+    """See grpc.StreamStreamMultiCallable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start("__call__", start_stream_stream, args, kwargs)
+
+
+class Lease(GuardedByItself, grpc.Channel):
+    """A share in a channel: a guarded grpc.Channel whose close() ends this share only.
+
+    May be used by any number of threads. Once closed, it raises ValueError where a closed
+    channel of grpcio does.
+    """
+
+    def __init__(self, tenant: Tenant, mode: Mode) -> None:
+        self._tenant = tenant
+        self._mode = mode
+        tenant.follow(self)
+
+    def __repr__(self) -> str:
+        tenant = self._tenant
+        return f"<lease of {tenant.entry.settings.target!r}, taken {tenant.birth}>"
+
+    def _begin(self, method: str, is_stream: bool) -> Rpc:
+        tenant = self._tenant
+        try:
+            return tenant.pool.begin(tenant, is_stream, this_thread())
+        except LeaseEnded:
+            pass
+        raise ValueError(f"{_CLOSED} {refused(tenant, method, 'sync')}")
+
+    def _channel(self) -> Any:
+        connections = self._tenant.entry.connections
+        if self._tenant.ending is not None or not connections:
+            raise ValueError(f"Channel closed! {story(self._tenant)}")
+        return connections[0].channel
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
+        """See grpc.Channel.unary_unary."""
+        return UnaryUnary(self, "unary_unary", method, args, kwargs)
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
+        """See grpc.Channel.unary_stream."""
+        return UnaryStream(self, "unary_stream", method, args, kwargs)
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> StreamUnary:
+        """See grpc.Channel.stream_unary."""
+        return StreamUnary(self, "stream_unary", method, args, kwargs)
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> StreamStream:
+        """See grpc.Channel.stream_stream."""
+        return StreamStream(self, "stream_stream", method, args, kwargs)
+
+    def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool = False) -> None:
+        """See grpc.Channel.subscribe; ends with the lease. Tells of the first connection."""
+        self._channel().subscribe(callback, try_to_connect)
+        self._tenant.subscribed.append(callback)
+
+    def unsubscribe(self, callback: Callable[[Any], object]) -> None:
+        """See grpc.Channel.unsubscribe."""
+        subscribed = self._tenant.subscribed
+        if callback in subscribed:
+            subscribed.remove(callback)
+            self._channel().unsubscribe(callback)
+
+    def close(self) -> None:
+        """End this lease, and cancel the streams and futures that were started through it.
+
+        Other leases do not notice. The channel closes with its last lease, or when it has
+        been idle for as long as the registry says. Idempotent.
+        """
+        tenant = self._tenant
+        if tenant.pool.end(tenant, born("close")):
+            unsubscribe_all(tenant)
+            tenant.cancel_rpcs()
+            close_all(tenant.pool.leave(tenant, later=_serves_a_channel(sys._getframe())))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _serves_a_channel(frame: FrameType) -> bool:
+    """Tell whether `frame` is a callback in the thread that serves a channel's calls.
+
+    Closing a channel waits for that thread: grpcio's own channel hangs if it is closed there.
+    """
+    return any(
+        outer.f_code.co_name == "channel_spin" and outer.f_code.co_filename == _channel.__file__
+        for outer in outward(frame)
+    )
+
+
+def unsubscribe_all(tenant: Tenant) -> None:
+    """Tell the callbacks of a lease that has ended nothing more."""
+    subscribed, tenant.subscribed = tenant.subscribed, []
+    for connection in tenant.entry.connections[:1]:
+        for callback in subscribed:
+            connection.channel.unsubscribe(callback)
+
+
+def close_all(connections: Iterable[Connection]) -> None:
+    """Close channels that are no longer in the pool."""
+    for connection in connections:
+        connection.is_closed = True
+        connection.channel.close()

@@ -1,0 +1,5 @@
+"""The failures of what these tests share are explained too."""
+
+import pytest
+
+pytest.register_assert_rewrite("probing", "corpus", "scheduling")

@@ -1,6 +1,7 @@
 import asyncio
 
 import grpc
+
 import grpc_guard
 from grpc_guard.demo.route_guide_pb2 import RouteNote
 from grpc_guard.demo.route_guide_pb2_grpc import (

@@ -3,6 +3,7 @@
 import asyncio
 
 import uvloop
+
 from grpc_guard.demo.service import AsyncRouteGuide, async_serving
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import grpc
+
 from grpc_guard.demo.route_guide_pb2 import Rectangle
 from grpc_guard.demo.service import FEATURES, AsyncRouteGuide, async_serving
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import grpc
+
 from grpc_guard.demo.route_guide_pb2 import RouteNote
 from grpc_guard.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,
@@ -30,9 +31,7 @@ async def main():
 
     async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
         chat = RouteGuideStub(channel).RouteChat(timeout=20)
-        readers = [
-            asyncio.create_task(consume(chat), name=f"reader-{n}") for n in (1, 2)
-        ]
+        readers = [asyncio.create_task(consume(chat), name=f"reader-{n}") for n in (1, 2)]
         for message in ("snow on the pass", "fog at the lake"):
             await chat.write(RouteNote(message=message))
         await chat.done_writing()

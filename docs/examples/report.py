@@ -1,6 +1,7 @@
 import asyncio
 
 import grpc
+
 import grpc_guard
 from grpc_guard.demo.route_guide_pb2 import RouteNote
 from grpc_guard.demo.route_guide_pb2_grpc import (
@@ -27,9 +28,7 @@ async def main():
     port = server.add_insecure_port("localhost:0")
     await server.start()
 
-    async with grpc_guard.wrap(
-        grpc.aio.insecure_channel(f"localhost:{port}")
-    ) as channel:
+    async with grpc_guard.wrap(grpc.aio.insecure_channel(f"localhost:{port}")) as channel:
         chat = RouteGuideStub(channel).RouteChat()
         first = asyncio.create_task(consume(chat), name="reader-1")
         second = asyncio.create_task(consume(chat), name="reader-2")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 
 import grpc.aio
-import grpc_guard.aio
 from helloworld_pb2 import HelloReply, HelloRequest
 from helloworld_pb2_grpc import (
     GreeterServicer,
     GreeterStub,
     add_GreeterServicer_to_server,
 )
+
+import grpc_guard.aio
 
 NAMES = ["Ada", "Edsger", "Grace", "Alan", "Barbara", "Donald", "Frances", "Ken"]
 
@@ -40,18 +41,14 @@ class Greeter(GreeterServicer):
 # The client
 
 
-async def greet(
-    registry: grpc_guard.aio.ChannelRegistry, target: str, name: str
-) -> str:
+async def greet(registry: grpc_guard.aio.ChannelRegistry, target: str, name: str) -> str:
     """Say hello from whichever task runs this.
 
     Asking for the stub awaits nothing, and all tasks of this event loop get the same one. A
     channel of grpc.aio belongs to its loop: on another loop the registry makes another.
     """
     stub = registry.stub(GreeterStub, target)
-    reply = await stub.SayHello(
-        HelloRequest(name=name), timeout=10
-    )  # always set a deadline
+    reply = await stub.SayHello(HelloRequest(name=name), timeout=10)  # always set a deadline
     return reply.message
 
 
@@ -64,9 +61,7 @@ async def main() -> None:
 
     # An application would take ChannelRegistry.default(), from anywhere, and close nothing.
     async with grpc_guard.aio.ChannelRegistry() as registry:
-        replies = await asyncio.gather(
-            *(greet(registry, target, name) for name in NAMES)
-        )
+        replies = await asyncio.gather(*(greet(registry, target, name) for name in NAMES))
         for reply in replies:  # in the order of the names, whichever came first
             print(reply)
         channels = registry.snapshot()

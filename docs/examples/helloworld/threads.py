@@ -10,13 +10,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-import grpc_guard
 from helloworld_pb2 import HelloReply, HelloRequest
 from helloworld_pb2_grpc import (
     GreeterServicer,
     GreeterStub,
     add_GreeterServicer_to_server,
 )
+
+import grpc_guard
 
 NAMES = ["Ada", "Edsger", "Grace", "Alan", "Barbara", "Donald", "Frances", "Ken"]
 
@@ -30,9 +31,7 @@ class Greeter(GreeterServicer):
     def __init__(self) -> None:
         self.connections: set[str] = set()
 
-    def SayHello(
-        self, request: HelloRequest, context: grpc.ServicerContext
-    ) -> HelloReply:
+    def SayHello(self, request: HelloRequest, context: grpc.ServicerContext) -> HelloReply:
         self.connections.add(context.peer())
         return HelloReply(message=f"Hello, {request.name}!")
 
@@ -47,9 +46,7 @@ def greet(registry: grpc_guard.ChannelRegistry, target: str, name: str) -> str:
     when the first of them asks. A channel may be used by any number of threads at once.
     """
     stub = registry.stub(GreeterStub, target)
-    reply = stub.SayHello(
-        HelloRequest(name=name), timeout=10
-    )  # seconds: always set a deadline
+    reply = stub.SayHello(HelloRequest(name=name), timeout=10)  # seconds: always set a deadline
     return reply.message
 
 

@@ -1,4 +1,5 @@
 import grpc
+
 import grpc_guard
 from grpc_guard.demo.route_guide_pb2_grpc import RouteGuideStub
 

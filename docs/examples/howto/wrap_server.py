@@ -1,6 +1,7 @@
 from concurrent import futures
 
 import grpc
+
 import grpc_guard
 from grpc_guard.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,

@@ -10,6 +10,7 @@ import grpc.experimental.gevent
 grpc.experimental.gevent.init_gevent()
 
 from gevent.event import Event
+
 from grpc_guard.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard.demo.service import RouteGuide, serving
 

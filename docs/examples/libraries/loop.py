@@ -3,6 +3,7 @@
 import asyncio
 
 import uvloop
+
 from grpc_guard.demo.service import AsyncRouteGuide, async_serving
 
 
@@ -17,9 +18,7 @@ async def main():
         await asyncio.sleep(0)  # both are in read() now
         await chat.done_writing()
         await asyncio.wait(readers)
-        print(
-            "refused:", [reader.get_name() for reader in readers if reader.exception()]
-        )
+        print("refused:", [reader.get_name() for reader in readers if reader.exception()])
 
 
 loop = uvloop.new_event_loop()

@@ -1,12 +1,13 @@
 """OpenTelemetry's instrumentation and the guard, in one process."""
 
-import grpc_guard
-from grpc_guard.demo.route_guide_pb2 import Rectangle
-from grpc_guard.demo.service import FEATURES, RouteGuide, serving
 from opentelemetry.instrumentation.grpc import (
     GrpcInstrumentorClient,
     GrpcInstrumentorServer,
 )
+
+import grpc_guard
+from grpc_guard.demo.route_guide_pb2 import Rectangle
+from grpc_guard.demo.service import FEATURES, RouteGuide, serving
 
 GrpcInstrumentorClient().instrument()
 GrpcInstrumentorServer().instrument()

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import grpc.aio
-import grpc_guard.aio
 from multiplex_pb2 import HelloReply, HelloRequest, Words
 from multiplex_pb2_grpc import (
     EchoServicer,
@@ -22,6 +21,8 @@ from multiplex_pb2_grpc import (
     add_GreeterServicer_to_server,
 )
 
+import grpc_guard.aio
+
 # The server
 
 
@@ -29,9 +30,7 @@ class Greeter(GreeterServicer):
     async def SayHello(
         self, request: HelloRequest, context: grpc.aio.ServicerContext
     ) -> HelloReply:
-        return HelloReply(
-            message=f"Hello, {request.name}! You come from {context.peer()}."
-        )
+        return HelloReply(message=f"Hello, {request.name}! You come from {context.peer()}.")
 
 
 class Echo(EchoServicer):
@@ -81,9 +80,7 @@ async def main() -> None:
         await echoes.write(Words(text="last"))
         await echoes.done_writing()
         print("echo:", (await echoes.read()).text)
-        assert (
-            await echoes.read() is grpc.aio.EOF
-        )  # read a stream to its end, or cancel() it
+        assert await echoes.read() is grpc.aio.EOF  # read a stream to its end, or cancel() it
         (record,) = registry.snapshot()
         print(f"{record.rpcs} RPCs of two services on one channel")
 

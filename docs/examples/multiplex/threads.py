@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-import grpc_guard
 from multiplex_pb2 import HelloReply, HelloRequest, Words
 from multiplex_pb2_grpc import (
     EchoServicer,
@@ -24,25 +23,21 @@ from multiplex_pb2_grpc import (
     add_GreeterServicer_to_server,
 )
 
+import grpc_guard
+
 # The server
 
 
 class Greeter(GreeterServicer):
-    def SayHello(
-        self, request: HelloRequest, context: grpc.ServicerContext
-    ) -> HelloReply:
-        return HelloReply(
-            message=f"Hello, {request.name}! You come from {context.peer()}."
-        )
+    def SayHello(self, request: HelloRequest, context: grpc.ServicerContext) -> HelloReply:
+        return HelloReply(message=f"Hello, {request.name}! You come from {context.peer()}.")
 
 
 class Echo(EchoServicer):
     def Say(self, request: Words, context: grpc.ServicerContext) -> Words:
         return Words(text=f"{request.text}, says {context.peer()}")
 
-    def SayAll(
-        self, requests: Iterator[Words], context: grpc.ServicerContext
-    ) -> Iterator[Words]:
+    def SayAll(self, requests: Iterator[Words], context: grpc.ServicerContext) -> Iterator[Words]:
         yield from requests
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import grpc
+
 from grpc_guard.demo.route_guide_pb2 import Rectangle
 from grpc_guard.demo.service import FEATURES, AsyncRouteGuide, async_serving
 
@@ -19,10 +20,8 @@ async def work(features, turn, names):
 async def main():
     names = []
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
-        features, turn = (
-            stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)),
-            asyncio.Lock(),
-        )
+        features = stub.ListFeatures(Rectangle(hi=FEATURES[-1].location))
+        turn = asyncio.Lock()
         await asyncio.gather(*(work(features, turn, names) for _ in range(3)))
     assert sorted(names) == sorted(feature.name for feature in FEATURES)
     print(f"read: {len(names)}, each once")

@@ -16,9 +16,7 @@ async def consume(features):
 async def main():
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         queues = {name: asyncio.Queue(maxsize=10) for name in ("map", "list")}
-        consumers = [
-            asyncio.create_task(consume(features)) for features in queues.values()
-        ]
+        consumers = [asyncio.create_task(consume(features)) for features in queues.values()]
         async for feature in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)):
             for features in queues.values():
                 await features.put(feature)

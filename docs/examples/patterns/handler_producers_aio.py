@@ -15,9 +15,7 @@ async def produce(context, turn, name):
 class Busy(AsyncRouteGuide):
     async def RouteChat(self, notes, context):
         turn = asyncio.Lock()
-        await asyncio.gather(
-            produce(context, turn, "Ann"), produce(context, turn, "Ben")
-        )
+        await asyncio.gather(produce(context, turn, "Ann"), produce(context, turn, "Ben"))
 
 
 async def main():

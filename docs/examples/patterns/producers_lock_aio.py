@@ -15,9 +15,7 @@ async def produce(chat, turn, name):
 async def write(chat):
     turn = asyncio.Lock()
     await asyncio.gather(produce(chat, turn, "Ann"), produce(chat, turn, "Ben"))
-    await (
-        chat.done_writing()
-    )  # half-closing is a write: when the others are done, not before
+    await chat.done_writing()  # a write too: when the others are done
 
 
 async def main():

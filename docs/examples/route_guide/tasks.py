@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import grpc.aio
+
 import grpc_guard.aio
 from grpc_guard.demo.route_guide_pb2 import (
     Feature,
@@ -38,21 +39,15 @@ class RouteGuide(RouteGuideServicer):
     Each RPC is a task of the server's loop, and as many streams as one likes are open at once.
     """
 
-    async def GetFeature(
-        self, request: Point, context: grpc.aio.ServicerContext
-    ) -> Feature:
-        return Feature(
-            name=PLACES.get((request.latitude, request.longitude), ""), location=request
-        )
+    async def GetFeature(self, request: Point, context: grpc.aio.ServicerContext) -> Feature:
+        return Feature(name=PLACES.get((request.latitude, request.longitude), ""), location=request)
 
     async def ListFeatures(
         self, request: Rectangle, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Feature]:
         for (latitude, longitude), name in PLACES.items():
             if request.lo.latitude <= latitude <= request.hi.latitude:
-                yield Feature(
-                    name=name, location=Point(latitude=latitude, longitude=longitude)
-                )
+                yield Feature(name=name, location=Point(latitude=latitude, longitude=longitude))
 
     async def RecordRoute(
         self, points: AsyncIterator[Point], context: grpc.aio.ServicerContext
@@ -113,9 +108,7 @@ async def main() -> None:
 
         route = (Point(latitude=step, longitude=step) for step in range(0, 100, 10))
         summary = await stub.RecordRoute(route, timeout=10)
-        print(
-            f"many in, one out: {summary.point_count} points, {summary.feature_count} features"
-        )
+        print(f"many in, one out: {summary.point_count} points, {summary.feature_count} features")
 
         print("many in, many out:")
         await chat(stub)

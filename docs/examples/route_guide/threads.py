@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+
 import grpc_guard
 from grpc_guard.demo.route_guide_pb2 import (
     Feature,
@@ -41,22 +42,14 @@ class RouteGuide(RouteGuideServicer):
     """
 
     def GetFeature(self, request: Point, context: grpc.ServicerContext) -> Feature:
-        return Feature(
-            name=PLACES.get((request.latitude, request.longitude), ""), location=request
-        )
+        return Feature(name=PLACES.get((request.latitude, request.longitude), ""), location=request)
 
-    def ListFeatures(
-        self, request: Rectangle, context: grpc.ServicerContext
-    ) -> Iterator[Feature]:
+    def ListFeatures(self, request: Rectangle, context: grpc.ServicerContext) -> Iterator[Feature]:
         for (latitude, longitude), name in PLACES.items():
             if request.lo.latitude <= latitude <= request.hi.latitude:
-                yield Feature(
-                    name=name, location=Point(latitude=latitude, longitude=longitude)
-                )
+                yield Feature(name=name, location=Point(latitude=latitude, longitude=longitude))
 
-    def RecordRoute(
-        self, points: Iterator[Point], context: grpc.ServicerContext
-    ) -> RouteSummary:
+    def RecordRoute(self, points: Iterator[Point], context: grpc.ServicerContext) -> RouteSummary:
         passed = [(point.latitude, point.longitude) for point in points]
         return RouteSummary(
             point_count=len(passed),
@@ -66,9 +59,7 @@ class RouteGuide(RouteGuideServicer):
     def RouteChat(
         self, notes: Iterator[RouteNote], context: grpc.ServicerContext
     ) -> Iterator[RouteNote]:
-        for (
-            note
-        ) in notes:  # reads while gRPC writes what was yielded: one reader, one writer
+        for note in notes:  # reads while gRPC writes what was yielded: one reader, one writer
             yield RouteNote(message=f"noted: {note.message}", location=note.location)
 
 
@@ -116,9 +107,7 @@ def main() -> None:
 
         route = (Point(latitude=step, longitude=step) for step in range(0, 100, 10))
         summary = stub.RecordRoute(route, timeout=10)
-        print(
-            f"many in, one out: {summary.point_count} points, {summary.feature_count} features"
-        )
+        print(f"many in, one out: {summary.point_count} points, {summary.feature_count} features")
 
         print("many in, many out:")
         chat(stub)

@@ -14,9 +14,7 @@ async def read(features):
 async def main():
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         features = stub.ListFeatures(Rectangle(hi=FEATURES[-1].location), timeout=20)
-        readers = [
-            asyncio.create_task(read(features), name=f"reader-{n}") for n in (1, 2)
-        ]
+        readers = [asyncio.create_task(read(features), name=f"reader-{n}") for n in (1, 2)]
         for outcome in await asyncio.gather(*readers, return_exceptions=True):
             if isinstance(outcome, RuntimeError):
                 first_line, *_ = str(outcome).splitlines()

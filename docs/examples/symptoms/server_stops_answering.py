@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import grpc
+
 from grpc_guard.demo.route_guide_pb2 import RouteSummary
 from grpc_guard.demo.service import FEATURES, RouteGuide, point, serving
 

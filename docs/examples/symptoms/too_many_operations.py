@@ -3,6 +3,7 @@
 import asyncio
 
 import grpc
+
 from grpc_guard.demo.route_guide_pb2 import RouteNote
 from grpc_guard.demo.service import AsyncRouteGuide, async_serving
 

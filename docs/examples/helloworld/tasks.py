@@ -11,11 +11,7 @@ import asyncio
 
 import grpc.aio
 from helloworld_pb2 import HelloReply, HelloRequest
-from helloworld_pb2_grpc import (
-    GreeterServicer,
-    GreeterStub,
-    add_GreeterServicer_to_server,
-)
+from helloworld_pb2_grpc import GreeterServicer, GreeterStub, add_GreeterServicer_to_server
 
 import grpc_guard.aio
 
@@ -66,8 +62,7 @@ async def main() -> None:
             print(reply)
         channels = registry.snapshot()
         print(
-            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,",
-            end=" ",
+            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,", end=" "
         )
         print(f"{len(greeter.connections)} connection seen by the server")
 

@@ -56,10 +56,7 @@ async def main() -> None:
 
     # A lease is a grpc.aio.Channel: make of it as many stubs as you like. Its close(), here at the
     # end of the block, ends this lease and leaves others alone.
-    async with (
-        grpc_guard.aio.ChannelRegistry() as registry,
-        registry.get(target) as channel,
-    ):
+    async with grpc_guard.aio.ChannelRegistry() as registry, registry.get(target) as channel:
         greeter, echo = GreeterStub(channel), EchoStub(channel)
 
         # A stream stays open ...

@@ -15,13 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 import grpc_guard
-from grpc_guard.demo.route_guide_pb2 import (
-    Feature,
-    Point,
-    Rectangle,
-    RouteNote,
-    RouteSummary,
-)
+from grpc_guard.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
 from grpc_guard.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,
     RouteGuideStub,
@@ -52,8 +46,7 @@ class RouteGuide(RouteGuideServicer):
     def RecordRoute(self, points: Iterator[Point], context: grpc.ServicerContext) -> RouteSummary:
         passed = [(point.latitude, point.longitude) for point in points]
         return RouteSummary(
-            point_count=len(passed),
-            feature_count=sum(point in PLACES for point in passed),
+            point_count=len(passed), feature_count=sum(point in PLACES for point in passed)
         )
 
     def RouteChat(

@@ -164,15 +164,13 @@ class Direction(list[int]):
 
     __slots__ = (
         "__weakref__",
+        "_extra",
         "home",
         "owner",
         "rule",
         "since",
         "step",
         "stream",
-        "tally",
-        "turns",
-        "watch",
     )
 
     is_shared = True  # False where gRPC alone advances it
@@ -183,14 +181,28 @@ class Direction(list[int]):
         self.rule = rule
         self.owner: int | None = None
         self.since = 0.0
-        self.tally: list[int] | None = [0] if counting else None
-        self.watch: Any = None if watch is None or not self.is_shared else watch(stream, step)
+        self._extra: _Extra | None = None
+        if counting or watch is not None or stream.mode is Mode.SERIALIZE:
+            self._extra = _Extra(stream, step, watch if self.is_shared else None)
         self.step = self.prepared(step)
-        self.turns: Turns | None = None
         self.home: Any = None if stream.loop is None else home_of(stream.loop)
         if stream.mode is Mode.SERIALIZE:
-            self.turns = Turns()
             self.pop()  # never claimable: every operation takes the way of the turns
+
+    @property
+    def tally(self) -> list[int] | None:
+        """The number of operations so far, in a list of its own; None where nobody counts."""
+        return None if self._extra is None else self._extra.tally
+
+    @property
+    def turns(self) -> Turns | None:
+        """Who waits, in mode ``serialize``; None in all others."""
+        return None if self._extra is None else self._extra.turns
+
+    @property
+    def watch(self) -> Any:
+        """What the probe knows of this direction; None where nothing probes."""
+        return None if self._extra is None else self._extra.watch
 
     @property
     def operations(self) -> int:
@@ -217,7 +229,8 @@ class Direction(list[int]):
         return prepared
 
     def __del__(self) -> None:
-        tally = getattr(self, "tally", None)  # construction may have been interrupted
+        extra = getattr(self, "_extra", None)  # construction may have been interrupted
+        tally = getattr(extra, "tally", None)
         if tally is not None:
             _retired.append(tally[0])  # a finaliser takes no lock
             if len(_retired) > _RETIRED:
@@ -245,6 +258,19 @@ class Turns:
     def __init__(self) -> None:
         self.token = list(FREE)
         self.queue: deque[Any] = deque()
+
+
+class _Extra:
+    """What few directions have, and all others need no room for."""
+
+    __slots__ = ("tally", "turns", "watch")
+
+    def __init__(
+        self, stream: Stream, step: Any, watch: Callable[[Stream, Any], Any] | None
+    ) -> None:
+        self.tally = [0] if counting else None
+        self.turns = Turns() if stream.mode is Mode.SERIALIZE else None
+        self.watch: Any = None if watch is None else watch(stream, step)
 
 
 class _Home:

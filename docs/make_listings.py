@@ -103,8 +103,10 @@ def run(command: str) -> str:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_PLUGINS": "grpc_guard.pytest_plugin",
     }
-    for name in ("GRPC_GUARD", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"):
+    # By these, programs would print something else than on a terminal.
+    for name in ("GRPC_GUARD", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):
         environment.pop(name, None)
+    environment.pop("PYTEST_ADDOPTS", None)
     ran = subprocess.run(
         [sys.executable, *_PROGRAMS[program], *arguments],
         cwd=EXAMPLES,

@@ -670,7 +670,7 @@ def test_exceptions_at_random_in_a_thread(make: Any, mode: Mode, eager_switching
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("make", AIO)
-async def test_cancellation_after_each_step(make: Any, mode: Mode) -> None:
+async def test_cancellation_after_each_step(make: Any, mode: Mode, found: Any) -> None:
     """Cancelled after any of its steps, an operation leaves its direction free."""
     cancelled = []
     for steps in range(16):
@@ -686,6 +686,7 @@ async def test_cancellation_after_each_step(make: Any, mode: Mode) -> None:
     assert True in cancelled
     assert False in cancelled
     assert cancelled == sorted(cancelled, reverse=True)
+    assert {finding.rule for finding in found()} <= {"cancelled-read"}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -355,7 +355,7 @@ def test_summary_of_all(session: Inner) -> None:
     assert rule == "  concurrent-read (error)"
     sites = sorted((place.split()[0].rpartition("/")[2], place.split()[-1]) for place in places)
     assert sites == [
-        ("collision.py:23", "x18"),
+        ("collision.py:28", "x18"),
         ("sync_races.py:20", "x1"),  # a client's readers
         ("sync_races.py:20", "x1"),  # a server's
     ]
@@ -919,7 +919,7 @@ def test_annotations(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch)
     line = source.index("    return await call.read()") + 1
     assert [command.partition(": task")[0] for command in commands] == [
         f"::error file=odd%2C%25.py,line={line},title=grpc_guard concurrent-read::{said}",
-        f"::error file={PROGRAMS / 'collision.py'},line=23,title=grpc_guard concurrent-read::{said}",
+        f"::error file={PROGRAMS / 'collision.py'},line=28,title=grpc_guard concurrent-read::{said}",
     ]
 
 

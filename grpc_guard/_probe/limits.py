@@ -49,13 +49,14 @@ def until_timeout(task: asyncio.Task[Any]) -> float:
         (
             timer.when() - loop.time()
             for timer in tuple(getattr(loop, "_scheduled", ()))
-            if not timer.cancelled() and _stops(timer, task, told)
+            if _stops(timer, task, told)
         ),
         default=math.inf,
     )
 
 
 def _stops(timer: Any, task: asyncio.Task[Any], told: list[Any]) -> bool:
+    """Tell whether `timer` ends the wait of `task`; one that was cancelled has no callback."""
     scope = getattr(timer._callback, "__self__", None)
     if getattr(scope, "_task", None) is task:
         return True

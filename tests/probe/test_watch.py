@@ -317,7 +317,7 @@ async def test_cancelled_while_held_back_on_a_client() -> None:
 
 
 @pytest.mark.parametrize("is_probed", [False, True], ids=["in progress", "held back"])
-async def test_cancelled_while_held_back_on_a_server(is_probed: bool) -> None:
+async def test_cancelled_while_held_back_on_a_server(is_probed: bool, found: Found) -> None:
     """A handler's read that is cancelled during a delay has the effect of one in progress."""
     held, told = AsyncGate(), asyncio.get_running_loop().create_future()
 
@@ -337,6 +337,7 @@ async def test_cancelled_while_held_back_on_a_server(is_probed: bool) -> None:
             call = channel.stream_stream(path("Echo"))()
             assert await within(told) == (True, grpc.aio.EOF)
             call.cancel()
+    assert [finding.rule for finding in found()] == ["cancelled-read"]
 
 
 async def test_timeout_of_the_task() -> None:
@@ -479,7 +480,8 @@ class Stream:
     loop: Any = None
     rpc = "/rpc"
     handler = None
-    call = None
+
+    def call(self) -> None: ...
 
     def is_over(self) -> bool:
         return False

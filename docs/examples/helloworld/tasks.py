@@ -11,11 +11,7 @@ import asyncio
 
 import grpc.aio
 from helloworld_pb2 import HelloReply, HelloRequest
-from helloworld_pb2_grpc import (
-    GreeterServicer,
-    GreeterStub,
-    add_GreeterServicer_to_server,
-)
+from helloworld_pb2_grpc import GreeterServicer, GreeterStub, add_GreeterServicer_to_server
 
 import grpc_guard.aio
 
@@ -48,8 +44,7 @@ async def greet(registry: grpc_guard.aio.ChannelRegistry, target: str, name: str
     channel of grpc.aio belongs to its loop: on another loop the registry makes another.
     """
     stub = registry.stub(GreeterStub, target)
-    # Always set a deadline, here 10 seconds.
-    reply = await stub.SayHello(HelloRequest(name=name), timeout=10)
+    reply = await stub.SayHello(HelloRequest(name=name), timeout=10)  # always set a deadline
     return reply.message
 
 
@@ -67,8 +62,7 @@ async def main() -> None:
             print(reply)
         channels = registry.snapshot()
         print(
-            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,",
-            end=" ",
+            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,", end=" "
         )
         print(f"{len(greeter.connections)} connection seen by the server")
 

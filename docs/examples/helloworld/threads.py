@@ -11,11 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from helloworld_pb2 import HelloReply, HelloRequest
-from helloworld_pb2_grpc import (
-    GreeterServicer,
-    GreeterStub,
-    add_GreeterServicer_to_server,
-)
+from helloworld_pb2_grpc import GreeterServicer, GreeterStub, add_GreeterServicer_to_server
 
 import grpc_guard
 
@@ -46,8 +42,7 @@ def greet(registry: grpc_guard.ChannelRegistry, target: str, name: str) -> str:
     when the first of them asks. A channel may be used by any number of threads at once.
     """
     stub = registry.stub(GreeterStub, target)
-    # Always set a deadline, here 10 seconds.
-    reply = stub.SayHello(HelloRequest(name=name), timeout=10)
+    reply = stub.SayHello(HelloRequest(name=name), timeout=10)  # seconds: always set a deadline
     return reply.message
 
 
@@ -66,8 +61,7 @@ def main() -> None:
                 print(reply)
         channels = registry.snapshot()
         print(
-            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,",
-            end=" ",
+            f"{sum(channel.rpcs for channel in channels)} RPCs, {len(channels)} channel,", end=" "
         )
         print(f"{len(greeter.connections)} connection seen by the server")
 

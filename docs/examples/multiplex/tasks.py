@@ -56,10 +56,7 @@ async def main() -> None:
 
     # A lease is a grpc.aio.Channel: make of it as many stubs as you like. Its close(), here at the
     # end of the block, ends this lease and leaves others alone.
-    async with (
-        grpc_guard.aio.ChannelRegistry() as registry,
-        registry.get(target) as channel,
-    ):
+    async with grpc_guard.aio.ChannelRegistry() as registry, registry.get(target) as channel:
         greeter, echo = GreeterStub(channel), EchoStub(channel)
 
         # A stream stays open ...
@@ -80,8 +77,7 @@ async def main() -> None:
         await echoes.write(Words(text="last"))
         await echoes.done_writing()
         print("echo:", (await echoes.read()).text)
-        # Read a stream to its end, or cancel() it.
-        assert await echoes.read() is grpc.aio.EOF
+        assert await echoes.read() is grpc.aio.EOF  # read a stream to its end, or cancel() it
         (record,) = registry.snapshot()
         print(f"{record.rpcs} RPCs of two services on one channel")
 

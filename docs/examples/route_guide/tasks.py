@@ -14,13 +14,7 @@ from collections.abc import AsyncIterator
 import grpc.aio
 
 import grpc_guard.aio
-from grpc_guard.demo.route_guide_pb2 import (
-    Feature,
-    Point,
-    Rectangle,
-    RouteNote,
-    RouteSummary,
-)
+from grpc_guard.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
 from grpc_guard.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,
     RouteGuideStub,
@@ -54,8 +48,7 @@ class RouteGuide(RouteGuideServicer):
     ) -> RouteSummary:
         passed = [(point.latitude, point.longitude) async for point in points]
         return RouteSummary(
-            point_count=len(passed),
-            feature_count=sum(point in PLACES for point in passed),
+            point_count=len(passed), feature_count=sum(point in PLACES for point in passed)
         )
 
     async def RouteChat(

@@ -15,13 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 import grpc_guard
-from grpc_guard.demo.route_guide_pb2 import (
-    Feature,
-    Point,
-    Rectangle,
-    RouteNote,
-    RouteSummary,
-)
+from grpc_guard.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
 from grpc_guard.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,
     RouteGuideStub,
@@ -52,15 +46,13 @@ class RouteGuide(RouteGuideServicer):
     def RecordRoute(self, points: Iterator[Point], context: grpc.ServicerContext) -> RouteSummary:
         passed = [(point.latitude, point.longitude) for point in points]
         return RouteSummary(
-            point_count=len(passed),
-            feature_count=sum(point in PLACES for point in passed),
+            point_count=len(passed), feature_count=sum(point in PLACES for point in passed)
         )
 
     def RouteChat(
         self, notes: Iterator[RouteNote], context: grpc.ServicerContext
     ) -> Iterator[RouteNote]:
-        # Reads while gRPC writes what was yielded: one reader, one writer.
-        for note in notes:
+        for note in notes:  # reads while gRPC writes what was yielded: one reader, one writer
             yield RouteNote(message=f"noted: {note.message}", location=note.location)
 
 

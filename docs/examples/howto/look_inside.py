@@ -10,8 +10,8 @@ with serving(RouteGuide(), mode="raise") as (stub,):
 
     reader = Thread(target=lambda: list(chat), name="reader")
     reader.start()
-    owner = grpc_guard.status(chat).read  # an Owner while the thread is inside, else None
-    if owner is not None:
+    owner = grpc_guard.status(chat).read
+    if owner is not None:  # the thread is inside
         assert (owner.kind, owner.name) == ("thread", "reader")
     reader.join()
 

@@ -20,8 +20,10 @@ async def work(features, turn, names):
 async def main():
     names = []
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
-        features = stub.ListFeatures(Rectangle(hi=FEATURES[-1].location))
-        turn = asyncio.Lock()
+        features, turn = (
+            stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)),
+            asyncio.Lock(),
+        )
         await asyncio.gather(*(work(features, turn, names) for _ in range(3)))
     assert sorted(names) == sorted(feature.name for feature in FEATURES)
     print(f"read: {len(names)}, each once")

@@ -14,7 +14,7 @@ def work(features, names):
 
 names = []
 with serving(RouteGuide(), mode="off") as (stub,):
-    features = queue.Queue(maxsize=10)  # a full one holds the reader back, and the server
+    features = queue.Queue(maxsize=10)  # a full queue holds the reader back
     workers = [Thread(target=work, args=[features, names]) for _ in range(3)]
     for worker in workers:
         worker.start()

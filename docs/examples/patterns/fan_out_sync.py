@@ -14,7 +14,9 @@ def consume(features, counts, name):
 counts = {}
 with serving(RouteGuide(), mode="off") as (stub,):
     queues = {name: queue.Queue(maxsize=10) for name in ("map", "list")}
-    consumers = [Thread(target=consume, args=[queues[name], counts, name]) for name in queues]
+    consumers = [
+        Thread(target=consume, args=[features, counts, name]) for name, features in queues.items()
+    ]
     for consumer in consumers:
         consumer.start()
     for feature in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)):

@@ -5,11 +5,12 @@ from threading import Event
 from grpc_guard import ConcurrencyError
 from grpc_guard.demo.service import RouteGuide, point, serving
 
-one_is_over = Event()
+underway, one_is_over = Event(), Event()
 
 
 def walk():
     yield point(0)
+    underway.set()
     one_is_over.wait(10)  # the walk goes on later
     yield point(25)
 
@@ -18,6 +19,7 @@ with serving(RouteGuide(), mode="off") as (stub,):
     points = walk()
     try:
         one = stub.RecordRoute.future(points, timeout=20)
+        underway.wait(10)
         two = stub.RecordRoute.future(points, timeout=20)
     except ConcurrencyError as error:
         first_line, *_ = str(error).splitlines()

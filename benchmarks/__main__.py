@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure what grpc_guard costs.",
-        epilog=f"Sections: {', '.join(SECTIONS)}{only}.",
+        epilog=f"Sections: {', '.join(SECTIONS)}; only where named: {', '.join(ON_REQUEST)}.",
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="default: all")
     parser.add_argument("--quick", action="store_true", help="a minute in place of ten")

@@ -73,6 +73,7 @@ def _ratios(figures: Sequence[Figure]) -> Any:
         label="A/A",
     )
     axes.axvline(1, color="#444444", linewidth=0.8)
+    axes.use_sticky_edges = False  # or the left bar would touch the edge
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("CPU time, guarded / plain (median and 95 % interval)")

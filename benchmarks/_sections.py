@@ -19,7 +19,7 @@ SECTIONS = (
     "refusals",
     "imports",
 )
-ON_REQUEST: tuple[str, ...] = ()  # run only where the command line names them
+ON_REQUEST = ("callgrind",)  # run only where the command line names them
 
 
 def section(name: str) -> ModuleType:

@@ -22,6 +22,7 @@ INTRO = (
     "which costs more instructions than the usual way."
 )
 
+_VALGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
 _FEW, _MANY = 5_000, 15_000
 _SETUP = """
 import asyncio, sys
@@ -53,8 +54,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 def _instructions(program: str, operations: int) -> int:
     ended = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-        + [sys.executable, "-c", program, str(operations)],
+        [*_VALGRIND, sys.executable, "-c", program, str(operations)],
         check=True,
         capture_output=True,
         text=True,

@@ -31,7 +31,7 @@ from ._stubs import AioCall, SyncCall
 
 TITLE = "memory, per guarded direction, stream and channel"
 
-BOUND = 600  # bytes per direction
+BOUND = 500  # bytes per direction
 _RPC = "/package.Service/Method"
 _SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, Mode, bool, NoneType)
 _SMALL = range(-5, 257)  # integers that the interpreter keeps once

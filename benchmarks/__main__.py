@@ -1,4 +1,4 @@
-"""The runner: ``python -m benchmarks [--quick] [--json FILE] [GROUP ...]``."""
+"""The command line: ``python -m benchmarks [--quick] [--json FILE] [--plot DIR] [SECTION ...]``."""
 
 from __future__ import annotations
 
@@ -6,103 +6,93 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
-from collections.abc import Callable, Iterator
+import time
 from pathlib import Path
-from types import ModuleType
 
-import google.protobuf
-import grpc
-import wrapt
-
-import grpc_guard
-
-from . import end_to_end, memory, micro, notes, refusals, registry
+from . import _document, _machine, _plots, _tables
 from ._measure import FULL, QUICK, Figure, pin_to_one_core
-
-GROUPS: dict[str, ModuleType] = {
-    "micro": micro,
-    "end_to_end": end_to_end,
-    "memory": memory,
-    "refusals": refusals,
-    "notes": notes,
-    "registry": registry,
-}
-
-_FORMATS: dict[str, Callable[[float], str]] = {
-    "ns": "{:.0f} ns".format,
-    "us": "{:.3g} us".format,
-    "x": "{:.3f} x".format,
-    "bytes": "{:.0f} bytes".format,
-}
+from ._sections import ON_REQUEST, SECTIONS, section
 
 
 def main() -> None:
-    """Measure the groups that the command line names, all by default, and print the tables."""
+    """Measure the sections that the command line names, all by default, and print the figures."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # connections that end are no news
     arguments = _arguments()
     plan = QUICK if arguments.quick else FULL
-    machine = _machine(pinned=pin_to_one_core())
+    machine = _machine.describe(pinned=pin_to_one_core())
     print(", ".join(machine.values()))
     results: dict[str, list[Figure]] = {}
-    for name in arguments.groups or GROUPS:
-        print(f"\n{name}: {GROUPS[name].TITLE}")
+    began = time.perf_counter()
+    for name in arguments.sections or SECTIONS:
+        module = section(name)
+        print(f"\n{name}: {module.TITLE}")
         results[name] = []
-        for figure in GROUPS[name].measure(plan):
+        for figure in module.measure(plan):
             results[name].append(figure)
-            print("\n".join(_lines(figure)), flush=True)
+            print(_tables.line(figure), flush=True)
+    print(f"\n{time.perf_counter() - began:.0f} s")
     if arguments.json is not None:
-        report = {
-            "machine": machine,
-            "quick": arguments.quick,
-            "groups": {
-                name: [dataclasses.asdict(figure) for figure in figures]
-                for name, figures in results.items()
-            },
-        }
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(_as_json(machine, arguments.quick, results), encoding="utf-8")
+    if arguments.update is not None:
+        _document.update(arguments.update, _blocks(machine, results))
+    plots = arguments.plot or (arguments.update and arguments.update.with_suffix(""))
+    if plots:
+        _plots.draw(results, plots)
 
 
 def _arguments() -> argparse.Namespace:
+    every = (*SECTIONS, *ON_REQUEST)
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measure what grpc_guard costs."
+        prog="python -m benchmarks",
+        description="Measure what grpc_guard costs.",
+        epilog=f"Sections: {', '.join(SECTIONS)}; only where named: {', '.join(ON_REQUEST)}.",
     )
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="default: all")
+    parser.add_argument("--quick", action="store_true", help="a minute in place of ten")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the plots there (SVG)")
+    parser.add_argument(
+        "--update",
+        type=Path,
+        metavar="PAGE",
+        help="replace the tables in this page of Markdown, and the plots in the folder beside it",
+    )
     arguments = parser.parse_args()
-    for name in arguments.groups:
-        if name not in GROUPS:
-            parser.error(f"{name!r} is not a group; choose from {', '.join(GROUPS)}")
+    for name in arguments.sections:
+        if name not in every:
+            parser.error(f"{name!r} is not a section; choose from {', '.join(every)}")
+    if arguments.update is not None and not arguments.update.is_file():
+        parser.error(f"--update: {arguments.update} is no file")
+    try:
+        for name in arguments.sections or SECTIONS:
+            section(name)
+        if arguments.plot is not None or arguments.update is not None:
+            import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        parser.exit(2, f'{error}; install the extra: pip install --editable ".[bench]"\n')
     return arguments
 
 
-def _machine(*, pinned: str) -> dict[str, str]:
-    return {
-        "grpc_guard": f"grpc_guard {grpc_guard.__version__}",
-        "grpcio": f"grpcio {grpc.__version__}",
-        "wrapt": f"wrapt {wrapt.__version__}",
-        "protobuf": f"protobuf {google.protobuf.__version__}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": f"{os.cpu_count()} cores",
-        "pinned": pinned,
+def _as_json(machine: dict[str, str], quick: bool, results: dict[str, list[Figure]]) -> str:
+    report = {
+        "machine": machine,
+        "quick": quick,
+        "sections": {
+            name: [
+                {**dataclasses.asdict(figure), "certain": figure.is_certain} for figure in figures
+            ]
+            for name, figures in results.items()
+        },
     }
+    return json.dumps(report, indent=2) + "\n"
 
 
-def _lines(figure: Figure) -> Iterator[str]:
-    show = _FORMATS.get(figure.unit, lambda value: f"{value:g} {figure.unit}")
-    line = f"  {figure.name:<76} {show(figure.value):>10}"
-    if figure.bound is not None:
-        verdict = "holds" if figure.value <= figure.bound else "EXCEEDED"
-        line += f"   bound {figure.bound:g}: {verdict}"
-    yield line
-    if figure.interval is not None and figure.control is not None:
-        yield (
-            f"    95 % interval {figure.interval.low:.3f} to {figure.interval.high:.3f}; A/A "
-            f"{figure.control.median:.3f} ({figure.control.low:.3f} to {figure.control.high:.3f})"
-        )
-        if not figure.is_certain:
-            yield "    the reference differs from itself: this machine is too restless to tell"
+def _blocks(machine: dict[str, str], results: dict[str, list[Figure]]) -> dict[str, str]:
+    blocks = {"machine": f"Measured on: {', '.join(machine.values())}."}
+    for name, figures in results.items():
+        table = "\n".join(_tables.markdown(figures))
+        blocks[name] = f"{getattr(section(name), 'INTRO', '')}\n\n{table}"
+    return blocks
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Calls that do nothing: what is left to measure is the guard.
+"""Calls and contexts that do nothing: what is left to measure is the guard.
 
 They pass for calls of gRPC, so that ``grpc_guard.wrap()`` takes them; like grpcio's own calls
 they are Python objects with Python methods.
@@ -28,7 +28,7 @@ class SyncCall:
 
 @grpc.aio.StreamStreamCall.register
 class AioCall:
-    """An asyncio RPC that answers at once and never ends."""
+    """An asyncio RPC that answers at once and never ends; a handler's context and requests too."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -41,6 +41,12 @@ class AioCall:
 
     async def done_writing(self) -> None:
         pass
+
+    def __aiter__(self) -> AioCall:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return b""
 
     def done(self) -> bool:
         return False

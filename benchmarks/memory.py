@@ -29,9 +29,9 @@ from grpc_guard._sync import handlers as sync_handlers
 from ._measure import Figure, Plan
 from ._stubs import AioCall, SyncCall
 
-TITLE = "memory, per guarded direction"
+TITLE = "memory, per guarded direction, stream and channel"
 
-BOUND = 600  # bytes per direction
+BOUND = 500  # bytes per direction
 _RPC = "/package.Service/Method"
 _SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, Mode, bool, NoneType)
 _SMALL = range(-5, 257)  # integers that the interpreter keeps once
@@ -46,6 +46,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
     yield from _per_direction("sync client, requests", SyncCall, _sync_requests, plan)
     yield from _per_direction("sync server, requests", SyncCall, _sync_server_requests, plan)
     yield from asyncio.run(_aio(plan))
+    yield from _channels(plan)
     yield _off()
 
 
@@ -79,10 +80,12 @@ def _per_direction(
         next(guarded)  # from the first operation on, owner and start time are there
     parts = list(_added(guarded, plain))
     directions = sum(isinstance(part, Direction) for part in parts)
-    whole = sum(map(sys.getsizeof, parts)) / directions
+    stream = sum(map(sys.getsizeof, parts))
+    whole = stream / directions
     shared = sum(sys.getsizeof(part) for part in parts if isinstance(part, _OF_THE_STREAM))
     yield Figure(name, whole - shared / directions, "bytes", bound=BOUND)
     yield Figure(f"{name}, with its share of the stream", whole, "bytes")
+    yield Figure(f"{name}, the whole stream", stream, "bytes")
     traced = _traced(make, guard, plan.objects) / directions
     yield Figure(f"{name}, the same as traced, before the first operation", traced, "bytes")
 
@@ -116,6 +119,21 @@ def _traced(make: Callable[[], Any], guard: Guard, objects: int) -> float:
     finally:
         tracemalloc.stop()
     return (after - before) / objects
+
+
+def _channels(plan: Plan) -> Iterator[Figure]:
+    """Yield what one guarded channel adds, and one method of a stub made from it."""
+    with grpc.insecure_channel("localhost:1") as channel:
+        added = _traced(lambda: channel, grpc_guard.wrap, plan.objects)
+        yield Figure("sync channel", added, "bytes")
+        guarded = grpc_guard.wrap(channel)
+        plain = _traced(lambda: channel, _method, plan.objects)
+        added = _traced(lambda: guarded, _method, plan.objects) - plain
+        yield Figure("sync channel, for each streaming method of a stub", added, "bytes")
+
+
+def _method(channel: Any) -> Any:
+    return channel.stream_stream(_RPC)
 
 
 def _off() -> Figure:

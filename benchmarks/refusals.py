@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import statistics
 import threading
 from collections.abc import Callable, Iterator
 
 import grpc_guard
+from grpc_guard._reports.document import document
 
 from ._measure import Figure, Plan, clock
 from ._stubs import AioCall, SyncCall
@@ -43,7 +45,18 @@ def measure(plan: Plan) -> Iterator[Figure]:
     for tasks in (_READERS + 1, 1000):
         microseconds = asyncio.run(_aio(plan.refusals, tasks))
         yield Figure(f"aio read during read, {tasks:,} tasks", microseconds, "us")
+    yield Figure("one finding as JSON, afterwards", _report(plan.refusals), "us")
     grpc_guard.clear_findings()
+
+
+def _report(times: int) -> float:
+    some = grpc_guard.findings()[:1]
+    spent = []
+    for _ in range(times):
+        began = clock()
+        json.dumps(document(some, mode="raise", pid=1, streams=1, operations=1), indent=2)
+        spent.append(clock() - began)
+    return statistics.median(spent) * 1e6
 
 
 def _sync(refusals: int) -> float:

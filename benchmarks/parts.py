@@ -1,0 +1,118 @@
+"""Where each nanosecond goes: the parts of a guarded operation, each on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from _thread import get_ident
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+from grpc_guard._aio.calls import DuplexCall
+from grpc_guard._guard import GIVE_BACK, Direction, Stream
+from grpc_guard._modes import Mode
+from grpc_guard._rules import CONCURRENT_READ
+from grpc_guard._sync.calls import StreamCall
+
+from ._measure import Block, Figure, Plan, race
+from ._stubs import AioCall, SyncCall
+
+TITLE = "the parts of a guarded operation"
+INTRO = (
+    "Each part is repeated in a loop, and the empty loop is taken off. The sums come close to a guarded operation less the "
+    "bare one, and no closer: in place, parts share loads and caches. Sync is a client's `next()`, aio a client's `read()`."
+)
+
+_EMPTY = "(the empty loop)"
+_REPEATS = 20
+_BOTH = ("sync", "aio")
+_PARTS: dict[str, tuple[str, tuple[str, ...]]] = {  # statement, and the api that has it
+    "the call of one more Python function": ("function()", ("sync",)),
+    "one more coroutine, made and awaited": ("await coroutine()", ("aio",)),
+    "looking up the method on the proxy": ("call.read", ("aio",)),
+    "loading the direction from the proxy": ("call._self_read", ("aio",)),
+    "which thread runs the loop?": ("d.home._thread_id", ("aio",)),
+    "claim and release, by `append()`": ("del d[1]; d.append(0)", ("sync",)),
+    "claim and release, by `+=`": ("del d[1]; d += GIVE_BACK", ("aio",)),
+    "`try` and `finally`": ("try:\n    pass\nfinally:\n    d", _BOTH),
+    "`get_ident()`: who is it?": ("get_ident()", _BOTH),
+    "`monotonic()`: since when?": ("monotonic()", _BOTH),
+    "storing the owner": ("d.owner = x", ("sync",)),
+    "storing the time": ("d.since = x", _BOTH),
+    "loading the step from the direction": ("d.step", _BOTH),
+}
+_WHOLE = {  # the operation, guarded and bare
+    "sync": ("next(reader)", "next(plain_reader)"),
+    "aio": ("await call.read()", "await plain.read()"),
+}
+
+
+async def _coroutine() -> None:
+    pass
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Yield the time of each part."""
+    yield from asyncio.run(_measure(plan))
+
+
+async def _measure(plan: Plan) -> list[Figure]:
+    stream = Stream("/benchmark.Service/Method", "client", "aio", Mode.RAISE)
+    stream.loop = asyncio.get_running_loop()
+    call = DuplexCall(AioCall(), stream)
+    names = {
+        "GIVE_BACK": GIVE_BACK,
+        "get_ident": get_ident,
+        "monotonic": monotonic,
+        "function": lambda: None,
+        "coroutine": _coroutine,
+        "locals_": lambda: (
+            call,
+            Direction(stream, CONCURRENT_READ, SyncCall().__next__),
+            call.__wrapped__,
+            StreamCall(SyncCall(), Stream(stream.rpc, "client", "sync", Mode.RAISE)),
+            SyncCall(),
+        ),
+    }
+    statements = {part: statement for part, (statement, _) in _PARTS.items()}
+    statements |= {statement: statement for pair in _WHOLE.values() for statement in pair}
+    blocks = {part: _loop(statement, names) for part, statement in statements.items()}
+    measured = race({_EMPTY: _loop("pass", names), **blocks}, reference=_EMPTY, plan=plan)
+    loop = measured.time(_EMPTY, "ns")
+    costs = {part: max(0.0, measured.time(part, "ns") - loop) / _REPEATS for part in blocks}
+    return list(_figures(costs))
+
+
+def _figures(costs: dict[str, float]) -> Iterator[Figure]:
+    for part, (_, apis) in _PARTS.items():
+        for api in apis:
+            yield Figure(part, costs[part], "ns", column=api)
+    for api in _BOTH:
+        whole = sum(costs[part] for part, (_, apis) in _PARTS.items() if api in apis)
+        yield Figure("**all parts**", whole, "ns", column=api)
+    for api, (guarded, bare) in _WHOLE.items():
+        yield Figure("measured: guarded less bare", costs[guarded] - costs[bare], "ns", column=api)
+
+
+def _loop(statement: str, names: dict[str, Any]) -> Block:
+    """Return a block that executes `statement` so many times in each pass of a loop."""
+    body = textwrap.indent("\n".join([statement] * _REPEATS), " " * 8)
+    source = f"""
+async def act(operations):
+    x = 0.0
+    call, d, plain, reader, plain_reader = locals_()
+    for _ in range(operations):
+{body}
+"""
+    local = dict(names)
+    exec(source, local)
+    act = local["act"]
+
+    def run(operations: int) -> None:
+        try:
+            act(operations).send(None)
+        except StopIteration:
+            return
+
+    return run

@@ -34,7 +34,7 @@ def main() -> None:
     if arguments.json is not None:
         arguments.json.write_text(_as_json(machine, arguments.quick, results), encoding="utf-8")
     if arguments.update is not None:
-        _document.update(arguments.update, _blocks(machine, results))
+        _document.update(arguments.update, _blocks(machine, arguments.quick, results))
     plots = arguments.plot or (arguments.update and arguments.update.with_suffix(""))
     if plots:
         _plots.draw(results, plots)
@@ -87,8 +87,11 @@ def _as_json(machine: dict[str, str], quick: bool, results: dict[str, list[Figur
     return json.dumps(report, indent=2) + "\n"
 
 
-def _blocks(machine: dict[str, str], results: dict[str, list[Figure]]) -> dict[str, str]:
-    blocks = {"machine": f"Measured on: {', '.join(machine.values())}."}
+def _blocks(
+    machine: dict[str, str], quick: bool, results: dict[str, list[Figure]]
+) -> dict[str, str]:
+    manner = " A quick run: the intervals are wide." if quick else ""
+    blocks = {"machine": f"Measured on: {', '.join(machine.values())}.{manner}"}
     for name, figures in results.items():
         table = "\n".join(_tables.markdown(figures))
         blocks[name] = f"{getattr(section(name), 'INTRO', '')}\n\n{table}"

@@ -21,7 +21,7 @@ def describe(*, pinned: str) -> dict[str, str]:
         "wrapt": f"wrapt {wrapt.__version__}",
         "protobuf": f"protobuf {google.protobuf.__version__}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": f"{os.cpu_count()} cores",
         "pinned": pinned,

@@ -237,6 +237,11 @@ def inside_grpc(function: Callable[..., T], *args: Any, name: str = "party") -> 
     return party
 
 
+def logged_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the guard has logged; grpcio and asyncio have much to say as well."""
+    return [record.getMessage() for record in caplog.records if record.name == "grpc_guard"]
+
+
 def outcome(function: Callable[..., T], *args: Any) -> T | BaseException:
     """Return what `function` returns or raises."""
     try:

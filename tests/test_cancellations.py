@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from support import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
+from support import AsyncGate, aio_channel, aio_server, logged_by_us, outcomes, path, settle, within
 
 from grpc_guard import Finding
 from grpc_guard._aio import cancellations
@@ -272,12 +272,12 @@ async def test_failing_to_notice(
         await cancel(call.read())
         with pytest.raises(asyncio.CancelledError):
             await call.read()
-    assert caplog.messages == ["the use of a cancelled stream goes unnoticed"]
+    assert logged_by_us(caplog) == ["the use of a cancelled stream goes unnoticed"]
     caplog.clear()
     async with held() as call:
         monkeypatch.setattr(cancellations, "born", None)
         await cancel(call.read())
-    assert caplog.messages == ["a cancelled operation goes unnoticed"]
+    assert logged_by_us(caplog) == ["a cancelled operation goes unnoticed"]
 
 
 async def test_a_handler_that_has_ended() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from support import Gate, aio_server, in_thread, path, sync_server, within
+from support import Gate, aio_server, in_thread, logged_by_us, path, sync_server, within
 
 from grpc_guard import Finding, _exits, _leaks, _process, _thresholds, guarded
 from grpc_guard._births import Birth
@@ -371,7 +371,7 @@ def test_failing_to_look(caplog: pytest.LogCaptureFixture) -> None:
     """What goes wrong in looking is in the log, and stops nothing."""
     with grpc.insecure_channel("127.0.0.1:1"):
         _leaks.look(None)  # type: ignore[arg-type]
-    assert caplog.messages == ["what is left open goes unnoticed"]
+    assert logged_by_us(caplog) == ["what is left open goes unnoticed"]
 
 
 # The end of the process

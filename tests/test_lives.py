@@ -16,7 +16,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 import pytest
-from support import aio_channel, aio_server, path, sync_channel, sync_server
+from support import aio_channel, aio_server, logged_by_us, path, sync_channel, sync_server
 
 import grpc_guard
 from grpc_guard import Finding, _lives, _thresholds, guarded, wrap
@@ -298,7 +298,7 @@ def test_bookkeeping_that_fails(
             broken.setattr(_lives, "born", None)
             with sync_channel(address) as channel:
                 assert list(channel.unary_stream(path("Numbers"))(b"")) == [b"1", b"2"]
-        assert caplog.messages == [
+        assert logged_by_us(caplog) == [
             "a channel goes unnoticed",
             "the start of a stream goes unnoticed",
         ]
@@ -310,7 +310,7 @@ def test_bookkeeping_that_fails(
         monkeypatch.setattr(_lives.ChannelLife, "is_closed", None)
         with pytest.raises(ValueError, match="[Cc]losed"):
             channel.unary_stream(path("Numbers"))(b"")
-    assert caplog.messages == [
+    assert logged_by_us(caplog) == [
         "the end of a channel goes unnoticed",
         "the use of a closed channel goes unnoticed",
     ]

@@ -25,7 +25,7 @@ from registries import (
     connections,
     serving,
 )
-from support import PATIENCE, aio_server, in_thread, path, settle, sync_server, wait
+from support import PATIENCE, aio_server, in_thread, logged_by_us, path, settle, sync_server, wait
 
 import grpc_guard
 from grpc_guard import ChannelRegistry, aio
@@ -172,7 +172,7 @@ def test_no_thread_for_the_janitor(
         assert lease.unary_unary(path("Unary"))(b"a") == b"a"
         lease.close()
         registry.close()
-    assert caplog.messages == ["idle channels are not closed before their registry is"]
+    assert logged_by_us(caplog) == ["idle channels are not closed before their registry is"]
 
 
 def test_a_channel_that_cannot_be_closed(caplog: pytest.LogCaptureFixture) -> None:
@@ -185,7 +185,7 @@ def test_a_channel_that_cannot_be_closed(caplog: pytest.LogCaptureFixture) -> No
         lease.close()
         at_rest(registry)
         channel.close()
-    assert caplog.messages == ["a channel could not be closed"]
+    assert logged_by_us(caplog) == ["a channel could not be closed"]
     assert caplog.records[0].levelno == logging.ERROR
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from support import in_thread
+from support import in_thread, logged_by_us
 
 from grpc_guard import Finding, Owner, _births, _violations
 from grpc_guard._findings import ledger
@@ -62,7 +62,7 @@ def test_warning_that_fails(found: Found, caplog: pytest.LogCaptureFixture) -> N
     """A warning that cannot be composed is said in the log; the program goes on."""
     warn(caller=None)
     assert found() == []
-    assert caplog.messages == ["a warning of the rule unclosed-channel was lost"]
+    assert logged_by_us(caplog) == ["a warning of the rule unclosed-channel was lost"]
 
 
 def test_warning_and_its_test(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import sys
 import time
@@ -219,7 +220,4 @@ def _parked(is_ours: Callable[[Birth], bool]) -> Iterator[tuple[Stream, Owner]]:
 
 
 def _until(frame: FrameType, last: FrameType) -> Iterator[FrameType]:
-    for outer in outward(frame):
-        if outer is last:
-            return
-        yield outer
+    return itertools.takewhile(lambda outer: outer is not last, outward(frame))

@@ -17,7 +17,7 @@ from enabling import METHODS, Chat, aio_echo, changed_since, echo, grpcio, is_gu
 from support import PATIENCE, path, sync_channel, sync_server
 
 import grpc_guard
-from grpc_guard import _patches, disable, enable, guarded, is_enabled
+from grpc_guard import _lives, _patches, disable, enable, guarded, is_enabled
 
 __all__ = ["restored"]
 
@@ -111,6 +111,21 @@ def test_a_server_under_patches_that_came_later(how: str, monkeypatch: pytest.Mo
             sync_channel(address, mode=None) as channel,
         ):
             assert Chat(channel.stream_stream(path("Echo"))).first == b"plain"
+    enable()  # takes up what the foreign patches put back
+    disable()
+
+
+def test_a_channel_under_patches_that_came_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody patched the channel's class on top, no note is taken after disable()."""
+    owner = importlib.import_module("grpc._channel").Channel
+    enable()
+    with monkeypatch.context() as foreign:
+        for name in ("__init__", "_close"):
+            foreign.setattr(owner, name, functools.partialmethod(getattr(owner, name)))
+        disable()
+        before = list(_lives.lives())
+        with sync_channel("127.0.0.1:1", mode=None):
+            assert list(_lives.lives()) == before
     enable()  # takes up what the foreign patches put back
     disable()
 

@@ -18,9 +18,10 @@ import grpc.aio
 import pytest
 from support import Gate, aio_server, in_thread, logged_by_us, path, sync_server, within
 
-from grpc_guard import Finding, _exits, _leaks, _process, _thresholds, guarded
+from grpc_guard import Finding, Mode, _exits, _leaks, _lives, _process, _thresholds, guarded
 from grpc_guard._births import Birth
 from grpc_guard._findings import ledger
+from grpc_guard._guard import Stream
 
 Found = Callable[[], list[Finding]]
 
@@ -279,6 +280,17 @@ def test_a_blocking_stream_unary_rpc(found: Found) -> None:
         assert future.result() == b"at once"
         with pytest.raises(TypeError):
             channel.unary_stream(path("Numbers"))(b"", metadata=3)
+        look(channel)
+    assert found() == []
+
+
+def test_a_stream_of_which_nothing_is_known(found: Found) -> None:
+    """An RPC of which nobody can tell whether it goes on is not said to be left open."""
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        stream = Stream(path("Count"), "client", "sync", Mode.RAISE)
+        _lives.starting(stream, channel.stream_unary(path("Count")))
+        assert stream.channel is not None
+        assert not stream.is_over()
         look(channel)
     assert found() == []
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from test_pytest_plugin import ALONE, lines_of, plain_environment  # noqa: F401  # a fixture
+
+from grpc_guard._pytest.leftovers import Leftovers
 
 pytest_plugins = ["pytester"]
 
@@ -20,6 +23,16 @@ def pytest_unconfigure():
     for finding in grpc_guard.findings():
         print("told:", finding.rule, finding.test)
 """
+
+
+def test_fixtures_of_a_wider_scope() -> None:
+    """A fixture that outlives a test may keep what it likes, until it is torn down."""
+    fixture = SimpleNamespace(scope="module", cached_result=None, _finalizers=[])
+    leftovers = Leftovers()
+    with leftovers.setting_up(fixture):
+        assert list(leftovers._fixtures.values()) == [fixture]
+    leftovers.torn_down(fixture)
+    assert leftovers._fixtures == {}
 
 
 @pytest.fixture

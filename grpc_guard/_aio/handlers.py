@@ -137,7 +137,8 @@ def guard_behavior(
     choose: ChooseMode,
     request_streaming: bool,
     response_streaming: bool,
-    handlers: Handlers | None = None,
+    *,
+    handlers: Handlers,
 ) -> Any:
     """Return a handler function whose stream objects are guarded.
 
@@ -156,8 +157,8 @@ def guard_behavior(
             choose,
             request_streaming,
             response_streaming,
-            api="aio",
             handlers=handlers,
+            api="aio",
         )
 
     def enter(
@@ -168,8 +169,7 @@ def guard_behavior(
             return behavior(*args, **kwargs)
         request, context, *rest = args
         stream = Stream(rpc, "server", "aio", mode, asyncio.get_running_loop())
-        if handlers is not None:
-            handlers.enter_task(stream)
+        handlers.enter_task(stream)
         context = Context(context, stream)
         if request_streaming and hasattr(type(request), "__aiter__"):
             request = RequestIterator(request, stream, context._self_read)

@@ -113,8 +113,9 @@ def guard_behavior(
     choose: ChooseMode,
     request_streaming: bool,
     response_streaming: bool,
+    *,
+    handlers: Handlers,
     api: str = "sync",
-    handlers: Handlers | None = None,
 ) -> Any:
     """Return a sync handler function whose stream objects are guarded."""
 
@@ -127,8 +128,7 @@ def guard_behavior(
         request, context, *senders = args
         stream = Stream(rpc, "server", api, mode)
         stream.keep(context, has_ended)
-        if handlers is not None:
-            handlers.enter(stream)
+        handlers.enter(stream)
         if request_streaming and hasattr(type(request), "__next__"):
             request = RequestIterator(request, stream)
         context = Context(context, stream)

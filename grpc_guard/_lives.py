@@ -202,6 +202,7 @@ def closing(channel: Any) -> None:
         life = _life_of_core(_anchor_and_core(channel)[1])
         if life is not None and life.closing is None:
             life.closing = born("close")
+            life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
     except Exception:
         logger.exception("the end of a channel goes unnoticed")
 

@@ -257,6 +257,8 @@ PRINTED = {
     "blocked-loop: Right (sync)": [*FEATURES],
     "blocked-loop: Right (aio)": [*FEATURES],
     "channel-churn: Right (sync)": ["60"],
+    "parked-request-iterator: Right (sync)": ["hello"],
+    "stream-limit: Right (aio)": ["285"],
     "unclosed-channel: Right (sync)": [*FEATURES],
     "unfinished-stream: Right (aio)": ["hello"],
 }
@@ -355,7 +357,8 @@ def play_client(main: Callable[[Any], Any], stage: Stage | None) -> None:
             run(play_aio_client(main, address))
         else:
             with sync_channel(address, mode=None) as channel:
-                main(route_guide_pb2_grpc.RouteGuideStub(channel))
+                stub = route_guide_pb2_grpc.RouteGuideStub(channel)
+                play_main(lambda: main(stub))
 
 
 async def play_aio_client(main: Callable[[Any], Any], address: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 from test_pytest_plugin import ALONE, lines_of, plain_environment  # noqa: F401  # a fixture
 
+from grpc_guard import _leaks
 from grpc_guard._pytest.leftovers import Leftovers
 
 pytest_plugins = ["pytester"]
@@ -33,6 +35,14 @@ def test_fixtures_of_a_wider_scope() -> None:
         assert list(leftovers._fixtures.values()) == [fixture]
     leftovers.torn_down(fixture)
     assert leftovers._fixtures == {}
+
+
+def test_a_test_that_never_spoke_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing was guarded there is nothing to look for, and nothing is imported for it."""
+    monkeypatch.delitem(sys.modules, "grpc_guard._lives")
+    monkeypatch.setattr(_leaks, "look", None)
+    Leftovers().look()
+    assert "grpc_guard._lives" not in sys.modules
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["License-File"] == "LICENSE"
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_all("Provides-Extra") == ["compat", "docs", "test"]
+    assert metadata.get_all("Provides-Extra") == ["bench", "compat", "docs", "test"]
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     plain = [line for line in metadata.get_all("Requires-Dist", []) if ";" not in line]
     assert plain == ["grpcio>=1.66.2", "protobuf>=5.26.1", "wrapt>=2.0.0"]

@@ -386,7 +386,8 @@ async def test_deadline_of_an_aio_call() -> None:
         "handle",
         "test_deadline_of_an_aio_call",
     }
-    assert 0 < max(core.decided) <= PATIENCE / 10
+    # gRPC tells a server the time that is left in few digits, rounded up.
+    assert 0 < max(core.decided) <= 1.1 * PATIENCE / 10
 
 
 async def test_yield_beside_write(found: Found) -> None:

@@ -257,7 +257,6 @@ PRINTED = {
     "blocked-loop: Right (sync)": [*FEATURES],
     "blocked-loop: Right (aio)": [*FEATURES],
     "channel-churn: Right (sync)": ["60"],
-    "parked-request-iterator: Right (sync)": ["hello"],
     "stream-limit: Right (aio)": ["285"],
     "unclosed-channel: Right (sync)": [*FEATURES],
     "unfinished-stream: Right (aio)": ["hello"],

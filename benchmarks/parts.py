@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from grpc_guard._aio.calls import DuplexCall
-from grpc_guard._guard import GIVE_BACK, Direction, Stream
+from grpc_guard._guard import GIVE_BACK, Claimed, Stream
 from grpc_guard._modes import Mode
 from grpc_guard._rules import CONCURRENT_READ
 from grpc_guard._sync.calls import StreamCall
@@ -69,7 +69,7 @@ async def _measure(plan: Plan) -> list[Figure]:
         "coroutine": _coroutine,
         "locals_": lambda: (
             call,
-            Direction(stream, CONCURRENT_READ, SyncCall().__next__),
+            Claimed(stream, CONCURRENT_READ, SyncCall().__next__),
             call.__wrapped__,
             StreamCall(SyncCall(), Stream(stream.rpc, "client", "sync", Mode.RAISE)),
             SyncCall(),

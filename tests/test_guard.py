@@ -18,7 +18,7 @@ from support import AsyncGate, Gate, in_thread, path, settle, sync_channel, sync
 import grpc_guard
 from grpc_guard import ConcurrencyError, Mode, _guard
 from grpc_guard._aio import calls as aio_calls
-from grpc_guard._guard import Direction, Stream, home_of, totals
+from grpc_guard._guard import Claimed, Direction, Stream, home_of, totals
 from grpc_guard._iterators import _feeds, bind
 from grpc_guard._modes import parse_mode
 from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
@@ -176,8 +176,8 @@ def test_generator_of_a_cancelled_handler() -> None:
 
 
 def test_interrupted_construction_is_finalised_in_silence() -> None:
-    """A direction of which nothing is set yet can be finalised."""
-    Direction.__new__(Direction).__del__()
+    """What counts for a direction, and of which nothing is set yet, can be finalised."""
+    _guard._Extra.__new__(_guard._Extra).__del__()
 
 
 @pytest.mark.parametrize("value", ["on", "", "RAISE", "1"])
@@ -479,5 +479,5 @@ async def test_asyncio_operation_that_is_refused(found: Any) -> None:
 def test_rule_of_a_direction() -> None:
     """A direction knows which rule it stands for."""
     stream = sync_stream()
-    assert Direction(stream, CONCURRENT_READ, next).rule == "concurrent-read"
-    assert Direction(stream, CONCURRENT_WRITE, next).rule == "concurrent-write"
+    assert Claimed(stream, CONCURRENT_READ, next).rule == "concurrent-read"
+    assert Claimed(stream, CONCURRENT_WRITE, next).rule == "concurrent-write"

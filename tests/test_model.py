@@ -33,6 +33,7 @@ from grpc_guard._findings import ledger
 from grpc_guard._guard import Stream
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._sync.steps import Prepared
 
 NAMES = ["ann", "bob", "cid", "dan"]
 MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]
@@ -591,13 +592,13 @@ class RealThreads(ThreadSchedule):
         request = str(len(self.feeds) - 1).encode()
         self.call = self.channels[mode].unary_stream(path("Feed"))(request)
         direction = self.call._self_read
-        plain = direction.step
+        plain = direction.iterator.__next__
 
         def step() -> str:
             self.events.put(("inside", threading.current_thread().name))
             return str(plain(), "ascii")
 
-        direction.step = step
+        direction.iterator = Prepared(step)
         self.operations = {"next": ("read", self.call.__next__)}
 
     def let_end(self, name: str, outcome: str) -> None:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CALL, forwards
-from .._guard import GIVE_BACK, Direction, Fed, Stream
+from .._guard import GIVE_BACK, Claimed, Fed, Stream
 from .._iterators import bind
 from .._owners import operation
 from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
@@ -104,7 +104,7 @@ class ReadingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
-        self._self_read = Direction(stream, CONCURRENT_READ, call.read)
+        self._self_read = Claimed(stream, CONCURRENT_READ, call.read)
         self._self_messages: Messages | None = None
 
     @operation("read")
@@ -144,7 +144,7 @@ class DuplexCall(ReadingCall):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = Claimed(stream, CONCURRENT_WRITE, call.write)
 
     write = write
     done_writing = done_writing
@@ -165,7 +165,7 @@ class WritingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = Claimed(stream, CONCURRENT_WRITE, call.write)
 
     __await__ = _await
     write = write

@@ -14,7 +14,7 @@ from typing import Any, cast
 from .. import _turns
 from .._contexts import context_methods
 from .._contract import AIO_CONTEXT
-from .._guard import FREE, GIVE_BACK, Direction, Stream
+from .._guard import FREE, GIVE_BACK, Claimed, Stream
 from .._handling import Handlers
 from .._modes import ChooseMode, Mode
 from .._owners import operation
@@ -32,7 +32,7 @@ class RequestIterator(StreamProxy):
 
     __slots__ = ("_self_messages", "_self_read")
 
-    def __init__(self, requests: Any, stream: Stream, direction: Direction) -> None:
+    def __init__(self, requests: Any, stream: Stream, direction: Claimed) -> None:
         super().__init__(requests, stream)
         self._self_read = direction
         self._self_messages: Messages | None = None
@@ -56,10 +56,10 @@ class Context(StreamProxy):
 
     def __init__(self, context: Any, stream: Stream) -> None:
         super().__init__(context, stream)
-        self._self_read = stream.read = Direction(
+        self._self_read = stream.read = Claimed(
             stream, CONCURRENT_READ, getattr(context, "read", None)
         )
-        self._self_write = stream.write = Direction(
+        self._self_write = stream.write = Claimed(
             stream, CONCURRENT_WRITE, getattr(context, "write", None)
         )
 

@@ -7,7 +7,7 @@ from _thread import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._guard import GIVE_BACK, Direction, Stream
+from .._guard import GIVE_BACK, Claimed, Stream
 from .._owners import operation
 from .._proxy import StreamProxy
 from .._violations import astray, contended_async, used_after_end
@@ -23,7 +23,7 @@ class Messages(StreamProxy):
     __slots__ = ("_self_anext", "_self_keeps", "_self_read")
 
     def __init__(
-        self, iterator: Any, stream: Stream, direction: Direction, keeps: object = None
+        self, iterator: Any, stream: Stream, direction: Claimed, keeps: object = None
     ) -> None:
         super().__init__(iterator, stream)
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call

@@ -5,23 +5,20 @@ from __future__ import annotations
 from _thread import get_ident
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._contexts import context_methods
 from .._contract import SYNC_CONTEXT
-from .._guard import GIVE_BACK, Direction, Stream
+from .._guard import GIVE_BACK, Claimed, Stream
 from .._handling import Handlers
 from .._iterators import bind
 from .._modes import ChooseMode, Mode
 from .._owners import operation
 from .._proxy import NextProxy, StreamProxy
-from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
+from .._rules import CONCURRENT_WRITE
 from .._servers import GuardedBehavior
 from .._violations import contended, used_after_end
-from .steps import Requests, UsersResponses
-
-if TYPE_CHECKING:
-    pass
+from . import steps
 
 
 class RequestIterator(NextProxy):
@@ -30,9 +27,8 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, requests: Any, stream: Stream) -> None:
-        direction = Requests(stream, CONCURRENT_READ, requests.__next__)
-        super().__init__(requests, stream, direction)
-        stream.read = direction
+        stream.read = direction = steps.Requests(stream, requests)
+        NextProxy.__init__(self, requests, stream, steps.reading_requests(direction))
 
 
 class ResponseIterator(NextProxy):
@@ -44,16 +40,15 @@ class ResponseIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, responses: Any, stream: Stream) -> None:
-        direction = UsersResponses(stream, CONCURRENT_WRITE, responses.__next__)
-        super().__init__(responses, stream, direction)
-        stream.write = direction
+        stream.write = direction = steps.UsersResponses(stream, responses)
+        NextProxy.__init__(self, responses, stream, steps.taking_responses(direction))
 
 
 class Sender:
     """The callback through which a non-blocking handler sends its responses; None ends it."""
 
     def __init__(self, send: Callable[[Any], None], stream: Stream) -> None:
-        self._write = stream.write = Direction(stream, CONCURRENT_WRITE, send)
+        self._write = stream.write = Claimed(stream, CONCURRENT_WRITE, send)
 
     @operation("send_response")
     def __call__(self, response: Any) -> None:

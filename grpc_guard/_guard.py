@@ -8,10 +8,10 @@ leave a direction owned (``lock.acquire(False)`` and ``list.pop()`` are calls: i
 after they took effect and before the ``try`` began), and neither can a stack without room
 for another call, which would refuse ``append()``.
 
-Where several methods claim one direction, the token is an element of a list:
-``del direction[1]`` and ``direction += GIVE_BACK``. Where a function of the stream's own
-does, it is a variable that the function encloses: ``del free`` and ``free = True``, which
-is half the price and a third of the code that the processor has to fetch (_sync/steps.py).
+The token of a sync direction is a variable that its functions enclose: ``del free`` and
+``free = True`` (_sync/steps.py). In asyncio, where one thread alone gets that far, it is a
+flag: nobody can come between ``if direction.taken`` and ``direction.taken = True``. Threads
+that wait for their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ._births import Birth
     from ._lives import ChannelLife
 
-# The token of a free direction. One element always stays, so that claim and release never
-# make the list allocate.
+# The token of a free queue. One element always stays, so that claim and release never make
+# the list allocate.
 FREE = (0, 0)
 GIVE_BACK = (0,)
 
@@ -169,11 +169,11 @@ class Direction:
     never decide one.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "_extra", "owner", "since", "stream")
 
     is_shared = True  # False where gRPC alone advances it
-    home: Any = None  # of an aio stream: what tells which thread runs its loop
 
+    home: Any  # of an aio stream: what tells which thread runs its loop; else None
     owner: int | None
     rule: _rules.Rule
     since: float
@@ -231,37 +231,37 @@ class Direction:
 
     @property
     def is_free(self) -> bool:
-        if self.turns is not None:
-            return len(self.turns.token) == len(FREE)
-        return self._has_token()
+        turns = self.turns
+        return self._has_token() if turns is None else turns.is_free
 
 
-class Claimed(Direction, list[int]):
-    """A direction that is its own token: the methods of proxies claim it.
+class Taken(Direction):
+    """A direction of an aio stream, claimed by the methods of proxies on the loop's thread.
 
-    ``step`` is the operation itself.
+    ``step`` is the operation itself. In mode ``serialize`` it is never claimable: every
+    operation takes the way of the turns.
     """
 
-    __slots__ = ("__weakref__", "_extra", "home", "owner", "rule", "since", "step", "stream")
+    __slots__ = ("home", "rule", "step", "taken")
 
     def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
-        list.__init__(self, FREE)
         self.stream = stream
         self.rule = rule
-        self.owner = None
+        self.owner = None  # its task is looked for when somebody asks
         self.since = 0.0
         self._extra = None
-        self.step = self._equip(step) if stream.is_equipped else step
-        loop = stream.loop
-        self.home = None if loop is None else home_of(loop)
-        if stream.mode is Mode.SERIALIZE:
-            self.pop()  # never claimable: every operation takes the way of the turns
+        self.step = step
+        self.taken = False
+        self.home = home_of(stream.loop)
+        if stream.is_equipped:
+            self.step = self._equip(step)
+            self.taken = self.turns is not None
 
     def _has_token(self) -> bool:
-        return len(self) == len(FREE)
+        return not self.taken
 
 
-class Fed(Claimed):
+class Fed(Taken):
     """The writing direction where gRPC itself asks for the next message, one after the other."""
 
     __slots__ = ()
@@ -270,13 +270,21 @@ class Fed(Claimed):
 
 
 class Turns:
-    """The queue before a direction in mode ``serialize``: the real token, and who waits for it."""
+    """The queue before a direction in mode ``serialize``: the real token, and who waits for it.
 
-    __slots__ = ("queue", "token")
+    Threads claim ``token``, and tasks ``taken``.
+    """
+
+    __slots__ = ("queue", "taken", "token")
 
     def __init__(self) -> None:
         self.token = list(FREE)
+        self.taken = False
         self.queue: deque[Any] = deque()
+
+    @property
+    def is_free(self) -> bool:
+        return not self.taken and len(self.token) == len(FREE)
 
 
 class _Extra:
@@ -310,7 +318,7 @@ class _Home:
         return get_ident() if asyncio._get_running_loop() is self._loop else None
 
 
-def home_of(loop: asyncio.AbstractEventLoop) -> Any:
+def home_of(loop: Any) -> Any:
     """Return what tells, by ``_thread_id``, which thread runs `loop` now.
 
     asyncio's own loops have that attribute; reading it costs a tenth of

@@ -37,9 +37,8 @@ from grpc_guard import _guard, _owners, _turns, _violations
 from grpc_guard._aio import calls as aio_calls
 from grpc_guard._aio import handlers as aio_handlers
 from grpc_guard._findings import ledger
-from grpc_guard._guard import Claimed, Direction, Stream
+from grpc_guard._guard import Direction, Stream, Taken
 from grpc_guard._modes import Mode
-from grpc_guard._rules import CONCURRENT_READ
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import handlers as sync_handlers
 from grpc_guard._sync.steps import Prepared
@@ -152,8 +151,8 @@ def server_responses(plain: Any, stream: Stream) -> Subject:
 
 
 def server_sender(plain: Any, stream: Stream) -> Subject:
-    sender = sync_handlers.Sender(plain.send, stream)
-    return Subject(sender._write, functools.partial(sender, MESSAGE), sender)
+    sender = sync_handlers.guard_sender(plain.send, stream)
+    return Subject(stream.write, functools.partial(sender, MESSAGE), sender)
 
 
 SYNC = [
@@ -820,11 +819,11 @@ async def test_cancellation_of_a_real_read_after_each_step(found: Any) -> None:
 
 def test_interrupted_construction_of_a_direction() -> None:
     """A direction whose construction is interrupted is finalised without a complaint."""
-    codes = code_of(Claimed.__init__)
+    codes = code_of(Taken.__init__)
     for injection in sweep(codes):
         stream = sync_stream(Mode.SERIALIZE)
         made: list[weakref.ref[Any]] = []
         assert_interrupted_at_most(
-            injection.run(lambda stream=stream: Claimed(stream, _guard._rules.CONCURRENT_READ))  # type: ignore[misc]
+            injection.run(lambda stream=stream: Taken(stream, _guard._rules.CONCURRENT_READ))  # type: ignore[misc]
         )
         assert not made

@@ -260,7 +260,7 @@ class Threads(ThreadSchedule):
         elif side == "server":
             stream.follow(self.source, sync_handlers.has_ended)
             self.call = sync_handlers.RequestIterator(self.source, stream)
-            sender = sync_handlers.Sender(self.source.step, stream)
+            sender = sync_handlers.guard_sender(self.source.step, stream)
             self.operations = {
                 "next": ("read", self.call.__next__),
                 "send_response": ("write", lambda: sender("message") or "done"),

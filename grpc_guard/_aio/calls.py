@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CALL, forwards
-from .._guard import GIVE_BACK, Claimed, Fed, Stream
+from .._guard import Fed, Stream, Taken
 from .._iterators import bind
 from .._owners import operation
 from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
@@ -56,11 +56,8 @@ async def write(self: Any, request: Any) -> None:
     direction = self._self_write
     if direction.home._thread_id != get_ident():
         astray(direction.stream, "write")
-    try:
-        del direction[1]
-    except IndexError:
-        pass
-    else:
+    if not direction.taken:
+        direction.taken = True
         try:
             direction.since = monotonic()
             return await direction.step(request)  # type: ignore[no-any-return]
@@ -68,7 +65,7 @@ async def write(self: Any, request: Any) -> None:
             direction.step = after_cancel(direction.step, direction.stream, "write", error)
             raise
         finally:
-            direction += GIVE_BACK
+            direction.taken = False
     await contended_async(direction, "write", direction.step, request)
 
 
@@ -78,16 +75,13 @@ async def done_writing(self: Any) -> None:
     direction = self._self_write
     if direction.home._thread_id != get_ident():
         astray(direction.stream, "done_writing")
-    try:
-        del direction[1]
-    except IndexError:
-        pass
-    else:
+    if not direction.taken:
+        direction.taken = True
         try:
             direction.since = monotonic()
             return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
         finally:
-            direction += GIVE_BACK
+            direction.taken = False
     await contended_async(
         direction, "done_writing", direction.prepared(self.__wrapped__.done_writing)
     )
@@ -104,7 +98,7 @@ class ReadingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
-        self._self_read = Claimed(stream, CONCURRENT_READ, call.read)
+        self._self_read = Taken(stream, CONCURRENT_READ, call.read)
         self._self_messages: Messages | None = None
 
     @operation("read")
@@ -113,11 +107,8 @@ class ReadingCall(Call):
         direction = self._self_read
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "read")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 return await direction.step()
@@ -125,7 +116,7 @@ class ReadingCall(Call):
                 direction.step = after_cancel(direction.step, direction.stream, "read", error)
                 raise
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         return await contended_async(direction, "read", direction.step)
 
     def __aiter__(self) -> Messages:
@@ -144,7 +135,7 @@ class DuplexCall(ReadingCall):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
-        self._self_write = stream.write = Claimed(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
 
     write = write
     done_writing = done_writing
@@ -165,7 +156,7 @@ class WritingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
-        self._self_write = stream.write = Claimed(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
 
     __await__ = _await
     write = write
@@ -191,17 +182,14 @@ class AsyncRequestIterator(StreamProxy):
     @operation("anext(request_iterator)")
     async def __anext__(self) -> Any:
         direction = self._self_write
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 iterated = direction.step
                 return await iterated()
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         return await contended_async(direction, "anext(request_iterator)", direction.step)
 
 

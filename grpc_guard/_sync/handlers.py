@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from .._contexts import context_methods
 from .._contract import SYNC_CONTEXT
-from .._guard import GIVE_BACK, Claimed, Stream
+from .._guard import Stream
 from .._handling import Handlers
 from .._iterators import bind
 from .._modes import ChooseMode, Mode
-from .._owners import operation
 from .._proxy import NextProxy, StreamProxy
-from .._rules import CONCURRENT_WRITE
 from .._servers import GuardedBehavior
-from .._violations import contended, used_after_end
 from . import steps
 
 
@@ -44,32 +39,10 @@ class ResponseIterator(NextProxy):
         NextProxy.__init__(self, responses, stream, steps.taking_responses(direction))
 
 
-class Sender:
-    """The callback through which a non-blocking handler sends its responses; None ends it."""
-
-    def __init__(self, send: Callable[[Any], None], stream: Stream) -> None:
-        self._write = stream.write = Claimed(stream, CONCURRENT_WRITE, send)
-
-    @operation("send_response")
-    def __call__(self, response: Any) -> None:
-        direction = self._write
-        if direction.stream.ended:
-            used_after_end(direction.stream, "send_response")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                direction.step(response)
-                return
-            finally:
-                direction += GIVE_BACK
-                if response is None:
-                    direction.stream.ended = True
-        contended(direction, "send_response", direction.step, response)
+def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any], None]:
+    """Return the guarded twin of the callback through which a non-blocking handler responds."""
+    stream.write = direction = steps.SentResponses(stream, steps.Prepared(send))
+    return steps.sending_responses(direction)
 
 
 @context_methods(SYNC_CONTEXT)
@@ -128,7 +101,9 @@ def guard_behavior(
             request = RequestIterator(request, stream)
         context = Context(context, stream)
         if senders:
-            return behavior(request, context, *(Sender(send, stream) for send in senders), **kwargs)
+            return behavior(
+                request, context, *(guard_sender(send, stream) for send in senders), **kwargs
+            )
         if response_streaming:
             return _respond(behavior(request, context, **kwargs), stream)
         try:

@@ -8,6 +8,8 @@ has had the processor since the last message, and what has to be fetched again i
 operation costs.
 """
 
+# ruff: noqa: F841  # that `free` is there again is what the next claim sees
+
 from __future__ import annotations
 
 from _thread import get_ident
@@ -21,7 +23,7 @@ from .._owners import operation_within
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._violations import contended, used_after_end
 
-Step = Callable[[], Any]
+Step = Callable[..., Any]
 
 # Where the functions keep what they enclose: in alphabetical order. By the name `direction`,
 # _owners recognises the frame of an owner.
@@ -31,8 +33,9 @@ _DIRECTION, _FREE = range(2)
 class Stepped(Direction):
     """A direction of a sync iterator, claimed by the function that advances it."""
 
-    __slots__ = ("__weakref__", "_extra", "_token", "iterator", "owner", "since", "stream")
+    __slots__ = ("_token", "iterator")
 
+    home = None
     _token: CellType
 
     def __init__(self, stream: Stream, iterator: Any) -> None:
@@ -44,9 +47,9 @@ class Stepped(Direction):
         if stream.is_equipped:
             self.iterator = Prepared(self._equip(iterator.__next__))
 
-    def hold(self, advance: Step) -> Step:
-        """Look for the token in what `advance` encloses; return it."""
-        self._token = advance.__closure__[_FREE]  # type: ignore[attr-defined]
+    def hold(self, advance: Any) -> Step:
+        """Look for the token in what `advance` encloses; return `advance`."""
+        self._token = advance.__closure__[_FREE]
         if self.stream.is_equipped and self.turns is not None:
             del self._token.cell_contents  # never claimable: each operation takes its turn
         return advance
@@ -104,6 +107,14 @@ class UsersResponses(Stepped):
 
     rule = CONCURRENT_WRITE
     is_shared = False
+
+
+class SentResponses(Stepped):
+    """A non-blocking handler, which sends its responses; None ends it."""
+
+    __slots__ = ()
+
+    rule = CONCURRENT_WRITE
 
 
 # Each returns what advances a direction; once, for the token is the function's own.
@@ -239,5 +250,32 @@ def taking_responses(direction: UsersResponses) -> Step:
             finally:
                 free = True
         return contended(direction, "next(response_iterator)", direction.iterator.__next__)
+
+    return direction.hold(advance)
+
+
+@operation_within("advance", "send_response")
+def sending_responses(direction: SentResponses) -> Step:
+    free = True
+
+    def advance(response: Any) -> None:
+        nonlocal free
+        if direction.stream.ended:
+            used_after_end(direction.stream, "send_response")
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                direction.iterator.__next__(response)
+                return
+            finally:
+                free = True
+                if response is None:
+                    direction.stream.ended = True
+        contended(direction, "send_response", direction.iterator.__next__, response)
 
     return direction.hold(advance)

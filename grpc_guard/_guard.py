@@ -67,6 +67,7 @@ class Stream:
     __slots__ = (
         "__weakref__",
         "_call",
+        "_context",
         "_has_ended",
         "_read",
         "_write",
@@ -84,7 +85,7 @@ class Stream:
     )
 
     handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
-    _has_ended: Callable[[Any], bool]  # with _call
+    _has_ended: Callable[[Any], bool]  # with _call or _context
 
     def __init__(
         self,
@@ -107,7 +108,8 @@ class Stream:
         self.birth: Birth | None = None  # of a client's stream: where it was started …
         self.channel: ChannelLife | None = None  # … and on what
         self.handler = None  # task and generator, where what is yielded is written elsewhere
-        self._call: Callable[[], Any] | None = None
+        self._call: weakref.ref[Any] | None = None
+        self._context: Any = None
         # its directions count, wait or are watched
         self.is_equipped = counting or watch is not None or mode is Mode.SERIALIZE
 
@@ -122,7 +124,7 @@ class Stream:
     def keep(self, context: Any, has_ended: Callable[[Any], bool]) -> None:
         """Learn it from a server's `context`, which nobody else need keep to the end."""
         self._has_ended = has_ended
-        self._call = lambda: context
+        self._context = context
 
     # The directions belong to the proxies. They are held weakly here: they hold this record,
     # and with it in a cycle they would keep the user's iterators alive.
@@ -147,18 +149,21 @@ class Stream:
         """Tell whether the RPC has ended: what is still inside it is on its way out."""
         if self.ended:
             return True
-        if self._call is None:
+        if not self._is_followed():
             return False
-        call = self._call()
+        call = self.call()
         return call is None or self._has_ended(call)
 
     def call(self) -> Any:
         """Return the call, or a server's context; None if it is not known or no more."""
-        return None if self._call is None else self._call()
+        return self._context if self._call is None else self._call()
 
     def is_open(self) -> bool:
         """Tell whether the RPC is known to go on; of some it is not known."""
-        return self._call is not None and not self.is_over()
+        return self._is_followed() and not self.is_over()
+
+    def _is_followed(self) -> bool:
+        return self._call is not None or self._context is not None
 
 
 class Direction:

@@ -118,11 +118,6 @@ class NextProxy(StreamProxy):
 
     __next__: Callable[[], Any]
 
-    def __init__(self, wrapped: object, stream: Stream, advance: Callable[[], Any]) -> None:
-        self.__wrapped__ = wrapped
-        self._self_stream = stream
-        self.__next__ = advance
-
     def __iter__(self) -> Self:
         return self
 

@@ -35,7 +35,8 @@ class Call(StreamProxy):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
+        self.__wrapped__ = call
+        self._self_stream = stream
         stream.follow(call, has_ended)
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
@@ -97,7 +98,7 @@ class ReadingCall(Call):
     __slots__ = ("_self_messages", "_self_read")
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
+        Call.__init__(self, call, stream)
         self._self_read = Taken(stream, CONCURRENT_READ, call.read)
         self._self_messages: Messages | None = None
 
@@ -134,7 +135,7 @@ class DuplexCall(ReadingCall):
     __slots__ = ("_self_write",)
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
+        ReadingCall.__init__(self, call, stream)
         self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
 
     write = write
@@ -155,7 +156,7 @@ class WritingCall(Call):
     __slots__ = ("_self_write",)
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
+        Call.__init__(self, call, stream)
         self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
 
     __await__ = _await

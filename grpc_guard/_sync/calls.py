@@ -52,7 +52,9 @@ class StreamCall(NextProxy, Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         direction = steps.Responses(stream, watched(call, stream))
-        NextProxy.__init__(self, call, stream, self._reading(direction, call))
+        self.__wrapped__ = call
+        self._self_stream = stream
+        self.__next__ = self._reading(direction, call)
         stream.follow(call, has_ended)
 
     def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
@@ -92,7 +94,9 @@ class RequestIterator(NextProxy):
 
     def __init__(self, iterator: Any, stream: Stream) -> None:
         stream.write = direction = steps.UsersRequests(stream, iterator)
-        NextProxy.__init__(self, iterator, stream, steps.taking_requests(direction))
+        self.__wrapped__ = iterator
+        self._self_stream = stream
+        self.__next__ = steps.taking_requests(direction)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:
@@ -108,6 +112,8 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even that."""
+    if type(call).__name__ == "_MultiThreadedRendezvous":  # to save the usual call a longer look
+        return StreamCall(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
     if type(call).__name__ == "_SingleThreadedRendezvous":

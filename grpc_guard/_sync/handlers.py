@@ -23,7 +23,9 @@ class RequestIterator(NextProxy):
 
     def __init__(self, requests: Any, stream: Stream) -> None:
         stream.read = direction = steps.Requests(stream, requests)
-        NextProxy.__init__(self, requests, stream, steps.reading_requests(direction))
+        self.__wrapped__ = requests
+        self._self_stream = stream
+        self.__next__ = steps.reading_requests(direction)
 
 
 class ResponseIterator(NextProxy):
@@ -36,7 +38,9 @@ class ResponseIterator(NextProxy):
 
     def __init__(self, responses: Any, stream: Stream) -> None:
         stream.write = direction = steps.UsersResponses(stream, responses)
-        NextProxy.__init__(self, responses, stream, steps.taking_responses(direction))
+        self.__wrapped__ = responses
+        self._self_stream = stream
+        self.__next__ = steps.taking_responses(direction)
 
 
 def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any], None]:

@@ -52,7 +52,7 @@ class Stepped(Direction):
         self._token = advance.__closure__[_FREE]
         if self.stream.is_equipped and self.turns is not None:
             del self._token.cell_contents  # never claimable: each operation takes its turn
-        return advance
+        return advance  # type: ignore[no-any-return]
 
     def _has_token(self) -> bool:
         try:

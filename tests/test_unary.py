@@ -27,6 +27,8 @@ from support import (
 
 from grpc_guard import Finding, _lives, guarded, wrap
 from grpc_guard._aio import channel as aio_channels
+from grpc_guard._process import current_mode
+from grpc_guard._sync import channel as sync_channels
 
 Found = Callable[[], list[Finding]]
 
@@ -132,6 +134,17 @@ def test_a_closed_channel_after_the_guard_was_taken_back(found: Found) -> None:
     channel.close()
     with pytest.raises(ValueError, match="closed"):
         left(channel.unary_unary(path("Same")), b"")
+    assert found() == []
+
+
+@way
+def test_a_closed_channel_of_a_factory_that_was_patched(way: str, found: Found) -> None:
+    """Where the public factories are patched, their channels tell nothing while the guard is off."""
+    channel = sync_channels.Channel(grpc.insecure_channel("127.0.0.1:1"), current_mode)
+    same = channel.unary_unary(path("Same"))
+    channel.close()
+    with pytest.raises(ValueError, match="closed"):
+        WAYS[way](same)
     assert found() == []
 
 
@@ -286,19 +299,22 @@ async def test_bookkeeping_of_an_intercepted_rpc_that_fails(
 
 
 @way
-@pytest.mark.parametrize("guard", [as_it_is, by_hand])
+@pytest.mark.parametrize(
+    ("mode", "guard"), [("raise", as_it_is), ("off", by_hand), ("raise", by_hand)]
+)
 def test_a_unary_rpc_on_the_parents_channel(
-    way: str, guard: Callable[[Any], Any], child: Callable[[], None], found: Found
+    way: str, mode: str, guard: Callable[[Any], Any], child: Callable[[], None], found: Found
 ) -> None:
     """It is told of; on a channel of the child's own, or one without a record, nothing is."""
     with sync_server(METHODS) as address, sync_channel(address, mode=None) as unknown:
-        with guarded("raise" if guard is as_it_is else "off"):
+        with guarded(mode):
             with grpc.insecure_channel(address) as plain:
                 same = guard(plain).unary_unary(path("Same"))
                 child()
                 assert WAYS[way](same) == b"1"
                 (finding,) = found()
-                assert (finding.rule, finding.rpc) == ("use-after-fork", path("Same"))
+                assert finding.rule == "use-after-fork"
+                assert (finding.rpc, finding.count) == (path("Same"), 1)
                 assert finding.caller.site is not None
                 assert finding.caller.site.function == "<lambda>"
             with grpc.insecure_channel(address) as plain:

@@ -70,10 +70,11 @@ def watching_below(name: str) -> Start:
 
 
 def _tells(proxy: Any, name: str) -> bool:
-    """Tell whether it is for `proxy` to speak, and not for a patch below it."""
-    if proxy._self_choose() is Mode.OFF:
+    """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
+    below = type(proxy.__wrapped__)
+    if proxy._self_choose() is Mode.OFF or below is type(proxy):
         return False
-    return current_mode() is Mode.OFF or getattr(type(proxy.__wrapped__), name) not in plain_of
+    return current_mode() is Mode.OFF or getattr(below, name, None) not in plain_of
 
 
 def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
@@ -85,7 +86,10 @@ def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
 
 
 def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
-    failed_to_start(life_of(multi_callable), name_of(rpc), error)
+    try:
+        failed_to_start(life_of(multi_callable), name_of(rpc), error)
+    except Exception:  # the program gets grpcio's error, and no other
+        logger.exception("the refusal of a unary RPC goes unnoticed")
 
 
 def name_of(rpc: str | bytes) -> str:

@@ -26,7 +26,7 @@ from support import (
     within,
 )
 
-from grpc_guard import Finding, _lives, guarded, wrap
+from grpc_guard import Finding, _lives, _unary, guarded, wrap
 from grpc_guard._aio import channel as aio_channels
 from grpc_guard._process import current_mode
 from grpc_guard._sync import channel as sync_channels
@@ -159,6 +159,13 @@ class Sync(grpc.UnaryUnaryClientInterceptor):
         return continuation(details, request)
 
 
+class OfStreams(grpc.StreamStreamClientInterceptor):
+    """Lets every RPC through, and leaves unary ones alone."""
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return continuation(details, requests)
+
+
 @way
 def test_a_closed_channel_below_interceptors(way: str, found: Found) -> None:
     """It is told of once, whether the process is guarded or the channel, or both."""
@@ -182,6 +189,17 @@ def test_a_closed_channel_around_interceptors(way: str, found: Found) -> None:
         channel.close()
         with pytest.raises(ValueError, match="closed"):
             WAYS[way](channel.unary_unary(path("Same")))
+    assert [(finding.rule, finding.count) for finding in found()] == [("closed-channel", 1)]
+
+
+@way
+def test_a_closed_channel_guarded_twice(way: str, found: Found) -> None:
+    """Interceptors that leave unary RPCs alone hand out what is guarded already."""
+    plain = grpc.insecure_channel("127.0.0.1:1")
+    channel = wrap(grpc.intercept_channel(wrap(plain), OfStreams()))
+    channel.close()
+    with pytest.raises(ValueError, match="closed"):
+        WAYS[way](channel.unary_unary(path("Same")))
     assert [(finding.rule, finding.count) for finding in found()] == [("closed-channel", 1)]
 
 
@@ -382,6 +400,14 @@ def test_bookkeeping_of_a_unary_rpc_that_fails(
             broken.setattr(_lives, "_used_after_fork", None)
             assert WAYS[way](channel.unary_unary(path("Same"))) == b"1"
         assert logged_by_us(caplog) == ["the start of a unary RPC goes unnoticed"]
+        caplog.clear()
+        same = channel.unary_unary(path("Same"))
+        channel.close()
+        monkeypatch.setattr(_unary, "life_of", None)
+        monkeypatch.setattr(_lives, "_generation", 0)
+        with pytest.raises(ValueError, match="closed"):
+            WAYS[way](same)
+        assert logged_by_us(caplog) == ["the refusal of a unary RPC goes unnoticed"]
 
 
 FORKING = """

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from registries import CountingInterceptor, Stub, at_rest, closing_of, connections, serving, settled
 from services import Service
-from support import PATIENCE, Gate, in_thread, path, wait
+from support import PATIENCE, Gate, in_thread, logged_by_us, path, wait
 
 import grpc_guard
 from grpc_guard import ChannelRegistry
@@ -144,6 +144,33 @@ def test_a_call_of_an_interceptors_own_kind(registry: ChannelRegistry, address: 
     with registry.get(address, interceptors=[Returning(lambda: [b"list"])]) as lease:
         assert lease.unary_stream(path("Numbers"))(b"1") == [b"list"]
         assert [record.streams for record in registry.snapshot()] == [0]
+
+
+class StubbornCall(OwnCall):
+    """One that does not let itself be cancelled."""
+
+    def cancel(self) -> None:
+        raise KeyError("own")
+
+
+@pytest.mark.parametrize(
+    ("kind", "logged"), [(OwnCall, []), (StubbornCall, ["a call could not be cancelled"])]
+)
+def test_closing_a_lease_during_a_call_of_an_interceptors_own_kind(
+    registry: ChannelRegistry,
+    address: str,
+    kind: type[OwnCall],
+    logged: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether or not the call can be cancelled, the lease ends and the channel closes."""
+    lease = registry.get(address, interceptors=[Returning(kind)])
+    closed = closing_of(connections(registry)[0])
+    call = lease.unary_stream(path("Numbers"))(b"1")
+    lease.close()
+    assert closed.is_set()
+    assert list(call) == [b"own"]
+    assert logged_by_us(caplog) == logged
 
 
 class Failing(grpc.UnaryStreamClientInterceptor):
@@ -354,6 +381,22 @@ def test_closing_a_lease_during_its_streams(registry: ChannelRegistry) -> None:
         assert ours.code() is grpc.StatusCode.CANCELLED
         gate.open()
         assert list(theirs) == [b"x"]
+
+
+def test_closing_a_lease_while_a_stream_starts(registry: ChannelRegistry, address: str) -> None:
+    """The stream is cancelled as those that lived before, though another lease has the channel."""
+    gate = Gate()
+    with registry.get(address):
+        lease = registry.get(address)
+        pool = registry._janitor.pool
+        begin = pool.begin
+        pool.begin = lambda *args: gate.park(begin(*args))  # type: ignore[method-assign]
+        starting = in_thread(Stub(lease).hold, b"")
+        with gate.held():
+            lease.close()
+        call = starting.result()
+        assert in_thread(call.code).result() is grpc.StatusCode.CANCELLED
+        settled(lease)
 
 
 def test_closing_a_lease_during_a_blocking_rpc(registry: ChannelRegistry, address: str) -> None:

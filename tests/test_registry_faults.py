@@ -29,6 +29,8 @@ from support import PATIENCE, aio_server, in_thread, logged_by_us, path, settle,
 
 import grpc_guard
 from grpc_guard import ChannelRegistry, aio
+from grpc_guard._registry import pool
+from grpc_guard._registry.tenants import Tenant
 
 Found = Callable[[], list[grpc_guard.Finding]]
 
@@ -66,9 +68,8 @@ def test_dropping_a_lease_inside_the_registry(found: Found) -> None:
     """The collector may run while the same thread holds the registry's lock: nothing hangs."""
     with ChannelRegistry() as registry, serving() as (address, _):
         lease = registry.get(address)
-        pool = registry._janitor.pool
         closed = closing_of(connections(registry)[0])
-        with pool.mutex:
+        with registry._janitor.pool.mutex:
             del lease
         wait(closed)
         at_rest(registry)
@@ -137,6 +138,73 @@ def test_closing_a_lease_in_a_finaliser_inside_the_registry() -> None:
                 del client
             assert [record.leases for record in registry.snapshot()] == [1]
             assert other.unary_unary(path("Unary"))(b"a") == b"a"
+
+
+@pytest.mark.parametrize("lock", ["mutex", "_making"])
+def test_closing_the_last_lease_in_a_finaliser_inside_the_registry(lock: str) -> None:
+    """The channel is closed elsewhere: closing waits for callbacks, which may want the lock."""
+    with ChannelRegistry() as registry, serving() as (address, _):
+        client = ClosesWhenCollected(registry.get(address))
+        closed = closing_of(connections(registry)[0])
+        with getattr(registry._janitor.pool, lock):
+            del client
+            assert registry.snapshot()
+        wait(closed)
+        at_rest(registry)
+
+
+@pytest.mark.parametrize("idle_seconds", [None, 1000])
+def test_closing_the_last_lease_in_a_finaliser_while_another_is_taken(
+    monkeypatch: pytest.MonkeyPatch, idle_seconds: float | None
+) -> None:
+    """Whoever takes it gets a channel that the registry knows."""
+    with ChannelRegistry(idle_seconds=idle_seconds) as registry, serving() as (address, _):
+        clients = [ClosesWhenCollected(registry.get(address))]
+
+        def tenant(*args: Any) -> Tenant:
+            clients.clear()  # as if the collector ran here
+            return Tenant(*args)
+
+        monkeypatch.setattr(pool, "Tenant", tenant)
+        with registry.get(address) as lease:
+            assert lease.unary_unary(path("Unary"))(b"a") == b"a"
+            assert [record.leases for record in registry.snapshot()] == [1]
+            assert not registry._janitor.pool._idle
+
+
+def test_getting_a_channel_in_a_finaliser_while_it_is_made() -> None:
+    """Both get the same: the one that is ready first."""
+    with ChannelRegistry() as registry, serving() as (address, _):
+        kept: list[Any] = []
+        make = registry._janitor.pool._make
+
+        def making(wanted: Any) -> Any:
+            if not kept:
+                kept.append(None)
+                kept[0] = registry.get(address)
+            return make(wanted)
+
+        registry._janitor.pool._make = making
+        with registry.get(address) as lease, kept[0] as other:
+            assert lease._channel() is other._channel()
+            assert [record.leases for record in registry.snapshot()] == [2]
+        assert registry.snapshot() == ()
+
+
+def test_closing_the_registry_in_a_finaliser_while_a_lease_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever takes it gets the error."""
+    with ChannelRegistry() as registry, serving() as (address, _):
+        with registry.get(address):
+
+            def tenant(*args: Any) -> Tenant:
+                registry.close()
+                return Tenant(*args)
+
+            monkeypatch.setattr(pool, "Tenant", tenant)
+            with pytest.raises(RuntimeError, match="registry is closed"):
+                registry.get(address)
 
 
 def test_an_rpc_that_ends_while_the_registry_is_busy() -> None:

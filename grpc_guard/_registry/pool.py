@@ -78,8 +78,8 @@ class Pool:
                     entry = Entry(settings, birth)
                     entry.connections.append(Connection(entry, self._made(settings), birth))
                     with self.mutex:
-                        if self.closed is None:
-                            self._entries[settings.key] = entry
+                        if self.closed is None:  # a finaliser may have been here meanwhile
+                            self._entries.setdefault(settings.key, entry)
                     self._on_entry()
         return tenant
 
@@ -97,9 +97,11 @@ class Pool:
             entry = self._entries.get(key)
             if entry is None:
                 return None
-            self._idle.pop(entry, None)
             tenant = Tenant(self, entry, birth, is_own)
             entry.tenants.add(tenant)
+            if not entry.connections:  # a finaliser has closed the registry before this
+                return None
+            self._idle.pop(entry, None)  # now: one may have closed the last lease as well
             return tenant
 
     def end(self, tenant: Tenant, ending: Birth) -> bool:
@@ -214,7 +216,8 @@ class Pool:
         self._wake()
 
     def _remove(self, entry: Entry) -> list[Connection]:
-        self._entries.pop(entry.settings.key, None)
+        if self._entries.get(entry.settings.key) is entry:
+            del self._entries[entry.settings.key]
         connections, entry.connections = entry.connections, []
         for connection in connections:
             self._idle.pop(connection, None)
@@ -249,6 +252,12 @@ class Pool:
                     thing.entry.connections.remove(thing)
                     close.append(thing)
         return lost, close, None
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether this thread is inside the pool already, as in a finaliser: it must not wait."""
+        locks: tuple[Any, ...] = (self.mutex, self._making)
+        return any(lock._is_owned() for lock in locks)
 
     @property
     def is_empty(self) -> bool:

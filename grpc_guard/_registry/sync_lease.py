@@ -168,7 +168,8 @@ class Lease(GuardedByItself, grpc.Channel):
         if tenant.pool.end(tenant, born("close")):
             unsubscribe_all(tenant)
             tenant.cancel_rpcs()
-            close_all(tenant.pool.leave(tenant, later=_serves_a_channel(sys._getframe())))
+            later = tenant.pool.is_entered or _serves_a_channel(sys._getframe())
+            close_all(tenant.pool.leave(tenant, later=later))
 
     def __enter__(self) -> Self:
         return self

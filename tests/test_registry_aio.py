@@ -441,6 +441,24 @@ async def test_closing_a_registry_with_a_grace_period() -> None:
         assert await call.code() is grpc.StatusCode.OK
 
 
+async def test_closing_a_registry_while_a_lease_waits_for_its_streams() -> None:
+    """Both wait, and both go on when the last stream has ended."""
+    async with serving() as address:
+        registry = ChannelRegistry()
+        lease = registry.get(address)
+        call = Stub(lease).echo()
+        await call.write(b"x")
+        closing = [asyncio.create_task(lease.close(2 * PATIENCE))]
+        await asyncio.sleep(0)
+        closing.append(asyncio.create_task(registry.close(2 * PATIENCE)))
+        await asyncio.sleep(0)
+        await call.done_writing()
+        assert await call.read() == b"x"
+        assert await call.read() is grpc.aio.EOF
+        await within(asyncio.gather(*closing))
+        assert await call.code() is grpc.StatusCode.OK
+
+
 def test_a_closed_registry_on_a_new_loop() -> None:
     """It is closed there too."""
     registry = ChannelRegistry()

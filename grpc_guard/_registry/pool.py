@@ -196,8 +196,8 @@ class Pool:
             if connection.is_spare:
                 self._retire(connection)
             if not tenant.rpcs:
-                if tenant.on_last_rpc is not None:
-                    tenant.on_last_rpc()
+                for callback in tenant.on_last_rpc:
+                    callback()
                 if tenant.is_dropped:
                     self._vacate(tenant)
 

@@ -98,7 +98,7 @@ class Tenant:
         self.is_cancelled = False  # what starts still was about to when the lease was closed
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
-        self.on_last_rpc: Callable[[], object] | None = None
+        self.on_last_rpc: tuple[Callable[[], object], ...] = ()
         self.subscribed: list[Callable[[Any], object]] = []  # told of the channel's states
         self._lease: weakref.ref[Any] | None = None
 
@@ -117,7 +117,7 @@ class Tenant:
         It must take no lock: a finaliser may call it.
         """
         with self.pool.mutex:
-            self.on_last_rpc = callback
+            self.on_last_rpc += (callback,)  # beside others: a lease and its registry both wait
             return bool(self.rpcs)
 
     def cancel_rpcs(self) -> None:

@@ -284,6 +284,33 @@ def test_closing_a_registry_while_a_stub_is_made(registry: ChannelRegistry, addr
         registry.stub(closing, address)
 
 
+def test_closing_the_channel_of_a_shared_stub(registry: ChannelRegistry, address: str) -> None:
+    """Whoever asks again gets a new stub that works, and everybody the same."""
+    stub = registry.stub(Stub, address)
+    stub.channel.close()
+    again = registry.stub(Stub, address)
+    assert again is not stub
+    assert again.unary(b"a") == b"a"
+    assert registry.stub(Stub, address) is again
+
+
+def test_asking_for_one_stub_from_two_threads_at_once(
+    registry: ChannelRegistry, address: str
+) -> None:
+    """The one that is ready first is everybody's."""
+    gate, made = Gate(), list[Stub]()
+
+    def make(channel: Any) -> Stub:
+        made.append(Stub(channel))
+        return gate.park(made[0]) if len(made) == 1 else made[-1]
+
+    slow = in_thread(registry.stub, make, address)
+    with gate.held():
+        stub = registry.stub(make, address)
+    assert slow.result() is stub
+    assert stub is made[1]
+
+
 def test_dropping_a_registry(address: str) -> None:
     """Its stubs go with it, their channels are closed, and nobody is blamed."""
     registry = ChannelRegistry()
@@ -548,9 +575,33 @@ def test_subscribing_on_a_lease(registry: ChannelRegistry, address: str) -> None
         lease.unsubscribe(states.put)  # no news
         watched = other._channel()._connectivity_state.callbacks_and_connectivities
         assert watched == []
-        for thread in set(threading.enumerate()) - before:  # grpcio's must meet no closed channel
-            if "(_run)" in thread.name:
-                thread.join(PATIENCE)
+        watchers_leave(before)
+
+
+def watchers_leave(before: set[threading.Thread]) -> None:
+    """Wait for grpcio's threads that watch a channel: they must not meet it closed."""
+    for thread in set(threading.enumerate()) - before:
+        if "(_run)" in thread.name:
+            thread.join(PATIENCE)
+
+
+def test_closing_a_lease_while_somebody_subscribes_on_it(
+    registry: ChannelRegistry, address: str
+) -> None:
+    """Nobody stays subscribed to the channel, which another lease keeps open."""
+    with registry.get(address) as other:
+        before = set(threading.enumerate())
+        lease, channel = registry.get(address), other._channel()
+        subscribe, states = channel.subscribe, queue.SimpleQueue[Any]()
+
+        def closing(*arguments: Any) -> None:
+            lease.close()
+            subscribe(*arguments)
+
+        channel.subscribe = closing
+        lease.subscribe(states.put)
+        assert channel._connectivity_state.callbacks_and_connectivities == []
+        watchers_leave(before)
 
 
 # Closing the registry
@@ -641,6 +692,7 @@ def test_a_snapshot(registry: ChannelRegistry) -> None:
         assert (record.leases, record.streams, record.rpcs_in_progress, record.rpcs) == (1, 1, 1, 2)
         assert record.used_by == ("worker-7", "MainThread")
         assert secret not in repr(record)
+        assert secret not in repr(lease._tenant.entry.settings)
         with pytest.raises(AttributeError):
             record.rpcs = 0  # type: ignore[misc]
 

@@ -12,7 +12,7 @@ import grpc
 _ALONE = ("grpc.use_local_subchannel_pool", 1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)  # holds secrets
 class Settings:
     """The arguments of a channel; ``key`` is equal for those that may share one.
 

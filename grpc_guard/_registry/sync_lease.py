@@ -148,8 +148,11 @@ class Lease(GuardedByItself, grpc.Channel):
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool = False) -> None:
         """See grpc.Channel.subscribe; ends with the lease. Tells of the first connection."""
-        self._channel().subscribe(callback, try_to_connect)
-        self._tenant.subscribed.append(callback)
+        channel, tenant = self._channel(), self._tenant
+        tenant.subscribed.append(callback)
+        channel.subscribe(callback, try_to_connect)
+        if tenant.ending is not None:  # meanwhile: whoever closed it may have been too early
+            channel.unsubscribe(callback)
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
         """See grpc.Channel.unsubscribe."""

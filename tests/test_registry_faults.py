@@ -24,6 +24,7 @@ from registries import (
     closing_of,
     connections,
     serving,
+    settled,
 )
 from support import PATIENCE, aio_server, in_thread, logged_by_us, path, settle, sync_server, wait
 
@@ -62,6 +63,51 @@ def test_forking_with_a_live_lease() -> None:
     ]
     # Python 3.12 on warns of any fork beside threads.
     assert "use-after-fork: start by thread 'MainThread' on /test.Guard/Unary" in ran.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forking_with_a_live_aio_lease() -> None:
+    """The child starts empty, and closes its registry without the loop that stayed behind."""
+    with serving() as (address, _):
+        ran = subprocess.run(
+            [sys.executable, str(PROGRAMS / "forking_aio.py"), address],
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+        )
+    assert ran.stdout.splitlines() == [
+        "parent before: a",
+        "child sees: 0",
+        (
+            "child, old lease: task 'Task-1' in the parent of this process: a forked child "
+            "takes leases of its own"
+        ),
+        "child, closed: True",
+        "child ended: 0",
+        "parent after: d 1",
+    ]
+    assert "use-after-fork: start by task " in ran.stderr
+
+
+def test_an_rpc_of_the_parent_that_ends_after_a_fork() -> None:
+    """Neither its channel nor one that the child has made since is closed for it."""
+    with serving() as (address, _), ChannelRegistry(max_streams=1) as registry:
+        lease = registry.get(address)
+        calls = [Stub(lease).hold(b"") for _ in range(2)]
+        inherited = connections(registry)
+        closed = [closing_of(connection) for connection in inherited]
+        pool = registry._janitor.pool
+        pool.after_fork()  # as in a child
+        with registry.get(address) as other:
+            for call in calls:
+                call.cancel()
+            settled(lease)
+            assert pool.keep_house() == ([], [], None)
+            assert [event.is_set() for event in closed] == [False, False]
+            assert [record.leases for record in registry.snapshot()] == [1]
+            assert other.unary_unary(path("Unary"))(b"a") == b"a"
+        for connection in inherited:
+            connection.channel.close()
 
 
 def test_dropping_a_lease_inside_the_registry(found: Found) -> None:

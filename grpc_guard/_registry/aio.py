@@ -14,7 +14,7 @@ from .._births import Birth, born
 from .._modes import Mode
 from .aio_lease import Lease, await_rpcs, close_all, on_loop, soon
 from .endings import lost
-from .forks import start_clean
+from .forks import inherit, start_clean
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
@@ -45,14 +45,18 @@ class ChannelRegistry(Registry):
         idle_seconds: float | None = None,
     ) -> None:
         super().__init__(mode=mode, max_streams=max_streams, idle_seconds=idle_seconds)
-        self._houses: dict[asyncio.AbstractEventLoop, House] = {}
         self._closed: Birth | None = None
-        self.after_fork()
+        self._clear()
         start_clean(self)
 
-    def after_fork(self) -> None:
-        """Have a lock of its own; the pools empty themselves."""
+    def _clear(self) -> None:
+        self._houses: dict[asyncio.AbstractEventLoop, House] = {}
         self._mutex = threading.RLock()  # which loops have houses, never across their work
+
+    def after_fork(self) -> None:
+        """Start without loops: the one that forked looks in the child as if it ran there."""
+        inherit(self._houses)
+        self._clear()
 
     def get(
         self,

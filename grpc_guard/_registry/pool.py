@@ -16,12 +16,10 @@ from typing import Any
 
 from .. import _lives
 from .._births import Birth, born
-from .forks import start_clean
+from .forks import inherit, start_clean
 from .records import ChannelRecord
 from .settings import Settings
 from .tenants import Connection, Entry, LeaseEnded, Rpc, Tenant
-
-_inherited: list[object] = []  # channels of the parent: destroying one in the child can hang
 
 
 class Pool:
@@ -60,9 +58,11 @@ class Pool:
 
     def after_fork(self) -> None:
         """Start empty in a forked child; what the parent holds is neither used nor destroyed."""
-        _inherited.append(self._entries)
+        inherit(self._entries)
         fork = Birth("fork", None)
         for entry in self._entries.values():
+            inherit(entry.connections)
+            entry.connections = []  # whatever of the parent's ends here closes none
             for tenant in entry.tenants:
                 tenant.finish(tenant.ending or fork)
         self._clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import queue
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -14,7 +15,7 @@ import grpc.aio
 import pytest
 from registries import Stub, aio_closing_of, aio_connections, aio_settled
 from services import AioService
-from support import PATIENCE, AsyncGate, aio_server, in_thread, path, within
+from support import PATIENCE, AsyncGate, aio_server, in_thread, path, wait, within
 
 import grpc_guard
 from grpc_guard.aio import ChannelRegistry
@@ -579,6 +580,62 @@ def test_closing_a_lease_of_a_closed_loop() -> None:
     asyncio.run(lease.close())
     asyncio.run(registry.close(1))
     assert registry.snapshot() == ()
+
+
+async def test_closing_a_registry_beside_a_loop_that_ends() -> None:
+    """It goes on: what the other loop cancels at its end is not what waits here."""
+    registry, taken = ChannelRegistry(), threading.Event()
+
+    async def elsewhere() -> None:
+        lease = registry.get("localhost:1")
+        (connection,) = aio_connections(registry)
+        close, entered = connection.channel.close, asyncio.Event()
+
+        async def close_for_ever() -> None:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await close()
+
+        connection.channel.close = close_for_ever
+        taken.set()
+        await within(entered.wait())
+        assert lease.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+
+    party = in_thread(asyncio.run, elsewhere())
+    await asyncio.to_thread(wait, taken)
+    await within(registry.close())
+    await asyncio.to_thread(party.result)
+
+
+@pytest.mark.parametrize("what", ["lease", "registry"])
+def test_closing_on_a_loop_that_stands_still(what: str) -> None:
+    """It ends at once; what was started, and the channel, when the loop runs again."""
+    registry = ChannelRegistry()
+    loop = asyncio.new_event_loop()
+
+    async def start() -> tuple[Any, Any, asyncio.Event]:
+        lease = registry.get("localhost:1")
+        return lease, Stub(lease).echo(), aio_closing_of(aio_connections(registry)[0])
+
+    async def end(call: Any, closed: asyncio.Event) -> None:
+        await within(closed.wait())
+        assert call.cancelled()
+        await registry.close()
+
+    async def close() -> None:
+        await within((lease if what == "lease" else registry).close())
+
+    try:
+        lease, call, closed = loop.run_until_complete(start())
+        asyncio.run(close())
+        assert not call.cancelled()
+        with pytest.raises(grpc.aio.UsageError, match="Channel is closed"):
+            lease._channel()
+        loop.run_until_complete(end(call, closed))
+    finally:
+        loop.close()
 
 
 def test_a_lease_that_is_dropped_after_its_loop(found: Found) -> None:

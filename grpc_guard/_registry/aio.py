@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -83,7 +84,7 @@ class ChannelRegistry(Registry):
 
         What lives may go on for `grace` seconds, then it is cancelled; None: at once.
         Nothing new starts meanwhile. Idempotent, and safe beside get(). Channels of other
-        loops are closed on those, if they run.
+        loops are closed on those; of one that stands still, when it runs again.
         """
         seconds = checked_seconds(grace, "close(grace)")
         ending = born("close")
@@ -95,8 +96,11 @@ class ChannelRegistry(Registry):
         if seconds:
             await await_rpcs([tenant for _, tenants, _ in shut for tenant in tenants], seconds)
         for house, tenants, connections in shut:
+            end = functools.partial(_end, tenants, connections)
             if house.loop.is_running():
-                await on_loop(_end(tenants, connections), house.loop)
+                await on_loop(end(), house.loop)
+            else:  # when it runs again, if ever
+                soon(house.loop, functools.partial(house.do, end))
 
     async def __aenter__(self) -> Self:
         return self
@@ -165,12 +169,16 @@ class House:
     def _keep_house(self) -> None:
         connections, seconds = self.tell_of_the_lost()
         if connections:
-            closing = self.loop.create_task(close_all(connections))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self.do(functools.partial(close_all, connections))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._keep_house)
+
+    def do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start `work`; to be called on the loop."""
+        task = self.loop.create_task(work())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def tell_of_the_lost(self) -> tuple[list[Connection], float | None]:
         """Record leases that nobody closed; return what to close, and when to come again."""

@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 from registries import Stub, aio_closing_of, aio_connections, aio_settled
 from services import AioService
-from support import PATIENCE, AsyncGate, aio_server, in_thread, path, wait, within
+from support import PATIENCE, SERVICE, AsyncGate, aio_server, in_thread, path, wait, within
 
 import grpc_guard
 from grpc_guard.aio import ChannelRegistry
@@ -489,6 +489,62 @@ async def test_a_bad_target() -> None:
     """The error names the value."""
     with pytest.raises(ValueError, match="the target is empty: ''"):
         ChannelRegistry().get("")
+
+
+async def test_two_registries() -> None:
+    """Registries share nothing, and closing one does not touch the other."""
+    async with serving() as address, ChannelRegistry() as one, ChannelRegistry() as two:
+        ours, theirs = one.get(address), two.get(address)
+        assert ours._channel() is not theirs._channel()
+        assert one.stub(Stub, address) is not two.stub(Stub, address)
+        await one.close()
+        assert await theirs.unary_unary(path("Unary"))(b"a") == b"a"
+        assert len(two.snapshot()) == 1
+        await theirs.close()
+
+
+async def test_a_server_that_restarts_while_a_lease_lives() -> None:
+    """The lease goes on with the new server, on the same channel."""
+    async with ChannelRegistry() as registry:
+        async with serving() as address:
+            lease = registry.get(address)
+            channel, unary = lease._channel(), lease.unary_unary(path("Unary"))
+            assert await unary(b"a") == b"a"
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, AioService().methods()),)
+        )
+        assert server.add_insecure_port(address) == int(address.rpartition(":")[2])
+        await server.start()
+        try:
+            assert await unary(b"b", wait_for_ready=True, timeout=PATIENCE) == b"b"
+            assert lease._channel() is channel
+            await lease.close()
+        finally:
+            await server.stop(None)
+
+
+async def test_dropping_a_lease_in_a_done_callback(reported: Reported) -> None:
+    """The collector may run while grpcio tells of an end: the lease goes, and its channel."""
+    async with serving() as address, ChannelRegistry() as registry:
+        cycle: list[Any] = [registry.get(address)]
+        cycle.append(cycle)
+        closed = aio_closing_of(aio_connections(registry)[0])
+        call = Stub(cycle[0]).unary(b"a")
+        dropped = asyncio.Event()
+
+        def drop(_: object) -> None:
+            gc.collect()
+            dropped.set()
+
+        del cycle
+        call.add_done_callback(drop)
+        assert await call == b"a"
+        await within(dropped.wait())
+        await within(closed.wait())
+        assert (await hear(reported)).rule == "unclosed-channel"
+        assert registry.snapshot() == ()
+    grpc_guard.clear_findings()
 
 
 async def test_leases_of_two_loops() -> None:

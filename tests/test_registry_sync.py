@@ -785,6 +785,15 @@ def test_a_bad_target(
         ),
         ({"options": ["x"]}, "options must be pairs, each of a name and a value"),
         ({"options": 1}, "options must be pairs, each of a name and a value"),
+        ({"options": [(["hunter2"], 1)]}, "the name of an option must be a str, not of type list"),
+        (
+            {"compression": "gzip"},
+            "compression must be a grpc.Compression or None, not of type str",
+        ),
+        (
+            {"interceptors": CountingInterceptor()},
+            "interceptors must be a sequence of them, not of type CountingInterceptor",
+        ),
         (
             {"options": [("grpc.x", ["hunter2"])]},
             (

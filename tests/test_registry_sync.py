@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -558,6 +559,18 @@ def test_getting_an_idle_channel_again(address: str) -> None:
         with registry.get(address) as lease:
             assert lease._channel() is channel
             assert not registry._janitor.pool._idle
+
+
+def test_the_longest_times(address: str) -> None:
+    """Longer than a thread can wait is as long as it can."""
+    with ChannelRegistry(idle_seconds=sys.maxsize) as registry:
+        registry.get(address).close()
+        lease = registry.get(address)
+        call = Stub(lease).echo(iter([b"x"]))
+        closing = in_thread(registry.close, sys.maxsize)
+        assert list(call) == [b"x"]
+        closing.result()
+    at_rest(registry)
 
 
 # Watching a channel

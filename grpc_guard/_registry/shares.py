@@ -144,7 +144,9 @@ def _checked_max_streams(given: int | None) -> int | None:
 
 
 def checked_seconds(given: float | None, source: str) -> float | None:
-    """Return `given` if it is a time; `source` says where it came from."""
-    if given is None or (isinstance(given, (int, float)) and 0 <= given < float("inf")):
-        return given
+    """Return `given` if it is a time, or the longest to wait for; `source` says where it came from."""
+    if given is None:
+        return None
+    if isinstance(given, (int, float)) and 0 <= given < float("inf"):
+        return min(given, threading.TIMEOUT_MAX)
     raise ValueError(f"{source}: {given!r} is no time in seconds; use 0 or more, or None")

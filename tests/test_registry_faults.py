@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -34,6 +36,7 @@ from grpc_guard._registry import pool
 from grpc_guard._registry.tenants import Tenant
 
 Found = Callable[[], list[grpc_guard.Finding]]
+Reported = queue.Queue[grpc_guard.Finding]
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -108,6 +111,26 @@ def test_an_rpc_of_the_parent_that_ends_after_a_fork() -> None:
             assert other.unary_unary(path("Unary"))(b"a") == b"a"
         for connection in inherited:
             connection.channel.close()
+
+
+def test_a_lease_of_the_parent_that_was_dropped_before_a_fork(reported: Reported) -> None:
+    """When its stream ends, the child's own channel of the same kind stays known."""
+    with serving() as (address, _), ChannelRegistry() as registry:
+        lease = registry.get(address)
+        tenant, call = lease._tenant, Stub(lease).hold(b"")
+        del lease
+        assert reported.get(timeout=PATIENCE).rule == "unclosed-channel"
+        (inherited,) = connections(registry)
+        pool = registry._janitor.pool
+        pool.after_fork()  # as in a child
+        with registry.get(address) as other:
+            call.cancel()
+            settled(SimpleNamespace(_tenant=tenant))
+            assert pool.keep_house() == ([], [], None)
+            assert [record.leases for record in registry.snapshot()] == [1]
+            assert other.unary_unary(path("Unary"))(b"a") == b"a"
+        inherited.channel.close()
+    grpc_guard.clear_findings()
 
 
 def test_dropping_a_lease_inside_the_registry(found: Found) -> None:

@@ -256,8 +256,9 @@ class Pool:
     @property
     def is_entered(self) -> bool:
         """Whether this thread is inside the pool already, as in a finaliser: it must not wait."""
-        locks: tuple[Any, ...] = (self.mutex, self._making)
-        return any(lock._is_owned() for lock in locks)
+        mutex: Any = self.mutex
+        making: Any = self._making
+        return bool(mutex._is_owned() or making._is_owned())
 
     @property
     def is_empty(self) -> bool:

@@ -442,6 +442,23 @@ async def test_closing_a_registry_with_a_grace_period() -> None:
         assert await call.code() is grpc.StatusCode.OK
 
 
+async def test_cancelling_the_grace_period_of_a_registry() -> None:
+    """Nothing is left open: there is no second try."""
+    async with serving() as address:
+        registry = ChannelRegistry()
+        lease = registry.get(address)
+        call = Stub(lease).echo()
+        closed = aio_closing_of(aio_connections(registry)[0])
+        await call.write(b"x")
+        closing = asyncio.create_task(registry.close(PATIENCE))
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert closed.is_set()
+        assert call.cancelled()
+
+
 async def test_closing_a_registry_while_a_lease_waits_for_its_streams() -> None:
     """Both wait, and both go on when the last stream has ended."""
     async with serving() as address:

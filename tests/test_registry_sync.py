@@ -19,6 +19,7 @@ from support import PATIENCE, Gate, in_thread, logged_by_us, path, wait
 
 import grpc_guard
 from grpc_guard import ChannelRegistry
+from grpc_guard._registry import sync
 
 Found = Callable[[], list[grpc_guard.Finding]]
 Reported = queue.Queue[grpc_guard.Finding]
@@ -669,6 +670,28 @@ def test_closing_a_registry_when_the_grace_period_is_over(registry: ChannelRegis
         call = Stub(lease).hold(b"")
         assert next(call) == b"0"
         registry.close(grace=0.01)
+        wait(service.cancelled)
+        with pytest.raises(grpc.RpcError):
+            next(call)
+
+
+def test_interrupting_the_grace_period_of_a_registry(
+    registry: ChannelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left open: there is no second try."""
+
+    def interrupt(tenants: Any, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sync, "_await_rpcs", interrupt)
+    with serving() as (address, service):
+        lease = registry.get(address)
+        call = Stub(lease).hold(b"")
+        assert next(call) == b"0"
+        closed = closing_of(connections(registry)[0])
+        with pytest.raises(KeyboardInterrupt):
+            registry.close(PATIENCE)
+        assert closed.is_set()
         wait(service.cancelled)
         with pytest.raises(grpc.RpcError):
             next(call)

@@ -93,14 +93,16 @@ class ChannelRegistry(Registry):
             houses = tuple(self._houses.values())
         shut = [(house, *house.pool.shut(ending)) for house in houses]
         self._stubs.clear()
-        if seconds:
-            await await_rpcs([tenant for _, tenants, _ in shut for tenant in tenants], seconds)
-        for house, tenants, connections in shut:
-            end = functools.partial(_end, tenants, connections)
-            if house.loop.is_running():
-                await on_loop(end(), house.loop)
-            else:  # when it runs again, if ever
-                soon(house.loop, functools.partial(house.do, end))
+        try:
+            if seconds:
+                await await_rpcs([tenant for _, tenants, _ in shut for tenant in tenants], seconds)
+        finally:  # also if nobody waits for it any more: these channels are in no pool
+            for house, tenants, connections in shut:
+                end = functools.partial(_end, tenants, connections)
+                if house.loop.is_running():
+                    await on_loop(end(), house.loop)
+                else:  # when it runs again, if ever
+                    soon(house.loop, functools.partial(house.do, end))
 
     async def __aenter__(self) -> Self:
         return self

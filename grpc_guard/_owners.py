@@ -45,7 +45,8 @@ def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
     return mark
 
 
-def _operation_in(frame: FrameType) -> str:
+def operation_in(frame: FrameType) -> str:
+    """Return the name of the operation that `frame`, of a marked function, does."""
     local: object = frame.f_locals.get("operation")  # the slow paths serve several operations
     return local if isinstance(local, str) else _OPERATIONS[frame.f_code]
 
@@ -151,7 +152,7 @@ def _inside(
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
             users = inner if "iterated" in frame.f_locals else []
-            return _operation_in(frame), fold([*users, *rest])
+            return operation_in(frame), fold([*users, *rest])
         inner.append(frame)
     return None
 

@@ -131,11 +131,12 @@ STARVED_SERVER = Rule(
     unguarded={
         "server sync": "new RPCs wait until a stream ends: it holds a thread of the pool for as "
         "long as it lives",
-        "server aio": "sync handlers wait for a thread of the pool until a stream ends",
+        "server aio": "sync handlers wait for a thread of the pool until the stream of another one "
+        "ends; coroutines go on",
         ANY: _SERVERS_ONLY,
     },
     remedy="give the server more threads than there can be streams, end idle streams, or serve "
-    "with grpc.aio, where a stream is a task",
+    "with grpc.aio and coroutines, where a stream is a task",
     source="gRPC, Performance Best Practices, Python: streaming RPCs create extra threads",
 )
 

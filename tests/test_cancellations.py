@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,8 +15,9 @@ from support import AsyncGate, aio_channel, aio_server, logged_by_us, outcomes, 
 
 from grpc_guard import Finding
 from grpc_guard._aio import cancellations
-from grpc_guard._guard import Stream
+from grpc_guard._guard import Direction, Stream
 from grpc_guard._modes import Mode
+from grpc_guard._rules import CONCURRENT_READ
 
 Found = Callable[[], list[Finding]]
 
@@ -440,3 +442,18 @@ async def test_a_handler_that_has_ended() -> None:
     error = asyncio.CancelledError()
     assert cancellations.after_cancel(print, stream, "context.read", error) is print
     assert stream not in cancellations._cancellations
+
+
+async def test_a_claim_of_which_nothing_is_known(caplog: pytest.LogCaptureFixture) -> None:
+    """A broken direction that is claimed by other code than an operation can be claimed."""
+    stream = Stream("/a/b", "client", "aio", Mode.RAISE, asyncio.get_running_loop())
+    direction: Any = Direction(stream, CONCURRENT_READ)
+    cancellation = cancellations._Cancellation(
+        cancellations.born("read"), weakref.ref(asyncio.create_task(settle()))
+    )
+    cancellations._cancellations[stream] = {CONCURRENT_READ: cancellation}
+    direction.__class__ = cancellations.Broken
+    del direction[1]
+    assert not direction.is_free
+    assert type(direction) is Direction
+    assert logged_by_us(caplog) == ["the use of a cancelled stream goes unnoticed"]

@@ -19,7 +19,7 @@ from typing import Any
 from .. import _messages
 from .._births import Birth, born
 from .._guard import Direction, Stream
-from .._owners import operation_in
+from .._owners import operation, operation_in
 from .._rules_of_life import CANCELLED_READ
 from .._violations import warn
 
@@ -56,7 +56,7 @@ class Broken(Direction):
     __slots__ = ()
 
     def __delitem__(direction: Any, index: Any) -> None:
-        kind = _after_use(direction, operation_in(sys._getframe(1)))
+        kind = _after_use(direction, sys._getframe(1))
         direction.__class__ = Direction
         try:
             del direction[index]  # the claim: up to its end, no call and no jump
@@ -130,18 +130,16 @@ def _is_given_up(stream: Stream) -> bool:
     return stream in _given_up or (channel is not None and channel.closing is not None)
 
 
-def before_await(direction: Direction) -> None:
+@operation("await", owns=False)
+def before_await(direction: Any) -> None:
     """Tell of the waiting for the response of a call whose writing `direction` is broken."""
-    if type(direction) is Broken:
-        _set_class(direction, _after_use(direction, "await"))
+    kind: type[Direction] = type(direction)
+    if kind is Broken:
+        direction.__class__ = _after_use(direction, sys._getframe())
 
 
-def _set_class(direction: Any, kind: type[Direction]) -> None:
-    direction.__class__ = kind
-
-
-def _after_use(direction: Direction, operation: str) -> type[Direction]:
-    """Tell of the use of a broken `direction`; return the class that it has from now on.
+def _after_use(direction: Direction, frame: FrameType) -> type[Direction]:
+    """Tell of the use of a broken `direction` at `frame`; return its class from now on.
 
     It stays broken if whoever uses it is on its way out.
     """
@@ -151,7 +149,7 @@ def _after_use(direction: Direction, operation: str) -> type[Direction]:
             if _is_on_its_way_out(cancellation):
                 return Broken
             cancellation.is_told = True
-            _tell(direction.stream, cancellation.birth, operation)
+            _tell(direction.stream, cancellation.birth, operation_in(frame))
     except Exception:
         logger.exception("the use of a cancelled stream goes unnoticed")
     return Direction

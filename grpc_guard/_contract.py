@@ -21,7 +21,7 @@ class Kind(enum.Enum):
     FREE = "free"  # legal for anyone at any time
     TOUCH = "touch"  # uses the server's call: not after the handler ended
     OPEN = "open"  # starts an RPC, or makes what starts one
-    CLOSE = "close"  # legal for anyone at any time; who did it is noted
+    CLOSE = "close"  # legal for anyone at any time, and noted
     LOOP = "loop"  # only on the object's own event loop
     VISIT = "visit"  # registers a callback, which gets the guarded object
 
@@ -57,8 +57,9 @@ SYNC_MULTI_CALLABLE = _table(open="future with_call")
 AIO_CALL = _table(
     read="read",
     write="done_writing write",
-    free="cancel cancelled code debug_error_string details done initial_metadata "
-    "time_remaining trailing_metadata wait_for_connection",
+    close="cancel",
+    free="cancelled code debug_error_string details done initial_metadata time_remaining "
+    "trailing_metadata wait_for_connection",
     visit="add_done_callback",
 )
 AIO_CHANNEL = _table(

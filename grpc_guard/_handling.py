@@ -6,16 +6,19 @@ Each server has its own records. They hold threads by their ident and tasks weak
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
 import weakref
 from _thread import get_ident
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from time import monotonic
 from types import FrameType
 from typing import Any
+
+from grpc._cython import cygrpc
 
 from . import _messages
 from ._findings import Owner
@@ -23,6 +26,7 @@ from ._guard import Stream
 from ._owners import await_chain, name_of_thread
 from ._rules_of_life import STARVED_SERVER
 from ._stacks import fold, is_of_grpc, outward
+from ._sync.steps import Prepared
 from ._thresholds import thresholds
 from ._violations import warn
 
@@ -47,7 +51,11 @@ class _Entry:
 class Handlers:
     """The streaming handlers of one server that are in flight."""
 
-    def __init__(self, pool: ThreadPoolExecutor | None) -> None:
+    _api = "sync"
+
+    def __init__(self, pool: Executor | None) -> None:
+        if not isinstance(pool, ThreadPoolExecutor):
+            pool = None  # one that does not say what it does
         self._pool = None if pool is None else weakref.ref(pool)
         self._size: int = getattr(pool, "_max_workers", 0)
         # A thread runs one handler at a time: the next one takes the place of the last.
@@ -60,6 +68,19 @@ class Handlers:
         self._by_thread[get_ident()] = _Entry(stream)
         if 0 < self._size <= len(self._by_thread):  # only a first, quick look
             self._watch()
+
+    def enter_at_first_step(self, stream: Stream) -> None:
+        """Note it of the thread that takes the first step of the responses of `stream`."""
+        responses: Any = stream.write
+        iterator = responses.iterator
+
+        def first_step() -> Any:  # must not hold the direction: see Direction.counted
+            responses: Any = stream.write
+            responses.iterator = iterator
+            self.enter(stream)
+            return iterator.__next__()
+
+        responses.iterator = Prepared(first_step)
 
     def enter_task(self, stream: Stream) -> None:
         """Note that the running task begins to handle `stream`."""
@@ -77,13 +98,19 @@ class Handlers:
         try:
             for ident, entry in tuple(self._by_thread.items()):
                 stream, frame = entry.stream(), frames.get(ident)
-                if stream is None or stream.ended or frame is None or not _serves(frame):
+                if stream is None or stream.ended or frame is None:
+                    continue
+                if not self._is_inside(stream, frame):
                     continue
                 if only is None or ident in only:
                     held = max(0.0, monotonic() - entry.since)
                     yield Owner(*name_of_thread(ident), stream.rpc, held, fold(outward(frame)))
         finally:
             frames.clear()  # this very frame may be in there
+
+    def _is_inside(self, stream: Stream, frame: FrameType) -> bool:
+        """Tell whether the thread at `frame`, which began to handle `stream`, still does."""
+        return _serves(frame)
 
     def _tasks(self) -> Iterator[Owner]:
         for task, entry in tuple(self._by_task.items()):
@@ -140,10 +167,47 @@ class Handlers:
             STARVED_SERVER,
             rpc=held[0].operation,
             side="server",
-            api="sync",
+            api=self._api,
             because=_messages.starved(held, waiting),
             caller=held[0],
         )
+
+
+class AioHandlers(Handlers):
+    """Those of a server of grpc.aio: coroutines are tasks, sync ones run in a thread pool.
+
+    That is the one that the server was given, or else the default executor of its loop.
+    """
+
+    _api = "aio"
+
+    def __init__(self, pool: Executor | None, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(pool)
+        self._loop = weakref.ref(loop) if pool is None else None
+
+    def enter(self, stream: Stream) -> None:
+        """Note that the running thread begins to handle `stream`, if it is one of the pool.
+
+        On the thread of the loop gRPC calls a handler that streams its responses. That only
+        makes their iterator, which is advanced in the pool: see enter_at_first_step().
+        """
+        if asyncio._get_running_loop() is None:
+            self._find_pool()
+            super().enter(stream)
+
+    def _find_pool(self) -> None:
+        loop = None if self._loop is None else self._loop()
+        if loop is not None:  # its executor is made when it is first needed, and may change
+            pool = getattr(loop, "_default_executor", None) or _executor_in(loop)
+            if isinstance(pool, ThreadPoolExecutor):
+                self._pool = weakref.ref(pool)
+                self._size = getattr(pool, "_max_workers", 0)
+
+    def _is_inside(self, stream: Stream, frame: FrameType) -> bool:
+        # Between two steps it waits, in code of gRPC that has no frames, until the client has
+        # taken the message. Then the response iterator is alive.
+        is_idle = frame.f_code.co_name == "_worker"
+        return super()._is_inside(stream, frame) or (stream.write is not None and not is_idle)
 
 
 def _serves(frame: FrameType) -> bool:
@@ -155,11 +219,18 @@ def handlers_of(server: Any) -> Handlers:
     """Return the records of a plain server, the same each time."""
     try:
         known = _of_servers.get(server)
-        if known is not None:
-            return known
-        pool = getattr(getattr(server, "_state", None), "thread_pool", None)
-        return _of_servers.setdefault(
-            server, Handlers(pool if isinstance(pool, ThreadPoolExecutor) else None)
-        )
+        return _of_servers.setdefault(server, _new_records(server)) if known is None else known
     except TypeError:  # a server of the application's own kind, which cannot be held weakly
         return Handlers(None)
+
+
+def _new_records(server: Any) -> Handlers:
+    core = getattr(server, "_server", None)
+    if isinstance(core, cygrpc.AioServer):
+        return AioHandlers(_executor_in(core), server._loop)
+    return Handlers(getattr(getattr(server, "_state", None), "thread_pool", None))
+
+
+def _executor_in(obj: object) -> Executor | None:
+    """Return the executor that `obj` holds in a field that only the collector can see."""
+    return next((held for held in gc.get_referents(obj) if issubclass(type(held), Executor)), None)

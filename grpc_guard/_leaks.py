@@ -22,6 +22,7 @@ from ._births import Birth
 from ._findings import Owner
 from ._guard import Direction, Stream
 from ._lives import ChannelLife, lives
+from ._orphans import orphans
 from ._owners import inner_code, name_of_thread
 from ._rule import Rule
 from ._rules_of_life import PARKED_REQUEST_ITERATOR, UNCLOSED_CHANNEL, UNFINISHED_STREAM
@@ -92,9 +93,14 @@ def _left(is_ours: Callable[[Birth], bool]) -> Iterator[Left]:
             continue
         if is_ours(life.birth) and not life.is_pooled:
             yield Left(UNCLOSED_CHANNEL, life, life.anchor())
-        for stream in life.sorted_out():
-            if stream.is_open() and stream.birth is not None and is_ours(stream.birth):
-                yield Left(UNFINISHED_STREAM, stream, stream.call())
+        yield from _unfinished(life.sorted_out(), is_ours)
+    yield from _unfinished(orphans(), is_ours)
+
+
+def _unfinished(streams: Iterable[Stream], is_ours: Callable[[Birth], bool]) -> Iterator[Left]:
+    for stream in streams:
+        if stream.is_open() and stream.birth is not None and is_ours(stream.birth):
+            yield Left(UNFINISHED_STREAM, stream, stream.call())
 
 
 def _report(left: list[Left], keepers: list[object]) -> None:

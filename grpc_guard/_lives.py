@@ -2,7 +2,7 @@
 
 The records stand in a table by the identity of grpcio's core channel, which is what a
 multi-callable has in its hand when an RPC starts. They hold the channel weakly, streams by
-their records alone, and vanish with the channel.
+their records alone, and vanish with the channel; a stream that goes on is an orphan then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -23,6 +23,7 @@ from grpc._cython import cygrpc
 from . import _messages
 from ._births import Birth, born
 from ._guard import Stream
+from ._orphans import adopt
 from ._rules_of_life import CHANNEL_CHURN, CLOSED_CHANNEL, STREAM_LIMIT, USE_AFTER_FORK
 from ._thresholds import thresholds
 from ._violations import warn
@@ -188,9 +189,16 @@ def _target_of(core: Any) -> str:
     return target.decode().removeprefix("dns:///")  # which grpc puts in
 
 
-def _forget(anchor: Any, lives: dict[int, ChannelLife] = _lives) -> None:
+def _forget(
+    anchor: Any,
+    lives: dict[int, ChannelLife] = _lives,
+    adopt: Callable[[Stream], None] = adopt,
+) -> None:
     # No globals: at the end of the interpreter they are gone before the channels are.
-    lives.pop(anchor.key).streams.clear()  # they hold the record
+    streams = lives.pop(anchor.key).streams
+    for stream in streams.copy():
+        adopt(stream)
+    streams.clear()  # they hold the record
 
 
 def _life_of_core(core: object) -> ChannelLife | None:

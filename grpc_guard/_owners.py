@@ -61,7 +61,7 @@ def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
     return next(code for code in inner if code.co_name == function)
 
 
-def _operation_in(frame: FrameType) -> str:
+def operation_in(frame: FrameType) -> str:
     local: object = frame.f_locals.get("operation")  # the slow paths serve several operations
     return local if isinstance(local, str) else _OPERATIONS[frame.f_code]
 
@@ -167,7 +167,7 @@ def _inside(
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
             users = inner if "iterated" in frame.f_locals else []
-            return _operation_in(frame), fold([*users, *rest])
+            return operation_in(frame), fold([*users, *rest])
         inner.append(frame)
     return None
 

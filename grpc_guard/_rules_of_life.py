@@ -42,10 +42,11 @@ CANCELLED_READ = Rule(
     severity="warning",
     summary="a stream was used again after one of its reads or writes had been cancelled",
     unguarded={
-        "client aio": "cancelling one read or write cancels the whole RPC: the next operation "
-        "raises CancelledError",
-        "server aio": "the stream is poisoned: every later read is told that the stream has "
-        "ended while messages are still to come",
+        "client aio": "cancelling one read or write cancels the whole RPC: reading on raises "
+        "CancelledError, writing on InvalidStateError, and done_writing() does nothing",
+        "server aio": "the stream is poisoned: after a read, the next one is told that the stream "
+        "has ended, and a message that is still to come is lost; after a write, the next one "
+        "raises ExecuteBatchError",
         ANY: "cannot happen: sync operations are not cancelled one by one",
     },
     remedy="let a task of its own read and hand the messages on through an asyncio.Queue, and "
@@ -130,11 +131,12 @@ STARVED_SERVER = Rule(
     unguarded={
         "server sync": "new RPCs wait until a stream ends: it holds a thread of the pool for as "
         "long as it lives",
-        "server aio": "sync handlers wait for a thread of the pool until a stream ends",
+        "server aio": "sync handlers wait for a thread of the pool until the stream of another one "
+        "ends; coroutines go on",
         ANY: _SERVERS_ONLY,
     },
     remedy="give the server more threads than there can be streams, end idle streams, or serve "
-    "with grpc.aio, where a stream is a task",
+    "with grpc.aio and coroutines, where a stream is a task",
     source="gRPC, Performance Best Practices, Python: streaming RPCs create extra threads",
 )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -27,6 +29,7 @@ from support import (
 from grpc_guard import Finding, Owner, _handling, _thresholds, guarded, wrap
 from grpc_guard._guard import Stream
 from grpc_guard._modes import Mode
+from grpc_guard._sync.handlers import ResponseIterator
 
 Found = Callable[[], list[Finding]]
 
@@ -204,6 +207,201 @@ def test_a_server_that_cannot_be_held_weakly() -> None:
         __slots__ = ()
 
     assert _handling.handlers_of(Own()).snapshot() == ()
+
+
+# Sync handlers of a server of grpc.aio
+
+
+async def elsewhere(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what `function` returns in a thread that is of no pool."""
+    return await within(in_thread(function, *args).as_future())
+
+
+class RunningAio:
+    """A server of grpc.aio with sync handlers that runs, and a channel to it."""
+
+    def __init__(self, methods: Any, pool: Any, guard: Callable[[Any], Any] = wrapped) -> None:
+        self.gate = methods.gate
+        self.server = guard(grpc.aio.server(pool))
+        self.server.add_generic_rpc_handlers((methods.generic(),))
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+    async def __aenter__(self) -> RunningAio:
+        await self.server.start()
+        # The client takes in no more ahead than it must.
+        self.channel = grpc.aio.insecure_channel(self.address, [("grpc.http2.bdp_probe", 0)])
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.gate.open()
+        await self.channel.close()
+        await self.server.stop(None)
+
+    async def hold(self, service: Service) -> Any:
+        """Start a stream and return its call when the handler is parked."""
+        call = self.channel.unary_stream(path("Hold"))(b"")
+        assert await within(call.read()) == b"begun"
+        assert await elsewhere(lambda: service.calls.acquire(timeout=PATIENCE))
+        return call
+
+
+@pytest.fixture
+def pools() -> Iterator[Callable[..., ThreadPoolExecutor]]:
+    """Yield what makes pools, which are shut down when nothing runs in them any more."""
+    made: list[ThreadPoolExecutor] = []
+
+    def make(workers: int) -> ThreadPoolExecutor:
+        made.append(ThreadPoolExecutor(workers, thread_name_prefix="worker"))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.shutdown()
+
+
+Pools = Callable[..., ThreadPoolExecutor]
+
+
+class Gathering(Service):
+    """A method that has one response, and whose handler parks as well."""
+
+    def gather(self, requests: Iterator[bytes], context: Any) -> bytes:
+        message = next(requests)
+        self.calls.release()
+        return self.gate.park(message)
+
+    def methods(self) -> dict[str, Any]:
+        gather = grpc.stream_unary_rpc_method_handler(self.gather)
+        return {**super().methods(), "Gather": gather}
+
+
+async def test_sync_handlers_in_flight(pools: Pools) -> None:
+    """A sync handler is in a thread of the pool, from its first line on to its last."""
+    service = Gathering()
+    async with RunningAio(service, pools(2)) as running:
+        streaming = await running.hold(service)
+        (owner,) = running.server.snapshot()
+        assert (owner.kind, owner.name, owner.operation) == ("thread", "worker_0", path("Hold"))
+        assert [frame.function for frame in owner.stack][:2] == ["hold", "park"]
+        gathering = running.channel.stream_unary(path("Gather"))()
+        await gathering.write(b"1")
+        assert await elsewhere(lambda: service.calls.acquire(timeout=PATIENCE))
+        assert names(running.server.snapshot()) == [
+            ("thread", "worker_0", path("Hold")),
+            ("thread", "worker_1", path("Gather")),
+        ]
+        service.gate.open()
+        assert await within(streaming.read()) is grpc.aio.EOF
+        assert await within(gathering) == b"1"
+        assert running.server.snapshot() == ()
+
+
+async def test_a_sync_handler_whose_client_does_not_read(pools: Pools) -> None:
+    """A handler that waits until its client takes a message is in flight, at no line."""
+    big, sending = b"x" * 3_000_000, threading.Event()
+
+    def profile(frame: Any, event: str, arg: object) -> None:
+        if frame.f_code.co_name == "run_coroutine_threadsafe":
+            sys.setprofile(None)
+            sending.set()
+
+    class Flooding(Service):
+        def hold(self, request: bytes, context: Any) -> Iterator[bytes]:
+            yield big  # in flight
+            yield big  # in gRPC's queue
+            sys.setprofile(profile)
+            yield big
+
+    service = Flooding()
+    async with RunningAio(service, pools(1)) as running:
+        call = running.channel.unary_stream(path("Hold"))(b"")
+        await elsewhere(wait, sending)
+        (owner,) = running.server.snapshot()
+        assert (owner.name, owner.operation, owner.stack) == ("worker_0", path("Hold"), ())
+        assert [message async for message in call] == [big] * 3
+        assert running.server.snapshot() == ()
+
+
+def test_a_sync_handler_that_is_no_more(pools: Pools) -> None:
+    """A thread whose handler was given up, or that has nothing to do, is in no handler."""
+
+    def somewhere() -> Iterator[None]:
+        yield
+
+    def _worker() -> Iterator[None]:
+        yield
+
+    at_work, idle = somewhere(), _worker()
+    handlers = _handling.AioHandlers(pools(1), None)  # type: ignore[arg-type]
+    stream = Stream("/a/b", "server", "aio", Mode.RAISE)
+    responses = ResponseIterator(iter([b"1"]), stream)
+    assert handlers._is_inside(stream, at_work.gi_frame)  # type: ignore[attr-defined]
+    assert not handlers._is_inside(stream, idle.gi_frame)  # type: ignore[attr-defined]
+    del responses
+    assert not handlers._is_inside(stream, at_work.gi_frame)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("limits")
+@pytest.mark.parametrize("kind", ["given", "default"])
+@pytest.mark.parametrize("way", ["wrap", "enable"])
+async def test_a_full_aio_server(
+    kind: str, way: str, found: Found, reported: Any, pools: Pools
+) -> None:
+    """A pool whose threads are all held by streams while sync handlers wait is told of."""
+    service, pool = Service(), pools(2)
+    if kind == "default":
+        asyncio.get_running_loop().set_default_executor(pool)
+    with guarded() if way == "enable" else contextlib.nullcontext():
+        guard = wrapped if way == "wrap" else lambda server: server
+        async with RunningAio(service, None if kind == "default" else pool, guard) as running:
+            calls = [await running.hold(service) for _ in range(2)]
+            waiting = running.channel.unary_unary(path("Unary"))(b"1")
+            finding = await elsewhere(lambda: reported.get(timeout=PATIENCE))
+            assert (finding.rule, finding.rpc) == ("starved-server", path("Hold"))
+            assert (finding.side, finding.api) == ("server", "aio")
+            assert finding.caller.name == "worker_0"
+            assert finding.caller.stack[0].function == "hold"
+            assert ": 1 waiting while streams hold all 2 threads: " in finding.message
+            service.gate.open()
+            assert await within(waiting) == b"1"
+            for call in calls:
+                assert await within(call.read()) is grpc.aio.EOF
+    found()
+
+
+@pytest.mark.usefixtures("limits")
+async def test_an_executor_of_the_applications_own(found: Found, pools: Pools) -> None:
+    """An executor that does not say what waits for it is not watched, and its handlers run."""
+
+    class Own(Executor):
+        def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            return pool.submit(function, *args, **kwargs)
+
+    service, pool = Service(), pools(1)
+    asyncio.get_running_loop().set_default_executor(pools(1))
+    async with RunningAio(service, Own()) as running:
+        call = await running.hold(service)
+        assert len(running.server.snapshot()) == 1
+        assert _handling.handlers_of(running.server.__wrapped__)._watcher is None
+        service.gate.open()
+        assert await within(call.read()) is grpc.aio.EOF
+    assert found() == []
+
+
+def test_an_executor_that_a_loop_hides(pools: Pools) -> None:
+    """The default executor is found among what a loop holds, if it has no name there (uvloop)."""
+
+    class Loop:
+        __slots__ = ("__weakref__", "hidden")
+
+    loop, pool = Loop(), pools(3)
+    handlers = _handling.AioHandlers(None, loop)  # type: ignore[arg-type]
+    handlers._find_pool()
+    assert handlers._pool is None
+    loop.hidden = pool  # type: ignore[attr-defined]
+    handlers._find_pool()
+    assert handlers._pool is not None
+    assert (handlers._pool(), handlers._size) == (pool, 3)
 
 
 # starved-server

@@ -35,6 +35,7 @@ from support import (
 import grpc_guard
 from grpc_guard import _guard, _owners, _turns, _violations
 from grpc_guard._aio import calls as aio_calls
+from grpc_guard._aio import cancellations
 from grpc_guard._aio import handlers as aio_handlers
 from grpc_guard._findings import ledger
 from grpc_guard._guard import Direction, Stream, Taken
@@ -82,6 +83,9 @@ class Plain:
         pass
 
     def done(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
         return False
 
     async def read(self) -> bytes:
@@ -292,6 +296,30 @@ def test_interrupt_of_an_aio_operation(
         finish(loop)
         assert_unowned(subject.direction)
         assert run_on(loop, subject.operate) in (MESSAGE, None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("is_told", [False, True])
+def test_interrupt_of_the_operation_after_a_cancelled_one(
+    is_told: bool, mode: Mode, loop: asyncio.AbstractEventLoop, found: Any
+) -> None:
+    """Interrupted while it is told of, an operation leaves its direction free as well."""
+    codes = GUARD | code_of(cancellations._look_at_token, cancellations._after_use)
+    birth, nobody = cancellations.born("read"), weakref.ref(Plain())
+    for injection in sweep(codes):
+        stream = aio_stream(mode, loop)
+        subject = client_read(Plain(), stream)
+        cancellation = cancellations._Cancellation(birth, nobody)  # type: ignore[arg-type]
+        cancellation.is_told = is_told
+        cancellations._cancellations[stream] = {subject.direction.rule: cancellation}
+        subject.direction.__class__ = cancellations.Broken
+        error = injection.run(functools.partial(run_on, loop, subject.operate))
+        assert_interrupted_at_most(error)
+        finish(loop)
+        assert_unowned(subject.direction)
+        assert run_on(loop, subject.operate) == MESSAGE
+        assert type(subject.direction) is Taken
+    assert {finding.rule for finding in found()} == (set() if is_told else {"cancelled-read"})
 
 
 @pytest.mark.parametrize("mode", MODES)

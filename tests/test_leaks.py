@@ -9,16 +9,28 @@ import queue
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import grpc.aio
+import grpc.experimental
 import pytest
-from support import Gate, aio_server, in_thread, logged_by_us, path, sync_server, within
+from support import Gate, aio_server, in_thread, logged_by_us, path, settle, sync_server, within
 
-from grpc_guard import Finding, Mode, _exits, _leaks, _lives, _process, _thresholds, guarded
+from grpc_guard import (
+    Finding,
+    Mode,
+    _exits,
+    _leaks,
+    _lives,
+    _orphans,
+    _process,
+    _thresholds,
+    guarded,
+)
 from grpc_guard._births import Birth
 from grpc_guard._findings import ledger
 from grpc_guard._guard import Stream
@@ -268,6 +280,120 @@ async def test_an_open_aio_stream(found: Found) -> None:
         assert await within(call.read()) is grpc.aio.EOF
         look(channel)
         assert found() == []
+
+
+async def started_on_a_dropped_channel(address: str, method: str = "Echo") -> Any:
+    """Return a call that has begun, and whose channel and stub are gone."""
+    call = grpc.aio.insecure_channel(address).stream_stream(path(method))()
+    await call.write(b"1")
+    assert await within(call.read()) == b"1"
+    return call
+
+
+async def test_an_open_aio_stream_whose_channel_was_dropped(found: Found) -> None:
+    """A stream of grpc.aio goes on without its channel, and is told of until it has ended."""
+    async with aio_server(METHODS, mode=None) as address:
+        call = await started_on_a_dropped_channel(address)
+        look(call)
+        assert found() == []  # it is kept
+        look()
+        (finding,) = found()
+        assert (finding.rule, finding.rpc) == ("unfinished-stream", path("Echo"))
+        assert ": neither drained nor cancelled; started " in finding.message
+        assert ", last read " in finding.message
+        assert finding.caller.site is not None
+        assert finding.caller.site.function == "started_on_a_dropped_channel"
+        await call.write(b"2")
+        assert await within(call.read()) == b"2"  # grpcio has not ended it
+        await call.done_writing()
+        assert await within(call.read()) is grpc.aio.EOF
+        look()
+        assert found() == []
+
+
+async def test_an_aio_stream_that_ended_before_its_channel_was_dropped(found: Found) -> None:
+    """Only what goes on is remembered when a channel goes, and no longer than its call."""
+    async with aio_server(METHODS, mode=None) as address:
+        channel = grpc.aio.insecure_channel(address)
+        ended = channel.stream_stream(path("Echo"))()
+        await ended.done_writing()
+        assert await within(ended.read()) is grpc.aio.EOF
+        dropped = await started_on_a_dropped_channel(address)
+        assert [stream.rpc for stream in _orphans.orphans()] == [path("Echo")]
+        record = weakref.ref(dropped._self_stream)
+        dropped.cancel()
+        del dropped
+        await settle()
+        gc.collect()
+        assert record() is None
+        del channel
+        look()
+        assert _orphans._orphans == {}
+        del ended
+    assert found() == []
+
+
+def test_a_sync_stream_whose_channel_was_dropped(found: Found) -> None:
+    """A sync call keeps its channel, and is told of with it, until it is cancelled."""
+    requests: queue.Queue[bytes | None] = queue.Queue()
+    with sync_server(METHODS, mode=None) as address:
+        call = grpc.insecure_channel(address).stream_stream(path("Echo"))(iter(requests.get, None))
+        requests.put(b"1")
+        assert next(call) == b"1"
+        gc.collect()
+        look()
+        assert rules(found) == ["unclosed-channel", "unfinished-stream"]
+        assert _orphans.orphans() == []
+        call.cancel()
+        requests.put(None)
+        del call
+
+
+def test_a_single_threaded_stream_whose_channel_was_dropped(found: Found) -> None:
+    """A call without a thread of its own ends with its channel."""
+    options = [(grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1)]
+    channel = grpc.insecure_channel("127.0.0.1:1", options)
+    call = channel.unary_stream("/a/b")(b"", wait_for_ready=True)
+    look(channel)
+    assert rules(found) == ["unfinished-stream"]
+    del channel
+    look()
+    assert found() == []
+    with pytest.raises(grpc.RpcError):
+        next(call)
+    assert call.details() == "Channel deallocated!"
+
+
+FORKING = """
+import asyncio, os
+import grpc, grpc.aio
+import grpc_guard
+from grpc_guard import _orphans
+
+async def main():
+    call = grpc.aio.insecure_channel("127.0.0.1:1").stream_stream("/a/b")(wait_for_ready=True)
+    assert len(_orphans.orphans()) == 1
+    child = os.fork()
+    if not child:
+        os._exit(len(_orphans.orphans()))
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(_orphans.orphans()) == 1
+    call.cancel()
+
+with grpc_guard.guarded():
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forking_beside_a_stream_whose_channel_was_dropped() -> None:
+    """The streams of the parent are none of the child."""
+    subprocess.run(
+        [sys.executable, "-c", FORKING],
+        env=os.environ | {"GRPC_VERBOSITY": "NONE"},
+        timeout=60,
+        check=True,
+    )
 
 
 def test_a_blocking_stream_unary_rpc(found: Found) -> None:

@@ -16,7 +16,7 @@ from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._sync.calls import RequestIterator
 from .._violations import astray, contended_async
-from .cancellations import after_cancel
+from .cancellations import after_cancel, before_await, give_up
 from .messages import Messages
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class Call(StreamProxy):
         self.__wrapped__ = call
         self._self_stream = stream
         stream.follow(call, has_ended)
+
+    def cancel(self) -> Any:
+        """See grpc.aio.Call.cancel."""
+        give_up(self._self_stream)
+        return self.__wrapped__.cancel()
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """See grpc.aio.Call.add_done_callback; `callback` gets the guarded call."""
@@ -159,7 +164,10 @@ class WritingCall(Call):
         Call.__init__(self, call, stream)
         self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
 
-    __await__ = _await
+    def __await__(self) -> Any:
+        before_await(self._self_write)
+        return _await(self)
+
     write = write
     done_writing = done_writing
 

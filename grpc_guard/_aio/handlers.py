@@ -18,7 +18,7 @@ from .._guard import Stream, Taken
 from .._handling import Handlers
 from .._modes import ChooseMode, Mode
 from .._owners import operation
-from .._proxy import StreamProxy
+from .._proxy import StreamProxy, isinstance_exactly
 from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._servers import GuardedBehavior
 from .._sync import handlers as sync_handlers
@@ -145,15 +145,10 @@ def guard_behavior(
     elif inspect.isasyncgenfunction(behavior):
         handle = _generate
     else:
-        return sync_handlers.guard_behavior(
-            behavior,
-            rpc,
-            choose,
-            request_streaming,
-            response_streaming,
-            handlers=handlers,
-            api="aio",
+        sync = sync_handlers.handling(
+            rpc, choose, request_streaming, response_streaming, handlers=handlers, api="aio"
         )
+        return GuardedBehavior(behavior, functools.partial(_migrate, sync, handlers))
 
     def enter(
         behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
@@ -172,6 +167,14 @@ def guard_behavior(
         return responses if writing is None or handle is _run else writing.yields(responses)
 
     return GuardedBehavior(behavior, enter)
+
+
+def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
+    """Do a sync handler by `sync`: its responses are advanced in a thread of the pool."""
+    responses = sync(*call)
+    if isinstance_exactly(responses, sync_handlers.ResponseIterator):
+        handlers.enter_at_first_step(responses._self_stream)
+    return responses
 
 
 async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

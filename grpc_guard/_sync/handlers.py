@@ -79,8 +79,12 @@ def has_ended(context: Any) -> bool:
     return is_active is not None and not is_active()
 
 
-def guard_behavior(
-    behavior: Any,
+def guard_behavior(behavior: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return a sync handler function whose stream objects are guarded; see handling()."""
+    return GuardedBehavior(behavior, handling(*args, **kwargs))
+
+
+def handling(
     rpc: str,
     choose: ChooseMode,
     request_streaming: bool,
@@ -88,8 +92,8 @@ def guard_behavior(
     *,
     handlers: Handlers,
     api: str = "sync",
-) -> Any:
-    """Return a sync handler function whose stream objects are guarded."""
+) -> Callable[..., Any]:
+    """Return what does a sync handler with guarded stream objects."""
 
     def handle(
         behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
@@ -115,7 +119,7 @@ def guard_behavior(
         finally:
             stream.ended = True
 
-    return GuardedBehavior(behavior, handle)
+    return handle
 
 
 def _respond(responses: Any, stream: Stream) -> Any:

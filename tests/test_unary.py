@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,7 +95,7 @@ async def test_an_aio_unary_rpc() -> None:
 
 @way
 def test_a_unary_rpc_that_fails(way: str) -> None:
-    """Its error is grpcio's own, without a note."""
+    """Its error is grpcio's own, without a note, and has passed one frame of the guard at most."""
     errors = []
     with sync_server({}) as address, sync_channel(address) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -107,6 +108,9 @@ def test_a_unary_rpc_that_fails(way: str) -> None:
     for error in errors:
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
         assert not hasattr(error, "__notes__")
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        ours = [file for file in files if file.startswith(os.path.dirname(_unary.__file__))]
+        assert ours == [_unary.__file__] * (way != "future")  # whose result() is grpcio's
 
 
 def test_another_error_at_the_start_of_a_unary_rpc() -> None:
@@ -328,6 +332,8 @@ async def test_bookkeeping_of_an_intercepted_rpc_that_fails(
     with pytest.raises(grpc.aio.UsageError):
         await within(channel.unary_unary(path("Same"))(b""))
     assert logged_by_us(caplog) == ["the use of a closed channel goes unnoticed"]
+    for record in caplog.records:
+        record.exc_info = None  # whose frames hold the call
 
 
 # Forks

@@ -204,7 +204,6 @@ def launch(folder: Path, *arguments: str) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "variable", "seen", "times"),
     [
-        ([], "", "", 0),
         ([], "2", "2", 1),
         (["--threshold", "stream_limit=2"], "9", "2", 1),
         (["--threshold", "stream_limit = 3"], "2", "3", 0),
@@ -340,7 +339,8 @@ LEFT = """
 import grpc, pytest
 kept = []
 
-def test_ends(FIXTURE):
+@pytest.mark.{marker}
+def test_ends():
     for _ in range(2):
         kept.append(grpc.insecure_channel("127.0.0.1:1"))
         kept.append(kept[-1].unary_stream("/a.B/C")(b"", wait_for_ready=True))
@@ -354,33 +354,26 @@ def test_cleans_up():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "test", "is_told"),
+    ("arguments", "markers"),
     [
-        (["--grpc-guard"], LEFT.replace("FIXTURE", ""), False),
-        (
-            ["--grpc-guard", "--grpc-guard-threshold=kept=1"],
-            LEFT.replace("FIXTURE", ""),
-            True,
-        ),
-        (["--grpc-guard-threshold=kept=1"], LEFT.replace("FIXTURE", "grpc_guard"), True),
-        (
-            [],
-            LEFT.replace("FIXTURE", "").replace(
-                "def test_ends", "@pytest.mark.grpc_guard(thresholds={'kept': 1})\ndef test_ends"
-            ),
-            True,
-        ),
+        (["--grpc-guard"], {"plain": "usefixtures", "told": "grpc_guard(thresholds={'kept': 1})"}),
+        (["--grpc-guard", "--grpc-guard-threshold=kept=1"], {"told": "usefixtures"}),
+        (["--grpc-guard-threshold=kept=1"], {"told": "usefixtures('grpc_guard')"}),
     ],
-    ids=["by default", "command line", "fixture", "marker"],
+    ids=["marker", "command line", "fixture"],
 )
 def test_thresholds_at_the_end_of_a_test(
-    arguments: list[str], test: str, is_told: bool, pytester: pytest.Pytester
+    arguments: list[str], markers: dict[str, str], pytester: pytest.Pytester
 ) -> None:
     """They still hold when it is looked for what the test has left open."""
-    pytester.makepyfile(test)
-    result = pytester.runpytest_subprocess("-p", "no:randomly", *arguments)
-    result.assert_outcomes(passed=2)
-    assert any("unclosed-channel (warning)" in line for line in result.outlines) is is_told
+    for name, marker in markers.items():
+        pytester.makepyfile(**{f"test_{name}": LEFT.format(marker=marker)})
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:asyncio", *arguments)
+    result.assert_outcomes(passed=2 * len(markers))
+    lines = [line.strip() for line in result.outlines]
+    told = lines[lines.index("unclosed-channel (warning)") + 1 :]
+    assert told[0].startswith("test_told.py:7 ")
+    assert not any(line.startswith("test_plain.py:") for line in told)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from types import ModuleType
 
 SECTIONS = (
     "micro",
+    "compiled",
     "parts",
     "instructions",
     "end_to_end",

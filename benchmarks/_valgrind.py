@@ -36,7 +36,7 @@ Counts = dict[str, int]  # by the names of EVENTS, of the interpreter; and EVERY
 
 
 def stretches(program: str) -> list[Counts]:
-    """Run `program` and return what each stretch from one getppid() to the next took.
+    """Run `program` and return what it took from each first getppid() to each second.
 
     The events are those of the interpreter alone, and not of the C library and gRPC, whose
     threads wait and are woken in another way each time.
@@ -50,7 +50,7 @@ def stretches(program: str) -> list[Counts]:
             env={**os.environ, "PYTHONHASHSEED": "0", "GRPC_VERBOSITY": "NONE"},
         )
         dumps = sorted(Path(directory).glob("counts.*"), key=lambda path: int(path.suffix[1:]))
-        return [_read(dump) for dump in dumps[1:]]  # the first is the way to the first lap
+        return [_read(dump) for dump in dumps[1::2]]  # the others lie between the stretches
 
 
 def _read(dump: Path) -> Counts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import median
 
 from . import _valgrind, compiled, parts
@@ -29,12 +29,15 @@ PASSES = 100  # of a loop
 
 _OPEN = {"sync": sync_blocks, "aio": aio_blocks}
 _SIZE = 16  # bytes
-_SHAPES = ("server stream", "short streams")
-_CASES = (  # shape, and messages of one stream, the second less the first; or short streams
-    ("server stream", 60),
-    ("server stream", 180),
-    ("short streams", 6),
-)
+# What is counted of each api: operations of one stream, the second less the first, or whole
+# streams. Messages of an aio stream that nobody answers come in bunches, never in the same.
+_CASES = {
+    "sync": {
+        "a message of a server stream": (("server stream", 60), ("server stream", 180)),
+        "a short stream": (("short streams", 6),),
+    },
+    "aio": {"a round of a ping-pong": (("bidi ping-pong", 30), ("bidi ping-pong", 90))},
+}
 _PLAIN, _BOTH, _COMPILED, _INSTRUCTIONS = "plain", "both", "compiled", "instructions"
 _HEADS = {_COMPILED: "client only, compiled"}
 
@@ -67,12 +70,16 @@ def _parts() -> Iterator[Figure]:
 
 
 def run_streams(api: str) -> None:
-    """Let streams of two lengths, and short ones, run plain and guarded."""
+    """Let the streams of an api run, plain and guarded, and all of it some times over."""
     core = compiled.build()
     dressed = {} if core is None else {_COMPILED: compiled.layers(core, api)[_COMPILED]}
     with _OPEN[api]() as blocks:
-        made = {shape: blocks(shape, _SIZE, dressed) for shape in _SHAPES}
-        stretches = [(made[shape][way], count) for shape, count in _CASES for way in _ways(core)]
+        stretches = [
+            (blocks(shape, _SIZE, dressed)[way], operations)
+            for lengths in _CASES[api].values()
+            for shape, operations in lengths
+            for way in _ways(core)
+        ]
         for block, operations in stretches:
             block(operations)
         for _ in range(LAPS):
@@ -83,30 +90,40 @@ def run_streams(api: str) -> None:
 def _streams(api: str) -> Iterator[Figure]:
     ways = _ways(compiled.build())
     taken = _program(f"callgrind.run_streams({api!r})")
-    laps = [{case: {way: next(taken) for way in ways} for case in _CASES} for _ in range(LAPS)]
-    few, many, short = _CASES
+    laps = [
+        {
+            unit: [{way: next(taken) for way in ways} for _ in lengths]
+            for unit, lengths in _CASES[api].items()
+        }
+        for _ in range(LAPS)
+    ]
+    for unit, lengths in _CASES[api].items():
+        operations = lengths[-1][1] - sum(length for _, length in lengths[:-1])
 
-    def message(way: str, event: str) -> float:
-        spent = [lap[many][way][event] - lap[few][way][event] for lap in laps]
-        return median(spent) / (many[1] - few[1])
+        def cost(way: str, event: str, unit: str = unit, operations: int = operations) -> float:
+            spent = [
+                lap[unit][-1][way][event] - sum(shorter[way][event] for shorter in lap[unit][:-1])
+                for lap in laps
+            ]
+            return median(spent) / operations
 
-    def stream(way: str, event: str) -> float:
-        return median(lap[short][way][event] for lap in laps) / short[1]
+        yield from _figures(f"{api}, {unit}", ways, cost)
 
-    for unit, cost in {"a message of a server stream": message, "a short stream": stream}.items():
-        whole = cost(_PLAIN, EVERYTHING)
-        for event in EVENTS:
-            row = f"{api}, {unit}: {event}"
-            plain = cost(_PLAIN, event)
-            if event == _INSTRUCTIONS:
-                yield Figure(row, whole, "count", column="plain, with gRPC")
-            yield Figure(row, plain, "count", column="plain")
-            for way in ways[1:]:
-                more = cost(way, event) - plain
-                yield Figure(row, more, "more", column=_HEADS.get(way, way))
-            if event == _INSTRUCTIONS:
-                share = 100 * (cost(_BOTH, event) - plain) / whole
-                yield Figure(row, share, "%", column="both, of plain with gRPC")
+
+def _figures(
+    name: str, ways: tuple[str, ...], cost: Callable[[str, str], float]
+) -> Iterator[Figure]:
+    whole = cost(_PLAIN, EVERYTHING)
+    for event in EVENTS:
+        row, plain = f"{name}: {event}", cost(_PLAIN, event)
+        if event == _INSTRUCTIONS:
+            yield Figure(row, whole, "count", column="plain, with gRPC")
+        yield Figure(row, plain, "count", column=_PLAIN)
+        for way in ways[1:]:
+            yield Figure(row, cost(way, event) - plain, "more", column=_HEADS.get(way, way))
+        if event == _INSTRUCTIONS:
+            share = 100 * (cost(_BOTH, event) - plain) / whole
+            yield Figure(row, share, "%", column="both, of plain with gRPC")
 
 
 def _ways(core: object) -> tuple[str, ...]:
@@ -116,7 +133,7 @@ def _ways(core: object) -> tuple[str, ...]:
 def _program(statement: str) -> Iterator[Counts]:
     """Return the counts of the stretches that `statement` runs."""
     program = f"import asyncio\nfrom benchmarks import callgrind\n{statement}"
-    return iter(_valgrind.stretches(program)[::2])  # every other one is between two
+    return iter(_valgrind.stretches(program))
 
 
 def _lap(block: Block, operations: int) -> None:

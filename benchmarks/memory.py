@@ -96,13 +96,19 @@ def _added(guarded: object, plain: object) -> Iterator[object]:
     front: list[object] = [guarded]
     while front:
         part = front.pop()
-        if id(part) in seen or issubclass(type(part), _SHARED):
+        if id(part) in seen or (issubclass(type(part), _SHARED) and not _encloses(part)):
             continue
         if type(part) is int and part in _SMALL:
             continue
         seen.add(id(part))
         yield part
-        front.extend(gc.get_referents(part))
+        # What else a function leads to is that of its module.
+        front.extend([part.__closure__] if _encloses(part) else gc.get_referents(part))
+
+
+def _encloses(part: Any) -> bool:
+    """Tell whether `part` is a function that was made for what it encloses."""
+    return type(part) is FunctionType and part.__closure__ is not None
 
 
 def _traced(make: Callable[[], Any], guard: Guard, objects: int) -> float:

@@ -10,10 +10,11 @@ from time import monotonic
 from typing import Any
 
 from grpc_guard._aio.calls import DuplexCall
-from grpc_guard._guard import GIVE_BACK, Direction, Stream
+from grpc_guard._guard import Stream, Taken
 from grpc_guard._modes import Mode
 from grpc_guard._rules import CONCURRENT_READ
 from grpc_guard._sync.calls import StreamCall
+from grpc_guard._sync.steps import Responses
 
 from ._measure import Block, Figure, Plan, race
 from ._stubs import AioCall, SyncCall
@@ -33,14 +34,14 @@ _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {  # statement, and the api tha
     "looking up the method on the proxy": ("call.read", ("aio",)),
     "loading the direction from the proxy": ("call._self_read", ("aio",)),
     "which thread runs the loop?": ("d.home._thread_id", ("aio",)),
-    "claim and release, by `append()`": ("del d[1]; d.append(0)", ("sync",)),
-    "claim and release, by `+=`": ("del d[1]; d += GIVE_BACK", ("aio",)),
+    "claim and release of an enclosed variable": ("del free; free = True", ("sync",)),
+    "claim and release of a flag": ("if not d.taken: d.taken = True; d.taken = False", ("aio",)),
     "`try` and `finally`": ("try:\n    pass\nfinally:\n    d", _BOTH),
     "`get_ident()`: who is it?": ("get_ident()", _BOTH),
     "`monotonic()`: since when?": ("monotonic()", _BOTH),
-    "storing the owner": ("d.owner = x", ("sync",)),
+    "storing the owner": ("s.owner = x", ("sync",)),
     "storing the time": ("d.since = x", _BOTH),
-    "loading the step from the direction": ("d.step", _BOTH),
+    "loading what to do from the direction": ("d.step", _BOTH),
 }
 _WHOLE = {  # the operation, guarded and bare
     "sync": ("next(reader)", "next(plain_reader)"),
@@ -69,14 +70,14 @@ async def blocks() -> dict[str, Block]:
     stream.loop = asyncio.get_running_loop()
     call = DuplexCall(AioCall(), stream)
     names = {
-        "GIVE_BACK": GIVE_BACK,
         "get_ident": get_ident,
         "monotonic": monotonic,
         "function": lambda: None,
         "coroutine": _coroutine,
         "locals_": lambda: (
             call,
-            Direction(stream, CONCURRENT_READ, SyncCall().__next__),
+            Taken(stream, CONCURRENT_READ, AioCall().read),
+            Responses(Stream(stream.rpc, "client", "sync", Mode.RAISE), SyncCall()),
             call.__wrapped__,
             StreamCall(SyncCall(), Stream(stream.rpc, "client", "sync", Mode.RAISE)),
             SyncCall(),
@@ -104,13 +105,18 @@ def figures(passes: Mapping[str, float], unit: str) -> Iterator[Figure]:
 
 def _loop(statement: str, names: dict[str, Any]) -> Block:
     """Return a block that executes `statement` so many times in each pass of a loop."""
-    body = textwrap.indent("\n".join([statement] * _REPEATS), " " * 8)
+    body = textwrap.indent("\n".join([statement] * _REPEATS), " " * 12)
     source = f"""
-async def act(operations):
-    x = 0.0
-    call, d, plain, reader, plain_reader = locals_()
-    for _ in range(operations):
+def make():
+    free = True
+    async def act(operations):
+        nonlocal free
+        x = 0.0
+        call, d, s, plain, reader, plain_reader = locals_()
+        for _ in range(operations):
 {body}
+    return act
+act = make()
 """
     local = dict(names)
     exec(source, local)

@@ -90,9 +90,13 @@ class Birth:
         return f"at {self.place[0].co_filename}:{self.line}"
 
 
-def born(operation: str) -> Birth:
-    """Return the note of what is done now by `operation`, at the innermost line of the program."""
-    frame: FrameType | None = sys._getframe(1)
+def born(operation: str, depth: int = 1) -> Birth:
+    """Return the note of what is done now by `operation`, at the innermost line of the program.
+
+    So many callers as `depth` are known to be of the guard: to make a frame for each is what
+    takes the time.
+    """
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
         file = code.co_filename

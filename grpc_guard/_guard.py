@@ -1,13 +1,17 @@
 """The contract: at most one operation in progress per direction per stream.
 
-The guard knows nothing of sync or async. A proxy claims a direction with
-``del direction[1]``, does the operation inside a ``try`` that follows at once, and
-gives the direction back with ``direction += GIVE_BACK`` in its ``finally``. Both are single
-C operations and no calls, and between the claim and the ``try`` there is no call either.
-So no exception that a signal handler or another thread injects can leave a direction owned
-(``lock.acquire(False)`` and ``list.pop()`` are calls: it can arrive after they took effect
-and before the ``try`` began), and neither can a stack without room for another call, which
-would refuse ``append()``.
+The guard knows nothing of sync or async. An operation claims its direction by deleting a
+token, does its work inside a ``try`` that follows at once, and puts the token back in the
+``finally``. Both are single C operations and no calls, and between the claim and the ``try``
+there is no call either. So no exception that a signal handler or another thread injects can
+leave a direction owned (``lock.acquire(False)`` and ``list.pop()`` are calls: it can arrive
+after they took effect and before the ``try`` began), and neither can a stack without room
+for another call, which would refuse ``append()``.
+
+The token of a sync direction is a variable that its functions enclose: ``del free`` and
+``free = True`` (_sync/steps.py). In asyncio, where one thread alone gets that far, it is a
+flag: nobody can come between ``if direction.taken`` and ``direction.taken = True``. Threads
+that wait for their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``.
 """
 
 from __future__ import annotations
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
     from ._births import Birth
     from ._lives import ChannelLife
 
-# The token of a free direction. One element always stays, so that claim and release never
-# make the list allocate.
+# The token of a free queue. One element always stays, so that claim and release never make
+# the list allocate.
 FREE = (0, 0)
 GIVE_BACK = (0,)
 
@@ -63,6 +67,7 @@ class Stream:
     __slots__ = (
         "__weakref__",
         "_call",
+        "_context",
         "_has_ended",
         "_read",
         "_write",
@@ -71,6 +76,7 @@ class Stream:
         "channel",
         "ended",
         "handler",
+        "is_equipped",
         "loop",
         "mode",
         "rpc",
@@ -79,6 +85,7 @@ class Stream:
     )
 
     handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
+    _has_ended: Callable[[Any], bool]  # with _call or _context
 
     def __init__(
         self,
@@ -101,8 +108,10 @@ class Stream:
         self.birth: Birth | None = None  # of a client's stream: where it was started …
         self.channel: ChannelLife | None = None  # … and on what
         self.handler = None  # task and generator, where what is yielded is written elsewhere
-        self._call: Callable[[], Any] | None = None
-        self._has_ended: Callable[[Any], bool] = bool
+        self._call: weakref.ref[Any] | None = None
+        self._context: Any = None
+        # its directions count, wait or are watched
+        self.is_equipped = counting or watch is not None or mode is Mode.SERIALIZE
 
     def follow(self, call: Any, has_ended: Callable[[Any], bool]) -> None:
         """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""
@@ -115,7 +124,7 @@ class Stream:
     def keep(self, context: Any, has_ended: Callable[[Any], bool]) -> None:
         """Learn it from a server's `context`, which nobody else need keep to the end."""
         self._has_ended = has_ended
-        self._call = lambda: context
+        self._context = context
 
     # The directions belong to the proxies. They are held weakly here: they hold this record,
     # and with it in a cycle they would keep the user's iterators alive.
@@ -140,54 +149,46 @@ class Stream:
         """Tell whether the RPC has ended: what is still inside it is on its way out."""
         if self.ended:
             return True
-        if self._call is None:
+        if not self._is_followed():
             return False
-        call = self._call()
+        call = self.call()
         return call is None or self._has_ended(call)
 
     def call(self) -> Any:
         """Return the call, or a server's context; None if it is not known or no more."""
-        return None if self._call is None else self._call()
+        return self._context if self._call is None else self._call()
 
     def is_open(self) -> bool:
         """Tell whether the RPC is known to go on; of some it is not known."""
-        return self._call is not None and not self.is_over()
+        return self._is_followed() and not self.is_over()
+
+    def _is_followed(self) -> bool:
+        return self._call is not None or self._context is not None
 
 
-class Direction(list[int]):
-    """READ or WRITE of one stream: its own token, and what is known of its owner.
+class Direction:
+    """READ or WRITE of one stream, whatever its token is, and what is known of its owner.
 
     ``owner`` is the thread of the operation in progress (sync) and ``since`` when it began
     (seconds, time.monotonic()): both are stored inside the claim, explain a conflict and
-    never decide one. ``step`` is the operation itself.
+    never decide one.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_extra",
-        "home",
-        "owner",
-        "rule",
-        "since",
-        "step",
-        "stream",
-    )
+    __slots__ = ("__weakref__", "_extra", "owner", "since", "stream")
 
     is_shared = True  # False where gRPC alone advances it
 
-    def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
-        super().__init__(FREE)
-        self.stream = stream
-        self.rule = rule
-        self.owner: int | None = None
-        self.since = 0.0
-        self._extra: _Extra | None = None
-        if counting or watch is not None or stream.mode is Mode.SERIALIZE:
-            self._extra = _Extra(stream, step, watch if self.is_shared else None)
-        self.step = self.prepared(step)
-        self.home: Any = None if stream.loop is None else home_of(stream.loop)
-        if stream.mode is Mode.SERIALIZE:
-            self.pop()  # never claimable: every operation takes the way of the turns
+    home: Any  # of an aio stream: what tells which thread runs its loop; else None
+    owner: int | None
+    rule: _rules.Rule
+    since: float
+    stream: Stream
+    _extra: _Extra | None
+
+    def _equip(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Give the direction what its stream asks for; return `step` as it is done then."""
+        self._extra = _Extra(self.stream, step, watch if self.is_shared else None)
+        return self.prepared(step)
 
     @property
     def tally(self) -> list[int] | None:
@@ -224,25 +225,48 @@ class Direction(list[int]):
 
     def prepared(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return `step` as the owner of the direction does it: counted, and watched."""
+        if self._extra is None:
+            return step
         step = self.counted(step)
         prepared: Callable[..., Any] = step if self.watch is None else self.watch.watching(step)
         return prepared
 
-    def __del__(self) -> None:
-        extra = getattr(self, "_extra", None)  # construction may have been interrupted
-        tally = getattr(extra, "tally", None)
-        if tally is not None:
-            _retired.append(tally[0])  # a finaliser takes no lock
-            if len(_retired) > _RETIRED:
-                _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
+    def _has_token(self) -> bool:
+        raise NotImplementedError
 
     @property
     def is_free(self) -> bool:
-        token: list[int] = self if self.turns is None else self.turns.token
-        return len(token) == len(FREE)
+        turns = self.turns
+        return self._has_token() if turns is None else turns.is_free
 
 
-class Fed(Direction):
+class Taken(Direction):
+    """A direction of an aio stream, claimed by the methods of proxies on the loop's thread.
+
+    ``step`` is the operation itself. In mode ``serialize`` it is never claimable: every
+    operation takes the way of the turns.
+    """
+
+    __slots__ = ("home", "rule", "step", "taken")
+
+    def __init__(self, stream: Stream, rule: _rules.Rule, step: Any = None) -> None:
+        self.stream = stream
+        self.rule = rule
+        self.owner = None  # its task is looked for when somebody asks
+        self.since = 0.0
+        self._extra = None
+        self.step = step
+        self.taken = False
+        self.home = home_of(stream.loop)
+        if stream.is_equipped:
+            self.step = self._equip(step)
+            self.taken = self.turns is not None
+
+    def _has_token(self) -> bool:
+        return not self.taken
+
+
+class Fed(Taken):
     """The writing direction where gRPC itself asks for the next message, one after the other."""
 
     __slots__ = ()
@@ -251,13 +275,21 @@ class Fed(Direction):
 
 
 class Turns:
-    """The queue before a direction in mode ``serialize``: the real token, and who waits for it."""
+    """The queue before a direction in mode ``serialize``: the real token, and who waits for it.
 
-    __slots__ = ("queue", "token")
+    Threads claim ``token``, and tasks ``taken``.
+    """
+
+    __slots__ = ("queue", "taken", "token")
 
     def __init__(self) -> None:
         self.token = list(FREE)
+        self.taken = False
         self.queue: deque[Any] = deque()
+
+    @property
+    def is_free(self) -> bool:
+        return not self.taken and len(self.token) == len(FREE)
 
 
 class _Extra:
@@ -272,6 +304,13 @@ class _Extra:
         self.turns = Turns() if stream.mode is Mode.SERIALIZE else None
         self.watch: Any = None if watch is None else watch(stream, step)
 
+    def __del__(self) -> None:
+        tally = getattr(self, "tally", None)  # construction may have been interrupted
+        if tally is not None:
+            _retired.append(tally[0])  # a finaliser takes no lock
+            if len(_retired) > _RETIRED:
+                _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
+
 
 class _Home:
     """Stands for a loop that does not say which thread runs it (uvloop)."""
@@ -284,7 +323,7 @@ class _Home:
         return get_ident() if asyncio._get_running_loop() is self._loop else None
 
 
-def home_of(loop: asyncio.AbstractEventLoop) -> Any:
+def home_of(loop: Any) -> Any:
     """Return what tells, by ``_thread_id``, which thread runs `loop` now.
 
     asyncio's own loops have that attribute; reading it costs a tenth of

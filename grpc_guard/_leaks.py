@@ -22,18 +22,18 @@ from ._births import Birth
 from ._findings import Owner
 from ._guard import Direction, Stream
 from ._lives import ChannelLife, lives
-from ._owners import name_of_thread
+from ._owners import inner_code, name_of_thread
 from ._rule import Rule
 from ._rules_of_life import PARKED_REQUEST_ITERATOR, UNCLOSED_CHANNEL, UNFINISHED_STREAM
 from ._stacks import fold, outward
-from ._sync.steps import UsersRequests
+from ._sync.steps import taking_requests
 from ._thresholds import thresholds
 from ._violations import warn
 
 logger = logging.getLogger("grpc_guard")
 
 _STEP = 0.01  # seconds between two looks at a thread that has a moment left
-_ADVANCE = UsersRequests.advance.__code__
+_ADVANCE = inner_code(taking_requests, "advance")
 # What holds what is in use, and not what is kept: an event loop, and the modules of the
 # machinery and of threads, loops and tasks.
 _NO_WAY = (ModuleType, asyncio.AbstractEventLoop)

@@ -217,10 +217,15 @@ def lives() -> Iterator[ChannelLife]:
 # RPCs
 
 
+_DEPTH_OF_A_START = (
+    5  # starting(), new_stream(), what starts the RPC, and a multi-callable's method
+)
+
+
 def starting(stream: Stream, multi_callable: Any) -> None:
     """Note that `stream` is about to start by `multi_callable`: where, and on which channel."""
     try:
-        stream.birth = born("start")
+        stream.birth = born("start", _DEPTH_OF_A_START)
         life = _life_of_core(getattr(multi_callable, "_channel", None))
         if life is not None:
             stream.channel = life

@@ -45,6 +45,22 @@ def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
     return mark
 
 
+def operation_within(function: str, name: str) -> Callable[[F], F]:
+    """Mark the inner function `function` of a function, as operation() does, but only once."""
+
+    def mark(maker: F) -> F:
+        _OPERATIONS[inner_code(maker, function)] = name
+        return maker
+
+    return mark
+
+
+def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
+    """Return the code of the inner function `function` of `maker`."""
+    inner = (code for code in maker.__code__.co_consts if isinstance(code, CodeType))
+    return next(code for code in inner if code.co_name == function)
+
+
 def _operation_in(frame: FrameType) -> str:
     local: object = frame.f_locals.get("operation")  # the slow paths serve several operations
     return local if isinstance(local, str) else _OPERATIONS[frame.f_code]

@@ -21,6 +21,27 @@ class GuardedByItself:
     __slots__ = ()
 
 
+class _Likeness(str):
+    """The ``__doc__`` or ``__module__`` of a proxy's class; a proxy has those of what it wraps.
+
+    wrapt copies both into a dict of every proxy, which would make that twice as large.
+    """
+
+    _name: str
+
+    @classmethod
+    def spell_out(cls, proxy: type, name: str) -> None:
+        likeness = cls(getattr(proxy, name) or "")
+        likeness._name = name
+        setattr(proxy, name, likeness)
+
+    def __get__(self, proxy: Any, owner: type | None = None) -> Any:
+        return str(self) if proxy is None else getattr(proxy.__wrapped__, self._name)
+
+    def __set__(self, proxy: Any, value: object) -> None:
+        setattr(proxy.__wrapped__, self._name, value)
+
+
 class Proxy(wrapt.BaseObjectProxy):
     """Looks, compares, hashes and prints like the object it wraps.
 
@@ -33,6 +54,15 @@ class Proxy(wrapt.BaseObjectProxy):
     __slots__ = ()
 
     __getattribute__ = object.__getattribute__
+    __wrapped_setattr_fixups__ = bool  # called when __wrapped__ is set: there is nothing to do
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _Likeness.spell_out(cls, "__doc__")
+        _Likeness.spell_out(cls, "__module__")
+
+    def __init__(self, wrapped: object) -> None:
+        self.__wrapped__ = wrapped
 
     # wrapt forwards these for every object, which would make a call a number, a container and
     # a context manager in the eyes of collections.abc and typing. No stream object is one,
@@ -72,7 +102,7 @@ class StreamProxy(Proxy):
     _self_stream: Stream
 
     def __init__(self, wrapped: object, stream: Stream) -> None:
-        super().__init__(wrapped)
+        self.__wrapped__ = wrapped
         self._self_stream = stream
 
 
@@ -82,15 +112,11 @@ def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
 
 
 class NextProxy(StreamProxy):
-    """A proxy of an iterator: its ``__next__`` is the ``advance`` of its direction."""
+    """A proxy of an iterator: its ``__next__`` is what advances its direction."""
 
     __slots__ = ("__next__",)
 
     __next__: Callable[[], Any]
-
-    def __init__(self, wrapped: object, stream: Stream, direction: Any) -> None:
-        super().__init__(wrapped, stream)
-        self.__next__ = direction.advance
 
     def __iter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from . import _owners
-from ._guard import FREE, GIVE_BACK, Direction, Turns
+from ._guard import GIVE_BACK, Direction, Turns
 
 T = TypeVar("T")
 Report = Callable[[Direction, str], None]
@@ -90,16 +90,16 @@ async def take_turn_async(
 ) -> T:
     """Do `function` when all who came earlier are out; `report` if that means waiting."""
     turns = _turns_of(direction)
-    token, owns = turns.token, False
-    if turns.queue or len(token) < len(FREE):
+    owns = False
+    if turns.queue or turns.taken:
         await wait_for_turn(direction, operation, report)
-    del token[1]  # it is there: between the look and this, no other task can run
+    turns.taken = True  # between the look and this, no other task can run
     try:
         owns = True  # noqa: F841  # read off the frame by _owners
         direction.since = monotonic()
         return await function(*args)
     finally:
-        token += GIVE_BACK
+        turns.taken = False
         wake(turns)
 
 
@@ -110,7 +110,7 @@ async def wait_for_turn(direction: Direction, operation: str, report: Report) ->
     try:
         queue.append(ticket)
         report(direction, operation)
-        while queue[0] is not ticket or len(turns.token) < len(FREE):
+        while queue[0] is not ticket or turns.taken:
             await _rung(ticket)
     except BaseException:
         if queue and queue[0] is ticket:

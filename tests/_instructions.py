@@ -158,7 +158,7 @@ def _sync_counts() -> dict[str, int]:
     client_requests = sync_calls.RequestIterator(_Plain(), stream("client"))
     server_requests = sync_handlers.RequestIterator(_Plain(), stream("server"))
     responses = sync_handlers.ResponseIterator(_Plain(), stream("server"))
-    sender = sync_handlers.Sender(_Plain().send, stream("server"))
+    sender = sync_handlers.guard_sender(_Plain().send, stream("server"))
     plain, iterator = _Plain(), _Plain()
     behavior = sync_handlers.guard_behavior(
         lambda request, context: iterator,

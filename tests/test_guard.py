@@ -18,11 +18,12 @@ from support import AsyncGate, Gate, in_thread, path, settle, sync_channel, sync
 import grpc_guard
 from grpc_guard import ConcurrencyError, Mode, _guard
 from grpc_guard._aio import calls as aio_calls
-from grpc_guard._guard import Direction, Stream, home_of, totals
+from grpc_guard._guard import Stream, Taken, home_of, totals
 from grpc_guard._iterators import _feeds, bind
 from grpc_guard._modes import parse_mode
 from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from grpc_guard._sync import calls as sync_calls
+from grpc_guard._sync import steps
 
 
 class Thing:
@@ -176,8 +177,8 @@ def test_generator_of_a_cancelled_handler() -> None:
 
 
 def test_interrupted_construction_is_finalised_in_silence() -> None:
-    """A direction of which nothing is set yet can be finalised."""
-    Direction.__new__(Direction).__del__()
+    """What counts for a direction, and of which nothing is set yet, can be finalised."""
+    _guard._Extra.__new__(_guard._Extra).__del__()
 
 
 @pytest.mark.parametrize("value", ["on", "", "RAISE", "1"])
@@ -479,5 +480,13 @@ async def test_asyncio_operation_that_is_refused(found: Any) -> None:
 def test_rule_of_a_direction() -> None:
     """A direction knows which rule it stands for."""
     stream = sync_stream()
-    assert Direction(stream, CONCURRENT_READ, next).rule == "concurrent-read"
-    assert Direction(stream, CONCURRENT_WRITE, next).rule == "concurrent-write"
+    assert Taken(stream, CONCURRENT_READ, next).rule == "concurrent-read"
+    assert Taken(stream, CONCURRENT_WRITE, next).rule == "concurrent-write"
+    kinds = {kind: kind(stream, iter(())).rule for kind in steps.Stepped.__subclasses__()}
+    assert {kind.__name__: str(rule) for kind, rule in kinds.items()} == {
+        "Responses": "concurrent-read",
+        "Requests": "concurrent-read",
+        "UsersRequests": "concurrent-write",
+        "UsersResponses": "concurrent-write",
+        "SentResponses": "concurrent-write",
+    }

@@ -33,6 +33,7 @@ from grpc_guard._findings import ledger
 from grpc_guard._guard import Stream
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._sync.steps import Prepared
 
 NAMES = ["ann", "bob", "cid", "dan"]
 MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]
@@ -259,7 +260,7 @@ class Threads(ThreadSchedule):
         elif side == "server":
             stream.follow(self.source, sync_handlers.has_ended)
             self.call = sync_handlers.RequestIterator(self.source, stream)
-            sender = sync_handlers.Sender(self.source.step, stream)
+            sender = sync_handlers.guard_sender(self.source.step, stream)
             self.operations = {
                 "next": ("read", self.call.__next__),
                 "send_response": ("write", lambda: sender("message") or "done"),
@@ -591,13 +592,13 @@ class RealThreads(ThreadSchedule):
         request = str(len(self.feeds) - 1).encode()
         self.call = self.channels[mode].unary_stream(path("Feed"))(request)
         direction = self.call._self_read
-        plain = direction.step
+        plain = direction.iterator.__next__
 
         def step() -> str:
             self.events.put(("inside", threading.current_thread().name))
             return str(plain(), "ascii")
 
-        direction.step = step
+        direction.iterator = Prepared(step)
         self.operations = {"next": ("read", self.call.__next__)}
 
     def let_end(self, name: str, outcome: str) -> None:

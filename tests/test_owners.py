@@ -18,11 +18,12 @@ from support import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
 from grpc_guard import Mode, _owners
 from grpc_guard._aio import calls as aio_calls
 from grpc_guard._aio import handlers as aio_handlers
-from grpc_guard._guard import Direction, Stream
+from grpc_guard._guard import Stream, Taken
 from grpc_guard._owners import last_owner_of, owner_of
 from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._sync import steps
 
 MODES = pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
 
@@ -161,8 +162,9 @@ def test_thread_that_has_just_left() -> None:
 
 def test_thread_that_leaves_while_it_is_looked_for() -> None:
     """A thread that is on no stack any more is named by what it noted, too."""
-    direction = Direction(Stream("/x", "server", "sync", Mode.RAISE), CONCURRENT_WRITE, next)
-    del direction[1]
+    direction = steps.UsersResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
+    steps.taking_responses(direction)
+    del direction._token.cell_contents
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
     assert last_owner_of(direction)[1] is False
@@ -339,8 +341,8 @@ async def test_handler_whose_task_is_gone() -> None:
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
     stream.handler = (lambda: None, lambda: None)  # type: ignore[assignment]
     for rule, operation in ((CONCURRENT_WRITE, "write"), (CONCURRENT_READ, "read")):
-        direction = Direction(stream, rule, settle)
-        del direction[1]
+        direction = Taken(stream, rule, settle)
+        direction.taken = True
         owner = owner_of(direction)
         assert owner is not None
         assert (owner.name, owner.operation) == ("(not found)", operation)
@@ -474,8 +476,9 @@ def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.Mo
     main = greenlet.getcurrent()
     idle = greenlet.greenlet(lambda: main.switch())
     idle.switch()
-    direction = Direction(Stream("/x", "server", "sync", Mode.RAISE), CONCURRENT_READ, next)
-    del direction[1]
+    direction = steps.Requests(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
+    steps.reading_requests(direction)
+    del direction._token.cell_contents
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
     idle.switch()

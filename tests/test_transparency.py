@@ -63,7 +63,6 @@ DIFFERENCES = {
     "hasattr __wrapped__": "the way to the plain object",
     "isinstance Container": "iterators need __contains__, or `in` would bypass the guard",
     "weak reference": "grpcio's contexts cannot be held weakly, their proxies can",
-    "__module__": "what grpcio makes in C has none: its aio contexts, its async generators",
     "__annotations__": "those of the proxy's class, which wrapt keeps to itself",
     "parameters": "what makes multi-callables takes *args, whatever this grpcio takes there",
     "method asend": "a method of an async generator is no coroutine function, ours is",

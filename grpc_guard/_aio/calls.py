@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._contract import AIO_CALL, forwards
-from .._guard import GIVE_BACK, Direction, Fed, Stream
+from .._guard import Fed, Stream, Taken
 from .._iterators import bind
 from .._owners import operation
 from .._proxy import GuardedCallback, StreamProxy, isinstance_exactly
@@ -35,7 +35,8 @@ class Call(StreamProxy):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
+        self.__wrapped__ = call
+        self._self_stream = stream
         stream.follow(call, has_ended)
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
@@ -56,11 +57,8 @@ async def write(self: Any, request: Any) -> None:
     direction = self._self_write
     if direction.home._thread_id != get_ident():
         astray(direction.stream, "write")
-    try:
-        del direction[1]
-    except IndexError:
-        pass
-    else:
+    if not direction.taken:
+        direction.taken = True
         try:
             direction.since = monotonic()
             return await direction.step(request)  # type: ignore[no-any-return]
@@ -68,7 +66,7 @@ async def write(self: Any, request: Any) -> None:
             direction.step = after_cancel(direction.step, direction.stream, "write", error)
             raise
         finally:
-            direction += GIVE_BACK
+            direction.taken = False
     await contended_async(direction, "write", direction.step, request)
 
 
@@ -78,16 +76,13 @@ async def done_writing(self: Any) -> None:
     direction = self._self_write
     if direction.home._thread_id != get_ident():
         astray(direction.stream, "done_writing")
-    try:
-        del direction[1]
-    except IndexError:
-        pass
-    else:
+    if not direction.taken:
+        direction.taken = True
         try:
             direction.since = monotonic()
             return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
         finally:
-            direction += GIVE_BACK
+            direction.taken = False
     await contended_async(
         direction, "done_writing", direction.prepared(self.__wrapped__.done_writing)
     )
@@ -103,8 +98,8 @@ class ReadingCall(Call):
     __slots__ = ("_self_messages", "_self_read")
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
-        self._self_read = Direction(stream, CONCURRENT_READ, call.read)
+        Call.__init__(self, call, stream)
+        self._self_read = Taken(stream, CONCURRENT_READ, call.read)
         self._self_messages: Messages | None = None
 
     @operation("read")
@@ -113,11 +108,8 @@ class ReadingCall(Call):
         direction = self._self_read
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "read")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 return await direction.step()
@@ -125,7 +117,7 @@ class ReadingCall(Call):
                 direction.step = after_cancel(direction.step, direction.stream, "read", error)
                 raise
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         return await contended_async(direction, "read", direction.step)
 
     def __aiter__(self) -> Messages:
@@ -143,8 +135,8 @@ class DuplexCall(ReadingCall):
     __slots__ = ("_self_write",)
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
+        ReadingCall.__init__(self, call, stream)
+        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
 
     write = write
     done_writing = done_writing
@@ -164,8 +156,8 @@ class WritingCall(Call):
     __slots__ = ("_self_write",)
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
-        self._self_write = stream.write = Direction(stream, CONCURRENT_WRITE, call.write)
+        Call.__init__(self, call, stream)
+        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
 
     __await__ = _await
     write = write
@@ -191,17 +183,14 @@ class AsyncRequestIterator(StreamProxy):
     @operation("anext(request_iterator)")
     async def __anext__(self) -> Any:
         direction = self._self_write
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 iterated = direction.step
                 return await iterated()
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         return await contended_async(direction, "anext(request_iterator)", direction.step)
 
 

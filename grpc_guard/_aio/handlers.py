@@ -14,7 +14,7 @@ from typing import Any, cast
 from .. import _turns
 from .._contexts import context_methods
 from .._contract import AIO_CONTEXT
-from .._guard import FREE, GIVE_BACK, Direction, Stream
+from .._guard import Stream, Taken
 from .._handling import Handlers
 from .._modes import ChooseMode, Mode
 from .._owners import operation
@@ -32,7 +32,7 @@ class RequestIterator(StreamProxy):
 
     __slots__ = ("_self_messages", "_self_read")
 
-    def __init__(self, requests: Any, stream: Stream, direction: Direction) -> None:
+    def __init__(self, requests: Any, stream: Stream, direction: Taken) -> None:
         super().__init__(requests, stream)
         self._self_read = direction
         self._self_messages: Messages | None = None
@@ -56,10 +56,10 @@ class Context(StreamProxy):
 
     def __init__(self, context: Any, stream: Stream) -> None:
         super().__init__(context, stream)
-        self._self_read = stream.read = Direction(
+        self._self_read = stream.read = Taken(
             stream, CONCURRENT_READ, getattr(context, "read", None)
         )
-        self._self_write = stream.write = Direction(
+        self._self_write = stream.write = Taken(
             stream, CONCURRENT_WRITE, getattr(context, "write", None)
         )
 
@@ -71,11 +71,8 @@ class Context(StreamProxy):
             used_after_end(direction.stream, "context.read")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "context.read")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 return await direction.step()
@@ -85,7 +82,7 @@ class Context(StreamProxy):
                 )
                 raise
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         return await contended_async(direction, "context.read", direction.step)
 
     @operation("context.write")
@@ -96,11 +93,8 @@ class Context(StreamProxy):
             used_after_end(direction.stream, "context.write")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "context.write")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 return await direction.step(message)  # type: ignore[no-any-return]
@@ -110,7 +104,7 @@ class Context(StreamProxy):
                 )
                 raise
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         await contended_async(direction, "context.write", direction.step, message)
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
@@ -198,7 +192,7 @@ async def _generate(
     """
     direction = context._self_write
     turns = direction.turns
-    token: list[int] = direction if turns is None else turns.token
+    token = direction if turns is None else turns
     responses = behavior(request, context, **kwargs)
     stream.handler = weakref.ref(asyncio.current_task()), weakref.ref(responses)
     proceed: Callable[..., Any] = direction.counted(responses.asend)
@@ -207,19 +201,16 @@ async def _generate(
         while True:
             message = await advance(*given)
             try:
-                if turns is not None and (turns.queue or len(token) < len(FREE)):
+                if turns is not None and (turns.queue or turns.taken):
                     await _turns.wait_for_turn(direction, "yield", collide)
-                try:
-                    del token[1]
-                except IndexError:
-                    pass
-                else:
+                if not token.taken:
+                    token.taken = True
                     try:
                         direction.since = monotonic()
                         advance, given = proceed, ((yield message),)
                         continue
                     finally:
-                        token += GIVE_BACK
+                        token.taken = False
                         if turns is not None:
                             _turns.wake(turns)
                 collide(direction, "yield")

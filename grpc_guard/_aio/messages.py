@@ -7,7 +7,7 @@ from _thread import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._guard import GIVE_BACK, Direction, Stream
+from .._guard import Stream, Taken
 from .._owners import operation
 from .._proxy import StreamProxy
 from .._violations import astray, contended_async, used_after_end
@@ -23,7 +23,7 @@ class Messages(StreamProxy):
     __slots__ = ("_self_anext", "_self_keeps", "_self_read")
 
     def __init__(
-        self, iterator: Any, stream: Stream, direction: Direction, keeps: object = None
+        self, iterator: Any, stream: Stream, direction: Taken, keeps: object = None
     ) -> None:
         super().__init__(iterator, stream)
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call
@@ -40,11 +40,8 @@ class Messages(StreamProxy):
             used_after_end(direction.stream, "__anext__")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "__anext__")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 return await self._self_anext()
@@ -54,7 +51,7 @@ class Messages(StreamProxy):
                 )
                 raise
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         return await contended_async(direction, "__anext__", self._self_anext)
 
     @operation("asend")
@@ -65,16 +62,13 @@ class Messages(StreamProxy):
             used_after_end(direction.stream, "asend")
         if direction.home._thread_id != get_ident():
             astray(direction.stream, "asend")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
+        if not direction.taken:
+            direction.taken = True
             try:
                 direction.since = monotonic()
                 return await direction.prepared(self.__wrapped__.asend)(value)
             finally:
-                direction += GIVE_BACK
+                direction.taken = False
         return await contended_async(
             direction, "asend", direction.prepared(self.__wrapped__.asend), value
         )

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import sys
 from _thread import get_ident
-from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -20,18 +19,21 @@ from .._guard import Stream
 from .._rules_of_life import BLOCKED_LOOP
 from .._thresholds import thresholds
 from .._violations import warn
+from .steps import Prepared
 
 logger = logging.getLogger("grpc_guard")
 
 
-def watched(step: Callable[[], Any], stream: Stream) -> Callable[[], Any]:
-    """Return `step`, watched if the call could block an event loop.
+def watched(call: Any, stream: Stream) -> Any:
+    """Return `call`, or if it could block an event loop, what is watched and reads from it.
 
     In a notebook every cell does that, and it is how notebooks are.
     """
     birth = stream.birth
     if birth is None or not birth.on_loop or "ipykernel" in sys.modules:
-        return step
+        return call
+
+    step = call.__next__
 
     # Must not hold the direction: in a cycle with its step it would keep the call alive.
     def watch() -> Any:
@@ -43,7 +45,7 @@ def watched(step: Callable[[], Any], stream: Stream) -> Callable[[], Any]:
             if seconds >= thresholds().blocked_loop_seconds:
                 _tell(stream, seconds)
 
-    return watch
+    return Prepared(watch)
 
 
 def _tell(stream: Stream, seconds: float) -> None:

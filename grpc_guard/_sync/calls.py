@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._contract import SYNC_CALL, forwards
-from .._guard import GIVE_BACK, Stream
+from .._guard import Stream
 from .._iterators import bind
-from .._owners import operation
 from .._proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
-from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
-from .._violations import contended
+from . import steps
 from .blocking import watched
-from .steps import Responses, UsersRequests
-
-if TYPE_CHECKING:
-    pass
 
 
 def has_ended(call: Any) -> bool:
@@ -59,13 +51,18 @@ class StreamCall(NextProxy, Call):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        step = watched(call.__next__, stream)
-        NextProxy.__init__(self, call, stream, Responses(stream, CONCURRENT_READ, step))
+        direction = steps.Responses(stream, watched(call, stream))
+        self.__wrapped__ = call
+        self._self_stream = stream
+        self.__next__ = self._reading(direction, call)
         stream.follow(call, has_ended)
 
+    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
+        return steps.reading_responses(direction)
+
     @property
-    def _self_read(self) -> Responses:
-        direction: Responses = self.__next__.__self__  # type: ignore[attr-defined]
+    def _self_read(self) -> steps.Responses:
+        direction: steps.Responses = steps.direction_of(self.__next__)
         return direction
 
 
@@ -76,27 +73,18 @@ class SingleThreadedStreamCall(StreamCall):
     events off the stream, which makes that a read too.
     """
 
-    __slots__ = ()
+    __slots__ = ("_self_initial_metadata",)
 
-    @operation("initial_metadata")
+    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
+        advance, self._self_initial_metadata = steps.reading_responses_or_metadata(direction, call)
+        return advance
+
     def initial_metadata(self) -> Any:
         """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
         call = self.__wrapped__
         if call._state.initial_metadata is not None:
             return call.initial_metadata()
-        direction = self._self_read
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return call.initial_metadata()
-            finally:
-                direction += GIVE_BACK
-        return contended(direction, "initial_metadata", call.initial_metadata)
+        return self._self_initial_metadata()
 
 
 class RequestIterator(NextProxy):
@@ -105,9 +93,10 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, iterator: Any, stream: Stream) -> None:
-        direction = UsersRequests(stream, CONCURRENT_WRITE, iterator.__next__)
-        super().__init__(iterator, stream, direction)
-        stream.write = direction
+        stream.write = direction = steps.UsersRequests(stream, iterator)
+        self.__wrapped__ = iterator
+        self._self_stream = stream
+        self.__next__ = steps.taking_requests(direction)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:
@@ -123,6 +112,8 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even that."""
+    if type(call).__name__ == "_MultiThreadedRendezvous":  # to save the usual call a longer look
+        return StreamCall(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
     if type(call).__name__ == "_SingleThreadedRendezvous":

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._contexts import context_methods
 from .._contract import SYNC_CONTEXT
-from .._guard import GIVE_BACK, Direction, Stream
+from .._guard import Stream
 from .._handling import Handlers
 from .._iterators import bind
 from .._modes import ChooseMode, Mode
-from .._owners import operation
 from .._proxy import NextProxy, StreamProxy
-from .._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from .._servers import GuardedBehavior
-from .._violations import contended, used_after_end
-from .steps import Requests, UsersResponses
-
-if TYPE_CHECKING:
-    pass
+from . import steps
 
 
 class RequestIterator(NextProxy):
@@ -30,9 +22,10 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, requests: Any, stream: Stream) -> None:
-        direction = Requests(stream, CONCURRENT_READ, requests.__next__)
-        super().__init__(requests, stream, direction)
-        stream.read = direction
+        stream.read = direction = steps.Requests(stream, requests)
+        self.__wrapped__ = requests
+        self._self_stream = stream
+        self.__next__ = steps.reading_requests(direction)
 
 
 class ResponseIterator(NextProxy):
@@ -44,37 +37,16 @@ class ResponseIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, responses: Any, stream: Stream) -> None:
-        direction = UsersResponses(stream, CONCURRENT_WRITE, responses.__next__)
-        super().__init__(responses, stream, direction)
-        stream.write = direction
+        stream.write = direction = steps.UsersResponses(stream, responses)
+        self.__wrapped__ = responses
+        self._self_stream = stream
+        self.__next__ = steps.taking_responses(direction)
 
 
-class Sender:
-    """The callback through which a non-blocking handler sends its responses; None ends it."""
-
-    def __init__(self, send: Callable[[Any], None], stream: Stream) -> None:
-        self._write = stream.write = Direction(stream, CONCURRENT_WRITE, send)
-
-    @operation("send_response")
-    def __call__(self, response: Any) -> None:
-        direction = self._write
-        if direction.stream.ended:
-            used_after_end(direction.stream, "send_response")
-        try:
-            del direction[1]
-        except IndexError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                direction.step(response)
-                return
-            finally:
-                direction += GIVE_BACK
-                if response is None:
-                    direction.stream.ended = True
-        contended(direction, "send_response", direction.step, response)
+def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any], None]:
+    """Return the guarded twin of the callback through which a non-blocking handler responds."""
+    stream.write = direction = steps.SentResponses(stream, steps.Prepared(send))
+    return steps.sending_responses(direction)
 
 
 @context_methods(SYNC_CONTEXT)
@@ -133,7 +105,9 @@ def guard_behavior(
             request = RequestIterator(request, stream)
         context = Context(context, stream)
         if senders:
-            return behavior(request, context, *(Sender(send, stream) for send in senders), **kwargs)
+            return behavior(
+                request, context, *(guard_sender(send, stream) for send in senders), **kwargs
+            )
         if response_streaming:
             return _respond(behavior(request, context, **kwargs), stream)
         try:

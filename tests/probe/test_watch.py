@@ -78,7 +78,7 @@ def test_not_probing() -> None:
     for call in calls():
         direction = call._self_read
         assert direction.watch is None
-        assert direction.step == call.__wrapped__.__next__
+        assert direction.iterator is call.__wrapped__
 
 
 def test_held_back_while_owned(found: Found) -> None:

@@ -342,5 +342,8 @@ PyInit__compiled(void)
         || PyModule_AddObjectRef(module, "Direction", direction) < 0) {
         return NULL;
     }
+#ifdef Py_GIL_DISABLED
+    PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+#endif
     return module;
 }

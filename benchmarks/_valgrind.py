@@ -1,7 +1,7 @@
 """Running a program under callgrind, and reading off what each stretch of it took.
 
-The program calls ``os.getppid()`` where a stretch begins and where it ends: callgrind writes
-its counts down at each call, and starts again from nought.
+A stretch begins and ends with ``os.getppid()``: callgrind writes its counts down at each call,
+and starts again from nought.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+from ._measure import Block
 
 IS_HERE = shutil.which("valgrind") is not None
 
@@ -35,12 +38,20 @@ EVERYTHING = "everything"  # the instructions of the whole process
 Counts = dict[str, int]  # by the names of EVENTS, of the interpreter; and EVERYTHING
 
 
-def stretches(program: str) -> list[Counts]:
-    """Run `program` and return what it took from each first getppid() to each second.
+def lap(block: Block, operations: int) -> None:
+    """Run a stretch that is counted."""
+    os.getppid()
+    block(operations)
+    os.getppid()
+
+
+def stretches(statement: str) -> Iterator[Counts]:
+    """Run `statement`, which names modules of this package, and return what each lap() took.
 
     The events are those of the interpreter alone, and not of the C library and gRPC, whose
     threads wait and are woken in another way each time.
     """
+    program = f"import asyncio\nfrom benchmarks import callgrind, cold\n{statement}"
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "counts"
         subprocess.run(
@@ -50,7 +61,7 @@ def stretches(program: str) -> list[Counts]:
             env={**os.environ, "PYTHONHASHSEED": "0", "GRPC_VERBOSITY": "NONE"},
         )
         dumps = sorted(Path(directory).glob("counts.*"), key=lambda path: int(path.suffix[1:]))
-        return [_read(dump) for dump in dumps[1::2]]  # the others lie between the stretches
+        return iter([_read(dump) for dump in dumps[1::2]])  # the others lie between the laps
 
 
 def _read(dump: Path) -> Counts:

@@ -79,8 +79,8 @@ def _streams(api: str) -> Iterator[Figure]:
 
         def cost(way: str, event: str, unit: str = unit, operations: int = operations) -> float:
             spent = [
-                lap[unit][-1][way][event] - sum(shorter[way][event] for shorter in lap[unit][:-1])
-                for lap in laps
+                last[way][event] - sum(shorter[way][event] for shorter in others)
+                for *others, last in (counted[unit] for counted in laps)
             ]
             return median(spent) / operations
 

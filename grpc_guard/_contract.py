@@ -20,7 +20,7 @@ class Kind(enum.Enum):
     WRITE = "write"  # an operation in the writing direction
     FREE = "free"  # legal for anyone at any time
     TOUCH = "touch"  # uses the server's call: not after the handler ended
-    OPEN = "open"  # starts a stream, or makes what starts one
+    OPEN = "open"  # starts an RPC, or makes what starts one
     CLOSE = "close"  # legal for anyone at any time; who did it is noted
     LOOP = "loop"  # only on the object's own event loop
     VISIT = "visit"  # registers a callback, which gets the guarded object
@@ -37,9 +37,9 @@ SYNC_CALL = _table(
     visit="add_done_callback",
 )
 SYNC_CHANNEL = _table(
-    free="subscribe unary_unary unsubscribe",
+    free="subscribe unsubscribe",
     close="close",
-    open="stream_stream stream_unary unary_stream",
+    open="stream_stream stream_unary unary_stream unary_unary",
 )
 SYNC_CONTEXT = _table(
     free="cancel code details disable_next_message_compression invocation_metadata is_active "

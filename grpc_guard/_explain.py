@@ -7,13 +7,13 @@ _rules.py and _rules_of_life.py, put in here, say in a line. grpc is not importe
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib.resources
 import sys
 import textwrap
 from string import Template
 from typing import TextIO
 
+from . import _messages
 from ._rules import RULES, Rule, rule_named
 
 _WIDTH = 100  # columns of a table
@@ -73,7 +73,7 @@ def explain(name: str, out: TextIO) -> int:
     try:
         rule = rule_named(name)
     except KeyError:
-        sys.stderr.write(_unknown(name))
+        sys.stderr.write(f"grpc-guard explain: {_messages.unknown(name, 'rule', RULES)}\n")
         return 2
     out.write(page(rule))
     return 0
@@ -124,12 +124,6 @@ def _serialized(rule: Rule) -> str:
     if rule.waitable:
         return "In mode `serialize` the second caller waits for its turn instead."
     return "Waiting cannot heal it: mode `serialize` acts as `raise` here."
-
-
-def _unknown(name: str) -> str:
-    nearest = difflib.get_close_matches(name, RULES, n=1, cutoff=0.4)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    return f"grpc-guard explain: {name!r} is not a rule{hint} The rules: {', '.join(RULES)}\n"
 
 
 def _wrapped(text: str, width: int = _TEXT_WIDTH, start: str = "", indent: str = "") -> str:

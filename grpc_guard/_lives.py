@@ -29,6 +29,7 @@ from ._violations import warn
 
 logger = logging.getLogger("grpc_guard")
 
+REFUSALS = (ValueError, cygrpc.UsageError)  # with which grpcio meets an RPC on a closed channel
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
 _PLACES = 256  # places that make channels, of which the times are kept
@@ -196,6 +197,11 @@ def _life_of_core(core: object) -> ChannelLife | None:
     return _lives.get(id(core))
 
 
+def life_of(multi_callable: Any) -> ChannelLife | None:
+    """Return the channel on which `multi_callable`, if grpcio's own, starts its RPCs."""
+    return _lives.get(id(getattr(multi_callable, "_channel", None)))
+
+
 def closing(channel: Any) -> None:
     """Note that `channel` is about to be closed, and by whom."""
     try:
@@ -226,20 +232,30 @@ def starting(stream: Stream, multi_callable: Any) -> None:
     """Note that `stream` is about to start by `multi_callable`: where, and on which channel."""
     try:
         stream.birth = born("start", _DEPTH_OF_A_START)
-        life = _life_of_core(getattr(multi_callable, "_channel", None))
+        life = life_of(multi_callable)
         if life is not None:
             stream.channel = life
             if life.generation != _generation:
-                _used_after_fork(life, stream)
+                _used_after_fork(life, stream.rpc)
             life.add(stream)
     except Exception:
         logger.exception("the start of a stream goes unnoticed")
 
 
-def failed_to_start(stream: Stream, error: BaseException) -> None:
-    """Act on the `error` with which grpcio refused to start `stream`: was its channel closed?"""
-    life = stream.channel
-    if life is None or not isinstance(error, (ValueError, cygrpc.UsageError)):
+def starting_unary(life: ChannelLife | None, rpc: str) -> None:
+    """Note that a unary RPC is about to start, which takes nothing unless after a fork."""
+    if life is not None and life.generation != _generation:
+        _used_after_fork(life, rpc)
+
+
+def failed_to_start(
+    life: ChannelLife | None, rpc: str, error: BaseException, start: Birth | None = None
+) -> None:
+    """Act on the `error` with which grpcio refused to start an RPC: was its channel closed?
+
+    It was started at `start`, by default here.
+    """
+    if life is None or not isinstance(error, REFUSALS):
         return
     try:
         if not life.is_closed():
@@ -249,11 +265,11 @@ def failed_to_start(stream: Stream, error: BaseException) -> None:
             error.add_note(f"grpc_guard: channel to {life.target}: {because}")
         warn(
             CLOSED_CHANNEL,
-            rpc=stream.rpc,
-            side=stream.side,
-            api=stream.api,
+            rpc=rpc,
+            side="client",
+            api=life.api,
             because=because,
-            caller=born("start").owner(),
+            caller=(start or born("start")).owner(),
             owner=None if life.closing is None else life.closing.owner(),
         )
     except Exception:
@@ -263,14 +279,14 @@ def failed_to_start(stream: Stream, error: BaseException) -> None:
 # Forks
 
 
-def _used_after_fork(life: ChannelLife, stream: Stream) -> None:
+def _used_after_fork(life: ChannelLife, rpc: str) -> None:
     if cygrpc._GRPC_ENABLE_FORK_SUPPORT:
         return
     warn(
         USE_AFTER_FORK,
-        rpc=stream.rpc,
-        side=stream.side,
-        api=stream.api,
+        rpc=rpc,
+        side="client",
+        api=life.api,
         because=_messages.is_of_parent(life.birth),
         caller=born("start").owner(),
         owner=life.birth.owner(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -189,3 +189,13 @@ def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
         yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
         if frame.code:
             yield f"      {frame.code}"
+
+
+def unknown(name: object, kind: str, choices: Iterable[str]) -> str:
+    """Return what is said of a name that nothing of this `kind` has, with the nearest that is."""
+    import difflib  # here: only who has made a mistake pays for it
+
+    names = list(choices)
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    return f"{name!r} is not a {kind}{hint} The {kind}s: {', '.join(names)}"

@@ -8,6 +8,7 @@ instead, and that is said once.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import importlib
@@ -25,6 +26,7 @@ from ._modes import Mode
 from ._process import current_mode, plain_of
 from ._sync import channel as sync_channel
 from ._sync import handlers as sync_handlers
+from ._unary import name_of, watching
 
 logger = logging.getLogger("grpc_guard")
 
@@ -100,7 +102,6 @@ _SYNC_STARTS: dict[str, dict[str, Any]] = {
     "_StreamStreamMultiCallable": {"__call__": sync_channel.start_stream_stream},
 }
 _AIO_STARTS: dict[str, dict[str, Any]] = {
-    "UnaryUnaryMultiCallable": {"__call__": aio_channel.start_unary_unary},
     "UnaryStreamMultiCallable": {"__call__": aio_channel.start_unary_stream},
     "StreamUnaryMultiCallable": {"__call__": aio_channel.start_stream_unary},
     "StreamStreamMultiCallable": {"__call__": aio_channel.start_stream_stream},
@@ -124,6 +125,7 @@ def _private_patches() -> list[Patch]:
         return [
             *_start_patches("grpc._channel", _SYNC_STARTS),
             *_start_patches("grpc.aio._channel", _AIO_STARTS),
+            *_unary_patches(),
             *_server_patches(),
             *_channel_patches(),
         ]
@@ -156,9 +158,29 @@ def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[
         mode = current_mode()
         if mode is Mode.OFF:
             return plain(self, *args, **kwargs)
-        rpc = self._method
-        rpc = rpc.decode() if isinstance(rpc, bytes) else rpc
+        rpc = name_of(self._method)
         return start(self, functools.partial(plain, self), rpc, mode, *args, **kwargs)
+
+    return method
+
+
+def _unary_patches() -> Iterable[Patch]:
+    owner = importlib.import_module("grpc._channel")._UnaryUnaryMultiCallable
+    for name in ("__call__", "with_call", "future"):
+        yield _patch(owner, name, watching)
+    owner = importlib.import_module("grpc.aio._channel").UnaryUnaryMultiCallable
+    yield _patch(owner, "__call__", _watching_aio)
+
+
+def _watching_aio(plain: Callable[..., Any]) -> Callable[..., Any]:
+    quick = watching(plain)
+    careful = _guarding(aio_channel.start_unary_unary, plain)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        is_ready = asyncio._get_running_loop() is getattr(self, "_loop", None)
+        if is_ready and not getattr(self, "_interceptors", None):
+            return quick(self, *args, **kwargs)
+        return careful(self, *args, **kwargs)
 
     return method
 

@@ -14,14 +14,14 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from types import ModuleType, TracebackType
 from typing import Any, Literal, TypeVar, cast
 
+from . import _thresholds
 from ._imports import after_import
 from ._modes import Mode, parse_mode
 from ._probe.settings import ProbeSettings, parse_probe
-from ._thresholds import thresholds
 
 logger = logging.getLogger("grpc_guard")
 
@@ -37,6 +37,10 @@ def _parse_probing(value: bool | str | None, source: str) -> Probing:
     return None if value is None else parse_probe(value, source=source) or False
 
 
+def _parse_told(value: Mapping[str, float] | None, source: str) -> dict[str, float] | None:
+    return None if value is None else _thresholds.parse_thresholds(value, source=source)
+
+
 class _Process:
     def __init__(self) -> None:
         self.mode = Mode.OFF  # in force now; read without the lock
@@ -47,7 +51,9 @@ class _Process:
         self._scopes: list[guarded] = []  # the guarded() blocks that run, innermost last
         self._waits_for_grpc = False
 
-    def set_base(self, mode: Mode, probe: Probing = None) -> None:
+    def set_base(
+        self, mode: Mode, probe: Probing = None, told: Mapping[str, float] | None = None
+    ) -> None:
         with self._mutex:
             before = self._base, self._base_probe
             self._base = mode
@@ -58,6 +64,8 @@ class _Process:
             except BaseException:
                 self._base, self._base_probe = before
                 raise
+            if told is not None or mode is Mode.OFF:
+                _thresholds.set_base(told or {})
 
     def enter(self, scope: guarded) -> None:
         with self._mutex:
@@ -67,16 +75,18 @@ class _Process:
             except BaseException:
                 self._scopes.remove(scope)
                 raise
+            scope.thresholds.__enter__()
 
     def leave(self, scope: guarded) -> None:
         with self._mutex:
+            scope.thresholds.__exit__()
             self._scopes.remove(scope)
             self._settle()
 
     def _settle(self) -> None:
         mode = self._scopes[-1].mode if self._scopes else self._base
-        said = [scope.probe for scope in self._scopes if scope.probe is not None]
-        probe = (said[-1] or None) if said else self._base_probe
+        probes = [scope.probe for scope in self._scopes if scope.probe is not None]
+        probe = (probes[-1] or None) if probes else self._base_probe
         was_on, is_on = self.mode is not Mode.OFF, mode is not Mode.OFF
         if is_on and not was_on:
             self._apply()
@@ -102,7 +112,7 @@ class _Process:
         Importing it here could be too early: the program may first have to set
         environment variables that grpc reads, or to patch the standard library.
         """
-        thresholds()  # a bad one is an error here, and not where an RPC would find out
+        _thresholds.thresholds()  # a bad one is an error here, and not where an RPC would find out
         grpc = sys.modules.get("grpc")
         if grpc is None:
             if not self._waits_for_grpc:
@@ -147,7 +157,12 @@ def current_mode() -> Mode:
     return process.mode
 
 
-def enable(mode: str | Mode = "raise", *, probe: bool | str | None = None) -> None:
+def enable(
+    mode: str | Mode = "raise",
+    *,
+    probe: bool | str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+) -> None:
     """Guard every stream that this process starts or serves from now on.
 
     Sync and aio, clients and servers, on channels, stubs and servers that exist already
@@ -158,11 +173,18 @@ def enable(mode: str | Mode = "raise", *, probe: bool | str | None = None) -> No
     near each other, so that a race happens that was only possible: for tests. Settings as in
     ``probe="delay=0.02,seed=7"``. None leaves it as it is.
 
+    With `thresholds`, as in ``thresholds={"stream_limit": 50}``, warnings are given from other
+    numbers on than the environment says: seconds where the name ends so, else a number of
+    things. They hold, for what is wrapped by hand too, until others are named here or until
+    :func:`disable`; None leaves them as they are. docs/lifecycle.md has the names.
+
     Raises ValueError for an unknown mode or setting, or a bad threshold (see
     docs/settings.md); ``off`` is the same as :func:`disable`.
     """
     process.set_base(
-        parse_mode(mode, source="enable(mode)"), _parse_probing(probe, "enable(probe)")
+        parse_mode(mode, source="enable(mode)"),
+        _parse_probing(probe, "enable(probe)"),
+        _parse_told(thresholds, "enable(thresholds)"),
     )
 
 
@@ -192,14 +214,22 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
         async def main(): ...
 
     Process-wide, as :func:`enable`. Blocks nest; of several that run, the one entered last
-    decides. Decorates functions, coroutine functions and generators of both kinds.
+    decides, and of the `thresholds` those that it names. Decorates functions, coroutine
+    functions and generators of both kinds.
 
-    Raises ValueError for an unknown mode or setting of the `probe`.
+    Raises ValueError for an unknown mode or setting of the `probe`, or a bad threshold.
     """
 
-    def __init__(self, mode: str | Mode = "raise", *, probe: bool | str | None = None) -> None:
+    def __init__(
+        self,
+        mode: str | Mode = "raise",
+        *,
+        probe: bool | str | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
         self.mode = parse_mode(mode, source="guarded(mode)")
         self.probe = _parse_probing(probe, "guarded(probe)")
+        self.thresholds = _thresholds.holding(_parse_told(thresholds, "guarded(thresholds)") or {})
 
     def __enter__(self) -> None:
         process.enter(self)
@@ -215,6 +245,7 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
     def _again(self) -> guarded:
         scope = guarded(self.mode)
         scope.probe = self.probe
+        scope.thresholds = _thresholds.holding(self.thresholds.told)
         return scope
 
     def __call__(self, function: F) -> F:

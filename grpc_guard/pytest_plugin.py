@@ -19,6 +19,7 @@ from ._pytest.probing import Probing
 from ._pytest.session import Session, TestGuard
 from ._pytest.settings import SEED, Settings, add_options, keep_paths
 from ._pytest.summary import summary_lines, workflow_commands
+from ._thresholds import holding, parse_thresholds
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 _BASELINE: pytest.StashKey[str | None] = pytest.StashKey()  # what became of it
@@ -40,8 +41,8 @@ def pytest_load_initial_conftests(
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        'grpc_guard(mode="raise"): guard the gRPC streams of this test in this mode, or not at '
-        'all with mode="off"',
+        'grpc_guard(mode="raise", thresholds={}): guard the gRPC streams of this test in this '
+        'mode, or not at all with mode="off"; thresholds as in {"stream_limit": 50}',
     )
     settings = Settings.of(config)
     session = Session(settings, Probing(config, settings.probe))
@@ -60,18 +61,25 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     settings, said = session.settings, session.probing.header()
     if settings.source:
         said.insert(0, f"{settings.mode} (from {settings.source})")
+    if settings.is_on:
+        said += [f"{name}={value}" for name, value in settings.thresholds.items()]
     return f"grpc_guard: {', '.join(said)}" if said else None
 
 
-def _mode_of_marker(item: pytest.Item) -> Mode | None:
-    """Return the mode that the item's marker says, None without one; ValueError for a bad one."""
+def _of_marker(item: pytest.Item) -> tuple[Mode | None, dict[str, float]]:
+    """Return mode and thresholds that the item's marker says, no mode without a marker.
+
+    Raises ValueError for a bad one.
+    """
     marker = item.get_closest_marker("grpc_guard")
     if marker is None:
-        return None
-    values = [*marker.args, *marker.kwargs.values()]
-    if len(values) > 1 or set(marker.kwargs) - {"mode"}:
-        raise ValueError("marker grpc_guard takes a mode and nothing else")
-    return parse_mode(*values or ("raise",), source="marker grpc_guard")
+        return None, {}
+    rest = dict(marker.kwargs)
+    told = parse_thresholds(rest.pop("thresholds", {}), source="marker grpc_guard")
+    values = [*marker.args, *rest.values()]
+    if len(values) > 1 or set(rest) - {"mode"}:
+        raise ValueError("marker grpc_guard takes a mode, thresholds and nothing else")
+    return parse_mode(*values or ("raise",), source="marker grpc_guard"), told
 
 
 @pytest.fixture
@@ -82,7 +90,7 @@ def grpc_guard(request: pytest.FixtureRequest) -> Iterator[TestGuard]:
     ``.allow(rule, site, reason=...)`` and ``.clear()`` speak of this test alone.
     """
     session = request.config.stash[_SESSION]
-    if _mode_of_marker(request.node) is not None or session.settings.is_on:
+    if _of_marker(request.node)[0] is not None or session.settings.is_on:
         yield session.guard()
     else:
         session.watch()
@@ -94,23 +102,24 @@ def grpc_guard(request: pytest.FixtureRequest) -> Iterator[TestGuard]:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     session = item.config.stash[_SESSION]
     try:
-        mode = _mode_of_marker(item)
+        mode, told = _of_marker(item)
     except ValueError:
-        mode = None  # its setup fails
+        mode, told = None, {}  # its setup fails
     session.begin_test(item, mode)
-    try:
-        if mode is None:
-            return (yield)
-        with session.guarding(mode):
-            return (yield)
-    finally:
-        session.end_test()
+    with holding(told):
+        try:
+            if mode is None:
+                return (yield)
+            with session.guarding(mode):
+                return (yield)
+        finally:
+            session.end_test()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     try:
-        mode = _mode_of_marker(item)
+        mode, _ = _of_marker(item)
     except ValueError as error:
         pytest.fail(str(error), pytrace=False)
     item.config.stash[_SESSION].begin_test(item, mode)  # again: a rerun is a new attempt

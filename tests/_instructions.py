@@ -35,6 +35,7 @@ from grpc_guard._modes import Mode
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import channel as sync_channel
 from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._unary import watching
 
 FILE = Path(__file__).with_name("instructions.json")
 PYTHON = f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
@@ -168,6 +169,8 @@ def _sync_counts() -> dict[str, int]:
         True,
         handlers=Handlers(None),
     )
+    unary = functools.partial(watching(lambda _, message: message), None)
+    wrapped_unary = sync_channel.UnaryUnary(lambda message: message, _RPC, lambda: Mode.RAISE)
     kept: list[object] = []  # what is started is not finalised while it is counted
     operations: dict[str, Operation] = {
         "sync client: next": functools.partial(next, call),
@@ -176,6 +179,8 @@ def _sync_counts() -> dict[str, int]:
         "sync client: start of a stream": lambda: kept.append(
             sync_channel.start_stream_stream(None, lambda _: plain, _RPC, Mode.RAISE, iterator)
         ),
+        "sync client: start of a unary call": functools.partial(unary, _MESSAGE),
+        "sync client: start of a unary call, wrapped": functools.partial(wrapped_unary, _MESSAGE),
         "sync server: next": functools.partial(next, server_requests),
         "sync server: next(response_iterator)": functools.partial(next, responses),
         "sync server: send_response": functools.partial(sender, _MESSAGE),

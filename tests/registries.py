@@ -57,7 +57,7 @@ def settled(lease: Any) -> None:
     over = threading.Event()
     if lease._tenant.watch(over.set):
         wait(over)
-    lease._tenant.on_last_rpc = None
+    lease._tenant.on_last_rpc = ()
 
 
 def at_rest(registry: ChannelRegistry) -> None:
@@ -116,7 +116,7 @@ async def aio_settled(lease: Any) -> None:
     loop = asyncio.get_running_loop()
     if lease._tenant.watch(lambda: loop.call_soon_threadsafe(over.set)):
         await within(over.wait())
-    lease._tenant.on_last_rpc = None
+    lease._tenant.on_last_rpc = ()
 
 
 class CountingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.StreamStreamClientInterceptor):

@@ -6,26 +6,31 @@ import asyncio
 import contextlib
 import inspect
 import io
+import json
+import os
 import queue
 import re
 import runpy
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
 import pytest
-from support import aio_channel, aio_server, outcome, run, sync_channel, sync_server, wait
+from support import PATIENCE, aio_channel, aio_server, outcome, run, sync_channel, sync_server, wait
 
 import grpc_guard
-from grpc_guard import ConcurrencyError, Finding, _explain, _leaks, _lives, _thresholds
+from grpc_guard import ConcurrencyError, Finding, _explain, _leaks, _lives
 from grpc_guard._findings import ledger
+from grpc_guard._reports.document import finding_from_dict
 from grpc_guard._rules import RULES, Rule
 from grpc_guard.demo import route_guide_pb2, route_guide_pb2_grpc
 
@@ -257,9 +262,13 @@ PRINTED = {
     "blocked-loop: Right (sync)": [*FEATURES],
     "blocked-loop: Right (aio)": [*FEATURES],
     "channel-churn: Right (sync)": ["60"],
+    "parked-request-iterator: Right (sync)": ["hello"],
+    "starved-server: Right (sync)": ["hello 0", "hello 1", "hello 2"],
+    "starved-server: Right (aio)": ["hello 0", "hello 1", "hello 2"],
     "stream-limit: Right (aio)": ["285"],
     "unclosed-channel: Right (sync)": [*FEATURES],
     "unfinished-stream: Right (aio)": ["hello"],
+    "use-after-fork: Right (sync)": sorted(FEATURES * 2),  # of parent and child
 }
 
 
@@ -302,10 +311,25 @@ class Stage(grpc.ServerInterceptor):
         return handler._replace(response_serializer=serialize)
 
 
+def thresholds_for(example: Example) -> dict[str, float]:
+    """Let no time be too short for a wrong example, nor for a right one of the other rules.
+
+    A right one may take what time it needs to let go of what it has.
+    """
+    if RULES[example.rule].severity == "error":
+        return {}
+    patience = 0.0 if example.is_wrong else PATIENCE
+    of_rules = {
+        "starved-server": {"starved_server_seconds": 0.0},
+        "parked-request-iterator": {"parked_iterator_seconds": patience},
+    }
+    return {"blocked_loop_seconds": 0.0, **of_rules.get(example.rule, {})}
+
+
 @contextmanager
 def staged(example: Example, is_staged: bool) -> Iterator[Stage | None]:
     """Guard the process; where the example is wrong, set the stage for it."""
-    with grpc_guard.guarded():
+    with grpc_guard.guarded(thresholds=thresholds_for(example)):
         if not (example.is_wrong and is_staged):
             yield None
             return
@@ -315,6 +339,28 @@ def staged(example: Example, is_staged: bool) -> Iterator[Stage | None]:
             yield stage
         finally:
             ledger.remove_sink(stage.found)
+
+
+def play_process(example: Example) -> list[str]:
+    """Run an example that forks under grpc-guard run; record here what is found there."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    with sync_server(registering(Servicer()), mode=None) as address, TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "grpc_guard", "run", "--report", report),
+                TOP / "tests/programs/forks.py",
+            ],
+            input=json.dumps([str(example), example.code, address]),
+            capture_output=True,
+            text=True,
+            timeout=3 * PATIENCE,
+            check=True,
+        )
+        for told in json.loads(report.read_text(encoding="utf-8"))["findings"]:
+            ledger.record(finding_from_dict(told))
+    return done.stdout.splitlines()
 
 
 def play_main(main: Callable[[], Any]) -> Any:
@@ -327,23 +373,35 @@ async def play_main_async(main: Callable[[], Any]) -> None:
 
 def play(example: Example, is_staged: bool = True) -> list[str]:
     """Run an example as what it is, a client or a server, sync or aio; return what it prints."""
+    if example.rule == "use-after-fork":
+        return play_process(example)
     printed: list[str] = []
+    queues: list[queue.Queue[Any]] = []
+    queue_namespace = SimpleNamespace(Queue=lambda: queues.append(queue.Queue()) or queues[-1])
     names: dict[str, Any] = {
         **{name: getattr(route_guide_pb2, name) for name in MESSAGES},
+        "add_RouteGuideServicer_to_server": route_guide_pb2_grpc.add_RouteGuideServicer_to_server,
         "RouteGuideServicer": route_guide_pb2_grpc.RouteGuideServicer,
         "RouteGuideStub": route_guide_pb2_grpc.RouteGuideStub,
         "ThreadPoolExecutor": ThreadPoolExecutor,
         "asyncio": asyncio,
         "grpc": grpc,
         "print": lambda *values: printed.append(" ".join(map(str, values))),
-        "queue": queue,
+        "queue": queue_namespace,
+        "threading": threading,
     }
     exec(compile(example.code, str(example), "exec"), names)
-    with staged(example, is_staged) as stage:
-        if "main" in names:
-            play_client(names["main"], stage)
-        else:
-            play_server(names["RouteGuide"], stage, names["print"])
+    try:
+        with staged(example, is_staged) as stage:
+            if "main" in names:
+                play_client(names["main"], stage)
+            elif "make_server" in names:
+                play_crowd(names["make_server"], example, names["print"])
+            else:
+                play_server(names["RouteGuide"], stage, names["print"])
+    finally:
+        for each in queues:
+            each.put(None)  # nobody who still waits there is left behind
     return printed
 
 
@@ -386,6 +444,61 @@ async def play_aio_server(kind: type, tell: Callable[[object], None]) -> None:
         await asyncio.to_thread(visit, address, kind, tell)
 
 
+def play_crowd(
+    make_server: Callable[[], Any], example: Example, tell: Callable[[object], None]
+) -> None:
+    """Run a server, and let three clients chat at a time."""
+    if inspect.iscoroutinefunction(make_server):
+        run(play_aio_crowd(make_server, tell))
+        return
+    starved = threading.Event()
+
+    def found(finding: Finding) -> None:
+        starved.set()
+
+    server = make_server()
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    ledger.add_sink(found)
+    try:
+        crowd(address, starved if example.is_wrong else None, tell)
+    finally:
+        ledger.remove_sink(found)
+        wait(server.stop(None))
+
+
+async def play_aio_crowd(
+    make_server: Callable[[], Awaitable[Any]], tell: Callable[[object], None]
+) -> None:
+    server = await make_server()
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        await asyncio.to_thread(crowd, address, None, tell)
+    finally:
+        await server.stop(None)
+
+
+def crowd(address: str, starved: threading.Event | None, tell: Callable[[object], None]) -> None:
+    """Chat three times at once; if the server is to be `starved`, it answers two until it is."""
+    with sync_channel(address, mode=None) as channel:
+        stub = route_guide_pb2_grpc.RouteGuideStub(channel)
+        inboxes: list[queue.Queue[Any]] = [queue.Queue() for _ in range(3)]
+        chats = []
+        for number, inbox in enumerate(inboxes):
+            inbox.put(route_guide_pb2.RouteNote(message=f"hello {number}"))
+            chats.append(stub.RouteChat(iter(inbox.get, None), timeout=3 * PATIENCE))
+            if starved is None or number < 2:
+                tell(next(chats[-1]).message)
+            else:
+                wait(starved)
+        for inbox in inboxes:
+            inbox.put(None)
+        for chat in chats:
+            for note in chat:
+                tell(note.message)
+
+
 def staging(stage: Stage | None) -> dict[str, Any]:
     return {"mode": None, "interceptors": () if stage is None else (stage,)}
 
@@ -410,13 +523,16 @@ def visit(address: str, kind: type, tell: Callable[[object], None]) -> None:
 
 
 def test_every_rule_has_its_examples() -> None:
-    """Each page of an error has a wrong and a right example for each api that can break it."""
+    """Each page has a wrong and a right example; of an error, for each api that can break it."""
     errors = [name for name, rule in RULES.items() if rule.severity == "error"]
     apis = {name: {"sync", "aio"} for name in errors} | {"wrong-loop": {"aio"}}
     for name in errors:
         for kind in ("Wrong", "Right"):
             titles = [one for one in EXAMPLES if one.rule == name and one.title.startswith(kind)]
             assert {one.api for one in titles} == apis[name], (name, kind)
+    for name in RULES:
+        for kind in ("Wrong", "Right"):
+            assert any(one.rule == name and one.title.startswith(kind) for one in EXAMPLES), name
 
 
 def test_every_code_block_is_an_example() -> None:
@@ -428,8 +544,7 @@ def test_every_code_block_is_an_example() -> None:
 
 @pytest.fixture
 def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Look for what an example leaves open when its main() has returned; let nothing be quick."""
-    monkeypatch.setattr(_thresholds, "_current", _thresholds.Thresholds(blocked_loop_seconds=0.0))
+    """Look for what an example leaves open when its main() has returned."""
     _lives.forget_churn()
     plain = play_main
 

@@ -21,8 +21,6 @@ from support import aio_channel, aio_server, logged_by_us, path, sync_channel, s
 import grpc_guard
 from grpc_guard import Finding, _lives, _thresholds, guarded, wrap
 from grpc_guard._births import born
-from grpc_guard._guard import Stream
-from grpc_guard._modes import Mode
 
 Found = Callable[[], list[Finding]]
 SHARED = [("grpc.use_local_subchannel_pool", 0)]
@@ -33,6 +31,7 @@ def count(requests: Any, context: Any) -> bytes:
 
 
 METHODS = {
+    "Same": grpc.unary_unary_rpc_method_handler(lambda request, context: request),
     "Numbers": grpc.unary_stream_rpc_method_handler(lambda _, context: iter([b"1", b"2"])),
     "Count": grpc.stream_unary_rpc_method_handler(count),
     "Echo": grpc.stream_stream_rpc_method_handler(lambda requests, context: requests),
@@ -44,8 +43,11 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     "stream_unary": lambda channel: channel.stream_unary(path("Count"))(iter([])),
     "with_call": lambda channel: channel.stream_unary(path("Count")).with_call(iter([])),
     "future": lambda channel: channel.stream_unary(path("Count")).future(iter([])),
+    "unary_unary": lambda channel: channel.unary_unary(path("Same"))(b""),
+    "unary_unary with_call": lambda channel: channel.unary_unary(path("Same")).with_call(b""),
+    "unary_unary future": lambda channel: channel.unary_unary(path("Same")).future(b""),
 }
-AIO_WAYS = ("unary_stream", "stream_stream", "stream_unary")
+AIO_WAYS = ("unary_unary", "unary_stream", "stream_stream", "stream_unary")
 
 way = pytest.mark.parametrize("way", WAYS)
 aio_way = pytest.mark.parametrize("way", AIO_WAYS)
@@ -190,10 +192,10 @@ def test_another_error_at_the_start(found: Found) -> None:
     with sync_channel("127.0.0.1:1") as channel, pytest.raises(TypeError):
         channel.unary_stream(path("Numbers"))(b"", metadata=3)
     with sync_channel("127.0.0.1:1") as channel:
-        stream = Stream("/a/b", "client", "sync", Mode.RAISE)
-        _lives.failed_to_start(stream, ValueError("closed"))
-        _lives.starting(stream, channel.__wrapped__)
-        _lives.failed_to_start(stream, ValueError("closed"))
+        _lives.failed_to_start(None, "/a/b", ValueError("closed"))
+        life = _lives.life_of(channel.unary_stream(path("Numbers")))
+        assert life is not None
+        _lives.failed_to_start(life, "/a/b", ValueError("closed"))
     assert found() == []
 
 

@@ -575,9 +575,9 @@ def test_marker_modes(pytester: pytest.Pytester, inner: Callable[..., pytest.Run
     [
         ("'on'", "marker grpc_guard: 'on' is not a mode; use off, raise, warn or serialize"),
         ("mode=None", "marker grpc_guard: None is not a mode; use off, raise, warn or serialize"),
-        ("mod='off'", "marker grpc_guard takes a mode and nothing else"),
-        ("'off', 'warn'", "marker grpc_guard takes a mode and nothing else"),
-        ("'off', mode='warn'", "marker grpc_guard takes a mode and nothing else"),
+        ("mod='off'", "marker grpc_guard takes a mode, thresholds and nothing else"),
+        ("'off', 'warn'", "marker grpc_guard takes a mode, thresholds and nothing else"),
+        ("'off', mode='warn'", "marker grpc_guard takes a mode, thresholds and nothing else"),
     ],
 )
 def test_bad_marker(
@@ -608,7 +608,9 @@ def test_marker_is_registered(
     """--strict-markers knows the marker, and --markers describes it."""
     pytester.makepyfile("import pytest\n@pytest.mark.grpc_guard\ndef test_it(): pass")
     inner("--strict-markers").assert_outcomes(passed=1)
-    inner("--markers").stdout.fnmatch_lines(['@pytest.mark.grpc_guard(mode="raise"): guard *'])
+    inner("--markers").stdout.fnmatch_lines(
+        ['@pytest.mark.grpc_guard(mode="raise", thresholds={}): guard *']
+    )
 
 
 FIXTURE = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import queue
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -14,7 +15,7 @@ import grpc.aio
 import pytest
 from registries import Stub, aio_closing_of, aio_connections, aio_settled
 from services import AioService
-from support import PATIENCE, AsyncGate, aio_server, in_thread, path, within
+from support import PATIENCE, SERVICE, AsyncGate, aio_server, in_thread, path, wait, within
 
 import grpc_guard
 from grpc_guard.aio import ChannelRegistry
@@ -441,6 +442,41 @@ async def test_closing_a_registry_with_a_grace_period() -> None:
         assert await call.code() is grpc.StatusCode.OK
 
 
+async def test_cancelling_the_grace_period_of_a_registry() -> None:
+    """Nothing is left open: there is no second try."""
+    async with serving() as address:
+        registry = ChannelRegistry()
+        lease = registry.get(address)
+        call = Stub(lease).echo()
+        closed = aio_closing_of(aio_connections(registry)[0])
+        await call.write(b"x")
+        closing = asyncio.create_task(registry.close(PATIENCE))
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert closed.is_set()
+        assert call.cancelled()
+
+
+async def test_closing_a_registry_while_a_lease_waits_for_its_streams() -> None:
+    """Both wait, and both go on when the last stream has ended."""
+    async with serving() as address:
+        registry = ChannelRegistry()
+        lease = registry.get(address)
+        call = Stub(lease).echo()
+        await call.write(b"x")
+        closing = [asyncio.create_task(lease.close(2 * PATIENCE))]
+        await asyncio.sleep(0)
+        closing.append(asyncio.create_task(registry.close(2 * PATIENCE)))
+        await asyncio.sleep(0)
+        await call.done_writing()
+        assert await call.read() == b"x"
+        assert await call.read() is grpc.aio.EOF
+        await within(asyncio.gather(*closing))
+        assert await call.code() is grpc.StatusCode.OK
+
+
 def test_a_closed_registry_on_a_new_loop() -> None:
     """It is closed there too."""
     registry = ChannelRegistry()
@@ -470,6 +506,62 @@ async def test_a_bad_target() -> None:
     """The error names the value."""
     with pytest.raises(ValueError, match="the target is empty: ''"):
         ChannelRegistry().get("")
+
+
+async def test_two_registries() -> None:
+    """Registries share nothing, and closing one does not touch the other."""
+    async with serving() as address, ChannelRegistry() as one, ChannelRegistry() as two:
+        ours, theirs = one.get(address), two.get(address)
+        assert ours._channel() is not theirs._channel()
+        assert one.stub(Stub, address) is not two.stub(Stub, address)
+        await one.close()
+        assert await theirs.unary_unary(path("Unary"))(b"a") == b"a"
+        assert len(two.snapshot()) == 1
+        await theirs.close()
+
+
+async def test_a_server_that_restarts_while_a_lease_lives() -> None:
+    """The lease goes on with the new server, on the same channel."""
+    async with ChannelRegistry() as registry:
+        async with serving() as address:
+            lease = registry.get(address)
+            channel, unary = lease._channel(), lease.unary_unary(path("Unary"))
+            assert await unary(b"a") == b"a"
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, AioService().methods()),)
+        )
+        assert server.add_insecure_port(address) == int(address.rpartition(":")[2])
+        await server.start()
+        try:
+            assert await unary(b"b", wait_for_ready=True, timeout=PATIENCE) == b"b"
+            assert lease._channel() is channel
+            await lease.close()
+        finally:
+            await server.stop(None)
+
+
+async def test_dropping_a_lease_in_a_done_callback(reported: Reported) -> None:
+    """The collector may run while grpcio tells of an end: the lease goes, and its channel."""
+    async with serving() as address, ChannelRegistry() as registry:
+        cycle: list[Any] = [registry.get(address)]
+        cycle.append(cycle)
+        closed = aio_closing_of(aio_connections(registry)[0])
+        call = Stub(cycle[0]).unary(b"a")
+        dropped = asyncio.Event()
+
+        def drop(_: object) -> None:
+            gc.collect()
+            dropped.set()
+
+        del cycle
+        call.add_done_callback(drop)
+        assert await call == b"a"
+        await within(dropped.wait())
+        await within(closed.wait())
+        assert (await hear(reported)).rule == "unclosed-channel"
+        assert registry.snapshot() == ()
+    grpc_guard.clear_findings()
 
 
 async def test_leases_of_two_loops() -> None:
@@ -561,6 +653,62 @@ def test_closing_a_lease_of_a_closed_loop() -> None:
     asyncio.run(lease.close())
     asyncio.run(registry.close(1))
     assert registry.snapshot() == ()
+
+
+async def test_closing_a_registry_beside_a_loop_that_ends() -> None:
+    """It goes on: what the other loop cancels at its end is not what waits here."""
+    registry, taken = ChannelRegistry(), threading.Event()
+
+    async def elsewhere() -> None:
+        lease = registry.get("localhost:1")
+        (connection,) = aio_connections(registry)
+        close, entered = connection.channel.close, asyncio.Event()
+
+        async def close_for_ever() -> None:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await close()
+
+        connection.channel.close = close_for_ever
+        taken.set()
+        await within(entered.wait())
+        assert lease.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+
+    party = in_thread(asyncio.run, elsewhere())
+    await asyncio.to_thread(wait, taken)
+    await within(registry.close())
+    await asyncio.to_thread(party.result)
+
+
+@pytest.mark.parametrize("what", ["lease", "registry"])
+def test_closing_on_a_loop_that_stands_still(what: str) -> None:
+    """It ends at once; what was started, and the channel, when the loop runs again."""
+    registry = ChannelRegistry()
+    loop = asyncio.new_event_loop()
+
+    async def start() -> tuple[Any, Any, asyncio.Event]:
+        lease = registry.get("localhost:1")
+        return lease, Stub(lease).echo(), aio_closing_of(aio_connections(registry)[0])
+
+    async def end(call: Any, closed: asyncio.Event) -> None:
+        await within(closed.wait())
+        assert call.cancelled()
+        await registry.close()
+
+    async def close() -> None:
+        await within((lease if what == "lease" else registry).close())
+
+    try:
+        lease, call, closed = loop.run_until_complete(start())
+        asyncio.run(close())
+        assert not call.cancelled()
+        with pytest.raises(grpc.aio.UsageError, match="Channel is closed"):
+            lease._channel()
+        loop.run_until_complete(end(call, closed))
+    finally:
+        loop.close()
 
 
 def test_a_lease_that_is_dropped_after_its_loop(found: Found) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -24,13 +26,17 @@ from registries import (
     closing_of,
     connections,
     serving,
+    settled,
 )
 from support import PATIENCE, aio_server, in_thread, logged_by_us, path, settle, sync_server, wait
 
 import grpc_guard
 from grpc_guard import ChannelRegistry, aio
+from grpc_guard._registry import pool
+from grpc_guard._registry.tenants import Tenant
 
 Found = Callable[[], list[grpc_guard.Finding]]
+Reported = queue.Queue[grpc_guard.Finding]
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -62,13 +68,77 @@ def test_forking_with_a_live_lease() -> None:
     assert "use-after-fork: start by thread 'MainThread' on /test.Guard/Unary" in ran.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forking_with_a_live_aio_lease() -> None:
+    """The child starts empty, and closes its registry without the loop that stayed behind."""
+    with serving() as (address, _):
+        ran = subprocess.run(
+            [sys.executable, str(PROGRAMS / "forking_aio.py"), address],
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+        )
+    assert ran.stdout.splitlines() == [
+        "parent before: a",
+        "child sees: 0",
+        (
+            "child, old lease: task 'Task-1' in the parent of this process: a forked child "
+            "takes leases of its own"
+        ),
+        "child, closed: True",
+        "child ended: 0",
+        "parent after: d 1",
+    ]
+    assert "use-after-fork: start by task " in ran.stderr
+
+
+def test_an_rpc_of_the_parent_that_ends_after_a_fork() -> None:
+    """Neither its channel nor one that the child has made since is closed for it."""
+    with serving() as (address, _), ChannelRegistry(max_streams=1) as registry:
+        lease = registry.get(address)
+        calls = [Stub(lease).hold(b"") for _ in range(2)]
+        inherited = connections(registry)
+        closed = [closing_of(connection) for connection in inherited]
+        pool = registry._janitor.pool
+        pool.after_fork()  # as in a child
+        with registry.get(address) as other:
+            for call in calls:
+                call.cancel()
+            settled(lease)
+            assert pool.keep_house() == ([], [], None)
+            assert [event.is_set() for event in closed] == [False, False]
+            assert [record.leases for record in registry.snapshot()] == [1]
+            assert other.unary_unary(path("Unary"))(b"a") == b"a"
+        for connection in inherited:
+            connection.channel.close()
+
+
+def test_a_lease_of_the_parent_that_was_dropped_before_a_fork(reported: Reported) -> None:
+    """When its stream ends, the child's own channel of the same kind stays known."""
+    with serving() as (address, _), ChannelRegistry() as registry:
+        lease = registry.get(address)
+        tenant, call = lease._tenant, Stub(lease).hold(b"")
+        del lease
+        assert reported.get(timeout=PATIENCE).rule == "unclosed-channel"
+        (inherited,) = connections(registry)
+        pool = registry._janitor.pool
+        pool.after_fork()  # as in a child
+        with registry.get(address) as other:
+            call.cancel()
+            settled(SimpleNamespace(_tenant=tenant))
+            assert pool.keep_house() == ([], [], None)
+            assert [record.leases for record in registry.snapshot()] == [1]
+            assert other.unary_unary(path("Unary"))(b"a") == b"a"
+        inherited.channel.close()
+    grpc_guard.clear_findings()
+
+
 def test_dropping_a_lease_inside_the_registry(found: Found) -> None:
     """The collector may run while the same thread holds the registry's lock: nothing hangs."""
     with ChannelRegistry() as registry, serving() as (address, _):
         lease = registry.get(address)
-        pool = registry._janitor.pool
         closed = closing_of(connections(registry)[0])
-        with pool.mutex:
+        with registry._janitor.pool.mutex:
             del lease
         wait(closed)
         at_rest(registry)
@@ -139,6 +209,73 @@ def test_closing_a_lease_in_a_finaliser_inside_the_registry() -> None:
             assert other.unary_unary(path("Unary"))(b"a") == b"a"
 
 
+@pytest.mark.parametrize("lock", ["mutex", "_making"])
+def test_closing_the_last_lease_in_a_finaliser_inside_the_registry(lock: str) -> None:
+    """The channel is closed elsewhere: closing waits for callbacks, which may want the lock."""
+    with ChannelRegistry() as registry, serving() as (address, _):
+        client = ClosesWhenCollected(registry.get(address))
+        closed = closing_of(connections(registry)[0])
+        with getattr(registry._janitor.pool, lock):
+            del client
+            assert registry.snapshot()
+        wait(closed)
+        at_rest(registry)
+
+
+@pytest.mark.parametrize("idle_seconds", [None, 1000])
+def test_closing_the_last_lease_in_a_finaliser_while_another_is_taken(
+    monkeypatch: pytest.MonkeyPatch, idle_seconds: float | None
+) -> None:
+    """Whoever takes it gets a channel that the registry knows."""
+    with ChannelRegistry(idle_seconds=idle_seconds) as registry, serving() as (address, _):
+        clients = [ClosesWhenCollected(registry.get(address))]
+
+        def tenant(*args: Any) -> Tenant:
+            clients.clear()  # as if the collector ran here
+            return Tenant(*args)
+
+        monkeypatch.setattr(pool, "Tenant", tenant)
+        with registry.get(address) as lease:
+            assert lease.unary_unary(path("Unary"))(b"a") == b"a"
+            assert [record.leases for record in registry.snapshot()] == [1]
+            assert not registry._janitor.pool._idle
+
+
+def test_getting_a_channel_in_a_finaliser_while_it_is_made() -> None:
+    """Both get the same: the one that is ready first."""
+    with ChannelRegistry() as registry, serving() as (address, _):
+        kept: list[Any] = []
+        make = registry._janitor.pool._make
+
+        def making(wanted: Any) -> Any:
+            if not kept:
+                kept.append(None)
+                kept[0] = registry.get(address)
+            return make(wanted)
+
+        registry._janitor.pool._make = making
+        with registry.get(address) as lease, kept[0] as other:
+            assert lease._channel() is other._channel()
+            assert [record.leases for record in registry.snapshot()] == [2]
+        assert registry.snapshot() == ()
+
+
+def test_closing_the_registry_in_a_finaliser_while_a_lease_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever takes it gets the error."""
+    with ChannelRegistry() as registry, serving() as (address, _):
+        with registry.get(address):
+
+            def tenant(*args: Any) -> Tenant:
+                registry.close()
+                return Tenant(*args)
+
+            monkeypatch.setattr(pool, "Tenant", tenant)
+            with pytest.raises(RuntimeError, match="registry is closed"):
+                registry.get(address)
+
+
 def test_an_rpc_that_ends_while_the_registry_is_busy() -> None:
     """Its end waits for no lock: the janitor counts it."""
     with ChannelRegistry(max_streams=1) as registry, serving() as (address, _):
@@ -176,13 +313,16 @@ def test_no_thread_for_the_janitor(
 
 
 def test_a_channel_that_cannot_be_closed(caplog: pytest.LogCaptureFixture) -> None:
-    """The janitor logs it and goes on."""
-    with ChannelRegistry(idle_seconds=0.001) as registry, serving() as (address, _):
-        lease = registry.get(address)
-        (connection,) = connections(registry)
-        channel = connection.channel
-        connection.channel = None
-        lease.close()
+    """The janitor logs it and closes the others."""
+    with ChannelRegistry() as registry:
+        leases = [registry.get("localhost:1"), registry.get("localhost:2")]
+        broken, other = connections(registry)
+        channel, broken.channel = broken.channel, None
+        closed = closing_of(other)
+        with registry._janitor.pool.mutex:  # so that the janitor closes both, and at once
+            for lease in leases:
+                lease.close()
+        wait(closed)
         at_rest(registry)
         channel.close()
     assert logged_by_us(caplog) == ["a channel could not be closed"]

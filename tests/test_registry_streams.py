@@ -25,6 +25,7 @@ from support import PATIENCE, Gate, aio_server, in_thread, path, sync_server, wa
 
 from grpc_guard import ChannelRegistry, aio
 
+CROWD = 1000
 MOST = ("grpc.max_concurrent_streams", 100)  # what servers and proxies commonly allow
 
 
@@ -229,38 +230,46 @@ def test_interceptors_on_each_connection() -> None:
     assert interceptor.seen == [path("Echo")] * 2
 
 
-async def test_a_thousand_streams() -> None:
-    """They use ten connections, the server sees them all at once, and one is left after them."""
-    peers: Counter[str] = Counter()
-    everybody, go = asyncio.Event(), asyncio.Event()
+class Crowded:
+    """A server's handlers that hold streams, and what they see of them."""
 
-    async def hold(request: bytes, context: Any) -> AsyncIterator[bytes]:
-        peers[context.peer()] += 1
-        if peers.total() == 1000:
-            everybody.set()
+    def __init__(self) -> None:
+        self.peers: Counter[str] = Counter()
+        self.everybody, self.go = asyncio.Event(), asyncio.Event()
+
+    def methods(self) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            "Hold": grpc.unary_stream_rpc_method_handler(self.hold),
+            "Unary": grpc.unary_unary_rpc_method_handler(self.peer),
+        }
+
+    async def hold(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        self.peers[context.peer()] += 1
+        if self.peers.total() == CROWD:
+            self.everybody.set()
         yield b"0"
-        await go.wait()
+        await self.go.wait()
 
-    async def peer(request: bytes, context: Any) -> bytes:
+    async def peer(self, request: bytes, context: Any) -> bytes:
         return context.peer().encode()
 
-    methods = {
-        "Hold": grpc.unary_stream_rpc_method_handler(hold),
-        "Unary": grpc.unary_unary_rpc_method_handler(peer),
-    }
+
+async def test_a_thousand_streams() -> None:
+    """They use ten connections, the server sees them all at once, and one is left after them."""
+    crowd = Crowded()
     async with (
-        aio_server(methods, mode=None, options=[MOST]) as address,
+        aio_server(crowd.methods(), mode=None, options=[MOST]) as address,
         aio.ChannelRegistry(max_streams=100) as registry,
         registry.get(address) as lease,
     ):
         start = lease.unary_stream(path("Hold"))
-        calls = [start(b"") for _ in range(1000)]
-        await within(everybody.wait())  # none is queued: each handler runs
-        assert sorted(peers.values()) == [100] * 10
+        calls = [start(b"") for _ in range(CROWD)]
+        await within(crowd.everybody.wait())  # none is queued: each handler runs
+        assert sorted(crowd.peers.values()) == [100] * 10
         assert counts(registry) == [100] * 10
         spare = aio_connections(registry)[1:]
         closed = [aio_closing_of(connection) for connection in spare]
-        go.set()
+        crowd.go.set()
         for call in calls:
             assert await call.read() == b"0"
             assert await call.read() is grpc.aio.EOF
@@ -269,3 +278,33 @@ async def test_a_thousand_streams() -> None:
         assert counts(registry) == [0]
         unary = lease.unary_unary(path("Unary"))
         assert len({await unary(b"") for _ in range(10)}) == 1
+
+
+async def test_a_thousand_streams_of_one_thread() -> None:
+    """The same with a registry for threads."""
+    crowd = Crowded()
+    async with aio_server(crowd.methods(), mode=None, options=[MOST]) as address:
+        loop = asyncio.get_running_loop()
+
+        def start(lease: Any) -> list[Any]:
+            hold = lease.unary_stream(path("Hold"))
+            return [hold(b"") for _ in range(CROWD)]
+
+        def drain(lease: Any, calls: list[Any]) -> int:
+            spare = [closing_of(connection) for connection in connections(registry)[1:]]
+            loop.call_soon_threadsafe(crowd.go.set)
+            assert all(list(call) == [b"0"] for call in calls)
+            for event in spare:
+                wait(event)
+            settled(lease)
+            unary = lease.unary_unary(path("Unary"))
+            return len({unary(b"") for _ in range(10)})
+
+        with ChannelRegistry(max_streams=100) as registry, registry.get(address) as lease:
+            calls = await within(asyncio.to_thread(start, lease))
+            await within(crowd.everybody.wait())
+            assert sorted(crowd.peers.values()) == [100] * 10
+            assert counts(registry) == [100] * 10
+            assert await within(asyncio.to_thread(drain, lease, calls)) == 1
+            assert counts(registry) == [0]
+        await asyncio.to_thread(at_rest, registry)

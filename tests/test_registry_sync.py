@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -14,10 +15,11 @@ import grpc
 import pytest
 from registries import CountingInterceptor, Stub, at_rest, closing_of, connections, serving, settled
 from services import Service
-from support import PATIENCE, Gate, in_thread, path, wait
+from support import PATIENCE, Gate, in_thread, logged_by_us, path, wait
 
 import grpc_guard
 from grpc_guard import ChannelRegistry
+from grpc_guard._registry import sync
 
 Found = Callable[[], list[grpc_guard.Finding]]
 Reported = queue.Queue[grpc_guard.Finding]
@@ -146,6 +148,33 @@ def test_a_call_of_an_interceptors_own_kind(registry: ChannelRegistry, address: 
         assert [record.streams for record in registry.snapshot()] == [0]
 
 
+class StubbornCall(OwnCall):
+    """One that does not let itself be cancelled."""
+
+    def cancel(self) -> None:
+        raise KeyError("own")
+
+
+@pytest.mark.parametrize(
+    ("kind", "logged"), [(OwnCall, []), (StubbornCall, ["a call could not be cancelled"])]
+)
+def test_closing_a_lease_during_a_call_of_an_interceptors_own_kind(
+    registry: ChannelRegistry,
+    address: str,
+    kind: type[OwnCall],
+    logged: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether or not the call can be cancelled, the lease ends and the channel closes."""
+    lease = registry.get(address, interceptors=[Returning(kind)])
+    closed = closing_of(connections(registry)[0])
+    call = lease.unary_stream(path("Numbers"))(b"1")
+    lease.close()
+    assert closed.is_set()
+    assert list(call) == [b"own"]
+    assert logged_by_us(caplog) == logged
+
+
 class Failing(grpc.UnaryStreamClientInterceptor):
     """Raises instead of starting an RPC."""
 
@@ -257,6 +286,33 @@ def test_closing_a_registry_while_a_stub_is_made(registry: ChannelRegistry, addr
         registry.stub(closing, address)
 
 
+def test_closing_the_channel_of_a_shared_stub(registry: ChannelRegistry, address: str) -> None:
+    """Whoever asks again gets a new stub that works, and everybody the same."""
+    stub = registry.stub(Stub, address)
+    stub.channel.close()
+    again = registry.stub(Stub, address)
+    assert again is not stub
+    assert again.unary(b"a") == b"a"
+    assert registry.stub(Stub, address) is again
+
+
+def test_asking_for_one_stub_from_two_threads_at_once(
+    registry: ChannelRegistry, address: str
+) -> None:
+    """The one that is ready first is everybody's."""
+    gate, made = Gate(), list[Stub]()
+
+    def make(channel: Any) -> Stub:
+        made.append(Stub(channel))
+        return gate.park(made[0]) if len(made) == 1 else made[-1]
+
+    slow = in_thread(registry.stub, make, address)
+    with gate.held():
+        stub = registry.stub(make, address)
+    assert slow.result() is stub
+    assert stub is made[1]
+
+
 def test_dropping_a_registry(address: str) -> None:
     """Its stubs go with it, their channels are closed, and nobody is blamed."""
     registry = ChannelRegistry()
@@ -354,6 +410,22 @@ def test_closing_a_lease_during_its_streams(registry: ChannelRegistry) -> None:
         assert ours.code() is grpc.StatusCode.CANCELLED
         gate.open()
         assert list(theirs) == [b"x"]
+
+
+def test_closing_a_lease_while_a_stream_starts(registry: ChannelRegistry, address: str) -> None:
+    """The stream is cancelled as those that lived before, though another lease has the channel."""
+    gate = Gate()
+    with registry.get(address):
+        lease = registry.get(address)
+        pool = registry._janitor.pool
+        begin = pool.begin
+        pool.begin = lambda *args: gate.park(begin(*args))  # type: ignore[method-assign]
+        starting = in_thread(Stub(lease).hold, b"")
+        with gate.held():
+            lease.close()
+        call = starting.result()
+        assert in_thread(call.code).result() is grpc.StatusCode.CANCELLED
+        settled(lease)
 
 
 def test_closing_a_lease_during_a_blocking_rpc(registry: ChannelRegistry, address: str) -> None:
@@ -490,6 +562,18 @@ def test_getting_an_idle_channel_again(address: str) -> None:
             assert not registry._janitor.pool._idle
 
 
+def test_the_longest_times(address: str) -> None:
+    """Longer than a thread can wait is as long as it can."""
+    with ChannelRegistry(idle_seconds=sys.maxsize) as registry:
+        registry.get(address).close()
+        lease = registry.get(address)
+        call = Stub(lease).echo(iter([b"x"]))
+        closing = in_thread(registry.close, sys.maxsize)
+        assert list(call) == [b"x"]
+        closing.result()
+    at_rest(registry)
+
+
 # Watching a channel
 
 
@@ -505,9 +589,33 @@ def test_subscribing_on_a_lease(registry: ChannelRegistry, address: str) -> None
         lease.unsubscribe(states.put)  # no news
         watched = other._channel()._connectivity_state.callbacks_and_connectivities
         assert watched == []
-        for thread in set(threading.enumerate()) - before:  # grpcio's must meet no closed channel
-            if "(_run)" in thread.name:
-                thread.join(PATIENCE)
+        watchers_leave(before)
+
+
+def watchers_leave(before: set[threading.Thread]) -> None:
+    """Wait for grpcio's threads that watch a channel: they must not meet it closed."""
+    for thread in set(threading.enumerate()) - before:
+        if "(_run)" in thread.name:
+            thread.join(PATIENCE)
+
+
+def test_closing_a_lease_while_somebody_subscribes_on_it(
+    registry: ChannelRegistry, address: str
+) -> None:
+    """Nobody stays subscribed to the channel, which another lease keeps open."""
+    with registry.get(address) as other:
+        before = set(threading.enumerate())
+        lease, channel = registry.get(address), other._channel()
+        subscribe, states = channel.subscribe, queue.SimpleQueue[Any]()
+
+        def closing(*arguments: Any) -> None:
+            lease.close()
+            subscribe(*arguments)
+
+        channel.subscribe = closing
+        lease.subscribe(states.put)
+        assert channel._connectivity_state.callbacks_and_connectivities == []
+        watchers_leave(before)
 
 
 # Closing the registry
@@ -567,6 +675,28 @@ def test_closing_a_registry_when_the_grace_period_is_over(registry: ChannelRegis
             next(call)
 
 
+def test_interrupting_the_grace_period_of_a_registry(
+    registry: ChannelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left open: there is no second try."""
+
+    def interrupt(tenants: Any, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sync, "_await_rpcs", interrupt)
+    with serving() as (address, service):
+        lease = registry.get(address)
+        call = Stub(lease).hold(b"")
+        assert next(call) == b"0"
+        closed = closing_of(connections(registry)[0])
+        with pytest.raises(KeyboardInterrupt):
+            registry.close(PATIENCE)
+        assert closed.is_set()
+        wait(service.cancelled)
+        with pytest.raises(grpc.RpcError):
+            next(call)
+
+
 def test_closing_a_registry_while_a_channel_is_made(
     registry: ChannelRegistry, address: str
 ) -> None:
@@ -598,6 +728,7 @@ def test_a_snapshot(registry: ChannelRegistry) -> None:
         assert (record.leases, record.streams, record.rpcs_in_progress, record.rpcs) == (1, 1, 1, 2)
         assert record.used_by == ("worker-7", "MainThread")
         assert secret not in repr(record)
+        assert secret not in repr(lease._tenant.entry.settings)
         with pytest.raises(AttributeError):
             record.rpcs = 0  # type: ignore[misc]
 
@@ -690,6 +821,15 @@ def test_a_bad_target(
         ),
         ({"options": ["x"]}, "options must be pairs, each of a name and a value"),
         ({"options": 1}, "options must be pairs, each of a name and a value"),
+        ({"options": [(["hunter2"], 1)]}, "the name of an option must be a str, not of type list"),
+        (
+            {"compression": "gzip"},
+            "compression must be a grpc.Compression or None, not of type str",
+        ),
+        (
+            {"interceptors": CountingInterceptor()},
+            "interceptors must be a sequence of them, not of type CountingInterceptor",
+        ),
         (
             {"options": [("grpc.x", ["hunter2"])]},
             (

@@ -1,18 +1,22 @@
-"""The asyncio channel and its multi-callables: where client streams begin."""
+"""The asyncio channel and its multi-callables: where RPCs begin."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._births import Birth, born
 from .._contract import AIO_CHANNEL, forwards
 from .._guard import Stream
-from .._lives import closing, failed_to_start, made, starting
+from .._lives import ChannelLife, closing, failed_to_start, life_of, made, starting
 from .._modes import ChooseMode, Mode
 from .._multicallables import MultiCallable, guarding
 from .._proxy import Proxy, StreamProxy, isinstance_exactly
 from .._rules import WRONG_LOOP
+from .._unary import start_watched
 from .._violations import violate
 from .calls import (
     AwaitableCall,
@@ -26,7 +30,11 @@ from .calls import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+logger = logging.getLogger("grpc_guard")
+
 Start = Callable[..., Any]
+
+_INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
 
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
@@ -59,10 +67,13 @@ def new_client_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
 def start_unary_unary(
     multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
-    """Start a unary RPC; it has no directions, so nothing is guarded but its loop."""
+    """Start a unary RPC and return grpcio's own call: only its loop and channel matter."""
     if asyncio._get_running_loop() is not getattr(multi_callable, "_loop", None):
         new_stream(multi_callable, rpc, mode)
-    return start(*args, **kwargs)
+    call = start_watched(multi_callable, start, rpc, args, kwargs)
+    if hasattr(call, _INTERCEPTORS):
+        _await_refusal(call, life_of(multi_callable), rpc)
+    return call
 
 
 def start_unary_stream(
@@ -114,11 +125,30 @@ def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwarg
 
 def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
-        return start(*args, **kwargs)
+        call = start(*args, **kwargs)
     except BaseException as error:
         stream.ended = True  # its generator is free for the next attempt
-        failed_to_start(stream, error)
+        failed_to_start(stream.channel, stream.rpc, error)
         raise
+    if hasattr(call, _INTERCEPTORS):
+        _await_refusal(call, stream.channel, stream.rpc)
+    return call
+
+
+def _await_refusal(call: Any, life: ChannelLife | None, rpc: str) -> None:
+    """Act on the error of a `call` on a closed channel, which interceptors make late, if ever."""
+    try:
+        if life is not None and life.is_closed():
+            refused = functools.partial(_refused_late, life, rpc, born("start"))
+            getattr(call, _INTERCEPTORS).add_done_callback(refused)
+    except Exception:
+        logger.exception("the use of a closed channel goes unnoticed")
+
+
+def _refused_late(life: ChannelLife, rpc: str, start: Birth, task: Any) -> None:
+    error = getattr(task, "_exception", None)  # exception() would count as having looked at it
+    if error is not None:
+        failed_to_start(life, rpc, error, start)
 
 
 def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:

@@ -18,6 +18,7 @@ from .._modes import Mode
 from .._reports import text
 from .._reports.document import finding_from_dict, finding_to_dict
 from .._rules import RULES
+from .._thresholds import holding
 from .leftovers import Leftovers
 from .probing import Probing
 from .settings import Settings
@@ -80,7 +81,8 @@ class Session:
     # The process
 
     def begin(self) -> None:
-        """Switch the guard on for the whole session."""
+        """Switch the guard on for the whole session, and let its thresholds hold."""
+        self._scopes.enter_context(holding(self.settings.thresholds))
         if self.settings.is_on:
             self._scopes.enter_context(self.guarding(self.settings.mode))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from .._adoption import (
 from .._modes import Mode, parse_mode
 from .._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
 from .._reports.writing import check_writable
-from .._thresholds import thresholds
+from .._thresholds import parse_settings, thresholds
 
 ENVIRONMENT = "GRPC_GUARD"
 ENVIRONMENT_PROBE = "GRPC_GUARD_PROBE"
@@ -54,11 +55,23 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="N",
         help="repeat the choices of the session that printed this seed",
     )
+    group.addoption(
+        "--grpc-guard-threshold",
+        metavar="NAME=NUMBER",
+        action="append",
+        default=[],
+        help="from when on a warning is given, as in stream_limit=50; may be repeated",
+    )
     parser.addini("grpc_guard", "mode of the guard for all tests, as --grpc-guard")
     parser.addini(
         "grpc_guard_allow",
         "findings that do not fail a test, one per line: RULE SITE REASON, where SITE is a "
         "pattern for file or file:function",
+        type="linelist",
+    )
+    parser.addini(
+        "grpc_guard_thresholds",
+        "from when on warnings are given, one per line: NAME = NUMBER",
         type="linelist",
     )
 
@@ -87,15 +100,16 @@ class Settings:
     adoption: Adoption
     write_baseline: Path | None
     probe: ProbeSettings | None = None
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
         """Read the settings; pytest.UsageError names what is wrong and where it came from."""
         try:
             mode, source = _mode(config)
-            thresholds()
+            told = _told(config)
             baseline = _baseline_to_write(config)
-            return cls(mode, source, _adoption(config), baseline, _probe(config))
+            return cls(mode, source, _adoption(config), baseline, _probe(config), told)
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -116,8 +130,21 @@ def _mode(config: pytest.Config) -> tuple[Mode, str | None]:
     return Mode.OFF, None
 
 
+def _told(config: pytest.Config) -> dict[str, float]:
+    """Return the thresholds that are said here; of those in the environment a bad one is an error."""
+    thresholds()
+    return {
+        **parse_settings(
+            config.getini("grpc_guard_thresholds"), source="ini option grpc_guard_thresholds"
+        ),
+        **parse_settings(
+            config.getoption("--grpc-guard-threshold"), source="--grpc-guard-threshold"
+        ),
+    }
+
+
 def _probe(config: pytest.Config) -> ProbeSettings | None:
-    """Return the settings of the probe: thresholds by the environment, the rest by options."""
+    """Return the settings of the probe: numbers by the environment, the rest by options."""
     probe = parse_probe(os.environ.get(ENVIRONMENT_PROBE) or "off", source=ENVIRONMENT_PROBE)
     if config.getoption("--grpc-guard-probe") and probe is None:
         probe = ProbeSettings()

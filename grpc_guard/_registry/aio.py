@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,7 +15,7 @@ from .._births import Birth, born
 from .._modes import Mode
 from .aio_lease import Lease, await_rpcs, close_all, on_loop, soon
 from .endings import lost
-from .forks import start_clean
+from .forks import inherit, start_clean
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
@@ -45,14 +46,18 @@ class ChannelRegistry(Registry):
         idle_seconds: float | None = None,
     ) -> None:
         super().__init__(mode=mode, max_streams=max_streams, idle_seconds=idle_seconds)
-        self._houses: dict[asyncio.AbstractEventLoop, House] = {}
         self._closed: Birth | None = None
-        self.after_fork()
+        self._clear()
         start_clean(self)
 
-    def after_fork(self) -> None:
-        """Have a lock of its own; the pools empty themselves."""
+    def _clear(self) -> None:
+        self._houses: dict[asyncio.AbstractEventLoop, House] = {}
         self._mutex = threading.RLock()  # which loops have houses, never across their work
+
+    def after_fork(self) -> None:
+        """Start without loops: the one that forked looks in the child as if it ran there."""
+        inherit(self._houses)
+        self._clear()
 
     def get(
         self,
@@ -79,7 +84,7 @@ class ChannelRegistry(Registry):
 
         What lives may go on for `grace` seconds, then it is cancelled; None: at once.
         Nothing new starts meanwhile. Idempotent, and safe beside get(). Channels of other
-        loops are closed on those, if they run.
+        loops are closed on those; of one that stands still, when it runs again.
         """
         seconds = checked_seconds(grace, "close(grace)")
         ending = born("close")
@@ -88,11 +93,16 @@ class ChannelRegistry(Registry):
             houses = tuple(self._houses.values())
         shut = [(house, *house.pool.shut(ending)) for house in houses]
         self._stubs.clear()
-        if seconds:
-            await await_rpcs([tenant for _, tenants, _ in shut for tenant in tenants], seconds)
-        for house, tenants, connections in shut:
-            if house.loop.is_running():
-                await on_loop(_end(tenants, connections), house.loop)
+        try:
+            if seconds:
+                await await_rpcs([tenant for _, tenants, _ in shut for tenant in tenants], seconds)
+        finally:  # also if nobody waits for it any more: these channels are in no pool
+            for house, tenants, connections in shut:
+                end = functools.partial(_end, tenants, connections)
+                if house.loop.is_running():
+                    await on_loop(end(), house.loop)
+                else:  # when it runs again, if ever
+                    soon(house.loop, functools.partial(house.do, end))
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,12 +171,16 @@ class House:
     def _keep_house(self) -> None:
         connections, seconds = self.tell_of_the_lost()
         if connections:
-            closing = self.loop.create_task(close_all(connections))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self.do(functools.partial(close_all, connections))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._keep_house)
+
+    def do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start `work`; to be called on the loop."""
+        task = self.loop.create_task(work())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def tell_of_the_lost(self) -> tuple[list[Connection], float | None]:
         """Record leases that nobody closed; return what to close, and when to come again."""

@@ -158,11 +158,17 @@ class Lease(GuardedByItself, grpc.aio.Channel):
 
         Then it is cancelled; with None at once. Other leases do not notice. The channel closes
         with its last lease, or when it has been idle for as long as the registry says.
-        Idempotent.
+        Idempotent. Does not wait for a loop that stands still: what is to be done there is
+        done when it runs again.
         """
         tenant = self._tenant
-        if tenant.pool.end(tenant, born("close")) and not self._loop.is_closed():
+        if not tenant.pool.end(tenant, born("close")):
+            return
+        if self._loop.is_running():
             await on_loop(self._leave(grace), self._loop)
+        else:  # when it runs again, if ever
+            soon(self._loop, tenant.cancel_rpcs)
+            tenant.pool.leave(tenant, later=True)
 
     async def _leave(self, grace: float | None) -> None:
         tenant = self._tenant
@@ -216,5 +222,11 @@ async def on_loop(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLo
     """Do `work` on `loop`, which may be another one than runs here."""
     if asyncio.get_running_loop() is loop:
         await work
-    else:
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+        return
+    done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+    try:
+        await asyncio.wait([done])
+    finally:
+        done.cancel()
+    if not done.cancelled():  # by the end of that loop: nobody has cancelled whoever waits here
+        done.result()

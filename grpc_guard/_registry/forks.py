@@ -11,12 +11,20 @@ class _StartsClean(Protocol):
     def after_fork(self) -> None: ...
 
 
+# What is the parent's: to destroy a channel in the child can hang, and a loop's own selector
+# is shared with the parent.
+_inherited: list[object] = []
 _objects: weakref.WeakSet[_StartsClean] = weakref.WeakSet()
 
 
 def start_clean(thing: _StartsClean) -> None:
     """Call ``thing.after_fork()`` in every child that is forked from now on; held weakly."""
     _objects.add(thing)
+
+
+def inherit(thing: object) -> None:
+    """Keep what came from the parent, for as long as the child lives."""
+    _inherited.append(thing)
 
 
 def _after_fork() -> None:

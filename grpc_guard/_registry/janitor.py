@@ -13,6 +13,7 @@ from .endings import lost
 from .forks import start_clean
 from .pool import Pool
 from .sync_lease import close_all, unsubscribe_all
+from .tenants import Tenant
 
 logger = logging.getLogger("grpc_guard")
 
@@ -64,21 +65,16 @@ class Janitor:
         while True:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=seconds)
-            try:
-                seconds = self._keep_house()
-            except Exception:
-                logger.exception("a channel could not be closed")
-                seconds = None
+            seconds = self._keep_house()
             if seconds is None and self._leaves():
                 return
 
     def _keep_house(self) -> float | None:
         tenants, connections, seconds = self.pool.keep_house()
         for tenant in tenants:
-            unsubscribe_all(tenant)
-            if not tenant.is_own:
-                lost(tenant, "sync")
-        close_all(connections)
+            _quietly(_let_go, tenant)
+        for connection in connections:
+            _quietly(close_all, [connection])
         return seconds
 
     def _leaves(self) -> bool:
@@ -87,3 +83,17 @@ class Janitor:
                 self.thread = None
                 return True
             return False
+
+
+def _let_go(tenant: Tenant) -> None:
+    unsubscribe_all(tenant)
+    if not tenant.is_own:
+        lost(tenant, "sync")
+
+
+def _quietly(close: Callable[[Any], object], thing: Any) -> None:
+    """Close one thing; whatever becomes of it, the others have their turn."""
+    try:
+        close(thing)
+    except Exception:
+        logger.exception("a channel could not be closed")

@@ -16,12 +16,10 @@ from typing import Any
 
 from .. import _lives
 from .._births import Birth, born
-from .forks import start_clean
+from .forks import inherit, start_clean
 from .records import ChannelRecord
 from .settings import Settings
 from .tenants import Connection, Entry, LeaseEnded, Rpc, Tenant
-
-_inherited: list[object] = []  # channels of the parent: destroying one in the child can hang
 
 
 class Pool:
@@ -60,9 +58,11 @@ class Pool:
 
     def after_fork(self) -> None:
         """Start empty in a forked child; what the parent holds is neither used nor destroyed."""
-        _inherited.append(self._entries)
+        inherit(self._entries)
         fork = Birth("fork", None)
         for entry in self._entries.values():
+            inherit(entry.connections)
+            entry.connections = []  # whatever of the parent's ends here closes none
             for tenant in entry.tenants:
                 tenant.finish(tenant.ending or fork)
         self._clear()
@@ -78,8 +78,8 @@ class Pool:
                     entry = Entry(settings, birth)
                     entry.connections.append(Connection(entry, self._made(settings), birth))
                     with self.mutex:
-                        if self.closed is None:
-                            self._entries[settings.key] = entry
+                        if self.closed is None:  # a finaliser may have been here meanwhile
+                            self._entries.setdefault(settings.key, entry)
                     self._on_entry()
         return tenant
 
@@ -97,9 +97,11 @@ class Pool:
             entry = self._entries.get(key)
             if entry is None:
                 return None
-            self._idle.pop(entry, None)
             tenant = Tenant(self, entry, birth, is_own)
             entry.tenants.add(tenant)
+            if not entry.connections:  # a finaliser has closed the registry before this
+                return None
+            self._idle.pop(entry, None)  # now: one may have closed the last lease as well
             return tenant
 
     def end(self, tenant: Tenant, ending: Birth) -> bool:
@@ -194,8 +196,8 @@ class Pool:
             if connection.is_spare:
                 self._retire(connection)
             if not tenant.rpcs:
-                if tenant.on_last_rpc is not None:
-                    tenant.on_last_rpc()
+                for callback in tenant.on_last_rpc:
+                    callback()
                 if tenant.is_dropped:
                     self._vacate(tenant)
 
@@ -214,7 +216,8 @@ class Pool:
         self._wake()
 
     def _remove(self, entry: Entry) -> list[Connection]:
-        self._entries.pop(entry.settings.key, None)
+        if self._entries.get(entry.settings.key) is entry:
+            del self._entries[entry.settings.key]
         connections, entry.connections = entry.connections, []
         for connection in connections:
             self._idle.pop(connection, None)
@@ -249,6 +252,13 @@ class Pool:
                     thing.entry.connections.remove(thing)
                     close.append(thing)
         return lost, close, None
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether this thread is inside the pool already, as in a finaliser: it must not wait."""
+        mutex: Any = self.mutex
+        making: Any = self._making
+        return bool(mutex._is_owned() or making._is_owned())
 
     @property
     def is_empty(self) -> bool:

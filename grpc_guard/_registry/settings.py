@@ -12,7 +12,7 @@ import grpc
 _ALONE = ("grpc.use_local_subchannel_pool", 1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)  # holds secrets
 class Settings:
     """The arguments of a channel; ``key`` is equal for those that may share one.
 
@@ -52,16 +52,20 @@ def settings(
     if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
         raise TypeError(
             f"credentials must come from grpc.ssl_channel_credentials() or the like, or be None, "
-            f"not of type {type(credentials).__name__}"
+            f"not of type {_kind(credentials)}"
+        )
+    if compression is not None and not isinstance(compression, int):  # as grpc.Compression is
+        raise TypeError(
+            f"compression must be a grpc.Compression or None, not of type {_kind(compression)}"
         )
     options, named = _options(options) if options else ((), ())
-    interceptors = tuple(interceptors or ())
+    interceptors = _interceptors(interceptors) if interceptors else ()
     key = (
         target,
         None if credentials is None else id(credentials),
         named,
         compression,
-        tuple(map(id, interceptors)) if interceptors else (),
+        tuple(map(id, interceptors)),
     )
     return Settings(target, credentials, options, compression, interceptors, key)
 
@@ -75,11 +79,26 @@ def _options(
     except (TypeError, ValueError):
         raise TypeError("options must be pairs, each of a name and a value") from None
     for name, value in pairs:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an option must be a str, not of type {_kind(name)}")
         try:
             hash(value)
         except TypeError:
             raise TypeError(
-                f"the value of option {name!r} is a {type(value).__name__}, which cannot be "
+                f"the value of option {name!r} is a {_kind(value)}, which cannot be "
                 f"compared: options of a shared channel are str, bytes or int"
             ) from None
     return pairs, tuple((name, type(value), value) for name, value in pairs)
+
+
+def _interceptors(interceptors: Sequence[Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(interceptors)
+    except TypeError:
+        raise TypeError(
+            f"interceptors must be a sequence of them, not of type {_kind(interceptors)}"
+        ) from None
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -85,15 +85,20 @@ class Registry(abc.ABC):
         """Return the shared stub of `stub_class` on the shared channel to `target`.
 
         The same object for the same arguments, as long as the registry is open: its channel
-        stays open with it, whoever else comes and goes. For the arguments see :meth:`get`.
+        stays open with it, whoever else comes and goes. A new one after somebody closed the
+        channel that the stub was given. For the arguments see :meth:`get`.
         """
         wanted = settings(target, credentials, options, compression, interceptors)
         pool = self._pool()
         key = (pool.life, stub_class, wanted.key)
         found = self._stubs.get(key)
-        if found is None or pool.closed is not None:
+        if found is None or _has_ended(found[1]):
             lease = self._lease(pool, wanted, is_own=True)
-            found = self._stubs.setdefault(key, (stub_class(lease), lease))
+            made = stub_class(lease), lease
+            with pool.mutex:
+                found = self._stubs.get(key)  # what another thread was first to make
+                if found is None or _has_ended(found[1]):
+                    found = self._stubs[key] = made
         stub: S = found[0]
         return stub
 
@@ -125,6 +130,10 @@ class Registry(abc.ABC):
         """Return the state of a channel, None if it does not tell."""
 
 
+def _has_ended(lease: Any) -> bool:
+    return lease._tenant.ending is not None
+
+
 def _checked_max_streams(given: int | None) -> int | None:
     if given is None or (isinstance(given, int) and given >= 1):
         return given
@@ -135,7 +144,9 @@ def _checked_max_streams(given: int | None) -> int | None:
 
 
 def checked_seconds(given: float | None, source: str) -> float | None:
-    """Return `given` if it is a time; `source` says where it came from."""
-    if given is None or (isinstance(given, (int, float)) and 0 <= given < float("inf")):
-        return given
+    """Return `given` if it is a time, or the longest to wait for; `source` says where it came from."""
+    if given is None:
+        return None
+    if isinstance(given, (int, float)) and 0 <= given < float("inf"):
+        return min(given, threading.TIMEOUT_MAX)
     raise ValueError(f"{source}: {given!r} is no time in seconds; use 0 or more, or None")

@@ -80,12 +80,14 @@ class ChannelRegistry(Registry):
         pool = self._janitor.pool
         tenants, connections = pool.shut(born("close"))
         self._stubs.clear()
-        if seconds:
-            _await_rpcs(tenants, seconds)
-        for tenant in tenants:
-            tenant.cancel_rpcs()
-        close_all(connections)
-        self._janitor.wake()
+        try:
+            if seconds:
+                _await_rpcs(tenants, seconds)
+        finally:  # also after an interrupt: these channels are in no pool any more
+            for tenant in tenants:
+                tenant.cancel_rpcs()
+            close_all(connections)
+            self._janitor.wake()
 
     def __enter__(self) -> Self:
         return self

@@ -148,8 +148,11 @@ class Lease(GuardedByItself, grpc.Channel):
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool = False) -> None:
         """See grpc.Channel.subscribe; ends with the lease. Tells of the first connection."""
-        self._channel().subscribe(callback, try_to_connect)
-        self._tenant.subscribed.append(callback)
+        channel, tenant = self._channel(), self._tenant
+        tenant.subscribed.append(callback)
+        channel.subscribe(callback, try_to_connect)
+        if tenant.ending is not None:  # meanwhile: whoever closed it may have been too early
+            channel.unsubscribe(callback)
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
         """See grpc.Channel.unsubscribe."""
@@ -168,7 +171,8 @@ class Lease(GuardedByItself, grpc.Channel):
         if tenant.pool.end(tenant, born("close")):
             unsubscribe_all(tenant)
             tenant.cancel_rpcs()
-            close_all(tenant.pool.leave(tenant, later=_serves_a_channel(sys._getframe())))
+            later = tenant.pool.is_entered or _serves_a_channel(sys._getframe())
+            close_all(tenant.pool.leave(tenant, later=later))
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from .._births import Birth
 if TYPE_CHECKING:
     from .pool import Pool
     from .settings import Settings
+
+logger = logging.getLogger("grpc_guard")
 
 _CALLERS_KEPT = 32
 
@@ -77,6 +80,7 @@ class Tenant:
         "birth",
         "ending",
         "entry",
+        "is_cancelled",
         "is_dropped",
         "is_own",
         "on_last_rpc",
@@ -91,9 +95,10 @@ class Tenant:
         self.birth = birth
         self.is_own = is_own  # the registry's, for its stubs
         self.ending: Birth | None = None  # where it was closed
+        self.is_cancelled = False  # what starts still was about to when the lease was closed
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
-        self.on_last_rpc: Callable[[], object] | None = None
+        self.on_last_rpc: tuple[Callable[[], object], ...] = ()
         self.subscribed: list[Callable[[Any], object]] = []  # told of the channel's states
         self._lease: weakref.ref[Any] | None = None
 
@@ -112,15 +117,16 @@ class Tenant:
         It must take no lock: a finaliser may call it.
         """
         with self.pool.mutex:
-            self.on_last_rpc = callback
+            self.on_last_rpc += (callback,)  # beside others: a lease and its registry both wait
             return bool(self.rpcs)
 
     def cancel_rpcs(self) -> None:
         """Cancel what was started through the lease and lives, as closing its channel would."""
+        self.is_cancelled = True
         for rpc in tuple(self.rpcs):
             call = rpc.call() if rpc.call is not None else None
             if call is not None:
-                call.cancel()
+                _cancel(call)
 
 
 class Rpc:
@@ -140,7 +146,19 @@ class Rpc:
             self.call = weakref.ref(call, self.end)
         except TypeError:
             self.end()
+        if self.tenant.is_cancelled:  # while the call was made: nobody knew it then
+            _cancel(call)
 
     def end(self, *_: object) -> None:
         """Note that it is over: from any thread, at any moment, as often as one likes."""
         self.tenant.pool.ended(self)
+
+
+def _cancel(call: Any) -> None:
+    """Cancel a call, if it can be: an interceptor may return what it likes."""
+    cancel = getattr(call, "cancel", None)
+    if cancel is not None:
+        try:
+            cancel()
+        except Exception:  # no matter of whoever closes the lease
+            logger.exception("a call could not be cancelled")

@@ -11,6 +11,7 @@ from pathlib import Path
 from .._modes import Mode, parse_mode
 from .._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
 from .._reports.writing import FORMATS
+from .._thresholds import parse_settings, thresholds
 from .child import MODE, PROBE
 from .launcher import LaunchError, Settings, end_as, run
 
@@ -62,6 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe-seed", metavar="N", help="repeat the choices of the run that printed this seed"
     )
     parser.add_argument(
+        "--threshold",
+        metavar="NAME=NUMBER",
+        action="append",
+        default=[],
+        help="from when on a warning is given, as in stream_limit=50; may be repeated",
+    )
+    parser.add_argument(
         "-m",
         dest="module",
         nargs=argparse.REMAINDER,
@@ -110,6 +118,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         write_baseline=arguments.write_baseline,
         probe=_probe(arguments) if mode is not Mode.OFF else None,
         probe_file=arguments.probe_file,
+        thresholds=_told(arguments.threshold),
     )
 
 
@@ -123,8 +132,17 @@ def _mode(argument: str | None) -> Mode:
         raise LaunchError(str(error)) from None
 
 
+def _told(settings: list[str]) -> dict[str, float]:
+    """Return the thresholds that the arguments say; those of the environment are tried too."""
+    try:
+        thresholds()
+        return parse_settings(settings, source="--threshold")
+    except ValueError as error:
+        raise LaunchError(str(error)) from None
+
+
 def _probe(arguments: argparse.Namespace) -> ProbeSettings | None:
-    """Return the settings of the probe: thresholds by the environment, the rest by arguments."""
+    """Return the settings of the probe: numbers by the environment, the rest by arguments."""
     try:
         probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
         if arguments.probe and probe is None:

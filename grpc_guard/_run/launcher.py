@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import _messages
@@ -27,6 +27,7 @@ from .._probe.settings import ProbeSettings, Totals
 from .._reports import text, writing
 from .._reports.document import merged
 from .._reports.paths import relocated
+from .._thresholds import to_environment
 from .child import MODE, PROBE, SPOOL
 from .signals import handling
 from .spool import Process, read, remind
@@ -48,6 +49,7 @@ class Settings:
     write_baseline: Path | None = None
     probe: ProbeSettings | None = None
     probe_file: Path | None = None
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class LaunchError(Exception):
@@ -178,6 +180,7 @@ def _environment(settings: Settings, spool: str) -> dict[str, str]:
         path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = _SITE if not path else os.pathsep.join((_SITE, path))
         environment[SPOOL] = spool
+        environment |= to_environment(settings.thresholds)
     return environment
 
 

@@ -1,4 +1,4 @@
-"""The sync channel and its multi-callables: where client streams begin."""
+"""The sync channel and its multi-callables: where RPCs begin."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .._lives import closing, failed_to_start, made, starting
 from .._modes import ChooseMode, Mode
 from .._multicallables import MultiCallable, guarding
 from .._proxy import Proxy
+from .._unary import watching_below
 from .calls import guard_call, guard_future, guard_requests
 
 if TYPE_CHECKING:
@@ -97,8 +98,18 @@ def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
         return start(*args, **kwargs)
     except BaseException as error:
         stream.ended = True  # its generator is free for the next attempt
-        failed_to_start(stream, error)
+        failed_to_start(stream.channel, stream.rpc, error)
         raise
+
+
+class UnaryUnary(MultiCallable):
+    """See grpc.UnaryUnaryMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = watching_below("__call__")
+    with_call = watching_below("with_call")
+    future = watching_below("future")
 
 
 class UnaryStream(MultiCallable):
@@ -129,7 +140,7 @@ class StreamStream(MultiCallable):
 
 @forwards(SYNC_CHANNEL)
 class Channel(Proxy):
-    """A guarded channel: every stream that starts on it is guarded.
+    """A guarded channel: every stream that starts on it is guarded, and every RPC looked after.
 
     May be shared by any number of threads, as the channel it wraps may.
     """
@@ -140,6 +151,11 @@ class Channel(Proxy):
         super().__init__(channel)
         self._self_choose = choose
         made(channel, "sync", "wrap")
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
+        """See grpc.Channel.unary_unary."""
+        plain = self.__wrapped__.unary_unary(method, *args, **kwargs)
+        return UnaryUnary(plain, method, self._self_choose)
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
         """See grpc.Channel.unary_stream."""

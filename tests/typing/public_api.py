@@ -89,6 +89,8 @@ def switching() -> bool:
     enable(probe=True)
     enable("warn", probe="delay=0.02,seed=7")
     enable(probe=1)  # type: ignore[arg-type]
+    enable(thresholds={"stream_limit": 50, "blocked_loop_seconds": 0.5})
+    enable(thresholds={"stream_limit": "50"})  # type: ignore[dict-item]
     disable()
     enable(1)  # type: ignore[arg-type]
     assert_type(is_enabled(), bool)
@@ -108,7 +110,7 @@ def decorated(number: int) -> str:
     return str(number)
 
 
-@guarded("warn")
+@guarded("warn", thresholds={"kept": 20})
 async def decorated_coroutine(number: int) -> str:
     return str(number)
 

@@ -1,0 +1,18 @@
+"""Runs an example that forks, in a process of its own: [title, code, address] come on stdin."""
+
+import json
+import multiprocessing
+import sys
+
+import grpc
+from grpc_guard.demo import route_guide_pb2, route_guide_pb2_grpc
+
+title, code, target = json.load(sys.stdin)
+names = {
+    **vars(route_guide_pb2),
+    "RouteGuideStub": route_guide_pb2_grpc.RouteGuideStub,
+    "grpc": grpc,
+    "multiprocessing": multiprocessing,
+}
+exec(compile(code, title, "exec"), names)
+names["main"](target)

@@ -93,6 +93,8 @@ def _blocks(
     manner = " A quick run: the intervals are wide." if quick else ""
     blocks = {"machine": f"Measured on: {', '.join(machine.values())}.{manner}"}
     for name, figures in results.items():
+        if not figures:
+            continue  # this machine lacks what it takes; another's table may stay
         table = "\n".join(_tables.markdown(figures))
         blocks[name] = f"{getattr(section(name), 'INTRO', '')}\n\n{table}"
     return blocks

@@ -11,6 +11,7 @@ from types import ModuleType
 
 SECTIONS = (
     "micro",
+    "compiled",
     "parts",
     "instructions",
     "end_to_end",
@@ -22,7 +23,7 @@ SECTIONS = (
     "registry",
     "probing",
 )
-ON_REQUEST = ("callgrind",)  # run only where the command line names them
+ON_REQUEST = ("callgrind", "cold")  # run only where the command line names them
 
 
 def section(name: str) -> ModuleType:

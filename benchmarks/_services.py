@@ -12,9 +12,10 @@ import asyncio
 import concurrent.futures
 import itertools
 import queue
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -46,7 +47,14 @@ _METHODS = {
 }
 _UNLIMITED = [("grpc.max_receive_message_length", -1)]
 
-Blocks = Callable[[str, int], dict[str, Block]]  # (shape, bytes of a message): one for each end
+Start = Callable[..., Any]  # a multi-callable
+Dressed = Mapping[str, Callable[[Start], Start]]  # by name, what is made of the plain one
+
+
+class Blocks(Protocol):
+    """Makes blocks of so many `size` bytes a message: for each end, and what else is asked for."""
+
+    def __call__(self, shape: str, size: int, dressed: Dressed = ...) -> dict[str, Block]: ...
 
 
 def _generic_handler(service: str, behaviors: dict[str, tuple[str, Any]]) -> Any:
@@ -65,15 +73,16 @@ def _register(server: Any, behaviors: dict[str, tuple[str, Any]]) -> None:
     guarded.add_generic_rpc_handlers((_generic_handler("Guarded", behaviors),))
 
 
-def _starters(channel: Any, shape: str) -> dict[str, Any]:
+def _starters(channel: Any, shape: str, dressed: Dressed) -> dict[str, Start]:
     arity, method = _METHODS[shape]
     guarded = grpc_guard.wrap(channel)
-    return {
+    starters: dict[str, Start] = {
         name: getattr(guarded if client else channel, arity)(
             f"/{'Guarded' if server else 'Plain'}/{method}"
         )
         for name, (client, server) in GUARDED_ENDS.items()
     }
+    return starters | {name: dress(starters["plain"]) for name, dress in dressed.items()}
 
 
 @contextmanager
@@ -92,11 +101,11 @@ def sync_blocks() -> Iterator[Blocks]:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
-    def blocks(shape: str, size: int) -> dict[str, Block]:
+    def blocks(shape: str, size: int, dressed: Dressed = MappingProxyType({})) -> dict[str, Block]:
         act = _SYNC_ACTS[shape]
         return {
             name: lambda operations, start=start: act(start, bytes(size), operations)  # type: ignore[misc]
-            for name, start in _starters(channel, shape).items()
+            for name, start in _starters(channel, shape, dressed).items()
         }
 
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=_UNLIMITED) as channel:
@@ -165,13 +174,13 @@ def aio_blocks() -> Iterator[Blocks]:
     loop = asyncio.new_event_loop()
     channel, server = loop.run_until_complete(_open_aio())
 
-    def blocks(shape: str, size: int) -> dict[str, Block]:
+    def blocks(shape: str, size: int, dressed: Dressed = MappingProxyType({})) -> dict[str, Block]:
         act = _AIO_ACTS[shape]
         return {
             name: lambda operations, start=start: loop.run_until_complete(  # type: ignore[misc]
                 act(start, bytes(size), operations)
             )
-            for name, start in _starters(channel, shape).items()
+            for name, start in _starters(channel, shape, dressed).items()
         }
 
     try:

@@ -12,6 +12,9 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     "ms": "{:.3g} ms".format,
     "x": "{:.3f}".format,
     "bytes": "{:,.0f} bytes".format,
+    "count": "{:,.0f}".format,
+    "more": "{:+,.0f}".format,
+    "%": "{:.1f} %".format,
 }
 _THOUSAND = 1000
 

@@ -51,7 +51,9 @@ class _EmptyProxy(wrapt.BaseObjectProxy):
         return await self.__wrapped__.write(message)
 
 
-class _ResourceProxy(wrapt.BaseObjectProxy):
+class ResourceProxy(wrapt.BaseObjectProxy):
+    """A wrapt proxy with a ResourceGuard of anyio around each operation."""
+
     def __init__(self, wrapped: object) -> None:
         super().__init__(wrapped)
         self._self_guard = anyio.ResourceGuard()
@@ -126,7 +128,7 @@ def _sync_operation(name: str, guard: Callable[[Any], Any], plan: Plan) -> Itera
         _LOCK: locked,
         _RESOURCE: reserved,
         _EMPTY: stepping(_EmptyProxy(SyncCall())),
-        _PROXIED: stepping(_ResourceProxy(SyncCall())),
+        _PROXIED: stepping(ResourceProxy(SyncCall())),
         _GUARDED: stepping(guard(SyncCall())),
     }
     return _figures(name, contenders, _LOCK, _SYNC_BOUND, plan)
@@ -183,7 +185,7 @@ def _aio_operation(
             for _ in repeat(None, operations):
                 await step()
 
-        return _block(act)
+        return run_through(act)
 
     async def locked(operations: int) -> None:
         for _ in repeat(None, operations):
@@ -198,10 +200,10 @@ def _aio_operation(
 
     contenders = {
         _BARE: stepping(AioCall()),
-        _LOCK: _block(locked),
-        _RESOURCE: _block(reserved),
+        _LOCK: run_through(locked),
+        _RESOURCE: run_through(reserved),
         _EMPTY: stepping(_EmptyProxy(AioCall())),
-        _PROXIED: stepping(_ResourceProxy(AioCall())),
+        _PROXIED: stepping(ResourceProxy(AioCall())),
         _GUARDED: stepping(guarded),
     }
     return _figures(name, contenders, _PROXIED, _AIO_BOUND, plan)
@@ -220,7 +222,9 @@ def _figures(
     yield control_figure(row, measured)
 
 
-def _block(contender: Callable[[int], Coroutine[Any, Any, None]]) -> Block:
+def run_through(contender: Callable[[int], Coroutine[Any, Any, None]]) -> Block:
+    """Return a block that runs a coroutine in which nothing suspends."""
+
     def run_to_the_end(operations: int) -> None:
         try:
             contender(operations).send(None)  # nothing in it suspends: the loop is not needed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import textwrap
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any
 
@@ -59,6 +59,13 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 
 async def _measure(plan: Plan) -> list[Figure]:
+    contenders = await blocks()
+    measured = race(contenders, reference=_EMPTY, plan=plan)
+    return list(figures({part: measured.time(part, "ns") for part in contenders}, "ns"))
+
+
+async def blocks() -> dict[str, Block]:
+    """Return what repeats each part, and the operations that they are the parts of."""
     stream = Stream("/benchmark.Service/Method", "client", "aio", Mode.RAISE)
     stream.loop = asyncio.get_running_loop()
     call = DuplexCall(AioCall(), stream)
@@ -78,22 +85,22 @@ async def _measure(plan: Plan) -> list[Figure]:
     }
     statements = {part: statement for part, (statement, _) in _PARTS.items()}
     statements |= {statement: statement for pair in _WHOLE.values() for statement in pair}
-    blocks = {part: _loop(statement, names) for part, statement in statements.items()}
-    measured = race({_EMPTY: _loop("pass", names), **blocks}, reference=_EMPTY, plan=plan)
-    loop = measured.time(_EMPTY, "ns")
-    costs = {part: max(0.0, measured.time(part, "ns") - loop) / _REPEATS for part in blocks}
-    return list(_figures(costs))
+    statements = {_EMPTY: "pass", **statements}
+    return {part: _loop(statement, names) for part, statement in statements.items()}
 
 
-def _figures(costs: dict[str, float]) -> Iterator[Figure]:
+def figures(passes: Mapping[str, float], unit: str) -> Iterator[Figure]:
+    """Yield the table, from what one pass of each block took."""
+    loop = passes[_EMPTY]
+    costs = {part: max(0.0, taken - loop) / _REPEATS for part, taken in passes.items()}
     for part, (_, apis) in _PARTS.items():
         for api in apis:
-            yield Figure(part, costs[part], "ns", column=api)
+            yield Figure(part, costs[part], unit, column=api)
     for api in _BOTH:
         whole = sum(costs[part] for part, (_, apis) in _PARTS.items() if api in apis)
-        yield Figure("**all parts**", whole, "ns", column=api)
+        yield Figure("**all parts**", whole, unit, column=api)
     for api, (guarded, bare) in _WHOLE.items():
-        yield Figure("measured: guarded less bare", costs[guarded] - costs[bare], "ns", column=api)
+        yield Figure("measured: guarded less bare", costs[guarded] - costs[bare], unit, column=api)
 
 
 def _loop(statement: str, names: dict[str, Any]) -> Block:

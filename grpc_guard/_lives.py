@@ -251,7 +251,7 @@ def starting(stream: Stream, multi_callable: Any) -> None:
 
 
 def starting_unary(life: ChannelLife | None, rpc: str) -> None:
-    """Note that a unary RPC is about to start, which takes nothing unless after a fork."""
+    """Act on a unary RPC that is about to start in a forked child: is its channel the parent's?"""
     if life is not None and life.generation != _generation:
         _used_after_fork(life, rpc)
 

@@ -78,7 +78,7 @@ def _tells(proxy: Any, name: str) -> bool:
 
 
 def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
-    """Act on a unary RPC that is about to start in a forked child: it may never return."""
+    """Look at the channel before a unary RPC starts in a forked child: it may never return."""
     try:
         starting_unary(life_of(multi_callable), name_of(rpc))
     except Exception:

@@ -220,7 +220,7 @@ def _seen(target: str) -> list[int]:
 
 
 def _measure(crowd: str, *, shared: bool, rounds: int, runs: int) -> bool:
-    """Print a line for each run; return whether nothing is left of the last that was not before.
+    """Print a line for each run; return whether nothing is left that the first had not made.
 
     The first run may leave what is made once: it is what the others are compared with.
     """
@@ -228,11 +228,14 @@ def _measure(crowd: str, *, shared: bool, rounds: int, runs: int) -> bool:
     title = f"{size} {crowd}, {'a registry' if shared else 'a plain channel'}"
     with _serving() as target:
         _seen(target)
-        before = first = _standing()
+        standings = [_standing()]
+        failed = 0
         for number in range(1, runs + 1):
             errors = run(target, rounds, shared=shared)
             most, peers = _seen(target)
-            after = _standing()
+            before, after = standings[-1], _standing()
+            standings.append(after)
+            failed += errors
             growth = {name: after[name] - before[name] for name in after}
             figures = {
                 "RPCs": size * rounds,
@@ -243,9 +246,10 @@ def _measure(crowd: str, *, shared: bool, rounds: int, runs: int) -> bool:
             }
             cells = " | ".join(f"{figures[name]:>8}" for name in _COLUMNS)
             print(f"| {title}, run {number} | {cells} |", flush=True)
-            first = after if number == 1 else first
-            before = after
-    return not errors and all(after[name] <= first[name] for name in _MUST_COME_BACK)
+    first, later = standings[1], standings[2:] or standings[1:]
+    # The least of them: gRPC closes a socket a little later now and then, and a leak only grows.
+    left = {name: min(after[name] for after in later) for name in _MUST_COME_BACK}
+    return not failed and all(left[name] <= first[name] for name in left)
 
 
 def main() -> None:

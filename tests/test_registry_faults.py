@@ -293,6 +293,35 @@ def test_an_rpc_that_ends_while_the_registry_is_busy() -> None:
         lease.close()
 
 
+def test_an_rpc_that_ends_after_its_channel_while_the_registry_is_busy() -> None:
+    """The janitor stays for it, though no channel is left."""
+    calls: list[Any] = []
+    with ChannelRegistry() as registry:
+        lease = registry.get("localhost:1", interceptors=[Inventing()])
+        calls.append(lease.unary_stream(path("Hold"))(b""))
+        lease.close()
+        assert registry.snapshot() == ()
+        assert not registry._janitor._leaves()
+        with registry._janitor.pool.mutex:
+            in_thread(calls.clear).result()
+            assert len(lease._tenant.rpcs) == 1
+        at_rest(registry)
+        assert not lease._tenant.rpcs
+
+
+class Endless:
+    """A call of an interceptor's own kind, which is over when nobody holds it any more."""
+
+    def cancel(self) -> None: ...
+
+
+class Inventing(grpc.UnaryStreamClientInterceptor):
+    """Answers with such a call."""
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return Endless()
+
+
 def test_no_thread_for_the_janitor(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

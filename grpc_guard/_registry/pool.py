@@ -44,6 +44,7 @@ class Pool:
         self._make = make
         self._wake = wake
         self._on_entry = on_entry
+        self._live = 0  # RPCs whose end is still to be noted
         self._clear()
         start_clean(self)
 
@@ -164,7 +165,9 @@ class Pool:
                     connection = tenant.entry.connections[0]
                 if self._idle:
                     self._idle.pop(connection, None)
-                return connection.seat(Rpc(tenant, connection, is_stream), who)
+                rpc = connection.seat(Rpc(tenant, connection, is_stream), who)
+                self._live += 1
+                return rpc
         raise LeaseEnded
 
     def _roomy(self, entry: Entry) -> Connection | None:
@@ -182,7 +185,7 @@ class Pool:
                 self._settle()
             finally:
                 self.mutex.release()
-        else:
+        if self._ended:  # whoever has the mutex may have looked before
             self._wake()
 
     def _settle(self) -> None:
@@ -193,6 +196,7 @@ class Pool:
                 continue  # noted twice: by grpcio, and by the end of its call
             tenant.rpcs.discard(rpc)
             connection.unseat(rpc)
+            self._live -= 1
             if connection.is_spare:
                 self._retire(connection)
             if not tenant.rpcs:
@@ -200,6 +204,8 @@ class Pool:
                     callback()
                 if tenant.is_dropped:
                     self._vacate(tenant)
+            if self.is_empty:
+                self._wake()
 
     # Closing
 
@@ -262,7 +268,7 @@ class Pool:
 
     @property
     def is_empty(self) -> bool:
-        return not (self._entries or self._dropped or self._ended)
+        return not (self._entries or self._dropped or self._ended or self._live)
 
     def shut(self, ending: Birth) -> tuple[list[Tenant], list[Connection]]:
         """End every lease and let nobody in; return the leases, and what to close after them."""

@@ -126,7 +126,7 @@ class Tenant:
         for rpc in tuple(self.rpcs):
             call = rpc.call() if rpc.call is not None else None
             if call is not None:
-                _cancel(call)
+                rpc.cancel(call)
 
 
 class Rpc:
@@ -147,18 +147,17 @@ class Rpc:
         except TypeError:
             self.end()
         if self.tenant.is_cancelled:  # while the call was made: nobody knew it then
-            _cancel(call)
+            self.cancel(call)
+
+    def cancel(self, call: Any) -> None:
+        """Cancel `call`; one that cannot be cancelled, as an interceptor's may, ends here."""
+        try:
+            call.cancel()
+        except Exception as error:  # no matter of whoever closes the lease
+            if not isinstance(error, AttributeError):
+                logger.exception("a call could not be cancelled")
+            self.end()
 
     def end(self, *_: object) -> None:
         """Note that it is over: from any thread, at any moment, as often as one likes."""
         self.tenant.pool.ended(self)
-
-
-def _cancel(call: Any) -> None:
-    """Cancel a call, if it can be: an interceptor may return what it likes."""
-    cancel = getattr(call, "cancel", None)
-    if cancel is not None:
-        try:
-            cancel()
-        except Exception:  # no matter of whoever closes the lease
-            logger.exception("a call could not be cancelled")

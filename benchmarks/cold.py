@@ -16,8 +16,8 @@ from ._valgrind import EVENTS, EVERYTHING, lap
 TITLE = "instructions and cache misses of real streams, as callgrind counts them"
 INTRO = (
     "Of the interpreter alone, except for *with gRPC*, which has everything but the kernel. Client and server share the process, messages have 16 B, and the caches are callgrind's, "
-    "of 32 KiB each. What the columns beside *plain* have is *added* to it. In sync the numbers repeat to a few hundred instructions; in aio, where the loop wakes up as it "
-    "likes, to a few thousand."
+    "of 32 KiB each. What the columns beside *plain* have is *added* to it. In sync the instructions of a message repeat to a few hundred. In aio, where the loop wakes up as it likes, they differ by "
+    "up to ten thousand from run to run: there, only that *both* add something can be told, and about how much."
 )
 
 LAPS = 3  # of which the median counts

@@ -68,7 +68,7 @@ async def write(self: Any, request: Any) -> None:
             direction.since = monotonic()
             return await direction.step(request)  # type: ignore[no-any-return]
         except asyncio.CancelledError as error:
-            direction.step = after_cancel(direction.step, direction.stream, "write", error)
+            after_cancel(direction.stream, "write", error)
             raise
         finally:
             direction.taken = False
@@ -119,7 +119,7 @@ class ReadingCall(Call):
                 direction.since = monotonic()
                 return await direction.step()
             except asyncio.CancelledError as error:
-                direction.step = after_cancel(direction.step, direction.stream, "read", error)
+                after_cancel(direction.stream, "read", error)
                 raise
             finally:
                 direction.taken = False

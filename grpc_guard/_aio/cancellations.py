@@ -12,7 +12,7 @@ import asyncio
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -24,8 +24,6 @@ from .._rules_of_life import CANCELLED_READ
 from .._violations import warn
 
 logger = logging.getLogger("grpc_guard")
-
-Step = Callable[..., Any]
 
 
 class _Cancellation:
@@ -71,8 +69,8 @@ class Broken(Taken):
         return not _is_taken(self)
 
 
-def after_cancel(step: Step, stream: Stream, operation: str, error: asyncio.CancelledError) -> Step:
-    """Note that `error` has just ended `operation`, the caller; return its `step`.
+def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
+    """Note that `error` has just ended `operation`, the caller.
 
     Nothing is noted if the RPC goes on, or had ended anyway.
     """
@@ -87,7 +85,6 @@ def after_cancel(step: Step, stream: Stream, operation: str, error: asyncio.Canc
                 direction.__class__ = Broken
     except Exception:
         logger.exception("a cancelled operation goes unnoticed")
-    return step
 
 
 def _tells_of_the_end(error: asyncio.CancelledError) -> bool:

@@ -77,9 +77,7 @@ class Context(StreamProxy):
                 direction.since = monotonic()
                 return await direction.step()
             except asyncio.CancelledError as error:
-                direction.step = after_cancel(
-                    direction.step, direction.stream, "context.read", error
-                )
+                after_cancel(direction.stream, "context.read", error)
                 raise
             finally:
                 direction.taken = False
@@ -99,9 +97,7 @@ class Context(StreamProxy):
                 direction.since = monotonic()
                 return await direction.step(message)  # type: ignore[no-any-return]
             except asyncio.CancelledError as error:
-                direction.step = after_cancel(
-                    direction.step, direction.stream, "context.write", error
-                )
+                after_cancel(direction.stream, "context.write", error)
                 raise
             finally:
                 direction.taken = False

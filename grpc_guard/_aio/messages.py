@@ -46,9 +46,7 @@ class Messages(StreamProxy):
                 direction.since = monotonic()
                 return await self._self_anext()
             except asyncio.CancelledError as error:
-                self._self_anext = after_cancel(
-                    self._self_anext, direction.stream, "__anext__", error
-                )
+                after_cancel(direction.stream, "__anext__", error)
                 raise
             finally:
                 direction.taken = False

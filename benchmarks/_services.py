@@ -2,8 +2,8 @@
 
 Plain and guarded use the same server and the same connection, so that they differ in the guard alone:
 the server has its methods twice, plain and guarded, and the guarded channel wraps the
-plain one. gRPC asks the plain service for a method first, which costs a guarded RPC about 0.1 us more than it
-would in a program.
+plain one. Methods are registered in both ways, as generated code does it, so that gRPC finds the one as fast
+as the other.
 """
 
 from __future__ import annotations
@@ -57,20 +57,17 @@ class Blocks(Protocol):
     def __call__(self, shape: str, size: int, dressed: Dressed = ...) -> dict[str, Block]: ...
 
 
-def _generic_handler(service: str, behaviors: dict[str, tuple[str, Any]]) -> Any:
-    return grpc.method_handlers_generic_handler(
-        service,
-        {
-            method: getattr(grpc, f"{arity}_rpc_method_handler")(behavior)
-            for method, (arity, behavior) in behaviors.items()
-        },
-    )
-
-
 def _register(server: Any, behaviors: dict[str, tuple[str, Any]]) -> None:
     guarded = grpc_guard.wrap(server)  # before the plain methods come, which it would guard too
-    server.add_generic_rpc_handlers((_generic_handler("Plain", behaviors),))
-    guarded.add_generic_rpc_handlers((_generic_handler("Guarded", behaviors),))
+    for service, registrar in (("Plain", server), ("Guarded", guarded)):
+        handlers = {
+            method: getattr(grpc, f"{arity}_rpc_method_handler")(behavior)
+            for method, (arity, behavior) in behaviors.items()
+        }
+        registrar.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, handlers),)
+        )
+        registrar.add_registered_method_handlers(service, handlers)
 
 
 def _starters(channel: Any, shape: str, dressed: Dressed) -> dict[str, Start]:

@@ -1,11 +1,13 @@
+from queue import SimpleQueue
 from threading import Thread
 
 import grpc_guard
-from grpc_guard.demo.route_guide_pb2 import RouteNote
 from grpc_guard.demo.service import RouteGuide, serving
 
+notes = SimpleQueue()
+
 with serving(RouteGuide(), mode="raise") as (stub,):
-    chat = stub.RouteChat(iter([RouteNote(message="snow")]))
+    chat = stub.RouteChat(iter(notes.get, None))
     print(grpc_guard.status(chat).read)  # prints: None
 
     reader = Thread(target=lambda: list(chat), name="reader")
@@ -13,6 +15,7 @@ with serving(RouteGuide(), mode="raise") as (stub,):
     owner = grpc_guard.status(chat).read
     if owner is not None:  # the thread is inside
         assert (owner.kind, owner.name) == ("thread", "reader")
+    notes.put(None)  # the chat ends
     reader.join()
 
 print(grpc_guard.findings())  # prints: ()

@@ -231,8 +231,9 @@ class Direction:
         prepared: Callable[..., Any] = step if self.watch is None else self.watch.watching(step)
         return prepared
 
-    def _has_token(self) -> bool:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _has_token(self) -> bool: ...
 
     @property
     def is_free(self) -> bool:

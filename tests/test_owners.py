@@ -160,8 +160,9 @@ def test_thread_that_has_just_left() -> None:
     assert owner.operation == "read"
 
 
-def test_thread_that_leaves_while_it_is_looked_for() -> None:
+def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that is on no stack any more is named by what it noted, too."""
+    monkeypatch.delitem(sys.modules, "gevent", raising=False)  # another test may have loaded it
     direction = steps.UsersResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
     steps.taking_responses(direction)
     del direction._token.cell_contents

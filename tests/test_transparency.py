@@ -56,7 +56,9 @@ from transparency import (
     what,
 )
 
-from grpc_guard import _contract, wrap
+from grpc_guard import Mode, _contract, wrap
+from grpc_guard._guard import Stream
+from grpc_guard._sync.calls import StreamCall
 
 DIFFERENCES = {
     "hasattr operators": "wrapt's proxy class has them all; what they do is the same",
@@ -327,3 +329,23 @@ async def test_looking_for_the_known_differences() -> None:
         for guarded in objects.values():
             found.update(differences(guarded))
     assert set(DIFFERENCES) <= found
+
+
+def test_naming_a_proxy_anew() -> None:
+    """What is set as a proxy's documentation or module is that of the object it wraps."""
+
+    class Plain:
+        """A plain object."""
+
+        def __next__(self) -> bytes:
+            return b""
+
+    plain = Plain()
+    guarded: Any = StreamCall(plain, Stream("/test/Names", "client", "sync", Mode.RAISE))
+    assert (guarded.__doc__, guarded.__module__) == ("A plain object.", __name__)
+    guarded.__doc__, guarded.__module__ = "Another.", "elsewhere"
+    assert (plain.__doc__, plain.__module__) == ("Another.", "elsewhere")
+    assert (guarded.__doc__, guarded.__module__) == ("Another.", "elsewhere")
+    assert StreamCall.__doc__ is not None
+    assert StreamCall.__doc__.startswith("A client call")
+    assert StreamCall.__module__ == "grpc_guard._sync.calls"

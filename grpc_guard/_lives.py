@@ -15,16 +15,16 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from time import monotonic
 from typing import Any
 
 from grpc._cython import cygrpc
 
 from . import _messages
 from ._births import Birth, born
+from ._churn import look_at_churn
 from ._guard import Stream
 from ._orphans import adopt
-from ._rules_of_life import CHANNEL_CHURN, CLOSED_CHANNEL, STREAM_LIMIT, USE_AFTER_FORK
+from ._rules_of_life import CLOSED_CHANNEL, STREAM_LIMIT, USE_AFTER_FORK
 from ._thresholds import thresholds
 from ._violations import warn
 
@@ -33,11 +33,9 @@ logger = logging.getLogger("grpc_guard")
 REFUSALS = (ValueError, cygrpc.UsageError)  # with which grpcio meets an RPC on a closed channel
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
-_PLACES = 256  # places that make channels, of which the times are kept
 
 _lives: dict[int, ChannelLife] = {}
 _generation = 0  # how many forks lie between this process and the first
-_makers: dict[object, deque[float]] = {}
 
 
 class _Anchor(weakref.ref[Any]):
@@ -175,7 +173,7 @@ def made(channel: Any, api: str, operation: str, target: str = "", likeness: obj
         life = ChannelLife(target or _target_of(core), api, born(operation), reference)
         _lives[id(core)] = life
         if likeness is not None and not life.is_pooled:
-            _look_at_churn(life, likeness)
+            look_at_churn(life.target, api, life.birth, likeness)
     except Exception:
         logger.exception("a channel goes unnoticed")
 
@@ -304,50 +302,7 @@ def _used_after_fork(life: ChannelLife, rpc: str) -> None:
 def _after_fork() -> None:
     global _generation
     _generation += 1
-    _makers.clear()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
     os.register_at_fork(after_in_child=_after_fork)
-
-
-# Churn
-
-_ON_PURPOSE = "grpc.use_local_subchannel_pool"  # who sets it wants connections of its own
-
-
-def likeness(options: Any, credentials: object) -> object:
-    """Return what channels have in common that could have been one; None to leave one out.
-
-    By the identity of credentials and a hash of the options: nothing of either is kept.
-    """
-    text = repr(options)
-    return None if _ON_PURPOSE in text else (id(credentials), hash(text))
-
-
-def _look_at_churn(life: ChannelLife, likeness: object) -> None:
-    place = life.birth.place
-    if place is None:
-        return
-    limits = thresholds()
-    if len(_makers) >= _PLACES:
-        _makers.clear()
-    key = (life.target, life.api, place[0].co_filename, life.birth.line, likeness)
-    times = _makers.setdefault(key, deque(maxlen=limits.channel_churn + 1))
-    times.append(monotonic())
-    if len(times) > limits.channel_churn and times[-1] - times[0] <= limits.channel_churn_seconds:
-        because = _messages.many_channels(len(times), times[-1] - times[0], life.birth)
-        times.clear()  # so many again before it is said again
-        warn(
-            CHANNEL_CHURN,
-            rpc=life.target,
-            side="client",
-            api=life.api,
-            because=because,
-            caller=life.birth.owner(),
-        )
-
-
-def forget_churn() -> None:
-    """Begin to count channels anew, as each test does."""
-    _makers.clear()

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from . import _exits, _lives, _servers
+from . import _churn, _exits, _lives, _servers
 from ._aio import channel as aio_channel
 from ._aio import handlers as aio_handlers
 from ._modes import Mode
@@ -200,7 +200,7 @@ def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         plain(self, target, options, credentials, *args, **kwargs)
         if current_mode() is not Mode.OFF:
             operation = "insecure_channel" if credentials is None else "secure_channel"
-            _lives.made(self, api, operation, target, _lives.likeness(options, credentials))
+            _lives.made(self, api, operation, target, _churn.likeness(options, credentials))
 
     return method
 

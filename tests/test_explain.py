@@ -28,7 +28,7 @@ import pytest
 from support import PATIENCE, aio_channel, aio_server, outcome, run, sync_channel, sync_server, wait
 
 import grpc_guard
-from grpc_guard import ConcurrencyError, Finding, _explain, _leaks, _lives
+from grpc_guard import ConcurrencyError, Finding, _churn, _explain, _leaks
 from grpc_guard._findings import ledger
 from grpc_guard._reports.document import finding_from_dict
 from grpc_guard._rules import RULES, Rule
@@ -545,7 +545,7 @@ def test_every_code_block_is_an_example() -> None:
 @pytest.fixture
 def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Look for what an example leaves open when its main() has returned."""
-    _lives.forget_churn()
+    _churn.forget_churn()
     plain = play_main
 
     def play_and_look(main: Callable[[], Any]) -> Any:
@@ -567,7 +567,7 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(globals(), "play_main", play_and_look)
     monkeypatch.setitem(globals(), "play_main_async", play_and_look_async)
     yield
-    _lives.forget_churn()
+    _churn.forget_churn()
 
 
 @pytest.mark.usefixtures("at_the_end")

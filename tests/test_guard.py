@@ -18,7 +18,8 @@ from support import AsyncGate, Gate, in_thread, path, settle, sync_channel, sync
 import grpc_guard
 from grpc_guard import ConcurrencyError, Mode, _guard
 from grpc_guard._aio import calls as aio_calls
-from grpc_guard._guard import Stream, Taken, home_of, totals
+from grpc_guard._guard import Stream, Taken, totals
+from grpc_guard._homes import home_of
 from grpc_guard._iterators import _feeds, bind
 from grpc_guard._modes import parse_mode
 from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE

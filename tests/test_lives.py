@@ -19,7 +19,7 @@ import pytest
 from support import aio_channel, aio_server, logged_by_us, path, sync_channel, sync_server
 
 import grpc_guard
-from grpc_guard import Finding, _lives, _thresholds, guarded, wrap
+from grpc_guard import Finding, _churn, _lives, _thresholds, guarded, wrap
 from grpc_guard._births import born
 
 Found = Callable[[], list[Finding]]
@@ -379,10 +379,10 @@ def make(address: str, times: int, make_one: Any = grpc.insecure_channel, **opti
 @pytest.fixture
 def churning(limits: Callable[..., None]) -> Iterator[None]:
     limits(channel_churn=3, channel_churn_seconds=60.0)
-    _lives.forget_churn()
+    _churn.forget_churn()
     with guarded():
         yield
-    _lives.forget_churn()
+    _churn.forget_churn()
 
 
 @pytest.mark.usefixtures("churning")
@@ -444,14 +444,14 @@ def test_channels_over_a_long_time(found: Found, limits: Callable[..., None]) ->
 @pytest.mark.usefixtures("churning")
 def test_channels_from_many_places(monkeypatch: pytest.MonkeyPatch, found: Found) -> None:
     """Times are kept of a few places only, and of none where there is no line of the program."""
-    monkeypatch.setattr(_lives, "_PLACES", 1)
+    monkeypatch.setattr(_churn, "_PLACES", 1)
     for port in range(1, 5):
         make(f"127.0.0.1:{port}", 1)
-    assert len(_lives._makers) == 1
-    _lives.forget_churn()
+    assert len(_churn._makers) == 1
+    _churn.forget_churn()
     monkeypatch.setattr(_lives, "born", lambda operation: _lives.Birth(operation, None))
     make("127.0.0.1:1", 4)
-    assert (found(), _lives._makers) == ([], {})
+    assert (found(), _churn._makers) == ([], {})
 
 
 # use-after-fork
@@ -490,10 +490,8 @@ def test_using_a_channel_of_an_earlier_process(
     """An RPC on a channel of before the fork is told of, unless gRPC supports that."""
     monkeypatch.setattr(_lives.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", support)
     with sync_server(METHODS) as address, sync_channel(address) as channel:
-        _lives._makers["a place"] = _lives.deque()
         monkeypatch.setattr(_lives, "_generation", _lives._generation)
         _lives._after_fork()
-        assert _lives._makers == {}
         assert list(_lives.lives()) == []
         assert list(channel.unary_stream(path("Numbers"))(b"")) == [b"1", b"2"]
     assert [finding.rule for finding in found()] == ([] if support else ["use-after-fork"])

@@ -26,9 +26,9 @@ class Leftovers:
     def begin_test(self) -> None:
         ledger.era = object()
         self._threads = frozenset(threading._active)  # type: ignore[attr-defined]
-        lives = sys.modules.get("grpc_guard._lives")
-        if lives is not None:
-            lives.forget_churn()
+        churn = sys.modules.get("grpc_guard._churn")
+        if churn is not None:
+            churn.forget_churn()
 
     def end_test(self) -> None:
         ledger.era = None

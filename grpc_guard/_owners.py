@@ -20,7 +20,7 @@ from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 from ._findings import Frame, Owner
-from ._guard import Direction
+from ._guard import Direction, Stream
 from ._stacks import fold, outward, runs_loop
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -248,13 +248,19 @@ def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
     )
 
 
+def at_yield(stream: Stream) -> tuple[Frame, ...]:
+    """Return where the async generator that handles `stream` is; it shows no frame at a yield."""
+    assert stream.handler is not None
+    return fold(reversed(list(await_chain(stream.handler[1]()))))
+
+
 def _unseen(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
     if handler is not None and direction.rule == "concurrent-write":
-        task, generator = handler[0](), handler[1]()
+        task = handler[0]()
         if task is not None:
-            stack = fold(reversed(list(await_chain(generator))))
+            stack = at_yield(direction.stream)
             return Owner("task", task.get_name(), "yield", _held(direction), stack)
     operation = "read" if direction.rule == "concurrent-read" else "write"
     if direction.owner is None:

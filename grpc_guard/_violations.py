@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import logging
 import sys
@@ -127,6 +128,8 @@ def compose(
 ) -> Finding:
     """Return the finding for a rule broken by the running thread or task at `frame`."""
     caller = _owners.this_party(frame, operation, is_task=stream.loop is not None)
+    if operation == "yield":
+        caller = dataclasses.replace(caller, stack=_owners.at_yield(stream))
     message = _messages.first_line(
         rule,
         rpc=stream.rpc,

@@ -332,6 +332,35 @@ async def test_report_of_a_write(found):
     assert functions(finding.caller) == ["half_close"]
 
 
+async def test_report_of_a_refused_yield(found):
+    """A handler that yields while its helper writes is refused, and shown at the yield."""
+    refused = asyncio.get_running_loop().create_future()
+
+    async def numbers(request, context):
+        writer = asyncio.create_task(context.write(BULK), name="writer")
+        await settle()
+        try:
+            yield b"too early"
+        except ConcurrencyError as error:
+            refused.set_result(error)
+        await writer
+
+    methods = {"Stream": grpc.unary_stream_rpc_method_handler(numbers)}
+    async with (
+        aio_server(methods, options=NARROW) as address,
+        aio_channel(address, mode=None, options=NARROW) as channel,
+    ):
+        call = channel.unary_stream(RPC)(b"")
+        error = await within(refused)  # nobody reads before: the helper is inside till then
+        assert [len(message) async for message in call] == [len(BULK)]
+    [finding] = found()
+    assert error.finding == finding
+    assert (finding.owner.name, finding.owner.operation) == ("writer", "context.write")
+    assert (finding.caller.kind, finding.caller.operation) == ("task", "yield")
+    assert finding.caller.site.code == 'yield b"too early"'
+    assert finding.caller.site.function == "numbers"
+
+
 async def test_report_of_a_yield(found):
     """What a handler yielded is being written: its task is the owner, shown at the yield."""
     yielding, refused = asyncio.Event(), []

@@ -113,7 +113,7 @@ def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
             task = None
         if task is not None:
             return Owner("task", task.get_name(), operation, None, fold(_of_task(frame)))
-    kind, name = name_of_thread(get_ident())
+    kind, name = _running_greenlet() or name_of_thread(get_ident())
     return Owner(kind, name, operation, None, fold(outward(frame)))
 
 
@@ -187,7 +187,21 @@ def _greenlets() -> Iterator[tuple[str, FrameType]]:
 
     for candidate in gc.get_objects():
         if issubclass(type(candidate), greenlet) and candidate.gr_frame is not None:
-            yield str(getattr(candidate, "name", None) or hex(id(candidate))), candidate.gr_frame
+            yield _name_of_greenlet(candidate), candidate.gr_frame
+
+
+def _running_greenlet() -> tuple[str, str] | None:
+    """Return the kind of party and its name, if it is a greenlet and not a thread's main one."""
+    if "gevent" not in sys.modules:
+        return None
+    from greenlet import getcurrent
+
+    greenlet = getcurrent()
+    return None if greenlet.parent is None else ("greenlet", _name_of_greenlet(greenlet))
+
+
+def _name_of_greenlet(greenlet: object) -> str:
+    return str(getattr(greenlet, "name", None) or hex(id(greenlet)))
 
 
 # Tasks

@@ -19,7 +19,7 @@ from grpc_guard import Mode, _owners
 from grpc_guard._aio import calls as aio_calls
 from grpc_guard._aio import handlers as aio_handlers
 from grpc_guard._guard import Stream, Taken
-from grpc_guard._owners import last_owner_of, owner_of
+from grpc_guard._owners import last_owner_of, owner_of, this_party
 from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
 from grpc_guard._sync import calls as sync_calls
 from grpc_guard._sync import handlers as sync_handlers
@@ -468,6 +468,28 @@ def test_greenlet_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     assert owner.site is not None
     assert owner.site.function == "consume"
     assert owner_of(call._self_read) is None
+
+
+def test_greenlet_that_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that runs in a greenlet is told as one where gevent is loaded, else as a thread."""
+    greenlet = pytest.importorskip("greenlet")
+    callers = []
+
+    def call() -> None:
+        callers.append(this_party(sys._getframe(), "next", is_task=False))
+
+    monkeypatch.delitem(sys.modules, "gevent", raising=False)
+    greenlet.greenlet(call).switch()
+    monkeypatch.setitem(sys.modules, "gevent", greenlet)
+    caller = greenlet.greenlet(call)
+    caller.switch()
+    call()
+    assert [(party.kind, party.name) for party in callers] == [
+        ("thread", "MainThread"),
+        ("greenlet", hex(id(caller))),
+        ("thread", "MainThread"),
+    ]
+    assert callers[1].site.function == "call"
 
 
 def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

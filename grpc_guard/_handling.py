@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import sys
 import threading
 import weakref
 from _thread import get_ident
@@ -25,7 +24,7 @@ from ._findings import Owner
 from ._guard import Stream
 from ._owners import await_chain, name_of_thread
 from ._rules_of_life import STARVED_SERVER
-from ._stacks import fold, is_of_grpc, outward
+from ._stacks import fold, frames_of_threads, is_of_grpc, outward
 from ._sync.steps import Prepared
 from ._thresholds import thresholds
 from ._violations import warn
@@ -94,7 +93,7 @@ class Handlers:
         return tuple(sorted(found, key=lambda owner: -(owner.held_seconds or 0)))
 
     def _threads(self, only: frozenset[int] | None = None) -> Iterator[Owner]:
-        frames = sys._current_frames()
+        frames = frames_of_threads()
         try:
             for ident, entry in tuple(self._by_thread.items()):
                 stream, frame = entry.stream(), frames.get(ident)

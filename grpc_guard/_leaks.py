@@ -26,7 +26,7 @@ from ._orphans import orphans
 from ._owners import inner_code, name_of_thread
 from ._rule import Rule
 from ._rules_of_life import PARKED_REQUEST_ITERATOR, UNCLOSED_CHANNEL, UNFINISHED_STREAM
-from ._stacks import fold, outward
+from ._stacks import fold, frames_of_threads, outward
 from ._sync.steps import taking_requests
 from ._thresholds import thresholds
 from ._violations import warn
@@ -174,7 +174,7 @@ def _held_by_threads(threads: Callable[[int, FrameType], bool]) -> Iterator[obje
 
 
 def _other_threads() -> Iterator[tuple[int, FrameType]]:
-    frames = sys._current_frames()
+    frames = frames_of_threads()
     frames.pop(get_ident(), None)  # this very frame is in there, in a cycle
     yield from frames.items()
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from ._findings import Frame, Owner
 from ._guard import Direction, Stream
-from ._stacks import fold, outward, runs_loop
+from ._stacks import fold, frames_of_threads, outward, runs_loop
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,7 +133,7 @@ def _held(direction: Direction) -> float:
 
 
 def _by_thread(direction: Direction) -> Owner | None:
-    frames = sys._current_frames()
+    frames = frames_of_threads()
     try:
         # The thread that is noted as the owner is looked at first.
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):

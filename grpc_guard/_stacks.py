@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import itertools
 import linecache
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
@@ -16,6 +18,7 @@ import wrapt
 
 from ._findings import Frame
 
+_DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
 _DEPTH = 40  # frames kept, those nearest to the user's line
 
 
@@ -85,3 +88,20 @@ def grpc_is_the_caller(frame: FrameType | None) -> bool:
         and caller.f_code.co_name.endswith("consume_request_iterator")
         for caller in outward(frame)
     )
+
+
+def frames_of_threads() -> dict[int, FrameType]:
+    """Return the frame of each thread by its ident: ``sys._current_frames()``, and safe.
+
+    CPython 3.11 makes the frames under a lock that each new thread takes, too. If the
+    collector runs meanwhile and finds an object that lets other threads run while it dies, as
+    calls of gRPC do, a thread that starts then stops the whole process for ever (gh-106883).
+    """
+    collects = _DEADLOCKS and gc.isenabled()
+    try:
+        if collects:
+            gc.disable()
+        return sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()

@@ -34,6 +34,7 @@ from grpc_guard import (
 from grpc_guard._births import Birth
 from grpc_guard._findings import ledger
 from grpc_guard._guard import Stream
+from grpc_guard._stacks import frames_of_threads
 
 Found = Callable[[], list[Finding]]
 
@@ -192,7 +193,7 @@ def test_threads_of_a_pool() -> None:
         pool.submit(gate.park)
         party = in_thread(gate.park)
         with gate.held():
-            frames = sys._current_frames()
+            frames = frames_of_threads()
             found = {
                 thread.name.split("-")[0]: _leaks.is_of_a_pool(frames[thread.ident])
                 for thread in threading.enumerate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread
+import gc
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 import wrapt
+from support import Gate, in_thread
 
 from grpc_guard import _guard, _stacks
 from grpc_guard._findings import Frame
@@ -117,3 +119,46 @@ def test_grpc_as_caller() -> None:
     assert not _stacks.grpc_is_the_caller(frame_in(os.path.join(folder, "_channel.py")))
     assert not _stacks.grpc_is_the_caller(frame_in("app.py", "_consume_request_iterator"))
     assert not _stacks.grpc_is_the_caller(None)
+
+
+# The frames of all threads
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="no other Python makes frames for it")
+def test_garbage_while_threads_are_looked_at() -> None:
+    """Nothing is collected while the frames are made: what dies then may let a thread start."""
+    collected_in: list[str] = []
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            collected_in.append(sys._getframe(1).f_code.co_name)
+
+    gate, thresholds = Gate(), gc.get_threshold()
+    thread = in_thread(gate.park)
+    with gate.held():
+        gc.disable()
+        Garbage()
+        gc.set_threshold(1)
+        try:
+            gc.enable()
+            frames = _stacks.frames_of_threads()
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.enable()
+        gc.collect()
+    thread.result()
+    assert len(frames) >= 2
+    assert collected_in == [here().f_code.co_name]
+
+
+def test_looking_at_threads_where_nothing_is_collected() -> None:
+    """A program that has switched the collector off finds it off afterwards."""
+    gc.disable()
+    try:
+        assert threading.get_ident() in _stacks.frames_of_threads()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -38,7 +38,8 @@ class _Likeness(str):
     def __get__(self, proxy: Any, owner: type | None = None) -> Any:
         return str(self) if proxy is None else getattr(proxy.__wrapped__, self._name)
 
-    def __set__(self, proxy: Any, value: object) -> None:
+    # wrapt 2.5 sets both past this.
+    def __set__(self, proxy: Any, value: object) -> None:  # pragma: no cover
         setattr(proxy.__wrapped__, self._name, value)
 
 

@@ -27,6 +27,7 @@ INTRO = (
 
 _EMPTY = "(the empty loop)"
 _REPEATS = 20
+_PASSES = 400  # of the loop in a block: a part can take a hundred times as long as the empty loop
 _BOTH = ("sync", "aio")
 _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {  # statement, and the api that has it
     "the call of one more Python function": ("function()", ("sync",)),
@@ -60,7 +61,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 async def _measure(plan: Plan) -> list[Figure]:
     contenders = await blocks()
-    measured = race(contenders, reference=_EMPTY, plan=plan)
+    measured = race(contenders, reference=_EMPTY, plan=plan, operations=_PASSES)
     return list(figures({part: measured.time(part, "ns") for part in contenders}, "ns"))
 
 

@@ -96,7 +96,11 @@ def born(operation: str, depth: int = 1) -> Birth:
     So many callers as `depth` are known to be of the guard: to make a frame for each is what
     takes the time.
     """
-    frame: FrameType | None = sys._getframe(depth)
+    frame: FrameType | None
+    try:
+        frame = sys._getframe(depth)
+    except ValueError:
+        frame = None  # the guard's own are the first of their thread
     while frame is not None:
         code = frame.f_code
         file = code.co_filename

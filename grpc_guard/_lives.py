@@ -229,9 +229,8 @@ def lives() -> Iterator[ChannelLife]:
 # RPCs
 
 
-_DEPTH_OF_A_START = (
-    5  # starting(), new_stream(), what starts the RPC, and a multi-callable's method
-)
+# born() itself, starting(), new_stream(), what starts the RPC, and a multi-callable's method.
+_DEPTH_OF_A_START = 5
 
 
 def starting(stream: Stream, multi_callable: Any) -> None:

@@ -15,10 +15,10 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._guard import Stream
-from grpc_guard._modes import Mode
-from grpc_guard._sync import calls as sync_calls
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core.stream import Stream
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.sync import calls as sync_calls
 
 from ._measure import Block, Figure, Plan, control_figure, process_clock, race, ratio_figure
 from ._services import SHAPES, Start, aio_blocks, sync_blocks

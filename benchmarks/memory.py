@@ -20,11 +20,11 @@ import grpc
 import grpc.aio
 
 import grpc_guard
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._guard import Direction, Stream
-from grpc_guard._modes import Mode
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core.stream import Direction, Stream
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.sync import calls as sync_calls
+from grpc_guard._proxies.sync import handlers as sync_handlers
 
 from ._measure import Figure, Plan
 from ._stubs import AioCall, SyncCall

@@ -11,12 +11,12 @@ from typing import Any
 import anyio
 import wrapt
 
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._aio import handlers as aio_handlers
-from grpc_guard._guard import Stream
-from grpc_guard._modes import Mode
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core.stream import Stream
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.sync import calls as sync_calls
+from grpc_guard._proxies.sync import handlers as sync_handlers
 
 from ._measure import Block, Figure, Plan, control_figure, race, ratio_figure
 from ._stubs import AioCall, SyncCall

@@ -8,10 +8,10 @@ from itertools import repeat
 import grpc
 
 import grpc_guard
-from grpc_guard._guard import Stream
-from grpc_guard._handling import Handlers
-from grpc_guard._lives import starting
-from grpc_guard._modes import Mode
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core.stream import Stream
+from grpc_guard._lifecycle.handlers import Handlers
+from grpc_guard._lifecycle.starts import starting
 
 from ._measure import Figure, Plan, compare
 

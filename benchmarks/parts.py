@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any
 
-from grpc_guard._aio.calls import DuplexCall
-from grpc_guard._guard import Stream, Taken
-from grpc_guard._modes import Mode
-from grpc_guard._rules import CONCURRENT_READ
-from grpc_guard._sync.calls import StreamCall
-from grpc_guard._sync.steps import Responses
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._core.steps import Responses
+from grpc_guard._core.stream import Stream, Taken
+from grpc_guard._proxies.aio.calls import DuplexCall
+from grpc_guard._proxies.sync.calls import StreamCall
 
 from ._measure import Block, Figure, Plan, race
 from ._stubs import AioCall, SyncCall

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
-from grpc_guard._aio.calls import ReadingCall
-from grpc_guard._guard import Stream
-from grpc_guard._modes import Mode
-from grpc_guard._sync.calls import StreamCall
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core.stream import Stream
+from grpc_guard._proxies.aio.calls import ReadingCall
+from grpc_guard._proxies.sync.calls import StreamCall
 
 from ._measure import Block, Figure, Plan, race, ratio_figure
 from ._stubs import AioCall, SyncCall

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc_guard
-from grpc_guard import _cli
+from grpc_guard._cli import main as _cli
 
 FOLDER = Path(__file__).parent / "reference"
 
@@ -38,7 +38,7 @@ not. For `run`, see [the program's and 66](../run.md).
 _SCHEMA = """\
 # Report schema
 
-Made by `docs/make_reference.py` from `grpc_guard/report.schema.json`, a JSON Schema that is part of the package and against which the tests
+Made by `docs/make_reference.py` from `grpc_guard/_reports/report.schema.json`, a JSON Schema that is part of the package and against which the tests
 validate every report. Its name is `grpc-guard-report/1`. A later version with other fields would have another name.
 
 `grpc-guard run --report FILE` writes such a document. Nothing in it is a message, metadata or a credential.
@@ -99,7 +99,7 @@ def _meaning(action: argparse.Action) -> str:
 
 def report_schema() -> str:
     """Return the page about the report's fields."""
-    path = Path(grpc_guard.__file__).parent / "report.schema.json"
+    path = Path(grpc_guard.__file__).parent / "_reports" / "report.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     parts = {"report": schema, **schema["$defs"]}
     parts["frame"] = parts.pop("stack")["items"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grpc_guard._explain import pages
+from grpc_guard._catalogue.pages import pages
 
 FOLDER = Path(__file__).parent / "rules"
 

@@ -2,18 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from ._lazy import lazily as _lazily
+from ._catalogue.lazy import lazily as _lazily
+from ._catalogue.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._errors import ConcurrencyError
-    from ._findings import Finding, Owner, clear_findings, findings
-    from ._modes import Mode
-    from ._process import disable, enable, guarded, is_enabled
+    from ._catalogue.modes import Mode
+    from ._catalogue.rule import Rule
+    from ._findings.errors import ConcurrencyError
+    from ._findings.ledger import clear_findings, findings
+    from ._findings.records import Finding, Owner
+    from ._process.switch import disable, enable, guarded, is_enabled
+    from ._proxies.status import status
+    from ._proxies.wrap import wrap
     from ._registry.sync import ChannelRegistry
-    from ._rules import Rule
-    from ._wrap import status, wrap
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ChannelRegistry",
@@ -35,13 +36,15 @@ __all__ = [
 __getattr__, __dir__ = _lazily(
     __name__,
     {
-        "_errors": ["ConcurrencyError"],
-        "_findings": ["Finding", "Owner", "clear_findings", "findings"],
-        "_modes": ["Mode"],
-        "_process": ["disable", "enable", "guarded", "is_enabled"],
+        "_findings.errors": ["ConcurrencyError"],
+        "_findings.ledger": ["clear_findings", "findings"],
+        "_findings.records": ["Finding", "Owner"],
+        "_catalogue.modes": ["Mode"],
+        "_process.switch": ["disable", "enable", "guarded", "is_enabled"],
         "_registry.sync": ["ChannelRegistry"],
-        "_rules": ["Rule"],
-        "_wrap": ["status", "wrap"],
+        "_catalogue.rule": ["Rule"],
+        "_proxies.status": ["status"],
+        "_proxies.wrap": ["wrap"],
     },
     modules=["aio"],
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from ._modes import Mode, parse_mode
+from ._catalogue.modes import Mode, parse_mode
 from ._probe.settings import parse_probe
-from ._process import enable
+from ._process.switch import enable
 
 _mode = parse_mode(os.environ.get("GRPC_GUARD") or "off", source="GRPC_GUARD")
 _probe = parse_probe(os.environ.get("GRPC_GUARD_PROBE") or "off", source="GRPC_GUARD_PROBE")

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from ._modes import Mode, parse_mode
+from ._catalogue.modes import Mode, parse_mode
+from ._catalogue.thresholds import holding, parse_thresholds
 from ._pytest.probing import Probing
 from ._pytest.session import Session, TestGuard
 from ._pytest.settings import SEED, Settings, add_options, keep_paths
 from ._pytest.summary import summary_lines, workflow_commands
-from ._thresholds import holding, parse_thresholds
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 _BASELINE: pytest.StashKey[str | None] = pytest.StashKey()  # what became of it

@@ -26,16 +26,16 @@ from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
 import grpc_guard
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._aio import channel as aio_channel
-from grpc_guard._aio import handlers as aio_handlers
-from grpc_guard._guard import Stream
-from grpc_guard._handling import Handlers
-from grpc_guard._modes import Mode
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import channel as sync_channel
-from grpc_guard._sync import handlers as sync_handlers
-from grpc_guard._unary import watching
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core.stream import Stream
+from grpc_guard._lifecycle.handlers import Handlers
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.aio import channel as aio_channel
+from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.sync import calls as sync_calls
+from grpc_guard._proxies.sync import channel as sync_channel
+from grpc_guard._proxies.sync import handlers as sync_handlers
+from grpc_guard._proxies.unary import watching
 
 FILE = Path(__file__).with_name("instructions.json")
 PYTHON = f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"

@@ -19,7 +19,7 @@ pytest.register_assert_rewrite("support")
 
 import support  # noqa: E402
 
-from grpc_guard._findings import ledger  # noqa: E402
+from grpc_guard._findings.ledger import ledger  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

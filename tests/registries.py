@@ -13,7 +13,7 @@ from services import Service
 from support import PATIENCE, path, sync_server, wait, within
 
 from grpc_guard import ChannelRegistry, aio
-from grpc_guard._registry.tenants import Connection
+from grpc_guard._registry.leases import Connection
 
 
 class Stub:

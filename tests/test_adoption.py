@@ -14,7 +14,11 @@ import pytest
 from support import PATIENCE
 
 from grpc_guard import Finding, Owner
-from grpc_guard._adoption import (
+from grpc_guard._catalogue.catalogue import RULES
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from grpc_guard._findings.records import Frame
+from grpc_guard._reports.adoption import (
     Adoption,
     AdoptionError,
     Allowed,
@@ -24,8 +28,6 @@ from grpc_guard._adoption import (
     allowed_in_pyproject,
     read_baseline,
 )
-from grpc_guard._findings import Frame
-from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE, RULES
 
 ROOT = Path("/project").absolute()
 CHOICES = f"{', '.join(sorted(RULES))} or *"

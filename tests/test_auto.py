@@ -25,7 +25,7 @@ def test_import_enables(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRPC_GUARD", mode)
     try:
         importlib.import_module("grpc_guard.auto")
-        from grpc_guard._process import current_mode
+        from grpc_guard._catalogue.modes import current_mode
 
         assert current_mode() == mode
     finally:

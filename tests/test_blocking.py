@@ -12,8 +12,9 @@ import grpc
 import pytest
 from support import logged_by_us, path, sync_channel, sync_server
 
-from grpc_guard import Finding, _thresholds
-from grpc_guard._sync import blocking
+from grpc_guard import Finding
+from grpc_guard._catalogue import thresholds as _thresholds
+from grpc_guard._lifecycle import blocking
 
 Found = Callable[[], list[Finding]]
 

@@ -14,10 +14,10 @@ import pytest
 from support import AsyncGate, aio_channel, aio_server, logged_by_us, outcomes, path, settle, within
 
 from grpc_guard import Finding
-from grpc_guard._aio import cancellations
-from grpc_guard._guard import Stream, Taken
-from grpc_guard._modes import Mode
-from grpc_guard._rules import CONCURRENT_READ
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._core.stream import Stream, Taken
+from grpc_guard._lifecycle import cancellations
 
 Found = Callable[[], list[Finding]]
 

@@ -10,9 +10,9 @@ import pytest
 
 import grpc_guard
 import grpc_guard.__main__ as entry
-from grpc_guard import _cli
-from grpc_guard._rules import RULES
-from grpc_guard.demo import command as demo
+from grpc_guard._catalogue.catalogue import RULES
+from grpc_guard._cli import main as _cli
+from grpc_guard._cli.demo import command as demo
 
 
 def refused(*argv: str) -> int | str | None:
@@ -114,7 +114,7 @@ def test_help_does_not_import_grpc(argv):
         "try:\n"
         f"    main({argv})\n"
         "finally:\n"
-        "    loaded = {'grpc', 'grpc_guard.demo'} & set(sys.modules)\n"
+        "    loaded = {'grpc', 'grpc_guard._cli.demo'} & set(sys.modules)\n"
         "    print('loaded:', loaded or 'nothing', file=sys.stderr)\n"
     )
     child = subprocess.run(

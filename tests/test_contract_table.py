@@ -20,16 +20,16 @@ import pytest
 from grpc._cython import cygrpc
 from support import RELEASE
 
-from grpc_guard import _contract
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._aio import channel as aio_channel
-from grpc_guard._aio import handlers as aio_handlers
-from grpc_guard._contract import Forward, Kind
-from grpc_guard._proxy import Proxy
-from grpc_guard._servers import Server
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import channel as sync_channel
-from grpc_guard._sync import handlers as sync_handlers
+from grpc_guard._proxies import contract as _contract
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.aio import channel as aio_channel
+from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.contract import Forward, Kind
+from grpc_guard._proxies.proxy import Proxy
+from grpc_guard._proxies.servers import Server
+from grpc_guard._proxies.sync import calls as sync_calls
+from grpc_guard._proxies.sync import channel as sync_channel
+from grpc_guard._proxies.sync import handlers as sync_handlers
 
 MEASURED = (1, 85)  # what the tables were made from
 

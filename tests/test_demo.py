@@ -16,7 +16,7 @@ import grpc
 import pytest
 from support import PATIENCE, wait
 
-from grpc_guard.demo import (
+from grpc_guard._cli.demo import (
     command,
     false_end,
     full_duplex,
@@ -25,11 +25,11 @@ from grpc_guard.demo import (
     service,
     two_writes,
 )
-from grpc_guard.demo import play as player
-from grpc_guard.demo.outage import Try
-from grpc_guard.demo.played import Played
-from grpc_guard.demo.route_guide_pb2 import Feature, Rectangle, RouteNote
-from grpc_guard.demo.scenarios import SCENARIOS, Scenario
+from grpc_guard._cli.demo import play as player
+from grpc_guard._cli.demo.outage import Try
+from grpc_guard._cli.demo.played import Played
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle, RouteNote
+from grpc_guard._cli.demo.scenarios import SCENARIOS, Scenario
 
 SUMMIT = service.FEATURES[-1]
 NOWHERE = service.point(1)
@@ -314,7 +314,7 @@ def test_half_is_printed_as_json(exits, capsys):
 
 
 def test_half_as_module(exits, capsys, monkeypatch):
-    """``python -m grpc_guard.demo.play`` takes scenario and mode from the command line."""
+    """``python -m grpc_guard._cli.demo.play`` takes scenario and mode from the command line."""
     monkeypatch.setattr(sys, "argv", ["play", "full_duplex", "off"])
     runpy.run_path(player.__file__, run_name="__main__")
     assert json.loads(capsys.readouterr().out)["text"] == "all 12 notes are answered, in order"
@@ -332,7 +332,7 @@ def test_half_that_dies():
     missing = Scenario("missing", "", "")
     assert scenarios.play(missing, "raise") == Played(
         "the whole program dies (status 1): "
-        "ModuleNotFoundError: No module named 'grpc_guard.demo.missing'",
+        "ModuleNotFoundError: No module named 'grpc_guard._cli.demo.missing'",
         harmed=True,
     )
 

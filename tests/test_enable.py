@@ -34,8 +34,10 @@ from support import (
     wait,
 )
 
-from grpc_guard import ConcurrencyError, _patches, disable, enable, guarded, is_enabled
-from grpc_guard._process import current_mode, process
+from grpc_guard import ConcurrencyError, disable, enable, guarded, is_enabled
+from grpc_guard._catalogue.modes import current_mode
+from grpc_guard._process import patches as _patches
+from grpc_guard._process.switch import process
 
 __all__ = ["restored"]
 

@@ -17,7 +17,9 @@ from enabling import METHODS, Chat, aio_echo, changed_since, echo, grpcio, is_gu
 from support import PATIENCE, path, sync_channel, sync_server
 
 import grpc_guard
-from grpc_guard import _lives, _patches, disable, enable, guarded, is_enabled
+from grpc_guard import disable, enable, guarded, is_enabled
+from grpc_guard._lifecycle import channels as _lives
+from grpc_guard._process import patches as _patches
 
 __all__ = ["restored"]
 
@@ -173,7 +175,7 @@ def test_servers_that_cannot_be_guarded(monkeypatch: pytest.MonkeyPatch) -> None
     before = grpcio()
     with sync_server(METHODS, mode=None) as address, sync_channel(address, mode=None) as channel:
         with monkeypatch.context() as patch:
-            patch.setattr(importlib.import_module("grpc_guard._servers"), "adopt", fail)
+            patch.setattr(importlib.import_module("grpc_guard._proxies.servers"), "adopt", fail)
             with pytest.raises(KeyboardInterrupt):
                 enable()
         assert (changed_since(before), is_enabled()) == ([], False)
@@ -248,7 +250,7 @@ def test_switching_before_grpc_is_imported(last: str, expected: bool, tmp_path: 
 
 def test_grpc_that_cannot_be_patched_when_it_is_imported(tmp_path: Path) -> None:
     """The program's import works, the guard is off, and the log says so."""
-    broken = "sys.modules['grpc_guard._patches'] = None"
+    broken = "sys.modules['grpc_guard._process.patches'] = None"
     process = played(tmp_path, _WAITING.format(last="grpc_guard.enable", before=broken))
     assert process.stdout == "False False\n"
     assert process.stderr.startswith("grpc could not be patched: the guard is off\nTraceback")

@@ -28,11 +28,16 @@ import pytest
 from support import PATIENCE, aio_channel, aio_server, outcome, run, sync_channel, sync_server, wait
 
 import grpc_guard
-from grpc_guard import ConcurrencyError, Finding, _churn, _explain, _leaks
-from grpc_guard._findings import ledger
+from grpc_guard import ConcurrencyError, Finding
+from grpc_guard._catalogue import pages as _explain
+from grpc_guard._catalogue.catalogue import RULES
+from grpc_guard._catalogue.rule import Rule
+from grpc_guard._cli import explain as cli_explain
+from grpc_guard._cli.demo import route_guide_pb2, route_guide_pb2_grpc
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._lifecycle import churn as _churn
+from grpc_guard._lifecycle import leaks as _leaks
 from grpc_guard._reports.document import finding_from_dict
-from grpc_guard._rules import RULES, Rule
-from grpc_guard.demo import route_guide_pb2, route_guide_pb2_grpc
 
 TOP = Path(__file__).parent.parent
 Found = Callable[[], list[Finding]]
@@ -46,7 +51,7 @@ EVERY_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=str)
 def test_rules() -> None:
     """rules prints each rule with its severity and what it finds, and says what to type next."""
     out = io.StringIO()
-    assert _explain.list_rules(out) == 0
+    assert cli_explain.list_rules(out) == 0
     *table, blank, hint = out.getvalue().splitlines()
     assert " ".join(" ".join(table).split()) == " ".join(
         f"{rule.name} {rule.severity} {rule.summary}" for rule in RULES.values()
@@ -58,7 +63,7 @@ def test_rules() -> None:
 def test_rules_are_aligned_within_100_columns() -> None:
     """What is found begins in the same column on every line of the table."""
     out = io.StringIO()
-    _explain.list_rules(out)
+    cli_explain.list_rules(out)
     *table, _, _ = out.getvalue().splitlines()
     column = table[0].index(RULES["concurrent-read"].summary)
     assert all(len(line) <= 100 for line in table)
@@ -70,7 +75,7 @@ def test_rules_are_aligned_within_100_columns() -> None:
 def test_explain(rule: Rule) -> None:
     """explain prints the page of a rule, in which the rule's own texts stand."""
     out = io.StringIO()
-    assert _explain.explain(rule.name, out) == 0
+    assert cli_explain.explain(rule.name, out) == 0
     text = " ".join(out.getvalue().split())
     assert text.startswith(f"# {rule.name} {rule.severity}: {rule.summary}. ## What it means ")
     assert f"## Why Source: {rule.source}. " in text
@@ -151,7 +156,7 @@ def test_page_shows_what_people_search_for(text: str, names: list[str]) -> None:
 def test_explain_an_unknown_rule(name: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     """explain says on stderr that there is no such rule, which is nearest, and which there are."""
     out = io.StringIO()
-    assert _explain.explain(name, out) == 2
+    assert cli_explain.explain(name, out) == 2
     assert out.getvalue() == ""
     assert capsys.readouterr() == (
         "",
@@ -179,7 +184,7 @@ def test_index_links_every_page() -> None:
 def test_every_text_has_a_rule() -> None:
     """The package holds a text for each rule, and no text without one."""
     texts = Path(_explain.__file__).parent / "rules"
-    assert {path.name for path in texts.iterdir()} == {f"{name}.md" for name in RULES}
+    assert {path.name for path in texts.glob("*.md")} == {f"{name}.md" for name in RULES}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +194,7 @@ def test_grpc_is_not_imported(command: str) -> None:
     """Neither command pays for importing grpc or protobuf."""
     program = (
         "import sys\n"
-        "from grpc_guard import _explain\n"
+        "from grpc_guard._cli import explain as _explain\n"
         f"status = _explain.{command}\n"
         "assert not {'grpc', 'google.protobuf', 'wrapt'} & set(sys.modules), sorted(sys.modules)\n"
         "sys.exit(status)\n"

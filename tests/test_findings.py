@@ -18,8 +18,10 @@ from support import wait
 
 import grpc_guard
 from grpc_guard import ConcurrencyError, Finding, Owner
-from grpc_guard._findings import Frame, Ledger, ledger
-from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from grpc_guard._findings.ledger import Ledger, ledger
+from grpc_guard._findings.records import Frame
 
 HERE = Frame("app.py", 42, "consume", "message = next(call)")
 THERE = Frame("app.py", 77, "drain", "next(call)")

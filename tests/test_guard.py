@@ -16,15 +16,17 @@ import pytest
 from support import AsyncGate, Gate, in_thread, path, settle, sync_channel, sync_server, wait
 
 import grpc_guard
-from grpc_guard import ConcurrencyError, Mode, _guard
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._guard import Stream, Taken, totals
-from grpc_guard._homes import home_of
-from grpc_guard._iterators import _feeds, bind
-from grpc_guard._modes import parse_mode
-from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import steps
+from grpc_guard import ConcurrencyError, Mode
+from grpc_guard._catalogue.modes import parse_mode
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from grpc_guard._core import extras, steps
+from grpc_guard._core import stream as _guard
+from grpc_guard._core.loops import home_of
+from grpc_guard._core.stream import Stream, Taken, totals
+from grpc_guard._guard.generators import _feeds, bind
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.sync import calls as sync_calls
 
 
 class Thing:
@@ -179,7 +181,7 @@ def test_generator_of_a_cancelled_handler() -> None:
 
 def test_interrupted_construction_is_finalised_in_silence() -> None:
     """What counts for a direction, and of which nothing is set yet, can be finalised."""
-    _guard._Extra.__new__(_guard._Extra).__del__()
+    extras.Extra.__new__(extras.Extra).__del__()
 
 
 @pytest.mark.parametrize("value", ["on", "", "RAISE", "1"])
@@ -223,10 +225,10 @@ def test_counting(counting: None) -> None:
 def test_counting_of_many_streams(counting: None) -> None:
     """The counts of streams that are gone are summed up, and none is lost."""
     streams, operations = totals()
-    for _ in range(2 * _guard._RETIRED):
+    for _ in range(2 * extras._RETIRED):
         use(1)
-    assert totals() == (streams + 2 * _guard._RETIRED, operations + 2 * _guard._RETIRED)
-    assert len(_guard._retired) <= _guard._RETIRED + 1
+    assert totals() == (streams + 2 * extras._RETIRED, operations + 2 * extras._RETIRED)
+    assert len(extras._retired) <= extras._RETIRED + 1
 
 
 def test_no_counting() -> None:

@@ -15,8 +15,8 @@ from enabling import METHODS, Chat, is_guarded, restored
 from support import Gate, in_thread, inside_grpc, path, sync_channel, sync_server, wait
 
 from grpc_guard import ConcurrencyError, disable, enable, guarded, is_enabled, wrap
-from grpc_guard._findings import ledger
-from grpc_guard._process import current_mode
+from grpc_guard._catalogue.modes import current_mode
+from grpc_guard._findings.ledger import ledger
 
 __all__ = ["restored"]
 

@@ -30,8 +30,8 @@ from support import (
 )
 
 from grpc_guard import ConcurrencyError, guarded, status, wrap
-from grpc_guard.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
-from grpc_guard.demo.route_guide_pb2_grpc import (
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
+from grpc_guard._cli.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,
     RouteGuideStub,
     add_RouteGuideServicer_to_server,

@@ -26,10 +26,12 @@ from support import (
     within,
 )
 
-from grpc_guard import Finding, Owner, _handling, _thresholds, guarded, wrap
-from grpc_guard._guard import Stream
-from grpc_guard._modes import Mode
-from grpc_guard._sync.handlers import ResponseIterator
+from grpc_guard import Finding, Owner, guarded, wrap
+from grpc_guard._catalogue import thresholds as _thresholds
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core.stream import Stream
+from grpc_guard._lifecycle import handlers as _handling
+from grpc_guard._proxies.sync.handlers import ResponseIterator
 
 Found = Callable[[], list[Finding]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grpc_guard._imports import after_import
+from grpc_guard._process.import_hook import after_import
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from _instructions import FILE, PYTHON, count, counts, recorded
 
-from grpc_guard import _guard
-from grpc_guard._guard import Stream
-from grpc_guard._modes import Mode
-from grpc_guard._sync.calls import RequestIterator
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core import stream as _guard
+from grpc_guard._core.stream import Stream
+from grpc_guard._proxies.sync.calls import RequestIterator
 
 pytestmark = pytest.mark.skipif(
     PYTHON not in recorded(), reason=f"{FILE.name} has no numbers of {PYTHON}"

@@ -33,16 +33,20 @@ from support import (
 )
 
 import grpc_guard
-from grpc_guard import _guard, _owners, _turns, _violations
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._aio import cancellations
-from grpc_guard._aio import handlers as aio_handlers
-from grpc_guard._findings import ledger
-from grpc_guard._guard import Direction, Stream, Taken
-from grpc_guard._modes import Mode
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import handlers as sync_handlers
-from grpc_guard._sync.steps import Prepared
+from grpc_guard._catalogue.modes import Mode
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._core import turns as _turns
+from grpc_guard._core.operations import OPERATIONS
+from grpc_guard._core.steps import Prepared
+from grpc_guard._core.stream import Direction, Stream, Taken
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._guard import owners as _owners
+from grpc_guard._guard import violations as _violations
+from grpc_guard._lifecycle import cancellations
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.sync import calls as sync_calls
+from grpc_guard._proxies.sync import handlers as sync_handlers
 
 # What CPython says of a coroutine that an interrupt kept from being awaited, and of one that
 # arrived inside a finaliser of asyncio's.
@@ -57,7 +61,7 @@ MESSAGE = b"message"
 MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]
 
 # Every function that claims a direction, gives it back, or stands between the two.
-GUARD = frozenset(_owners._OPERATIONS) | code_of(
+GUARD = frozenset(OPERATIONS) | code_of(
     _violations.collide,
     *(function for function in vars(_turns).values() if isinstance(function, types.FunctionType)),
 )
@@ -852,6 +856,6 @@ def test_interrupted_construction_of_a_direction() -> None:
         stream = sync_stream(Mode.SERIALIZE)
         made: list[weakref.ref[Any]] = []
         assert_interrupted_at_most(
-            injection.run(lambda stream=stream: Taken(stream, _guard._rules.CONCURRENT_READ))  # type: ignore[misc]
+            injection.run(lambda stream=stream: Taken(stream, CONCURRENT_READ))  # type: ignore[misc]
         )
         assert not made

@@ -20,21 +20,17 @@ import grpc.experimental
 import pytest
 from support import Gate, aio_server, in_thread, logged_by_us, path, settle, sync_server, within
 
-from grpc_guard import (
-    Finding,
-    Mode,
-    _exits,
-    _leaks,
-    _lives,
-    _orphans,
-    _process,
-    _thresholds,
-    guarded,
-)
-from grpc_guard._births import Birth
-from grpc_guard._findings import ledger
-from grpc_guard._guard import Stream
-from grpc_guard._stacks import frames_of_threads
+from grpc_guard import Finding, guarded
+from grpc_guard._catalogue import thresholds as _thresholds
+from grpc_guard._catalogue.modes import Mode, in_force
+from grpc_guard._core.stream import Stream
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._findings.origins import Birth
+from grpc_guard._findings.stacks import frames_of_threads
+from grpc_guard._lifecycle import channelless as _orphans
+from grpc_guard._lifecycle import exits as _exits
+from grpc_guard._lifecycle import leaks as _leaks
+from grpc_guard._lifecycle import parked, starts
 
 Found = Callable[[], list[Finding]]
 
@@ -369,7 +365,7 @@ FORKING = """
 import asyncio, os
 import grpc, grpc.aio
 import grpc_guard
-from grpc_guard import _orphans
+from grpc_guard._lifecycle import channelless as _orphans
 
 async def main():
     call = grpc.aio.insecure_channel("127.0.0.1:1").stream_stream("/a/b")(wait_for_ready=True)
@@ -415,7 +411,7 @@ def test_a_stream_of_which_nothing_is_known(found: Found) -> None:
     """An RPC of which nobody can tell whether it goes on is not said to be left open."""
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         stream = Stream(path("Count"), "client", "sync", Mode.RAISE)
-        _lives.starting(stream, channel.stream_unary(path("Count")))
+        starts.starting(stream, channel.stream_unary(path("Count")))
         assert stream.channel is not None
         assert not stream.is_over()
         look(channel)
@@ -481,7 +477,7 @@ def test_an_iterator_that_ends_with_its_rpc(found: Found, monkeypatch: pytest.Mo
         grpc.insecure_channel(address) as channel,
     ):
         assert channel.stream_unary(path("Count"))(requests()) == b"at once"
-        monkeypatch.setattr(_leaks.time, "sleep", lambda seconds: gate.open())
+        monkeypatch.setattr(parked.time, "sleep", lambda seconds: gate.open())
         look(channel)
     assert found() == []
 
@@ -523,9 +519,9 @@ def test_looking_at_the_end(found: Found, monkeypatch: pytest.MonkeyPatch) -> No
     _exits.look()
     assert asked == [True]
     with monkeypatch.context() as off:
-        off.setattr(_process.process, "mode", _process.Mode.OFF)
+        off.setattr(in_force, "mode", Mode.OFF)
         _exits.look()
-    monkeypatch.delitem(sys.modules, "grpc_guard._patches")
+    monkeypatch.delitem(sys.modules, "grpc_guard._lifecycle.channels")
     _exits.look()
     assert asked == [True]
 

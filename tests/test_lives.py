@@ -19,8 +19,13 @@ import pytest
 from support import aio_channel, aio_server, logged_by_us, path, sync_channel, sync_server
 
 import grpc_guard
-from grpc_guard import Finding, _churn, _lives, _thresholds, guarded, wrap
-from grpc_guard._births import born
+from grpc_guard import Finding, guarded, wrap
+from grpc_guard._catalogue import forks
+from grpc_guard._catalogue import thresholds as _thresholds
+from grpc_guard._findings.origins import Birth, born
+from grpc_guard._lifecycle import channels as _lives
+from grpc_guard._lifecycle import churn as _churn
+from grpc_guard._lifecycle import starts
 
 Found = Callable[[], list[Finding]]
 SHARED = [("grpc.use_local_subchannel_pool", 0)]
@@ -192,10 +197,10 @@ def test_another_error_at_the_start(found: Found) -> None:
     with sync_channel("127.0.0.1:1") as channel, pytest.raises(TypeError):
         channel.unary_stream(path("Numbers"))(b"", metadata=3)
     with sync_channel("127.0.0.1:1") as channel:
-        _lives.failed_to_start(None, "/a/b", ValueError("closed"))
+        starts.failed_to_start(None, "/a/b", ValueError("closed"))
         life = _lives.life_of(channel.unary_stream(path("Numbers")))
         assert life is not None
-        _lives.failed_to_start(life, "/a/b", ValueError("closed"))
+        starts.failed_to_start(life, "/a/b", ValueError("closed"))
     assert found() == []
 
 
@@ -298,6 +303,7 @@ def test_bookkeeping_that_fails(
         with monkeypatch.context() as broken:
             broken.setattr(_lives, "_anchor_and_core", None)
             broken.setattr(_lives, "born", None)
+            broken.setattr(starts, "born", None)
             with sync_channel(address) as channel:
                 assert list(channel.unary_stream(path("Numbers"))(b"")) == [b"1", b"2"]
         assert logged_by_us(caplog) == [
@@ -449,7 +455,7 @@ def test_channels_from_many_places(monkeypatch: pytest.MonkeyPatch, found: Found
         make(f"127.0.0.1:{port}", 1)
     assert len(_churn._makers) == 1
     _churn.forget_churn()
-    monkeypatch.setattr(_lives, "born", lambda operation: _lives.Birth(operation, None))
+    monkeypatch.setattr(_lives, "born", lambda operation: Birth(operation, None))
     make("127.0.0.1:1", 4)
     assert (found(), _churn._makers) == ([], {})
 
@@ -490,8 +496,8 @@ def test_using_a_channel_of_an_earlier_process(
     """An RPC on a channel of before the fork is told of, unless gRPC supports that."""
     monkeypatch.setattr(_lives.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", support)
     with sync_server(METHODS) as address, sync_channel(address) as channel:
-        monkeypatch.setattr(_lives, "_generation", _lives._generation)
-        _lives._after_fork()
+        monkeypatch.setattr(forks, "generation", forks.generation)
+        forks._after_fork()
         assert list(_lives.lives()) == []
         assert list(channel.unary_stream(path("Numbers"))(b"")) == [b"1", b"2"]
     assert [finding.rule for finding in found()] == ([] if support else ["use-after-fork"])

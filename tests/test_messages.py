@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from grpc_guard import Finding, Owner, _messages
-from grpc_guard._findings import Frame
-from grpc_guard._rules import CONCURRENT_READ, HANDLER_RETURNED
+from grpc_guard import Finding, Owner
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED
+from grpc_guard._catalogue.words import duration
+from grpc_guard._findings import wording as _messages
+from grpc_guard._findings.records import Frame
 
 OWNER = Owner(
     kind="task",
@@ -40,7 +43,7 @@ CALLER = Owner(kind="task", name="reader-2", operation="__anext__")
 )
 def test_duration(seconds: float | None, words: str) -> None:
     """Durations are told as people tell them."""
-    assert _messages.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_owner_that_is_inside() -> None:

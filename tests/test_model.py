@@ -26,14 +26,15 @@ from hypothesis.stateful import (
 from support import PATIENCE, aio_channel, aio_server, path, sync_channel, sync_server
 
 import grpc_guard
-from grpc_guard import ConcurrencyError, Finding, Mode, _turns
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._aio import handlers as aio_handlers
-from grpc_guard._findings import ledger
-from grpc_guard._guard import Stream
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import handlers as sync_handlers
-from grpc_guard._sync.steps import Prepared
+from grpc_guard import ConcurrencyError, Finding, Mode
+from grpc_guard._core import turns as _turns
+from grpc_guard._core.steps import Prepared
+from grpc_guard._core.stream import Stream
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.sync import calls as sync_calls
+from grpc_guard._proxies.sync import handlers as sync_handlers
 
 NAMES = ["ann", "bob", "cid", "dan"]
 MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]

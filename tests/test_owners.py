@@ -15,15 +15,19 @@ import pytest
 import support
 from support import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
 
-from grpc_guard import Mode, _owners
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._aio import handlers as aio_handlers
-from grpc_guard._guard import Stream, Taken
-from grpc_guard._owners import last_owner_of, owner_of, this_party
-from grpc_guard._rules import CONCURRENT_READ, CONCURRENT_WRITE
-from grpc_guard._sync import calls as sync_calls
-from grpc_guard._sync import handlers as sync_handlers
-from grpc_guard._sync import steps
+from grpc_guard import Mode
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from grpc_guard._core import steps
+from grpc_guard._core.stream import Stream, Taken
+from grpc_guard._findings import parties
+from grpc_guard._findings.parties import this_party
+from grpc_guard._guard import owners as _owners
+from grpc_guard._guard.owners import last_owner_of, owner_of
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.sync import calls as sync_calls
+from grpc_guard._proxies.sync import handlers as sync_handlers
 
 MODES = pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
 
@@ -361,7 +365,7 @@ def test_caller_that_is_all_of_its_stack() -> None:
     """The frames of a task may be all there are: nobody seems to run a loop."""
 
     def inner() -> list[str]:
-        return [frame.f_code.co_name for frame in _owners._of_task(sys._getframe())]
+        return [frame.f_code.co_name for frame in parties._of_task(sys._getframe())]
 
     assert inner()[0] == "inner"
 
@@ -371,7 +375,7 @@ def test_caller_that_is_all_of_its_stack() -> None:
 
 async def test_caller_that_is_a_task() -> None:
     """A task that calls is named, with its own frames and none of who runs the loop."""
-    party = _owners.this_party(sys._getframe(), "read", is_task=True)
+    party = parties.this_party(sys._getframe(), "read", is_task=True)
     assert (party.kind, party.name, party.operation, party.held_seconds) == (
         "task",
         "test",
@@ -383,7 +387,7 @@ async def test_caller_that_is_a_task() -> None:
 
 def test_caller_that_strayed_into_asyncio() -> None:
     """A thread that calls an asyncio object without a loop is named as the thread it is."""
-    party = _owners.this_party(sys._getframe(), "read", is_task=True)
+    party = parties.this_party(sys._getframe(), "read", is_task=True)
     assert (party.kind, party.name) == ("thread", "MainThread")
     assert party.site is not None
     assert party.site.function == "test_caller_that_strayed_into_asyncio"
@@ -394,7 +398,7 @@ async def test_caller_that_is_a_callback() -> None:
     told = asyncio.get_running_loop().create_future()
 
     def callback() -> None:
-        told.set_result(_owners.this_party(sys._getframe(), "read", is_task=True))
+        told.set_result(parties.this_party(sys._getframe(), "read", is_task=True))
 
     asyncio.get_running_loop().call_soon(callback)
     party = await told
@@ -516,9 +520,9 @@ def test_greenlet_of_gevent_inside() -> None:
 import gc, sys
 import gevent, gevent.event
 from grpc_guard import Mode
-from grpc_guard._guard import Stream
-from grpc_guard._owners import owner_of
-from grpc_guard._sync.calls import StreamCall
+from grpc_guard._core.stream import Stream
+from grpc_guard._guard.owners import owner_of
+from grpc_guard._proxies.sync.calls import StreamCall
 
 class Plain:
     def __next__(self):

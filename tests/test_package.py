@@ -76,7 +76,7 @@ def test_the_contents_of_the_sdist(built: Path) -> None:
     needed = {
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "noxfile.py"),
         *("pyproject.toml", "docs/conf.py", "docs/examples/chat.py", "tests/support.py"),
-        *("benchmarks/__main__.py", "grpc_guard/report.schema.json", "typings/wrapt.pyi"),
+        *("benchmarks/__main__.py", "grpc_guard/_reports/report.schema.json", "typings/wrapt.pyi"),
     }
     assert needed - names == set()
     unwanted = re.compile(r"(^|/)(_build|__pycache__|dist|\.nox|\.venv|\.git)(/|$)|\.pyc$")

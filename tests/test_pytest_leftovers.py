@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from test_pytest_plugin import ALONE, lines_of, plain_environment  # noqa: F401  # a fixture
 
-from grpc_guard import _leaks
+from grpc_guard._lifecycle import leaks as _leaks
 from grpc_guard._pytest.leftovers import Leftovers
 
 pytest_plugins = ["pytester"]
@@ -39,10 +39,10 @@ def test_fixtures_of_a_wider_scope() -> None:
 
 def test_a_test_that_never_spoke_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing was guarded there is nothing to look for, and nothing is imported for it."""
-    monkeypatch.delitem(sys.modules, "grpc_guard._lives")
+    monkeypatch.delitem(sys.modules, "grpc_guard._lifecycle.channels")
     monkeypatch.setattr(_leaks, "look", None)
     Leftovers().look()
-    assert "grpc_guard._lives" not in sys.modules
+    assert "grpc_guard._lifecycle.channels" not in sys.modules
 
 
 @pytest.fixture

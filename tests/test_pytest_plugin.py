@@ -287,7 +287,10 @@ EXPECTED = {
     ),
     "test_asserted_before": ("failure", "Failed: 2 findings of grpc_guard concurrent-read: "),
     "test_fails_anyway": ("failure", "AssertionError: assert [] == ['its own']"),
-    "test_raises_it": ("failure", "grpc_guard._errors.ConcurrencyError: concurrent-read: "),
+    "test_raises_it": (
+        "failure",
+        "grpc_guard._findings.errors.ConcurrencyError: concurrent-read: ",
+    ),
     "test_skips_after_it": AT_TEARDOWN,
     "test_is_expected_to_fail": ("skipped", ""),
     "test_in_setup": BY_GUARD,
@@ -410,7 +413,9 @@ def test_precedence(
     """The command line wins over the ini file, that over the environment; the header says who."""
     pytester.makeini(f"[pytest]\ngrpc_guard = {ini}")
     monkeypatch.setenv("GRPC_GUARD", environment)
-    pytester.makepyfile("import grpc_guard._process as p\ndef test_mode(): print(p.process.mode)")
+    pytester.makepyfile(
+        "import grpc_guard._catalogue.modes as p\ndef test_mode(): print(p.current_mode())"
+    )
     result = inner("-s", *arguments)
     mode = header.partition(" ")[0] if header else "off"
     expected = f"grpc_guard: {header}" if header else None
@@ -477,7 +482,7 @@ INERT = """
 import sys
 
 def test_inert():
-    assert not {"grpc", "wrapt", "grpc_guard._guard"} & set(sys.modules)
+    assert not {"grpc", "wrapt", "grpc_guard._core.stream"} & set(sys.modules)
 """
 
 
@@ -540,7 +545,7 @@ def test_marker_modes(pytester: pytest.Pytester, inner: Callable[..., pytest.Run
         """
         import asyncio, grpc_guard, pytest
         from collision import collide
-        from grpc_guard._process import current_mode
+        from grpc_guard._catalogue.modes import current_mode
 
         @pytest.mark.grpc_guard
         def test_default(): assert current_mode() == "raise"
@@ -618,7 +623,7 @@ import asyncio
 import grpc_guard as package
 import pytest
 from collision import collide
-from grpc_guard._process import current_mode
+from grpc_guard._catalogue.modes import current_mode
 
 def race():
     asyncio.run(collide())
@@ -933,8 +938,9 @@ def test_annotation_without_a_site(
     pytester.makepyfile(
         """
         from grpc_guard import Finding, Owner
-        from grpc_guard._findings import Frame, ledger
-        from grpc_guard._rules import CONCURRENT_READ
+        from grpc_guard._findings.records import Frame
+        from grpc_guard._findings.ledger import ledger
+        from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
 
         def record(owner, severity):
             caller = Owner("thread", "t", "next")
@@ -966,8 +972,8 @@ def test_warnings_do_not_fail(
     pytester.makepyfile(
         """
         from grpc_guard import Finding, Owner
-        from grpc_guard._findings import ledger
-        from grpc_guard._rules import CONCURRENT_READ
+        from grpc_guard._findings.ledger import ledger
+        from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
 
         def test_it():
             caller = Owner("thread", "t", "next")

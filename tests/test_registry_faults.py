@@ -33,7 +33,7 @@ from support import PATIENCE, aio_server, in_thread, logged_by_us, path, settle,
 import grpc_guard
 from grpc_guard import ChannelRegistry, aio
 from grpc_guard._registry import pool
-from grpc_guard._registry.tenants import Tenant
+from grpc_guard._registry.leases import Tenant
 
 Found = Callable[[], list[grpc_guard.Finding]]
 Reported = queue.Queue[grpc_guard.Finding]

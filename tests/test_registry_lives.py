@@ -11,8 +11,10 @@ import pytest
 from registries import Stub, at_rest, connections, serving, settled
 from support import aio_server, path
 
-from grpc_guard import ChannelRegistry, Finding, _leaks, _thresholds, aio, guarded
-from grpc_guard._findings import ledger
+from grpc_guard import ChannelRegistry, Finding, aio, guarded
+from grpc_guard._catalogue import thresholds as _thresholds
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._lifecycle import leaks as _leaks
 
 Found = Callable[[], list[Finding]]
 

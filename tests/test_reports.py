@@ -19,17 +19,22 @@ from support import inside_grpc, path, sync_channel, sync_server, wait
 
 import grpc_guard
 from grpc_guard import Finding, Owner
-from grpc_guard._explain import page
-from grpc_guard._findings import Frame, ledger
-from grpc_guard._messages import report
+from grpc_guard._catalogue.catalogue import RULES
+from grpc_guard._catalogue.pages import page
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._findings.records import Frame
+from grpc_guard._findings.wording import report
 from grpc_guard._reports import text, writing
 from grpc_guard._reports.document import document, finding_from_dict, finding_to_dict, merged
 from grpc_guard._reports.paths import relative, relocated
-from grpc_guard._rules import CONCURRENT_READ, HANDLER_RETURNED, RULES
 
 ROOT = Path("/project").absolute()
 SCHEMA = json.loads(
-    (importlib.resources.files("grpc_guard") / "report.schema.json").read_text(encoding="utf-8")
+    (importlib.resources.files("grpc_guard._reports") / "report.schema.json").read_text(
+        encoding="utf-8"
+    )
 )
 
 

@@ -8,8 +8,10 @@ import pickle
 
 import pytest
 
-from grpc_guard import _rules
-from grpc_guard._rules import RULES, Rule, rule_named
+from grpc_guard._catalogue.catalogue import RULES, rule_named
+from grpc_guard._catalogue.rule import Rule
+from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE
 
 EVERY_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=str)
 
@@ -58,7 +60,7 @@ def test_unguarded(rule: Rule, side: str, api: str) -> None:
 
 def test_unguarded_of_one_side() -> None:
     """What holds for one side and api only is said there only."""
-    rule = _rules.CONCURRENT_WRITE
+    rule = CONCURRENT_WRITE
     assert "INTERNAL" in rule.unguarded("client", "aio")
     assert "INTERNAL" not in rule.unguarded("client", "sync")
 
@@ -78,4 +80,4 @@ def test_unknown_name() -> None:
 def test_catalogue_is_read_only() -> None:
     """Nobody can add a rule to the catalogue."""
     with pytest.raises(TypeError):
-        RULES["concurrent-nap"] = _rules.CONCURRENT_READ  # type: ignore[index]
+        RULES["concurrent-nap"] = CONCURRENT_READ  # type: ignore[index]

@@ -18,9 +18,9 @@ import pytest
 from support import PATIENCE
 
 from grpc_guard import Finding, wrap
+from grpc_guard._cli.run.signals import handling
+from grpc_guard._cli.run.spool import Process, Writer, read
 from grpc_guard._reports.document import finding_from_dict
-from grpc_guard._run.signals import handling
-from grpc_guard._run.spool import Process, Writer, read
 
 PROGRAMS = Path(__file__).parent / "programs"
 RUN = ["-m", "grpc_guard", "run"]
@@ -465,7 +465,7 @@ def test_report_that_cannot_be_written_at_the_end(tmp_path: Path) -> None:
 
 def test_launcher_does_not_import_grpc() -> None:
     """To start and judge a program, the launcher needs no grpc."""
-    code = "import sys, grpc_guard._run.command; print('grpc' in sys.modules)"
+    code = "import sys, grpc_guard._cli.run.command; print('grpc' in sys.modules)"
     assert python("-c", code).stdout == "False\n"
 
 

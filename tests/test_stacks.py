@@ -15,8 +15,10 @@ import grpc.aio
 import pytest
 import wrapt
 
-from grpc_guard import _guard, _stacks
-from grpc_guard._findings import Frame
+import grpc_guard
+from grpc_guard._core import stream as _guard
+from grpc_guard._findings import stacks as _stacks
+from grpc_guard._findings.records import Frame
 
 
 def here() -> FrameType:
@@ -48,9 +50,9 @@ def test_program(file: str) -> None:
 
 def test_demo_is_a_program() -> None:
     """The demo plays the part of a program."""
-    folder = os.path.dirname(_stacks.__file__)
-    assert _stacks.is_machinery(os.path.join(folder, "demonstration.py"))
-    assert not _stacks.is_machinery(os.path.join(folder, "demo", "play.py"))
+    folder = os.path.dirname(grpc_guard.__file__)
+    assert _stacks.is_machinery(os.path.join(folder, "_cli", "demonstration.py"))
+    assert not _stacks.is_machinery(os.path.join(folder, "_cli", "demo", "play.py"))
 
 
 def test_runs_loop() -> None:

@@ -16,9 +16,10 @@ from enabling import restored
 from support import PATIENCE, path
 
 import grpc_guard
-from grpc_guard import Finding, _thresholds, disable, enable, guarded, is_enabled, wrap
-from grpc_guard._process import current_mode
-from grpc_guard._thresholds import Thresholds, thresholds
+from grpc_guard import Finding, disable, enable, guarded, is_enabled, wrap
+from grpc_guard._catalogue import thresholds as _thresholds
+from grpc_guard._catalogue.modes import current_mode
+from grpc_guard._catalogue.thresholds import Thresholds, thresholds
 
 __all__ = ["restored"]
 
@@ -271,7 +272,7 @@ def test_run_with_a_bad_threshold(
 
 TEST = """
 import grpc, pytest
-from grpc_guard._thresholds import thresholds
+from grpc_guard._catalogue.thresholds import thresholds
 
 def told():
     now = thresholds()
@@ -328,7 +329,7 @@ def test_session_with_workers(pytester: pytest.Pytester) -> None:
     """The workers of pytest-xdist have what the session was told."""
     pytester.makeini("[pytest]\ngrpc_guard_thresholds = stream_limit = 7")
     pytester.makepyfile(
-        "from grpc_guard._thresholds import thresholds\n"
+        "from grpc_guard._catalogue.thresholds import thresholds\n"
         "def test_it(): assert (thresholds().kept, thresholds().stream_limit) == (8, 7)"
     )
     result = pytester.runpytest_subprocess("-n1", "--grpc-guard-threshold=kept=8")

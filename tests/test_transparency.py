@@ -56,9 +56,10 @@ from transparency import (
     what,
 )
 
-from grpc_guard import Mode, _contract, wrap
-from grpc_guard._guard import Stream
-from grpc_guard._sync.calls import StreamCall
+from grpc_guard import Mode, wrap
+from grpc_guard._core.stream import Stream
+from grpc_guard._proxies import contract as _contract
+from grpc_guard._proxies.sync.calls import StreamCall
 
 DIFFERENCES = {
     "hasattr operators": "wrapt's proxy class has them all; what they do is the same",
@@ -348,4 +349,4 @@ def test_naming_a_proxy_anew() -> None:
     assert (guarded.__doc__, guarded.__module__) == ("Another.", "elsewhere")
     assert StreamCall.__doc__ is not None
     assert StreamCall.__doc__.startswith("A client call")
-    assert StreamCall.__module__ == "grpc_guard._sync.calls"
+    assert StreamCall.__module__ == "grpc_guard._proxies.sync.calls"

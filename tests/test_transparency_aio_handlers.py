@@ -26,7 +26,7 @@ from transparency import (
     what_async,
 )
 
-from grpc_guard._aio.handlers import _close
+from grpc_guard._proxies.aio.handlers import _close
 
 
 @same_as_plain

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from support import PATIENCE, AsyncGate, Gate, in_thread, settle
 
-from grpc_guard import ConcurrencyError, Finding, Mode, _turns
-from grpc_guard._aio import calls as aio_calls
-from grpc_guard._findings import ledger
-from grpc_guard._guard import Stream
-from grpc_guard._sync import calls as sync_calls
+from grpc_guard import ConcurrencyError, Finding, Mode
+from grpc_guard._core import turns as _turns
+from grpc_guard._core.stream import Stream
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._proxies.aio import calls as aio_calls
+from grpc_guard._proxies.sync import calls as sync_calls
 
 HOUR = 3600.0
 

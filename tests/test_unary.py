@@ -27,10 +27,14 @@ from support import (
     within,
 )
 
-from grpc_guard import Finding, _lives, _unary, guarded, wrap
-from grpc_guard._aio import channel as aio_channels
-from grpc_guard._process import current_mode
-from grpc_guard._sync import channel as sync_channels
+from grpc_guard import Finding, guarded, wrap
+from grpc_guard._catalogue import forks
+from grpc_guard._catalogue.modes import current_mode
+from grpc_guard._lifecycle import channels as _lives
+from grpc_guard._lifecycle import starts
+from grpc_guard._proxies import unary as _unary
+from grpc_guard._proxies.aio import channel as aio_channels
+from grpc_guard._proxies.sync import channel as sync_channels
 
 Found = Callable[[], list[Finding]]
 
@@ -56,8 +60,8 @@ def as_it_is(channel: Any) -> Any:
 def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that makes this process one that was forked a moment ago."""
     monkeypatch.setattr(_lives.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", False)
-    monkeypatch.setattr(_lives, "_generation", _lives._generation)
-    return _lives._after_fork
+    monkeypatch.setattr(forks, "generation", forks.generation)
+    return forks._after_fork
 
 
 # What stays grpcio's own
@@ -403,14 +407,14 @@ def test_bookkeeping_of_a_unary_rpc_that_fails(
     with sync_server(METHODS) as address, sync_channel(address) as channel:
         child()
         with monkeypatch.context() as broken:
-            broken.setattr(_lives, "_used_after_fork", None)
+            broken.setattr(starts, "_used_after_fork", None)
             assert WAYS[way](channel.unary_unary(path("Same"))) == b"1"
         assert logged_by_us(caplog) == ["the start of a unary RPC goes unnoticed"]
         caplog.clear()
         same = channel.unary_unary(path("Same"))
         channel.close()
         monkeypatch.setattr(_unary, "life_of", None)
-        monkeypatch.setattr(_lives, "_generation", 0)
+        monkeypatch.setattr(forks, "generation", 0)
         with pytest.raises(ValueError, match="closed"):
             WAYS[way](same)
         assert logged_by_us(caplog) == ["the refusal of a unary RPC goes unnoticed"]

@@ -10,16 +10,18 @@ from collections.abc import Callable
 import pytest
 from support import in_thread, logged_by_us
 
-from grpc_guard import Finding, Owner, _births, _violations
-from grpc_guard._findings import ledger
-from grpc_guard._rules_of_life import UNCLOSED_CHANNEL
+from grpc_guard import Finding, Owner
+from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
+from grpc_guard._findings import origins as _births
+from grpc_guard._findings.ledger import ledger
+from grpc_guard._findings.reporting import warn
 
 Found = Callable[[], list[Finding]]
 
 
-def warn(**particulars: object) -> None:
+def warn_of_channel(**particulars: object) -> None:
     caller = Owner("thread", "main", "insecure_channel")
-    _violations.warn(
+    warn(
         UNCLOSED_CHANNEL,
         **{
             "rpc": "127.0.0.1:1",
@@ -34,7 +36,7 @@ def warn(**particulars: object) -> None:
 
 def test_warning(found: Found, caplog: pytest.LogCaptureFixture) -> None:
     """A warning is a finding of severity warning, and its report is in the log."""
-    warn()
+    warn_of_channel()
     (finding,) = found()
     assert (finding.rule, finding.severity, finding.rpc) == (
         "unclosed-channel",
@@ -53,14 +55,14 @@ def test_warning(found: Found, caplog: pytest.LogCaptureFixture) -> None:
 def test_equal_warnings(found: Found, caplog: pytest.LogCaptureFixture) -> None:
     """Equal warnings are one finding with a count, and one line of the log."""
     for _ in range(3):
-        warn()
+        warn_of_channel()
     assert [finding.count for finding in found()] == [3]
     assert len(caplog.records) == 1
 
 
 def test_warning_that_fails(found: Found, caplog: pytest.LogCaptureFixture) -> None:
     """A warning that cannot be composed is said in the log; the program goes on."""
-    warn(caller=None)
+    warn_of_channel(caller=None)
     assert found() == []
     assert logged_by_us(caplog) == ["a warning of the rule unclosed-channel was lost"]
 
@@ -68,7 +70,7 @@ def test_warning_that_fails(found: Found, caplog: pytest.LogCaptureFixture) -> N
 def test_warning_and_its_test(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning carries the id of the test that runs."""
     monkeypatch.setattr(ledger, "test", "test_a.py::test_b")
-    warn()
+    warn_of_channel()
     assert [finding.test for finding in found()] == ["test_a.py::test_b"]
 
 

@@ -219,7 +219,7 @@ def leftovers() -> dict[str, int]:
         if kind.startswith(
             ("grpc._c", "grpc._s", "grpc.aio", "grpc_guard._sync", "grpc_guard._aio")
         )
-        or kind in ("grpc_guard._guard.Stream", "grpc_guard._guard.Taken")
+        or kind in ("grpc_guard._core.stream.Stream", "grpc_guard._core.stream.Taken")
     }
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import grpc
 
-from grpc_guard.demo.route_guide_pb2 import RouteNote
-from grpc_guard.demo.route_guide_pb2_grpc import (
+from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard._cli.demo.route_guide_pb2_grpc import (
     RouteGuideServicer,
     RouteGuideStub,
     add_RouteGuideServicer_to_server,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
-from .._stacks import outward
+from .._findings.stacks import outward
 
 
 def time_left(timed: Iterable[Any]) -> float:

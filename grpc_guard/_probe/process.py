@@ -6,11 +6,11 @@ imported grpc.
 
 from __future__ import annotations
 
-import os
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .. import _guard
+from .._catalogue.forks import start_clean
+from .._core import stream
 from .memory import Document, Learnt, Memory
 from .settings import ProbeSettings, with_seed
 
@@ -39,9 +39,9 @@ class _Probe:
             self._settings = with_seed(settings)
             self._began = monotonic()
             self._probers = {}
-        _guard.watch = None if settings is None else self._watch
+        stream.watch = None if settings is None else self._watch
 
-    def _watch(self, stream: _guard.Stream, step: Any) -> Watch:
+    def _watch(self, stream: stream.Stream, step: Any) -> Watch:
         return self.prober().watch(stream, step)
 
     def prober(self) -> Prober:
@@ -49,7 +49,7 @@ class _Probe:
         made = self._probers.get("")
         if made is not None:
             return made
-        from .core import Core
+        from .policy import Core
         from .watch import Prober
 
         run = self._memory.runs + 1
@@ -74,5 +74,4 @@ class _Probe:
 
 
 probe = _Probe()
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # not on Windows
-    os.register_at_fork(after_in_child=probe.after_fork)
+start_clean(probe)

@@ -21,13 +21,13 @@ from types import FrameType
 from typing import Any
 from weakref import ref
 
-from .. import _messages
-from .._guard import Stream
-from .._stacks import is_machinery, runs_loop
+from .._core.stream import Stream
+from .._findings import wording
+from .._findings.stacks import is_machinery, runs_loop
 from .cancelling import Cancelled
-from .core import Core, Visit
 from .limits import is_finalising, is_timeout, time_left, until_timeout
 from .pairs import Place
+from .policy import Core, Visit
 
 logger = logging.getLogger("grpc_guard")
 
@@ -200,7 +200,7 @@ class Watch:
         except Exception:
             logger.exception("the probe failed; the finding is kept")
             return ""
-        return "" if held is None else _messages.held_by_probe(*held)
+        return "" if held is None else wording.held_by_probe(*held)
 
     # Around an operation
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from .._findings import ledger
+from .._findings.ledger import ledger
 
 
 class Leftovers:
@@ -26,7 +26,7 @@ class Leftovers:
     def begin_test(self) -> None:
         ledger.era = object()
         self._threads = frozenset(threading._active)  # type: ignore[attr-defined]
-        churn = sys.modules.get("grpc_guard._churn")
+        churn = sys.modules.get("grpc_guard._lifecycle.churn")
         if churn is not None:
             churn.forget_churn()
 
@@ -51,15 +51,15 @@ class Leftovers:
 
     def look(self) -> None:
         """Warn of what the test that ends has left open."""
-        if "grpc_guard._lives" not in sys.modules:
+        if "grpc_guard._lifecycle.channels" not in sys.modules:
             return  # it never spoke gRPC under the guard
-        from .. import _leaks
+        from .._lifecycle import leaks
 
         def may_outlive(ident: int, frame: FrameType) -> bool:
-            return ident in self._threads or _leaks.is_of_a_pool(frame)
+            return ident in self._threads or leaks.is_of_a_pool(frame)
 
         era = ledger.era
-        _leaks.look(
+        leaks.look(
             lambda birth: birth.era is era,
             [
                 held

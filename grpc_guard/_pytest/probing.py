@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .. import _messages
+from .._findings import wording
 from .._probe.memory import Learnt, Memory, ProbeFileError, from_document, to_document
 from .._probe.settings import ProbeSettings, Totals
 
@@ -46,7 +46,7 @@ class Probing:
         """Return what the report header says of it."""
         if self._settings is None:
             return []
-        said = _messages.probing(self._settings.seed, self._memory.runs + 1)
+        said = wording.probing(self._settings.seed, self._memory.runs + 1)
         return [said if self._error is None else f"{said}; {self._error}"]
 
     def learnt(self) -> Learnt:
@@ -62,7 +62,7 @@ class Probing:
 
     def lines(self) -> list[str]:
         """Return what the summary says of it."""
-        return [] if self._settings is None else [_messages.probed(*self.learnt().totals)]
+        return [] if self._settings is None else [wording.probed(*self.learnt().totals)]
 
     def save(self) -> None:
         """Keep what was learnt for the next session."""

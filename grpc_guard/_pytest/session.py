@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from .._adoption import Adoption, Allowed
-from .._findings import Finding, ledger
-from .._messages import report
-from .._modes import Mode
-from .._reports import text
+from .._catalogue import words
+from .._catalogue.catalogue import RULES
+from .._catalogue.modes import Mode
+from .._catalogue.thresholds import holding
+from .._findings.ledger import ledger
+from .._findings.records import Finding
+from .._findings.wording import report
+from .._reports.adoption import Adoption, Allowed
 from .._reports.document import finding_from_dict, finding_to_dict
-from .._rules import RULES
-from .._thresholds import holding
 from .leftovers import Leftovers
 from .probing import Probing
 from .settings import Settings
@@ -93,8 +94,8 @@ class Session:
     def guarding(self, mode: Mode) -> Iterator[None]:
         """Guard the process in `mode` while the block runs, and count what is guarded."""
         # Imported here: a session that is off need not pay for it.
-        from .._guard import start_counting
-        from .._process import guarded
+        from .._core.stream import start_counting
+        from .._process.switch import guarded
 
         start_counting()
         with guarded(mode, probe=self.probing.setting):
@@ -160,7 +161,7 @@ class Session:
         if error is not None:
             item.add_report_section(phase, "grpc_guard", reports)
         else:
-            title = f"{text.count(len(failing), 'finding')} of grpc_guard"
+            title = f"{words.count(len(failing), 'finding')} of grpc_guard"
             pytest.fail(f"{title}\n{reports}", pytrace=False)
 
     def _is_news(self, finding: Finding) -> bool:
@@ -207,7 +208,7 @@ class Session:
     @property
     def totals(self) -> tuple[int, int]:
         """Streams and operations guarded, those of the workers included."""
-        totals = getattr(sys.modules.get("grpc_guard._guard"), "totals", None)
+        totals = getattr(sys.modules.get("grpc_guard._core.stream"), "totals", None)
         streams, operations = (0, 0) if totals is None else totals()
         return streams + self._totals[0], operations + self._totals[1]
 

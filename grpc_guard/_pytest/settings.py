@@ -9,16 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from .._adoption import (
-    Adoption,
-    allowed_from_line,
-    allowed_in_pyproject,
-    read_baseline,
-)
-from .._modes import Mode, parse_mode
+from .._catalogue.modes import Mode, parse_mode
+from .._catalogue.thresholds import parse_settings, thresholds
 from .._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
+from .._reports.adoption import Adoption, allowed_from_line, allowed_in_pyproject, read_baseline
 from .._reports.writing import check_writable
-from .._thresholds import parse_settings, thresholds
 
 ENVIRONMENT = "GRPC_GUARD"
 ENVIRONMENT_PROBE = "GRPC_GUARD_PROBE"

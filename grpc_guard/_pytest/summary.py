@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._findings import Finding
+from .._catalogue import words
+from .._findings.records import Finding
 from .._reports import text
 from .._reports.document import merged
 from .._reports.paths import relative, relocated
@@ -21,7 +22,7 @@ def summary_lines(session: Session) -> Iterator[str]:
     yield from text.summary(found, streams=streams, operations=operations)
     orphans = session.orphans()
     if orphans:
-        yield f"outside of any test: {text.count(len(orphans), 'finding')}"
+        yield f"outside of any test: {words.count(len(orphans), 'finding')}"
     yield from session.lines()
 
 

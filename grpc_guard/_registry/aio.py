@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from .._births import Birth, born
-from .._modes import Mode
+from .._catalogue.forks import inherit, start_clean
+from .._catalogue.modes import Mode
+from .._findings.origins import Birth, born
 from .aio_lease import Lease, await_rpcs, close_all, on_loop, soon
 from .endings import lost
-from .forks import inherit, start_clean
+from .leases import Connection, Tenant
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
-from .tenants import Connection, Tenant
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from .._aio.channel import (
+from .._catalogue.modes import Mode
+from .._findings.origins import born
+from .._proxies.aio.channel import (
     start_stream_stream,
     start_stream_unary,
     start_unary_stream,
     start_unary_unary,
 )
-from .._births import born
-from .._modes import Mode
-from .._proxy import GuardedByItself
+from .._proxies.proxy import GuardedByItself
 from .endings import refused, story
+from .leases import Connection, LeaseEnded, Rpc, Tenant
 from .multicallables import MultiCallable
 from .parties import this_task
-from .tenants import Connection, LeaseEnded, Rpc, Tenant
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from .._births import Birth, born
-from .._rules_of_life import CLOSED_CHANNEL, UNCLOSED_CHANNEL, USE_AFTER_FORK
-from .._violations import warn
-from .tenants import Tenant
+from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
+from .._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
+from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
+from .._findings.origins import Birth, born
+from .._findings.reporting import warn
+from .leases import Tenant
 
 _WITHOUT_CLOSE = {
     "fork": "in the parent of this process: a forked child takes leases of its own",

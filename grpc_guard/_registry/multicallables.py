@@ -6,9 +6,9 @@ import abc
 from collections.abc import Callable
 from typing import Any
 
-from .._modes import Mode
-from .._process import unpatched
-from .tenants import Connection, Rpc
+from .._catalogue.modes import Mode
+from .._proxies.originals import unpatched
+from .leases import Connection, Rpc
 
 
 class MultiCallable(abc.ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from _thread import get_ident
 
-from .._owners import name_of_thread
+from .._findings.parties import name_of_thread
 
 
 def this_thread() -> str:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Hashable, Iterable
 from time import monotonic
 from typing import Any
 
-from .. import _lives
-from .._births import Birth, born
-from .forks import inherit, start_clean
+from .._catalogue.forks import inherit, start_clean
+from .._findings.origins import Birth, born
+from .._lifecycle import channels
+from .leases import Connection, Entry, LeaseEnded, Rpc, Tenant
 from .records import ChannelRecord
 from .settings import Settings
-from .tenants import Connection, Entry, LeaseEnded, Rpc, Tenant
 
 
 class Pool:
@@ -85,7 +85,7 @@ class Pool:
         return tenant
 
     def _made(self, settings: Settings) -> Any:
-        with _lives.pooled(is_limited=self.max_streams is not None):
+        with channels.pooled(is_limited=self.max_streams is not None):
             return self._make(settings)
 
     def _enter(self, key: Hashable, birth: Birth, is_own: bool) -> Tenant | None:

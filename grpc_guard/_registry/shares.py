@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import grpc
 
-from .._modes import Mode, parse_mode
-from .forks import start_clean
+from .._catalogue.forks import start_clean
+from .._catalogue.modes import Mode, parse_mode
 from .pool import Pool
 from .records import ChannelRecord
 from .settings import Settings, settings

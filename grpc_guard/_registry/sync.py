@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from .._births import born
-from .._modes import Mode
-from .janitor import Janitor
+from .._catalogue.modes import Mode
+from .._findings.origins import born
+from .cleanup import Janitor
+from .leases import Tenant
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Registry, checked_seconds
 from .sync_lease import Lease, close_all
-from .tenants import Tenant
 
 if TYPE_CHECKING:
     from typing_extensions import Self

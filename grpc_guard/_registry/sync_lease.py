@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import _channel
 
-from .._births import born
-from .._modes import Mode
-from .._process import unpatched
-from .._proxy import GuardedByItself
-from .._stacks import outward
-from .._sync.channel import (
+from .._catalogue.modes import Mode
+from .._findings.origins import born
+from .._findings.stacks import outward
+from .._proxies.originals import unpatched
+from .._proxies.proxy import GuardedByItself
+from .._proxies.sync.channel import (
     run_stream_unary,
     start_stream_stream,
     start_stream_unary,
     start_unary_stream,
 )
 from .endings import refused, story
+from .leases import Connection, LeaseEnded, Rpc, Tenant
 from .multicallables import MultiCallable
 from .parties import this_thread
-from .tenants import Connection, LeaseEnded, Rpc, Tenant
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from .._findings import Finding, Frame, Owner
-from .._rules import rule_named
+from .._catalogue.catalogue import rule_named
+from .._findings.records import Finding, Frame, Owner
 
 SCHEMA = "grpc-guard-report/1"
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from .._findings import Finding, Owner
+from .._findings.records import Finding, Owner
 
 
 def relative(file: str, root: Path) -> str:

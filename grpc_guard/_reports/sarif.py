@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .. import __version__
-from .._explain import page
-from .._findings import Finding, Frame, Owner
-from .._messages import party, report
-from .._rules import RULES, Rule
+from .._catalogue.catalogue import RULES
+from .._catalogue.pages import page
+from .._catalogue.rule import Rule
+from .._catalogue.version import __version__
+from .._findings.records import Finding, Frame, Owner
+from .._findings.wording import party, report
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

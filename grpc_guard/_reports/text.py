@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from .._findings import Finding, Frame
-from .._messages import count as count
-from .._messages import report
+from .._catalogue.words import count
+from .._findings.records import Finding, Frame
+from .._findings.wording import report
 
 
 def text(findings: Iterable[Finding]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .._findings import Finding
+from .._findings.records import Finding
 from . import sarif, text
 from .document import document, merged
 from .paths import relocated

@@ -13,7 +13,7 @@ import grpc.aio
 from support import Methods, aio_channel, aio_server, path, run, sync_channel, sync_server
 
 import grpc_guard
-from grpc_guard._guard import totals
+from grpc_guard._core.stream import totals
 
 T = TypeVar("T")
 

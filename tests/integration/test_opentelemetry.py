@@ -18,7 +18,7 @@ from comparing import AIO_SERVICE, SYNC_SERVICE, aio_connected, connected, conve
 from support import run
 
 import grpc_guard
-from grpc_guard._guard import totals
+from grpc_guard._core.stream import totals
 
 api = pytest.importorskip("opentelemetry.trace")
 otel = pytest.importorskip("opentelemetry.instrumentation.grpc")

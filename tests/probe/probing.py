@@ -9,9 +9,9 @@ from typing import Any
 from scheduling import Stage, VirtualStage
 
 from grpc_guard import guarded
-from grpc_guard._probe.core import Allowance, Core, Track, Visit
 from grpc_guard._probe.memory import Learnt, Memory
 from grpc_guard._probe.pairs import Place
+from grpc_guard._probe.policy import Allowance, Core, Track, Visit
 from grpc_guard._probe.process import probe
 from grpc_guard._probe.settings import ProbeSettings
 from grpc_guard._probe.watch import Prober

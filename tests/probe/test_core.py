@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from grpc_guard._probe.core import Core, Held, Track, Visit
 from grpc_guard._probe.pairs import Pair, Place, State
+from grpc_guard._probe.policy import Core, Held, Track, Visit
 from grpc_guard._probe.settings import ProbeSettings, Totals
 
 HERE = Place("app.py", 1, "here")

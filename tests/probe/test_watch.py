@@ -33,11 +33,11 @@ from support import (
 )
 
 import grpc_guard
-from grpc_guard._guard import Fed
+from grpc_guard._core.stream import Fed
 from grpc_guard._probe.cancelling import Cancelled
-from grpc_guard._probe.core import Visit
 from grpc_guard._probe.limits import is_timeout
 from grpc_guard._probe.pairs import Place
+from grpc_guard._probe.policy import Visit
 from grpc_guard._probe.process import probe
 
 Found = Callable[[], list[grpc_guard.Finding]]

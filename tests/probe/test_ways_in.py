@@ -14,7 +14,7 @@ import pytest
 from support import in_thread
 
 import grpc_guard
-from grpc_guard import _guard
+from grpc_guard._core import stream as _guard
 from grpc_guard._probe.memory import Memory
 from grpc_guard._probe.process import probe
 
@@ -140,10 +140,10 @@ def test_enable_before_grpc() -> None:
         "grpc_guard.enable(probe='seed=1')\n"
         "assert not {'asyncio', 'ssl', 'grpc'} & set(sys.modules)\n"
         "import grpc\n"
-        "from grpc_guard import _guard\n"
-        "assert _guard.watch is not None\n"
+        "from grpc_guard._core import stream\n"
+        "assert stream.watch is not None\n"
         "grpc_guard.disable()\n"
-        "assert _guard.watch is None\n"
+        "assert stream.watch is None\n"
     )
     ran = run([sys.executable, "-c", program], timeout=60, check=False)
     assert ran.returncode == 0

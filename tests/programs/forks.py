@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 
 import grpc
-from grpc_guard.demo import route_guide_pb2, route_guide_pb2_grpc
+from grpc_guard._cli.demo import route_guide_pb2, route_guide_pb2_grpc
 
 title, code, target = json.load(sys.stdin)
 names = {

@@ -8,8 +8,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from grpc import aio, insecure_channel, server
-from grpc_guard.demo import route_guide_pb2_grpc
-from grpc_guard.demo.route_guide_pb2 import Point, RouteNote, RouteSummary
+from grpc_guard._cli.demo import route_guide_pb2_grpc
+from grpc_guard._cli.demo.route_guide_pb2 import Point, RouteNote, RouteSummary
 
 from aio_races import both, read
 from sync_races import PATIENCE, attempt

@@ -1,6 +1,6 @@
 import grpc_guard
-from grpc_guard.demo.route_guide_pb2 import Rectangle
-from grpc_guard.demo.service import FEATURES, RouteGuide, serving
+from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
 
 @grpc_guard.guarded("warn")

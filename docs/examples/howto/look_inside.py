@@ -2,7 +2,7 @@ from queue import SimpleQueue
 from threading import Thread
 
 import grpc_guard
-from grpc_guard.demo.service import RouteGuide, serving
+from grpc_guard._cli.demo.service import RouteGuide, serving
 
 notes = SimpleQueue()
 

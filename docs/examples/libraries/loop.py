@@ -4,7 +4,7 @@ import asyncio
 
 import uvloop
 
-from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
 async def read(chat):

@@ -2,8 +2,8 @@
 
 from threading import Lock, Thread
 
-from grpc_guard.demo.route_guide_pb2 import Rectangle
-from grpc_guard.demo.service import FEATURES, RouteGuide, serving
+from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
 
 def work(features, turn, names):

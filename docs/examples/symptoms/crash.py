@@ -2,7 +2,7 @@
 
 import asyncio
 
-from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
 class Hasty(AsyncRouteGuide):

@@ -3,8 +3,8 @@
 import asyncio
 from threading import Thread
 
-from grpc_guard.demo.route_guide_pb2 import Rectangle
-from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
 def show(features):

@@ -3,7 +3,7 @@
 from threading import Event
 
 from grpc_guard import ConcurrencyError
-from grpc_guard.demo.service import RouteGuide, point, serving
+from grpc_guard._cli.demo.service import RouteGuide, point, serving
 
 underway, one_is_over = Event(), Event()
 

@@ -4,8 +4,8 @@ import asyncio
 
 import grpc
 
-from grpc_guard.demo.route_guide_pb2 import RouteNote
-from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
 async def read(chat):

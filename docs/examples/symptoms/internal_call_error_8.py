@@ -3,8 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
-from grpc_guard.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard.demo.service import RouteGuide, serving
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
+from grpc_guard._cli.demo.service import RouteGuide, serving
 
 one_has_failed = Event()
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from grpc_guard.demo.route_guide_pb2 import RouteNote
-from grpc_guard.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
 class Hasty(AsyncRouteGuide):

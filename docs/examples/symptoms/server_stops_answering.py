@@ -6,8 +6,8 @@ from threading import Event
 
 import grpc
 
-from grpc_guard.demo.route_guide_pb2 import RouteSummary
-from grpc_guard.demo.service import FEATURES, RouteGuide, point, serving
+from grpc_guard._cli.demo.route_guide_pb2 import RouteSummary
+from grpc_guard._cli.demo.service import FEATURES, RouteGuide, point, serving
 
 
 class Hasty(RouteGuide):

@@ -1,0 +1,55 @@
+"""The catalogue of rules: what each one means, what breaks without it, how to fix it.
+
+Every text about a rule lives once, in its own file of the folder rules/; reports, command
+line and docs are made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .rule import Rule
+from .rules.blocked_loop import BLOCKED_LOOP
+from .rules.cancelled_read import CANCELLED_READ
+from .rules.channel_churn import CHANNEL_CHURN
+from .rules.closed_channel import CLOSED_CHANNEL
+from .rules.concurrent_read import CONCURRENT_READ
+from .rules.concurrent_write import CONCURRENT_WRITE
+from .rules.handler_returned import HANDLER_RETURNED
+from .rules.parked_request_iterator import PARKED_REQUEST_ITERATOR
+from .rules.shared_iterator import SHARED_ITERATOR
+from .rules.starved_server import STARVED_SERVER
+from .rules.stream_limit import STREAM_LIMIT
+from .rules.unclosed_channel import UNCLOSED_CHANNEL
+from .rules.unfinished_stream import UNFINISHED_STREAM
+from .rules.use_after_fork import USE_AFTER_FORK
+from .rules.wrong_loop import WRONG_LOOP
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        rule.name: rule
+        for rule in (
+            CONCURRENT_READ,
+            CONCURRENT_WRITE,
+            SHARED_ITERATOR,
+            WRONG_LOOP,
+            HANDLER_RETURNED,
+            CLOSED_CHANNEL,
+            USE_AFTER_FORK,
+            CANCELLED_READ,
+            BLOCKED_LOOP,
+            UNFINISHED_STREAM,
+            UNCLOSED_CHANNEL,
+            CHANNEL_CHURN,
+            STREAM_LIMIT,
+            STARVED_SERVER,
+            PARKED_REQUEST_ITERATOR,
+        )
+    }
+)
+
+
+def rule_named(name: str) -> Rule:
+    """Return the rule called `name`; KeyError if there is none."""
+    return RULES[name]

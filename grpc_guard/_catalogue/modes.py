@@ -1,0 +1,57 @@
+"""The four modes of the guard, and the one parser that reads them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+
+class Mode(str, enum.Enum):
+    """What happens to the caller that breaks a rule of error severity.
+
+    ``raise`` refuses it with :class:`ConcurrencyError`, ``warn`` logs and lets it
+    through, ``serialize`` makes it wait for its turn, ``off`` wraps nothing at all.
+    """
+
+    OFF = "off"
+    RAISE = "raise"
+    WARN = "warn"
+    SERIALIZE = "serialize"
+
+    __str__ = str.__str__
+
+
+# The mode for the next RPC: fixed where somebody wrapped an object, changing with the process
+# where the process-wide guard did.
+ChooseMode = Callable[[], Mode]
+
+
+def always(mode: Mode) -> ChooseMode:
+    return lambda: mode
+
+
+def parse_mode(value: str, *, source: str) -> Mode:
+    """Return the mode that `value` names; `source` says where the value came from.
+
+    Raises ValueError that names the source, the value and the choices.
+    """
+    try:
+        return Mode(value)
+    except ValueError:
+        raise ValueError(
+            f"{source}: {value!r} is not a mode; use off, raise, warn or serialize"
+        ) from None
+
+
+class InForce:
+    """The mode of the process-wide guard: a record that the switch writes and all others read."""
+
+    mode = Mode.OFF
+
+
+in_force = InForce()
+
+
+def current_mode() -> Mode:
+    """Return the mode of the process-wide guard, ``off`` if it is off."""
+    return in_force.mode

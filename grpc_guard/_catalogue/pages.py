@@ -1,0 +1,89 @@
+"""The pages about rules: what ``grpc-guard explain RULE`` prints and the docs show.
+
+A page stands beside its rule in the folder rules/ and says at length what the rule's own
+texts, put in here, say in a line. grpc is not imported: to read about a rule is free.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import textwrap
+from string import Template
+
+from .catalogue import RULES
+from .rule import Rule
+
+_TEXT_WIDTH = 88  # columns of a paragraph
+
+_EXAMPLES = (
+    "They use the service of `grpc-guard demo`, RouteGuide: its messages, a stub of the api in "
+    "question, and the base class of its servers. The project's tests run every one of them "
+    "against a real server."
+)
+_INDEX = """\
+# Rules
+
+What grpc_guard checks. The pages are made by `docs/make_rules.py` from the texts that
+`grpc-guard explain RULE` prints.
+
+| rule | severity | what is found |
+|---|---|---|
+"""
+
+
+def page(rule: Rule) -> str:
+    """Return the page about `rule`, as Markdown that reads well in a terminal too."""
+    source = importlib.resources.files(__package__) / "rules" / f"{rule.name}.md"
+    return Template(source.read_text(encoding="utf-8")).substitute(
+        name=rule.name,
+        summary=wrapped(f"{rule.severity}: {rule.summary}."),
+        source=wrapped(f"Source: {rule.source}."),
+        unguarded=_unguarded(rule),
+        remedy=wrapped(f"{rule.remedy[:1].upper()}{rule.remedy[1:]}. {_serialized(rule)}"),
+        examples=wrapped(_EXAMPLES),
+    )
+
+
+def pages() -> dict[str, str]:
+    """Return the docs about the rules: file name to text, the index included."""
+    index = "".join(
+        f"| [{rule.name}]({rule.name}.md) | {rule.severity} | {rule.summary} |\n"
+        for rule in RULES.values()
+    )
+    return {
+        "README.md": _INDEX + index,
+        **{f"{rule.name}.md": page(rule) for rule in RULES.values()},
+    }
+
+
+def _unguarded(rule: Rule) -> str:
+    """Return what happens where: a list, or a sentence if it is the same everywhere."""
+    where: dict[str, list[str]] = {}
+    for side in ("client", "server"):
+        for api in ("sync", "aio"):
+            where.setdefault(rule.unguarded(side, api), []).append(f"{side} {api}")
+    if len(where) == 1:
+        return wrapped(f"{next(iter(where))}.")
+    return "\n".join(
+        wrapped(f"{', '.join(sides)}: {text}.", start="- ", indent="  ")
+        for text, sides in where.items()
+    )
+
+
+def _serialized(rule: Rule) -> str:
+    if rule.severity == "warning":
+        return "A warning refuses nothing, in any mode: it is recorded and shown."
+    if rule.waitable:
+        return "In mode `serialize` the second caller waits for its turn instead."
+    return "Waiting cannot heal it: mode `serialize` acts as `raise` here."
+
+
+def wrapped(text: str, width: int = _TEXT_WIDTH, start: str = "", indent: str = "") -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

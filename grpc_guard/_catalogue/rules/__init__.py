@@ -1,0 +1,1 @@
+"""One file for each rule: its texts, with its page beside it."""

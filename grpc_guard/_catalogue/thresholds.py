@@ -1,0 +1,139 @@
+"""From when on a warning is worth giving: one frozen object, and who has a say in it.
+
+What a program says while it runs goes before what the environment said when it began, the
+innermost first; what a command line or a file says is told here in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import words
+
+PREFIX = "GRPC_GUARD_"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The thresholds of the warnings; a variable is GRPC_GUARD_ and the name in capitals.
+
+    Seconds are seconds, and everything else is a number of things.
+    """
+
+    blocked_loop_seconds: float = 0.1  # a read that waits longer blocks its loop
+    starved_server_seconds: float = 1.0  # how long all threads have been held
+    parked_iterator_seconds: float = 0.5  # grace for an iterator to end with its RPC
+    channel_churn: int = 10  # more channels than this from one place …
+    channel_churn_seconds: float = 60.0  # … within this time
+    stream_limit: int = 90  # live streams on one channel
+    kept: int = 8  # more kept objects than this from one place are no longer on purpose
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Thresholds:
+        """Read the settings; ValueError names the variable, the value and what it takes."""
+        return dataclasses.replace(cls(), **_in_environment(environment))
+
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Thresholds))
+
+
+def _in_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    variables = {name: f"{PREFIX}{name.upper()}" for name in _NAMES}
+    return {
+        name: _number(name, environment[variable], f"{variable}: ")
+        for name, variable in variables.items()
+        if environment.get(variable)
+    }
+
+
+def to_environment(told: Mapping[str, float]) -> dict[str, str]:
+    """Return the variables that say `told`."""
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in told.items()}
+
+
+def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
+    """Return the thresholds that a mapping of names to numbers says.
+
+    Raises ValueError that names the source, the value and the choices.
+    """
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{source}: {settings!r} is no mapping of thresholds to numbers")
+    return {name: _checked(name, value, source) for name, value in settings.items()}
+
+
+def parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
+    """Return the thresholds that settings as in ``stream_limit=50`` say; the last of a name counts.
+
+    Raises ValueError that names the source, the value and the choices.
+    """
+    told = {}
+    for setting in settings:
+        name, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise ValueError(
+                f"{source}: {setting!r} is not NAME=NUMBER; the thresholds: {', '.join(_NAMES)}"
+            )
+        told[name] = _checked(name, value, source)
+    return told
+
+
+def _checked(name: object, value: object, source: str) -> float:
+    if name not in _NAMES:
+        raise ValueError(f"{source}: {words.unknown(name, 'threshold', _NAMES)}")
+    return _number(str(name), value, f"{source}: {name}=")
+
+
+def _number(name: str, value: object, told: str) -> float:
+    """Return what `value` says, a text or a number; `told` is what an error begins with."""
+    text = str(value)
+    if not name.endswith("_seconds"):
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"{told}{value!r} is no number; use a whole number, 0 or more")
+        return int(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{told}{value!r} is no time; use seconds, 0 or more")
+    return seconds
+
+
+_current: Thresholds | None = None  # as the environment said when they were first needed
+_base: Mapping[str, float] = {}  # what enable() says
+_blocks: list[holding] = []  # the blocks that run, innermost last
+
+
+class holding:  # noqa: N801  # reads like a keyword: with holding({"kept": 20}): …
+    """Let `told` hold while a block runs, over what holds without it."""
+
+    def __init__(self, told: Mapping[str, float]) -> None:
+        self.told = told
+
+    def __enter__(self) -> None:
+        _blocks.append(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _blocks.remove(self)
+
+
+def set_base(told: Mapping[str, float]) -> None:
+    """Let `told` hold from now on, below all blocks, instead of what was set here before."""
+    global _base
+    _base = told
+
+
+def thresholds() -> Thresholds:
+    """Return the thresholds in force; ValueError for a bad one in the environment, which is read once."""
+    global _current
+    if _current is None:
+        _current = Thresholds.of(os.environ)
+    # Put together by each who asks: no lock is needed, and nobody asks often.
+    told: dict[str, Any] = {**_base}
+    for block in tuple(_blocks):
+        told.update(block.told)
+    return dataclasses.replace(_current, **told) if told else _current

@@ -1,0 +1,99 @@
+"""What happens inside a Python process of a guarded program, before the program starts.
+
+grpc is not imported here: the program may first have to set environment variables or to
+patch the standard library (gevent). The guard goes on right after the program's own import
+of grpc. Nothing that goes wrong here stops the program: it is said, and it runs unguarded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import os
+import sys
+from typing import Any
+
+from ..._catalogue.modes import Mode, parse_mode
+from ..._findings import wording
+from ..._findings.ledger import ledger, logger
+from ..._findings.records import Finding
+from ..._findings.reporting import RULE_OF_RECORD
+from ..._lifecycle import exits
+from ..._probe.settings import ProbeSettings, parse_probe
+from ..._process.import_hook import after_import
+from .spool import Writer, recall
+
+MODE = "GRPC_GUARD"
+PROBE = "GRPC_GUARD_PROBE"
+SPOOL = "GRPC_GUARD_SPOOL"
+
+
+def start() -> None:
+    """Arrange for the guard, as the launcher's environment variables say."""
+    try:
+        mode = parse_mode(os.environ.get(MODE) or "off", source=MODE)
+        if mode is not Mode.OFF:  # the program may have switched it off for its children
+            probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
+            _arrange(mode, probe, Writer(os.environ[SPOOL]))
+    except Exception as error:
+        _give_up(error)
+
+
+def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
+    writer.started()
+    ledger.add_sink(writer.found)
+    ledger.add_sink(_to_stderr)
+    logger.addFilter(_is_for_the_log)
+    # Registered first, so run last: after the program's own exit handlers.
+    atexit.register(writer.ended)
+    exits.watch()
+    _tell_at_quick_exit(writer)
+    # pytest, should that be the program, would warn of a plugin that is imported already.
+    sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"
+    after_import("grpc", functools.partial(_enable, mode, probe))
+
+
+def _enable(mode: Mode, settings: ProbeSettings | None) -> None:
+    try:
+        from ..._core.stream import start_counting
+        from ..._process.switch import enable
+
+        start_counting()
+        if settings is not None:
+            from ..._probe.process import probe
+
+            probe.remember(recall(os.environ[SPOOL]))
+        enable(mode, probe=settings is not None and str(settings))
+    except Exception as error:  # somebody else's module called grpc, for one
+        _give_up(error)
+
+
+def _give_up(error: Exception) -> None:
+    print(f"grpc_guard: process {os.getpid()} is not guarded: {error}", file=sys.stderr)  # noqa: T201
+
+
+def _tell_at_quick_exit(writer: Writer) -> None:
+    """Let os._exit(), with which forked workers end, tell the totals as a normal exit does."""
+    plain = os._exit
+
+    @functools.wraps(plain)
+    def _exit(status: int) -> None:
+        writer.ended()
+        plain(status)
+
+    os._exit = _exit  # type: ignore[assignment]
+
+
+def _to_stderr(finding: Finding) -> None:
+    if finding.count > 1:
+        return  # the summary counts
+    stderr: Any = sys.__stderr__  # the program may have put something else in sys.stderr
+    if stderr is not None and not stderr.closed:
+        stderr.write(f"{wording.report(finding)}\n")
+        stderr.flush()
+
+
+def _is_for_the_log(record: logging.LogRecord) -> bool:
+    """Keep findings from logging's last resort, stderr: they are there already."""
+    return not hasattr(record, RULE_OF_RECORD) or logger.hasHandlers()

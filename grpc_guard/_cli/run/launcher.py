@@ -1,0 +1,281 @@
+"""Starts a program under the guard, waits for it, and says how it went.
+
+The program is a child process with the same stdin, stdout and stderr, so that its sys.argv,
+``__main__``, ``sys.path`` and interpreter flags are what they would be without the guard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..._catalogue.modes import Mode
+from ..._catalogue.thresholds import to_environment
+from ..._findings import wording
+from ..._findings.records import Finding
+from ..._probe.memory import Memory, ProbeFileError, load, save
+from ..._probe.settings import ProbeSettings, Totals
+from ..._reports import text, writing
+from ..._reports.adoption import Adoption, allowed_in_pyproject, read_baseline
+from ..._reports.document import merged
+from ..._reports.paths import relocated
+from .child import MODE, PROBE, SPOOL
+from .signals import handling
+from .spool import Process, read, remind
+
+_SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What ``grpc-guard run`` was told."""
+
+    command: Sequence[str]
+    mode: Mode = Mode.RAISE
+    report: Path | None = None
+    form: str | None = None
+    exit_code: int = 66
+    baseline: Path | None = None
+    write_baseline: Path | None = None
+    probe: ProbeSettings | None = None
+    probe_file: Path | None = None
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class LaunchError(Exception):
+    """The program cannot be started; the message says why."""
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def run(settings: Settings) -> int:
+    """Run the program and return the exit status; negative if a signal ended it.
+
+    Raises LaunchError before the program starts if it cannot be found, or if a file named in
+    `settings` cannot be used.
+    """
+    command = command_line(settings.command)
+    adoption = _prepare(settings)
+    memory = _recall(settings)
+    # A process that the program left behind may still write to the spool while it is removed.
+    with tempfile.TemporaryDirectory(prefix="grpc-guard-", ignore_cleanup_errors=True) as spool:
+        if memory is not None:
+            remind(spool, memory)
+        status, pid = _wait(command, _environment(settings, spool))
+        processes = read(spool)
+    if memory is not None:
+        _remember(settings, memory, processes)
+    findings = [finding for process in processes for finding in process.findings]
+    if settings.write_baseline is not None:
+        adoption = adoption.with_baseline_of(findings)
+        with _told():
+            adoption.write_baseline(settings.write_baseline)
+    if settings.report is not None:
+        _write_reports(settings, settings.report, processes, adoption, pid)
+    new = [finding for finding in findings if adoption.is_new(finding)]
+    if settings.mode is not Mode.OFF:
+        _say(settings, processes, findings, new, adoption)
+    failed = any(finding.severity == "error" for finding in new)
+    return settings.exit_code if status == 0 and failed else status
+
+
+def command_line(command: Sequence[str]) -> list[str]:
+    """Return what to execute: a script and ``-m module`` run on this very interpreter."""
+    program, *arguments = command
+    if program == "-m" or os.path.isdir(program) or _is_script(program):
+        return [*_python(), program, *arguments]
+    if shutil.which(program) is None:
+        raise LaunchError(f"{program}: neither a Python script nor a command", _NOT_FOUND)
+    return [program, *arguments]
+
+
+def _is_script(program: str) -> bool:
+    """Tell whether `program` is a file for the interpreter; what can be executed is a command."""
+    return os.path.isfile(program) and (
+        program.endswith((".py", ".pyw", ".pyz")) or not os.access(program, os.X_OK)
+    )
+
+
+def _python() -> list[str]:
+    if sys.flags.ignore_environment or sys.flags.no_site:
+        raise LaunchError(
+            "this interpreter runs with -I, -E or -S and its children will too: the guard, "
+            "which reaches them by PYTHONPATH, cannot"
+        )
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    for name, value in sys._xoptions.items():  # it leaves out those that it does not know
+        option = name if value is True else f"{name}={value}"
+        if option not in flags:
+            flags += ["-X", option]
+    if getattr(sys.__stdout__, "write_through", False):
+        flags.append("-u")
+    return [sys.executable, *flags]
+
+
+def _prepare(settings: Settings) -> Adoption:
+    """Read and try every file that is named, while saying so can still help."""
+    root = Path.cwd()
+    for option, path in (
+        ("--report", settings.report),
+        ("--write-baseline", settings.write_baseline),
+        ("--probe-file", settings.probe_file),
+    ):
+        try:
+            if path is not None:
+                writing.check_writable(_for_process(path, 0))
+        except OSError as error:
+            raise LaunchError(f"{option}: {path}: {error.strerror}") from None
+    try:
+        known = [] if settings.baseline is None else read_baseline(settings.baseline)
+        return Adoption(root, allowed_in_pyproject(root), known)
+    except ValueError as error:
+        raise LaunchError(str(error)) from None
+
+
+def _recall(settings: Settings) -> Memory | None:
+    """Return what earlier runs of the probe have learnt; None if it is off."""
+    if settings.probe is None:
+        return None
+    memory = Memory()
+    try:
+        if settings.probe_file is not None:
+            memory = load(settings.probe_file, Path.cwd())
+    except ProbeFileError as error:
+        _print(f"grpc_guard: {settings.probe_file}: {error}; it is left as it is, and not used")
+    _print(f"grpc_guard: {wording.probing(settings.probe.seed, memory.runs + 1)}")
+    return memory
+
+
+def _remember(settings: Settings, memory: Memory, processes: Sequence[Process]) -> None:
+    """Write what was learnt, unless the file is somebody else's."""
+    if settings.probe_file is None:
+        return
+    with contextlib.suppress(ProbeFileError), _told():
+        load(settings.probe_file, Path.cwd())
+        learnt = [pair for process in processes for pair in process.pairs]
+        save(memory.merged(learnt), settings.probe_file, Path.cwd())
+
+
+def _for_process(path: Path, pid: int) -> Path:
+    return Path(str(path).replace("{pid}", str(pid)))
+
+
+def _environment(settings: Settings, spool: str) -> dict[str, str]:
+    environment = os.environ | {MODE: settings.mode.value}
+    if settings.probe is not None or PROBE in environment:
+        environment[PROBE] = "off" if settings.probe is None else str(settings.probe)
+    if settings.mode is not Mode.OFF:
+        path = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = _SITE if not path else os.pathsep.join((_SITE, path))
+        environment[SPOOL] = spool
+        environment |= to_environment(settings.thresholds)
+    return environment
+
+
+def _wait(command: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
+    with handling() as signals:
+        try:
+            child = subprocess.Popen(command, env=environment, close_fds=False, **signals.options())
+        except OSError as error:
+            raise LaunchError(f"{command[0]}: {error.strerror}", _NOT_EXECUTABLE) from None
+        return signals.wait(child), child.pid
+
+
+def _write_reports(
+    settings: Settings,
+    report: Path,
+    processes: Sequence[Process],
+    adoption: Adoption,
+    pid: int,
+) -> None:
+    """Write one report of all processes, or one each where the name has ``{pid}``."""
+    groups = [(process.pid, [process]) for process in processes]
+    if "{pid}" not in str(report):
+        groups = [(pid, list(processes))]
+    for number, group in groups:
+        with _told():
+            writing.write(
+                _for_process(report, number),
+                writing.format_for(report, settings.form),
+                [finding for process in group for finding in process.findings],
+                root=adoption.root,
+                mode=settings.mode.value,
+                pid=number,
+                excuse=adoption.excuse,
+                notes=_probed(settings, group),
+                **_totals(group),
+            )
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say that a file could not be written, at the end, where nothing is left to be stopped."""
+    try:
+        yield
+    except OSError as error:
+        _print(f"grpc_guard: {error.filename}: {error.strerror}")
+
+
+def _totals(processes: Sequence[Process]) -> dict[str, int]:
+    return {
+        "streams": sum(process.streams for process in processes),
+        "operations": sum(process.operations for process in processes),
+    }
+
+
+def _probed(settings: Settings, processes: Sequence[Process]) -> list[str]:
+    """Return what the summary says of the probe."""
+    totals = functools.reduce(Totals.plus, (process.probed for process in processes), Totals())
+    return [] if settings.probe is None else [wording.probed(*totals)]
+
+
+def _say(
+    settings: Settings,
+    processes: Sequence[Process],
+    findings: Sequence[Finding],
+    new: Sequence[Finding],
+    adoption: Adoption,
+) -> None:
+    lines = ["grpc_guard: no Python process of the program was guarded: is it installed there?"]
+    if processes:
+        found = merged(relocated(finding, adoption.root) for finding in new)
+        lines = [
+            *text.summary(found, **_totals(processes)),
+            *(f"  {line}" for line in adoption.lines(findings)),
+            *(f"  {line}" for line in _probed(settings, processes)),
+        ]
+    _print("\n".join(lines))
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def end_as(status: int) -> int:
+    """Return `status`, or die of the signal that ended the program, as it would have."""
+    if status < 0:  # pragma: no cover  # as below
+        _die_of(-status)
+    return status
+
+
+def _die_of(number: int) -> None:  # pragma: no cover  # nobody is left to tell what was covered
+    import resource
+
+    # The core to look at is the program's, which ours would overwrite.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    os.kill(os.getpid(), number)

@@ -1,0 +1,1 @@
+"""The claim: streams, their directions, and whose turn it is."""

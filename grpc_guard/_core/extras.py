@@ -1,0 +1,58 @@
+"""What only some directions have: a count of operations, a queue of waiters, a watch."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from .._catalogue.modes import Mode
+
+# The token of a free queue. One element always stays, so that claim and release never make
+# the list allocate.
+FREE = (0, 0)
+GIVE_BACK = (0,)
+
+# The operations of directions that are gone. Counted without a lock: append() is atomic.
+_retired: deque[int] = deque()
+_RETIRED = 1000
+
+
+class Turns:
+    """The queue before a direction in mode ``serialize``: the real token, and who waits for it.
+
+    Threads claim ``token``, and tasks ``taken``.
+    """
+
+    __slots__ = ("queue", "taken", "token")
+
+    def __init__(self) -> None:
+        self.token = list(FREE)
+        self.taken = False
+        self.queue: deque[Any] = deque()
+
+    @property
+    def is_free(self) -> bool:
+        return not self.taken and len(self.token) == len(FREE)
+
+
+class Extra:
+    """What few directions have, and all others need no room for."""
+
+    __slots__ = ("tally", "turns", "watch")
+
+    def __init__(self, mode: Mode, watch: Any, *, is_counted: bool) -> None:
+        self.tally = [0] if is_counted else None
+        self.turns = Turns() if mode is Mode.SERIALIZE else None
+        self.watch = watch
+
+    def __del__(self) -> None:
+        tally = getattr(self, "tally", None)  # construction may have been interrupted
+        if tally is not None:
+            _retired.append(tally[0])  # a finaliser takes no lock
+            if len(_retired) > _RETIRED:
+                _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
+
+
+def retired() -> int:
+    """Return how many operations the directions that are gone have counted."""
+    return sum(_retired.copy())

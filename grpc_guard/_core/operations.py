@@ -1,0 +1,48 @@
+"""Which functions are operations: a frame of one shows who is inside a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPERATIONS: dict[CodeType, str] = {}
+ONLOOKERS: set[CodeType] = set()  # marked code that holds a direction without owning it
+
+
+def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
+    """Mark a function as one that holds its local ``direction`` while it runs operation `name`.
+
+    With ``owns=False`` its frame says the contrary: whoever is in there is not the owner.
+    """
+
+    def mark(function: F) -> F:
+        OPERATIONS[function.__code__] = name
+        if not owns:
+            ONLOOKERS.add(function.__code__)
+        return function
+
+    return mark
+
+
+def operation_within(function: str, name: str) -> Callable[[F], F]:
+    """Mark the inner function `function` of a function, as operation() does, but only once."""
+
+    def mark(maker: F) -> F:
+        OPERATIONS[inner_code(maker, function)] = name
+        return maker
+
+    return mark
+
+
+def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
+    """Return the code of the inner function `function` of `maker`."""
+    inner = (code for code in maker.__code__.co_consts if isinstance(code, CodeType))
+    return next(code for code in inner if code.co_name == function)
+
+
+def operation_in(frame: FrameType) -> str:
+    local: object = frame.f_locals.get("operation")  # the slow paths serve several operations
+    return local if isinstance(local, str) else OPERATIONS[frame.f_code]

@@ -1,0 +1,282 @@
+"""Sync operations: what ``next()`` of a guarded iterator runs.
+
+Each stream gets a function of its own, in the slot of the proxy where ``__next__`` is looked
+for, and the token is a variable that the function encloses. next() then reaches the
+token without looking anything up on the proxy, and claims and gives back by one instruction
+each. Both run through little of the interpreter, which matters more than their number: gRPC
+has had the processor since the last message, and what has to be fetched again is what an
+operation costs.
+"""
+
+# ruff: noqa: F841  # that `free` is there again is what the next claim sees
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections.abc import Callable
+from time import monotonic
+from types import CellType
+from typing import Any
+
+from .._catalogue.rules.concurrent_read import CONCURRENT_READ
+from .._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from .conflicts import contended, used_after_end
+from .operations import operation_within
+from .stream import Direction, Stream
+
+Step = Callable[..., Any]
+
+# Where the functions keep what they enclose: in alphabetical order. By the name `direction`,
+# _owners recognises the frame of an owner.
+_DIRECTION, _FREE = range(2)
+
+
+class Stepped(Direction):
+    """A direction of a sync iterator, claimed by the function that advances it."""
+
+    __slots__ = ("_token", "iterator")
+
+    home = None
+    _token: CellType
+
+    def __init__(self, stream: Stream, iterator: Any) -> None:
+        self.stream = stream
+        self.owner = None
+        self.since = 0.0
+        self._extra = None
+        self.iterator = iterator
+        if stream.is_equipped:
+            self.iterator = Prepared(self._equip(iterator.__next__))
+
+    def hold(self, advance: Any) -> Step:
+        """Look for the token in what `advance` encloses; return `advance`."""
+        self._token = advance.__closure__[_FREE]
+        if self.stream.is_equipped and self.turns is not None:
+            del self._token.cell_contents  # never claimable: each operation takes its turn
+        return advance  # type: ignore[no-any-return]
+
+    def _has_token(self) -> bool:
+        try:
+            return bool(self._token.cell_contents)
+        except ValueError:
+            return False
+
+
+class Prepared:
+    """Stands for an iterator where a direction, or a warning, does something around its next()."""
+
+    __slots__ = ("__next__",)
+
+    def __init__(self, step: Step) -> None:
+        self.__next__ = step
+
+
+def direction_of(advance: Any) -> Any:
+    """Return the direction that a function made by this module advances."""
+    return advance.__closure__[_DIRECTION].cell_contents
+
+
+class Responses(Stepped):
+    """A client that reads its responses."""
+
+    __slots__ = ()
+
+    rule = CONCURRENT_READ
+
+
+class Requests(Stepped):
+    """A handler that reads its requests, which end with it."""
+
+    __slots__ = ()
+
+    rule = CONCURRENT_READ
+
+
+class UsersRequests(Stepped):
+    """gRPC's own thread, which advances a client's request iterator."""
+
+    __slots__ = ()
+
+    rule = CONCURRENT_WRITE
+    is_shared = False
+
+
+class UsersResponses(Stepped):
+    """gRPC, which advances a handler's response iterator; the handler ends when that does."""
+
+    __slots__ = ()
+
+    rule = CONCURRENT_WRITE
+    is_shared = False
+
+
+class SentResponses(Stepped):
+    """A non-blocking handler, which sends its responses; None ends it."""
+
+    __slots__ = ()
+
+    rule = CONCURRENT_WRITE
+
+
+# Each returns what advances a direction; once, for the token is the function's own.
+
+
+@operation_within("advance", "next")
+def reading_responses(direction: Responses) -> Step:
+    free = True
+
+    def advance() -> Any:
+        nonlocal free
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return direction.iterator.__next__()
+            finally:
+                free = True
+        return contended(direction, "next", direction.iterator.__next__)
+
+    return direction.hold(advance)
+
+
+@operation_within("advance", "next")
+@operation_within("initial_metadata", "initial_metadata")
+def reading_responses_or_metadata(direction: Responses, call: Any) -> tuple[Step, Step]:
+    """Return what reads the next response, and what reads the initial metadata of `call`."""
+    free = True
+
+    def advance() -> Any:
+        nonlocal free
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return direction.iterator.__next__()
+            finally:
+                free = True
+        return contended(direction, "next", direction.iterator.__next__)
+
+    def initial_metadata() -> Any:
+        nonlocal free
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return call.initial_metadata()
+            finally:
+                free = True
+        return contended(direction, "initial_metadata", call.initial_metadata)
+
+    return direction.hold(advance), initial_metadata
+
+
+@operation_within("advance", "next")
+def reading_requests(direction: Requests) -> Step:
+    free = True
+
+    def advance() -> Any:
+        nonlocal free
+        if direction.stream.ended:
+            used_after_end(direction.stream, "next")
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return direction.iterator.__next__()
+            finally:
+                free = True
+        return contended(direction, "next", direction.iterator.__next__)
+
+    return direction.hold(advance)
+
+
+@operation_within("advance", "next(request_iterator)")
+def taking_requests(direction: UsersRequests) -> Step:
+    free = True
+
+    def advance() -> Any:
+        nonlocal free
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                iterated = direction.iterator
+                return iterated.__next__()
+            finally:
+                free = True
+        return contended(direction, "next(request_iterator)", direction.iterator.__next__)
+
+    return direction.hold(advance)
+
+
+@operation_within("advance", "next(response_iterator)")
+def taking_responses(direction: UsersResponses) -> Step:
+    free = True
+
+    def advance() -> Any:
+        nonlocal free
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                iterated = direction.iterator
+                return iterated.__next__()
+            except BaseException:
+                direction.stream.ended = True
+                raise
+            finally:
+                free = True
+        return contended(direction, "next(response_iterator)", direction.iterator.__next__)
+
+    return direction.hold(advance)
+
+
+@operation_within("advance", "send_response")
+def sending_responses(direction: SentResponses) -> Step:
+    free = True
+
+    def advance(response: Any) -> None:
+        nonlocal free
+        if direction.stream.ended:
+            used_after_end(direction.stream, "send_response")
+        try:
+            del free
+        except NameError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                direction.iterator.__next__(response)
+                return
+            finally:
+                free = True
+                if response is None:
+                    direction.stream.ended = True
+        contended(direction, "send_response", direction.iterator.__next__, response)
+
+    return direction.hold(advance)

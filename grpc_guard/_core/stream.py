@@ -1,0 +1,291 @@
+"""The contract: at most one operation in progress per direction per stream.
+
+The guard knows nothing of sync or async. An operation claims its direction by deleting a
+token, does its work inside a ``try`` that follows at once, and puts the token back in the
+``finally``. Both are single C operations and no calls, and between the claim and the ``try``
+there is no call either. So no exception that a signal handler or another thread injects can
+leave a direction owned (``lock.acquire(False)`` and ``list.pop()`` are calls: it can arrive
+after they took effect and before the ``try`` began), and neither can a stack without room
+for another call, which would refuse ``append()``.
+
+The token of a sync direction is a variable that its functions enclose: ``del free`` and
+``free = True`` (_sync/steps.py). In asyncio, where one thread alone gets that far, it is a
+flag: nobody can come between ``if direction.taken`` and ``direction.taken = True``. Threads
+that wait for their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .._catalogue.modes import Mode
+from .._catalogue.rule import Rule
+from .extras import Extra, Turns, retired
+from .loops import home_of
+
+if TYPE_CHECKING:
+    from .._findings.origins import Birth
+
+
+# How many streams were guarded, and the operations of those that are gone. Counted without a
+# lock: next() and append() are atomic. Operations are counted where a report will tell them
+# (grpc-guard run, pytest): start_counting().
+_created = itertools.count()
+counting = False
+
+# What looks at the operations of a direction, made from its stream and its step; None where
+# nobody does. See _probe.
+watch: Callable[[Stream, Any], Any] | None = None
+
+
+def start_counting() -> None:
+    """Count the operations of the streams that start from now on."""
+    global counting
+    counting = True
+
+
+class Channel(Protocol):
+    """What a stream knows of the channel that it was started on."""
+
+    target: str
+    api: str
+    birth: Birth
+    closing: Birth | None
+
+    def is_closed(self) -> bool:
+        """Tell whether no RPC can start on the channel any more."""
+
+
+class Stream:
+    """One streaming RPC as one side sees it: its name, its directions, whether it lives.
+
+    Holds its call weakly: dropping the last reference to a sync call cancels it, and a
+    guard that kept it alive would change the program.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_context",
+        "_has_ended",
+        "_read",
+        "_write",
+        "api",
+        "birth",
+        "channel",
+        "ended",
+        "handler",
+        "is_equipped",
+        "loop",
+        "mode",
+        "rpc",
+        "side",
+        "visited",
+    )
+
+    handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
+    _has_ended: Callable[[Any], bool]  # with _call or _context
+
+    def __init__(
+        self,
+        rpc: str,
+        side: str,
+        api: str,
+        mode: Mode,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        next(_created)
+        self.rpc = rpc
+        self.side = side
+        self.api = api
+        self.mode = mode
+        self.loop = loop
+        self.ended = False  # the handler has ended, or the blocking call has returned
+        self.visited = False  # a done-callback runs: it may look at the stream still
+        self._read: weakref.ref[Direction] | None = None
+        self._write: weakref.ref[Direction] | None = None
+        self.birth: Birth | None = None  # of a client's stream: where it was started …
+        self.channel: Channel | None = None  # … and on what
+        self.handler = None  # task and generator, where what is yielded is written elsewhere
+        self._call: weakref.ref[Any] | None = None
+        self._context: Any = None
+        # its directions count, wait or are watched
+        self.is_equipped = counting or watch is not None or mode is Mode.SERIALIZE
+
+    def follow(self, call: Any, has_ended: Callable[[Any], bool]) -> None:
+        """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""
+        try:
+            self._call = weakref.ref(call)
+        except TypeError:
+            return  # an interceptor's own kind of call: never known to be over
+        self._has_ended = has_ended
+
+    def keep(self, context: Any, has_ended: Callable[[Any], bool]) -> None:
+        """Learn it from a server's `context`, which nobody else need keep to the end."""
+        self._has_ended = has_ended
+        self._context = context
+
+    # The directions belong to the proxies. They are held weakly here: they hold this record,
+    # and with it in a cycle they would keep the user's iterators alive.
+
+    @property
+    def read(self) -> Direction | None:
+        return None if self._read is None else self._read()
+
+    @read.setter
+    def read(self, direction: Direction) -> None:
+        self._read = weakref.ref(direction)
+
+    @property
+    def write(self) -> Direction | None:
+        return None if self._write is None else self._write()
+
+    @write.setter
+    def write(self, direction: Direction) -> None:
+        self._write = weakref.ref(direction)
+
+    def is_over(self) -> bool:
+        """Tell whether the RPC has ended: what is still inside it is on its way out."""
+        if self.ended:
+            return True
+        if not self._is_followed():
+            return False
+        call = self.call()
+        return call is None or self._has_ended(call)
+
+    def call(self) -> Any:
+        """Return the call, or a server's context; None if it is not known or no more."""
+        return self._context if self._call is None else self._call()
+
+    def is_open(self) -> bool:
+        """Tell whether the RPC is known to go on; of some it is not known."""
+        return self._is_followed() and not self.is_over()
+
+    def _is_followed(self) -> bool:
+        return self._call is not None or self._context is not None
+
+
+class Direction:
+    """READ or WRITE of one stream, whatever its token is, and what is known of its owner.
+
+    ``owner`` is the thread of the operation in progress (sync) and ``since`` when it began
+    (seconds, time.monotonic()): both are stored inside the claim, explain a conflict and
+    never decide one.
+    """
+
+    __slots__ = ("__weakref__", "_extra", "owner", "since", "stream")
+
+    is_shared = True  # False where gRPC alone advances it
+
+    home: Any  # of an aio stream: what tells which thread runs its loop; else None
+    owner: int | None
+    rule: Rule
+    since: float
+    stream: Stream
+    _extra: Extra | None
+
+    def _equip(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Give the direction what its stream asks for; return `step` as it is done then."""
+        stream = self.stream
+        watcher = watch(stream, step) if watch is not None and self.is_shared else None
+        self._extra = Extra(stream.mode, watcher, is_counted=counting)
+        return self.prepared(step)
+
+    @property
+    def tally(self) -> list[int] | None:
+        """The number of operations so far, in a list of its own; None where nobody counts."""
+        return None if self._extra is None else self._extra.tally
+
+    @property
+    def turns(self) -> Turns | None:
+        """Who waits, in mode ``serialize``; None in all others."""
+        return None if self._extra is None else self._extra.turns
+
+    @property
+    def watch(self) -> Any:
+        """What the probe knows of this direction; None where nothing probes."""
+        return None if self._extra is None else self._extra.watch
+
+    @property
+    def operations(self) -> int:
+        """How many operations there were so far; 0 if nobody counts."""
+        return 0 if self.tally is None else self.tally[0]
+
+    def counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step`, counted if this process counts operations."""
+        tally = self.tally
+        if tally is None:
+            return step
+
+        # Must not hold the direction: in a cycle with its step it would keep the call alive.
+        def counted(*args: Any) -> Any:
+            tally[0] += 1  # exact: only the owner of the direction gets here
+            return step(*args)
+
+        return counted
+
+    def prepared(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step` as the owner of the direction does it: counted, and watched."""
+        if self._extra is None:
+            return step
+        step = self.counted(step)
+        prepared: Callable[..., Any] = step if self.watch is None else self.watch.watching(step)
+        return prepared
+
+    if TYPE_CHECKING:
+
+        def _has_token(self) -> bool: ...
+
+    @property
+    def is_free(self) -> bool:
+        turns = self.turns
+        return self._has_token() if turns is None else turns.is_free
+
+
+class Taken(Direction):
+    """A direction of an aio stream, claimed by the methods of proxies on the loop's thread.
+
+    ``step`` is the operation itself. In mode ``serialize`` it is never claimable: every
+    operation takes the way of the turns.
+    """
+
+    __slots__ = ("home", "rule", "step", "taken")
+
+    def __init__(self, stream: Stream, rule: Rule, step: Any = None) -> None:
+        self.stream = stream
+        self.rule = rule
+        self.owner = None  # its task is looked for when somebody asks
+        self.since = 0.0
+        self._extra = None
+        self.step = step
+        self.taken = False
+        self.home = home_of(stream.loop)
+        if stream.is_equipped:
+            self.step = self._equip(step)
+            self.taken = self.turns is not None
+
+    def _has_token(self) -> bool:
+        return not self.taken
+
+
+class Fed(Taken):
+    """The writing direction where gRPC itself asks for the next message, one after the other."""
+
+    __slots__ = ()
+
+    is_shared = False
+
+
+def totals() -> tuple[int, int]:
+    """Return how many streams and operations were guarded in this process."""
+    live = sum(
+        direction.operations
+        for direction in gc.get_objects()
+        if issubclass(type(direction), Direction)  # isinstance() would ask dead weak proxies
+    )
+    return int(repr(_created)[len("count(") : -1]), retired() + live

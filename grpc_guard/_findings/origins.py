@@ -1,0 +1,126 @@
+"""Where and when something was made, and by whom: noted when it is, put in words when asked.
+
+A note holds code objects and line numbers, and no frame, thread or task: it keeps nothing
+of the program alive, and costs a walk over the innermost frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import sys
+from _thread import get_ident
+from time import monotonic
+from types import CodeType, FrameType
+
+from .ledger import ledger
+from .parties import name_of_thread
+from .records import Frame, Owner
+from .stacks import is_machinery
+
+_GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
+_USERS, _PASSED_OVER, _LOOPS = range(3)
+_kinds: dict[str, int] = {}  # by file: what _kind_of() found
+_KINDS_KEPT = 4096
+# What lies outside of a loop is no part of the task or callback that it runs.
+_LOOP_FILES = (asyncio.events.__file__, asyncio.runners.__file__)
+
+
+class Birth:
+    """The line of the program at which something was made or done, by whom, and when.
+
+    ``since`` is in seconds of time.monotonic(). ``place`` is None where no line of the
+    program is on the stack, else the code and the index of its instruction: to work out the
+    number of the line takes longer than all the rest. ``in_module`` tells that the line is
+    outside of any function, ``era`` during which test it was, ``on_loop`` that an event loop ran on the thread.
+    """
+
+    __slots__ = ("era", "kind", "name", "on_loop", "operation", "place", "since")
+
+    def __init__(self, operation: str, place: tuple[CodeType, int] | None) -> None:
+        self.operation = operation
+        self.place = place
+        self.since = monotonic()
+        self.era = ledger.era
+        loop = asyncio._get_running_loop()
+        self.on_loop = loop is not None
+        task = None if loop is None else asyncio.current_task(loop)
+        if task is not None:
+            self.kind, self.name = "task", task.get_name()
+        else:
+            self.kind, self.name = name_of_thread(get_ident())
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+        return max(0.0, monotonic() - self.since)
+
+    @property
+    def in_module(self) -> bool:
+        return self.place is not None and self.place[0].co_name == "<module>"
+
+    @property
+    def line(self) -> int:
+        """The number of the line, if there is a place."""
+        assert self.place is not None
+        code, instruction = self.place
+        lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+        return next(lines, None) or code.co_firstlineno
+
+    @property
+    def site(self) -> Frame | None:
+        """The line, copied."""
+        if self.place is None:
+            return None
+        code = self.place[0]
+        line = self.line
+        source = linecache.getline(code.co_filename, line).strip()
+        return Frame(code.co_filename, line, code.co_name, source)
+
+    def owner(self) -> Owner:
+        """Return who did it as a party to a finding; ``held_seconds`` is how long ago."""
+        site = self.site
+        return Owner(
+            self.kind, self.name, self.operation, self.age, () if site is None else (site,)
+        )
+
+    def __str__(self) -> str:
+        """Return the place in words: ``at app.py:12``."""
+        if self.place is None:
+            return "at an unknown place"
+        return f"at {self.place[0].co_filename}:{self.line}"
+
+
+def born(operation: str, depth: int = 1) -> Birth:
+    """Return the note of what is done now by `operation`, at the innermost line of the program.
+
+    So many callers as `depth` are known to be of the guard: to make a frame for each is what
+    takes the time.
+    """
+    frame: FrameType | None
+    try:
+        frame = sys._getframe(depth)
+    except ValueError:
+        frame = None  # the guard's own are the first of their thread
+    while frame is not None:
+        code = frame.f_code
+        file = code.co_filename
+        # By file and not by code object: those hash their whole content each time.
+        kind = _kinds[file] if file in _kinds else _kind_of(file)
+        if kind == _USERS:
+            return Birth(operation, (code, frame.f_lasti))
+        if kind == _LOOPS:
+            break
+        frame = frame.f_back
+    return Birth(operation, None)
+
+
+def _kind_of(file: str) -> int:
+    kind = _USERS
+    if file in _LOOP_FILES:
+        kind = _LOOPS
+    elif is_machinery(file) or file.endswith(_GENERATED):
+        kind = _PASSED_OVER
+    if len(_kinds) < _KINDS_KEPT:  # a program may compile code without end
+        _kinds[file] = kind
+    return kind

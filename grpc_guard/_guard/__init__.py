@@ -1,0 +1,1 @@
+"""From a claim that failed to a finding: owners, violations, generators."""

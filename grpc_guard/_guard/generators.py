@@ -1,0 +1,60 @@
+"""Which RPC a generator object feeds: the rule shared-iterator.
+
+Only generators are looked at. Other iterators may be made to be shared (an object around
+a queue), and reuse of a generator after its RPC ended is legal.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from types import AsyncGeneratorType, GeneratorType
+
+from .._catalogue.forks import start_clean
+from .._catalogue.rules.shared_iterator import SHARED_ITERATOR
+from .._core.stream import Stream
+from . import owners
+from .violations import violate
+
+
+class _Feeds:
+    """Generator object -> the stream it feeds; both held weakly."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.RLock()  # reentrant: a finaliser may start an RPC
+        self._streams: weakref.WeakKeyDictionary[object, weakref.ref[Stream]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def bind(self, generator: object, stream: Stream) -> Stream | None:
+        """Note that `generator` feeds `stream`; return the live stream it already feeds, if any."""
+        with self._mutex:  # the check-and-set only
+            reference = self._streams.get(generator)
+            holder = reference() if reference is not None else None
+            if holder is not None and holder is not stream and not holder.is_over():
+                return holder
+            self._streams[generator] = weakref.ref(stream)
+            return None
+
+    def after_fork(self) -> None:
+        self._mutex = threading.RLock()
+
+
+_feeds = _Feeds()
+start_clean(_feeds)
+
+
+def bind(iterator: object, stream: Stream, operation: str) -> None:
+    """Note that `iterator` feeds `stream`; raise ConcurrencyError if another live RPC has it."""
+    if type(iterator) is not GeneratorType and type(iterator) is not AsyncGeneratorType:
+        return
+    holder = _feeds.bind(iterator, stream)
+    if holder is not None:
+        name = getattr(iterator, "__qualname__", "generator")
+        violate(
+            SHARED_ITERATOR,
+            stream,
+            operation,
+            f"generator {name!r} already feeds a live RPC, {holder.rpc}",
+            owner=owners.owner_of(holder.write) if holder.write is not None else None,
+        )

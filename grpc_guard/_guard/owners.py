@@ -1,0 +1,188 @@
+"""Who is inside a direction, found when somebody asks and never stored on the hot path.
+
+The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
+local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
+otherwise). Threads show their frames
+in ``sys._current_frames()``; tasks are searched down their await chains; greenlets, which
+neither shows, are found among the live objects when gevent is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
+from .._core.stream import Direction, Stream
+from .._findings.parties import name_of_thread, suspended_greenlets
+from .._findings.records import Frame, Owner
+from .._findings.stacks import fold, frames_of_threads, outward
+
+_CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
+
+
+def owner_of(direction: Direction) -> Owner | None:
+    """Describe who is inside `direction`; None if nobody is.
+
+    For a thread that has left while it was being looked for, what it noted still names it.
+    """
+    if direction.is_free:
+        return None
+    found = _by_thread(direction) if direction.home is None else _by_task(direction)
+    return found if found is not None else _unseen(direction)
+
+
+def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
+    """Describe who is inside `direction`, or the thread that was there a moment ago.
+
+    Tell as well whether it is a task whose cancellation is on its way, not yet delivered.
+    """
+    found = None if direction.home is None else _owning_task(direction)
+    if found is not None:
+        return _describe(direction, *found), _is_being_cancelled(found[0])
+    owner = owner_of(direction) if direction.home is None else None
+    if owner is None and not (direction.is_free and direction.owner is None):
+        owner = _unseen(direction)
+    return owner, False
+
+
+def interrupts_owner(direction: Direction, frame: FrameType) -> bool:
+    """Tell whether the owner is further out on the stack of `frame`, the caller's.
+
+    The caller is a signal handler or a finaliser then: the owner cannot go on before it ends.
+    """
+    return any(
+        outer.f_code in OPERATIONS
+        and outer.f_locals.get("direction") is direction
+        and outer.f_locals.get("owns") is True
+        for outer in outward(frame)
+    )
+
+
+def _held(direction: Direction) -> float:
+    return max(0.0, monotonic() - direction.since)
+
+
+# Threads and greenlets
+
+
+def _by_thread(direction: Direction) -> Owner | None:
+    frames = frames_of_threads()
+    try:
+        # The thread that is noted as the owner is looked at first.
+        for ident in sorted(frames, key=lambda ident: ident != direction.owner):
+            inside = _inside(outward(frames[ident]), direction)
+            if inside is not None:
+                return Owner(*name_of_thread(ident), inside[0], _held(direction), inside[1])
+    finally:
+        frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
+    for name, frame in suspended_greenlets():
+        inside = _inside(outward(frame), direction)
+        if inside is not None:
+            return Owner("greenlet", name, inside[0], _held(direction), inside[1])
+    return None
+
+
+def _inside(
+    frames: Iterable[FrameType], direction: Direction
+) -> tuple[str, tuple[Frame, ...]] | None:
+    """Return operation and folded stack if `frames` (innermost first) own `direction`."""
+    inner: list[FrameType] = []
+    rest = iter(frames)
+    is_outside = False  # on its way into the direction, or let through beside the owner
+    for frame in rest:
+        if frame.f_code in OPERATIONS and frame.f_locals.get("direction") is direction:
+            if frame.f_code in ONLOOKERS or not frame.f_locals.get("owns", True):
+                is_outside = True
+                continue
+            if is_outside:  # the method of the proxy; further out, an owner may be interrupted
+                is_outside = False
+                continue
+            # A user's iterator runs inside the operation, and its frames tell where it is;
+            # inside any other operation there is only grpcio.
+            users = inner if "iterated" in frame.f_locals else []
+            return operation_in(frame), fold([*users, *rest])
+        inner.append(frame)
+    return None
+
+
+# Tasks
+
+
+def _by_task(direction: Direction) -> Owner | None:
+    found = _owning_task(direction)
+    return None if found is None else _describe(direction, *found)
+
+
+def _describe(
+    direction: Direction, task: asyncio.Task[Any], operation: str, stack: tuple[Frame, ...]
+) -> Owner:
+    return Owner("task", task.get_name(), operation, _held(direction), stack)
+
+
+def _owning_task(
+    direction: Direction,
+) -> tuple[asyncio.Task[Any], str, tuple[Frame, ...]] | None:
+    running = asyncio._get_running_loop()
+    current = asyncio.current_task(running) if running is not None else None
+    for task in asyncio.all_tasks(direction.stream.loop):
+        if task is current:
+            continue  # it is the one that asks
+        inside = _inside(reversed(list(await_chain(task.get_coro()))), direction)
+        if inside is not None:
+            return task, *inside
+    return None
+
+
+def await_chain(awaitable: object) -> Iterator[FrameType]:
+    """Yield the frames of `awaitable` and of what it awaits, outermost first."""
+    for _ in range(_CHAIN_LENGTH):
+        if awaitable is None:
+            return
+        for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
+            if hasattr(awaitable, f"{prefix}_{link}"):
+                frame = getattr(awaitable, f"{prefix}_frame", None)
+                if frame is not None:
+                    yield frame
+                awaitable = getattr(awaitable, f"{prefix}_{link}")
+                break
+        else:  # anext() and coroutine wrappers show what they drive to the collector alone
+            awaitable = next(
+                (
+                    inner
+                    for inner in gc.get_referents(awaitable)
+                    if hasattr(inner, "ag_await") or hasattr(inner, "cr_await")
+                ),
+                None,
+            )
+
+
+def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
+    waiter = getattr(task, "_fut_waiter", None)
+    return bool(getattr(task, "_must_cancel", False)) or (
+        waiter is not None and bool(waiter.cancelled())
+    )
+
+
+def at_yield(stream: Stream) -> tuple[Frame, ...]:
+    """Return where the async generator that handles `stream` is; it shows no frame at a yield."""
+    assert stream.handler is not None
+    return fold(reversed(list(await_chain(stream.handler[1]()))))
+
+
+def _unseen(direction: Direction) -> Owner:
+    """Describe an owner whose operation shows no frame."""
+    handler = direction.stream.handler
+    if handler is not None and direction.rule == "concurrent-write":
+        task = handler[0]()
+        if task is not None:
+            stack = at_yield(direction.stream)
+            return Owner("task", task.get_name(), "yield", _held(direction), stack)
+    operation = "read" if direction.rule == "concurrent-read" else "write"
+    if direction.owner is None:
+        return Owner("task", "(not found)", operation, _held(direction))
+    return Owner(*name_of_thread(direction.owner), operation, _held(direction))

@@ -1,0 +1,1 @@
+"""The rules about the lives of channels, streams and servers."""

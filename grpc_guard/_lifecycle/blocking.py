@@ -1,0 +1,68 @@
+"""A read that blocks an event loop: the rule blocked-loop.
+
+Watched are only the calls that were started while a loop ran on the thread: no other call
+pays for it. A read counts if it waited for long, and a loop ran where it waited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from _thread import get_ident
+from time import monotonic
+from typing import Any
+
+from .._catalogue.rules.blocked_loop import BLOCKED_LOOP
+from .._catalogue.thresholds import thresholds
+from .._core.steps import Prepared
+from .._core.stream import Stream
+from .._findings import parties, wording
+from .._findings.records import Owner
+from .._findings.reporting import warn
+
+logger = logging.getLogger("grpc_guard")
+
+
+def watched(call: Any, stream: Stream) -> Any:
+    """Return `call`, or if it could block an event loop, what is watched and reads from it.
+
+    In a notebook every cell does that, and it is how notebooks are.
+    """
+    birth = stream.birth
+    if birth is None or not birth.on_loop or "ipykernel" in sys.modules:
+        return call
+
+    step = call.__next__
+
+    # Must not hold the direction: in a cycle with its step it would keep the call alive.
+    def watch() -> Any:
+        began = monotonic()
+        try:
+            return step()
+        finally:
+            seconds = monotonic() - began
+            if seconds >= thresholds().blocked_loop_seconds:
+                _tell(stream, seconds)
+
+    return Prepared(watch)
+
+
+def _tell(stream: Stream, seconds: float) -> None:
+    try:
+        loop = asyncio._get_running_loop()
+        if loop is None:
+            return  # another thread reads, or the loop has ended since
+        caller = parties.this_party(sys._getframe(1), "next", is_task=True)
+        held = Owner(*parties.name_of_thread(get_ident()), "event loop", seconds)
+        warn(
+            BLOCKED_LOOP,
+            rpc=stream.rpc,
+            side=stream.side,
+            api=stream.api,
+            because=wording.stood_still(seconds, len(asyncio.all_tasks(loop)) - 1),
+            caller=caller,
+            owner=held,
+        )
+    except Exception:
+        logger.exception("a blocked loop goes unnoticed")

@@ -1,0 +1,177 @@
+"""One read or write that was cancelled, and what comes after it: the rule cancelled-read.
+
+Cancelling is legal as the end of a stream. The finding is made when what the cancellation has
+broken is used again, by somebody who is not being cancelled as well. On a client that is the
+whole RPC, which grpcio cancels; on a server the direction alone: a read that was cancelled
+takes the next message with it, and a write stands in the way of the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import weakref
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from .._catalogue.rules.cancelled_read import CANCELLED_READ
+from .._core.operations import operation, operation_in
+from .._core.stream import Direction, Stream, Taken
+from .._findings import wording
+from .._findings.origins import Birth, born
+from .._findings.reporting import warn
+
+logger = logging.getLogger("grpc_guard")
+
+
+class _Cancellation:
+    """One operation that was cancelled; holds no task."""
+
+    __slots__ = ("birth", "is_told", "task")
+
+    def __init__(self, birth: Birth, task: weakref.ref[asyncio.Task[Any]]) -> None:
+        self.birth = birth
+        self.task = task
+        self.is_told = False
+
+
+# By stream and rule of the direction; and the streams on which cancel() was called.
+_cancellations: weakref.WeakKeyDictionary[Stream, dict[str, _Cancellation]] = (
+    weakref.WeakKeyDictionary()
+)
+_given_up: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+
+def _look_at_token(direction: Any) -> bool:
+    """Return whether `direction`, which is broken, is taken; it is about to be claimed."""
+    direction.__class__ = _after_use(direction, sys._getframe(1))
+    return bool(_is_taken(direction))
+
+
+_flag: Any = vars(Taken)["taken"]
+_is_taken, _take = _flag.__get__, _flag.__set__
+
+
+class Broken(Taken):
+    """A direction of which the next claim is a finding.
+
+    A class, which a direction is given when it breaks, so that the claims of all others are
+    what they were. To give back runs through no code of Python here either.
+    """
+
+    __slots__ = ()
+
+    taken = property(_look_at_token, _take)
+
+    def _has_token(self) -> bool:
+        return not _is_taken(self)
+
+
+def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
+    """Note that `error` has just ended `operation`, the caller.
+
+    Nothing is noted if the RPC goes on, or had ended anyway.
+    """
+    try:
+        task: Any = asyncio.current_task()
+        is_the_end = _tells_of_the_end(error) or _is_being_cancelled(task) is False
+        if not is_the_end and _has_broken(stream):
+            cancellation = _Cancellation(born(operation), weakref.ref(task))
+            known = _cancellations.setdefault(stream, {})
+            for direction in _broken(stream, sys._getframe(1)):
+                known[direction.rule] = cancellation
+                direction.__class__ = Broken
+    except Exception:
+        logger.exception("a cancelled operation goes unnoticed")
+
+
+def _tells_of_the_end(error: asyncio.CancelledError) -> bool:
+    """Tell whether grpcio raised `error` to say that the call had been cancelled before."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "_raise_for_status":
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _is_being_cancelled(task: object) -> bool | None:
+    """Tell whether somebody is cancelling `task`; None on Python 3.10, which cannot tell."""
+    cancelling = getattr(task, "cancelling", None)
+    return None if cancelling is None else bool(cancelling())
+
+
+def _has_broken(stream: Stream) -> bool:
+    """Tell whether the operation that was cancelled has broken `stream`.
+
+    A client's write that still waits for the connection can be cancelled without harm.
+    """
+    if stream.side == "server":
+        return not stream.ended
+    call = stream.call()
+    return call is not None and bool(call.cancelled())
+
+
+def _broken(stream: Stream, frame: FrameType) -> Iterator[Direction]:
+    """Yield the directions that break with the operation at `frame`."""
+    yield frame.f_locals["direction"]
+    if stream.side == "client":
+        # The reading direction is known to the proxies alone.
+        for other in (getattr(frame.f_locals["self"], "_self_read", None), stream.write):
+            if other is not None and other.is_shared:
+                yield other
+
+
+def give_up(stream: Stream) -> None:
+    """Note that `stream` is ended by cancel(): to use it then is the way to learn of it."""
+    _given_up.add(stream)
+
+
+def _is_given_up(stream: Stream) -> bool:
+    channel = stream.channel
+    return stream in _given_up or (channel is not None and channel.closing is not None)
+
+
+@operation("await", owns=False)
+def before_await(direction: Any) -> None:
+    """Tell of the waiting for the response of a call whose writing `direction` is broken."""
+    kind: type[Taken] = type(direction)
+    if kind is Broken:
+        direction.__class__ = _after_use(direction, sys._getframe())
+
+
+def _after_use(direction: Direction, frame: FrameType) -> type[Taken]:
+    """Tell of the use of a broken `direction` at `frame`; return its class from now on.
+
+    It stays broken if whoever uses it is on its way out.
+    """
+    try:
+        cancellation = _cancellations[direction.stream][direction.rule]
+        if not cancellation.is_told and not _is_given_up(direction.stream):
+            if _is_on_its_way_out(cancellation):
+                return Broken
+            cancellation.is_told = True
+            _tell(direction.stream, cancellation.birth, operation_in(frame))
+    except Exception:
+        logger.exception("the use of a cancelled stream goes unnoticed")
+    return Taken
+
+
+def _is_on_its_way_out(cancellation: _Cancellation) -> bool:
+    task = asyncio.current_task()
+    answer = _is_being_cancelled(task)
+    return task is cancellation.task() if answer is None else answer
+
+
+def _tell(stream: Stream, birth: Birth, operation: str) -> None:
+    warn(
+        CANCELLED_READ,
+        rpc=stream.rpc,
+        side=stream.side,
+        api=stream.api,
+        because=wording.was_cancelled(birth, stream.side),
+        caller=born(operation).owner(),
+        owner=birth.owner(),
+    )

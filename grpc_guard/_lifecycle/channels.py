@@ -1,0 +1,224 @@
+"""The lives of channels: where each was made and closed, and which streams live on it.
+
+The records stand in a table by the identity of grpcio's core channel, which is what a
+multi-callable has in its hand when an RPC starts. They hold the channel weakly, streams by
+their records alone, and vanish with the channel; a stream that goes on is an orphan then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from grpc._cython import cygrpc
+
+from .._catalogue import forks
+from .._catalogue.rules.stream_limit import STREAM_LIMIT
+from .._catalogue.thresholds import thresholds
+from .._core.stream import Stream
+from .._findings import wording
+from .._findings.origins import Birth, born
+from .._findings.reporting import warn
+from .channelless import adopt
+from .churn import look_at_churn
+
+logger = logging.getLogger("grpc_guard")
+
+_CORES = (cygrpc.Channel, cygrpc.AioChannel)
+_LAYERS = 16  # channels inside channels (interceptors) that are looked through
+
+_lives: dict[int, ChannelLife] = {}
+
+
+class _Anchor(weakref.ref[Any]):
+    """A weak reference to what closes the core channel when it dies."""
+
+    __slots__ = ("key",)
+
+    key: int
+
+
+class _Making(threading.local):
+    """Whether the channel that this thread makes now is for a registry."""
+
+    is_pooled = False
+    is_limited = False
+
+
+_making = _Making()
+
+
+@contextlib.contextmanager
+def pooled(*, is_limited: bool) -> Iterator[None]:
+    """Make channels for a registry in the block: it closes them, and makes more if they fill.
+
+    With `is_limited` it also keeps the streams on one below the limit.
+    """
+    _making.is_pooled, _making.is_limited = True, is_limited
+    try:
+        yield
+    finally:
+        _making.is_pooled = _making.is_limited = False
+
+
+class ChannelLife:
+    """One channel: its target, by whom it was made and closed, and its streams so far.
+
+    ``streams`` may hold some that have ended: they are sorted out when there are many.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "alarm",
+        "anchor",
+        "api",
+        "birth",
+        "closing",
+        "generation",
+        "is_pooled",
+        "streams",
+        "target",
+    )
+
+    def __init__(self, target: str, api: str, birth: Birth, anchor: _Anchor) -> None:
+        self.target = target
+        self.api = api
+        self.birth = birth
+        self.closing: Birth | None = None
+        self.generation = forks.generation
+        self.streams: deque[Stream] = deque()
+        self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
+        self.alarm = math.inf if _making.is_limited else thresholds().stream_limit
+        self.anchor = anchor
+
+    def is_closed(self) -> bool:
+        """Tell whether no RPC can start on the channel any more: grpcio knows best."""
+        anchor = self.anchor()
+        if anchor is None:
+            return True
+        if self.api == "aio":
+            return bool(anchor._channel.closed())
+        try:
+            anchor.channel.check_connectivity_state(False)
+        except ValueError:
+            return True
+        return False
+
+    def add(self, stream: Stream) -> None:
+        """Take in a stream that is about to start."""
+        self.streams.append(stream)
+        if len(self.streams) >= self.alarm:
+            self._count()
+
+    def _count(self) -> None:
+        live = len(self.sorted_out())
+        limit = self.alarm = thresholds().stream_limit
+        if live >= limit:
+            self.alarm = 2 * live  # so many before it is said again, and counted
+            caller = born("start").owner()
+            because = wording.crowded(live, self.birth)
+            warn(
+                STREAM_LIMIT,
+                rpc=self.target,
+                side="client",
+                api=self.api,
+                because=because,
+                caller=caller,
+            )
+
+    def sorted_out(self) -> list[Stream]:
+        """Drop the streams that are over, and return the others."""
+        kept = []
+        for _ in range(len(self.streams)):
+            try:
+                stream = self.streams.popleft()
+            except IndexError:  # another thread sorts too
+                break
+            if not stream.is_over():
+                kept.append(stream)
+        self.streams.extend(kept)
+        return kept
+
+
+def _anchor_and_core(channel: Any) -> tuple[Any, Any]:
+    """Return what closes the core channel when it dies, and the core channel."""
+    for _ in range(_LAYERS):
+        inner = getattr(channel, "_channel", None)
+        if isinstance(inner, _CORES):
+            anchor = channel if type(inner) is cygrpc.AioChannel else channel._call_state
+            return anchor, inner
+        channel = inner
+    return None, None
+
+
+def made(channel: Any, api: str, operation: str, target: str = "", likeness: object = None) -> None:
+    """Note that `channel` was made by `operation`, if grpcio's own; again changes nothing.
+
+    `target` is what it was made for. Channels of equal `likeness` could have been one.
+    """
+    try:
+        anchor, core = _anchor_and_core(channel)
+        if anchor is None or _life_of_core(core) is not None:
+            return
+        reference = _Anchor(anchor, _forget)
+        reference.key = id(core)
+        life = ChannelLife(target or _target_of(core), api, born(operation), reference)
+        _lives[id(core)] = life
+        if likeness is not None and not life.is_pooled:
+            look_at_churn(life.target, api, life.birth, likeness)
+    except Exception:
+        logger.exception("a channel goes unnoticed")
+
+
+def _target_of(core: Any) -> str:
+    target = getattr(core, "target", None)  # grpcio 1.66 does not tell that of an aio channel
+    if callable(target):
+        target = target()
+    if not isinstance(target, bytes):
+        return "(a channel wrapped by hand)"
+    return target.decode().removeprefix("dns:///")  # which grpc puts in
+
+
+def _forget(
+    anchor: Any,
+    lives: dict[int, ChannelLife] = _lives,
+    adopt: Callable[[Stream], None] = adopt,
+) -> None:
+    # No globals: at the end of the interpreter they are gone before the channels are.
+    streams = lives.pop(anchor.key).streams
+    for stream in streams.copy():
+        adopt(stream)
+    streams.clear()  # they hold the record
+
+
+def _life_of_core(core: object) -> ChannelLife | None:
+    return _lives.get(id(core))
+
+
+def life_of(multi_callable: Any) -> ChannelLife | None:
+    """Return the channel on which `multi_callable`, if grpcio's own, starts its RPCs."""
+    return _lives.get(id(getattr(multi_callable, "_channel", None)))
+
+
+def closing(channel: Any) -> None:
+    """Note that `channel` is about to be closed, and by whom."""
+    try:
+        life = _life_of_core(_anchor_and_core(channel)[1])
+        if life is not None and life.closing is None:
+            life.closing = born("close")
+            life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
+    except Exception:
+        logger.exception("the end of a channel goes unnoticed")
+
+
+def lives() -> Iterator[ChannelLife]:
+    """Yield the channels of this process that exist, open or closed."""
+    for life in tuple(_lives.values()):
+        if life.generation == forks.generation:
+            yield life

@@ -1,0 +1,31 @@
+"""The end of the process: what is left open then is looked for, if the guard is on.
+
+Registered as early as can be, to run after the program's own exit handlers. grpc is not
+imported here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+
+from .._catalogue.modes import Mode, current_mode
+
+_registered = False
+
+
+def watch() -> None:
+    """Look for what is left open when this process ends; once is enough."""
+    global _registered
+    if not _registered:
+        _registered = True
+        atexit.register(look)
+
+
+def look() -> None:
+    """Look for what is left open, if there is anything that could be."""
+    if current_mode() is Mode.OFF or "grpc_guard._lifecycle.channels" not in sys.modules:
+        return  # switched off again, or the program never spoke gRPC
+    from .leaks import look as look_for_leaks
+
+    look_for_leaks()

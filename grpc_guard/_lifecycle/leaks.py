@@ -1,0 +1,178 @@
+"""What is left at the end of a program or a test: open channels and streams, parked threads.
+
+Looked for only then, and only what is still alive and has not ended. What a program keeps on
+purpose is legal: made at module level, or reachable from a module, from a running thread
+or from what the caller says; see docs/lifecycle.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType, ModuleType
+
+from .._catalogue.rule import Rule
+from .._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
+from .._catalogue.rules.unfinished_stream import UNFINISHED_STREAM
+from .._catalogue.thresholds import thresholds
+from .._core.stream import Direction, Stream
+from .._findings import wording
+from .._findings.origins import Birth
+from .._findings.reporting import warn
+from .._findings.stacks import other_threads, outward
+from .channelless import orphans
+from .channels import ChannelLife, lives
+from .parked import look_for_parked
+
+logger = logging.getLogger("grpc_guard")
+
+# What holds what is in use, and not what is kept: an event loop, and the modules of the
+# machinery and of threads, loops and tasks.
+_NO_WAY = (ModuleType, asyncio.AbstractEventLoop)
+_NO_KEEPERS = ("_asyncio", "asyncio", "grpc", "grpc_guard", "threading")
+
+
+class Left:
+    """A channel or stream that has not ended: its record, and the object that stands for it."""
+
+    def __init__(self, rule: Rule, record: ChannelLife | Stream, obj: object) -> None:
+        self.rule = rule
+        self.record = record
+        self.obj = obj
+
+    @property
+    def birth(self) -> Birth:
+        assert self.record.birth is not None
+        return self.record.birth
+
+    @property
+    def name(self) -> str:
+        return self.record.rpc if isinstance(self.record, Stream) else self.record.target
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        place = self.birth.place
+        line = None if place is None else (place[0].co_filename, self.birth.line)
+        return (self.rule, self.name, self.record.api, line)
+
+
+def look(
+    is_ours: Callable[[Birth], bool] = lambda birth: True,
+    keepers: Iterable[object] = (),
+    threads: Callable[[int, FrameType], bool] = lambda ident, frame: True,
+) -> None:
+    """Warn of what is left of the births that `is_ours` accepts; never raises.
+
+    What is reachable from `keepers`, or from a running thread (ident and innermost frame)
+    that `threads` accepts, is kept on purpose, as is what a module can reach. A thread that
+    is about to leave a request iterator is given a moment, only if there is one.
+    """
+    try:
+        look_for_parked(is_ours)
+        left = list(_left(is_ours))
+        if left:
+            del left  # or it would keep them from the collector
+            gc.collect()  # what is garbage has been given up, and grpcio ends it now
+            _report(list(_left(is_ours)), [*keepers, *_held_by_threads(threads)])
+    except Exception:
+        logger.exception("what is left open goes unnoticed")
+
+
+def _left(is_ours: Callable[[Birth], bool]) -> Iterator[Left]:
+    for life in lives():
+        if life.is_closed():
+            continue
+        if is_ours(life.birth) and not life.is_pooled:
+            yield Left(UNCLOSED_CHANNEL, life, life.anchor())
+        yield from _unfinished(life.sorted_out(), is_ours)
+    yield from _unfinished(orphans(), is_ours)
+
+
+def _unfinished(streams: Iterable[Stream], is_ours: Callable[[Birth], bool]) -> Iterator[Left]:
+    for stream in streams:
+        if stream.is_open() and stream.birth is not None and is_ours(stream.birth):
+            yield Left(UNFINISHED_STREAM, stream, stream.call())
+
+
+def _report(left: list[Left], keepers: list[object]) -> None:
+    kept = _reachable({id(one.obj) for one in left}, keepers)
+    groups: dict[tuple[object, ...], list[Left]] = {}
+    leaked = set()
+    for one in left:
+        groups.setdefault(one.group, []).append(one)
+        if not one.birth.in_module and id(one.obj) not in kept:
+            leaked.add(one.group)
+    operations = _last_operations({one.record for one in left if isinstance(one.record, Stream)})
+    for group, members in groups.items():
+        if group not in leaked and len(members) <= thresholds().kept:
+            continue
+        oldest = min(members, key=lambda one: one.birth.since)
+        warn(
+            oldest.rule,
+            rpc=oldest.name,
+            side="client",
+            api=oldest.record.api,
+            because=wording.left_open(
+                oldest.rule, oldest.birth, len(members), operations.get(oldest.record)
+            ),
+            caller=oldest.birth.owner(),
+        )
+
+
+def _last_operations(streams: set[Stream]) -> dict[object, tuple[str, float]]:
+    """Return the last operation of each stream that had one, and when it began."""
+    found: dict[object, tuple[str, float]] = {}
+    for direction in gc.get_objects() if streams else ():
+        # isinstance() would ask dead weak proxies
+        if issubclass(type(direction), Direction) and direction.stream in streams:
+            before = found.get(direction.stream, ("", 0.0))
+            if direction.since > before[1]:
+                kind = "read" if direction.rule == "concurrent-read" else "write"
+                found[direction.stream] = kind, direction.since
+    return found
+
+
+# Who keeps what
+
+
+def _reachable(wanted: set[int], keepers: list[object]) -> set[int]:
+    """Return the ids among `wanted` that can be reached from a module or from `keepers`."""
+    modules = [(name, module) for name, module in sys.modules.items() if type(module) is ModuleType]
+    seen = {id(vars(module)) for _, module in modules}
+    todo = [
+        *keepers,
+        *(vars(module) for name, module in modules if name.split(".")[0] not in _NO_KEEPERS),
+    ]
+    found = wanted & {id(obj) for obj in todo}
+    while todo and found != wanted:
+        referents, todo = gc.get_referents(*todo), []
+        for obj in referents:
+            if id(obj) not in seen:
+                seen.add(id(obj))
+                if id(obj) in wanted:
+                    found.add(id(obj))
+                if gc.is_tracked(obj) and not issubclass(type(obj), _NO_WAY):
+                    todo.append(obj)
+    return found
+
+
+def _held_by_threads(threads: Callable[[int, FrameType], bool]) -> Iterator[object]:
+    """Yield what the local variables of other threads hold."""
+    for ident, frame in other_threads():
+        if threads(ident, frame):
+            for outer in outward(frame):
+                yield from outer.f_locals.values()
+
+
+def is_of_a_pool(frame: FrameType) -> bool:
+    """Tell whether the thread at `frame` belongs to a pool, which may live for long."""
+    return any(
+        outer.f_code.co_name == "_worker" and "futures" in outer.f_code.co_filename
+        for outer in outward(frame)
+    )
+
+
+# Parked request iterators

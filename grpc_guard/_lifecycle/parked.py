@@ -1,0 +1,64 @@
+"""Request iterators that gRPC is still in though their RPC is over."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from .._catalogue.rules.parked_request_iterator import PARKED_REQUEST_ITERATOR
+from .._catalogue.thresholds import thresholds
+from .._core.operations import inner_code
+from .._core.steps import taking_requests
+from .._core.stream import Stream
+from .._findings import wording
+from .._findings.origins import Birth
+from .._findings.parties import name_of_thread
+from .._findings.records import Owner
+from .._findings.reporting import warn
+from .._findings.stacks import fold, other_threads, outward
+
+_STEP = 0.01  # seconds between two looks at a thread that has a moment left
+
+
+_ADVANCE = inner_code(taking_requests, "advance")
+
+
+def look_for_parked(is_ours: Callable[[Birth], bool]) -> None:
+    patience = thresholds().parked_iterator_seconds
+    deadline = time.monotonic() + patience
+    while any(_parked(is_ours)):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_STEP)
+    for stream, thread in _parked(is_ours):
+        assert stream.birth is not None
+        warn(
+            PARKED_REQUEST_ITERATOR,
+            rpc=stream.rpc,
+            side=stream.side,
+            api=stream.api,
+            because=wording.is_parked(thread, stream.birth),
+            caller=stream.birth.owner(),
+            owner=thread,
+        )
+
+
+def _parked(is_ours: Callable[[Birth], bool]) -> Iterator[tuple[Stream, Owner]]:
+    """Yield the RPCs that are over while gRPC's thread is in their request iterator."""
+    for ident, frame in other_threads():
+        for outer in outward(frame):
+            if outer.f_code is _ADVANCE:
+                direction = outer.f_locals["direction"]
+                stream = direction.stream
+                if stream.birth is not None and is_ours(stream.birth) and stream.is_over():
+                    inner = [*_until(frame, outer)]
+                    held = max(0.0, time.monotonic() - direction.since)
+                    kind, name = name_of_thread(ident)
+                    yield stream, Owner(kind, name, "next(request_iterator)", held, fold(inner))
+                break
+
+
+def _until(frame: FrameType, last: FrameType) -> Iterator[FrameType]:
+    return itertools.takewhile(lambda outer: outer is not last, outward(frame))

@@ -1,0 +1,87 @@
+"""The start of an RPC: where, on which channel, and whether that channel can be used."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from grpc._cython import cygrpc
+
+from .._catalogue import forks
+from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
+from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
+from .._core.stream import Channel, Stream
+from .._findings import wording
+from .._findings.origins import Birth, born
+from .._findings.reporting import warn
+from .channels import ChannelLife, life_of
+
+logger = logging.getLogger("grpc_guard")
+
+REFUSALS = (ValueError, cygrpc.UsageError)  # with which grpcio meets an RPC on a closed channel
+
+
+# born() itself, starting(), new_stream(), what starts the RPC, and a multi-callable's method.
+_DEPTH_OF_A_START = 5
+
+
+def starting(stream: Stream, multi_callable: Any) -> None:
+    """Note that `stream` is about to start by `multi_callable`: where, and on which channel."""
+    try:
+        stream.birth = born("start", _DEPTH_OF_A_START)
+        life = life_of(multi_callable)
+        if life is not None:
+            stream.channel = life
+            if life.generation != forks.generation:
+                _used_after_fork(life, stream.rpc)
+            life.add(stream)
+    except Exception:
+        logger.exception("the start of a stream goes unnoticed")
+
+
+def starting_unary(life: ChannelLife | None, rpc: str) -> None:
+    """Act on a unary RPC that is about to start in a forked child: is its channel the parent's?"""
+    if life is not None and life.generation != forks.generation:
+        _used_after_fork(life, rpc)
+
+
+def failed_to_start(
+    life: Channel | None, rpc: str, error: BaseException, start: Birth | None = None
+) -> None:
+    """Act on the `error` with which grpcio refused to start an RPC: was its channel closed?
+
+    It was started at `start`, by default here.
+    """
+    if life is None or not isinstance(error, REFUSALS):
+        return
+    try:
+        if not life.is_closed():
+            return
+        because = wording.was_closed(life.closing, life.birth)
+        if hasattr(error, "add_note"):  # pragma: no branch  # Python 3.10 has no notes
+            error.add_note(f"grpc_guard: channel to {life.target}: {because}")
+        warn(
+            CLOSED_CHANNEL,
+            rpc=rpc,
+            side="client",
+            api=life.api,
+            because=because,
+            caller=(start or born("start")).owner(),
+            owner=None if life.closing is None else life.closing.owner(),
+        )
+    except Exception:
+        logger.exception("the use of a closed channel goes unnoticed")
+
+
+def _used_after_fork(life: ChannelLife, rpc: str) -> None:
+    if cygrpc._GRPC_ENABLE_FORK_SUPPORT:
+        return
+    warn(
+        USE_AFTER_FORK,
+        rpc=rpc,
+        side="client",
+        api=life.api,
+        because=wording.is_of_parent(life.birth),
+        caller=born("start").owner(),
+        owner=life.birth.owner(),
+    )

@@ -1,0 +1,294 @@
+"""How the process-wide guard reaches a program: patches to grpcio, applied and taken back.
+
+Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
+channels and stubs made earlier use too, the server classes, and what makes and closes a
+channel. These names are private; where a grpcio lacks one, the public factories are patched
+instead, and that is said once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import importlib
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from .._catalogue.modes import Mode, current_mode
+from .._lifecycle import channels, churn, exits
+from .._proxies import servers
+from .._proxies.aio import channel as aio_channel
+from .._proxies.aio import handlers as aio_handlers
+from .._proxies.originals import original_of
+from .._proxies.sync import channel as sync_channel
+from .._proxies.sync import handlers as sync_handlers
+from .._proxies.unary import name_of, watching
+
+logger = logging.getLogger("grpc_guard")
+
+Make = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Patch:
+    """One attribute of grpcio, replaced while the guard is on."""
+
+    def __init__(self, owner: Any, name: str, make: Make) -> None:
+        self._owner = owner
+        self._name = name
+        self._make = make
+        self._original: Any = None
+        self._replacement: Any = None
+
+    def apply(self) -> None:
+        found = vars(self._owner)[self._name]
+        if found is self._replacement:
+            return
+        if found is not self._original:
+            replacement = functools.wraps(found)(self._make(found))
+            original_of[replacement] = original_of.get(found, found)
+            self._original, self._replacement = found, replacement
+        setattr(self._owner, self._name, self._replacement)
+
+    def remove(self) -> None:
+        if vars(self._owner)[self._name] is self._replacement:
+            setattr(self._owner, self._name, self._original)
+
+
+_patches: list[Patch] = []
+
+
+def apply() -> None:
+    """Apply all patches; if one fails, take back those before it and let the error through."""
+    exits.watch()
+    if not _patches:
+        _patches.extend(_private_patches() or _factory_patches())
+    try:
+        for patch in _patches:
+            patch.apply()
+        _adopt_servers()
+    except BaseException:
+        remove()
+        raise
+
+
+def remove() -> None:
+    """Take back all patches, except where somebody has patched on top."""
+    for patch in reversed(_patches):
+        patch.remove()
+
+
+def _adopt_servers() -> None:
+    """Guard the handlers of the servers that exist already."""
+    kinds = {_server_class(*names): guard for names, guard in _SERVERS.items()}
+    for server in gc.get_objects():
+        guard = kinds.get(type(server))
+        if guard is not None:
+            servers.adopt(server, current_mode, guard)
+
+
+# Where grpcio keeps what starts a stream: class name -> methods and what guards each.
+_SYNC_STARTS: dict[str, dict[str, Any]] = {
+    "_UnaryStreamMultiCallable": {"__call__": sync_channel.start_unary_stream},
+    "_SingleThreadedUnaryStreamMultiCallable": {"__call__": sync_channel.start_unary_stream},
+    "_StreamUnaryMultiCallable": {
+        "__call__": sync_channel.run_stream_unary,
+        "with_call": sync_channel.run_stream_unary,
+        "future": sync_channel.start_stream_unary,
+    },
+    "_StreamStreamMultiCallable": {"__call__": sync_channel.start_stream_stream},
+}
+_AIO_STARTS: dict[str, dict[str, Any]] = {
+    "UnaryStreamMultiCallable": {"__call__": aio_channel.start_unary_stream},
+    "StreamUnaryMultiCallable": {"__call__": aio_channel.start_stream_unary},
+    "StreamStreamMultiCallable": {"__call__": aio_channel.start_stream_stream},
+}
+_SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
+    ("grpc._server", "_Server"): sync_handlers.guard_behavior,
+    ("grpc.aio._server", "Server"): aio_handlers.guard_behavior,
+}
+
+
+def _server_class(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _private_patches() -> list[Patch]:
+    """Return the patches to grpcio's own classes; none if one of the names has moved."""
+    try:
+        return [
+            *_start_patches("grpc._channel", _SYNC_STARTS),
+            *_start_patches("grpc.aio._channel", _AIO_STARTS),
+            *_unary_patches(),
+            *_server_patches(),
+            *_channel_patches(),
+        ]
+    except (ImportError, AttributeError) as missing:
+        logger.warning(
+            "this grpcio %s lacks a private name that the guard patches (%s): guarding only the "
+            "channels and servers that are made from now on by grpc's public factories",
+            grpc.__version__,
+            missing,
+        )
+        return []
+
+
+def _start_patches(module: str, starts: dict[str, dict[str, Any]]) -> Iterable[Patch]:
+    classes = importlib.import_module(module)
+    for class_name, methods in starts.items():
+        owner = getattr(classes, class_name)
+        for name, start in methods.items():
+            yield _patch(owner, name, functools.partial(_guarding, start))
+
+
+def _patch(owner: Any, name: str, make: Make) -> Patch:
+    if name not in vars(owner):  # an inherited one is no place for a patch
+        raise AttributeError(f"{owner.__module__}.{owner.__name__}.{name}")
+    return Patch(owner, name, make)
+
+
+def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        mode = current_mode()
+        if mode is Mode.OFF:
+            return plain(self, *args, **kwargs)
+        rpc = name_of(self._method)
+        return start(self, functools.partial(plain, self), rpc, mode, *args, **kwargs)
+
+    return method
+
+
+def _unary_patches() -> Iterable[Patch]:
+    owner = importlib.import_module("grpc._channel")._UnaryUnaryMultiCallable
+    for name in ("__call__", "with_call", "future"):
+        yield _patch(owner, name, watching)
+    owner = importlib.import_module("grpc.aio._channel").UnaryUnaryMultiCallable
+    yield _patch(owner, "__call__", _watching_aio)
+
+
+def _watching_aio(plain: Callable[..., Any]) -> Callable[..., Any]:
+    quick = watching(plain)
+    careful = _guarding(aio_channel.start_unary_unary, plain)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        is_ready = asyncio._get_running_loop() is getattr(self, "_loop", None)
+        if is_ready and not getattr(self, "_interceptors", None):
+            return quick(self, *args, **kwargs)
+        return careful(self, *args, **kwargs)
+
+    return method
+
+
+def _channel_patches() -> Iterable[Patch]:
+    """Return the patches that see channels being made and closed."""
+    for module, api in (("grpc._channel", "sync"), ("grpc.aio._channel", "aio")):
+        owner = importlib.import_module(module).Channel
+        yield _patch(owner, "__init__", functools.partial(_making, api))
+        yield _patch(owner, "_close", _closing)
+
+
+def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(
+        self: Any, target: Any, options: Any, credentials: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        plain(self, target, options, credentials, *args, **kwargs)
+        if current_mode() is not Mode.OFF:
+            operation = "insecure_channel" if credentials is None else "secure_channel"
+            channels.made(self, api, operation, target, churn.likeness(options, credentials))
+
+    return method
+
+
+def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if current_mode() is not Mode.OFF:
+            channels.closing(self)
+        return plain(self, *args, **kwargs)
+
+    return method
+
+
+def _server_patches() -> Iterable[Patch]:
+    for names, guard in _SERVERS.items():
+        owner = getattr(importlib.import_module(names[0]), names[1])
+        yield _patch(owner, "__init__", functools.partial(_adopting, guard))
+        yield _patch(
+            owner, "add_generic_rpc_handlers", functools.partial(_guarding_generic_handlers, guard)
+        )
+        if "add_registered_method_handlers" in vars(owner):
+            yield _patch(
+                owner,
+                "add_registered_method_handlers",
+                functools.partial(_guarding_method_handlers, guard),
+            )
+
+
+def _adopting(guard: servers.GuardBehavior, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain(self, *args, **kwargs)
+        if current_mode() is not Mode.OFF:
+            servers.adopt(self, current_mode, guard)
+
+    return method
+
+
+def _guarding_generic_handlers(
+    guard: servers.GuardBehavior, plain: Callable[..., Any]
+) -> Callable[..., Any]:
+    def method(self: Any, generic_rpc_handlers: Iterable[Any]) -> None:
+        if current_mode() is not Mode.OFF:
+            generic_rpc_handlers = servers.guard_generic_handlers(
+                generic_rpc_handlers, current_mode, servers.noting(self, guard)
+            )
+        plain(self, generic_rpc_handlers)
+
+    return method
+
+
+def _guarding_method_handlers(
+    guard: servers.GuardBehavior, plain: Callable[..., Any]
+) -> Callable[..., Any]:
+    def method(self: Any, service_name: str, method_handlers: Any) -> None:
+        if current_mode() is not Mode.OFF:
+            method_handlers = servers.guard_method_handlers(
+                service_name, method_handlers, current_mode, servers.noting(self, guard)
+            )
+        plain(self, service_name, method_handlers)
+
+    return method
+
+
+def _factory_patches() -> list[Patch]:
+    """Return the patches to grpc's public factories, the second best."""
+    kinds: list[tuple[Any, str, Callable[[Any], Any]]] = [
+        (grpc, "insecure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
+        (grpc, "secure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
+        (grpc.aio, "insecure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
+        (grpc.aio, "secure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
+        (
+            grpc,
+            "server",
+            lambda plain: servers.Server(plain, current_mode, sync_handlers.guard_behavior),
+        ),
+        (
+            grpc.aio,
+            "server",
+            lambda plain: servers.Server(plain, current_mode, aio_handlers.guard_behavior),
+        ),
+    ]
+    return [Patch(owner, name, functools.partial(_wrapping, guard)) for owner, name, guard in kinds]
+
+
+def _wrapping(guard: Callable[[Any], Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    def factory(*args: Any, **kwargs: Any) -> Any:
+        made = plain(*args, **kwargs)
+        return made if current_mode() is Mode.OFF else guard(made)
+
+    return factory

@@ -1,0 +1,1 @@
+"""What users hold: the guarded twins of gRPC objects, ``sync`` and ``aio`` beside each other."""

@@ -1,0 +1,223 @@
+"""Client calls of the asyncio api: reading, writing, and what feeds the request side."""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+from collections.abc import AsyncIterable, Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
+from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from ..._core.conflicts import contended_async
+from ..._core.operations import operation
+from ..._core.stream import Fed, Stream, Taken
+from ..._guard.generators import bind
+from ..._guard.violations import astray
+from ..._lifecycle.cancellations import after_cancel, before_await, give_up
+from ..contract import AIO_CALL, forwards
+from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
+from ..sync.calls import RequestIterator
+from .messages import Messages
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def has_ended(call: Any) -> bool:
+    """Tell whether the RPC of a client call is over."""
+    return bool(call.done())
+
+
+@forwards(AIO_CALL)
+class Call(StreamProxy):
+    """What the client calls of all arities share."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        self.__wrapped__ = call
+        self._self_stream = stream
+        stream.follow(call, has_ended)
+
+    def cancel(self) -> Any:
+        """See grpc.aio.Call.cancel."""
+        give_up(self._self_stream)
+        return self.__wrapped__.cancel()
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """See grpc.aio.Call.add_done_callback; `callback` gets the guarded call."""
+        self.__wrapped__.add_done_callback(GuardedCallback(callback, self))
+
+
+def _await(self: Call) -> Any:
+    stream = self._self_stream
+    if asyncio._get_running_loop() is not stream.loop:
+        astray(stream, "await")
+    return self.__wrapped__.__await__()
+
+
+@operation("write")
+async def write(self: Any, request: Any) -> None:
+    """Send one message; refused while a write or done_writing() is in progress."""
+    direction = self._self_write
+    if direction.home._thread_id != get_ident():
+        astray(direction.stream, "write")
+    if not direction.taken:
+        direction.taken = True
+        try:
+            direction.since = monotonic()
+            return await direction.step(request)  # type: ignore[no-any-return]
+        except asyncio.CancelledError as error:
+            after_cancel(direction.stream, "write", error)
+            raise
+        finally:
+            direction.taken = False
+    await contended_async(direction, "write", direction.step, request)
+
+
+@operation("done_writing")
+async def done_writing(self: Any) -> None:
+    """Close the send side; a write in the sense of the contract."""
+    direction = self._self_write
+    if direction.home._thread_id != get_ident():
+        astray(direction.stream, "done_writing")
+    if not direction.taken:
+        direction.taken = True
+        try:
+            direction.since = monotonic()
+            return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
+        finally:
+            direction.taken = False
+    await contended_async(
+        direction, "done_writing", direction.prepared(self.__wrapped__.done_writing)
+    )
+
+
+class ReadingCall(Call):
+    """A call with many responses, whose requests do not come from ``write()``.
+
+    At most one task is in ``read()`` or ``async for`` at a time; another gets
+    ConcurrencyError before grpcio is reached.
+    """
+
+    __slots__ = ("_self_messages", "_self_read")
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        Call.__init__(self, call, stream)
+        self._self_read = Taken(stream, CONCURRENT_READ, call.read)
+        self._self_messages: Messages | None = None
+
+    @operation("read")
+    async def read(self) -> Any:
+        """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
+        direction = self._self_read
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "read")
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                return await direction.step()
+            except asyncio.CancelledError as error:
+                after_cancel(direction.stream, "read", error)
+                raise
+            finally:
+                direction.taken = False
+        return await contended_async(direction, "read", direction.step)
+
+    def __aiter__(self) -> Messages:
+        plain = self.__wrapped__.__aiter__()
+        messages = self._self_messages
+        if messages is None or messages.__wrapped__ is not plain:
+            messages = Messages(plain, self._self_stream, self._self_read, keeps=self)
+            self._self_messages = messages
+        return messages
+
+
+class DuplexCall(ReadingCall):
+    """A stream-stream call that sends with ``write()``: one reader beside one writer."""
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        ReadingCall.__init__(self, call, stream)
+        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
+
+    write = write
+    done_writing = done_writing
+
+
+class AwaitableCall(Call):
+    """A call with one response, whose requests do not come from ``write()``."""
+
+    __slots__ = ()
+
+    __await__ = _await
+
+
+class WritingCall(Call):
+    """A stream-unary call that sends with ``write()``."""
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        Call.__init__(self, call, stream)
+        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
+
+    def __await__(self) -> Any:
+        before_await(self._self_write)
+        return _await(self)
+
+    write = write
+    done_writing = done_writing
+
+
+class AsyncRequestIterator(StreamProxy):
+    """The user's async request iterator, advanced by gRPC: the writing direction."""
+
+    __slots__ = ("_self_write",)
+
+    def __init__(self, iterator: Any, stream: Stream) -> None:
+        super().__init__(iterator, stream)
+        step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
+        self._self_write = stream.write = Fed(stream, CONCURRENT_WRITE, step)
+
+    def __aiter__(self) -> Self:
+        plain = self.__wrapped__.__aiter__()
+        if plain is self.__wrapped__:
+            return self
+        return type(self)(plain, self._self_stream)
+
+    @operation("anext(request_iterator)")
+    async def __anext__(self) -> Any:
+        direction = self._self_write
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                iterated = direction.step
+                return await iterated()
+            finally:
+                direction.taken = False
+        return await contended_async(direction, "anext(request_iterator)", direction.step)
+
+
+def guard_requests(iterator: Any, stream: Stream) -> Any:
+    """Return `iterator` guarded as the writing direction of `stream`.
+
+    A sync iterator is one too. A mere iterable, such as a list, makes a new iterator for
+    each RPC and is handed on as it is, as is what is neither.
+    """
+    kind: Callable[[Any, Stream], Any]
+    if isinstance(iterator, AsyncIterable):
+        kind = AsyncRequestIterator
+    elif hasattr(type(iterator), "__next__"):
+        kind = RequestIterator
+    else:
+        return iterator
+    if isinstance_exactly(iterator, (AsyncRequestIterator, RequestIterator)):
+        return iterator
+    bind(iterator, stream, "anext(request_iterator)")
+    return kind(iterator, stream)

@@ -1,0 +1,230 @@
+"""The asyncio channel and its multi-callables: where RPCs begin."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.rules.wrong_loop import WRONG_LOOP
+from ..._core.stream import Channel as CarryingChannel
+from ..._core.stream import Stream
+from ..._findings.origins import Birth, born
+from ..._guard.violations import violate
+from ..._lifecycle.channels import closing, life_of, made
+from ..._lifecycle.starts import failed_to_start, starting
+from ..contract import AIO_CHANNEL, forwards
+from ..multicallables import MultiCallable, guarding
+from ..proxy import Proxy, StreamProxy, isinstance_exactly
+from ..unary import start_watched
+from .calls import AwaitableCall, Call, DuplexCall, ReadingCall, WritingCall, guard_requests
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+logger = logging.getLogger("grpc_guard")
+
+Start = Callable[..., Any]
+
+_INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
+
+
+def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
+    """Return the record of an RPC about to start on the loop of `owner`, a multi-callable.
+
+    Raises ConcurrencyError if another loop, or another thread, is starting it. Starting it
+    while no loop runs is legal: the RPC begins when its loop does.
+    """
+    running = asyncio._get_running_loop()
+    loop: Any = getattr(owner, "_loop", None) or running
+    stream = Stream(rpc, "client", "aio", mode, loop)
+    if running is not loop and (running is not None or loop.is_running()):
+        where = "another event loop" if running is not None else "another thread"
+        violate(WRONG_LOOP, stream, "start", f"the channel belongs to a loop, and {where} uses it")
+    return stream
+
+
+def new_client_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
+    """Return the record of a streaming RPC about to start; see new_stream()."""
+    stream = new_stream(multi_callable, rpc, mode)
+    starting(stream, multi_callable)
+    return stream
+
+
+# Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
+# object itself, `start` its plain method, and the rest is what the user passed. Calls that
+# send by an iterator need no guard on write(): grpcio refuses it by itself.
+
+
+def start_unary_unary(
+    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+) -> Any:
+    """Start a unary RPC and return grpcio's own call: only its loop and channel matter."""
+    if asyncio._get_running_loop() is not getattr(multi_callable, "_loop", None):
+        new_stream(multi_callable, rpc, mode)
+    call = start_watched(multi_callable, start, rpc, args, kwargs)
+    if hasattr(call, _INTERCEPTORS):
+        _await_refusal(call, life_of(multi_callable), rpc)
+    return call
+
+
+def start_unary_stream(
+    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+) -> Any:
+    """Start a unary-stream RPC and return its guarded call."""
+    stream = new_client_stream(multi_callable, rpc, mode)
+    return guard_call(_start(start, stream, args, kwargs), stream, ReadingCall)
+
+
+def start_stream_unary(
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Start a stream-unary RPC with guarded requests and return its guarded call."""
+    stream = new_client_stream(multi_callable, rpc, mode)
+    call = _start_writing(start, stream, request_iterator, args, kwargs)
+    return guard_call(call, stream, WritingCall if request_iterator is None else AwaitableCall)
+
+
+def start_stream_stream(
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Start a stream-stream RPC with guarded requests and return its guarded call."""
+    stream = new_client_stream(multi_callable, rpc, mode)
+    call = _start_writing(start, stream, request_iterator, args, kwargs)
+    return guard_call(call, stream, DuplexCall if request_iterator is None else ReadingCall)
+
+
+def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        requests = guard_requests(requests, stream)
+    except BaseException:
+        stream.ended = True  # it will never start
+        raise
+    return _start(start, stream, (requests, *args), kwargs)
+
+
+def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
+    try:
+        call = start(*args, **kwargs)
+    except BaseException as error:
+        stream.ended = True  # its generator is free for the next attempt
+        failed_to_start(stream.channel, stream.rpc, error)
+        raise
+    if hasattr(call, _INTERCEPTORS):
+        _await_refusal(call, stream.channel, stream.rpc)
+    return call
+
+
+def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
+    """Act on the error of a `call` on a closed channel, which interceptors make late, if ever."""
+    try:
+        if life is not None and life.is_closed():
+            refused = functools.partial(_refused_late, life, rpc, born("start"))
+            getattr(call, _INTERCEPTORS).add_done_callback(refused)
+    except Exception:
+        logger.exception("the use of a closed channel goes unnoticed")
+
+
+def _refused_late(life: CarryingChannel, rpc: str, start: Birth, task: Any) -> None:
+    error = getattr(task, "_exception", None)  # exception() would count as having looked at it
+    if error is not None:
+        failed_to_start(life, rpc, error, start)
+
+
+def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
+    return call if isinstance_exactly(call, StreamProxy) else kind(call, stream)
+
+
+class UnaryUnary(MultiCallable):
+    """See grpc.aio.UnaryUnaryMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = guarding("__call__", start_unary_unary)
+
+
+class UnaryStream(MultiCallable):
+    """See grpc.aio.UnaryStreamMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = guarding("__call__", start_unary_stream)
+
+
+class StreamUnary(MultiCallable):
+    """See grpc.aio.StreamUnaryMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = guarding("__call__", start_stream_unary)
+
+
+class StreamStream(MultiCallable):
+    """See grpc.aio.StreamStreamMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = guarding("__call__", start_stream_stream)
+
+
+@forwards(AIO_CHANNEL)
+class Channel(Proxy):
+    """A guarded channel: every stream that starts on it is guarded.
+
+    May be shared by any number of tasks of its loop, as the channel it wraps may.
+    """
+
+    __slots__ = ("_self_choose",)
+
+    def __init__(self, channel: Any, choose: ChooseMode) -> None:
+        super().__init__(channel)
+        self._self_choose = choose
+        made(channel, "aio", "wrap")
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
+        """See grpc.aio.Channel.unary_unary."""
+        plain = self.__wrapped__.unary_unary(method, *args, **kwargs)
+        return UnaryUnary(plain, method, self._self_choose)
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
+        """See grpc.aio.Channel.unary_stream."""
+        plain = self.__wrapped__.unary_stream(method, *args, **kwargs)
+        return UnaryStream(plain, method, self._self_choose)
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> StreamUnary:
+        """See grpc.aio.Channel.stream_unary."""
+        plain = self.__wrapped__.stream_unary(method, *args, **kwargs)
+        return StreamUnary(plain, method, self._self_choose)
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> StreamStream:
+        """See grpc.aio.Channel.stream_stream."""
+        plain = self.__wrapped__.stream_stream(method, *args, **kwargs)
+        return StreamStream(plain, method, self._self_choose)
+
+    async def close(self, grace: float | None = None) -> None:
+        """See grpc.aio.Channel.close."""
+        closing(self.__wrapped__)
+        await self.__wrapped__.close(grace)
+
+    async def __aenter__(self) -> Self:
+        await self.__wrapped__.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> Any:
+        closing(self.__wrapped__)
+        return await self.__wrapped__.__aexit__(*exc_info)

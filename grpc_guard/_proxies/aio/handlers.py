@@ -1,0 +1,238 @@
+"""Server handlers of the asyncio api: what they are given, and what they give back."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import weakref
+from _thread import get_ident
+from collections.abc import AsyncGenerator, Callable
+from time import monotonic
+from typing import Any, cast
+
+from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
+from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from ..._core.conflicts import contended_async
+from ..._core.operations import operation
+from ..._core.stream import Stream, Taken
+from ..._core.turns import wait_for_turn, wake
+from ..._guard.violations import astray, collide, used_after_end
+from ..._lifecycle.cancellations import after_cancel
+from ..._lifecycle.handlers import Handlers
+from ..contexts import context_methods
+from ..contract import AIO_CONTEXT
+from ..proxy import StreamProxy, isinstance_exactly
+from ..servers import GuardedBehavior
+from ..sync import handlers as sync_handlers
+from .messages import Messages
+
+
+class RequestIterator(StreamProxy):
+    """The requests of a stream; shares its direction with ``context.read()``."""
+
+    __slots__ = ("_self_messages", "_self_read")
+
+    def __init__(self, requests: Any, stream: Stream, direction: Taken) -> None:
+        super().__init__(requests, stream)
+        self._self_read = direction
+        self._self_messages: Messages | None = None
+
+    def __aiter__(self) -> Messages:
+        messages = self._self_messages
+        if messages is None:
+            messages = Messages(self.__wrapped__.__aiter__(), self._self_stream, self._self_read)
+            self._self_messages = messages
+        return messages
+
+    def __anext__(self) -> Any:
+        return self.__aiter__().__anext__()
+
+
+@context_methods(AIO_CONTEXT)
+class Context(StreamProxy):
+    """The context of a streaming handler: one reader beside one writer, while it runs."""
+
+    __slots__ = ("_self_read", "_self_write")
+
+    def __init__(self, context: Any, stream: Stream) -> None:
+        super().__init__(context, stream)
+        self._self_read = stream.read = Taken(
+            stream, CONCURRENT_READ, getattr(context, "read", None)
+        )
+        self._self_write = stream.write = Taken(
+            stream, CONCURRENT_WRITE, getattr(context, "write", None)
+        )
+
+    @operation("context.read")
+    async def read(self) -> Any:
+        """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "context.read")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "context.read")
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                return await direction.step()
+            except asyncio.CancelledError as error:
+                after_cancel(direction.stream, "context.read", error)
+                raise
+            finally:
+                direction.taken = False
+        return await contended_async(direction, "context.read", direction.step)
+
+    @operation("context.write")
+    async def write(self, message: Any) -> None:
+        """Send one message; refused while a write is in progress."""
+        direction = self._self_write
+        if direction.stream.ended:
+            used_after_end(direction.stream, "context.write")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "context.write")
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                return await direction.step(message)  # type: ignore[no-any-return]
+            except asyncio.CancelledError as error:
+                after_cancel(direction.stream, "context.write", error)
+                raise
+            finally:
+                direction.taken = False
+        await contended_async(direction, "context.write", direction.step, message)
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """See grpc.aio.ServicerContext.add_done_callback.
+
+        `callback` gets the guarded context, and may use it after the end.
+        """
+
+        @functools.wraps(callback, updated=())
+        def visit(_: object) -> None:
+            stream = self._self_stream
+            stream.visited = True
+            try:
+                callback(self)
+            finally:
+                stream.visited = False
+
+        self.__wrapped__.add_done_callback(visit)
+
+
+def guard_behavior(
+    behavior: Any,
+    rpc: str,
+    choose: ChooseMode,
+    request_streaming: bool,
+    response_streaming: bool,
+    *,
+    handlers: Handlers,
+) -> Any:
+    """Return a handler function whose stream objects are guarded.
+
+    It is of the same kind as `behavior`, in the eyes of ``inspect``: that is how grpc.aio
+    decides to run it on the loop or in the thread pool.
+    """
+    handle: Callable[..., Any]
+    if inspect.iscoroutinefunction(behavior):
+        handle = _run
+    elif inspect.isasyncgenfunction(behavior):
+        handle = _generate
+    else:
+        sync = sync_handlers.handling(
+            rpc, choose, request_streaming, response_streaming, handlers=handlers, api="aio"
+        )
+        return GuardedBehavior(behavior, functools.partial(_migrate, sync, handlers))
+
+    def enter(
+        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        mode = choose()
+        if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
+            return behavior(*args, **kwargs)
+        request, context, *rest = args
+        stream = Stream(rpc, "server", "aio", mode, asyncio.get_running_loop())
+        handlers.enter_task(stream)
+        context = Context(context, stream)
+        if request_streaming and hasattr(type(request), "__aiter__"):
+            request = RequestIterator(request, stream, context._self_read)
+        responses = handle(stream, behavior, request, context, *rest, **kwargs)
+        writing = context._self_write.watch
+        return responses if writing is None or handle is _run else writing.yields(responses)
+
+    return GuardedBehavior(behavior, enter)
+
+
+def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
+    """Do a sync handler by `sync`: its responses are advanced in a thread of the pool."""
+    responses = sync(*call)
+    if isinstance_exactly(responses, sync_handlers.ResponseIterator):
+        handlers.enter_at_first_step(responses._self_stream)
+    return responses
+
+
+async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return await behavior(*args, **kwargs)
+    finally:
+        stream.ended = True
+
+
+@operation("yield", owns=False)  # at a yield it is in no chain of awaits: see _owners._unseen
+async def _generate(
+    stream: Stream, behavior: Callable[..., Any], request: Any, context: Context, **kwargs: Any
+) -> AsyncGenerator[Any, Any]:
+    """Run an async generator handler.
+
+    gRPC writes what it yields below the proxies, before it asks for the next message: the
+    writing direction is owned from the yield until then.
+    """
+    direction = context._self_write
+    turns = direction.turns
+    token = direction if turns is None else turns
+    responses = behavior(request, context, **kwargs)
+    stream.handler = weakref.ref(asyncio.current_task()), weakref.ref(responses)
+    proceed: Callable[..., Any] = direction.counted(responses.asend)
+    advance, given = proceed, cast("tuple[Any, ...]", (None,))
+    try:
+        while True:
+            message = await advance(*given)
+            try:
+                if turns is not None and (turns.queue or turns.taken):
+                    await wait_for_turn(direction, "yield", collide)
+                if not token.taken:
+                    token.taken = True
+                    try:
+                        direction.since = monotonic()
+                        advance, given = proceed, ((yield message),)
+                        continue
+                    finally:
+                        token.taken = False
+                        if turns is not None:
+                            wake(turns)
+                collide(direction, "yield")
+                advance, given = proceed, ((yield message),)
+            except GeneratorExit:
+                stream.ended = True  # gRPC dropped it: what the handler still does is too late
+                raise
+            except BaseException as thrown:  # the refusal, or what an interceptor threw in
+                advance, given = responses.athrow, (thrown,)
+    except StopAsyncIteration:
+        pass
+    finally:
+        await _close(responses)
+        stream.ended = True
+
+
+async def _close(responses: Any) -> None:
+    """Run the handler's ``finally`` blocks now, while its stream objects may still be used."""
+    try:
+        await responses.aclose()
+    except RuntimeError:
+        if not getattr(responses, "ag_running", False):
+            raise
+        # The loop is shutting down, and closes every async generator itself.

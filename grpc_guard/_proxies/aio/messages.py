@@ -1,0 +1,73 @@
+"""The async iterator over a stream's messages, client and server: the reading direction."""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ..._core.conflicts import contended_async
+from ..._core.operations import operation
+from ..._core.stream import Stream, Taken
+from ..._guard.violations import astray, used_after_end
+from ..._lifecycle.cancellations import after_cancel
+from ..proxy import StreamProxy
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Messages(StreamProxy):
+    """What ``async for`` runs over; shares its direction with ``read()``."""
+
+    __slots__ = ("_self_anext", "_self_keeps", "_self_read")
+
+    def __init__(
+        self, iterator: Any, stream: Stream, direction: Taken, keeps: object = None
+    ) -> None:
+        super().__init__(iterator, stream)
+        self._self_keeps = keeps  # as grpcio's own iterator keeps its call
+        self._self_read = direction
+        self._self_anext = direction.prepared(iterator.__anext__)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @operation("__anext__")
+    async def __anext__(self) -> Any:
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "__anext__")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "__anext__")
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                return await self._self_anext()
+            except asyncio.CancelledError as error:
+                after_cancel(direction.stream, "__anext__", error)
+                raise
+            finally:
+                direction.taken = False
+        return await contended_async(direction, "__anext__", self._self_anext)
+
+    @operation("asend")
+    async def asend(self, value: Any) -> Any:
+        """A read, like ``__anext__``: see the method of async generators."""
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "asend")
+        if direction.home._thread_id != get_ident():
+            astray(direction.stream, "asend")
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                return await direction.prepared(self.__wrapped__.asend)(value)
+            finally:
+                direction.taken = False
+        return await contended_async(
+            direction, "asend", direction.prepared(self.__wrapped__.asend), value
+        )

@@ -1,0 +1,47 @@
+"""What the servicer contexts of both apis share: methods that die with the handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import wrapt
+
+from .._guard.violations import used_after_end
+from .contract import Kind, forwards
+
+T = TypeVar("T", bound=type)
+
+
+class Touch:
+    """A method that uses the server's call: ConcurrencyError after the handler has ended.
+
+    A descriptor, so that a method the wrapped context lacks is lacking on the proxy too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, proxy: Any, owner: type | None = None) -> Any:
+        if proxy is None:
+            return self
+        method, stream = getattr(proxy.__wrapped__, self.name), proxy._self_stream
+
+        def touch(method: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+            if stream.ended:
+                used_after_end(stream, f"context.{self.name}")
+            return method(*args, **kwargs)
+
+        return wrapt.FunctionWrapper(method, touch)
+
+
+def context_methods(table: Mapping[str, Kind]) -> Callable[[T], T]:
+    """Spell out on a context's proxy every method of `table` that it does not define itself."""
+
+    def spell_out(proxy: T) -> T:
+        for name, kind in table.items():
+            if kind is Kind.TOUCH:
+                setattr(proxy, name, Touch(name))
+        return forwards(table)(proxy)
+
+    return spell_out

@@ -1,0 +1,211 @@
+"""Guarded servers, sync and aio: handlers are wrapped where they are registered.
+
+What a handler gets is guarded, what it returns is guarded, and unary-unary handlers are
+left exactly as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import wrapt
+
+from .._catalogue.modes import ChooseMode, current_mode
+from .._findings.records import Owner
+from .._lifecycle.handlers import handlers_of
+from .contract import SYNC_SERVER, forwards
+from .proxy import Proxy, isinstance_exactly
+
+# Wraps one behaviour: (behaviour, rpc, choose mode, request_streaming, response_streaming, and
+# by name the handlers in flight of the server).
+GuardBehavior = Callable[..., Any]
+
+_CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients invent
+
+
+def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardBehavior) -> Any:
+    """Return the guarded twin of a grpc.RpcMethodHandler; a unary one and None as they are."""
+    if handler is None:
+        return handler
+    if isinstance_exactly(handler, _Handler):
+        if not _gives_way(handler._self_behavior, choose):
+            return handler
+        handler = handler.__wrapped__
+    requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
+    if not (requests or responses):
+        return handler
+    attribute = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
+    behavior = getattr(handler, attribute)
+    if behavior is None:
+        return handler
+    if isinstance_exactly(behavior, GuardedBehavior):
+        if not _gives_way(behavior, choose):
+            return handler
+        behavior = behavior.__wrapped__
+    guarded = guard_behavior(behavior, rpc, choose, requests, responses)
+    guarded._self_choose = choose
+    if hasattr(handler, "_replace"):  # grpcio's own handlers are named tuples
+        return handler._replace(**{attribute: guarded})
+    return _Handler(handler, attribute, guarded)
+
+
+def _gives_way(guarded: Any, choose: ChooseMode) -> bool:
+    """Tell whether a guard yields to another: the process-wide one to one put on by hand."""
+    return guarded._self_choose is current_mode and choose is not current_mode
+
+
+class GuardedBehavior(wrapt.FunctionWrapper):
+    """A guarded handler function.
+
+    A FunctionWrapper and no closure: grpc.aio picks the kind of a handler by inspecting it
+    (coroutine function, async generator function, plain function), and grpc reads
+    attributes off it, such as ``experimental_thread_pool``.
+    """
+
+
+class _Handler(Proxy):
+    """A handler object of the application's own class, with its behaviour replaced."""
+
+    __slots__ = ("_self_attribute", "_self_behavior")
+
+    def __init__(self, handler: Any, attribute: str, behavior: Any) -> None:
+        super().__init__(handler)
+        self._self_attribute = attribute
+        self._self_behavior = behavior
+
+    def _behavior(self, attribute: str) -> Any:
+        if attribute == self._self_attribute:
+            return self._self_behavior
+        return getattr(self.__wrapped__, attribute)
+
+    @property
+    def unary_stream(self) -> Any:
+        return self._behavior("unary_stream")
+
+    @property
+    def stream_unary(self) -> Any:
+        return self._behavior("stream_unary")
+
+    @property
+    def stream_stream(self) -> Any:
+        return self._behavior("stream_stream")
+
+
+class GenericHandler(Proxy):
+    """A grpc.GenericRpcHandler whose method handlers come out guarded."""
+
+    __slots__ = ("_self_behavior", "_self_choose", "_self_guarded")
+
+    def __init__(self, handler: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
+        super().__init__(handler)
+        self._self_choose = choose
+        self._self_behavior = guard_behavior
+        self._self_guarded: dict[str, tuple[Any, Any]] = {}
+
+    def service(self, handler_call_details: Any) -> Any:
+        """See grpc.GenericRpcHandler.service."""
+        plain = self.__wrapped__.service(handler_call_details)
+        rpc = handler_call_details.method
+        known = self._self_guarded.get(rpc)
+        if known is not None and known[0] is plain:
+            return known[1]
+        guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
+        if guarded is not plain and len(self._self_guarded) < _CACHE_SIZE:
+            self._self_guarded[rpc] = (plain, guarded)
+        return guarded
+
+
+def guard_generic_handlers(
+    handlers: Iterable[Any], choose: ChooseMode, guard_behavior: GuardBehavior
+) -> tuple[Any, ...]:
+    """Return `handlers` guarded; what is no generic handler is left for grpcio to refuse."""
+
+    def guard(handler: Any) -> Any:
+        if isinstance_exactly(handler, GenericHandler):
+            if not _gives_way(handler, choose):
+                return handler
+            handler = handler.__wrapped__
+        return GenericHandler(handler, choose, guard_behavior)
+
+    return tuple(guard(handler) if hasattr(handler, "service") else handler for handler in handlers)
+
+
+def guard_method_handlers(
+    service: str, handlers: Mapping[str, Any], choose: ChooseMode, guard_behavior: GuardBehavior
+) -> dict[str, Any]:
+    """Return the registered method handlers of `service` guarded."""
+    return {
+        method: guard_handler(handler, f"/{service}/{method}", choose, guard_behavior)
+        for method, handler in handlers.items()
+    }
+
+
+def noting(server: Any, guard_behavior: GuardBehavior) -> GuardBehavior:
+    """Return `guard_behavior` for the handlers of a plain `server`, which notes them in flight."""
+    return functools.partial(guard_behavior, handlers=handlers_of(server))
+
+
+def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
+    """Guard the handlers that `server` has already, in place.
+
+    grpcio has no public way to them. The sync server keeps them in a list and a dict; the
+    asyncio server does so too, but in fields that only the collector can see.
+    """
+    guard_behavior = noting(server, guard_behavior)
+    state = getattr(server, "_state", None)
+    if state is not None:
+        stores = [state.generic_handlers, getattr(state, "registered_method_handlers", {})]
+    else:
+        stores = gc.get_referents(getattr(server, "_server", None))
+    for store in stores:
+        if type(store) is list and all(hasattr(handler, "service") for handler in store):
+            store[:] = guard_generic_handlers(store, choose, guard_behavior)
+        elif type(store) is dict:
+            guarded = {
+                rpc: guard_handler(handler, rpc, choose, guard_behavior)
+                for rpc, handler in store.items()
+                if hasattr(handler, "request_streaming")
+            }
+            store.update(guarded)
+
+
+@forwards(SYNC_SERVER)
+class Server(Proxy):
+    """A guarded server: its streaming handlers are guarded, whenever they are registered."""
+
+    __slots__ = ("_self_behavior", "_self_choose")
+
+    def __init__(self, server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
+        super().__init__(server)
+        self._self_choose = choose
+        self._self_behavior = noting(server, guard_behavior)
+        adopt(server, choose, guard_behavior)
+
+    def snapshot(self) -> tuple[Owner, ...]:
+        """Return who handles streams of this server at this moment, the longest first.
+
+        A thread or task each: ``operation`` is the RPC, ``held_seconds`` how long it has
+        been handled, and the end of ``stack`` the line where it is now. From any thread.
+        Unary RPCs are not noted.
+        """
+        return handlers_of(self.__wrapped__).snapshot()
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        """See grpc.Server.add_generic_rpc_handlers."""
+        self.__wrapped__.add_generic_rpc_handlers(
+            guard_generic_handlers(generic_rpc_handlers, self._self_choose, self._self_behavior)
+        )
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, Any]
+    ) -> None:
+        """See grpc.Server.add_registered_method_handlers."""
+        self.__wrapped__.add_registered_method_handlers(
+            service_name,
+            guard_method_handlers(
+                service_name, method_handlers, self._self_choose, self._self_behavior
+            ),
+        )

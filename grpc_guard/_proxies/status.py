@@ -1,0 +1,38 @@
+"""status(): who is inside a guarded stream now."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .._core.stream import Direction
+from .._findings.records import Owner
+from .._guard import owners
+from .proxy import StreamProxy, isinstance_exactly
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """Who is inside a stream: the reader and the writer of the moment, None where nobody is."""
+
+    read: Owner | None
+    write: Owner | None
+
+
+def status(call: object) -> Status:
+    """Tell who reads and who writes `call` at this moment, without touching the stream.
+
+    `call` is a guarded call, context or message iterator; from any thread. Raises TypeError
+    for an object that is not guarded.
+    """
+    if not isinstance_exactly(call, StreamProxy):
+        raise TypeError(f"status() takes a guarded call or context, not {type(call).__name__}")
+    assert isinstance(call, StreamProxy)
+    stream = call._self_stream
+    return Status(
+        _owner(getattr(call, "_self_read", None) or stream.read),
+        _owner(stream.write),
+    )
+
+
+def _owner(direction: Direction | None) -> Owner | None:
+    return None if direction is None else owners.owner_of(direction)

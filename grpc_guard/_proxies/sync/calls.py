@@ -1,0 +1,129 @@
+"""Client calls of the sync api: the response iterator, and what feeds the request side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..._core import steps
+from ..._core.stream import Stream
+from ..._guard.generators import bind
+from ..._lifecycle.blocking import watched
+from ..contract import SYNC_CALL, forwards
+from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
+
+
+def has_ended(call: Any) -> bool:
+    """Tell whether the RPC of a client call is over; an unknown kind of call never is.
+
+    Looks at grpcio's own record where there is one: is_active() waits for a lock that a
+    single-threaded call holds while it waits for its initial metadata.
+    """
+    state: Any = getattr(call, "_state", None)
+    if hasattr(state, "code"):
+        return state.code is not None
+    is_active = getattr(call, "is_active", None)
+    return is_active is not None and not is_active()
+
+
+@forwards(SYNC_CALL)
+class Call(StreamProxy):
+    """A client call with one response: the future of a stream-unary RPC."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        stream.follow(call, has_ended)
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
+        self.__wrapped__.add_done_callback(GuardedCallback(fn, self))
+
+
+class StreamCall(NextProxy, Call):
+    """A client call with many responses: the response iterator.
+
+    At most one thread is in ``next()`` at a time; another gets ConcurrencyError before
+    grpcio is reached. Every other method may be called by any thread at any time.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, call: Any, stream: Stream) -> None:
+        direction = steps.Responses(stream, watched(call, stream))
+        self.__wrapped__ = call
+        self._self_stream = stream
+        self.__next__ = self._reading(direction, call)
+        stream.follow(call, has_ended)
+
+    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
+        return steps.reading_responses(direction)
+
+    @property
+    def _self_read(self) -> steps.Responses:
+        direction: steps.Responses = steps.direction_of(self.__next__)
+        return direction
+
+
+class SingleThreadedStreamCall(StreamCall):
+    """The response iterator of a channel with the single-threaded unary-stream option.
+
+    Such a call has no thread of its own: whoever waits for its initial metadata takes
+    events off the stream, which makes that a read too.
+    """
+
+    __slots__ = ("_self_initial_metadata",)
+
+    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
+        advance, self._self_initial_metadata = steps.reading_responses_or_metadata(direction, call)
+        return advance
+
+    def initial_metadata(self) -> Any:
+        """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
+        call = self.__wrapped__
+        if call._state.initial_metadata is not None:
+            return call.initial_metadata()
+        return self._self_initial_metadata()
+
+
+class RequestIterator(NextProxy):
+    """The user's request iterator, advanced by gRPC's own thread: the writing direction."""
+
+    __slots__ = ()
+
+    def __init__(self, iterator: Any, stream: Stream) -> None:
+        stream.write = direction = steps.UsersRequests(stream, iterator)
+        self.__wrapped__ = iterator
+        self._self_stream = stream
+        self.__next__ = steps.taking_requests(direction)
+
+
+def guard_requests(iterator: Any, stream: Stream) -> Any:
+    """Return `iterator` guarded as the writing direction of `stream`.
+
+    What is no iterator is handed on as it is, to fail inside the RPC as it always did.
+    """
+    if not hasattr(type(iterator), "__next__") or isinstance_exactly(iterator, RequestIterator):
+        return iterator
+    bind(iterator, stream, "next(request_iterator)")
+    return RequestIterator(iterator, stream)
+
+
+def guard_call(call: Any, stream: Stream) -> Any:
+    """Return the guarded twin of a client call; interceptors may return anything, even that."""
+    if type(call).__name__ == "_MultiThreadedRendezvous":  # to save the usual call a longer look
+        return StreamCall(call, stream)
+    if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
+        return call
+    if type(call).__name__ == "_SingleThreadedRendezvous":
+        return SingleThreadedStreamCall(call, stream)
+    return StreamCall(call, stream)
+
+
+def guard_future(call: Any, stream: Stream) -> Any:
+    """Return the guarded twin of a stream-unary future, if it is one."""
+    if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "add_done_callback"):
+        return call
+    # grpcio's own future is an iterator as well, of its one response.
+    return (StreamCall if hasattr(type(call), "__next__") else Call)(call, stream)

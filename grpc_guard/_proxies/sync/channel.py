@@ -1,0 +1,187 @@
+"""The sync channel and its multi-callables: where RPCs begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..._catalogue.modes import ChooseMode, Mode
+from ..._core.stream import Stream
+from ..._lifecycle.channels import closing, made
+from ..._lifecycle.starts import failed_to_start, starting
+from ..contract import SYNC_CHANNEL, forwards
+from ..multicallables import MultiCallable, guarding
+from ..proxy import Proxy
+from ..unary import watching_below
+from .calls import guard_call, guard_future, guard_requests
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Start = Callable[..., Any]
+
+
+def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
+    """Return the record of an RPC about to start by `multi_callable`."""
+    stream = Stream(rpc, "client", "sync", mode)
+    starting(stream, multi_callable)
+    return stream
+
+
+# Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
+# object itself, `start` its plain method, and the rest is what the user passed.
+
+
+def start_unary_stream(
+    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+) -> Any:
+    """Start a unary-stream RPC and return its guarded call."""
+    stream = new_stream(multi_callable, rpc, mode)
+    return guard_call(_start(start, stream, args, kwargs), stream)
+
+
+def start_stream_stream(
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Start a stream-stream RPC with guarded requests and return its guarded call."""
+    stream = new_stream(multi_callable, rpc, mode)
+    return guard_call(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+
+
+def run_stream_unary(
+    multi_callable: Any,
+    run: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Run a stream-unary RPC with guarded requests to its end."""
+    stream = new_stream(multi_callable, rpc, mode)
+    try:
+        return _start_writing(run, stream, request_iterator, args, kwargs)
+    finally:
+        stream.ended = True
+
+
+def start_stream_unary(
+    multi_callable: Any,
+    start: Start,
+    rpc: str,
+    mode: Mode,
+    request_iterator: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Start a stream-unary RPC with guarded requests and return its guarded future."""
+    stream = new_stream(multi_callable, rpc, mode)
+    return guard_future(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+
+
+def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        requests = guard_requests(requests, stream)
+    except BaseException:
+        stream.ended = True  # it will never start
+        raise
+    return _start(start, stream, (requests, *args), kwargs)
+
+
+def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
+    try:
+        return start(*args, **kwargs)
+    except BaseException as error:
+        stream.ended = True  # its generator is free for the next attempt
+        failed_to_start(stream.channel, stream.rpc, error)
+        raise
+
+
+class UnaryUnary(MultiCallable):
+    """See grpc.UnaryUnaryMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = watching_below("__call__")
+    with_call = watching_below("with_call")
+    future = watching_below("future")
+
+
+class UnaryStream(MultiCallable):
+    """See grpc.UnaryStreamMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = guarding("__call__", start_unary_stream)
+
+
+class StreamUnary(MultiCallable):
+    """See grpc.StreamUnaryMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = guarding("__call__", run_stream_unary)
+    with_call = guarding("with_call", run_stream_unary)
+    future = guarding("future", start_stream_unary)
+
+
+class StreamStream(MultiCallable):
+    """See grpc.StreamStreamMultiCallable."""
+
+    __slots__ = ()
+
+    __call__ = guarding("__call__", start_stream_stream)
+
+
+@forwards(SYNC_CHANNEL)
+class Channel(Proxy):
+    """A guarded channel: every stream that starts on it is guarded, and every RPC looked after.
+
+    May be shared by any number of threads, as the channel it wraps may.
+    """
+
+    __slots__ = ("_self_choose",)
+
+    def __init__(self, channel: Any, choose: ChooseMode) -> None:
+        super().__init__(channel)
+        self._self_choose = choose
+        made(channel, "sync", "wrap")
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
+        """See grpc.Channel.unary_unary."""
+        plain = self.__wrapped__.unary_unary(method, *args, **kwargs)
+        return UnaryUnary(plain, method, self._self_choose)
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> UnaryStream:
+        """See grpc.Channel.unary_stream."""
+        plain = self.__wrapped__.unary_stream(method, *args, **kwargs)
+        return UnaryStream(plain, method, self._self_choose)
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> StreamUnary:
+        """See grpc.Channel.stream_unary."""
+        plain = self.__wrapped__.stream_unary(method, *args, **kwargs)
+        return StreamUnary(plain, method, self._self_choose)
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> StreamStream:
+        """See grpc.Channel.stream_stream."""
+        plain = self.__wrapped__.stream_stream(method, *args, **kwargs)
+        return StreamStream(plain, method, self._self_choose)
+
+    def close(self) -> None:
+        """See grpc.Channel.close."""
+        closing(self.__wrapped__)
+        self.__wrapped__.close()
+
+    def __enter__(self) -> Self:
+        self.__wrapped__.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> Any:
+        closing(self.__wrapped__)
+        return self.__wrapped__.__exit__(*exc_info)

@@ -1,0 +1,130 @@
+"""Server handlers of the sync api: what they are given, and what they give back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..._catalogue.modes import ChooseMode, Mode
+from ..._core import steps
+from ..._core.stream import Stream
+from ..._guard.generators import bind
+from ..._lifecycle.handlers import Handlers
+from ..contexts import context_methods
+from ..contract import SYNC_CONTEXT
+from ..proxy import NextProxy, StreamProxy
+from ..servers import GuardedBehavior
+
+
+class RequestIterator(NextProxy):
+    """The requests of a stream: read by one thread at a time, while the handler runs."""
+
+    __slots__ = ()
+
+    def __init__(self, requests: Any, stream: Stream) -> None:
+        stream.read = direction = steps.Requests(stream, requests)
+        self.__wrapped__ = requests
+        self._self_stream = stream
+        self.__next__ = steps.reading_requests(direction)
+
+
+class ResponseIterator(NextProxy):
+    """The responses of a handler, advanced by gRPC: the writing direction.
+
+    The handler ends when they do.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, responses: Any, stream: Stream) -> None:
+        stream.write = direction = steps.UsersResponses(stream, responses)
+        self.__wrapped__ = responses
+        self._self_stream = stream
+        self.__next__ = steps.taking_responses(direction)
+
+
+def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any], None]:
+    """Return the guarded twin of the callback through which a non-blocking handler responds."""
+    stream.write = direction = steps.SentResponses(stream, steps.Prepared(send))
+    return steps.sending_responses(direction)
+
+
+@context_methods(SYNC_CONTEXT)
+class Context(StreamProxy):
+    """The context of a streaming handler, usable while the handler runs.
+
+    Its state (metadata, code, deadline, is_active(), cancel()) may be looked at and set by
+    anyone at any time.
+    """
+
+    __slots__ = ()
+
+    def add_callback(self, callback: Callable[[], object]) -> Any:
+        """See grpc.RpcContext.add_callback; `callback` may use the context after the end."""
+        stream = self._self_stream
+
+        def visit() -> None:
+            stream.visited = True
+            try:
+                callback()
+            finally:
+                stream.visited = False
+
+        return self.__wrapped__.add_callback(visit)
+
+
+def has_ended(context: Any) -> bool:
+    """Tell whether the RPC of a server context is over; an unknown kind of context never is."""
+    is_active = getattr(context, "is_active", None)
+    return is_active is not None and not is_active()
+
+
+def guard_behavior(behavior: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return a sync handler function whose stream objects are guarded; see handling()."""
+    return GuardedBehavior(behavior, handling(*args, **kwargs))
+
+
+def handling(
+    rpc: str,
+    choose: ChooseMode,
+    request_streaming: bool,
+    response_streaming: bool,
+    *,
+    handlers: Handlers,
+    api: str = "sync",
+) -> Callable[..., Any]:
+    """Return what does a sync handler with guarded stream objects."""
+
+    def handle(
+        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        mode = choose()
+        if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
+            return behavior(*args, **kwargs)
+        request, context, *senders = args
+        stream = Stream(rpc, "server", api, mode)
+        stream.keep(context, has_ended)
+        handlers.enter(stream)
+        if request_streaming and hasattr(type(request), "__next__"):
+            request = RequestIterator(request, stream)
+        context = Context(context, stream)
+        if senders:
+            return behavior(
+                request, context, *(guard_sender(send, stream) for send in senders), **kwargs
+            )
+        if response_streaming:
+            return _respond(behavior(request, context, **kwargs), stream)
+        try:
+            return behavior(request, context, **kwargs)
+        finally:
+            stream.ended = True
+
+    return handle
+
+
+def _respond(responses: Any, stream: Stream) -> Any:
+    if not hasattr(type(responses), "__next__"):
+        return responses  # no iterator: gRPC fails the RPC, as it always did
+    guarded = ResponseIterator(responses, stream)
+    bind(responses, stream, "return of a response iterator")
+    return guarded

@@ -1,0 +1,98 @@
+"""Unary RPCs: they have no directions, and all that can be wrong is the channel they start on.
+
+A healthy one makes no record and costs two looks: has this process been forked, and did
+grpcio refuse to start it. Everything else is worked out once something is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from .._catalogue import forks
+from .._catalogue.modes import Mode, current_mode
+from .._lifecycle.channels import life_of
+from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
+from .originals import original_of
+
+logger = logging.getLogger("grpc_guard")
+
+Start = Callable[..., Any]
+
+
+# The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
+# needed by a healthy one, the mode and its name, is asked for where something is wrong.
+
+
+def start_watched(multi_callable: Any, start: Start, rpc: str, args: Any, kwargs: Any) -> Any:
+    """Start a unary RPC by `start`, a plain method of `multi_callable`."""
+    if forks.generation:
+        _look_back(multi_callable, rpc)
+    try:
+        return start(*args, **kwargs)
+    except REFUSALS as error:
+        _refused(multi_callable, rpc, error)
+        raise
+
+
+def watching(plain: Start) -> Start:
+    """Return what takes the place of `plain` on grpcio's own class; inert while the guard is off."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if forks.generation and current_mode() is not Mode.OFF:
+            _look_back(self, self._method)
+        try:
+            return plain(self, *args, **kwargs)
+        except REFUSALS as error:
+            if current_mode() is not Mode.OFF:
+                _refused(self, self._method, error)
+            raise
+
+    return method
+
+
+def watching_below(name: str) -> Start:
+    """Return method `name` of a proxy of a sync multi-callable."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        plain = self.__wrapped__
+        if forks.generation and _tells(self, name):
+            _look_back(plain, self._self_rpc)
+        try:
+            return getattr(plain, name)(*args, **kwargs)
+        except REFUSALS as error:
+            if _tells(self, name):
+                _refused(plain, self._self_rpc, error)
+            raise
+
+    method.__name__ = name
+    return method
+
+
+def _tells(proxy: Any, name: str) -> bool:
+    """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
+    below = type(proxy.__wrapped__)
+    if proxy._self_choose() is Mode.OFF or below is type(proxy):
+        return False
+    return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
+
+
+def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
+    """Look at the channel before a unary RPC starts in a forked child: it may never return."""
+    try:
+        starting_unary(life_of(multi_callable), name_of(rpc))
+    except Exception:
+        logger.exception("the start of a unary RPC goes unnoticed")
+
+
+def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
+    try:
+        failed_to_start(life_of(multi_callable), name_of(rpc), error)
+    except Exception:  # the program gets grpcio's error, and no other
+        logger.exception("the refusal of a unary RPC goes unnoticed")
+
+
+def name_of(rpc: str | bytes) -> str:
+    """Return the name of an RPC, which some multi-callables of grpcio keep as bytes."""
+    return rpc.decode() if isinstance(rpc, bytes) else rpc

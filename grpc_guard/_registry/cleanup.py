@@ -1,0 +1,99 @@
+"""The thread that does for a sync registry what a finaliser or a callback must not do."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .._catalogue.forks import start_clean
+from .endings import lost
+from .leases import Tenant
+from .pool import Pool
+from .sync_lease import close_all, unsubscribe_all
+
+logger = logging.getLogger("grpc_guard")
+
+
+class Janitor:
+    """Closes what has been idle long enough, and records leases that nobody closed.
+
+    Its thread runs while there are channels, and knows the pool, not the registry: a
+    registry that nobody holds any more is collected with its stubs, and the pool runs empty.
+    """
+
+    def __init__(
+        self, *, max_streams: int | None, idle_seconds: float | None, make: Callable[[Any], Any]
+    ) -> None:
+        self.after_fork()
+        self.pool = Pool(
+            max_streams=max_streams,
+            idle_seconds=idle_seconds,
+            make=make,
+            wake=self.wake,
+            on_entry=self._come,
+        )
+        start_clean(self)
+
+    def after_fork(self) -> None:
+        """Forget the thread, which stayed in the parent."""
+        self._mutex = threading.RLock()  # whether there is a thread, never across its work
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.thread: threading.Thread | None = None
+
+    def wake(self) -> None:
+        """Have the notes worked off soon. A finaliser may call it: this queue is reentrant."""
+        self._bell.put(None)
+
+    def _come(self) -> None:
+        with self._mutex:
+            if self.thread is None:
+                thread = threading.Thread(target=self._work, name="grpc_guard-janitor", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads, or the interpreter shuts down
+                    logger.exception("idle channels are not closed before their registry is")
+                else:
+                    self.thread = thread
+                    self.wake()  # the registry may have been closed meanwhile
+
+    def _work(self) -> None:
+        seconds: float | None = None
+        while True:
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=seconds)
+            seconds = self._keep_house()
+            if seconds is None and self._leaves():
+                return
+
+    def _keep_house(self) -> float | None:
+        tenants, connections, seconds = self.pool.keep_house()
+        for tenant in tenants:
+            _quietly(_let_go, tenant)
+        for connection in connections:
+            _quietly(close_all, [connection])
+        return seconds
+
+    def _leaves(self) -> bool:
+        with self._mutex:
+            if self.pool.is_empty:
+                self.thread = None
+                return True
+            return False
+
+
+def _let_go(tenant: Tenant) -> None:
+    unsubscribe_all(tenant)
+    if not tenant.is_own:
+        lost(tenant, "sync")
+
+
+def _quietly(close: Callable[[Any], object], thing: Any) -> None:
+    """Close one thing; whatever becomes of it, the others have their turn."""
+    try:
+        close(thing)
+    except Exception:
+        logger.exception("a channel could not be closed")

@@ -132,9 +132,9 @@ def _threads(target: str, rounds: int, *, shared: bool) -> int:
         errors = sum(each.result() for each in parties)
         if shared:
             errors += len(registry.snapshot())
-            janitor = registry._janitor.thread
-            if janitor is not None:
-                janitor.join(_PATIENCE)
+            cleanup = registry._cleanup.thread
+            if cleanup is not None:
+                cleanup.join(_PATIENCE)
     return errors
 
 

@@ -155,7 +155,7 @@ class _Stub:
 
 def _of_many(keys: int) -> grpc_guard.ChannelRegistry:
     registry = grpc_guard.ChannelRegistry()
-    registry._janitor.pool._make = lambda wanted: _NoChannel()
+    registry._cleanup.pool._make = lambda wanted: _NoChannel()
     for number in range(keys - 1):
         registry.stub(_Stub, f"host-{number}:50051")
     registry.stub(_Stub, TARGET)

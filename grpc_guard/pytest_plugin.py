@@ -169,7 +169,7 @@ def _kept_failure(item: pytest.Item) -> BaseException | None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     guard = session.config.stash[_SESSION]
-    if guard.orphans() and session.exitstatus == pytest.ExitCode.OK:
+    if guard.unattributed() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:

@@ -55,17 +55,17 @@ def serving() -> Iterator[tuple[str, Service]]:
 def settled(lease: Any) -> None:
     """Wait until no RPC that was started on `lease` lives."""
     over = threading.Event()
-    if lease._tenant.watch(over.set):
+    if lease._record.watch(over.set):
         wait(over)
-    lease._tenant.on_last_rpc = ()
+    lease._record.on_last_rpc = ()
 
 
 def at_rest(registry: ChannelRegistry) -> None:
     """Wait until the registry has closed all channels and its thread has gone."""
-    thread = registry._janitor.thread
+    thread = registry._cleanup.thread
     if thread is not None:
         thread.join(PATIENCE)
-        assert not thread.is_alive(), "the janitor does not leave"
+        assert not thread.is_alive(), "the cleanup does not leave"
 
 
 def closing_of(connection: Connection) -> threading.Event:
@@ -83,7 +83,7 @@ def closing_of(connection: Connection) -> threading.Event:
 
 def connections(registry: ChannelRegistry) -> list[Connection]:
     """Return what the registry keeps open."""
-    entries = registry._janitor.pool._entries.values()
+    entries = registry._cleanup.pool._entries.values()
     return [connection for entry in entries for connection in entry.connections]
 
 
@@ -91,8 +91,8 @@ def aio_connections(registry: aio.ChannelRegistry) -> list[Connection]:
     """Return what the registry keeps open."""
     return [
         connection
-        for house in registry._houses.values()
-        for entry in house.pool._entries.values()
+        for loop_pool in registry._loop_pools.values()
+        for entry in loop_pool.pool._entries.values()
         for connection in entry.connections
     ]
 
@@ -114,9 +114,9 @@ async def aio_settled(lease: Any) -> None:
     """Wait until no RPC that was started on `lease` lives."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
-    if lease._tenant.watch(lambda: loop.call_soon_threadsafe(over.set)):
+    if lease._record.watch(lambda: loop.call_soon_threadsafe(over.set)):
         await within(over.wait())
-    lease._tenant.on_last_rpc = ()
+    lease._record.on_last_rpc = ()
 
 
 class CountingInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.StreamStreamClientInterceptor):

@@ -16,7 +16,7 @@ from support import AsyncGate, aio_channel, aio_server, logged_by_us, outcomes, 
 from grpc_guard import Finding
 from grpc_guard._catalogue.modes import Mode
 from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
-from grpc_guard._core.stream import Stream, Taken
+from grpc_guard._core.stream import AioDirection, Stream
 from grpc_guard._lifecycle import cancellations
 
 Found = Callable[[], list[Finding]]
@@ -430,7 +430,7 @@ async def test_failing_to_notice(
     assert logged_by_us(caplog) == ["the use of a cancelled stream goes unnoticed"]
     caplog.clear()
     async with held() as call:
-        monkeypatch.setattr(cancellations, "born", None)
+        monkeypatch.setattr(cancellations, "note_origin", None)
         await cancel(call.read())
     assert logged_by_us(caplog) == ["a cancelled operation goes unnoticed"]
 
@@ -446,9 +446,9 @@ async def test_a_handler_that_has_ended() -> None:
 async def test_a_claim_of_which_nothing_is_known(caplog: pytest.LogCaptureFixture) -> None:
     """A broken direction that is claimed by other code than an operation can be claimed."""
     stream = Stream("/a/b", "client", "aio", Mode.RAISE, asyncio.get_running_loop())
-    direction: Any = Taken(stream, CONCURRENT_READ)
+    direction: Any = AioDirection(stream, CONCURRENT_READ)
     cancellation = cancellations._Cancellation(
-        cancellations.born("read"), weakref.ref(asyncio.create_task(settle()))
+        cancellations.note_origin("read"), weakref.ref(asyncio.create_task(settle()))
     )
     cancellations._cancellations[stream] = {CONCURRENT_READ: cancellation}
     direction.__class__ = cancellations.Broken
@@ -456,5 +456,5 @@ async def test_a_claim_of_which_nothing_is_known(caplog: pytest.LogCaptureFixtur
     assert not direction.taken
     direction.taken = True
     assert not direction.is_free
-    assert type(direction) is Taken
+    assert type(direction) is AioDirection
     assert logged_by_us(caplog) == ["the use of a cancelled stream goes unnoticed"]

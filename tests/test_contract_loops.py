@@ -152,13 +152,13 @@ async def read_to_eof(call: Any) -> Any:
 @pytest.mark.parametrize(("operation", "use", "shape", "requests", "finish"), USES)
 def test_call_on_a_foreign_loop(where, operation, use, shape, requests, finish, found):
     """A call used from another loop, or thread, refuses; on its own loop it goes on."""
-    with sync_server(handler(shape), mode=None) as address, event_loop() as home:
+    with sync_server(handler(shape), mode=None) as address, event_loop() as loop_thread:
         context = calling(address, shape, requests)
-        call = home.run_until_complete(context.__aenter__())
+        call = loop_thread.run_until_complete(context.__aenter__())
         with pytest.raises(ConcurrencyError) as refusal:
             where(lambda: use(call))
-        assert home.run_until_complete(within((finish or read_to_eof)(call))) == NUMBERS
-        home.run_until_complete(context.__aexit__(None, None, None))
+        assert loop_thread.run_until_complete(within((finish or read_to_eof)(call))) == NUMBERS
+        loop_thread.run_until_complete(context.__aexit__(None, None, None))
     [finding] = found()
     assert finding == refusal.value.finding
     kind = "thread" if where is on_no_loop else "task"
@@ -188,13 +188,13 @@ async def complete(channel: Any, shape: str) -> Any:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_start_on_a_foreign_loop(where, shape, found):
     """An RPC started on another loop than its channel's is refused before it exists."""
-    with sync_server(handler(shape), mode=None) as address, event_loop() as home:
+    with sync_server(handler(shape), mode=None) as address, event_loop() as loop_thread:
         context = aio_channel(address)
-        channel = home.run_until_complete(context.__aenter__())
+        channel = loop_thread.run_until_complete(context.__aenter__())
         with pytest.raises(ConcurrencyError) as refusal:
             where(lambda: complete(channel, shape))
-        assert home.run_until_complete(complete(channel, shape)) is not None
-        home.run_until_complete(context.__aexit__(None, None, None))
+        assert loop_thread.run_until_complete(complete(channel, shape)) is not None
+        loop_thread.run_until_complete(context.__aexit__(None, None, None))
     [finding] = found()
     assert finding == refusal.value.finding
     assert finding.message == (
@@ -224,13 +224,13 @@ async def test_start_on_a_thread_without_loop(shape, found):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_start_before_the_loop_runs(shape, found):
     """A call made while its loop is at rest begins when the loop does: legal."""
-    with sync_server(handler(shape), mode=None) as address, event_loop() as home:
+    with sync_server(handler(shape), mode=None) as address, event_loop() as loop_thread:
         context = aio_channel(address)
-        channel = home.run_until_complete(context.__aenter__())
+        channel = loop_thread.run_until_complete(context.__aenter__())
         call = getattr(channel, shape)(RPC)(*SHAPES[shape])
         finish = response if shape.endswith("unary") else read_all
-        assert home.run_until_complete(within(finish(call))) is not None
-        home.run_until_complete(context.__aexit__(None, None, None))
+        assert loop_thread.run_until_complete(within(finish(call))) is not None
+        loop_thread.run_until_complete(context.__aexit__(None, None, None))
     assert found() == []
 
 

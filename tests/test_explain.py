@@ -554,20 +554,20 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     plain = play_main
 
     def play_and_look(main: Callable[[], Any]) -> Any:
-        ledger.era = era = object()
+        ledger.test_attempt = test_attempt = object()
         try:
             return plain(main)
         finally:
-            ledger.era = None
-            _leaks.look(lambda birth: birth.era is era)
+            ledger.test_attempt = None
+            _leaks.look(lambda origin: origin.test_attempt is test_attempt)
 
     async def play_and_look_async(main: Callable[[], Any]) -> None:
-        ledger.era = era = object()
+        ledger.test_attempt = test_attempt = object()
         try:
             await main()
         finally:
-            ledger.era = None
-            _leaks.look(lambda birth: birth.era is era)
+            ledger.test_attempt = None
+            _leaks.look(lambda origin: origin.test_attempt is test_attempt)
 
     monkeypatch.setitem(globals(), "play_main", play_and_look)
     monkeypatch.setitem(globals(), "play_main_async", play_and_look_async)

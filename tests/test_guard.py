@@ -22,8 +22,8 @@ from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
 from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE
 from grpc_guard._core import extras, steps
 from grpc_guard._core import stream as _guard
-from grpc_guard._core.loops import home_of
-from grpc_guard._core.stream import Stream, Taken, totals
+from grpc_guard._core.loops import loop_thread_of
+from grpc_guard._core.stream import AioDirection, Stream, totals
 from grpc_guard._guard.generators import _feeds, bind
 from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.sync import calls as sync_calls
@@ -52,7 +52,7 @@ def test_stream_that_follows_a_call() -> None:
     """An RPC is over when its call says so."""
     call, over = Thing(), [False]
     stream = sync_stream()
-    stream.follow(call, lambda asked: asked is call and over[0])
+    stream.track_call(call, lambda asked: asked is call and over[0])
     assert not stream.is_over()
     over[0] = True
     assert stream.is_over()
@@ -62,7 +62,7 @@ def test_stream_whose_call_is_gone() -> None:
     """An RPC whose call was dropped is over, and it was not the guard that held the call."""
     call = Thing()
     stream = sync_stream()
-    stream.follow(call, lambda asked: False)
+    stream.track_call(call, lambda asked: False)
     reference = weakref.ref(call)
     del call
     assert reference() is None
@@ -72,7 +72,7 @@ def test_stream_whose_call_is_gone() -> None:
 def test_stream_that_follows_what_cannot_be_held_weakly() -> None:
     """An interceptor's own kind of call that cannot be held weakly is never known to be over."""
     stream = sync_stream()
-    stream.follow((), lambda asked: True)
+    stream.track_call((), lambda asked: True)
     assert not stream.is_over()
 
 
@@ -131,7 +131,7 @@ def test_conflict_keeps_nothing_alive() -> None:
         things.append(weakref.ref(thing))
         next(call)
 
-    def collide() -> None:
+    def report_conflict() -> None:
         plain = Plain()
         things.append(weakref.ref(plain))
         call = sync_calls.StreamCall(plain, sync_stream())
@@ -143,7 +143,7 @@ def test_conflict_keeps_nothing_alive() -> None:
     gc.collect()
     gc.disable()
     try:
-        collide()
+        report_conflict()
         assert [thing() for thing in things] == [None, None, None]
     finally:
         gc.enable()
@@ -343,12 +343,12 @@ def test_operation_without_a_loop(found: Any) -> None:
 def test_home_of_a_loop_that_says_nothing() -> None:
     """Where a loop does not say which thread runs it, it is asked whether it runs here."""
     loop = Silent()
-    home = home_of(loop)
-    assert home is not loop
-    assert home._thread_id is None
+    loop_thread = loop_thread_of(loop)
+    assert loop_thread is not loop
+    assert loop_thread._thread_id is None
 
     async def inside() -> int | None:
-        thread: int | None = home._thread_id
+        thread: int | None = loop_thread._thread_id
         return thread
 
     assert loop.run_until_complete(inside()) == threading.get_ident()
@@ -483,13 +483,13 @@ async def test_asyncio_operation_that_is_refused(found: Any) -> None:
 def test_rule_of_a_direction() -> None:
     """A direction knows which rule it stands for."""
     stream = sync_stream()
-    assert Taken(stream, CONCURRENT_READ, next).rule == "concurrent-read"
-    assert Taken(stream, CONCURRENT_WRITE, next).rule == "concurrent-write"
-    kinds = {kind: kind(stream, iter(())).rule for kind in steps.Stepped.__subclasses__()}
+    assert AioDirection(stream, CONCURRENT_READ, next).rule == "concurrent-read"
+    assert AioDirection(stream, CONCURRENT_WRITE, next).rule == "concurrent-write"
+    kinds = {kind: kind(stream, iter(())).rule for kind in steps.SyncDirection.__subclasses__()}
     assert {kind.__name__: str(rule) for kind, rule in kinds.items()} == {
         "Responses": "concurrent-read",
         "Requests": "concurrent-read",
-        "UsersRequests": "concurrent-write",
-        "UsersResponses": "concurrent-write",
+        "ClientRequests": "concurrent-write",
+        "HandlerResponses": "concurrent-write",
         "SentResponses": "concurrent-write",
     }

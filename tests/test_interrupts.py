@@ -37,8 +37,8 @@ from grpc_guard._catalogue.modes import Mode
 from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
 from grpc_guard._core import turns as _turns
 from grpc_guard._core.operations import OPERATIONS
-from grpc_guard._core.steps import Prepared
-from grpc_guard._core.stream import Direction, Stream, Taken
+from grpc_guard._core.steps import IteratorFromFunction
+from grpc_guard._core.stream import AioDirection, Direction, Stream
 from grpc_guard._findings.ledger import ledger
 from grpc_guard._guard import owners as _owners
 from grpc_guard._guard import violations as _violations
@@ -62,7 +62,7 @@ MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]
 
 # Every function that claims a direction, gives it back, or stands between the two.
 GUARD = frozenset(OPERATIONS) | code_of(
-    _violations.collide,
+    _violations.report_conflict,
     *(function for function in vars(_turns).values() if isinstance(function, types.FunctionType)),
 )
 
@@ -309,11 +309,11 @@ def test_interrupt_of_the_operation_after_a_cancelled_one(
 ) -> None:
     """Interrupted while it is told of, an operation leaves its direction free as well."""
     codes = GUARD | code_of(cancellations._look_at_token, cancellations._after_use)
-    birth, nobody = cancellations.born("read"), weakref.ref(Plain())
+    origin, nobody = cancellations.note_origin("read"), weakref.ref(Plain())
     for injection in sweep(codes):
         stream = aio_stream(mode, loop)
         subject = client_read(Plain(), stream)
-        cancellation = cancellations._Cancellation(birth, nobody)  # type: ignore[arg-type]
+        cancellation = cancellations._Cancellation(origin, nobody)  # type: ignore[arg-type]
         cancellation.is_told = is_told
         cancellations._cancellations[stream] = {subject.direction.rule: cancellation}
         subject.direction.__class__ = cancellations.Broken
@@ -322,7 +322,7 @@ def test_interrupt_of_the_operation_after_a_cancelled_one(
         finish(loop)
         assert_unowned(subject.direction)
         assert run_on(loop, subject.operate) == MESSAGE
-        assert type(subject.direction) is Taken
+        assert type(subject.direction) is AioDirection
     assert {finding.rule for finding in found()} == (set() if is_told else {"cancelled-read"})
 
 
@@ -802,7 +802,7 @@ def test_signal_during_next_of_a_real_call() -> None:
                 wait(inside)
                 signal.pthread_kill(main, signal.SIGALRM)
 
-            call._self_read.iterator = Prepared(enter)
+            call._self_read.iterator = IteratorFromFunction(enter)
             striker = in_thread(strike)
             with pytest.raises(Interrupt):
                 next(call)
@@ -851,11 +851,11 @@ async def test_cancellation_of_a_real_read_after_each_step(found: Any) -> None:
 
 def test_interrupted_construction_of_a_direction() -> None:
     """A direction whose construction is interrupted is finalised without a complaint."""
-    codes = code_of(Taken.__init__)
+    codes = code_of(AioDirection.__init__)
     for injection in sweep(codes):
         stream = sync_stream(Mode.SERIALIZE)
         made: list[weakref.ref[Any]] = []
         assert_interrupted_at_most(
-            injection.run(lambda stream=stream: Taken(stream, CONCURRENT_READ))  # type: ignore[misc]
+            injection.run(lambda stream=stream: AioDirection(stream, CONCURRENT_READ))  # type: ignore[misc]
         )
         assert not made

@@ -25,9 +25,9 @@ from grpc_guard._catalogue import thresholds as _thresholds
 from grpc_guard._catalogue.modes import Mode, in_force
 from grpc_guard._core.stream import Stream
 from grpc_guard._findings.ledger import ledger
-from grpc_guard._findings.origins import Birth
+from grpc_guard._findings.origins import Origin
 from grpc_guard._findings.stacks import frames_of_threads
-from grpc_guard._lifecycle import channelless as _orphans
+from grpc_guard._lifecycle import channelless as _streams_by_call
 from grpc_guard._lifecycle import exits as _exits
 from grpc_guard._lifecycle import leaks as _leaks
 from grpc_guard._lifecycle import parked, starts
@@ -46,18 +46,18 @@ kept: list[Any] = []  # what a module can reach
 @pytest.fixture(autouse=True)
 def guard() -> Iterator[None]:
     """Guard the process; what the tests make is theirs, and given up after them."""
-    ledger.era = object()
+    ledger.test_attempt = object()
     try:
         with guarded():
             yield
     finally:
-        ledger.era = None
+        ledger.test_attempt = None
         kept.clear()
         gc.collect()
 
 
-def mine(birth: Birth) -> bool:
-    return birth.era is ledger.era
+def mine(origin: Origin) -> bool:
+    return origin.test_attempt is ledger.test_attempt
 
 
 def none(ident: int, frame: Any) -> bool:
@@ -132,9 +132,9 @@ def test_a_channel_that_a_stub_holds(found: Found) -> None:
 
 def test_a_channel_of_somebody_else(found: Found) -> None:
     """What was made before the test, or in a wider fixture, is not the test's."""
-    ledger.era = None
+    ledger.test_attempt = None
     channel = grpc.insecure_channel("127.0.0.1:1")
-    ledger.era = object()
+    ledger.test_attempt = object()
     look()
     assert found() == []
     channel.close()
@@ -316,7 +316,7 @@ async def test_an_aio_stream_that_ended_before_its_channel_was_dropped(found: Fo
         await ended.done_writing()
         assert await within(ended.read()) is grpc.aio.EOF
         dropped = await started_on_a_dropped_channel(address)
-        assert [stream.rpc for stream in _orphans.orphans()] == [path("Echo")]
+        assert [stream.rpc for stream in _streams_by_call.channelless_streams()] == [path("Echo")]
         record = weakref.ref(dropped._self_stream)
         dropped.cancel()
         del dropped
@@ -325,7 +325,7 @@ async def test_an_aio_stream_that_ended_before_its_channel_was_dropped(found: Fo
         assert record() is None
         del channel
         look()
-        assert _orphans._orphans == {}
+        assert _streams_by_call._streams_by_call == {}
         del ended
     assert found() == []
 
@@ -340,7 +340,7 @@ def test_a_sync_stream_whose_channel_was_dropped(found: Found) -> None:
         gc.collect()
         look()
         assert rules(found) == ["unclosed-channel", "unfinished-stream"]
-        assert _orphans.orphans() == []
+        assert _streams_by_call.channelless_streams() == []
         call.cancel()
         requests.put(None)
         del call
@@ -365,16 +365,16 @@ FORKING = """
 import asyncio, os
 import grpc, grpc.aio
 import grpc_guard
-from grpc_guard._lifecycle import channelless as _orphans
+from grpc_guard._lifecycle import channelless as _channelless
 
 async def main():
     call = grpc.aio.insecure_channel("127.0.0.1:1").stream_stream("/a/b")(wait_for_ready=True)
-    assert len(_orphans.orphans()) == 1
+    assert len(_channelless.channelless_streams()) == 1
     child = os.fork()
     if not child:
-        os._exit(len(_orphans.orphans()))
+        os._exit(len(_channelless.channelless_streams()))
     assert os.waitpid(child, 0)[1] == 0
-    assert len(_orphans.orphans()) == 1
+    assert len(_channelless.channelless_streams()) == 1
     call.cancel()
 
 with grpc_guard.guarded():
@@ -496,7 +496,7 @@ def test_an_iterator_of_a_live_rpc(found: Found) -> None:
         with gate.held():
             look(channel, call)
             call.cancel()
-            ledger.era = object()
+            ledger.test_attempt = object()
             look(channel)
         del call
     assert found() == []

@@ -22,7 +22,7 @@ import grpc_guard
 from grpc_guard import Finding, guarded, wrap
 from grpc_guard._catalogue import forks
 from grpc_guard._catalogue import thresholds as _thresholds
-from grpc_guard._findings.origins import Birth, born
+from grpc_guard._findings.origins import Origin, note_origin
 from grpc_guard._lifecycle import channels as _lives
 from grpc_guard._lifecycle import churn as _churn
 from grpc_guard._lifecycle import starts
@@ -266,7 +266,7 @@ def test_wrapping_a_channel_again() -> None:
         life = next(reversed(_lives._lives.values()))
         wrap(grpc.intercept_channel(plain))
         assert next(reversed(_lives._lives.values())) is life
-        assert life.birth.operation == "insecure_channel"
+        assert life.origin.operation == "insecure_channel"
         assert life.target == "127.0.0.1:1"
 
 
@@ -302,8 +302,8 @@ def test_bookkeeping_that_fails(
     with sync_server(METHODS) as address:
         with monkeypatch.context() as broken:
             broken.setattr(_lives, "_anchor_and_core", None)
-            broken.setattr(_lives, "born", None)
-            broken.setattr(starts, "born", None)
+            broken.setattr(_lives, "note_origin", None)
+            broken.setattr(starts, "note_origin", None)
             with sync_channel(address) as channel:
                 assert list(channel.unary_stream(path("Numbers"))(b"")) == [b"1", b"2"]
         assert logged_by_us(caplog) == [
@@ -313,7 +313,7 @@ def test_bookkeeping_that_fails(
         caplog.clear()
         channel = wrap(grpc.insecure_channel(address))
         with monkeypatch.context() as broken:
-            broken.setattr(_lives, "born", None)
+            broken.setattr(_lives, "note_origin", None)
             channel.close()
         monkeypatch.setattr(_lives.ChannelLife, "is_closed", None)
         with pytest.raises(ValueError, match="[Cc]losed"):
@@ -364,7 +364,7 @@ async def test_many_streams_on_an_aio_channel(found: Found, limits: Callable[...
 
 def test_two_threads_sorting_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that finds the streams sorted by another has nothing to do."""
-    life = _lives.ChannelLife("here", "sync", born("wrap"), cast("Any", None))
+    life = _lives.ChannelLife("here", "sync", note_origin("wrap"), cast("Any", None))
 
     class Stolen(_lives.deque):
         def __len__(self) -> int:
@@ -455,7 +455,7 @@ def test_channels_from_many_places(monkeypatch: pytest.MonkeyPatch, found: Found
         make(f"127.0.0.1:{port}", 1)
     assert len(_churn._makers) == 1
     _churn.forget_churn()
-    monkeypatch.setattr(_lives, "born", lambda operation: Birth(operation, None))
+    monkeypatch.setattr(_lives, "note_origin", lambda operation: Origin(operation, None))
     make("127.0.0.1:1", 4)
     assert (found(), _churn._makers) == ([], {})
 

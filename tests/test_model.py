@@ -28,7 +28,7 @@ from support import PATIENCE, aio_channel, aio_server, path, sync_channel, sync_
 import grpc_guard
 from grpc_guard import ConcurrencyError, Finding, Mode
 from grpc_guard._core import turns as _turns
-from grpc_guard._core.steps import Prepared
+from grpc_guard._core.steps import IteratorFromFunction
 from grpc_guard._core.stream import Stream
 from grpc_guard._findings.ledger import ledger
 from grpc_guard._proxies.aio import calls as aio_calls
@@ -259,7 +259,7 @@ class Threads(ThreadSchedule):
                 "next(request_iterator)": ("write", requests.__next__),
             }
         elif side == "server":
-            stream.follow(self.source, sync_handlers.has_ended)
+            stream.track_call(self.source, sync_handlers.has_ended)
             self.call = sync_handlers.RequestIterator(self.source, stream)
             sender = sync_handlers.guard_sender(self.source.step, stream)
             self.operations = {
@@ -267,7 +267,7 @@ class Threads(ThreadSchedule):
                 "send_response": ("write", lambda: sender("message") or "done"),
             }
         else:
-            stream.follow(self.source, sync_handlers.has_ended)
+            stream.track_call(self.source, sync_handlers.has_ended)
             self.call = sync_handlers.ResponseIterator(self.source, stream)
             self.operations = {"next(response_iterator)": ("write", self.call.__next__)}
         self.fails = side != "handler"  # that ends with its first failure
@@ -599,7 +599,7 @@ class RealThreads(ThreadSchedule):
             self.events.put(("inside", threading.current_thread().name))
             return str(plain(), "ascii")
 
-        direction.iterator = Prepared(step)
+        direction.iterator = IteratorFromFunction(step)
         self.operations = {"next": ("read", self.call.__next__)}
 
     def let_end(self, name: str, outcome: str) -> None:

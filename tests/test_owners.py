@@ -19,7 +19,7 @@ from grpc_guard import Mode
 from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
 from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE
 from grpc_guard._core import steps
-from grpc_guard._core.stream import Stream, Taken
+from grpc_guard._core.stream import AioDirection, Stream
 from grpc_guard._findings import parties
 from grpc_guard._findings.parties import this_party
 from grpc_guard._guard import owners as _owners
@@ -167,7 +167,7 @@ def test_thread_that_has_just_left() -> None:
 def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that is on no stack any more is named by what it noted, too."""
     monkeypatch.delitem(sys.modules, "gevent", raising=False)  # another test may have loaded it
-    direction = steps.UsersResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
+    direction = steps.HandlerResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
     steps.taking_responses(direction)
     del direction._token.cell_contents
     direction.owner = threading.get_ident()
@@ -346,7 +346,7 @@ async def test_handler_whose_task_is_gone() -> None:
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
     stream.handler = (lambda: None, lambda: None)  # type: ignore[assignment]
     for rule, operation in ((CONCURRENT_WRITE, "write"), (CONCURRENT_READ, "read")):
-        direction = Taken(stream, rule, settle)
+        direction = AioDirection(stream, rule, settle)
         direction.taken = True
         owner = owner_of(direction)
         assert owner is not None

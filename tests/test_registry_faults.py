@@ -33,7 +33,7 @@ from support import PATIENCE, aio_server, in_thread, logged_by_us, path, settle,
 import grpc_guard
 from grpc_guard import ChannelRegistry, aio
 from grpc_guard._registry import pool
-from grpc_guard._registry.leases import Tenant
+from grpc_guard._registry.leases import LeaseRecord
 
 Found = Callable[[], list[grpc_guard.Finding]]
 Reported = queue.Queue[grpc_guard.Finding]
@@ -99,13 +99,13 @@ def test_an_rpc_of_the_parent_that_ends_after_a_fork() -> None:
         calls = [Stub(lease).hold(b"") for _ in range(2)]
         inherited = connections(registry)
         closed = [closing_of(connection) for connection in inherited]
-        pool = registry._janitor.pool
+        pool = registry._cleanup.pool
         pool.after_fork()  # as in a child
         with registry.get(address) as other:
             for call in calls:
                 call.cancel()
             settled(lease)
-            assert pool.keep_house() == ([], [], None)
+            assert pool.clean_up() == ([], [], None)
             assert [event.is_set() for event in closed] == [False, False]
             assert [record.leases for record in registry.snapshot()] == [1]
             assert other.unary_unary(path("Unary"))(b"a") == b"a"
@@ -117,16 +117,16 @@ def test_a_lease_of_the_parent_that_was_dropped_before_a_fork(reported: Reported
     """When its stream ends, the child's own channel of the same kind stays known."""
     with serving() as (address, _), ChannelRegistry() as registry:
         lease = registry.get(address)
-        tenant, call = lease._tenant, Stub(lease).hold(b"")
+        record, call = lease._record, Stub(lease).hold(b"")
         del lease
         assert reported.get(timeout=PATIENCE).rule == "unclosed-channel"
         (inherited,) = connections(registry)
-        pool = registry._janitor.pool
+        pool = registry._cleanup.pool
         pool.after_fork()  # as in a child
         with registry.get(address) as other:
             call.cancel()
-            settled(SimpleNamespace(_tenant=tenant))
-            assert pool.keep_house() == ([], [], None)
+            settled(SimpleNamespace(_record=record))
+            assert pool.clean_up() == ([], [], None)
             assert [record.leases for record in registry.snapshot()] == [1]
             assert other.unary_unary(path("Unary"))(b"a") == b"a"
         inherited.channel.close()
@@ -138,7 +138,7 @@ def test_dropping_a_lease_inside_the_registry(found: Found) -> None:
     with ChannelRegistry() as registry, serving() as (address, _):
         lease = registry.get(address)
         closed = closing_of(connections(registry)[0])
-        with registry._janitor.pool.mutex:
+        with registry._cleanup.pool.mutex:
             del lease
         wait(closed)
         at_rest(registry)
@@ -203,7 +203,7 @@ def test_closing_a_lease_in_a_finaliser_inside_the_registry() -> None:
     with ChannelRegistry() as registry, serving() as (address, _):
         with registry.get(address) as other:
             client = ClosesWhenCollected(registry.get(address))
-            with registry._janitor.pool.mutex:
+            with registry._cleanup.pool.mutex:
                 del client
             assert [record.leases for record in registry.snapshot()] == [1]
             assert other.unary_unary(path("Unary"))(b"a") == b"a"
@@ -215,7 +215,7 @@ def test_closing_the_last_lease_in_a_finaliser_inside_the_registry(lock: str) ->
     with ChannelRegistry() as registry, serving() as (address, _):
         client = ClosesWhenCollected(registry.get(address))
         closed = closing_of(connections(registry)[0])
-        with getattr(registry._janitor.pool, lock):
+        with getattr(registry._cleanup.pool, lock):
             del client
             assert registry.snapshot()
         wait(closed)
@@ -230,22 +230,22 @@ def test_closing_the_last_lease_in_a_finaliser_while_another_is_taken(
     with ChannelRegistry(idle_seconds=idle_seconds) as registry, serving() as (address, _):
         clients = [ClosesWhenCollected(registry.get(address))]
 
-        def tenant(*args: Any) -> Tenant:
+        def make_record(*args: Any) -> LeaseRecord:
             clients.clear()  # as if the collector ran here
-            return Tenant(*args)
+            return LeaseRecord(*args)
 
-        monkeypatch.setattr(pool, "Tenant", tenant)
+        monkeypatch.setattr(pool, "LeaseRecord", make_record)
         with registry.get(address) as lease:
             assert lease.unary_unary(path("Unary"))(b"a") == b"a"
             assert [record.leases for record in registry.snapshot()] == [1]
-            assert not registry._janitor.pool._idle
+            assert not registry._cleanup.pool._idle
 
 
 def test_getting_a_channel_in_a_finaliser_while_it_is_made() -> None:
     """Both get the same: the one that is ready first."""
     with ChannelRegistry() as registry, serving() as (address, _):
         kept: list[Any] = []
-        make = registry._janitor.pool._make
+        make = registry._cleanup.pool._make
 
         def making(wanted: Any) -> Any:
             if not kept:
@@ -253,7 +253,7 @@ def test_getting_a_channel_in_a_finaliser_while_it_is_made() -> None:
                 kept[0] = registry.get(address)
             return make(wanted)
 
-        registry._janitor.pool._make = making
+        registry._cleanup.pool._make = making
         with registry.get(address) as lease, kept[0] as other:
             assert lease._channel() is other._channel()
             assert [record.leases for record in registry.snapshot()] == [2]
@@ -267,46 +267,46 @@ def test_closing_the_registry_in_a_finaliser_while_a_lease_is_taken(
     with ChannelRegistry() as registry, serving() as (address, _):
         with registry.get(address):
 
-            def tenant(*args: Any) -> Tenant:
+            def make_record(*args: Any) -> LeaseRecord:
                 registry.close()
-                return Tenant(*args)
+                return LeaseRecord(*args)
 
-            monkeypatch.setattr(pool, "Tenant", tenant)
+            monkeypatch.setattr(pool, "LeaseRecord", make_record)
             with pytest.raises(RuntimeError, match="registry is closed"):
                 registry.get(address)
 
 
 def test_an_rpc_that_ends_while_the_registry_is_busy() -> None:
-    """Its end waits for no lock: the janitor counts it."""
+    """Its end waits for no lock: the cleanup counts it."""
     with ChannelRegistry(max_streams=1) as registry, serving() as (address, _):
         lease = registry.get(address)
         calls = [Stub(lease).hold(b"") for _ in range(2)]
         closed = closing_of(connections(registry)[1])
         ended = threading.Event()
         assert calls[1].add_callback(ended.set)
-        with registry._janitor.pool.mutex:
+        with registry._cleanup.pool.mutex:
             calls[1].cancel()
             wait(ended)
-            assert [len(lease._tenant.rpcs), closed.is_set()] == [2, False]
+            assert [len(lease._record.rpcs), closed.is_set()] == [2, False]
         wait(closed)
-        assert len(lease._tenant.rpcs) == 1
+        assert len(lease._record.rpcs) == 1
         lease.close()
 
 
 def test_an_rpc_that_ends_after_its_channel_while_the_registry_is_busy() -> None:
-    """The janitor stays for it, though no channel is left."""
+    """The cleanup stays for it, though no channel is left."""
     calls: list[Any] = []
     with ChannelRegistry() as registry:
         lease = registry.get("localhost:1", interceptors=[Inventing()])
         calls.append(lease.unary_stream(path("Hold"))(b""))
         lease.close()
         assert registry.snapshot() == ()
-        assert not registry._janitor._leaves()
-        with registry._janitor.pool.mutex:
+        assert not registry._cleanup._leaves()
+        with registry._cleanup.pool.mutex:
             in_thread(calls.clear).result()
-            assert len(lease._tenant.rpcs) == 1
+            assert len(lease._record.rpcs) == 1
         at_rest(registry)
-        assert not lease._tenant.rpcs
+        assert not lease._record.rpcs
 
 
 class Endless:
@@ -325,7 +325,7 @@ class Inventing(grpc.UnaryStreamClientInterceptor):
 def test_no_thread_for_the_janitor(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Leases work all the same; that nobody keeps house is logged."""
+    """Leases work all the same; that nobody cleans up is logged."""
     registry = ChannelRegistry()
 
     def fail(thread: threading.Thread) -> None:
@@ -342,13 +342,13 @@ def test_no_thread_for_the_janitor(
 
 
 def test_a_channel_that_cannot_be_closed(caplog: pytest.LogCaptureFixture) -> None:
-    """The janitor logs it and closes the others."""
+    """The cleanup logs it and closes the others."""
     with ChannelRegistry() as registry:
         leases = [registry.get("localhost:1"), registry.get("localhost:2")]
         broken, other = connections(registry)
         channel, broken.channel = broken.channel, None
         closed = closing_of(other)
-        with registry._janitor.pool.mutex:  # so that the janitor closes both, and at once
+        with registry._cleanup.pool.mutex:  # so that the cleanup closes both, and at once
             for lease in leases:
                 lease.close()
         wait(closed)
@@ -377,7 +377,7 @@ def no_leak() -> Iterator[None]:
     gc.collect()
     assert max((_objects() - objects).values(), default=0) <= 1
     left = {thread.name for thread in set(threading.enumerate()) - threads}
-    assert not [name for name in left if "janitor" in name or "round" in name]
+    assert not [name for name in left if "cleanup" in name or "round" in name]
     assert _files() < files + ROUNDS
 
 
@@ -518,7 +518,7 @@ def test_dropping_a_lease_just_before_its_registry_is_closed() -> None:
     registry = ChannelRegistry()
     with serving() as (address, _):
         lease = registry.get(address)
-        with registry._janitor.pool.mutex:
+        with registry._cleanup.pool.mutex:
             del lease
             registry.close()
         at_rest(registry)

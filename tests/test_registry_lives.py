@@ -24,15 +24,15 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Guard the process, with low thresholds."""
     low = _thresholds.Thresholds(channel_churn=3, stream_limit=4)
     monkeypatch.setattr(_thresholds, "_current", low)
-    monkeypatch.setattr(ledger, "era", object())
+    monkeypatch.setattr(ledger, "test_attempt", object())
     with guarded():
         yield
 
 
 def look() -> None:
     """Look for what is left open, as a test's end does."""
-    era = ledger.era
-    _leaks.look(lambda birth: birth.era is era, (), lambda ident, frame: False)
+    test_attempt = ledger.test_attempt
+    _leaks.look(lambda origin: origin.test_attempt is test_attempt, (), lambda ident, frame: False)
 
 
 def test_many_connections_for_many_streams() -> None:

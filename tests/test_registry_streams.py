@@ -134,7 +134,7 @@ def test_unary_rpcs_beside_full_connections() -> None:
                     assert (second.live, second.streams) == (2, 1)
                     beside.cancel()
                     settled(other)
-                assert not registry._janitor.pool._idle
+                assert not registry._cleanup.pool._idle
                 assert not closed.is_set()
             assert waiting.result(PATIENCE) == b"b"
         wait(closed)
@@ -164,11 +164,11 @@ def test_an_idle_spare_connection_is_used_again() -> None:
                 first, second = connections(registry)
                 two.cancel()
                 settled(other)
-            assert list(registry._janitor.pool._idle) == [second]
+            assert list(registry._cleanup.pool._idle) == [second]
             three = Stub(lease).hold(b"")
             assert connections(registry) == [first, second]
             assert counts(registry) == [1, 1]
-            assert not registry._janitor.pool._idle
+            assert not registry._cleanup.pool._idle
             three.cancel()
             one.cancel()
             settled(lease)
@@ -181,7 +181,7 @@ def test_a_connection_that_became_roomy_while_another_thread_made_one() -> None:
             start = Stub(lease).hold
             calls = [start(b""), start(b"")]
             gate = Gate()
-            pool = registry._janitor.pool
+            pool = registry._cleanup.pool
             make, made = pool._make, []
             pool._make = lambda wanted: made.append(gate.park(make(wanted))) or make(wanted)
             starting = in_thread(start, b"")
@@ -202,7 +202,7 @@ def test_closing_a_lease_while_a_connection_is_made_for_it(found: Any) -> None:
         start = Stub(lease).hold
         call = start(b"")
         gate = Gate()
-        pool = registry._janitor.pool
+        pool = registry._cleanup.pool
         make = pool._make
         pool._make = lambda wanted: gate.park(make(wanted))
         starting = in_thread(start, b"")
@@ -210,7 +210,7 @@ def test_closing_a_lease_while_a_connection_is_made_for_it(found: Any) -> None:
             lease.close()
         assert isinstance(starting.exception(), ValueError)
         assert registry.snapshot() == ()
-        assert lease._tenant.entry.connections == []
+        assert lease._record.entry.connections == []
         assert call.code() is grpc.StatusCode.CANCELLED
     assert [finding.rule for finding in found()] == ["closed-channel"]
 

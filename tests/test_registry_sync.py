@@ -206,7 +206,7 @@ def test_getting_one_channel_from_many_threads_at_once(
 ) -> None:
     """While one thread makes the channel, the others wait for it and share it."""
     gate = Gate()
-    pool = registry._janitor.pool
+    pool = registry._cleanup.pool
     make, made = pool._make, []
 
     def parked(wanted: Any) -> Any:
@@ -317,13 +317,13 @@ def test_dropping_a_registry(address: str) -> None:
     """Its stubs go with it, their channels are closed, and nobody is blamed."""
     registry = ChannelRegistry()
     registry.stub(Stub, address)
-    janitor, closed = registry._janitor, closing_of(connections(registry)[0])
+    cleanup, closed = registry._cleanup, closing_of(connections(registry)[0])
     del registry
     gc.collect()
     wait(closed)
-    if janitor.thread is not None:
-        janitor.thread.join(PATIENCE)
-    assert janitor.thread is None
+    if cleanup.thread is not None:
+        cleanup.thread.join(PATIENCE)
+    assert cleanup.thread is None
 
 
 # The end of a lease
@@ -417,7 +417,7 @@ def test_closing_a_lease_while_a_stream_starts(registry: ChannelRegistry, addres
     gate = Gate()
     with registry.get(address):
         lease = registry.get(address)
-        pool = registry._janitor.pool
+        pool = registry._cleanup.pool
         begin = pool.begin
         pool.begin = lambda *args: gate.park(begin(*args))  # type: ignore[method-assign]
         starting = in_thread(Stub(lease).hold, b"")
@@ -559,7 +559,7 @@ def test_getting_an_idle_channel_again(address: str) -> None:
         assert record.leases == 0
         with registry.get(address) as lease:
             assert lease._channel() is channel
-            assert not registry._janitor.pool._idle
+            assert not registry._cleanup.pool._idle
 
 
 def test_the_longest_times(address: str) -> None:
@@ -648,7 +648,7 @@ def test_closing_a_registry_with_a_grace_period(registry: ChannelRegistry, found
         assert next(call) == b"1"
         gate.wait()
         shut = Gate()
-        pool = registry._janitor.pool
+        pool = registry._cleanup.pool
         shutting = pool.shut
         pool.shut = lambda ending: shut.park(shutting(ending))  # type: ignore[method-assign]
         closing = in_thread(registry.close, PATIENCE)
@@ -680,7 +680,7 @@ def test_interrupting_the_grace_period_of_a_registry(
 ) -> None:
     """Nothing is left open: there is no second try."""
 
-    def interrupt(tenants: Any, seconds: float) -> None:
+    def interrupt(leases: Any, seconds: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sync, "_await_rpcs", interrupt)
@@ -702,7 +702,7 @@ def test_closing_a_registry_while_a_channel_is_made(
 ) -> None:
     """Whoever waits for that channel gets the error, and no channel stays."""
     gate = Gate()
-    pool = registry._janitor.pool
+    pool = registry._cleanup.pool
     make = pool._make
     pool._make = lambda wanted: gate.park(make(wanted))
     getting = in_thread(registry.get, address)
@@ -728,7 +728,7 @@ def test_a_snapshot(registry: ChannelRegistry) -> None:
         assert (record.leases, record.streams, record.rpcs_in_progress, record.rpcs) == (1, 1, 1, 2)
         assert record.used_by == ("worker-7", "MainThread")
         assert secret not in repr(record)
-        assert secret not in repr(lease._tenant.entry.settings)
+        assert secret not in repr(lease._record.entry.settings)
         with pytest.raises(AttributeError):
             record.rpcs = 0  # type: ignore[misc]
 

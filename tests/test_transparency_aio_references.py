@@ -173,8 +173,7 @@ async def test_what_is_left_of_many_aio_calls(world: AioWorld) -> AsyncIterator[
         await settle()
         after = leftovers()
         left = {kind: more for kind in after if (more := after[kind] - before.get(kind, 0)) > 0}
-        if "grpc.aio._channel.Channel" in left:  # an older grpcio leaves it to the collector,
-            left.pop(
-                "grpc_guard._core.stream.Stream", None
-            )  # and with it the records of its streams
+        # An older grpcio leaves it to the collector, and with it the records of its streams.
+        if "grpc.aio._channel.Channel" in left:
+            left.pop("grpc_guard._core.stream.Stream", None)
         yield left

@@ -332,7 +332,7 @@ async def test_bookkeeping_of_an_intercepted_rpc_that_fails(
     """What goes wrong in the records stays out of the program, and is in the log."""
     channel = wrap(grpc.aio.insecure_channel("127.0.0.1:1", interceptors=[Unary()]))
     await channel.close()
-    monkeypatch.setattr(aio_channels, "born", None)
+    monkeypatch.setattr(aio_channels, "note_origin", None)
     with pytest.raises(grpc.aio.UsageError):
         await within(channel.unary_unary(path("Same"))(b""))
     assert logged_by_us(caplog) == ["the use of a closed channel goes unnoticed"]

@@ -12,7 +12,7 @@ from support import in_thread, logged_by_us
 
 from grpc_guard import Finding, Owner
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
-from grpc_guard._findings import origins as _births
+from grpc_guard._findings import origins as _origins
 from grpc_guard._findings.ledger import ledger
 from grpc_guard._findings.reporting import warn
 
@@ -76,14 +76,14 @@ def test_warning_and_its_test(found: Found, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_birth_in_a_thread() -> None:
     """What a thread makes was made by it, at the line that made it."""
-    birth = in_thread(lambda: _births.born("insecure_channel"), name="maker").result()
-    owner = birth.owner()
+    origin = in_thread(lambda: _origins.note_origin("insecure_channel"), name="maker").result()
+    owner = origin.owner()
     assert (owner.kind, owner.name, owner.operation) == ("thread", "maker", "insecure_channel")
     assert owner.held_seconds is not None
     assert owner.site is not None
-    assert owner.site.code.startswith("birth = in_thread(")
-    assert str(birth) == f"at {__file__}:{owner.site.line}"
-    assert not birth.in_module
+    assert owner.site.code.startswith("origin = in_thread(")
+    assert str(origin) == f"at {__file__}:{owner.site.line}"
+    assert not origin.in_module
 
 
 def test_birth_in_a_task() -> None:
@@ -93,7 +93,7 @@ def test_birth_in_a_task() -> None:
         current = asyncio.current_task()
         assert current is not None
         current.set_name("maker")
-        return _births.born("read").owner()
+        return _origins.note_origin("read").owner()
 
     owner = asyncio.run(main())
     assert (owner.kind, owner.name, owner.operation) == ("task", "maker", "read")
@@ -102,21 +102,23 @@ def test_birth_in_a_task() -> None:
 def test_birth_in_a_foreign_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that Python did not start has a name all the same."""
     monkeypatch.delitem(threading._active, threading.get_ident())
-    assert _births.born("next").name == f"thread {threading.get_ident()}"
+    assert _origins.note_origin("next").name == f"thread {threading.get_ident()}"
 
 
 def test_birth_at_module_level() -> None:
     """What is made outside of any function was made in a module."""
-    names = {"born": _births.born}
-    exec(compile("made = born('insecure_channel')", "app.py", "exec"), names)
+    names = {"note_origin": _origins.note_origin}
+    exec(compile("made = note_origin('insecure_channel')", "app.py", "exec"), names)
     assert names["made"].in_module
     assert str(names["made"]) == "at app.py:1"
 
 
 def test_birth_in_generated_code() -> None:
     """The line is the one that calls a stub, and none of the stub's own."""
-    names = {"born": _births.born}
-    exec(compile("def call(): return born('next')", "route_guide_pb2_grpc.py", "exec"), names)
+    names = {"note_origin": _origins.note_origin}
+    exec(
+        compile("def call(): return note_origin('next')", "route_guide_pb2_grpc.py", "exec"), names
+    )
     site = names["call"]().site
     assert site is not None
     assert site.code == 'site = names["call"]().site'
@@ -124,21 +126,24 @@ def test_birth_in_generated_code() -> None:
 
 def test_birth_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no line of the program is on the stack, that is said."""
-    monkeypatch.setattr(_births, "is_machinery", lambda file: True)
-    monkeypatch.setattr(_births, "_kinds", {})
-    birth = _births.born("next")
-    assert (birth.place, birth.site, birth.owner().stack) == (None, None, ())
-    assert str(birth) == "at an unknown place"
-    assert not birth.in_module
+    monkeypatch.setattr(_origins, "is_machinery", lambda file: True)
+    monkeypatch.setattr(_origins, "_kinds", {})
+    origin = _origins.note_origin("next")
+    assert (origin.place, origin.site, origin.owner().stack) == (None, None, ())
+    assert str(origin) == "at an unknown place"
+    assert not origin.in_module
 
 
 def test_answers_about_code_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that compiles code without end does not fill the memory."""
-    monkeypatch.setattr(_births, "_kinds", {})
-    monkeypatch.setattr(_births, "_KINDS_KEPT", 1)
+    monkeypatch.setattr(_origins, "_kinds", {})
+    monkeypatch.setattr(_origins, "_KINDS_KEPT", 1)
     for name in ("one", "two"):
-        exec(compile("born('next')", f"{name}.py", "exec"), {"born": _births.born})
-    assert len(_births._kinds) == 1
+        exec(
+            compile("note_origin('next')", f"{name}.py", "exec"),
+            {"note_origin": _origins.note_origin},
+        )
+    assert len(_origins._kinds) == 1
 
 
 def test_birth_in_a_task_without_a_line() -> None:
@@ -146,9 +151,12 @@ def test_birth_in_a_task_without_a_line() -> None:
 
     async def main() -> Owner:
         loop = asyncio.get_running_loop()
-        made: asyncio.Future[_births.Birth] = loop.create_future()
-        names = {"born": _births.born, "made": made}
-        exec(compile("def note(): made.set_result(born('read'))", "a_pb2_grpc.py", "exec"), names)
+        made: asyncio.Future[_origins.Origin] = loop.create_future()
+        names = {"note_origin": _origins.note_origin, "made": made}
+        exec(
+            compile("def note(): made.set_result(note_origin('read'))", "a_pb2_grpc.py", "exec"),
+            names,
+        )
         loop.call_soon(names["note"])
         return (await made).owner()
 

@@ -217,9 +217,15 @@ def leftovers() -> dict[str, int]:
         kind: count
         for kind, count in kinds.items()
         if kind.startswith(
-            ("grpc._c", "grpc._s", "grpc.aio", "grpc_guard._sync", "grpc_guard._aio")
+            (
+                "grpc._c",
+                "grpc._s",
+                "grpc.aio",
+                "grpc_guard._proxies.sync",
+                "grpc_guard._proxies.aio",
+            )
         )
-        or kind in ("grpc_guard._core.stream.Stream", "grpc_guard._core.stream.Taken")
+        or kind in ("grpc_guard._core.stream.Stream", "grpc_guard._core.stream.AioDirection")
     }
 
 

@@ -7,7 +7,7 @@ from _thread import get_ident
 from typing import Any
 
 
-class _Home:
+class _LoopThread:
     """Stands for a loop that does not say which thread runs it (uvloop)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -18,7 +18,7 @@ class _Home:
         return get_ident() if asyncio._get_running_loop() is self._loop else None
 
 
-def home_of(loop: Any) -> Any:
+def loop_thread_of(loop: Any) -> Any:
     """Return what tells, by ``_thread_id``, which thread runs `loop` now.
 
     asyncio's own loops have that attribute; reading it costs a tenth of
@@ -26,4 +26,4 @@ def home_of(loop: Any) -> Any:
     wrong for loops that inherit it and do not keep it (Qt's), so a mismatch is only a
     reason to look again: see _violations.astray.
     """
-    return loop if hasattr(loop, "_thread_id") else _Home(loop)
+    return loop if hasattr(loop, "_thread_id") else _LoopThread(loop)

@@ -31,12 +31,12 @@ Step = Callable[..., Any]
 _DIRECTION, _FREE = range(2)
 
 
-class Stepped(Direction):
+class SyncDirection(Direction):
     """A direction of a sync iterator, claimed by the function that advances it."""
 
     __slots__ = ("_token", "iterator")
 
-    home = None
+    loop_thread = None
     _token: CellType
 
     def __init__(self, stream: Stream, iterator: Any) -> None:
@@ -45,13 +45,13 @@ class Stepped(Direction):
         self.since = 0.0
         self._extra = None
         self.iterator = iterator
-        if stream.is_equipped:
-            self.iterator = Prepared(self._equip(iterator.__next__))
+        if stream.is_instrumented:
+            self.iterator = IteratorFromFunction(self._instrument(iterator.__next__))
 
-    def hold(self, advance: Any) -> Step:
+    def bind_token(self, advance: Any) -> Step:
         """Look for the token in what `advance` encloses; return `advance`."""
         self._token = advance.__closure__[_FREE]
-        if self.stream.is_equipped and self.turns is not None:
+        if self.stream.is_instrumented and self.turns is not None:
             del self._token.cell_contents  # never claimable: each operation takes its turn
         return advance  # type: ignore[no-any-return]
 
@@ -62,7 +62,7 @@ class Stepped(Direction):
             return False
 
 
-class Prepared:
+class IteratorFromFunction:
     """Stands for an iterator where a direction, or a warning, does something around its next()."""
 
     __slots__ = ("__next__",)
@@ -76,7 +76,7 @@ def direction_of(advance: Any) -> Any:
     return advance.__closure__[_DIRECTION].cell_contents
 
 
-class Responses(Stepped):
+class Responses(SyncDirection):
     """A client that reads its responses."""
 
     __slots__ = ()
@@ -84,7 +84,7 @@ class Responses(Stepped):
     rule = CONCURRENT_READ
 
 
-class Requests(Stepped):
+class Requests(SyncDirection):
     """A handler that reads its requests, which end with it."""
 
     __slots__ = ()
@@ -92,7 +92,7 @@ class Requests(Stepped):
     rule = CONCURRENT_READ
 
 
-class UsersRequests(Stepped):
+class ClientRequests(SyncDirection):
     """gRPC's own thread, which advances a client's request iterator."""
 
     __slots__ = ()
@@ -101,7 +101,7 @@ class UsersRequests(Stepped):
     is_shared = False
 
 
-class UsersResponses(Stepped):
+class HandlerResponses(SyncDirection):
     """gRPC, which advances a handler's response iterator; the handler ends when that does."""
 
     __slots__ = ()
@@ -110,7 +110,7 @@ class UsersResponses(Stepped):
     is_shared = False
 
 
-class SentResponses(Stepped):
+class SentResponses(SyncDirection):
     """A non-blocking handler, which sends its responses; None ends it."""
 
     __slots__ = ()
@@ -140,7 +140,7 @@ def reading_responses(direction: Responses) -> Step:
                 free = True
         return contended(direction, "next", direction.iterator.__next__)
 
-    return direction.hold(advance)
+    return direction.bind_token(advance)
 
 
 @operation_within("advance", "next")
@@ -179,7 +179,7 @@ def reading_responses_or_metadata(direction: Responses, call: Any) -> tuple[Step
                 free = True
         return contended(direction, "initial_metadata", call.initial_metadata)
 
-    return direction.hold(advance), initial_metadata
+    return direction.bind_token(advance), initial_metadata
 
 
 @operation_within("advance", "next")
@@ -203,11 +203,11 @@ def reading_requests(direction: Requests) -> Step:
                 free = True
         return contended(direction, "next", direction.iterator.__next__)
 
-    return direction.hold(advance)
+    return direction.bind_token(advance)
 
 
 @operation_within("advance", "next(request_iterator)")
-def taking_requests(direction: UsersRequests) -> Step:
+def taking_requests(direction: ClientRequests) -> Step:
     free = True
 
     def advance() -> Any:
@@ -226,11 +226,11 @@ def taking_requests(direction: UsersRequests) -> Step:
                 free = True
         return contended(direction, "next(request_iterator)", direction.iterator.__next__)
 
-    return direction.hold(advance)
+    return direction.bind_token(advance)
 
 
 @operation_within("advance", "next(response_iterator)")
-def taking_responses(direction: UsersResponses) -> Step:
+def taking_responses(direction: HandlerResponses) -> Step:
     free = True
 
     def advance() -> Any:
@@ -252,7 +252,7 @@ def taking_responses(direction: UsersResponses) -> Step:
                 free = True
         return contended(direction, "next(response_iterator)", direction.iterator.__next__)
 
-    return direction.hold(advance)
+    return direction.bind_token(advance)
 
 
 @operation_within("advance", "send_response")
@@ -279,4 +279,4 @@ def sending_responses(direction: SentResponses) -> Step:
                     direction.stream.ended = True
         contended(direction, "send_response", direction.iterator.__next__, response)
 
-    return direction.hold(advance)
+    return direction.bind_token(advance)

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._catalogue.modes import Mode
 from .._catalogue.rule import Rule
 from .extras import Extra, Turns, retired
-from .loops import home_of
+from .loops import loop_thread_of
 
 if TYPE_CHECKING:
-    from .._findings.origins import Birth
+    from .._findings.origins import Origin
 
 
 # How many streams were guarded, and the operations of those that are gone. Counted without a
@@ -54,8 +54,8 @@ class Channel(Protocol):
 
     target: str
     api: str
-    birth: Birth
-    closing: Birth | None
+    origin: Origin
+    closing: Origin | None
 
     def is_closed(self) -> bool:
         """Tell whether no RPC can start on the channel any more."""
@@ -76,16 +76,16 @@ class Stream:
         "_read",
         "_write",
         "api",
-        "birth",
         "channel",
         "ended",
         "handler",
-        "is_equipped",
+        "in_done_callback",
+        "is_instrumented",
         "loop",
         "mode",
+        "origin",
         "rpc",
         "side",
-        "visited",
     )
 
     handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
@@ -106,18 +106,18 @@ class Stream:
         self.mode = mode
         self.loop = loop
         self.ended = False  # the handler has ended, or the blocking call has returned
-        self.visited = False  # a done-callback runs: it may look at the stream still
+        self.in_done_callback = False  # a done-callback runs: it may look at the stream still
         self._read: weakref.ref[Direction] | None = None
         self._write: weakref.ref[Direction] | None = None
-        self.birth: Birth | None = None  # of a client's stream: where it was started …
+        self.origin: Origin | None = None  # of a client's stream: where it was started …
         self.channel: Channel | None = None  # … and on what
         self.handler = None  # task and generator, where what is yielded is written elsewhere
         self._call: weakref.ref[Any] | None = None
         self._context: Any = None
         # its directions count, wait or are watched
-        self.is_equipped = counting or watch is not None or mode is Mode.SERIALIZE
+        self.is_instrumented = counting or watch is not None or mode is Mode.SERIALIZE
 
-    def follow(self, call: Any, has_ended: Callable[[Any], bool]) -> None:
+    def track_call(self, call: Any, has_ended: Callable[[Any], bool]) -> None:
         """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""
         try:
             self._call = weakref.ref(call)
@@ -125,7 +125,7 @@ class Stream:
             return  # an interceptor's own kind of call: never known to be over
         self._has_ended = has_ended
 
-    def keep(self, context: Any, has_ended: Callable[[Any], bool]) -> None:
+    def track_context(self, context: Any, has_ended: Callable[[Any], bool]) -> None:
         """Learn it from a server's `context`, which nobody else need keep to the end."""
         self._has_ended = has_ended
         self._context = context
@@ -182,14 +182,14 @@ class Direction:
 
     is_shared = True  # False where gRPC alone advances it
 
-    home: Any  # of an aio stream: what tells which thread runs its loop; else None
+    loop_thread: Any  # of an aio stream: what tells which thread runs its loop; else None
     owner: int | None
     rule: Rule
     since: float
     stream: Stream
     _extra: Extra | None
 
-    def _equip(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def _instrument(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Give the direction what its stream asks for; return `step` as it is done then."""
         stream = self.stream
         watcher = watch(stream, step) if watch is not None and self.is_shared else None
@@ -247,14 +247,14 @@ class Direction:
         return self._has_token() if turns is None else turns.is_free
 
 
-class Taken(Direction):
+class AioDirection(Direction):
     """A direction of an aio stream, claimed by the methods of proxies on the loop's thread.
 
     ``step`` is the operation itself. In mode ``serialize`` it is never claimable: every
     operation takes the way of the turns.
     """
 
-    __slots__ = ("home", "rule", "step", "taken")
+    __slots__ = ("loop_thread", "rule", "step", "taken")
 
     def __init__(self, stream: Stream, rule: Rule, step: Any = None) -> None:
         self.stream = stream
@@ -264,16 +264,16 @@ class Taken(Direction):
         self._extra = None
         self.step = step
         self.taken = False
-        self.home = home_of(stream.loop)
-        if stream.is_equipped:
-            self.step = self._equip(step)
+        self.loop_thread = loop_thread_of(stream.loop)
+        if stream.is_instrumented:
+            self.step = self._instrument(step)
             self.taken = self.turns is not None
 
     def _has_token(self) -> bool:
         return not self.taken
 
 
-class Fed(Taken):
+class GrpcDriven(AioDirection):
     """The writing direction where gRPC itself asks for the next message, one after the other."""
 
     __slots__ = ()

@@ -28,7 +28,7 @@ class Ledger:
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
         self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
-        self.era: object = None  # what is born now is that attempt's at a test, if it is one's
+        self.test_attempt: object = None  # the attempt at a test to which what is made now belongs
 
     def record(self, finding: Finding) -> int:
         """Enter `finding`, tell the sinks, and return how often it has been seen."""

@@ -26,22 +26,22 @@ _KINDS_KEPT = 4096
 _LOOP_FILES = (asyncio.events.__file__, asyncio.runners.__file__)
 
 
-class Birth:
+class Origin:
     """The line of the program at which something was made or done, by whom, and when.
 
     ``since`` is in seconds of time.monotonic(). ``place`` is None where no line of the
     program is on the stack, else the code and the index of its instruction: to work out the
     number of the line takes longer than all the rest. ``in_module`` tells that the line is
-    outside of any function, ``era`` during which test it was, ``on_loop`` that an event loop ran on the thread.
+    outside of any function, ``test_attempt`` during which test it was, ``on_loop`` that an event loop ran on the thread.
     """
 
-    __slots__ = ("era", "kind", "name", "on_loop", "operation", "place", "since")
+    __slots__ = ("kind", "name", "on_loop", "operation", "place", "since", "test_attempt")
 
     def __init__(self, operation: str, place: tuple[CodeType, int] | None) -> None:
         self.operation = operation
         self.place = place
         self.since = monotonic()
-        self.era = ledger.era
+        self.test_attempt = ledger.test_attempt
         loop = asyncio._get_running_loop()
         self.on_loop = loop is not None
         task = None if loop is None else asyncio.current_task(loop)
@@ -91,7 +91,7 @@ class Birth:
         return f"at {self.place[0].co_filename}:{self.line}"
 
 
-def born(operation: str, depth: int = 1) -> Birth:
+def note_origin(operation: str, depth: int = 1) -> Origin:
     """Return the note of what is done now by `operation`, at the innermost line of the program.
 
     So many callers as `depth` are known to be of the guard: to make a frame for each is what
@@ -108,11 +108,11 @@ def born(operation: str, depth: int = 1) -> Birth:
         # By file and not by code object: those hash their whole content each time.
         kind = _kinds[file] if file in _kinds else _kind_of(file)
         if kind == _USERS:
-            return Birth(operation, (code, frame.f_lasti))
+            return Origin(operation, (code, frame.f_lasti))
         if kind == _LOOPS:
             break
         frame = frame.f_back
-    return Birth(operation, None)
+    return Origin(operation, None)
 
 
 def _kind_of(file: str) -> int:

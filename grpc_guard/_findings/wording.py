@@ -12,7 +12,7 @@ from .._catalogue.words import count, duration
 from .records import Finding, Owner
 
 if TYPE_CHECKING:
-    from .origins import Birth
+    from .origins import Origin
 
 _SHOWN = 5  # of many that could be named
 
@@ -52,7 +52,7 @@ def is_inside(owner: Owner | None) -> str:
 # What the first line of a warning says after its colon.
 
 
-def was_closed(closing: Birth | None, made: Birth) -> str:
+def was_closed(closing: Origin | None, made: Origin) -> str:
     if closing is None:
         return f"the channel is closed; it was {_made(made)}"
     return (
@@ -61,32 +61,32 @@ def was_closed(closing: Birth | None, made: Birth) -> str:
     )
 
 
-def is_of_parent(made: Birth) -> str:
+def is_of_parent(made: Origin) -> str:
     return (
         f"the channel is the parent process's, {_made(made)}, and gRPC's fork support is off "
         "(GRPC_ENABLE_FORK_SUPPORT)"
     )
 
 
-def crowded(streams: int, made: Birth) -> str:
+def crowded(streams: int, made: Origin) -> str:
     return f"{streams} streams live on the channel, which was {_made(made)}"
 
 
-def many_channels(channels: int, seconds: float, made: Birth) -> str:
+def many_channels(channels: int, seconds: float, made: Origin) -> str:
     return f"{channels} channels to this target within {duration(seconds)}, all made {made}"
 
 
-def left_open(rule: Rule, birth: Birth, number: int, last: tuple[str, float] | None) -> str:
+def left_open(rule: Rule, origin: Origin, number: int, last: tuple[str, float] | None) -> str:
     if rule == "unclosed-channel":
-        text = f"never closed; {_made(birth)}"
+        text = f"never closed; {_made(origin)}"
     else:
-        text = f"neither drained nor cancelled; {_made(birth, 'started')}"
+        text = f"neither drained nor cancelled; {_made(origin, 'started')}"
         if last is not None:
             text += f", last {last[0]} {duration(monotonic() - last[1])} ago"
     return text if number == 1 else f"{text}, and {number - 1} more from there"
 
 
-def was_cancelled(cancelled: Birth, side: str) -> str:
+def was_cancelled(cancelled: Origin, side: str) -> str:
     effect = "ended the RPC" if side == "client" else "broke the stream"
     return (
         f"its {cancelled.operation} was cancelled {duration(cancelled.age)} ago by way of "
@@ -114,15 +114,15 @@ def _at(owner: Owner) -> str:
     return "" if owner.site is None else f" at {owner.site.file}:{owner.site.line}"
 
 
-def is_parked(thread: Owner, birth: Birth) -> str:
+def is_parked(thread: Owner, origin: Origin) -> str:
     return (
         f"the RPC is over, and {party(thread)} has been in its request iterator for "
-        f"{duration(thread.held_seconds)}; {_made(birth, 'started')}"
+        f"{duration(thread.held_seconds)}; {_made(origin, 'started')}"
     )
 
 
-def _made(birth: Birth, how: str = "made") -> str:
-    return f"{how} {duration(birth.age)} ago {birth}"
+def _made(origin: Origin, how: str = "made") -> str:
+    return f"{how} {duration(origin.age)} ago {origin}"
 
 
 def held_by_probe(delay: float, window: float, run: int) -> str:

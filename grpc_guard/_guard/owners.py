@@ -32,8 +32,8 @@ def owner_of(direction: Direction) -> Owner | None:
     """
     if direction.is_free:
         return None
-    found = _by_thread(direction) if direction.home is None else _by_task(direction)
-    return found if found is not None else _unseen(direction)
+    found = _by_thread(direction) if direction.loop_thread is None else _by_task(direction)
+    return found if found is not None else _owner_without_frame(direction)
 
 
 def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
@@ -41,12 +41,12 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
 
     Tell as well whether it is a task whose cancellation is on its way, not yet delivered.
     """
-    found = None if direction.home is None else _owning_task(direction)
+    found = None if direction.loop_thread is None else _owning_task(direction)
     if found is not None:
         return _describe(direction, *found), _is_being_cancelled(found[0])
-    owner = owner_of(direction) if direction.home is None else None
+    owner = owner_of(direction) if direction.loop_thread is None else None
     if owner is None and not (direction.is_free and direction.owner is None):
-        owner = _unseen(direction)
+        owner = _owner_without_frame(direction)
     return owner, False
 
 
@@ -174,7 +174,7 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
     return fold(reversed(list(await_chain(stream.handler[1]()))))
 
 
-def _unseen(direction: Direction) -> Owner:
+def _owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
     if handler is not None and direction.rule == "concurrent-write":

@@ -22,7 +22,7 @@ from .._findings.stacks import grpc_is_the_caller
 from . import owners
 
 
-def collide(direction: Direction, operation: str) -> None:
+def report_conflict(direction: Direction, operation: str) -> None:
     """Act on an operation that met another in its direction.
 
     Nothing is wrong if the RPC is over, or if the owner is a task that is being cancelled:
@@ -49,7 +49,7 @@ def collide(direction: Direction, operation: str) -> None:
     )
 
 
-def astray(stream: Stream, operation: str) -> None:
+def check_loop(stream: Stream, operation: str) -> None:
     """Act on an aio operation whose quick look said that it runs on another loop."""
     running = asyncio._get_running_loop()
     if running is not stream.loop:
@@ -66,7 +66,7 @@ def used_after_end(stream: Stream, operation: str) -> None:
     gave its requests: it may notice the end only by asking once more.
     """
     frame = sys._getframe(1)
-    if stream.visited or grpc_is_the_caller(frame):
+    if stream.in_done_callback or grpc_is_the_caller(frame):
         return
     violate(HANDLER_RETURNED, stream, operation, "its handler has ended")
 
@@ -130,7 +130,7 @@ def compose(
 class _Guard:
     """What the core is answered with."""
 
-    report_conflict = staticmethod(collide)
+    report_conflict = staticmethod(report_conflict)
     used_after_end = staticmethod(used_after_end)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from .._catalogue.rules.blocked_loop import BLOCKED_LOOP
 from .._catalogue.thresholds import thresholds
-from .._core.steps import Prepared
+from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .._findings import parties, wording
 from .._findings.records import Owner
@@ -29,8 +29,8 @@ def watched(call: Any, stream: Stream) -> Any:
 
     In a notebook every cell does that, and it is how notebooks are.
     """
-    birth = stream.birth
-    if birth is None or not birth.on_loop or "ipykernel" in sys.modules:
+    origin = stream.origin
+    if origin is None or not origin.on_loop or "ipykernel" in sys.modules:
         return call
 
     step = call.__next__
@@ -45,7 +45,7 @@ def watched(call: Any, stream: Stream) -> Any:
             if seconds >= thresholds().blocked_loop_seconds:
                 _tell(stream, seconds)
 
-    return Prepared(watch)
+    return IteratorFromFunction(watch)
 
 
 def _tell(stream: Stream, seconds: float) -> None:

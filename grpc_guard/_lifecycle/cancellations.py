@@ -18,9 +18,9 @@ from typing import Any
 
 from .._catalogue.rules.cancelled_read import CANCELLED_READ
 from .._core.operations import operation, operation_in
-from .._core.stream import Direction, Stream, Taken
+from .._core.stream import AioDirection, Direction, Stream
 from .._findings import wording
-from .._findings.origins import Birth, born
+from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 
 logger = logging.getLogger("grpc_guard")
@@ -29,10 +29,10 @@ logger = logging.getLogger("grpc_guard")
 class _Cancellation:
     """One operation that was cancelled; holds no task."""
 
-    __slots__ = ("birth", "is_told", "task")
+    __slots__ = ("is_told", "origin", "task")
 
-    def __init__(self, birth: Birth, task: weakref.ref[asyncio.Task[Any]]) -> None:
-        self.birth = birth
+    def __init__(self, origin: Origin, task: weakref.ref[asyncio.Task[Any]]) -> None:
+        self.origin = origin
         self.task = task
         self.is_told = False
 
@@ -50,11 +50,11 @@ def _look_at_token(direction: Any) -> bool:
     return bool(_is_taken(direction))
 
 
-_flag: Any = vars(Taken)["taken"]
+_flag: Any = vars(AioDirection)["taken"]
 _is_taken, _take = _flag.__get__, _flag.__set__
 
 
-class Broken(Taken):
+class Broken(AioDirection):
     """A direction of which the next claim is a finding.
 
     A class, which a direction is given when it breaks, so that the claims of all others are
@@ -78,7 +78,7 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
         task: Any = asyncio.current_task()
         is_the_end = _tells_of_the_end(error) or _is_being_cancelled(task) is False
         if not is_the_end and _has_broken(stream):
-            cancellation = _Cancellation(born(operation), weakref.ref(task))
+            cancellation = _Cancellation(note_origin(operation), weakref.ref(task))
             known = _cancellations.setdefault(stream, {})
             for direction in _broken(stream, sys._getframe(1)):
                 known[direction.rule] = cancellation
@@ -137,12 +137,12 @@ def _is_given_up(stream: Stream) -> bool:
 @operation("await", owns=False)
 def before_await(direction: Any) -> None:
     """Tell of the waiting for the response of a call whose writing `direction` is broken."""
-    kind: type[Taken] = type(direction)
+    kind: type[AioDirection] = type(direction)
     if kind is Broken:
         direction.__class__ = _after_use(direction, sys._getframe())
 
 
-def _after_use(direction: Direction, frame: FrameType) -> type[Taken]:
+def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
     """Tell of the use of a broken `direction` at `frame`; return its class from now on.
 
     It stays broken if whoever uses it is on its way out.
@@ -153,10 +153,10 @@ def _after_use(direction: Direction, frame: FrameType) -> type[Taken]:
             if _is_on_its_way_out(cancellation):
                 return Broken
             cancellation.is_told = True
-            _tell(direction.stream, cancellation.birth, operation_in(frame))
+            _tell(direction.stream, cancellation.origin, operation_in(frame))
     except Exception:
         logger.exception("the use of a cancelled stream goes unnoticed")
-    return Taken
+    return AioDirection
 
 
 def _is_on_its_way_out(cancellation: _Cancellation) -> bool:
@@ -165,13 +165,13 @@ def _is_on_its_way_out(cancellation: _Cancellation) -> bool:
     return task is cancellation.task() if answer is None else answer
 
 
-def _tell(stream: Stream, birth: Birth, operation: str) -> None:
+def _tell(stream: Stream, origin: Origin, operation: str) -> None:
     warn(
         CANCELLED_READ,
         rpc=stream.rpc,
         side=stream.side,
         api=stream.api,
-        because=wording.was_cancelled(birth, stream.side),
-        caller=born(operation).owner(),
-        owner=birth.owner(),
+        because=wording.was_cancelled(origin, stream.side),
+        caller=note_origin(operation).owner(),
+        owner=origin.owner(),
     )

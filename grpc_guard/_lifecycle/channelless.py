@@ -1,7 +1,7 @@
 """Streams that go on though their channel was dropped, as those of grpc.aio do.
 
 The record of such a stream stays for as long as its call, which is held weakly. A sync call
-is no orphan: while its RPC lives grpcio keeps the channel, or else it ends the RPC with it.
+is none of them: while its RPC lives grpcio keeps the channel, or else it ends the RPC with it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from .._catalogue.forks import in_child
 from .._core.stream import Stream
 
 
-class _Orphan(weakref.ref[Any]):
-    """A weak reference to the call of an orphan, with its record."""
+class _ChannellessStream(weakref.ref[Any]):
+    """A weak reference to the call of such a stream, with the record of the stream."""
 
     __slots__ = ("key", "stream")
 
@@ -23,21 +23,21 @@ class _Orphan(weakref.ref[Any]):
     stream: Stream
 
 
-_orphans: dict[int, _Orphan] = {}  # by the identity of the call
+_streams_by_call: dict[int, _ChannellessStream] = {}  # by the identity of the call
 
 # No globals in what finalisers run: at the end of the interpreter they are gone before the
 # channels and calls are.
 
 
-def _bury(orphan: Any, orphans: dict[int, _Orphan] = _orphans) -> None:
-    orphans.pop(orphan.key, None)
+def _forget(entry: Any, table: dict[int, _ChannellessStream] = _streams_by_call) -> None:
+    table.pop(entry.key, None)
 
 
-def adopt(
+def keep_record(
     stream: Stream,
-    orphans: dict[int, _Orphan] = _orphans,
-    kind: type[_Orphan] = _Orphan,
-    bury: Callable[[Any], None] = _bury,
+    table: dict[int, _ChannellessStream] = _streams_by_call,
+    kind: type[_ChannellessStream] = _ChannellessStream,
+    forget: Callable[[Any], None] = _forget,
 ) -> None:
     """Keep the record of `stream`, whose channel has died, if it is known to go on.
 
@@ -45,14 +45,14 @@ def adopt(
     """
     call = stream.call()
     if call is not None and stream.api == "aio" and stream.is_open():
-        orphan = kind(call, bury)
-        orphan.key, orphan.stream = id(call), stream
-        orphans[orphan.key] = orphan
+        entry = kind(call, forget)
+        entry.key, entry.stream = id(call), stream
+        table[entry.key] = entry
 
 
-def orphans() -> list[Stream]:
+def channelless_streams() -> list[Stream]:
     """Return the streams of this process that go on without their channel."""
-    return [orphan.stream for orphan in tuple(_orphans.values()) if orphan.stream.is_open()]
+    return [entry.stream for entry in tuple(_streams_by_call.values()) if entry.stream.is_open()]
 
 
-in_child(_orphans.clear)
+in_child(_streams_by_call.clear)

@@ -2,7 +2,7 @@
 
 The records stand in a table by the identity of grpcio's core channel, which is what a
 multi-callable has in its hand when an RPC starts. They hold the channel weakly, streams by
-their records alone, and vanish with the channel; a stream that goes on is an orphan then.
+their records alone, and vanish with the channel; channelless.py keeps the record of a stream that goes on.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .._catalogue.rules.stream_limit import STREAM_LIMIT
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .._findings import wording
-from .._findings.origins import Birth, born
+from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
-from .channelless import adopt
+from .channelless import keep_record
 from .churn import look_at_churn
 
 logger = logging.getLogger("grpc_guard")
@@ -75,26 +75,26 @@ class ChannelLife:
 
     __slots__ = (
         "__weakref__",
-        "alarm",
         "anchor",
         "api",
-        "birth",
         "closing",
         "generation",
         "is_pooled",
+        "next_report_at",
+        "origin",
         "streams",
         "target",
     )
 
-    def __init__(self, target: str, api: str, birth: Birth, anchor: _Anchor) -> None:
+    def __init__(self, target: str, api: str, origin: Origin, anchor: _Anchor) -> None:
         self.target = target
         self.api = api
-        self.birth = birth
-        self.closing: Birth | None = None
+        self.origin = origin
+        self.closing: Origin | None = None
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
         self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
-        self.alarm = math.inf if _making.is_limited else thresholds().stream_limit
+        self.next_report_at = math.inf if _making.is_limited else thresholds().stream_limit
         self.anchor = anchor
 
     def is_closed(self) -> bool:
@@ -113,16 +113,16 @@ class ChannelLife:
     def add(self, stream: Stream) -> None:
         """Take in a stream that is about to start."""
         self.streams.append(stream)
-        if len(self.streams) >= self.alarm:
+        if len(self.streams) >= self.next_report_at:
             self._count()
 
     def _count(self) -> None:
         live = len(self.sorted_out())
-        limit = self.alarm = thresholds().stream_limit
+        limit = self.next_report_at = thresholds().stream_limit
         if live >= limit:
-            self.alarm = 2 * live  # so many before it is said again, and counted
-            caller = born("start").owner()
-            because = wording.crowded(live, self.birth)
+            self.next_report_at = 2 * live  # so many before it is said again, and counted
+            caller = note_origin("start").owner()
+            because = wording.crowded(live, self.origin)
             warn(
                 STREAM_LIMIT,
                 rpc=self.target,
@@ -157,10 +157,12 @@ def _anchor_and_core(channel: Any) -> tuple[Any, Any]:
     return None, None
 
 
-def made(channel: Any, api: str, operation: str, target: str = "", likeness: object = None) -> None:
+def made(
+    channel: Any, api: str, operation: str, target: str = "", sharing_key: object = None
+) -> None:
     """Note that `channel` was made by `operation`, if grpcio's own; again changes nothing.
 
-    `target` is what it was made for. Channels of equal `likeness` could have been one.
+    `target` is what it was made for. Channels of equal `sharing_key` could have been one.
     """
     try:
         anchor, core = _anchor_and_core(channel)
@@ -168,10 +170,10 @@ def made(channel: Any, api: str, operation: str, target: str = "", likeness: obj
             return
         reference = _Anchor(anchor, _forget)
         reference.key = id(core)
-        life = ChannelLife(target or _target_of(core), api, born(operation), reference)
+        life = ChannelLife(target or _target_of(core), api, note_origin(operation), reference)
         _lives[id(core)] = life
-        if likeness is not None and not life.is_pooled:
-            look_at_churn(life.target, api, life.birth, likeness)
+        if sharing_key is not None and not life.is_pooled:
+            look_at_churn(life.target, api, life.origin, sharing_key)
     except Exception:
         logger.exception("a channel goes unnoticed")
 
@@ -188,12 +190,12 @@ def _target_of(core: Any) -> str:
 def _forget(
     anchor: Any,
     lives: dict[int, ChannelLife] = _lives,
-    adopt: Callable[[Stream], None] = adopt,
+    keep_record: Callable[[Stream], None] = keep_record,
 ) -> None:
     # No globals: at the end of the interpreter they are gone before the channels are.
     streams = lives.pop(anchor.key).streams
     for stream in streams.copy():
-        adopt(stream)
+        keep_record(stream)
     streams.clear()  # they hold the record
 
 
@@ -211,7 +213,7 @@ def closing(channel: Any) -> None:
     try:
         life = _life_of_core(_anchor_and_core(channel)[1])
         if life is not None and life.closing is None:
-            life.closing = born("close")
+            life.closing = note_origin("close")
             life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
     except Exception:
         logger.exception("the end of a channel goes unnoticed")

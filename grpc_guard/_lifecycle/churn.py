@@ -10,7 +10,7 @@ from .._catalogue.forks import in_child
 from .._catalogue.rules.channel_churn import CHANNEL_CHURN
 from .._catalogue.thresholds import thresholds
 from .._findings import wording
-from .._findings.origins import Birth
+from .._findings.origins import Origin
 from .._findings.reporting import warn
 
 _PLACES = 256  # places that make channels, of which the times are kept
@@ -19,7 +19,7 @@ _ON_PURPOSE = "grpc.use_local_subchannel_pool"  # who sets it wants connections 
 _makers: dict[object, deque[float]] = {}
 
 
-def likeness(options: Any, credentials: object) -> object:
+def sharing_key(options: Any, credentials: object) -> object:
     """Return what channels have in common that could have been one; None to leave one out.
 
     By the identity of credentials and a hash of the options: nothing of either is kept.
@@ -28,19 +28,19 @@ def likeness(options: Any, credentials: object) -> object:
     return None if _ON_PURPOSE in text else (id(credentials), hash(text))
 
 
-def look_at_churn(target: str, api: str, birth: Birth, likeness: object) -> None:
-    """Count a channel to `target` that was made at `birth`, and tell if they are too many."""
-    place = birth.place
+def look_at_churn(target: str, api: str, origin: Origin, sharing_key: object) -> None:
+    """Count a channel to `target` that was made at `origin`, and tell if they are too many."""
+    place = origin.place
     if place is None:
         return
     limits = thresholds()
     if len(_makers) >= _PLACES:
         _makers.clear()
-    key = (target, api, place[0].co_filename, birth.line, likeness)
+    key = (target, api, place[0].co_filename, origin.line, sharing_key)
     times = _makers.setdefault(key, deque(maxlen=limits.channel_churn + 1))
     times.append(monotonic())
     if len(times) > limits.channel_churn and times[-1] - times[0] <= limits.channel_churn_seconds:
-        because = wording.many_channels(len(times), times[-1] - times[0], birth)
+        because = wording.many_channels(len(times), times[-1] - times[0], origin)
         times.clear()  # so many again before it is said again
         warn(
             CHANNEL_CHURN,
@@ -48,7 +48,7 @@ def look_at_churn(target: str, api: str, birth: Birth, likeness: object) -> None
             side="client",
             api=api,
             because=because,
-            caller=birth.owner(),
+            caller=origin.owner(),
         )
 
 

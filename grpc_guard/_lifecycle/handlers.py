@@ -21,7 +21,7 @@ from grpc._cython import cygrpc
 
 from .._catalogue.rules.starved_server import STARVED_SERVER
 from .._catalogue.thresholds import thresholds
-from .._core.steps import Prepared
+from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .._findings import wording
 from .._findings.parties import name_of_thread
@@ -80,7 +80,7 @@ class Handlers:
             self.enter(stream)
             return iterator.__next__()
 
-        responses.iterator = Prepared(first_step)
+        responses.iterator = IteratorFromFunction(first_step)
 
     def enter_task(self, stream: Stream) -> None:
         """Note that the running task begins to handle `stream`."""

@@ -20,10 +20,10 @@ from .._catalogue.rules.unfinished_stream import UNFINISHED_STREAM
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Direction, Stream
 from .._findings import wording
-from .._findings.origins import Birth
+from .._findings.origins import Origin
 from .._findings.reporting import warn
 from .._findings.stacks import other_threads, outward
-from .channelless import orphans
+from .channelless import channelless_streams
 from .channels import ChannelLife, lives
 from .parked import look_for_parked
 
@@ -31,11 +31,11 @@ logger = logging.getLogger("grpc_guard")
 
 # What holds what is in use, and not what is kept: an event loop, and the modules of the
 # machinery and of threads, loops and tasks.
-_NO_WAY = (ModuleType, asyncio.AbstractEventLoop)
-_NO_KEEPERS = ("_asyncio", "asyncio", "grpc", "grpc_guard", "threading")
+_NOT_TRAVERSED = (ModuleType, asyncio.AbstractEventLoop)
+_RUNTIME_MODULES = ("_asyncio", "asyncio", "grpc", "grpc_guard", "threading")
 
 
-class Left:
+class LeakCandidate:
     """A channel or stream that has not ended: its record, and the object that stands for it."""
 
     def __init__(self, rule: Rule, record: ChannelLife | Stream, obj: object) -> None:
@@ -44,9 +44,9 @@ class Left:
         self.obj = obj
 
     @property
-    def birth(self) -> Birth:
-        assert self.record.birth is not None
-        return self.record.birth
+    def origin(self) -> Origin:
+        assert self.record.origin is not None
+        return self.record.origin
 
     @property
     def name(self) -> str:
@@ -54,17 +54,17 @@ class Left:
 
     @property
     def group(self) -> tuple[object, ...]:
-        place = self.birth.place
-        line = None if place is None else (place[0].co_filename, self.birth.line)
+        place = self.origin.place
+        line = None if place is None else (place[0].co_filename, self.origin.line)
         return (self.rule, self.name, self.record.api, line)
 
 
 def look(
-    is_ours: Callable[[Birth], bool] = lambda birth: True,
+    is_ours: Callable[[Origin], bool] = lambda origin: True,
     keepers: Iterable[object] = (),
     threads: Callable[[int, FrameType], bool] = lambda ident, frame: True,
 ) -> None:
-    """Warn of what is left of the births that `is_ours` accepts; never raises.
+    """Warn of what is left of the origins that `is_ours` accepts; never raises.
 
     What is reachable from `keepers`, or from a running thread (ident and innermost frame)
     that `threads` accepts, is kept on purpose, as is what a module can reach. A thread that
@@ -81,44 +81,46 @@ def look(
         logger.exception("what is left open goes unnoticed")
 
 
-def _left(is_ours: Callable[[Birth], bool]) -> Iterator[Left]:
+def _left(is_ours: Callable[[Origin], bool]) -> Iterator[LeakCandidate]:
     for life in lives():
         if life.is_closed():
             continue
-        if is_ours(life.birth) and not life.is_pooled:
-            yield Left(UNCLOSED_CHANNEL, life, life.anchor())
+        if is_ours(life.origin) and not life.is_pooled:
+            yield LeakCandidate(UNCLOSED_CHANNEL, life, life.anchor())
         yield from _unfinished(life.sorted_out(), is_ours)
-    yield from _unfinished(orphans(), is_ours)
+    yield from _unfinished(channelless_streams(), is_ours)
 
 
-def _unfinished(streams: Iterable[Stream], is_ours: Callable[[Birth], bool]) -> Iterator[Left]:
+def _unfinished(
+    streams: Iterable[Stream], is_ours: Callable[[Origin], bool]
+) -> Iterator[LeakCandidate]:
     for stream in streams:
-        if stream.is_open() and stream.birth is not None and is_ours(stream.birth):
-            yield Left(UNFINISHED_STREAM, stream, stream.call())
+        if stream.is_open() and stream.origin is not None and is_ours(stream.origin):
+            yield LeakCandidate(UNFINISHED_STREAM, stream, stream.call())
 
 
-def _report(left: list[Left], keepers: list[object]) -> None:
+def _report(left: list[LeakCandidate], keepers: list[object]) -> None:
     kept = _reachable({id(one.obj) for one in left}, keepers)
-    groups: dict[tuple[object, ...], list[Left]] = {}
+    groups: dict[tuple[object, ...], list[LeakCandidate]] = {}
     leaked = set()
     for one in left:
         groups.setdefault(one.group, []).append(one)
-        if not one.birth.in_module and id(one.obj) not in kept:
+        if not one.origin.in_module and id(one.obj) not in kept:
             leaked.add(one.group)
     operations = _last_operations({one.record for one in left if isinstance(one.record, Stream)})
     for group, members in groups.items():
         if group not in leaked and len(members) <= thresholds().kept:
             continue
-        oldest = min(members, key=lambda one: one.birth.since)
+        oldest = min(members, key=lambda one: one.origin.since)
         warn(
             oldest.rule,
             rpc=oldest.name,
             side="client",
             api=oldest.record.api,
             because=wording.left_open(
-                oldest.rule, oldest.birth, len(members), operations.get(oldest.record)
+                oldest.rule, oldest.origin, len(members), operations.get(oldest.record)
             ),
-            caller=oldest.birth.owner(),
+            caller=oldest.origin.owner(),
         )
 
 
@@ -144,7 +146,7 @@ def _reachable(wanted: set[int], keepers: list[object]) -> set[int]:
     seen = {id(vars(module)) for _, module in modules}
     todo = [
         *keepers,
-        *(vars(module) for name, module in modules if name.split(".")[0] not in _NO_KEEPERS),
+        *(vars(module) for name, module in modules if name.split(".")[0] not in _RUNTIME_MODULES),
     ]
     found = wanted & {id(obj) for obj in todo}
     while todo and found != wanted:
@@ -154,7 +156,7 @@ def _reachable(wanted: set[int], keepers: list[object]) -> set[int]:
                 seen.add(id(obj))
                 if id(obj) in wanted:
                     found.add(id(obj))
-                if gc.is_tracked(obj) and not issubclass(type(obj), _NO_WAY):
+                if gc.is_tracked(obj) and not issubclass(type(obj), _NOT_TRAVERSED):
                     todo.append(obj)
     return found
 

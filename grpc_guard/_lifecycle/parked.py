@@ -13,7 +13,7 @@ from .._core.operations import inner_code
 from .._core.steps import taking_requests
 from .._core.stream import Stream
 from .._findings import wording
-from .._findings.origins import Birth
+from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
@@ -25,7 +25,7 @@ _STEP = 0.01  # seconds between two looks at a thread that has a moment left
 _ADVANCE = inner_code(taking_requests, "advance")
 
 
-def look_for_parked(is_ours: Callable[[Birth], bool]) -> None:
+def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
     patience = thresholds().parked_iterator_seconds
     deadline = time.monotonic() + patience
     while any(_parked(is_ours)):
@@ -33,26 +33,26 @@ def look_for_parked(is_ours: Callable[[Birth], bool]) -> None:
             break
         time.sleep(_STEP)
     for stream, thread in _parked(is_ours):
-        assert stream.birth is not None
+        assert stream.origin is not None
         warn(
             PARKED_REQUEST_ITERATOR,
             rpc=stream.rpc,
             side=stream.side,
             api=stream.api,
-            because=wording.is_parked(thread, stream.birth),
-            caller=stream.birth.owner(),
+            because=wording.is_parked(thread, stream.origin),
+            caller=stream.origin.owner(),
             owner=thread,
         )
 
 
-def _parked(is_ours: Callable[[Birth], bool]) -> Iterator[tuple[Stream, Owner]]:
+def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]:
     """Yield the RPCs that are over while gRPC's thread is in their request iterator."""
     for ident, frame in other_threads():
         for outer in outward(frame):
             if outer.f_code is _ADVANCE:
                 direction = outer.f_locals["direction"]
                 stream = direction.stream
-                if stream.birth is not None and is_ours(stream.birth) and stream.is_over():
+                if stream.origin is not None and is_ours(stream.origin) and stream.is_over():
                     inner = [*_until(frame, outer)]
                     held = max(0.0, time.monotonic() - direction.since)
                     kind, name = name_of_thread(ident)

@@ -12,7 +12,7 @@ from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
 from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
 from .._core.stream import Channel, Stream
 from .._findings import wording
-from .._findings.origins import Birth, born
+from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channels import ChannelLife, life_of
 
@@ -21,14 +21,14 @@ logger = logging.getLogger("grpc_guard")
 REFUSALS = (ValueError, cygrpc.UsageError)  # with which grpcio meets an RPC on a closed channel
 
 
-# born() itself, starting(), new_stream(), what starts the RPC, and a multi-callable's method.
+# note_origin() itself, starting(), new_stream(), what starts the RPC, and a multi-callable's method.
 _DEPTH_OF_A_START = 5
 
 
 def starting(stream: Stream, multi_callable: Any) -> None:
     """Note that `stream` is about to start by `multi_callable`: where, and on which channel."""
     try:
-        stream.birth = born("start", _DEPTH_OF_A_START)
+        stream.origin = note_origin("start", _DEPTH_OF_A_START)
         life = life_of(multi_callable)
         if life is not None:
             stream.channel = life
@@ -46,7 +46,7 @@ def starting_unary(life: ChannelLife | None, rpc: str) -> None:
 
 
 def failed_to_start(
-    life: Channel | None, rpc: str, error: BaseException, start: Birth | None = None
+    life: Channel | None, rpc: str, error: BaseException, start: Origin | None = None
 ) -> None:
     """Act on the `error` with which grpcio refused to start an RPC: was its channel closed?
 
@@ -57,7 +57,7 @@ def failed_to_start(
     try:
         if not life.is_closed():
             return
-        because = wording.was_closed(life.closing, life.birth)
+        because = wording.was_closed(life.closing, life.origin)
         if hasattr(error, "add_note"):  # pragma: no branch  # Python 3.10 has no notes
             error.add_note(f"grpc_guard: channel to {life.target}: {because}")
         warn(
@@ -66,7 +66,7 @@ def failed_to_start(
             side="client",
             api=life.api,
             because=because,
-            caller=(start or born("start")).owner(),
+            caller=(start or note_origin("start")).owner(),
             owner=None if life.closing is None else life.closing.owner(),
         )
     except Exception:
@@ -81,7 +81,7 @@ def _used_after_fork(life: ChannelLife, rpc: str) -> None:
         rpc=rpc,
         side="client",
         api=life.api,
-        because=wording.is_of_parent(life.birth),
-        caller=born("start").owner(),
-        owner=life.birth.owner(),
+        because=wording.is_of_parent(life.origin),
+        caller=note_origin("start").owner(),
+        owner=life.origin.owner(),
     )

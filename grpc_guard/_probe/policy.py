@@ -22,7 +22,7 @@ PROMPT = 0.005  # seconds after a delayed operation within which it has let some
 Allowance = Callable[[], float]  # how long an operation may be held back now, in seconds
 
 
-class Visit:
+class ProbedOperation:
     """One operation: where, by whom, and how long it was held back (seconds)."""
 
     __slots__ = ("delay", "ended", "is_held", "party", "place")
@@ -41,8 +41,8 @@ class Track:
     __slots__ = ("current", "delays", "last")
 
     def __init__(self, rate: int) -> None:
-        self.current: Visit | None = None
-        self.last: Visit | None = None
+        self.current: ProbedOperation | None = None
+        self.last: ProbedOperation | None = None
         self.delays: deque[float] = deque([-math.inf] * rate, rate)  # when the latest ones began
 
 
@@ -54,7 +54,7 @@ class Held(NamedTuple):
     run: int
 
 
-class Core:
+class ProbePolicy:
     """The probe of one process.
 
     Not synchronised: an operation is told of by whoever owns its direction, and what all
@@ -86,7 +86,7 @@ class Core:
 
     # Operations
 
-    def is_repeated(self, last: Visit, place: Place, party: object) -> bool:
+    def is_repeated(self, last: ProbedOperation, place: Place, party: object) -> bool:
         """Tell whether `last` can stand for the visit that follows it."""
         return (
             last.place is place
@@ -95,12 +95,14 @@ class Core:
             and not (self._at and place in self._at)
         )
 
-    def concerns(self, track: Track, visit: Visit) -> bool:
+    def concerns(self, track: Track, visit: ProbedOperation) -> bool:
         """Tell whether :meth:`arrive` has anything to learn or to decide for `visit`."""
         last = track.last
         return visit.place in self._at or (last is not None and last.party != visit.party)
 
-    def arrive(self, track: Track, visit: Visit, now: float, allowance: Allowance) -> float:
+    def arrive(
+        self, track: Track, visit: ProbedOperation, now: float, allowance: Allowance
+    ) -> float:
         """Learn from an operation that begins; return how long to hold it back, in seconds."""
         last = track.last
         if last is not None and last.party != visit.party:
@@ -122,13 +124,13 @@ class Core:
             return None
         return Held(owner.delay, self.settings.window, pair.first_run)
 
-    def interrupted(self, visit: Visit) -> None:
+    def interrupted(self, visit: ProbedOperation) -> None:
         """Learn that a delayed operation timed out or was cancelled: hold back less there."""
         self._interrupted[visit.place] += 1
 
     # Near misses
 
-    def _follows(self, last: Visit, visit: Visit, gap: float) -> None:
+    def _follows(self, last: ProbedOperation, visit: ProbedOperation, gap: float) -> None:
         if gap > self.settings.window:
             return
         self._near_misses += 1
@@ -160,7 +162,9 @@ class Core:
 
     # Delays
 
-    def _decide(self, track: Track, visit: Visit, now: float, allowance: Allowance) -> float:
+    def _decide(
+        self, track: Track, visit: ProbedOperation, now: float, allowance: Allowance
+    ) -> float:
         settings = self.settings
         # One at a time in the whole process: what another party does meanwhile is its answer.
         if now < self._busy_until or now - next(iter(track.delays), now) < 1:

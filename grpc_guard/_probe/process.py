@@ -49,11 +49,11 @@ class _Probe:
         made = self._probers.get("")
         if made is not None:
             return made
-        from .policy import Core
+        from .policy import ProbePolicy
         from .watch import Prober
 
         run = self._memory.runs + 1
-        core = Core(self._settings, began=self._began, pairs=self._memory.copies(), run=run)
+        core = ProbePolicy(self._settings, began=self._began, pairs=self._memory.copies(), run=run)
         return self._probers.setdefault("", Prober(core))  # of two threads, one was first
 
     def learnt(self) -> Learnt | None:

@@ -27,7 +27,7 @@ from .._findings.stacks import is_machinery, runs_loop
 from .cancelling import Cancelled
 from .limits import is_finalising, is_timeout, time_left, until_timeout
 from .pairs import Place
-from .policy import Core, Visit
+from .policy import ProbedOperation, ProbePolicy
 
 logger = logging.getLogger("grpc_guard")
 
@@ -70,7 +70,7 @@ class Prober:
 
     def __init__(
         self,
-        core: Core,
+        core: ProbePolicy,
         *,
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], None] = _sleep,
@@ -179,7 +179,7 @@ class Watch:
         generator = None if handler is None else handler[1]()
         return None if generator is None else generator.ag_frame
 
-    async def _hold(self, visit: Visit) -> None:
+    async def _hold(self, visit: ProbedOperation) -> None:
         visit.is_held = True
         try:
             await self._prober.sleep_async(visit.delay)
@@ -204,7 +204,7 @@ class Watch:
 
     # Around an operation
 
-    def _arrive(self, frame: FrameType | None) -> Visit | None:
+    def _arrive(self, frame: FrameType | None) -> ProbedOperation | None:
         """Begin a visit from `frame`; None for one that was let through beside the owner's."""
         try:
             prober, track = self._prober, self._track
@@ -218,7 +218,7 @@ class Watch:
             if last is not None and prober.core.is_repeated(last, place, party):
                 track.current = last  # the same again, and nothing to it: the usual case
                 return last
-            visit = Visit(place, party)
+            visit = ProbedOperation(place, party)
             if prober.core.concerns(track, visit) and prober.mutex.acquire(False):
                 try:
                     visit.delay = prober.core.arrive(
@@ -232,7 +232,7 @@ class Watch:
             return None
         return visit
 
-    def _failed(self, visit: Visit | None, error: BaseException) -> None:
+    def _failed(self, visit: ProbedOperation | None, error: BaseException) -> None:
         """Note it if a delay may have cost a deadline, or a time-out that cancels."""
         if visit is not None and visit.delay and is_timeout(error):
             self._prober.core.interrupted(visit)

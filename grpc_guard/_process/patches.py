@@ -201,7 +201,7 @@ def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         plain(self, target, options, credentials, *args, **kwargs)
         if current_mode() is not Mode.OFF:
             operation = "insecure_channel" if credentials is None else "secure_channel"
-            channels.made(self, api, operation, target, churn.likeness(options, credentials))
+            channels.made(self, api, operation, target, churn.sharing_key(options, credentials))
 
     return method
 

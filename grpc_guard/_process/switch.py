@@ -57,7 +57,7 @@ class _Process:
             if probe is not None or mode is Mode.OFF:
                 self._base_probe = probe or None
             try:
-                self._settle()
+                self._apply_desired_mode()
             except BaseException:
                 self._base, self._base_probe = before
                 raise
@@ -68,7 +68,7 @@ class _Process:
         with self._mutex:
             self._scopes.append(scope)
             try:
-                self._settle()
+                self._apply_desired_mode()
             except BaseException:
                 self._scopes.remove(scope)
                 raise
@@ -78,9 +78,9 @@ class _Process:
         with self._mutex:
             scope.thresholds.__exit__()
             self._scopes.remove(scope)
-            self._settle()
+            self._apply_desired_mode()
 
-    def _settle(self) -> None:
+    def _apply_desired_mode(self) -> None:
         mode = self._scopes[-1].mode if self._scopes else self._base
         probes = [scope.probe for scope in self._scopes if scope.probe is not None]
         probe = (probes[-1] or None) if probes else self._base_probe

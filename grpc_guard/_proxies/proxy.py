@@ -21,7 +21,7 @@ class GuardedByItself:
     __slots__ = ()
 
 
-class _Likeness(str):
+class _BorrowedText(str):
     """The ``__doc__`` or ``__module__`` of a proxy's class; a proxy has those of what it wraps.
 
     wrapt copies both into a dict of every proxy, which would make that twice as large.
@@ -31,9 +31,9 @@ class _Likeness(str):
 
     @classmethod
     def spell_out(cls, proxy: type, name: str) -> None:
-        likeness = cls(getattr(proxy, name) or "")
-        likeness._name = name
-        setattr(proxy, name, likeness)
+        sharing_key = cls(getattr(proxy, name) or "")
+        sharing_key._name = name
+        setattr(proxy, name, sharing_key)
 
     def __get__(self, proxy: Any, owner: type | None = None) -> Any:
         return str(self) if proxy is None else getattr(proxy.__wrapped__, self._name)
@@ -59,8 +59,8 @@ class Proxy(wrapt.BaseObjectProxy):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _Likeness.spell_out(cls, "__doc__")
-        _Likeness.spell_out(cls, "__module__")
+        _BorrowedText.spell_out(cls, "__doc__")
+        _BorrowedText.spell_out(cls, "__module__")
 
     def __init__(self, wrapped: object) -> None:
         self.__wrapped__ = wrapped

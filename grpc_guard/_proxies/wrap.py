@@ -110,7 +110,7 @@ def _sync_call(call: Any, mode: Mode) -> Any:
 @_one_twin
 def _sync_context(context: Any, mode: Mode) -> Any:
     stream = Stream(_UNNAMED, "server", "sync", mode)
-    stream.keep(context, sync_handlers.has_ended)
+    stream.track_context(context, sync_handlers.has_ended)
     return sync_handlers.Context(context, stream)
 
 

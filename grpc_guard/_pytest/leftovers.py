@@ -24,14 +24,14 @@ class Leftovers:
         self._threads: frozenset[int] = frozenset()  # those that ran when the test began
 
     def begin_test(self) -> None:
-        ledger.era = object()
+        ledger.test_attempt = object()
         self._threads = frozenset(threading._active)  # type: ignore[attr-defined]
         churn = sys.modules.get("grpc_guard._lifecycle.churn")
         if churn is not None:
             churn.forget_churn()
 
     def end_test(self) -> None:
-        ledger.era = None
+        ledger.test_attempt = None
 
     @contextlib.contextmanager
     def setting_up(self, fixture: Any) -> Iterator[None]:
@@ -40,11 +40,11 @@ class Leftovers:
             yield
             return
         self._fixtures[id(fixture)] = fixture
-        era, ledger.era = ledger.era, None
+        test_attempt, ledger.test_attempt = ledger.test_attempt, None
         try:
             yield
         finally:
-            ledger.era = era
+            ledger.test_attempt = test_attempt
 
     def torn_down(self, fixture: Any) -> None:
         self._fixtures.pop(id(fixture), None)
@@ -58,9 +58,9 @@ class Leftovers:
         def may_outlive(ident: int, frame: FrameType) -> bool:
             return ident in self._threads or leaks.is_of_a_pool(frame)
 
-        era = ledger.era
+        test_attempt = ledger.test_attempt
         leaks.look(
-            lambda birth: birth.era is era,
+            lambda origin: origin.test_attempt is test_attempt,
             [
                 held
                 for fixture in self._fixtures.values()

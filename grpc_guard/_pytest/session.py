@@ -199,7 +199,7 @@ class Session:
         """Those of :attr:`findings` that are neither allowed nor known."""
         return [finding for finding in self.findings if self.settings.adoption.is_new(finding)]
 
-    def orphans(self) -> list[Finding]:
+    def unattributed(self) -> list[Finding]:
         """Return the findings that no test can answer for: between tests, or at the end."""
         return [
             finding for finding in self.new_findings if not finding.test and self._fails(finding)

@@ -20,9 +20,9 @@ def summary_lines(session: Session) -> Iterator[str]:
     root = session.settings.adoption.root
     found = merged(relocated(finding, root) for finding in session.new_findings)
     yield from text.summary(found, streams=streams, operations=operations)
-    orphans = session.orphans()
-    if orphans:
-        yield f"outside of any test: {words.count(len(orphans), 'finding')}"
+    unattributed = session.unattributed()
+    if unattributed:
+        yield f"outside of any test: {words.count(len(unattributed), 'finding')}"
     yield from session.lines()
 
 

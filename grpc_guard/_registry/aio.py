@@ -13,10 +13,10 @@ import grpc.aio
 
 from .._catalogue.forks import inherit, start_clean
 from .._catalogue.modes import Mode
-from .._findings.origins import Birth, born
+from .._findings.origins import Origin, note_origin
 from .aio_lease import Lease, await_rpcs, close_all, on_loop, soon
 from .endings import lost
-from .leases import Connection, Tenant
+from .leases import Connection, LeaseRecord
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
@@ -46,17 +46,17 @@ class ChannelRegistry(Registry):
         idle_seconds: float | None = None,
     ) -> None:
         super().__init__(mode=mode, max_streams=max_streams, idle_seconds=idle_seconds)
-        self._closed: Birth | None = None
+        self._closed: Origin | None = None
         self._clear()
         start_clean(self)
 
     def _clear(self) -> None:
-        self._houses: dict[asyncio.AbstractEventLoop, House] = {}
-        self._mutex = threading.RLock()  # which loops have houses, never across their work
+        self._loop_pools: dict[asyncio.AbstractEventLoop, LoopPool] = {}
+        self._mutex = threading.RLock()  # which loops have pools, never across their work
 
     def after_fork(self) -> None:
         """Start without loops: the one that forked looks in the child as if it ran there."""
-        inherit(self._houses)
+        inherit(self._loop_pools)
         self._clear()
 
     def get(
@@ -87,22 +87,22 @@ class ChannelRegistry(Registry):
         loops are closed on those; of one that stands still, when it runs again.
         """
         seconds = checked_seconds(grace, "close(grace)")
-        ending = born("close")
+        ending = note_origin("close")
         with self._mutex:
             self._closed = self._closed or ending
-            houses = tuple(self._houses.values())
-        shut = [(house, *house.pool.shut(ending)) for house in houses]
+            loop_pools = tuple(self._loop_pools.values())
+        shut = [(loop_pool, *loop_pool.pool.shut(ending)) for loop_pool in loop_pools]
         self._stubs.clear()
         try:
             if seconds:
-                await await_rpcs([tenant for _, tenants, _ in shut for tenant in tenants], seconds)
+                await await_rpcs([lease for _, leases, _ in shut for lease in leases], seconds)
         finally:  # also if nobody waits for it any more: these channels are in no pool
-            for house, tenants, connections in shut:
-                end = functools.partial(_end, tenants, connections)
-                if house.loop.is_running():
-                    await on_loop(end(), house.loop)
+            for loop_pool, leases, connections in shut:
+                end = functools.partial(_end, leases, connections)
+                if loop_pool.loop.is_running():
+                    await on_loop(end(), loop_pool.loop)
                 else:  # when it runs again, if ever
-                    soon(house.loop, functools.partial(house.do, end))
+                    soon(loop_pool.loop, functools.partial(loop_pool.do, end))
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,35 +117,35 @@ class ChannelRegistry(Registry):
                 "no event loop runs here, and channels of grpc.aio belong to one: call get() and "
                 "stub() in a coroutine, or use grpc_guard.ChannelRegistry for threads"
             )
-        house = self._houses.get(loop) or self._move_in(loop)
-        return house.pool
+        loop_pool = self._loop_pools.get(loop) or self._add_loop(loop)
+        return loop_pool.pool
 
-    def _move_in(self, loop: asyncio.AbstractEventLoop) -> House:
+    def _add_loop(self, loop: asyncio.AbstractEventLoop) -> LoopPool:
         with self._mutex:
-            for other in tuple(self._houses):
+            for other in tuple(self._loop_pools):
                 if other.is_closed():
-                    self._move_out(other)
-            house = House(loop, self._limits)
+                    self._forget_loop(other)
+            loop_pool = LoopPool(loop, self._limits)
             if self._closed is None:
-                return self._houses.setdefault(loop, house)
-            house.pool.shut(self._closed)
-            return house
+                return self._loop_pools.setdefault(loop, loop_pool)
+            loop_pool.pool.shut(self._closed)
+            return loop_pool
 
-    def _move_out(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Forget the channels of a loop that is closed; grpcio closes them as they are dropped."""
-        house = self._houses.pop(loop)
-        house.tell_of_the_lost()
-        house.pool.shut(Birth("loop", None))
+        loop_pool = self._loop_pools.pop(loop)
+        loop_pool.report_lost_leases()
+        loop_pool.pool.shut(Origin("loop", None))
         for key in tuple(self._stubs):
-            if key[0] is house.pool.life:
+            if key[0] is loop_pool.pool.life:
                 self._stubs.pop(key, None)
 
     def _pools(self) -> Iterable[Pool]:
-        return [house.pool for house in tuple(self._houses.values())]
+        return [loop_pool.pool for loop_pool in tuple(self._loop_pools.values())]
 
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Lease:
         loop = asyncio.get_running_loop()
-        return Lease(pool.admit(wanted, is_own=is_own), self._mode, loop)
+        return Lease(pool.grant(wanted, is_own=is_own), self._mode, loop)
 
     def _is_closed(self) -> bool:
         return self._closed is not None
@@ -156,7 +156,7 @@ class ChannelRegistry(Registry):
         return state
 
 
-class House:
+class LoopPool:
     """The pool of one loop, and what keeps it in order on that loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
@@ -166,15 +166,15 @@ class House:
         self._closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
     def _wake(self) -> None:
-        soon(self.loop, self._keep_house)
+        soon(self.loop, self._clean_up)
 
-    def _keep_house(self) -> None:
-        connections, seconds = self.tell_of_the_lost()
+    def _clean_up(self) -> None:
+        connections, seconds = self.report_lost_leases()
         if connections:
             self.do(functools.partial(close_all, connections))
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self._keep_house)
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._clean_up)
 
     def do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start `work`; to be called on the loop."""
@@ -182,18 +182,18 @@ class House:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def tell_of_the_lost(self) -> tuple[list[Connection], float | None]:
+    def report_lost_leases(self) -> tuple[list[Connection], float | None]:
         """Record leases that nobody closed; return what to close, and when to come again."""
-        tenants, connections, seconds = self.pool.keep_house()
-        for tenant in tenants:
-            if not tenant.is_own:
-                lost(tenant, "aio")
+        leases, connections, seconds = self.pool.clean_up()
+        for lease in leases:
+            if not lease.is_own:
+                lost(lease, "aio")
         return connections, seconds
 
 
-async def _end(tenants: Iterable[Tenant], connections: Iterable[Connection]) -> None:
-    for tenant in tenants:
-        tenant.cancel_rpcs()  # grpcio 1.66 cancels only calls that a task waits for
+async def _end(leases: Iterable[LeaseRecord], connections: Iterable[Connection]) -> None:
+    for lease in leases:
+        lease.cancel_rpcs()  # grpcio 1.66 cancels only calls that a task waits for
     await close_all(connections)
 
 

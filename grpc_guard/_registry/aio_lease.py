@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from .._catalogue.modes import Mode
-from .._findings.origins import born
+from .._findings.origins import note_origin
 from .._proxies.aio.channel import (
     start_stream_stream,
     start_stream_unary,
@@ -20,7 +20,7 @@ from .._proxies.aio.channel import (
 )
 from .._proxies.proxy import GuardedByItself
 from .endings import refused, story
-from .leases import Connection, LeaseEnded, Rpc, Tenant
+from .leases import Connection, LeaseEnded, LeaseRecord, Rpc
 from .multicallables import MultiCallable
 from .parties import this_task
 
@@ -97,29 +97,29 @@ class Lease(GuardedByItself, grpc.aio.Channel):
     closed channel of grpcio does.
     """
 
-    def __init__(self, tenant: Tenant, mode: Mode, loop: asyncio.AbstractEventLoop) -> None:
-        self._tenant = tenant
+    def __init__(self, lease: LeaseRecord, mode: Mode, loop: asyncio.AbstractEventLoop) -> None:
+        self._record = lease
         self._mode = mode
         self._loop = loop
-        tenant.follow(self)
+        lease.follow(self)
 
     def __repr__(self) -> str:
-        tenant = self._tenant
-        return f"<lease of {tenant.entry.settings.target!r}, taken {tenant.birth}>"
+        lease = self._record
+        return f"<lease of {lease.entry.settings.target!r}, taken {lease.origin}>"
 
     def _begin(self, method: str, is_stream: bool) -> Rpc:
-        tenant = self._tenant
+        lease = self._record
         is_at_home = asyncio._get_running_loop() is self._loop  # elsewhere no channel can be made
         try:
-            return tenant.pool.begin(tenant, is_stream, this_task(), may_grow=is_at_home)
+            return lease.pool.begin(lease, is_stream, this_task(), may_grow=is_at_home)
         except LeaseEnded:
             pass
-        raise grpc.aio.UsageError(f"{_CLOSED} {refused(tenant, method, 'aio')}")
+        raise grpc.aio.UsageError(f"{_CLOSED} {refused(lease, method, 'aio')}")
 
     def _channel(self) -> Any:
-        connections = self._tenant.entry.connections
-        if self._tenant.ending is not None or not connections:
-            raise grpc.aio.UsageError(f"{_CLOSED} {story(self._tenant)}")
+        connections = self._record.entry.connections
+        if self._record.ending is not None or not connections:
+            raise grpc.aio.UsageError(f"{_CLOSED} {story(self._record)}")
         return connections[0].channel
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
@@ -140,7 +140,7 @@ class Lease(GuardedByItself, grpc.aio.Channel):
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """See grpc.aio.Channel.get_state; that of the first connection."""
-        if self._tenant.ending is not None:
+        if self._record.ending is not None:
             return grpc.ChannelConnectivity.SHUTDOWN
         state: grpc.ChannelConnectivity = self._channel().get_state(try_to_connect)
         return state
@@ -161,23 +161,23 @@ class Lease(GuardedByItself, grpc.aio.Channel):
         Idempotent. Does not wait for a loop that stands still: what is to be done there is
         done when it runs again.
         """
-        tenant = self._tenant
-        if not tenant.pool.end(tenant, born("close")):
+        lease = self._record
+        if not lease.pool.end(lease, note_origin("close")):
             return
         if self._loop.is_running():
             await on_loop(self._leave(grace), self._loop)
         else:  # when it runs again, if ever
-            soon(self._loop, tenant.cancel_rpcs)
-            tenant.pool.leave(tenant, later=True)
+            soon(self._loop, lease.cancel_rpcs)
+            lease.pool.leave(lease, later=True)
 
     async def _leave(self, grace: float | None) -> None:
-        tenant = self._tenant
+        lease = self._record
         try:
             if grace:
-                await await_rpcs([tenant], grace)
+                await await_rpcs([lease], grace)
         finally:
-            tenant.cancel_rpcs()
-            await close_all(tenant.pool.leave(tenant))
+            lease.cancel_rpcs()
+            await close_all(lease.pool.leave(lease))
 
     async def __aenter__(self) -> Self:
         return self
@@ -194,14 +194,14 @@ def soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Non
         pass
 
 
-async def await_rpcs(tenants: Sequence[Tenant], seconds: float) -> None:
-    """Wait until no RPC of these tenants lives, or so long."""
+async def await_rpcs(leases: Sequence[LeaseRecord], seconds: float) -> None:
+    """Wait until no RPC of these leases lives, or so long."""
     loop = asyncio.get_running_loop()
-    over = [asyncio.Event() for _ in tenants]
+    over = [asyncio.Event() for _ in leases]
     waiting = [
         asyncio.ensure_future(event.wait())
-        for tenant, event in zip(tenants, over, strict=True)
-        if tenant.watch(functools.partial(soon, loop, event.set))
+        for lease, event in zip(leases, over, strict=True)
+        if lease.watch(functools.partial(soon, loop, event.set))
     ]
     if waiting:
         try:

@@ -11,14 +11,14 @@ from typing import Any
 
 from .._catalogue.forks import start_clean
 from .endings import lost
-from .leases import Tenant
+from .leases import LeaseRecord
 from .pool import Pool
 from .sync_lease import close_all, unsubscribe_all
 
 logger = logging.getLogger("grpc_guard")
 
 
-class Janitor:
+class Cleanup:
     """Closes what has been idle long enough, and records leases that nobody closed.
 
     Its thread runs while there are channels, and knows the pool, not the registry: a
@@ -51,7 +51,7 @@ class Janitor:
     def _come(self) -> None:
         with self._mutex:
             if self.thread is None:
-                thread = threading.Thread(target=self._work, name="grpc_guard-janitor", daemon=True)
+                thread = threading.Thread(target=self._work, name="grpc_guard-cleanup", daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:  # no more threads, or the interpreter shuts down
@@ -65,14 +65,14 @@ class Janitor:
         while True:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=seconds)
-            seconds = self._keep_house()
+            seconds = self._clean_up()
             if seconds is None and self._leaves():
                 return
 
-    def _keep_house(self) -> float | None:
-        tenants, connections, seconds = self.pool.keep_house()
-        for tenant in tenants:
-            _quietly(_let_go, tenant)
+    def _clean_up(self) -> float | None:
+        leases, connections, seconds = self.pool.clean_up()
+        for lease in leases:
+            _quietly(_let_go, lease)
         for connection in connections:
             _quietly(close_all, [connection])
         return seconds
@@ -85,10 +85,10 @@ class Janitor:
             return False
 
 
-def _let_go(tenant: Tenant) -> None:
-    unsubscribe_all(tenant)
-    if not tenant.is_own:
-        lost(tenant, "sync")
+def _let_go(lease: LeaseRecord) -> None:
+    unsubscribe_all(lease)
+    if not lease.is_own:
+        lost(lease, "sync")
 
 
 def _quietly(close: Callable[[Any], object], thing: Any) -> None:

@@ -1,4 +1,4 @@
-"""The records of the core: a shared entry, its connections, its tenants, their RPCs."""
+"""The records of the core: a shared entry, its connections, its leases, their RPCs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .._findings.origins import Birth
+from .._findings.origins import Origin
 
 if TYPE_CHECKING:
     from .pool import Pool
@@ -25,42 +25,42 @@ class LeaseEnded(Exception):  # noqa: N818  # never leaves the package: grpcio's
 class Entry:
     """What leases with equal settings share: one connection, or more while many streams live."""
 
-    __slots__ = ("birth", "connections", "settings", "tenants")
+    __slots__ = ("connections", "leases", "origin", "settings")
 
-    def __init__(self, settings: Settings, birth: Birth) -> None:
+    def __init__(self, settings: Settings, origin: Origin) -> None:
         self.settings = settings
-        self.birth = birth
+        self.origin = origin
         self.connections: list[Connection] = []
-        self.tenants: set[Tenant] = set()
+        self.leases: set[LeaseRecord] = set()
 
 
 class Connection:
     """One real channel, and the count of what lives on it."""
 
-    __slots__ = ("birth", "callers", "channel", "entry", "is_closed", "live", "rpcs", "streams")
+    __slots__ = ("callers", "channel", "entry", "is_closed", "live", "origin", "rpcs", "streams")
 
-    def __init__(self, entry: Entry, channel: Any, birth: Birth) -> None:
+    def __init__(self, entry: Entry, channel: Any, origin: Origin) -> None:
         self.entry = entry
         self.channel = channel
-        self.birth = birth
+        self.origin = origin
         self.is_closed = False
         self.live = 0  # RPCs in progress
         self.streams = 0  # those of them that are streams
         self.rpcs = 0  # RPCs ever
         self.callers: dict[str, None] = {}  # an ordered set of names
 
-    def seat(self, rpc: Rpc, who: str) -> Rpc:
+    def reserve(self, rpc: Rpc, who: str) -> Rpc:
         self.rpcs += 1
         self.live += 1
         self.streams += rpc.is_stream
-        rpc.tenant.rpcs.add(rpc)
+        rpc.lease.rpcs.add(rpc)
         if who not in self.callers:
             self.callers[who] = None
             if len(self.callers) > _CALLERS_KEPT:
                 del self.callers[next(iter(self.callers))]
         return rpc
 
-    def unseat(self, rpc: Rpc) -> None:
+    def release(self, rpc: Rpc) -> None:
         self.live -= 1
         self.streams -= rpc.is_stream
         rpc.call = None  # whose callback is in a cycle with the record
@@ -71,30 +71,30 @@ class Connection:
         return not self.live and self in self.entry.connections[1:]
 
 
-class Tenant:
+class LeaseRecord:
     """What the core knows of a lease, which it holds weakly."""
 
     __slots__ = (
         "__weakref__",
         "_lease",
-        "birth",
         "ending",
         "entry",
         "is_cancelled",
         "is_dropped",
         "is_own",
         "on_last_rpc",
+        "origin",
         "pool",
         "rpcs",
         "subscribed",
     )
 
-    def __init__(self, pool: Pool, entry: Entry, birth: Birth, is_own: bool) -> None:
+    def __init__(self, pool: Pool, entry: Entry, origin: Origin, is_own: bool) -> None:
         self.pool = pool
         self.entry = entry
-        self.birth = birth
+        self.origin = origin
         self.is_own = is_own  # the registry's, for its stubs
-        self.ending: Birth | None = None  # where it was closed
+        self.ending: Origin | None = None  # where it was closed
         self.is_cancelled = False  # what starts still was about to when the lease was closed
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
@@ -106,7 +106,7 @@ class Tenant:
         """Notice when `lease` is collected."""
         self._lease = weakref.ref(lease, lambda _: self.pool.dropped(self))
 
-    def finish(self, ending: Birth) -> None:
+    def finish(self, ending: Origin) -> None:
         """Let nothing start on the lease any more, and do not wait for its being collected."""
         self.ending = ending
         self._lease = None  # whose callback is in a cycle with the record
@@ -132,10 +132,10 @@ class Tenant:
 class Rpc:
     """One RPC in progress. Holds its call weakly: dropping a sync call must still cancel it."""
 
-    __slots__ = ("call", "connection", "is_stream", "tenant")
+    __slots__ = ("call", "connection", "is_stream", "lease")
 
-    def __init__(self, tenant: Tenant, connection: Connection, is_stream: bool) -> None:
-        self.tenant = tenant
+    def __init__(self, lease: LeaseRecord, connection: Connection, is_stream: bool) -> None:
+        self.lease = lease
         self.connection = connection
         self.is_stream = is_stream
         self.call: weakref.ref[Any] | None = None
@@ -146,7 +146,7 @@ class Rpc:
             self.call = weakref.ref(call, self.end)
         except TypeError:
             self.end()
-        if self.tenant.is_cancelled:  # while the call was made: nobody knew it then
+        if self.lease.is_cancelled:  # while the call was made: nobody knew it then
             self.cancel(call)
 
     def cancel(self, call: Any) -> None:
@@ -160,4 +160,4 @@ class Rpc:
 
     def end(self, *_: object) -> None:
         """Note that it is over: from any thread, at any moment, as often as one likes."""
-        self.tenant.pool.ended(self)
+        self.lease.pool.ended(self)

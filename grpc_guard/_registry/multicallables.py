@@ -25,7 +25,7 @@ class MultiCallable(abc.ABC):
         self._method = method
         self._arguments = args, kwargs
         self._plain: dict[Connection, Any] = {}
-        connections = lease._tenant.entry.connections
+        connections = lease._record.entry.connections
         if connections:  # now, so that wrong arguments fail here as they always did
             self._on(connections[0])
 

@@ -3,7 +3,7 @@
 Knows neither threads nor loops and does no I/O: it counts under one mutex, and says which
 channels to close. The mutex is reentrant, because a finaliser or a signal handler of the
 same thread may come in anywhere: each section leaves the counts whole before it calls
-anything. Finalisers themselves take no lock: they leave a note, and wake whoever keeps house.
+anything. Finalisers themselves take no lock: they leave a note, and wake who cleans up.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from time import monotonic
 from typing import Any
 
 from .._catalogue.forks import inherit, start_clean
-from .._findings.origins import Birth, born
+from .._findings.origins import Origin, note_origin
 from .._lifecycle import channels
-from .leases import Connection, Entry, LeaseEnded, Rpc, Tenant
+from .leases import Connection, Entry, LeaseEnded, LeaseRecord, Rpc
 from .records import ChannelRecord
 from .settings import Settings
 
@@ -40,7 +40,7 @@ class Pool:
     ) -> None:
         self.max_streams = max_streams
         self.idle_seconds = idle_seconds
-        self.closed: Birth | None = None
+        self.closed: Origin | None = None
         self._make = make
         self._wake = wake
         self._on_entry = on_entry
@@ -55,40 +55,40 @@ class Pool:
         self._entries: dict[Hashable, Entry] = {}
         self._idle: dict[Entry | Connection, float] = {}  # until when each is kept, oldest first
         self._ended: deque[Rpc] = deque()  # notes of RPCs that are over
-        self._dropped: deque[Tenant] = deque()  # notes of leases that were collected
+        self._dropped: deque[LeaseRecord] = deque()  # notes of leases that were collected
 
     def after_fork(self) -> None:
         """Start empty in a forked child; what the parent holds is neither used nor destroyed."""
         inherit(self._entries)
-        fork = Birth("fork", None)
+        fork = Origin("fork", None)
         for entry in self._entries.values():
             inherit(entry.connections)
             entry.connections = []  # whatever of the parent's ends here closes none
-            for tenant in entry.tenants:
-                tenant.finish(tenant.ending or fork)
+            for lease in entry.leases:
+                lease.finish(lease.ending or fork)
         self._clear()
 
     # Leases
 
-    def admit(self, settings: Settings, *, is_own: bool = False) -> Tenant:
-        """Return a new tenant of the channel with these settings; make it if there is none."""
-        birth = born("get")
-        while (tenant := self._enter(settings.key, birth, is_own)) is None:
+    def grant(self, settings: Settings, *, is_own: bool = False) -> LeaseRecord:
+        """Return the record of a new lease of the channel with these settings; make it if there is none."""
+        origin = note_origin("get")
+        while (lease := self._enter(settings.key, origin, is_own)) is None:
             with self._making:
                 if settings.key not in self._entries:
-                    entry = Entry(settings, birth)
-                    entry.connections.append(Connection(entry, self._made(settings), birth))
+                    entry = Entry(settings, origin)
+                    entry.connections.append(Connection(entry, self._made(settings), origin))
                     with self.mutex:
                         if self.closed is None:  # a finaliser may have been here meanwhile
                             self._entries.setdefault(settings.key, entry)
                     self._on_entry()
-        return tenant
+        return lease
 
     def _made(self, settings: Settings) -> Any:
         with channels.pooled(is_limited=self.max_streams is not None):
             return self._make(settings)
 
-    def _enter(self, key: Hashable, birth: Birth, is_own: bool) -> Tenant | None:
+    def _enter(self, key: Hashable, origin: Origin, is_own: bool) -> LeaseRecord | None:
         with self.mutex:
             if self.closed is not None:
                 raise RuntimeError(
@@ -98,31 +98,31 @@ class Pool:
             entry = self._entries.get(key)
             if entry is None:
                 return None
-            tenant = Tenant(self, entry, birth, is_own)
-            entry.tenants.add(tenant)
+            lease = LeaseRecord(self, entry, origin, is_own)
+            entry.leases.add(lease)
             if not entry.connections:  # a finaliser has closed the registry before this
                 return None
             self._idle.pop(entry, None)  # now: one may have closed the last lease as well
-            return tenant
+            return lease
 
-    def end(self, tenant: Tenant, ending: Birth) -> bool:
+    def end(self, lease: LeaseRecord, ending: Origin) -> bool:
         """End a lease: nothing starts on it any more. False if it had ended already."""
         with self.mutex:
-            if tenant.ending is not None:
+            if lease.ending is not None:
                 return False
-            tenant.finish(ending)
+            lease.finish(ending)
             return True
 
-    def leave(self, tenant: Tenant, *, later: bool = False) -> list[Connection]:
+    def leave(self, lease: LeaseRecord, *, later: bool = False) -> list[Connection]:
         """Give up the place of a lease that has ended; return the connections to close.
 
-        With `later` there are none: the house closes them.
+        With `later` there are none: the background cleanup closes them.
         """
-        entry = tenant.entry
+        entry = lease.entry
         close: list[Connection] = []
         with self.mutex:
-            entry.tenants.discard(tenant)
-            if not entry.tenants and entry.connections:
+            entry.leases.discard(lease)
+            if not entry.leases and entry.connections:
                 if self.idle_seconds or later:
                     self._retire(entry)
                 else:
@@ -131,46 +131,46 @@ class Pool:
             self._wake()
         return close
 
-    def dropped(self, tenant: Tenant) -> None:
+    def dropped(self, lease: LeaseRecord) -> None:
         """Note that a lease was collected without an end. A finaliser calls it: takes no lock."""
-        self._dropped.append(tenant)
+        self._dropped.append(lease)
         self._wake()
 
     # RPCs
 
-    def begin(self, tenant: Tenant, is_stream: bool, who: str, *, may_grow: bool = True) -> Rpc:
+    def begin(self, lease: LeaseRecord, is_stream: bool, who: str, *, may_grow: bool = True) -> Rpc:
         """Enter an RPC that is about to start: ``rpc.connection`` is where.
 
         Streams fill the first connection up to max_streams, then the next. A unary RPC is not
         counted, but goes where there is room: behind a full connection it might have to wait.
         Raises LeaseEnded if the lease has ended.
         """
-        while (rpc := self._seat(tenant, is_stream, who, may_grow)) is None:
+        while (rpc := self._reserve(lease, is_stream, who, may_grow)) is None:
             with self._making:
-                entry = tenant.entry
-                if self._roomy(entry) is None:
-                    connection = Connection(entry, self._made(entry.settings), born("start"))
+                entry = lease.entry
+                if self._connection_with_room(entry) is None:
+                    connection = Connection(entry, self._made(entry.settings), note_origin("start"))
                     with self.mutex:
-                        if tenant.ending is None:
+                        if lease.ending is None:
                             entry.connections.append(connection)
         return rpc
 
-    def _seat(self, tenant: Tenant, is_stream: bool, who: str, may_grow: bool) -> Rpc | None:
+    def _reserve(self, lease: LeaseRecord, is_stream: bool, who: str, may_grow: bool) -> Rpc | None:
         with self.mutex:
-            if tenant.ending is None:
-                connection = self._roomy(tenant.entry)
+            if lease.ending is None:
+                connection = self._connection_with_room(lease.entry)
                 if connection is None:
                     if may_grow:
                         return None
-                    connection = tenant.entry.connections[0]
+                    connection = lease.entry.connections[0]
                 if self._idle:
                     self._idle.pop(connection, None)
-                rpc = connection.seat(Rpc(tenant, connection, is_stream), who)
+                rpc = connection.reserve(Rpc(lease, connection, is_stream), who)
                 self._live += 1
                 return rpc
         raise LeaseEnded
 
-    def _roomy(self, entry: Entry) -> Connection | None:
+    def _connection_with_room(self, entry: Entry) -> Connection | None:
         most = self.max_streams
         for connection in entry.connections:
             if most is None or connection.streams < most:
@@ -191,32 +191,32 @@ class Pool:
     def _settle(self) -> None:
         while self._ended:
             rpc = self._ended.popleft()
-            tenant, connection = rpc.tenant, rpc.connection
-            if rpc not in tenant.rpcs:
+            lease, connection = rpc.lease, rpc.connection
+            if rpc not in lease.rpcs:
                 continue  # noted twice: by grpcio, and by the end of its call
-            tenant.rpcs.discard(rpc)
-            connection.unseat(rpc)
+            lease.rpcs.discard(rpc)
+            connection.release(rpc)
             self._live -= 1
             if connection.is_spare:
                 self._retire(connection)
-            if not tenant.rpcs:
-                for callback in tenant.on_last_rpc:
+            if not lease.rpcs:
+                for callback in lease.on_last_rpc:
                     callback()
-                if tenant.is_dropped:
-                    self._vacate(tenant)
+                if lease.is_dropped:
+                    self._release(lease)
             if self.is_empty:
                 self._wake()
 
     # Closing
 
-    def _vacate(self, tenant: Tenant) -> None:
-        """Give up the place of a lease that was collected; the rest is left to the house."""
-        tenant.entry.tenants.discard(tenant)
-        if not tenant.entry.tenants:
-            self._retire(tenant.entry)
+    def _release(self, lease: LeaseRecord) -> None:
+        """Give up the place of a lease that was collected; the rest is left to the background cleanup."""
+        lease.entry.leases.discard(lease)
+        if not lease.entry.leases:
+            self._retire(lease.entry)
 
     def _retire(self, thing: Entry | Connection) -> None:
-        """Have the house close `thing` when it has been idle long enough."""
+        """Have the background cleanup close `thing` when it has been idle long enough."""
         self._idle.pop(thing, None)
         self._idle[thing] = monotonic() + (self.idle_seconds or 0)
         self._wake()
@@ -229,7 +229,7 @@ class Pool:
             self._idle.pop(connection, None)
         return connections
 
-    def keep_house(self) -> tuple[list[Tenant], list[Connection], float | None]:
+    def clean_up(self) -> tuple[list[LeaseRecord], list[Connection], float | None]:
         """Work off the notes; return the leases lost, what to close, and when to come again.
 
         The time is in seconds from now; None if nothing is idle.
@@ -239,13 +239,13 @@ class Pool:
         with self.mutex:
             self._settle()
             while self._dropped:
-                tenant = self._dropped.popleft()
-                if tenant.ending is None:
-                    tenant.finish(Birth("drop", None))
-                    lost.append(tenant)
-                    tenant.is_dropped = True
-                    if not tenant.rpcs:
-                        self._vacate(tenant)
+                lease = self._dropped.popleft()
+                if lease.ending is None:
+                    lease.finish(Origin("drop", None))
+                    lost.append(lease)
+                    lease.is_dropped = True
+                    if not lease.rpcs:
+                        self._release(lease)
             now = monotonic()
             while self._idle:
                 thing, due = next(iter(self._idle.items()))
@@ -270,26 +270,26 @@ class Pool:
     def is_empty(self) -> bool:
         return not (self._entries or self._dropped or self._ended or self._live)
 
-    def shut(self, ending: Birth) -> tuple[list[Tenant], list[Connection]]:
+    def shut(self, ending: Origin) -> tuple[list[LeaseRecord], list[Connection]]:
         """End every lease and let nobody in; return the leases, and what to close after them."""
-        tenants: list[Tenant] = []
+        leases: list[LeaseRecord] = []
         connections: list[Connection] = []
         with self.mutex:
             self.closed = self.closed or ending
             for entry in tuple(self._entries.values()):
-                for tenant in tuple(entry.tenants):
-                    tenant.finish(tenant.ending or ending)
-                    tenants.append(tenant)
+                for lease in tuple(entry.leases):
+                    lease.finish(lease.ending or ending)
+                    leases.append(lease)
                 connections += self._remove(entry)
             self._idle.clear()
-        return tenants, connections
+        return leases, connections
 
     def snapshot(self, connectivity: Callable[[Any], Any]) -> Iterable[ChannelRecord]:
         """Yield a record of each channel; `connectivity` tells the state of one."""
         with self.mutex:
             self._settle()
             seen = [
-                (connection, len(entry.tenants), connection.streams, connection.live)
+                (connection, len(entry.leases), connection.streams, connection.live)
                 for entry in self._entries.values()
                 for connection in entry.connections
             ]
@@ -297,8 +297,8 @@ class Pool:
             yield ChannelRecord(
                 target=connection.entry.settings.target,
                 connectivity=connectivity(connection.channel),
-                age=connection.birth.age,
-                born_at=str(connection.birth),
+                age=connection.origin.age,
+                born_at=str(connection.origin),
                 leases=leases,
                 streams=streams,
                 rpcs_in_progress=live,

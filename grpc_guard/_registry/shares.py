@@ -131,7 +131,7 @@ class Registry(abc.ABC):
 
 
 def _has_ended(lease: Any) -> bool:
-    return lease._tenant.ending is not None
+    return lease._record.ending is not None
 
 
 def _checked_max_streams(given: int | None) -> int | None:

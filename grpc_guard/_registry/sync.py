@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from .._catalogue.modes import Mode
-from .._findings.origins import born
-from .cleanup import Janitor
-from .leases import Tenant
+from .._findings.origins import note_origin
+from .cleanup import Cleanup
+from .leases import LeaseRecord
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Registry, checked_seconds
@@ -48,7 +48,7 @@ class ChannelRegistry(Registry):
         idle_seconds: float | None = None,
     ) -> None:
         super().__init__(mode=mode, max_streams=max_streams, idle_seconds=idle_seconds)
-        self._janitor = Janitor(**self._limits, make=_make)
+        self._cleanup = Cleanup(**self._limits, make=_make)
 
     def get(
         self,
@@ -68,7 +68,7 @@ class ChannelRegistry(Registry):
         that is none.
         """
         wanted = settings(target, credentials, options, compression, interceptors)
-        return self._lease(self._janitor.pool, wanted)
+        return self._lease(self._cleanup.pool, wanted)
 
     def close(self, grace: float | None = None) -> None:
         """End every lease and close every channel; get() raises RuntimeError from then on.
@@ -77,17 +77,17 @@ class ChannelRegistry(Registry):
         Nothing new starts meanwhile. Idempotent, and safe beside get() in other threads.
         """
         seconds = checked_seconds(grace, "close(grace)")
-        pool = self._janitor.pool
-        tenants, connections = pool.shut(born("close"))
+        pool = self._cleanup.pool
+        leases, connections = pool.shut(note_origin("close"))
         self._stubs.clear()
         try:
             if seconds:
-                _await_rpcs(tenants, seconds)
+                _await_rpcs(leases, seconds)
         finally:  # also after an interrupt: these channels are in no pool any more
-            for tenant in tenants:
-                tenant.cancel_rpcs()
+            for lease in leases:
+                lease.cancel_rpcs()
             close_all(connections)
-            self._janitor.wake()
+            self._cleanup.wake()
 
     def __enter__(self) -> Self:
         return self
@@ -96,16 +96,16 @@ class ChannelRegistry(Registry):
         self.close()
 
     def _pool(self) -> Pool:
-        return self._janitor.pool
+        return self._cleanup.pool
 
     def _pools(self) -> Iterable[Pool]:
-        return (self._janitor.pool,)
+        return (self._cleanup.pool,)
 
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Lease:
-        return Lease(pool.admit(wanted, is_own=is_own), self._mode)
+        return Lease(pool.grant(wanted, is_own=is_own), self._mode)
 
     def _is_closed(self) -> bool:
-        return self._janitor.pool.closed is not None
+        return self._cleanup.pool.closed is not None
 
     @staticmethod
     def _connectivity(channel: Any) -> grpc.ChannelConnectivity | None:
@@ -137,9 +137,9 @@ def _connectivity(channel: Any) -> grpc.ChannelConnectivity | None:
     return next(state for state in grpc.ChannelConnectivity if state.value[0] == code)
 
 
-def _await_rpcs(tenants: list[Tenant], seconds: float) -> None:
+def _await_rpcs(leases: list[LeaseRecord], seconds: float) -> None:
     over: queue.SimpleQueue[None] = queue.SimpleQueue()
-    waiting = sum(tenant.watch(lambda: over.put(None)) for tenant in tenants)
+    waiting = sum(lease.watch(lambda: over.put(None)) for lease in leases)
     until = monotonic() + seconds
     try:
         for _ in range(waiting):

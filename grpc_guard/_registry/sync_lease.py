@@ -11,7 +11,7 @@ import grpc
 from grpc import _channel
 
 from .._catalogue.modes import Mode
-from .._findings.origins import born
+from .._findings.origins import note_origin
 from .._findings.stacks import outward
 from .._proxies.originals import unpatched
 from .._proxies.proxy import GuardedByItself
@@ -22,7 +22,7 @@ from .._proxies.sync.channel import (
     start_unary_stream,
 )
 from .endings import refused, story
-from .leases import Connection, LeaseEnded, Rpc, Tenant
+from .leases import Connection, LeaseEnded, LeaseRecord, Rpc
 from .multicallables import MultiCallable
 from .parties import this_thread
 
@@ -107,27 +107,27 @@ class Lease(GuardedByItself, grpc.Channel):
     channel of grpcio does.
     """
 
-    def __init__(self, tenant: Tenant, mode: Mode) -> None:
-        self._tenant = tenant
+    def __init__(self, lease: LeaseRecord, mode: Mode) -> None:
+        self._record = lease
         self._mode = mode
-        tenant.follow(self)
+        lease.follow(self)
 
     def __repr__(self) -> str:
-        tenant = self._tenant
-        return f"<lease of {tenant.entry.settings.target!r}, taken {tenant.birth}>"
+        lease = self._record
+        return f"<lease of {lease.entry.settings.target!r}, taken {lease.origin}>"
 
     def _begin(self, method: str, is_stream: bool) -> Rpc:
-        tenant = self._tenant
+        lease = self._record
         try:
-            return tenant.pool.begin(tenant, is_stream, this_thread())
+            return lease.pool.begin(lease, is_stream, this_thread())
         except LeaseEnded:
             pass
-        raise ValueError(f"{_CLOSED} {refused(tenant, method, 'sync')}")
+        raise ValueError(f"{_CLOSED} {refused(lease, method, 'sync')}")
 
     def _channel(self) -> Any:
-        connections = self._tenant.entry.connections
-        if self._tenant.ending is not None or not connections:
-            raise ValueError(f"Channel closed! {story(self._tenant)}")
+        connections = self._record.entry.connections
+        if self._record.ending is not None or not connections:
+            raise ValueError(f"Channel closed! {story(self._record)}")
         return connections[0].channel
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
@@ -148,15 +148,15 @@ class Lease(GuardedByItself, grpc.Channel):
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool = False) -> None:
         """See grpc.Channel.subscribe; ends with the lease. Tells of the first connection."""
-        channel, tenant = self._channel(), self._tenant
-        tenant.subscribed.append(callback)
+        channel, lease = self._channel(), self._record
+        lease.subscribed.append(callback)
         channel.subscribe(callback, try_to_connect)
-        if tenant.ending is not None:  # meanwhile: whoever closed it may have been too early
+        if lease.ending is not None:  # meanwhile: whoever closed it may have been too early
             channel.unsubscribe(callback)
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
         """See grpc.Channel.unsubscribe."""
-        subscribed = self._tenant.subscribed
+        subscribed = self._record.subscribed
         if callback in subscribed:
             subscribed.remove(callback)
             self._channel().unsubscribe(callback)
@@ -167,12 +167,12 @@ class Lease(GuardedByItself, grpc.Channel):
         Other leases do not notice. The channel closes with its last lease, or when it has
         been idle for as long as the registry says. Idempotent.
         """
-        tenant = self._tenant
-        if tenant.pool.end(tenant, born("close")):
-            unsubscribe_all(tenant)
-            tenant.cancel_rpcs()
-            later = tenant.pool.is_entered or _serves_a_channel(sys._getframe())
-            close_all(tenant.pool.leave(tenant, later=later))
+        lease = self._record
+        if lease.pool.end(lease, note_origin("close")):
+            unsubscribe_all(lease)
+            lease.cancel_rpcs()
+            later = lease.pool.is_entered or _serves_a_channel(sys._getframe())
+            close_all(lease.pool.leave(lease, later=later))
 
     def __enter__(self) -> Self:
         return self
@@ -192,10 +192,10 @@ def _serves_a_channel(frame: FrameType) -> bool:
     )
 
 
-def unsubscribe_all(tenant: Tenant) -> None:
+def unsubscribe_all(lease: LeaseRecord) -> None:
     """Tell the callbacks of a lease that has ended nothing more."""
-    subscribed, tenant.subscribed = tenant.subscribed, []
-    for connection in tenant.entry.connections[:1]:
+    subscribed, lease.subscribed = lease.subscribed, []
+    for connection in lease.entry.connections[:1]:
         for callback in subscribed:
             connection.channel.unsubscribe(callback)
 

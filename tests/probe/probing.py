@@ -11,7 +11,7 @@ from scheduling import Stage, VirtualStage
 from grpc_guard import guarded
 from grpc_guard._probe.memory import Learnt, Memory
 from grpc_guard._probe.pairs import Place
-from grpc_guard._probe.policy import Allowance, Core, Track, Visit
+from grpc_guard._probe.policy import Allowance, ProbedOperation, ProbePolicy, Track
 from grpc_guard._probe.process import probe
 from grpc_guard._probe.settings import ProbeSettings
 from grpc_guard._probe.watch import Prober
@@ -32,28 +32,30 @@ def probing(
         yield
 
 
-class Always(Core):
+class Always(ProbePolicy):
     """A core that has every operation held back for as long as is allowed, up to `most` seconds."""
 
     def __init__(self, most: float) -> None:
         super().__init__(ProbeSettings(seed=0), began=0)
         self._most = most
         self.decided: list[float] = []
-        self.visits: list[Visit] = []
-        self.given_up: list[Visit] = []
+        self.visits: list[ProbedOperation] = []
+        self.given_up: list[ProbedOperation] = []
 
-    def is_repeated(self, last: Visit, place: Place, party: object) -> bool:
+    def is_repeated(self, last: ProbedOperation, place: Place, party: object) -> bool:
         return False
 
-    def concerns(self, track: Track, visit: Visit) -> bool:
+    def concerns(self, track: Track, visit: ProbedOperation) -> bool:
         return True
 
-    def arrive(self, track: Track, visit: Visit, now: float, allowance: Allowance) -> float:
+    def arrive(
+        self, track: Track, visit: ProbedOperation, now: float, allowance: Allowance
+    ) -> float:
         self.visits.append(visit)
         self.decided.append(min(self._most, allowance()))
         return self.decided[-1]
 
-    def interrupted(self, visit: Visit) -> None:
+    def interrupted(self, visit: ProbedOperation) -> None:
         self.given_up.append(visit)
 
 

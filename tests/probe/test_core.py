@@ -7,7 +7,7 @@ import math
 import pytest
 
 from grpc_guard._probe.pairs import Pair, Place, State
-from grpc_guard._probe.policy import Core, Held, Track, Visit
+from grpc_guard._probe.policy import Held, ProbedOperation, ProbePolicy, Track
 from grpc_guard._probe.settings import ProbeSettings, Totals
 
 HERE = Place("app.py", 1, "here")
@@ -22,8 +22,8 @@ def freely() -> float:
 class Script:
     """One direction, and parties that come to it one after the other."""
 
-    def __init__(self, core: Core | None = None, **settings: float) -> None:
-        self.core = core or Core(ProbeSettings(seed=0, **settings), began=0.0)  # type: ignore[arg-type]
+    def __init__(self, core: ProbePolicy | None = None, **settings: float) -> None:
+        self.core = core or ProbePolicy(ProbeSettings(seed=0, **settings), began=0.0)  # type: ignore[arg-type]
         self.track: Track = self.core.track()
         self.now = 0.0
 
@@ -32,7 +32,7 @@ class Script:
     ) -> float:
         """Let an operation that takes no time begin `after` so many seconds; return its delay."""
         self.now += after
-        visit = Visit(place, party)
+        visit = ProbedOperation(place, party)
         if self.core.concerns(self.track, visit):
             visit.delay = self.core.arrive(self.track, visit, self.now, allowed)  # type: ignore[arg-type]
         self.now += visit.delay
@@ -88,7 +88,7 @@ def test_the_place_that_nobody_follows() -> None:
 
 def test_a_pair_found_without_a_near_miss() -> None:
     """Of a pair that met by itself either place may be the first."""
-    core = Core(
+    core = ProbePolicy(
         ProbeSettings(seed=0), began=0, pairs=[Pair((HERE, THERE), State.FOUND, first_run=1)], run=2
     )
     assert Script(core).visit(THERE, "B") == 0.05
@@ -98,7 +98,7 @@ def test_collision_during_a_delay() -> None:
     """Who comes during a delay is told of it, and that pair is not delayed again in this run."""
     script = Script()
     script.near()
-    owner = script.track.current = Visit(HERE, "A")
+    owner = script.track.current = ProbedOperation(HERE, "A")
     owner.delay, owner.is_held = 0.05, True
     assert script.core.collide(script.track, THERE, "B") == Held(0.05, 0.1, 1)
     assert [pair.state for pair in script.core.pairs.values()] == [State.FOUND]
@@ -108,7 +108,7 @@ def test_collision_during_a_delay() -> None:
 def test_collision_without_a_delay() -> None:
     """Who comes while nobody is held back met the owner by himself; the pair is known then."""
     script = Script()
-    script.track.current = Visit(HERE, "A")
+    script.track.current = ProbedOperation(HERE, "A")
     assert script.core.collide(script.track, THERE, "B") is None
     assert script.core.pairs[HERE, THERE].state is State.FOUND
 
@@ -123,9 +123,9 @@ def test_collision_with_nobody_known() -> None:
 def test_what_an_earlier_run_found() -> None:
     """A pair that met in an earlier run is tried again, and says which run saw it first."""
     pair = Pair((HERE, THERE), State.FOUND, first_run=1, gaps=(0.01, None))
-    script = Script(Core(ProbeSettings(seed=0), began=0, pairs=[pair], run=3))
+    script = Script(ProbePolicy(ProbeSettings(seed=0), began=0, pairs=[pair], run=3))
     assert script.visit(HERE, "A") == 0.05
-    script.track.current = owner = Visit(HERE, "A")
+    script.track.current = owner = ProbedOperation(HERE, "A")
     owner.delay, owner.is_held = 0.05, True
     assert script.core.collide(script.track, THERE, "B") == Held(0.05, 0.1, 1)
     assert pair.last_run == 3
@@ -195,7 +195,7 @@ def test_seed() -> None:
     """The same seed makes the same choices, another one others."""
 
     def choices(seed: int) -> list[float]:
-        script = Script(Core(ProbeSettings(seed=seed, floor=1000), began=0))
+        script = Script(ProbePolicy(ProbeSettings(seed=seed, floor=1000), began=0))
         script.near()
         return [script.visit(HERE, "A", after=10) for _ in range(50)]
 
@@ -257,7 +257,7 @@ def test_interrupted() -> None:
     delays = []
     for _ in range(4):
         delays.append(script.visit(HERE, "A", after=10))
-        script.core.interrupted(Visit(HERE, "A"))
+        script.core.interrupted(ProbedOperation(HERE, "A"))
     assert delays == [0.05, 0.025, 0.0125, 0]
 
 

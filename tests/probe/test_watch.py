@@ -33,11 +33,11 @@ from support import (
 )
 
 import grpc_guard
-from grpc_guard._core.stream import Fed
+from grpc_guard._core.stream import GrpcDriven
 from grpc_guard._probe.cancelling import Cancelled
 from grpc_guard._probe.limits import is_timeout
 from grpc_guard._probe.pairs import Place
-from grpc_guard._probe.policy import Visit
+from grpc_guard._probe.policy import ProbedOperation
 from grpc_guard._probe.process import probe
 
 Found = Callable[[], list[grpc_guard.Finding]]
@@ -239,7 +239,7 @@ def test_what_grpc_alone_advances() -> None:
         with sync_server(methods, mode=None) as address, sync_channel(address) as chan:
             requests = iter([b"0"])
             assert chan.stream_unary(path("Join"))(requests) == b""
-    assert not Fed.is_shared
+    assert not GrpcDriven.is_shared
 
 
 def test_two_writers_of_one_table() -> None:
@@ -598,4 +598,4 @@ def test_timeouts(error: BaseException, is_one: bool) -> None:
 
 def test_visit() -> None:
     """A visit that nobody delayed is not held."""
-    assert not Visit(Place("", 0, ""), 1).is_held
+    assert not ProbedOperation(Place("", 0, ""), 1).is_held

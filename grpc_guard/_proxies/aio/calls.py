@@ -12,9 +12,9 @@ from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
 from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
-from ..._core.stream import Fed, Stream, Taken
+from ..._core.stream import AioDirection, GrpcDriven, Stream
 from ..._guard.generators import bind
-from ..._guard.violations import astray
+from ..._guard.violations import check_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
@@ -39,7 +39,7 @@ class Call(StreamProxy):
     def __init__(self, call: Any, stream: Stream) -> None:
         self.__wrapped__ = call
         self._self_stream = stream
-        stream.follow(call, has_ended)
+        stream.track_call(call, has_ended)
 
     def cancel(self) -> Any:
         """See grpc.aio.Call.cancel."""
@@ -54,7 +54,7 @@ class Call(StreamProxy):
 def _await(self: Call) -> Any:
     stream = self._self_stream
     if asyncio._get_running_loop() is not stream.loop:
-        astray(stream, "await")
+        check_loop(stream, "await")
     return self.__wrapped__.__await__()
 
 
@@ -62,8 +62,8 @@ def _await(self: Call) -> Any:
 async def write(self: Any, request: Any) -> None:
     """Send one message; refused while a write or done_writing() is in progress."""
     direction = self._self_write
-    if direction.home._thread_id != get_ident():
-        astray(direction.stream, "write")
+    if direction.loop_thread._thread_id != get_ident():
+        check_loop(direction.stream, "write")
     if not direction.taken:
         direction.taken = True
         try:
@@ -81,8 +81,8 @@ async def write(self: Any, request: Any) -> None:
 async def done_writing(self: Any) -> None:
     """Close the send side; a write in the sense of the contract."""
     direction = self._self_write
-    if direction.home._thread_id != get_ident():
-        astray(direction.stream, "done_writing")
+    if direction.loop_thread._thread_id != get_ident():
+        check_loop(direction.stream, "done_writing")
     if not direction.taken:
         direction.taken = True
         try:
@@ -106,15 +106,15 @@ class ReadingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_read = Taken(stream, CONCURRENT_READ, call.read)
+        self._self_read = AioDirection(stream, CONCURRENT_READ, call.read)
         self._self_messages: Messages | None = None
 
     @operation("read")
     async def read(self) -> Any:
         """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
         direction = self._self_read
-        if direction.home._thread_id != get_ident():
-            astray(direction.stream, "read")
+        if direction.loop_thread._thread_id != get_ident():
+            check_loop(direction.stream, "read")
         if not direction.taken:
             direction.taken = True
             try:
@@ -143,7 +143,7 @@ class DuplexCall(ReadingCall):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         ReadingCall.__init__(self, call, stream)
-        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = AioDirection(stream, CONCURRENT_WRITE, call.write)
 
     write = write
     done_writing = done_writing
@@ -164,7 +164,7 @@ class WritingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_write = stream.write = Taken(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = AioDirection(stream, CONCURRENT_WRITE, call.write)
 
     def __await__(self) -> Any:
         before_await(self._self_write)
@@ -182,7 +182,7 @@ class AsyncRequestIterator(StreamProxy):
     def __init__(self, iterator: Any, stream: Stream) -> None:
         super().__init__(iterator, stream)
         step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
-        self._self_write = stream.write = Fed(stream, CONCURRENT_WRITE, step)
+        self._self_write = stream.write = GrpcDriven(stream, CONCURRENT_WRITE, step)
 
     def __aiter__(self) -> Self:
         plain = self.__wrapped__.__aiter__()

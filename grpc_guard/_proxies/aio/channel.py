@@ -12,7 +12,7 @@ from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.rules.wrong_loop import WRONG_LOOP
 from ..._core.stream import Channel as CarryingChannel
 from ..._core.stream import Stream
-from ..._findings.origins import Birth, born
+from ..._findings.origins import Origin, note_origin
 from ..._guard.violations import violate
 from ..._lifecycle.channels import closing, life_of, made
 from ..._lifecycle.starts import failed_to_start, starting
@@ -134,13 +134,13 @@ def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
     """Act on the error of a `call` on a closed channel, which interceptors make late, if ever."""
     try:
         if life is not None and life.is_closed():
-            refused = functools.partial(_refused_late, life, rpc, born("start"))
+            refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
             getattr(call, _INTERCEPTORS).add_done_callback(refused)
     except Exception:
         logger.exception("the use of a closed channel goes unnoticed")
 
 
-def _refused_late(life: CarryingChannel, rpc: str, start: Birth, task: Any) -> None:
+def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> None:
     error = getattr(task, "_exception", None)  # exception() would count as having looked at it
     if error is not None:
         failed_to_start(life, rpc, error, start)

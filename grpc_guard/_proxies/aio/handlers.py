@@ -16,9 +16,9 @@ from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
 from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
-from ..._core.stream import Stream, Taken
+from ..._core.stream import AioDirection, Stream
 from ..._core.turns import wait_for_turn, wake
-from ..._guard.violations import astray, collide, used_after_end
+from ..._guard.violations import check_loop, report_conflict, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..._lifecycle.handlers import Handlers
 from ..contexts import context_methods
@@ -34,7 +34,7 @@ class RequestIterator(StreamProxy):
 
     __slots__ = ("_self_messages", "_self_read")
 
-    def __init__(self, requests: Any, stream: Stream, direction: Taken) -> None:
+    def __init__(self, requests: Any, stream: Stream, direction: AioDirection) -> None:
         super().__init__(requests, stream)
         self._self_read = direction
         self._self_messages: Messages | None = None
@@ -58,10 +58,10 @@ class Context(StreamProxy):
 
     def __init__(self, context: Any, stream: Stream) -> None:
         super().__init__(context, stream)
-        self._self_read = stream.read = Taken(
+        self._self_read = stream.read = AioDirection(
             stream, CONCURRENT_READ, getattr(context, "read", None)
         )
-        self._self_write = stream.write = Taken(
+        self._self_write = stream.write = AioDirection(
             stream, CONCURRENT_WRITE, getattr(context, "write", None)
         )
 
@@ -71,8 +71,8 @@ class Context(StreamProxy):
         direction = self._self_read
         if direction.stream.ended:
             used_after_end(direction.stream, "context.read")
-        if direction.home._thread_id != get_ident():
-            astray(direction.stream, "context.read")
+        if direction.loop_thread._thread_id != get_ident():
+            check_loop(direction.stream, "context.read")
         if not direction.taken:
             direction.taken = True
             try:
@@ -91,8 +91,8 @@ class Context(StreamProxy):
         direction = self._self_write
         if direction.stream.ended:
             used_after_end(direction.stream, "context.write")
-        if direction.home._thread_id != get_ident():
-            astray(direction.stream, "context.write")
+        if direction.loop_thread._thread_id != get_ident():
+            check_loop(direction.stream, "context.write")
         if not direction.taken:
             direction.taken = True
             try:
@@ -114,11 +114,11 @@ class Context(StreamProxy):
         @functools.wraps(callback, updated=())
         def visit(_: object) -> None:
             stream = self._self_stream
-            stream.visited = True
+            stream.in_done_callback = True
             try:
                 callback(self)
             finally:
-                stream.visited = False
+                stream.in_done_callback = False
 
         self.__wrapped__.add_done_callback(visit)
 
@@ -203,7 +203,7 @@ async def _generate(
             message = await advance(*given)
             try:
                 if turns is not None and (turns.queue or turns.taken):
-                    await wait_for_turn(direction, "yield", collide)
+                    await wait_for_turn(direction, "yield", report_conflict)
                 if not token.taken:
                     token.taken = True
                     try:
@@ -214,7 +214,7 @@ async def _generate(
                         token.taken = False
                         if turns is not None:
                             wake(turns)
-                collide(direction, "yield")
+                report_conflict(direction, "yield")
                 advance, given = proceed, ((yield message),)
             except GeneratorExit:
                 stream.ended = True  # gRPC dropped it: what the handler still does is too late

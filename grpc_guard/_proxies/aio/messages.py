@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
-from ..._core.stream import Stream, Taken
-from ..._guard.violations import astray, used_after_end
+from ..._core.stream import AioDirection, Stream
+from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..proxy import StreamProxy
 
@@ -24,7 +24,7 @@ class Messages(StreamProxy):
     __slots__ = ("_self_anext", "_self_keeps", "_self_read")
 
     def __init__(
-        self, iterator: Any, stream: Stream, direction: Taken, keeps: object = None
+        self, iterator: Any, stream: Stream, direction: AioDirection, keeps: object = None
     ) -> None:
         super().__init__(iterator, stream)
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call
@@ -39,8 +39,8 @@ class Messages(StreamProxy):
         direction = self._self_read
         if direction.stream.ended:
             used_after_end(direction.stream, "__anext__")
-        if direction.home._thread_id != get_ident():
-            astray(direction.stream, "__anext__")
+        if direction.loop_thread._thread_id != get_ident():
+            check_loop(direction.stream, "__anext__")
         if not direction.taken:
             direction.taken = True
             try:
@@ -59,8 +59,8 @@ class Messages(StreamProxy):
         direction = self._self_read
         if direction.stream.ended:
             used_after_end(direction.stream, "asend")
-        if direction.home._thread_id != get_ident():
-            astray(direction.stream, "asend")
+        if direction.loop_thread._thread_id != get_ident():
+            check_loop(direction.stream, "asend")
         if not direction.taken:
             direction.taken = True
             try:

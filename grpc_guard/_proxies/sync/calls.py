@@ -34,7 +34,7 @@ class Call(StreamProxy):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         super().__init__(call, stream)
-        stream.follow(call, has_ended)
+        stream.track_call(call, has_ended)
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
@@ -55,7 +55,7 @@ class StreamCall(NextProxy, Call):
         self.__wrapped__ = call
         self._self_stream = stream
         self.__next__ = self._reading(direction, call)
-        stream.follow(call, has_ended)
+        stream.track_call(call, has_ended)
 
     def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
         return steps.reading_responses(direction)
@@ -93,7 +93,7 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, iterator: Any, stream: Stream) -> None:
-        stream.write = direction = steps.UsersRequests(stream, iterator)
+        stream.write = direction = steps.ClientRequests(stream, iterator)
         self.__wrapped__ = iterator
         self._self_stream = stream
         self.__next__ = steps.taking_requests(direction)

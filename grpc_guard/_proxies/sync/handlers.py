@@ -37,7 +37,7 @@ class ResponseIterator(NextProxy):
     __slots__ = ()
 
     def __init__(self, responses: Any, stream: Stream) -> None:
-        stream.write = direction = steps.UsersResponses(stream, responses)
+        stream.write = direction = steps.HandlerResponses(stream, responses)
         self.__wrapped__ = responses
         self._self_stream = stream
         self.__next__ = steps.taking_responses(direction)
@@ -45,7 +45,7 @@ class ResponseIterator(NextProxy):
 
 def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any], None]:
     """Return the guarded twin of the callback through which a non-blocking handler responds."""
-    stream.write = direction = steps.SentResponses(stream, steps.Prepared(send))
+    stream.write = direction = steps.SentResponses(stream, steps.IteratorFromFunction(send))
     return steps.sending_responses(direction)
 
 
@@ -64,11 +64,11 @@ class Context(StreamProxy):
         stream = self._self_stream
 
         def visit() -> None:
-            stream.visited = True
+            stream.in_done_callback = True
             try:
                 callback()
             finally:
-                stream.visited = False
+                stream.in_done_callback = False
 
         return self.__wrapped__.add_callback(visit)
 
@@ -103,7 +103,7 @@ def handling(
             return behavior(*args, **kwargs)
         request, context, *senders = args
         stream = Stream(rpc, "server", api, mode)
-        stream.keep(context, has_ended)
+        stream.track_context(context, has_ended)
         handlers.enter(stream)
         if request_streaming and hasattr(type(request), "__next__"):
             request = RequestIterator(request, stream)

@@ -16,7 +16,7 @@ INTRO = (
     "A C function counts as the one instruction that calls it. A test holds the numbers to these."
 )
 
-_FILE = Path(__file__).parent.parent / "tests" / "instructions.json"
+_FILE = Path(__file__).parent.parent / "tests" / "support" / "instructions.json"
 
 
 def measure(plan: Plan) -> Iterator[Figure]:

@@ -14,15 +14,15 @@ from pathlib import Path
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 _TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path[:0] = [str(_TESTS), str(_TESTS / "probe")]
+sys.path.insert(0, str(_TESTS))
 
 import logging  # noqa: E402
 
-from corpus import Program  # noqa: E402
-from probing import learnt, probing  # noqa: E402
-from racy import RACY  # noqa: E402
-from scheduling import RealStage  # noqa: E402
-from synchronised import SYNCHRONISED  # noqa: E402
+from support.probe.corpus import Program  # noqa: E402
+from support.probe.probing import learnt, probing  # noqa: E402
+from support.probe.racy import RACY  # noqa: E402
+from support.probe.scheduling import RealStage  # noqa: E402
+from support.probe.synchronised import SYNCHRONISED  # noqa: E402
 
 import grpc_guard  # noqa: E402
 from grpc_guard._probe.memory import Memory  # noqa: E402

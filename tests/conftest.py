@@ -17,9 +17,8 @@ import grpc_guard
 
 pytest.register_assert_rewrite("support")
 
-import support  # noqa: E402
-
-from grpc_guard._findings.ledger import ledger  # noqa: E402
+from inside import ledger  # noqa: E402
+from support import staging  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _synchronous(test: Callable[..., Any]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        support.run(test(*args, **kwargs))
+        staging.run(test(*args, **kwargs))
 
     return run
 

@@ -8,7 +8,7 @@ import types
 from typing import Any
 
 import pytest
-from support import PATIENCE
+from support.staging import PATIENCE
 
 import grpc_guard
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from comparing import (
+from support.comparing import (
     AIO_SERVICE,
     ROUNDS,
     SYNC_SERVICE,
@@ -18,7 +18,7 @@ from comparing import (
     compare_async,
     connected,
 )
-from support import PATIENCE, path
+from support.staging import PATIENCE, path
 
 bidi = pytest.importorskip("google.api_core.bidi")
 bidi_async = pytest.importorskip("google.api_core.bidi_async")

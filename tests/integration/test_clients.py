@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from comparing import ROUNDS, compare, compare_async, connected
-from support import PATIENCE, aio_server, sync_server
+from support.comparing import ROUNDS, compare, compare_async, connected
+from support.staging import PATIENCE, aio_server, sync_server
 
 
 def test_a_pubsub_subscriber() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from comparing import (
+from support.comparing import (
     AIO_READING_SERVICE,
     AIO_SERVICE,
     SYNC_SERVICE,
@@ -20,7 +20,7 @@ from comparing import (
     converse_async,
     outcome_of,
 )
-from support import path
+from support.staging import path
 
 grpc_interceptor = pytest.importorskip("grpc_interceptor")
 exceptions = pytest.importorskip("grpc_interceptor.exceptions")

@@ -14,11 +14,18 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from comparing import AIO_SERVICE, SYNC_SERVICE, aio_connected, connected, converse, converse_async
-from support import run
+from inside import totals
+from support.comparing import (
+    AIO_SERVICE,
+    SYNC_SERVICE,
+    aio_connected,
+    connected,
+    converse,
+    converse_async,
+)
+from support.staging import run
 
 import grpc_guard
-from grpc_guard._core.stream import totals
 
 api = pytest.importorskip("opentelemetry.trace")
 otel = pytest.importorskip("opentelemetry.instrumentation.grpc")

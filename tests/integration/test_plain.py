@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from comparing import (
+from support.comparing import (
     AIO_READING_SERVICE,
     AIO_SERVICE,
     ROUNDS,
@@ -22,7 +22,7 @@ from comparing import (
     converse,
     converse_async,
 )
-from support import path
+from support.staging import path
 
 from grpc_guard import ConcurrencyError, is_enabled
 

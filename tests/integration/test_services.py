@@ -9,14 +9,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from comparing import (
-    aio_connected,
-    compare,
-    compare_async,
-    connected,
-    outcome_of,
-)
-from support import outcomes, path, settle
+from support.comparing import aio_connected, compare, compare_async, connected, outcome_of
+from support.staging import outcomes, path, settle
 
 
 def test_watching_health() -> None:

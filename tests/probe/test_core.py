@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 
 import pytest
-
-from grpc_guard._probe.pairs import Pair, Place, State
-from grpc_guard._probe.policy import Held, ProbedOperation, ProbePolicy, Track
-from grpc_guard._probe.settings import ProbeSettings, Totals
+from inside import (
+    Held,
+    Pair,
+    Place,
+    ProbedOperation,
+    ProbePolicy,
+    ProbeSettings,
+    State,
+    Totals,
+    Track,
+)
 
 HERE = Place("app.py", 1, "here")
 THERE = Place("app.py", 2, "there")

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from corpus import Program
-from probing import learnt, probing
-from racy import RACY
-from scheduling import RealStage, VirtualStage
-from synchronised import SYNCHRONISED
+from inside import Memory
+from support.probe.corpus import Program
+from support.probe.probing import learnt, probing
+from support.probe.racy import RACY
+from support.probe.scheduling import RealStage, VirtualStage
+from support.probe.synchronised import SYNCHRONISED
 
 import grpc_guard
-from grpc_guard._probe.memory import Memory
 
 Found = Callable[[], list[grpc_guard.Finding]]
 

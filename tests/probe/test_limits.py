@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-
-from grpc_guard._probe import limits
+from inside import limits
 
 
 class Call:

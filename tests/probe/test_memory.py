@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from grpc_guard._probe.memory import (
+from inside import (
     Learnt,
     Memory,
+    Pair,
+    Place,
     ProbeFileError,
+    State,
+    Totals,
     from_document,
     load,
     save,
     to_document,
 )
-from grpc_guard._probe.pairs import Pair, Place, State
-from grpc_guard._probe.settings import Totals
 
 HERE, THERE = Place("/src/app.py", 1, "here"), Place("/src/app.py", 2, "there")
 ROOT = Path("/src")

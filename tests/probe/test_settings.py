@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-
-from grpc_guard._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
+from inside import ProbeSettings, parse_probe, parse_seed, with_seed
 
 
 @pytest.mark.parametrize("value", ["off", False])

@@ -16,8 +16,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from probing import holding
-from support import (
+from inside import Cancelled, GrpcDriven, Place, ProbedOperation, core_stream, is_timeout, probe
+from support.probe.probing import holding
+from support.staging import (
     PATIENCE,
     AsyncGate,
     Gate,
@@ -33,12 +34,6 @@ from support import (
 )
 
 import grpc_guard
-from grpc_guard._core.stream import GrpcDriven
-from grpc_guard._probe.cancelling import Cancelled
-from grpc_guard._probe.limits import is_timeout
-from grpc_guard._probe.pairs import Place
-from grpc_guard._probe.policy import ProbedOperation
-from grpc_guard._probe.process import probe
 
 Found = Callable[[], list[grpc_guard.Finding]]
 
@@ -73,8 +68,9 @@ def calls(mode: str = "raise", **options: Any) -> Iterator[Any]:
 # Sync
 
 
-def test_not_probing() -> None:
+def test_not_probing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that starts while nobody probes has nothing of the probe in it."""
+    monkeypatch.setattr(core_stream, "counting", False)
     for call in calls():
         direction = call._self_read
         assert direction.watch is None

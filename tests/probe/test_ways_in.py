@@ -11,12 +11,10 @@ from subprocess import CompletedProcess, run
 from typing import Any
 
 import pytest
-from support import in_thread
+from inside import Memory, core_stream, probe
+from support.staging import in_thread
 
 import grpc_guard
-from grpc_guard._core import stream as _guard
-from grpc_guard._probe.memory import Memory
-from grpc_guard._probe.process import probe
 
 pytest_plugins = ["pytester"]
 
@@ -67,38 +65,38 @@ def restored() -> Iterator[None]:
     yield
     grpc_guard.disable()
     probe.remember(Memory())
-    assert _guard.watch is None
+    assert core_stream.watch is None
 
 
 def test_enable() -> None:
     """enable() switches it on, leaves it as it is, and off; so does disable()."""
     grpc_guard.enable(probe=True)
-    assert _guard.watch is not None
+    assert core_stream.watch is not None
     grpc_guard.enable("warn")
-    assert _guard.watch is not None
+    assert core_stream.watch is not None
     grpc_guard.enable(probe=False)
-    assert _guard.watch is None
+    assert core_stream.watch is None
     grpc_guard.enable(probe="seed=1")
     grpc_guard.disable()
-    assert _guard.watch is None
+    assert core_stream.watch is None
     grpc_guard.enable()
-    assert _guard.watch is None
+    assert core_stream.watch is None
 
 
 def test_guarded() -> None:
     """Blocks nest: the innermost that says something of the probe decides."""
     with grpc_guard.guarded(probe=True):
         with grpc_guard.guarded("warn"):
-            assert _guard.watch is not None
+            assert core_stream.watch is not None
         with grpc_guard.guarded("warn", probe="off"):
-            assert _guard.watch is None
+            assert core_stream.watch is None
         with grpc_guard.guarded("off"):
-            assert _guard.watch is None
-        assert _guard.watch is not None
+            assert core_stream.watch is None
+        assert core_stream.watch is not None
 
     @grpc_guard.guarded(probe=True)
     def function() -> bool:
-        return _guard.watch is not None
+        return core_stream.watch is not None
 
     assert function()
 

@@ -1,0 +1,58 @@
+"""What one guarded operation costs, in instructions: see _instructions.py."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from inside import Mode, RequestIterator, Stream, core_stream
+from support.instructions import FILE, PYTHON, count, counts, recorded
+
+pytestmark = pytest.mark.skipif(
+    PYTHON not in recorded(), reason=f"{FILE.name} has no numbers of {PYTHON}"
+)
+
+
+@pytest.fixture(autouse=True)
+def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure what users have: operations are counted only where a report will tell them."""
+    monkeypatch.setattr(core_stream, "counting", False)
+
+
+def test_instructions_of_every_operation() -> None:
+    """No guarded operation executes more or fewer instructions than the file says."""
+    assert counts() == recorded()[PYTHON], (
+        f"a deliberate change records its numbers with: python -m support.instructions (in tests) "
+        f"(under every supported Python; this is {PYTHON})"
+    )
+
+
+def test_instructions_after_specialisation() -> None:
+    """An operation that the interpreter has optimised counts as many as the first one did."""
+    requests = RequestIterator(iter(int, 1), Stream("/test/Warm", "client", "sync", Mode.RAISE))
+    first = count(requests.__next__)
+    for _ in range(1000):
+        next(requests)
+    assert count(requests.__next__) == first > 0
+
+
+def test_instructions_of_others() -> None:
+    """What the program executes inside an operation is not counted as the guard's."""
+
+    def requests() -> Any:
+        while True:
+            yield sum(range(10))
+
+    def of(iterator: Any) -> int:
+        stream = Stream("/test/Others", "client", "sync", Mode.RAISE)
+        return count(RequestIterator(iterator, stream).__next__)
+
+    assert of(requests()) == of(iter(int, 1)) > 0
+
+
+def test_count_leaves_the_tracer() -> None:
+    """Whoever traces the program, to measure coverage for instance, still does afterwards."""
+    before = sys.gettrace()
+    count(lambda: None)
+    assert sys.gettrace() is before

@@ -1,0 +1,120 @@
+"""The wording of reports, asserted whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from inside import CONCURRENT_READ, HANDLER_RETURNED, Frame, duration, findings_wording
+
+from grpc_guard import Finding, Owner
+
+OWNER = Owner(
+    kind="task",
+    name="reader-1",
+    operation="read",
+    held_seconds=0.0123,
+    stack=(
+        Frame("app.py", 40, "main", "await consume(call)"),
+        Frame("app.py", 42, "consume", "message = await call.read()"),
+    ),
+)
+CALLER = Owner(kind="task", name="reader-2", operation="__anext__")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "an unknown time"),
+        (0.0, "0 ms"),
+        (0.0000124, "0.0124 ms"),
+        (0.0123, "12.3 ms"),
+        (0.9994, "999 ms"),
+        (1.0, "1.0 s"),
+        (12.54, "12.5 s"),
+        (119.94, "119.9 s"),
+        (120.0, "2 min"),
+        (7200.0, "120 min"),
+    ],
+)
+def test_duration(seconds: float | None, words: str) -> None:
+    """Durations are told as people tell them."""
+    assert duration(seconds) == words
+
+
+def test_owner_that_is_inside() -> None:
+    """Who has the direction is told with operation and time."""
+    assert findings_wording.is_inside(OWNER) == "task 'reader-1' has been in read for 12.3 ms"
+
+
+def test_owner_that_has_left() -> None:
+    """An owner that nobody can name any more is told as such."""
+    assert (
+        findings_wording.is_inside(None)
+        == "another operation had the direction and has just left it"
+    )
+
+
+def test_first_line() -> None:
+    """The first line is complete by itself."""
+    line = findings_wording.first_line(
+        CONCURRENT_READ,
+        rpc="/test.Guard/Chat",
+        side="client",
+        api="aio",
+        outcome="refused",
+        caller=CALLER,
+        because="because of that",
+    )
+    assert line == (
+        "concurrent-read: __anext__ by task 'reader-2' on /test.Guard/Chat (client, aio) "
+        "refused: because of that"
+    )
+
+
+def finding(**changes: Any) -> Finding:
+    fields: dict[str, Any] = {
+        "rule": CONCURRENT_READ,
+        "severity": "error",
+        "rpc": "/test.Guard/Chat",
+        "side": "client",
+        "api": "aio",
+        "message": "the first line",
+        "remedy": "do it otherwise",
+        "caller": CALLER,
+        "owner": OWNER,
+    }
+    return Finding(**{**fields, **changes})
+
+
+def test_report() -> None:
+    """A report names owner and caller with their lines, and says what would have happened."""
+    rule = CONCURRENT_READ
+    assert findings_wording.report(finding()).splitlines() == [
+        "the first line",
+        "  owner:  task 'reader-1' in read for 12.3 ms",
+        '    File "app.py", line 40, in main',
+        "      await consume(call)",
+        '    File "app.py", line 42, in consume',
+        "      message = await call.read()",
+        "  caller: task 'reader-2' in __anext__",
+        "    (no line of the program on its stack)",
+        f"  without the guard: {rule.unguarded('client', 'aio')}",
+        "  how to fix it: do it otherwise",
+        f"  rule: concurrent-read ({rule.summary}); source: {rule.source}",
+    ]
+
+
+def test_report_without_owner() -> None:
+    """A rule without an owner has a report without one; a line without source has none."""
+    rule = HANDLER_RETURNED
+    caller = Owner("thread", "late", "next", None, (Frame("<string>", 1, "<module>", ""),))
+    told = finding(rule=rule, owner=None, caller=caller, side="server", api="sync")
+    assert findings_wording.report(told).splitlines() == [
+        "the first line",
+        "  caller: thread 'late' in next",
+        '    File "<string>", line 1, in <module>',
+        f"  without the guard: {rule.unguarded('server', 'sync')}",
+        "  how to fix it: do it otherwise",
+        f"  rule: handler-returned ({rule.summary}); source: {rule.source}",
+    ]

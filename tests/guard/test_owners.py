@@ -1,0 +1,554 @@
+"""Who is inside a direction: threads, tasks and greenlets, found on their stacks."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import inspect
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+from inside import (
+    CONCURRENT_READ,
+    CONCURRENT_WRITE,
+    AioDirection,
+    Stream,
+    aio_calls,
+    aio_handlers,
+    guard_owners,
+    last_owner_of,
+    owner_of,
+    parties,
+    steps,
+    sync_calls,
+    sync_handlers,
+    this_party,
+)
+from support import staging
+from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
+
+from grpc_guard import Mode
+
+MODES = pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
+
+
+class Plain:
+    """A stream whose operations do `park`."""
+
+    def __init__(self, park: Callable[[], Any]) -> None:
+        self._park = park
+
+    def __next__(self) -> Any:
+        return self._park()
+
+    def is_active(self) -> bool:
+        return True
+
+    async def read(self) -> Any:
+        return await self._park()
+
+    async def write(self, message: object) -> Any:
+        return await self._park()
+
+    def done(self) -> bool:
+        return False
+
+
+def sync_call(park: Callable[[], Any], mode: Mode = Mode.RAISE) -> Any:
+    return sync_calls.StreamCall(Plain(park), Stream("/x", "client", "sync", mode))
+
+
+def aio_call(park: Callable[[], Any], mode: Mode = Mode.RAISE) -> Any:
+    loop = asyncio.get_running_loop()
+    return aio_calls.DuplexCall(Plain(park), Stream("/x", "client", "aio", mode, loop))
+
+
+# Threads
+
+
+@MODES
+def test_thread_inside(mode: Mode) -> None:
+    """A thread inside is named, with operation, time, and its stack down to the user's line."""
+
+    def consume() -> None:
+        next(call)
+
+    gate = Gate()
+    call = sync_call(gate.park, mode)
+    assert owner_of(call._self_read) is None
+    party = in_thread(consume, name="consumer")
+    with gate.held():
+        owner = owner_of(call._self_read)
+    party.result()
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("thread", "consumer", "next")
+    assert owner.held_seconds is not None
+    assert 0 <= owner.held_seconds < PATIENCE
+    assert owner.site is not None
+    assert (owner.site.function, owner.site.code) == ("consume", "next(call)")
+    assert owner_of(call._self_read) is None
+
+
+def test_thread_inside_a_users_iterator() -> None:
+    """Where a user's own iterator is what holds the direction, its lines are shown."""
+    gate = Gate()
+
+    def requests() -> Iterator[bytes]:
+        gate.park()
+        yield b"message"
+
+    stream = Stream("/x", "client", "sync", Mode.RAISE)
+    guarded: Any = sync_calls.RequestIterator(requests(), stream)
+    party = in_thread(next, guarded, name="sender")
+    with gate.held():
+        assert stream.write is not None
+        owner = owner_of(stream.write)
+    party.result()
+    assert owner is not None
+    assert owner.operation == "next(request_iterator)"
+    assert "requests" in [frame.function for frame in owner.stack]
+
+
+def test_thread_that_is_let_through(found: Any) -> None:
+    """Of two threads inside, the one that was let through is not the owner."""
+    gates = {"owner": Gate(), "guest": Gate()}
+
+    def park() -> None:
+        gates[threading.current_thread().name].park()
+
+    call = sync_call(park, Mode.WARN)
+    owner = in_thread(next, call, name="owner")
+    gates["owner"].wait()
+    guest = in_thread(next, call, name="guest")
+    gates["guest"].wait()
+    direction = call._self_read
+    inside = owner_of(direction)
+    assert inside is not None
+    assert inside.name == "owner"
+    gates["owner"].open()
+    owner.result()
+    assert owner_of(direction) is None
+    gates["guest"].open()
+    guest.result()
+    found()
+
+
+def test_thread_that_python_does_not_know() -> None:
+    """A thread that was started without the threading module is named by its number."""
+    gate, ended = Gate(), threading.Event()
+    call = sync_call(gate.park)
+
+    def consume() -> None:
+        next(call)
+        ended.set()
+
+    ident = _thread.start_new_thread(consume, ())
+    with gate.held():
+        owner = owner_of(call._self_read)
+    wait(ended)
+    assert owner is not None
+    assert owner.name == f"thread {ident}"
+
+
+def test_thread_that_has_just_left() -> None:
+    """A thread that has left is still named by what it noted."""
+    call = sync_call(lambda: None)
+    direction = call._self_read
+    assert last_owner_of(direction) == (None, False)
+    in_thread(next, call).result()
+    assert owner_of(direction) is None
+    owner, is_being_cancelled = last_owner_of(direction)
+    assert not is_being_cancelled
+    assert owner is not None
+    assert owner.kind == "thread"
+    assert owner.operation == "read"
+
+
+def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is on no stack any more is named by what it noted, too."""
+    monkeypatch.delitem(sys.modules, "gevent", raising=False)  # another test may have loaded it
+    direction = steps.HandlerResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
+    steps.taking_responses(direction)
+    del direction._token.cell_contents
+    direction.owner = threading.get_ident()
+    owner = owner_of(direction)
+    assert last_owner_of(direction)[1] is False
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("thread", "MainThread", "write")
+    assert owner.stack == ()
+
+
+# Tasks, below whatever they await
+
+
+async def by_coroutine(call: Any) -> None:
+    await call.read()
+
+
+async def by_async_generator(call: Any) -> None:
+    async for _ in _read_in_generator(call):
+        pass
+
+
+async def _read_in_generator(call: Any) -> AsyncIterator[Any]:
+    yield await call.read()
+
+
+async def by_asend(call: Any) -> None:
+    await _read_in_generator(call).asend(None)
+
+
+async def by_anext(call: Any) -> None:
+    await anext(_read_in_generator(call))
+
+
+async def by_awaitable(call: Any) -> None:
+    class Awaitable:
+        def __await__(self) -> Generator[Any, None, Any]:
+            return (yield from call.read().__await__())
+
+    await Awaitable()
+
+
+async def by_wrapped_coroutine(call: Any) -> None:
+    class Awaitable:
+        def __await__(self) -> Any:
+            return call.read().__await__()
+
+    await Awaitable()
+
+
+@MODES
+@pytest.mark.parametrize(
+    "consume",
+    [by_coroutine, by_async_generator, by_asend, by_anext, by_awaitable, by_wrapped_coroutine],
+)
+async def test_task_inside(consume: Any, mode: Mode) -> None:
+    """A task inside is found through whatever it awaits the operation by."""
+    gate = AsyncGate()
+    call = aio_call(gate.park, mode)
+    task = asyncio.create_task(consume(call), name="consumer")
+    async with gate.held():
+        owner, is_being_cancelled = last_owner_of(call._self_read)
+        assert not is_being_cancelled
+    await task
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("task", "consumer", "read")
+    assert owner.stack[0].function == consume.__name__
+    assert owner_of(call._self_read) is None
+
+
+async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose chain of awaits is very long is not found, and that is said."""
+    monkeypatch.setattr(guard_owners, "_CHAIN_LENGTH", 50)
+
+    async def nest(depth: int) -> None:
+        if depth:
+            await nest(depth - 1)
+        else:
+            await call.read()
+
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    task = asyncio.create_task(nest(guard_owners._CHAIN_LENGTH))
+    async with gate.held():
+        owner, is_being_cancelled = last_owner_of(call._self_read)
+        assert not is_being_cancelled
+    await task
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("task", "(not found)", "read")
+
+
+async def test_task_that_is_asked_by_another_thread() -> None:
+    """Who is inside can be asked from any thread."""
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    task = asyncio.create_task(by_coroutine(call), name="consumer")
+    async with gate.held():
+        owner = in_thread(owner_of, call._self_read).result()
+    await task
+    assert owner is not None
+    assert owner.name == "consumer"
+
+
+async def test_task_that_has_left() -> None:
+    """A task notes nothing on its way: when it has left, nobody can be named."""
+    call = aio_call(settle)
+    await call.read()
+    assert last_owner_of(call._self_read) == (None, False)
+
+
+async def test_task_that_waits_is_no_owner(found: Any) -> None:
+    """A task on its way into a direction does not own it."""
+    gate = AsyncGate()
+    call = aio_call(gate.park, Mode.SERIALIZE)
+    first = asyncio.create_task(call.read(), name="first")
+    await gate.wait()
+    second = asyncio.create_task(call.read(), name="second")
+    await settle()
+    owner = owner_of(call._self_read)
+    assert owner is not None
+    assert owner.name == "first"
+    gate.open()
+    await asyncio.gather(first, second)
+    found()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_task_that_is_being_cancelled(begun: bool) -> None:
+    """A task is being cancelled from cancel() on until it is told."""
+    gate = AsyncGate()
+
+    async def park() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)  # suspended, but waiting for nothing that can be cancelled
+        await gate.park()
+
+    call = aio_call(park)
+    task = asyncio.create_task(call.read())
+    if begun:
+        await gate.wait()
+    else:
+        await settle()
+    direction = call._self_read
+    assert last_owner_of(direction)[1] is False
+    task.cancel()
+    assert last_owner_of(direction)[1] is True
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert last_owner_of(direction)[1] is False
+
+
+async def test_handler_that_has_yielded() -> None:
+    """A handler whose message gRPC is writing owns the writing direction."""
+
+    async def handler(request: Any, context: Any) -> AsyncIterator[bytes]:
+        yield b"message"
+
+    async def serve() -> None:
+        async for _ in aio_handlers._generate(stream, handler, None, context):
+            await gate.park()
+
+    gate = AsyncGate()
+    stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
+    context = aio_handlers.Context(Plain(settle), stream)
+    task = asyncio.create_task(serve(), name="serving")
+    async with gate.held():
+        owner = owner_of(context._self_write)
+    await task
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("task", "serving", "yield")
+    assert [frame.function for frame in owner.stack] == ["handler"]
+
+
+async def test_handler_whose_task_is_gone() -> None:
+    """If a handler's task is gone, the owner of its writing direction is not found."""
+    stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
+    stream.handler = (lambda: None, lambda: None)  # type: ignore[assignment]
+    for rule, operation in ((CONCURRENT_WRITE, "write"), (CONCURRENT_READ, "read")):
+        direction = AioDirection(stream, rule, settle)
+        direction.taken = True
+        owner = owner_of(direction)
+        assert owner is not None
+        assert (owner.name, owner.operation) == ("(not found)", operation)
+
+
+async def test_task_that_has_no_frame() -> None:
+    """A task that was made of something without a frame is passed over."""
+    finished = _read_in_generator(aio_call(settle))
+    async for _ in finished:
+        pass
+    assert list(guard_owners.await_chain(finished)) == []
+
+
+def test_caller_that_is_all_of_its_stack() -> None:
+    """The frames of a task may be all there are: nobody seems to run a loop."""
+
+    def inner() -> list[str]:
+        return [frame.f_code.co_name for frame in parties._of_task(sys._getframe())]
+
+    assert inner()[0] == "inner"
+
+
+# Callers
+
+
+async def test_caller_that_is_a_task() -> None:
+    """A task that calls is named, with its own frames and none of who runs the loop."""
+    party = parties.this_party(sys._getframe(), "read", is_task=True)
+    assert (party.kind, party.name, party.operation, party.held_seconds) == (
+        "task",
+        "test",
+        "read",
+        None,
+    )
+    assert [frame.function for frame in party.stack] == ["test_caller_that_is_a_task"]
+
+
+def test_caller_that_strayed_into_asyncio() -> None:
+    """A thread that calls an asyncio object without a loop is named as the thread it is."""
+    party = parties.this_party(sys._getframe(), "read", is_task=True)
+    assert (party.kind, party.name) == ("thread", "MainThread")
+    assert party.site is not None
+    assert party.site.function == "test_caller_that_strayed_into_asyncio"
+
+
+async def test_caller_that_is_a_callback() -> None:
+    """A callback of the loop belongs to no task; it is named as its thread."""
+    told = asyncio.get_running_loop().create_future()
+
+    def callback() -> None:
+        told.set_result(parties.this_party(sys._getframe(), "read", is_task=True))
+
+    asyncio.get_running_loop().call_soon(callback)
+    party = await told
+    assert (party.kind, party.name) == ("thread", "MainThread")
+
+
+def test_whole_report(found: Any) -> None:
+    """The report of two threads says who, where, and what to do, in full."""
+
+    def consume() -> None:
+        next(call)
+
+    gate = Gate()
+    call = sync_handlers.RequestIterator(
+        Plain(gate.park), Stream("/test.Guard/Chat", "server", "sync", Mode.RAISE)
+    )
+    party = in_thread(consume, name="first")
+    with gate.held():
+        refused = in_thread(consume, name="second")
+        error = refused.exception()
+    party.result()
+    (finding,) = found()
+    rule, code = finding.rule, consume.__code__
+    held = f"{finding.owner.held_seconds * 1000:.3g} ms"
+    runner = staging.Party._run
+    lines, first = inspect.getsourcelines(runner)
+    called = next(n for n, line in enumerate(lines, first) if "set_result" in line)
+    stack = [
+        f'    File "{staging.__file__}", line {called}, in _run',
+        "      self._outcome.set_result(function(*args))",
+        f'    File "{__file__}", line {code.co_firstlineno + 1}, in consume',
+        "      next(call)",
+    ]
+    assert str(error).splitlines() == [
+        (
+            "concurrent-read: next by thread 'second' on /test.Guard/Chat (server, sync) "
+            f"refused: thread 'first' has been in next for {held}"
+        ),
+        f"  owner:  thread 'first' in next for {held}",
+        *stack,
+        "  caller: thread 'second' in next",
+        *stack,
+        f"  without the guard: {rule.unguarded('server', 'sync')}",
+        f"  how to fix it: {rule.remedy}",
+        f"  rule: concurrent-read ({rule.summary}); source: {rule.source}",
+    ]
+
+
+# Greenlets
+
+
+def test_greenlet_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspended greenlet inside is found where gevent is loaded, and named by its address."""
+    greenlet = pytest.importorskip("greenlet")
+    monkeypatch.setitem(sys.modules, "gevent", greenlet)  # that it is loaded is all that counts
+
+    def consume() -> None:
+        next(call)
+
+    call = sync_call(greenlet.getcurrent().switch)
+    main = greenlet.getcurrent()
+    idle = greenlet.greenlet(lambda: main.switch())
+    idle.switch()
+    consumer = greenlet.greenlet(consume)
+    consumer.switch()
+    owner = owner_of(call._self_read)
+    consumer.switch()
+    idle.switch()
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("greenlet", hex(id(consumer)), "next")
+    assert owner.site is not None
+    assert owner.site.function == "consume"
+    assert owner_of(call._self_read) is None
+
+
+def test_greenlet_that_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that runs in a greenlet is told as one where gevent is loaded, else as a thread."""
+    greenlet = pytest.importorskip("greenlet")
+    callers = []
+
+    def call() -> None:
+        callers.append(this_party(sys._getframe(), "next", is_task=False))
+
+    monkeypatch.delitem(sys.modules, "gevent", raising=False)
+    greenlet.greenlet(call).switch()
+    monkeypatch.setitem(sys.modules, "gevent", greenlet)
+    caller = greenlet.greenlet(call)
+    caller.switch()
+    call()
+    assert [(party.kind, party.name) for party in callers] == [
+        ("thread", "MainThread"),
+        ("greenlet", hex(id(caller))),
+        ("thread", "MainThread"),
+    ]
+    assert callers[1].site.function == "call"
+
+
+def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no greenlet is inside either, what the owner noted names it."""
+    greenlet = pytest.importorskip("greenlet")
+    monkeypatch.setitem(sys.modules, "gevent", greenlet)
+    main = greenlet.getcurrent()
+    idle = greenlet.greenlet(lambda: main.switch())
+    idle.switch()
+    direction = steps.Requests(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
+    steps.reading_requests(direction)
+    del direction._token.cell_contents
+    direction.owner = threading.get_ident()
+    owner = owner_of(direction)
+    idle.switch()
+    assert owner is not None
+    assert (owner.kind, owner.name) == ("thread", "MainThread")
+
+
+def test_greenlet_of_gevent_inside() -> None:
+    """gevent's greenlets are found and told as such."""
+    pytest.importorskip("gevent")
+    program = """
+import gc, sys
+import gevent, gevent.event
+from grpc_guard import Mode
+from grpc_guard._core.stream import Stream
+from grpc_guard._guard.owners import owner_of
+from grpc_guard._proxies.sync.calls import StreamCall
+
+class Plain:
+    def __next__(self):
+        go.wait()
+
+def consume():
+    next(call)
+
+go = gevent.event.Event()
+call = StreamCall(Plain(), Stream("/x", "client", "sync", Mode.RAISE))
+greenlet = gevent.spawn(consume)
+gevent.sleep(0)
+owner = owner_of(call._self_read)
+go.set()
+greenlet.join()
+print(owner.kind, owner.operation, owner.site.function, owner_of(call._self_read))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (
+        0,
+        "greenlet next consume None\n",
+        "",
+    )

@@ -1,5 +1,0 @@
-"""The failures of what these tests share are explained too."""
-
-import pytest
-
-pytest.register_assert_rewrite("comparing")

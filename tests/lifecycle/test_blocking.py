@@ -1,0 +1,128 @@
+"""blocked-loop: a sync read that waits on a thread whose event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from inside import blocking, catalogue_thresholds
+from support.staging import logged_by_us, path, sync_channel, sync_server
+
+from grpc_guard import Finding
+
+Found = Callable[[], list[Finding]]
+
+METHODS = {"Numbers": grpc.unary_stream_rpc_method_handler(lambda _, context: iter([b"1", b"2"]))}
+
+
+@pytest.fixture
+def numbers() -> Iterator[Callable[[], Any]]:
+    """Return a function that starts an RPC with two responses."""
+    with sync_server(METHODS, mode=None) as address, sync_channel(address) as channel:
+        yield lambda: channel.unary_stream(path("Numbers"))(b"")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every read count as one that waits for long."""
+    monkeypatch.setattr(
+        catalogue_thresholds, "_current", catalogue_thresholds.Thresholds(blocked_loop_seconds=0.0)
+    )
+
+
+async def test_reading_on_a_loop(numbers: Callable[[], Any], found: Found) -> None:
+    """A read that blocks a running loop is told of, with its line and what it keeps waiting."""
+    waiting = asyncio.create_task(asyncio.sleep(0))
+    assert list(numbers()) == [b"1", b"2"]
+    (finding,) = found()
+    assert (finding.rule, finding.count, finding.api) == ("blocked-loop", 3, "sync")
+    assert (finding.caller.kind, finding.caller.name) == ("task", "test")
+    assert finding.caller.site is not None
+    assert finding.caller.site.code.startswith("assert list(numbers())")
+    assert finding.owner is not None
+    assert (finding.owner.operation, finding.owner.name) == ("event loop", "MainThread")
+    assert finding.owner.held_seconds is not None
+    assert ": the event loop of the thread stood still for " in finding.message
+    assert finding.message.endswith(", and with it 2 other tasks")
+    await waiting
+
+
+def test_reading_in_a_callback(numbers: Callable[[], Any], found: Found) -> None:
+    """A callback of the loop blocks it just as a task does."""
+    loop = asyncio.new_event_loop()
+    read: list[Any] = []
+    loop.call_soon(lambda: read.extend(numbers()))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert read == [b"1", b"2"]
+    (finding,) = found()
+    assert (finding.rule, finding.caller.kind) == ("blocked-loop", "thread")
+    assert finding.message.endswith(", and no other task")
+
+
+async def test_reading_in_a_thread(numbers: Callable[[], Any], found: Found) -> None:
+    """A call that is started on a loop may be read in a thread."""
+    call = numbers()
+    assert await asyncio.to_thread(list, call) == [b"1", b"2"]
+    assert found() == []
+
+
+async def test_reading_after_the_loop(numbers: Callable[[], Any], found: Found) -> None:
+    """A read beside a loop that does not run on the thread blocks none."""
+    calls: list[Any] = []
+
+    def elsewhere() -> None:
+        async def start() -> None:
+            calls.append(numbers())
+
+        asyncio.run(start())
+        calls.append(list(calls[0]))
+
+    await asyncio.to_thread(elsewhere)
+    assert calls[1] == [b"1", b"2"]
+    assert found() == []
+
+
+def test_reading_without_a_loop(numbers: Callable[[], Any], found: Found) -> None:
+    """Where no loop runs there is none to be blocked."""
+    assert list(numbers()) == [b"1", b"2"]
+    assert found() == []
+
+
+async def test_reading_quickly(
+    numbers: Callable[[], Any], found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that does not wait for long is no finding."""
+    monkeypatch.setattr(
+        catalogue_thresholds,
+        "_current",
+        catalogue_thresholds.Thresholds(blocked_loop_seconds=1000.0),
+    )
+    assert list(numbers()) == [b"1", b"2"]
+    assert found() == []
+
+
+async def test_reading_in_a_notebook(
+    numbers: Callable[[], Any], found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook every cell blocks the kernel's loop, and nobody wants to hear of it."""
+    monkeypatch.setitem(sys.modules, "ipykernel", threading)
+    assert list(numbers()) == [b"1", b"2"]
+    assert found() == []
+
+
+async def test_failing_to_tell(
+    numbers: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What goes wrong in telling is in the log, and the read goes on."""
+    monkeypatch.setattr(blocking, "warn", None)
+    assert list(numbers()) == [b"1", b"2"]
+    assert set(logged_by_us(caplog)) == {"a blocked loop goes unnoticed"}

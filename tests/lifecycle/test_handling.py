@@ -1,0 +1,501 @@
+"""The handlers of a server in flight: who is in snapshot(), and when they starve the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from inside import Mode, ResponseIterator, Stream, catalogue_thresholds, lifecycle_handlers
+from support.staging import (
+    PATIENCE,
+    AsyncGate,
+    Gate,
+    aio_channel,
+    in_thread,
+    logged_by_us,
+    path,
+    sync_channel,
+    wait,
+    within,
+)
+
+from grpc_guard import Finding, Owner, guarded, wrap
+
+Found = Callable[[], list[Finding]]
+
+
+class Service:
+    """A streaming method whose handler parks, and a unary one."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.calls = threading.Semaphore(0)
+
+    def hold(self, request: bytes, context: Any) -> Iterator[bytes]:
+        yield b"begun"
+        self.calls.release()
+        self.gate.park()
+
+    def methods(self) -> dict[str, Any]:
+        return {
+            "Hold": grpc.unary_stream_rpc_method_handler(self.hold),
+            "Unary": grpc.unary_unary_rpc_method_handler(lambda request, context: request),
+        }
+
+    def generic(self) -> Any:
+        return grpc.method_handlers_generic_handler("test.Guard", self.methods())
+
+
+class Running:
+    """A sync server that runs, and a channel to it."""
+
+    def __init__(self, service: Service, workers: int, guard: Callable[[Any], Any]) -> None:
+        self.service = service
+        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        self.server = guard(grpc.server(self.pool))
+        self.server.add_generic_rpc_handlers((service.generic(),))
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+    def __enter__(self) -> Running:
+        self.server.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.service.gate.open()
+        wait(self.server.stop(None))
+        self.pool.shutdown()
+
+    def hold(self, channel: Any) -> Any:
+        """Start a stream and return its call when the handler is parked."""
+        call = channel.unary_stream(path("Hold"))(b"")
+        assert next(call) == b"begun"
+        assert self.service.calls.acquire(timeout=PATIENCE)
+        return call
+
+
+def wrapped(server: Any) -> Any:
+    return wrap(server)
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        catalogue_thresholds,
+        "_current",
+        catalogue_thresholds.Thresholds(starved_server_seconds=0.0),
+    )
+
+
+def names(owners: tuple[Owner, ...]) -> list[tuple[str, str, str]]:
+    return [(owner.kind, owner.name, owner.operation) for owner in owners]
+
+
+# snapshot()
+
+
+def test_handlers_in_flight() -> None:
+    """Each streaming handler is there while it runs: RPC, thread, age, and the line it is at."""
+    service = Service()
+    with Running(service, 2, wrapped) as running, sync_channel(running.address) as channel:
+        assert running.server.snapshot() == ()
+        calls = [running.hold(channel)]
+        assert channel.unary_unary(path("Unary"))(b"1", timeout=PATIENCE) == b"1"
+        (owner,) = running.server.snapshot()
+        handlers = lifecycle_handlers.handlers_of(running.server.__wrapped__)
+        assert list(handlers._threads(frozenset())) == []  # of none of these threads
+        assert (owner.kind, owner.operation) == ("thread", path("Hold"))
+        assert owner.name.startswith("worker_")
+        assert owner.held_seconds is not None
+        assert [frame.function for frame in owner.stack] == ["hold", "park", "wait", "wait"][:3]
+        calls.append(running.hold(channel))
+        first, second = running.server.snapshot()
+        assert first.name == owner.name
+        assert first.held_seconds > second.held_seconds
+        service.gate.open()
+        for call in calls:
+            assert list(call) == []
+
+
+def test_handlers_of_a_server_that_was_there_before() -> None:
+    """Under the guard of the process, a server is looked at by wrapping it."""
+    service = Service()
+    with guarded(), Running(service, 2, lambda server: server) as running:
+        with grpc.insecure_channel(running.address) as channel:
+            running.hold(channel)
+            assert len(wrap(running.server).snapshot()) == 1
+        other = wrap(grpc.server(ThreadPoolExecutor(1)))
+        assert other.snapshot() == ()
+
+
+async def test_tasks_in_flight() -> None:
+    """A handler of grpc.aio is a task, and its line is where it waits."""
+    gate = AsyncGate()
+
+    async def hold(requests: Any, context: Any) -> None:
+        await gate.park()
+
+    server = wrap(grpc.aio.server())
+    methods = {"Hold": grpc.stream_stream_rpc_method_handler(hold)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Guard", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.stream_stream(path("Hold"))()
+        await gate.wait()
+        (owner,) = server.snapshot()
+        assert (owner.kind, owner.operation) == ("task", path("Hold"))
+        assert [frame.function for frame in owner.stack][:2] == ["hold", "park"]
+        gate.open()
+        await within(call.code())
+        assert server.snapshot() == ()
+    await server.stop(None)
+
+
+async def test_entering_without_a_task() -> None:
+    """What runs on a loop outside of any task is not noted."""
+    handlers = lifecycle_handlers.Handlers(None)
+    stream = Stream("/a/b", "server", "aio", Mode.RAISE)
+    called = asyncio.Event()
+
+    async def handle() -> None:
+        handlers.enter_task(stream)
+        assert [owner.kind for owner in handlers.snapshot()] == ["task"]
+        stream.ended = True
+        assert handlers.snapshot() == ()
+
+    def enter() -> None:
+        handlers.enter_task(stream)
+        called.set()
+
+    asyncio.get_running_loop().call_soon(enter)
+    await within(called.wait())
+    assert handlers.snapshot() == ()
+    await asyncio.create_task(handle())
+
+
+def test_a_stream_that_is_gone() -> None:
+    """A record whose stream is no more, or whose thread is not in gRPC, is nobody."""
+    handlers = lifecycle_handlers.Handlers(None)
+    streams = [Stream("/a/b", "server", "sync", Mode.RAISE)]
+    gate = Gate()
+
+    def enter() -> None:
+        handlers.enter(streams[0])
+        gate.park()
+
+    party = in_thread(enter)
+    with gate.held():
+        assert handlers.snapshot() == ()
+        streams[0].ended = True
+        assert handlers.snapshot() == ()
+        streams.clear()
+        assert handlers.snapshot() == ()
+    party.result()
+    assert handlers.snapshot() == ()
+
+
+def test_a_server_that_cannot_be_held_weakly() -> None:
+    """A server of the application's own kind has records of its own, which stay empty."""
+
+    class Own:
+        __slots__ = ()
+
+    assert lifecycle_handlers.handlers_of(Own()).snapshot() == ()
+
+
+# Sync handlers of a server of grpc.aio
+
+
+async def elsewhere(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what `function` returns in a thread that is of no pool."""
+    return await within(in_thread(function, *args).as_future())
+
+
+class RunningAio:
+    """A server of grpc.aio with sync handlers that runs, and a channel to it."""
+
+    def __init__(self, methods: Any, pool: Any, guard: Callable[[Any], Any] = wrapped) -> None:
+        self.gate = methods.gate
+        self.server = guard(grpc.aio.server(pool))
+        self.server.add_generic_rpc_handlers((methods.generic(),))
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+    async def __aenter__(self) -> RunningAio:
+        await self.server.start()
+        # The client takes in no more ahead than it must.
+        self.channel = grpc.aio.insecure_channel(self.address, [("grpc.http2.bdp_probe", 0)])
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.gate.open()
+        await self.channel.close()
+        await self.server.stop(None)
+
+    async def hold(self, service: Service) -> Any:
+        """Start a stream and return its call when the handler is parked."""
+        call = self.channel.unary_stream(path("Hold"))(b"")
+        assert await within(call.read()) == b"begun"
+        assert await elsewhere(lambda: service.calls.acquire(timeout=PATIENCE))
+        return call
+
+
+@pytest.fixture
+def pools() -> Iterator[Callable[..., ThreadPoolExecutor]]:
+    """Yield what makes pools, which are shut down when nothing runs in them any more."""
+    made: list[ThreadPoolExecutor] = []
+
+    def make(workers: int) -> ThreadPoolExecutor:
+        made.append(ThreadPoolExecutor(workers, thread_name_prefix="worker"))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.shutdown()
+
+
+Pools = Callable[..., ThreadPoolExecutor]
+
+
+class Gathering(Service):
+    """A method that has one response, and whose handler parks as well."""
+
+    def gather(self, requests: Iterator[bytes], context: Any) -> bytes:
+        message = next(requests)
+        self.calls.release()
+        return self.gate.park(message)
+
+    def methods(self) -> dict[str, Any]:
+        gather = grpc.stream_unary_rpc_method_handler(self.gather)
+        return {**super().methods(), "Gather": gather}
+
+
+async def test_sync_handlers_in_flight(pools: Pools) -> None:
+    """A sync handler is in a thread of the pool, from its first line on to its last."""
+    service = Gathering()
+    async with RunningAio(service, pools(2)) as running:
+        streaming = await running.hold(service)
+        (owner,) = running.server.snapshot()
+        assert (owner.kind, owner.name, owner.operation) == ("thread", "worker_0", path("Hold"))
+        assert [frame.function for frame in owner.stack][:2] == ["hold", "park"]
+        gathering = running.channel.stream_unary(path("Gather"))()
+        await gathering.write(b"1")
+        assert await elsewhere(lambda: service.calls.acquire(timeout=PATIENCE))
+        assert names(running.server.snapshot()) == [
+            ("thread", "worker_0", path("Hold")),
+            ("thread", "worker_1", path("Gather")),
+        ]
+        service.gate.open()
+        assert await within(streaming.read()) is grpc.aio.EOF
+        assert await within(gathering) == b"1"
+        assert running.server.snapshot() == ()
+
+
+async def test_a_sync_handler_whose_client_does_not_read(pools: Pools) -> None:
+    """A handler that waits until its client takes a message is in flight, at no line."""
+    big, sending = b"x" * 3_000_000, threading.Event()
+
+    def profile(frame: Any, event: str, arg: object) -> None:
+        if frame.f_code.co_name == "run_coroutine_threadsafe":
+            sys.setprofile(None)
+            sending.set()
+
+    class Flooding(Service):
+        def hold(self, request: bytes, context: Any) -> Iterator[bytes]:
+            yield big  # in flight
+            yield big  # in gRPC's queue
+            sys.setprofile(profile)
+            yield big
+
+    service = Flooding()
+    async with RunningAio(service, pools(1)) as running:
+        call = running.channel.unary_stream(path("Hold"))(b"")
+        await elsewhere(wait, sending)
+        (owner,) = running.server.snapshot()
+        assert (owner.name, owner.operation, owner.stack) == ("worker_0", path("Hold"), ())
+        assert [message async for message in call] == [big] * 3
+        assert running.server.snapshot() == ()
+
+
+def test_a_sync_handler_that_is_no_more(pools: Pools) -> None:
+    """A thread whose handler was given up, or that has nothing to do, is in no handler."""
+
+    def somewhere() -> Iterator[None]:
+        yield
+
+    def _worker() -> Iterator[None]:
+        yield
+
+    at_work, idle = somewhere(), _worker()
+    handlers = lifecycle_handlers.AioHandlers(pools(1), None)  # type: ignore[arg-type]
+    stream = Stream("/a/b", "server", "aio", Mode.RAISE)
+    responses = ResponseIterator(iter([b"1"]), stream)
+    assert handlers._is_inside(stream, at_work.gi_frame)  # type: ignore[attr-defined]
+    assert not handlers._is_inside(stream, idle.gi_frame)  # type: ignore[attr-defined]
+    del responses
+    assert not handlers._is_inside(stream, at_work.gi_frame)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("limits")
+@pytest.mark.parametrize("kind", ["given", "default"])
+@pytest.mark.parametrize("way", ["wrap", "enable"])
+async def test_a_full_aio_server(
+    kind: str, way: str, found: Found, reported: Any, pools: Pools
+) -> None:
+    """A pool whose threads are all held by streams while sync handlers wait is told of."""
+    service, pool = Service(), pools(2)
+    if kind == "default":
+        asyncio.get_running_loop().set_default_executor(pool)
+    with guarded() if way == "enable" else contextlib.nullcontext():
+        guard = wrapped if way == "wrap" else lambda server: server
+        async with RunningAio(service, None if kind == "default" else pool, guard) as running:
+            calls = [await running.hold(service) for _ in range(2)]
+            waiting = running.channel.unary_unary(path("Unary"))(b"1")
+            finding = await elsewhere(lambda: reported.get(timeout=PATIENCE))
+            assert (finding.rule, finding.rpc) == ("starved-server", path("Hold"))
+            assert (finding.side, finding.api) == ("server", "aio")
+            assert finding.caller.name == "worker_0"
+            assert finding.caller.stack[0].function == "hold"
+            assert ": 1 waiting while streams hold all 2 threads: " in finding.message
+            service.gate.open()
+            assert await within(waiting) == b"1"
+            for call in calls:
+                assert await within(call.read()) is grpc.aio.EOF
+    found()
+
+
+@pytest.mark.usefixtures("limits")
+async def test_an_executor_of_the_applications_own(found: Found, pools: Pools) -> None:
+    """An executor that does not say what waits for it is not watched, and its handlers run."""
+
+    class Own(Executor):
+        def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            return pool.submit(function, *args, **kwargs)
+
+    service, pool = Service(), pools(1)
+    asyncio.get_running_loop().set_default_executor(pools(1))
+    async with RunningAio(service, Own()) as running:
+        call = await running.hold(service)
+        assert len(running.server.snapshot()) == 1
+        assert lifecycle_handlers.handlers_of(running.server.__wrapped__)._watcher is None
+        service.gate.open()
+        assert await within(call.read()) is grpc.aio.EOF
+    assert found() == []
+
+
+def test_an_executor_that_a_loop_hides(pools: Pools) -> None:
+    """The default executor is found among what a loop holds, if it has no name there (uvloop)."""
+
+    class Loop:
+        __slots__ = ("__weakref__", "hidden")
+
+    loop, pool = Loop(), pools(3)
+    handlers = lifecycle_handlers.AioHandlers(None, loop)  # type: ignore[arg-type]
+    handlers._find_pool()
+    assert handlers._pool is None
+    loop.hidden = pool  # type: ignore[attr-defined]
+    handlers._find_pool()
+    assert handlers._pool is not None
+    assert (handlers._pool(), handlers._size) == (pool, 3)
+
+
+# starved-server
+
+
+@pytest.mark.usefixtures("limits")
+@pytest.mark.parametrize("workers", [1, 7])
+def test_a_full_server(workers: int, found: Found, reported: Any) -> None:
+    """A server whose threads are all held by streams while another RPC waits is told of."""
+    service = Service()
+    with Running(service, workers, wrapped) as running, sync_channel(running.address) as channel:
+        for _ in range(workers):
+            running.hold(channel)
+        waiting = channel.unary_unary(path("Unary")).future(b"1")
+        finding = reported.get(timeout=PATIENCE)
+        assert (finding.rule, finding.rpc) == ("starved-server", path("Hold"))
+        assert (finding.side, finding.api) == ("server", "sync")
+        assert finding.caller.name.startswith("worker_")
+        assert finding.caller.stack[0].function == "hold"
+        assert f": 1 waiting while streams hold all {workers} threads: " in finding.message
+        assert finding.message.endswith("; and 2 more") is (workers == 7)
+        assert f"{path('Hold')} in thread 'worker_" in finding.message
+        service.gate.open()
+        assert waiting.result(timeout=PATIENCE) == b"1"
+    found()
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_full_server_that_nobody_waits_for(found: Found) -> None:
+    """A server that is full, and one with a thread to spare, starve nobody."""
+    service = Service()
+    with Running(service, 2, wrapped) as running, sync_channel(running.address) as channel:
+        handlers = lifecycle_handlers.handlers_of(running.server.__wrapped__)
+        running.hold(channel)
+        handlers._look()
+        assert handlers._watcher is None
+        running.hold(channel)
+        handlers._look()
+        assert handlers._watcher is not None  # it will look again
+        assert found() == []
+        service.gate.open()
+
+
+def test_not_yet_starved(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams that hold the threads for a moment only starve nobody."""
+    monkeypatch.setattr(
+        catalogue_thresholds,
+        "_current",
+        catalogue_thresholds.Thresholds(starved_server_seconds=1000.0),
+    )
+    service = Service()
+    with Running(service, 1, wrapped) as running, sync_channel(running.address) as channel:
+        running.hold(channel)
+        handlers = lifecycle_handlers.handlers_of(running.server.__wrapped__)
+        waiting = channel.unary_unary(path("Unary")).future(b"1")
+        other = channel.unary_stream(path("Hold"))(b"")
+        handlers._look()
+        assert found() == []
+        watcher = handlers._watcher
+        handlers._watch()
+        assert handlers._watcher is watcher  # one is enough
+        watcher.cancel()
+        service.gate.open()
+        assert waiting.result(timeout=PATIENCE) == b"1"
+        other.cancel()
+
+
+def test_a_server_with_idle_threads() -> None:
+    """A server whose pool has an idle thread is not watched."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(int).result() == 0
+        handlers = lifecycle_handlers.Handlers(pool)
+        while not handlers._has_idle_threads():
+            pool.submit(int).result()
+        handlers._watch()
+        assert handlers._watcher is None
+
+
+def test_a_pool_that_is_gone() -> None:
+    """A server without a pool is not looked at."""
+    handlers = lifecycle_handlers.Handlers(None)
+    handlers._look()
+    assert not handlers._has_idle_threads()
+
+
+def test_failing_to_watch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What goes wrong in watching is in the log, and the handler runs."""
+    handlers = lifecycle_handlers.Handlers(None)
+    monkeypatch.setattr(lifecycle_handlers, "thresholds", None)
+    handlers._watch()
+    monkeypatch.setattr(handlers, "_pool", 3)
+    handlers._look()
+    assert logged_by_us(caplog) == ["a server is not watched", "a starved server goes unnoticed"]

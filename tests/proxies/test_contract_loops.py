@@ -1,0 +1,307 @@
+"""The contract, loops: an aio object belongs to one event loop, on one thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from support.staging import (
+    Gate,
+    aio_channel,
+    aio_server,
+    in_thread,
+    path,
+    settle,
+    sync_server,
+    within,
+)
+
+from grpc_guard import ConcurrencyError
+
+NUMBERS = [b"1", b"2", b"3"]
+RPC = path("Stream")
+
+
+@contextmanager
+def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # grpcio asks for it where no loop runs
+    try:
+        yield loop
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+# Who strays: each runs a coroutine function where its call does not belong, and tells how it
+# is named there. The loop of the call is at rest meanwhile.
+
+
+def on_another_loop(function: Callable[[], Any]) -> Any:
+    async def stray() -> Any:
+        return await asyncio.create_task(function(), name="stray")
+
+    with event_loop() as other:
+        return other.run_until_complete(stray())
+
+
+def on_another_thread(function: Callable[[], Any]) -> Any:
+    return in_thread(on_another_loop, function, name="stray").result()
+
+
+def on_no_loop(function: Callable[[], Any]) -> Any:
+    def step() -> Any:
+        coroutine = function()
+        try:
+            coroutine.send(None)
+        finally:
+            coroutine.close()
+
+    return in_thread(step, name="stray").result()
+
+
+STRAYS = [on_another_loop, on_another_thread, on_no_loop]
+
+
+@asynccontextmanager
+async def calling(address: str, shape: str, requests: Any) -> AsyncIterator[Any]:
+    async with aio_channel(address) as channel:
+        yield getattr(channel, shape)(RPC)(*requests)
+
+
+def handler(shape: str) -> Any:
+    def respond(request: Any, context: Any) -> Any:
+        if shape.startswith("stream"):
+            received = list(request)
+            return b"".join(received) if shape == "stream_unary" else iter(received)
+        return b"" if shape == "unary_unary" else iter(NUMBERS)
+
+    return {"Stream": getattr(grpc, f"{shape}_rpc_method_handler")(respond)}
+
+
+async def read(call: Any) -> Any:
+    return await call.read()
+
+
+async def step(call: Any) -> Any:
+    return await anext(aiter(call))
+
+
+async def asend(call: Any) -> Any:
+    return await aiter(call).asend(None)
+
+
+async def write(call: Any) -> Any:
+    return await call.write(b"0")
+
+
+async def done_writing(call: Any) -> Any:
+    return await call.done_writing()
+
+
+async def response(call: Any) -> Any:
+    return await call
+
+
+async def read_all(call: Any) -> Any:
+    return [message async for message in call]
+
+
+async def write_all(call: Any) -> Any:
+    for number in NUMBERS:
+        await call.write(number)
+    await call.done_writing()
+    return [message async for message in call]
+
+
+async def write_and_await(call: Any) -> Any:
+    for number in NUMBERS:
+        await call.write(number)
+    await call.done_writing()
+    return [bytes([byte]) for byte in await call]
+
+
+async def await_all(call: Any) -> Any:
+    return [bytes([byte]) for byte in await call]
+
+
+# operation, as the report names it; how to do it; on which call; how to finish that call
+USES = [
+    pytest.param("read", read, "unary_stream", (b"",), None, id="read"),
+    pytest.param("__anext__", step, "unary_stream", (b"",), read_all, id="__anext__"),
+    pytest.param("asend", asend, "unary_stream", (b"",), read_all, id="asend"),
+    pytest.param("write", write, "stream_stream", (), write_all, id="write"),
+    pytest.param("done_writing", done_writing, "stream_stream", (), write_all, id="done_writing"),
+    pytest.param("write", write, "stream_unary", (), write_and_await, id="stream_unary write"),
+    pytest.param("await", response, "stream_unary", (), write_and_await, id="await"),
+    pytest.param("await", response, "stream_unary", (NUMBERS,), await_all, id="await of iterator"),
+]
+
+
+async def read_to_eof(call: Any) -> Any:
+    return [await call.read() for _ in NUMBERS]
+
+
+@pytest.mark.parametrize("where", STRAYS)
+@pytest.mark.parametrize(("operation", "use", "shape", "requests", "finish"), USES)
+def test_call_on_a_foreign_loop(where, operation, use, shape, requests, finish, found):
+    """A call used from another loop, or thread, refuses; on its own loop it goes on."""
+    with sync_server(handler(shape), mode=None) as address, event_loop() as loop_thread:
+        context = calling(address, shape, requests)
+        call = loop_thread.run_until_complete(context.__aenter__())
+        with pytest.raises(ConcurrencyError) as refusal:
+            where(lambda: use(call))
+        assert loop_thread.run_until_complete(within((finish or read_to_eof)(call))) == NUMBERS
+        loop_thread.run_until_complete(context.__aexit__(None, None, None))
+    [finding] = found()
+    assert finding == refusal.value.finding
+    kind = "thread" if where is on_no_loop else "task"
+    place = "no event loop" if where is on_no_loop else "another event loop"
+    assert finding.message == (
+        f"wrong-loop: {operation} by {kind} 'stray' on {RPC} (client, aio) refused: "
+        f"it runs on {place} than the one that owns the call"
+    )
+    assert finding.owner is None
+
+
+SHAPES = {
+    "unary_unary": (b"",),
+    "unary_stream": (b"",),
+    "stream_unary": (NUMBERS,),
+    "stream_stream": (NUMBERS,),
+}
+
+
+async def complete(channel: Any, shape: str) -> Any:
+    """Run an RPC of this shape to its end."""
+    call = getattr(channel, shape)(RPC)(*SHAPES[shape])
+    return await within(response(call) if shape.endswith("unary") else read_all(call))
+
+
+@pytest.mark.parametrize("where", [on_another_loop, on_another_thread])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_start_on_a_foreign_loop(where, shape, found):
+    """An RPC started on another loop than its channel's is refused before it exists."""
+    with sync_server(handler(shape), mode=None) as address, event_loop() as loop_thread:
+        context = aio_channel(address)
+        channel = loop_thread.run_until_complete(context.__aenter__())
+        with pytest.raises(ConcurrencyError) as refusal:
+            where(lambda: complete(channel, shape))
+        assert loop_thread.run_until_complete(complete(channel, shape)) is not None
+        loop_thread.run_until_complete(context.__aexit__(None, None, None))
+    [finding] = found()
+    assert finding == refusal.value.finding
+    assert finding.message == (
+        f"wrong-loop: start by task 'stray' on {RPC} (client, aio) refused: "
+        "the channel belongs to a loop, and another event loop uses it"
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_start_on_a_thread_without_loop(shape, found):
+    """An RPC started by a plain thread is refused while the channel's loop runs."""
+    with sync_server(handler(shape), mode=None) as address:
+        async with aio_channel(address) as channel:
+            start = getattr(channel, shape)(RPC)
+            stray = in_thread(start, *SHAPES[shape], name="stray").as_future()
+            with pytest.raises(ConcurrencyError) as refusal:
+                await within(stray)
+            assert await complete(channel, shape) is not None
+    [finding] = found()
+    assert finding == refusal.value.finding
+    assert finding.message == (
+        f"wrong-loop: start by thread 'stray' on {RPC} (client, aio) refused: "
+        "the channel belongs to a loop, and another thread uses it"
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_start_before_the_loop_runs(shape, found):
+    """A call made while its loop is at rest begins when the loop does: legal."""
+    with sync_server(handler(shape), mode=None) as address, event_loop() as loop_thread:
+        context = aio_channel(address)
+        channel = loop_thread.run_until_complete(context.__aenter__())
+        call = getattr(channel, shape)(RPC)(*SHAPES[shape])
+        finish = response if shape.endswith("unary") else read_all
+        assert loop_thread.run_until_complete(within(finish(call))) is not None
+        loop_thread.run_until_complete(context.__aexit__(None, None, None))
+    assert found() == []
+
+
+async def test_tasks_of_one_loop(found):
+    """Any number of tasks of the channel's loop may start RPCs on it at once: legal."""
+    with sync_server(handler("stream_stream"), mode=None) as address:
+        async with aio_channel(address) as channel:
+            received = await asyncio.gather(
+                *(complete(channel, "stream_stream") for _ in range(20))
+            )
+    assert received == [NUMBERS] * 20
+    assert found() == []
+
+
+async def context_read(requests: Any, context: Any) -> Any:
+    return await context.read()
+
+
+async def context_write(requests: Any, context: Any) -> Any:
+    return await context.write(b"0")
+
+
+async def next_request(requests: Any, context: Any) -> Any:
+    return await anext(aiter(requests))
+
+
+async def asend_request(requests: Any, context: Any) -> Any:
+    return await aiter(requests).asend(None)
+
+
+@pytest.mark.parametrize(
+    ("operation", "use"),
+    [
+        ("context.read", context_read),
+        ("context.write", context_write),
+        ("__anext__", next_request),
+        ("asend", asend_request),
+    ],
+)
+async def test_handler_objects_on_a_foreign_loop(operation, use, found):
+    """A handler's stream used by a loop in another thread refuses; the handler goes on."""
+
+    async def chat(requests: Any, context: Any) -> None:
+        with pytest.raises(ConcurrencyError, match=f"wrong-loop: {operation} by task 'stray'"):
+            await asyncio.to_thread(on_another_loop, lambda: use(requests, context))
+        async for message in requests:
+            await context.write(message)
+
+    methods = {"Stream": grpc.stream_stream_rpc_method_handler(chat)}
+    async with aio_server(methods) as address, aio_channel(address) as channel:
+        assert await complete(channel, "stream_stream") == NUMBERS
+    [finding] = found()
+    assert (finding.rule, finding.side, finding.api) == ("wrong-loop", "server", "aio")
+
+
+async def test_refused_await_frees_nothing(found):
+    """Awaiting a call on a foreign loop does not cancel it, nor disturb who awaits it."""
+    gate = Gate()
+
+    def record(requests: Any, context: Any) -> bytes:
+        received = b"".join(requests)
+        return gate.park(received)
+
+    methods = {"Stream": grpc.stream_unary_rpc_method_handler(record)}
+    with sync_server(methods, mode=None) as address:
+        async with aio_channel(address) as channel:
+            call = channel.stream_unary(RPC)(NUMBERS)
+            owner = asyncio.create_task(response(call), name="owner")
+            await settle()
+            with pytest.raises(ConcurrencyError):
+                await asyncio.to_thread(on_another_loop, lambda: response(call))
+            gate.open()
+            assert await within(owner) == b"123"
+    assert len(found()) == 1

@@ -1,0 +1,1 @@
+"""What the tests of the probe share: racy programs, synchronised ones, and schedules."""

@@ -13,21 +13,23 @@ nox.options.sessions = [
     *("docs", "package", "wheel"),
 ]
 
-SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 ALL = ("-n", "auto")  # the whole suite, on every core
 
 # Pinned: a new release of a linter must not fail an old commit.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
+IMPORT_LINTER = "import-linter==2.17"
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check formatting and style."""
-    session.install(RUFF)
+    """Check formatting, style, and that imports go downward only."""
+    session.install("--editable", ".", RUFF, IMPORT_LINTER)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("lint-imports")
 
 
 @nox.session

@@ -99,7 +99,7 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["Version"] == grpc_guard.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["License-File"] == "LICENSE"
-    assert metadata["Requires-Python"] == ">=3.10"
+    assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_all("Provides-Extra") == ["bench", "compat", "docs", "test"]
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])

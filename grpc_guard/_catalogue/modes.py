@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 
 
-class Mode(str, enum.Enum):
+class Mode(enum.StrEnum):
     """What happens to the caller that breaks a rule of error severity.
 
     ``raise`` refuses it with :class:`ConcurrencyError`, ``warn`` logs and lets it
@@ -17,8 +17,6 @@ class Mode(str, enum.Enum):
     RAISE = "raise"
     WARN = "warn"
     SERIALIZE = "serialize"
-
-    __str__ = str.__str__
 
 
 # The mode for the next RPC: fixed where somebody wrapped an object, changing with the process

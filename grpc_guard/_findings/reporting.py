@@ -14,7 +14,7 @@ RULE_OF_RECORD = "grpc_guard_rule"  # the attribute by which a log record is kno
 
 
 def new_finding(rule: Rule, **particulars: Any) -> Finding:
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return Finding(
         rule=rule,
         severity=rule.severity,

@@ -27,13 +27,12 @@ logger = logging.getLogger("grpc_guard")
 
 
 class _Cancellation:
-    """One operation that was cancelled; holds no task."""
+    """One operation that was cancelled."""
 
-    __slots__ = ("is_told", "origin", "task")
+    __slots__ = ("is_told", "origin")
 
-    def __init__(self, origin: Origin, task: weakref.ref[asyncio.Task[Any]]) -> None:
+    def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self.task = task
         self.is_told = False
 
 
@@ -75,10 +74,9 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
     Nothing is noted if the RPC goes on, or had ended anyway.
     """
     try:
-        task: Any = asyncio.current_task()
-        is_the_end = _tells_of_the_end(error) or _is_being_cancelled(task) is False
+        is_the_end = _tells_of_the_end(error) or not _is_being_cancelled(asyncio.current_task())
         if not is_the_end and _has_broken(stream):
-            cancellation = _Cancellation(note_origin(operation), weakref.ref(task))
+            cancellation = _Cancellation(note_origin(operation))
             known = _cancellations.setdefault(stream, {})
             for direction in _broken(stream, sys._getframe(1)):
                 known[direction.rule] = cancellation
@@ -97,10 +95,10 @@ def _tells_of_the_end(error: asyncio.CancelledError) -> bool:
     return False
 
 
-def _is_being_cancelled(task: object) -> bool | None:
-    """Tell whether somebody is cancelling `task`; None on Python 3.10, which cannot tell."""
+def _is_being_cancelled(task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether somebody is cancelling `task`; a task of the program's own kind cannot tell."""
     cancelling = getattr(task, "cancelling", None)
-    return None if cancelling is None else bool(cancelling())
+    return cancelling is not None and bool(cancelling())
 
 
 def _has_broken(stream: Stream) -> bool:
@@ -150,19 +148,13 @@ def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
     try:
         cancellation = _cancellations[direction.stream][direction.rule]
         if not cancellation.is_told and not _is_given_up(direction.stream):
-            if _is_on_its_way_out(cancellation):
+            if _is_being_cancelled(asyncio.current_task()):
                 return Broken
             cancellation.is_told = True
             _tell(direction.stream, cancellation.origin, operation_in(frame))
     except Exception:
         logger.exception("the use of a cancelled stream goes unnoticed")
     return AioDirection
-
-
-def _is_on_its_way_out(cancellation: _Cancellation) -> bool:
-    task = asyncio.current_task()
-    answer = _is_being_cancelled(task)
-    return task is cancellation.task() if answer is None else answer
 
 
 def _tell(stream: Stream, origin: Origin, operation: str) -> None:

@@ -58,8 +58,7 @@ def failed_to_start(
         if not life.is_closed():
             return
         because = wording.was_closed(life.closing, life.origin)
-        if hasattr(error, "add_note"):  # pragma: no branch  # Python 3.10 has no notes
-            error.add_note(f"grpc_guard: channel to {life.target}: {because}")
+        error.add_note(f"grpc_guard: channel to {life.target}: {because}")
         warn(
             CLOSED_CHANNEL,
             rpc=rpc,

@@ -15,7 +15,7 @@ class Place(NamedTuple):
     function: str
 
 
-class State(str, enum.Enum):
+class State(enum.StrEnum):
     """What is known of a pair.
 
     ``dangerous``: its parties came near each other. ``synchronised``: one waits for the
@@ -25,8 +25,6 @@ class State(str, enum.Enum):
     DANGEROUS = "dangerous"
     SYNCHRONISED = "synchronised"
     FOUND = "found"
-
-    __str__ = str.__str__
 
 
 class Pair:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import wrapt
 
 from .._core.stream import Stream
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class GuardedByItself:

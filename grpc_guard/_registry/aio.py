@@ -6,7 +6,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -20,9 +20,6 @@ from .leases import Connection, LeaseRecord
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class ChannelRegistry(Registry):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -23,9 +23,6 @@ from .endings import refused, story
 from .leases import Connection, LeaseEnded, LeaseRecord, Rpc
 from .multicallables import MultiCallable
 from .parties import this_task
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _CLOSED = "Channel is closed."  # as grpcio says it
 

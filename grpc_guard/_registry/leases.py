@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .._findings.origins import Origin
-
-if TYPE_CHECKING:
-    from .pool import Pool
-    from .settings import Settings
+from .settings import Settings
 
 logger = logging.getLogger("grpc_guard")
 
@@ -20,6 +18,28 @@ _CALLERS_KEPT = 32
 
 class LeaseEnded(Exception):  # noqa: N818  # never leaves the package: grpcio's own kind does
     """An RPC was about to start on a lease that has ended."""
+
+
+class Pool(Protocol):
+    """What a lease asks of the pool that it belongs to: see pool.py."""
+
+    @property
+    def mutex(self) -> threading.RLock: ...
+
+    @property
+    def is_entered(self) -> bool: ...
+
+    def begin(
+        self, lease: LeaseRecord, is_stream: bool, who: str, *, may_grow: bool = True
+    ) -> Rpc: ...
+
+    def end(self, lease: LeaseRecord, ending: Origin) -> bool: ...
+
+    def leave(self, lease: LeaseRecord, *, later: bool = False) -> list[Connection]: ...
+
+    def ended(self, rpc: Rpc) -> None: ...
+
+    def dropped(self, lease: LeaseRecord) -> None: ...
 
 
 class Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import Any, Self, TypedDict, TypeVar
 
 import grpc
 
@@ -14,9 +14,6 @@ from .._catalogue.modes import Mode, parse_mode
 from .pool import Pool
 from .records import ChannelRecord
 from .settings import Settings, settings
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 S = TypeVar("S")
 

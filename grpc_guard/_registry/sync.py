@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import grpc
 
@@ -17,9 +17,6 @@ from .pool import Pool
 from .settings import Settings, settings
 from .shares import Registry, checked_seconds
 from .sync_lease import Lease, close_all
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class ChannelRegistry(Registry):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import grpc
 from grpc import _channel
@@ -25,9 +25,6 @@ from .endings import refused, story
 from .leases import Connection, LeaseEnded, LeaseRecord, Rpc
 from .multicallables import MultiCallable
 from .parties import this_thread
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _CLOSED = "Cannot invoke RPC on closed channel!"  # as grpcio says it
 

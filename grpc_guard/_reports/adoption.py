@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import importlib
 import json
-import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -191,7 +190,7 @@ def allowed_in_pyproject(folder: Path) -> list[Allowed]:
     if b"tool.grpc_guard" not in content:
         return []  # nothing of ours: not even worth a parser
     try:
-        table: Any = _toml(content.decode())["tool"]["grpc_guard"]
+        table: Any = tomllib.loads(content.decode())["tool"]["grpc_guard"]
     except ValueError as error:
         raise AdoptionError(f"{path}: {error}") from None
     except KeyError:
@@ -200,15 +199,6 @@ def allowed_in_pyproject(folder: Path) -> list[Allowed]:
     if set(table) - {"allow"}:
         raise AdoptionError(f"{source}: {min(set(table) - {'allow'})!r} is no setting; use allow")
     return allowed_from(table.get("allow", []), f"{source}.allow")
-
-
-def _toml(content: str) -> dict[str, Any]:
-    try:
-        parser = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ImportError:
-        raise AdoptionError("an allow-list on Python 3.10 needs tomli to be read") from None
-    parsed: dict[str, Any] = parser.loads(content)
-    return parsed
 
 
 def read_baseline(path: Path) -> list[Known]:

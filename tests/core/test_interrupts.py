@@ -317,11 +317,11 @@ def test_interrupt_of_the_operation_after_a_cancelled_one(
 ) -> None:
     """Interrupted while it is told of, an operation leaves its direction free as well."""
     codes = GUARD | code_of(cancellations._look_at_token, cancellations._after_use)
-    origin, nobody = cancellations.note_origin("read"), weakref.ref(Plain())
+    origin = cancellations.note_origin("read")
     for injection in sweep(codes):
         stream = aio_stream(mode, loop)
         subject = client_read(Plain(), stream)
-        cancellation = cancellations._Cancellation(origin, nobody)  # type: ignore[arg-type]
+        cancellation = cancellations._Cancellation(origin)
         cancellation.is_told = is_told
         cancellations._cancellations[stream] = {subject.direction.rule: cancellation}
         subject.direction.__class__ = cancellations.Broken

@@ -106,10 +106,9 @@ def check_closed(found: Found, error: BaseException, api: str, closer: str, make
     made = finding.message.rpartition(" at ")[2]
     assert made.startswith(maker)
     assert "the channel was closed " in finding.message
-    if sys.version_info >= (3, 11):
-        (note,) = error.__notes__
-        assert note.startswith("grpc_guard: channel to ")
-        assert finding.message.endswith(note.partition(": channel to ")[2].partition(": ")[2])
+    (note,) = error.__notes__
+    assert note.startswith("grpc_guard: channel to ")
+    assert finding.message.endswith(note.partition(": channel to ")[2].partition(": ")[2])
 
 
 @way

@@ -298,9 +298,8 @@ async def test_a_closed_aio_channel_with_interceptors(
     assert finding.caller.site.code.startswith("call = start(")
     assert finding.owner is not None
     assert finding.owner.operation == "close"
-    if sys.version_info >= (3, 11):
-        (note,) = caught.value.__notes__
-        assert note.startswith("grpc_guard: channel to ")
+    (note,) = caught.value.__notes__
+    assert note.startswith("grpc_guard: channel to ")
 
 
 async def test_an_interceptor_that_needs_no_channel(found: Found) -> None:

@@ -174,14 +174,6 @@ def test_bad_pyproject(content: str, said: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'pyproject.toml'}{said}")
 
 
-def test_pyproject_without_a_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing can read TOML, an allow-list is an error that says what is missing."""
-    for name in ("tomllib", "tomli"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(AdoptionError, match="needs tomli to be read"):
-        pyproject(tmp_path, "[tool.grpc_guard]")
-
-
 # The baseline
 
 

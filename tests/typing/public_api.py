@@ -28,7 +28,7 @@ from grpc_guard import (
 )
 
 if TYPE_CHECKING:
-    from typing_extensions import assert_type
+    from typing import assert_type
 else:
 
     def assert_type(value: object, kind: object) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from _thread import get_ident
 from collections.abc import AsyncIterable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
 from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
@@ -20,9 +20,6 @@ from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from ..sync.calls import RequestIterator
 from .messages import Messages
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 def has_ended(call: Any) -> bool:

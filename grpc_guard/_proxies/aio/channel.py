@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.rules.wrong_loop import WRONG_LOOP
@@ -21,9 +21,6 @@ from ..multicallables import MultiCallable, guarding
 from ..proxy import Proxy, StreamProxy, isinstance_exactly
 from ..unary import start_watched
 from .calls import AwaitableCall, Call, DuplexCall, ReadingCall, WritingCall, guard_requests
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 logger = logging.getLogger("grpc_guard")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from _thread import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
@@ -13,9 +13,6 @@ from ..._core.stream import AioDirection, Stream
 from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..proxy import StreamProxy
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class Messages(StreamProxy):

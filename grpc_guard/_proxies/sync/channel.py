@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._core.stream import Stream
@@ -14,9 +14,6 @@ from ..multicallables import MultiCallable, guarding
 from ..proxy import Proxy
 from ..unary import watching_below
 from .calls import guard_call, guard_future, guard_requests
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Start = Callable[..., Any]
 

@@ -16,6 +16,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.nouns import Way
 from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
 from .._core.stream import Direction, Stream
 from .._findings.parties import name_of_thread, suspended_greenlets
@@ -177,12 +178,12 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
 def _owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
-    if handler is not None and direction.rule == "concurrent-write":
+    if handler is not None and direction.way == Way.WRITE:
         task = handler[0]()
         if task is not None:
             stack = at_yield(direction.stream)
             return Owner("task", task.get_name(), "yield", _held(direction), stack)
-    operation = "read" if direction.rule == "concurrent-read" else "write"
+    operation = direction.way.value
     if direction.owner is None:
         return Owner("task", "(not found)", operation, _held(direction))
     return Owner(*name_of_thread(direction.owner), operation, _held(direction))

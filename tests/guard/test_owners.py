@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 from inside import (
-    CONCURRENT_READ,
-    CONCURRENT_WRITE,
     AioDirection,
     Stream,
+    Way,
     aio_calls,
     aio_handlers,
     guard_owners,
@@ -349,12 +348,12 @@ async def test_handler_whose_task_is_gone() -> None:
     """If a handler's task is gone, the owner of its writing direction is not found."""
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
     stream.handler = (lambda: None, lambda: None)  # type: ignore[assignment]
-    for rule, operation in ((CONCURRENT_WRITE, "write"), (CONCURRENT_READ, "read")):
-        direction = AioDirection(stream, rule, settle)
+    for way in Way:
+        direction = AioDirection(stream, way, settle)
         direction.taken = True
         owner = owner_of(direction)
         assert owner is not None
-        assert (owner.name, owner.operation) == ("(not found)", operation)
+        assert (owner.name, owner.operation) == ("(not found)", way)
 
 
 async def test_task_that_has_no_frame() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import CONCURRENT_READ, AioDirection, Mode, Stream, cancellations
+from inside import AioDirection, Mode, Stream, Way, cancellations
 from support.staging import (
     AsyncGate,
     aio_channel,
@@ -438,9 +438,9 @@ async def test_a_handler_that_has_ended() -> None:
 async def test_a_claim_of_which_nothing_is_known(caplog: pytest.LogCaptureFixture) -> None:
     """A broken direction that is claimed by other code than an operation can be claimed."""
     stream = Stream("/a/b", "client", "aio", Mode.RAISE, asyncio.get_running_loop())
-    direction: Any = AioDirection(stream, CONCURRENT_READ)
+    direction: Any = AioDirection(stream, Way.READ)
     cancellation = cancellations._Cancellation(cancellations.note_origin("read"))
-    cancellations._cancellations[stream] = {CONCURRENT_READ: cancellation}
+    cancellations._cancellations[stream] = {Way.READ: cancellation}
     direction.__class__ = cancellations.Broken
     assert direction.is_free
     assert not direction.taken

@@ -163,10 +163,18 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
 
 
 def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
-    waiter = getattr(task, "_fut_waiter", None)
-    return bool(getattr(task, "_must_cancel", False)) or (
-        waiter is not None and bool(waiter.cancelled())
-    )
+    """Tell whether a cancellation is on its way to `task`, by way of the task it waits for, too.
+
+    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
+    """
+    waiter: Any = task
+    for _ in range(_CHAIN_LENGTH):  # two tasks may wait for each other
+        if waiter is None:
+            break
+        if getattr(waiter, "_must_cancel", False) or waiter.cancelled():
+            return True
+        waiter = getattr(waiter, "_fut_waiter", None)
+    return False
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:

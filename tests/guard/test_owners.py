@@ -8,6 +8,7 @@ import inspect
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
@@ -320,6 +321,30 @@ async def test_task_that_is_being_cancelled(begun: bool) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert last_owner_of(direction)[1] is False
+
+
+async def test_task_that_waits_for_one_that_is_being_cancelled() -> None:
+    """So is one that waits for a task of its own, as for grpcio's that sends the request."""
+    gate = AsyncGate()
+
+    async def park() -> None:
+        await asyncio.create_task(gate.park())
+
+    call = aio_call(park)
+    task = asyncio.create_task(call.read())
+    await gate.wait()
+    assert last_owner_of(call._self_read)[1] is False
+    task.cancel()
+    assert last_owner_of(call._self_read)[1] is True
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_task_that_waits_for_itself() -> None:
+    """Tasks in a deadlock are looked at, and not for ever."""
+    task = types.SimpleNamespace(cancelled=lambda: False)
+    task._fut_waiter = task
+    assert guard_owners._is_being_cancelled(task) is False  # type: ignore[arg-type]
 
 
 async def test_handler_that_has_yielded() -> None:

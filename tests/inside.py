@@ -4,6 +4,8 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
 from grpc_guard._catalogue import forks as forks
+from grpc_guard._catalogue import leak as catalogue_leak
+from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue.catalogue import RULES as RULES
@@ -17,6 +19,7 @@ from grpc_guard._catalogue.nouns import Side as Side
 from grpc_guard._catalogue.nouns import Subject as Subject
 from grpc_guard._catalogue.nouns import Way as Way
 from grpc_guard._catalogue.pages import page as page
+from grpc_guard._catalogue.rule import Evidence as Evidence
 from grpc_guard._catalogue.rule import Rule as Rule
 from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ as CONCURRENT_READ
 from grpc_guard._catalogue.rules.concurrent_read import ConcurrentRead as ConcurrentRead

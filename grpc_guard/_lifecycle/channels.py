@@ -20,7 +20,6 @@ from grpc._cython import cygrpc
 
 from .._catalogue import forks
 from .._catalogue.nouns import AIO, Api, Side, Subject
-from .._catalogue.rules import channel_churn
 from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
@@ -171,7 +170,7 @@ def made(
         reference.key = id(core)
         life = ChannelLife(target or _target_of(core), Api(api), note_origin(operation), reference)
         _lives[id(core)] = life
-        if sharing_key is not None and not channel_churn.is_of_registry(life):
+        if sharing_key is not None:
             look_at_churn(life.subject, life.origin, sharing_key)
     except Exception:
         logger.exception("a channel goes unnoticed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
 
 from .. import words
 from ..nouns import Party
@@ -50,15 +49,3 @@ class Limits:
 def wants_its_own_connection(options: str) -> bool:
     """The channel has a subchannel pool of its own: who sets that wants connections of their own."""
     return "grpc.use_local_subchannel_pool" in options
-
-
-class NewChannel(Protocol):
-    """A channel that was just made."""
-
-    @property
-    def is_pooled(self) -> bool: ...
-
-
-def is_of_registry(channel: NewChannel) -> bool:
-    """A registry made it, which makes more only where one connection has no room."""
-    return channel.is_pooled

@@ -8,13 +8,15 @@ from typing import Any, ClassVar, NoReturn
 
 ANY = "any"  # a text that holds for both sides and both apis
 CLIENTS_ONLY = "cannot happen: only clients have channels"
+ADVICE = "advice"  # a severity: see Rule
 SERVERS_ONLY = "cannot happen: only servers have handlers"
 
 
 class Rule(str):
     """A named, documented check: a frozen record that equals its own name.
 
-    ``severity`` is ``error`` (goes through the mode) or ``warning`` (never raises).
+    ``severity`` is ``error`` (goes through the mode), ``warning`` (never raises) or ``advice``
+    (says what may cost, of programs that are correct: listed apart, and counted in no total).
     ``waitable`` tells whether waiting for one's turn heals it, as ``serialize`` does.
     ``source`` says where the rule is written down.
     """

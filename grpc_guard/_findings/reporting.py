@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
@@ -61,4 +62,6 @@ def log(finding: Finding, count: int) -> None:
     A hot loop must not fill the disk.
     """
     if str(count).strip("0") == "1":
-        logger.warning("%s", wording.report(finding), extra={RULE_OF_RECORD: finding.rule.name})
+        level = logging.INFO if finding.is_advice else logging.WARNING
+        said = {RULE_OF_RECORD: finding.rule.name}
+        logger.log(level, "%s", wording.report(finding), extra=said)

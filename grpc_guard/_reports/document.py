@@ -22,13 +22,15 @@ def document(
     findings: Iterable[Finding], *, mode: str, pid: int, streams: int, operations: int
 ) -> Document:
     """Return the report document of one process, or of several merged into one."""
+    found = list(findings)
     return {
         "schema": SCHEMA,
         "mode": mode,
         "pid": pid,
         "streams": streams,
         "operations": operations,
-        "findings": [finding_to_dict(finding) for finding in findings],
+        "findings": [finding_to_dict(finding) for finding in found if not finding.is_advice],
+        "advice": [finding_to_dict(finding) for finding in found if finding.is_advice],
     }
 
 

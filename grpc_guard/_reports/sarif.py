@@ -11,13 +11,17 @@ from urllib.parse import quote
 
 from .._catalogue.catalogue import RULES
 from .._catalogue.pages import page
-from .._catalogue.rule import Rule
+from .._catalogue.rule import ADVICE, Rule
 from .._catalogue.version import __version__
 from .._catalogue.words import party
 from .._findings.records import Finding, Frame, Owner
 from .._findings.wording import report
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+# Severities that have another name there.
+_LEVELS = {ADVICE: "note"}
+_PROBLEMS = {ADVICE: "recommendation"}
 
 
 def sarif(
@@ -55,11 +59,11 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "shortDescription": {"text": rule.summary},
         "fullDescription": {"text": f"{rule.summary}; {rule.source}"},
         "help": {"text": page(rule), "markdown": page(rule)},
-        "defaultConfiguration": {"level": rule.severity},
+        "defaultConfiguration": {"level": _LEVELS.get(rule.severity, rule.severity)},
         "properties": {
             "tags": ["concurrency", "grpc"],
             "precision": "very-high",
-            "problem.severity": rule.severity,
+            "problem.severity": _PROBLEMS.get(rule.severity, rule.severity),
         },
     }
 
@@ -72,7 +76,7 @@ def _result(finding: Finding, rules: list[Rule], excuse: str | None) -> dict[str
     return {
         "ruleId": finding.rule.name,
         "ruleIndex": rules.index(finding.rule),
-        "level": finding.severity,
+        "level": _LEVELS.get(finding.severity, finding.severity),
         "message": {"text": report(finding)},
         "occurrenceCount": finding.count,
         "partialFingerprints": {"grpcGuard/v1": _fingerprint(finding)},

@@ -16,20 +16,30 @@ def text(findings: Iterable[Finding]) -> str:
 
 
 def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> Iterator[str]:
-    """Yield the lines of the summary: what was guarded, and the findings by rule and call site."""
+    """Yield the lines of the summary: what was guarded, and the findings by rule and call site.
+
+    Advice comes last, and is in no total.
+    """
     yield (
         f"grpc_guard: {count(streams, 'stream')} and {count(operations, 'operation')} guarded, "
-        f"{count(len(findings), 'finding')}"
+        f"{count(sum(not finding.is_advice for finding in findings), 'finding')}"
     )
     by_rule: dict[str, Counter[str]] = {}
     for finding in findings:
         where = f"{sites(finding)}  {finding.rpc} ({finding.side}, {finding.api})"
         title = f"{finding.rule} ({finding.severity})"
+        if finding.is_advice:
+            title = f"advice: {finding.rule}"
         by_rule.setdefault(title, Counter())[where] += finding.count
-    for title, places in sorted(by_rule.items()):
+    for title, places in sorted(by_rule.items(), key=_advice_last):
         yield f"  {title}"
         for where, times in places.items():
             yield f"    {where}  x{times}"
+
+
+def _advice_last(entry: tuple[str, object]) -> tuple[bool, str]:
+    title = entry[0]
+    return title.startswith("advice: "), title
 
 
 def sites(finding: Finding) -> str:

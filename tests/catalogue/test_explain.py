@@ -128,7 +128,11 @@ def test_page_tells_where_the_rule_says_something_else() -> None:
     [
         ("concurrent-read", "In mode `serialize` the second caller waits for its turn instead."),
         ("wrong-loop", "Waiting cannot heal it: mode `serialize` acts as `raise` here."),
-        ("stream-limit", "A warning refuses nothing, in any mode: it is recorded and shown."),
+        ("blocked-loop", "A warning refuses nothing, in any mode: it is recorded and shown."),
+        (
+            "stream-limit",
+            "Advice refuses and fails nothing, and is counted in no total: it is listed apart.",
+        ),
     ],
 )
 def test_page_tells_what_serialize_does(name: str, effect: str) -> None:
@@ -250,9 +254,11 @@ def examples() -> Iterator[Example]:
 EXAMPLES = list(examples())
 
 
-def of_severity(severity: str, *, is_wrong: bool) -> list[Example]:
+def of_severity(*severities: str, is_wrong: bool) -> list[Example]:
     return [
-        one for one in EXAMPLES if RULES[one.rule].severity == severity and one.is_wrong is is_wrong
+        one
+        for one in EXAMPLES
+        if RULES[one.rule].severity in severities and one.is_wrong is is_wrong
     ]
 
 
@@ -588,7 +594,7 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("at_the_end")
-@pytest.mark.parametrize("example", of_severity("warning", is_wrong=True), ids=str)
+@pytest.mark.parametrize("example", of_severity("warning", "advice", is_wrong=True), ids=str)
 def test_wrong_example_of_a_warning(example: Example, found: Found) -> None:
     """A wrong example breaks its rule, and no other, and the finding names its line."""
     with contextlib.suppress(Exception, asyncio.CancelledError):
@@ -601,7 +607,7 @@ def test_wrong_example_of_a_warning(example: Example, found: Found) -> None:
 
 
 @pytest.mark.usefixtures("at_the_end")
-@pytest.mark.parametrize("example", of_severity("warning", is_wrong=False), ids=str)
+@pytest.mark.parametrize("example", of_severity("warning", "advice", is_wrong=False), ids=str)
 def test_right_example_of_a_warning(example: Example, found: Found) -> None:
     """A right example breaks no rule, leaves nothing open, and its RPCs carry what they should."""
     assert sorted(play(example)) == PRINTED[str(example)]

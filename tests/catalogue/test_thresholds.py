@@ -223,7 +223,7 @@ def test_run_with_thresholds(
     monkeypatch.setenv("GRPC_GUARD_STREAM_LIMIT", variable)
     process = launch(tmp_path, *arguments)
     assert (process.returncode, process.stdout) == (0, f"{seen}\n")
-    assert process.stderr.count("stream-limit (warning)") == times
+    assert process.stderr.count("advice: stream-limit") == times
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import io
 import json
 import os
 import queue
 import subprocess
 import sys
+import unittest
 import weakref
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -421,6 +424,59 @@ async def test_many_aio_channels_to_one_target(found: Found) -> None:
         async with grpc.aio.insecure_channel("127.0.0.1:1"):
             pass
     assert [(finding.rule, finding.api) for finding in found()] == [("channel-churn", "aio")]
+
+
+@pytest.mark.usefixtures("churning")
+def test_a_channel_for_each_loop(found: Found) -> None:
+    """A loop needs a channel of its own, also one that comes to lie where another was."""
+
+    async def use_one() -> None:
+        async with grpc.aio.insecure_channel("127.0.0.1:1"):
+            pass
+
+    for _ in range(10):
+        asyncio.run(use_one())
+    assert found() == []
+
+
+def test_a_loop_that_cannot_be_held() -> None:
+    """A loop that cannot be held weakly is known by its identity."""
+    unhashable: list[object] = []
+    assert lifecycle_churn._number_of(unhashable) == id(unhashable)
+
+
+@pytest.mark.usefixtures("churning")
+@pytest.mark.parametrize("case", [unittest.TestCase, unittest.IsolatedAsyncioTestCase])
+def test_the_channel_of_each_set_up(found: Found, case: Any) -> None:
+    """Each test of a suite has a channel of its own; a test that makes many is told of."""
+
+    class Tests(case):  # type: ignore[misc]
+        def setUp(self) -> None:
+            self.channel = grpc.insecure_channel("127.0.0.1:1")
+            self.addCleanup(self.channel.close)
+
+    def many(self: Any) -> None:
+        make("127.0.0.1:1", 4)
+
+    for number in range(5):
+        setattr(Tests, f"test_{number}", lambda self: None)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Tests)
+    assert unittest.TextTestRunner(io.StringIO()).run(suite).testsRun == 5
+    assert found() == []
+    Tests.test_0 = many
+    Tests("test_0").run()
+    assert [finding.rule for finding in found()] == ["channel-churn"]
+
+
+@pytest.mark.usefixtures("churning")
+def test_advice(found: Found, caplog: pytest.LogCaptureFixture) -> None:
+    """What may cost is logged as information, and stands apart in reports."""
+    caplog.set_level("INFO", logger="grpc_guard")
+    make("127.0.0.1:1", 4)
+    (finding,) = found()
+    assert (finding.severity, finding.is_advice) == ("advice", True)
+    (record,) = (record for record in caplog.records if record.name == "grpc_guard")
+    assert record.levelname == "INFO"
 
 
 @pytest.mark.usefixtures("churning")

@@ -86,8 +86,8 @@ def _tell_at_quick_exit(writer: Writer) -> None:
 
 
 def _to_stderr(finding: Finding) -> None:
-    if finding.count > 1:
-        return  # the summary counts
+    if finding.count > 1 or finding.is_advice:
+        return  # the summary counts, and has the advice
     stderr: Any = sys.__stderr__  # the program may have put something else in sys.stderr
     if stderr is not None and not stderr.closed:
         stderr.write(f"{wording.report(finding)}\n")

@@ -27,6 +27,8 @@ from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE as CON
 from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED as HANDLER_RETURNED
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL as UNCLOSED_CHANNEL
 from grpc_guard._catalogue.rules.unclosed_channel import NeverClosed as NeverClosed
+from grpc_guard._catalogue.rules.wrong_loop import Home as Home
+from grpc_guard._catalogue.rules.wrong_loop import state_of as state_of
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
@@ -99,6 +101,7 @@ from grpc_guard._lifecycle import channels as lifecycle_channels
 from grpc_guard._lifecycle import churn as lifecycle_churn
 from grpc_guard._lifecycle import exits as lifecycle_exits
 from grpc_guard._lifecycle import handlers as lifecycle_handlers
+from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
 from grpc_guard._lifecycle import parked as parked
 from grpc_guard._lifecycle import starts as starts

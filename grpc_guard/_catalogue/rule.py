@@ -82,6 +82,11 @@ class Evidence:
 
     rule: ClassVar[Rule]
 
+    @property
+    def remedy(self) -> str:
+        """How to fix what was seen: in general, as the rule has it."""
+        return self.rule.remedy
+
 
 _FIELDS = ("severity", "summary", "remedy", "source", "waitable")
 _known: dict[str, Rule] = {}  # the first of each name, which is the catalogue's

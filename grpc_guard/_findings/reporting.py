@@ -33,7 +33,7 @@ def new_finding(
         side=str(subject.side),  # in public records they are plain text
         api=str(subject.api),
         message=wording.first_line(evidence, subject, caller, mode),
-        remedy=rule.remedy,
+        remedy=evidence.remedy,
         caller=caller,
         owner=owner,
         test=ledger.test,

@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 import weakref
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,14 +25,20 @@ from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
+from .._findings.parties import name_of_thread
 from .._findings.reporting import warn
 from .channelless import keep_record
 from .churn import look_at_churn
+from .inherited import aio_of_parent, uses_aio
 
 logger = logging.getLogger("grpc_guard")
 
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
+
+# Instead of the generation: the channel is this process's own, made while its parent's grpc.aio
+# lived on in it.
+DOOMED = -1
 
 _lives: dict[int, ChannelLife] = {}
 
@@ -84,12 +91,14 @@ class ChannelLife:
         "origin",
         "streams",
         "target",
+        "thread",
     )
 
     def __init__(self, target: str, api: Api, origin: Origin, anchor: _Anchor) -> None:
         self.target = target
         self.api = api
         self.origin = origin
+        self.thread = name_of_thread(get_ident())[1]  # which has the loop that it belongs to
         self.closing: Origin | None = None
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
@@ -170,6 +179,10 @@ def made(
         reference.key = id(core)
         life = ChannelLife(target or _target_of(core), Api(api), note_origin(operation), reference)
         _lives[id(core)] = life
+        if life.api == AIO:
+            if forks.generation and aio_of_parent() is not None:
+                life.generation = DOOMED
+            uses_aio(anchor, life)
         if sharing_key is not None:
             look_at_churn(life.subject, life.origin, sharing_key)
     except Exception:
@@ -220,5 +233,5 @@ def closing(channel: Any) -> None:
 def lives() -> Iterator[ChannelLife]:
     """Yield the channels of this process that exist, open or closed."""
     for life in tuple(_lives.values()):
-        if life.generation == forks.generation:
+        if life.generation in (forks.generation, DOOMED):
             yield life

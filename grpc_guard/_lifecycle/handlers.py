@@ -24,11 +24,13 @@ from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
+from .._findings.origins import Origin, note_origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, frames_of_threads, is_of_grpc, outward
 from .._guard.owners import await_chain
+from .inherited import uses_aio
 
 logger = logging.getLogger("grpc_guard")
 
@@ -62,6 +64,7 @@ class Handlers:
         self._by_thread: dict[int, _Entry] = {}
         self._by_task: weakref.WeakKeyDictionary[Any, _Entry] = weakref.WeakKeyDictionary()
         self._watcher: threading.Thread | None = None
+        self.origin: Origin | None = None  # where the server was made, if that was seen
 
     def enter(self, stream: Stream) -> None:
         """Note that the running thread begins to handle `stream`."""
@@ -90,10 +93,11 @@ class Handlers:
 
     def snapshot(self) -> tuple[Owner, ...]:
         """Return who handles streams now, the longest first; ``operation`` is the RPC."""
-        found = [*self._threads(), *self._tasks()]
+        found = [*(owner for owner, _ in self._threads()), *self._tasks()]
         return tuple(sorted(found, key=lambda owner: -(owner.held_seconds or 0)))
 
-    def _threads(self, only: frozenset[int] | None = None) -> Iterator[Owner]:
+    def _threads(self, only: frozenset[int] | None = None) -> Iterator[tuple[Owner, bool]]:
+        """Yield who handles an RPC in a thread now, and whether that RPC is over."""
         frames = frames_of_threads()
         try:
             for ident, entry in tuple(self._by_thread.items()):
@@ -104,7 +108,8 @@ class Handlers:
                     continue
                 if only is None or ident in only:
                     held = max(0.0, monotonic() - entry.since)
-                    yield Owner(*name_of_thread(ident), stream.rpc, held, fold(outward(frame)))
+                    who = Owner(*name_of_thread(ident), stream.rpc, held, fold(outward(frame)))
+                    yield who, stream.is_over()
         finally:
             frames.clear()  # this very frame may be in there
 
@@ -150,11 +155,12 @@ class Handlers:
             if pool is None:
                 return
             workers = frozenset(thread.ident for thread in tuple(pool._threads) if thread.ident)
-            held = sorted(self._threads(workers), key=lambda owner: -(owner.held_seconds or 0))
-            if len(held) < self._size:
+            found = sorted(self._threads(workers), key=lambda one: -(one[0].held_seconds or 0))
+            if len(found) < self._size:
                 return
+            held = [owner for owner, _ in found]
             least = held[-1].held_seconds or 0
-            seen = Starved(held, pool._work_queue.qsize())
+            seen = Starved(held, pool._work_queue.qsize(), [is_over for _, is_over in found])
             if nobody_waits(seen) or least < thresholds().starved_server_seconds:
                 self._watch()
                 return
@@ -214,10 +220,19 @@ def handlers_of(server: Any) -> Handlers:
         return Handlers(None)
 
 
+def made(server: Any, operation: str) -> None:
+    """Note that a plain `server` was made by `operation`, here and now; again changes nothing."""
+    records = handlers_of(server)
+    if records.origin is None:
+        records.origin = note_origin(operation)
+
+
 def _new_records(server: Any) -> Handlers:
     core = getattr(server, "_server", None)
     if isinstance(core, cygrpc.AioServer):
-        return AioHandlers(_executor_in(core), server._loop)
+        records = AioHandlers(_executor_in(core), server._loop)
+        uses_aio(server, records)
+        return records
     return Handlers(getattr(getattr(server, "_state", None), "thread_pool", None))
 
 

@@ -8,13 +8,19 @@ from typing import Any
 from grpc._cython import cygrpc
 
 from .._catalogue import forks
-from .._catalogue.nouns import CLIENT, Subject
+from .._catalogue.nouns import AIO, CLIENT, Subject
+from .._catalogue.rule import Evidence
 from .._catalogue.rules.closed_channel import ChannelClosed
-from .._catalogue.rules.use_after_fork import ChannelOfParent, grpc_makes_channels_anew
+from .._catalogue.rules.use_after_fork import (
+    AioOfParent,
+    ChannelOfParent,
+    grpc_makes_channels_anew,
+)
 from .._core.stream import Channel, Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
-from .channels import ChannelLife, life_of
+from .channels import DOOMED, ChannelLife, life_of
+from .inherited import aio_of_parent
 
 logger = logging.getLogger("grpc_guard")
 
@@ -67,8 +73,18 @@ def failed_to_start(
 
 
 def _used_after_fork(life: ChannelLife, rpc: str) -> None:
-    if grpc_makes_channels_anew(cygrpc._GRPC_ENABLE_FORK_SUPPORT):
-        return
-    maker = life.origin.owner()
+    seen: Evidence
+    if life.api == AIO:
+        is_own = life.generation == DOOMED
+        record = aio_of_parent() if is_own else life
+        if record is None:
+            return  # it has died since
+        maker = None if record.origin is None else record.origin.owner()
+        seen = AioOfParent(maker, is_own)
+    else:
+        if grpc_makes_channels_anew(cygrpc._GRPC_ENABLE_FORK_SUPPORT):
+            return
+        maker = life.origin.owner()
+        seen = ChannelOfParent(maker)
     caller = note_origin("start").owner()
-    warn(ChannelOfParent(maker), Subject(rpc, CLIENT, life.api), caller=caller, owner=maker)
+    warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=maker)

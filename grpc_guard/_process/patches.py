@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 
 from .._catalogue.modes import Mode, current_mode
-from .._lifecycle import channels, churn, exits
+from .._lifecycle import channels, churn, exits, handlers
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
@@ -234,6 +234,7 @@ def _adopting(guard: servers.GuardBehavior, plain: Callable[..., Any]) -> Callab
     def method(self: Any, *args: Any, **kwargs: Any) -> None:
         plain(self, *args, **kwargs)
         if current_mode() is not Mode.OFF:
+            handlers.made(self, "server")
             servers.adopt(self, current_mode, guard)
 
     return method

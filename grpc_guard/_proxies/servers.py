@@ -15,7 +15,7 @@ import wrapt
 
 from .._catalogue.modes import ChooseMode, current_mode
 from .._findings.records import Owner
-from .._lifecycle.handlers import Handlers, handlers_of
+from .._lifecycle.handlers import Handlers, handlers_of, made
 from .contract import SYNC_SERVER, forwards
 from .proxy import Proxy, isinstance_exactly
 
@@ -209,6 +209,7 @@ class Server(Proxy):
         super().__init__(server)
         self._self_choose = choose
         self._self_behavior = noting(server, guard_behavior)
+        made(server, "wrap")
         adopt(server, choose, guard_behavior)
 
     def snapshot(self) -> tuple[Owner, ...]:

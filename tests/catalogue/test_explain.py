@@ -287,11 +287,18 @@ PRINTED = {
     "channel-churn: Right (sync)": ["60"],
     "parked-request-iterator: Right (sync)": ["hello"],
     "starved-server: Right (sync)": ["hello 0", "hello 1", "hello 2"],
+    "starved-server: Right (sync, a handler that waits for other things than its requests)": [
+        "hello 0",
+        "hello 1",
+        "hello 2",
+    ],
     "starved-server: Right (aio)": ["hello 0", "hello 1", "hello 2"],
     "stream-limit: Right (aio)": ["285"],
     "unclosed-channel: Right (sync)": [*FEATURES],
     "unfinished-stream: Right (aio)": ["hello"],
     "use-after-fork: Right (sync)": sorted(FEATURES * 2),  # of parent and child
+    "use-after-fork: Right (sync, a parent with a channel)": sorted(FEATURES * 2),
+    "use-after-fork: Right (aio)": sorted(FEATURES * 2),
 }
 
 

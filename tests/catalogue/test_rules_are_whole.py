@@ -11,7 +11,18 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from inside import RULES, Evidence, Frame, Rule, Side, Way, catalogue_leak, catalogue_overlap, page
+from inside import (
+    RULES,
+    Evidence,
+    Frame,
+    Home,
+    Rule,
+    Side,
+    Way,
+    catalogue_leak,
+    catalogue_overlap,
+    page,
+)
 
 from grpc_guard import Owner
 
@@ -21,6 +32,7 @@ EVERY_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=str)
 LINE = Frame("app.py", 12, "main", "channel = make()")
 MAKER = Owner("thread", "main", "insecure_channel", 3.0, (LINE,))
 READER = Owner("task", "reader", "read", 0.0123, (LINE,))
+HOME = Home(MAKER, "loop", "runs")
 NOBODY_KNOWS_WHERE = Owner("task", "reader", "read")
 
 # What each kind of evidence says, by its name: its fields, and the whole sentence.
@@ -45,10 +57,24 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             "it runs on another event loop than the one that owns the call",
         ),
         ({"on_loop": False}, "it runs on no event loop than the one that owns the call"),
+        (
+            {"on_loop": True, "home": HOME},
+            (
+                "it runs on another event loop than the one that owns the call, whose channel was made "
+                "3.0 s ago at app.py:12 on thread 'loop', whose loop runs"
+            ),
+        ),
     ],
     "ChannelAstray": [
         ({"on_loop": True}, "the channel belongs to a loop, and another event loop uses it"),
         ({"on_loop": False}, "the channel belongs to a loop, and another thread uses it"),
+        (
+            {"on_loop": False, "home": HOME},
+            (
+                "the channel belongs to a loop, and another thread uses it; it was made 3.0 s ago at "
+                "app.py:12 on thread 'loop', whose loop runs"
+            ),
+        ),
     ],
     "HandlerEnded": [({}, "its handler has ended")],
     "ChannelClosed": [
@@ -86,6 +112,22 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             (
                 "the channel is the parent process's, made 3.0 s ago at app.py:12, and gRPC's fork "
                 "support is off (GRPC_ENABLE_FORK_SUPPORT)"
+            ),
+        ),
+    ],
+    "AioOfParent": [
+        (
+            {"maker": MAKER, "is_own": False},
+            (
+                "the channel is the parent process's, made 3.0 s ago at app.py:12, and grpc.aio does "
+                "not outlive a fork"
+            ),
+        ),
+        (
+            {"maker": None, "is_own": True},
+            (
+                "a channel or server of the parent process lives on, and while it does grpc.aio works "
+                "in no forked child, on no channel"
             ),
         ),
     ],
@@ -169,15 +211,22 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
         (
             {"held": [READER, NOBODY_KNOWS_WHERE], "waiting": 3},
             (
-                "3 waiting while streams hold all 2 threads: read in task 'reader' for 12.3 ms at "
+                "3 waiting while handlers hold all 2 threads: read in task 'reader' for 12.3 ms at "
                 "app.py:12; read in task 'reader' for an unknown time"
             ),
         ),
         (
             {"held": [NOBODY_KNOWS_WHERE] * 7, "waiting": 1},
-            "1 waiting while streams hold all 7 threads: "
+            "1 waiting while handlers hold all 7 threads: "
             + "read in task 'reader' for an unknown time; " * 5
             + "and 2 more",
+        ),
+        (
+            {"held": [READER], "waiting": 1, "over": [True]},
+            (
+                "1 waiting while handlers hold the only thread, 1 of them for RPCs that are over: read in "
+                "task 'reader' for 12.3 ms at app.py:12 (its RPC is over)"
+            ),
         ),
     ],
     "Parked": [

@@ -25,6 +25,7 @@ from inside import (
     forks,
     lifecycle_channels,
     lifecycle_churn,
+    lifecycle_inherited,
     note_origin,
     starts,
 )
@@ -563,6 +564,43 @@ def test_using_a_channel_of_an_earlier_process(
         assert list(lifecycle_channels.lives()) == []
         assert list(channel.unary_stream(path("Numbers"))(b"")) == [b"1", b"2"]
     assert [finding.rule for finding in found()] == ([] if support else ["use-after-fork"])
+
+
+@pytest.mark.parametrize("user", ["channel", "server", "neither"])
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream"])
+async def test_grpc_aio_in_a_forked_child(
+    user: str, shape: str, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While something of the parent's grpc.aio lives, no channel of the child works."""
+    gc.collect()  # what other tests have left
+    monkeypatch.setattr(lifecycle_inherited, "_users", weakref.WeakKeyDictionary())
+    server = wrap(grpc.aio.server()) if user == "server" else None
+    with sync_server(METHODS) as address:
+        async with aio_channel(address, mode="raise" if user == "channel" else None) as parents:
+            monkeypatch.setattr(forks, "generation", forks.generation)
+            forks._after_fork()
+            async with aio_channel(address) as channel:
+                method = path("Same" if shape == "unary_unary" else "Numbers")
+                getattr(channel, shape)(method)(b"")
+                told = found()
+                assert channel.__wrapped__ in [life.anchor() for life in lifecycle_channels.lives()]
+                if user == "neither":
+                    assert told == []
+                    return
+                (finding,) = told
+                assert (finding.rule, finding.api) == ("use-after-fork", "aio")
+                assert ": a channel or server of the parent process, made " in finding.message
+                assert finding.remedy.startswith("fork before the process makes its first ")
+                assert finding.owner is not None
+                assert finding.owner.operation == "wrap"
+                monkeypatch.setattr(lifecycle_inherited, "_users", weakref.WeakKeyDictionary())
+                getattr(channel, shape)(method)(b"")
+                assert found() == []  # what was the parent's has died
+            if user == "channel":
+                parents.unary_stream(path("Numbers"))(b"")
+                (finding,) = found()
+                assert ": the channel is the parent process's, made " in finding.message
+    del server
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

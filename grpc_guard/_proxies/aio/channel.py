@@ -35,6 +35,7 @@ def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     loop: Any = getattr(owner, "_loop", None) or running
     stream = Stream(rpc, CLIENT, AIO, mode, loop)
     if running is not loop:
+        stream.channel = life_of(owner)
         check_start(stream)
     return stream
 

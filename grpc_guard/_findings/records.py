@@ -26,7 +26,11 @@ class Owner:
 
     ``kind`` is ``thread``, ``task`` or ``greenlet``. ``held_seconds`` is how long the
     operation had been in progress (None for a caller, which had only arrived).
-    ``stack`` runs from the outermost frame down to the user's line.
+    ``stack`` runs from the outermost frame down to the user's line. ``relation`` says how it was
+    found: ``inside`` is the party's own stack; where that has no line of the program it is that
+    of whoever waits for the party (``awaited-by``), or the line that asked for the operation
+    (``asked-at``), or the one that started the task or thread (``started-at``).
+    ``started_at`` is the line that started it, where that was noted.
     """
 
     kind: str
@@ -34,6 +38,8 @@ class Owner:
     operation: str
     held_seconds: float | None = None
     stack: tuple[Frame, ...] = ()
+    relation: str = "inside"
+    started_at: Frame | None = None
 
     @property
     def site(self) -> Frame | None:

@@ -67,6 +67,7 @@ from grpc_guard._core.stream import totals as totals
 from grpc_guard._findings import origins as findings_origins
 from grpc_guard._findings import parties as parties
 from grpc_guard._findings import stacks as findings_stacks
+from grpc_guard._findings import waiters as waiters
 from grpc_guard._findings import wording as findings_wording
 from grpc_guard._findings.ledger import Ledger as Ledger
 from grpc_guard._findings.ledger import ledger as ledger

@@ -9,7 +9,7 @@ as ``Future.result()`` and ``Thread.join()`` do, shows that on its stack.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import concurrent.futures.thread
 import functools
 import gc
 import threading

@@ -195,7 +195,7 @@ def test_schema_names_every_field() -> None:
         names = {field.name for field in dataclasses.fields(record)}
         assert names == set(definitions[name]["properties"]) == set(definitions[name]["required"])
     names = {field.name for field in dataclasses.fields(Frame)}
-    assert names == set(definitions["stack"]["items"]["required"])
+    assert names == set(definitions["frame"]["required"])
 
 
 @pytest.mark.parametrize("finding", FINDINGS)

@@ -4,6 +4,8 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
 from grpc_guard._catalogue import forks as forks
+from grpc_guard._catalogue import leak as catalogue_leak
+from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue.catalogue import RULES as RULES
@@ -12,12 +14,19 @@ from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
 from grpc_guard._catalogue.modes import parse_mode as parse_mode
+from grpc_guard._catalogue.nouns import Api as Api
+from grpc_guard._catalogue.nouns import Side as Side
+from grpc_guard._catalogue.nouns import Subject as Subject
+from grpc_guard._catalogue.nouns import Way as Way
 from grpc_guard._catalogue.pages import page as page
+from grpc_guard._catalogue.rule import Evidence as Evidence
 from grpc_guard._catalogue.rule import Rule as Rule
 from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ as CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_read import ConcurrentRead as ConcurrentRead
 from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE as CONCURRENT_WRITE
 from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED as HANDLER_RETURNED
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL as UNCLOSED_CHANNEL
+from grpc_guard._catalogue.rules.unclosed_channel import NeverClosed as NeverClosed
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
@@ -137,6 +146,7 @@ from grpc_guard._proxies.aio.handlers import _close as _close
 from grpc_guard._proxies.contract import Forward as Forward
 from grpc_guard._proxies.contract import Kind as Kind
 from grpc_guard._proxies.proxy import Proxy as Proxy
+from grpc_guard._proxies.proxy import StreamProxy as StreamProxy
 from grpc_guard._proxies.servers import Server as Server
 from grpc_guard._proxies.sync import calls as sync_calls
 from grpc_guard._proxies.sync import channel as sync_channel

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from .records import Frame
 from .stacks import fold, frames_of_threads, outward
 
-_CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
+CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
 _LOOKED_AT = 1000  # futures on the way to whoever waits; more are not followed
 
 # The attribute of a thread, or of a piece of work for one, with the Note of it.
@@ -40,7 +40,7 @@ _WAITING = (
 
 def await_chain(awaitable: object) -> Iterator[FrameType]:
     """Yield the frames of `awaitable` and of what it awaits, outermost first."""
-    for _ in range(_CHAIN_LENGTH):
+    for _ in range(CHAIN_LENGTH):
         if awaitable is None:
             return
         for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import threading
 from _thread import get_ident
 from collections.abc import Iterator
 from types import FrameType
 
+from .._catalogue.cpython import threads_by_ident
+from .._catalogue.cpython_loops import running_loop
 from .records import Owner
 from .stacks import fold, outward, runs_loop
 
@@ -17,10 +18,8 @@ from .stacks import fold, outward, runs_loop
 def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
     """Describe the caller: the running task or thread, with its stack from `frame` outward."""
     if is_task:
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:  # no loop runs here: a thread strayed into an aio object
-            task = None
+        # Without a loop a thread strayed into an aio object.
+        task = None if running_loop() is None else asyncio.current_task()
         if task is not None:
             return Owner("task", task.get_name(), operation, None, fold(_of_task(frame)))
     kind, name = _running_greenlet() or name_of_thread(get_ident())
@@ -37,7 +36,7 @@ def _of_task(frame: FrameType) -> Iterator[FrameType]:
 
 def name_of_thread(ident: int) -> tuple[str, str]:
     """Return the kind of party that a thread is, and its name."""
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
+    thread = threads_by_ident.get(ident)
     name = thread.name if thread is not None else f"thread {ident}"
     return "thread", name
 

@@ -16,11 +16,13 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython_loops import is_being_cancelled, running_loop
 from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
 from .._core.stream import Direction, Stream
 from .._findings.parties import name_of_thread, suspended_greenlets
 from .._findings.records import Frame, Owner
-from .._findings.stacks import fold, frames_of_threads, outward
+from .._findings.stacks import fold, outward
 
 _CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
 
@@ -43,7 +45,7 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
     """
     found = None if direction.loop_thread is None else _owning_task(direction)
     if found is not None:
-        return _describe(direction, *found), _is_being_cancelled(found[0])
+        return _describe(direction, *found), is_being_cancelled(found[0])
     owner = owner_of(direction) if direction.loop_thread is None else None
     if owner is None and not (direction.is_free and direction.owner is None):
         owner = _owner_without_frame(direction)
@@ -127,7 +129,7 @@ def _describe(
 def _owning_task(
     direction: Direction,
 ) -> tuple[asyncio.Task[Any], str, tuple[Frame, ...]] | None:
-    running = asyncio._get_running_loop()
+    running = running_loop()
     current = asyncio.current_task(running) if running is not None else None
     for task in asyncio.all_tasks(direction.stream.loop):
         if task is current:
@@ -159,13 +161,6 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
                 ),
                 None,
             )
-
-
-def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
-    waiter = getattr(task, "_fut_waiter", None)
-    return bool(getattr(task, "_must_cancel", False)) or (
-        waiter is not None and bool(waiter.cancelled())
-    )
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:

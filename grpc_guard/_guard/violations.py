@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import sys
 from types import FrameType
 
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.modes import Mode
 from .._catalogue.rule import Rule
 from .._catalogue.rules.handler_returned import HANDLER_RETURNED
@@ -51,7 +51,7 @@ def report_conflict(direction: Direction, operation: str) -> None:
 
 def check_loop(stream: Stream, operation: str) -> None:
     """Act on an aio operation whose quick look said that it runs on another loop."""
-    running = asyncio._get_running_loop()
+    running = running_loop()
     if running is not stream.loop:
         where = "no event loop" if running is None else "another event loop"
         violate(

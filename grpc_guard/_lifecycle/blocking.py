@@ -13,6 +13,7 @@ from _thread import get_ident
 from time import monotonic
 from typing import Any
 
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.rules.blocked_loop import BLOCKED_LOOP
 from .._catalogue.thresholds import thresholds
 from .._core.steps import IteratorFromFunction
@@ -50,7 +51,7 @@ def watched(call: Any, stream: Stream) -> Any:
 
 def _tell(stream: Stream, seconds: float) -> None:
     try:
-        loop = asyncio._get_running_loop()
+        loop = running_loop()
         if loop is None:
             return  # another thread reads, or the loop has ended since
         caller = parties.this_party(sys._getframe(1), "next", is_task=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from .._catalogue.grpcio import tells_of_the_end
 from .._catalogue.rules.cancelled_read import CANCELLED_READ
 from .._core.operations import operation, operation_in
 from .._core.stream import AioDirection, Direction, Stream
@@ -74,7 +75,7 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
     Nothing is noted if the RPC goes on, or had ended anyway.
     """
     try:
-        is_the_end = _tells_of_the_end(error) or not _is_being_cancelled(asyncio.current_task())
+        is_the_end = tells_of_the_end(error) or not _is_being_cancelled(asyncio.current_task())
         if not is_the_end and _has_broken(stream):
             cancellation = _Cancellation(note_origin(operation))
             known = _cancellations.setdefault(stream, {})
@@ -83,16 +84,6 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
                 direction.__class__ = Broken
     except Exception:
         logger.exception("a cancelled operation goes unnoticed")
-
-
-def _tells_of_the_end(error: asyncio.CancelledError) -> bool:
-    """Tell whether grpcio raised `error` to say that the call had been cancelled before."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_name == "_raise_for_status":
-            return True
-        trace = trace.tb_next
-    return False
 
 
 def _is_being_cancelled(task: asyncio.Task[Any] | None) -> bool:

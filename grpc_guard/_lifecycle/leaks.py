@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, ModuleType
 
+from .._catalogue.cpython import is_worker
 from .._catalogue.rule import Rule
 from .._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
 from .._catalogue.rules.unfinished_stream import UNFINISHED_STREAM
@@ -171,10 +172,4 @@ def _held_by_threads(threads: Callable[[int, FrameType], bool]) -> Iterator[obje
 
 def is_of_a_pool(frame: FrameType) -> bool:
     """Tell whether the thread at `frame` belongs to a pool, which may live for long."""
-    return any(
-        outer.f_code.co_name == "_worker" and "futures" in outer.f_code.co_filename
-        for outer in outward(frame)
-    )
-
-
-# Parked request iterators
+    return any(is_worker(outer) for outer in outward(frame))

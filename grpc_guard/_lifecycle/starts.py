@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from grpc._cython import cygrpc
+from grpc.aio import UsageError
 
 from .._catalogue import forks
+from .._catalogue.grpcio import has_fork_support
 from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
 from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
 from .._core.stream import Channel, Stream
@@ -18,7 +19,7 @@ from .channels import ChannelLife, life_of
 
 logger = logging.getLogger("grpc_guard")
 
-REFUSALS = (ValueError, cygrpc.UsageError)  # with which grpcio meets an RPC on a closed channel
+REFUSALS = (ValueError, UsageError)  # with which grpcio meets an RPC on a closed channel
 
 
 # note_origin() itself, starting(), new_stream(), what starts the RPC, and a multi-callable's method.
@@ -73,7 +74,7 @@ def failed_to_start(
 
 
 def _used_after_fork(life: ChannelLife, rpc: str) -> None:
-    if cygrpc._GRPC_ENABLE_FORK_SUPPORT:
+    if has_fork_support():
         return
     warn(
         USE_AFTER_FORK,

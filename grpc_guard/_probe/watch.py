@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 from weakref import ref
 
+from .._catalogue.cpython_loops import running_loop
 from .._core.stream import Stream
 from .._findings import wording
 from .._findings.stacks import is_machinery, runs_loop
@@ -270,7 +271,7 @@ class Watch:
         if stream.is_over():
             return 0.0
         left = math.inf
-        running = asyncio._get_running_loop()
+        running = running_loop()
         if self._is_aio:
             task = _running_task()
             if running is not stream.loop or task is None:
@@ -283,4 +284,4 @@ class Watch:
 
 
 def _running_task() -> asyncio.Task[Any] | None:
-    return asyncio.current_task() if asyncio._get_running_loop() is not None else None
+    return asyncio.current_task() if running_loop() is not None else None

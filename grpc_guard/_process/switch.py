@@ -14,10 +14,11 @@ import logging
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from .._catalogue import thresholds as limits
+from .._catalogue.cpython import is_being_imported
 from .._catalogue.forks import start_clean
 from .._catalogue.modes import Mode, in_force, parse_mode
 from .._probe.settings import ProbeSettings, parse_probe
@@ -117,7 +118,7 @@ class _Process:
             if not self._waits_for_grpc:
                 self._waits_for_grpc = True
                 after_import("grpc", self._on_import)
-        elif self._waits_for_grpc and _is_being_imported(grpc):
+        elif self._waits_for_grpc and is_being_imported(grpc):
             pass  # by another thread, which will call the hook: it must not wait for us
         else:
             self._patch()
@@ -140,10 +141,6 @@ class _Process:
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()
-
-
-def _is_being_imported(module: ModuleType) -> bool:
-    return bool(getattr(module.__spec__, "_initializing", False))
 
 
 process = _Process()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 from collections.abc import Callable
 from typing import Any, Self
 
+from ..._catalogue.cpython_loops import error_of, running_loop
+from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.rules.wrong_loop import WRONG_LOOP
 from ..._core.stream import Channel as CarryingChannel
@@ -26,8 +27,6 @@ logger = logging.getLogger("grpc_guard")
 
 Start = Callable[..., Any]
 
-_INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
-
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     """Return the record of an RPC about to start on the loop of `owner`, a multi-callable.
@@ -35,7 +34,8 @@ def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     Raises ConcurrencyError if another loop, or another thread, is starting it. Starting it
     while no loop runs is legal: the RPC begins when its loop does.
     """
-    running = asyncio._get_running_loop()
+    running = running_loop()
+    # Read here and below, not in _catalogue/grpcio.py: each start of an RPC passes.
     loop: Any = getattr(owner, "_loop", None) or running
     stream = Stream(rpc, "client", "aio", mode, loop)
     if running is not loop and (running is not None or loop.is_running()):
@@ -60,10 +60,10 @@ def start_unary_unary(
     multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary RPC and return grpcio's own call: only its loop and channel matter."""
-    if asyncio._get_running_loop() is not getattr(multi_callable, "_loop", None):
+    if running_loop() is not getattr(multi_callable, "_loop", None):
         new_stream(multi_callable, rpc, mode)
     call = start_watched(multi_callable, start, rpc, args, kwargs)
-    if hasattr(call, _INTERCEPTORS):
+    if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, life_of(multi_callable), rpc)
     return call
 
@@ -122,7 +122,7 @@ def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
         stream.ended = True  # its generator is free for the next attempt
         failed_to_start(stream.channel, stream.rpc, error)
         raise
-    if hasattr(call, _INTERCEPTORS):
+    if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return call
 
@@ -132,13 +132,13 @@ def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
     try:
         if life is not None and life.is_closed():
             refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
-            getattr(call, _INTERCEPTORS).add_done_callback(refused)
+            getattr(call, INTERCEPTORS_TASK).add_done_callback(refused)
     except Exception:
         logger.exception("the use of a closed channel goes unnoticed")
 
 
 def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> None:
-    error = getattr(task, "_exception", None)  # exception() would count as having looked at it
+    error = error_of(task)
     if error is not None:
         failed_to_start(life, rpc, error, start)
 

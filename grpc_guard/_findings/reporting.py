@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from .._catalogue.boundary import overlooked
 from .._catalogue.rule import Rule
 from . import wording
 from .ledger import ledger, logger
@@ -47,8 +48,9 @@ def warn(
             rule, rpc=rpc, side=side, api=api, message=message, caller=caller, owner=owner
         )
         log(finding, ledger.record(finding))
-    except Exception:
-        logger.exception("a warning of the rule %s was lost", rule)
+    except Exception as error:
+        if not overlooked(error, "a warning of the rule %s was lost", rule):
+            raise
 
 
 def log(finding: Finding, count: int) -> None:

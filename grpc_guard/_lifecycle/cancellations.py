@@ -9,13 +9,13 @@ takes the next message with it, and a write stands in the way of the next one.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import tells_of_the_end
 from .._catalogue.rules.cancelled_read import CANCELLED_READ
 from .._core.operations import operation, operation_in
@@ -23,8 +23,6 @@ from .._core.stream import AioDirection, Direction, Stream
 from .._findings import wording
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
-
-logger = logging.getLogger("grpc_guard")
 
 
 class _Cancellation:
@@ -82,8 +80,9 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
             for direction in _broken(stream, sys._getframe(1)):
                 known[direction.rule] = cancellation
                 direction.__class__ = Broken
-    except Exception:
-        logger.exception("a cancelled operation goes unnoticed")
+    except Exception as failure:
+        if not overlooked(failure, "a cancelled operation goes unnoticed"):
+            raise
 
 
 def _is_being_cancelled(task: asyncio.Task[Any] | None) -> bool:
@@ -143,8 +142,9 @@ def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
                 return Broken
             cancellation.is_told = True
             _tell(direction.stream, cancellation.origin, operation_in(frame))
-    except Exception:
-        logger.exception("the use of a cancelled stream goes unnoticed")
+    except Exception as error:
+        if not overlooked(error, "the use of a cancelled stream goes unnoticed"):
+            raise
     return AioDirection
 
 

@@ -8,7 +8,6 @@ their records alone, and vanish with the channel; channelless.py keeps the recor
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import threading
 import weakref
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .._catalogue import forks
+from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import anchor_and_core, is_core_closed, target_of
 from .._catalogue.rules.stream_limit import STREAM_LIMIT
 from .._catalogue.thresholds import thresholds
@@ -26,8 +26,6 @@ from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channelless import keep_record
 from .churn import look_at_churn
-
-logger = logging.getLogger("grpc_guard")
 
 _BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
 
@@ -155,8 +153,9 @@ def made(
         _lives[id(core)] = life
         if sharing_key is not None and not life.is_pooled:
             look_at_churn(life.target, api, life.origin, sharing_key)
-    except Exception:
-        logger.exception("a channel goes unnoticed")
+    except Exception as error:
+        if not overlooked(error, "a channel goes unnoticed"):
+            raise
 
 
 def _forget(
@@ -188,8 +187,9 @@ def closing(channel: Any) -> None:
         if life is not None and life.closing is None:
             life.closing = note_origin("close")
             life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
-    except Exception:
-        logger.exception("the end of a channel goes unnoticed")
+    except Exception as error:
+        if not overlooked(error, "the end of a channel goes unnoticed"):
+            raise
 
 
 def lives() -> Iterator[ChannelLife]:

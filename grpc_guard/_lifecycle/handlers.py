@@ -6,7 +6,6 @@ Each server has its own records. They hold threads by their ident and tasks weak
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import weakref
 from _thread import get_ident
@@ -16,6 +15,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython import (
     frames_of_threads,
     has_idle_workers,
@@ -36,8 +36,6 @@ from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, is_of_grpc, outward
 from .._guard.owners import await_chain
-
-logger = logging.getLogger("grpc_guard")
 
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
 
@@ -129,40 +127,36 @@ class Handlers:
 
     # Starvation
 
+    @never_disturbs("a server is not watched")
     def _watch(self) -> None:
         """Look again in a while, from a thread, whether the server is still full."""
         if self._watcher is not None and self._watcher.is_alive():
             return
-        try:
-            if has_idle_workers(None if self._pool is None else self._pool()):
-                return
-            interval = max(_SHORTEST, thresholds().starved_server_seconds)
-            timer = threading.Timer(interval, self._look)
-            timer.name = "grpc_guard starved-server"
-            timer.daemon = True
-            self._watcher = timer
-            timer.start()
-        except Exception:
-            logger.exception("a server is not watched")
+        if has_idle_workers(None if self._pool is None else self._pool()):
+            return
+        interval = max(_SHORTEST, thresholds().starved_server_seconds)
+        timer = threading.Timer(interval, self._look)
+        timer.name = "grpc_guard starved-server"
+        timer.daemon = True
+        self._watcher = timer
+        timer.start()
 
+    @never_disturbs("a starved server goes unnoticed")
     def _look(self) -> None:
         self._watcher = None  # from here on, who fills the server has it watched again
-        try:
-            pool = None if self._pool is None else self._pool()
-            if pool is None:
-                return
-            workers = idents_of_workers(pool)
-            held = sorted(self._threads(workers), key=lambda owner: -(owner.held_seconds or 0))
-            if len(held) < self._size:
-                return
-            least = held[-1].held_seconds or 0
-            waiting = waiting_in_pool(pool)
-            if waiting == 0 or least < thresholds().starved_server_seconds:
-                self._watch()
-                return
-            self._tell(held, waiting)
-        except Exception:
-            logger.exception("a starved server goes unnoticed")
+        pool = None if self._pool is None else self._pool()
+        if pool is None:
+            return
+        workers = idents_of_workers(pool)
+        held = sorted(self._threads(workers), key=lambda owner: -(owner.held_seconds or 0))
+        if len(held) < self._size:
+            return
+        least = held[-1].held_seconds or 0
+        waiting = waiting_in_pool(pool)
+        if waiting == 0 or least < thresholds().starved_server_seconds:
+            self._watch()
+            return
+        self._tell(held, waiting)
 
     def _tell(self, held: list[Owner], waiting: int) -> None:
         warn(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, ModuleType
 
+from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython import is_worker
 from .._catalogue.rule import Rule
 from .._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
@@ -27,8 +27,6 @@ from .._findings.stacks import other_threads, outward
 from .channelless import channelless_streams
 from .channels import ChannelLife, lives
 from .parked import look_for_parked
-
-logger = logging.getLogger("grpc_guard")
 
 # What holds what is in use, and not what is kept: an event loop, and the modules of the
 # machinery and of threads, loops and tasks.
@@ -60,6 +58,7 @@ class LeakCandidate:
         return (self.rule, self.name, self.record.api, line)
 
 
+@never_disturbs("what is left open goes unnoticed")
 def look(
     is_ours: Callable[[Origin], bool] = lambda origin: True,
     keepers: Iterable[object] = (),
@@ -71,15 +70,12 @@ def look(
     that `threads` accepts, is kept on purpose, as is what a module can reach. A thread that
     is about to leave a request iterator is given a moment, only if there is one.
     """
-    try:
-        look_for_parked(is_ours)
-        left = list(_left(is_ours))
-        if left:
-            del left  # or it would keep them from the collector
-            gc.collect()  # what is garbage has been given up, and grpcio ends it now
-            _report(list(_left(is_ours)), [*keepers, *_held_by_threads(threads)])
-    except Exception:
-        logger.exception("what is left open goes unnoticed")
+    look_for_parked(is_ours)
+    left = list(_left(is_ours))
+    if left:
+        del left  # or it would keep them from the collector
+        gc.collect()  # what is garbage has been given up, and grpcio ends it now
+        _report(list(_left(is_ours)), [*keepers, *_held_by_threads(threads)])
 
 
 def _left(is_ours: Callable[[Origin], bool]) -> Iterator[LeakCandidate]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from grpc.aio import UsageError
 
 from .._catalogue import forks
+from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import has_fork_support
 from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
 from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
@@ -16,8 +16,6 @@ from .._findings import wording
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channels import ChannelLife, life_of
-
-logger = logging.getLogger("grpc_guard")
 
 REFUSALS = (ValueError, UsageError)  # with which grpcio meets an RPC on a closed channel
 
@@ -36,8 +34,9 @@ def starting(stream: Stream, multi_callable: Any) -> None:
             if life.generation != forks.generation:
                 _used_after_fork(life, stream.rpc)
             life.add(stream)
-    except Exception:
-        logger.exception("the start of a stream goes unnoticed")
+    except Exception as error:
+        if not overlooked(error, "the start of a stream goes unnoticed"):
+            raise
 
 
 def starting_unary(life: ChannelLife | None, rpc: str) -> None:
@@ -69,8 +68,9 @@ def failed_to_start(
             caller=(start or note_origin("start")).owner(),
             owner=None if life.closing is None else life.closing.owner(),
         )
-    except Exception:
-        logger.exception("the use of a closed channel goes unnoticed")
+    except Exception as failure:
+        if not overlooked(failure, "the use of a closed channel goes unnoticed"):
+            raise
 
 
 def _used_after_fork(life: ChannelLife, rpc: str) -> None:

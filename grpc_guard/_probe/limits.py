@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
+from .._catalogue.boundary import is_injected
 from .._catalogue.cpython_loops import (
     arguments_of,
     arguments_of_callbacks,
@@ -35,7 +36,9 @@ def _until_deadline(timed: Any) -> float:
         return math.inf
     try:
         remaining = timed.time_remaining()
-    except Exception:
+    except Exception as error:
+        if is_injected(error):
+            raise
         return 0.0  # a call of an interceptor, which does not say
     return math.inf if remaining is None else float(remaining)
 

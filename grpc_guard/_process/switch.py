@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import logging
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -18,13 +17,12 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from .._catalogue import thresholds as limits
+from .._catalogue.boundary import overlooked
 from .._catalogue.cpython import is_being_imported
 from .._catalogue.forks import start_clean
 from .._catalogue.modes import Mode, in_force, parse_mode
 from .._probe.settings import ProbeSettings, parse_probe
 from .import_hook import after_import
-
-logger = logging.getLogger("grpc_guard")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -135,9 +133,10 @@ class _Process:
             try:
                 self._patch()
                 self._set_probe()
-            except Exception:  # the program's import must not fail for it
-                logger.exception("grpc could not be patched: the guard is off")
+            except Exception as error:  # the program's import must not fail for it
                 in_force.mode = Mode.OFF
+                if not overlooked(error, "grpc could not be patched: the guard is off"):
+                    raise
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()

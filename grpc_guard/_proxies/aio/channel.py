@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any, Self
 
+from ..._catalogue.boundary import never_disturbs
 from ..._catalogue.cpython_loops import error_of, running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.modes import ChooseMode, Mode
@@ -22,8 +22,6 @@ from ..multicallables import MultiCallable, guarding
 from ..proxy import Proxy, StreamProxy, isinstance_exactly
 from ..unary import start_watched
 from .calls import AwaitableCall, Call, DuplexCall, ReadingCall, WritingCall, guard_requests
-
-logger = logging.getLogger("grpc_guard")
 
 Start = Callable[..., Any]
 
@@ -127,14 +125,12 @@ def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
     return call
 
 
+@never_disturbs("the use of a closed channel goes unnoticed")
 def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
     """Act on the error of a `call` on a closed channel, which interceptors make late, if ever."""
-    try:
-        if life is not None and life.is_closed():
-            refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
-            getattr(call, INTERCEPTORS_TASK).add_done_callback(refused)
-    except Exception:
-        logger.exception("the use of a closed channel goes unnoticed")
+    if life is not None and life.is_closed():
+        refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
+        getattr(call, INTERCEPTORS_TASK).add_done_callback(refused)
 
 
 def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> None:

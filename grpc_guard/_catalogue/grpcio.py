@@ -18,6 +18,7 @@ from grpc import _channel
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
+from .boundary import is_own
 from .cpython import executor_in
 
 # Files of grpcio's own compiled code, by paths of the machine that built it.
@@ -79,7 +80,9 @@ def is_core_closed(anchor: Any) -> bool:
     look = getattr(getattr(anchor, "channel", None), "check_connectivity_state", bool)
     try:
         look(False)
-    except ValueError:
+    except ValueError as error:
+        if not is_own(error):
+            raise
         return True
     return False
 

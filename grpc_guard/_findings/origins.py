@@ -13,6 +13,7 @@ from _thread import get_ident
 from time import monotonic
 from types import CodeType, FrameType
 
+from .._catalogue.boundary import is_own
 from .._catalogue.cpython_loops import running_loop
 from .ledger import ledger
 from .parties import name_of_thread
@@ -101,7 +102,9 @@ def note_origin(operation: str, depth: int = 1) -> Origin:
     frame: FrameType | None
     try:
         frame = sys._getframe(depth)
-    except ValueError:
+    except ValueError as error:
+        if not is_own(error):
+            raise
         frame = None  # the guard's own are the first of their thread
     while frame is not None:
         code = frame.f_code

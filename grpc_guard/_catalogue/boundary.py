@@ -126,7 +126,7 @@ def _holds(frame: FrameType, interrupted: FrameType) -> bool:
     return any(
         value is interrupted
         or (type(value) is tuple and any(argument is interrupted for argument in value))
-        for value in frame.f_locals.values()
+        for value in tuple(frame.f_locals.values())  # of a module they are shared
     )
 
 

@@ -149,6 +149,16 @@ def test_mistake_of_the_programs_code_that_the_guard_called() -> None:
     assert not boundary.is_injected(error)
 
 
+def test_mistake_of_a_function_of_the_guard_that_is_given_a_frame() -> None:
+    """A function of the guard that holds its caller's frame, to look at it, is no signal handler."""
+    code = "import sys\ndef look(frame): raise ValueError\ndef act(): look(sys._getframe())"
+    names = {"__name__": "grpc_guard._a.b"}
+    exec(code, names)
+    assert boundary.is_own(caught(names["act"]))  # type: ignore[arg-type]
+    names["__name__"] = "program"
+    assert not boundary.is_own(caught(names["act"]))  # type: ignore[arg-type]
+
+
 def test_own_error_of_the_programs_code_that_the_guard_called() -> None:
     """What it raises of its own class is not injected; what arises in the guard so is."""
     assert not boundary.is_injected(caught(functools.partial(raising, Limit)))

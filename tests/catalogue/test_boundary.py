@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -20,9 +21,11 @@ from inside import (
     Ledger,
     Mode,
     Stream,
+    Watch,
     blocking,
     boundary,
     cancellations,
+    grpcio_door,
     ledger,
     lifecycle_channels,
     lifecycle_handlers,
@@ -398,4 +401,77 @@ async def test_injected_exception_comes_out(
             if injection.fired and type(came) is not error:
                 vanished.append((number, came))
         assert vanished == []
+    found()
+
+
+# Each place once more, by a call: what is injected above no measure of coverage sees
+
+
+def limit(*_: object, **__: object) -> Any:
+    raise Limit
+
+
+def mishap(*_: object, **__: object) -> Any:
+    raise Mishap
+
+
+class Mapping:
+    __getitem__ = limit
+
+
+def _note(place: Callable[[], Iterator[Act]]) -> None:
+    for act in place():
+        act()
+
+
+def _after_use() -> None:
+    direction = AioDirection(
+        Stream("/a/b", "server", "aio", Mode.RAISE, asyncio.get_running_loop()), CONCURRENT_READ
+    )
+    cancellations._after_use(direction, sys._getframe())
+
+
+def _watch(name: str) -> None:
+    with guarded(probe=True):
+        watch = probe.prober().watch(Stream("/a/b", "client", "sync", Mode.RAISE), None)
+        getattr(watch, name)(sys._getframe())
+
+
+SILENT = SimpleNamespace()
+
+BY_CALL: dict[str, tuple[Act, object, str, object]] = {
+    "start": (functools.partial(_note, start), starts, "note_origin", limit),
+    "refuse": (
+        functools.partial(_note, refuse),
+        lifecycle_channels.ChannelLife,
+        "is_closed",
+        limit,
+    ),
+    "make": (functools.partial(_note, make), lifecycle_channels, "anchor_and_core", limit),
+    "close": (functools.partial(_note, close), lifecycle_channels, "note_origin", limit),
+    "warn": (a_warning, ledger, "record", limit),
+    "cancel": (functools.partial(_note, cancel), cancellations, "tells_of_the_end", limit),
+    "use": (_after_use, cancellations, "_cancellations", Mapping()),
+    "arrive": (functools.partial(_watch, "_arrive"), Watch, "_find_place", limit),
+    "collide": (functools.partial(_watch, "collided"), Watch, "_find_place", limit),
+    "origin": (functools.partial(note_origin, "start"), sys, "_getframe", mishap),
+    "closed": (
+        functools.partial(grpcio_door.is_core_closed, SimpleNamespace(channel=SILENT)),
+        SILENT,
+        "check_connectivity_state",
+        mishap,
+    ),
+}
+
+
+@pytest.mark.parametrize("place", BY_CALL)
+async def test_exception_of_the_program_comes_out(
+    place: str, monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """What is the program's comes out, wherever in the bookkeeping it arose."""
+    act, owner, name, instead = BY_CALL[place]
+    monkeypatch.setattr(owner, name, instead, raising=False)
+    with pytest.raises((Limit, Mishap)):
+        act()
+    monkeypatch.undo()
     found()

@@ -146,7 +146,7 @@ from grpc_guard._registry import pool as pool
 from grpc_guard._registry import sync as sync
 from grpc_guard._registry.leases import Connection as Connection
 from grpc_guard._registry.leases import LeaseRecord as LeaseRecord
-from grpc_guard._reports import text as text
+from grpc_guard._reports import summary as reports_summary
 from grpc_guard._reports import writing as writing
 from grpc_guard._reports.adoption import Adoption as Adoption
 from grpc_guard._reports.adoption import AdoptionError as AdoptionError
@@ -159,6 +159,7 @@ from grpc_guard._reports.adoption import read_baseline as read_baseline
 from grpc_guard._reports.document import document as document
 from grpc_guard._reports.document import finding_from_dict as finding_from_dict
 from grpc_guard._reports.document import finding_to_dict as finding_to_dict
-from grpc_guard._reports.document import merged as merged
 from grpc_guard._reports.paths import relative as relative
 from grpc_guard._reports.paths import relocated as relocated
+from grpc_guard._reports.report import Report as Report
+from grpc_guard._reports.report import merged as merged

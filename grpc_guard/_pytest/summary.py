@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from .._catalogue import words
 from .._findings.records import Finding
-from .._reports import text
-from .._reports.document import merged
 from .._reports.paths import relative, relocated
+from .._reports.report import merged
+from .._reports.summary import summary
 from .session import Session
 
 
@@ -19,7 +19,7 @@ def summary_lines(session: Session) -> Iterator[str]:
     streams, operations = session.totals
     root = session.settings.adoption.root
     found = merged(relocated(finding, root) for finding in session.new_findings)
-    yield from text.summary(found, streams=streams, operations=operations)
+    yield from summary(found, streams=streams, operations=operations)
     unattributed = session.unattributed()
     if unattributed:
         yield f"outside of any test: {words.count(len(unattributed), 'finding')}"

@@ -20,6 +20,7 @@ from inside import (
     HANDLER_RETURNED,
     RULES,
     Frame,
+    Report,
     document,
     finding_from_dict,
     finding_to_dict,
@@ -29,7 +30,7 @@ from inside import (
     relative,
     relocated,
     report,
-    text,
+    reports_summary,
     writing,
 )
 from support.staging import inside_grpc, path, sync_channel, sync_server, wait
@@ -76,9 +77,8 @@ FINDINGS = [FINDING, WITHOUT_OWNER, WITHOUT_SITE]
 
 def written(file: Path, form: str, findings: list[Finding] = FINDINGS, **options: Any) -> str:
     """Write a report and return its content."""
-    writing.write(
-        file, form, findings, root=ROOT, mode="raise", pid=1, streams=12, operations=3402, **options
-    )
+    content = Report(findings, ROOT, "raise", 1, streams=12, operations=3402, **options)
+    writing.write(content, file, writing.FORMATS[form])
     return file.read_text(encoding="utf-8")
 
 
@@ -182,7 +182,7 @@ def test_json_is_of_the_schema(tmp_path: Path, found: Callable[[], list[Finding]
 )
 def test_schema_refuses(change: dict[str, Any]) -> None:
     """What is no report is not valid."""
-    data = document([], mode="raise", pid=1, streams=0, operations=0)
+    data = document(Report([], ROOT, "raise", 1, streams=0, operations=0))
     jsonschema.validate(data, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data | change, SCHEMA)
@@ -328,7 +328,7 @@ def test_text(tmp_path: Path) -> None:
 
 def test_summary_counts_one() -> None:
     """One stream, one operation and one finding are singular."""
-    lines = list(text.summary([FINDING], streams=1, operations=1))
+    lines = list(reports_summary.summary([FINDING], streams=1, operations=1))
     assert lines[0] == "grpc_guard: 1 stream and 1 operation guarded, 1 finding"
 
 
@@ -369,7 +369,7 @@ def test_names_that_are_no_text(form: str, tmp_path: Path) -> None:
 )
 def test_format(name: str, chosen: str | None, form: str) -> None:
     """The format is the one that was chosen, else what the suffix says, else json."""
-    assert writing.format_for(Path(name), chosen) == form
+    assert writing.format_for(Path(name), chosen).name == form
 
 
 def test_check_writable(tmp_path: Path) -> None:

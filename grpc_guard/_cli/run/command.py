@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..._catalogue.modes import Mode, parse_mode
 from ..._catalogue.thresholds import parse_settings, thresholds
 from ..._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
-from ..._reports.writing import FORMATS
+from ..._reports.writing import FORMATS, SUFFIXES
 from .child import MODE, PROBE
 from .launcher import LaunchError, Settings, end_as, run
 
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=FORMATS,
-        help="of the report (default: by the file's suffix .json, .sarif or .txt)",
+        choices=tuple(FORMATS),
+        help=f"of the report (default: by the file's suffix {_either(SUFFIXES)})",
     )
     parser.add_argument(
         "--exit-code",
@@ -82,6 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROGRAM [ARGS]",
         help="a Python script, -m module, or any command",
     )
+
+
+def _either(choices: Iterable[str]) -> str:
+    *most, last = choices
+    return f"{', '.join(most)} or {last}"
 
 
 def _exit_code(value: str) -> int:

@@ -24,10 +24,11 @@ from ..._findings import wording
 from ..._findings.records import Finding
 from ..._probe.memory import Memory, ProbeFileError, load, save
 from ..._probe.settings import ProbeSettings, Totals
-from ..._reports import text, writing
+from ..._reports import writing
 from ..._reports.adoption import Adoption, allowed_in_pyproject, read_baseline
-from ..._reports.document import merged
 from ..._reports.paths import relocated
+from ..._reports.report import Report, merged
+from ..._reports.summary import summary
 from .child import MODE, PROBE, SPOOL
 from .signals import handling
 from .spool import Process, read, remind
@@ -204,19 +205,20 @@ def _write_reports(
     groups = [(process.pid, [process]) for process in processes]
     if "{pid}" not in str(report):
         groups = [(pid, list(processes))]
+    form = writing.format_for(report, settings.form)
     for number, group in groups:
+        findings = [finding for process in group for finding in process.findings]
+        content = Report(
+            findings,
+            adoption.root,
+            settings.mode.value,
+            number,
+            excuse=adoption.excuse,
+            notes=_probed(settings, group),
+            **_totals(group),
+        )
         with _told():
-            writing.write(
-                _for_process(report, number),
-                writing.format_for(report, settings.form),
-                [finding for process in group for finding in process.findings],
-                root=adoption.root,
-                mode=settings.mode.value,
-                pid=number,
-                excuse=adoption.excuse,
-                notes=_probed(settings, group),
-                **_totals(group),
-            )
+            writing.write(content, _for_process(report, number), form)
 
 
 @contextlib.contextmanager
@@ -252,7 +254,7 @@ def _say(
     if processes:
         found = merged(relocated(finding, adoption.root) for finding in new)
         lines = [
-            *text.summary(found, **_totals(processes)),
+            *summary(found, **_totals(processes)),
             *(f"  {line}" for line in adoption.lines(findings)),
             *(f"  {line}" for line in _probed(settings, processes)),
         ]

@@ -22,7 +22,8 @@ from ..._findings.records import Finding
 from ..._probe.memory import Learnt, Memory, load, save
 from ..._probe.pairs import Pair
 from ..._probe.settings import Totals
-from ..._reports.document import finding_from_dict, finding_to_dict, merged
+from ..._reports.document import finding_from_dict, finding_to_dict
+from ..._reports.report import merged
 
 _MEMORY = "memory.json"
 

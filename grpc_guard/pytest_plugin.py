@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ._catalogue.misspelt import report_misspelt
 from ._catalogue.modes import Mode, parse_mode
 from ._catalogue.thresholds import holding, parse_thresholds
 from ._pytest.probing import Probing
@@ -44,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
         'grpc_guard(mode="raise", thresholds={}): guard the gRPC streams of this test in this '
         'mode, or not at all with mode="off"; thresholds as in {"stream_limit": 50}',
     )
+    if not hasattr(config, "workerinput"):  # the controller of pytest-xdist has said it
+        report_misspelt()
     settings = Settings.of(config)
     session = Session(settings, Probing(config, settings.probe))
     config.stash[_SESSION] = session

@@ -4,6 +4,7 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
 from grpc_guard._catalogue import forks as forks
+from grpc_guard._catalogue import misspelt as catalogue_misspelt
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue.catalogue import RULES as RULES
@@ -18,6 +19,9 @@ from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ as CONCU
 from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE as CONCURRENT_WRITE
 from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED as HANDLER_RETURNED
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL as UNCLOSED_CHANNEL
+from grpc_guard._catalogue.settings import Layer as Layer
+from grpc_guard._catalogue.settings import environment as environment
+from grpc_guard._catalogue.settings import resolve as resolve
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import words
-
-PREFIX = "GRPC_GUARD_"
+from .settings import PREFIX, Layer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,11 +37,16 @@ class Thresholds:
         return dataclasses.replace(cls(), **_in_environment(environment))
 
 
-_NAMES = tuple(field.name for field in dataclasses.fields(Thresholds))
+NAMES = tuple(field.name for field in dataclasses.fields(Thresholds))
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of the threshold `name`."""
+    return f"{PREFIX}{name.upper()}"
 
 
 def _in_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    variables = {name: f"{PREFIX}{name.upper()}" for name in _NAMES}
+    variables = {name: variable_of(name) for name in NAMES}
     return {
         name: _number(name, environment[variable], f"{variable}: ")
         for name, variable in variables.items()
@@ -52,7 +56,7 @@ def _in_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def to_environment(told: Mapping[str, float]) -> dict[str, str]:
     """Return the variables that say `told`."""
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in told.items()}
+    return {variable_of(name): str(value) for name, value in told.items()}
 
 
 def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
@@ -65,7 +69,19 @@ def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
     return {name: _checked(name, value, source) for name, value in settings.items()}
 
 
-def parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
+def resolve_thresholds(*layers: Layer[Iterable[str]]) -> dict[str, float]:
+    """Return the thresholds that `layers` say, of each name the first that has it.
+
+    Those of the environment, below them all, are tried as well. ValueError as below.
+    """
+    thresholds()
+    told: dict[str, float] = {}
+    for source, settings in reversed(layers):
+        told |= _parse_settings(settings or (), source=source)
+    return told
+
+
+def _parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
     """Return the thresholds that settings as in ``stream_limit=50`` say; the last of a name counts.
 
     Raises ValueError that names the source, the value and the choices.
@@ -75,15 +91,15 @@ def parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
         name, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise ValueError(
-                f"{source}: {setting!r} is not NAME=NUMBER; the thresholds: {', '.join(_NAMES)}"
+                f"{source}: {setting!r} is not NAME=NUMBER; the thresholds: {', '.join(NAMES)}"
             )
         told[name] = _checked(name, value, source)
     return told
 
 
 def _checked(name: object, value: object, source: str) -> float:
-    if name not in _NAMES:
-        raise ValueError(f"{source}: {words.unknown(name, 'threshold', _NAMES)}")
+    if name not in NAMES:
+        raise ValueError(f"{source}: {words.unknown(name, 'threshold', NAMES)}")
     return _number(str(name), value, f"{source}: {name}=")
 
 

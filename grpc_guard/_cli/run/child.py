@@ -15,27 +15,23 @@ import sys
 from typing import Any
 
 from ..._catalogue.modes import Mode, parse_mode
+from ..._catalogue.settings import MODE, SPOOL, environment, resolve
 from ..._findings import wording
 from ..._findings.ledger import ledger, logger
 from ..._findings.records import Finding
 from ..._findings.reporting import RULE_OF_RECORD
 from ..._lifecycle import exits
-from ..._probe.settings import ProbeSettings, parse_probe
+from ..._probe.settings import ProbeSettings, resolve_probe
 from ..._process.import_hook import after_import
 from .spool import Writer, recall
-
-MODE = "GRPC_GUARD"
-PROBE = "GRPC_GUARD_PROBE"
-SPOOL = "GRPC_GUARD_SPOOL"
 
 
 def start() -> None:
     """Arrange for the guard, as the launcher's environment variables say."""
     try:
-        mode = parse_mode(os.environ.get(MODE) or "off", source=MODE)
+        mode = resolve(environment(MODE), parse=parse_mode, default=Mode.OFF).value
         if mode is not Mode.OFF:  # the program may have switched it off for its children
-            probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
-            _arrange(mode, probe, Writer(os.environ[SPOOL]))
+            _arrange(mode, resolve_probe(), Writer(os.environ[SPOOL]))
     except Exception as error:
         _give_up(error)
 

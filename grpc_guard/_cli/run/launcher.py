@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..._catalogue.modes import Mode
+from ..._catalogue.settings import MODE, PROBE, SPOOL
 from ..._catalogue.thresholds import to_environment
 from ..._findings import wording
 from ..._findings.records import Finding
@@ -29,7 +30,6 @@ from ..._reports.adoption import Adoption, allowed_in_pyproject, read_baseline
 from ..._reports.paths import relocated
 from ..._reports.report import Report, merged
 from ..._reports.summary import summary
-from .child import MODE, PROBE, SPOOL
 from .signals import handling
 from .spool import Process, read, remind
 

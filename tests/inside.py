@@ -125,7 +125,7 @@ from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
-from grpc_guard._process.switch import process as process
+from grpc_guard._process.phases import process as process
 from grpc_guard._proxies import contract as proxies_contract
 from grpc_guard._proxies import unary as proxies_unary
 from grpc_guard._proxies.aio import calls as aio_calls

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import words
+from .scopes import Block, Scopes
 from .settings import PREFIX, Layer
 
 
@@ -120,8 +121,7 @@ def _number(name: str, value: object, told: str) -> float:
 
 
 _current: Thresholds | None = None  # as the environment said when they were first needed
-_base: Mapping[str, float] = {}  # what enable() says
-_blocks: list[holding] = []  # the blocks that run, innermost last
+_scopes: Scopes[Mapping[str, float]] = Scopes({})  # the base is what enable() says
 
 
 class holding:  # noqa: N801  # reads like a keyword: with holding({"kept": 20}): …
@@ -129,18 +129,18 @@ class holding:  # noqa: N801  # reads like a keyword: with holding({"kept": 20})
 
     def __init__(self, told: Mapping[str, float]) -> None:
         self.told = told
+        self._entered: list[Block[Mapping[str, float]]] = []
 
     def __enter__(self) -> None:
-        _blocks.append(self)
+        self._entered.append(_scopes.enter(self.told))
 
     def __exit__(self, *exc_info: object) -> None:
-        _blocks.remove(self)
+        _scopes.leave(self._entered.pop())
 
 
 def set_base(told: Mapping[str, float]) -> None:
     """Let `told` hold from now on, below all blocks, instead of what was set here before."""
-    global _base
-    _base = told
+    _scopes.base = told
 
 
 def thresholds() -> Thresholds:
@@ -149,7 +149,7 @@ def thresholds() -> Thresholds:
     if _current is None:
         _current = Thresholds.of(os.environ)
     # Put together by each who asks: no lock is needed, and nobody asks often.
-    told: dict[str, Any] = {**_base}
-    for block in tuple(_blocks):
-        told.update(block.told)
+    told: dict[str, Any] = {}
+    for said in reversed(tuple(_scopes)):
+        told.update(said)
     return dataclasses.replace(_current, **told) if told else _current

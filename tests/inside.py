@@ -62,6 +62,7 @@ from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
+from grpc_guard._core.relay import Relay as Relay
 from grpc_guard._core.steps import IteratorFromFunction as IteratorFromFunction
 from grpc_guard._core.stream import AioDirection as AioDirection
 from grpc_guard._core.stream import Direction as Direction

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from .._catalogue import thresholds as limits
 from .._catalogue.modes import Mode, in_force, parse_mode
 from .._catalogue.scopes import Block
+from .._core.relay import Relay
 from .._probe.settings import parse_probe
 from .phases import Probing, Wanted, process
 
@@ -132,18 +133,10 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
             async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
                 with self._again():
                     async with contextlib.aclosing(function(*args, **kwargs)) as generator:
-                        step = generator.__anext__()
-                        while True:
-                            try:
-                                item = await step
-                            except StopAsyncIteration:
-                                return
-                            try:
-                                step = generator.asend((yield item))
-                            except GeneratorExit:
-                                raise
-                            except BaseException as error:
-                                step = generator.athrow(error)
+                        relay = Relay(generator)
+                        async for item in relay:
+                            with relay:
+                                relay.sent = yield item
         elif inspect.isgeneratorfunction(function):
 
             def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:

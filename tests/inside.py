@@ -53,7 +53,6 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
 from grpc_guard._cli.run.signals import handling as handling
-from grpc_guard._cli.run.spool import Process as Process
 from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import extras as extras
@@ -167,5 +166,6 @@ from grpc_guard._reports.document import finding_from_dict as finding_from_dict
 from grpc_guard._reports.document import finding_to_dict as finding_to_dict
 from grpc_guard._reports.paths import relative as relative
 from grpc_guard._reports.paths import relocated as relocated
+from grpc_guard._reports.process import Process as Process
 from grpc_guard._reports.report import Report as Report
 from grpc_guard._reports.report import merged as merged

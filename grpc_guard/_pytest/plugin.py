@@ -159,7 +159,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         output["grpc_guard"] = guard.to_controller()
     else:
-        guard.probing.save()
+        guard.probing.save(guard.run.pairs)
         session.config.stash[_BASELINE] = _write_baseline(session, guard)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
 import unittest
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from .._catalogue.thresholds import holding
 from .._findings.ledger import ledger
 from .._findings.records import Finding
 from .._findings.wording import report
-from .._reports.adoption import Adoption
-from .._reports.document import finding_from_dict, finding_to_dict
+from .._reports.process import Process, guarded_so_far
+from .._reports.run import GuardedRun
 from .attempt import Attempt, TestGuard
 from .leftovers import Leftovers
 from .probing import Probing
@@ -37,8 +37,7 @@ class Session:
         self._leftovers = Leftovers()
         self._watched: set[str | None] = {None} if settings.is_on else set()
         self._allowed_by_tests: Counter[str] = Counter()
-        self._of_workers: list[Finding] = []
-        self._totals = [0, 0]
+        self._workers: list[Process] = []
 
     # The process
 
@@ -138,43 +137,40 @@ class Session:
     # The end
 
     @property
-    def findings(self) -> list[Finding]:
-        """The findings of the tests in which the guard was on, and those of no test."""
-        mine = [finding for finding in ledger.findings() if finding.test in self._watched]
-        return [*mine, *self._of_workers]
+    def run(self) -> GuardedRun:
+        """What the session has come to so far, with its workers.
 
-    @property
-    def new_findings(self) -> list[Finding]:
-        """Those of :attr:`findings` that are neither allowed nor known."""
-        return [finding for finding in self.findings if self.settings.adoption.is_new(finding)]
+        Its findings are those of the tests in which the guard was on, and those of no test.
+        """
+        settings = self.settings
+        processes = [self._this_process(), *self._workers]
+        return GuardedRun(settings.adoption, processes, is_probed=settings.probe is not None)
+
+    def _this_process(self) -> Process:
+        mine = [finding for finding in ledger.findings() if finding.test in self._watched]
+        process = Process(os.getpid(), mine, *guarded_so_far())
+        learnt = self.probing.learnt()
+        if learnt is not None:
+            process.add(learnt)
+        return process
 
     def unattributed(self) -> list[Finding]:
         """Return the findings that no test can answer for: between tests, or at the end."""
         return [
-            finding for finding in self.new_findings if not finding.test and self._fails(finding)
+            finding for finding in self.run.failing if not finding.test and self._fails(finding)
         ]
 
-    @property
-    def totals(self) -> tuple[int, int]:
-        """Streams and operations guarded, those of the workers included."""
-        totals = getattr(sys.modules.get("grpc_guard._core.stream"), "totals", None)
-        streams, operations = (0, 0) if totals is None else totals()
-        return streams + self._totals[0], operations + self._totals[1]
-
-    def lines(self) -> Iterator[str]:
-        """Yield what the summary says of allow-lists and baseline."""
+    def notes(self) -> Iterator[str]:
+        """Yield what the summary says of what tests have allowed."""
         for entry, times in self._allowed_by_tests.items():
             yield f"allowed by a test, {times}x: {entry}"
-        yield from self.settings.adoption.lines(self.findings)
-        yield from self.probing.lines()
 
     def write_baseline(self) -> str | None:
         """Write the baseline if that was asked for, and say how that went. Raises OSError."""
         target = self.settings.write_baseline
         if target is None:
             return None
-        adoption: Adoption = self.settings.adoption.with_baseline_of(self.findings)
-        entries = adoption.write_baseline(target)
+        entries = self.run.with_baseline().adoption.write_baseline(target)
         return f"baseline written to {target}: {entries} {'entry' if entries == 1 else 'entries'}"
 
     # Workers of pytest-xdist
@@ -182,16 +178,12 @@ class Session:
     def to_controller(self) -> dict[str, Any]:
         """Return what a worker tells its controller."""
         return {
-            "findings": [finding_to_dict(finding) for finding in self.findings],
-            "totals": self.totals,
+            "process": self._this_process().told(),
             "was_on": self.was_on,
             "allowed_by_tests": dict(self._allowed_by_tests),
-            "probe": self.probing.to_controller(),
         }
 
     def from_worker(self, told: dict[str, Any]) -> None:
-        self._of_workers.extend(finding_from_dict(data) for data in told["findings"])
-        self._totals = [mine + its for mine, its in zip(self._totals, told["totals"], strict=True)]
+        self._workers.append(Process.read(told["process"]))
         self.was_on |= told["was_on"]
         self._allowed_by_tests.update(told["allowed_by_tests"])
-        self.probing.from_worker(told["probe"])

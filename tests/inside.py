@@ -169,3 +169,4 @@ from grpc_guard._reports.paths import relocated as relocated
 from grpc_guard._reports.process import Process as Process
 from grpc_guard._reports.report import Report as Report
 from grpc_guard._reports.report import merged as merged
+from grpc_guard._reports.run import GuardedRun as GuardedRun

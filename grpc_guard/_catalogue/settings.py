@@ -7,7 +7,6 @@ so that an error can name it.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -41,8 +40,7 @@ def environment(variable: str) -> Layer[str]:
     return Layer(variable, os.environ.get(variable) or None)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Setting(Generic[T]):
+class Setting(NamedTuple, Generic[T]):
     """A value, and the source of the layer that said so: None for the default."""
 
     value: T

@@ -8,11 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from inside import CONCURRENT_READ, HANDLER_RETURNED, UNCLOSED_CHANNEL, Frame, Report, writing
+from inside import HANDLER_RETURNED, UNCLOSED_CHANNEL, Frame, Report, writing
+from support.findings import FINDING, ROOT
 
 from grpc_guard import Finding, Owner
-
-ROOT = Path("/project").absolute()
 
 
 def party(kind: str, name: str, *files: str) -> Owner:
@@ -20,19 +19,6 @@ def party(kind: str, name: str, *files: str) -> Owner:
     return Owner(kind, name, "next", None, stack)
 
 
-CALLER = party("thread", "reader-2", str(ROOT / "app" / "main.py"))
-FINDING = Finding(
-    rule=CONCURRENT_READ,
-    severity="error",
-    rpc="/x.Y/Z",
-    side="client",
-    api="sync",
-    message="concurrent-read: next by thread 'reader-2' on /x.Y/Z (client, sync) refused: …",
-    remedy="let one read",
-    caller=CALLER,
-    owner=dataclasses.replace(party("task", "reader-1", "/lib/app.py"), held_seconds=0.25),
-    time="2026-01-01T00:00:00.000Z",
-)
 UNUSUAL = {
     "without an owner": {"owner": None, "rule": HANDLER_RETURNED, "side": "server", "api": "aio"},
     "without a line": {"caller": party("thread", "t"), "owner": party("greenlet", "u")},
@@ -92,7 +78,7 @@ def test_files_are_relative_to_the_root(form: writing.ReportFormat) -> None:
 @every_format
 def test_equal_findings_of_several_processes(form: writing.ReportFormat) -> None:
     """They are one entry, with their counts added."""
-    twice = dataclasses.replace(FINDING, count=2)
+    twice = dataclasses.replace(FINDING, count=2 * FINDING.count)
     assert form.render(report([FINDING, FINDING])) == form.render(report([twice]))
 
 

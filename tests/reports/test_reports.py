@@ -16,7 +16,6 @@ import grpc
 import jsonschema
 import pytest
 from inside import (
-    CONCURRENT_READ,
     HANDLER_RETURNED,
     RULES,
     Frame,
@@ -33,12 +32,12 @@ from inside import (
     reports_summary,
     writing,
 )
+from support.findings import CALLER, FINDING, ROOT, frame
 from support.staging import inside_grpc, path, sync_channel, sync_server, wait
 
 import grpc_guard
 from grpc_guard import Finding, Owner
 
-ROOT = Path("/project").absolute()
 SCHEMA = json.loads(
     (importlib.resources.files("grpc_guard._reports") / "report.schema.json").read_text(
         encoding="utf-8"
@@ -46,26 +45,6 @@ SCHEMA = json.loads(
 )
 
 
-def frame(file: str = str(ROOT / "app" / "main.py"), line: int = 7) -> Frame:
-    return Frame(file, line, "consume", "message = next(call)")
-
-
-CALLER = Owner("thread", "reader-2", "next", None, (frame(line=3), frame()))
-OWNER = Owner("task", "reader-1", "read", 0.25, (frame("/lib/grpc_app.py", 9),))
-FINDING = Finding(
-    rule=CONCURRENT_READ,
-    severity="error",
-    rpc="/x.Y/Z",
-    side="client",
-    api="sync",
-    message="concurrent-read: next by thread 'reader-2' on /x.Y/Z (client, sync) refused: …",
-    remedy="let one read",
-    caller=CALLER,
-    owner=OWNER,
-    count=2,
-    test="tests/test_x.py::test_y",
-    time="2026-01-01T00:00:00.000Z",
-)
 WITHOUT_OWNER = dataclasses.replace(
     FINDING, rule=HANDLER_RETURNED, owner=None, test=None, count=1, side="server", api="aio"
 )

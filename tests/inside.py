@@ -4,7 +4,9 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
 from grpc_guard._catalogue import forks as forks
+from grpc_guard._catalogue import leak as catalogue_leak
 from grpc_guard._catalogue import misspelt as catalogue_misspelt
+from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue.catalogue import RULES as RULES
@@ -13,12 +15,19 @@ from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
 from grpc_guard._catalogue.modes import parse_mode as parse_mode
+from grpc_guard._catalogue.nouns import Api as Api
+from grpc_guard._catalogue.nouns import Side as Side
+from grpc_guard._catalogue.nouns import Subject as Subject
+from grpc_guard._catalogue.nouns import Way as Way
 from grpc_guard._catalogue.pages import page as page
+from grpc_guard._catalogue.rule import Evidence as Evidence
 from grpc_guard._catalogue.rule import Rule as Rule
 from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ as CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_read import ConcurrentRead as ConcurrentRead
 from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE as CONCURRENT_WRITE
 from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED as HANDLER_RETURNED
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL as UNCLOSED_CHANNEL
+from grpc_guard._catalogue.rules.unclosed_channel import NeverClosed as NeverClosed
 from grpc_guard._catalogue.settings import Layer as Layer
 from grpc_guard._catalogue.settings import environment as environment
 from grpc_guard._catalogue.settings import resolve as resolve

@@ -16,6 +16,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.nouns import Way
 from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
 from .._core.stream import Direction, Stream
 from .._findings.parties import name_of_thread, suspended_greenlets
@@ -162,10 +163,18 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
 
 
 def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
-    waiter = getattr(task, "_fut_waiter", None)
-    return bool(getattr(task, "_must_cancel", False)) or (
-        waiter is not None and bool(waiter.cancelled())
-    )
+    """Tell whether a cancellation is on its way to `task`, by way of the task it waits for, too.
+
+    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
+    """
+    waiter: Any = task
+    for _ in range(_CHAIN_LENGTH):  # two tasks may wait for each other
+        if waiter is None:
+            break
+        if getattr(waiter, "_must_cancel", False) or waiter.cancelled():
+            return True
+        waiter = getattr(waiter, "_fut_waiter", None)
+    return False
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:
@@ -177,12 +186,12 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
 def _owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
-    if handler is not None and direction.rule == "concurrent-write":
+    if handler is not None and direction.way == Way.WRITE:
         task = handler[0]()
         if task is not None:
             stack = at_yield(direction.stream)
             return Owner("task", task.get_name(), "yield", _held(direction), stack)
-    operation = "read" if direction.rule == "concurrent-read" else "write"
+    operation = direction.way.value
     if direction.owner is None:
         return Owner("task", "(not found)", operation, _held(direction))
     return Owner(*name_of_thread(direction.owner), operation, _held(direction))

@@ -79,7 +79,9 @@ from grpc_guard._core.stream import Stream as Stream
 from grpc_guard._core.stream import totals as totals
 from grpc_guard._findings import origins as findings_origins
 from grpc_guard._findings import parties as parties
+from grpc_guard._findings import reporting as reporting
 from grpc_guard._findings import stacks as findings_stacks
+from grpc_guard._findings import waiters as waiters
 from grpc_guard._findings import wording as findings_wording
 from grpc_guard._findings.ledger import Ledger as Ledger
 from grpc_guard._findings.ledger import ledger as ledger
@@ -89,6 +91,7 @@ from grpc_guard._findings.parties import this_party as this_party
 from grpc_guard._findings.records import Frame as Frame
 from grpc_guard._findings.reporting import warn as warn
 from grpc_guard._findings.stacks import frames_of_threads as frames_of_threads
+from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import violations as guard_violations
@@ -134,6 +137,8 @@ from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
+from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins
+from grpc_guard._process.noting import stop_noting as stop_noting
 from grpc_guard._process.phases import process as process
 from grpc_guard._proxies import contract as proxies_contract
 from grpc_guard._proxies import unary as proxies_unary

@@ -29,7 +29,7 @@ from .._findings import parties, wording
 from .._findings.errors import ConcurrencyError
 from .._findings.ledger import ledger
 from .._findings.records import Owner
-from .._findings.reporting import log, new_finding
+from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
 from . import owners
 
@@ -134,6 +134,7 @@ def violate(
     finding = new_finding(evidence, stream.subject, caller=caller, owner=owner, mode=mode)
     count = ledger.record(finding)
     if mode is Mode.RAISE:
+        log_refusal(finding, count)
         raise ConcurrencyError(finding, wording.report(finding))
     log(finding, count)
 

@@ -28,7 +28,7 @@ from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, frames_of_threads, is_of_grpc, outward
-from .._guard.owners import await_chain
+from .._findings.waiters import await_chain
 
 logger = logging.getLogger("grpc_guard")
 

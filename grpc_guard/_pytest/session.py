@@ -16,6 +16,7 @@ from .._catalogue.modes import Mode
 from .._catalogue.thresholds import holding
 from .._findings.ledger import ledger
 from .._findings.records import Finding
+from .._findings.reporting import told
 from .._findings.wording import report
 from .._reports.process import Process, guarded_so_far
 from .._reports.run import GuardedRun
@@ -58,6 +59,7 @@ class Session:
         from .._process.switch import guarded
 
         start_counting()
+        told.elsewhere = True  # to the end: the session sums up
         with guarded(mode, probe=self.probing.setting):
             yield
 
@@ -183,7 +185,7 @@ class Session:
             "allowed_by_tests": dict(self._allowed_by_tests),
         }
 
-    def from_worker(self, told: dict[str, Any]) -> None:
-        self._workers.append(Process.read(told["process"]))
-        self.was_on |= told["was_on"]
-        self._allowed_by_tests.update(told["allowed_by_tests"])
+    def from_worker(self, result: dict[str, Any]) -> None:
+        self._workers.append(Process.read(result["process"]))
+        self.was_on |= result["was_on"]
+        self._allowed_by_tests.update(result["allowed_by_tests"])

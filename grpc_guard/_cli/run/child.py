@@ -19,7 +19,7 @@ from ..._catalogue.settings import MODE, SPOOL, environment, resolve
 from ..._findings import wording
 from ..._findings.ledger import ledger, logger
 from ..._findings.records import Finding
-from ..._findings.reporting import RULE_OF_RECORD
+from ..._findings.reporting import RULE_OF_RECORD, told
 from ..._lifecycle import exits
 from ..._probe.settings import ProbeSettings, resolve_probe
 from ..._process.import_hook import after_import
@@ -40,6 +40,7 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     writer.started()
     ledger.add_sink(writer.found)
     ledger.add_sink(_to_stderr)
+    told.elsewhere = True
     logger.addFilter(_is_for_the_log)
     # Registered first, so run last: after the program's own exit handlers.
     atexit.register(writer.ended)

@@ -18,6 +18,7 @@ from .rules.closed_channel import CLOSED_CHANNEL
 from .rules.concurrent_read import CONCURRENT_READ
 from .rules.concurrent_write import CONCURRENT_WRITE
 from .rules.handler_returned import HANDLER_RETURNED
+from .rules.lost_exception import LOST_EXCEPTION
 from .rules.parked_request_iterator import PARKED_REQUEST_ITERATOR
 from .rules.shared_iterator import SHARED_ITERATOR
 from .rules.starved_server import STARVED_SERVER
@@ -46,6 +47,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             STREAM_LIMIT,
             STARVED_SERVER,
             PARKED_REQUEST_ITERATOR,
+            LOST_EXCEPTION,
         )
     }
 )

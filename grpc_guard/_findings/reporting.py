@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import logging
 
+from .._catalogue.boundary import overlooked
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
 from .._catalogue.rule import Evidence
@@ -52,16 +54,53 @@ def warn(
     try:
         finding = new_finding(evidence, subject, caller=caller, owner=owner)
         log(finding, ledger.record(finding))
-    except Exception:
-        logger.exception("a warning of the rule %s was lost", evidence.rule)
+    except Exception as error:
+        if not overlooked(error, "a warning of the rule %s was lost", evidence.rule):
+            raise
 
 
 def log(finding: Finding, count: int) -> None:
-    """Log `finding`, seen `count` times, if it is the first of equal ones or a tenfold.
+    """Log the report of `finding`, seen `count` times, if that is worth it."""
+    if _is_worth_a_line(count):
+        _log(wording.report(finding), finding)
 
-    A hot loop must not fill the disk.
+
+def log_refusal(finding: Finding, count: int) -> None:
+    """Log in one line a `finding` that is about to be raised, if that is worth it.
+
+    The program may swallow the exception, which has the whole report.
     """
-    if str(count).strip("0") == "1":
-        level = logging.INFO if finding.is_advice else logging.WARNING
-        said = {RULE_OF_RECORD: finding.rule.name}
-        logger.log(level, "%s", wording.report(finding), extra=said)
+    if _is_worth_a_line(count) and not told.elsewhere:
+        _log(wording.in_one_line(finding), finding)
+
+
+def _is_worth_a_line(count: int) -> bool:
+    """Tell whether it is the first of equal findings, or a tenfold: a loop must not fill the disk."""
+    return str(count).strip("0") == "1"
+
+
+def _log(text: str, finding: Finding) -> None:
+    level = logging.INFO if finding.is_advice else logging.WARNING
+    logger.log(level, "%s", text, extra={RULE_OF_RECORD: finding.rule.name})
+    if finding.is_advice:
+        return
+    if not told.at_exit and not told.elsewhere:
+        told.at_exit = True
+        atexit.register(sum_up)
+
+
+class Told:
+    """Who tells the user of the findings of this process, beside the log."""
+
+    elsewhere = False  # grpc-guard run or a test session, which sum up as well
+    at_exit = False  # the line at the end is arranged for
+
+
+told = Told()
+
+
+def sum_up() -> None:
+    """Log one line about all findings of this process, if there are any."""
+    found = tuple(finding for finding in ledger.findings() if not finding.is_advice)
+    if found and not told.elsewhere:
+        logger.warning("%s", wording.summed_up(found))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import gc
 import itertools
 import linecache
 import os
-import sys
 import threading
+import traceback
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
 from types import FrameType
@@ -17,9 +16,10 @@ from types import FrameType
 import grpc
 import wrapt
 
+from .._catalogue.cpython import frames_of_threads
+from .._catalogue.grpcio import COMPILED, sends_requests
 from .records import Frame
 
-_DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
 _DEPTH = 40  # frames kept, those nearest to the user's line
 
 
@@ -31,7 +31,7 @@ _GUARD = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEMO = os.path.join(_GUARD, "_cli", "demo") + os.sep  # the demo plays the part of a user
 _GRPC = _folder(grpc.__file__)
 _ASYNCIO = _folder(asyncio.__file__)
-_CYTHON = ".pyx.pxi"  # grpcio's own, by paths of the machine that built it
+_LOOPS = (asyncio.events.__file__, asyncio.base_events.__file__, asyncio.runners.__file__)
 _MACHINERY = (
     _GUARD,
     _GRPC,
@@ -44,7 +44,7 @@ _MACHINERY = (
 
 def is_machinery(file: str) -> bool:
     """Tell whether a frame in `file` is folded: grpc_guard, grpcio, asyncio, thread starters."""
-    if file.endswith(_CYTHON):
+    if file.endswith(COMPILED):
         return True
     return file.startswith(_MACHINERY) and not file.startswith(_DEMO)
 
@@ -55,8 +55,11 @@ def is_of_grpc(file: str) -> bool:
 
 
 def runs_loop(file: str) -> bool:
-    """Tell whether `file` drives an event loop: what lies outside it is no part of a task."""
-    return file.startswith(_ASYNCIO) or f"{os.sep}uvloop{os.sep}" in file
+    """Tell whether `file` drives an event loop: what lies outside it is no part of a task.
+
+    The rest of asyncio runs within tasks: ``wait_for()`` in the caller's own, since Python 3.12.
+    """
+    return file in _LOOPS or f"{os.sep}uvloop{os.sep}" in file
 
 
 def outward(frame: FrameType | None) -> Iterator[FrameType]:
@@ -73,8 +76,25 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
     return tuple(reversed(kept))
 
 
-def copy_frame(frame: FrameType) -> Frame:
-    file, line = frame.f_code.co_filename, frame.f_lineno or frame.f_code.co_firstlineno
+def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:
+    """Return the first of `lines` (file, line, function) that is the program's, as a stack."""
+    for file, line, function in lines:
+        if not is_machinery(file):
+            return (Frame(file, line, function, linecache.getline(file, line).strip()),)
+    return ()
+
+
+def lines_of(error: BaseException) -> tuple[Frame, ...]:
+    """Return the lines of the program through which `error` has come, outermost first."""
+    return tuple(
+        copy_frame(frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not is_machinery(frame.f_code.co_filename)
+    )[-_DEPTH:]
+
+
+def copy_frame(frame: FrameType, line: int | None = None) -> Frame:
+    file, line = frame.f_code.co_filename, line or frame.f_lineno or frame.f_code.co_firstlineno
     try:
         code = linecache.getline(file, line, frame.f_globals).strip()
     except ImportError:  # the interpreter is shutting down
@@ -85,27 +105,9 @@ def copy_frame(frame: FrameType) -> Frame:
 def grpc_is_the_caller(frame: FrameType | None) -> bool:
     """Tell whether `frame` runs for gRPC's own sender, which advances a request iterator."""
     return any(
-        caller.f_code.co_filename.startswith(_GRPC)
-        and caller.f_code.co_name.endswith("consume_request_iterator")
+        caller.f_code.co_filename.startswith(_GRPC) and sends_requests(caller)
         for caller in outward(frame)
     )
-
-
-def frames_of_threads() -> dict[int, FrameType]:
-    """Return the frame of each thread by its ident: ``sys._current_frames()``, and safe.
-
-    CPython 3.11 makes the frames under a lock that each new thread takes, too. If the
-    collector runs meanwhile and finds an object that lets other threads run while it dies, as
-    calls of gRPC do, a thread that starts then stops the whole process for ever (gh-106883).
-    """
-    collects = _DEADLOCKS and gc.isenabled()
-    try:
-        if collects:
-            gc.disable()
-        return sys._current_frames()
-    finally:
-        if collects:
-            gc.enable()
 
 
 def other_threads() -> Iterator[tuple[int, FrameType]]:

@@ -5,18 +5,26 @@ What was seen is said by the evidence, in the file of its rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
 from .._catalogue.rule import Evidence
 from .._catalogue.words import count, duration, party
-from .records import Finding, Owner
+from .records import Finding, Frame, Owner
 
 OUTCOME = {  # what became of the caller
     Mode.RAISE: "refused",
     Mode.WARN: "let through",
     Mode.SERIALIZE: "made to wait",
+}
+
+
+RELATION = {  # how the lines below were found
+    "inside": "",
+    "awaited-by": ", awaited by",
+    "asked-at": ", asked for by",
+    "started-at": ", started by",
 }
 
 
@@ -53,6 +61,30 @@ def probed(near_misses: int, delays: int, synchronised: int, spent: float) -> st
     )
 
 
+def in_one_line(finding: Finding) -> str:
+    """Return the first line of the report, and where the two parties were."""
+    return f"{finding.message} ({sites(finding)})"
+
+
+def sites(finding: Finding) -> str:
+    """Return where the two parties of `finding` were: caller, and owner if there was one."""
+    caller = site(finding.caller.site)
+    return caller if finding.owner is None else f"{caller} against {site(finding.owner.site)}"
+
+
+def site(frame: Frame | None) -> str:
+    return "(no line of the program)" if frame is None else f"{frame.file}:{frame.line}"
+
+
+def summed_up(findings: Sequence[Finding]) -> str:
+    """Return the line at the end of a process that had `findings`."""
+    rules: dict[str, int] = {}
+    for finding in findings:
+        rules[finding.rule.name] = rules.get(finding.rule.name, 0) + finding.count
+    parts = ", ".join(f"{rule} {times}x" for rule, times in sorted(rules.items()))
+    return f"grpc_guard: {count(len(findings), 'finding')} in this process: {parts}"
+
+
 def report(finding: Finding) -> str:
     """Return the whole report of `finding`, first line first."""
     return "\n".join(_lines(finding))
@@ -70,10 +102,12 @@ def _lines(finding: Finding) -> Iterator[str]:
 
 
 def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
-    yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}"
+    yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
     if not owner.stack:
         yield "    (no line of the program on its stack)"
     for frame in owner.stack:
         yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
         if frame.code:
             yield f"      {frame.code}"
+    if owner.started_at is not None and owner.started_at not in owner.stack:
+        yield f"    started at {site(owner.started_at)}"

@@ -9,15 +9,28 @@ from __future__ import annotations
 import threading
 import weakref
 from types import AsyncGeneratorType, GeneratorType
+from typing import Any
 
 from .._catalogue.forks import start_clean
 from .._catalogue.rules.shared_iterator import (
+    SenderInside,
     SharedGenerator,
     first_rpc_is_over,
 )
 from .._core.stream import Stream
 from . import owners
 from .violations import violate
+
+
+class _Feeding:
+    """A generator and the stream that it feeds, or has fed, and what is asked about them."""
+
+    def __init__(self, generator: Any, holder: Stream) -> None:
+        self.is_over = holder.is_over
+        # Exactly one of the two attributes is there.
+        self.is_inside = bool(
+            getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False)
+        )
 
 
 class _Feeds:
@@ -35,8 +48,9 @@ class _Feeds:
             reference = self._streams.get(generator)
             if reference is not None:
                 holder = reference()
-                if holder is not None and holder is not stream and not first_rpc_is_over(holder):
-                    return holder
+                if holder is not None and holder is not stream:
+                    if not first_rpc_is_over(_Feeding(generator, holder)):
+                        return holder
             self._streams[generator] = weakref.ref(stream)
             return None
 
@@ -56,7 +70,7 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")
         violate(
-            SharedGenerator(name, holder.rpc),
+            (SenderInside if holder.is_over() else SharedGenerator)(name, holder.rpc),
             stream,
             operation,
             owner=owners.owner_of(holder.write) if holder.write is not None else None,

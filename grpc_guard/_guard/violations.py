@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 from typing import cast
 
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Way
 from .._catalogue.overlap import NO_CONFLICT, Overlap
@@ -31,7 +32,7 @@ from .._findings import parties, wording
 from .._findings.errors import ConcurrencyError
 from .._findings.ledger import ledger
 from .._findings.records import Owner
-from .._findings.reporting import log, new_finding
+from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
 from . import owners
 
@@ -93,7 +94,7 @@ def report_conflict(direction: Direction, operation: str) -> None:
 
 def check_loop(stream: Stream, operation: str) -> None:
     """Act on an aio operation whose quick look said that it runs on another loop."""
-    running = asyncio._get_running_loop()
+    running = running_loop()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_ASTRAY):
         return
@@ -102,7 +103,7 @@ def check_loop(stream: Stream, operation: str) -> None:
 
 def check_start(stream: Stream) -> None:
     """Act on the start of an aio RPC where another loop, or none, runs than its channel's."""
-    running = asyncio._get_running_loop()
+    running = running_loop()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
         return
@@ -149,6 +150,7 @@ def violate(
     finding = new_finding(evidence, stream.subject, caller=caller, owner=owner, mode=mode)
     count = ledger.record(finding)
     if mode is Mode.RAISE:
+        log_refusal(finding, count)
         raise ConcurrencyError(finding, wording.report(finding))
     log(finding, count)
 

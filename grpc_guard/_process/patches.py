@@ -168,7 +168,7 @@ def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[
 def _unary_patches() -> Iterable[Patch]:
     owner = importlib.import_module("grpc._channel")._UnaryUnaryMultiCallable
     for name in ("__call__", "with_call", "future"):
-        yield _patch(owner, name, watching)
+        yield _patch(owner, name, functools.partial(watching, blocks=name != "future"))
     owner = importlib.import_module("grpc.aio._channel").UnaryUnaryMultiCallable
     yield _patch(owner, "__call__", _watching_aio)
 

@@ -6,17 +6,18 @@ grpcio refuse to start it. Everything else is worked out once something is wrong
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from .._catalogue import forks
+from .._catalogue.boundary import never_disturbs
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.modes import Mode, current_mode
+from .._catalogue.nouns import CLIENT, SYNC, Subject
+from .._lifecycle.blocking import blocking
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
 from .multicallables import PlainStart
 from .originals import original_of
-
-logger = logging.getLogger("grpc_guard")
 
 # The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
 # needed by a healthy one, the mode and its name, is asked for where something is wrong.
@@ -33,13 +34,18 @@ def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, k
         raise
 
 
-def watching(plain: PlainStart) -> PlainStart:
-    """Return what takes the place of `plain` on grpcio's own class; inert while the guard is off."""
+def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
+    """Return what takes the place of `plain` on grpcio's own class; inert while the guard is off.
+
+    It `blocks` if it returns when the RPC has ended.
+    """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if forks.generation and current_mode() is not Mode.OFF:
             _look_back(self, self._method)
         try:
+            if blocks and running_loop() is not None and current_mode() is not Mode.OFF:
+                return blocking(plain, _subject(self._method), self, *args, **kwargs)
             return plain(self, *args, **kwargs)
         except REFUSALS as error:
             if current_mode() is not Mode.OFF:
@@ -56,8 +62,11 @@ def watching_below(name: str) -> PlainStart:
         plain = self.__wrapped__
         if forks.generation and _tells(self, name):
             _look_back(plain, self._self_rpc)
+        function = getattr(plain, name)
         try:
-            return getattr(plain, name)(*args, **kwargs)
+            if name != "future" and running_loop() is not None and _tells(self, name):
+                return blocking(function, _subject(self._self_rpc), *args, **kwargs)
+            return function(*args, **kwargs)
         except REFUSALS as error:
             if _tells(self, name):
                 _refused(plain, self._self_rpc, error)
@@ -65,6 +74,10 @@ def watching_below(name: str) -> PlainStart:
 
     method.__name__ = name
     return method
+
+
+def _subject(rpc: str | bytes) -> Subject:
+    return Subject(name_of(rpc), CLIENT, SYNC)
 
 
 def _tells(proxy: Any, name: str) -> bool:
@@ -75,19 +88,15 @@ def _tells(proxy: Any, name: str) -> bool:
     return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
 
 
+@never_disturbs("the start of a unary RPC goes unnoticed")
 def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
     """Look at the channel before a unary RPC starts in a forked child: it may never return."""
-    try:
-        starting_unary(life_of(multi_callable), name_of(rpc))
-    except Exception:
-        logger.exception("the start of a unary RPC goes unnoticed")
+    starting_unary(life_of(multi_callable), name_of(rpc))
 
 
+@never_disturbs("the refusal of a unary RPC goes unnoticed")
 def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
-    try:
-        failed_to_start(life_of(multi_callable), name_of(rpc), error)
-    except Exception:  # the program gets grpcio's error, and no other
-        logger.exception("the refusal of a unary RPC goes unnoticed")
+    failed_to_start(life_of(multi_callable), name_of(rpc), error)
 
 
 def name_of(rpc: str | bytes) -> str:

@@ -7,44 +7,28 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
 from .._findings.records import Finding, Frame, Owner
+from .report import Report
 
 SCHEMA = "grpc-guard-report/1"
 
 Document = dict[str, Any]
 
 
-def document(
-    findings: Iterable[Finding], *, mode: str, pid: int, streams: int, operations: int
-) -> Document:
+def document(report: Report) -> Document:
     """Return the report document of one process, or of several merged into one."""
-    found = list(findings)
     return {
         "schema": SCHEMA,
-        "mode": mode,
-        "pid": pid,
-        "streams": streams,
-        "operations": operations,
-        "findings": [finding_to_dict(finding) for finding in found if not finding.is_advice],
-        "advice": [finding_to_dict(finding) for finding in found if finding.is_advice],
+        "mode": report.mode,
+        "pid": report.pid,
+        "streams": report.streams,
+        "operations": report.operations,
+        "findings": [finding_to_dict(one) for one in report.findings if not one.is_advice],
+        "advice": [finding_to_dict(one) for one in report.findings if one.is_advice],
     }
-
-
-def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return `findings` of several processes with equal ones made one, their counts added."""
-    entries: dict[tuple[object, ...], Finding] = {}
-    for finding in findings:
-        known = entries.get(finding.key)
-        entries[finding.key] = (
-            finding
-            if known is None
-            else dataclasses.replace(known, count=known.count + finding.count)
-        )
-    return list(entries.values())
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:
@@ -73,6 +57,8 @@ def _party(owner: Owner) -> dict[str, Any]:
         "operation": owner.operation,
         "held_seconds": owner.held_seconds,
         "stack": [dataclasses.asdict(frame) for frame in owner.stack],
+        "relation": owner.relation,
+        "started_at": None if owner.started_at is None else dataclasses.asdict(owner.started_at),
     }
 
 
@@ -89,4 +75,11 @@ def finding_from_dict(data: dict[str, Any]) -> Finding:
 
 
 def _owner(data: dict[str, Any]) -> Owner:
-    return Owner(**{**data, "stack": tuple(Frame(**frame) for frame in data["stack"])})
+    started_at = data.get("started_at")  # older reports have none
+    return Owner(
+        **{
+            **data,
+            "stack": tuple(Frame(**frame) for frame in data["stack"]),
+            "started_at": None if started_at is None else Frame(**started_at),
+        }
+    )

@@ -27,6 +27,7 @@ from inside import (
     sync_calls,
     sync_handlers,
     this_party,
+    waiters,
 )
 from support import staging
 from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
@@ -244,7 +245,7 @@ async def test_task_inside(consume: Any, mode: Mode) -> None:
 
 async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task whose chain of awaits is very long is not found, and that is said."""
-    monkeypatch.setattr(guard_owners, "_CHAIN_LENGTH", 50)
+    monkeypatch.setattr(waiters, "CHAIN_LENGTH", 50)
 
     async def nest(depth: int) -> None:
         if depth:
@@ -254,7 +255,7 @@ async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
 
     gate = AsyncGate()
     call = aio_call(gate.park)
-    task = asyncio.create_task(nest(guard_owners._CHAIN_LENGTH))
+    task = asyncio.create_task(nest(waiters.CHAIN_LENGTH))
     async with gate.held():
         owner, is_being_cancelled = last_owner_of(call._self_read)
         assert not is_being_cancelled

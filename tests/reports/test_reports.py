@@ -16,28 +16,29 @@ import grpc
 import jsonschema
 import pytest
 from inside import (
-    CONCURRENT_READ,
     HANDLER_RETURNED,
     RULES,
     Frame,
+    Report,
     document,
     finding_from_dict,
     finding_to_dict,
+    in_one_line,
     ledger,
     merged,
     page,
     relative,
     relocated,
     report,
-    text,
+    reports_summary,
     writing,
 )
+from support.findings import CALLER, FINDING, ROOT, frame
 from support.staging import inside_grpc, path, sync_channel, sync_server, wait
 
 import grpc_guard
 from grpc_guard import Finding, Owner
 
-ROOT = Path("/project").absolute()
 SCHEMA = json.loads(
     (importlib.resources.files("grpc_guard._reports") / "report.schema.json").read_text(
         encoding="utf-8"
@@ -45,26 +46,6 @@ SCHEMA = json.loads(
 )
 
 
-def frame(file: str = str(ROOT / "app" / "main.py"), line: int = 7) -> Frame:
-    return Frame(file, line, "consume", "message = next(call)")
-
-
-CALLER = Owner("thread", "reader-2", "next", None, (frame(line=3), frame()))
-OWNER = Owner("task", "reader-1", "read", 0.25, (frame("/lib/grpc_app.py", 9),))
-FINDING = Finding(
-    rule=CONCURRENT_READ,
-    severity="error",
-    rpc="/x.Y/Z",
-    side="client",
-    api="sync",
-    message="concurrent-read: next by thread 'reader-2' on /x.Y/Z (client, sync) refused: …",
-    remedy="let one read",
-    caller=CALLER,
-    owner=OWNER,
-    count=2,
-    test="tests/test_x.py::test_y",
-    time="2026-01-01T00:00:00.000Z",
-)
 WITHOUT_OWNER = dataclasses.replace(
     FINDING, rule=HANDLER_RETURNED, owner=None, test=None, count=1, side="server", api="aio"
 )
@@ -76,9 +57,8 @@ FINDINGS = [FINDING, WITHOUT_OWNER, WITHOUT_SITE]
 
 def written(file: Path, form: str, findings: list[Finding] = FINDINGS, **options: Any) -> str:
     """Write a report and return its content."""
-    writing.write(
-        file, form, findings, root=ROOT, mode="raise", pid=1, streams=12, operations=3402, **options
-    )
+    content = Report(findings, ROOT, "raise", 1, streams=12, operations=3402, **options)
+    writing.write(content, file, writing.FORMATS[form])
     return file.read_text(encoding="utf-8")
 
 
@@ -141,6 +121,8 @@ def test_json_document(tmp_path: Path) -> None:
                             "code": "message = next(call)",
                         }
                     ],
+                    "relation": "inside",
+                    "started_at": None,
                 },
                 "caller": {
                     "kind": "thread",
@@ -155,6 +137,8 @@ def test_json_document(tmp_path: Path) -> None:
                         }
                         for line in (3, 7)
                     ],
+                    "relation": "inside",
+                    "started_at": None,
                 },
             }
         ],
@@ -183,7 +167,7 @@ def test_json_is_of_the_schema(tmp_path: Path, found: Callable[[], list[Finding]
 )
 def test_schema_refuses(change: dict[str, Any]) -> None:
     """What is no report is not valid."""
-    data = document([], mode="raise", pid=1, streams=0, operations=0)
+    data = document(Report([], ROOT, "raise", 1, streams=0, operations=0))
     jsonschema.validate(data, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data | change, SCHEMA)
@@ -196,7 +180,7 @@ def test_schema_names_every_field() -> None:
         names = {field.name for field in dataclasses.fields(record)}
         assert names == set(definitions[name]["properties"]) == set(definitions[name]["required"])
     names = {field.name for field in dataclasses.fields(Frame)}
-    assert names == set(definitions["stack"]["items"]["required"])
+    assert names == set(definitions["frame"]["required"])
 
 
 @pytest.mark.parametrize("finding", FINDINGS)
@@ -330,7 +314,7 @@ def test_text(tmp_path: Path) -> None:
 
 def test_summary_counts_one() -> None:
     """One stream, one operation and one finding are singular."""
-    lines = list(text.summary([FINDING], streams=1, operations=1))
+    lines = list(reports_summary.summary([FINDING], streams=1, operations=1))
     assert lines[0] == "grpc_guard: 1 stream and 1 operation guarded, 1 finding"
 
 
@@ -371,7 +355,7 @@ def test_names_that_are_no_text(form: str, tmp_path: Path) -> None:
 )
 def test_format(name: str, chosen: str | None, form: str) -> None:
     """The format is the one that was chosen, else what the suffix says, else json."""
-    assert writing.format_for(Path(name), chosen) == form
+    assert writing.format_for(Path(name), chosen).name == form
 
 
 def test_check_writable(tmp_path: Path) -> None:
@@ -412,9 +396,10 @@ def test_sink_that_raises(
         ledger.remove_sink(broken)
         ledger.remove_sink(told.append)
     assert told == [finding]
-    ((name, level, message),) = caplog.record_tuples
-    assert (name, level) == ("grpc_guard", logging.ERROR)
-    assert message == "a reporter failed; the finding is kept"
+    assert caplog.record_tuples == [
+        ("grpc_guard", logging.ERROR, "a reporter failed; the finding is kept"),
+        ("grpc_guard", logging.WARNING, in_one_line(finding)),
+    ]
     assert "disk full" in caplog.text
 
 
@@ -426,7 +411,7 @@ def test_advice(tmp_path: Path) -> None:
     assert [finding["rule"] for finding in data["advice"]] == ["channel-churn"]
     (run_,) = json.loads(written(tmp_path / "r.sarif", "sarif", [advice]))["runs"]
     assert [result["level"] for result in run_["results"]] == ["note"]
-    lines = list(text.summary([advice, FINDING], streams=1, operations=2))
+    lines = list(reports_summary.summary([advice, FINDING], streams=1, operations=2))
     assert lines[0].endswith(", 1 finding")
     assert [line for line in lines if line.startswith("  ") and line[2] != " "] == [
         "  concurrent-read (error)",

@@ -8,13 +8,17 @@ from collections.abc import AsyncIterable, Callable
 from time import monotonic
 from typing import Any, Self
 
+from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.nouns import READ, WRITE
+from ..._core import steps
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, GrpcDriven, Stream
 from ..._guard.generators import bind
 from ..._guard.violations import check_loop
+from ..._lifecycle.blocking import on_the_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
+from ..._lifecycle.losses import iterator_raised
 from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from ..sync.calls import RequestIterator
@@ -49,7 +53,7 @@ class Call(StreamProxy):
 
 def _await(self: Call) -> Any:
     stream = self._self_stream
-    if asyncio._get_running_loop() is not stream.loop:
+    if running_loop() is not stream.loop:
         check_loop(stream, "await")
     return self.__wrapped__.__await__()
 
@@ -84,6 +88,9 @@ async def done_writing(self: Any) -> None:
         try:
             direction.since = monotonic()
             return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
+        except asyncio.CancelledError as error:
+            after_cancel(direction.stream, "done_writing", error)
+            raise
         finally:
             direction.taken = False
     await contended_async(
@@ -195,9 +202,25 @@ class AsyncRequestIterator(StreamProxy):
                 direction.since = monotonic()
                 iterated = direction.step
                 return await iterated()
+            except StopAsyncIteration:
+                raise
+            except Exception as error:
+                iterator_raised(direction.stream, "anext(request_iterator)", error)
+                raise
             finally:
                 direction.taken = False
         return await contended_async(direction, "anext(request_iterator)", direction.step)
+
+
+class SyncRequestIterator(RequestIterator):
+    """The user's sync request iterator, which gRPC advances on the event loop."""
+
+    __slots__ = ()
+
+    def __init__(self, iterator: Any, stream: Stream) -> None:
+        super().__init__(iterator, stream)
+        direction = steps.direction_of(self.__next__)
+        direction.iterator = on_the_loop(direction.iterator, iterator, stream)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:
@@ -210,7 +233,7 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     if isinstance(iterator, AsyncIterable):
         kind = AsyncRequestIterator
     elif hasattr(type(iterator), "__next__"):
-        kind = RequestIterator
+        kind = SyncRequestIterator
     else:
         return iterator
     if isinstance_exactly(iterator, (AsyncRequestIterator, RequestIterator)):

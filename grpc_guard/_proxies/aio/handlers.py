@@ -20,6 +20,7 @@ from ..._core.turns import wait_for_turn, wake
 from ..._guard.violations import check_loop, report_conflict, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..._lifecycle.handlers import Handlers
+from ..._lifecycle.losses import handler_cancelled
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
 from ..proxy import StreamProxy, isinstance_exactly
@@ -175,6 +176,9 @@ def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
 async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return await behavior(*args, **kwargs)
+    except asyncio.CancelledError as error:
+        handler_cancelled(stream.subject, error)
+        raise
     finally:
         stream.ended = True
 

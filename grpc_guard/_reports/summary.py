@@ -1,18 +1,13 @@
-"""The report as text, and the summary at the end of a run."""
+"""The summary at the end of a run, and what it calls the places of a finding."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from .._catalogue.words import count
-from .._findings.records import Finding, Frame
-from .._findings.wording import report
-
-
-def text(findings: Iterable[Finding]) -> str:
-    """Return the full reports of `findings`, one after the other."""
-    return "".join(f"{report(finding)}\n\n" for finding in findings)
+from .._findings.records import Finding
+from .._findings.wording import sites
 
 
 def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> Iterator[str]:
@@ -40,13 +35,3 @@ def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> It
 def _advice_last(entry: tuple[str, object]) -> tuple[bool, str]:
     title = entry[0]
     return title.startswith("advice: "), title
-
-
-def sites(finding: Finding) -> str:
-    """Return where the two parties of `finding` were: caller, and owner if there was one."""
-    caller = site(finding.caller.site)
-    return caller if finding.owner is None else f"{caller} against {site(finding.owner.site)}"
-
-
-def site(frame: Frame | None) -> str:
-    return "(no line of the program)" if frame is None else f"{frame.file}:{frame.line}"

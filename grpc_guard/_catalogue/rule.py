@@ -83,6 +83,11 @@ class Evidence:
     rule: ClassVar[Rule]
 
     @property
+    def severity(self) -> str:
+        """How grave it is: as the rule says."""
+        return self.rule.severity
+
+    @property
     def remedy(self) -> str:
         """How to fix what was seen: in general, as the rule has it."""
         return self.rule.remedy

@@ -30,7 +30,7 @@ def new_finding(
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return Finding(
         rule=rule,
-        severity=rule.severity,
+        severity=evidence.severity,
         rpc=subject.rpc,
         side=str(subject.side),  # in public records they are plain text
         api=str(subject.api),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import itertools
 import linecache
 import os
@@ -11,7 +12,7 @@ import threading
 import traceback
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
-from types import FrameType
+from types import CodeType, FrameType
 
 import grpc
 import wrapt
@@ -100,6 +101,17 @@ def copy_frame(frame: FrameType, line: int | None = None) -> Frame:
     except ImportError:  # the interpreter is shutting down
         code = ""
     return Frame(file, line, frame.f_code.co_name, code)
+
+
+def frame_of_function(function: object) -> Frame | None:
+    """Return the first line of a `function` of the program; None if it is none of Python's."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    source = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+    return Frame(code.co_filename, code.co_firstlineno, code.co_name, source)
 
 
 def grpc_is_the_caller(frame: FrameType | None) -> bool:

@@ -25,7 +25,7 @@ from .violations import violate
 class _Feeding:
     """A generator and the stream that it feeds, or has fed, and what is asked about them."""
 
-    def __init__(self, generator: Any, holder: Stream) -> None:
+    def __init__(self, generator: Any, holder: Any) -> None:
         self.is_over = holder.is_over
         # Exactly one of the two attributes is there.
         self.is_inside = bool(
@@ -48,9 +48,9 @@ class _Feeds:
             reference = self._streams.get(generator)
             if reference is not None:
                 holder = reference()
-                if holder is not None and holder is not stream:
-                    if not first_rpc_is_over(_Feeding(generator, holder)):
-                        return holder
+                is_other = holder is not None and holder is not stream
+                if is_other and not first_rpc_is_over(_Feeding(generator, holder)):
+                    return holder
             self._streams[generator] = weakref.ref(stream)
             return None
 

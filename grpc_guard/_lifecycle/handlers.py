@@ -1,4 +1,4 @@
-"""The streaming handlers of a server that are in flight, and whether they starve it.
+"""The handlers of a server that are in flight, whether they starve it, and which outlive their RPC.
 
 Each server has its own records. They hold threads by their ident and tasks weakly.
 """
@@ -6,16 +6,17 @@ Each server has its own records. They hold threads by their ident and tasks weak
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import weakref
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from time import monotonic
 from types import FrameType
 from typing import Any
 
-from .._catalogue.boundary import never_disturbs
+from .._catalogue.boundary import never_disturbs, overlooked
 from .._catalogue.cpython import (
     frames_of_threads,
     has_idle_workers,
@@ -37,6 +38,7 @@ from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, is_of_grpc, outward
 from .._findings.waiters import await_chain
+from . import abandoned
 from .inherited import uses_aio
 
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
@@ -45,18 +47,37 @@ _of_servers: weakref.WeakKeyDictionary[object, Handlers] = weakref.WeakKeyDictio
 
 
 class _Entry:
-    """A handler in flight: its stream, since when, and the thread or task that runs it."""
+    """A streaming handler in flight: its stream, and since when."""
 
-    __slots__ = ("since", "stream", "task")
+    __slots__ = ("since", "stream")
 
-    def __init__(self, stream: Stream, task: Any = None) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = weakref.ref(stream)
         self.since = monotonic()
-        self.task = None if task is None else weakref.ref(task)
+
+
+class _UnaryEntry:
+    """A unary handler in flight; in one record what a streaming one has in two."""
+
+    __slots__ = ("ended", "is_gone", "rpc", "since")
+
+    write = None  # as of a stream that writes nothing
+
+    def __init__(self, rpc: str) -> None:
+        self.rpc = rpc
+        self.ended = False
+        self.is_gone = False  # the RPC
+        self.since = monotonic()
+
+    def stream(self) -> _UnaryEntry:
+        return self
+
+    def is_over(self) -> bool:
+        return self.is_gone
 
 
 class Handlers:
-    """The streaming handlers of one server that are in flight."""
+    """The handlers of one server that are in flight."""
 
     _api = SYNC
 
@@ -66,14 +87,31 @@ class Handlers:
         self._pool = None if pool is None else weakref.ref(pool)
         self._size = size_of_pool(pool)
         # A thread runs one handler at a time: the next one takes the place of the last.
-        self._by_thread: dict[int, _Entry] = {}
-        self._by_task: weakref.WeakKeyDictionary[Any, _Entry] = weakref.WeakKeyDictionary()
+        self._by_thread: dict[int, _Entry | _UnaryEntry] = {}
+        self._by_task: weakref.WeakKeyDictionary[Any, _Entry | _UnaryEntry] = (
+            weakref.WeakKeyDictionary()
+        )
         self._watcher: threading.Thread | None = None
         self.origin: Origin | None = None  # where the server was made, if that was seen
 
-    def enter(self, stream: Stream) -> None:
-        """Note that the running thread begins to handle `stream`."""
-        self._by_thread[get_ident()] = _Entry(stream)
+    def enter(self, stream: Stream, context: Any = None) -> None:
+        """Note that the running thread begins to handle `stream`.
+
+        A `context` of the sync api tells when the RPC ends.
+        """
+        self._enter(_Entry(stream), context)
+
+    def enter_unary(self, rpc: str, context: Any = None) -> _UnaryEntry:
+        """Note the same of a unary RPC; the caller says by ``ended`` when the handler has ended."""
+        entry = _UnaryEntry(rpc)
+        self._enter(entry, context)
+        return entry
+
+    def _enter(self, entry: _Entry | _UnaryEntry, context: Any) -> None:
+        ident = get_ident()
+        self._by_thread[ident] = entry
+        if context is not None:
+            _follow(context, functools.partial(self._rpc_ended, ident, entry))
         if 0 < self._size <= len(self._by_thread):  # only a first, quick look
             self._watch()
 
@@ -94,7 +132,32 @@ class Handlers:
         """Note that the running task begins to handle `stream`."""
         task = asyncio.current_task()
         if task is not None:
-            self._by_task[task] = _Entry(stream, task)
+            self._by_task[task] = _Entry(stream)
+
+    def enter_unary_task(self, rpc: str) -> None:
+        """Note the same of a unary RPC."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._by_task[task] = _UnaryEntry(rpc)
+
+    def _rpc_ended(self, ident: int, entry: _Entry | _UnaryEntry) -> None:
+        """Have a handler looked at again that runs though its RPC has just ended."""
+        stream = entry.stream()
+        if stream is None or stream.ended:
+            return
+        if isinstance(entry, _UnaryEntry):
+            entry.is_gone = True
+        look = functools.partial(self._look_at, ident, entry)
+        if look() is not None:
+            abandoned.watch.add(abandoned.Suspect(ident, look))
+
+    def _look_at(self, ident: int, entry: _Entry | _UnaryEntry) -> tuple[Owner, Subject] | None:
+        """Return who still handles the RPC of `entry`, and what the RPC is; None if nobody does."""
+        if self._by_thread.get(ident) is not entry:
+            return None
+        for owner, _ in self._threads(frozenset([ident])):
+            return owner, Subject(owner.operation, SERVER, self._api)
+        return None
 
     def snapshot(self) -> tuple[Owner, ...]:
         """Return who handles streams now, the longest first; ``operation`` is the RPC."""
@@ -118,7 +181,7 @@ class Handlers:
         finally:
             frames.clear()  # this very frame may be in there
 
-    def _is_inside(self, stream: Stream, frame: FrameType) -> bool:
+    def _is_inside(self, stream: Stream | _UnaryEntry, frame: FrameType) -> bool:
         """Tell whether the thread at `frame`, which began to handle `stream`, still does."""
         return _serves(frame)
 
@@ -177,15 +240,15 @@ class AioHandlers(Handlers):
         super().__init__(pool)
         self._loop = None if loop is None or pool is not None else weakref.ref(loop)
 
-    def enter(self, stream: Stream) -> None:
-        """Note that the running thread begins to handle `stream`, if it is one of the pool.
+    def _enter(self, entry: _Entry | _UnaryEntry, context: Any) -> None:
+        """Note what the running thread begins to handle, if it is one of the pool.
 
         On the thread of the loop gRPC calls a handler that streams its responses. That only
         makes their iterator, which is advanced in the pool: see enter_at_first_step().
         """
         if running_loop() is None:
             self._find_pool()
-            super().enter(stream)
+            super()._enter(entry, None)
 
     def _find_pool(self) -> None:
         loop = None if self._loop is None else self._loop()
@@ -195,7 +258,7 @@ class AioHandlers(Handlers):
                 self._pool = weakref.ref(pool)
                 self._size = size_of_pool(pool)
 
-    def _is_inside(self, stream: Stream, frame: FrameType) -> bool:
+    def _is_inside(self, stream: Stream | _UnaryEntry, frame: FrameType) -> bool:
         # Between two steps it waits, in code of gRPC that has no frames, until the client has
         # taken the message. Then the response iterator is alive.
         is_between = stream.write is not None and not is_worker(frame)
@@ -214,6 +277,24 @@ def handlers_of(server: Any) -> Handlers:
         return _of_servers.setdefault(server, _new_records(server)) if known is None else known
     except TypeError:  # a server of the application's own kind, which cannot be held weakly
         return Handlers(None)
+
+
+def records_of_state(state: Any) -> Handlers | None:
+    """Return the records of the sync server whose state is `state`, if there are any."""
+    for server, records in tuple(_of_servers.items()):
+        if getattr(server, "_state", None) is state:
+            return records
+    return None
+
+
+def _follow(context: Any, rpc_ended: Callable[[], None]) -> None:
+    """Call `rpc_ended` when the RPC of `context` ends, or now if it has."""
+    try:
+        if context.add_callback(rpc_ended) is False:
+            rpc_ended()
+    except Exception as error:  # an interceptor's own kind of context
+        if not overlooked(error, "the end of an RPC goes unnoticed"):
+            raise
 
 
 def made(server: Any, operation: str) -> None:

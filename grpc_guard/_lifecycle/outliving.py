@@ -29,17 +29,28 @@ _MOMENT = 0.1  # seconds that an iterator has to end where its loop, too, comes 
 _flag: Any = vars(AioDirection)["taken"]
 _is_taken, _take = _flag.__get__, _flag.__set__
 
-# When the RPC of a direction ended; and what finalisers have found, who may not tell themselves.
-_ended: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+# What finalisers have found, who may not tell themselves.
 _found: deque[tuple[Stream, Owner, Owner]] = deque()
+
+
+class _LateStep:
+    """The next step of an iterator whose RPC has ended, and when that was."""
+
+    __slots__ = ("since", "step")
+
+    def __init__(self, step: Any) -> None:
+        self.step = step
+        self.since = monotonic()
 
 
 def _leave(direction: Any, value: bool) -> None:
     """Give back `direction`, whose RPC is over, and look at how its iterator has been left."""
     _take(direction, value)
     if not value:
+        ended_at = direction.step.since
+        direction.step = direction.step.step
         direction.__class__ = GrpcDriven
-        _was_left(direction, sys.exc_info()[1])
+        _was_left(direction, monotonic() - ended_at, sys.exc_info()[1])
 
 
 class Outlived(GrpcDriven):
@@ -69,15 +80,14 @@ def watch_end(call: Any, stream: Stream) -> None:
 def _rpc_ended(reference: weakref.ref[Any], call: Any) -> None:
     direction = reference()
     # cancel() ends the iterator as well: it is being cancelled now.
-    if direction is not None and type(direction) is GrpcDriven and direction.taken:
-        if not call.cancelled():
-            _ended[direction] = monotonic()
-            direction.__class__ = Outlived
+    # A direction that is no more, as one that has got its class, is of another type.
+    if type(direction) is GrpcDriven and direction.taken and not call.cancelled():
+        direction.step = _LateStep(direction.step)
+        direction.__class__ = Outlived
 
 
 @never_disturbs("a parked request iterator goes unnoticed")
-def _was_left(direction: Any, error: BaseException | None) -> None:
-    seconds = monotonic() - _ended[direction]
+def _was_left(direction: Any, seconds: float, error: BaseException | None) -> None:
     stream = direction.stream
     if stream.origin is None:
         return

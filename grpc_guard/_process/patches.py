@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 
 from .._catalogue.modes import Mode, current_mode
-from .._lifecycle import channels, churn, exits, handlers
+from .._lifecycle import channels, churn, exits, handlers, serving
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
@@ -215,7 +215,22 @@ def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _serving(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def serve(state: Any) -> Any:
+        try:
+            return plain(state)
+        except BaseException as error:
+            if current_mode() is not Mode.OFF:
+                serving.serving_ended(state, error)
+            raise
+
+    return serve
+
+
 def _server_patches() -> Iterable[Patch]:
+    module: Any = importlib.import_module("grpc._server")
+    if hasattr(module, "_serve"):  # what the thread of a server runs; nothing else depends on it
+        yield Patch(module, "_serve", _serving)
     for names, guard in _SERVERS.items():
         owner = getattr(importlib.import_module(names[0]), names[1])
         yield _patch(owner, "__init__", functools.partial(_adopting, guard))

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, cast
 
 from ..._catalogue.modes import ChooseMode, Mode
-from ..._catalogue.nouns import AIO, READ, SERVER, WRITE
+from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, Stream
@@ -146,6 +146,17 @@ def guard_behavior(
         )
         return GuardedBehavior(behavior, functools.partial(_migrate, sync, handlers))
 
+    def enter_unary(
+        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        if choose() is Mode.OFF or len(args) < 2:
+            return behavior(*args, **kwargs)
+        handlers.enter_unary_task(rpc)
+        return _run_unary(rpc, behavior, args, kwargs)
+
+    if not (request_streaming or response_streaming):
+        return GuardedBehavior(behavior, enter_unary)
+
     def enter(
         behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
@@ -171,6 +182,14 @@ def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
     if isinstance_exactly(responses, sync_handlers.ResponseIterator):
         handlers.enter_at_first_step(responses._self_stream)
     return responses
+
+
+async def _run_unary(rpc: str, behavior: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    try:
+        return await behavior(*args, **kwargs)
+    except asyncio.CancelledError as error:
+        handler_cancelled(Subject(rpc, SERVER, AIO), error)
+        raise
 
 
 async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -226,6 +245,9 @@ async def _generate(
                 advance, given = responses.athrow, (thrown,)
     except StopAsyncIteration:
         pass
+    except asyncio.CancelledError as error:
+        handler_cancelled(stream.subject, error)
+        raise
     finally:
         await _close(responses)
         stream.ended = True

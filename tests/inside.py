@@ -105,7 +105,9 @@ from grpc_guard._guard.generators import _feeds as _feeds
 from grpc_guard._guard.generators import bind as bind
 from grpc_guard._guard.owners import last_owner_of as last_owner_of
 from grpc_guard._guard.owners import owner_of as owner_of
+from grpc_guard._lifecycle import abandoned as abandoned
 from grpc_guard._lifecycle import blocking as blocking
+from grpc_guard._lifecycle import callbacks as lifecycle_callbacks
 from grpc_guard._lifecycle import cancellations as cancellations
 from grpc_guard._lifecycle import channelless as lifecycle_channelless
 from grpc_guard._lifecycle import channels as lifecycle_channels
@@ -114,7 +116,10 @@ from grpc_guard._lifecycle import exits as lifecycle_exits
 from grpc_guard._lifecycle import handlers as lifecycle_handlers
 from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
+from grpc_guard._lifecycle import losses as losses
+from grpc_guard._lifecycle import outliving as outliving
 from grpc_guard._lifecycle import parked as parked
+from grpc_guard._lifecycle import serving as serving
 from grpc_guard._lifecycle import starts as starts
 from grpc_guard._lifecycle.handlers import Handlers as Handlers
 from grpc_guard._probe import limits as limits

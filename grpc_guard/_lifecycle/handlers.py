@@ -16,7 +16,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-from .._catalogue.boundary import never_disturbs, overlooked
+from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython import (
     frames_of_threads,
     has_idle_workers,
@@ -140,6 +140,7 @@ class Handlers:
         if task is not None:
             self._by_task[task] = _UnaryEntry(rpc)
 
+    @never_disturbs("the end of an RPC goes unnoticed")
     def _rpc_ended(self, ident: int, entry: _Entry | _UnaryEntry) -> None:
         """Have a handler looked at again that runs though its RPC has just ended."""
         stream = entry.stream()
@@ -289,12 +290,9 @@ def records_of_state(state: Any) -> Handlers | None:
 
 def _follow(context: Any, rpc_ended: Callable[[], None]) -> None:
     """Call `rpc_ended` when the RPC of `context` ends, or now if it has."""
-    try:
-        if context.add_callback(rpc_ended) is False:
-            rpc_ended()
-    except Exception as error:  # an interceptor's own kind of context
-        if not overlooked(error, "the end of an RPC goes unnoticed"):
-            raise
+    add_callback = getattr(context, "add_callback", None)  # an interceptor's own kind may lack it
+    if add_callback is not None and add_callback(rpc_ended) is False:
+        rpc_ended()
 
 
 def made(server: Any, operation: str) -> None:

@@ -51,6 +51,68 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
     "SharedGenerator": [
         ({"name": "ask", "rpc": "/a/B"}, "generator 'ask' already feeds a live RPC, /a/B"),
     ],
+    "SenderInside": [
+        (
+            {"name": "ask", "rpc": "/a/B"},
+            "the sender of /a/B, an RPC that is over, is still inside generator 'ask'",
+        ),
+    ],
+    "ServingThreadEnded": [
+        (
+            {"name": "RuntimeError", "pool_is_shut": True, "maker": MAKER},
+            (
+                "the thread that serves all RPCs has ended by RuntimeError: the pool of the server had "
+                "been shut down; the server was made 3.0 s ago at app.py:12"
+            ),
+        ),
+        (
+            {"name": "ValueError", "pool_is_shut": False, "maker": None},
+            "the thread that serves all RPCs has ended by ValueError",
+        ),
+    ],
+    "WaitsForItself": [
+        (
+            {},
+            (
+                "it would wait, in a callback of the same channel, on the one thread that delivers the "
+                "channel's events, and could never end"
+            ),
+        ),
+    ],
+    "SlowCallback": [({"seconds": 2.5}, "the callback ran for 2.5 s on a thread of gRPC's")],
+    "IteratorRaised": [
+        (
+            {"name": "KeyError", "raiser": READER},
+            (
+                "the request iterator raised KeyError at app.py:12, which cancelled the RPC without a "
+                "word"
+            ),
+        ),
+    ],
+    "HandlerCancelled": [
+        (
+            {"raiser": READER},
+            (
+                "a CancelledError ended the handler at app.py:12, though nobody cancels the RPC: the "
+                "client gets no status"
+            ),
+        ),
+    ],
+    "StoodStill": [
+        (
+            {"seconds": 5.5, "handler": READER},
+            ("its RPC is over, and task 'reader' has stood still for 5.5 s since, at app.py:12"),
+        ),
+    ],
+    "TookOneMore": [
+        (
+            {"seconds": 1.5, "starter": MAKER},
+            (
+                "the RPC has been over for 1.5 s, and its request iterator has given one more message, "
+                "which is lost; started 3.0 s ago at app.py:12"
+            ),
+        ),
+    ],
     "CallAstray": [
         (
             {"on_loop": True},
@@ -318,6 +380,20 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
     "starved-server": {
         "other": "lifecycle/test_handling.py::test_not_yet_starved",
         "nobody_waits": "lifecycle/test_handling.py::test_a_full_server_that_nobody_waits_for",
+    },
+    "dead-server": {
+        "was_stopped": "lifecycle/test_servers.py::test_a_server_that_was_stopped",
+        "interpreter_ends": "lifecycle/test_servers.py::test_a_server_at_the_end_of_the_program",
+    },
+    "abandoned-handler": {
+        "still_works": "lifecycle/test_servers.py::test_a_handler_that_still_works",
+    },
+    "blocked-grpc-thread": {
+        "rpc_is_over": "lifecycle/test_callbacks.py::test_reading_what_is_over_in_a_callback",
+    },
+    "lost-exception": {
+        "rpc_is_over": "lifecycle/test_losses.py::test_an_iterator_that_raises_after_the_end",
+        "task_is_being_cancelled": "lifecycle/test_losses.py::test_a_handler_that_is_cancelled",
     },
     "parked-request-iterator": {
         "other": "lifecycle/test_leaks.py::test_an_iterator_of_a_live_rpc",

@@ -26,7 +26,8 @@ pytest_plugins = ["pytester"]
 Found = Callable[[], list[Finding]]
 
 NAMES = (
-    "blocked_loop_seconds, starved_server_seconds, parked_iterator_seconds, channel_churn, "
+    "slow_callback_seconds, abandoned_handler_seconds, blocked_loop_seconds, "
+    "starved_server_seconds, parked_iterator_seconds, channel_churn, "
     "channel_churn_seconds, stream_limit, kept"
 )
 

@@ -15,6 +15,7 @@ from .._catalogue.modes import Mode, current_mode
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
 from .originals import original_of
+from .proxy import Proxy
 
 logger = logging.getLogger("grpc_guard")
 
@@ -73,7 +74,7 @@ def watching_below(name: str) -> Start:
 def _tells(proxy: Any, name: str) -> bool:
     """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
     below = type(proxy.__wrapped__)
-    if proxy._self_choose() is Mode.OFF or below is type(proxy):
+    if proxy._self_choose() is Mode.OFF or issubclass(below, Proxy):
         return False
     return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from _thread import get_ident
 from collections.abc import AsyncIterable, Callable
 from time import monotonic
@@ -104,7 +105,7 @@ class ReadingCall(Call):
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
         self._self_read = AioDirection(stream, CONCURRENT_READ, call.read)
-        self._self_messages: Messages | None = None
+        self._self_messages: weakref.ref[Messages] | None = None
 
     @operation("read")
     async def read(self) -> Any:
@@ -126,10 +127,10 @@ class ReadingCall(Call):
 
     def __aiter__(self) -> Messages:
         plain = self.__wrapped__.__aiter__()
-        messages = self._self_messages
+        messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
-            messages = Messages(plain, self._self_stream, self._self_read, keeps=self)
-            self._self_messages = messages
+            messages = Messages(plain, self._self_stream, self._self_read, self)
+            self._self_messages = weakref.ref(messages)  # which keeps this call
         return messages
 
 
@@ -185,7 +186,7 @@ class AsyncRequestIterator(StreamProxy):
         plain = self.__wrapped__.__aiter__()
         if plain is self.__wrapped__:
             return self
-        return type(self)(plain, self._self_stream)
+        return AsyncRequestIterator(plain, self._self_stream)
 
     @operation("anext(request_iterator)")
     async def __anext__(self) -> Any:

@@ -1,0 +1,225 @@
+"""A proxy that supports exactly the protocols which the object it wraps supports.
+
+Python, and C code more than any, asks the *type* of an object what it can do: whether there is
+an ``__add__``, an ``__len__``, a slot for it. So each proxy is of a class that was made for the
+type of what it wraps, its *twin*: with the special methods that this type has, and no other.
+Then there is nothing to hide from ``hasattr``, ``collections.abc``, ``itertools.tee`` or
+``list.__iadd__``.
+
+wrapt's BaseObjectProxy is no base for that: it has a slot for every operator, for sequences,
+mappings and contexts, and no class that derives from it can give one back.
+"""
+
+from __future__ import annotations
+
+import abc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+# Assigns the real class: ``x.__class__ = …`` means that of the wrapped object.
+_become = object.__dict__["__class__"].__set__
+
+# What Python leaves in the namespace of a class, and a look at an instance would find there.
+_TELLTALES = (
+    *("__annotations__", "__annotate__", "__annotate_func__"),
+    *("__firstlineno__", "__static_attributes__"),
+)
+
+# Called by the class, not by the interpreter on the type of an object: what asks the object
+# for them gets those of the wrapped one. The finaliser runs when *that* object dies.
+_NOT_FOR_TWINS = {"__getattr__", "__del__", "__class_getitem__", "__init_subclass__"}
+
+
+def _is_special(name: str, value: object) -> bool:
+    return (
+        name.startswith("__")
+        and name.endswith("__")
+        and (callable(value) or value is None)
+        and name not in _NOT_FOR_TWINS
+        and (value is None or not hasattr(object, name))
+    )
+
+
+class Forward:
+    """A method that the proxy hands on as it is, spelled out on the class.
+
+    Spelled out, so that ``mock.patch.object(type(proxy), "close")`` finds it, on the class as
+    that of the wrapped object; a descriptor, so that a method the wrapped object lacks is
+    lacking on the proxy too.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, proxy: Any, owner: Any) -> Any:
+        if proxy is not None:
+            return getattr(proxy.__wrapped__, self.name)
+        plain = owner._self_type()
+        return self if plain is None else getattr(plain, self.name)
+
+
+class _BorrowedText(str):
+    """The ``__doc__`` or ``__module__`` of a proxy's class; a proxy has those of what it wraps."""
+
+    __slots__ = ("_name",)
+
+    _name: str
+
+    @classmethod
+    def of(cls, proxy: type, name: str) -> _BorrowedText:
+        text = cls(getattr(proxy, name) or "")
+        text._name = name
+        return text
+
+    def __get__(self, proxy: Any, owner: type | None = None) -> Any:
+        return str(self) if proxy is None else getattr(proxy.__wrapped__, self._name)
+
+
+def _forwarding(name: str) -> Callable[..., Any]:
+    """Return special method `name`, done by the wrapped object; what returns itself is guarded."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wrapped = self.__wrapped__
+        result = getattr(wrapped, name)(*args, **kwargs)
+        return self if result is wrapped else result
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _comparing(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        if issubclass(type(other), Proxy):
+            other = other.__wrapped__
+        return getattr(self.__wrapped__, name)(other)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _set_attribute(proxy: Any, name: str, value: object) -> None:
+    if name.startswith("_self_"):
+        object.__setattr__(proxy, name, value)
+        return
+    setattr(proxy.__wrapped__, name, value)
+    twin = type(proxy)
+    if not name.startswith("__") and hasattr(twin, name):  # whoever replaces read() means it
+        _become(proxy, _twin(twin, twin._self_type, {name: Forward(name), "_self_replaced": name}))
+
+
+def _delete_attribute(proxy: Any, name: str) -> None:
+    delattr(proxy.__wrapped__, name)
+    if vars(type(proxy)).get("_self_replaced") == name:
+        _become(proxy, type(proxy).__base__)
+
+
+def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any:
+    namespace |= {
+        "__slots__": (),
+        "__doc__": _BorrowedText.of(base, "__doc__"),
+        "__module__": _BorrowedText.of(base, "__module__"),
+        "__qualname__": base.__qualname__,
+        "_self_type": plain,
+    }
+    twin = type.__new__(ProxyType, getattr(plain(), "__name__", base.__name__), (base,), namespace)
+    type.__delattr__(twin, "__slots__")
+    return twin
+
+
+class ProxyType(type):
+    """The type of the classes of proxies.
+
+    A class defines special methods as any other does. They are laid aside, and are there for
+    the twins of those types which have the method themselves.
+    """
+
+    _self_specials: dict[str, Any]
+    _self_twins: weakref.WeakKeyDictionary[type, Any]
+    _self_type: Callable[[], type | None]
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ProxyType:
+        own = {name: value for name, value in namespace.items() if _is_special(name, value)}
+        for name_ in (*own, *_TELLTALES):
+            namespace.pop(name_, None)
+        kind = super().__new__(cls, name, bases, namespace)
+        type.__delattr__(kind, "__slots__")
+        inherited = [getattr(base, "_self_specials", {}) for base in reversed(kind.__mro__[1:])]
+        kind._self_specials = {key: value for each in inherited for key, value in each.items()} | own
+        kind._self_twins = weakref.WeakKeyDictionary()
+        kind._self_type = lambda: None
+        return kind
+
+    def __call__(cls, wrapped: Any, *args: Any) -> Any:
+        # The constructor runs on the class as it is written, where attributes are its own.
+        proxy = super().__call__(wrapped, *args)
+        plain = type(wrapped)
+        _become(proxy, cls._self_twins.get(plain) or cls._make_twin(plain))
+        return proxy
+
+    def _make_twin(cls, plain: Any) -> Any:
+        """Return the class of the proxies of this kind around objects of type `plain`."""
+        namespace: dict[str, Any] = {
+            "__setattr__": _set_attribute,
+            "__delattr__": _delete_attribute,
+        }
+        for owner in reversed(plain.__mro__[:-1]):  # but for object
+            for name, value in vars(owner).items():
+                if _is_special(name, getattr(plain, name, value)) and not hasattr(cls, name):
+                    namespace[name] = (
+                        None
+                        if getattr(plain, name) is None
+                        else cls._self_specials.get(name) or _forwarding(name)
+                    )
+        twin = _twin(cls, weakref.ref(plain), namespace)
+        for base in plain.__mro__:  # for those who ask type(x), such as a mock with x as its spec
+            if isinstance(base, abc.ABCMeta):
+                abc.ABCMeta.register(base, twin)
+        return cls._self_twins.setdefault(plain, twin)
+
+
+class Proxy(metaclass=ProxyType):
+    """Looks, compares, hashes and prints like the object it wraps.
+
+    State lives in slots under ``_self_``. Attributes are looked for by ``object.__getattribute__``,
+    and what it does not find is asked of the wrapped object.
+    """
+
+    __slots__ = ("__weakref__", "__wrapped__")
+
+    __wrapped__: Any
+
+    def __init__(self, wrapped: object) -> None:
+        self.__wrapped__ = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_wrapped_of(self), name)
+
+    @property
+    def __class__(self) -> Any:
+        return self.__wrapped__.__class__
+
+    @property
+    def __dict__(self) -> Any:
+        return self.__wrapped__.__dict__
+
+    __repr__ = _forwarding("__repr__")
+    __str__ = _forwarding("__str__")
+    __format__ = _forwarding("__format__")
+    __hash__ = _forwarding("__hash__")
+    __dir__ = _forwarding("__dir__")
+    __sizeof__ = _forwarding("__sizeof__")
+    __reduce__ = _forwarding("__reduce__")
+    __reduce_ex__ = _forwarding("__reduce_ex__")
+    __getstate__ = _forwarding("__getstate__")
+    __eq__ = _comparing("__eq__")
+    __ne__ = _comparing("__ne__")
+    __lt__ = _comparing("__lt__")
+    __le__ = _comparing("__le__")
+    __gt__ = _comparing("__gt__")
+    __ge__ = _comparing("__ge__")
+
+
+_wrapped_of = Proxy.__dict__["__wrapped__"].__get__

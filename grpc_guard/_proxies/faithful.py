@@ -147,7 +147,9 @@ class ProxyType(type):
         kind = super().__new__(cls, name, bases, namespace)
         type.__delattr__(kind, "__slots__")
         inherited = [getattr(base, "_self_specials", {}) for base in reversed(kind.__mro__[1:])]
-        kind._self_specials = {key: value for each in inherited for key, value in each.items()} | own
+        kind._self_specials = {
+            key: value for each in inherited for key, value in each.items()
+        } | own
         kind._self_twins = weakref.WeakKeyDictionary()
         kind._self_type = lambda: None
         return kind
@@ -197,13 +199,8 @@ class Proxy(metaclass=ProxyType):
     def __getattr__(self, name: str) -> Any:
         return getattr(_wrapped_of(self), name)
 
-    @property
-    def __class__(self) -> Any:
-        return self.__wrapped__.__class__
-
-    @property
-    def __dict__(self) -> Any:
-        return self.__wrapped__.__dict__
+    __class__: Any = property(lambda self: self.__wrapped__.__class__)
+    __dict__: Any = property(lambda self: self.__wrapped__.__dict__)
 
     __repr__ = _forwarding("__repr__")
     __str__ = _forwarding("__str__")
@@ -222,4 +219,4 @@ class Proxy(metaclass=ProxyType):
     __ge__ = _comparing("__ge__")
 
 
-_wrapped_of = Proxy.__dict__["__wrapped__"].__get__
+_wrapped_of: Callable[[Proxy], Any] = vars(Proxy)["__wrapped__"].__get__

@@ -118,7 +118,7 @@ def _aio_call(kind: type[aio_calls.Call]) -> Callable[[Any, Mode], Any]:
     @_one_twin
     def guard(call: Any, mode: Mode) -> Any:
         loop = getattr(call, "_loop", None) or asyncio.get_running_loop()
-        return kind(call, Stream(_UNNAMED, "client", "aio", mode, loop))
+        return aio_calls.guard_call(call, Stream(_UNNAMED, "client", "aio", mode, loop), kind)
 
     return guard
 

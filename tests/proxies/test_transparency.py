@@ -57,11 +57,8 @@ from support.staging import (
 from grpc_guard import Mode, wrap
 
 DIFFERENCES = {
-    "hasattr operators": "wrapt's proxy class has them all; what they do is the same",
     "hasattr __wrapped__": "the way to the plain object",
-    "isinstance Container": "iterators need __contains__, or `in` would bypass the guard",
     "weak reference": "grpcio's contexts cannot be held weakly, their proxies can",
-    "__annotations__": "those of the proxy's class, which wrapt keeps to itself",
     "parameters": "what makes multi-callables takes *args, whatever this grpcio takes there",
     "method asend": "a method of an async generator is no coroutine function, ours is",
     "method next": "next() and __next__() are one function",

@@ -7,7 +7,7 @@ import weakref
 from _thread import get_ident
 from collections.abc import AsyncIterable, Callable
 from time import monotonic
-from typing import Any, Self
+from typing import Any
 
 from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
 from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
@@ -93,6 +93,22 @@ async def done_writing(self: Any) -> None:
     )
 
 
+@operation("write", owns=False)
+async def queued_write(self: Any, request: Any) -> None:
+    """Send one message through the queue that grpcio has for calls with interceptors.
+
+    Writes may overlap there, and done_writing() may follow one that waits. What is written
+    once done_writing() has begun comes behind the end, and is never sent: refused.
+    """
+    direction = self._self_write
+    if direction.loop_thread._thread_id != get_ident():
+        check_loop(direction.stream, "write")
+    plain = direction.counted(self.__wrapped__.write)
+    if direction.taken and not direction.is_free:
+        return await contended_async(direction, "write", plain, request)
+    await plain(request)
+
+
 class ReadingCall(Call):
     """A call with many responses, whose requests do not come from ``write()``.
 
@@ -147,6 +163,14 @@ class DuplexCall(ReadingCall):
     done_writing = done_writing
 
 
+class QueuedDuplexCall(DuplexCall):
+    """A stream-stream call with interceptors, whose messages wait in a queue of grpcio's."""
+
+    __slots__ = ()
+
+    write = queued_write
+
+
 class AwaitableCall(Call):
     """A call with one response, whose requests do not come from ``write()``."""
 
@@ -172,6 +196,30 @@ class WritingCall(Call):
     done_writing = done_writing
 
 
+class QueuedWritingCall(WritingCall):
+    """A stream-unary call with interceptors, whose messages wait in a queue of grpcio's."""
+
+    __slots__ = ()
+
+    write = queued_write
+
+
+INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
+_QUEUED: dict[type[Call], type[Call]] = {
+    DuplexCall: QueuedDuplexCall,
+    WritingCall: QueuedWritingCall,
+}
+
+
+def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
+    """Return the guarded twin of `call`, a client call of this kind."""
+    if isinstance_exactly(call, StreamProxy):
+        return call
+    if hasattr(call, INTERCEPTORS):
+        kind = _QUEUED.get(kind, kind)
+    return kind(call, stream)
+
+
 class AsyncRequestIterator(StreamProxy):
     """The user's async request iterator, advanced by gRPC: the writing direction."""
 
@@ -182,7 +230,7 @@ class AsyncRequestIterator(StreamProxy):
         step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
         self._self_write = stream.write = GrpcDriven(stream, CONCURRENT_WRITE, step)
 
-    def __aiter__(self) -> Self:
+    def __aiter__(self) -> AsyncRequestIterator:
         plain = self.__wrapped__.__aiter__()
         if plain is self.__wrapped__:
             return self

@@ -18,15 +18,21 @@ from ..._lifecycle.channels import closing, life_of, made
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import MultiCallable, guarding
-from ..proxy import Proxy, StreamProxy, isinstance_exactly
+from ..proxy import Proxy
 from ..unary import start_watched
-from .calls import AwaitableCall, Call, DuplexCall, ReadingCall, WritingCall, guard_requests
+from .calls import (
+    INTERCEPTORS,
+    AwaitableCall,
+    DuplexCall,
+    ReadingCall,
+    WritingCall,
+    guard_call,
+    guard_requests,
+)
 
 logger = logging.getLogger("grpc_guard")
 
 Start = Callable[..., Any]
-
-_INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
 
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
@@ -63,7 +69,7 @@ def start_unary_unary(
     if asyncio._get_running_loop() is not getattr(multi_callable, "_loop", None):
         new_stream(multi_callable, rpc, mode)
     call = start_watched(multi_callable, start, rpc, args, kwargs)
-    if hasattr(call, _INTERCEPTORS):
+    if hasattr(call, INTERCEPTORS):
         _await_refusal(call, life_of(multi_callable), rpc)
     return call
 
@@ -122,7 +128,7 @@ def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
         stream.ended = True  # its generator is free for the next attempt
         failed_to_start(stream.channel, stream.rpc, error)
         raise
-    if hasattr(call, _INTERCEPTORS):
+    if hasattr(call, INTERCEPTORS):
         _await_refusal(call, stream.channel, stream.rpc)
     return call
 
@@ -132,7 +138,7 @@ def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
     try:
         if life is not None and life.is_closed():
             refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
-            getattr(call, _INTERCEPTORS).add_done_callback(refused)
+            call._interceptors_task.add_done_callback(refused)
     except Exception:
         logger.exception("the use of a closed channel goes unnoticed")
 
@@ -141,10 +147,6 @@ def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> 
     error = getattr(task, "_exception", None)  # exception() would count as having looked at it
     if error is not None:
         failed_to_start(life, rpc, error, start)
-
-
-def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
-    return call if isinstance_exactly(call, StreamProxy) else kind(call, stream)
 
 
 class UnaryUnary(MultiCallable):

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from grpc import _channel
+
 from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
 from ..contract import SYNC_CALL, forwards
 from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
+
+# None where a grpcio has no such class.
+_USUAL = getattr(_channel, "_MultiThreadedRendezvous", None)
+_SINGLE_THREADED = getattr(_channel, "_SingleThreadedRendezvous", None)
 
 
 def has_ended(call: Any) -> bool:
@@ -112,11 +118,11 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even that."""
-    if type(call).__name__ == "_MultiThreadedRendezvous":  # to save the usual call a longer look
+    if type(call) is _USUAL:  # to save it a longer look
         return StreamCall(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
-    if type(call).__name__ == "_SingleThreadedRendezvous":
+    if type(call) is _SINGLE_THREADED:
         return SingleThreadedStreamCall(call, stream)
     return StreamCall(call, stream)
 

@@ -14,6 +14,7 @@ from ..multicallables import MultiCallable, guarding
 from ..proxy import Proxy
 from ..unary import watching_below
 from .calls import guard_call, guard_future, guard_requests
+from .intercepted import join
 
 Start = Callable[..., Any]
 
@@ -93,6 +94,7 @@ def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwarg
 
 def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
+        join(stream)
         return start(*args, **kwargs)
     except BaseException as error:
         stream.ended = True  # its generator is free for the next attempt

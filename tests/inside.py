@@ -129,14 +129,16 @@ from grpc_guard._proxies.aio import channel as aio_channel
 from grpc_guard._proxies.aio import channel as aio_channels
 from grpc_guard._proxies.aio import handlers as aio_handlers
 from grpc_guard._proxies.aio.handlers import _close as _close
-from grpc_guard._proxies.contract import Forward as Forward
 from grpc_guard._proxies.contract import Kind as Kind
+from grpc_guard._proxies.faithful import Forward as Forward
 from grpc_guard._proxies.proxy import Proxy as Proxy
+from grpc_guard._proxies.servers import GenericHandler as GenericHandler
 from grpc_guard._proxies.servers import Server as Server
 from grpc_guard._proxies.sync import calls as sync_calls
 from grpc_guard._proxies.sync import channel as sync_channel
 from grpc_guard._proxies.sync import channel as sync_channels
 from grpc_guard._proxies.sync import handlers as sync_handlers
+from grpc_guard._proxies.sync import intercepted as intercepted
 from grpc_guard._proxies.sync.calls import RequestIterator as RequestIterator
 from grpc_guard._proxies.sync.calls import StreamCall as StreamCall
 from grpc_guard._proxies.sync.handlers import ResponseIterator as ResponseIterator

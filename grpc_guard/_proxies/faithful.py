@@ -154,10 +154,13 @@ class ProxyType(type):
         kind._self_type = lambda: None
         return kind
 
-    def __call__(cls, wrapped: Any, *args: Any) -> Any:
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        plain = cls._self_type()
+        if plain is not None:  # somebody asks type(x) for another one
+            return plain(*args, **kwargs)
         # The constructor runs on the class as it is written, where attributes are its own.
-        proxy = super().__call__(wrapped, *args)
-        plain = type(wrapped)
+        proxy = super().__call__(*args)
+        plain = type(args[0])
         _become(proxy, cls._self_twins.get(plain) or cls._make_twin(plain))
         return proxy
 
@@ -167,14 +170,15 @@ class ProxyType(type):
             "__setattr__": _set_attribute,
             "__delattr__": _delete_attribute,
         }
-        for owner in reversed(plain.__mro__[:-1]):  # but for object
-            for name, value in vars(owner).items():
-                if _is_special(name, getattr(plain, name, value)) and not hasattr(cls, name):
-                    namespace[name] = (
-                        None
-                        if getattr(plain, name) is None
-                        else cls._self_specials.get(name) or _forwarding(name)
-                    )
+        for name in {name for owner in plain.__mro__[:-1] for name in vars(owner)}:  # but object's
+            if hasattr(cls, name):
+                continue
+            value = getattr(plain, name, None)
+            if not name.startswith("_"):
+                namespace[name] = Forward(name)
+            elif _is_special(name, value):
+                guarded = cls._self_specials.get(name) or _forwarding(name)
+                namespace[name] = None if value is None else guarded
         twin = _twin(cls, weakref.ref(plain), namespace)
         for base in plain.__mro__:  # for those who ask type(x), such as a mock with x as its spec
             if isinstance(base, abc.ABCMeta):

@@ -171,14 +171,15 @@ class ProxyType(type):
             "__delattr__": _delete_attribute,
         }
         for name in {name for owner in plain.__mro__[:-1] for name in vars(owner)}:  # but object's
-            if hasattr(cls, name):
-                continue
             value = getattr(plain, name, None)
-            if not name.startswith("_"):
+            if value is None and _is_special(name, value):  # taken back: such as __hash__
+                namespace[name] = None
+            elif hasattr(cls, name):
+                continue
+            elif not name.startswith("_"):
                 namespace[name] = Forward(name)
             elif _is_special(name, value):
-                guarded = cls._self_specials.get(name) or _forwarding(name)
-                namespace[name] = None if value is None else guarded
+                namespace[name] = cls._self_specials.get(name) or _forwarding(name)
         twin = _twin(cls, weakref.ref(plain), namespace)
         for base in plain.__mro__:  # for those who ask type(x), such as a mock with x as its spec
             if isinstance(base, abc.ABCMeta):

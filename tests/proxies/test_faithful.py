@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from inside import Mode, Proxy, Stream, StreamCall, aio_calls
+from inside import Mode, Stream, StreamCall, aio_calls
 from support.comparison import AioWorld, World, no_collector, same_as_plain
 from support.services import AioService, handled
 from support.staging import path
@@ -142,8 +142,6 @@ def test_state_of_a_proxy() -> None:
     assert guarded._self_stream is stream
     assert vars(guarded) is vars(guarded.__wrapped__)
     assert "_self_stream" not in vars(guarded)
-    with pytest.raises(AttributeError):
-        _ = Proxy.__new__(Proxy).nonsense
 
 
 # What programs do with streams

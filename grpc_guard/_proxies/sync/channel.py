@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.nouns import CLIENT, SYNC
 from ..._core.stream import Stream
 from ..._lifecycle.channels import closing, made
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import SYNC_CHANNEL, forwards
-from ..multicallables import MultiCallable, guarding
+from ..multicallables import MultiCallable, PlainStart, guarding
 from ..proxy import Proxy
 from ..unary import watching_below
 from .calls import guard_call, guard_future, guard_requests
 from .intercepted import join
 
-Start = Callable[..., Any]
-
 
 def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
     """Return the record of an RPC about to start by `multi_callable`."""
-    stream = Stream(rpc, "client", "sync", mode)
+    stream = Stream(rpc, CLIENT, SYNC, mode)
     starting(stream, multi_callable)
     return stream
 
@@ -31,7 +29,7 @@ def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
 
 
 def start_unary_stream(
-    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
     stream = new_stream(multi_callable, rpc, mode)
@@ -40,7 +38,7 @@ def start_unary_stream(
 
 def start_stream_stream(
     multi_callable: Any,
-    start: Start,
+    start: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any,
@@ -54,7 +52,7 @@ def start_stream_stream(
 
 def run_stream_unary(
     multi_callable: Any,
-    run: Start,
+    run: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any,
@@ -71,7 +69,7 @@ def run_stream_unary(
 
 def start_stream_unary(
     multi_callable: Any,
-    start: Start,
+    start: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any,
@@ -83,7 +81,7 @@ def start_stream_unary(
     return guard_future(_start_writing(start, stream, request_iterator, args, kwargs), stream)
 
 
-def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     try:
         requests = guard_requests(requests, stream)
     except BaseException:
@@ -92,7 +90,7 @@ def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwarg
     return _start(start, stream, (requests, *args), kwargs)
 
 
-def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
+def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
         join(stream)
         return start(*args, **kwargs)
@@ -150,7 +148,7 @@ class Channel(Proxy):
     def __init__(self, channel: Any, choose: ChooseMode) -> None:
         super().__init__(channel)
         self._self_choose = choose
-        made(channel, "sync", "wrap")
+        made(channel, SYNC, "wrap")
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
         """See grpc.Channel.unary_unary."""

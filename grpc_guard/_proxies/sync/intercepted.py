@@ -14,6 +14,7 @@ from types import GeneratorType
 from typing import Any
 
 from ..._catalogue.modes import Mode
+from ..._catalogue.nouns import CLIENT, SYNC
 from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
@@ -84,4 +85,4 @@ def start_intercepted(
         handed.requests = None
     if type(responses) is not GeneratorType:
         return responses
-    return Responses(responses, handed.stream or Stream(rpc, "client", "sync", mode))
+    return Responses(responses, handed.stream or Stream(rpc, CLIENT, SYNC, mode))

@@ -74,6 +74,8 @@ _USES: dict[str, Callable[[Any], Any]] = {
     "__invert__": operator.invert,
     "__round__": round,
     "__trunc__": math.trunc,
+    "__floor__": math.floor,
+    "__ceil__": math.ceil,
     "__enter__": _enter,
     "__exit__": _enter,
     "__instancecheck__": lambda x: isinstance(0, x),

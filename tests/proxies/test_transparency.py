@@ -44,6 +44,7 @@ from support.gallery import aio_stage, sync_stage
 from grpc_guard import Mode
 
 DIFFERENCES = {
+    "hasattr operators": "wrapt's proxy class has them all; what they do is the same",
     "hasattr __wrapped__": "the way to the plain object",
     "weak reference": "grpcio's contexts cannot be held weakly, their proxies can",
     "parameters": "what makes multi-callables takes *args, whatever this grpcio takes there",
@@ -105,15 +106,15 @@ def looks(obj: Any, plain: Any) -> Iterator[tuple[str, Any]]:
     yield "attributes", what(lambda: sorted(vars(obj)))
     yield "unknown attribute", what(lambda: obj.nonsense)
     yield "setting an attribute", _set_and_delete(obj, plain)
-    yield "weak reference", type(what(weakref.ref, obj))
+    yield "weak reference", _kind(what(weakref.ref, obj))
     for operation in (len, int, float, complex, abs, round, os.fspath, reversed, operator.neg):
-        yield operation.__name__, type(what(operation, obj))
+        yield operation.__name__, _kind(what(operation, obj))
     for operation in (operator.getitem, operator.add, operator.lt, operator.iadd, operator.mod):
-        yield operation.__name__, type(what(operation, obj, 1))
-    yield "index", type(what(lambda: [1][obj]))
+        yield operation.__name__, _kind(what(operation, obj, 1))
+    yield "index", _kind(what(lambda: [1][obj]))
     yield (
         "with",
-        type(what(contextlib.ExitStack().enter_context, obj)) in (TypeError, AttributeError),
+        _kind(what(contextlib.ExitStack().enter_context, obj)) in ("TypeError", "AttributeError"),
     )
     for module in (inspect, asyncio):
         for name, predicate in inspect.getmembers(module, callable):
@@ -122,6 +123,11 @@ def looks(obj: Any, plain: Any) -> Iterator[tuple[str, Any]]:
     for name in dir(plain):
         if not name.startswith("_") and callable(getattr(plain, name, None)):
             yield from _method_looks(name, getattr(obj, name))
+
+
+def _kind(value: Any) -> str:
+    # What lacks a special method raises an error that is a TypeError and an AttributeError.
+    return type(value).__name__
 
 
 def _set_and_delete(obj: Any, plain: Any) -> Any:

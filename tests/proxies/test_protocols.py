@@ -56,9 +56,10 @@ def matches(act: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(act, pattern.replace("[", "[[]"))
 
 
-def listed_of_helpers() -> set[str]:
-    """The patterns of functions of libraries, which need not be installed."""
-    return {pattern for pattern in listed() if pattern.startswith("more_itertools")}
+def listed_of_some() -> set[str]:
+    """The patterns of what differs with some versions or libraries only: the row says so."""
+    rows = [row for row in PAGE.read_text(encoding="utf-8").splitlines() if "(only " in row]
+    return {pattern for row in rows for pattern in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
 
 
 def listed_of_streams() -> set[str]:
@@ -67,7 +68,7 @@ def listed_of_streams() -> set[str]:
     idle = [name for name, act in acts().items() if not consumes(act)]
     return {
         pattern
-        for pattern in listed() - listed_of_helpers()
+        for pattern in listed() - listed_of_some()
         if any(matches(act, pattern) for act in taking)
         and not any(matches(act, pattern) for act in idle)
     }
@@ -145,7 +146,7 @@ def test_objects(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         sys.stdout.write(f"\n{survey.pairs} pairs of outcomes of objects\n")
     assert survey.unlisted() == {}
-    of_objects = listed() - listed_of_streams() - listed_of_helpers()
+    of_objects = listed() - listed_of_streams() - listed_of_some()
     assert survey.gone(of_objects) == set(), "as it is plain: off the page"
     assert survey.pairs > PAIRS_OF_OBJECTS
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterable, Callable
 from time import monotonic
 from typing import Any
 
+from ..._catalogue.cpython_loops import running_loop
+from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.nouns import READ, WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
@@ -50,7 +52,7 @@ class Call(StreamProxy):
 
 def _await(self: Call) -> Any:
     stream = self._self_stream
-    if asyncio._get_running_loop() is not stream.loop:
+    if running_loop() is not stream.loop:
         check_loop(stream, "await")
     return self.__wrapped__.__await__()
 
@@ -203,7 +205,6 @@ class QueuedWritingCall(WritingCall):
     write = queued_write
 
 
-INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
 _QUEUED: dict[type[Call], type[Call]] = {
     DuplexCall: QueuedDuplexCall,
     WritingCall: QueuedWritingCall,
@@ -214,7 +215,7 @@ def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
     """Return the guarded twin of `call`, a client call of this kind."""
     if isinstance_exactly(call, StreamProxy):
         return call
-    if hasattr(call, INTERCEPTORS):
+    if hasattr(call, INTERCEPTORS_TASK):
         kind = _QUEUED.get(kind, kind)
     return kind(call, stream)
 

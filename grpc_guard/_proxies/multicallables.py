@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.modes import ChooseMode, Mode
-from .originals import unpatched
+from .once import unguarded
 from .proxy import Proxy
 
 
@@ -25,7 +25,7 @@ def guarding(name: str, start: Callable[..., Any]) -> Callable[..., Any]:
     """Return method `name` of a multi-callable's proxy, which does what `start` says."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        plain = unpatched(self.__wrapped__, name)
+        plain = unguarded(self.__wrapped__, name, self._self_rpc)
         mode = self._self_choose()
         if mode is Mode.OFF:
             return plain(*args, **kwargs)

@@ -14,7 +14,7 @@ from .._catalogue import forks
 from .._catalogue.modes import Mode, current_mode
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
-from .originals import original_of
+from .once import name_of, patched, starting
 
 logger = logging.getLogger("grpc_guard")
 
@@ -45,7 +45,7 @@ def watching(plain: Start) -> Start:
         try:
             return plain(self, *args, **kwargs)
         except REFUSALS as error:
-            if current_mode() is not Mode.OFF:
+            if current_mode() is not Mode.OFF and starting.rpc != name_of(self._method):
                 _refused(self, self._method, error)
             raise
 
@@ -57,12 +57,12 @@ def watching_below(name: str) -> Start:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         plain = self.__wrapped__
-        if forks.generation and _tells(self, name):
+        if forks.generation and _tells(self):
             _look_back(plain, self._self_rpc)
         try:
             return getattr(plain, name)(*args, **kwargs)
         except REFUSALS as error:
-            if _tells(self, name):
+            if _tells(self):
                 _refused(plain, self._self_rpc, error)
             raise
 
@@ -70,12 +70,12 @@ def watching_below(name: str) -> Start:
     return method
 
 
-def _tells(proxy: Any, name: str) -> bool:
+def _tells(proxy: Any) -> bool:
     """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
     below = type(proxy.__wrapped__)
     if proxy._self_choose() is Mode.OFF or below is type(proxy):
         return False
-    return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
+    return current_mode() is Mode.OFF or patched.isdisjoint(below.__mro__)
 
 
 def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
@@ -91,8 +91,3 @@ def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> Non
         failed_to_start(life_of(multi_callable), name_of(rpc), error)
     except Exception:  # the program gets grpcio's error, and no other
         logger.exception("the refusal of a unary RPC goes unnoticed")
-
-
-def name_of(rpc: str | bytes) -> str:
-    """Return the name of an RPC, which some multi-callables of grpcio keep as bytes."""
-    return rpc.decode() if isinstance(rpc, bytes) else rpc

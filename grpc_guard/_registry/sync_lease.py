@@ -13,7 +13,7 @@ from grpc import _channel
 from .._catalogue.modes import Mode
 from .._findings.origins import note_origin
 from .._findings.stacks import outward
-from .._proxies.originals import unpatched
+from .._proxies.once import unguarded
 from .._proxies.proxy import GuardedByItself
 from .._proxies.sync.channel import (
     run_stream_unary,
@@ -45,7 +45,7 @@ class _SyncMultiCallable(MultiCallable):
             multi_callable = self._on(rpc.connection)
             if guard is None or mode is Mode.OFF:
                 return getattr(multi_callable, name)(*args, **kwargs)
-            run = unpatched(multi_callable, name)
+            run = unguarded(multi_callable, name, self._method)
             return guard(multi_callable, run, self._method, mode, *args, **kwargs)
         finally:
             rpc.end()

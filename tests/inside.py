@@ -67,6 +67,7 @@ from grpc_guard._core.stream import totals as totals
 from grpc_guard._findings import origins as findings_origins
 from grpc_guard._findings import parties as parties
 from grpc_guard._findings import stacks as findings_stacks
+from grpc_guard._findings import whose as findings_whose
 from grpc_guard._findings import wording as findings_wording
 from grpc_guard._findings.ledger import Ledger as Ledger
 from grpc_guard._findings.ledger import ledger as ledger
@@ -76,6 +77,7 @@ from grpc_guard._findings.parties import this_party as this_party
 from grpc_guard._findings.records import Frame as Frame
 from grpc_guard._findings.reporting import warn as warn
 from grpc_guard._findings.stacks import frames_of_threads as frames_of_threads
+from grpc_guard._findings.whose import Whose as Whose
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import violations as guard_violations

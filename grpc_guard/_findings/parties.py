@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 from .records import Owner
-from .stacks import fold, outward, runs_loop
+from .stacks import fold, outward
+from .whose import LOOP, whose
 
 
 def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
@@ -30,7 +31,7 @@ def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
 def _of_task(frame: FrameType) -> Iterator[FrameType]:
     """Yield the frames from `frame` outward that belong to the running task."""
     for caller in outward(frame):
-        if runs_loop(caller.f_code.co_filename):
+        if whose(caller) is LOOP:
             return
         yield caller
 

@@ -2,61 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import gc
-import itertools
 import linecache
-import os
 import sys
-import threading
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
-import grpc
-import wrapt
-
 from .records import Frame
+from .whose import LIBRARY, PROGRAM, is_of_grpc, whose
 
 _DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
 _DEPTH = 40  # frames kept, those nearest to the user's line
-
-
-def _folder(module_file: str) -> str:
-    return os.path.dirname(os.path.abspath(module_file)) + os.sep
-
-
-_GUARD = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_DEMO = os.path.join(_GUARD, "_cli", "demo") + os.sep  # the demo plays the part of a user
-_GRPC = _folder(grpc.__file__)
-_ASYNCIO = _folder(asyncio.__file__)
-_CYTHON = ".pyx.pxi"  # grpcio's own, by paths of the machine that built it
-_MACHINERY = (
-    _GUARD,
-    _GRPC,
-    _ASYNCIO,
-    _folder(wrapt.__file__),
-    _folder(concurrent.futures.__file__),
-    os.path.abspath(threading.__file__),
-)
-
-
-def is_machinery(file: str) -> bool:
-    """Tell whether a frame in `file` is folded: grpc_guard, grpcio, asyncio, thread starters."""
-    if file.endswith(_CYTHON):
-        return True
-    return file.startswith(_MACHINERY) and not file.startswith(_DEMO)
-
-
-def is_of_grpc(file: str) -> bool:
-    """Tell whether `file` is grpcio's, or the guard's own, which takes its place."""
-    return file.startswith((_GRPC, _GUARD)) and not file.startswith(_DEMO)
-
-
-def runs_loop(file: str) -> bool:
-    """Tell whether `file` drives an event loop: what lies outside it is no part of a task."""
-    return file.startswith(_ASYNCIO) or f"{os.sep}uvloop{os.sep}" in file
 
 
 def outward(frame: FrameType | None) -> Iterator[FrameType]:
@@ -67,10 +24,15 @@ def outward(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
-    """Copy `frames` (innermost first) into records, outermost first, without the machinery."""
-    users = (frame for frame in frames if not is_machinery(frame.f_code.co_filename))
-    kept = [copy_frame(frame) for frame in itertools.islice(users, _DEPTH)]
-    return tuple(reversed(kept))
+    """Copy `frames` (innermost first) into records, outermost first, without the machinery.
+
+    The last is the program's line: what a library does further in on its behalf is left out,
+    unless no line of the program is there at all.
+    """
+    kept = [frame for frame in frames if whose(frame) in (PROGRAM, LIBRARY)]
+    lines = (index for index, frame in enumerate(kept) if whose(frame) is PROGRAM)
+    site = next(lines, 0)
+    return tuple(copy_frame(frame) for frame in reversed(kept[site : site + _DEPTH]))
 
 
 def copy_frame(frame: FrameType) -> Frame:
@@ -85,8 +47,7 @@ def copy_frame(frame: FrameType) -> Frame:
 def grpc_is_the_caller(frame: FrameType | None) -> bool:
     """Tell whether `frame` runs for gRPC's own sender, which advances a request iterator."""
     return any(
-        caller.f_code.co_filename.startswith(_GRPC)
-        and caller.f_code.co_name.endswith("consume_request_iterator")
+        caller.f_code.co_name.endswith("consume_request_iterator") and is_of_grpc(caller)
         for caller in outward(frame)
     )
 

@@ -27,7 +27,8 @@ from .._findings import wording
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
-from .._findings.stacks import fold, frames_of_threads, is_of_grpc, outward
+from .._findings.stacks import fold, frames_of_threads, outward
+from .._findings.whose import is_of_grpc
 from .._guard.owners import await_chain
 
 logger = logging.getLogger("grpc_guard")
@@ -212,7 +213,7 @@ class AioHandlers(Handlers):
 
 def _serves(frame: FrameType) -> bool:
     """Tell whether the thread at `frame` is inside a handler: an idle one is in no code of gRPC."""
-    return any(is_of_grpc(outer.f_code.co_filename) for outer in outward(frame))
+    return any(is_of_grpc(outer) for outer in outward(frame))
 
 
 def handlers_of(server: Any) -> Handlers:

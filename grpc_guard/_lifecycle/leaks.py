@@ -172,7 +172,7 @@ def _held_by_threads(threads: Callable[[int, FrameType], bool]) -> Iterator[obje
 def is_of_a_pool(frame: FrameType) -> bool:
     """Tell whether the thread at `frame` belongs to a pool, which may live for long."""
     return any(
-        outer.f_code.co_name == "_worker" and "futures" in outer.f_code.co_filename
+        outer.f_code.co_name == "_worker" and "futures" in str(outer.f_globals.get("__name__"))
         for outer in outward(frame)
     )
 

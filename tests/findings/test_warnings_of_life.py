@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from inside import UNCLOSED_CHANNEL, findings_origins, ledger, warn
+from inside import UNCLOSED_CHANNEL, Whose, findings_origins, findings_whose, ledger, warn
 from support.staging import in_thread, logged_by_us
 
 from grpc_guard import Finding, Owner
@@ -124,8 +124,9 @@ def test_origin_in_generated_code() -> None:
 
 def test_origin_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no line of the program is on the stack, that is said."""
-    monkeypatch.setattr(findings_origins, "is_machinery", lambda file: True)
-    monkeypatch.setattr(findings_origins, "_kinds", {})
+    monkeypatch.setattr(findings_whose, "whose_file", lambda file: Whose.MACHINERY)
+    monkeypatch.setattr(findings_whose, "kinds", {})
+    monkeypatch.setattr(findings_origins, "kinds", findings_whose.kinds)
     origin = findings_origins.note_origin("next")
     assert (origin.place, origin.site, origin.owner().stack) == (None, None, ())
     assert str(origin) == "at an unknown place"
@@ -134,14 +135,15 @@ def test_origin_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_answers_about_code_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that compiles code without end does not fill the memory."""
-    monkeypatch.setattr(findings_origins, "_kinds", {})
-    monkeypatch.setattr(findings_origins, "_KINDS_KEPT", 1)
+    monkeypatch.setattr(findings_origins, "kinds", {})
+    monkeypatch.setattr(findings_whose, "kinds", findings_origins.kinds)
+    monkeypatch.setattr(findings_whose, "_KINDS_KEPT", 1)
     for name in ("one", "two"):
         exec(
             compile("note_origin('next')", f"{name}.py", "exec"),
             {"note_origin": findings_origins.note_origin},
         )
-    assert len(findings_origins._kinds) == 1
+    assert len(findings_whose.kinds) == 1
 
 
 def test_origin_in_a_task_without_a_line() -> None:

@@ -7,7 +7,8 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
@@ -19,10 +20,16 @@ Document = dict[str, Any]
 
 
 def document(
-    findings: Iterable[Finding], *, mode: str, pid: int, streams: int, operations: int
+    findings: Iterable[Finding],
+    *,
+    mode: str,
+    pid: int,
+    streams: int,
+    operations: int,
+    unguarded: Mapping[int, str] = types.MappingProxyType({}),
 ) -> Document:
     """Return the report document of one process, or of several merged into one."""
-    return {
+    report: Document = {
         "schema": SCHEMA,
         "mode": mode,
         "pid": pid,
@@ -30,6 +37,9 @@ def document(
         "operations": operations,
         "findings": [finding_to_dict(finding) for finding in findings],
     }
+    if unguarded:
+        report["unguarded"] = [{"pid": pid, "reason": why} for pid, why in unguarded.items()]
+    return report
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:

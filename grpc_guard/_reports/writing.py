@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,23 @@ def write(
     pid: int,
     streams: int,
     operations: int,
+    unguarded: Mapping[int, str] = types.MappingProxyType({}),
     excuse: Callable[[Finding], str | None] = lambda finding: None,
     notes: Iterable[str] = (),
 ) -> None:
     """Write the report of `findings` to `path` in format `form`, files relative to `root`.
 
+    `unguarded` says of processes, by their pid, why they were not guarded.
     ``excuse(finding)`` says why one does not count, and `notes` are more lines of the
     summary, in the formats that have a place for them.
     Raises OSError.
     """
     found = merged(relocated(finding, root) for finding in findings)
-    totals: dict[str, Any] = {"streams": streams, "operations": operations}
+    totals: dict[str, Any] = {
+        "streams": streams,
+        "operations": operations,
+        "unguarded": unguarded,
+    }
     if form == "text":
         content = text.text(found) + "\n".join([*text.summary(found, **totals), *notes, ""])
     else:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..._catalogue.modes import Mode
 from ..._catalogue.thresholds import to_environment
@@ -33,6 +34,7 @@ from .signals import handling
 from .spool import Process, read, remind
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
+_PTH = "grpc_guard.pth"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
 
 
@@ -74,7 +76,7 @@ def run(settings: Settings) -> int:
         if memory is not None:
             remind(spool, memory)
         status, pid = _wait(command, _environment(settings, spool))
-        processes = read(spool)
+        processes = _ended(read(spool), pid, status)
     if memory is not None:
         _remember(settings, memory, processes)
     findings = [finding for process in processes for finding in process.findings]
@@ -109,10 +111,10 @@ def _is_script(program: str) -> bool:
 
 
 def _python() -> list[str]:
-    if sys.flags.ignore_environment or sys.flags.no_site:
+    if sys.flags.no_site or (sys.flags.ignore_environment and not _is_installed()):
         raise LaunchError(
-            "this interpreter runs with -I, -E or -S and its children will too: the guard, "
-            "which reaches them by PYTHONPATH, cannot"
+            f"this interpreter runs with -I, -E or -S and its children will too: the guard, "
+            f"which reaches them by {_PTH} in site-packages or by PYTHONPATH, cannot"
         )
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     for name, value in sys._xoptions.items():  # it leaves out those that it does not know
@@ -122,6 +124,11 @@ def _python() -> list[str]:
     if getattr(sys.__stdout__, "write_through", False):
         flags.append("-u")
     return [sys.executable, *flags]
+
+
+def _is_installed() -> bool:
+    """Tell whether Python brings the guard into its processes by itself; see site/."""
+    return any(os.path.isfile(os.path.join(folder, _PTH)) for folder in sys.path)
 
 
 def _prepare(settings: Settings) -> Adoption:
@@ -228,10 +235,24 @@ def _told() -> Iterator[None]:
         _print(f"grpc_guard: {error.filename}: {error.strerror}")
 
 
-def _totals(processes: Sequence[Process]) -> dict[str, int]:
+def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
+    """Return `processes`, the first of which, `pid`, has ended; a signal is a `status` below 0.
+
+    It may have executed another program at last, which told nothing.
+    """
+    for process in processes:
+        if process.pid == pid and status >= 0 and not process.has_ended:
+            process.unguarded = "it executed a program that the guard did not reach"
+    return processes
+
+
+def _totals(processes: Sequence[Process]) -> dict[str, Any]:
     return {
         "streams": sum(process.streams for process in processes),
         "operations": sum(process.operations for process in processes),
+        "unguarded": {
+            process.pid: process.unguarded for process in processes if process.unguarded is not None
+        },
     }
 
 

@@ -8,12 +8,15 @@ their records alone, and vanish with the channel; channelless.py keeps the recor
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
+import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from grpc._cython import cygrpc
@@ -25,6 +28,8 @@ from .._core.stream import Stream
 from .._findings import wording
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
+from .._findings.stacks import outward
+from .._findings.whose import PROGRAM, whose
 from .channelless import keep_record
 from .churn import look_at_churn
 
@@ -93,7 +98,8 @@ class ChannelLife:
         self.closing: Origin | None = None
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
-        self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
+        # A registry's, which knows who uses it, or one that grpcio itself keeps and closes.
+        self.is_pooled = _making.is_pooled
         self.next_report_at = math.inf if _making.is_limited else thresholds().stream_limit
         self.anchor = anchor
 
@@ -171,11 +177,21 @@ def made(
         reference = _Anchor(anchor, _forget)
         reference.key = id(core)
         life = ChannelLife(target or _target_of(core), api, note_origin(operation), reference)
+        life.is_pooled = life.is_pooled or _is_kept_by_grpc(sys._getframe())
         _lives[id(core)] = life
         if sharing_key is not None and not life.is_pooled:
             look_at_churn(life.target, api, life.origin, sharing_key)
     except Exception:
         logger.exception("a channel goes unnoticed")
+
+
+def _is_kept_by_grpc(frame: FrameType) -> bool:
+    """Tell whether the channel made at `frame` goes into grpcio's cache for one-shot calls.
+
+    grpc.experimental.unary_unary() and the like have one, and so have generated static stubs.
+    """
+    inner = itertools.takewhile(lambda outer: whose(outer) is not PROGRAM, outward(frame))
+    return any(outer.f_globals.get("__name__") == "grpc._simple_stubs" for outer in inner)
 
 
 def _target_of(core: Any) -> str:

@@ -271,7 +271,8 @@ for style, conversation in (
 ):
     if agent == "prometheus" and style == "aio":
         continue  # it has none
-    seen = conversation()
+    with setups.transaction(agent):
+        seen = conversation()
     result[style] = {"seen": seen, "spans": sorted(spans()[ended:], key=repr)}
     ended = len(spans())
 grpc_guard: Any = sys.modules.get("grpc_guard")

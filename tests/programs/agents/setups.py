@@ -6,9 +6,10 @@ switched the agent on already; the second one switches it on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Spans = Callable[[], list[Any]]
@@ -127,6 +128,12 @@ def newrelic_spans() -> Spans:
 
     def record_transaction(self: Any, transaction: Any) -> Any:
         ended.append(["transaction", transaction.type, transaction.path])
+        segments = [transaction.root]
+        for segment in segments:
+            segments.extend(segment.children)
+            if hasattr(segment, "url"):
+                path = segment.url.rpartition("/test.")[2]  # without the port
+                ended.append([segment.library, segment.method, path])
         return record(self, transaction)
 
     stats_engine.StatsEngine.record_transaction = record_transaction
@@ -239,6 +246,30 @@ def prometheus() -> None:
         make_channel(*args, **kwargs), of_clients
     )
     grpc.server = lambda *args, **kwargs: make_server(*args, interceptors=(of_servers,), **kwargs)
+
+
+@contextlib.contextmanager
+def transaction(agent: str) -> Iterator[None]:
+    """Run the block in a transaction of the agent: some record what a client does only there."""
+    if agent == "sentry":
+        import sentry_sdk
+
+        with sentry_sdk.start_transaction(name="chat", op="test"):
+            yield
+    elif agent == "newrelic":
+        import newrelic.agent
+
+        with newrelic.agent.BackgroundTask(newrelic.agent.application(), name="chat"):
+            yield
+    elif agent == "elasticapm":
+        import elasticapm
+
+        client = elasticapm.get_client()
+        client.begin_transaction("test")
+        yield
+        client.end_transaction("chat", "ok")
+    else:
+        yield
 
 
 AGENTS: dict[str, tuple[Callable[[], None], Callable[[], Spans]]] = {

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 
 from .records import Frame
-from .whose import LIBRARY, PROGRAM, is_of_grpc, whose
+from .whose import LIBRARY, PROGRAM, is_of_grpc, whose, whose_file
 
 _DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
 _DEPTH = 40  # frames kept, those nearest to the user's line
@@ -33,6 +33,19 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
     lines = (index for index, frame in enumerate(kept) if whose(frame) is PROGRAM)
     site = next(lines, 0)
     return tuple(copy_frame(frame) for frame in reversed(kept[site : site + _DEPTH]))
+
+
+def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:
+    """Return the first of `lines` (file, line, function) that is the program's, as a stack.
+
+    That is a library's only where none is the program's.
+    """
+    found = [(whose_file(file), file, line, function) for file, line, function in lines]
+    for accepted in (PROGRAM, LIBRARY):
+        for whose_it_is, file, line, function in found:
+            if whose_it_is is accepted:
+                return (Frame(file, line, function, linecache.getline(file, line).strip()),)
+    return ()
 
 
 def copy_frame(frame: FrameType) -> Frame:

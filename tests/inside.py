@@ -57,6 +57,7 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 )
 from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
+from grpc_guard._cli.run import launcher as run_launcher
 from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Process as Process
 from grpc_guard._cli.run.spool import Writer as Writer

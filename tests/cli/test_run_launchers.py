@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import types
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from inside import run_launcher
 from support.staging import PATIENCE
 
 import grpc_guard
@@ -174,6 +176,18 @@ def test_an_interpreter_without_site(run: Callable[..., Any], tmp_path: Path) ->
     process = run(sys.executable, "-S", "-m", "grpc_guard", "run", "app.py")
     assert process.returncode == 2
     assert "this interpreter runs with -I, -E or -S" in process.stderr
+
+
+def test_an_interpreter_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says both ways in."""
+    monkeypatch.setattr(sys, "flags", types.SimpleNamespace(no_site=0, ignore_environment=1))
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(run_launcher.LaunchError) as refused:
+        run_launcher.command_line(["-m", "app"])
+    assert str(refused.value) == (
+        "this interpreter runs with -I, -E or -S and its children will too: the guard, which "
+        "reaches them by grpc_guard.pth in site-packages or by PYTHONPATH, cannot"
+    )
 
 
 @pytest.fixture

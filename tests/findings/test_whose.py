@@ -15,12 +15,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 import wrapt
-from inside import Whose, core_stream, findings_stacks, findings_whose
+from inside import Whose, core_stream, findings_stacks, findings_whose, note_origin
 from support.staging import PATIENCE
 
 import grpc_guard
@@ -234,6 +235,29 @@ def test_a_program_that_is_installed() -> None:
     frames = [frame_of(f"/srv/site-packages/{name}.py") for name in ("app", "framework")]
     folded = findings_stacks.fold([frame_of(grpc.__file__), *frames])
     assert [os.path.basename(frame.file) for frame in folded] == ["framework.py", "app.py"]
+
+
+def test_a_line_among_lines() -> None:
+    """Of lines that come without frames, too, the first that is the program's is the one."""
+    library, program = ("/srv/site-packages/agent.py", 1, "f"), ("app.py", 2, "g")
+    for lines in ([library, program], [program, library], [program]):
+        (frame,) = findings_stacks.line_in([(grpc.__file__, 3, "h"), *lines])
+        assert frame.file == "app.py"
+    (frame,) = findings_stacks.line_in([library, (pytest.__file__, 4, "i")])
+    assert frame.file == library[0]
+    assert findings_stacks.line_in([(grpc.__file__, 3, "h")]) == ()
+
+
+def test_the_origin_of_what_a_library_made_by_itself() -> None:
+    """Where no line of the program is on the stack, that of a library is told."""
+    names: dict[str, Any] = {"note": note_origin, "made": []}
+    exec(
+        compile("def make(): made.append(note('start'))", "/srv/site-packages/m.py", "exec"), names
+    )
+    thread = threading.Thread(target=names["make"])
+    thread.start()
+    thread.join(PATIENCE)
+    assert str(names["made"][0]) == "at /srv/site-packages/m.py:1"
 
 
 _PROXYING = """

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import linecache
-import sys
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
+from .._catalogue.cpython import frames_of_threads
+from .._catalogue.grpcio import sends_requests
 from .records import Frame
 from .whose import LIBRARY, PROGRAM, is_of_grpc, whose, whose_file
 
-_DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
 _DEPTH = 40  # frames kept, those nearest to the user's line
 
 
@@ -59,27 +58,7 @@ def copy_frame(frame: FrameType) -> Frame:
 
 def grpc_is_the_caller(frame: FrameType | None) -> bool:
     """Tell whether `frame` runs for gRPC's own sender, which advances a request iterator."""
-    return any(
-        caller.f_code.co_name.endswith("consume_request_iterator") and is_of_grpc(caller)
-        for caller in outward(frame)
-    )
-
-
-def frames_of_threads() -> dict[int, FrameType]:
-    """Return the frame of each thread by its ident: ``sys._current_frames()``, and safe.
-
-    CPython 3.11 makes the frames under a lock that each new thread takes, too. If the
-    collector runs meanwhile and finds an object that lets other threads run while it dies, as
-    calls of gRPC do, a thread that starts then stops the whole process for ever (gh-106883).
-    """
-    collects = _DEADLOCKS and gc.isenabled()
-    try:
-        if collects:
-            gc.disable()
-        return sys._current_frames()
-    finally:
-        if collects:
-            gc.enable()
+    return any(sends_requests(caller) and is_of_grpc(caller) for caller in outward(frame))
 
 
 def other_threads() -> Iterator[tuple[int, FrameType]]:

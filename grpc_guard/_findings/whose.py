@@ -21,6 +21,8 @@ from typing import Any
 import grpc
 import wrapt
 
+from .._catalogue.grpcio import COMPILED
+
 
 class Whose(enum.IntEnum):
     """Whose a frame is.
@@ -43,7 +45,6 @@ kinds: dict[str, Whose] = {}  # by the file that the code names: what decide() f
 _KINDS_KEPT = 4096  # a program may compile code without end
 
 _GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
-_CYTHON = ".pyx.pxi"  # grpcio's own, by paths of the machine that built it
 _INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -76,7 +77,7 @@ def whose_file(file: str) -> Whose:
     """Return whose the code in `file` is, where no frame can tell better."""
     if file.startswith("<"):
         return LIBRARY if file.startswith("<frozen ") else PROGRAM
-    if file.endswith((_GENERATED, _CYTHON)):
+    if file.endswith((_GENERATED, COMPILED)):
         return MACHINERY
     path = _resolved(file)
     if path in _LOOPS or f"{os.sep}uvloop{os.sep}" in path:

@@ -7,7 +7,6 @@ imported before a program that patches them, as those with gevent do.
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 from _thread import get_ident
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-logger = logging.getLogger("grpc_guard")
+from .._catalogue.boundary import overlooked
 
 
 def after_import(name: str, then: Callable[[], object]) -> None:
@@ -77,8 +76,9 @@ class _Finder:
         for then in waiting:
             try:
                 then()
-            except Exception:
-                logger.exception("what waited for the import of %s failed", self.name)
+            except Exception as error:
+                if not overlooked(error, "what waited for the import of %s failed", self.name):
+                    raise
 
 
 class _Loader:

@@ -11,7 +11,7 @@ from types import FrameType
 import grpc
 import grpc.aio
 import pytest
-from inside import Frame, findings_stacks
+from inside import Frame, findings_stacks, frames_of_threads
 
 
 def here() -> FrameType:
@@ -100,7 +100,7 @@ def test_looking_at_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         return current_frames()
 
     monkeypatch.setattr(sys, "_current_frames", spy)
-    assert threading.get_ident() in findings_stacks.frames_of_threads()
+    assert threading.get_ident() in frames_of_threads()
     assert collects == [sys.version_info[:2] != (3, 11)]
     assert gc.isenabled()
 
@@ -109,7 +109,7 @@ def test_looking_at_threads_where_nothing_is_collected() -> None:
     """A program that has switched the collector off finds it off afterwards."""
     gc.disable()
     try:
-        assert threading.get_ident() in findings_stacks.frames_of_threads()
+        assert threading.get_ident() in frames_of_threads()
         assert not gc.isenabled()
     finally:
         gc.enable()

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..._catalogue.cpython import interpreter_flags
 from ..._catalogue.modes import Mode
 from ..._catalogue.thresholds import to_environment
 from ..._findings import wording
@@ -116,7 +117,7 @@ def _python() -> list[str]:
             f"this interpreter runs with -I, -E or -S and its children will too: the guard, "
             f"which reaches them by {_PTH} in site-packages or by PYTHONPATH, cannot"
         )
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    flags = interpreter_flags()
     for name, value in sys._xoptions.items():  # it leaves out those that it does not know
         option = name if value is True else f"{name}={value}"
         if option not in flags:

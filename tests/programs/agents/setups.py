@@ -38,6 +38,7 @@ ENVIRONMENT = {
         "ELASTIC_APM_SERVER_URL": f"http://{NOWHERE}",
         "ELASTIC_APM_DISABLE_SEND": "true",
         "ELASTIC_APM_TRANSACTION_SAMPLE_RATE": "1",
+        "ELASTIC_APM_SPAN_COMPRESSION_ENABLED": "false",  # which depends on how long they took
     },
     "opentelemetry": {
         "OTEL_TRACES_EXPORTER": "none",

@@ -7,52 +7,32 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-import types
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
 from .._findings.records import Finding, Frame, Owner
+from .report import Report
 
 SCHEMA = "grpc-guard-report/1"
 
 Document = dict[str, Any]
 
 
-def document(
-    findings: Iterable[Finding],
-    *,
-    mode: str,
-    pid: int,
-    streams: int,
-    operations: int,
-    unguarded: Mapping[int, str] = types.MappingProxyType({}),
-) -> Document:
+def document(report: Report) -> Document:
     """Return the report document of one process, or of several merged into one."""
-    report: Document = {
+    content: Document = {
         "schema": SCHEMA,
-        "mode": mode,
-        "pid": pid,
-        "streams": streams,
-        "operations": operations,
-        "findings": [finding_to_dict(finding) for finding in findings],
+        "mode": report.mode,
+        "pid": report.pid,
+        "streams": report.streams,
+        "operations": report.operations,
+        "findings": [finding_to_dict(finding) for finding in report.findings],
     }
-    if unguarded:
-        report["unguarded"] = [{"pid": pid, "reason": why} for pid, why in unguarded.items()]
-    return report
-
-
-def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return `findings` of several processes with equal ones made one, their counts added."""
-    entries: dict[tuple[object, ...], Finding] = {}
-    for finding in findings:
-        known = entries.get(finding.key)
-        entries[finding.key] = (
-            finding
-            if known is None
-            else dataclasses.replace(known, count=known.count + finding.count)
-        )
-    return list(entries.values())
+    if report.unguarded:
+        content["unguarded"] = [
+            {"pid": pid, "reason": why} for pid, why in report.unguarded.items()
+        ]
+    return content
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -317,8 +318,8 @@ def test_a_process_that_gave_up(run: Callable[..., Any], tmp_path: Path) -> None
     (tmp_path / "app.py").write_text("import grpc")
     report = tmp_path / "report.txt"
     process = run(*guard(), "--report", report, "app.py")
-    assert "is not guarded: No module named 'grpc.aio'" in process.stderr
-    assert "was not guarded: No module named 'grpc.aio'" in report.read_text()
+    (reason,) = re.findall(r"process \d+ is not guarded: (.* 'grpc'.*)\n", process.stderr)
+    assert f"was not guarded: {reason}" in report.read_text()
 
 
 @posix

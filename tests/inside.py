@@ -56,6 +56,7 @@ from grpc_guard._core import extras as extras
 from grpc_guard._core import steps as steps
 from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns
+from grpc_guard._core.extras import Ticket as Ticket
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
 from grpc_guard._core.steps import IteratorFromFunction as IteratorFromFunction

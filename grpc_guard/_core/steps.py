@@ -20,7 +20,8 @@ from typing import Any
 
 from .._catalogue.rules.concurrent_read import CONCURRENT_READ
 from .._catalogue.rules.concurrent_write import CONCURRENT_WRITE
-from .conflicts import contended, used_after_end
+from .answers import used_after_end
+from .conflicts import contended
 from .operations import operation_within
 from .stream import Direction, Stream
 

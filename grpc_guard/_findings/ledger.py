@@ -20,11 +20,25 @@ logger = logging.getLogger("grpc_guard")
 Sink = Callable[[Finding], None]
 
 
+class Entry:
+    """One finding in the ledger, and how often it has been seen."""
+
+    __slots__ = ("count", "finding", "is_kept")
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        self.count = 0
+        self.is_kept = True  # False once it was forgotten
+
+    def counted(self, count: int) -> Finding:
+        return dataclasses.replace(self.finding, count=count)
+
+
 class Ledger:
     """Every finding of this process, equal ones counted."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[object, ...], Finding] = {}
+        self._entries: dict[tuple[object, ...], Entry] = {}
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
         self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
@@ -32,30 +46,51 @@ class Ledger:
 
     def record(self, finding: Finding) -> int:
         """Enter `finding`, tell the sinks, and return how often it has been seen."""
+        return self.enter(finding)[1]
+
+    def enter(self, finding: Finding) -> tuple[Entry, int]:
+        """Record `finding`; return its entry, with which to do so again(), and its count."""
         with self._mutex:  # the count only, never across a sink
-            known = self._entries.get(finding.key)
-            if known is not None:
-                finding = dataclasses.replace(known, count=known.count + 1)
-            self._entries[finding.key] = finding
+            entry = self._entries.get(finding.key)
+            if entry is None:
+                entry = self._entries[finding.key] = Entry(finding)
+            entry.count = count = entry.count + 1
+        self._tell(entry, count)
+        return entry, count
+
+    def again(self, entry: Entry) -> int:
+        """Record the finding of `entry` once more and return its count; 0 if it was forgotten."""
+        with self._mutex:  # the count only
+            if not entry.is_kept:
+                return 0
+            entry.count = count = entry.count + 1
+        self._tell(entry, count)
+        return count
+
+    def _tell(self, entry: Entry, count: int) -> None:
+        if not self._sinks:
+            return
+        finding = entry.counted(count)
         for sink in tuple(self._sinks):
             try:
                 sink(finding)
             except Exception:
                 logger.exception("a reporter failed; the finding is kept")
-        return finding.count
 
     def findings(self) -> tuple[Finding, ...]:
         with self._mutex:
-            return tuple(self._entries.values())
+            return tuple(entry.counted(entry.count) for entry in self._entries.values())
 
     def clear(self) -> None:
         with self._mutex:
-            self._entries.clear()
+            self.forget(tuple(entry.finding for entry in self._entries.values()))
 
     def forget(self, findings: Iterable[Finding]) -> None:
         with self._mutex:
             for finding in findings:
-                self._entries.pop(finding.key, None)
+                entry = self._entries.pop(finding.key, None)
+                if entry is not None:
+                    entry.is_kept = False
 
     def add_sink(self, sink: Sink) -> None:
         """Call `sink` with each finding as it occurs; its failures are logged and swallowed."""
@@ -67,7 +102,7 @@ class Ledger:
     def after_fork(self) -> None:
         """A forked child starts clean: no inherited lock, no inherited findings."""
         self._mutex = threading.RLock()
-        self._entries = {}
+        self.clear()
 
 
 ledger = Ledger()

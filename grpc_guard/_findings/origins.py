@@ -26,6 +26,28 @@ _KINDS_KEPT = 4096
 _LOOP_FILES = (asyncio.events.__file__, asyncio.runners.__file__)
 
 
+Place = tuple[CodeType, int]  # and the index of an instruction in it
+
+
+def _line_of(place: Place) -> int:
+    code, instruction = place
+    lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+    return next(lines, None) or code.co_firstlineno
+
+
+def site_of(place: Place) -> Frame:
+    """Return the line at `place`, copied."""
+    code, line = place[0], _line_of(place)
+    source = linecache.getline(code.co_filename, line).strip()
+    return Frame(code.co_filename, line, code.co_name, source)
+
+
+def is_of_program(place: Place) -> bool:
+    """Tell whether `place` is the program's own, and no machinery or generated stub."""
+    file = place[0].co_filename
+    return (_kinds[file] if file in _kinds else _kind_of(file)) == _USERS
+
+
 class Origin:
     """The line of the program at which something was made or done, by whom, and when.
 
@@ -37,7 +59,7 @@ class Origin:
 
     __slots__ = ("kind", "name", "on_loop", "operation", "place", "since", "test_attempt")
 
-    def __init__(self, operation: str, place: tuple[CodeType, int] | None) -> None:
+    def __init__(self, operation: str, place: Place | None) -> None:
         self.operation = operation
         self.place = place
         self.since = monotonic()
@@ -63,19 +85,12 @@ class Origin:
     def line(self) -> int:
         """The number of the line, if there is a place."""
         assert self.place is not None
-        code, instruction = self.place
-        lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
-        return next(lines, None) or code.co_firstlineno
+        return _line_of(self.place)
 
     @property
     def site(self) -> Frame | None:
         """The line, copied."""
-        if self.place is None:
-            return None
-        code = self.place[0]
-        line = self.line
-        source = linecache.getline(code.co_filename, line).strip()
-        return Frame(code.co_filename, line, code.co_name, source)
+        return None if self.place is None else site_of(self.place)
 
     def owner(self) -> Owner:
         """Return who did it as a party to a finding; ``held_seconds`` is how long ago."""

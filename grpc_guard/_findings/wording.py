@@ -49,6 +49,14 @@ def is_inside(owner: Owner | None) -> str:
     return f"{party(owner)} has been in {owner.operation} for {duration(owner.held_seconds)}"
 
 
+def comes_first(owner: Owner) -> str:
+    """Return why a direction could not be had that was free, and promised."""
+    return f"{party(owner)} has been waiting for its turn in {owner.operation} for {duration(owner.held_seconds)}"
+
+
+INTERRUPTED = ", and the caller interrupts an operation of its own thread on this stream"
+
+
 # What the first line of a warning says after its colon.
 
 

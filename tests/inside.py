@@ -143,7 +143,9 @@ from grpc_guard._proxies.sync.calls import StreamCall as StreamCall
 from grpc_guard._proxies.sync.handlers import ResponseIterator as ResponseIterator
 from grpc_guard._proxies.unary import watching as watching
 from grpc_guard._pytest.leftovers import Leftovers as Leftovers
+from grpc_guard._registry import aio as registry_aio
 from grpc_guard._registry import pool as pool
+from grpc_guard._registry import sync as registry_sync
 from grpc_guard._registry import sync as sync
 from grpc_guard._registry.leases import Connection as Connection
 from grpc_guard._registry.leases import LeaseRecord as LeaseRecord

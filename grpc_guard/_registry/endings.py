@@ -53,6 +53,11 @@ def lost(lease: LeaseRecord, api: str) -> None:
     )
 
 
+def was_dropped(lease: LeaseRecord) -> bool:
+    """Tell whether the program let go of a lease, that is not the registry's, without close()."""
+    return not lease.is_own and lease.ending is not None and lease.ending.operation == "drop"
+
+
 def _taken(lease: LeaseRecord) -> str:
     return f"{lease.origin} by {_party(lease.origin)}"
 

@@ -6,6 +6,7 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 from grpc_guard._catalogue import forks as forks
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
+from grpc_guard._catalogue import words as catalogue_words
 from grpc_guard._catalogue.catalogue import RULES as RULES
 from grpc_guard._catalogue.catalogue import rule_named as rule_named
 from grpc_guard._catalogue.modes import Mode as Mode
@@ -65,6 +66,7 @@ from grpc_guard._core.stream import Direction as Direction
 from grpc_guard._core.stream import GrpcDriven as GrpcDriven
 from grpc_guard._core.stream import Stream as Stream
 from grpc_guard._core.stream import totals as totals
+from grpc_guard._findings import ledger as findings_ledger
 from grpc_guard._findings import origins as findings_origins
 from grpc_guard._findings import parties as parties
 from grpc_guard._findings import stacks as findings_stacks
@@ -124,6 +126,7 @@ from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.switch import process as process
 from grpc_guard._proxies import contract as proxies_contract
+from grpc_guard._proxies import servers as proxies_servers
 from grpc_guard._proxies import unary as proxies_unary
 from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.aio import channel as aio_channel

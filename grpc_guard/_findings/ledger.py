@@ -12,12 +12,19 @@ import threading
 from collections.abc import Callable, Iterable
 
 from .._catalogue.forks import start_clean
+from .._catalogue.rule import Rule
 from .records import Finding
 
 logger = logging.getLogger("grpc_guard")
 
 
 Sink = Callable[[Finding], None]
+
+
+KEPT = 10_000  # different findings; of more, only how many there are of each rule and RPC
+_KEPT_RPCS = 1_000  # rules and RPCs that are told apart among those
+NOT_LOGGED = 0  # the count of a finding that was not kept
+OTHER_RPCS = "(other RPCs)"
 
 
 class Entry:
@@ -41,6 +48,7 @@ class Ledger:
         self._entries: dict[tuple[object, ...], Entry] = {}
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
+        self._overflow: dict[tuple[Rule, str], int] = {}
         self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
         self.test_attempt: object = None  # the attempt at a test to which what is made now belongs
 
@@ -53,10 +61,34 @@ class Ledger:
         with self._mutex:  # the count only, never across a sink
             entry = self._entries.get(finding.key)
             if entry is None:
-                entry = self._entries[finding.key] = Entry(finding)
+                entry = Entry(finding)
+                if len(self._entries) < KEPT:
+                    self._entries[finding.key] = entry
+                else:
+                    return entry, self._count_only(entry)
             entry.count = count = entry.count + 1
         self._tell(entry, count)
         return entry, count
+
+    def _count_only(self, entry: Entry) -> int:
+        """Count a finding too many by its rule and RPC; return a count that is logged once."""
+        entry.is_kept = False
+        if not self._overflow:
+            logger.warning(
+                "%d different findings are kept; more are counted, by rule and RPC, and neither "
+                "logged nor reported one by one",
+                KEPT,
+            )
+        key = (entry.finding.rule, entry.finding.rpc)
+        if key not in self._overflow and len(self._overflow) >= _KEPT_RPCS:
+            key = (entry.finding.rule, OTHER_RPCS)
+        self._overflow[key] = self._overflow.get(key, 0) + 1
+        return NOT_LOGGED
+
+    def overflow(self) -> dict[tuple[Rule, str], int]:
+        """Return how many findings were counted and not kept, by rule and RPC."""
+        with self._mutex:
+            return dict(self._overflow)
 
     def again(self, entry: Entry) -> int:
         """Record the finding of `entry` once more and return its count; 0 if it was forgotten."""
@@ -84,6 +116,7 @@ class Ledger:
     def clear(self) -> None:
         with self._mutex:
             self.forget(tuple(entry.finding for entry in self._entries.values()))
+            self._overflow.clear()
 
     def forget(self, findings: Iterable[Finding]) -> None:
         with self._mutex:

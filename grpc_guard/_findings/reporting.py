@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 from .._catalogue.rule import Rule
+from .._catalogue.words import escaped
 from . import wording
 from .ledger import ledger, logger
 from .records import Finding, Owner
@@ -13,10 +14,12 @@ from .records import Finding, Owner
 RULE_OF_RECORD = "grpc_guard_rule"  # the attribute by which a log record is known as a finding
 
 
-def new_finding(rule: Rule, **particulars: Any) -> Finding:
+def new_finding(rule: Rule, *, rpc: str, **particulars: Any) -> Finding:
+    """Return the finding of now; `rpc` may be a name that a client chose."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return Finding(
         rule=rule,
+        rpc=escaped(rpc),
         severity=rule.severity,
         remedy=rule.remedy,
         test=ledger.test,

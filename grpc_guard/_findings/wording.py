@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._catalogue.modes import Mode
 from .._catalogue.rule import Rule
-from .._catalogue.words import count, duration
+from .._catalogue.words import count, duration, escaped, quoted
 from .records import Finding, Owner
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def first_line(
     because: str,
 ) -> str:
     """Return the report's first line: complete by itself, and made to be grepped."""
-    return f"{rule}: {caller.operation} by {party(caller)} on {rpc} ({side}, {api}) {outcome}: {because}"
+    return f"{rule}: {caller.operation} by {party(caller)} on {escaped(rpc)} ({side}, {api}) {outcome}: {because}"
 
 
 def noticed(rule: Rule, *, rpc: str, side: str, api: str, caller: Owner, because: str) -> str:
     """Return the first line about a rule of a life, which refuses nothing."""
-    return f"{rule}: {caller.operation} by {party(caller)} on {rpc} ({side}, {api}): {because}"
+    return f"{rule}: {caller.operation} by {party(caller)} on {escaped(rpc)} ({side}, {api}): {because}"
 
 
 def is_inside(owner: Owner | None) -> str:
@@ -65,7 +65,7 @@ def was_closed(closing: Origin | None, made: Origin) -> str:
         return f"the channel is closed; it was {_made(made)}"
     return (
         f"the channel was closed {duration(closing.age)} ago by {closing.kind} "
-        f"{closing.name!r} {closing}, and {_made(made)}"
+        f"{quoted(closing.name)} {closing}, and {_made(made)}"
     )
 
 
@@ -98,7 +98,7 @@ def was_cancelled(cancelled: Origin, side: str) -> str:
     effect = "ended the RPC" if side == "client" else "broke the stream"
     return (
         f"its {cancelled.operation} was cancelled {duration(cancelled.age)} ago by way of "
-        f"{cancelled.kind} {cancelled.name!r} {cancelled}, which {effect}"
+        f"{cancelled.kind} {quoted(cancelled.name)} {cancelled}, which {effect}"
     )
 
 
@@ -155,7 +155,7 @@ def probed(near_misses: int, delays: int, synchronised: int, spent: float) -> st
 
 
 def party(owner: Owner) -> str:
-    return f"{owner.kind} {owner.name!r}"
+    return f"{owner.kind} {quoted(owner.name)}"
 
 
 def report(finding: Finding) -> str:

@@ -12,6 +12,7 @@ from types import AsyncGeneratorType, GeneratorType
 
 from .._catalogue.forks import start_clean
 from .._catalogue.rules.shared_iterator import SHARED_ITERATOR
+from .._catalogue.words import escaped
 from .._core.stream import Stream
 from . import owners
 from .violations import violate
@@ -55,6 +56,6 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
             SHARED_ITERATOR,
             stream,
             operation,
-            f"generator {name!r} already feeds a live RPC, {holder.rpc}",
+            f"generator {name!r} already feeds a live RPC, {escaped(holder.rpc)}",
             owner=owners.owner_of(holder.write) if holder.write is not None else None,
         )

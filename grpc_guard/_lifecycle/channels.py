@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 import weakref
 from collections import deque
@@ -31,6 +30,7 @@ from .churn import look_at_churn
 logger = logging.getLogger("grpc_guard")
 
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
+_LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
 
 _lives: dict[int, ChannelLife] = {}
@@ -79,6 +79,7 @@ class ChannelLife:
         "api",
         "closing",
         "generation",
+        "is_limited",
         "is_pooled",
         "next_report_at",
         "origin",
@@ -94,7 +95,8 @@ class ChannelLife:
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
         self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
-        self.next_report_at = math.inf if _making.is_limited else thresholds().stream_limit
+        self.is_limited = _making.is_limited  # to fewer streams than are worth a word
+        self.next_report_at = _LOOKED_AT if self.is_limited else thresholds().stream_limit
         self.anchor = anchor
 
     def is_closed(self) -> bool:
@@ -118,6 +120,9 @@ class ChannelLife:
 
     def _count(self) -> None:
         live = len(self.sorted_out())
+        if self.is_limited:
+            self.next_report_at = max(_LOOKED_AT, 2 * live)
+            return
         limit = self.next_report_at = thresholds().stream_limit
         if live >= limit:
             self.next_report_at = 2 * live  # so many before it is said again, and counted

@@ -10,6 +10,7 @@ from grpc._cython import cygrpc
 from .._catalogue import forks
 from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
 from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
+from .._catalogue.words import escaped
 from .._core.stream import Channel, Stream
 from .._findings import wording
 from .._findings.origins import Origin, note_origin
@@ -58,7 +59,7 @@ def failed_to_start(
         if not life.is_closed():
             return
         because = wording.was_closed(life.closing, life.origin)
-        error.add_note(f"grpc_guard: channel to {life.target}: {because}")
+        error.add_note(f"grpc_guard: channel to {escaped(life.target)}: {because}")
         warn(
             CLOSED_CHANNEL,
             rpc=rpc,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
 from .._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
 from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
+from .._catalogue.words import quoted
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .leases import LeaseRecord
@@ -22,7 +23,7 @@ def story(lease: LeaseRecord) -> str:
     end = _WITHOUT_CLOSE.get(ending.operation)
     if end is None:
         end = f"and closed {ending} by {_party(ending)}"
-    return f"the lease of {lease.entry.settings.target!r} was taken {_taken(lease)} {end}"
+    return f"the lease of {quoted(lease.entry.settings.target)} was taken {_taken(lease)} {end}"
 
 
 def refused(lease: LeaseRecord, rpc: str, api: str) -> str:
@@ -63,4 +64,4 @@ def _taken(lease: LeaseRecord) -> str:
 
 
 def _party(origin: Origin) -> str:
-    return f"{origin.kind} {origin.name!r}"
+    return f"{origin.kind} {quoted(origin.name)}"

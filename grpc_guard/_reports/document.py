@@ -7,10 +7,12 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
+from .._catalogue.rule import Rule
 from .._findings.records import Finding, Frame, Owner
 
 SCHEMA = "grpc-guard-report/1"
@@ -19,9 +21,21 @@ Document = dict[str, Any]
 
 
 def document(
-    findings: Iterable[Finding], *, mode: str, pid: int, streams: int, operations: int
+    findings: Iterable[Finding],
+    *,
+    mode: str,
+    pid: int,
+    streams: int,
+    operations: int,
+    not_kept: Mapping[tuple[Rule, str], int] = MappingProxyType({}),
 ) -> Document:
-    """Return the report document of one process, or of several merged into one."""
+    """Return the report document of one process, or of several merged into one.
+
+    `not_kept` are the findings beyond those that the ledger keeps, counted by rule and RPC.
+    """
+    counted = [
+        {"rule": rule.name, "rpc": rpc, "count": number} for (rule, rpc), number in not_kept.items()
+    ]
     return {
         "schema": SCHEMA,
         "mode": mode,
@@ -29,6 +43,7 @@ def document(
         "streams": streams,
         "operations": operations,
         "findings": [finding_to_dict(finding) for finding in findings],
+        **({"not_kept": counted} if counted else {}),
     }
 
 

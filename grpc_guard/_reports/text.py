@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._catalogue.words import count
+from .._findings.ledger import KEPT, ledger
 from .._findings.records import Finding, Frame
 from .._findings.wording import report
 
@@ -30,6 +31,9 @@ def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> It
         yield f"  {title}"
         for where, times in places.items():
             yield f"    {where}  x{times}"
+    not_kept = sum(ledger.overflow().values())
+    if not_kept:
+        yield f"  and {count(not_kept, 'finding')} of other lines, counted and not kept (more than {KEPT:,})"
 
 
 def sites(finding: Finding) -> str:

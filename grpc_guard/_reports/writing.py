@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .._findings.ledger import ledger
 from .._findings.records import Finding
 from . import sarif, text
 from .document import document, merged
@@ -58,7 +59,7 @@ def write(
         data = (
             sarif.sarif(found, root=root, excuse=excuse)
             if form == "sarif"
-            else document(found, mode=mode, pid=pid, **totals)
+            else document(found, mode=mode, pid=pid, not_kept=ledger.overflow(), **totals)
         )
         content = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     # A file name may hold bytes that are no text: the escape of Python is the one of JSON.

@@ -44,6 +44,9 @@ class Call:
     def cancelled(self) -> bool:
         return self._is_over
 
+    async def read(self) -> bytes:
+        return b""
+
     def __iter__(self) -> Any:
         return self
 
@@ -249,7 +252,7 @@ async def test_interrupt_of_the_use_of_an_aio_lease(
         error = injection.run(lambda: using.send(None))
         assert type(error) in (Interrupt, StopIteration)
         using.close()
-        del error, using
+        del error
         calls.clear()
         for lease in leases:
             await lease.close()

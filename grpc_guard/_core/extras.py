@@ -30,7 +30,7 @@ class Ticket:
     held weakly; None for a thread.
     """
 
-    __slots__ = ("bell", "ident", "operation", "place", "since", "task", "wakers")
+    __slots__ = ("bell", "ident", "operation", "place", "route", "since", "task", "wakers")
 
     def __init__(
         self, operation: str, frame: FrameType | None, task: weakref.ref[Any] | None = None
@@ -39,9 +39,23 @@ class Ticket:
         self.wakers: Any = ()  # of the bell, a future: what has the task go on
         self.operation = operation
         self.place = None if frame is None else (frame.f_code, frame.f_lasti)
+        self.route = _route(frame)
         self.task = task
         self.ident = get_ident()
         self.since = monotonic()
+
+
+def _route(frame: FrameType | None) -> tuple[int, ...]:
+    """Return by what callers of one line are told apart: the next frames outward."""
+    route: list[int] = []
+    frame = None if frame is None else frame.f_back
+    while frame is not None and len(route) < _ROUTE:
+        route += (id(frame.f_code), frame.f_lasti)
+        frame = frame.f_back
+    return tuple(route)
+
+
+_ROUTE = 4  # two numbers for each frame
 
 
 class Turns:

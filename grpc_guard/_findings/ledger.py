@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from .._catalogue.forks import start_clean
 from .._catalogue.rule import Rule
-from .records import Finding
+from .records import Finding, Key
 
 logger = logging.getLogger("grpc_guard")
 
@@ -34,7 +34,7 @@ class Entry:
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
-        self.count = 0
+        self.count = finding.count - 1  # the first of it is yet to be counted
         self.is_kept = True  # False once it was forgotten
 
     def counted(self, count: int) -> Finding:
@@ -45,10 +45,11 @@ class Ledger:
     """Every finding of this process, equal ones counted."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[object, ...], Entry] = {}
+        self._entries: dict[Key, Entry] = {}
+        self._wholes: dict[Key, Key] = {}  # of a finding without a party -> the one with both
+        self._overflow: dict[tuple[Rule, str], int] = {}  # of findings too many
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
-        self._overflow: dict[tuple[Rule, str], int] = {}
         self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
         self.test_attempt: object = None  # the attempt at a test to which what is made now belongs
 
@@ -59,36 +60,13 @@ class Ledger:
     def enter(self, finding: Finding) -> tuple[Entry, int]:
         """Record `finding`; return its entry, with which to do so again(), and its count."""
         with self._mutex:  # the count only, never across a sink
-            entry = self._entries.get(finding.key)
-            if entry is None:
-                entry = Entry(finding)
-                if len(self._entries) < KEPT:
-                    self._entries[finding.key] = entry
-                else:
-                    return entry, self._count_only(entry)
+            entry = self._entered(finding)
+            if not entry.is_kept:
+                self._count_only(finding)
+                return entry, NOT_LOGGED
             entry.count = count = entry.count + 1
         self._tell(entry, count)
         return entry, count
-
-    def _count_only(self, entry: Entry) -> int:
-        """Count a finding too many by its rule and RPC; return a count that is logged once."""
-        entry.is_kept = False
-        if not self._overflow:
-            logger.warning(
-                "%d different findings are kept; more are counted, by rule and RPC, and neither "
-                "logged nor reported one by one",
-                KEPT,
-            )
-        key = (entry.finding.rule, entry.finding.rpc)
-        if key not in self._overflow and len(self._overflow) >= _KEPT_RPCS:
-            key = (entry.finding.rule, OTHER_RPCS)
-        self._overflow[key] = self._overflow.get(key, 0) + 1
-        return NOT_LOGGED
-
-    def overflow(self) -> dict[tuple[Rule, str], int]:
-        """Return how many findings were counted and not kept, by rule and RPC."""
-        with self._mutex:
-            return dict(self._overflow)
 
     def again(self, entry: Entry) -> int:
         """Record the finding of `entry` once more and return its count; 0 if it was forgotten."""
@@ -109,13 +87,54 @@ class Ledger:
             except Exception:
                 logger.exception("a reporter failed; the finding is kept")
 
+    def _entered(self, finding: Finding) -> Entry:
+        """Return the entry of `finding` and what is the same; one not kept if there are too many."""
+        key = finding.key
+        whole = self._wholes.get(key)  # the same with a party that has left this time
+        entry = self._entries.get(key if whole is None else whole)
+        if entry is not None:
+            return entry
+        entry = Entry(finding)
+        if len(self._entries) >= KEPT:
+            entry.is_kept = False
+            return entry
+        for half in finding.halves if len(finding.places) > 1 else ():
+            left = self._entries.pop(half, None)
+            if left is not None:
+                left.is_kept = False
+                entry.count += left.count
+            self._wholes.setdefault(half, key)
+        self._entries[key] = entry
+        return entry
+
+    def _count_only(self, finding: Finding) -> None:
+        """Count a finding too many by its rule and RPC."""
+        if not self._overflow:
+            logger.warning(
+                "%d different findings are kept; more are counted, by rule and RPC, and neither "
+                "logged nor reported one by one",
+                KEPT,
+            )
+        key = (finding.rule, finding.rpc)
+        if key not in self._overflow and len(self._overflow) >= _KEPT_RPCS:
+            key = (finding.rule, OTHER_RPCS)
+        self._overflow[key] = self._overflow.get(key, 0) + 1
+
+    def overflow(self) -> dict[tuple[Rule, str], int]:
+        """Return how many findings were counted and not kept, by rule and RPC."""
+        with self._mutex:
+            return dict(self._overflow)
+
     def findings(self) -> tuple[Finding, ...]:
         with self._mutex:
             return tuple(entry.counted(entry.count) for entry in self._entries.values())
 
     def clear(self) -> None:
         with self._mutex:
-            self.forget(tuple(entry.finding for entry in self._entries.values()))
+            for entry in self._entries.values():
+                entry.is_kept = False
+            self._entries.clear()
+            self._wholes.clear()
             self._overflow.clear()
 
     def forget(self, findings: Iterable[Finding]) -> None:
@@ -124,6 +143,9 @@ class Ledger:
                 entry = self._entries.pop(finding.key, None)
                 if entry is not None:
                     entry.is_kept = False
+                for half in finding.halves:
+                    if self._wholes.get(half) == finding.key:
+                        del self._wholes[half]
 
     def add_sink(self, sink: Sink) -> None:
         """Call `sink` with each finding as it occurs; its failures are logged and swallowed."""

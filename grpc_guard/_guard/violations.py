@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import sys
 from types import FrameType
+from typing import cast
 
 from .._catalogue.modes import Mode
-from .._catalogue.rule import Rule
-from .._catalogue.rules.handler_returned import HANDLER_RETURNED
-from .._catalogue.rules.wrong_loop import WRONG_LOOP
+from .._catalogue.nouns import Way
+from .._catalogue.overlap import NO_CONFLICT, Overlap
+from .._catalogue.rule import Evidence
+from .._catalogue.rules.concurrent_read import ConcurrentRead
+from .._catalogue.rules.concurrent_write import ConcurrentWrite
+from .._catalogue.rules.handler_returned import LEGAL_LATE, HandlerEnded
+from .._catalogue.rules.wrong_loop import (
+    NOT_ASTRAY,
+    NOT_STARTED_ASTRAY,
+    CallAstray,
+    ChannelAstray,
+    Whereabouts,
+)
 from .._core import answers
 from .._core.extras import Ticket
 from .._core.stream import Direction, Stream
@@ -19,27 +31,71 @@ from .._findings import parties, wording
 from .._findings.errors import ConcurrencyError
 from .._findings.ledger import Entry, ledger
 from .._findings.origins import is_of_program
-from .._findings.records import Finding, Owner
-from .._findings.reporting import log, new_finding
+from .._findings.records import Owner
+from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
 from . import owners
 
+# What two operations at once in a direction are.
+CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: ConcurrentWrite}
+
+
+class _Meeting:
+    """An operation that met another in its direction. Its owner is looked for when somebody asks."""
+
+    def __init__(self, direction: Direction, operation: str) -> None:
+        self._direction = direction
+        self.operation = operation
+
+    @functools.cached_property
+    def _found(self) -> tuple[Owner | None, bool]:
+        return owners.last_owner_of(self._direction)
+
+    @property
+    def owner(self) -> Owner | None:
+        return self._found[0]
+
+    @property
+    def owner_is_being_cancelled(self) -> bool:
+        return self._found[1]
+
+    @property
+    def rpc_is_over(self) -> bool:
+        return self._direction.stream.is_over()
+
+
+class _Wait(_Meeting):
+    """An operation that waits for its turn, and whom it has met: known by a ticket, or searched."""
+
+    def __init__(self, direction: Direction, ticket: Ticket, met: Ticket | None) -> None:
+        super().__init__(direction, ticket.operation)
+        self._met = met
+
+    @functools.cached_property
+    def _found(self) -> tuple[Owner | None, bool]:
+        return owners.party_to_wait(self._direction, self._met)
+
+
+class _LateUse:
+    """The use, at `frame`, of a server stream object whose handler has ended."""
+
+    def __init__(self, stream: Stream, frame: FrameType) -> None:
+        self.in_done_callback = stream.in_done_callback
+        self._frame = frame
+
+    @property
+    def grpc_asks(self) -> bool:
+        return grpc_is_the_caller(self._frame)
+
 
 def report_conflict(direction: Direction, operation: str) -> None:
-    """Act on an operation that met another in its direction.
-
-    Nothing is wrong if the RPC is over, or if the owner is a task that is being cancelled:
-    both only have to be let out of a stream that ends anyway.
-    """
-    if direction.stream.is_over():
+    """Act on an operation that met another in its direction, unless there is an excuse."""
+    meeting = _Meeting(direction, operation)
+    if any(excuse(meeting) for excuse in NO_CONFLICT):
         return
-    owner, is_being_cancelled = owners.last_owner_of(direction)
-    if is_being_cancelled or _both_half_close(operation, owner):
-        return
-    because = wording.is_inside(owner)
-    if direction.watch is not None:
-        because += direction.watch.collided(sys._getframe(1))
-    violate(direction.rule, direction.stream, operation, because, owner=owner)
+    probe = "" if direction.watch is None else direction.watch.collided(sys._getframe(1))
+    evidence = CONFLICT[direction.way](meeting.owner, probe)
+    violate(evidence, direction.stream, operation, owner=meeting.owner)
 
 
 def report_wait(direction: Direction, ticket: Ticket) -> None:
@@ -49,36 +105,35 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     is counted and not composed again. An operation that interrupts another, and would wait for
     it for ever, is refused.
     """
-    stream, turns = direction.stream, direction.turns
-    if stream.is_over():
-        return
+    turns = direction.turns
     assert turns is not None
     met = owners.party_met(turns, ticket)
+    meeting = _Wait(direction, ticket, met)
+    if meeting.rpc_is_over:
+        return
     can_wait = ticket.task is not None or not interrupts_party(direction)
     pair = _pair(direction, ticket, met) if can_wait else None
-    entry = None if pair is None else turns.counted.get(pair)
-    if entry is not None and not owners.is_being_cancelled(met):
-        count = ledger.again(entry[0])
+    known = None if pair is None else turns.counted.get(pair)
+    if known is not None and not owners.is_being_cancelled(met):
+        count = ledger.again(known[0])
         if count:
-            log(entry[0].finding, count)
+            log(known[0].finding, count)
             return
-    owner, is_being_cancelled = owners.party_to_wait(direction, met)
-    if is_being_cancelled or _both_half_close(ticket.operation, owner):
+    if any(excuse(meeting) for excuse in NO_CONFLICT):
         return
-    because = wording.is_inside(owner)
-    if owner is not None and met is not None and met is not turns.inside:
-        because = wording.comes_first(owner)
-    if direction.watch is not None:
-        because += direction.watch.collided(sys._getframe(1))
-    if not can_wait:
-        because += wording.INTERRUPTED
-    entered = violate(
-        direction.rule, stream, ticket.operation, because, owner=owner, can_wait=can_wait
+    evidence = CONFLICT[direction.way](
+        meeting.owner,
+        "" if direction.watch is None else direction.watch.collided(sys._getframe(1)),
+        waits=met is not None and met is not turns.inside,
+        interrupts=not can_wait,
+    )
+    entry = violate(
+        evidence, direction.stream, ticket.operation, owner=meeting.owner, can_wait=can_wait
     )
     if pair is not None:
         if len(turns.counted) >= _PAIRS_KEPT:
             turns.counted.clear()
-        turns.counted[pair] = entered, ticket.place, met and met.place  # so that no id comes again
+        turns.counted[pair] = entry, ticket.place, met and met.place  # so that no id comes again
 
 
 _PAIRS_KEPT = 64  # of each direction: pairs of places that have met in it
@@ -97,94 +152,69 @@ def _pair(direction: Direction, ticket: Ticket, met: Ticket | None) -> object:
     if not (is_of_program(arrived) and is_of_program(there)):
         return None  # a line of the program is further out, or elsewhere
     return (
-        (id(arrived[0]), arrived[1], ticket.operation),
-        (id(there[0]), there[1], met.operation),
+        (id(arrived[0]), arrived[1], ticket.operation, ticket.route),
+        (id(there[0]), there[1], met.operation, met.route),
         ledger.test,
     )
-
-
-def _both_half_close(operation: str, owner: Owner | None) -> bool:
-    """Tell whether both close the send side: in grpcio the second one has nothing to do then."""
-    return operation == "done_writing" and owner is not None and owner.operation == operation
 
 
 def check_loop(stream: Stream, operation: str) -> None:
     """Act on an aio operation whose quick look said that it runs on another loop."""
     running = asyncio._get_running_loop()
-    if running is not stream.loop:
-        where = "no event loop" if running is None else "another event loop"
-        violate(
-            WRONG_LOOP, stream, operation, f"it runs on {where} than the one that owns the call"
-        )
+    use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
+    if any(excuse(use) for excuse in NOT_ASTRAY):
+        return
+    violate(CallAstray(on_loop=running is not None), stream, operation)
+
+
+def check_start(stream: Stream) -> None:
+    """Act on the start of an aio RPC where another loop, or none, runs than its channel's."""
+    running = asyncio._get_running_loop()
+    use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
+    if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
+        return
+    violate(ChannelAstray(on_loop=running is not None), stream, "start")
 
 
 def used_after_end(stream: Stream, operation: str) -> None:
-    """Act on the use of a server stream object whose handler has ended.
-
-    Legal are done-callbacks, and gRPC's own sender for another call, to which the handler
-    gave its requests: it may notice the end only by asking once more.
-    """
-    frame = sys._getframe(1)
-    if stream.in_done_callback or grpc_is_the_caller(frame):
+    """Act on the use of a server stream object whose handler has ended, unless it is legal."""
+    use = _LateUse(stream, sys._getframe(1))
+    if any(excuse(use) for excuse in LEGAL_LATE):
         return
-    violate(HANDLER_RETURNED, stream, operation, "its handler has ended")
+    violate(HandlerEnded(), stream, operation)
 
 
 def violate(
-    rule: Rule,
+    evidence: Evidence,
     stream: Stream,
     operation: str,
-    because: str,
     *,
     owner: Owner | None = None,
     can_wait: bool = True,
 ) -> Entry:
-    """Record that `rule` was broken; raise, log or return as the stream's mode says.
+    """Record that a rule was broken; raise, log or return as the stream's mode says.
 
     Returns its entry in the ledger. With `can_wait` False no waiting can heal it, whatever the rule: ``serialize`` refuses.
     """
     mode = stream.mode
-    if mode is Mode.SERIALIZE and not (rule.waitable and can_wait):
+    if mode is Mode.SERIALIZE and not (evidence.rule.waitable and can_wait):
         mode = Mode.RAISE
-    finding = compose(rule, stream, operation, because, owner, mode, sys._getframe(1))
+    caller = _caller(stream, operation, sys._getframe(1))
+    finding = new_finding(evidence, stream.subject, caller=caller, owner=owner, mode=mode)
     entry, count = ledger.enter(finding)
     if mode is Mode.RAISE:
+        log_refusal(finding, count)
         raise ConcurrencyError(finding, wording.report(finding))
     log(finding, count)
     return entry
 
 
-def compose(
-    rule: Rule,
-    stream: Stream,
-    operation: str,
-    because: str,
-    owner: Owner | None,
-    mode: Mode,
-    frame: FrameType,
-) -> Finding:
-    """Return the finding for a rule broken by the running thread or task at `frame`."""
+def _caller(stream: Stream, operation: str, frame: FrameType) -> Owner:
+    """Describe the running thread or task, which broke a rule at `frame`."""
     caller = parties.this_party(frame, operation, is_task=stream.loop is not None)
     if operation == "yield":
         caller = dataclasses.replace(caller, stack=owners.at_yield(stream))
-    message = wording.first_line(
-        rule,
-        rpc=stream.rpc,
-        side=stream.side,
-        api=stream.api,
-        outcome=wording.OUTCOME[mode],
-        caller=caller,
-        because=because,
-    )
-    return new_finding(
-        rule,
-        rpc=stream.rpc,
-        side=stream.side,
-        api=stream.api,
-        message=message,
-        caller=caller,
-        owner=owner,
-    )
+    return caller
 
 
 class _Guard:

@@ -18,7 +18,6 @@ from typing import Any
 import grpc
 import pytest
 from inside import (
-    CONCURRENT_READ,
     OPERATIONS,
     AioDirection,
     Direction,
@@ -26,6 +25,7 @@ from inside import (
     Mode,
     Stream,
     Ticket,
+    Way,
     aio_calls,
     aio_handlers,
     cancellations,
@@ -329,8 +329,8 @@ def test_interrupt_of_the_operation_after_a_cancelled_one(
         stream = aio_stream(mode, loop)
         subject = client_read(Plain(), stream)
         cancellation = cancellations._Cancellation(origin)
-        cancellation.is_told = is_told
-        cancellations._cancellations[stream] = {subject.direction.rule: cancellation}
+        cancellation.was_reported = is_told
+        cancellations._cancellations[stream] = {subject.direction.way: cancellation}
         subject.direction.__class__ = cancellations.Broken
         error = injection.run(functools.partial(run_on, loop, subject.operate))
         assert_interrupted_at_most(error)
@@ -862,6 +862,6 @@ def test_interrupted_construction_of_a_direction() -> None:
         stream = sync_stream(Mode.SERIALIZE)
         made: list[weakref.ref[Any]] = []
         assert_interrupted_at_most(
-            injection.run(lambda stream=stream: AioDirection(stream, CONCURRENT_READ))  # type: ignore[misc]
+            injection.run(lambda stream=stream: AioDirection(stream, Way.READ))  # type: ignore[misc]
         )
         assert not made

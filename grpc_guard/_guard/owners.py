@@ -17,6 +17,9 @@ from time import monotonic
 from types import CoroutineType, FrameType
 from typing import Any
 
+from .._catalogue import cpython_loops
+from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.nouns import Way
 from .._core.extras import Ticket, Turns
 from .._core.operations import IDENTITIES, ONLOOKERS, OPERATIONS, operation_in
@@ -24,7 +27,7 @@ from .._core.stream import Direction, Stream
 from .._findings.origins import is_of_program, site_of
 from .._findings.parties import name_of_thread, suspended_greenlets, task_at, thread_at
 from .._findings.records import Frame, Owner
-from .._findings.stacks import fold, frames_of_threads, outward
+from .._findings.stacks import fold, outward
 from .._findings.waiters import CHAIN_LENGTH, await_chain
 
 
@@ -46,7 +49,7 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
     """
     found = None if direction.loop_thread is None else _owning_task(direction)
     if found is not None:
-        return _describe(direction, *found), _is_being_cancelled(found[0])
+        return _describe(direction, *found), cpython_loops.is_being_cancelled(found[0])
     owner = owner_of(direction) if direction.loop_thread is None else None
     if owner is None and not (direction.is_free and not _is_another(direction.owner)):
         owner = _owner_without_frame(direction)
@@ -98,7 +101,7 @@ def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | Non
 def is_being_cancelled(met: Ticket | None) -> bool:
     """Tell whether `met` is that of a task whose cancellation is on its way, not yet delivered."""
     task = None if met is None or met.task is None else met.task()
-    return task is not None and _is_being_cancelled(task)
+    return task is not None and cpython_loops.is_being_cancelled(task)
 
 
 def _held(direction: Direction) -> float:
@@ -169,7 +172,7 @@ def _owning_task(
     if loop is None:
         return None
     idle = _idle_type(loop)
-    running = asyncio._get_running_loop()
+    running = running_loop()
     current = asyncio.current_task(running) if running is not None else None
     for task in _in_likely_order(direction):
         if task is current:
@@ -227,21 +230,6 @@ def _is_in_operation(awaitable: Any, idle: type) -> bool:
 def _idle_type(loop: Any) -> type:
     """Return the type of what a coroutine awaits that awaits a future, the end of its chain."""
     return type(loop.create_future().__await__())
-
-
-def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
-    """Tell whether a cancellation is on its way to `task`, by way of the task it waits for, too.
-
-    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
-    """
-    waiter: Any = task
-    for _ in range(CHAIN_LENGTH):  # two tasks may wait for each other
-        if waiter is None:
-            break
-        if getattr(waiter, "_must_cancel", False) or waiter.cancelled():
-            return True
-        waiter = getattr(waiter, "_fut_waiter", None)
-    return False
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:

@@ -363,13 +363,13 @@ async def test_meetings_of_the_same_places_are_composed_once(
 ) -> None:
     """Of tasks that meet at the same two lines, one report is composed and every one counted."""
     composed = []
-    compose = guard_violations.compose
+    compose = guard_violations.new_finding
 
-    def counting(*args: Any) -> Finding:
+    def counting(*args: Any, **kwargs: Any) -> Finding:
         composed.append(args)
-        return compose(*args)
+        return compose(*args, **kwargs)
 
-    monkeypatch.setattr(guard_violations, "compose", counting)
+    monkeypatch.setattr(guard_violations, "new_finding", counting)
     call = aio_call(AsyncGateThatIsOpen().park)
 
     async def read() -> None:

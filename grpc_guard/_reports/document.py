@@ -7,57 +7,36 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
-from .._catalogue.rule import Rule
+from .._findings.ledger import ledger
 from .._findings.records import Finding, Frame, Owner
+from .report import Report
 
 SCHEMA = "grpc-guard-report/1"
 
 Document = dict[str, Any]
 
 
-def document(
-    findings: Iterable[Finding],
-    *,
-    mode: str,
-    pid: int,
-    streams: int,
-    operations: int,
-    not_kept: Mapping[tuple[Rule, str], int] = MappingProxyType({}),
-) -> Document:
+def document(report: Report) -> Document:
     """Return the report document of one process, or of several merged into one.
 
-    `not_kept` are the findings beyond those that the ledger keeps, counted by rule and RPC.
+    Findings beyond those that the ledger of this process keeps are counted by rule and RPC.
     """
     counted = [
-        {"rule": rule.name, "rpc": rpc, "count": number} for (rule, rpc), number in not_kept.items()
+        {"rule": rule.name, "rpc": rpc, "count": number}
+        for (rule, rpc), number in ledger.overflow().items()
     ]
     return {
         "schema": SCHEMA,
-        "mode": mode,
-        "pid": pid,
-        "streams": streams,
-        "operations": operations,
-        "findings": [finding_to_dict(finding) for finding in findings],
+        "mode": report.mode,
+        "pid": report.pid,
+        "streams": report.streams,
+        "operations": report.operations,
+        "findings": [finding_to_dict(finding) for finding in report.findings],
         **({"not_kept": counted} if counted else {}),
     }
-
-
-def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return `findings` of several processes with equal ones made one, their counts added."""
-    entries: dict[tuple[object, ...], Finding] = {}
-    for finding in findings:
-        known = entries.get(finding.key)
-        entries[finding.key] = (
-            finding
-            if known is None
-            else dataclasses.replace(known, count=known.count + finding.count)
-        )
-    return list(entries.values())
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

@@ -11,11 +11,20 @@ import types
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from inside import CONCURRENT_READ, findings_ledger, ledger, proxies_servers
+from inside import (
+    CONCURRENT_READ,
+    Report,
+    document,
+    findings_ledger,
+    ledger,
+    proxies_servers,
+    reports_summary,
+)
 from support.staging import PATIENCE, SERVICE, aio_server, path
 
 import grpc_guard
@@ -140,22 +149,25 @@ def grown(before: Counter[str], after: Counter[str]) -> dict[str, tuple[int, int
     }
 
 
+FINDING = Finding(
+    rule=CONCURRENT_READ,
+    severity="error",
+    rpc="/rpc/0",
+    side="client",
+    api="sync",
+    message="",
+    remedy="",
+    caller=Owner("thread", "a", "next"),
+)
+
+
 def test_findings_without_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, found: Any
 ) -> None:
     """Beyond so many different findings they are counted by rule and RPC, and that is said once."""
     monkeypatch.setattr(findings_ledger, "KEPT", 5)
     monkeypatch.setattr(findings_ledger, "_KEPT_RPCS", 2)
-    finding = Finding(
-        rule=CONCURRENT_READ,
-        severity="error",
-        rpc="/rpc/0",
-        side="client",
-        api="sync",
-        message="",
-        remedy="",
-        caller=Owner("thread", "a", "next"),
-    )
+    finding = FINDING
     for number in range(20):
         ledger.record(dataclasses.replace(finding, test=f"line {number}", rpc=f"/rpc/{number % 4}"))
     assert ledger.record(dataclasses.replace(finding, test="line 0", rpc="/rpc/0")) == 2
@@ -166,3 +178,20 @@ def test_findings_without_end(
     kept = len(found())
     assert kept == 5
     assert ledger.overflow() == {}
+
+
+def test_findings_that_were_not_kept_in_reports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Any
+) -> None:
+    """They are in the JSON report, and in the summary."""
+    monkeypatch.setattr(findings_ledger, "KEPT", 0)
+    ledger.record(FINDING)
+    ledger.record(FINDING)
+    report = Report(findings=(), root=tmp_path, mode="warn", pid=1, streams=2, operations=3)
+    (counted,) = document(report)["not_kept"]
+    assert counted == {"rule": "concurrent-read", "rpc": "/rpc/0", "count": 2}
+    assert list(reports_summary.summary((), streams=2, operations=3))[-1] == (
+        "  and 2 findings of other lines, counted and not kept (more than 10,000)"
+    )
+    found()
+    assert "not_kept" not in document(report)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -607,3 +609,42 @@ def test_line_of_a_loop_that_is_closed(found: Any) -> None:
     owner.close()
     waiting.close()
     found()
+
+
+GEVENT = """
+import sys, grpc, grpc_guard
+grpc_guard.enable("serialize")
+from gevent import monkey; monkey.patch_all()
+import gevent, logging, time
+from concurrent import futures
+from grpc.experimental import gevent as grpc_gevent
+grpc_gevent.init_gevent()
+logging.getLogger("grpc_guard").setLevel(logging.CRITICAL)
+
+def numbers(request, context):
+    for number in range(6):
+        time.sleep(0.001)
+        yield b"%d" % number
+
+server = grpc.server(futures.ThreadPoolExecutor(4))
+handlers = dict(m=grpc.unary_stream_rpc_method_handler(numbers))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s", handlers),))
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+call = grpc.insecure_channel(f"127.0.0.1:{port}").unary_stream("/s/m")(b"")
+got = []
+readers = [gevent.spawn(lambda: got.extend(call)) for _ in "ab"]
+gevent.joinall(readers, timeout=20)
+print(sorted(got), flush=True)
+import os; os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="gevent is asked for where it is known")
+def test_gevent_that_patches_later() -> None:
+    """Greenlets wait for their turns without the hub, though the guard was there before gevent."""
+    pytest.importorskip("gevent")
+    ended = subprocess.run(
+        [sys.executable, "-c", GEVENT], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout.splitlines()[-1:] == ["[b'0', b'1', b'2', b'3', b'4', b'5']"], ended.stderr

@@ -55,13 +55,12 @@ class Cleanup:
         It is started while nothing is locked: the collector may run in it before it says that it
         has started, and a finaliser that asks for a lease then would wait for whoever starts it.
         """
-        if self.thread is not None:
-            return
-        thread = threading.Thread(target=self._work, name="grpc_guard-cleanup", daemon=True)
         with self._mutex:
             if self.thread is not None:
                 return
-            self.thread = thread
+            thread = self.thread = threading.Thread(
+                target=self._work, name="grpc_guard-cleanup", daemon=True
+            )
         try:
             thread.start()
             self.wake()  # the registry may have been closed meanwhile

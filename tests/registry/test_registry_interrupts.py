@@ -341,3 +341,85 @@ def test_channel_that_cannot_be_closed(
     assert registry._cleanup.pool._unclosed
     registry._cleanup._clean_up()
     assert not registry._cleanup.pool._unclosed
+
+
+# What a step that was interrupted may leave, and the next look makes good
+
+
+def test_idle_channel_that_somebody_uses(registry: ChannelRegistry) -> None:
+    """What is taken for idle and is in use stays open."""
+    pool: Any = registry._cleanup.pool
+    lease = registry.get("target")
+    (entry,) = pool._entries.values()
+    calls = [lease.unary_stream("/s/m")(b"") for _ in range(2)]
+    pool._idle = {entry: 0.0, entry.connections[1]: 0.0}
+    assert pool.clean_up() == ([], [], None)
+    assert len(entry.connections) == 2
+    for call in calls:
+        call.cancel()
+    lease.close()
+
+
+def test_lease_of_a_channel_that_is_gone(registry: ChannelRegistry) -> None:
+    """It is left without retiring what is no longer there."""
+    pool: Any = registry._cleanup.pool
+    lease = registry.get("target")
+    (entry,) = pool._entries.values()
+    entry.connections.clear()
+    assert pool.leave(lease._record, later=True) == []
+    assert not pool._idle
+    pool._entries.clear()
+
+
+def test_channel_that_is_yet_to_be_closed_stays_known(registry: ChannelRegistry) -> None:
+    """What came too late for a registry's close() is closed by the cleanup."""
+    pool: Any = registry._cleanup.pool
+    lease = registry.get("target")
+    lease._record.is_given = True
+    (entry,) = pool._entries.values()
+    pool.empty([lease._record])
+    assert list(pool._unclosed) == pool.clean_up()[1]
+    pool._unclosed.clear()
+    assert entry.connections == []
+
+
+def test_note_that_woke_nobody(registry: ChannelRegistry) -> None:
+    """The next RPC works it off."""
+    pool: Any = registry._cleanup.pool
+    lease = registry.get("target")
+    begun = lease._begin("/s/m", True)
+    rpc = begun.rpc
+    del begun
+    assert rpc in pool._rpcs
+    assert lease.unary_unary("/s/u")(b"") == b""
+    assert rpc not in pool._rpcs
+    lease.close()
+    assert_nothing_left(pool)
+
+
+def test_rpc_that_outlives_its_channel(registry: ChannelRegistry) -> None:
+    """The cleanup is woken when it ends: nothing is left then."""
+    pool: Any = registry._cleanup.pool
+    lease = registry.get("target")
+    begun = lease._begin("/s/m", True)
+    lease.close()
+    assert not pool.is_empty
+    begun.rpc.end()
+    assert pool.is_empty
+
+
+async def test_aio_lease_whose_close_was_interrupted_and_that_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """The cleanup cancels what was started through it, and it is no leak."""
+    monkeypatch.setattr(registry_aio, "_make", lambda wanted: AioChannel())
+    registry = aio.ChannelRegistry()
+    lease: Any = registry.get("target")
+    call = lease.unary_stream("/s/m")(b"")
+    (loop_pool,) = registry._loop_pools.values()
+    loop_pool.pool.close(lease._record, lease._record.origin)  # and no further
+    del lease
+    await settle()
+    assert call.done()
+    await registry.close()
+    assert found() == []

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from inside import (
     AioDirection,
-    Mode,
     Stream,
     Ticket,
     Way,

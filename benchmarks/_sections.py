@@ -18,6 +18,7 @@ SECTIONS = (
     "scale",
     "memory",
     "refusals",
+    "turns",
     "imports",
     "notes",
     "registry",

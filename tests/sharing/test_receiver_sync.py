@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def test_many_threads_receiving(channel: Any) -> None:
     receiver = Receiver[bytes](channel.stream_stream(path("Echo"))(numbers(200)))
     parties = [in_thread(list, receiver) for _ in range(8)]
     received = [party.result() for party in parties]
-    assert sorted(sum(received, [])) == sorted(numbers(200))
+    assert sorted(itertools.chain(*received)) == sorted(numbers(200))
     assert all(sorted(each, key=int) == each for each in received)
     with pytest.raises(StreamEnded) as ended:
         receiver.receive()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,6 @@ from support.staging import (
     path,
     sync_channel,
     sync_server,
-    wait,
 )
 
 from grpc_guard import Sender, StreamEnded
@@ -203,9 +201,9 @@ def test_a_size_that_is_none(maxsize: Any) -> None:
 
 def test_a_policy_that_is_none() -> None:
     """The error names the choices."""
-    with pytest.raises(ValueError) as raised:
+    expected = "^when_full: 'drop' is not one of wait, drop_oldest, fail$"
+    with pytest.raises(ValueError, match=expected):
         Sender(when_full="drop")  # type: ignore[arg-type]
-    assert str(raised.value) == "when_full: 'drop' is not one of wait, drop_oldest, fail"
 
 
 def test_first_come_first_served() -> None:
@@ -435,7 +433,7 @@ def test_closing_in_a_signal_handler_or_finaliser() -> None:
             sender.close()
 
     with sender._mutex:
-        del Closing  # noqa: F821
+        del Closing
         sender.close()
     assert list(sender) == []
 

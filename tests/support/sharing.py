@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
-
 from inside import findings_stacks, frames_of_threads
+
 from support.staging import PATIENCE, wait
 
 UNSENDABLE = b"x" * 1_000_000  # beyond what flow control lets through to a peer that does not read

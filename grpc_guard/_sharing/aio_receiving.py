@@ -12,8 +12,9 @@ import grpc
 from .._catalogue.forks import start_clean
 from .._findings.errors import ConcurrencyError
 from .aio_sending import future_waiter, wait_for
-from .core import FORKED, NOTHING, Buffer, End, Outlets, StreamEnded, WhenFull
+from .core import NOTHING, Buffer, End, StreamEnded, WhenFull
 from .endings import end_of_messages
+from .outlets import Outlets
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class _Reader(Generic[T]):
         """The RPC is the parent's, and so are those who wait."""
         for buffer in self.outlets.buffers:
             buffer.takers.clear()
-        self.outlets.finish(FORKED)
+        self.outlets.forked()
 
 
 class Receiver(Generic[T]):
@@ -100,9 +101,12 @@ class Receiver(Generic[T]):
             self._reader.ask()
             await wait_for(waiter, timeout, "no message")
         except BaseException:
-            buffer.give_back(waiter)
+            self._reader.outlets.give_back(buffer, waiter)
+            self._reader.ask()
             raise
         if waiter.is_settled:
+            self._reader.outlets.received(waiter)
+            self._reader.ask()  # others may wait for the next
             return waiter.message  # type: ignore[no-any-return]
         raise waiter.error or buffer.ended()
 

@@ -131,10 +131,7 @@ class Buffer(Generic[T]):
         if self.refusal is not None:
             raise self.ended()
         if self.takers:
-            taker = self.takers.popleft()
-            taker.message = message
-            taker.is_settled = True
-            taker.wake()
+            self._hand_over(message)
         else:
             items = self.items
             if len(items) >= self.maxsize:
@@ -185,12 +182,15 @@ class Buffer(Generic[T]):
         if not waiter.is_settled:
             _discard(self.takers, waiter)
         elif self.takers:
-            taker = self.takers.popleft()
-            taker.message = waiter.message
-            taker.is_settled = True
-            taker.wake()
+            self._hand_over(waiter.message)
         else:
             self.items.appendleft(waiter.message)
+
+    def _hand_over(self, message: T) -> None:
+        taker = self.takers.popleft()
+        taker.message = message
+        taker.is_settled = True
+        taker.wake()
 
     # Waiting until all has been taken
 
@@ -252,66 +252,6 @@ class Buffer(Generic[T]):
         queued = len(self.items)
         taken = accepted - self.dropped - queued
         return Statistics(accepted, taken, self.dropped, queued, len(self.senders))
-
-
-class Outlets(Generic[T]):
-    """Where the messages of one stream go, and whether one more is wanted.
-
-    On demand: to one buffer, and only while somebody waits for a message. Otherwise to
-    every buffer, while each of those that hold up the others has room.
-    """
-
-    def __init__(self, *, is_on_demand: bool) -> None:
-        self.is_on_demand = is_on_demand
-        self.buffers: list[Buffer[T]] = []
-        self.end: End | None = None
-
-    def add(self, buffer: Buffer[T]) -> None:
-        """Let `buffer` have the messages from now on."""
-        if self.end is None:
-            self.buffers.append(buffer)
-        else:
-            buffer.finish(self.end)
-
-    def remove(self, buffer: Buffer[T]) -> None:
-        """Let `buffer` have no more; what it holds is dropped."""
-        buffer.items.clear()
-        buffer.close()
-        if buffer in self.buffers:
-            self.buffers.remove(buffer)
-
-    def wants(self) -> bool:
-        """Tell whether to read one more message."""
-        if self.end is not None:
-            return False
-        if self.is_on_demand:
-            return any(buffer.takers for buffer in self.buffers)
-        return bool(self.buffers) and not any(
-            buffer.when_full == "wait" and len(buffer.items) >= buffer.maxsize
-            for buffer in self.buffers
-        )
-
-    def deliver(self, message: T) -> None:
-        """Give `message` to each; one that has no room and asked for it is closed."""
-        for buffer in tuple(self.buffers):
-            try:
-                buffer.offer(message)
-            except buffer.full as full:
-                buffer.finish(End(None, "the subscriber was too slow", full.with_traceback(None)))
-                self.buffers.remove(buffer)
-
-    def fail(self, error: BaseException) -> None:
-        """Raise in all who wait an error that is not the end."""
-        for buffer in self.buffers:
-            buffer.fail(error)
-
-    def finish(self, end: End) -> None:
-        """Tell all of the end; what they have can still be taken."""
-        if self.end is None:
-            self.end = end
-            for buffer in self.buffers:
-                buffer.finish(end)
-            self.buffers.clear()
 
 
 def own(message: T) -> T:

@@ -10,8 +10,9 @@ from typing import Generic, Self, TypeVar
 
 from .._catalogue.forks import start_clean
 from .._findings.errors import ConcurrencyError
-from .core import FORKED, NOTHING, Buffer, Outlets, StreamEnded, Waiter, WhenFull
+from .core import NOTHING, Buffer, StreamEnded, Waiter, WhenFull
 from .endings import end_of_messages
+from .outlets import Outlets
 from .sync_sending import lock_waiter
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class _Reader(Generic[T]):
         return self._is_reading
 
     def _is_wanted_again(self) -> bool:
-        if self.outlets.end is None and self._bell.acquire(timeout=_IDLE):
+        if not self.outlets.is_over and self._bell.acquire(timeout=_IDLE):
             return True
         with self.mutex:
             if self._is_reading:  # it was wanted in this very moment
@@ -91,7 +92,7 @@ class _Reader(Generic[T]):
     def after_fork(self) -> None:
         """The thread stayed in the parent, as the RPC did."""
         self._clear()
-        self.outlets.finish(FORKED)
+        self.outlets.forked()
 
 
 class Receiver(Generic[T]):
@@ -139,11 +140,14 @@ class Receiver(Generic[T]):
                 return self._outcome(waiter, timeout)
         except BaseException:
             with self._reader.mutex:
-                self._buffer.give_back(waiter)
+                self._reader.outlets.give_back(self._buffer, waiter)
+                self._reader.ask()
             raise
 
     def _outcome(self, waiter: Waiter, timeout: float | None) -> T:
         if waiter.is_settled:
+            self._reader.outlets.received(waiter)
+            self._reader.ask()  # others may wait for the next
             return waiter.message  # type: ignore[no-any-return]
         if waiter.error is not None:
             raise waiter.error

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
 from . import core
@@ -30,7 +30,7 @@ class Sender(Generic[T]):
     context, RuntimeError if no loop runs.
     """
 
-    Statistics = core.Statistics
+    Statistics: TypeAlias = core.Statistics
 
     def __init__(
         self, rpc: object | None = None, *, maxsize: int = 16, when_full: WhenFull = "wait"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from types import TracebackType
-from typing import Generic, NoReturn, Self, TypeVar
+from typing import Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
 from . import core
@@ -37,7 +37,7 @@ class Sender(Generic[T]):
     context.
     """
 
-    Statistics = core.Statistics
+    Statistics: TypeAlias = core.Statistics
 
     def __init__(
         self, rpc: object | None = None, *, maxsize: int = 16, when_full: WhenFull = "wait"

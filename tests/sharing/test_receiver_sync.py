@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from inside import sync_receiving
 from support.sharing import STREAM, Peer, grpc_threads, leave
 from support.staging import (
     PATIENCE,
@@ -192,28 +193,60 @@ class _Interrupt(BaseException):
     pass
 
 
-def test_an_interrupted_receive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that had been handed to the one who was interrupted goes to the next."""
-    receiver = Receiver(numbers(3))
-    names = Receiver.receive.__globals__
-    make = names["lock_waiter"]
+@pytest.mark.parametrize("others", [False, True])
+def test_an_interrupted_receive(monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
+    """What had been handed to it goes to the next, before any later message and the end."""
+    gate = Gate()
+    receiver = Receiver(map(gate.park, numbers(1)))
+    make = sync_receiving.lock_waiter
+    waiting: list[Any] = []
 
-    def interrupted() -> Any:
+    def lock_waiter() -> Any:
         waiter = make()
         wait = waiter.wait
+        if waiting:
+            return waiter
 
         def raising(timeout: Any) -> None:
+            gate.wait()
+            if others:
+                waiting.append(None)
+                waiting.append(in_thread(receiver.receive))
+                while len(receiver._buffer.takers) < 2:
+                    pass
+            gate.open()
             wait(timeout)
             raise _Interrupt
 
         waiter.wait = raising
         return waiter
 
-    with monkeypatch.context() as patch:
-        patch.setitem(names, "lock_waiter", interrupted)
-        with pytest.raises(_Interrupt):
-            receiver.receive()
-    assert list(receiver) == [b"0", b"1", b"2"]
+    monkeypatch.setattr(sync_receiving, "lock_waiter", lock_waiter)
+    with pytest.raises(_Interrupt):
+        receiver.receive()
+    monkeypatch.undo()
+    if others:
+        assert waiting[1].result() == b"0"
+        assert list(receiver) == []
+    else:
+        assert list(receiver) == [b"0"]
+
+
+def test_a_message_that_is_wanted_as_the_thread_leaves() -> None:
+    """It stays."""
+
+    class Bell:
+        """Is rung just after the thread has stopped to listen."""
+
+        def acquire(self, timeout: float | None = None) -> bool:
+            if timeout is None:
+                return True
+            reader._is_reading = True
+            return False
+
+    reader = Receiver(numbers(1))._reader
+    reader._bell = Bell()  # type: ignore[assignment]
+    assert reader._is_wanted_again()
 
 
 def test_having_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

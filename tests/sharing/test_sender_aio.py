@@ -25,6 +25,7 @@ from support.staging import (
     within,
 )
 
+import grpc_guard
 from grpc_guard.aio import Sender, StreamEnded
 
 MODES = pytest.mark.parametrize("mode", [None, "raise"], ids=["plain", "guarded"])
@@ -526,3 +527,20 @@ async def test_a_handler_that_ends_with_producers_alive(mode: Any) -> None:
             assert isinstance(error, StreamEnded)
             assert (error.code, error.details, error.left) == (grpc.StatusCode.OK, "", 1)
             assert await within(call.read()) is grpc.aio.EOF
+
+
+@MODES
+async def test_a_sync_handler_of_an_aio_server(mode: Any) -> None:
+    """It has a sender for threads."""
+
+    def handler(request: bytes, context: Any) -> Any:
+        sender = grpc_guard.Sender[bytes](context)
+        sender.send(b"a")
+        sender.close()
+        return sender
+
+    method = grpc.unary_stream_rpc_method_handler(handler)
+    async with aio_server({"Chat": method}, mode=mode) as address:
+        async with aio_channel(address, mode=mode) as channel:
+            call = channel.unary_stream(path("Chat"))(b"")
+            assert [message async for message in call] == [b"a"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from inside import RouteNote
+from inside import RouteNote, sync_sending
 from support.sharing import STREAM, UNSENDABLE, Peer, grpc_threads, leave
 from support.staging import (
     PATIENCE,
@@ -396,32 +396,61 @@ class _Interrupt(BaseException):
     pass
 
 
-def test_an_interrupted_send() -> None:
-    """A message whose send() was interrupted while it waited is not sent."""
-    sender = Sender[int](maxsize=1)
-    sender.send(0)
-    waits = sender._wait_for_room.__globals__["lock_waiter"]
+def interrupting(monkeypatch: pytest.MonkeyPatch, before: Any = lambda: None) -> None:
+    """Let whoever waits do `before`, and then be interrupted."""
+    make = sync_sending.lock_waiter
 
-    def interrupted(message: Any) -> Any:
-        waiter = waits(message)
+    def lock_waiter(*message: Any) -> Any:
+        waiter = make(*message)
 
         def wait(timeout: Any) -> None:
-            if admits:
-                assert next(sender) == 0
+            before()
             raise _Interrupt
 
         waiter.wait = wait
         return waiter
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(Sender._wait_for_room.__globals__, "lock_waiter", interrupted)
-        for admits in (False, True):
-            with pytest.raises(_Interrupt):
-                sender.send(1)
-    assert sender.statistics() == (1, 1, 0, 0, 0)
-    sender.send(2)
+    monkeypatch.setattr(sync_sending, "lock_waiter", lock_waiter)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_an_interrupted_send(monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    """Its message is not sent, even if there is room by now; unless gRPC has it."""
+    sender = Sender[int](maxsize=1)
+    sender.send(0)
+    got: list[int] = []
+    interrupting(monkeypatch, lambda: got.extend(next(sender) for _ in range(taken)))
+    with pytest.raises(_Interrupt):
+        sender.send(1)
+    monkeypatch.undo()
     sender.close()
-    assert list(sender) == [2]
+    assert [*got, *sender] == ([0, 1] if taken == 2 else [0])
+    assert sender.statistics().accepted == (2 if taken == 2 else 1)
+
+
+def test_an_interrupted_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What had been handed to it goes to who asks next."""
+    sender = Sender[int]()
+    interrupting(monkeypatch, lambda: sender.send(1))
+    with pytest.raises(_Interrupt):
+        next(sender)
+    monkeypatch.undo()
+    assert next(sender) == 1
+
+
+def test_room_that_comes_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was about to wait does not."""
+    sender = Sender[int](maxsize=1)
+    sender.send(0)
+    make = sync_sending.lock_waiter
+
+    def lock_waiter(message: Any) -> Any:
+        assert next(sender) == 0
+        return make(message)
+
+    monkeypatch.setattr(sync_sending, "lock_waiter", lock_waiter)
+    sender.send(1)
+    assert next(sender) == 1
 
 
 def test_closing_in_a_signal_handler_or_finaliser() -> None:

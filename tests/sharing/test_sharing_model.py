@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from inside import sharing_core
+from inside import sharing_core, sharing_outlets
 
 Waiter, Buffer, End, NOTHING = (
     sharing_core.Waiter,
@@ -202,3 +202,40 @@ def test_random_schedules() -> None:
     run_state_machine_as_test(
         Sharing, settings=settings(max_examples=300, stateful_step_count=40, deadline=None)
     )
+
+
+def test_taking_back_a_message_that_others_follow() -> None:
+    """Only that one is taken back, and the next who waits is let in."""
+    buffer = Buffer(2, "wait", queue.Full)
+    waiters = [Waiter(lambda: None, None, number) for number in range(3)]
+    for number in ("a", "b"):
+        assert buffer.offer(number)
+    for waiter in waiters:
+        buffer.senders.append(waiter)
+    assert [buffer.take(), buffer.take()] == ["a", "b"]
+    assert list(buffer.items) == [0, 1]
+    buffer.withdraw(waiters[0])
+    assert list(buffer.items) == [1, 2]
+
+
+def test_the_end_overtaking_nobody() -> None:
+    """Who was handed the last message and gives it back comes before the end."""
+    outlets = sharing_outlets.Outlets(is_on_demand=True)
+    buffer = Buffer(1, "wait", queue.Full)
+    outlets.add(buffer)
+    first, second, third = (Waiter(lambda: None, None) for _ in range(3))
+    buffer.takers.extend([first, second, third])
+    outlets.deliver("last")
+    assert not outlets.wants()
+    outlets.finish(OVER)
+    assert outlets.is_over
+    assert buffer.end is None
+    outlets.give_back(buffer, first)
+    assert (second.message, buffer.end) == ("last", None)
+    outlets.received(third)
+    assert buffer.end is None
+    outlets.received(second)
+    assert buffer.end is OVER
+    assert not third.is_settled
+    outlets.finish(End(None, "again"))
+    assert outlets.end is OVER

@@ -16,7 +16,8 @@ class Outlets(Generic[T]):
     """Where the messages of one stream go, and whether one more is wanted.
 
     On demand: to one buffer, and only while somebody waits for a message. Otherwise to
-    every buffer, while each of those that hold up the others has room.
+    every buffer, from when somebody has first waited for a message, so that all may subscribe
+    before; and while each of those that hold up the others has room.
 
     On demand, neither the next message nor the end overtakes one that was handed to somebody
     who has not run since: cancelled, he gives it back.
@@ -26,6 +27,7 @@ class Outlets(Generic[T]):
         self.is_on_demand = is_on_demand
         self.buffers: list[Buffer[T]] = []
         self.end: End | None = None
+        self._has_begun = False
         self._hand: Waiter | None = None  # who was handed the last message
         self._end_to_come: End | None = None
 
@@ -54,7 +56,9 @@ class Outlets(Generic[T]):
             return False
         if self.is_on_demand:
             return self._hand is None and any(buffer.takers for buffer in self.buffers)
-        return bool(self.buffers) and not any(
+        if not self._has_begun:
+            self._has_begun = any(buffer.takers for buffer in self.buffers)
+        return bool(self._has_begun and self.buffers) and not any(
             buffer.when_full == "wait" and len(buffer.items) >= buffer.maxsize
             for buffer in self.buffers
         )

@@ -200,7 +200,8 @@ class FanOut(Generic[T]):
     """The messages of one stream, each for every subscriber, in threads.
 
     `messages` is a client's call, the request iterator of a handler, or any iterable. It is read
-    in a thread of its own while there are subscribers. Nobody else may read it.
+    in a thread of its own, from when a subscriber first asks for a message, while there are
+    subscribers. Nobody else may read it.
 
     Raises TypeError if `messages` cannot be iterated over.
     """

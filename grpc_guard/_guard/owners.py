@@ -10,19 +10,18 @@ neither shows, are found among the live objects when gevent is loaded.
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.nouns import Way
 from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
 from .._core.stream import Direction, Stream
-from .._findings.parties import name_of_thread, suspended_greenlets
+from .._findings.parties import name_of_thread, suspended_greenlets, task_at, thread_at
 from .._findings.records import Frame, Owner
 from .._findings.stacks import fold, frames_of_threads, outward
-
-_CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
+from .._findings.waiters import CHAIN_LENGTH, await_chain
 
 
 def owner_of(direction: Direction) -> Owner | None:
@@ -77,7 +76,7 @@ def _by_thread(direction: Direction) -> Owner | None:
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):
             inside = _inside(outward(frames[ident]), direction)
             if inside is not None:
-                return Owner(*name_of_thread(ident), inside[0], _held(direction), inside[1])
+                return thread_at(ident, frames[ident], inside[0], _held(direction), inside[1])
     finally:
         frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
     for name, frame in suspended_greenlets():
@@ -121,7 +120,7 @@ def _by_task(direction: Direction) -> Owner | None:
 def _describe(
     direction: Direction, task: asyncio.Task[Any], operation: str, stack: tuple[Frame, ...]
 ) -> Owner:
-    return Owner("task", task.get_name(), operation, _held(direction), stack)
+    return task_at(task, operation, _held(direction), stack)
 
 
 def _owning_task(
@@ -138,34 +137,19 @@ def _owning_task(
     return None
 
 
-def await_chain(awaitable: object) -> Iterator[FrameType]:
-    """Yield the frames of `awaitable` and of what it awaits, outermost first."""
-    for _ in range(_CHAIN_LENGTH):
-        if awaitable is None:
-            return
-        for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
-            if hasattr(awaitable, f"{prefix}_{link}"):
-                frame = getattr(awaitable, f"{prefix}_frame", None)
-                if frame is not None:
-                    yield frame
-                awaitable = getattr(awaitable, f"{prefix}_{link}")
-                break
-        else:  # anext() and coroutine wrappers show what they drive to the collector alone
-            awaitable = next(
-                (
-                    inner
-                    for inner in gc.get_referents(awaitable)
-                    if hasattr(inner, "ag_await") or hasattr(inner, "cr_await")
-                ),
-                None,
-            )
-
-
 def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
-    waiter = getattr(task, "_fut_waiter", None)
-    return bool(getattr(task, "_must_cancel", False)) or (
-        waiter is not None and bool(waiter.cancelled())
-    )
+    """Tell whether a cancellation is on its way to `task`, by way of the task it waits for, too.
+
+    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
+    """
+    waiter: Any = task
+    for _ in range(CHAIN_LENGTH):  # two tasks may wait for each other
+        if waiter is None:
+            break
+        if getattr(waiter, "_must_cancel", False) or waiter.cancelled():
+            return True
+        waiter = getattr(waiter, "_fut_waiter", None)
+    return False
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:
@@ -177,12 +161,12 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
 def _owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
-    if handler is not None and direction.rule == "concurrent-write":
+    if handler is not None and direction.way == Way.WRITE:
         task = handler[0]()
         if task is not None:
             stack = at_yield(direction.stream)
-            return Owner("task", task.get_name(), "yield", _held(direction), stack)
-    operation = "read" if direction.rule == "concurrent-read" else "write"
+            return task_at(task, "yield", _held(direction), stack)
+    operation = direction.way.value
     if direction.owner is None:
         return Owner("task", "(not found)", operation, _held(direction))
     return Owner(*name_of_thread(direction.owner), operation, _held(direction))

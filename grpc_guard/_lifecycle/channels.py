@@ -19,10 +19,10 @@ from typing import Any
 from grpc._cython import cygrpc
 
 from .._catalogue import forks
-from .._catalogue.rules.stream_limit import STREAM_LIMIT
+from .._catalogue.nouns import AIO, Api, Side, Subject
+from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
-from .._findings import wording
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channelless import keep_record
@@ -86,7 +86,7 @@ class ChannelLife:
         "target",
     )
 
-    def __init__(self, target: str, api: str, origin: Origin, anchor: _Anchor) -> None:
+    def __init__(self, target: str, api: Api, origin: Origin, anchor: _Anchor) -> None:
         self.target = target
         self.api = api
         self.origin = origin
@@ -94,15 +94,21 @@ class ChannelLife:
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
         self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
-        self.next_report_at = math.inf if _making.is_limited else thresholds().stream_limit
+        is_limited = registry_keeps_the_limit(_making)
+        self.next_report_at = math.inf if is_limited else thresholds().stream_limit
         self.anchor = anchor
+
+    @property
+    def subject(self) -> Subject:
+        """What a finding about this channel is about."""
+        return Subject(self.target, Side.CLIENT, self.api)
 
     def is_closed(self) -> bool:
         """Tell whether no RPC can start on the channel any more: grpcio knows best."""
         anchor = self.anchor()
         if anchor is None:
             return True
-        if self.api == "aio":
+        if self.api == AIO:
             return bool(anchor._channel.closed())
         try:
             anchor.channel.check_connectivity_state(False)
@@ -121,16 +127,8 @@ class ChannelLife:
         limit = self.next_report_at = thresholds().stream_limit
         if live >= limit:
             self.next_report_at = 2 * live  # so many before it is said again, and counted
-            caller = note_origin("start").owner()
-            because = wording.crowded(live, self.origin)
-            warn(
-                STREAM_LIMIT,
-                rpc=self.target,
-                side="client",
-                api=self.api,
-                because=because,
-                caller=caller,
-            )
+            crowded = Crowded(live, self.origin.owner())
+            warn(crowded, self.subject, caller=note_origin("start").owner())
 
     def sorted_out(self) -> list[Stream]:
         """Drop the streams that are over, and return the others."""
@@ -170,10 +168,10 @@ def made(
             return
         reference = _Anchor(anchor, _forget)
         reference.key = id(core)
-        life = ChannelLife(target or _target_of(core), api, note_origin(operation), reference)
+        life = ChannelLife(target or _target_of(core), Api(api), note_origin(operation), reference)
         _lives[id(core)] = life
-        if sharing_key is not None and not life.is_pooled:
-            look_at_churn(life.target, api, life.origin, sharing_key)
+        if sharing_key is not None:
+            look_at_churn(life.subject, life.origin, sharing_key)
     except Exception:
         logger.exception("a channel goes unnoticed")
 

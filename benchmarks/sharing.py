@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import queue
 import random
 import threading
@@ -34,7 +35,7 @@ _GIVEN_UP = 100_000  # receive()s
 
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield what a message costs, sync and aio, and how many are lost by time-outs: none."""
-    yield from compare(
+    for figure in compare(
         {"the queue alone, Sender": _sender_alone, "the queue alone, queue.Queue": _queue_alone},
         subject="the queue alone, Sender",
         reference="the queue alone, queue.Queue",
@@ -42,7 +43,8 @@ def measure(plan: Plan) -> Iterator[Figure]:
         bound=1.1,
         clock=process_clock,
         operations=5000,
-    )
+    ):
+        yield dataclasses.replace(figure, column="CPU")
     with _serving() as target:
         yield from _threads(target, plan)
         yield from asyncio.run(_tasks(target, plan))
@@ -275,8 +277,10 @@ async def _by_lock_async(start: Any, operations: int, tasks: int) -> None:
 
 def _lost(who: str, got: list[int], given_up: int) -> Iterator[Figure]:
     lost, doubled = len(range(max(got) + 1)) - len(set(got)), len(got) - len(set(got))
-    yield Figure(f"{who}: {given_up:,} receive()s that give up at random, messages lost", lost, "")
-    yield Figure(f"{who}: the same, messages received twice", doubled, "")
+    yield Figure(
+        f"{who}: {given_up:,} receive()s that give up at random, messages lost", lost, "count"
+    )
+    yield Figure(f"{who}: the same, messages received twice", doubled, "count")
 
 
 def _numbered(stop: threading.Event) -> Iterator[RouteNote]:

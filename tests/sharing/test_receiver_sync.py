@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from inside import sync_receiving
-from support.sharing import STREAM, Peer, grpc_threads, leave
+from support.sharing import STREAM, Peer, grpc_threads, leave, until
 from support.staging import (
     PATIENCE,
     Gate,
@@ -81,8 +81,7 @@ def test_the_rpc_failing(channel: Any, peer: Peer) -> None:
     receiver = Receiver[bytes](channel.stream_stream(path("Refuses"))(numbers(0)))
     assert receiver.receive() == b"begun"
     waiting = [in_thread(receiver.receive) for _ in range(3)]
-    while len(receiver._buffer.takers) < 3:
-        pass
+    until(lambda: len(receiver._buffer.takers) >= 3)
     peer.go.set()
     for party in waiting:
         error = party.exception()
@@ -212,8 +211,7 @@ def test_an_interrupted_receive(monkeypatch: pytest.MonkeyPatch, others: bool) -
             if others:
                 waiting.append(None)
                 waiting.append(in_thread(receiver.receive))
-                while len(receiver._buffer.takers) < 2:
-                    pass
+                until(lambda: len(receiver._buffer.takers) >= 2)
             gate.open()
             wait(timeout)
             raise _Interrupt

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from inside import RouteNote, sync_sending
-from support.sharing import STREAM, UNSENDABLE, Peer, grpc_threads, leave
+from support.sharing import STREAM, UNSENDABLE, Peer, grpc_threads, leave, until
 from support.staging import (
     PATIENCE,
     Gate,
@@ -213,8 +213,7 @@ def test_first_come_first_served() -> None:
     waiting = []
     for number in (1, 2, 3):
         waiting.append(in_thread(sender.send, number))
-        while sender.statistics().waiting < number:
-            pass
+        until(lambda: sender.statistics().waiting >= number)
     assert [next(sender) for _ in range(4)] == [0, 1, 2, 3]
     for party in waiting:
         party.result()
@@ -228,8 +227,7 @@ def test_closing_while_others_wait_for_room() -> None:
     sender = Sender[int](maxsize=1)
     sender.send(0)
     waiting = in_thread(sender.send, 1)
-    while not sender.statistics().waiting:
-        pass
+    until(lambda: sender.statistics().waiting)
     sender.close()
     sender.close()
     error = waiting.exception()
@@ -268,8 +266,7 @@ def test_the_server_ending_the_rpc(channel: Any, peer: Peer, method: str, act: s
     _, gate = full(channel, method, sender, 4)
     with gate.held():
         party = in_thread(sender.send, b"late") if act == "send" else in_thread(sender.flush)
-        while not (sender.statistics().waiting or sender._buffer.flushers):
-            pass
+        until(lambda: sender.statistics().waiting or sender._buffer.flushers)
         peer.go.set()
         error = party.exception()
     assert isinstance(error, StreamEnded)
@@ -530,8 +527,7 @@ def test_a_handler_that_ends_with_producers_alive(mode: Any, attached: bool) -> 
             with gate.held():
                 sender.send(b"b")
                 waiting = in_thread(sender.send, b"c")
-                while not sender.statistics().waiting:
-                    pass
+                until(lambda: sender.statistics().waiting)
             error = waiting.exception()
             assert isinstance(error, StreamEnded)
             assert (error.code, error.details, error.left) == (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -114,3 +115,11 @@ def leave(threads: set[threading.Thread]) -> None:
     for thread in threads:
         thread.join(PATIENCE)
         assert not thread.is_alive(), thread
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until somebody else has made `condition` true; nothing tells when."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0)

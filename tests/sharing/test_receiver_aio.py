@@ -60,6 +60,13 @@ async def test_many_tasks_receiving(mode: Any) -> None:
         assert str(ended.value) == "the RPC is over: OK"
 
 
+async def test_receiving_once_each() -> None:
+    """Whoever waits is served, though those who were served do not come again."""
+    receiver = Receiver[bytes](numbers(4))
+    received = await outcomes(*(receiver.receive() for _ in range(4)))
+    assert received == await all_of(numbers(4))
+
+
 @MODES
 async def test_receiving_with_a_timeout(mode: Any) -> None:
     """A receive() that times out, or is cancelled, keeps the RPC and loses nothing."""

@@ -61,6 +61,18 @@ def test_many_threads_receiving(channel: Any) -> None:
     assert str(ended.value) == "the RPC is over: OK"
 
 
+def test_receiving_once_each(channel: Any) -> None:
+    """Whoever waits is served, though those who were served do not come again."""
+    with Sender[bytes]() as sender:
+        receiver = Receiver[bytes](channel.stream_stream(path("Echo"))(sender))
+        parties = [in_thread(receiver.receive) for _ in range(4)]
+        until(lambda: len(receiver._buffer.takers) == 4)
+        for message in numbers(4):
+            sender.send(message)
+        assert sorted(party.result() for party in parties) == list(numbers(4))
+    assert list(receiver) == []
+
+
 def test_receiving_with_a_timeout(channel: Any) -> None:
     """A receive() that times out keeps the RPC, and the message that comes later is the next."""
     with Sender[bytes]() as sender:

@@ -160,18 +160,17 @@ class Sharing(RuleBasedStateMachine):
             self.model.queue.insert(0, message)
         self.buffer.give_back(self.waiters[number])
 
-    @rule()
-    def close(self) -> None:
-        self.buffer.close()
-        if self.model.state == "open":
-            self.model.state = "closed"
-            self.model.senders.clear()
-            self.model.takers.clear()
-
-    @rule()
-    def finish(self) -> None:
-        self.buffer.finish(OVER)
-        self.model.state = "over"
+    @rule(die=st.integers(1, 24))
+    def end(self, die: int) -> None:
+        """Rarely: what happens after the end is soon told."""
+        if die == 1:
+            self.buffer.close()
+            self.model.state = "closed" if self.model.state == "open" else self.model.state
+        elif die == 2:
+            self.buffer.finish(OVER)
+            self.model.state = "over"
+        else:
+            return
         self.model.senders.clear()
         self.model.takers.clear()
 

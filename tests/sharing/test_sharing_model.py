@@ -199,7 +199,7 @@ class Sharing(RuleBasedStateMachine):
 def test_random_schedules() -> None:
     """The queue does what the reference does."""
     run_state_machine_as_test(
-        Sharing, settings=settings(max_examples=300, stateful_step_count=40, deadline=None)
+        Sharing, settings=settings(max_examples=150, stateful_step_count=40, deadline=None)
     )
 
 

@@ -3,13 +3,19 @@
 A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
+from grpc_guard._catalogue import boundary as boundary
+from grpc_guard._catalogue import cpython as cpython_door
+from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
+from grpc_guard._catalogue import grpcio as grpcio_door
 from grpc_guard._catalogue import leak as catalogue_leak
+from grpc_guard._catalogue import misspelt as catalogue_misspelt
 from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue.catalogue import RULES as RULES
 from grpc_guard._catalogue.catalogue import rule_named as rule_named
+from grpc_guard._catalogue.cpython import frames_of_threads as frames_of_threads
 from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
@@ -27,6 +33,9 @@ from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE as CON
 from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED as HANDLER_RETURNED
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL as UNCLOSED_CHANNEL
 from grpc_guard._catalogue.rules.unclosed_channel import NeverClosed as NeverClosed
+from grpc_guard._catalogue.settings import Layer as Layer
+from grpc_guard._catalogue.settings import environment as environment
+from grpc_guard._catalogue.settings import resolve as resolve
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
@@ -58,7 +67,6 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
 from grpc_guard._cli.run.signals import handling as handling
-from grpc_guard._cli.run.spool import Process as Process
 from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import extras as extras
@@ -67,6 +75,7 @@ from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
+from grpc_guard._core.relay import Relay as Relay
 from grpc_guard._core.steps import IteratorFromFunction as IteratorFromFunction
 from grpc_guard._core.stream import AioDirection as AioDirection
 from grpc_guard._core.stream import Direction as Direction
@@ -86,7 +95,6 @@ from grpc_guard._findings.origins import note_origin as note_origin
 from grpc_guard._findings.parties import this_party as this_party
 from grpc_guard._findings.records import Frame as Frame
 from grpc_guard._findings.reporting import warn as warn
-from grpc_guard._findings.stacks import frames_of_threads as frames_of_threads
 from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import owners as guard_owners
@@ -131,11 +139,12 @@ from grpc_guard._probe.settings import parse_probe as parse_probe
 from grpc_guard._probe.settings import parse_seed as parse_seed
 from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
+from grpc_guard._probe.watch import Watch as Watch
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins
 from grpc_guard._process.noting import stop_noting as stop_noting
-from grpc_guard._process.switch import process as process
+from grpc_guard._process.phases import process as process
 from grpc_guard._proxies import contract as proxies_contract
 from grpc_guard._proxies import unary as proxies_unary
 from grpc_guard._proxies.aio import calls as aio_calls
@@ -156,12 +165,13 @@ from grpc_guard._proxies.sync.calls import RequestIterator as RequestIterator
 from grpc_guard._proxies.sync.calls import StreamCall as StreamCall
 from grpc_guard._proxies.sync.handlers import ResponseIterator as ResponseIterator
 from grpc_guard._proxies.unary import watching as watching
+from grpc_guard._pytest import plugin as plugin
 from grpc_guard._pytest.leftovers import Leftovers as Leftovers
 from grpc_guard._registry import pool as pool
 from grpc_guard._registry import sync as sync
 from grpc_guard._registry.leases import Connection as Connection
 from grpc_guard._registry.leases import LeaseRecord as LeaseRecord
-from grpc_guard._reports import text as text
+from grpc_guard._reports import summary as reports_summary
 from grpc_guard._reports import writing as writing
 from grpc_guard._reports.adoption import Adoption as Adoption
 from grpc_guard._reports.adoption import AdoptionError as AdoptionError
@@ -174,7 +184,6 @@ from grpc_guard._reports.adoption import read_baseline as read_baseline
 from grpc_guard._reports.document import document as document
 from grpc_guard._reports.document import finding_from_dict as finding_from_dict
 from grpc_guard._reports.document import finding_to_dict as finding_to_dict
-from grpc_guard._reports.document import merged as merged
 from grpc_guard._reports.paths import relative as relative
 from grpc_guard._reports.paths import relocated as relocated
 from grpc_guard._sharing import aio_receiving as aio_receiving
@@ -184,3 +193,7 @@ from grpc_guard._sharing import endings as sharing_endings
 from grpc_guard._sharing import outlets as sharing_outlets
 from grpc_guard._sharing import sync_receiving as sync_receiving
 from grpc_guard._sharing import sync_sending as sync_sending
+from grpc_guard._reports.process import Process as Process
+from grpc_guard._reports.report import Report as Report
+from grpc_guard._reports.report import merged as merged
+from grpc_guard._reports.run import GuardedRun as GuardedRun

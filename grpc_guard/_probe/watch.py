@@ -8,8 +8,8 @@ grpcio is reached: whoever comes meanwhile meets it for real.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-import logging
 import math
 import sys
 import threading
@@ -21,6 +21,9 @@ from types import FrameType
 from typing import Any
 from weakref import ref
 
+from .._catalogue.boundary import overlooked
+from .._catalogue.cpython_loops import running_loop
+from .._core.relay import Relay
 from .._core.stream import Stream
 from .._findings import wording
 from .._findings.stacks import is_machinery, runs_loop
@@ -28,8 +31,6 @@ from .cancelling import Cancelled
 from .limits import is_finalising, is_timeout, time_left, until_timeout
 from .pairs import Place
 from .policy import ProbedOperation, ProbePolicy
-
-logger = logging.getLogger("grpc_guard")
 
 _parties = itertools.count(1)
 
@@ -151,27 +152,19 @@ class Watch:
     async def yields(self, responses: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         """Pass on what a guarded handler yields, which it owns the direction for, held back."""
         track, clock = self._track, self._prober.clock
-        step: Awaitable[Any] = responses.__anext__()
-        while True:
-            try:
-                message = await step
-            except StopAsyncIteration:
-                return
-            visit = self._arrive(self._yielding())
-            try:
-                if visit is not None and visit.delay:
-                    await self._hold(visit)  # cancelled there, it is as in gRPC's own write
+        async with contextlib.aclosing(responses):
+            relay = Relay(responses)
+            async for message in relay:
+                visit = self._arrive(self._yielding())
                 try:
-                    step = responses.asend((yield message))
-                except GeneratorExit:
-                    await responses.aclose()
-                    raise
-                except BaseException as thrown:  # by an interceptor
-                    step = responses.athrow(thrown)
-            finally:
-                if visit is not None:
-                    visit.ended = clock()
-                    track.last, track.current = visit, None
+                    if visit is not None and visit.delay:
+                        await self._hold(visit)  # cancelled there, it is as in gRPC's own write
+                    with relay:  # an interceptor may throw something in
+                        relay.sent = yield message
+                finally:
+                    if visit is not None:
+                        visit.ended = clock()
+                        track.last, track.current = visit, None
 
     def _yielding(self) -> FrameType | None:
         """Return the frame of the user's async generator, which nobody's call leads to."""
@@ -197,8 +190,9 @@ class Watch:
                 held = prober.core.collide(self._track, place, self._party())
             finally:
                 prober.mutex.release()
-        except Exception:
-            logger.exception("the probe failed; the finding is kept")
+        except Exception as error:
+            if not overlooked(error, "the probe failed; the finding is kept"):
+                raise
             return ""
         return "" if held is None else wording.held_by_probe(*held)
 
@@ -227,8 +221,9 @@ class Watch:
                 finally:
                     prober.mutex.release()
             track.current = visit
-        except Exception:
-            logger.exception("the probe failed; the operation goes on without it")
+        except Exception as error:
+            if not overlooked(error, "the probe failed; the operation goes on without it"):
+                raise
             return None
         return visit
 
@@ -270,7 +265,7 @@ class Watch:
         if stream.is_over():
             return 0.0
         left = math.inf
-        running = asyncio._get_running_loop()
+        running = running_loop()
         if self._is_aio:
             task = _running_task()
             if running is not stream.loop or task is None:
@@ -283,4 +278,4 @@ class Watch:
 
 
 def _running_task() -> asyncio.Task[Any] | None:
-    return asyncio.current_task() if asyncio._get_running_loop() is not None else None
+    return asyncio.current_task() if running_loop() is not None else None

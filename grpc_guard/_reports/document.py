@@ -7,42 +7,27 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
 from .._findings.records import Finding, Frame, Owner
+from .report import Report
 
 SCHEMA = "grpc-guard-report/1"
 
 Document = dict[str, Any]
 
 
-def document(
-    findings: Iterable[Finding], *, mode: str, pid: int, streams: int, operations: int
-) -> Document:
+def document(report: Report) -> Document:
     """Return the report document of one process, or of several merged into one."""
     return {
         "schema": SCHEMA,
-        "mode": mode,
-        "pid": pid,
-        "streams": streams,
-        "operations": operations,
-        "findings": [finding_to_dict(finding) for finding in findings],
+        "mode": report.mode,
+        "pid": report.pid,
+        "streams": report.streams,
+        "operations": report.operations,
+        "findings": [finding_to_dict(finding) for finding in report.findings],
     }
-
-
-def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return `findings` of several processes with equal ones made one, their counts added."""
-    entries: dict[tuple[object, ...], Finding] = {}
-    for finding in findings:
-        known = entries.get(finding.key)
-        entries[finding.key] = (
-            finding
-            if known is None
-            else dataclasses.replace(known, count=known.count + finding.count)
-        )
-    return list(entries.values())
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

@@ -174,6 +174,25 @@ def test_a_patch_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (changed_since(before), is_enabled()) == ([], False)
 
 
+def test_removal_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard is off all the same, and whoever enables it next finds nothing half done."""
+    plain_remove = process_patches.remove
+
+    def interrupted() -> None:
+        plain_remove()
+        raise KeyboardInterrupt
+
+    enable()
+    with monkeypatch.context() as patch:
+        patch.setattr(process_patches, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            disable()
+    assert not is_enabled()
+    enable()
+    with sync_server(METHODS, mode=None) as address, sync_channel(address, mode=None) as channel:
+        assert Chat(channel.stream_stream(path("Echo"))).first == b"guarded"
+
+
 def test_servers_that_cannot_be_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the servers that exist cannot be guarded all patches are taken back."""
 
@@ -262,6 +281,31 @@ def test_grpc_that_cannot_be_patched_when_it_is_imported(tmp_path: Path) -> None
     process = played(tmp_path, _WAITING.format(last="grpc_guard.enable", before=broken))
     assert process.stdout == "False False\n"
     assert process.stderr.startswith("grpc could not be patched: the guard is off\nTraceback")
+
+
+_INTERRUPTED = """
+import sys, types
+import grpc_guard
+
+class Limit(Exception):
+    pass
+
+def apply():
+    raise Limit
+
+sys.modules["grpc_guard._process.patches"] = types.SimpleNamespace(apply=apply)
+grpc_guard.enable()
+try:
+    import grpc
+except Limit:
+    print("interrupted", grpc_guard.is_enabled())
+"""
+
+
+def test_exception_of_the_program_while_grpc_is_patched(tmp_path: Path) -> None:
+    """What interrupts the program's import comes out of it, as it would without the guard."""
+    process = played(tmp_path, _INTERRUPTED)
+    assert (process.stdout, process.stderr) == ("interrupted False\n", "")
 
 
 def test_enable_while_another_thread_imports_grpc(tmp_path: Path) -> None:

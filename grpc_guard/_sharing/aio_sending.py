@@ -46,7 +46,8 @@ class Sender(Generic[T]):
         """Let the end of `rpc`, a call of grpc.aio or the context of a handler, be this sender's.
 
         Not needed for a client whose requests are asked for by grpcio itself: the sender learns
-        it there.
+        it there. It is needed where nobody asks: the call is cancelled before its first step, or an
+        interceptor refuses it.
         """
         self._has_looked = True
         watch_async(rpc, self._finish)

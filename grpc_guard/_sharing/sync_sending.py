@@ -53,7 +53,8 @@ class Sender(Generic[T]):
         """Let the end of `rpc`, a call of grpc or the context of a handler, be this sender's.
 
         Not needed for a client whose requests are asked for by grpcio itself: the sender learns
-        it there. It is needed where an interceptor asks from a thread of its own.
+        it there. It is needed where an interceptor asks from a thread of its own, or refuses the
+        RPC before anybody asks.
         """
         self._has_looked = True
         watch(rpc, self._finish)

@@ -186,6 +186,10 @@ from grpc_guard._reports.document import finding_from_dict as finding_from_dict
 from grpc_guard._reports.document import finding_to_dict as finding_to_dict
 from grpc_guard._reports.paths import relative as relative
 from grpc_guard._reports.paths import relocated as relocated
+from grpc_guard._reports.process import Process as Process
+from grpc_guard._reports.report import Report as Report
+from grpc_guard._reports.report import merged as merged
+from grpc_guard._reports.run import GuardedRun as GuardedRun
 from grpc_guard._sharing import aio_receiving as aio_receiving
 from grpc_guard._sharing import aio_sending as aio_sending
 from grpc_guard._sharing import core as sharing_core
@@ -193,7 +197,3 @@ from grpc_guard._sharing import endings as sharing_endings
 from grpc_guard._sharing import outlets as sharing_outlets
 from grpc_guard._sharing import sync_receiving as sync_receiving
 from grpc_guard._sharing import sync_sending as sync_sending
-from grpc_guard._reports.process import Process as Process
-from grpc_guard._reports.report import Report as Report
-from grpc_guard._reports.report import merged as merged
-from grpc_guard._reports.run import GuardedRun as GuardedRun

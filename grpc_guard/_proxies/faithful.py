@@ -4,19 +4,17 @@ Each proxy is of a class that was made for the type of what it wraps, its *twin*
 special methods that this type has. wrapt's BaseObjectProxy, which all derive from, has a method
 for every operator, for sequences, mappings and contexts; what the type of the wrapped object
 lacks is emptied on top of it: operators decline, so that the other operand is asked, and the
-rest is not there, for ``hasattr`` as for the interpreter.
+rest is not there, for ``hasattr`` as for the interpreter (emptied.py).
 """
 
 from __future__ import annotations
 
 import abc
-import math
-import operator
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-import wrapt
+from .emptied import WRAPT, emptied, is_special
 
 # Assigns the real class: ``x.__class__ = …`` means that of the wrapped object.
 _become = object.__dict__["__class__"].__set__
@@ -26,118 +24,6 @@ _TELLTALES = (
     *("__annotations__", "__annotate__", "__annotate_func__"),
     *("__firstlineno__", "__static_attributes__"),
 )
-
-# Called by the class, not by the interpreter on the type of an object: what asks the object
-# for them gets those of the wrapped one. The finaliser runs when *that* object dies.
-_NOT_FOR_TWINS = {"__getattr__", "__del__", "__class_getitem__", "__init_subclass__"}
-
-
-_WRAPT = wrapt.BaseObjectProxy
-
-
-def _is_special(name: str, value: object) -> bool:
-    return (
-        name.startswith("__")
-        and name.endswith("__")
-        and (callable(value) or value is None)
-        and name not in _NOT_FOR_TWINS
-        and (value is None or name not in vars(object))
-    )
-
-
-# What is raised where a special method is not there: AttributeError for those who look for
-# one, TypeError for those who need it.
-_NotThereError = type("TypeError", (AttributeError, TypeError), {"__module__": "builtins"})
-
-
-def _enter(x: Any) -> None:
-    with x:
-        pass
-
-
-# What the interpreter does by a special method; on an object without one it says why not.
-_USES: dict[str, Callable[[Any], Any]] = {
-    "__iter__": iter,
-    "__bytes__": bytes,
-    "__len__": len,
-    "__getitem__": lambda x: x[0],
-    "__setitem__": lambda x: operator.setitem(x, 0, 0),
-    "__delitem__": lambda x: operator.delitem(x, 0),
-    "__reversed__": reversed,
-    "__int__": int,
-    "__float__": float,
-    "__complex__": complex,
-    "__index__": operator.index,
-    "__abs__": abs,
-    "__neg__": operator.neg,
-    "__pos__": operator.pos,
-    "__invert__": operator.invert,
-    "__round__": round,
-    "__trunc__": math.trunc,
-    "__floor__": math.floor,
-    "__ceil__": math.ceil,
-    "__enter__": _enter,
-    "__exit__": _enter,
-    "__instancecheck__": lambda x: isinstance(0, x),
-    "__subclasscheck__": lambda x: issubclass(int, x),
-}
-
-
-def _bare(name: str) -> Any:
-    """Return an object that can do nothing, of a type of this name."""
-    return type(name, (), {})()
-
-
-class _Absent:
-    """A special method that the wrapped object lacks."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, proxy: Any, owner: type) -> Any:
-        try:
-            _USES.get(self.name, operator.attrgetter(self.name))(_bare(owner.__name__))
-        except (TypeError, AttributeError) as error:
-            raise _NotThereError(str(error)) from None
-
-
-def _decline(*_: object) -> Any:
-    return NotImplemented
-
-
-def _items(proxy: Any) -> Any:
-    """Return the items of `proxy` for those who fall back on iterating, or what cannot."""
-    if not hasattr(type(proxy), "__iter__"):
-        return _bare(type(proxy).__name__)
-    return (item for item in proxy)
-
-
-_OPERATORS = {
-    f"__{prefix}{name}__"
-    for name in (
-        *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
-        *("lshift", "rshift", "and", "or", "xor"),
-    )
-    for prefix in ("", "r", "i")
-}
-
-
-def _emptied() -> dict[str, Any]:
-    """Return what takes the place of the special methods that wrapt has for every object."""
-    offered = {
-        name
-        for owner in _WRAPT.__mro__[:-1]
-        for name, value in vars(owner).items()
-        if _is_special(name, value) and not name.startswith(("__wrapped_", "__self_"))
-    }
-    return {
-        **{name: _decline if name in _OPERATORS else _Absent(name) for name in offered},
-        "__bool__": lambda self: bool(self.__wrapped__),
-        "__contains__": lambda self, value: value in _items(self),
-        "__iter__": _Absent("__iter__"),  # or iter() would take it for a sequence
-    }
 
 
 class Forward:
@@ -201,7 +87,7 @@ def _comparing(name: str) -> Callable[[Any, Any], Any]:
 
 def _set_attribute(proxy: Any, name: str, value: object) -> None:
     if name.startswith("_self_"):
-        _WRAPT.__setattr__(proxy, name, value)
+        WRAPT.__setattr__(proxy, name, value)
         return
     setattr(proxy.__wrapped__, name, value)
     twin = type(proxy)
@@ -228,7 +114,7 @@ def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any
     return twin
 
 
-class ProxyType(type(_WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
+class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
     """The type of the classes of proxies.
 
     A class defines special methods as any other does. They are laid aside, and are there for
@@ -240,12 +126,12 @@ class ProxyType(type(_WRAPT)):  # type: ignore[misc]  # without its C code wrapt
     _self_type: Callable[[], type | None]
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ProxyType:
-        is_root = _WRAPT in bases
-        own = {name: value for name, value in namespace.items() if _is_special(name, value)}
+        is_root = WRAPT in bases
+        own = {name: value for name, value in namespace.items() if is_special(name, value)}
         for name_ in (*own, *_TELLTALES):
             namespace.pop(name_, None)
         if is_root:
-            namespace |= _emptied()
+            namespace |= emptied()
         kind = super().__new__(cls, name, bases, namespace)
         type.__delattr__(kind, "__slots__")
         inherited = [getattr(base, "_self_specials", {}) for base in reversed(kind.__mro__[1:])]
@@ -280,13 +166,13 @@ class ProxyType(type(_WRAPT)):  # type: ignore[misc]  # without its C code wrapt
         }
         for name in {name for owner in plain.__mro__[:-1] for name in vars(owner)}:  # but object's
             value = getattr(plain, name, None)
-            if value is None and _is_special(name, value):  # taken back: such as __hash__
+            if value is None and is_special(name, value):  # taken back: such as __hash__
                 namespace[name] = None
             elif any(name in vars(base) for base in cls.__mro__[:-1]) or name in vars(object):
                 continue
             elif not name.startswith("_"):
                 namespace[name] = Forward(name)
-            elif _is_special(name, value):
+            elif is_special(name, value):
                 namespace[name] = cls._self_specials.get(name) or _forwarding(name)
         twin = _twin(cls, weakref.ref(plain), namespace)
         for base in plain.__mro__:  # for those who ask type(x), such as a mock with x as its spec
@@ -295,10 +181,10 @@ class ProxyType(type(_WRAPT)):  # type: ignore[misc]  # without its C code wrapt
         return cls._self_twins.setdefault(plain, twin)
 
 
-_HIDDEN: set[type] = set(_WRAPT.__mro__[:-1])
+_HIDDEN: set[type] = set(WRAPT.__mro__[:-1])
 
 
-class Proxy(_WRAPT, metaclass=ProxyType):
+class Proxy(WRAPT, metaclass=ProxyType):
     """Looks, compares, hashes and prints like the object it wraps.
 
     BaseObjectProxy and not ObjectProxy: the latter's ``__iter__`` hands out the bare

@@ -20,7 +20,7 @@ Document = dict[str, Any]
 
 def document(report: Report) -> Document:
     """Return the report document of one process, or of several merged into one."""
-    return {
+    content: Document = {
         "schema": SCHEMA,
         "mode": report.mode,
         "pid": report.pid,
@@ -28,6 +28,11 @@ def document(report: Report) -> Document:
         "operations": report.operations,
         "findings": [finding_to_dict(finding) for finding in report.findings],
     }
+    if report.unguarded:
+        content["unguarded"] = [
+            {"pid": pid, "reason": why} for pid, why in report.unguarded.items()
+        ]
+    return content
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

@@ -22,6 +22,7 @@ SECTIONS = (
     "imports",
     "notes",
     "registry",
+    "sharing",
     "probing",
 )
 ON_REQUEST = ("callgrind", "cold")  # run only where the command line names them

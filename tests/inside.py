@@ -201,3 +201,10 @@ from grpc_guard._reports.process import Process as Process
 from grpc_guard._reports.report import Report as Report
 from grpc_guard._reports.report import merged as merged
 from grpc_guard._reports.run import GuardedRun as GuardedRun
+from grpc_guard._sharing import aio_receiving as aio_receiving
+from grpc_guard._sharing import aio_sending as aio_sending
+from grpc_guard._sharing import core as sharing_core
+from grpc_guard._sharing import endings as sharing_endings
+from grpc_guard._sharing import outlets as sharing_outlets
+from grpc_guard._sharing import sync_receiving as sync_receiving
+from grpc_guard._sharing import sync_sending as sync_sending

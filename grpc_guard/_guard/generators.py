@@ -17,6 +17,7 @@ from .._catalogue.rules.shared_iterator import (
     SharedGenerator,
     first_rpc_is_over,
 )
+from .._catalogue.words import escaped
 from .._core.stream import Stream
 from . import owners
 from .violations import violate
@@ -70,7 +71,7 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")
         violate(
-            (SenderInside if holder.is_over() else SharedGenerator)(name, holder.rpc),
+            (SenderInside if holder.is_over() else SharedGenerator)(name, escaped(holder.rpc)),
             stream,
             operation,
             owner=owners.owner_of(holder.write) if holder.write is not None else None,

@@ -44,7 +44,7 @@ def watched(call: Any, stream: Stream) -> Any:
         try:
             return step()
         finally:
-            _look(began, stream.subject, "next")
+            _tell(began, stream.subject, "next")
 
     return IteratorFromFunction(watch)
 
@@ -57,7 +57,7 @@ def blocking(function: Callable[..., Any], subject: Subject, *args: Any, **kwarg
     try:
         return function(*args, **kwargs)
     finally:
-        _look(began, subject, "call")
+        _tell(began, subject, "call")
 
 
 def on_the_loop(steps: Any, iterator: Any, stream: Stream) -> Any:
@@ -78,13 +78,13 @@ def on_the_loop(steps: Any, iterator: Any, stream: Stream) -> Any:
             raise
         finally:
             if not is_in_notebook(sys):
-                _look(began, stream.subject, "next(request_iterator)", iterator, stream.origin)
+                _tell(began, stream.subject, "next(request_iterator)", iterator, stream.origin)
 
     return IteratorFromFunction(watch)
 
 
 @never_disturbs("a blocked loop goes unnoticed")
-def _look(
+def _tell(
     began: float,
     subject: Subject,
     operation: str,

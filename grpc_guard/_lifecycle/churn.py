@@ -10,6 +10,7 @@ from collections import deque
 from time import monotonic
 from typing import Any
 
+from .._catalogue.boundary import is_own
 from .._catalogue.forks import in_child
 from .._catalogue.nouns import AIO, Subject
 from .._catalogue.rules.channel_churn import ManyChannels, wants_its_own_connection
@@ -83,7 +84,9 @@ def _number_of(obj: object) -> int | None:
         return None
     try:
         return _numbers.setdefault(obj, next(_next_number))
-    except TypeError:  # neither hashable nor to be held weakly
+    except TypeError as error:  # neither hashable nor to be held weakly
+        if not is_own(error):
+            raise
         return id(obj)
 
 

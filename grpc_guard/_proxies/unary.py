@@ -17,7 +17,8 @@ from .._lifecycle.blocking import blocking
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
 from .multicallables import PlainStart
-from .originals import original_of
+from .once import name_of, patched, starting
+from .proxy import Proxy
 
 # The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
 # needed by a healthy one, the mode and its name, is asked for where something is wrong.
@@ -48,7 +49,7 @@ def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
                 return blocking(plain, _subject(self._method), self, *args, **kwargs)
             return plain(self, *args, **kwargs)
         except REFUSALS as error:
-            if current_mode() is not Mode.OFF:
+            if current_mode() is not Mode.OFF and starting.rpc != name_of(self._method):
                 _refused(self, self._method, error)
             raise
 
@@ -60,15 +61,15 @@ def watching_below(name: str) -> PlainStart:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         plain = self.__wrapped__
-        if forks.generation and _tells(self, name):
+        if forks.generation and _tells(self):
             _look_back(plain, self._self_rpc)
         function = getattr(plain, name)
         try:
-            if name != "future" and running_loop() is not None and _tells(self, name):
+            if name != "future" and running_loop() is not None and _tells(self):
                 return blocking(function, _subject(self._self_rpc), *args, **kwargs)
             return function(*args, **kwargs)
         except REFUSALS as error:
-            if _tells(self, name):
+            if _tells(self):
                 _refused(plain, self._self_rpc, error)
             raise
 
@@ -80,12 +81,12 @@ def _subject(rpc: str | bytes) -> Subject:
     return Subject(name_of(rpc), CLIENT, SYNC)
 
 
-def _tells(proxy: Any, name: str) -> bool:
+def _tells(proxy: Any) -> bool:
     """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
     below = type(proxy.__wrapped__)
-    if proxy._self_choose() is Mode.OFF or below is type(proxy):
+    if proxy._self_choose() is Mode.OFF or issubclass(below, Proxy):
         return False
-    return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
+    return current_mode() is Mode.OFF or patched.isdisjoint(below.__mro__)
 
 
 @never_disturbs("the start of a unary RPC goes unnoticed")
@@ -97,8 +98,3 @@ def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
 @never_disturbs("the refusal of a unary RPC goes unnoticed")
 def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
     failed_to_start(life_of(multi_callable), name_of(rpc), error)
-
-
-def name_of(rpc: str | bytes) -> str:
-    """Return the name of an RPC, which some multi-callables of grpcio keep as bytes."""
-    return rpc.decode() if isinstance(rpc, bytes) else rpc

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
+from .._findings.ledger import ledger
 from .._findings.records import Finding, Frame, Owner
 from .report import Report
 
@@ -19,8 +20,15 @@ Document = dict[str, Any]
 
 
 def document(report: Report) -> Document:
-    """Return the report document of one process, or of several merged into one."""
-    return {
+    """Return the report document of one process, or of several merged into one.
+
+    Findings beyond those that the ledger of this process keeps are counted by rule and RPC.
+    """
+    counted = [
+        {"rule": rule.name, "rpc": rpc, "count": number}
+        for (rule, rpc), number in ledger.overflow().items()
+    ]
+    content: Document = {
         "schema": SCHEMA,
         "mode": report.mode,
         "pid": report.pid,
@@ -28,7 +36,13 @@ def document(report: Report) -> Document:
         "operations": report.operations,
         "findings": [finding_to_dict(one) for one in report.findings if not one.is_advice],
         "advice": [finding_to_dict(one) for one in report.findings if one.is_advice],
+        **({"not_kept": counted} if counted else {}),
     }
+    if report.unguarded:
+        content["unguarded"] = [
+            {"pid": pid, "reason": why} for pid, why in report.unguarded.items()
+        ]
+    return content
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

@@ -19,8 +19,8 @@ PARKED_REQUEST_ITERATOR = Rule(
         "which is lost",
         ANY: "cannot happen: only clients have request iterators",
     },
-    remedy="let the iterator end when the RPC does: put an end marker in its queue from "
-    "call.add_callback() (aio: call.add_done_callback()), or wait with a timeout",
+    remedy="let the iterator end when the RPC does: a grpc_guard.Sender does by itself; a queue needs "
+    "an end marker from call.add_callback() (aio: call.add_done_callback()), or a wait with a timeout",
     source="grpcio, _channel.py: a thread of its own consumes the request iterator; aio/_call.py, "
     "_consume_request_iterator: a task does, and only cancel() tells it",
 )

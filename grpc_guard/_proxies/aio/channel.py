@@ -19,15 +19,15 @@ from ..._lifecycle.outliving import watch_end
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
-from ..proxy import Proxy, StreamProxy, isinstance_exactly
+from ..proxy import Proxy, isinstance_exactly
 from ..unary import start_watched
 from .calls import (
     AsyncRequestIterator,
     AwaitableCall,
-    Call,
     DuplexCall,
     ReadingCall,
     WritingCall,
+    guard_call,
     guard_requests,
 )
 
@@ -116,7 +116,7 @@ def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, 
         stream.ended = True  # it will never start
         raise
     call = _start(start, stream, (requests, *args), kwargs)
-    if type(requests) is AsyncRequestIterator:
+    if isinstance_exactly(requests, AsyncRequestIterator):
         watch_end(call, stream)
     return call
 
@@ -145,10 +145,6 @@ def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> 
     error = error_of(task)
     if error is not None:
         failed_to_start(life, rpc, error, start)
-
-
-def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
-    return call if isinstance_exactly(call, StreamProxy) else kind(call, stream)
 
 
 class UnaryUnary(MultiCallable):

@@ -34,7 +34,7 @@ COMMANDS = (
     ),
     Command("run", ".run.command", "run a program under the guard, without a change to it"),
     Command("rules", ".explain", "list the rules", "_of_rules"),
-    Command("explain", ".explain", "say what a rule means, why, and how to mend a program"),
+    Command("explain", ".explain", "say what a rule means, why, and how to fix a program"),
 )
 
 

@@ -50,13 +50,13 @@ def marks(kind: str) -> list[Any]:
 
 @pytest.mark.parametrize(("file", "shown"), marks("file"))
 def test_a_file_in_a_page(file: str, shown: str) -> None:
-    """A page shows the example as it is now; python docs/make_listings.py mends it."""
+    """A page shows the example as it is now; python docs/make_listings.py fixes it."""
     assert shown == (TOP / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("command", "shown"), marks("run"))
 def test_the_output_of_a_command_in_a_page(command: str, shown: str) -> None:
-    """A page shows what the command prints now; python docs/make_listings.py mends it."""
+    """A page shows what the command prints now; python docs/make_listings.py fixes it."""
     if command.startswith("python symptoms/") and RELEASE < (1, 85):
         pytest.skip("what happens without the guard is shown for the newest grpcio")
     assert listings.same(listings.run(command)) == listings.same(shown)

@@ -83,6 +83,11 @@ from grpc_guard._guard.generators import _feeds as _feeds
 from grpc_guard._guard.generators import bind as bind
 from grpc_guard._guard.owners import last_owner_of as last_owner_of
 from grpc_guard._guard.owners import owner_of as owner_of
+from grpc_guard._inspect import deductions as deductions
+from grpc_guard._inspect import servers as inspect_servers
+from grpc_guard._inspect import sight as sight
+from grpc_guard._inspect import snapshot as inspect_snapshot
+from grpc_guard._inspect import wording as inspect_wording
 from grpc_guard._lifecycle import blocking as blocking
 from grpc_guard._lifecycle import cancellations as cancellations
 from grpc_guard._lifecycle import channelless as lifecycle_channelless

@@ -104,6 +104,7 @@ async def take_turn_async(
         wake(turns)
 
 
+@operations.operation("turn", owns=False)
 async def wait_for_turn(direction: Direction, operation: str, report: Report) -> None:
     """Return when the caller is the first in the queue and the direction is free."""
     turns = _turns_of(direction)

@@ -13,14 +13,19 @@ from .records import Finding, Owner
 RULE_OF_RECORD = "grpc_guard_rule"  # the attribute by which a log record is known as a finding
 
 
+def now() -> str:
+    """Return the time (UTC, ISO 8601) as reports have it."""
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return time.replace("+00:00", "Z")
+
+
 def new_finding(rule: Rule, **particulars: Any) -> Finding:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return Finding(
         rule=rule,
         severity=rule.severity,
         remedy=rule.remedy,
         test=ledger.test,
-        time=now.replace("+00:00", "Z"),
+        time=now(),
         **particulars,
     )
 

@@ -1,8 +1,6 @@
 """Who is inside a direction, found when somebody asks and never stored on the hot path.
 
-The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
-local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
-otherwise). Threads show their frames
+What a frame says of its party is in roles.py. Threads show their frames
 in ``sys._current_frames()``; tasks are searched down their await chains; greenlets, which
 neither shows, are found among the live objects when gevent is loaded.
 """
@@ -10,17 +8,19 @@ neither shows, are found among the live objects when gevent is loaded.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 from collections.abc import Iterable, Iterator
 from time import monotonic
 from types import FrameType
 from typing import Any
 
-from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
+from .._core.operations import OPERATIONS
 from .._core.stream import Direction, Stream
 from .._findings.parties import name_of_thread, suspended_greenlets
 from .._findings.records import Frame, Owner
-from .._findings.stacks import fold, frames_of_threads, outward
+from .._findings.stacks import fold, frames_of_threads, other_threads, outward
+from .roles import roles
 
 _CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
 
@@ -33,7 +33,7 @@ def owner_of(direction: Direction) -> Owner | None:
     if direction.is_free:
         return None
     found = _by_thread(direction) if direction.loop_thread is None else _by_task(direction)
-    return found if found is not None else _owner_without_frame(direction)
+    return found if found is not None else owner_without_frame(direction)
 
 
 def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
@@ -46,8 +46,32 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
         return _describe(direction, *found), _is_being_cancelled(found[0])
     owner = owner_of(direction) if direction.loop_thread is None else None
     if owner is None and not (direction.is_free and direction.owner is None):
-        owner = _owner_without_frame(direction)
+        owner = owner_without_frame(direction)
     return owner, False
+
+
+def waiting_for(direction: Direction) -> list[Owner]:
+    """Describe those who wait for their turn in `direction`, in mode ``serialize``."""
+    if direction.turns is None:
+        return []
+    found = []
+    for kind, name, frames in _everybody(direction):
+        for role in roles(frames):
+            if role.direction is direction and not role.is_owner:
+                found.append(Owner(kind, name, role.operation, None, fold(role.frames)))
+    return found
+
+
+def _everybody(direction: Direction) -> Iterator[tuple[str, str, list[FrameType]]]:
+    """Yield each party that could be in `direction`: kind, name, and frames, innermost first."""
+    if direction.loop_thread is not None:
+        for task in asyncio.all_tasks(direction.stream.loop):
+            yield "task", task.get_name(), [*await_chain(task.get_coro())][::-1]
+        return
+    for ident, frame in other_threads():
+        yield *name_of_thread(ident), list(outward(frame))
+    for name, frame in suspended_greenlets():
+        yield "greenlet", name, list(outward(frame))
 
 
 def interrupts_owner(direction: Direction, frame: FrameType) -> bool:
@@ -91,22 +115,9 @@ def _inside(
     frames: Iterable[FrameType], direction: Direction
 ) -> tuple[str, tuple[Frame, ...]] | None:
     """Return operation and folded stack if `frames` (innermost first) own `direction`."""
-    inner: list[FrameType] = []
-    rest = iter(frames)
-    is_outside = False  # on its way into the direction, or let through beside the owner
-    for frame in rest:
-        if frame.f_code in OPERATIONS and frame.f_locals.get("direction") is direction:
-            if frame.f_code in ONLOOKERS or not frame.f_locals.get("owns", True):
-                is_outside = True
-                continue
-            if is_outside:  # the method of the proxy; further out, an owner may be interrupted
-                is_outside = False
-                continue
-            # A user's iterator runs inside the operation, and its frames tell where it is;
-            # inside any other operation there is only grpcio.
-            users = inner if "iterated" in frame.f_locals else []
-            return operation_in(frame), fold([*users, *rest])
-        inner.append(frame)
+    for role in roles(tuple(frames)):
+        if role.direction is direction and role.is_owner:
+            return role.operation, fold(role.frames)
     return None
 
 
@@ -143,13 +154,13 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
     for _ in range(_CHAIN_LENGTH):
         if awaitable is None:
             return
-        for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
-            if hasattr(awaitable, f"{prefix}_{link}"):
-                frame = getattr(awaitable, f"{prefix}_frame", None)
-                if frame is not None:
-                    yield frame
-                awaitable = getattr(awaitable, f"{prefix}_{link}")
-                break
+        kind: Any = type(awaitable)
+        link = _link_of(kind)
+        if link is not None:
+            frame = getattr(awaitable, link[0], None)
+            if frame is not None:
+                yield frame
+            awaitable = getattr(awaitable, link[1])
         else:  # anext() and coroutine wrappers show what they drive to the collector alone
             awaitable = next(
                 (
@@ -159,6 +170,15 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
                 ),
                 None,
             )
+
+
+@functools.lru_cache(maxsize=64)
+def _link_of(kind: Any) -> tuple[str, str] | None:
+    """Return where awaitables of this kind have their frame, and what they await."""
+    for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
+        if hasattr(kind, f"{prefix}_{link}"):
+            return f"{prefix}_frame", f"{prefix}_{link}"
+    return None
 
 
 def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
@@ -174,7 +194,7 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
     return fold(reversed(list(await_chain(stream.handler[1]()))))
 
 
-def _owner_without_frame(direction: Direction) -> Owner:
+def owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
     if handler is not None and direction.rule == "concurrent-write":

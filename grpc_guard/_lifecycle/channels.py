@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 from grpc._cython import cygrpc
 
 from .._catalogue import forks
@@ -31,6 +32,8 @@ from .churn import look_at_churn
 logger = logging.getLogger("grpc_guard")
 
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
+_CLOSED = "closed"
+_STATES = {state.value[0]: state.value[1] for state in grpc.ChannelConnectivity}
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
 
 _lives: dict[int, ChannelLife] = {}
@@ -99,16 +102,20 @@ class ChannelLife:
 
     def is_closed(self) -> bool:
         """Tell whether no RPC can start on the channel any more: grpcio knows best."""
+        return self.state() == _CLOSED
+
+    def state(self) -> str:
+        """Return the state of the connection as gRPC names it, or ``closed``."""
         anchor = self.anchor()
         if anchor is None:
-            return True
-        if self.api == "aio":
-            return bool(anchor._channel.closed())
+            return _CLOSED
+        core = anchor._channel if self.api == "aio" else anchor.channel
         try:
-            anchor.channel.check_connectivity_state(False)
-        except ValueError:
-            return True
-        return False
+            if self.api == "aio" and core.closed():
+                return _CLOSED
+            return str(_STATES.get(core.check_connectivity_state(False), "unknown"))
+        except (ValueError, cygrpc.UsageError):  # closed, also if that has just happened
+            return _CLOSED
 
     def add(self, stream: Stream) -> None:
         """Take in a stream that is about to start."""

@@ -1,0 +1,164 @@
+"""One look at everybody who runs: who is inside which direction, who waits, and for whom.
+
+The frames of all threads are taken once, and the tasks of each loop once. Stacks are copied only
+for those who are inside a stream or wait for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import threading
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from time import monotonic
+from types import CodeType, FrameType
+from typing import Any
+
+from grpc.aio import _call
+
+from .._core.stream import Direction
+from .._findings.parties import name_of_thread, suspended_greenlets
+from .._findings.records import Frame, Owner
+from .._findings.stacks import copy_frame, frames_of_threads, is_machinery, outward
+from .._guard.owners import await_chain
+from .._guard.roles import Role, roles
+
+_DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
+_HANDLES_AN_RPC = "_handle_exceptions"  # the outermost coroutine of grpc.aio's task for it
+_JOIN = threading.Thread.join.__code__
+# Of grpc.aio's clients: what advances a request iterator, and what sends the message that it gave.
+_ADVANCES = _call._StreamRequestMixin._consume_request_iterator.__code__
+_SENDS = _call._StreamRequestMixin._write.__code__
+
+
+class Lines:
+    """Copies frames, and copies equal ones once: thousands of parties may stand at one line."""
+
+    def __init__(self) -> None:
+        self._copies: dict[tuple[CodeType, int | None], Frame] = {}
+        self._is_machinery: dict[str, bool] = {}
+
+    def stack(self, frames: Iterable[FrameType]) -> tuple[Frame, ...]:
+        """Return `frames` (innermost first) outermost first, without the machinery."""
+        kept: list[Frame] = []
+        for frame in frames:
+            code = frame.f_code
+            file = code.co_filename
+            if file not in self._is_machinery:
+                self._is_machinery[file] = is_machinery(file)
+            if not self._is_machinery[file]:
+                key = code, frame.f_lineno
+                if key not in self._copies:
+                    self._copies[key] = copy_frame(frame)
+                kept.append(self._copies[key])
+                if len(kept) == _DEPTH:
+                    break
+        return tuple(reversed(kept))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Party:
+    """A thread, task or greenlet; ``key`` is the same for the same one in the whole look."""
+
+    kind: str
+    name: str
+    key: Hashable
+
+    @classmethod
+    def thread(cls, ident: int) -> Party:
+        return cls(*name_of_thread(ident), ("thread", ident))
+
+    @classmethod
+    def task(cls, task: asyncio.Task[Any]) -> Party:
+        return cls("task", task.get_name(), ("task", id(task)))
+
+
+class Sight:
+    """What one look has shown; directions by their identity, parties by their key."""
+
+    def __init__(self, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
+        self.lines = Lines()
+        self.owners: dict[int, tuple[Party, Owner]] = {}
+        self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
+        self.sending: set[int] = (
+            set()
+        )  # calls of grpc.aio whose iterator gave a message, not sent yet
+        self.joins: list[tuple[Party, Party]] = []  # who waits for the end of whom
+        self.threads: dict[int, list[FrameType]] = {}  # innermost first
+        self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
+        self._now = monotonic()
+        for loop in loops:
+            self._look_at_tasks(loop)
+        self._look_at_threads()
+        for name, frame in suspended_greenlets():
+            party = Party("greenlet", name, ("greenlet", id(frame)))
+            self._enter(party, list(outward(frame)))
+
+    def forget_frames(self) -> None:
+        """Let go of all frames: they hold what the program has in hand."""
+        self.threads.clear()
+        self.rpc_tasks.clear()
+
+    def owner(self, direction: Direction) -> Owner | None:
+        found = self.owners.get(id(direction))
+        return None if found is None else found[1]
+
+    def waiting(self, direction: Direction) -> tuple[Owner, ...]:
+        return tuple(owner for _, owner in self.waiters.get(id(direction), ()))
+
+    def _look_at_threads(self) -> None:
+        frames = frames_of_threads()
+        try:
+            for ident, innermost in frames.items():
+                chain = list(outward(innermost))
+                self.threads[ident] = chain
+                party = Party.thread(ident)
+                self._enter(party, chain)
+                for frame in chain:
+                    if frame.f_code is _JOIN:
+                        joined = frame.f_locals["self"].ident
+                        if joined is not None:
+                            self.joins.append((party, Party.thread(joined)))
+        finally:
+            frames.clear()  # this very frame is in there, in a cycle
+
+    def _look_at_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
+        for task in asyncio.all_tasks(loop):
+            chain = list(await_chain(task.get_coro()))
+            chain.reverse()
+            if getattr(task.get_coro(), "__name__", "") == _HANDLES_AN_RPC:
+                self.rpc_tasks.append((task, chain))
+            self._enter(Party.task(task), chain)
+            for inner, frame in itertools.pairwise(chain):
+                if frame.f_code is _ADVANCES and inner.f_code is _SENDS:
+                    self.sending.add(id(frame.f_locals["self"]))
+            awaited = getattr(task, "_fut_waiter", None)
+            if isinstance(awaited, asyncio.Task):
+                self.joins.append((Party.task(task), Party.task(awaited)))
+
+    def _enter(self, party: Party, frames: Sequence[FrameType]) -> None:
+        for role in roles(frames):
+            actual = self._of_loop(party, role)
+            key = id(role.direction)
+            if role.is_owner:
+                held = max(0.0, self._now - role.direction.since)
+                self.owners[key] = actual, self._owner(actual, role, held)
+            else:
+                self.waiters.setdefault(key, []).append((actual, self._owner(actual, role, None)))
+
+    def _of_loop(self, party: Party, role: Role) -> Party:
+        """Return the task that a thread runs at this moment, if the role is one in an aio stream."""
+        loop = role.direction.stream.loop
+        if party.kind != "thread" or loop is None:
+            return party
+        task = asyncio.current_task(loop)
+        return party if task is None else Party.task(task)
+
+    def _owner(self, party: Party, role: Role, held: float | None) -> Owner:
+        return Owner(party.kind, party.name, role.operation, held, self.lines.stack(role.frames))
+
+
+def loops_of(directions: Collection[Direction]) -> Iterator[asyncio.AbstractEventLoop]:
+    """Yield each loop that one of the directions belongs to."""
+    yield from {id(loop): loop for loop in (d.stream.loop for d in directions) if loop}.values()

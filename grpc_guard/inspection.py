@@ -1,4 +1,4 @@
-"""What a process tells of its streams when it is asked: the records of snapshot()."""
+"""What a process tells of its streams when it is asked: the records of snapshot(), and the service."""
 
 from ._inspect.records import (
     ChannelSnapshot,
@@ -9,6 +9,7 @@ from ._inspect.records import (
     Snapshot,
     StreamSnapshot,
 )
+from ._inspect.service import add_servicer
 
 __all__ = [
     "ChannelSnapshot",
@@ -18,4 +19,5 @@ __all__ = [
     "ServerSnapshot",
     "Snapshot",
     "StreamSnapshot",
+    "add_servicer",
 ]

@@ -23,6 +23,7 @@ from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
 from grpc_guard._cli import explain as cli_explain
 from grpc_guard._cli import main as cli_main
+from grpc_guard._cli import targets as cli_targets
 from grpc_guard._cli.demo import command as command
 from grpc_guard._cli.demo import command as demo
 from grpc_guard._cli.demo import false_end as false_end
@@ -83,10 +84,18 @@ from grpc_guard._guard.generators import _feeds as _feeds
 from grpc_guard._guard.generators import bind as bind
 from grpc_guard._guard.owners import last_owner_of as last_owner_of
 from grpc_guard._guard.owners import owner_of as owner_of
+from grpc_guard._inspect import asking as asking
 from grpc_guard._inspect import deductions as deductions
+from grpc_guard._inspect import endpoint as endpoints
+from grpc_guard._inspect import inspection_pb2 as inspection_pb2
+from grpc_guard._inspect import messages as inspect_messages
+from grpc_guard._inspect import places as places
 from grpc_guard._inspect import servers as inspect_servers
+from grpc_guard._inspect import service as inspect_service
 from grpc_guard._inspect import sight as sight
 from grpc_guard._inspect import snapshot as inspect_snapshot
+from grpc_guard._inspect import switch as inspect_switch
+from grpc_guard._inspect import wire as wire
 from grpc_guard._inspect import wording as inspect_wording
 from grpc_guard._lifecycle import blocking as blocking
 from grpc_guard._lifecycle import cancellations as cancellations
@@ -167,3 +176,4 @@ from grpc_guard._reports.document import finding_to_dict as finding_to_dict
 from grpc_guard._reports.document import merged as merged
 from grpc_guard._reports.paths import relative as relative
 from grpc_guard._reports.paths import relocated as relocated
+from grpc_guard._reports.snapshots import snapshot_to_dict as snapshot_to_dict

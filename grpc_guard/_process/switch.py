@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, cast
 from .._catalogue import thresholds as limits
 from .._catalogue.forks import start_clean
 from .._catalogue.modes import Mode, in_force, parse_mode
+from .._inspect import switch as inspection
 from .._probe.settings import ProbeSettings, parse_probe
 from .import_hook import after_import
 
@@ -49,7 +50,11 @@ class _Process:
         self._waits_for_grpc = False
 
     def set_base(
-        self, mode: Mode, probe: Probing = None, told: Mapping[str, float] | None = None
+        self,
+        mode: Mode,
+        probe: Probing = None,
+        told: Mapping[str, float] | None = None,
+        inspect: bool | None = None,
     ) -> None:
         with self._mutex:
             before = self._base, self._base_probe
@@ -63,6 +68,8 @@ class _Process:
                 raise
             if told is not None or mode is Mode.OFF:
                 limits.set_base(told or {})
+            if inspect is not None or mode is Mode.OFF:
+                inspection.switch.want(bool(inspect))
 
     def enter(self, scope: guarded) -> None:
         with self._mutex:
@@ -155,6 +162,7 @@ def enable(
     *,
     probe: bool | str | None = None,
     thresholds: Mapping[str, float] | None = None,
+    inspect: bool | None = None,
 ) -> None:
     """Guard every stream that this process starts or serves from now on.
 
@@ -171,13 +179,20 @@ def enable(
     things. They hold, for what is wrapped by hand too, until others are named here or until
     :func:`disable`; None leaves them as they are. docs/lifecycle.md has the names.
 
+    With `inspect`, other processes of the same user can ask this one what its streams are doing
+    (``grpc-guard dump``), from its first channel or server on; None leaves it as it is, or as the
+    environment variable GRPC_GUARD_INSPECT says.
+
     Raises ValueError for an unknown mode or setting, or a bad threshold (see
     docs/settings.md); ``off`` is the same as :func:`disable`.
     """
+    if inspect is None and inspection.of_environment():
+        inspect = True
     process.set_base(
         parse_mode(mode, source="enable(mode)"),
         _parse_probing(probe, "enable(probe)"),
         _parse_told(thresholds, "enable(thresholds)"),
+        inspect,
     )
 
 

@@ -1,0 +1,59 @@
+"""Whether this process can be asked, and the moment from which it is: its first channel or server.
+
+Before that there is nothing to tell, and a thread more would change what fork does: Python 3.12
+warns of a fork in a process that has threads. From its first channel or server on, gRPC
+itself has some. Nothing is imported here before it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+
+VARIABLE = "GRPC_GUARD_INSPECT"
+_VALUES = {"": False, "0": False, "1": True}
+
+
+class Switch:
+    """Whether somebody wants this process to answer, and whether there is something to tell."""
+
+    wanted = False
+    is_in_use = False  # a channel or a server has been made
+
+    def want(self, wanted: bool) -> None:
+        """Answer from now on, or from the first channel or server on; or answer no more."""
+        if self.wanted and not wanted:
+            from .endpoint import endpoint
+
+            endpoint.close()
+        self.wanted = wanted
+        if self.is_in_use:
+            self.use()
+
+    def use(self) -> None:
+        """Note that there is a channel or a server now."""
+        self.is_in_use = True
+        if self.wanted:
+            from .endpoint import endpoint
+
+            endpoint.open()
+
+
+switch = Switch()
+
+
+def parse_inspect(value: str | None, *, default: bool) -> bool:
+    """Return what the environment variable says, `default` where it is not set.
+
+    Raises ValueError that names the variable, the value and the choices.
+    """
+    if value is None:
+        return default
+    try:
+        return _VALUES[value]
+    except KeyError:
+        raise ValueError(f"{VARIABLE}: {value!r} is neither on nor off; use 1 or 0") from None
+
+
+def of_environment(*, default: bool = False) -> bool:
+    """Return whether the environment wants this process to answer; ValueError for a bad value."""
+    return parse_inspect(os.environ.get(VARIABLE), default=default)

@@ -146,6 +146,7 @@ from grpc_guard._proxies.aio.handlers import _close as _close
 from grpc_guard._proxies.contract import Forward as Forward
 from grpc_guard._proxies.contract import Kind as Kind
 from grpc_guard._proxies.proxy import Proxy as Proxy
+from grpc_guard._proxies.proxy import StreamProxy as StreamProxy
 from grpc_guard._proxies.servers import Server as Server
 from grpc_guard._proxies.sync import calls as sync_calls
 from grpc_guard._proxies.sync import channel as sync_channel

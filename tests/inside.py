@@ -49,6 +49,7 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 )
 from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
+from grpc_guard._cli.run.progress import Progress as Progress
 from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Process as Process
 from grpc_guard._cli.run.spool import Writer as Writer
@@ -84,11 +85,14 @@ from grpc_guard._guard.generators import _feeds as _feeds
 from grpc_guard._guard.generators import bind as bind
 from grpc_guard._guard.owners import last_owner_of as last_owner_of
 from grpc_guard._guard.owners import owner_of as owner_of
+from grpc_guard._inspect import alarm as alarm
 from grpc_guard._inspect import asking as asking
 from grpc_guard._inspect import deductions as deductions
 from grpc_guard._inspect import endpoint as endpoints
 from grpc_guard._inspect import inspection_pb2 as inspection_pb2
+from grpc_guard._inspect import lingering as lingering
 from grpc_guard._inspect import messages as inspect_messages
+from grpc_guard._inspect import native as native
 from grpc_guard._inspect import places as places
 from grpc_guard._inspect import servers as inspect_servers
 from grpc_guard._inspect import service as inspect_service

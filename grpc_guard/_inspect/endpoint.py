@@ -8,21 +8,18 @@ must be the same user; what is sent is a snapshot, and nothing else can be asked
 from __future__ import annotations
 
 import _socket
-import _thread
 import atexit
 import contextlib
 import hmac
 import logging
 import os
 import struct
-import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.forks import in_child
 from . import inspection_pb2 as pb
 from .messages import VERSION, message_of
+from .native import native, start
 from .places import new_entry
 from .snapshot import snapshot
 from .wire import receive, send
@@ -59,7 +56,7 @@ class Endpoint:
         try:
             self._listener = self._listen()
             atexit.register(self.close)
-            _native("_thread", "start_new_thread")(self._serve, (self._listener,))
+            start(self._serve, self._listener)
         except OSError as error:
             self.close()
             self._pid = os.getpid()  # not again
@@ -122,7 +119,7 @@ class Endpoint:
                 connection = _socket.socket(fileno=descriptor)
             except OSError:
                 if listener is self._listener:
-                    _native("time", "sleep")(_PAUSE)
+                    native("time", "sleep")(_PAUSE)
                 continue
             with contextlib.suppress(Exception):  # who asks in a wrong way gets no answer
                 self.answer(connection)
@@ -152,17 +149,6 @@ def _is_same_user(connection: Any) -> bool:
     data = connection.getsockopt(_socket.SOL_SOCKET, option, _CREDENTIALS.size)
     return _CREDENTIALS.unpack(data)[1] in (0, os.geteuid())
 
-
-def _native(module: str, name: str) -> Callable[..., Any]:
-    """Return what gevent, if it is there, may have replaced in a module."""
-    monkey = sys.modules.get("gevent.monkey")
-    original: Callable[..., Any] = (
-        getattr(sys.modules[module], name) if monkey is None else monkey.get_original(module, name)
-    )
-    return original
-
-
-assert _thread, time  # in sys.modules, for _native()
 
 endpoint = Endpoint()
 in_child(endpoint.after_fork)

@@ -21,6 +21,7 @@ from .._core.stream import Stream
 from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, servers
 from .records import HandlerSnapshot, ServerSnapshot
+from .sending import suspended
 from .sight import Party, Sight
 
 # What runs on the thread of a pool for as long as an RPC is handled; has `state` and `rpc_event`.
@@ -102,15 +103,6 @@ def _handler(
         # Between two messages the generator shows no frame of its own.
         stack = (*stack, *sight.lines.stack(suspended(stream)))
     return Owner(party.kind, party.name, "handler", held, stack)
-
-
-def suspended(stream: Stream) -> Iterator[FrameType]:
-    """Yield the frame of the generator that the messages of `stream` come from, if it waits."""
-    writing = stream.write
-    generator: Any = getattr(writing, "iterator", None)
-    frame = getattr(generator, "gi_frame", None)
-    if frame is not None and not generator.gi_running:
-        yield frame
 
 
 def _queued(pool: Any, rpc_states: Any) -> Iterator[Any]:

@@ -64,10 +64,11 @@ class Party:
     kind: str
     name: str
     key: Hashable
+    ident: int = 0  # of a thread
 
     @classmethod
     def thread(cls, ident: int) -> Party:
-        return cls(*name_of_thread(ident), ("thread", ident))
+        return cls(*name_of_thread(ident), ("thread", ident), ident)
 
     @classmethod
     def task(cls, task: asyncio.Task[Any]) -> Party:

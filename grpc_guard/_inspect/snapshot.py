@@ -24,8 +24,8 @@ from .._guard.owners import owner_without_frame
 from .._lifecycle.channels import lives
 from .deductions import Told, deduced
 from .records import ChannelSnapshot, DirectionSnapshot, Snapshot, StreamSnapshot
-from .sending import is_sending
-from .servers import servers_seen, suspended
+from .sending import is_sending, suspended
+from .servers import servers_seen
 from .sight import Sight, loops_of
 
 _LATEST = 20  # findings
@@ -48,7 +48,7 @@ def snapshot() -> Snapshot:
 
 
 def _look() -> Snapshot:
-    streams, directions = _alive()
+    streams, directions = alive()
     sight = Sight(loops_of(directions))
     try:
         return _told(streams, directions, sight)
@@ -56,7 +56,7 @@ def _look() -> Snapshot:
         sight.forget_frames()
 
 
-def _alive() -> tuple[list[Stream], list[Direction]]:
+def alive() -> tuple[list[Stream], list[Direction]]:
     """Return the streams and directions that exist, in one walk."""
     kinds = {Stream, *_kinds_of(Direction)}
     found = [one for one in gc.get_objects() if type(one) in kinds]

@@ -8,6 +8,7 @@ itself has some. Nothing is imported here before it is needed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 VARIABLE = "GRPC_GUARD_INSPECT"
 _VALUES = {"": False, "0": False, "1": True}
@@ -16,8 +17,10 @@ _VALUES = {"": False, "0": False, "1": True}
 class Switch:
     """Whether somebody wants this process to answer, and whether there is something to tell."""
 
-    wanted = False
-    is_in_use = False  # a channel or a server has been made
+    def __init__(self) -> None:
+        self.wanted = False
+        self.is_in_use = False  # a channel or a server has been made
+        self._waiting: list[Callable[[], object]] = []
 
     def want(self, wanted: bool) -> None:
         """Answer from now on, or from the first channel or server on; or answer no more."""
@@ -36,6 +39,15 @@ class Switch:
             from .endpoint import endpoint
 
             endpoint.open()
+        while self._waiting:
+            self._waiting.pop()()
+
+    def when_in_use(self, function: Callable[[], object]) -> None:
+        """Call `function` when there is a channel or a server, at once if there is one."""
+        if self.is_in_use:
+            function()
+        else:
+            self._waiting.append(function)
 
 
 switch = Switch()

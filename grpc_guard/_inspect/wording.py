@@ -54,24 +54,38 @@ def pool_held(size: int, over: int, waiting: int) -> str:
     return f"{text}; {count(waiting, 'RPC waits', 'RPCs wait')}"
 
 
+def keeps_process(owner: Owner, rpc: str) -> str:
+    """Return what is said of a thread that keeps a process whose main thread has ended."""
+    return (
+        f"the main thread has ended, and the process waits for {party(owner)}, which is no daemon "
+        f"and has been in {owner.operation} of {rpc} for {duration(owner.held_seconds)} "
+        f"{at(owner.site)}"
+    )
+
+
 # The whole
 
 
-def dump(snapshot: Snapshot) -> str:
-    """Return all that `snapshot` says as text, deductions first, then who waits longest."""
-    return "\n".join(_lines(snapshot)) + "\n"
+def dump(snapshot: Snapshot, most: int | None = None) -> str:
+    """Return all that `snapshot` says as text, deductions first, then who waits longest.
+
+    Of at most `most` streams, if that is given.
+    """
+    return "\n".join(_lines(snapshot, most)) + "\n"
 
 
-def _lines(snapshot: Snapshot) -> Iterator[str]:
+def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
     yield headline(snapshot)
     if snapshot.deductions:
         yield from ("", "for certain:")
         for deduction in snapshot.deductions:
             of = "".join(f" [stream {number}]" for number in deduction.streams)
             yield f"  {deduction.kind}:{of} {deduction.text}"
-    for stream in by_holding(snapshot.streams):
+    for stream in by_holding(snapshot.streams)[:most]:
         yield ""
         yield from _of_stream(stream)
+    if most is not None and len(snapshot.streams) > most:
+        yield from ("", f"and {len(snapshot.streams) - most} more streams")
     for server in snapshot.servers:
         yield ""
         yield from _of_server(server)

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import Mode, Stream, deductions, inspect_wording, sight, sync_calls
+from inside import Mode, Stream, core_stream, deductions, inspect_wording, sight, sync_calls
 from support.stage import BULK, NARROW
 from support.staging import (
     PATIENCE,
@@ -233,8 +233,10 @@ def both_stuck(taken: Snapshot) -> Snapshot | None:
     return taken if len(deduced(taken, "flow-control")) == 2 else None
 
 
-def test_both_write_and_nobody_reads() -> None:
+@pytest.mark.parametrize("is_counted", [False, True], ids=["plain", "counted"])
+def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each side waits for the other to read: said of both, and where their generators stand."""
+    monkeypatch.setattr(core_stream, "counting", is_counted)
     is_stuck = threading.Event()
 
     def echo(requests: Any, context: Any) -> Iterator[bytes]:
@@ -298,6 +300,10 @@ async def test_a_task_that_writes_and_nobody_reads() -> None:
     said = deduced(taken, "flow-control")
     assert said[0].startswith("nobody has ever read while the write of task 'writer' has waited")
     assert said[1].startswith("nobody has ever read while a message cannot be sent")
+    iterated = streams(taken, "Deaf")[1].write
+    assert iterated is not None
+    assert iterated.suspended_at is not None
+    assert iterated.suspended_at.code == "yield BULK"
 
 
 def test_a_write_while_somebody_reads() -> None:

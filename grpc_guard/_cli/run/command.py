@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ..._catalogue.modes import Mode, parse_mode
 from ..._catalogue.thresholds import parse_settings, thresholds
+from ..._inspect.switch import of_environment
 from ..._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
 from ..._reports.writing import FORMATS
+from ..targets import seconds
 from .child import MODE, PROBE
 from .launcher import LaunchError, Settings, end_as, run
 
@@ -70,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="from when on a warning is given, as in stream_limit=50; may be repeated",
     )
     parser.add_argument(
+        "--dump-after",
+        metavar="SECONDS",
+        type=seconds,
+        help="say what is in progress so many seconds after the start, as grpc-guard dump does",
+    )
+    parser.add_argument(
         "-m",
         dest="module",
         nargs=argparse.REMAINDER,
@@ -119,6 +127,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         probe=_probe(arguments) if mode is not Mode.OFF else None,
         probe_file=arguments.probe_file,
         thresholds=_told(arguments.threshold),
+        dump_after=arguments.dump_after,
     )
 
 
@@ -135,6 +144,7 @@ def _mode(argument: str | None) -> Mode:
 def _told(settings: list[str]) -> dict[str, float]:
     """Return the thresholds that the arguments say; those of the environment are tried too."""
     try:
+        of_environment()  # a bad one is an error here, and not in the program
         thresholds()
         return parse_settings(settings, source="--threshold")
     except ValueError as error:

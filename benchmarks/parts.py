@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from grpc_guard._catalogue.modes import Mode
-from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ
+from grpc_guard._catalogue.nouns import Way
 from grpc_guard._core.steps import Responses
 from grpc_guard._core.stream import AioDirection, Stream
 from grpc_guard._proxies.aio.calls import DuplexCall
@@ -77,7 +77,7 @@ async def blocks() -> dict[str, Block]:
         "coroutine": _coroutine,
         "locals_": lambda: (
             call,
-            AioDirection(stream, CONCURRENT_READ, AioCall().read),
+            AioDirection(stream, Way.READ, AioCall().read),
             Responses(Stream(stream.rpc, "client", "sync", Mode.RAISE), SyncCall()),
             call.__wrapped__,
             StreamCall(SyncCall(), Stream(stream.rpc, "client", "sync", Mode.RAISE)),

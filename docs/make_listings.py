@@ -60,7 +60,9 @@ _CHANGING = (  # what differs from run to run, and what stands for it in a compa
 def pages(top: Path = TOP) -> Iterator[Path]:
     """Yield every page that may have listings."""
     for pattern in PAGES:
-        yield from sorted(page for page in top.glob(pattern) if "rules" not in page.parts)
+        yield from sorted(
+            page for page in top.glob(pattern) if "rules" not in page.relative_to(top).parts
+        )
 
 
 def show(text: str, listing: Callable[[str, str], str]) -> str:

@@ -4,6 +4,8 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
 from grpc_guard._catalogue import forks as forks
+from grpc_guard._catalogue import leak as catalogue_leak
+from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue.catalogue import RULES as RULES
@@ -12,12 +14,19 @@ from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
 from grpc_guard._catalogue.modes import parse_mode as parse_mode
+from grpc_guard._catalogue.nouns import Api as Api
+from grpc_guard._catalogue.nouns import Side as Side
+from grpc_guard._catalogue.nouns import Subject as Subject
+from grpc_guard._catalogue.nouns import Way as Way
 from grpc_guard._catalogue.pages import page as page
+from grpc_guard._catalogue.rule import Evidence as Evidence
 from grpc_guard._catalogue.rule import Rule as Rule
 from grpc_guard._catalogue.rules.concurrent_read import CONCURRENT_READ as CONCURRENT_READ
+from grpc_guard._catalogue.rules.concurrent_read import ConcurrentRead as ConcurrentRead
 from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE as CONCURRENT_WRITE
 from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED as HANDLER_RETURNED
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL as UNCLOSED_CHANNEL
+from grpc_guard._catalogue.rules.unclosed_channel import NeverClosed as NeverClosed
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
@@ -68,7 +77,9 @@ from grpc_guard._core.stream import Stream as Stream
 from grpc_guard._core.stream import totals as totals
 from grpc_guard._findings import origins as findings_origins
 from grpc_guard._findings import parties as parties
+from grpc_guard._findings import reporting as reporting
 from grpc_guard._findings import stacks as findings_stacks
+from grpc_guard._findings import waiters as waiters
 from grpc_guard._findings import wording as findings_wording
 from grpc_guard._findings.ledger import Ledger as Ledger
 from grpc_guard._findings.ledger import ledger as ledger
@@ -78,6 +89,7 @@ from grpc_guard._findings.parties import this_party as this_party
 from grpc_guard._findings.records import Frame as Frame
 from grpc_guard._findings.reporting import warn as warn
 from grpc_guard._findings.stacks import frames_of_threads as frames_of_threads
+from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import violations as guard_violations
@@ -139,6 +151,8 @@ from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
+from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins
+from grpc_guard._process.noting import stop_noting as stop_noting
 from grpc_guard._process.switch import process as process
 from grpc_guard._proxies import contract as proxies_contract
 from grpc_guard._proxies import unary as proxies_unary

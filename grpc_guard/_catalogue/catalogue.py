@@ -1,7 +1,8 @@
 """The catalogue of rules: what each one means, what breaks without it, how to fix it.
 
-Every text about a rule lives once, in its own file of the folder rules/; reports, command
-line and docs are made from them.
+A rule is one file of the folder rules/: its texts, from which reports, command line and docs
+are made; the evidence, which says in a sentence what was seen; the thresholds; and the excuses,
+functions that say why there is no finding. What two rules share is in overlap.py and leak.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 ANY = "any"  # a text that holds for both sides and both apis
 CLIENTS_ONLY = "cannot happen: only clients have channels"
@@ -67,6 +67,18 @@ class Rule(str):
     def __reduce__(self) -> tuple[Any, tuple[str, dict[str, Any]]]:
         fields = {name: getattr(self, name) for name in _FIELDS}
         return _unpickled, (self.name, {**fields, "unguarded": dict(self._unguarded)})
+
+
+class Evidence:
+    """What was seen where a rule was broken.
+
+    Each is a frozen record, which knows its rule and says what it has in a sentence: that is
+    what the first line of a report has after its colon.
+    """
+
+    __slots__ = ()
+
+    rule: ClassVar[Rule]
 
 
 _FIELDS = ("severity", "summary", "remedy", "source", "waitable")

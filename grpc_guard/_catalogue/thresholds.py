@@ -12,25 +12,32 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import words
+from . import leak, words
+from .rules import (
+    blocked_loop,
+    channel_churn,
+    parked_request_iterator,
+    starved_server,
+    stream_limit,
+)
 
 PREFIX = "GRPC_GUARD_"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The thresholds of the warnings; a variable is GRPC_GUARD_ and the name in capitals.
+@dataclasses.dataclass(frozen=True)
+class Thresholds(  # the fields of the last come first
+    leak.Limits,
+    stream_limit.Limits,
+    channel_churn.Limits,
+    parked_request_iterator.Limits,
+    starved_server.Limits,
+    blocked_loop.Limits,
+):
+    """The thresholds of all rules; a variable is GRPC_GUARD_ and the name in capitals.
 
-    Seconds are seconds, and everything else is a number of things.
+    Each stands, with its default, in the file of its rule. Seconds are seconds, and everything
+    else is a number of things.
     """
-
-    blocked_loop_seconds: float = 0.1  # a read that waits longer blocks its loop
-    starved_server_seconds: float = 1.0  # how long all threads have been held
-    parked_iterator_seconds: float = 0.5  # grace for an iterator to end with its RPC
-    channel_churn: int = 10  # more channels than this from one place …
-    channel_churn_seconds: float = 60.0  # … within this time
-    stream_limit: int = 90  # live streams on one channel
-    kept: int = 8  # more kept objects than this from one place are no longer on purpose
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Thresholds:

@@ -1,8 +1,10 @@
-"""Words that reports and errors share: counts, durations, and names that do not exist."""
+"""Words that reports and errors share: counts, durations, parties, and names that do not exist."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from .nouns import Party
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -19,6 +21,32 @@ def duration(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min"
+
+
+def party(who: Party) -> str:
+    """Return who it is: task 'reader'."""
+    return f"{who.kind} {who.name!r}"
+
+
+def place(who: Party) -> str:
+    """Return the line of the program where `who` was, in words: at app.py:12."""
+    site = who.site
+    return "at an unknown place" if site is None else f"at {site.file}:{site.line}"
+
+
+def place_and_party(who: Party) -> str:
+    """Return where somebody was, and who: at app.py:12 by task 'reader'."""
+    return f"{place(who)} by {party(who)}"
+
+
+def lease(target: str, taker: Party) -> str:
+    """Return whose lease it is, which a registry gave out."""
+    return f"the lease of {target!r} was taken {place_and_party(taker)}"
+
+
+def made(maker: Party, how: str = "made") -> str:
+    """Return how long ago something was made, and where: made 3 ms ago at app.py:12."""
+    return f"{how} {duration(maker.held_seconds)} ago {place(maker)}"
 
 
 def unknown(name: object, kind: str, choices: Iterable[str]) -> str:

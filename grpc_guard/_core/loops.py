@@ -24,6 +24,6 @@ def loop_thread_of(loop: Any) -> Any:
     asyncio's own loops have that attribute; reading it costs a tenth of
     get_running_loop() on CPython 3.11 and tells loops of one thread apart too. It can be
     wrong for loops that inherit it and do not keep it (Qt's), so a mismatch is only a
-    reason to look again: see _violations.astray.
+    reason to look again: see check_loop() of the guard.
     """
     return loop if hasattr(loop, "_thread_id") else _LoopThread(loop)

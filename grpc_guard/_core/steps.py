@@ -18,8 +18,7 @@ from time import monotonic
 from types import CellType
 from typing import Any
 
-from .._catalogue.rules.concurrent_read import CONCURRENT_READ
-from .._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from .._catalogue.nouns import Way
 from .conflicts import contended, used_after_end
 from .operations import operation_within
 from .stream import Direction, Stream
@@ -27,7 +26,7 @@ from .stream import Direction, Stream
 Step = Callable[..., Any]
 
 # Where the functions keep what they enclose: in alphabetical order. By the name `direction`,
-# _owners recognises the frame of an owner.
+# _guard/owners.py recognises the frame of an owner.
 _DIRECTION, _FREE = range(2)
 
 
@@ -81,7 +80,7 @@ class Responses(SyncDirection):
 
     __slots__ = ()
 
-    rule = CONCURRENT_READ
+    way = Way.READ
 
 
 class Requests(SyncDirection):
@@ -89,7 +88,7 @@ class Requests(SyncDirection):
 
     __slots__ = ()
 
-    rule = CONCURRENT_READ
+    way = Way.READ
 
 
 class ClientRequests(SyncDirection):
@@ -97,7 +96,7 @@ class ClientRequests(SyncDirection):
 
     __slots__ = ()
 
-    rule = CONCURRENT_WRITE
+    way = Way.WRITE
     is_shared = False
 
 
@@ -106,7 +105,7 @@ class HandlerResponses(SyncDirection):
 
     __slots__ = ()
 
-    rule = CONCURRENT_WRITE
+    way = Way.WRITE
     is_shared = False
 
 
@@ -115,7 +114,7 @@ class SentResponses(SyncDirection):
 
     __slots__ = ()
 
-    rule = CONCURRENT_WRITE
+    way = Way.WRITE
 
 
 # Each returns what advances a direction; once, for the token is the function's own.

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._catalogue.modes import Mode
-from .._catalogue.rule import Rule
+from .._catalogue.nouns import Api, Side, Subject, Way
 from .extras import Extra, Turns, retired
 from .loops import loop_thread_of
 
@@ -53,7 +53,7 @@ class Channel(Protocol):
     """What a stream knows of the channel that it was started on."""
 
     target: str
-    api: str
+    api: Api
     origin: Origin
     closing: Origin | None
 
@@ -94,8 +94,8 @@ class Stream:
     def __init__(
         self,
         rpc: str,
-        side: str,
-        api: str,
+        side: Side,
+        api: Api,
         mode: Mode,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -116,6 +116,11 @@ class Stream:
         self._context: Any = None
         # its directions count, wait or are watched
         self.is_instrumented = counting or watch is not None or mode is Mode.SERIALIZE
+
+    @property
+    def subject(self) -> Subject:
+        """What a finding about this stream is about; made when it is asked for."""
+        return Subject(self.rpc, self.side, self.api)
 
     def track_call(self, call: Any, has_ended: Callable[[Any], bool]) -> None:
         """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""
@@ -184,9 +189,9 @@ class Direction:
 
     loop_thread: Any  # of an aio stream: what tells which thread runs its loop; else None
     owner: int | None
-    rule: Rule
     since: float
     stream: Stream
+    way: Way
     _extra: Extra | None
 
     def _instrument(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -254,11 +259,11 @@ class AioDirection(Direction):
     operation takes the way of the turns.
     """
 
-    __slots__ = ("loop_thread", "rule", "step", "taken")
+    __slots__ = ("loop_thread", "step", "taken", "way")
 
-    def __init__(self, stream: Stream, rule: Rule, step: Any = None) -> None:
+    def __init__(self, stream: Stream, way: Way, step: Any = None) -> None:
         self.stream = stream
-        self.rule = rule
+        self.way = way
         self.owner = None  # its task is looked for when somebody asks
         self.since = 0.0
         self._extra = None

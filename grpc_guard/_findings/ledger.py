@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from .._catalogue.forks import start_clean
-from .records import Finding
+from .records import Finding, Key
 
 logger = logging.getLogger("grpc_guard")
 
@@ -24,7 +24,8 @@ class Ledger:
     """Every finding of this process, equal ones counted."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[object, ...], Finding] = {}
+        self._entries: dict[Key, Finding] = {}
+        self._wholes: dict[Key, Key] = {}  # of a finding without a party -> the one with both
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
         self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
@@ -33,16 +34,30 @@ class Ledger:
     def record(self, finding: Finding) -> int:
         """Enter `finding`, tell the sinks, and return how often it has been seen."""
         with self._mutex:  # the count only, never across a sink
-            known = self._entries.get(finding.key)
-            if known is not None:
-                finding = dataclasses.replace(known, count=known.count + 1)
-            self._entries[finding.key] = finding
+            finding = self._entered(finding)
         for sink in tuple(self._sinks):
             try:
                 sink(finding)
             except Exception:
                 logger.exception("a reporter failed; the finding is kept")
         return finding.count
+
+    def _entered(self, finding: Finding) -> Finding:
+        """Enter `finding`, counted with what is the same; return it as it stands now."""
+        key = finding.key
+        whole = self._wholes.get(key)  # the same with a party that has left this time
+        known = self._entries.get(key if whole is None else whole)
+        if known is not None:
+            finding = dataclasses.replace(known, count=known.count + 1)
+            key = finding.key
+        else:
+            for half in finding.halves if len(finding.places) > 1 else ():
+                left = self._entries.pop(half, None)
+                if left is not None:
+                    finding = dataclasses.replace(finding, count=left.count + finding.count)
+                self._wholes.setdefault(half, key)
+        self._entries[key] = finding
+        return finding
 
     def findings(self) -> tuple[Finding, ...]:
         with self._mutex:
@@ -51,11 +66,15 @@ class Ledger:
     def clear(self) -> None:
         with self._mutex:
             self._entries.clear()
+            self._wholes.clear()
 
     def forget(self, findings: Iterable[Finding]) -> None:
         with self._mutex:
             for finding in findings:
                 self._entries.pop(finding.key, None)
+                for half in finding.halves:
+                    if self._wholes.get(half) == finding.key:
+                        del self._wholes[half]
 
     def add_sink(self, sink: Sink) -> None:
         """Call `sink` with each finding as it occurs; its failures are logged and swallowed."""
@@ -67,7 +86,7 @@ class Ledger:
     def after_fork(self) -> None:
         """A forked child starts clean: no inherited lock, no inherited findings."""
         self._mutex = threading.RLock()
-        self._entries = {}
+        self._entries, self._wholes = {}, {}
 
 
 ledger = Ledger()

@@ -9,9 +9,13 @@ import threading
 from _thread import get_ident
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
-from .records import Owner
-from .stacks import fold, outward, runs_loop
+from .records import Frame, Owner
+from .stacks import fold, line_in, outward, runs_loop
+from .waiters import stack_noted, stack_of_waiter, work_at
+
+_HANDLER = "HandleExceptions["  # how grpc.aio names the task of a handler
 
 
 def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
@@ -22,9 +26,12 @@ def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
         except RuntimeError:  # no loop runs here: a thread strayed into an aio object
             task = None
         if task is not None:
-            return Owner("task", task.get_name(), operation, None, fold(_of_task(frame)))
-    kind, name = _running_greenlet() or name_of_thread(get_ident())
-    return Owner(kind, name, operation, None, fold(outward(frame)))
+            return task_at(task, operation, None, fold(_of_task(frame)))
+    greenlet = _running_greenlet()
+    stack = fold(outward(frame))
+    if greenlet is not None:
+        return Owner(*greenlet, operation, None, stack)
+    return thread_at(get_ident(), frame, operation, None, stack)
 
 
 def _of_task(frame: FrameType) -> Iterator[FrameType]:
@@ -33,6 +40,76 @@ def _of_task(frame: FrameType) -> Iterator[FrameType]:
         if runs_loop(caller.f_code.co_filename):
             return
         yield caller
+
+
+def task_at(
+    task: asyncio.Task[Any], operation: str, held: float | None, stack: tuple[Frame, ...]
+) -> Owner:
+    """Describe `task` in `operation`, whose own stack is `stack`.
+
+    Where that is empty the operation is the task, and the line is looked for elsewhere.
+    """
+    relation = "inside"
+    for elsewhere, find in _LINES_OF_TASKS if not stack else ():
+        if found := find(task):
+            stack, relation = found, elsewhere
+            break
+    return Owner("task", name_of_task(task), operation, held, stack, relation)
+
+
+def _asked_at(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
+    """Return where the coroutine of `task` was made, if this thread notes that of coroutines."""
+    origin = getattr(task.get_coro(), "cr_origin", None) or ()
+    return line_in((file, line, function) for file, line, function in origin)
+
+
+def _made_at(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
+    """Return where `task` was made, if its loop is in debug mode."""
+    trace = getattr(task, "_source_traceback", None) or ()
+    return line_in((entry.filename, entry.lineno or 0, entry.name) for entry in reversed(trace))
+
+
+_LINES_OF_TASKS = (
+    ("awaited-by", stack_of_waiter),
+    ("asked-at", _asked_at),
+    ("started-at", _made_at),
+)
+
+
+def name_of_task(task: asyncio.Task[Any]) -> str:
+    """Return the name of `task`; a handler of grpc.aio is named after its RPC."""
+    name = task.get_name()
+    if name.startswith(_HANDLER) and name.endswith("]"):
+        return f"handler of {name[len(_HANDLER) : -1]}"
+    return name
+
+
+def thread_at(
+    ident: int, frame: FrameType, operation: str, held: float | None, stack: tuple[Frame, ...]
+) -> Owner:
+    """Describe the thread `ident`, which is at `frame` in `operation`; its own stack is `stack`.
+
+    Where that is empty the thread was given the operation itself to do.
+    """
+    relation = "inside"
+    started: tuple[Frame, ...] = ()
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
+    if thread is not None:
+        started = stack_noted(thread)
+    if not stack:
+        work = work_at(frame)
+        if work is not None:
+            stack, relation = stack_of_waiter(work.future), "awaited-by"
+            if not stack:
+                stack, relation = stack_noted(work), "asked-at"
+        elif thread is not None:
+            stack, relation = stack_of_waiter(thread), "awaited-by"
+            if not stack:
+                stack, relation = started, "started-at"
+        if not stack:
+            relation = "inside"
+    kind, name = name_of_thread(ident)
+    return Owner(kind, name, operation, held, stack, relation, started[-1] if started else None)
 
 
 def name_of_thread(ident: int) -> tuple[str, str]:

@@ -26,7 +26,11 @@ class Owner:
 
     ``kind`` is ``thread``, ``task`` or ``greenlet``. ``held_seconds`` is how long the
     operation had been in progress (None for a caller, which had only arrived).
-    ``stack`` runs from the outermost frame down to the user's line.
+    ``stack`` runs from the outermost frame down to the user's line. ``relation`` says how it was
+    found: ``inside`` is the party's own stack; where that has no line of the program it is that
+    of whoever waits for the party (``awaited-by``), or the line that asked for the operation
+    (``asked-at``), or the one that started the task or thread (``started-at``).
+    ``started_at`` is the line that started it, where that was noted.
     """
 
     kind: str
@@ -34,6 +38,8 @@ class Owner:
     operation: str
     held_seconds: float | None = None
     stack: tuple[Frame, ...] = ()
+    relation: str = "inside"
+    started_at: Frame | None = None
 
     @property
     def site(self) -> Frame | None:
@@ -65,8 +71,56 @@ class Finding:
     time: str = ""
 
     @property
-    def key(self) -> tuple[object, ...]:
-        """Findings with equal keys are one finding, counted."""
-        owner = self.owner.site if self.owner is not None else None
-        operations = (self.caller.operation, self.owner.operation if self.owner else None)
-        return (self.rule, self.rpc, self.side, operations, self.caller.site, owner, self.test)
+    def key(self) -> Key:
+        """Findings with equal keys are one finding, counted, whichever party came first."""
+        return (self.rule.name, self.rpc, self.side, self.test, self.places)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the parties were, in no order of theirs; one place where a party has left."""
+        owner = self.owner
+        if owner is None or not owner.stack:
+            return (_place(self.caller, None),)
+        mine, its = _first_difference(self.caller.stack, owner.stack)
+        return tuple(sorted((_place(self.caller, mine), _place(owner, its))))
+
+    @property
+    def halves(self) -> tuple[Key, ...]:
+        """The keys that this finding has if the one party, or the other, has left.
+
+        Where no line of the program is known, nothing can be said to be the same.
+        """
+        parties = (self.caller, self.owner)
+        head = (self.rule.name, self.rpc, self.side, self.test)
+        return tuple(
+            (*head, (_place(party, None),)) for party in parties if party is not None and party.site
+        )
+
+
+Place = tuple[str, str, int, str, str, int]  # operation, site, and the frame that tells it apart
+Key = tuple[str, str, str, str | None, tuple[Place, ...]]
+
+
+def _place(party: Owner, apart: Frame | None) -> Place:
+    file, line, function = _named(party.site)
+    caller, called_at, _ = _named(apart)
+    return (party.operation, file, line, function, caller, called_at)
+
+
+def _named(frame: Frame | None) -> tuple[str, int, str]:
+    return ("", 0, "") if frame is None else (frame.file, frame.line, frame.function)
+
+
+def _first_difference(
+    one: tuple[Frame, ...], other: tuple[Frame, ...]
+) -> tuple[Frame | None, Frame | None]:
+    """Return the first frames outward in which two stacks differ, if they end in one line.
+
+    Two parties that meet in a helper of the program are told apart by who called it.
+    """
+    if not one or not other or one[-1] != other[-1]:
+        return None, None
+    for mine, its in zip(reversed(one), reversed(other), strict=False):
+        if mine != its:
+            return mine, its
+    return None, None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
-from typing import Any
 
-from .._catalogue.rule import Rule
+from .._catalogue.modes import Mode
+from .._catalogue.nouns import Subject
+from .._catalogue.rule import Evidence
 from . import wording
 from .ledger import ledger, logger
 from .records import Finding, Owner
@@ -19,47 +21,85 @@ def now() -> str:
     return time.replace("+00:00", "Z")
 
 
-def new_finding(rule: Rule, **particulars: Any) -> Finding:
+def new_finding(
+    evidence: Evidence,
+    subject: Subject,
+    *,
+    caller: Owner,
+    owner: Owner | None,
+    mode: Mode | None = None,
+) -> Finding:
+    """Return the record of what was seen now; `mode` acts on the caller, None for a warning."""
+    rule = evidence.rule
     return Finding(
         rule=rule,
         severity=rule.severity,
+        rpc=subject.rpc,
+        side=str(subject.side),  # in public records they are plain text
+        api=str(subject.api),
+        message=wording.first_line(evidence, subject, caller, mode),
         remedy=rule.remedy,
+        caller=caller,
+        owner=owner,
         test=ledger.test,
         time=now(),
-        **particulars,
     )
 
 
 def warn(
-    rule: Rule,
-    *,
-    rpc: str,
-    side: str,
-    api: str,
-    because: str,
-    caller: Owner,
-    owner: Owner | None = None,
+    evidence: Evidence, subject: Subject, *, caller: Owner, owner: Owner | None = None
 ) -> None:
     """Record that a rule of a life was broken, and log it; never raises.
 
     `caller` is the party whose line a reader should look at (of a leak: who made it; of a
-    use: who used it), `owner` the other one, if there is one. `rpc` is the RPC, or for a
-    channel its target. `because` says what was seen, for how long, and where it was made.
+    use: who used it), `owner` the other one, if there is one.
     """
     try:
-        message = wording.noticed(rule, rpc=rpc, side=side, api=api, caller=caller, because=because)
-        finding = new_finding(
-            rule, rpc=rpc, side=side, api=api, message=message, caller=caller, owner=owner
-        )
+        finding = new_finding(evidence, subject, caller=caller, owner=owner)
         log(finding, ledger.record(finding))
     except Exception:
-        logger.exception("a warning of the rule %s was lost", rule)
+        logger.exception("a warning of the rule %s was lost", evidence.rule)
 
 
 def log(finding: Finding, count: int) -> None:
-    """Log `finding`, seen `count` times, if it is the first of equal ones or a tenfold.
+    """Log the report of `finding`, seen `count` times, if that is worth it."""
+    if _is_worth_a_line(count):
+        _log(wording.report(finding), finding)
 
-    A hot loop must not fill the disk.
+
+def log_refusal(finding: Finding, count: int) -> None:
+    """Log in one line a `finding` that is about to be raised, if that is worth it.
+
+    The program may swallow the exception, which has the whole report.
     """
-    if str(count).strip("0") == "1":
-        logger.warning("%s", wording.report(finding), extra={RULE_OF_RECORD: finding.rule.name})
+    if _is_worth_a_line(count) and not told.elsewhere:
+        _log(wording.in_one_line(finding), finding)
+
+
+def _is_worth_a_line(count: int) -> bool:
+    """Tell whether it is the first of equal findings, or a tenfold: a loop must not fill the disk."""
+    return str(count).strip("0") == "1"
+
+
+def _log(text: str, finding: Finding) -> None:
+    logger.warning("%s", text, extra={RULE_OF_RECORD: finding.rule.name})
+    if not told.at_exit and not told.elsewhere:
+        told.at_exit = True
+        atexit.register(sum_up)
+
+
+class Told:
+    """Who tells the user of the findings of this process, beside the log."""
+
+    elsewhere = False  # grpc-guard run or a test session, which sum up as well
+    at_exit = False  # the line at the end is arranged for
+
+
+told = Told()
+
+
+def sum_up() -> None:
+    """Log one line about all findings of this process, if there are any."""
+    found = ledger.findings()
+    if found and not told.elsewhere:
+        logger.warning("%s", wording.summed_up(found))

@@ -31,6 +31,7 @@ _GUARD = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEMO = os.path.join(_GUARD, "_cli", "demo") + os.sep  # the demo plays the part of a user
 _GRPC = _folder(grpc.__file__)
 _ASYNCIO = _folder(asyncio.__file__)
+_LOOPS = (asyncio.events.__file__, asyncio.base_events.__file__, asyncio.runners.__file__)
 _CYTHON = ".pyx.pxi"  # grpcio's own, by paths of the machine that built it
 _MACHINERY = (
     _GUARD,
@@ -55,8 +56,11 @@ def is_of_grpc(file: str) -> bool:
 
 
 def runs_loop(file: str) -> bool:
-    """Tell whether `file` drives an event loop: what lies outside it is no part of a task."""
-    return file.startswith(_ASYNCIO) or f"{os.sep}uvloop{os.sep}" in file
+    """Tell whether `file` drives an event loop: what lies outside it is no part of a task.
+
+    The rest of asyncio runs within tasks: ``wait_for()`` in the caller's own, since Python 3.12.
+    """
+    return file in _LOOPS or f"{os.sep}uvloop{os.sep}" in file
 
 
 def outward(frame: FrameType | None) -> Iterator[FrameType]:
@@ -71,6 +75,14 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
     users = (frame for frame in frames if not is_machinery(frame.f_code.co_filename))
     kept = [copy_frame(frame) for frame in itertools.islice(users, _DEPTH)]
     return tuple(reversed(kept))
+
+
+def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:
+    """Return the first of `lines` (file, line, function) that is the program's, as a stack."""
+    for file, line, function in lines:
+        if not is_machinery(file):
+            return (Frame(file, line, function, linecache.getline(file, line).strip()),)
+    return ()
 
 
 def copy_frame(frame: FrameType) -> Frame:

@@ -1,20 +1,17 @@
-"""The wording of every report: produced here once, from a finding and nothing else."""
+"""The wording of every report: produced here once, from a finding and nothing else.
+
+What was seen is said by the evidence, in the file of its rule.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from time import monotonic
-from typing import TYPE_CHECKING
 
 from .._catalogue.modes import Mode
-from .._catalogue.rule import Rule
-from .._catalogue.words import count, duration
-from .records import Finding, Owner
-
-if TYPE_CHECKING:
-    from .origins import Origin
-
-_SHOWN = 5  # of many that could be named
+from .._catalogue.nouns import Subject
+from .._catalogue.rule import Evidence
+from .._catalogue.words import count, duration, party
+from .records import Finding, Frame, Owner
 
 OUTCOME = {  # what became of the caller
     Mode.RAISE: "refused",
@@ -23,106 +20,24 @@ OUTCOME = {  # what became of the caller
 }
 
 
+RELATION = {  # how the lines below were found
+    "inside": "",
+    "awaited-by": ", awaited by",
+    "asked-at": ", asked for by",
+    "started-at": ", started by",
+}
+
+
 def first_line(
-    rule: Rule,
-    *,
-    rpc: str,
-    side: str,
-    api: str,
-    outcome: str,
-    caller: Owner,
-    because: str,
+    evidence: Evidence, subject: Subject, caller: Owner, mode: Mode | None = None
 ) -> str:
-    """Return the report's first line: complete by itself, and made to be grepped."""
-    return f"{rule}: {caller.operation} by {party(caller)} on {rpc} ({side}, {api}) {outcome}: {because}"
+    """Return the report's first line: complete by itself, and made to be grepped.
 
-
-def noticed(rule: Rule, *, rpc: str, side: str, api: str, caller: Owner, because: str) -> str:
-    """Return the first line about a rule of a life, which refuses nothing."""
-    return f"{rule}: {caller.operation} by {party(caller)} on {rpc} ({side}, {api}): {because}"
-
-
-def is_inside(owner: Owner | None) -> str:
-    """Return why a direction could not be had."""
-    if owner is None:
-        return "another operation had the direction and has just left it"
-    return f"{party(owner)} has been in {owner.operation} for {duration(owner.held_seconds)}"
-
-
-# What the first line of a warning says after its colon.
-
-
-def was_closed(closing: Origin | None, made: Origin) -> str:
-    if closing is None:
-        return f"the channel is closed; it was {_made(made)}"
-    return (
-        f"the channel was closed {duration(closing.age)} ago by {closing.kind} "
-        f"{closing.name!r} {closing}, and {_made(made)}"
-    )
-
-
-def is_of_parent(made: Origin) -> str:
-    return (
-        f"the channel is the parent process's, {_made(made)}, and gRPC's fork support is off "
-        "(GRPC_ENABLE_FORK_SUPPORT)"
-    )
-
-
-def crowded(streams: int, made: Origin) -> str:
-    return f"{streams} streams live on the channel, which was {_made(made)}"
-
-
-def many_channels(channels: int, seconds: float, made: Origin) -> str:
-    return f"{channels} channels to this target within {duration(seconds)}, all made {made}"
-
-
-def left_open(rule: Rule, origin: Origin, number: int, last: tuple[str, float] | None) -> str:
-    if rule == "unclosed-channel":
-        text = f"never closed; {_made(origin)}"
-    else:
-        text = f"neither drained nor cancelled; {_made(origin, 'started')}"
-        if last is not None:
-            text += f", last {last[0]} {duration(monotonic() - last[1])} ago"
-    return text if number == 1 else f"{text}, and {number - 1} more from there"
-
-
-def was_cancelled(cancelled: Origin, side: str) -> str:
-    effect = "ended the RPC" if side == "client" else "broke the stream"
-    return (
-        f"its {cancelled.operation} was cancelled {duration(cancelled.age)} ago by way of "
-        f"{cancelled.kind} {cancelled.name!r} {cancelled}, which {effect}"
-    )
-
-
-def stood_still(seconds: float, others: int) -> str:
-    tasks = "and no other task" if others < 1 else f"and with it {others} other tasks"
-    return f"the event loop of the thread stood still for {duration(seconds)}, {tasks}"
-
-
-def starved(held: Sequence[Owner], waiting: int) -> str:
-    shown = [
-        f"{owner.operation} in {party(owner)} for {duration(owner.held_seconds)}{_at(owner)}"
-        for owner in held[:_SHOWN]
-    ]
-    more = [] if len(held) <= _SHOWN else [f"and {len(held) - _SHOWN} more"]
-    return (
-        f"{waiting} waiting while streams hold all {len(held)} threads: {'; '.join(shown + more)}"
-    )
-
-
-def _at(owner: Owner) -> str:
-    return "" if owner.site is None else f" at {owner.site.file}:{owner.site.line}"
-
-
-def is_parked(thread: Owner, origin: Origin) -> str:
-    return (
-        f"the RPC is over, and {party(thread)} has been in its request iterator for "
-        f"{duration(thread.held_seconds)}; {_made(origin, 'started')}"
-    )
-
-
-def _made(origin: Origin, how: str = "made") -> str:
-    return f"{how} {duration(origin.age)} ago {origin}"
+    `mode` decides what became of the caller; None for a warning, which refuses nothing.
+    """
+    outcome = "" if mode is None else f" {OUTCOME[mode]}"
+    asked = f"{caller.operation} by {party(caller)}"
+    return f"{evidence.rule}: {asked} on {subject}{outcome}: {evidence}"
 
 
 def held_by_probe(delay: float, window: float, run: int) -> str:
@@ -146,8 +61,28 @@ def probed(near_misses: int, delays: int, synchronised: int, spent: float) -> st
     )
 
 
-def party(owner: Owner) -> str:
-    return f"{owner.kind} {owner.name!r}"
+def in_one_line(finding: Finding) -> str:
+    """Return the first line of the report, and where the two parties were."""
+    return f"{finding.message} ({sites(finding)})"
+
+
+def sites(finding: Finding) -> str:
+    """Return where the two parties of `finding` were: caller, and owner if there was one."""
+    caller = site(finding.caller.site)
+    return caller if finding.owner is None else f"{caller} against {site(finding.owner.site)}"
+
+
+def site(frame: Frame | None) -> str:
+    return "(no line of the program)" if frame is None else f"{frame.file}:{frame.line}"
+
+
+def summed_up(findings: Sequence[Finding]) -> str:
+    """Return the line at the end of a process that had `findings`."""
+    rules: dict[str, int] = {}
+    for finding in findings:
+        rules[finding.rule.name] = rules.get(finding.rule.name, 0) + finding.count
+    parts = ", ".join(f"{rule} {times}x" for rule, times in sorted(rules.items()))
+    return f"grpc_guard: {count(len(findings), 'finding')} in this process: {parts}"
 
 
 def report(finding: Finding) -> str:
@@ -167,10 +102,12 @@ def _lines(finding: Finding) -> Iterator[str]:
 
 
 def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
-    yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}"
+    yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
     if not owner.stack:
         yield "    (no line of the program on its stack)"
     for frame in owner.stack:
         yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
         if frame.code:
             yield f"      {frame.code}"
+    if owner.started_at is not None and owner.started_at not in owner.stack:
+        yield f"    started at {site(owner.started_at)}"

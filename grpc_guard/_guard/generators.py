@@ -11,7 +11,10 @@ import weakref
 from types import AsyncGeneratorType, GeneratorType
 
 from .._catalogue.forks import start_clean
-from .._catalogue.rules.shared_iterator import SHARED_ITERATOR
+from .._catalogue.rules.shared_iterator import (
+    SharedGenerator,
+    first_rpc_is_over,
+)
 from .._core.stream import Stream
 from . import owners
 from .violations import violate
@@ -30,9 +33,10 @@ class _Feeds:
         """Note that `generator` feeds `stream`; return the live stream it already feeds, if any."""
         with self._mutex:  # the check-and-set only
             reference = self._streams.get(generator)
-            holder = reference() if reference is not None else None
-            if holder is not None and holder is not stream and not holder.is_over():
-                return holder
+            if reference is not None:
+                holder = reference()
+                if holder is not None and holder is not stream and not first_rpc_is_over(holder):
+                    return holder
             self._streams[generator] = weakref.ref(stream)
             return None
 
@@ -52,9 +56,8 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")
         violate(
-            SHARED_ITERATOR,
+            SharedGenerator(name, holder.rpc),
             stream,
             operation,
-            f"generator {name!r} already feeds a live RPC, {holder.rpc}",
             owner=owners.owner_of(holder.write) if holder.write is not None else None,
         )

@@ -1,28 +1,31 @@
 """Who is inside a direction, found when somebody asks and never stored on the hot path.
 
-What a frame says of its party is in roles.py. Threads show their frames
-in ``sys._current_frames()``; tasks are searched down their await chains; greenlets, which
+What a frame says of its party is in roles.py. Threads show their frames in ``sys._current_frames()``; tasks are searched down their await chains; greenlets, which
 neither shows, are found among the live objects when gevent is loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import gc
 from collections.abc import Iterable, Iterator
 from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.nouns import Way
 from .._core.operations import OPERATIONS
 from .._core.stream import Direction, Stream
-from .._findings.parties import name_of_thread, suspended_greenlets
+from .._findings.parties import (
+    name_of_task,
+    name_of_thread,
+    suspended_greenlets,
+    task_at,
+    thread_at,
+)
 from .._findings.records import Frame, Owner
 from .._findings.stacks import fold, frames_of_threads, other_threads, outward
+from .._findings.waiters import CHAIN_LENGTH, await_chain
 from .roles import roles
-
-_CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
 
 
 def owner_of(direction: Direction) -> Owner | None:
@@ -66,7 +69,7 @@ def _everybody(direction: Direction) -> Iterator[tuple[str, str, list[FrameType]
     """Yield each party that could be in `direction`: kind, name, and frames, innermost first."""
     if direction.loop_thread is not None:
         for task in asyncio.all_tasks(direction.stream.loop):
-            yield "task", task.get_name(), [*await_chain(task.get_coro())][::-1]
+            yield "task", name_of_task(task), [*await_chain(task.get_coro())][::-1]
         return
     for ident, frame in other_threads():
         yield *name_of_thread(ident), list(outward(frame))
@@ -101,7 +104,7 @@ def _by_thread(direction: Direction) -> Owner | None:
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):
             inside = _inside(outward(frames[ident]), direction)
             if inside is not None:
-                return Owner(*name_of_thread(ident), inside[0], _held(direction), inside[1])
+                return thread_at(ident, frames[ident], inside[0], _held(direction), inside[1])
     finally:
         frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
     for name, frame in suspended_greenlets():
@@ -132,7 +135,7 @@ def _by_task(direction: Direction) -> Owner | None:
 def _describe(
     direction: Direction, task: asyncio.Task[Any], operation: str, stack: tuple[Frame, ...]
 ) -> Owner:
-    return Owner("task", task.get_name(), operation, _held(direction), stack)
+    return task_at(task, operation, _held(direction), stack)
 
 
 def _owning_task(
@@ -149,43 +152,19 @@ def _owning_task(
     return None
 
 
-def await_chain(awaitable: object) -> Iterator[FrameType]:
-    """Yield the frames of `awaitable` and of what it awaits, outermost first."""
-    for _ in range(_CHAIN_LENGTH):
-        if awaitable is None:
-            return
-        kind: Any = type(awaitable)
-        link = _link_of(kind)
-        if link is not None:
-            frame = getattr(awaitable, link[0], None)
-            if frame is not None:
-                yield frame
-            awaitable = getattr(awaitable, link[1])
-        else:  # anext() and coroutine wrappers show what they drive to the collector alone
-            awaitable = next(
-                (
-                    inner
-                    for inner in gc.get_referents(awaitable)
-                    if hasattr(inner, "ag_await") or hasattr(inner, "cr_await")
-                ),
-                None,
-            )
-
-
-@functools.lru_cache(maxsize=64)
-def _link_of(kind: Any) -> tuple[str, str] | None:
-    """Return where awaitables of this kind have their frame, and what they await."""
-    for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
-        if hasattr(kind, f"{prefix}_{link}"):
-            return f"{prefix}_frame", f"{prefix}_{link}"
-    return None
-
-
 def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
-    waiter = getattr(task, "_fut_waiter", None)
-    return bool(getattr(task, "_must_cancel", False)) or (
-        waiter is not None and bool(waiter.cancelled())
-    )
+    """Tell whether a cancellation is on its way to `task`, by way of the task it waits for, too.
+
+    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
+    """
+    waiter: Any = task
+    for _ in range(CHAIN_LENGTH):  # two tasks may wait for each other
+        if waiter is None:
+            break
+        if getattr(waiter, "_must_cancel", False) or waiter.cancelled():
+            return True
+        waiter = getattr(waiter, "_fut_waiter", None)
+    return False
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:
@@ -197,12 +176,12 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
 def owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
-    if handler is not None and direction.rule == "concurrent-write":
+    if handler is not None and direction.way == Way.WRITE:
         task = handler[0]()
         if task is not None:
             stack = at_yield(direction.stream)
-            return Owner("task", task.get_name(), "yield", _held(direction), stack)
-    operation = "read" if direction.rule == "concurrent-read" else "write"
+            return task_at(task, "yield", _held(direction), stack)
+    operation = direction.way.value
     if direction.owner is None:
         return Owner("task", "(not found)", operation, _held(direction))
     return Owner(*name_of_thread(direction.owner), operation, _held(direction))

@@ -4,127 +4,147 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import sys
 from types import FrameType
+from typing import cast
 
 from .._catalogue.modes import Mode
-from .._catalogue.rule import Rule
-from .._catalogue.rules.handler_returned import HANDLER_RETURNED
-from .._catalogue.rules.wrong_loop import WRONG_LOOP
+from .._catalogue.nouns import Way
+from .._catalogue.overlap import NO_CONFLICT, Overlap
+from .._catalogue.rule import Evidence
+from .._catalogue.rules.concurrent_read import ConcurrentRead
+from .._catalogue.rules.concurrent_write import ConcurrentWrite
+from .._catalogue.rules.handler_returned import LEGAL_LATE, HandlerEnded
+from .._catalogue.rules.wrong_loop import (
+    NOT_ASTRAY,
+    NOT_STARTED_ASTRAY,
+    CallAstray,
+    ChannelAstray,
+    Whereabouts,
+)
 from .._core import conflicts
 from .._core.stream import Direction, Stream
 from .._findings import parties, wording
 from .._findings.errors import ConcurrencyError
 from .._findings.ledger import ledger
-from .._findings.records import Finding, Owner
-from .._findings.reporting import log, new_finding
+from .._findings.records import Owner
+from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
 from . import owners
 
+# What two operations at once in a direction are.
+CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: ConcurrentWrite}
+
+
+class _Meeting:
+    """An operation that met another in its direction. Its owner is looked for when somebody asks."""
+
+    def __init__(self, direction: Direction, operation: str) -> None:
+        self._direction = direction
+        self.operation = operation
+
+    @functools.cached_property
+    def _found(self) -> tuple[Owner | None, bool]:
+        return owners.last_owner_of(self._direction)
+
+    @property
+    def owner(self) -> Owner | None:
+        return self._found[0]
+
+    @property
+    def owner_is_being_cancelled(self) -> bool:
+        return self._found[1]
+
+    @property
+    def rpc_is_over(self) -> bool:
+        return self._direction.stream.is_over()
+
+
+class _LateUse:
+    """The use, at `frame`, of a server stream object whose handler has ended."""
+
+    def __init__(self, stream: Stream, frame: FrameType) -> None:
+        self.in_done_callback = stream.in_done_callback
+        self._frame = frame
+
+    @property
+    def grpc_asks(self) -> bool:
+        return grpc_is_the_caller(self._frame)
+
 
 def report_conflict(direction: Direction, operation: str) -> None:
-    """Act on an operation that met another in its direction.
-
-    Nothing is wrong if the RPC is over, or if the owner is a task that is being cancelled:
-    both only have to be let out of a stream that ends anyway.
-    """
-    stream = direction.stream
-    if stream.is_over():
+    """Act on an operation that met another in its direction, unless there is an excuse."""
+    meeting = _Meeting(direction, operation)
+    if any(excuse(meeting) for excuse in NO_CONFLICT):
         return
-    owner, is_being_cancelled = owners.last_owner_of(direction)
-    if is_being_cancelled:
-        return
-    if operation == "done_writing" and owner is not None and owner.operation == operation:
-        return  # grpcio makes it idempotent: the second one has nothing to do
-    because = wording.is_inside(owner)
-    if direction.watch is not None:
-        because += direction.watch.collided(sys._getframe(1))
+    frame = sys._getframe(1)
+    probe = "" if direction.watch is None else direction.watch.collided(frame)
     violate(
-        direction.rule,
-        stream,
+        CONFLICT[direction.way](meeting.owner, probe),
+        direction.stream,
         operation,
-        because,
-        owner=owner,
-        can_wait=not owners.interrupts_owner(direction, sys._getframe(1)),
+        owner=meeting.owner,
+        can_wait=not owners.interrupts_owner(direction, frame),
     )
 
 
 def check_loop(stream: Stream, operation: str) -> None:
     """Act on an aio operation whose quick look said that it runs on another loop."""
     running = asyncio._get_running_loop()
-    if running is not stream.loop:
-        where = "no event loop" if running is None else "another event loop"
-        violate(
-            WRONG_LOOP, stream, operation, f"it runs on {where} than the one that owns the call"
-        )
+    use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
+    if any(excuse(use) for excuse in NOT_ASTRAY):
+        return
+    violate(CallAstray(on_loop=running is not None), stream, operation)
+
+
+def check_start(stream: Stream) -> None:
+    """Act on the start of an aio RPC where another loop, or none, runs than its channel's."""
+    running = asyncio._get_running_loop()
+    use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
+    if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
+        return
+    violate(ChannelAstray(on_loop=running is not None), stream, "start")
 
 
 def used_after_end(stream: Stream, operation: str) -> None:
-    """Act on the use of a server stream object whose handler has ended.
-
-    Legal are done-callbacks, and gRPC's own sender for another call, to which the handler
-    gave its requests: it may notice the end only by asking once more.
-    """
-    frame = sys._getframe(1)
-    if stream.in_done_callback or grpc_is_the_caller(frame):
+    """Act on the use of a server stream object whose handler has ended, unless it is legal."""
+    use = _LateUse(stream, sys._getframe(1))
+    if any(excuse(use) for excuse in LEGAL_LATE):
         return
-    violate(HANDLER_RETURNED, stream, operation, "its handler has ended")
+    violate(HandlerEnded(), stream, operation)
 
 
 def violate(
-    rule: Rule,
+    evidence: Evidence,
     stream: Stream,
     operation: str,
-    because: str,
     *,
     owner: Owner | None = None,
     can_wait: bool = True,
 ) -> None:
-    """Record that `rule` was broken; raise, log or return as the stream's mode says.
+    """Record that a rule was broken; raise, log or return as the stream's mode says.
 
     With `can_wait` False no waiting can heal it, whatever the rule: ``serialize`` refuses.
     """
     mode = stream.mode
-    if mode is Mode.SERIALIZE and not (rule.waitable and can_wait):
+    if mode is Mode.SERIALIZE and not (evidence.rule.waitable and can_wait):
         mode = Mode.RAISE
-    finding = compose(rule, stream, operation, because, owner, mode, sys._getframe(1))
+    caller = _caller(stream, operation, sys._getframe(1))
+    finding = new_finding(evidence, stream.subject, caller=caller, owner=owner, mode=mode)
     count = ledger.record(finding)
     if mode is Mode.RAISE:
+        log_refusal(finding, count)
         raise ConcurrencyError(finding, wording.report(finding))
     log(finding, count)
 
 
-def compose(
-    rule: Rule,
-    stream: Stream,
-    operation: str,
-    because: str,
-    owner: Owner | None,
-    mode: Mode,
-    frame: FrameType,
-) -> Finding:
-    """Return the finding for a rule broken by the running thread or task at `frame`."""
+def _caller(stream: Stream, operation: str, frame: FrameType) -> Owner:
+    """Describe the running thread or task, which broke a rule at `frame`."""
     caller = parties.this_party(frame, operation, is_task=stream.loop is not None)
     if operation == "yield":
         caller = dataclasses.replace(caller, stack=owners.at_yield(stream))
-    message = wording.first_line(
-        rule,
-        rpc=stream.rpc,
-        side=stream.side,
-        api=stream.api,
-        outcome=wording.OUTCOME[mode],
-        caller=caller,
-        because=because,
-    )
-    return new_finding(
-        rule,
-        rpc=stream.rpc,
-        side=stream.side,
-        api=stream.api,
-        message=message,
-        caller=caller,
-        owner=owner,
-    )
+    return caller
 
 
 class _Guard:

@@ -46,7 +46,7 @@ def servers_seen(sight: Sight) -> Iterator[ServerSnapshot]:
             pool, waiting = None, []
         yield ServerSnapshot(
             number=number,
-            api=handlers.api,
+            api=str(handlers.api),
             pool_size=getattr(pool, "_max_workers", None) or handlers.pool_size,
             handlers=tuple(sorted(found, key=lambda one: -(one.handler.held_seconds or 0))),
             waiting=tuple(waiting),

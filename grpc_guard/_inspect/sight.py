@@ -18,14 +18,21 @@ from typing import Any
 from grpc.aio import _call
 
 from .._core.stream import Direction
-from .._findings.parties import name_of_thread, suspended_greenlets
+from .._findings.parties import (
+    name_of_task,
+    name_of_thread,
+    suspended_greenlets,
+    task_at,
+    thread_at,
+)
 from .._findings.records import Frame, Owner
 from .._findings.stacks import copy_frame, frames_of_threads, is_machinery, outward
-from .._guard.owners import await_chain
+from .._findings.waiters import await_chain
 from .._guard.roles import Role, roles
 
 _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
 _HANDLES_AN_RPC = "_handle_exceptions"  # the outermost coroutine of grpc.aio's task for it
+_ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _JOIN = threading.Thread.join.__code__
 # Of grpc.aio's clients: what advances a request iterator, and what sends the message that it gave.
 _ADVANCES = _call._StreamRequestMixin._consume_request_iterator.__code__
@@ -65,6 +72,7 @@ class Party:
     name: str
     key: Hashable
     ident: int = 0  # of a thread
+    actual_task: asyncio.Task[Any] | None = None
 
     @classmethod
     def thread(cls, ident: int) -> Party:
@@ -72,7 +80,7 @@ class Party:
 
     @classmethod
     def task(cls, task: asyncio.Task[Any]) -> Party:
-        return cls("task", task.get_name(), ("task", id(task)))
+        return cls("task", name_of_task(task), ("task", id(task)), actual_task=task)
 
 
 class Sight:
@@ -82,12 +90,11 @@ class Sight:
         self.lines = Lines()
         self.owners: dict[int, tuple[Party, Owner]] = {}
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
-        self.sending: set[int] = (
-            set()
-        )  # calls of grpc.aio whose iterator gave a message, not sent yet
+        self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[tuple[Party, Party]] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
         self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
+        self._found_elsewhere = 0
         self._now = monotonic()
         for loop in loops:
             self._look_at_tasks(loop)
@@ -157,7 +164,16 @@ class Sight:
         return party if task is None else Party.task(task)
 
     def _owner(self, party: Party, role: Role, held: float | None) -> Owner:
-        return Owner(party.kind, party.name, role.operation, held, self.lines.stack(role.frames))
+        operation, stack = role.operation, self.lines.stack(role.frames)
+        # Where the party was given the operation itself to do, the line is elsewhere. To find it
+        # takes a look at everybody, so it is found for some.
+        if not stack and role.direction.is_shared and self._found_elsewhere < _ELSEWHERE:
+            self._found_elsewhere += 1
+            if party.actual_task is not None:
+                return task_at(party.actual_task, operation, held, stack)
+            if party.ident in self.threads:
+                return thread_at(party.ident, self.threads[party.ident][0], operation, held, stack)
+        return Owner(party.kind, party.name, operation, held, stack)
 
 
 def loops_of(directions: Collection[Direction]) -> Iterator[asyncio.AbstractEventLoop]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from time import monotonic
 
 from .._catalogue.modes import current_mode
+from .._catalogue.nouns import READ, WRITE, Way
 from .._core.stream import Direction, Stream
 from .._findings.ledger import ledger
 from .._findings.origins import Origin
@@ -91,8 +92,8 @@ def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> S
                 StreamSnapshot(
                     number=len(told) + 1,
                     rpc=stream.rpc,
-                    side=stream.side,
-                    api=stream.api,
+                    side=str(stream.side),
+                    api=str(stream.api),
                     mode=str(stream.mode),
                     state=state,
                     age_seconds=None if stream.origin is None else stream.origin.age,
@@ -112,7 +113,7 @@ def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> S
         ChannelSnapshot(
             number=numbers[id(life)],
             target=life.target,
-            api=life.api,
+            api=str(life.api),
             state=life.state(),
             streams=carried.get(numbers[id(life)], 0),
             origin=origins.owner(life.origin),
@@ -143,12 +144,12 @@ def _state(stream: Stream) -> str:
 
 
 def _reading(stream: Stream, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:
-    direction = _of_rule("concurrent-read", directions)
+    direction = _of_way(READ, directions)
     return None if direction is None else _described(direction, sight)
 
 
 def _writing(stream: Stream, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:
-    direction = _of_rule("concurrent-write", directions)
+    direction = _of_way(WRITE, directions)
     if direction is None:
         return None
     described = _described(direction, sight)
@@ -160,8 +161,8 @@ def _writing(stream: Stream, directions: list[Direction], sight: Sight) -> Direc
     )
 
 
-def _of_rule(rule: str, directions: list[Direction]) -> Direction | None:
-    return next((one for one in directions if one.rule == rule), None)
+def _of_way(way: Way, directions: list[Direction]) -> Direction | None:
+    return next((one for one in directions if one.way is way), None)
 
 
 def _described(direction: Direction, sight: Sight) -> DirectionSnapshot:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .._catalogue.words import count, duration
+from .._catalogue.words import count, duration, party
 from .._findings.records import Frame, Owner
-from .._findings.wording import party
+from .._findings.wording import RELATION
 from .records import (
     ChannelSnapshot,
     DirectionSnapshot,
@@ -155,8 +155,9 @@ def _of_direction(name: str, direction: DirectionSnapshot) -> Iterator[str]:
 def state_of(direction: DirectionSnapshot) -> str:
     """Return who is inside `direction`, or since when nobody has begun anything in it."""
     if direction.owner is not None:
-        held = duration(direction.owner.held_seconds)
-        return f"{party(direction.owner)} in {direction.owner.operation} for {held}"
+        owner = direction.owner
+        held = f"for {duration(owner.held_seconds)}{RELATION.get(owner.relation, '')}"
+        return f"{party(owner)} in {owner.operation} {held}"
     text = "nobody, never used"
     if direction.last_began_seconds is not None:
         by = "" if direction.last is None else f", by {direction.last}"

@@ -13,11 +13,11 @@ from _thread import get_ident
 from time import monotonic
 from typing import Any
 
-from .._catalogue.rules.blocked_loop import BLOCKED_LOOP
+from .._catalogue.rules.blocked_loop import LoopStoodStill, is_in_notebook
 from .._catalogue.thresholds import thresholds
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
-from .._findings import parties, wording
+from .._findings import parties
 from .._findings.records import Owner
 from .._findings.reporting import warn
 
@@ -25,12 +25,9 @@ logger = logging.getLogger("grpc_guard")
 
 
 def watched(call: Any, stream: Stream) -> Any:
-    """Return `call`, or if it could block an event loop, what is watched and reads from it.
-
-    In a notebook every cell does that, and it is how notebooks are.
-    """
+    """Return `call`, or if it could block an event loop, what is watched and reads from it."""
     origin = stream.origin
-    if origin is None or not origin.on_loop or "ipykernel" in sys.modules:
+    if origin is None or not origin.on_loop or is_in_notebook(sys):
         return call
 
     step = call.__next__
@@ -55,14 +52,7 @@ def _tell(stream: Stream, seconds: float) -> None:
             return  # another thread reads, or the loop has ended since
         caller = parties.this_party(sys._getframe(1), "next", is_task=True)
         held = Owner(*parties.name_of_thread(get_ident()), "event loop", seconds)
-        warn(
-            BLOCKED_LOOP,
-            rpc=stream.rpc,
-            side=stream.side,
-            api=stream.api,
-            because=wording.stood_still(seconds, len(asyncio.all_tasks(loop)) - 1),
-            caller=caller,
-            owner=held,
-        )
+        others = len(asyncio.all_tasks(loop)) - 1
+        warn(LoopStoodStill(seconds, others), stream.subject, caller=caller, owner=held)
     except Exception:
         logger.exception("a blocked loop goes unnoticed")

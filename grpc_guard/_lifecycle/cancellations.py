@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from .._catalogue.rules.cancelled_read import CANCELLED_READ
+from .._catalogue.nouns import CLIENT, SERVER, Way
+from .._catalogue.rules.cancelled_read import LEGAL_USE, NOTHING_BROKEN, OperationCancelled
 from .._core.operations import operation, operation_in
 from .._core.stream import AioDirection, Direction, Stream
-from .._findings import wording
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 
@@ -29,15 +29,47 @@ logger = logging.getLogger("grpc_guard")
 class _Cancellation:
     """One operation that was cancelled."""
 
-    __slots__ = ("is_told", "origin")
+    __slots__ = ("origin", "was_reported")
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self.is_told = False
+        self.was_reported = False
 
 
-# By stream and rule of the direction; and the streams on which cancel() was called.
-_cancellations: weakref.WeakKeyDictionary[Stream, dict[str, _Cancellation]] = (
+class _Cancelled:
+    """The error that has just ended an operation on a stream, and what is asked about it."""
+
+    def __init__(self, stream: Stream, error: asyncio.CancelledError) -> None:
+        self._stream = stream
+        self._error = error
+
+    @property
+    def tells_of_the_end(self) -> bool:
+        return _tells_of_the_end(self._error)
+
+    @property
+    def task_is_being_cancelled(self) -> bool:
+        return _is_being_cancelled(asyncio.current_task())
+
+    @property
+    def has_broken_the_stream(self) -> bool:
+        return _has_broken(self._stream)
+
+
+class _Use:
+    """The use of a broken stream, and what is asked about it."""
+
+    def __init__(self, stream: Stream, cancellation: _Cancellation) -> None:
+        self.was_reported = cancellation.was_reported
+        self._stream = stream
+
+    @property
+    def is_given_up(self) -> bool:
+        return _is_given_up(self._stream)
+
+
+# By stream and way of the direction; and the streams on which cancel() was called.
+_cancellations: weakref.WeakKeyDictionary[Stream, dict[Way, _Cancellation]] = (
     weakref.WeakKeyDictionary()
 )
 _given_up: weakref.WeakSet[Stream] = weakref.WeakSet()
@@ -69,18 +101,16 @@ class Broken(AioDirection):
 
 
 def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
-    """Note that `error` has just ended `operation`, the caller.
-
-    Nothing is noted if the RPC goes on, or had ended anyway.
-    """
+    """Note that `error` has just ended `operation`, the caller, if that has broken the stream."""
     try:
-        is_the_end = _tells_of_the_end(error) or not _is_being_cancelled(asyncio.current_task())
-        if not is_the_end and _has_broken(stream):
-            cancellation = _Cancellation(note_origin(operation))
-            known = _cancellations.setdefault(stream, {})
-            for direction in _broken(stream, sys._getframe(1)):
-                known[direction.rule] = cancellation
-                direction.__class__ = Broken
+        cancelled = _Cancelled(stream, error)
+        if any(excuse(cancelled) for excuse in NOTHING_BROKEN):
+            return
+        cancellation = _Cancellation(note_origin(operation))
+        known = _cancellations.setdefault(stream, {})
+        for direction in _broken(stream, sys._getframe(1)):
+            known[direction.way] = cancellation
+            direction.__class__ = Broken
     except Exception:
         logger.exception("a cancelled operation goes unnoticed")
 
@@ -106,7 +136,7 @@ def _has_broken(stream: Stream) -> bool:
 
     A client's write that still waits for the connection can be cancelled without harm.
     """
-    if stream.side == "server":
+    if stream.side == SERVER:
         return not stream.ended
     call = stream.call()
     return call is not None and bool(call.cancelled())
@@ -115,7 +145,7 @@ def _has_broken(stream: Stream) -> bool:
 def _broken(stream: Stream, frame: FrameType) -> Iterator[Direction]:
     """Yield the directions that break with the operation at `frame`."""
     yield frame.f_locals["direction"]
-    if stream.side == "client":
+    if stream.side == CLIENT:
         # The reading direction is known to the proxies alone.
         for other in (getattr(frame.f_locals["self"], "_self_read", None), stream.write):
             if other is not None and other.is_shared:
@@ -146,24 +176,25 @@ def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
     It stays broken if whoever uses it is on its way out.
     """
     try:
-        cancellation = _cancellations[direction.stream][direction.rule]
-        if not cancellation.is_told and not _is_given_up(direction.stream):
-            if _is_being_cancelled(asyncio.current_task()):
-                return Broken
-            cancellation.is_told = True
-            _tell(direction.stream, cancellation.origin, operation_in(frame))
+        stream = direction.stream
+        cancellation = _cancellations[stream][direction.way]
+        use = _Use(stream, cancellation)
+        if any(excuse(use) for excuse in LEGAL_USE):
+            return AioDirection
+        if _is_being_cancelled(asyncio.current_task()):
+            return Broken
+        cancellation.was_reported = True
+        _report(stream, cancellation.origin, operation_in(frame))
     except Exception:
         logger.exception("the use of a cancelled stream goes unnoticed")
     return AioDirection
 
 
-def _tell(stream: Stream, origin: Origin, operation: str) -> None:
+def _report(stream: Stream, origin: Origin, operation: str) -> None:
+    cancelled = origin.owner()
     warn(
-        CANCELLED_READ,
-        rpc=stream.rpc,
-        side=stream.side,
-        api=stream.api,
-        because=wording.was_cancelled(origin, stream.side),
+        OperationCancelled(cancelled, stream.side),
+        stream.subject,
         caller=note_origin(operation).owner(),
-        owner=origin.owner(),
+        owner=cancelled,
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.forks import in_child
+from .._catalogue.nouns import AIO, Api
 from .._core.stream import Stream
 
 
@@ -38,13 +39,14 @@ def keep_record(
     table: dict[int, _ChannellessStream] = _streams_by_call,
     kind: type[_ChannellessStream] = _ChannellessStream,
     forget: Callable[[Any], None] = _forget,
+    aio: Api = AIO,
 ) -> None:
     """Keep the record of `stream`, whose channel has died, if it is known to go on.
 
     Made for finalisers: takes no lock.
     """
     call = stream.call()
-    if call is not None and stream.api == "aio" and stream.is_open():
+    if call is not None and stream.api == aio and stream.is_open():
         entry = kind(call, forget)
         entry.key, entry.stream = id(call), stream
         table[entry.key] = entry

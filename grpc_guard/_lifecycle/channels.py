@@ -20,10 +20,10 @@ import grpc
 from grpc._cython import cygrpc
 
 from .._catalogue import forks
-from .._catalogue.rules.stream_limit import STREAM_LIMIT
+from .._catalogue.nouns import AIO, Api, Side, Subject
+from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
-from .._findings import wording
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channelless import keep_record
@@ -89,7 +89,7 @@ class ChannelLife:
         "target",
     )
 
-    def __init__(self, target: str, api: str, origin: Origin, anchor: _Anchor) -> None:
+    def __init__(self, target: str, api: Api, origin: Origin, anchor: _Anchor) -> None:
         self.target = target
         self.api = api
         self.origin = origin
@@ -97,8 +97,14 @@ class ChannelLife:
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
         self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
-        self.next_report_at = math.inf if _making.is_limited else thresholds().stream_limit
+        is_limited = registry_keeps_the_limit(_making)
+        self.next_report_at = math.inf if is_limited else thresholds().stream_limit
         self.anchor = anchor
+
+    @property
+    def subject(self) -> Subject:
+        """What a finding about this channel is about."""
+        return Subject(self.target, Side.CLIENT, self.api)
 
     def is_closed(self) -> bool:
         """Tell whether no RPC can start on the channel any more: grpcio knows best."""
@@ -109,9 +115,9 @@ class ChannelLife:
         anchor = self.anchor()
         if anchor is None:
             return _CLOSED
-        core = anchor._channel if self.api == "aio" else anchor.channel
+        core = anchor._channel if self.api == AIO else anchor.channel
         try:
-            if self.api == "aio" and core.closed():
+            if self.api == AIO and core.closed():
                 return _CLOSED
             return str(_STATES.get(core.check_connectivity_state(False), "unknown"))
         except (ValueError, cygrpc.UsageError):  # closed, also if that has just happened
@@ -128,16 +134,8 @@ class ChannelLife:
         limit = self.next_report_at = thresholds().stream_limit
         if live >= limit:
             self.next_report_at = 2 * live  # so many before it is said again, and counted
-            caller = note_origin("start").owner()
-            because = wording.crowded(live, self.origin)
-            warn(
-                STREAM_LIMIT,
-                rpc=self.target,
-                side="client",
-                api=self.api,
-                because=because,
-                caller=caller,
-            )
+            crowded = Crowded(live, self.origin.owner())
+            warn(crowded, self.subject, caller=note_origin("start").owner())
 
     def sorted_out(self) -> list[Stream]:
         """Drop the streams that are over, and return the others."""
@@ -177,10 +175,10 @@ def made(
             return
         reference = _Anchor(anchor, _forget)
         reference.key = id(core)
-        life = ChannelLife(target or _target_of(core), api, note_origin(operation), reference)
+        life = ChannelLife(target or _target_of(core), Api(api), note_origin(operation), reference)
         _lives[id(core)] = life
-        if sharing_key is not None and not life.is_pooled:
-            look_at_churn(life.target, api, life.origin, sharing_key)
+        if sharing_key is not None:
+            look_at_churn(life.subject, life.origin, sharing_key)
     except Exception:
         logger.exception("a channel goes unnoticed")
 

@@ -19,16 +19,16 @@ from typing import Any
 
 from grpc._cython import cygrpc
 
-from .._catalogue.rules.starved_server import STARVED_SERVER
+from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
+from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
-from .._findings import wording
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, frames_of_threads, is_of_grpc, outward
-from .._guard.owners import await_chain
+from .._findings.waiters import await_chain
 
 logger = logging.getLogger("grpc_guard")
 
@@ -51,7 +51,7 @@ class _Entry:
 class Handlers:
     """The streaming handlers of one server that are in flight."""
 
-    _api = "sync"
+    _api = SYNC
 
     def __init__(self, pool: Executor | None) -> None:
         if not isinstance(pool, ThreadPoolExecutor):
@@ -174,23 +174,13 @@ class Handlers:
             if len(held) < self._size:
                 return
             least = held[-1].held_seconds or 0
-            waiting = pool._work_queue.qsize()
-            if waiting == 0 or least < thresholds().starved_server_seconds:
+            seen = Starved(held, pool._work_queue.qsize())
+            if nobody_waits(seen) or least < thresholds().starved_server_seconds:
                 self._watch()
                 return
-            self._tell(held, waiting)
+            warn(seen, Subject(held[0].operation, SERVER, self._api), caller=held[0])
         except Exception:
             logger.exception("a starved server goes unnoticed")
-
-    def _tell(self, held: list[Owner], waiting: int) -> None:
-        warn(
-            STARVED_SERVER,
-            rpc=held[0].operation,
-            side="server",
-            api=self._api,
-            because=wording.starved(held, waiting),
-            caller=held[0],
-        )
 
 
 class AioHandlers(Handlers):
@@ -199,7 +189,7 @@ class AioHandlers(Handlers):
     That is the one that the server was given, or else the default executor of its loop.
     """
 
-    _api = "aio"
+    _api = AIO
 
     def __init__(self, pool: Executor | None, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(pool)

@@ -12,15 +12,18 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from types import FrameType, ModuleType
 
-from .._catalogue.rule import Rule
-from .._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
-from .._catalogue.rules.unfinished_stream import UNFINISHED_STREAM
+from .._catalogue.leak import KEPT_ON_PURPOSE
+from .._catalogue.nouns import Way
+from .._catalogue.rule import Evidence
+from .._catalogue.rules.unclosed_channel import NeverClosed, is_of_registry
+from .._catalogue.rules.unfinished_stream import NeverEnded
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Direction, Stream
-from .._findings import wording
 from .._findings.origins import Origin
+from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import other_threads, outward
 from .channelless import channelless_streams
@@ -38,10 +41,10 @@ _RUNTIME_MODULES = ("_asyncio", "asyncio", "grpc", "grpc_guard", "threading")
 class LeakCandidate:
     """A channel or stream that has not ended: its record, and the object that stands for it."""
 
-    def __init__(self, rule: Rule, record: ChannelLife | Stream, obj: object) -> None:
-        self.rule = rule
+    def __init__(self, record: ChannelLife | Stream, obj: object) -> None:
         self.record = record
         self.obj = obj
+        self.is_reachable = False  # until somebody has looked
 
     @property
     def origin(self) -> Origin:
@@ -49,14 +52,20 @@ class LeakCandidate:
         return self.record.origin
 
     @property
-    def name(self) -> str:
-        return self.record.rpc if isinstance(self.record, Stream) else self.record.target
+    def was_made_in_module(self) -> bool:
+        return self.origin.in_module
 
     @property
     def group(self) -> tuple[object, ...]:
         place = self.origin.place
         line = None if place is None else (place[0].co_filename, self.origin.line)
-        return (self.rule, self.name, self.record.api, line)
+        return (type(self.record), self.record.subject, line)
+
+    def evidence(self, maker: Owner, others: int, last: tuple[Way, float] | None) -> Evidence:
+        """Return what was seen of this one and `others` from its line; `last` was a stream's."""
+        if isinstance(self.record, Stream):
+            return NeverEnded(maker, others, last)
+        return NeverClosed(maker, others)
 
 
 def look(
@@ -85,8 +94,8 @@ def _left(is_ours: Callable[[Origin], bool]) -> Iterator[LeakCandidate]:
     for life in lives():
         if life.is_closed():
             continue
-        if is_ours(life.origin) and not life.is_pooled:
-            yield LeakCandidate(UNCLOSED_CHANNEL, life, life.anchor())
+        if is_ours(life.origin) and not is_of_registry(life):
+            yield LeakCandidate(life, life.anchor())
         yield from _unfinished(life.sorted_out(), is_ours)
     yield from _unfinished(channelless_streams(), is_ours)
 
@@ -96,7 +105,7 @@ def _unfinished(
 ) -> Iterator[LeakCandidate]:
     for stream in streams:
         if stream.is_open() and stream.origin is not None and is_ours(stream.origin):
-            yield LeakCandidate(UNFINISHED_STREAM, stream, stream.call())
+            yield LeakCandidate(stream, stream.call())
 
 
 def _report(left: list[LeakCandidate], keepers: list[object]) -> None:
@@ -105,36 +114,30 @@ def _report(left: list[LeakCandidate], keepers: list[object]) -> None:
     leaked = set()
     for one in left:
         groups.setdefault(one.group, []).append(one)
-        if not one.origin.in_module and id(one.obj) not in kept:
+        one.is_reachable = id(one.obj) in kept
+        if not any(excuse(one) for excuse in KEPT_ON_PURPOSE):
             leaked.add(one.group)
     operations = _last_operations({one.record for one in left if isinstance(one.record, Stream)})
     for group, members in groups.items():
         if group not in leaked and len(members) <= thresholds().kept:
             continue
         oldest = min(members, key=lambda one: one.origin.since)
-        warn(
-            oldest.rule,
-            rpc=oldest.name,
-            side="client",
-            api=oldest.record.api,
-            because=wording.left_open(
-                oldest.rule, oldest.origin, len(members), operations.get(oldest.record)
-            ),
-            caller=oldest.origin.owner(),
-        )
+        maker = oldest.origin.owner()
+        seen = oldest.evidence(maker, len(members) - 1, operations.get(oldest.record))
+        warn(seen, oldest.record.subject, caller=maker)
 
 
-def _last_operations(streams: set[Stream]) -> dict[object, tuple[str, float]]:
-    """Return the last operation of each stream that had one, and when it began."""
-    found: dict[object, tuple[str, float]] = {}
+def _last_operations(streams: set[Stream]) -> dict[object, tuple[Way, float]]:
+    """Return the last operation of each stream that had one, and how many seconds ago it began."""
+    found: dict[Stream, tuple[Way, float]] = {}
     for direction in gc.get_objects() if streams else ():
         # isinstance() would ask dead weak proxies
         if issubclass(type(direction), Direction) and direction.stream in streams:
-            before = found.get(direction.stream, ("", 0.0))
-            if direction.since > before[1]:
-                kind = "read" if direction.rule == "concurrent-read" else "write"
-                found[direction.stream] = kind, direction.since
-    return found
+            known = found.get(direction.stream)
+            if direction.since > (0.0 if known is None else known[1]):
+                found[direction.stream] = direction.way, direction.since
+    now = monotonic()
+    return {stream: (way, now - since) for stream, (way, since) in found.items()}
 
 
 # Who keeps what

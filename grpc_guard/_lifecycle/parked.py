@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from .._catalogue.rules.parked_request_iterator import PARKED_REQUEST_ITERATOR
+from .._catalogue.rules.parked_request_iterator import Parked
 from .._catalogue.thresholds import thresholds
 from .._core.operations import inner_code
 from .._core.steps import taking_requests
 from .._core.stream import Stream
-from .._findings import wording
 from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
@@ -34,15 +33,8 @@ def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
         time.sleep(_STEP)
     for stream, thread in _parked(is_ours):
         assert stream.origin is not None
-        warn(
-            PARKED_REQUEST_ITERATOR,
-            rpc=stream.rpc,
-            side=stream.side,
-            api=stream.api,
-            because=wording.is_parked(thread, stream.origin),
-            caller=stream.origin.owner(),
-            owner=thread,
-        )
+        starter = stream.origin.owner()
+        warn(Parked(thread, starter), stream.subject, caller=starter, owner=thread)
 
 
 def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]:

@@ -8,10 +8,10 @@ from typing import Any
 from grpc._cython import cygrpc
 
 from .._catalogue import forks
-from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
-from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
+from .._catalogue.nouns import CLIENT, Subject
+from .._catalogue.rules.closed_channel import ChannelClosed
+from .._catalogue.rules.use_after_fork import ChannelOfParent, grpc_makes_channels_anew
 from .._core.stream import Channel, Stream
-from .._findings import wording
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channels import ChannelLife, life_of
@@ -57,30 +57,18 @@ def failed_to_start(
     try:
         if not life.is_closed():
             return
-        because = wording.was_closed(life.closing, life.origin)
-        error.add_note(f"grpc_guard: channel to {life.target}: {because}")
-        warn(
-            CLOSED_CHANNEL,
-            rpc=rpc,
-            side="client",
-            api=life.api,
-            because=because,
-            caller=(start or note_origin("start")).owner(),
-            owner=None if life.closing is None else life.closing.owner(),
-        )
+        closing = None if life.closing is None else life.closing.owner()
+        seen = ChannelClosed(life.origin.owner(), closing)
+        error.add_note(f"grpc_guard: channel to {life.target}: {seen}")
+        caller = (start or note_origin("start")).owner()
+        warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=closing)
     except Exception:
         logger.exception("the use of a closed channel goes unnoticed")
 
 
 def _used_after_fork(life: ChannelLife, rpc: str) -> None:
-    if cygrpc._GRPC_ENABLE_FORK_SUPPORT:
+    if grpc_makes_channels_anew(cygrpc._GRPC_ENABLE_FORK_SUPPORT):
         return
-    warn(
-        USE_AFTER_FORK,
-        rpc=rpc,
-        side="client",
-        api=life.api,
-        because=wording.is_of_parent(life.origin),
-        caller=note_origin("start").owner(),
-        owner=life.origin.owner(),
-    )
+    maker = life.origin.owner()
+    caller = note_origin("start").owner()
+    warn(ChannelOfParent(maker), Subject(rpc, CLIENT, life.api), caller=caller, owner=maker)

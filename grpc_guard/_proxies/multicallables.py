@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from .._catalogue.modes import ChooseMode, Mode
 from .originals import unpatched
 from .proxy import Proxy
+
+# A method of grpcio's own multi-callable: what it takes is between the program and grpcio.
+PlainStart = Callable[..., Any]
+
+
+class StartRpc(Protocol):
+    """Starts a guarded RPC by `start`, a plain method of `multi_callable`, with what the user passed."""
+
+    def __call__(
+        self,
+        multi_callable: Any,
+        start: PlainStart,
+        rpc: str,
+        mode: Mode,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any: ...
 
 
 class MultiCallable(Proxy):
@@ -21,8 +39,8 @@ class MultiCallable(Proxy):
         self._self_choose = choose
 
 
-def guarding(name: str, start: Callable[..., Any]) -> Callable[..., Any]:
-    """Return method `name` of a multi-callable's proxy, which does what `start` says."""
+def guarding(name: str, start: StartRpc) -> Callable[..., Any]:
+    """Return method `name` of a multi-callable's proxy, which starts its RPCs by `start`."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         plain = unpatched(self.__wrapped__, name)

@@ -8,25 +8,52 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import wrapt
 
 from .._catalogue.modes import ChooseMode, current_mode
 from .._findings.records import Owner
-from .._lifecycle.handlers import handlers_of
+from .._lifecycle.handlers import Handlers, handlers_of
 from .contract import SYNC_SERVER, forwards
 from .proxy import Proxy, isinstance_exactly
 
-# Wraps one behaviour: (behaviour, rpc, choose mode, request_streaming, response_streaming, and
-# by name the handlers in flight of the server).
-GuardBehavior = Callable[..., Any]
+
+class GuardOfServer(Protocol):
+    """Returns a handler function of one server with its stream objects guarded."""
+
+    def __call__(
+        self,
+        behavior: Any,
+        rpc: str,
+        choose: ChooseMode,
+        request_streaming: bool,
+        response_streaming: bool,
+        /,
+    ) -> Any: ...
+
+
+class GuardBehavior(Protocol):
+    """The same for any server, whose handlers in flight are `handlers`: see noting()."""
+
+    def __call__(
+        self,
+        behavior: Any,
+        rpc: str,
+        choose: ChooseMode,
+        request_streaming: bool,
+        response_streaming: bool,
+        /,
+        *,
+        handlers: Handlers,
+    ) -> Any: ...
+
 
 _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients invent
 
 
-def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardBehavior) -> Any:
+def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardOfServer) -> Any:
     """Return the guarded twin of a grpc.RpcMethodHandler; a unary one and None as they are."""
     if handler is None:
         return handler
@@ -99,7 +126,7 @@ class GenericHandler(Proxy):
 
     __slots__ = ("_self_behavior", "_self_choose", "_self_guarded")
 
-    def __init__(self, handler: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
+    def __init__(self, handler: Any, choose: ChooseMode, guard_behavior: GuardOfServer) -> None:
         super().__init__(handler)
         self._self_choose = choose
         self._self_behavior = guard_behavior
@@ -119,7 +146,7 @@ class GenericHandler(Proxy):
 
 
 def guard_generic_handlers(
-    handlers: Iterable[Any], choose: ChooseMode, guard_behavior: GuardBehavior
+    handlers: Iterable[Any], choose: ChooseMode, guard_behavior: GuardOfServer
 ) -> tuple[Any, ...]:
     """Return `handlers` guarded; what is no generic handler is left for grpcio to refuse."""
 
@@ -134,7 +161,7 @@ def guard_generic_handlers(
 
 
 def guard_method_handlers(
-    service: str, handlers: Mapping[str, Any], choose: ChooseMode, guard_behavior: GuardBehavior
+    service: str, handlers: Mapping[str, Any], choose: ChooseMode, guard_behavior: GuardOfServer
 ) -> dict[str, Any]:
     """Return the registered method handlers of `service` guarded."""
     return {
@@ -143,7 +170,7 @@ def guard_method_handlers(
     }
 
 
-def noting(server: Any, guard_behavior: GuardBehavior) -> GuardBehavior:
+def noting(server: Any, guard_behavior: GuardBehavior) -> GuardOfServer:
     """Return `guard_behavior` for the handlers of a plain `server`, which notes them in flight."""
     return functools.partial(guard_behavior, handlers=handlers_of(server))
 
@@ -154,7 +181,7 @@ def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> Non
     grpcio has no public way to them. The sync server keeps them in a list and a dict; the
     asyncio server does so too, but in fields that only the collector can see.
     """
-    guard_behavior = noting(server, guard_behavior)
+    guard = noting(server, guard_behavior)
     state = getattr(server, "_state", None)
     if state is not None:
         stores = [state.generic_handlers, getattr(state, "registered_method_handlers", {})]
@@ -162,10 +189,10 @@ def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> Non
         stores = gc.get_referents(getattr(server, "_server", None))
     for store in stores:
         if type(store) is list and all(hasattr(handler, "service") for handler in store):
-            store[:] = guard_generic_handlers(store, choose, guard_behavior)
+            store[:] = guard_generic_handlers(store, choose, guard)
         elif type(store) is dict:
             guarded = {
-                rpc: guard_handler(handler, rpc, choose, guard_behavior)
+                rpc: guard_handler(handler, rpc, choose, guard)
                 for rpc, handler in store.items()
                 if hasattr(handler, "request_streaming")
             }

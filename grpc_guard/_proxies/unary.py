@@ -7,25 +7,22 @@ grpcio refuse to start it. Everything else is worked out once something is wrong
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from .._catalogue import forks
 from .._catalogue.modes import Mode, current_mode
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
+from .multicallables import PlainStart
 from .originals import original_of
 
 logger = logging.getLogger("grpc_guard")
-
-Start = Callable[..., Any]
-
 
 # The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
 # needed by a healthy one, the mode and its name, is asked for where something is wrong.
 
 
-def start_watched(multi_callable: Any, start: Start, rpc: str, args: Any, kwargs: Any) -> Any:
+def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, kwargs: Any) -> Any:
     """Start a unary RPC by `start`, a plain method of `multi_callable`."""
     if forks.generation:
         _look_back(multi_callable, rpc)
@@ -36,7 +33,7 @@ def start_watched(multi_callable: Any, start: Start, rpc: str, args: Any, kwargs
         raise
 
 
-def watching(plain: Start) -> Start:
+def watching(plain: PlainStart) -> PlainStart:
     """Return what takes the place of `plain` on grpcio's own class; inert while the guard is off."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -52,7 +49,7 @@ def watching(plain: Start) -> Start:
     return method
 
 
-def watching_below(name: str) -> Start:
+def watching_below(name: str) -> PlainStart:
     """Return method `name` of a proxy of a sync multi-callable."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:

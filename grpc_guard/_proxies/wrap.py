@@ -12,6 +12,7 @@ import grpc.aio
 from grpc._cython import cygrpc
 
 from .._catalogue.modes import Mode, always, current_mode, parse_mode
+from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .aio import calls as aio_calls
@@ -104,12 +105,12 @@ def _twin_by_id(context: Any, mode: Mode, make: Callable[[Any, Mode], Any]) -> A
 @_one_twin
 def _sync_call(call: Any, mode: Mode) -> Any:
     method = getattr(getattr(call, "_state", None), "method", None) or _UNNAMED
-    return sync_calls.guard_call(call, Stream(method, "client", "sync", mode))
+    return sync_calls.guard_call(call, Stream(method, CLIENT, SYNC, mode))
 
 
 @_one_twin
 def _sync_context(context: Any, mode: Mode) -> Any:
-    stream = Stream(_UNNAMED, "server", "sync", mode)
+    stream = Stream(_UNNAMED, SERVER, SYNC, mode)
     stream.track_context(context, sync_handlers.has_ended)
     return sync_handlers.Context(context, stream)
 
@@ -118,14 +119,14 @@ def _aio_call(kind: type[aio_calls.Call]) -> Callable[[Any, Mode], Any]:
     @_one_twin
     def guard(call: Any, mode: Mode) -> Any:
         loop = getattr(call, "_loop", None) or asyncio.get_running_loop()
-        return kind(call, Stream(_UNNAMED, "client", "aio", mode, loop))
+        return kind(call, Stream(_UNNAMED, CLIENT, AIO, mode, loop))
 
     return guard
 
 
 @_one_twin
 def _aio_context(context: Any, mode: Mode) -> Any:
-    stream = Stream(_UNNAMED, "server", "aio", mode, asyncio.get_running_loop())
+    stream = Stream(_UNNAMED, SERVER, AIO, mode, asyncio.get_running_loop())
     return aio_handlers.Context(context, stream)
 
 

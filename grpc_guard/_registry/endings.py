@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from .._catalogue.rules.closed_channel import CLOSED_CHANNEL
-from .._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL
-from .._catalogue.rules.use_after_fork import USE_AFTER_FORK
-from .._findings.origins import Origin, note_origin
+from .._catalogue.nouns import CLIENT, Api, Subject
+from .._catalogue.rule import Evidence
+from .._catalogue.rules.closed_channel import LeaseClosed
+from .._catalogue.rules.unclosed_channel import LeaseDropped
+from .._catalogue.rules.use_after_fork import LeaseOfParent
+from .._findings.origins import note_origin
 from .._findings.reporting import warn
 from .leases import LeaseRecord
 
-_WITHOUT_CLOSE = {
-    "fork": "in the parent of this process: a forked child takes leases of its own",
-    "loop": "on an event loop that is closed",
-}
 
-
-def story(lease: LeaseRecord) -> str:
+def story(lease: LeaseRecord) -> Evidence:
     """Return where a lease was taken and how it ended."""
     ending = lease.ending
     assert ending is not None
-    end = _WITHOUT_CLOSE.get(ending.operation)
-    if end is None:
-        end = f"and closed {ending} by {_party(ending)}"
-    return f"the lease of {lease.entry.settings.target!r} was taken {_taken(lease)} {end}"
+    target, taker = lease.entry.settings.target, lease.origin.owner()
+    if ending.operation == "fork":
+        return LeaseOfParent(target, taker)
+    return LeaseClosed(target, taker, None if ending.operation == "loop" else ending.owner())
 
 
-def refused(lease: LeaseRecord, rpc: str, api: str) -> str:
+def refused(lease: LeaseRecord, rpc: str, api: str) -> Evidence:
     """Record that `rpc` was started on a lease that has ended, and return its story."""
     told = story(lease)
     assert lease.ending is not None
     warn(
-        USE_AFTER_FORK if lease.ending.operation == "fork" else CLOSED_CHANNEL,
-        rpc=rpc,
-        side="client",
-        api=api,
-        because=told,
+        told,
+        Subject(rpc, CLIENT, Api(api)),
         caller=note_origin("start").owner(),
         owner=lease.ending.owner(),
     )
@@ -43,19 +37,6 @@ def refused(lease: LeaseRecord, rpc: str, api: str) -> str:
 
 def lost(lease: LeaseRecord, api: str) -> None:
     """Record that a lease was collected without having been closed."""
-    warn(
-        UNCLOSED_CHANNEL,
-        rpc=lease.entry.settings.target,
-        side="client",
-        api=api,
-        because=f"a lease taken {_taken(lease)} was dropped without close()",
-        caller=lease.origin.owner(),
-    )
-
-
-def _taken(lease: LeaseRecord) -> str:
-    return f"{lease.origin} by {_party(lease.origin)}"
-
-
-def _party(origin: Origin) -> str:
-    return f"{origin.kind} {origin.name!r}"
+    taker = lease.origin.owner()
+    subject = Subject(lease.entry.settings.target, CLIENT, Api(api))
+    warn(LeaseDropped(taker), subject, caller=taker)

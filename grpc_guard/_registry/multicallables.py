@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.modes import Mode
+from .._proxies.multicallables import StartRpc
 from .._proxies.originals import unpatched
 from .leases import Connection, Rpc
 
@@ -41,7 +42,7 @@ class MultiCallable(abc.ABC):
             plain = self._plain[connection] = make(self._method, *args, **kwargs)
         return plain
 
-    def _start(self, name: str, guard: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def _start(self, name: str, guard: StartRpc, args: Any, kwargs: Any) -> Any:
         """Start an RPC by method `name` of grpcio's multi-callable, guarded by `guard`.
 
         The call that comes of it is counted to its end, which holds nothing of it.

@@ -71,6 +71,8 @@ def _party(owner: Owner) -> dict[str, Any]:
         "operation": owner.operation,
         "held_seconds": owner.held_seconds,
         "stack": [dataclasses.asdict(frame) for frame in owner.stack],
+        "relation": owner.relation,
+        "started_at": None if owner.started_at is None else dataclasses.asdict(owner.started_at),
     }
 
 
@@ -87,4 +89,11 @@ def finding_from_dict(data: dict[str, Any]) -> Finding:
 
 
 def _owner(data: dict[str, Any]) -> Owner:
-    return Owner(**{**data, "stack": tuple(Frame(**frame) for frame in data["stack"])})
+    started_at = data.get("started_at")  # older reports have none
+    return Owner(
+        **{
+            **data,
+            "stack": tuple(Frame(**frame) for frame in data["stack"]),
+            "started_at": None if started_at is None else Frame(**started_at),
+        }
+    )

@@ -31,4 +31,7 @@ def _relocated(owner: Owner, root: Path) -> Owner:
     stack = tuple(
         dataclasses.replace(frame, file=relative(frame.file, root)) for frame in owner.stack
     )
-    return dataclasses.replace(owner, stack=stack)
+    started_at = owner.started_at
+    if started_at is not None:
+        started_at = dataclasses.replace(started_at, file=relative(started_at.file, root))
+    return dataclasses.replace(owner, stack=stack, started_at=started_at)

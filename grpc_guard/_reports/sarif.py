@@ -13,8 +13,9 @@ from .._catalogue.catalogue import RULES
 from .._catalogue.pages import page
 from .._catalogue.rule import Rule
 from .._catalogue.version import __version__
+from .._catalogue.words import party
 from .._findings.records import Finding, Frame, Owner
-from .._findings.wording import party, report
+from .._findings.wording import report
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._catalogue.words import count
-from .._findings.records import Finding, Frame
-from .._findings.wording import report
+from .._findings.records import Finding
+from .._findings.wording import report, sites
 
 
 def text(findings: Iterable[Finding]) -> str:
@@ -30,13 +30,3 @@ def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> It
         yield f"  {title}"
         for where, times in places.items():
             yield f"    {where}  x{times}"
-
-
-def sites(finding: Finding) -> str:
-    """Return where the two parties of `finding` were: caller, and owner if there was one."""
-    caller = site(finding.caller.site)
-    return caller if finding.owner is None else f"{caller} against {site(finding.owner.site)}"
-
-
-def site(frame: Frame | None) -> str:
-    return "(no line of the program)" if frame is None else f"{frame.file}:{frame.line}"

@@ -14,10 +14,9 @@ from typing import Any
 import grpc
 import pytest
 from inside import (
-    CONCURRENT_READ,
-    CONCURRENT_WRITE,
     AioDirection,
     Stream,
+    Way,
     _feeds,
     aio_calls,
     bind,
@@ -495,16 +494,16 @@ async def test_asyncio_operation_that_is_refused(found: Any) -> None:
     found()
 
 
-def test_rule_of_a_direction() -> None:
-    """A direction knows which rule it stands for."""
+def test_way_of_a_direction() -> None:
+    """A direction knows which way its messages go."""
     stream = sync_stream()
-    assert AioDirection(stream, CONCURRENT_READ, next).rule == "concurrent-read"
-    assert AioDirection(stream, CONCURRENT_WRITE, next).rule == "concurrent-write"
-    kinds = {kind: kind(stream, iter(())).rule for kind in steps.SyncDirection.__subclasses__()}
-    assert {kind.__name__: str(rule) for kind, rule in kinds.items()} == {
-        "Responses": "concurrent-read",
-        "Requests": "concurrent-read",
-        "ClientRequests": "concurrent-write",
-        "HandlerResponses": "concurrent-write",
-        "SentResponses": "concurrent-write",
+    assert AioDirection(stream, Way.READ, next).way == "read"
+    assert AioDirection(stream, Way.WRITE, next).way == "write"
+    kinds = {kind: kind(stream, iter(())).way for kind in steps.SyncDirection.__subclasses__()}
+    assert {kind.__name__: str(way) for kind, way in kinds.items()} == {
+        "Responses": "read",
+        "Requests": "read",
+        "ClientRequests": "write",
+        "HandlerResponses": "write",
+        "SentResponses": "write",
     }

@@ -18,13 +18,13 @@ from typing import Any
 import grpc
 import pytest
 from inside import (
-    CONCURRENT_READ,
     OPERATIONS,
     AioDirection,
     Direction,
     IteratorFromFunction,
     Mode,
     Stream,
+    Way,
     aio_calls,
     aio_handlers,
     cancellations,
@@ -322,8 +322,8 @@ def test_interrupt_of_the_operation_after_a_cancelled_one(
         stream = aio_stream(mode, loop)
         subject = client_read(Plain(), stream)
         cancellation = cancellations._Cancellation(origin)
-        cancellation.is_told = is_told
-        cancellations._cancellations[stream] = {subject.direction.rule: cancellation}
+        cancellation.was_reported = is_told
+        cancellations._cancellations[stream] = {subject.direction.way: cancellation}
         subject.direction.__class__ = cancellations.Broken
         error = injection.run(functools.partial(run_on, loop, subject.operate))
         assert_interrupted_at_most(error)
@@ -864,6 +864,6 @@ def test_interrupted_construction_of_a_direction() -> None:
         stream = sync_stream(Mode.SERIALIZE)
         made: list[weakref.ref[Any]] = []
         assert_interrupted_at_most(
-            injection.run(lambda stream=stream: AioDirection(stream, CONCURRENT_READ))  # type: ignore[misc]
+            injection.run(lambda stream=stream: AioDirection(stream, Way.READ))  # type: ignore[misc]
         )
         assert not made

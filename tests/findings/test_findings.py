@@ -107,6 +107,61 @@ def test_recording_equal_findings() -> None:
     assert book.findings() == (dataclasses.replace(finding(), count=2),)
 
 
+def test_recording_the_parties_the_other_way_round() -> None:
+    """Who came first is a matter of luck: it is the same finding."""
+    book = Ledger()
+    one = finding()
+    assert one.owner is not None
+    assert book.record(one) == 1
+    turned = finding(
+        caller=dataclasses.replace(one.owner, held_seconds=None),
+        owner=dataclasses.replace(one.caller, held_seconds=2.0),
+    )
+    assert book.record(turned) == 2
+    assert book.findings() == (dataclasses.replace(one, count=2),)
+
+
+@pytest.mark.parametrize("party", ["caller", "owner"])
+def test_recording_a_party_that_has_left(party: str) -> None:
+    """A finding of which the other party has left is the same finding, before it and after."""
+    whole = finding()
+    left = dataclasses.replace(getattr(whole, party), held_seconds=None)
+    for gone in (None, Owner("thread", "a", "next", 1.0)):
+        half = finding(caller=left, owner=gone)
+        book = Ledger()
+        assert [book.record(one) for one in (whole, half, whole)] == [1, 2, 3]
+        assert book.findings() == (dataclasses.replace(whole, count=3),)
+        book.clear()
+        assert [book.record(one) for one in (half, half, whole, half)] == [1, 2, 3, 4]
+        assert book.findings() == (dataclasses.replace(whole, count=4),)
+        book.forget(book.findings())
+        assert [book.record(half), book.record(whole)] == [1, 2]
+
+
+def test_recording_findings_without_a_line() -> None:
+    """Where no line is known, a party that has left is not taken for one that was there."""
+    book = Ledger()
+    lineless = Owner("thread", "b", "next")
+    assert book.record(finding(caller=lineless, owner=None)) == 1
+    assert book.record(finding(caller=lineless)) == 1
+    assert len(book.findings()) == 2
+
+
+def test_recording_what_meets_in_a_helper() -> None:
+    """Parties that meet in one line of a helper are told apart by who called it."""
+
+    def sent_by(name: str, line: int) -> Owner:
+        outer = Frame("app.py", line, name, "_send(message)")
+        return Owner("thread", name, "next", None, (outer, HERE))
+
+    book = Ledger()
+    ab = finding(caller=sent_by("a", 1), owner=sent_by("b", 2))
+    cd = finding(caller=sent_by("c", 3), owner=sent_by("d", 4))
+    ba = finding(caller=sent_by("b", 2), owner=sent_by("a", 1))
+    aa = finding(caller=sent_by("a", 1), owner=sent_by("a", 1))
+    assert [book.record(one) for one in (ab, cd, ba, aa)] == [1, 1, 2, 1]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -116,7 +171,6 @@ def test_recording_equal_findings() -> None:
         {"test": "test_other"},
         {"caller": Owner("thread", "b", "next", None, (THERE,))},
         {"caller": Owner("thread", "b", "initial_metadata", None, (HERE,))},
-        {"owner": None},
     ],
 )
 def test_recording_different_findings(changes: dict[str, Any]) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from inside import CONCURRENT_READ, HANDLER_RETURNED, Frame, duration, findings_wording
+from inside import (
+    CONCURRENT_READ,
+    HANDLER_RETURNED,
+    Api,
+    ConcurrentRead,
+    Frame,
+    Mode,
+    Side,
+    Subject,
+    duration,
+    findings_wording,
+)
 
 from grpc_guard import Finding, Owner
 
@@ -42,33 +53,21 @@ def test_duration(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words
 
 
-def test_owner_that_is_inside() -> None:
-    """Who has the direction is told with operation and time."""
-    assert findings_wording.is_inside(OWNER) == "task 'reader-1' has been in read for 12.3 ms"
-
-
-def test_owner_that_has_left() -> None:
-    """An owner that nobody can name any more is told as such."""
-    assert (
-        findings_wording.is_inside(None)
-        == "another operation had the direction and has just left it"
-    )
-
-
-def test_first_line() -> None:
-    """The first line is complete by itself."""
-    line = findings_wording.first_line(
-        CONCURRENT_READ,
-        rpc="/test.Guard/Chat",
-        side="client",
-        api="aio",
-        outcome="refused",
-        caller=CALLER,
-        because="because of that",
-    )
-    assert line == (
-        "concurrent-read: __anext__ by task 'reader-2' on /test.Guard/Chat (client, aio) "
-        "refused: because of that"
+@pytest.mark.parametrize(
+    ("mode", "outcome"),
+    [
+        (None, ""),
+        (Mode.RAISE, " refused"),
+        (Mode.WARN, " let through"),
+        (Mode.SERIALIZE, " made to wait"),
+    ],
+)
+def test_first_line(mode: Mode | None, outcome: str) -> None:
+    """The first line is complete by itself, and says what became of the caller."""
+    subject = Subject("/test.Guard/Chat", Side.CLIENT, Api.AIO)
+    assert findings_wording.first_line(ConcurrentRead(OWNER), subject, CALLER, mode) == (
+        "concurrent-read: __anext__ by task 'reader-2' on /test.Guard/Chat (client, aio)"
+        f"{outcome}: task 'reader-1' has been in read for 12.3 ms"
     )
 
 

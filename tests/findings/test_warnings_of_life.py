@@ -8,7 +8,16 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from inside import UNCLOSED_CHANNEL, findings_origins, ledger, warn
+from inside import (
+    UNCLOSED_CHANNEL,
+    Api,
+    NeverClosed,
+    Side,
+    Subject,
+    findings_origins,
+    ledger,
+    warn,
+)
 from support.staging import in_thread, logged_by_us
 
 from grpc_guard import Finding, Owner
@@ -16,19 +25,12 @@ from grpc_guard import Finding, Owner
 Found = Callable[[], list[Finding]]
 
 
-def warn_of_channel(**particulars: object) -> None:
-    caller = Owner("thread", "main", "insecure_channel")
-    warn(
-        UNCLOSED_CHANNEL,
-        **{
-            "rpc": "127.0.0.1:1",
-            "side": "client",
-            "api": "sync",
-            "because": "made 3 s ago",
-            "caller": caller,
-            **particulars,
-        },
-    )
+MAKER = Owner("thread", "main", "insecure_channel", 3.0)
+
+
+def warn_of_channel(caller: Owner | None = MAKER) -> None:
+    subject = Subject("127.0.0.1:1", Side.CLIENT, Api.SYNC)
+    warn(NeverClosed(MAKER, 0), subject, caller=caller)  # type: ignore[arg-type]
 
 
 def test_warning(found: Found, caplog: pytest.LogCaptureFixture) -> None:
@@ -42,7 +44,7 @@ def test_warning(found: Found, caplog: pytest.LogCaptureFixture) -> None:
     )
     assert finding.message == (
         "unclosed-channel: insecure_channel by thread 'main' on 127.0.0.1:1 (client, sync): "
-        "made 3 s ago"
+        "never closed; made 3.0 s ago at an unknown place"
     )
     assert finding.remedy == UNCLOSED_CHANNEL.remedy
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -8,15 +8,15 @@ import inspect
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 from inside import (
-    CONCURRENT_READ,
-    CONCURRENT_WRITE,
     AioDirection,
     Stream,
+    Way,
     aio_calls,
     aio_handlers,
     guard_owners,
@@ -27,6 +27,7 @@ from inside import (
     sync_calls,
     sync_handlers,
     this_party,
+    waiters,
 )
 from support import staging
 from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
@@ -244,7 +245,7 @@ async def test_task_inside(consume: Any, mode: Mode) -> None:
 
 async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task whose chain of awaits is very long is not found, and that is said."""
-    monkeypatch.setattr(guard_owners, "_CHAIN_LENGTH", 50)
+    monkeypatch.setattr(waiters, "CHAIN_LENGTH", 50)
 
     async def nest(depth: int) -> None:
         if depth:
@@ -254,7 +255,7 @@ async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
 
     gate = AsyncGate()
     call = aio_call(gate.park)
-    task = asyncio.create_task(nest(guard_owners._CHAIN_LENGTH))
+    task = asyncio.create_task(nest(waiters.CHAIN_LENGTH))
     async with gate.held():
         owner, is_being_cancelled = last_owner_of(call._self_read)
         assert not is_being_cancelled
@@ -323,6 +324,30 @@ async def test_task_that_is_being_cancelled(begun: bool) -> None:
     assert last_owner_of(direction)[1] is False
 
 
+async def test_task_that_waits_for_one_that_is_being_cancelled() -> None:
+    """So is one that waits for a task of its own, as for grpcio's that sends the request."""
+    gate = AsyncGate()
+
+    async def park() -> None:
+        await asyncio.create_task(gate.park())
+
+    call = aio_call(park)
+    task = asyncio.create_task(call.read())
+    await gate.wait()
+    assert last_owner_of(call._self_read)[1] is False
+    task.cancel()
+    assert last_owner_of(call._self_read)[1] is True
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_task_that_waits_for_itself() -> None:
+    """Tasks in a deadlock are looked at, and not for ever."""
+    task = types.SimpleNamespace(cancelled=lambda: False)
+    task._fut_waiter = task
+    assert guard_owners._is_being_cancelled(task) is False  # type: ignore[arg-type]
+
+
 async def test_handler_that_has_yielded() -> None:
     """A handler whose message gRPC is writing owns the writing direction."""
 
@@ -349,12 +374,12 @@ async def test_handler_whose_task_is_gone() -> None:
     """If a handler's task is gone, the owner of its writing direction is not found."""
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
     stream.handler = (lambda: None, lambda: None)  # type: ignore[assignment]
-    for rule, operation in ((CONCURRENT_WRITE, "write"), (CONCURRENT_READ, "read")):
-        direction = AioDirection(stream, rule, settle)
+    for way in Way:
+        direction = AioDirection(stream, way, settle)
         direction.taken = True
         owner = owner_of(direction)
         assert owner is not None
-        assert (owner.name, owner.operation) == ("(not found)", operation)
+        assert (owner.name, owner.operation) == ("(not found)", way)
 
 
 async def test_task_that_has_no_frame() -> None:

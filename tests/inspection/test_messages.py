@@ -10,7 +10,7 @@ from inside import RULES, Frame, inspect_messages, inspection_pb2
 from grpc_guard import Finding, Owner, Rule, inspection
 
 HERE = Frame("app.py", 12, "consume", "next(call)")
-OWNER = Owner("thread", "reader", "next", 1.5, (HERE,))
+OWNER = Owner("thread", "reader", "next", 1.5, (HERE,), "asked-at", HERE)
 FINDING = Finding(
     rule=RULES["concurrent-read"],
     severity="error",

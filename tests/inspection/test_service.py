@@ -8,14 +8,16 @@ from typing import Any
 import grpc
 import pytest
 from inside import (
-    UNCLOSED_CHANNEL,
+    Api,
+    Mode,
+    Side,
+    Stream,
     inspect_messages,
     inspect_service,
     inspection_pb2,
     ledger,
-    this_party,
-    warn,
 )
+from inside import guard_violations as violations
 from support.staging import aio_channel, aio_server, settle, sync_channel, sync_server, within
 
 from grpc_guard import inspection
@@ -24,11 +26,11 @@ WATCH = f"/{inspect_service.SERVICE}/WatchFindings"
 TAKE = f"/{inspect_service.SERVICE}/TakeSnapshot"
 
 
-def find(target: str) -> None:
-    import sys
-
-    party = this_party(sys._getframe(), "made", is_task=False)
-    warn(UNCLOSED_CHANNEL, rpc=target, side="client", api="sync", because="…", caller=party)
+def find(rpc: str) -> None:
+    """Let a finding occur."""
+    stream = Stream(rpc, Side.SERVER, Api.SYNC, Mode.WARN)
+    stream.ended = True
+    violations.used_after_end(stream, "read")
 
 
 def watching(channel: Any) -> Any:

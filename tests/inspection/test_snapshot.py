@@ -17,7 +17,17 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import Mode, Stream, core_stream, deductions, inspect_wording, sight, sync_calls
+from inside import (
+    Api,
+    Mode,
+    Side,
+    Stream,
+    core_stream,
+    deductions,
+    inspect_wording,
+    sight,
+    sync_calls,
+)
 from support.stage import BULK, NARROW
 from support.staging import (
     PATIENCE,
@@ -394,7 +404,7 @@ def test_waiting_in_a_circle(found: Any, reported: Any) -> None:
 
     second: collections.deque[Any] = collections.deque()
     call: Any = sync_calls.StreamCall(
-        Numbers(), Stream("/Circle", "client", "sync", Mode.SERIALIZE)
+        Numbers(), Stream("/Circle", Side.CLIENT, Api.SYNC, Mode.SERIALIZE)
     )
     first = in_thread(next, call, name="first")
     gate.wait()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from inside import CONCURRENT_READ, AioDirection, Mode, Stream, cancellations
+from inside import AioDirection, Mode, Stream, Way, cancellations
 from support.staging import (
     AsyncGate,
     aio_channel,
@@ -229,6 +230,36 @@ async def test_a_cancelled_call(found: Found) -> None:
     assert found() == []
 
 
+async def test_a_read_that_another_cancellation_has_ended(found: Found) -> None:
+    """Nobody cancelled the read that was in progress beside a cancelled write: the write is named."""
+    async with held() as call:
+        reading = asyncio.create_task(call.read(), name="reader")
+        await settle()
+        await cancel(call.write(BIG))
+        assert await outcomes(reading) != [None]
+        assert found() == []
+        await outcomes(call.read())
+        check(found, "write", "client", ", which ended the RPC", caller="read")
+
+
+async def test_leaving_a_stream_that_was_cancelled_before(found: Found) -> None:
+    """A read of a task on its way out does not end an RPC that is over: it is reported once."""
+
+    async def leave(call: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await call.read()
+
+    async with held() as call:
+        await cancel(call.read())
+        await outcomes(call.read())
+        check(found, "read", "client", ", which ended the RPC")
+        await cancel(leave(call))
+        await outcomes(call.read())
+    assert found() == []
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
 async def test_a_cancelled_call_with_a_cancelled_reader(order: str, found: Found) -> None:
     """Cancelling the task as well, before or after, makes no difference."""
@@ -402,7 +433,8 @@ async def test_a_client_that_leaves(found: Found) -> None:
 
 async def test_a_task_that_cannot_tell(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a task does not tell whether it is being cancelled, nothing is reported."""
-    monkeypatch.setattr(cancellations.asyncio, "current_task", object)
+    own_kind = SimpleNamespace(get_name=lambda: "own")
+    monkeypatch.setattr(cancellations.asyncio, "current_task", lambda *loop: own_kind)
     async with held() as call:
         await cancel(call.read())
         with pytest.raises(asyncio.CancelledError):
@@ -438,9 +470,9 @@ async def test_a_handler_that_has_ended() -> None:
 async def test_a_claim_of_which_nothing_is_known(caplog: pytest.LogCaptureFixture) -> None:
     """A broken direction that is claimed by other code than an operation can be claimed."""
     stream = Stream("/a/b", "client", "aio", Mode.RAISE, asyncio.get_running_loop())
-    direction: Any = AioDirection(stream, CONCURRENT_READ)
+    direction: Any = AioDirection(stream, Way.READ)
     cancellation = cancellations._Cancellation(cancellations.note_origin("read"))
-    cancellations._cancellations[stream] = {CONCURRENT_READ: cancellation}
+    cancellations._cancellations[stream] = {Way.READ: cancellation}
     direction.__class__ = cancellations.Broken
     assert direction.is_free
     assert not direction.taken

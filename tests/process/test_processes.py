@@ -59,11 +59,18 @@ def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def output_of(process: subprocess.Popen[str]) -> list[Any]:
-    """Wait for a regular end, without a word on standard error, and return what was printed."""
+    """Wait for a regular end and return what was printed.
+
+    On standard error is what the guard logs of its findings, and nothing else.
+    """
     out, err = process.communicate(timeout=PATIENCE)
     words = [line for line in err.splitlines() if "chttp2_transport" not in line]  # gRPC's log
-    assert (words, process.returncode) == ([], 0)
-    return [json.loads(line) for line in out.splitlines()]
+    printed = [json.loads(line) for line in out.splitlines()]
+    assert (len(words), process.returncode) == (2 * len(printed[-1]), 0)
+    if words:
+        assert words[0].startswith(f"{printed[-1][0][0]}: ")
+        assert words[1].startswith("grpc_guard: 1 finding in this process: ")
+    return printed
 
 
 def play(certificates: Path, client: str, server: str, mode: str, act: str) -> tuple[Any, Any, Any]:

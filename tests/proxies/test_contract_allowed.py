@@ -118,6 +118,23 @@ async def test_operation_during_one_that_is_being_cancelled(kind: Kind, operatio
     assert {finding.rule for finding in found()} <= {"cancelled-read"}  # if that has come first
 
 
+@pytest.mark.parametrize(
+    ("kind", "operation"),
+    each_operation(lambda kind: kind.has_tasks, without=("yield",)),
+)
+async def test_operation_before_a_cancellation_is_delivered(kind: Kind, operation: str, found):
+    """So it is where the next one comes before the task has learnt that it is cancelled."""
+    async with kind.open("raise") as subject:
+        owner = await subject.begin(operation)
+        late = await subject.start(operation)  # takes its first step before the owner
+        owner.cancel()
+        await asyncio.wait([owner, late], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        assert owner.cancelled()
+        subject.lose()
+        assert not isinstance(await ended(late), ConcurrencyError)
+    assert "concurrent" not in str([finding.rule for finding in found()])
+
+
 DUPLEX = [kind for kind in KINDS if "done_writing" in kind.operations]
 
 

@@ -23,6 +23,7 @@ from inside import (
     document,
     finding_from_dict,
     finding_to_dict,
+    in_one_line,
     ledger,
     merged,
     page,
@@ -141,6 +142,8 @@ def test_json_document(tmp_path: Path) -> None:
                             "code": "message = next(call)",
                         }
                     ],
+                    "relation": "inside",
+                    "started_at": None,
                 },
                 "caller": {
                     "kind": "thread",
@@ -155,6 +158,8 @@ def test_json_document(tmp_path: Path) -> None:
                         }
                         for line in (3, 7)
                     ],
+                    "relation": "inside",
+                    "started_at": None,
                 },
             }
         ],
@@ -195,7 +200,7 @@ def test_schema_names_every_field() -> None:
         names = {field.name for field in dataclasses.fields(record)}
         assert names == set(definitions[name]["properties"]) == set(definitions[name]["required"])
     names = {field.name for field in dataclasses.fields(Frame)}
-    assert names == set(definitions["stack"]["items"]["required"])
+    assert names == set(definitions["frame"]["required"])
 
 
 @pytest.mark.parametrize("finding", FINDINGS)
@@ -410,7 +415,8 @@ def test_sink_that_raises(
         ledger.remove_sink(broken)
         ledger.remove_sink(told.append)
     assert told == [finding]
-    ((name, level, message),) = caplog.record_tuples
-    assert (name, level) == ("grpc_guard", logging.ERROR)
-    assert message == "a reporter failed; the finding is kept"
+    assert caplog.record_tuples == [
+        ("grpc_guard", logging.ERROR, "a reporter failed; the finding is kept"),
+        ("grpc_guard", logging.WARNING, in_one_line(finding)),
+    ]
     assert "disk full" in caplog.text

@@ -1,1 +1,1 @@
-"""One file for each rule: its texts, with its page beside it."""
+"""One file for each rule: texts, evidence, thresholds and excuses, with its page beside it."""

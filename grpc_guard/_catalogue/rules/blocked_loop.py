@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, Rule
+import dataclasses
+from collections.abc import Container
+from typing import Protocol
+
+from .. import words
+from ..rule import ANY, Evidence, Rule
 
 BLOCKED_LOOP = Rule(
     "blocked-loop",
@@ -16,3 +21,36 @@ BLOCKED_LOOP = Rule(
     remedy="use grpc.aio on an event loop, or read in a thread (asyncio.to_thread)",
     source="Python documentation, Developing with asyncio, Running Blocking Code",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoopStoodStill(Evidence):
+    """The loop of the thread stood still for `seconds`, and with it so many `others` of its tasks."""
+
+    rule = BLOCKED_LOOP
+    seconds: float
+    others: int
+
+    def __str__(self) -> str:
+        tasks = "and no other task" if self.others < 1 else f"and with it {self.others} other tasks"
+        still = words.duration(self.seconds)
+        return f"the event loop of the thread stood still for {still}, {tasks}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The thresholds of this rule."""
+
+    blocked_loop_seconds: float = 0.1  # a read that waits longer blocks its loop
+
+
+class Program(Protocol):
+    """The program that reads where a loop runs."""
+
+    @property
+    def modules(self) -> Container[str]: ...
+
+
+def is_in_notebook(program: Program) -> bool:
+    """In a notebook every cell runs on the loop of the kernel, and that is how notebooks are."""
+    return "ipykernel" in program.modules

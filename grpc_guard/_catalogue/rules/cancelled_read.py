@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, Rule
+import dataclasses
+from typing import Protocol
+
+from .. import words
+from ..nouns import Party, Side
+from ..rule import ANY, Evidence, Rule
 
 CANCELLED_READ = Rule(
     "cancelled-read",
@@ -20,3 +25,74 @@ CANCELLED_READ = Rule(
     "time out the wait for the queue; or shield the read with asyncio.shield() and keep it",
     source="grpcio, aio/_call.py: a cancelled read or write cancels the RPC",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OperationCancelled(Evidence):
+    """An operation on the stream was cancelled by way of a task, which broke the stream."""
+
+    rule = CANCELLED_READ
+    cancelled: Party
+    side: Side
+
+    def __str__(self) -> str:
+        effect = "ended the RPC" if self.side == Side.CLIENT else "broke the stream"
+        ago = words.duration(self.cancelled.held_seconds)
+        by = f"{words.party(self.cancelled)} {words.place(self.cancelled)}"
+        return (
+            f"its {self.cancelled.operation} was cancelled {ago} ago by way of {by}, which {effect}"
+        )
+
+
+class Cancellation(Protocol):
+    """A CancelledError that has just ended an operation."""
+
+    @property
+    def tells_of_the_end(self) -> bool: ...
+
+    @property
+    def task_is_being_cancelled(self) -> bool: ...
+
+    @property
+    def has_broken_the_stream(self) -> bool: ...
+
+
+def rpc_was_cancelled_before(cancellation: Cancellation) -> bool:
+    """The RPC had been cancelled as a whole, and grpcio says so by this error."""
+    return cancellation.tells_of_the_end
+
+
+def nobody_cancels_the_task(cancellation: Cancellation) -> bool:
+    """Nobody is cancelling the task: the error came from the end of the RPC."""
+    return not cancellation.task_is_being_cancelled
+
+
+def stream_goes_on(cancellation: Cancellation) -> bool:
+    """Nothing broke: a client's write that still waits for the connection may be cancelled."""
+    return not cancellation.has_broken_the_stream
+
+
+NOTHING_BROKEN = (rpc_was_cancelled_before, nobody_cancels_the_task, stream_goes_on)
+
+
+class UseAfterCancellation(Protocol):
+    """The use of a stream that a cancellation has broken."""
+
+    @property
+    def was_reported(self) -> bool: ...
+
+    @property
+    def is_given_up(self) -> bool: ...
+
+
+def was_reported(use: UseAfterCancellation) -> bool:
+    """The cancellation has been reported already, once for all that it broke."""
+    return use.was_reported
+
+
+def is_given_up(use: UseAfterCancellation) -> bool:
+    """cancel() was called, or the channel closed: to use the stream is the way to learn of it."""
+    return use.is_given_up
+
+
+LEGAL_USE = (was_reported, is_given_up)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, CLIENTS_ONLY, Rule
+import dataclasses
+
+from .. import words
+from ..nouns import Party
+from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 
 CHANNEL_CHURN = Rule(
     "channel-churn",
@@ -17,3 +21,31 @@ CHANNEL_CHURN = Rule(
     "(aio), and stubs of any services, may use it",
     source="gRPC, Performance Best Practices: always re-use stubs and channels when possible",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ManyChannels(Evidence):
+    """So many channels to one target were made within `seconds`, the last of them by `maker`."""
+
+    rule = CHANNEL_CHURN
+    channels: int
+    seconds: float
+    maker: Party
+
+    def __str__(self) -> str:
+        within = words.duration(self.seconds)
+        place = words.place(self.maker)
+        return f"{self.channels} channels to this target within {within}, all made {place}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The thresholds of this rule."""
+
+    channel_churn: int = 10  # more channels than this from one place …
+    channel_churn_seconds: float = 60.0  # … within this time
+
+
+def wants_its_own_connection(options: str) -> bool:
+    """The channel has a subchannel pool of its own: who sets that wants connections of their own."""
+    return "grpc.use_local_subchannel_pool" in options

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, CLIENTS_ONLY, Rule
+import dataclasses
+
+from .. import words
+from ..nouns import Party
+from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 
 CLOSED_CHANNEL = Rule(
     "closed-channel",
@@ -19,3 +23,37 @@ CLOSED_CHANNEL = Rule(
     "them is given up",
     source="grpcio, docstring of Channel.close: no RPC may be invoked on a closed channel",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChannelClosed(Evidence):
+    """The channel was closed, by `closing` if that is known."""
+
+    rule = CLOSED_CHANNEL
+    maker: Party
+    closing: Party | None
+
+    def __str__(self) -> str:
+        made = words.made(self.maker)
+        if self.closing is None:
+            return f"the channel is closed; it was {made}"
+        ago = words.duration(self.closing.held_seconds)
+        by = f"{words.party(self.closing)} {words.place(self.closing)}"
+        return f"the channel was closed {ago} ago by {by}, and {made}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseClosed(Evidence):
+    """A lease of a registry has ended: it was closed by `ending`, or its loop was (None)."""
+
+    rule = CLOSED_CHANNEL
+    target: str
+    taker: Party
+    ending: Party | None
+
+    def __str__(self) -> str:
+        if self.ending is None:
+            end = "on an event loop that is closed"
+        else:
+            end = f"and closed {words.place_and_party(self.ending)}"
+        return f"{words.lease(self.target, self.taker)} {end}"

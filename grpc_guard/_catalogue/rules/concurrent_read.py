@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..overlap import Overlap
 from ..rule import Rule
 
 CONCURRENT_READ = Rule(
@@ -24,3 +25,9 @@ CONCURRENT_READ = Rule(
     source="grpc-go Documentation/concurrency.md and stream.go; grpcio, docstrings of "
     "StreamStreamCall.read and aio.ServicerContext.read",
 )
+
+
+class ConcurrentRead(Overlap):
+    __slots__ = ()
+
+    rule = CONCURRENT_READ

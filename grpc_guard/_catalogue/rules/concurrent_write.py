@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..overlap import Overlap
 from ..rule import ANY, Rule
 
 CONCURRENT_WRITE = Rule(
@@ -21,3 +22,9 @@ CONCURRENT_WRITE = Rule(
     "every write and around done_writing()",
     source="grpc-go Documentation/concurrency.md and stream.go (CloseSend must not overlap SendMsg)",
 )
+
+
+class ConcurrentWrite(Overlap):
+    __slots__ = ()
+
+    rule = CONCURRENT_WRITE

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, Rule
+import dataclasses
+from typing import Protocol
+
+from ..rule import ANY, Evidence, Rule
 
 HANDLER_RETURNED = Rule(
     "handler-returned",
@@ -19,3 +22,36 @@ HANDLER_RETURNED = Rule(
     source="gRPC, Core concepts, RPC life cycle: the status, sent when the handler ends, completes "
     "processing on the server side",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HandlerEnded(Evidence):
+    """The handler of the stream object has ended."""
+
+    rule = HANDLER_RETURNED
+
+    def __str__(self) -> str:
+        return "its handler has ended"
+
+
+class LateUse(Protocol):
+    """The use of a server stream object whose handler has ended."""
+
+    @property
+    def in_done_callback(self) -> bool: ...
+
+    @property
+    def grpc_asks(self) -> bool: ...
+
+
+def is_in_done_callback(use: LateUse) -> bool:
+    """A done-callback runs, which may look at the stream still."""
+    return use.in_done_callback
+
+
+def grpc_asks_once_more(use: LateUse) -> bool:
+    """GRPC sends the requests on, which the handler gave to another call: only so it learns of the end."""
+    return use.grpc_asks
+
+
+LEGAL_LATE = (is_in_done_callback, grpc_asks_once_more)

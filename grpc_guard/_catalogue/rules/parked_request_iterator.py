@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, Rule
+import dataclasses
+
+from .. import words
+from ..nouns import Party
+from ..rule import ANY, Evidence, Rule
 
 PARKED_REQUEST_ITERATOR = Rule(
     "parked-request-iterator",
@@ -16,3 +20,26 @@ PARKED_REQUEST_ITERATOR = Rule(
     "call.add_callback(), or wait with a timeout",
     source="grpcio, _channel.py: a thread of its own consumes the request iterator",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parked(Evidence):
+    """The thread of gRPC `inside` is in the request iterator of an RPC that is over."""
+
+    rule = PARKED_REQUEST_ITERATOR
+    inside: Party
+    starter: Party
+
+    def __str__(self) -> str:
+        held = words.duration(self.inside.held_seconds)
+        return (
+            f"the RPC is over, and {words.party(self.inside)} has been in its request iterator "
+            f"for {held}; {words.made(self.starter, 'started')}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The thresholds of this rule."""
+
+    parked_iterator_seconds: float = 0.5  # grace for an iterator to end with its RPC

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, Rule
+import dataclasses
+from typing import Protocol
+
+from ..rule import ANY, Evidence, Rule
 
 SHARED_ITERATOR = Rule(
     "shared-iterator",
@@ -19,3 +22,26 @@ SHARED_ITERATOR = Rule(
     "object around a queue)",
     source="Python reference, generators: a generator must not be advanced while it runs",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SharedGenerator(Evidence):
+    """A generator of this name feeds `rpc` already, which is alive."""
+
+    rule = SHARED_ITERATOR
+    name: str
+    rpc: str
+
+    def __str__(self) -> str:
+        return f"generator {self.name!r} already feeds a live RPC, {self.rpc}"
+
+
+class Feeding(Protocol):
+    """The RPC that a generator feeds."""
+
+    def is_over(self) -> bool: ...
+
+
+def first_rpc_is_over(feeding: Feeding) -> bool:
+    """The RPC that had the generator has ended: using it again is legal."""
+    return feeding.is_over()

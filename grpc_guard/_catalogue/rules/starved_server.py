@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, SERVERS_ONLY, Rule
+import dataclasses
+from collections.abc import Sequence
+
+from .. import words
+from ..nouns import Party
+from ..rule import ANY, SERVERS_ONLY, Evidence, Rule
 
 STARVED_SERVER = Rule(
     "starved-server",
@@ -19,3 +24,41 @@ STARVED_SERVER = Rule(
     "with grpc.aio and coroutines, where a stream is a task",
     source="gRPC, Performance Best Practices, Python: streaming RPCs create extra threads",
 )
+
+
+_SHOWN = 5  # of many that could be named
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Starved(Evidence):
+    """Streams hold all threads of a server, those that are `held`, while RPCs are `waiting`."""
+
+    rule = STARVED_SERVER
+    held: Sequence[Party]
+    waiting: int
+
+    def __str__(self) -> str:
+        shown = [_holding(party) for party in self.held[:_SHOWN]]
+        more = [] if len(self.held) <= _SHOWN else [f"and {len(self.held) - _SHOWN} more"]
+        return (
+            f"{self.waiting} waiting while streams hold all {len(self.held)} threads: "
+            f"{'; '.join(shown + more)}"
+        )
+
+
+def _holding(party: Party) -> str:
+    held = words.duration(party.held_seconds)
+    place = "" if party.site is None else f" {words.place(party)}"
+    return f"{party.operation} in {words.party(party)} for {held}{place}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The thresholds of this rule."""
+
+    starved_server_seconds: float = 1.0  # how long all threads have been held
+
+
+def nobody_waits(seen: Starved) -> bool:
+    """All threads are held, and no RPC waits for one: the server is full, and not starved."""
+    return seen.waiting == 0

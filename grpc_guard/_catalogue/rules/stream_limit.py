@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, CLIENTS_ONLY, Rule
+import dataclasses
+from typing import Protocol
+
+from .. import words
+from ..nouns import Party
+from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 
 STREAM_LIMIT = Rule(
     "stream-limit",
@@ -18,3 +23,34 @@ STREAM_LIMIT = Rule(
     source="gRPC, Performance Best Practices: each connection has a limit on concurrent streams, "
     "about 100",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Crowded(Evidence):
+    """So many streams live on one channel, which `maker` made."""
+
+    rule = STREAM_LIMIT
+    streams: int
+    maker: Party
+
+    def __str__(self) -> str:
+        return f"{self.streams} streams live on the channel, which was {words.made(self.maker)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The thresholds of this rule."""
+
+    stream_limit: int = 90  # live streams on one channel
+
+
+class NewChannel(Protocol):
+    """A channel that was just made."""
+
+    @property
+    def is_limited(self) -> bool: ...
+
+
+def registry_keeps_the_limit(channel: NewChannel) -> bool:
+    """A registry keeps the streams on the channel below the limit: it makes another one in time."""
+    return channel.is_limited

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, CLIENTS_ONLY, Rule
+import dataclasses
+from typing import Protocol
+
+from .. import words
+from ..leak import and_others
+from ..nouns import Party
+from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 
 UNCLOSED_CHANNEL = Rule(
     "unclosed-channel",
@@ -17,3 +23,38 @@ UNCLOSED_CHANNEL = Rule(
     "one for the whole process, at module level",
     source="grpcio, docstring of Channel.close: releases all resources held by the channel",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NeverClosed(Evidence):
+    """The channel that `maker` made was not closed, and so many `others` from there were not."""
+
+    rule = UNCLOSED_CHANNEL
+    maker: Party
+    others: int
+
+    def __str__(self) -> str:
+        return and_others(f"never closed; {words.made(self.maker)}", self.others)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseDropped(Evidence):
+    """A lease of a registry, which `taker` took, was collected without having been closed."""
+
+    rule = UNCLOSED_CHANNEL
+    taker: Party
+
+    def __str__(self) -> str:
+        return f"a lease taken {words.place_and_party(self.taker)} was dropped without close()"
+
+
+class OpenChannel(Protocol):
+    """A channel that is open."""
+
+    @property
+    def is_pooled(self) -> bool: ...
+
+
+def is_of_registry(channel: OpenChannel) -> bool:
+    """A registry made it, and closes it."""
+    return channel.is_pooled

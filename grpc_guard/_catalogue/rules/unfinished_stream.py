@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, Rule
+import dataclasses
+
+from .. import words
+from ..leak import and_others
+from ..nouns import Party, Way
+from ..rule import ANY, Evidence, Rule
 
 UNFINISHED_STREAM = Rule(
     "unfinished-stream",
@@ -17,3 +22,23 @@ UNFINISHED_STREAM = Rule(
     remedy="read the stream to its end, or cancel() the call when you are done with it",
     source="grpc-go, comment of ClientConn.NewStream: to ensure resources are not leaked",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NeverEnded(Evidence):
+    """The stream that `starter` started was not ended, and so many `others` from there were not.
+
+    `last` is the way of its last operation, and how many seconds ago that began.
+    """
+
+    rule = UNFINISHED_STREAM
+    starter: Party
+    others: int
+    last: tuple[Way, float] | None = None
+
+    def __str__(self) -> str:
+        text = f"neither drained nor cancelled; {words.made(self.starter, 'started')}"
+        if self.last is not None:
+            way, seconds = self.last
+            text += f", last {way} {words.duration(seconds)} ago"
+        return and_others(text, self.others)

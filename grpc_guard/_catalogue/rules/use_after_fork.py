@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, CLIENTS_ONLY, Rule
+import dataclasses
+
+from .. import words
+from ..nouns import Party
+from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 
 USE_AFTER_FORK = Rule(
     "use-after-fork",
@@ -17,3 +21,37 @@ USE_AFTER_FORK = Rule(
     "GRPC_ENABLE_FORK_SUPPORT=true (sync api)",
     source="gRPC, doc/fork_support.md",
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChannelOfParent(Evidence):
+    """The channel was made by `maker` in the parent of this process."""
+
+    rule = USE_AFTER_FORK
+    maker: Party
+
+    def __str__(self) -> str:
+        return (
+            f"the channel is the parent process's, {words.made(self.maker)}, and gRPC's fork "
+            "support is off (GRPC_ENABLE_FORK_SUPPORT)"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseOfParent(Evidence):
+    """A lease of a registry was taken by `taker` in the parent of this process."""
+
+    rule = USE_AFTER_FORK
+    target: str
+    taker: Party
+
+    def __str__(self) -> str:
+        return (
+            f"{words.lease(self.target, self.taker)} in the parent of this process: "
+            "a forked child takes leases of its own"
+        )
+
+
+def grpc_makes_channels_anew(fork_support: bool) -> bool:
+    """GRPC's fork support is on: it makes the parent's channels anew in the child."""
+    return fork_support

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..rule import ANY, Rule
+import dataclasses
+from typing import Protocol
+
+from ..rule import ANY, Evidence, Rule
 
 WRONG_LOOP = Rule(
     "wrong-loop",
@@ -17,3 +20,55 @@ WRONG_LOOP = Rule(
     source="grpcio, gRPC AsyncIO API, Caveats: objects may only be used on the thread on which "
     "they were created",
 )
+
+
+class Loop(Protocol):
+    """An event loop."""
+
+    def is_running(self) -> bool: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Which loop runs where an object of the loop `own` is used; None if none does."""
+
+    running: Loop | None
+    own: Loop
+
+
+def is_at_home(use: Whereabouts) -> bool:
+    """The quick look at the loop's thread was wrong: some loops inherit its note, and do not keep it."""
+    return use.running is use.own
+
+
+def begins_with_its_loop(use: Whereabouts) -> bool:
+    """No loop runs yet: the RPC begins when its loop does."""
+    return use.running is None and not use.own.is_running()
+
+
+NOT_ASTRAY = (is_at_home,)
+NOT_STARTED_ASTRAY = (is_at_home, begins_with_its_loop)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallAstray(Evidence):
+    """A call was used on another loop than its own, or where no loop runs."""
+
+    rule = WRONG_LOOP
+    on_loop: bool
+
+    def __str__(self) -> str:
+        where = "another event loop" if self.on_loop else "no event loop"
+        return f"it runs on {where} than the one that owns the call"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChannelAstray(Evidence):
+    """A channel was used on another loop than its own, or on another thread, where no loop runs."""
+
+    rule = WRONG_LOOP
+    on_loop: bool
+
+    def __str__(self) -> str:
+        where = "another event loop" if self.on_loop else "another thread"
+        return f"the channel belongs to a loop, and {where} uses it"

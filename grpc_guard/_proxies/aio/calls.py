@@ -8,8 +8,7 @@ from collections.abc import AsyncIterable, Callable
 from time import monotonic
 from typing import Any, Self
 
-from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
-from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from ..._catalogue.nouns import READ, WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, GrpcDriven, Stream
@@ -103,7 +102,7 @@ class ReadingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_read = AioDirection(stream, CONCURRENT_READ, call.read)
+        self._self_read = AioDirection(stream, READ, call.read)
         self._self_messages: Messages | None = None
 
     @operation("read")
@@ -140,7 +139,7 @@ class DuplexCall(ReadingCall):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         ReadingCall.__init__(self, call, stream)
-        self._self_write = stream.write = AioDirection(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = AioDirection(stream, WRITE, call.write)
 
     write = write
     done_writing = done_writing
@@ -161,7 +160,7 @@ class WritingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_write = stream.write = AioDirection(stream, CONCURRENT_WRITE, call.write)
+        self._self_write = stream.write = AioDirection(stream, WRITE, call.write)
 
     def __await__(self) -> Any:
         before_await(self._self_write)
@@ -179,7 +178,7 @@ class AsyncRequestIterator(StreamProxy):
     def __init__(self, iterator: Any, stream: Stream) -> None:
         super().__init__(iterator, stream)
         step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
-        self._self_write = stream.write = GrpcDriven(stream, CONCURRENT_WRITE, step)
+        self._self_write = stream.write = GrpcDriven(stream, WRITE, step)
 
     def __aiter__(self) -> Self:
         plain = self.__wrapped__.__aiter__()

@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
 from typing import Any, Self
 
 from ..._catalogue.modes import ChooseMode, Mode
-from ..._catalogue.rules.wrong_loop import WRONG_LOOP
+from ..._catalogue.nouns import AIO, CLIENT
 from ..._core.stream import Channel as CarryingChannel
 from ..._core.stream import Stream
 from ..._findings.origins import Origin, note_origin
-from ..._guard.violations import violate
+from ..._guard.violations import check_start
 from ..._lifecycle.channels import closing, life_of, made
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
-from ..multicallables import MultiCallable, guarding
+from ..multicallables import MultiCallable, PlainStart, guarding
 from ..proxy import Proxy, StreamProxy, isinstance_exactly
 from ..unary import start_watched
 from .calls import AwaitableCall, Call, DuplexCall, ReadingCall, WritingCall, guard_requests
 
 logger = logging.getLogger("grpc_guard")
-
-Start = Callable[..., Any]
 
 _INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
 
@@ -32,15 +29,13 @@ _INTERCEPTORS = "_interceptors_task"  # of a call that begins when the intercept
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     """Return the record of an RPC about to start on the loop of `owner`, a multi-callable.
 
-    Raises ConcurrencyError if another loop, or another thread, is starting it. Starting it
-    while no loop runs is legal: the RPC begins when its loop does.
+    Raises ConcurrencyError if another loop, or another thread, is starting it.
     """
     running = asyncio._get_running_loop()
     loop: Any = getattr(owner, "_loop", None) or running
-    stream = Stream(rpc, "client", "aio", mode, loop)
-    if running is not loop and (running is not None or loop.is_running()):
-        where = "another event loop" if running is not None else "another thread"
-        violate(WRONG_LOOP, stream, "start", f"the channel belongs to a loop, and {where} uses it")
+    stream = Stream(rpc, CLIENT, AIO, mode, loop)
+    if running is not loop:
+        check_start(stream)
     return stream
 
 
@@ -57,7 +52,7 @@ def new_client_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
 
 
 def start_unary_unary(
-    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary RPC and return grpcio's own call: only its loop and channel matter."""
     if asyncio._get_running_loop() is not getattr(multi_callable, "_loop", None):
@@ -69,7 +64,7 @@ def start_unary_unary(
 
 
 def start_unary_stream(
-    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
     stream = new_client_stream(multi_callable, rpc, mode)
@@ -78,7 +73,7 @@ def start_unary_stream(
 
 def start_stream_unary(
     multi_callable: Any,
-    start: Start,
+    start: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any = None,
@@ -93,7 +88,7 @@ def start_stream_unary(
 
 def start_stream_stream(
     multi_callable: Any,
-    start: Start,
+    start: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any = None,
@@ -106,7 +101,7 @@ def start_stream_stream(
     return guard_call(call, stream, DuplexCall if request_iterator is None else ReadingCall)
 
 
-def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     try:
         requests = guard_requests(requests, stream)
     except BaseException:
@@ -115,7 +110,7 @@ def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwarg
     return _start(start, stream, (requests, *args), kwargs)
 
 
-def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
+def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
         call = start(*args, **kwargs)
     except BaseException as error:
@@ -191,7 +186,7 @@ class Channel(Proxy):
     def __init__(self, channel: Any, choose: ChooseMode) -> None:
         super().__init__(channel)
         self._self_choose = choose
-        made(channel, "aio", "wrap")
+        made(channel, AIO, "wrap")
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
         """See grpc.aio.Channel.unary_unary."""

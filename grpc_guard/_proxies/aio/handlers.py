@@ -12,8 +12,7 @@ from time import monotonic
 from typing import Any, cast
 
 from ..._catalogue.modes import ChooseMode, Mode
-from ..._catalogue.rules.concurrent_read import CONCURRENT_READ
-from ..._catalogue.rules.concurrent_write import CONCURRENT_WRITE
+from ..._catalogue.nouns import AIO, READ, SERVER, WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, Stream
@@ -58,11 +57,9 @@ class Context(StreamProxy):
 
     def __init__(self, context: Any, stream: Stream) -> None:
         super().__init__(context, stream)
-        self._self_read = stream.read = AioDirection(
-            stream, CONCURRENT_READ, getattr(context, "read", None)
-        )
+        self._self_read = stream.read = AioDirection(stream, READ, getattr(context, "read", None))
         self._self_write = stream.write = AioDirection(
-            stream, CONCURRENT_WRITE, getattr(context, "write", None)
+            stream, WRITE, getattr(context, "write", None)
         )
 
     @operation("context.read")
@@ -144,7 +141,7 @@ def guard_behavior(
         handle = _generate
     else:
         sync = sync_handlers.handling(
-            rpc, choose, request_streaming, response_streaming, handlers=handlers, api="aio"
+            rpc, choose, request_streaming, response_streaming, handlers=handlers, api=AIO
         )
         return GuardedBehavior(behavior, functools.partial(_migrate, sync, handlers))
 
@@ -155,7 +152,7 @@ def guard_behavior(
         if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
             return behavior(*args, **kwargs)
         request, context, *rest = args
-        stream = Stream(rpc, "server", "aio", mode, asyncio.get_running_loop())
+        stream = Stream(rpc, SERVER, AIO, mode, asyncio.get_running_loop())
         handlers.enter_task(stream)
         context = Context(context, stream)
         if request_streaming and hasattr(type(request), "__aiter__"):
@@ -182,7 +179,9 @@ async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwarg
         stream.ended = True
 
 
-@operation("yield", owns=False)  # at a yield it is in no chain of awaits: see _owners._unseen
+@operation(
+    "yield", owns=False
+)  # at a yield it is in no chain of awaits: see owner_of() of the guard
 async def _generate(
     stream: Stream, behavior: Callable[..., Any], request: Any, context: Context, **kwargs: Any
 ) -> AsyncGenerator[Any, Any]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.nouns import CLIENT, SYNC
 from ..._core.stream import Stream
 from ..._lifecycle.channels import closing, made
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import SYNC_CHANNEL, forwards
-from ..multicallables import MultiCallable, guarding
+from ..multicallables import MultiCallable, PlainStart, guarding
 from ..proxy import Proxy
 from ..unary import watching_below
 from .calls import guard_call, guard_future, guard_requests
 
-Start = Callable[..., Any]
-
 
 def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
     """Return the record of an RPC about to start by `multi_callable`."""
-    stream = Stream(rpc, "client", "sync", mode)
+    stream = Stream(rpc, CLIENT, SYNC, mode)
     starting(stream, multi_callable)
     return stream
 
@@ -30,7 +28,7 @@ def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
 
 
 def start_unary_stream(
-    multi_callable: Any, start: Start, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
     stream = new_stream(multi_callable, rpc, mode)
@@ -39,7 +37,7 @@ def start_unary_stream(
 
 def start_stream_stream(
     multi_callable: Any,
-    start: Start,
+    start: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any,
@@ -53,7 +51,7 @@ def start_stream_stream(
 
 def run_stream_unary(
     multi_callable: Any,
-    run: Start,
+    run: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any,
@@ -70,7 +68,7 @@ def run_stream_unary(
 
 def start_stream_unary(
     multi_callable: Any,
-    start: Start,
+    start: PlainStart,
     rpc: str,
     mode: Mode,
     request_iterator: Any,
@@ -82,7 +80,7 @@ def start_stream_unary(
     return guard_future(_start_writing(start, stream, request_iterator, args, kwargs), stream)
 
 
-def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     try:
         requests = guard_requests(requests, stream)
     except BaseException:
@@ -91,7 +89,7 @@ def _start_writing(start: Start, stream: Stream, requests: Any, args: Any, kwarg
     return _start(start, stream, (requests, *args), kwargs)
 
 
-def _start(start: Start, stream: Stream, args: Any, kwargs: Any) -> Any:
+def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
         return start(*args, **kwargs)
     except BaseException as error:
@@ -148,7 +146,7 @@ class Channel(Proxy):
     def __init__(self, channel: Any, choose: ChooseMode) -> None:
         super().__init__(channel)
         self._self_choose = choose
-        made(channel, "sync", "wrap")
+        made(channel, SYNC, "wrap")
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> UnaryUnary:
         """See grpc.Channel.unary_unary."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.nouns import SERVER, SYNC, Api
 from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
@@ -91,7 +92,7 @@ def handling(
     response_streaming: bool,
     *,
     handlers: Handlers,
-    api: str = "sync",
+    api: Api = SYNC,
 ) -> Callable[..., Any]:
     """Return what does a sync handler with guarded stream objects."""
 
@@ -102,7 +103,7 @@ def handling(
         if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
             return behavior(*args, **kwargs)
         request, context, *senders = args
-        stream = Stream(rpc, "server", api, mode)
+        stream = Stream(rpc, SERVER, api, mode)
         stream.track_context(context, has_ended)
         handlers.enter(stream)
         if request_streaming and hasattr(type(request), "__next__"):

@@ -1,0 +1,69 @@
+"""What concurrent-read and concurrent-write share: their evidence, and when there is no finding."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+from . import words
+from .nouns import Party
+from .rule import Evidence
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Overlap(Evidence):
+    """An operation met the one of `owner`, which is None if that has left and nobody knows it.
+
+    `probe` says what the probe had to do with it.
+    """
+
+    owner: Party | None
+    probe: str = ""
+
+    def __str__(self) -> str:
+        if self.owner is None:
+            text = "another operation had the direction and has just left it"
+        else:
+            held = words.duration(self.owner.held_seconds)
+            text = f"{words.party(self.owner)} has been in {self.owner.operation} for {held}"
+        return text + self.probe
+
+
+class Meeting(Protocol):
+    """An operation that met another in its direction. The owner is looked for when somebody asks."""
+
+    @property
+    def operation(self) -> str: ...
+
+    @property
+    def owner(self) -> Party | None: ...
+
+    @property
+    def owner_is_being_cancelled(self) -> bool: ...
+
+    @property
+    def rpc_is_over(self) -> bool: ...
+
+
+def rpc_is_over(meeting: Meeting) -> bool:
+    """The RPC has ended: both operations only have to be let out of it."""
+    return meeting.rpc_is_over
+
+
+def owner_is_being_cancelled(meeting: Meeting) -> bool:
+    """The owner is a task whose cancellation is on its way: it ends the operation, or the RPC."""
+    return meeting.owner_is_being_cancelled
+
+
+def both_half_close(meeting: Meeting) -> bool:
+    """Grpcio makes done_writing() idempotent: the second one has nothing to do."""
+    owner = meeting.owner
+    return (
+        meeting.operation == "done_writing"
+        and owner is not None
+        and owner.operation == meeting.operation
+    )
+
+
+# In this order: to look for the owner takes long.
+NO_CONFLICT = (rpc_is_over, owner_is_being_cancelled, both_half_close)

@@ -1,0 +1,182 @@
+"""Who waits for a task, a future or a thread: found when somebody asks, at no cost before.
+
+An operation is often a task, or a piece of work for a thread, by itself: ``gather(call.read())``,
+``run_in_executor(None, next, call)``. Its own stack has no line of the program then. The
+done-callbacks of tasks and futures lead to whoever waits for it, and who waits without one,
+as ``Future.result()`` and ``Thread.join()`` do, shows that on its stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures.thread
+import functools
+import gc
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
+
+from .records import Frame
+from .stacks import fold, frames_of_threads, outward
+
+CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
+_LOOKED_AT = 1000  # futures on the way to whoever waits; more are not followed
+
+# The attribute of a thread, or of a piece of work for one, with the Note of it.
+NOTE = "_grpc_guard_note"
+_RUNS_WORK = concurrent.futures.thread._WorkItem.run.__code__
+
+Future = asyncio.Future[Any] | concurrent.futures.Future[Any]
+_FUTURES = (asyncio.Future, concurrent.futures.Future)
+# Where a thread waits for one of them, by the function's code; it is the local `self`.
+_WAITING = (
+    concurrent.futures.Future.result.__code__,
+    concurrent.futures.Future.exception.__code__,
+    threading.Thread.join.__code__,
+)
+
+
+def await_chain(awaitable: object) -> Iterator[FrameType]:
+    """Yield the frames of `awaitable` and of what it awaits, outermost first."""
+    for _ in range(CHAIN_LENGTH):
+        if awaitable is None:
+            return
+        kind: Any = type(awaitable)
+        link = _link_of(kind)
+        if link is not None:
+            frame = getattr(awaitable, link[0], None)
+            if frame is not None:
+                yield frame
+            awaitable = getattr(awaitable, link[1])
+        else:  # anext() and coroutine wrappers show what they drive to the collector alone
+            awaitable = next(
+                (
+                    inner
+                    for inner in gc.get_referents(awaitable)
+                    if hasattr(inner, "ag_await") or hasattr(inner, "cr_await")
+                ),
+                None,
+            )
+
+
+@functools.lru_cache(maxsize=64)
+def _link_of(kind: type) -> tuple[str, str] | None:
+    """Return where awaitables of this kind have their frame, and what they await."""
+    for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
+        if hasattr(kind, f"{prefix}_{link}"):
+            return f"{prefix}_frame", f"{prefix}_{link}"
+    return None
+
+
+def stack_of_task(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
+    """Return where a suspended `task` is, without the machinery's frames."""
+    return fold(reversed(list(await_chain(task.get_coro()))))
+
+
+def stack_of_waiter(waited_for: Future | threading.Thread) -> tuple[Frame, ...]:
+    """Return where somebody waits for a task, future or thread; empty if nobody shows.
+
+    Whoever waits nearest and has a line of the program is taken.
+    """
+    todo: deque[Any] = deque([waited_for])
+    seen = {id(waited_for)}
+    while todo and len(seen) < _LOOKED_AT:
+        waited = todo.popleft()
+        stack = _stack_of_thread_that_waits(waited)
+        if stack:
+            return stack
+        for future in _waiting_for(waited):
+            if id(future) in seen:
+                continue
+            seen.add(id(future))
+            if isinstance(future, asyncio.Task):
+                stack = stack_of_task(future)
+                if stack:
+                    return stack
+            todo.append(future)
+    return ()
+
+
+def work_at(frame: FrameType | None) -> Any:
+    """Return the piece of work that the thread of a pool does at `frame`; None for no pool."""
+    for outer in outward(frame):
+        if outer.f_code is _RUNS_WORK:
+            return outer.f_locals.get("self")
+    return None
+
+
+class Note(NamedTuple):
+    """Who asked for a thread, or a piece of work for one, and where; the task is held weakly."""
+
+    site: Callable[[], Frame | None]
+    task: Callable[[], asyncio.Task[Any] | None]
+
+
+def stack_noted(thing: object) -> tuple[Frame, ...]:
+    """Return the line that asked for `thing`, a thread or a piece of work, if it was noted.
+
+    Where a library asked for it on behalf of a task, that is the line of the task.
+    """
+    note: Note | None = getattr(thing, NOTE, None)
+    if note is None:
+        return ()
+    site, task = note.site(), note.task()
+    if site is not None:
+        return (site,)
+    return () if task is None else stack_of_task(task) or stack_of_waiter(task)
+
+
+def _stack_of_thread_that_waits(waited_for: object) -> tuple[Frame, ...]:
+    if isinstance(waited_for, asyncio.Future):
+        return ()
+    frames = frames_of_threads()
+    try:
+        for frame in frames.values():
+            for outer in outward(frame):
+                if outer.f_code in _WAITING and outer.f_locals.get("self") is waited_for:
+                    stack = fold(outward(outer))
+                    if stack:
+                        return stack
+    finally:
+        frames.clear()  # this very frame is in there, in a cycle
+    return ()
+
+
+def _waiting_for(future: Any) -> Iterator[Future]:
+    """Yield the tasks and futures that go on when `future` is done."""
+    yield from getattr(future, "_asyncio_awaited_by", None) or ()  # since Python 3.14
+    callbacks = getattr(future, "_callbacks", None) or getattr(future, "_done_callbacks", None)
+    for entry in tuple(callbacks or ()):
+        # asyncio keeps (callback, context) pairs, concurrent.futures the callbacks.
+        yield from _futures_of(entry[0] if type(entry) is tuple else entry)
+
+
+def _futures_of(callback: Any) -> Iterator[Future]:
+    held: list[Any] = [getattr(callback, "__self__", None)]
+    if isinstance(callback, functools.partial):
+        held += [callback.func, *callback.args]
+        held.append(getattr(callback.func, "__self__", None))
+        callback = callback.func
+    for cell in getattr(callback, "__closure__", None) or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # not filled yet
+            continue
+    for one in held:
+        yield from _futures_in(one)
+
+
+def _futures_in(held: Any) -> Iterable[Future]:
+    """Return the futures that `held`, which a callback holds, stands for."""
+    if isinstance(held, _FUTURES):
+        return (held,)
+    group = getattr(held, "_parent_task", None)  # of a TaskGroup
+    if isinstance(group, asyncio.Future):
+        return (group,)
+    queue = getattr(held, "_done", held)  # as_completed() waits for a queue of what is done
+    getters = getattr(queue, "_getters", None)
+    if isinstance(getters, deque):
+        return [getter for getter in getters if isinstance(getter, asyncio.Future)]
+    return ()

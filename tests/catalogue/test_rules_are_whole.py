@@ -1,0 +1,357 @@
+"""A rule is whole: texts, source, page, evidence with its sentence, and a test that nearly breaks it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from inside import RULES, Evidence, Frame, Rule, Side, Way, catalogue_leak, catalogue_overlap, page
+
+from grpc_guard import Owner
+
+TESTS = Path(__file__).parent.parent
+EVERY_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=str)
+
+LINE = Frame("app.py", 12, "main", "channel = make()")
+MAKER = Owner("thread", "main", "insecure_channel", 3.0, (LINE,))
+READER = Owner("task", "reader", "read", 0.0123, (LINE,))
+NOBODY_KNOWS_WHERE = Owner("task", "reader", "read")
+
+# What each kind of evidence says, by its name: its fields, and the whole sentence.
+SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "ConcurrentRead": [
+        ({"owner": READER}, "task 'reader' has been in read for 12.3 ms"),
+        ({"owner": None}, "another operation had the direction and has just left it"),
+        (
+            {"owner": READER, "probe": ", held back there"},
+            "task 'reader' has been in read for 12.3 ms, held back there",
+        ),
+    ],
+    "ConcurrentWrite": [
+        ({"owner": READER}, "task 'reader' has been in read for 12.3 ms"),
+    ],
+    "SharedGenerator": [
+        ({"name": "ask", "rpc": "/a/B"}, "generator 'ask' already feeds a live RPC, /a/B"),
+    ],
+    "CallAstray": [
+        (
+            {"on_loop": True},
+            "it runs on another event loop than the one that owns the call",
+        ),
+        ({"on_loop": False}, "it runs on no event loop than the one that owns the call"),
+    ],
+    "ChannelAstray": [
+        ({"on_loop": True}, "the channel belongs to a loop, and another event loop uses it"),
+        ({"on_loop": False}, "the channel belongs to a loop, and another thread uses it"),
+    ],
+    "HandlerEnded": [({}, "its handler has ended")],
+    "ChannelClosed": [
+        (
+            {"maker": MAKER, "closing": READER},
+            (
+                "the channel was closed 12.3 ms ago by task 'reader' at app.py:12, "
+                "and made 3.0 s ago at app.py:12"
+            ),
+        ),
+        (
+            {"maker": MAKER, "closing": None},
+            "the channel is closed; it was made 3.0 s ago at app.py:12",
+        ),
+    ],
+    "LeaseClosed": [
+        (
+            {"target": "host:1", "taker": MAKER, "ending": READER},
+            (
+                "the lease of 'host:1' was taken at app.py:12 by thread 'main' "
+                "and closed at app.py:12 by task 'reader'"
+            ),
+        ),
+        (
+            {"target": "host:1", "taker": MAKER, "ending": None},
+            (
+                "the lease of 'host:1' was taken at app.py:12 by thread 'main' "
+                "on an event loop that is closed"
+            ),
+        ),
+    ],
+    "ChannelOfParent": [
+        (
+            {"maker": MAKER},
+            (
+                "the channel is the parent process's, made 3.0 s ago at app.py:12, and gRPC's fork "
+                "support is off (GRPC_ENABLE_FORK_SUPPORT)"
+            ),
+        ),
+    ],
+    "LeaseOfParent": [
+        (
+            {"target": "host:1", "taker": MAKER},
+            (
+                "the lease of 'host:1' was taken at app.py:12 by thread 'main' in the parent of this "
+                "process: a forked child takes leases of its own"
+            ),
+        ),
+    ],
+    "OperationCancelled": [
+        (
+            {"cancelled": READER, "side": Side.CLIENT},
+            (
+                "its read was cancelled 12.3 ms ago by way of task 'reader' at app.py:12, "
+                "which ended the RPC"
+            ),
+        ),
+        (
+            {"cancelled": READER, "side": Side.SERVER},
+            (
+                "its read was cancelled 12.3 ms ago by way of task 'reader' at app.py:12, "
+                "which broke the stream"
+            ),
+        ),
+    ],
+    "LoopStoodStill": [
+        (
+            {"seconds": 0.5, "others": 2},
+            "the event loop of the thread stood still for 500 ms, and with it 2 other tasks",
+        ),
+        (
+            {"seconds": 0.5, "others": 0},
+            "the event loop of the thread stood still for 500 ms, and no other task",
+        ),
+    ],
+    "NeverEnded": [
+        (
+            {"starter": MAKER, "others": 2, "last": (Way.READ, 1.5)},
+            (
+                "neither drained nor cancelled; started 3.0 s ago at app.py:12, last read 1.5 s ago, "
+                "and 2 more from there"
+            ),
+        ),
+        (
+            {"starter": MAKER, "others": 0},
+            "neither drained nor cancelled; started 3.0 s ago at app.py:12",
+        ),
+    ],
+    "NeverClosed": [
+        (
+            {"maker": MAKER, "others": 1},
+            "never closed; made 3.0 s ago at app.py:12, and 1 more from there",
+        ),
+        (
+            {"maker": NOBODY_KNOWS_WHERE, "others": 0},
+            "never closed; made an unknown time ago at an unknown place",
+        ),
+    ],
+    "LeaseDropped": [
+        (
+            {"taker": MAKER},
+            "a lease taken at app.py:12 by thread 'main' was dropped without close()",
+        ),
+    ],
+    "ManyChannels": [
+        (
+            {"channels": 11, "seconds": 2.0, "maker": MAKER},
+            "11 channels to this target within 2.0 s, all made at app.py:12",
+        ),
+    ],
+    "Crowded": [
+        (
+            {"streams": 90, "maker": MAKER},
+            "90 streams live on the channel, which was made 3.0 s ago at app.py:12",
+        ),
+    ],
+    "Starved": [
+        (
+            {"held": [READER, NOBODY_KNOWS_WHERE], "waiting": 3},
+            (
+                "3 waiting while streams hold all 2 threads: read in task 'reader' for 12.3 ms at "
+                "app.py:12; read in task 'reader' for an unknown time"
+            ),
+        ),
+        (
+            {"held": [NOBODY_KNOWS_WHERE] * 7, "waiting": 1},
+            "1 waiting while streams hold all 7 threads: "
+            + "read in task 'reader' for an unknown time; " * 5
+            + "and 2 more",
+        ),
+    ],
+    "Parked": [
+        (
+            {"inside": READER, "starter": MAKER},
+            (
+                "the RPC is over, and task 'reader' has been in its request iterator for 12.3 ms; "
+                "started 3.0 s ago at app.py:12"
+            ),
+        ),
+    ],
+}
+
+# What nearly breaks each rule, and the test of it. The excuses are there by the names of their
+# functions; "other" is what needs none.
+NEAR_MISSES: dict[str, dict[str, str]] = {
+    "concurrent-read": {
+        "other": "proxies/test_contract_allowed.py::test_hand_over",
+        "rpc_is_over": "proxies/test_contract_allowed.py::test_operation_after_cancel_of_call",
+        "owner_is_being_cancelled": "proxies/test_contract_allowed.py::"
+        "test_operation_before_a_cancellation_is_delivered",
+        "both_half_close": "proxies/test_contract_allowed.py::test_done_writing_during_done_writing",
+    },
+    "concurrent-write": {
+        "other": "proxies/test_contract_allowed.py::test_hand_over",
+        "rpc_is_over": "proxies/test_contract_allowed.py::test_operation_after_cancel_of_call",
+        "owner_is_being_cancelled": "proxies/test_contract_allowed.py::"
+        "test_operation_before_a_cancellation_is_delivered",
+        "both_half_close": "proxies/test_contract_allowed.py::test_done_writing_during_done_writing",
+    },
+    "shared-iterator": {
+        "other": "proxies/test_contract_iterators.py::test_sync_requests_shared_on_purpose",
+        "first_rpc_is_over": "proxies/test_contract_iterators.py::"
+        "test_sync_requests_reused_after_the_end",
+    },
+    "wrong-loop": {
+        "is_at_home": "core/test_guard.py::test_operation_on_its_own_loop",
+        "begins_with_its_loop": "proxies/test_contract_loops.py::test_start_before_the_loop_runs",
+    },
+    "handler-returned": {
+        "other": "proxies/test_contract_ended.py::test_sync_finally_of_a_generator",
+        "is_in_done_callback": "proxies/test_contract_ended.py::"
+        "test_sync_callback_that_looks_at_the_context",
+        "grpc_asks_once_more": "proxies/test_contract_ended.py::"
+        "test_sync_requests_handed_to_another_call",
+    },
+    "closed-channel": {
+        "other": "lifecycle/test_lives.py::test_another_error_at_the_start",
+    },
+    "use-after-fork": {
+        "grpc_makes_channels_anew": "lifecycle/test_lives.py::"
+        "test_using_a_channel_of_an_earlier_process",
+    },
+    "cancelled-read": {
+        "other": "lifecycle/test_cancellations.py::test_a_shielded_time_out",
+        "rpc_was_cancelled_before": "lifecycle/test_cancellations.py::test_leaving_a_stream_that_was_cancelled_before",
+        "nobody_cancels_the_task": "lifecycle/test_cancellations.py::test_a_task_that_cannot_tell",
+        "stream_goes_on": "lifecycle/test_cancellations.py::"
+        "test_writing_again_before_the_stream_has_begun",
+        "was_reported": "lifecycle/test_cancellations.py::"
+        "test_going_on_after_a_cancelled_operation",
+        "is_given_up": "lifecycle/test_cancellations.py::"
+        "test_a_cancelled_call_with_a_cancelled_reader",
+    },
+    "blocked-loop": {
+        "other": "lifecycle/test_blocking.py::test_reading_quickly",
+        "is_in_notebook": "lifecycle/test_blocking.py::test_reading_in_a_notebook",
+    },
+    "unfinished-stream": {
+        "other": "lifecycle/test_leaks.py::test_a_cancelled_stream",
+        "was_made_in_module": "lifecycle/test_leaks.py::test_a_channel_made_at_module_level",
+        "is_reachable": "lifecycle/test_leaks.py::test_a_channel_that_a_module_reaches",
+    },
+    "unclosed-channel": {
+        "other": "lifecycle/test_leaks.py::test_a_dropped_channel",
+        "was_made_in_module": "lifecycle/test_leaks.py::test_a_channel_made_at_module_level",
+        "is_reachable": "lifecycle/test_leaks.py::test_a_channel_that_a_module_reaches",
+        "is_of_registry": "registry/test_registry_lives.py::test_a_registry_that_is_never_closed",
+    },
+    "channel-churn": {
+        "other": "lifecycle/test_lives.py::test_channels_over_a_long_time",
+        "wants_its_own_connection": "lifecycle/test_lives.py::"
+        "test_channels_with_connections_of_their_own",
+    },
+    "stream-limit": {
+        "registry_keeps_the_limit": "registry/test_registry_lives.py::"
+        "test_a_connection_filled_on_purpose",
+    },
+    "starved-server": {
+        "other": "lifecycle/test_handling.py::test_not_yet_starved",
+        "nobody_waits": "lifecycle/test_handling.py::test_a_full_server_that_nobody_waits_for",
+    },
+    "parked-request-iterator": {
+        "other": "lifecycle/test_leaks.py::test_an_iterator_of_a_live_rpc",
+    },
+}
+
+
+def module_of(rule: Rule) -> ModuleType:
+    """Return the one file of `rule`."""
+    name = rule.name.replace("-", "_")
+    return importlib.import_module(f"grpc_guard._catalogue.rules.{name}")
+
+
+def evidence_of(rule: Rule) -> list[type[Evidence]]:
+    kinds = vars(module_of(rule)).values()
+    return [
+        kind
+        for kind in kinds
+        if inspect.isclass(kind)
+        and issubclass(kind, Evidence)
+        and kind.__module__ == module_of(rule).__name__
+    ]
+
+
+def excuses_of(rule: Rule) -> Iterator[Callable[..., bool]]:
+    """Yield the excuses of `rule`: the public functions of its file that answer yes or no."""
+    shared = {
+        "concurrent-read": catalogue_overlap,
+        "concurrent-write": catalogue_overlap,
+        "unclosed-channel": catalogue_leak,
+        "unfinished-stream": catalogue_leak,
+    }
+    for module in filter(None, (module_of(rule), shared.get(rule.name))):
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            answer = inspect.signature(function).return_annotation
+            if answer == "bool" and not name.startswith("_"):
+                yield function
+
+
+@EVERY_RULE
+def test_texts(rule: Rule) -> None:
+    """A rule says where it is written down, and how a program is put right."""
+    assert rule.source
+    assert rule.remedy
+    assert (module_of(rule).__doc__ or "").startswith(f"The rule {rule.name}: ")
+
+
+@EVERY_RULE
+def test_page(rule: Rule) -> None:
+    """Its page has a wrong program and a right one."""
+    text = page(rule)
+    assert "## Wrong" in text
+    assert "## Right" in text
+
+
+@EVERY_RULE
+def test_evidence(rule: Rule) -> None:
+    """What was seen says so in one whole sentence, knows the rule, and cannot be changed."""
+    kinds = evidence_of(rule)
+    assert kinds
+    for kind in kinds:
+        assert kind.rule is rule
+        assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        for fields, sentence in SENTENCES[kind.__name__]:
+            seen = kind(**fields)
+            assert str(seen) == sentence
+            assert seen == kind(**fields)
+
+
+@EVERY_RULE
+def test_near_misses(rule: Rule) -> None:
+    """Each excuse gives its reason and has a test; a rule without excuses has a near miss too."""
+    excuses = list(excuses_of(rule))
+    assert [excuse.__name__ for excuse in excuses if not excuse.__doc__] == []
+    tested = NEAR_MISSES[rule.name]
+    assert {excuse.__name__ for excuse in excuses} == set(tested) - {"other"}
+    assert tested
+    for test in tested.values():
+        assert has_test(test), test
+
+
+def has_test(name: str) -> bool:
+    file, _, function = name.partition("::")
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return any(isinstance(node, kinds) and node.name == function for node in ast.walk(tree))

@@ -23,6 +23,7 @@ from .._findings.records import Frame, Owner
 from .._findings.reporting import now
 from .._guard.owners import owner_without_frame
 from .._lifecycle.channels import lives
+from .._lifecycle.handlers import servers
 from .deductions import Told, deduced
 from .records import ChannelSnapshot, DirectionSnapshot, Snapshot, StreamSnapshot
 from .sending import is_sending, suspended
@@ -80,9 +81,14 @@ def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> S
     origins = _Origins()
     existing = list(lives())
     numbers = {id(life): number for number, life in enumerate(existing, start=1)}
-    servers = tuple(servers_seen(sight))
+    serving = tuple(servers_seen(sight))
     told: list[Told] = []
-    for stream in sorted(streams, key=_begun):
+    begun = _begun_handling()
+    for stream in streams:
+        if stream.origin is not None:
+            begun[id(stream)] = stream.origin.since
+    present = monotonic()
+    for stream in sorted(streams, key=lambda one: begun.get(id(one), present)):
         mine = by_stream.get(id(stream), [])
         state = _state(stream)
         if state == "over" and not any(id(one) in sight.owners for one in mine):
@@ -96,7 +102,7 @@ def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> S
                     api=str(stream.api),
                     mode=str(stream.mode),
                     state=state,
-                    age_seconds=None if stream.origin is None else stream.origin.age,
+                    age_seconds=present - begun[id(stream)] if id(stream) in begun else None,
                     origin=None if stream.origin is None else origins.owner(stream.origin),
                     channel=numbers.get(id(stream.channel)),
                     read=_reading(stream, mine, sight),
@@ -127,14 +133,19 @@ def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> S
         mode=str(current_mode()),
         streams=tuple(one for one, _, _ in told),
         channels=channels,
-        servers=servers,
+        servers=serving,
         findings=ledger.findings()[-_LATEST:],
-        deductions=tuple(deduced(told, channels, servers, sight)),
+        deductions=tuple(deduced(told, channels, serving, sight)),
     )
 
 
-def _begun(stream: Stream) -> float:
-    return monotonic() if stream.origin is None else stream.origin.since
+def _begun_handling() -> dict[int, float]:
+    """Return since when each stream of a server has been handled, by its identity."""
+    return {
+        id(stream): since
+        for _, handlers in servers()
+        for stream, since in handlers.streams().values()
+    }
 
 
 def _state(stream: Stream) -> str:

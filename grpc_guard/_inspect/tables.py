@@ -59,8 +59,9 @@ def holders(snapshot: Snapshot) -> Iterator[str]:
     yield from _table(_HOLDERS, rows)
     for stream in snapshot.streams:
         if longest(stream) < 0:
-            said = "; ".join(state_of(direction) for direction in _directions(stream))
-            yield f"{stream.rpc} ({stream.side}, {stream.api}): {said or 'nobody inside'}"
+            named = (("read", stream.read), ("write", stream.write))
+            said = [f"{name}: {state_of(one)}" for name, one in named if one is not None]
+            yield f"{stream.rpc} ({stream.side}, {stream.api}): {'; '.join(said) or 'nobody inside'}"
     for server in snapshot.servers:
         yield from (f"server {server.number}: {in_flight(one)}" for one in server.handlers)
 

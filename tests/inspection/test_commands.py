@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,20 @@ def test_a_bad_number_of_seconds(seconds: str, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         cli_main.main(["dump", "1", f"--timeout={seconds}"])
     assert f"{seconds!r} is no number of seconds above 0" in capsys.readouterr().err
+
+
+def test_the_chat_of_the_docs() -> None:
+    """The example of the page about programs that hang: ps, dump and top on a chat that stands still."""
+    example = Path(__file__).parents[2] / "docs/examples/hangs/stalled_chat.py"
+    ran = subprocess.run(
+        [sys.executable, example], capture_output=True, text=True, timeout=60, check=True
+    )
+    session = ran.stdout
+    pid = re.findall(r"\$ grpc-guard dump (\d+)", session)[0]
+    assert re.search(rf"^{pid} +6 +0 +[\d.]+ s +\S+stalled_chat.py$", session, re.MULTILINE)
+    assert "write: task 'handler of /chat.Chat/Join' in context.write for " in session
+    assert "await member.write(message)" in session
+    assert f"$ grpc-guard top {pid} --count 1\nprocess {pid} " in session
 
 
 # A process that was not prepared

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+import grpc_guard
 
 LIFE = 60.0  # seconds; nobody waits that long
-gone = threading.Event()
+gone, first = threading.Event(), threading.Event()
 
 
 def events(request: bytes, context: Any) -> Any:
@@ -21,8 +22,9 @@ def events(request: bytes, context: Any) -> Any:
 
 def consume() -> None:
     try:
-        for _ in call:
-            print("ready", flush=True)
+        next(call)
+        first.set()
+        next(call)
     except grpc.RpcError as error:
         print(error.code().name, flush=True)
 
@@ -37,6 +39,10 @@ channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 call = channel.unary_stream("/test.Stuck/Events")(b"")
 consumer = threading.Thread(target=consume, name="consumer", daemon=len(sys.argv) == 1)
 consumer.start()
+first.wait(LIFE)
+while grpc_guard.status(call).read is None:
+    pass
+print("ready", flush=True)
 if len(sys.argv) == 1:
     try:
         consumer.join(LIFE)

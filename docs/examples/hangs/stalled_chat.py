@@ -30,8 +30,8 @@ async def read(call):
         pass
 
 
-async def speak(call):
-    while True:
+async def speak(call, enough):
+    while not enough.is_set():
         await call.write(PHOTO)
 
 
@@ -56,7 +56,8 @@ async def main():
             await calls[name].initial_metadata()
             if name != "bob":  # who has joined, and never reads
                 tasks.append(asyncio.create_task(read(calls[name]), name=f"{name} reads"))
-        tasks.append(asyncio.create_task(speak(calls["ann"]), name="ann speaks"))
+        enough = asyncio.Event()
+        tasks.append(asyncio.create_task(speak(calls["ann"], enough), name="ann speaks"))
         await asyncio.sleep(2)
 
         pid = str(os.getpid())
@@ -64,9 +65,14 @@ async def main():
         await ask("dump", pid)
         await ask("top", pid, "--count", "1")
 
-        for call in calls.values():
-            call.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        enough.set()
+        tasks.append(asyncio.create_task(read(calls["bob"])))  # and all goes on
+        await tasks[-2]
+        await calls["ann"].done_writing()  # whoever listens leaves when all has been said
+        await tasks[0]
+        for name in ("bob", "carl"):
+            await calls[name].done_writing()
+        await asyncio.gather(*tasks)
     await server.stop(None)
 
 

@@ -92,6 +92,7 @@ from grpc_guard._findings.stacks import frames_of_threads as frames_of_threads
 from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import owners as guard_owners
+from grpc_guard._guard import roles as guard_roles
 from grpc_guard._guard import violations as guard_violations
 from grpc_guard._guard.generators import _feeds as _feeds
 from grpc_guard._guard.generators import bind as bind
@@ -111,6 +112,7 @@ from grpc_guard._inspect import service as inspect_service
 from grpc_guard._inspect import sight as sight
 from grpc_guard._inspect import snapshot as inspect_snapshot
 from grpc_guard._inspect import switch as inspect_switch
+from grpc_guard._inspect import tables as tables
 from grpc_guard._inspect import wire as wire
 from grpc_guard._inspect import wording as inspect_wording
 from grpc_guard._lifecycle import blocking as blocking

@@ -125,9 +125,8 @@ class Sight:
                 self._enter(party, chain)
                 for frame in chain:
                     if frame.f_code is _JOIN:
-                        joined = frame.f_locals["self"].ident
-                        if joined is not None:
-                            self.joins.append((party, Party.thread(joined)))
+                        joined = Party.thread(frame.f_locals["self"].ident or 0)
+                        self.joins.append((party, joined))
         finally:
             frames.clear()  # this very frame is in there, in a cycle
 

@@ -59,7 +59,6 @@ def check(stderr: str, reason: str) -> None:
     assert f"grpc_guard: in progress {reason}:\nprocess " in stderr
     assert "/test.Stuck/Events (client, sync), open" in stderr
     assert "thread 'consumer' in next for" in stderr
-    assert "joined: [stream 1] thread 'MainThread' waits for the end of thread 'consumer'" in stderr
 
 
 @posix
@@ -84,7 +83,9 @@ def test_dump_after() -> None:
         while "channel 1:" not in "".join(lines):
             lines.append(launcher.stderr.readline())
         assert launcher.poll() is None
-    check("".join(lines), "after 3 s")
+    stderr = "".join(lines)
+    check(stderr, "after 3 s")
+    assert "joined: [stream 1] thread 'MainThread' waits for the end of thread 'consumer'" in stderr
 
 
 def test_a_program_that_cannot_be_asked() -> None:
@@ -119,6 +120,12 @@ def test_a_thread_that_keeps_the_process() -> None:
         "daemon and has been in next of /test.Stuck/Events for "
     )
     assert "stuck.py:" in said
+
+
+def test_a_python_that_cannot_say_when_main_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing is said."""
+    monkeypatch.delattr(threading, "_register_atexit")
+    lingering.watch(print)
 
 
 def test_which_threads_keep_a_process() -> None:

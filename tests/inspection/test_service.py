@@ -90,6 +90,17 @@ def test_one_that_is_over_already(sinks: Any) -> None:
     assert list(inspect_service._watch(None, Context())) == []
 
 
+def test_the_end_of_the_rpc(sinks: Any) -> None:
+    """Who waits for a finding is let go when the RPC ends."""
+
+    class Context:
+        def add_callback(self, callback: Any) -> bool:
+            callback()
+            return True
+
+    assert list(inspect_service._watch(None, Context())) == []
+
+
 def test_what_is_no_server() -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         with pytest.raises(TypeError, match=r"add_servicer\(\) takes a server of grpc"):

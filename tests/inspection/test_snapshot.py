@@ -439,7 +439,11 @@ def test_a_server_without_a_free_thread() -> None:
         "Held": US(hold(gate)),
         "Unary": UU(lambda request, context: unary.park(b"")),
     }
-    with sync_server(methods, workers=2) as address, sync_channel(address) as channel:
+    with (
+        sync_server({}),  # another one, which handles nothing
+        sync_server(methods, workers=2) as address,
+        sync_channel(address) as channel,
+    ):
         call = channel.unary_stream(path("Held"))(b"")
         next(call)
         gate.wait()

@@ -3,13 +3,18 @@
 A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
+from grpc_guard._catalogue import boundary as boundary
+from grpc_guard._catalogue import cpython as cpython_door
+from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
+from grpc_guard._catalogue import grpcio as grpcio_door
 from grpc_guard._catalogue import leak as catalogue_leak
 from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue.catalogue import RULES as RULES
 from grpc_guard._catalogue.catalogue import rule_named as rule_named
+from grpc_guard._catalogue.cpython import frames_of_threads as frames_of_threads
 from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
@@ -88,7 +93,6 @@ from grpc_guard._findings.origins import note_origin as note_origin
 from grpc_guard._findings.parties import this_party as this_party
 from grpc_guard._findings.records import Frame as Frame
 from grpc_guard._findings.reporting import warn as warn
-from grpc_guard._findings.stacks import frames_of_threads as frames_of_threads
 from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import owners as guard_owners
@@ -151,6 +155,7 @@ from grpc_guard._probe.settings import parse_probe as parse_probe
 from grpc_guard._probe.settings import parse_seed as parse_seed
 from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
+from grpc_guard._probe.watch import Watch as Watch
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins

@@ -1,1 +1,1 @@
-"""What may be said: the rules, the modes, the thresholds. Imports nothing of the guard."""
+"""What may be said: rules, modes, thresholds; doors to what is not ours. Imports nothing of the guard."""

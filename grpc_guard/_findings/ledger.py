@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from .._catalogue.boundary import is_injected
 from .._catalogue.forks import start_clean
 from .records import Finding, Key
 
@@ -38,7 +39,9 @@ class Ledger:
         for sink in tuple(self._sinks):
             try:
                 sink(finding)
-            except Exception:
+            except Exception as error:
+                if is_injected(error):
+                    raise
                 logger.exception("a reporter failed; the finding is kept")
         return finding.count
 

@@ -13,6 +13,8 @@ from _thread import get_ident
 from time import monotonic
 from types import CodeType, FrameType
 
+from .._catalogue.boundary import is_own
+from .._catalogue.cpython_loops import running_loop
 from .ledger import ledger
 from .parties import name_of_thread
 from .records import Frame, Owner
@@ -42,7 +44,7 @@ class Origin:
         self.place = place
         self.since = monotonic()
         self.test_attempt = ledger.test_attempt
-        loop = asyncio._get_running_loop()
+        loop = running_loop()
         self.on_loop = loop is not None
         task = None if loop is None else asyncio.current_task(loop)
         if task is not None:
@@ -100,7 +102,9 @@ def note_origin(operation: str, depth: int = 1) -> Origin:
     frame: FrameType | None
     try:
         frame = sys._getframe(depth)
-    except ValueError:
+    except ValueError as error:
+        if not is_own(error):
+            raise
         frame = None  # the guard's own are the first of their thread
     while frame is not None:
         code = frame.f_code

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import threading
 from _thread import get_ident
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from .._catalogue.cpython import threads_by_ident
+from .._catalogue.cpython_loops import running_loop
 from .records import Frame, Owner
 from .stacks import fold, line_in, outward, runs_loop
 from .waiters import stack_noted, stack_of_waiter, work_at
@@ -21,10 +22,8 @@ _HANDLER = "HandleExceptions["  # how grpc.aio names the task of a handler
 def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
     """Describe the caller: the running task or thread, with its stack from `frame` outward."""
     if is_task:
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:  # no loop runs here: a thread strayed into an aio object
-            task = None
+        # Without a loop a thread strayed into an aio object.
+        task = None if running_loop() is None else asyncio.current_task()
         if task is not None:
             return task_at(task, operation, None, fold(_of_task(frame)))
     greenlet = _running_greenlet()
@@ -93,7 +92,7 @@ def thread_at(
     """
     relation = "inside"
     started: tuple[Frame, ...] = ()
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
+    thread = threads_by_ident.get(ident)
     if thread is not None:
         started = stack_noted(thread)
     if not stack:
@@ -114,7 +113,7 @@ def thread_at(
 
 def name_of_thread(ident: int) -> tuple[str, str]:
     """Return the kind of party that a thread is, and its name."""
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
+    thread = threads_by_ident.get(ident)
     name = thread.name if thread is not None else f"thread {ident}"
     return "thread", name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import datetime
 
+from .._catalogue.boundary import overlooked
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
 from .._catalogue.rule import Evidence
@@ -57,8 +58,9 @@ def warn(
     try:
         finding = new_finding(evidence, subject, caller=caller, owner=owner)
         log(finding, ledger.record(finding))
-    except Exception:
-        logger.exception("a warning of the rule %s was lost", evidence.rule)
+    except Exception as error:
+        if not overlooked(error, "a warning of the rule %s was lost", evidence.rule):
+            raise
 
 
 def log(finding: Finding, count: int) -> None:

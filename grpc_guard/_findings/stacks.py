@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import gc
 import itertools
 import linecache
 import os
-import sys
 import threading
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
@@ -17,9 +15,10 @@ from types import FrameType
 import grpc
 import wrapt
 
+from .._catalogue.cpython import frames_of_threads
+from .._catalogue.grpcio import COMPILED, sends_requests
 from .records import Frame
 
-_DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
 _DEPTH = 40  # frames kept, those nearest to the user's line
 
 
@@ -32,7 +31,6 @@ _DEMO = os.path.join(_GUARD, "_cli", "demo") + os.sep  # the demo plays the part
 _GRPC = _folder(grpc.__file__)
 _ASYNCIO = _folder(asyncio.__file__)
 _LOOPS = (asyncio.events.__file__, asyncio.base_events.__file__, asyncio.runners.__file__)
-_CYTHON = ".pyx.pxi"  # grpcio's own, by paths of the machine that built it
 _MACHINERY = (
     _GUARD,
     _GRPC,
@@ -45,7 +43,7 @@ _MACHINERY = (
 
 def is_machinery(file: str) -> bool:
     """Tell whether a frame in `file` is folded: grpc_guard, grpcio, asyncio, thread starters."""
-    if file.endswith(_CYTHON):
+    if file.endswith(COMPILED):
         return True
     return file.startswith(_MACHINERY) and not file.startswith(_DEMO)
 
@@ -97,27 +95,9 @@ def copy_frame(frame: FrameType) -> Frame:
 def grpc_is_the_caller(frame: FrameType | None) -> bool:
     """Tell whether `frame` runs for gRPC's own sender, which advances a request iterator."""
     return any(
-        caller.f_code.co_filename.startswith(_GRPC)
-        and caller.f_code.co_name.endswith("consume_request_iterator")
+        caller.f_code.co_filename.startswith(_GRPC) and sends_requests(caller)
         for caller in outward(frame)
     )
-
-
-def frames_of_threads() -> dict[int, FrameType]:
-    """Return the frame of each thread by its ident: ``sys._current_frames()``, and safe.
-
-    CPython 3.11 makes the frames under a lock that each new thread takes, too. If the
-    collector runs meanwhile and finds an object that lets other threads run while it dies, as
-    calls of gRPC do, a thread that starts then stops the whole process for ever (gh-106883).
-    """
-    collects = _DEADLOCKS and gc.isenabled()
-    try:
-        if collects:
-            gc.disable()
-        return sys._current_frames()
-    finally:
-        if collects:
-            gc.enable()
 
 
 def other_threads() -> Iterator[tuple[int, FrameType]]:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+from .._catalogue.cpython import frames_of_threads
 from .records import Frame
-from .stacks import fold, frames_of_threads, outward
+from .stacks import fold, outward
 
 CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
 _LOOKED_AT = 1000  # futures on the way to whoever waits; more are not followed

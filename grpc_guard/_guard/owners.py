@@ -12,6 +12,8 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython_loops import is_being_cancelled, running_loop
 from .._catalogue.nouns import Way
 from .._core.operations import OPERATIONS
 from .._core.stream import Direction, Stream
@@ -23,8 +25,8 @@ from .._findings.parties import (
     thread_at,
 )
 from .._findings.records import Frame, Owner
-from .._findings.stacks import fold, frames_of_threads, other_threads, outward
-from .._findings.waiters import CHAIN_LENGTH, await_chain
+from .._findings.stacks import fold, other_threads, outward
+from .._findings.waiters import await_chain
 from .roles import roles
 
 
@@ -46,7 +48,7 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
     """
     found = None if direction.loop_thread is None else _owning_task(direction)
     if found is not None:
-        return _describe(direction, *found), _is_being_cancelled(found[0])
+        return _describe(direction, *found), is_being_cancelled(found[0])
     owner = owner_of(direction) if direction.loop_thread is None else None
     if owner is None and not (direction.is_free and direction.owner is None):
         owner = owner_without_frame(direction)
@@ -141,7 +143,7 @@ def _describe(
 def _owning_task(
     direction: Direction,
 ) -> tuple[asyncio.Task[Any], str, tuple[Frame, ...]] | None:
-    running = asyncio._get_running_loop()
+    running = running_loop()
     current = asyncio.current_task(running) if running is not None else None
     for task in asyncio.all_tasks(direction.stream.loop):
         if task is current:
@@ -150,21 +152,6 @@ def _owning_task(
         if inside is not None:
             return task, *inside
     return None
-
-
-def _is_being_cancelled(task: asyncio.Task[Any]) -> bool:
-    """Tell whether a cancellation is on its way to `task`, by way of the task it waits for, too.
-
-    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
-    """
-    waiter: Any = task
-    for _ in range(CHAIN_LENGTH):  # two tasks may wait for each other
-        if waiter is None:
-            break
-        if getattr(waiter, "_must_cancel", False) or waiter.cancelled():
-            return True
-        waiter = getattr(waiter, "_fut_waiter", None)
-    return False
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:

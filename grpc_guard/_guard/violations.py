@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 from typing import cast
 
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Way
 from .._catalogue.overlap import NO_CONFLICT, Overlap
@@ -91,7 +92,7 @@ def report_conflict(direction: Direction, operation: str) -> None:
 
 def check_loop(stream: Stream, operation: str) -> None:
     """Act on an aio operation whose quick look said that it runs on another loop."""
-    running = asyncio._get_running_loop()
+    running = running_loop()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_ASTRAY):
         return
@@ -100,7 +101,7 @@ def check_loop(stream: Stream, operation: str) -> None:
 
 def check_start(stream: Stream) -> None:
     """Act on the start of an aio RPC where another loop, or none, runs than its channel's."""
-    running = asyncio._get_running_loop()
+    running = running_loop()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
         return

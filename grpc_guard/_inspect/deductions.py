@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 
+from .._catalogue.grpcio_rpcs import is_receiving
 from .._core.stream import Direction, Stream
 from .._findings.records import Owner
 from . import wording
 from .records import ChannelSnapshot, Deduction, DirectionSnapshot, ServerSnapshot, StreamSnapshot
-from .sending import is_receiving
 from .sight import Party, Sight
 
 _MOMENT = 1.0  # seconds; a write that has waited for less is on its way, as far as anyone knows
@@ -42,7 +42,7 @@ def _flow_control(told: Sequence[Told], channels: Sequence[ChannelSnapshot]) -> 
             continue
         if described.side == "client" and described.channel not in connected:
             continue  # it may wait for that
-        is_read = reads.owner is not None or reads.waiting or is_receiving(stream)
+        is_read = reads.owner is not None or reads.waiting or is_receiving(stream.call())
         if not is_read and _stuck_for(writes) >= _MOMENT:
             yield Deduction("flow-control", wording.unread(reads, writes), (described.number,))
 

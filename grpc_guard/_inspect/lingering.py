@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from .._catalogue.cpython import before_threads_are_joined, threads_by_ident
 from . import wording
 from .alarm import Alarm
 
@@ -14,9 +14,7 @@ _SECONDS = 5.0  # from the end of the main thread on
 
 def watch(say: Callable[[str], object], seconds: float = _SECONDS) -> None:
     """Say what keeps this process so many seconds after its main thread has ended, once."""
-    register: Any = getattr(threading, "_register_atexit", None)  # before threads are joined
-    if register is not None:
-        register(lambda: Alarm(seconds, lambda: tell(say)))
+    before_threads_are_joined(lambda: Alarm(seconds, lambda: tell(say)))
 
 
 def tell(say: Callable[[str], object]) -> None:
@@ -37,6 +35,6 @@ def kept_by() -> Iterator[str]:
         party, owner = sight.owners.get(id(direction), (None, None))
         if party is None or owner is None or party.kind != "thread":
             continue
-        thread = threading._active.get(party.ident)  # type: ignore[attr-defined]
+        thread = threads_by_ident.get(party.ident)
         if thread is not None and not thread.daemon and thread is not threading.main_thread():
             yield wording.keeps_process(owner, direction.stream.rpc)

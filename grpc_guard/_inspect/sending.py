@@ -1,4 +1,4 @@
-"""What grpcio itself notes of messages that it is sending or receiving for a stream."""
+"""Where the generator of a stream's messages is suspended, and whether gRPC is sending for it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,10 @@ from types import (
 )
 from typing import Any
 
-from grpc import _server
-from grpc._cython import cygrpc
-
+from .._catalogue import grpcio_rpcs
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .sight import Sight
-
-# In the `due` of a sync call or of the server's state of an RPC, from the start of an operation of
-# grpcio's core to its end.
-_SENDS = {
-    cygrpc.OperationType.send_message,
-    "send_message",
-    _server._SEND_INITIAL_METADATA_AND_SEND_MESSAGE_TOKEN,
-}
-_RECEIVES = {cygrpc.OperationType.receive_message, "receive_message"}
-
 
 # What may stand between a direction and the generator that it advances: counting, for one.
 _BETWEEN = (IteratorFromFunction, FunctionType, MethodType, MethodWrapperType, CellType, tuple)
@@ -55,17 +43,7 @@ def suspended(stream: Stream) -> Iterator[FrameType]:
 def is_sending(stream: Stream, sight: Sight) -> bool:
     """Tell whether gRPC has a message of the stream that it cannot send yet.
 
-    For a stream with many messages to send: the one request of a unary-stream RPC counts as
-    being sent until that has ended.
+    For a stream with many messages to send: see grpcio_rpcs.is_sending().
     """
-    return not _SENDS.isdisjoint(_due(stream)) or id(stream.call()) in sight.sending
-
-
-def is_receiving(stream: Stream) -> bool:
-    """Tell whether gRPC waits for a message of the stream, whoever asked for it."""
-    return not _RECEIVES.isdisjoint(_due(stream))
-
-
-def _due(stream: Stream) -> frozenset[Any]:
-    state: Any = getattr(stream.call(), "_state", None)
-    return frozenset(getattr(state, "due", None) or ())
+    call = stream.call()
+    return grpcio_rpcs.is_sending(call) or id(call) in sight.sending

@@ -15,8 +15,9 @@ from time import monotonic
 from types import CodeType, FrameType
 from typing import Any
 
-from grpc.aio import _call
-
+from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython_loops import task_awaited_by
+from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
 from .._core.stream import Direction
 from .._findings.parties import (
     name_of_task,
@@ -26,17 +27,13 @@ from .._findings.parties import (
     thread_at,
 )
 from .._findings.records import Frame, Owner
-from .._findings.stacks import copy_frame, frames_of_threads, is_machinery, outward
+from .._findings.stacks import copy_frame, is_machinery, outward
 from .._findings.waiters import await_chain
 from .._guard.roles import Role, roles
 
 _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
-_HANDLES_AN_RPC = "_handle_exceptions"  # the outermost coroutine of grpc.aio's task for it
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _JOIN = threading.Thread.join.__code__
-# Of grpc.aio's clients: what advances a request iterator, and what sends the message that it gave.
-_ADVANCES = _call._StreamRequestMixin._consume_request_iterator.__code__
-_SENDS = _call._StreamRequestMixin._write.__code__
 
 
 class Lines:
@@ -134,14 +131,15 @@ class Sight:
         for task in asyncio.all_tasks(loop):
             chain = list(await_chain(task.get_coro()))
             chain.reverse()
-            if getattr(task.get_coro(), "__name__", "") == _HANDLES_AN_RPC:
+            if handles_an_rpc(task):
                 self.rpc_tasks.append((task, chain))
             self._enter(Party.task(task), chain)
-            for inner, frame in itertools.pairwise(chain):
-                if frame.f_code is _ADVANCES and inner.f_code is _SENDS:
-                    self.sending.add(id(frame.f_locals["self"]))
-            awaited = getattr(task, "_fut_waiter", None)
-            if isinstance(awaited, asyncio.Task):
+            for inner, outer in itertools.pairwise(chain):
+                call = sending_call(inner, outer)
+                if call is not None:
+                    self.sending.add(id(call))
+            awaited = task_awaited_by(task)
+            if awaited is not None:
                 self.joins.append((Party.task(task), Party.task(awaited)))
 
     def _enter(self, party: Party, frames: Sequence[FrameType]) -> None:

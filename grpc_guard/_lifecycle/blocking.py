@@ -7,12 +7,13 @@ pays for it. A read counts if it waited for long, and a loop ran where it waited
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from _thread import get_ident
 from time import monotonic
 from typing import Any
 
+from .._catalogue.boundary import never_disturbs
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.rules.blocked_loop import LoopStoodStill, is_in_notebook
 from .._catalogue.thresholds import thresholds
 from .._core.steps import IteratorFromFunction
@@ -20,8 +21,6 @@ from .._core.stream import Stream
 from .._findings import parties
 from .._findings.records import Owner
 from .._findings.reporting import warn
-
-logger = logging.getLogger("grpc_guard")
 
 
 def watched(call: Any, stream: Stream) -> Any:
@@ -45,14 +44,12 @@ def watched(call: Any, stream: Stream) -> Any:
     return IteratorFromFunction(watch)
 
 
+@never_disturbs("a blocked loop goes unnoticed")
 def _tell(stream: Stream, seconds: float) -> None:
-    try:
-        loop = asyncio._get_running_loop()
-        if loop is None:
-            return  # another thread reads, or the loop has ended since
-        caller = parties.this_party(sys._getframe(1), "next", is_task=True)
-        held = Owner(*parties.name_of_thread(get_ident()), "event loop", seconds)
-        others = len(asyncio.all_tasks(loop)) - 1
-        warn(LoopStoodStill(seconds, others), stream.subject, caller=caller, owner=held)
-    except Exception:
-        logger.exception("a blocked loop goes unnoticed")
+    loop = running_loop()
+    if loop is None:
+        return  # another thread reads, or the loop has ended since
+    caller = parties.this_party(sys._getframe(1), "next", is_task=True)
+    held = Owner(*parties.name_of_thread(get_ident()), "event loop", seconds)
+    others = len(asyncio.all_tasks(loop)) - 1
+    warn(LoopStoodStill(seconds, others), stream.subject, caller=caller, owner=held)

@@ -9,21 +9,20 @@ takes the next message with it, and a write stands in the way of the next one.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from .._catalogue.boundary import overlooked
+from .._catalogue.grpcio import tells_of_the_end
 from .._catalogue.nouns import CLIENT, SERVER, Way
 from .._catalogue.rules.cancelled_read import LEGAL_USE, NOTHING_BROKEN, OperationCancelled
 from .._core.operations import operation, operation_in
 from .._core.stream import AioDirection, Direction, Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
-
-logger = logging.getLogger("grpc_guard")
 
 
 class _Cancellation:
@@ -45,7 +44,7 @@ class _Cancelled:
 
     @property
     def tells_of_the_end(self) -> bool:
-        return _tells_of_the_end(self._error)
+        return tells_of_the_end(self._error)
 
     @property
     def task_is_being_cancelled(self) -> bool:
@@ -111,18 +110,9 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
         for direction in _broken(stream, sys._getframe(1)):
             known[direction.way] = cancellation
             direction.__class__ = Broken
-    except Exception:
-        logger.exception("a cancelled operation goes unnoticed")
-
-
-def _tells_of_the_end(error: asyncio.CancelledError) -> bool:
-    """Tell whether grpcio raised `error` to say that the call had been cancelled before."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_name == "_raise_for_status":
-            return True
-        trace = trace.tb_next
-    return False
+    except Exception as failure:
+        if not overlooked(failure, "a cancelled operation goes unnoticed"):
+            raise
 
 
 def _is_being_cancelled(task: asyncio.Task[Any] | None) -> bool:
@@ -185,8 +175,9 @@ def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
             return Broken
         cancellation.was_reported = True
         _report(stream, cancellation.origin, operation_in(frame))
-    except Exception:
-        logger.exception("the use of a cancelled stream goes unnoticed")
+    except Exception as error:
+        if not overlooked(error, "the use of a cancelled stream goes unnoticed"):
+            raise
     return AioDirection
 
 

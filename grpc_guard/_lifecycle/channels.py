@@ -8,7 +8,6 @@ their records alone, and vanish with the channel; channelless.py keeps the recor
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import threading
 import weakref
@@ -16,11 +15,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import grpc
-from grpc._cython import cygrpc
-
 from .._catalogue import forks
-from .._catalogue.nouns import AIO, Api, Side, Subject
+from .._catalogue.boundary import overlooked
+from .._catalogue.grpcio import anchor_and_core, is_core_closed, state_of_core, target_of
+from .._catalogue.nouns import Api, Side, Subject
 from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
@@ -29,12 +27,7 @@ from .._findings.reporting import warn
 from .channelless import keep_record
 from .churn import look_at_churn
 
-logger = logging.getLogger("grpc_guard")
-
-_CORES = (cygrpc.Channel, cygrpc.AioChannel)
-_CLOSED = "closed"
-_STATES = {state.value[0]: state.value[1] for state in grpc.ChannelConnectivity}
-_LAYERS = 16  # channels inside channels (interceptors) that are looked through
+_BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
 
 _lives: dict[int, ChannelLife] = {}
 
@@ -108,20 +101,15 @@ class ChannelLife:
 
     def is_closed(self) -> bool:
         """Tell whether no RPC can start on the channel any more: grpcio knows best."""
-        return self.state() == _CLOSED
+        anchor = self.anchor()
+        return anchor is None or is_core_closed(anchor)
 
     def state(self) -> str:
-        """Return the state of the connection as gRPC names it, or ``closed``."""
+        """Return the state of the connection as gRPC names it, ``closed`` or ``unknown``."""
         anchor = self.anchor()
-        if anchor is None:
-            return _CLOSED
-        core = anchor._channel if self.api == AIO else anchor.channel
-        try:
-            if self.api == AIO and core.closed():
-                return _CLOSED
-            return str(_STATES.get(core.check_connectivity_state(False), "unknown"))
-        except (ValueError, cygrpc.UsageError):  # closed, also if that has just happened
-            return _CLOSED
+        if anchor is None or is_core_closed(anchor):
+            return "closed"
+        return state_of_core(anchor)
 
     def add(self, stream: Stream) -> None:
         """Take in a stream that is about to start."""
@@ -151,17 +139,6 @@ class ChannelLife:
         return kept
 
 
-def _anchor_and_core(channel: Any) -> tuple[Any, Any]:
-    """Return what closes the core channel when it dies, and the core channel."""
-    for _ in range(_LAYERS):
-        inner = getattr(channel, "_channel", None)
-        if isinstance(inner, _CORES):
-            anchor = channel if type(inner) is cygrpc.AioChannel else channel._call_state
-            return anchor, inner
-        channel = inner
-    return None, None
-
-
 def made(
     channel: Any, api: str, operation: str, target: str = "", sharing_key: object = None
 ) -> None:
@@ -170,26 +147,20 @@ def made(
     `target` is what it was made for. Channels of equal `sharing_key` could have been one.
     """
     try:
-        anchor, core = _anchor_and_core(channel)
+        anchor, core = anchor_and_core(channel)
         if anchor is None or _life_of_core(core) is not None:
             return
         reference = _Anchor(anchor, _forget)
         reference.key = id(core)
-        life = ChannelLife(target or _target_of(core), Api(api), note_origin(operation), reference)
+        life = ChannelLife(
+            target or target_of(core) or _BY_HAND, Api(api), note_origin(operation), reference
+        )
         _lives[id(core)] = life
         if sharing_key is not None:
             look_at_churn(life.subject, life.origin, sharing_key)
-    except Exception:
-        logger.exception("a channel goes unnoticed")
-
-
-def _target_of(core: Any) -> str:
-    target = getattr(core, "target", None)  # grpcio 1.66 does not tell that of an aio channel
-    if callable(target):
-        target = target()
-    if not isinstance(target, bytes):
-        return "(a channel wrapped by hand)"
-    return target.decode().removeprefix("dns:///")  # which grpc puts in
+    except Exception as error:
+        if not overlooked(error, "a channel goes unnoticed"):
+            raise
 
 
 def _forget(
@@ -210,18 +181,20 @@ def _life_of_core(core: object) -> ChannelLife | None:
 
 def life_of(multi_callable: Any) -> ChannelLife | None:
     """Return the channel on which `multi_callable`, if grpcio's own, starts its RPCs."""
+    # Read here and not in _catalogue/grpcio.py: each start of an RPC passes.
     return _lives.get(id(getattr(multi_callable, "_channel", None)))
 
 
 def closing(channel: Any) -> None:
     """Note that `channel` is about to be closed, and by whom."""
     try:
-        life = _life_of_core(_anchor_and_core(channel)[1])
+        life = _life_of_core(anchor_and_core(channel)[1])
         if life is not None and life.closing is None:
             life.closing = note_origin("close")
             life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
-    except Exception:
-        logger.exception("the end of a channel goes unnoticed")
+    except Exception as error:
+        if not overlooked(error, "the end of a channel goes unnoticed"):
+            raise
 
 
 def lives() -> Iterator[ChannelLife]:

@@ -6,8 +6,6 @@ Each server has its own records. They hold threads by their ident and tasks weak
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
 import threading
 import weakref
 from _thread import get_ident
@@ -17,8 +15,17 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
-from grpc._cython import cygrpc
-
+from .._catalogue.boundary import never_disturbs
+from .._catalogue.cpython import (
+    frames_of_threads,
+    has_idle_workers,
+    idents_of_workers,
+    is_worker,
+    size_of_pool,
+    waiting_in_pool,
+)
+from .._catalogue.cpython_loops import default_executor, running_loop
+from .._catalogue.grpcio import executor_of_server, is_aio_server, loop_of
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
@@ -27,10 +34,8 @@ from .._core.stream import Stream
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
-from .._findings.stacks import fold, frames_of_threads, is_of_grpc, outward
+from .._findings.stacks import fold, is_of_grpc, outward
 from .._findings.waiters import await_chain
-
-logger = logging.getLogger("grpc_guard")
 
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
 
@@ -57,7 +62,7 @@ class Handlers:
         if not isinstance(pool, ThreadPoolExecutor):
             pool = None  # one that does not say what it does
         self._pool = None if pool is None else weakref.ref(pool)
-        self._size: int = getattr(pool, "_max_workers", 0)
+        self._size = size_of_pool(pool)
         # A thread runs one handler at a time: the next one takes the place of the last.
         self._by_thread: dict[int, _Entry] = {}
         self._by_task: weakref.WeakKeyDictionary[Any, _Entry] = weakref.WeakKeyDictionary()
@@ -91,11 +96,6 @@ class Handlers:
     @property
     def api(self) -> str:
         return self._api
-
-    @property
-    def pool_size(self) -> int | None:
-        """How many threads the pool has at most; None if there is none that says so."""
-        return self._size or None
 
     def streams(self) -> dict[int, tuple[Stream, float]]:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
@@ -142,45 +142,36 @@ class Handlers:
 
     # Starvation
 
+    @never_disturbs("a server is not watched")
     def _watch(self) -> None:
         """Look again in a while, from a thread, whether the server is still full."""
         if self._watcher is not None and self._watcher.is_alive():
             return
-        try:
-            if self._has_idle_threads():
-                return
-            interval = max(_SHORTEST, thresholds().starved_server_seconds)
-            timer = threading.Timer(interval, self._look)
-            timer.name = "grpc_guard starved-server"
-            timer.daemon = True
-            self._watcher = timer
-            timer.start()
-        except Exception:
-            logger.exception("a server is not watched")
+        if has_idle_workers(None if self._pool is None else self._pool()):
+            return
+        interval = max(_SHORTEST, thresholds().starved_server_seconds)
+        timer = threading.Timer(interval, self._look)
+        timer.name = "grpc_guard starved-server"
+        timer.daemon = True
+        self._watcher = timer
+        timer.start()
 
-    def _has_idle_threads(self) -> bool:
-        pool = None if self._pool is None else self._pool()
-        idle: int = getattr(getattr(pool, "_idle_semaphore", None), "_value", 0)
-        return idle > 0
-
+    @never_disturbs("a starved server goes unnoticed")
     def _look(self) -> None:
         self._watcher = None  # from here on, who fills the server has it watched again
-        try:
-            pool = None if self._pool is None else self._pool()
-            if pool is None:
-                return
-            workers = frozenset(thread.ident for thread in tuple(pool._threads) if thread.ident)
-            held = sorted(self._threads(workers), key=lambda owner: -(owner.held_seconds or 0))
-            if len(held) < self._size:
-                return
-            least = held[-1].held_seconds or 0
-            seen = Starved(held, pool._work_queue.qsize())
-            if nobody_waits(seen) or least < thresholds().starved_server_seconds:
-                self._watch()
-                return
-            warn(seen, Subject(held[0].operation, SERVER, self._api), caller=held[0])
-        except Exception:
-            logger.exception("a starved server goes unnoticed")
+        pool = None if self._pool is None else self._pool()
+        if pool is None:
+            return
+        workers = idents_of_workers(pool)
+        held = sorted(self._threads(workers), key=lambda owner: -(owner.held_seconds or 0))
+        if len(held) < self._size:
+            return
+        least = held[-1].held_seconds or 0
+        seen = Starved(held, waiting_in_pool(pool))
+        if nobody_waits(seen) or least < thresholds().starved_server_seconds:
+            self._watch()
+            return
+        warn(seen, Subject(held[0].operation, SERVER, self._api), caller=held[0])
 
 
 class AioHandlers(Handlers):
@@ -191,9 +182,9 @@ class AioHandlers(Handlers):
 
     _api = AIO
 
-    def __init__(self, pool: Executor | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: Executor | None, loop: asyncio.AbstractEventLoop | None) -> None:
         super().__init__(pool)
-        self._loop = weakref.ref(loop) if pool is None else None
+        self._loop = None if loop is None or pool is not None else weakref.ref(loop)
 
     def enter(self, stream: Stream) -> None:
         """Note that the running thread begins to handle `stream`, if it is one of the pool.
@@ -201,23 +192,23 @@ class AioHandlers(Handlers):
         On the thread of the loop gRPC calls a handler that streams its responses. That only
         makes their iterator, which is advanced in the pool: see enter_at_first_step().
         """
-        if asyncio._get_running_loop() is None:
+        if running_loop() is None:
             self._find_pool()
             super().enter(stream)
 
     def _find_pool(self) -> None:
         loop = None if self._loop is None else self._loop()
         if loop is not None:  # its executor is made when it is first needed, and may change
-            pool = getattr(loop, "_default_executor", None) or _executor_in(loop)
+            pool = default_executor(loop)
             if isinstance(pool, ThreadPoolExecutor):
                 self._pool = weakref.ref(pool)
-                self._size = getattr(pool, "_max_workers", 0)
+                self._size = size_of_pool(pool)
 
     def _is_inside(self, stream: Stream, frame: FrameType) -> bool:
         # Between two steps it waits, in code of gRPC that has no frames, until the client has
         # taken the message. Then the response iterator is alive.
-        is_idle = frame.f_code.co_name == "_worker"
-        return super()._is_inside(stream, frame) or (stream.write is not None and not is_idle)
+        is_between = stream.write is not None and not is_worker(frame)
+        return super()._is_inside(stream, frame) or is_between
 
 
 def _serves(frame: FrameType) -> bool:
@@ -240,12 +231,5 @@ def servers() -> list[tuple[Any, Handlers]]:
 
 
 def _new_records(server: Any) -> Handlers:
-    core = getattr(server, "_server", None)
-    if isinstance(core, cygrpc.AioServer):
-        return AioHandlers(_executor_in(core), server._loop)
-    return Handlers(getattr(getattr(server, "_state", None), "thread_pool", None))
-
-
-def _executor_in(obj: object) -> Executor | None:
-    """Return the executor that `obj` holds in a field that only the collector can see."""
-    return next((held for held in gc.get_referents(obj) if issubclass(type(held), Executor)), None)
+    pool = executor_of_server(server)
+    return AioHandlers(pool, loop_of(server)) if is_aio_server(server) else Handlers(pool)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from types import FrameType, ModuleType
 
+from .._catalogue.boundary import never_disturbs
+from .._catalogue.cpython import is_worker
 from .._catalogue.leak import KEPT_ON_PURPOSE
 from .._catalogue.nouns import Way
 from .._catalogue.rule import Evidence
@@ -29,8 +30,6 @@ from .._findings.stacks import other_threads, outward
 from .channelless import channelless_streams
 from .channels import ChannelLife, lives
 from .parked import look_for_parked
-
-logger = logging.getLogger("grpc_guard")
 
 # What holds what is in use, and not what is kept: an event loop, and the modules of the
 # machinery and of threads, loops and tasks.
@@ -68,6 +67,7 @@ class LeakCandidate:
         return NeverClosed(maker, others)
 
 
+@never_disturbs("what is left open goes unnoticed")
 def look(
     is_ours: Callable[[Origin], bool] = lambda origin: True,
     keepers: Iterable[object] = (),
@@ -79,15 +79,12 @@ def look(
     that `threads` accepts, is kept on purpose, as is what a module can reach. A thread that
     is about to leave a request iterator is given a moment, only if there is one.
     """
-    try:
-        look_for_parked(is_ours)
-        left = list(_left(is_ours))
-        if left:
-            del left  # or it would keep them from the collector
-            gc.collect()  # what is garbage has been given up, and grpcio ends it now
-            _report(list(_left(is_ours)), [*keepers, *_held_by_threads(threads)])
-    except Exception:
-        logger.exception("what is left open goes unnoticed")
+    look_for_parked(is_ours)
+    left = list(_left(is_ours))
+    if left:
+        del left  # or it would keep them from the collector
+        gc.collect()  # what is garbage has been given up, and grpcio ends it now
+        _report(list(_left(is_ours)), [*keepers, *_held_by_threads(threads)])
 
 
 def _left(is_ours: Callable[[Origin], bool]) -> Iterator[LeakCandidate]:
@@ -174,10 +171,4 @@ def _held_by_threads(threads: Callable[[int, FrameType], bool]) -> Iterator[obje
 
 def is_of_a_pool(frame: FrameType) -> bool:
     """Tell whether the thread at `frame` belongs to a pool, which may live for long."""
-    return any(
-        outer.f_code.co_name == "_worker" and "futures" in outer.f_code.co_filename
-        for outer in outward(frame)
-    )
-
-
-# Parked request iterators
+    return any(is_worker(outer) for outer in outward(frame))

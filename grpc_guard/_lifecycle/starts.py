@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from grpc._cython import cygrpc
+from grpc.aio import UsageError
 
 from .._catalogue import forks
+from .._catalogue.boundary import overlooked
+from .._catalogue.grpcio import has_fork_support
 from .._catalogue.nouns import CLIENT, Subject
 from .._catalogue.rules.closed_channel import ChannelClosed
 from .._catalogue.rules.use_after_fork import ChannelOfParent, grpc_makes_channels_anew
@@ -16,9 +17,7 @@ from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channels import ChannelLife, life_of
 
-logger = logging.getLogger("grpc_guard")
-
-REFUSALS = (ValueError, cygrpc.UsageError)  # with which grpcio meets an RPC on a closed channel
+REFUSALS = (ValueError, UsageError)  # with which grpcio meets an RPC on a closed channel
 
 
 # note_origin() itself, starting(), new_stream(), what starts the RPC, and a multi-callable's method.
@@ -35,8 +34,9 @@ def starting(stream: Stream, multi_callable: Any) -> None:
             if life.generation != forks.generation:
                 _used_after_fork(life, stream.rpc)
             life.add(stream)
-    except Exception:
-        logger.exception("the start of a stream goes unnoticed")
+    except Exception as error:
+        if not overlooked(error, "the start of a stream goes unnoticed"):
+            raise
 
 
 def starting_unary(life: ChannelLife | None, rpc: str) -> None:
@@ -62,12 +62,13 @@ def failed_to_start(
         error.add_note(f"grpc_guard: channel to {life.target}: {seen}")
         caller = (start or note_origin("start")).owner()
         warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=closing)
-    except Exception:
-        logger.exception("the use of a closed channel goes unnoticed")
+    except Exception as failure:
+        if not overlooked(failure, "the use of a closed channel goes unnoticed"):
+            raise
 
 
 def _used_after_fork(life: ChannelLife, rpc: str) -> None:
-    if grpc_makes_channels_anew(cygrpc._GRPC_ENABLE_FORK_SUPPORT):
+    if grpc_makes_channels_anew(has_fork_support()):
         return
     maker = life.origin.owner()
     caller = note_origin("start").owner()

@@ -11,6 +11,14 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
+from .._catalogue.boundary import is_injected
+from .._catalogue.cpython_loops import (
+    arguments_of,
+    arguments_of_callbacks,
+    tasks_stopped_by,
+    timers_of,
+)
+from .._catalogue.grpcio import deadline_of
 from .._findings.stacks import outward
 
 
@@ -21,13 +29,16 @@ def time_left(timed: Iterable[Any]) -> float:
 
 def _until_deadline(timed: Any) -> float:
     # grpcio's sync calls tell it under a lock that somebody may hold while he waits.
-    if isinstance(getattr(timed, "_deadline", None), (int, float)):
-        return float(timed._deadline - time.time())
-    if hasattr(timed, "_deadline") or not hasattr(timed, "time_remaining"):
+    notes_it, deadline = deadline_of(timed)
+    if deadline is not None:
+        return deadline - time.time()
+    if notes_it or not hasattr(timed, "time_remaining"):
         return math.inf
     try:
         remaining = timed.time_remaining()
-    except Exception:
+    except Exception as error:
+        if is_injected(error):
+            raise
         return 0.0  # a call of an interceptor, which does not say
     return math.inf if remaining is None else float(remaining)
 
@@ -40,29 +51,18 @@ def until_timeout(task: asyncio.Task[Any]) -> float:
     """
     loop = task.get_loop()
     # wait_for() before 3.12 runs its awaitable in a task, and tells this future of its end.
-    told = [
-        argument
-        for callback, _ in getattr(task, "_callbacks", None) or ()
-        for argument in getattr(callback, "args", ())
-    ]
+    told = arguments_of_callbacks(task)
     return min(
-        (
-            timer.when() - loop.time()
-            for timer in tuple(getattr(loop, "_scheduled", ()))
-            if _stops(timer, task, told)
-        ),
+        (timer.when() - loop.time() for timer in timers_of(loop) if _stops(timer, task, told)),
         default=math.inf,
     )
 
 
-def _stops(timer: Any, task: asyncio.Task[Any], told: list[Any]) -> bool:
-    """Tell whether `timer` ends the wait of `task`; one that was cancelled has no callback."""
-    scope = getattr(timer._callback, "__self__", None)
-    if getattr(scope, "_task", None) is task:
+def _stops(timer: Any, task: asyncio.Task[Any], told: list[object]) -> bool:
+    """Tell whether `timer` ends the wait of `task`."""
+    if any(stopped is task for stopped in tasks_stopped_by(timer)):
         return True
-    if task in (getattr(scope, "_tasks", None) or ()):
-        return True
-    return any(argument is future for argument in timer._args or () for future in told)
+    return any(argument is future for argument in arguments_of(timer) for future in told)
 
 
 def is_finalising(frame: FrameType | None) -> bool:

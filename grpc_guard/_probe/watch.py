@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import math
 import sys
 import threading
@@ -21,6 +20,8 @@ from types import FrameType
 from typing import Any
 from weakref import ref
 
+from .._catalogue.boundary import overlooked
+from .._catalogue.cpython_loops import running_loop
 from .._core.stream import Stream
 from .._findings import wording
 from .._findings.stacks import is_machinery, runs_loop
@@ -28,8 +29,6 @@ from .cancelling import Cancelled
 from .limits import is_finalising, is_timeout, time_left, until_timeout
 from .pairs import Place
 from .policy import ProbedOperation, ProbePolicy
-
-logger = logging.getLogger("grpc_guard")
 
 _parties = itertools.count(1)
 
@@ -197,8 +196,9 @@ class Watch:
                 held = prober.core.collide(self._track, place, self._party())
             finally:
                 prober.mutex.release()
-        except Exception:
-            logger.exception("the probe failed; the finding is kept")
+        except Exception as error:
+            if not overlooked(error, "the probe failed; the finding is kept"):
+                raise
             return ""
         return "" if held is None else wording.held_by_probe(*held)
 
@@ -227,8 +227,9 @@ class Watch:
                 finally:
                     prober.mutex.release()
             track.current = visit
-        except Exception:
-            logger.exception("the probe failed; the operation goes on without it")
+        except Exception as error:
+            if not overlooked(error, "the probe failed; the operation goes on without it"):
+                raise
             return None
         return visit
 
@@ -270,7 +271,7 @@ class Watch:
         if stream.is_over():
             return 0.0
         left = math.inf
-        running = asyncio._get_running_loop()
+        running = running_loop()
         if self._is_aio:
             task = _running_task()
             if running is not stream.loop or task is None:
@@ -283,4 +284,4 @@ class Watch:
 
 
 def _running_task() -> asyncio.Task[Any] | None:
-    return asyncio.current_task() if asyncio._get_running_loop() is not None else None
+    return asyncio.current_task() if running_loop() is not None else None

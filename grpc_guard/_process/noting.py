@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .._catalogue.cpython_loops import running_loop
 from .._findings.origins import note_origin
 from .._findings.waiters import NOTE, Note
 
@@ -76,7 +77,7 @@ def _noting_method(operation: str) -> Callable[[Callable[..., Any]], Any]:
 
 def _note(operation: str) -> Note:
     origin = note_origin(operation)
-    task = asyncio.current_task() if asyncio._get_running_loop() is not None else None
+    task = asyncio.current_task() if running_loop() is not None else None
     return Note(lambda: origin.site, _nobody if task is None else weakref.ref(task))
 
 

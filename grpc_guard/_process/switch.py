@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import logging
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
 from .._catalogue import thresholds as limits
+from .._catalogue.boundary import overlooked
+from .._catalogue.cpython import is_being_imported
 from .._catalogue.forks import start_clean
 from .._catalogue.modes import Mode, in_force, parse_mode
 from .._inspect import switch as inspection
 from .._probe.settings import ProbeSettings, parse_probe
 from .import_hook import after_import
-
-logger = logging.getLogger("grpc_guard")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -124,7 +123,7 @@ class _Process:
             if not self._waits_for_grpc:
                 self._waits_for_grpc = True
                 after_import("grpc", self._on_import)
-        elif self._waits_for_grpc and _is_being_imported(grpc):
+        elif self._waits_for_grpc and is_being_imported(grpc):
             pass  # by another thread, which will call the hook: it must not wait for us
         else:
             self._patch()
@@ -141,16 +140,13 @@ class _Process:
             try:
                 self._patch()
                 self._set_probe()
-            except Exception:  # the program's import must not fail for it
-                logger.exception("grpc could not be patched: the guard is off")
+            except Exception as error:  # the program's import must not fail for it
                 in_force.mode = Mode.OFF
+                if not overlooked(error, "grpc could not be patched: the guard is off"):
+                    raise
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()
-
-
-def _is_being_imported(module: ModuleType) -> bool:
-    return bool(getattr(module.__spec__, "_initializing", False))
 
 
 process = _Process()

@@ -7,12 +7,12 @@ left exactly as they are.
 from __future__ import annotations
 
 import functools
-import gc
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import wrapt
 
+from .._catalogue.grpcio import stores_of_handlers
 from .._catalogue.modes import ChooseMode, current_mode
 from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, handlers_of
@@ -178,16 +178,10 @@ def noting(server: Any, guard_behavior: GuardBehavior) -> GuardOfServer:
 def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
     """Guard the handlers that `server` has already, in place.
 
-    grpcio has no public way to them. The sync server keeps them in a list and a dict; the
-    asyncio server does so too, but in fields that only the collector can see.
+    grpcio has no public way to them.
     """
     guard = noting(server, guard_behavior)
-    state = getattr(server, "_state", None)
-    if state is not None:
-        stores = [state.generic_handlers, getattr(state, "registered_method_handlers", {})]
-    else:
-        stores = gc.get_referents(getattr(server, "_server", None))
-    for store in stores:
+    for store in stores_of_handlers(server):
         if type(store) is list and all(hasattr(handler, "service") for handler in store):
             store[:] = guard_generic_handlers(store, choose, guard)
         elif type(store) is dict:

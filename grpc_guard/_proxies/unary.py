@@ -6,17 +6,15 @@ grpcio refuse to start it. Everything else is worked out once something is wrong
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from .._catalogue import forks
+from .._catalogue.boundary import never_disturbs
 from .._catalogue.modes import Mode, current_mode
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
 from .multicallables import PlainStart
 from .originals import original_of
-
-logger = logging.getLogger("grpc_guard")
 
 # The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
 # needed by a healthy one, the mode and its name, is asked for where something is wrong.
@@ -75,19 +73,15 @@ def _tells(proxy: Any, name: str) -> bool:
     return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
 
 
+@never_disturbs("the start of a unary RPC goes unnoticed")
 def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
     """Look at the channel before a unary RPC starts in a forked child: it may never return."""
-    try:
-        starting_unary(life_of(multi_callable), name_of(rpc))
-    except Exception:
-        logger.exception("the start of a unary RPC goes unnoticed")
+    starting_unary(life_of(multi_callable), name_of(rpc))
 
 
+@never_disturbs("the refusal of a unary RPC goes unnoticed")
 def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
-    try:
-        failed_to_start(life_of(multi_callable), name_of(rpc), error)
-    except Exception:  # the program gets grpcio's error, and no other
-        logger.exception("the refusal of a unary RPC goes unnoticed")
+    failed_to_start(life_of(multi_callable), name_of(rpc), error)
 
 
 def name_of(rpc: str | bytes) -> str:

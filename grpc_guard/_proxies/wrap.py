@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from grpc._cython import cygrpc
 
+from .._catalogue.grpcio import AIO_CONTEXT, AIO_SYNC_CONTEXT, loop_of, method_of
 from .._catalogue.modes import Mode, always, current_mode, parse_mode
 from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC
 from .._catalogue.thresholds import thresholds
@@ -104,7 +104,7 @@ def _twin_by_id(context: Any, mode: Mode, make: Callable[[Any, Mode], Any]) -> A
 
 @_one_twin
 def _sync_call(call: Any, mode: Mode) -> Any:
-    method = getattr(getattr(call, "_state", None), "method", None) or _UNNAMED
+    method = method_of(call) or _UNNAMED
     return sync_calls.guard_call(call, Stream(method, CLIENT, SYNC, mode))
 
 
@@ -118,7 +118,7 @@ def _sync_context(context: Any, mode: Mode) -> Any:
 def _aio_call(kind: type[aio_calls.Call]) -> Callable[[Any, Mode], Any]:
     @_one_twin
     def guard(call: Any, mode: Mode) -> Any:
-        loop = getattr(call, "_loop", None) or asyncio.get_running_loop()
+        loop = loop_of(call) or asyncio.get_running_loop()
         return kind(call, Stream(_UNNAMED, CLIENT, AIO, mode, loop))
 
     return guard
@@ -143,6 +143,6 @@ _KINDS: tuple[tuple[type, Callable[[Any, Mode], Any]], ...] = (
     (grpc.aio.StreamUnaryCall, _aio_call(aio_calls.WritingCall)),
     (grpc.Call, _sync_call),
     (grpc.ServicerContext, _sync_context),
-    (cygrpc._ServicerContext, _aio_context),
-    (cygrpc._SyncServicerContext, _sync_context),
+    (AIO_CONTEXT, _aio_context),
+    (AIO_SYNC_CONTEXT, _sync_context),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from .._catalogue.cpython import threads_by_ident
 from .._findings.ledger import ledger
 
 
@@ -25,7 +25,7 @@ class Leftovers:
 
     def begin_test(self) -> None:
         ledger.test_attempt = object()
-        self._threads = frozenset(threading._active)  # type: ignore[attr-defined]
+        self._threads = frozenset(threads_by_ident)
         churn = sys.modules.get("grpc_guard._lifecycle.churn")
         if churn is not None:
             churn.forget_churn()

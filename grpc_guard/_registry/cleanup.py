@@ -95,5 +95,5 @@ def _quietly(close: Callable[[Any], object], thing: Any) -> None:
     """Close one thing; whatever becomes of it, the others have their turn."""
     try:
         close(thing)
-    except Exception:
+    except Exception:  # in a thread of the guard's own, where no signal handler runs
         logger.exception("a channel could not be closed")

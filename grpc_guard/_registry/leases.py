@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .._catalogue.boundary import is_injected
 from .._findings.origins import Origin
 from .settings import Settings
 
@@ -174,9 +175,11 @@ class Rpc:
         try:
             call.cancel()
         except Exception as error:  # no matter of whoever closes the lease
+            self.end()
+            if is_injected(error):
+                raise
             if not isinstance(error, AttributeError):
                 logger.exception("a call could not be cancelled")
-            self.end()
 
     def end(self, *_: object) -> None:
         """Note that it is over: from any thread, at any moment, as often as one likes."""

@@ -313,6 +313,32 @@ def test_child_with_a_mode_of_its_own(value: str, said: str) -> None:
     assert process.stderr.partition("is not guarded: ")[2].partition("grpc_guard:")[0] == said
 
 
+_INTERRUPTED = """
+import signal, sys
+
+def handle(number, frame):
+    raise ValueError("time is up")
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "grpc_guard._process.switch":
+            signal.raise_signal(signal.SIGALRM)
+
+signal.signal(signal.SIGALRM, handle)
+sys.meta_path.insert(0, Finder())
+try:
+    import grpc
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_time_limit_while_the_guard_is_switched_on() -> None:
+    """What a signal handler raises while grpc is patched comes out of the program's import."""
+    process = launch(sys.executable, "-c", _INTERRUPTED)
+    assert (process.returncode, process.stdout) == (0, "time is up\n")
+
+
 def test_somebody_elses_module_called_grpc(tmp_path: Path) -> None:
     """A program with a module of its own called grpc runs as it is, and that is said."""
     (tmp_path / "grpc.py").write_text("print('mine')")

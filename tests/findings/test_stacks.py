@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 import wrapt
-from inside import Frame, core_stream, findings_stacks
+from inside import Frame, core_stream, findings_stacks, frames_of_threads
 
 import grpc_guard
 
@@ -133,7 +133,7 @@ def test_looking_at_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         return current_frames()
 
     monkeypatch.setattr(sys, "_current_frames", spy)
-    assert threading.get_ident() in findings_stacks.frames_of_threads()
+    assert threading.get_ident() in frames_of_threads()
     assert collects == [sys.version_info[:2] != (3, 11)]
     assert gc.isenabled()
 
@@ -142,7 +142,7 @@ def test_looking_at_threads_where_nothing_is_collected() -> None:
     """A program that has switched the collector off finds it off afterwards."""
     gc.disable()
     try:
-        assert threading.get_ident() in findings_stacks.frames_of_threads()
+        assert threading.get_ident() in frames_of_threads()
         assert not gc.isenabled()
     finally:
         gc.enable()

@@ -8,12 +8,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from types import FunctionType
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from inside import Mode, ResponseIterator, Stream, catalogue_thresholds, lifecycle_handlers
+from inside import (
+    Mode,
+    ResponseIterator,
+    Stream,
+    catalogue_thresholds,
+    cpython_door,
+    lifecycle_handlers,
+)
 from support.staging import (
     PATIENCE,
     AsyncGate,
@@ -333,12 +341,13 @@ def test_a_sync_handler_that_is_no_more(pools: Pools) -> None:
     def _worker() -> Iterator[None]:
         yield
 
-    at_work, idle = somewhere(), _worker()
-    handlers = lifecycle_handlers.AioHandlers(pools(1), None)  # type: ignore[arg-type]
+    of_a_pool = FunctionType(_worker.__code__, {"__name__": "concurrent.futures.thread"})
+    at_work, idle = somewhere(), of_a_pool()
+    handlers = lifecycle_handlers.AioHandlers(pools(1), None)
     stream = Stream("/a/b", "server", "aio", Mode.RAISE)
     responses = ResponseIterator(iter([b"1"]), stream)
     assert handlers._is_inside(stream, at_work.gi_frame)  # type: ignore[attr-defined]
-    assert not handlers._is_inside(stream, idle.gi_frame)  # type: ignore[attr-defined]
+    assert not handlers._is_inside(stream, idle.gi_frame)
     del responses
     assert not handlers._is_inside(stream, at_work.gi_frame)  # type: ignore[attr-defined]
 
@@ -476,7 +485,7 @@ def test_a_server_with_idle_threads() -> None:
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(int).result() == 0
         handlers = lifecycle_handlers.Handlers(pool)
-        while not handlers._has_idle_threads():
+        while not cpython_door.has_idle_workers(pool):
             pool.submit(int).result()
         handlers._watch()
         assert handlers._watcher is None
@@ -486,7 +495,9 @@ def test_a_pool_that_is_gone() -> None:
     """A server without a pool is not looked at."""
     handlers = lifecycle_handlers.Handlers(None)
     handlers._look()
-    assert not handlers._has_idle_threads()
+    handlers._watch()
+    assert handlers._watcher is not None
+    handlers._watcher.cancel()
 
 
 def test_failing_to_watch(

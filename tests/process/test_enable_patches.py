@@ -264,6 +264,31 @@ def test_grpc_that_cannot_be_patched_when_it_is_imported(tmp_path: Path) -> None
     assert process.stderr.startswith("grpc could not be patched: the guard is off\nTraceback")
 
 
+_INTERRUPTED = """
+import sys, types
+import grpc_guard
+
+class Limit(Exception):
+    pass
+
+def apply():
+    raise Limit
+
+sys.modules["grpc_guard._process.patches"] = types.SimpleNamespace(apply=apply)
+grpc_guard.enable()
+try:
+    import grpc
+except Limit:
+    print("interrupted", grpc_guard.is_enabled())
+"""
+
+
+def test_exception_of_the_program_while_grpc_is_patched(tmp_path: Path) -> None:
+    """What interrupts the program's import comes out of it, as it would without the guard."""
+    process = played(tmp_path, _INTERRUPTED)
+    assert (process.stdout, process.stderr) == ("interrupted False\n", "")
+
+
 def test_enable_while_another_thread_imports_grpc(tmp_path: Path) -> None:
     """enable() does not wait for an import that will have to wait for it."""
     played(tmp_path, _IMPORTING)

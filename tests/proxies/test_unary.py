@@ -20,6 +20,7 @@ from inside import (
     aio_channels,
     current_mode,
     forks,
+    grpcio_door,
     lifecycle_channels,
     proxies_unary,
     starts,
@@ -61,7 +62,7 @@ def as_it_is(channel: Any) -> Any:
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that makes this process one that was forked a moment ago."""
-    monkeypatch.setattr(lifecycle_channels.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", False)
+    monkeypatch.setattr(grpcio_door.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", False)
     monkeypatch.setattr(forks, "generation", forks.generation)
     return forks._after_fork
 
@@ -374,7 +375,7 @@ def test_a_unary_rpc_on_the_parents_channel_with_fork_support(
     child: Callable[[], None], monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
     """Where gRPC supports forks nothing is told."""
-    monkeypatch.setattr(lifecycle_channels.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", True)
+    monkeypatch.setattr(grpcio_door.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", True)
     with sync_server(METHODS) as address, sync_channel(address) as channel:
         child()
         assert channel.unary_unary(path("Same"))(b"1") == b"1"

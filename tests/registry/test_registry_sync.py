@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import signal
 import sys
 import threading
 import weakref
@@ -181,6 +182,31 @@ def test_closing_a_lease_during_a_call_of_an_interceptors_own_kind(
     assert closed.is_set()
     assert list(call) == [b"own"]
     assert logged_by_us(caplog) == logged
+
+
+class InterruptedCall(OwnCall):
+    """One during whose cancellation a signal arrives."""
+
+    def cancel(self) -> None:
+        signal.raise_signal(signal.SIGALRM)
+
+
+def test_signal_while_a_lease_closes(registry: ChannelRegistry, address: str) -> None:
+    """What its handler raises comes out of close(), and the call counts as ended."""
+
+    def handle(number: int, frame: object) -> None:
+        raise KeyError("time is up")
+
+    lease = registry.get(address, interceptors=[Returning(InterruptedCall)])
+    call = lease.unary_stream(path("Numbers"))(b"1")
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        with pytest.raises(KeyError, match="time is up"):
+            lease.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert list(call) == [b"own"]
+    assert [record.streams for record in registry.snapshot()] == [0]
 
 
 class Failing(grpc.UnaryStreamClientInterceptor):

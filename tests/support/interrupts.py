@@ -15,7 +15,7 @@ import functools
 import gc
 import itertools
 import sys
-from _thread import get_ident
+from _thread import get_ident, interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
@@ -51,26 +51,34 @@ def undisturbed() -> Iterator[None]:
         sys.settrace(tracer)
 
 
-def _trigger() -> Any:
-    """Return an object that makes an Interrupt pending in this thread when ``pulled`` is read.
+# Each makes a trigger: an object that makes an exception pending in this thread when ``pulled`` is
+# read. Read and not called: after a call CPython would deliver it at once, inside the tracer.
 
-    Read and not called: after a call CPython would deliver it at once, inside the tracer.
-    """
-    pulled = property(functools.partial(_set_async_exc, get_ident(), Interrupt))
+
+def by_thread(error: type[BaseException] = Interrupt) -> Any:
+    """Return a trigger of an `error` as another thread throws it in."""
+    pulled = property(functools.partial(_set_async_exc, get_ident(), error))
     return type("Trigger", (int,), {"pulled": pulled})()  # an int, for ctypes passes it on
 
 
+def by_signal(number: int) -> Any:
+    """Return a trigger of what the handler of signal `number` raises, in the main thread."""
+    return type("Trigger", (int,), {"pulled": property(interrupt_main)})(number)
+
+
 class _Injection:
-    """One Interrupt, pending before instruction `number` of those that `codes` execute.
+    """One exception, by default an Interrupt, pending before instruction `number` of those that `codes` execute.
 
     Instructions are counted over all runs of `codes` in the thread that calls run().
     """
 
-    def __init__(self, number: int, codes: frozenset[CodeType]) -> None:
+    def __init__(
+        self, number: int, codes: frozenset[CodeType], trigger: Callable[[], Any] = by_thread
+    ) -> None:
         self.fired = False
         self._left = number
         self._codes = codes
-        self._trigger = _trigger()
+        self._trigger = trigger()
 
     def run(self, function: Callable[[], Any]) -> BaseException | None:
         """Call `function`; return what it raised."""
@@ -152,10 +160,12 @@ else:
             sys.settrace(None)
 
 
-def sweep(codes: frozenset[CodeType], step: int = 1) -> Iterator[Injection]:
+def sweep(
+    codes: frozenset[CodeType], step: int = 1, trigger: Callable[[], Any] = by_thread
+) -> Iterator[Injection]:
     """Yield an injection for each instruction, or every `step`-th, until there are no more."""
     for number in itertools.count(0, step):
-        injection = Injection(number, codes)
+        injection = Injection(number, codes, trigger)
         yield injection
         if not injection.fired:
             assert number >= 10 * step, "hardly anything was injected"
@@ -165,3 +175,20 @@ def sweep(codes: frozenset[CodeType], step: int = 1) -> Iterator[Injection]:
 def code_of(*functions: Any) -> frozenset[CodeType]:
     """Return the code of `functions`."""
     return frozenset(function.__code__ for function in functions)
+
+
+def codes_within(function: Callable[[], Any], package: str) -> frozenset[CodeType]:
+    """Return the code below the folder `package` that a call of `function` executes here."""
+    codes = set()
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        if frame.f_code.co_filename.startswith(package):
+            codes.add(frame.f_code)
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return frozenset(codes)

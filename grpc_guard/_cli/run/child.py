@@ -14,6 +14,7 @@ import os
 import sys
 from typing import Any
 
+from ..._catalogue.boundary import is_injected
 from ..._catalogue.modes import Mode, parse_mode
 from ..._findings import wording
 from ..._findings.ledger import ledger, logger
@@ -37,7 +38,7 @@ def start() -> None:
         if mode is not Mode.OFF:  # the program may have switched it off for its children
             probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
             _arrange(mode, probe, Writer(os.environ[SPOOL]))
-    except Exception as error:
+    except Exception as error:  # nothing of the program runs before this, nor its signal handlers
         _give_up(error)
 
 
@@ -68,6 +69,8 @@ def _enable(mode: Mode, settings: ProbeSettings | None) -> None:
             probe.remember(recall(os.environ[SPOOL]))
         enable(mode, probe=settings is not None and str(settings))
     except Exception as error:  # somebody else's module called grpc, for one
+        if is_injected(error):
+            raise
         _give_up(error)
 
 

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..._catalogue.cpython import interpreter_flags
 from ..._catalogue.modes import Mode
 from ..._catalogue.thresholds import to_environment
 from ..._findings import wording
@@ -118,7 +119,7 @@ def _python() -> list[str]:
             "this interpreter runs with -I, -E or -S and its children will too: the guard, "
             "which reaches them by PYTHONPATH, cannot"
         )
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    flags = interpreter_flags()
     for name, value in sys._xoptions.items():  # it leaves out those that it does not know
         option = name if value is True else f"{name}={value}"
         if option not in flags:

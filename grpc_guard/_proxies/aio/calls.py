@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Callable
 from time import monotonic
 from typing import Any, Self
 
+from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.nouns import READ, WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
@@ -49,7 +50,7 @@ class Call(StreamProxy):
 
 def _await(self: Call) -> Any:
     stream = self._self_stream
-    if asyncio._get_running_loop() is not stream.loop:
+    if running_loop() is not stream.loop:
         check_loop(stream, "await")
     return self.__wrapped__.__await__()
 

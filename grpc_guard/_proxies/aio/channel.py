@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import logging
 from typing import Any, Self
 
+from ..._catalogue.boundary import never_disturbs
+from ..._catalogue.cpython_loops import error_of, running_loop
+from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, CLIENT
 from ..._core.stream import Channel as CarryingChannel
@@ -21,17 +22,14 @@ from ..proxy import Proxy, StreamProxy, isinstance_exactly
 from ..unary import start_watched
 from .calls import AwaitableCall, Call, DuplexCall, ReadingCall, WritingCall, guard_requests
 
-logger = logging.getLogger("grpc_guard")
-
-_INTERCEPTORS = "_interceptors_task"  # of a call that begins when the interceptors let it
-
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     """Return the record of an RPC about to start on the loop of `owner`, a multi-callable.
 
     Raises ConcurrencyError if another loop, or another thread, is starting it.
     """
-    running = asyncio._get_running_loop()
+    running = running_loop()
+    # Read here and below, not in _catalogue/grpcio.py: each start of an RPC passes.
     loop: Any = getattr(owner, "_loop", None) or running
     stream = Stream(rpc, CLIENT, AIO, mode, loop)
     if running is not loop:
@@ -55,10 +53,10 @@ def start_unary_unary(
     multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary RPC and return grpcio's own call: only its loop and channel matter."""
-    if asyncio._get_running_loop() is not getattr(multi_callable, "_loop", None):
+    if running_loop() is not getattr(multi_callable, "_loop", None):
         new_stream(multi_callable, rpc, mode)
     call = start_watched(multi_callable, start, rpc, args, kwargs)
-    if hasattr(call, _INTERCEPTORS):
+    if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, life_of(multi_callable), rpc)
     return call
 
@@ -117,23 +115,21 @@ def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
         stream.ended = True  # its generator is free for the next attempt
         failed_to_start(stream.channel, stream.rpc, error)
         raise
-    if hasattr(call, _INTERCEPTORS):
+    if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return call
 
 
+@never_disturbs("the use of a closed channel goes unnoticed")
 def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
     """Act on the error of a `call` on a closed channel, which interceptors make late, if ever."""
-    try:
-        if life is not None and life.is_closed():
-            refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
-            getattr(call, _INTERCEPTORS).add_done_callback(refused)
-    except Exception:
-        logger.exception("the use of a closed channel goes unnoticed")
+    if life is not None and life.is_closed():
+        refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
+        getattr(call, INTERCEPTORS_TASK).add_done_callback(refused)
 
 
 def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> None:
-    error = getattr(task, "_exception", None)  # exception() would count as having looked at it
+    error = error_of(task)
     if error is not None:
         failed_to_start(life, rpc, error, start)
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..._catalogue.grpcio import (
+    MULTI_THREADED_CALL,
+    SINGLE_THREADED_CALL,
+    rpc_is_over,
+)
 from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
@@ -14,14 +19,10 @@ from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
 
 
 def has_ended(call: Any) -> bool:
-    """Tell whether the RPC of a client call is over; an unknown kind of call never is.
-
-    Looks at grpcio's own record where there is one: is_active() waits for a lock that a
-    single-threaded call holds while it waits for its initial metadata.
-    """
-    state: Any = getattr(call, "_state", None)
-    if hasattr(state, "code"):
-        return state.code is not None
+    """Tell whether the RPC of a client call is over; an unknown kind of call never is."""
+    is_over = rpc_is_over(call)
+    if is_over is not None:
+        return is_over
     is_active = getattr(call, "is_active", None)
     return is_active is not None and not is_active()
 
@@ -82,6 +83,7 @@ class SingleThreadedStreamCall(StreamCall):
     def initial_metadata(self) -> Any:
         """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
         call = self.__wrapped__
+        # Read here and not in _catalogue/grpcio.py: each of these calls passes.
         if call._state.initial_metadata is not None:
             return call.initial_metadata()
         return self._self_initial_metadata()
@@ -112,11 +114,11 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even that."""
-    if type(call).__name__ == "_MultiThreadedRendezvous":  # to save the usual call a longer look
+    if type(call).__name__ == MULTI_THREADED_CALL:  # to save the usual call a longer look
         return StreamCall(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
-    if type(call).__name__ == "_SingleThreadedRendezvous":
+    if type(call).__name__ == SINGLE_THREADED_CALL:
         return SingleThreadedStreamCall(call, stream)
     return StreamCall(call, stream)
 

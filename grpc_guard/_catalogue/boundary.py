@@ -1,0 +1,145 @@
+"""The one place that decides whether an exception stops at the guard or goes on into the program.
+
+What goes wrong in the guard's bookkeeping is logged and swallowed: the program must not notice.
+But an exception of the program can arrive in the middle of it: CPython runs signal
+handlers between two instructions (a ``SoftTimeLimitExceeded``, a TimeoutError by SIGALRM), and
+``PyThreadState_SetAsyncExc`` raises whatever another thread wants. Those must come out.
+
+An exception is the guard's own (:func:`is_own`) if all of this holds:
+
+- It is of the guard's own classes, or of a built-in class of a kind that code raises by mistake
+  or that the system raises. No class of a program or of a library, and none by which time
+  limits are told: not TimeoutError, not Exception itself.
+- No signal handler raised it. CPython calls a handler with the frame that it interrupts, so in
+  the traceback the handler's frame comes next to a frame that it holds. That is
+  what tells it from a function of the program that the guard has called, such as a filter of
+  the log, whose mistakes are swallowed with the guard's own.
+
+What this cannot tell apart, and swallows: an exception of one of those built-in classes that
+SetAsyncExc raises, or that comes from a signal handler which shows no frame (in C, or compiled) or
+keeps the one it was given in no variable. And what arrives in a finaliser, a callback of a
+weak reference or a handler of the log, CPython and ``logging`` themselves keep from the program.
+
+Used where the bookkeeping may not raise, without a cost until something is raised::
+
+    except Exception as error:
+        if not overlooked(error, "the start of a stream goes unnoticed"):
+            raise
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from types import FrameType
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
+logger = logging.getLogger("grpc_guard")
+
+_GUARD = __name__.partition(".")[0]
+
+# Kinds of mistakes, and of what the system raises. Of OSError, TimeoutError is left out.
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    ReferenceError,
+    RuntimeError,
+    StopIteration,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+def overlooked(error: Exception, message: str, *args: object) -> bool:
+    """Log `error` with `message` and return True if it is the guard's own, else return False."""
+    if not is_own(error):
+        return False
+    logger.error(message, *args, exc_info=error)
+    return True
+
+
+def never_disturbs(message: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Let a function return whatever goes wrong in it; log that with `message`.
+
+    It costs a call, and shifts the frames that sys._getframe() counts.
+    """
+
+    def protect(function: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(function)
+        def protected(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                function(*args, **kwargs)
+            except Exception as error:
+                if not overlooked(error, message):
+                    raise
+
+        return protected
+
+    return protect
+
+
+def is_own(error: Exception) -> bool:
+    """Tell whether the guard's own bookkeeping raised `error`; see the module."""
+    return _is_mistake(error) and not _of_signal_handler(error)
+
+
+def is_injected(error: Exception) -> bool:
+    """Tell whether `error` came out of a signal handler or another thread.
+
+    For an exception that code of the program may have raised which the guard called, in any
+    class: a reporter, a call of an interceptor's own kind. Injected is what a signal handler
+    raised, or what arose in a frame of the guard and is not its own.
+    """
+    return _of_signal_handler(error) or (_arose_in_guard(error) and not _is_mistake(error))
+
+
+def _is_mistake(error: Exception) -> bool:
+    module = type(error).__module__
+    if module == "builtins":
+        return isinstance(error, _MISTAKES) and not isinstance(error, TimeoutError)
+    return _is_of_guard(module)
+
+
+def _of_signal_handler(error: Exception) -> bool:
+    """Tell whether the traceback of `error` leads through a signal handler."""
+    trace, interrupted = error.__traceback__, None
+    while trace is not None:
+        frame = trace.tb_frame
+        if interrupted is not None and not _runs_guard(frame) and _holds(frame, interrupted):
+            return True
+        trace, interrupted = trace.tb_next, frame
+    return False
+
+
+def _holds(frame: FrameType, interrupted: FrameType) -> bool:
+    """Tell whether a variable of `frame` is `interrupted`; of ``*args`` too."""
+    return any(
+        value is interrupted
+        or (type(value) is tuple and any(argument is interrupted for argument in value))
+        for value in tuple(frame.f_locals.values())  # of a module they are shared
+    )
+
+
+def _arose_in_guard(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and _runs_guard(trace.tb_frame)
+
+
+def _runs_guard(frame: FrameType) -> bool:
+    return _is_of_guard(str(frame.f_globals.get("__name__")))
+
+
+def _is_of_guard(module: str) -> bool:
+    return module.partition(".")[0] == _GUARD

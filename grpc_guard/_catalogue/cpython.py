@@ -1,0 +1,151 @@
+"""The one door to private names of CPython and its standard library, but for asyncio's.
+
+Each function says since when its name holds, and what follows where it is missing: the guard
+finds less, and nothing fails. Names that start with an underscore and are documented
+(``sys._getframe``, ``sys._xoptions``, ``os._exit``) need no door. asyncio is not imported
+here: a program may first have to patch it (see cpython_loops.py).
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+_DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
+
+
+# Threads
+
+
+def frames_of_threads() -> dict[int, FrameType]:
+    """Return the frame of each thread by its ident: ``sys._current_frames()``, and safe.
+
+    CPython 3.11 makes the frames under a lock that each new thread takes, too. If the
+    collector runs meanwhile and finds an object that lets other threads run while it dies, as
+    calls of gRPC do, a thread that starts then stops the whole process for ever (gh-106883).
+
+    Since Python 2.5. Where it is missing no thread shows a frame: owners are named by the
+    ident that they noted, without a stack.
+    """
+    current_frames = getattr(sys, "_current_frames", dict)
+    collects = _DEADLOCKS and gc.isenabled()
+    try:
+        if collects:
+            gc.disable()
+        frames: dict[int, FrameType] = current_frames()
+        return frames
+    finally:
+        if collects:
+            gc.enable()
+
+
+# The running threads by their ident: enumerate() would take a lock. Since Python 2.4, one dict for
+# as long as the process lives, in a forked child too. Where it is missing it is empty here:
+# threads are called by their ident.
+threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {})
+
+
+def before_threads_are_joined(function: Callable[[], object]) -> None:
+    """Call `function` when the main thread has ended, before others are waited for.
+
+    By ``threading._register_atexit()``: since Python 3.9. Never where it is missing.
+    """
+    register: Any = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(function)
+
+
+# Pools of threads: concurrent.futures.ThreadPoolExecutor
+
+
+def size_of_pool(pool: object) -> int:
+    """Return how many threads `pool` may have, by ``_max_workers``.
+
+    Since Python 3.2. 0 where it is missing: the pool is never taken to be full.
+    """
+    return int(getattr(pool, "_max_workers", 0))
+
+
+def has_idle_workers(pool: object) -> bool:
+    """Tell whether threads of `pool` wait for work, by ``_idle_semaphore``.
+
+    Since Python 3.8. False where it is missing, and the handlers are looked at in any case.
+    """
+    return int(getattr(getattr(pool, "_idle_semaphore", None), "_value", 0)) > 0
+
+
+def idents_of_workers(pool: object) -> frozenset[int]:
+    """Return the idents of the threads of `pool`, by ``_threads``.
+
+    Since Python 3.2. Where it is missing none is known, and the pool never taken to be full.
+    """
+    workers: Iterable[threading.Thread] = getattr(pool, "_threads", ())
+    return frozenset(worker.ident for worker in tuple(workers) if worker.ident)
+
+
+def waiting_in_pool(pool: object) -> int:
+    """Return how many pieces of work wait for a thread of `pool`, by ``_work_queue``.
+
+    Since Python 3.2. 0 where it is missing: nothing is known to wait, and nothing is told.
+    """
+    waiting: Any = getattr(pool, "_work_queue", None)
+    return 0 if waiting is None else int(waiting.qsize())
+
+
+def items_in_pool(pool: object) -> list[Any]:
+    """Return the pieces of work that wait for a thread of `pool`, as the collector sees them.
+
+    In ``_work_queue``, a queue made in C, which keeps them in a list before Python 3.13. Empty
+    where it is missing.
+    """
+    held = gc.get_referents(getattr(pool, "_work_queue", None))
+    return [item for one in held for item in (one if type(one) is list else [one])]
+
+
+def is_worker(frame: FrameType) -> bool:
+    """Tell whether `frame` is a pool's own loop, ``concurrent.futures.thread._worker``.
+
+    Since Python 3.2. False where it has another name: its thread is like any other.
+    """
+    is_of_futures = frame.f_globals.get("__name__") == "concurrent.futures.thread"
+    return frame.f_code.co_name == "_worker" and is_of_futures
+
+
+def executor_in(obj: object) -> Executor | None:
+    """Return the executor that `obj`, made in C, holds in a field that only the collector sees.
+
+    None where it shows none: its handlers are not watched.
+    """
+    from concurrent.futures import Executor  # here, for a program that never serves
+
+    return next((held for held in gc.get_referents(obj) if issubclass(type(held), Executor)), None)
+
+
+# The interpreter
+
+
+def is_being_imported(module: ModuleType) -> bool:
+    """Tell whether the import of `module` has not ended, by ``ModuleSpec._initializing``.
+
+    Since Python 3.7. False where it is missing: the module is taken to be complete.
+    """
+    return bool(getattr(module.__spec__, "_initializing", False))
+
+
+def interpreter_flags() -> list[str]:
+    """Return the options that this interpreter was started with.
+
+    By ``subprocess._args_from_interpreter_flags()``, as multiprocessing hands them on. Since
+    Python 3.2. None where it is missing: a child runs with the default options.
+    """
+    import subprocess  # for the launcher alone
+
+    flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
+    return flags

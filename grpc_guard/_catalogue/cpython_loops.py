@@ -1,0 +1,112 @@
+"""The one door to private names of asyncio, and of the loops and time-outs beside it.
+
+Each function says since when its name holds, and what follows where it is missing: the guard
+finds less, and nothing fails. ``_thread_id`` of a loop is read where an operation begins,
+without a call (see _core/loops.py, which stands in for a loop that lacks it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from typing import Any
+
+from .cpython import executor_in
+
+_CHAIN_LENGTH = 500  # tasks that wait for each other; a longer chain is not followed
+
+
+def _public_running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+# The loop that runs on this thread, None if none does; the public function raises instead.
+# Since Python 3.5.3; where it is missing the public one is asked, which takes longer.
+running_loop = getattr(asyncio, "_get_running_loop", _public_running_loop)
+
+
+def is_being_cancelled(task: object) -> bool:
+    """Tell whether a cancellation of `task` is on its way, by way of what it waits for, too.
+
+    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
+    By ``Task._must_cancel`` and ``Task._fut_waiter``: since Python 3.4, ``task.cancelling()``
+    counts those that were delivered as well. True where they are missing, as on a task of
+    the program's own kind: an operation that meets it is then no finding.
+    """
+    if not hasattr(task, "_must_cancel"):
+        return True
+    waiter: Any = task
+    for _ in range(_CHAIN_LENGTH):  # two tasks may wait for each other
+        if waiter is None:
+            break
+        if getattr(waiter, "_must_cancel", False) or waiter.cancelled():
+            return True
+        waiter = getattr(waiter, "_fut_waiter", None)
+    return False
+
+
+def task_awaited_by(task: object) -> asyncio.Task[Any] | None:
+    """Return the task that `task` awaits, by ``_fut_waiter``: since Python 3.4; else None."""
+    awaited = getattr(task, "_fut_waiter", None)
+    return awaited if isinstance(awaited, asyncio.Task) else None
+
+
+def error_of(future: object) -> BaseException | None:
+    """Return what `future` ended with, by ``_exception``: exception() counts as having looked.
+
+    Since Python 3.4. None where it is missing, as if there were none.
+    """
+    error: BaseException | None = getattr(future, "_exception", None)
+    return error
+
+
+def arguments_of_callbacks(task: object) -> list[object]:
+    """Return what the callbacks of `task` that are partials were given, by ``_callbacks``.
+
+    Since Python 3.4, pairs of callback and context since 3.7. None where it is missing.
+    """
+    return [
+        argument
+        for callback, _ in getattr(task, "_callbacks", None) or ()
+        for argument in getattr(callback, "args", ())
+    ]
+
+
+def timers_of(loop: object) -> tuple[asyncio.TimerHandle, ...]:
+    """Return the timers of `loop`, by ``BaseEventLoop._scheduled``.
+
+    Since Python 3.4. None where it is missing, as in uvloop: no time-out is known.
+    """
+    return tuple(getattr(loop, "_scheduled", ()))
+
+
+def tasks_stopped_by(timer: object) -> Iterator[object]:
+    """Yield the tasks whose time-out `timer` is; one that was cancelled has no callback.
+
+    By ``Handle._callback``, since Python 3.4, and what it is a method of: ``_task`` of
+    asyncio.timeout() (since 3.11) and async_timeout, ``_tasks`` of a scope of anyio. None where
+    they are missing.
+    """
+    scope = getattr(getattr(timer, "_callback", None), "__self__", None)
+    yield getattr(scope, "_task", None)
+    yield from getattr(scope, "_tasks", None) or ()
+
+
+def arguments_of(timer: object) -> tuple[object, ...]:
+    """Return what the callback of `timer` will be given, by ``Handle._args``.
+
+    Since Python 3.4. None where it is missing.
+    """
+    return getattr(timer, "_args", None) or ()
+
+
+def default_executor(loop: object) -> Executor | None:
+    """Return the executor that `loop` has made for itself, by ``_default_executor``.
+
+    Since Python 3.4; of uvloop's, by what the collector sees. None where neither shows one.
+    """
+    return getattr(loop, "_default_executor", None) or executor_in(loop)

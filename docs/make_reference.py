@@ -49,6 +49,7 @@ _ABOUT = {  # what the names of the schema's parts stand for
     "owner": "`owner` of a finding",
     "caller": "`caller` of a finding",
     "frame": "An entry of `stack`",
+    "snapshot": "An entry of `in_progress`",
 }
 
 
@@ -102,7 +103,7 @@ def report_schema() -> str:
     path = Path(grpc_guard.__file__).parent / "_reports" / "report.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     parts = {"report": schema, **schema["$defs"]}
-    parts["frame"] = parts.pop("stack")["items"]
+    parts.setdefault("frame", parts.pop("stack")["items"])
     return _SCHEMA + "".join(
         f"\n## {title}\n\n| field | type | meaning |\n|---|---|---|\n"
         + "".join(f"| {row} |\n" for row in _fields(parts[name]))

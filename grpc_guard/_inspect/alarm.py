@@ -26,12 +26,12 @@ class Alarm:
 
     def cancel(self) -> None:
         """Call it off; again, or after it went off, changes nothing."""
+        switch.forget(self._start)
         with contextlib.suppress(RuntimeError):  # released already
             self._off.release()
 
     def _start(self) -> None:
-        if self._off.locked():
-            start(self.run)
+        start(self.run)
 
     def run(self) -> None:
         """Wait, and do it. Runs as a thread; never raises."""

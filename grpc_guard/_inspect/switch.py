@@ -7,6 +7,7 @@ itself has some. Nothing is imported here before it is needed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -48,6 +49,11 @@ class Switch:
             function()
         else:
             self._waiting.append(function)
+
+    def forget(self, function: Callable[[], object]) -> None:
+        """Do not call `function`, if it has not been called yet."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(function)
 
 
 switch = Switch()

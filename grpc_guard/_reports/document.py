@@ -19,10 +19,20 @@ Document = dict[str, Any]
 
 
 def document(
-    findings: Iterable[Finding], *, mode: str, pid: int, streams: int, operations: int
+    findings: Iterable[Finding],
+    *,
+    mode: str,
+    pid: int,
+    streams: int,
+    operations: int,
+    in_progress: Iterable[Document] = (),
 ) -> Document:
-    """Return the report document of one process, or of several merged into one."""
-    return {
+    """Return the report document of one process, or of several merged into one.
+
+    `in_progress` are snapshots of processes that were ended from outside.
+    """
+    snapshots = list(in_progress)
+    return ({"in_progress": snapshots} if snapshots else {}) | {
         "schema": SCHEMA,
         "mode": mode,
         "pid": pid,

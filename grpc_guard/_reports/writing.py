@@ -9,7 +9,7 @@ from typing import Any
 
 from .._findings.records import Finding
 from . import sarif, text
-from .document import document, merged
+from .document import Document, document, merged
 from .paths import relocated
 
 FORMATS = ("json", "sarif", "text")
@@ -43,11 +43,12 @@ def write(
     operations: int,
     excuse: Callable[[Finding], str | None] = lambda finding: None,
     notes: Iterable[str] = (),
+    in_progress: Iterable[Document] = (),
 ) -> None:
     """Write the report of `findings` to `path` in format `form`, files relative to `root`.
 
     ``excuse(finding)`` says why one does not count, and `notes` are more lines of the
-    summary, in the formats that have a place for them.
+    summary, in the formats that have a place for them, as `in_progress` has in JSON alone.
     Raises OSError.
     """
     found = merged(relocated(finding, root) for finding in findings)
@@ -58,7 +59,7 @@ def write(
         data = (
             sarif.sarif(found, root=root, excuse=excuse)
             if form == "sarif"
-            else document(found, mode=mode, pid=pid, **totals)
+            else document(found, mode=mode, pid=pid, in_progress=in_progress, **totals)
         )
         content = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     # A file name may hold bytes that are no text: the escape of Python is the one of JSON.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import os
 import signal
 import socket
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import jsonschema
 import pytest
 from inside import Progress, Writer, endpoints, lingering
 from support.staging import (
@@ -29,6 +32,10 @@ from support.staging import (
 )
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
+
+SCHEMA = json.loads(
+    (importlib.resources.files("grpc_guard._reports") / "report.schema.json").read_text()
+)
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
@@ -63,15 +70,21 @@ def check(stderr: str, reason: str) -> None:
 
 @posix
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
-def test_a_program_that_is_ended(name: str) -> None:
-    """The signal is handed on after the program has said what is in progress."""
-    with running("stuck.py") as launcher:
+def test_a_program_that_is_ended(name: str, tmp_path: Path) -> None:
+    """The signal is handed on after the program has said what is in progress; the report has it."""
+    report = tmp_path / "report.json"
+    with running("--report", str(report), "stuck.py") as launcher:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == "ready\n"
         launcher.send_signal(getattr(signal, name))
         _, stderr = launcher.communicate(timeout=PATIENCE)
     check(stderr, f"at {name}")
     assert launcher.returncode == -getattr(signal, name)
+    document = json.loads(report.read_text())
+    jsonschema.validate(document, SCHEMA, jsonschema.Draft202012Validator)
+    (taken,) = document["in_progress"]
+    (stream,) = (one for one in taken["streams"] if one["side"] == "client")
+    assert (stream["rpc"], stream["read"]["owner"]["name"]) == ("/test.Stuck/Events", "consumer")
 
 
 @posix

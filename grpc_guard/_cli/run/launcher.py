@@ -23,6 +23,7 @@ from ..._catalogue.modes import Mode
 from ..._catalogue.thresholds import to_environment
 from ..._findings import wording
 from ..._findings.records import Finding
+from ..._inspect.records import Snapshot
 from ..._inspect.switch import VARIABLE as INSPECT
 from ..._probe.memory import Memory, ProbeFileError, load, save
 from ..._probe.settings import ProbeSettings, Totals
@@ -30,6 +31,7 @@ from ..._reports import text, writing
 from ..._reports.adoption import Adoption, allowed_in_pyproject, read_baseline
 from ..._reports.document import merged
 from ..._reports.paths import relocated
+from ..._reports.snapshots import snapshot_to_dict
 from .child import MODE, PROBE, SPOOL
 from .progress import Progress
 from .signals import handling
@@ -88,7 +90,7 @@ def run(settings: Settings) -> int:
         with _told():
             adoption.write_baseline(settings.write_baseline)
     if settings.report is not None:
-        _write_reports(settings, settings.report, processes, adoption, pid)
+        _write_reports(settings, settings.report, processes, adoption, pid, progress.answers)
     new = [finding for finding in findings if adoption.is_new(finding)]
     if settings.mode is not Mode.OFF:
         _say(settings, processes, findings, new, adoption)
@@ -215,6 +217,7 @@ def _write_reports(
     processes: Sequence[Process],
     adoption: Adoption,
     pid: int,
+    in_progress: Sequence[Snapshot],
 ) -> None:
     """Write one report of all processes, or one each where the name has ``{pid}``."""
     groups = [(process.pid, [process]) for process in processes]
@@ -231,6 +234,11 @@ def _write_reports(
                 pid=number,
                 excuse=adoption.excuse,
                 notes=_probed(settings, group),
+                in_progress=[
+                    snapshot_to_dict(one)
+                    for one in in_progress
+                    if one.pid in {process.pid for process in group}
+                ],
                 **_totals(group),
             )
 

@@ -103,7 +103,6 @@ def report_schema() -> str:
     path = Path(grpc_guard.__file__).parent / "_reports" / "report.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     parts = {"report": schema, **schema["$defs"]}
-    parts.setdefault("frame", parts.pop("stack")["items"])
     return _SCHEMA + "".join(
         f"\n## {title}\n\n| field | type | meaning |\n|---|---|---|\n"
         + "".join(f"| {row} |\n" for row in _fields(parts[name]))

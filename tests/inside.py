@@ -9,6 +9,7 @@ from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
 from grpc_guard._catalogue import grpcio as grpcio_door
 from grpc_guard._catalogue import leak as catalogue_leak
+from grpc_guard._catalogue import misspelt as catalogue_misspelt
 from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
@@ -32,6 +33,9 @@ from grpc_guard._catalogue.rules.concurrent_write import CONCURRENT_WRITE as CON
 from grpc_guard._catalogue.rules.handler_returned import HANDLER_RETURNED as HANDLER_RETURNED
 from grpc_guard._catalogue.rules.unclosed_channel import UNCLOSED_CHANNEL as UNCLOSED_CHANNEL
 from grpc_guard._catalogue.rules.unclosed_channel import NeverClosed as NeverClosed
+from grpc_guard._catalogue.settings import Layer as Layer
+from grpc_guard._catalogue.settings import environment as environment
+from grpc_guard._catalogue.settings import resolve as resolve
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
@@ -65,7 +69,6 @@ from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
 from grpc_guard._cli.run.progress import Progress as Progress
 from grpc_guard._cli.run.signals import handling as handling
-from grpc_guard._cli.run.spool import Process as Process
 from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import extras as extras
@@ -74,6 +77,7 @@ from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
+from grpc_guard._core.relay import Relay as Relay
 from grpc_guard._core.steps import IteratorFromFunction as IteratorFromFunction
 from grpc_guard._core.stream import AioDirection as AioDirection
 from grpc_guard._core.stream import Direction as Direction
@@ -160,7 +164,7 @@ from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins
 from grpc_guard._process.noting import stop_noting as stop_noting
-from grpc_guard._process.switch import process as process
+from grpc_guard._process.phases import process as process
 from grpc_guard._proxies import contract as proxies_contract
 from grpc_guard._proxies import unary as proxies_unary
 from grpc_guard._proxies.aio import calls as aio_calls
@@ -181,6 +185,7 @@ from grpc_guard._proxies.sync.calls import RequestIterator as RequestIterator
 from grpc_guard._proxies.sync.calls import StreamCall as StreamCall
 from grpc_guard._proxies.sync.handlers import ResponseIterator as ResponseIterator
 from grpc_guard._proxies.unary import watching as watching
+from grpc_guard._pytest import plugin as plugin
 from grpc_guard._pytest.dumps import Dumps as Dumps
 from grpc_guard._pytest.dumps import parse_seconds as parse_seconds
 from grpc_guard._pytest.leftovers import Leftovers as Leftovers
@@ -188,7 +193,7 @@ from grpc_guard._registry import pool as pool
 from grpc_guard._registry import sync as sync
 from grpc_guard._registry.leases import Connection as Connection
 from grpc_guard._registry.leases import LeaseRecord as LeaseRecord
-from grpc_guard._reports import text as text
+from grpc_guard._reports import summary as reports_summary
 from grpc_guard._reports import writing as writing
 from grpc_guard._reports.adoption import Adoption as Adoption
 from grpc_guard._reports.adoption import AdoptionError as AdoptionError
@@ -201,7 +206,9 @@ from grpc_guard._reports.adoption import read_baseline as read_baseline
 from grpc_guard._reports.document import document as document
 from grpc_guard._reports.document import finding_from_dict as finding_from_dict
 from grpc_guard._reports.document import finding_to_dict as finding_to_dict
-from grpc_guard._reports.document import merged as merged
 from grpc_guard._reports.paths import relative as relative
 from grpc_guard._reports.paths import relocated as relocated
-from grpc_guard._reports.snapshots import snapshot_to_dict as snapshot_to_dict
+from grpc_guard._reports.process import Process as Process
+from grpc_guard._reports.report import Report as Report
+from grpc_guard._reports.report import merged as merged
+from grpc_guard._reports.run import GuardedRun as GuardedRun

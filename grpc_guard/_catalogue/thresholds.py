@@ -20,8 +20,8 @@ from .rules import (
     starved_server,
     stream_limit,
 )
-
-PREFIX = "GRPC_GUARD_"
+from .scopes import Block, Scopes
+from .settings import PREFIX, Layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +45,16 @@ class Thresholds(  # the fields of the last come first
         return dataclasses.replace(cls(), **_in_environment(environment))
 
 
-_NAMES = tuple(field.name for field in dataclasses.fields(Thresholds))
+NAMES = tuple(field.name for field in dataclasses.fields(Thresholds))
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of the threshold `name`."""
+    return f"{PREFIX}{name.upper()}"
 
 
 def _in_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    variables = {name: f"{PREFIX}{name.upper()}" for name in _NAMES}
+    variables = {name: variable_of(name) for name in NAMES}
     return {
         name: _number(name, environment[variable], f"{variable}: ")
         for name, variable in variables.items()
@@ -59,7 +64,7 @@ def _in_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def to_environment(told: Mapping[str, float]) -> dict[str, str]:
     """Return the variables that say `told`."""
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in told.items()}
+    return {variable_of(name): str(value) for name, value in told.items()}
 
 
 def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
@@ -72,7 +77,19 @@ def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
     return {name: _checked(name, value, source) for name, value in settings.items()}
 
 
-def parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
+def resolve_thresholds(*layers: Layer[Iterable[str]]) -> dict[str, float]:
+    """Return the thresholds that `layers` say, of each name the first that has it.
+
+    Those of the environment, below them all, are tried as well. ValueError as below.
+    """
+    thresholds()
+    told: dict[str, float] = {}
+    for source, settings in reversed(layers):
+        told |= _parse_settings(settings or (), source=source)
+    return told
+
+
+def _parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
     """Return the thresholds that settings as in ``stream_limit=50`` say; the last of a name counts.
 
     Raises ValueError that names the source, the value and the choices.
@@ -82,15 +99,15 @@ def parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
         name, equals, value = (part.strip() for part in setting.partition("="))
         if not equals:
             raise ValueError(
-                f"{source}: {setting!r} is not NAME=NUMBER; the thresholds: {', '.join(_NAMES)}"
+                f"{source}: {setting!r} is not NAME=NUMBER; the thresholds: {', '.join(NAMES)}"
             )
         told[name] = _checked(name, value, source)
     return told
 
 
 def _checked(name: object, value: object, source: str) -> float:
-    if name not in _NAMES:
-        raise ValueError(f"{source}: {words.unknown(name, 'threshold', _NAMES)}")
+    if name not in NAMES:
+        raise ValueError(f"{source}: {words.unknown(name, 'threshold', NAMES)}")
     return _number(str(name), value, f"{source}: {name}=")
 
 
@@ -111,8 +128,7 @@ def _number(name: str, value: object, told: str) -> float:
 
 
 _current: Thresholds | None = None  # as the environment said when they were first needed
-_base: Mapping[str, float] = {}  # what enable() says
-_blocks: list[holding] = []  # the blocks that run, innermost last
+_scopes: Scopes[Mapping[str, float]] = Scopes({})  # the base is what enable() says
 
 
 class holding:  # noqa: N801  # reads like a keyword: with holding({"kept": 20}): …
@@ -120,18 +136,18 @@ class holding:  # noqa: N801  # reads like a keyword: with holding({"kept": 20})
 
     def __init__(self, told: Mapping[str, float]) -> None:
         self.told = told
+        self._entered: list[Block[Mapping[str, float]]] = []
 
     def __enter__(self) -> None:
-        _blocks.append(self)
+        self._entered.append(_scopes.enter(self.told))
 
     def __exit__(self, *exc_info: object) -> None:
-        _blocks.remove(self)
+        _scopes.leave(self._entered.pop())
 
 
 def set_base(told: Mapping[str, float]) -> None:
     """Let `told` hold from now on, below all blocks, instead of what was set here before."""
-    global _base
-    _base = told
+    _scopes.base = told
 
 
 def thresholds() -> Thresholds:
@@ -140,7 +156,7 @@ def thresholds() -> Thresholds:
     if _current is None:
         _current = Thresholds.of(os.environ)
     # Put together by each who asks: no lock is needed, and nobody asks often.
-    told: dict[str, Any] = {**_base}
-    for block in tuple(_blocks):
-        told.update(block.told)
+    told: dict[str, Any] = {}
+    for said in reversed(tuple(_scopes)):
+        told.update(said)
     return dataclasses.replace(_current, **told) if told else _current

@@ -51,9 +51,14 @@ def made(maker: Party, how: str = "made") -> str:
 
 def unknown(name: object, kind: str, choices: Iterable[str]) -> str:
     """Return what is said of a name that nothing of this `kind` has, with the nearest that is."""
+    names = list(choices)
+    meant = nearest(str(name), names)
+    hint = "." if meant is None else f"; did you mean {meant!r}?"
+    return f"{name!r} is not a {kind}{hint} The {kind}s: {', '.join(names)}"
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return which of `choices` was probably meant by `name`, None if none is near it."""
     import difflib  # here: only who has made a mistake pays for it
 
-    names = list(choices)
-    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    return f"{name!r} is not a {kind}{hint} The {kind}s: {', '.join(names)}"
+    return next(iter(difflib.get_close_matches(name, choices, n=1, cutoff=0.4)), None)

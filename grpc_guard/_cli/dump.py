@@ -8,7 +8,7 @@ import sys
 
 from .._inspect.asking import NoAnswerError
 from .._inspect.wording import dump
-from .._reports.snapshots import snapshot_to_dict
+from .._reports.document import snapshot_to_dict
 from . import targets
 
 

@@ -8,11 +8,11 @@ itself has some. Nothing is imported here before it is needed.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 
-VARIABLE = "GRPC_GUARD_INSPECT"
-_VALUES = {"": False, "0": False, "1": True}
+from .._catalogue.settings import INSPECT, environment, resolve
+
+_VALUES = {"0": False, "1": True}
 
 
 class Switch:
@@ -59,19 +59,14 @@ class Switch:
 switch = Switch()
 
 
-def parse_inspect(value: str | None, *, default: bool) -> bool:
-    """Return what the environment variable says, `default` where it is not set.
-
-    Raises ValueError that names the variable, the value and the choices.
-    """
-    if value is None:
-        return default
+def parse_inspect(value: str, *, source: str) -> bool:
+    """Return what `value` says; ValueError that names its source and the choices."""
     try:
         return _VALUES[value]
     except KeyError:
-        raise ValueError(f"{VARIABLE}: {value!r} is neither on nor off; use 1 or 0") from None
+        raise ValueError(f"{source}: {value!r} is neither on nor off; use 1 or 0") from None
 
 
 def of_environment(*, default: bool = False) -> bool:
     """Return whether the environment wants this process to answer; ValueError for a bad value."""
-    return parse_inspect(os.environ.get(VARIABLE), default=default)
+    return resolve(environment(INSPECT), parse=parse_inspect, default=default).value

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .._catalogue.settings import PROBE, Layer, environment, resolve
+
 
 @dataclasses.dataclass(frozen=True)
 class ProbeSettings:
@@ -100,6 +102,30 @@ def _number(name: str, value: str, source: str) -> float:
         span = "from 0 to 1" if name in _SHARES else "of at least 0"
         raise ValueError(f"{source}: {name}={value!r} is not {kind} {span}")
     return number
+
+
+def resolve_probe(
+    switch: Layer[bool] | None = None,
+    seed: Layer[str] | None = None,
+    *,
+    details: Iterable[Layer[object]] = (),
+) -> ProbeSettings | None:
+    """Return the settings of the probe, None for none.
+
+    Its numbers are the environment's; `switch` switches it on, by default with its own numbers, and
+    `seed` goes before theirs. `seed` and `details` are ValueErrors where nobody has switched it
+    on, as is a bad value: the error names the source.
+    """
+    probe = resolve(environment(PROBE), parse=parse_probe, default=None).value
+    if probe is None and switch is not None and switch.value:
+        probe = ProbeSettings()
+    if switch is not None and probe is None:
+        for source, value in (*details, *filter(None, [seed])):
+            if value is not None:
+                raise ValueError(f"{source} needs {switch.source}")
+    if seed is None or seed.value is None or probe is None:
+        return probe
+    return dataclasses.replace(probe, seed=parse_seed(seed.value, source=seed.source))
 
 
 def parse_seed(value: str, *, source: str) -> int:

@@ -8,6 +8,7 @@ grpcio is reached: whoever comes meanwhile meets it for real.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import sys
@@ -22,6 +23,7 @@ from weakref import ref
 
 from .._catalogue.boundary import overlooked
 from .._catalogue.cpython_loops import running_loop
+from .._core.relay import Relay
 from .._core.stream import Stream
 from .._findings import wording
 from .._findings.stacks import is_machinery, runs_loop
@@ -150,27 +152,19 @@ class Watch:
     async def yields(self, responses: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         """Pass on what a guarded handler yields, which it owns the direction for, held back."""
         track, clock = self._track, self._prober.clock
-        step: Awaitable[Any] = responses.__anext__()
-        while True:
-            try:
-                message = await step
-            except StopAsyncIteration:
-                return
-            visit = self._arrive(self._yielding())
-            try:
-                if visit is not None and visit.delay:
-                    await self._hold(visit)  # cancelled there, it is as in gRPC's own write
+        async with contextlib.aclosing(responses):
+            relay = Relay(responses)
+            async for message in relay:
+                visit = self._arrive(self._yielding())
                 try:
-                    step = responses.asend((yield message))
-                except GeneratorExit:
-                    await responses.aclose()
-                    raise
-                except BaseException as thrown:  # by an interceptor
-                    step = responses.athrow(thrown)
-            finally:
-                if visit is not None:
-                    visit.ended = clock()
-                    track.last, track.current = visit, None
+                    if visit is not None and visit.delay:
+                        await self._hold(visit)  # cancelled there, it is as in gRPC's own write
+                    with relay:  # an interceptor may throw something in
+                        relay.sent = yield message
+                finally:
+                    if visit is not None:
+                        visit.ended = clock()
+                        track.last, track.current = visit, None
 
     def _yielding(self) -> FrameType | None:
         """Return the frame of the user's async generator, which nobody's call leads to."""

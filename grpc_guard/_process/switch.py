@@ -1,34 +1,23 @@
-"""The guard of the whole process: whether it is on, and in which mode.
-
-Switching on applies patches to grpcio (patches.py). What they put in reads the mode once
-per RPC, so that a patch which cannot be taken out again, because somebody has patched on
-top of it, is inert while the guard is off.
-"""
+"""Switching the guard of the whole process: by a call, for a block, for a function."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import inspect
-import sys
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from types import TracebackType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from .._catalogue import thresholds as limits
-from .._catalogue.boundary import overlooked
-from .._catalogue.cpython import is_being_imported
-from .._catalogue.forks import start_clean
 from .._catalogue.modes import Mode, in_force, parse_mode
+from .._catalogue.scopes import Block
+from .._core.relay import Relay
 from .._inspect import switch as inspection
-from .._probe.settings import ProbeSettings, parse_probe
-from .import_hook import after_import
+from .._probe.settings import parse_probe
+from .phases import Probing, Wanted, process
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-Probing = ProbeSettings | Literal[False] | None  # None: as it was
 
 
 def _parse_probing(value: bool | str | None, source: str) -> Probing:
@@ -37,120 +26,6 @@ def _parse_probing(value: bool | str | None, source: str) -> Probing:
 
 def _parse_told(value: Mapping[str, float] | None, source: str) -> dict[str, float] | None:
     return None if value is None else limits.parse_thresholds(value, source=source)
-
-
-class _Process:
-    def __init__(self) -> None:
-        self._mutex = threading.RLock()  # patching and the choice of the mode
-        self._base = Mode.OFF  # what enable() and disable() say
-        self._probe: ProbeSettings | None = None  # in force now
-        self._base_probe: ProbeSettings | None = None  # what enable() says of the probe
-        self._scopes: list[guarded] = []  # the guarded() blocks that run, innermost last
-        self._waits_for_grpc = False
-
-    def set_base(
-        self,
-        mode: Mode,
-        probe: Probing = None,
-        told: Mapping[str, float] | None = None,
-        inspect: bool | None = None,
-    ) -> None:
-        with self._mutex:
-            before = self._base, self._base_probe
-            self._base = mode
-            if probe is not None or mode is Mode.OFF:
-                self._base_probe = probe or None
-            try:
-                self._apply_desired_mode()
-            except BaseException:
-                self._base, self._base_probe = before
-                raise
-            if told is not None or mode is Mode.OFF:
-                limits.set_base(told or {})
-            if inspect is not None or mode is Mode.OFF:
-                inspection.switch.want(bool(inspect))
-
-    def enter(self, scope: guarded) -> None:
-        with self._mutex:
-            self._scopes.append(scope)
-            try:
-                self._apply_desired_mode()
-            except BaseException:
-                self._scopes.remove(scope)
-                raise
-            scope.thresholds.__enter__()
-
-    def leave(self, scope: guarded) -> None:
-        with self._mutex:
-            scope.thresholds.__exit__()
-            self._scopes.remove(scope)
-            self._apply_desired_mode()
-
-    def _apply_desired_mode(self) -> None:
-        mode = self._scopes[-1].mode if self._scopes else self._base
-        probes = [scope.probe for scope in self._scopes if scope.probe is not None]
-        probe = (probes[-1] or None) if probes else self._base_probe
-        was_on, is_on = in_force.mode is not Mode.OFF, mode is not Mode.OFF
-        if is_on and not was_on:
-            self._apply()
-        in_force.mode = mode
-        self._probe = probe if is_on else None
-        self._set_probe()
-        if was_on and not is_on and "grpc_guard._process.patches" in sys.modules:
-            from . import patches
-
-            patches.remove()
-
-    def _set_probe(self) -> None:
-        """Tell the probe, once the guard is where streams start: that is not imported before."""
-        needed = (
-            "grpc_guard._probe.process" if self._probe is None else "grpc_guard._process.patches"
-        )
-        if needed in sys.modules:
-            from .._probe.process import probe
-
-            probe.use(self._probe)
-
-    def _apply(self) -> None:
-        """Patch grpc, or arrange for it to be patched when the program imports it.
-
-        Importing it here could be too early: the program may first have to set
-        environment variables that grpc reads, or to patch the standard library.
-        """
-        limits.thresholds()  # a bad one is an error here, and not where an RPC would find out
-        grpc = sys.modules.get("grpc")
-        if grpc is None:
-            if not self._waits_for_grpc:
-                self._waits_for_grpc = True
-                after_import("grpc", self._on_import)
-        elif self._waits_for_grpc and is_being_imported(grpc):
-            pass  # by another thread, which will call the hook: it must not wait for us
-        else:
-            self._patch()
-
-    def _patch(self) -> None:
-        from . import patches
-
-        patches.apply()
-
-    def _on_import(self) -> None:
-        with self._mutex:
-            if in_force.mode is Mode.OFF:
-                return
-            try:
-                self._patch()
-                self._set_probe()
-            except Exception as error:  # the program's import must not fail for it
-                in_force.mode = Mode.OFF
-                if not overlooked(error, "grpc could not be patched: the guard is off"):
-                    raise
-
-    def after_fork(self) -> None:
-        self._mutex = threading.RLock()
-
-
-process = _Process()
-start_clean(process)
 
 
 def enable(
@@ -231,12 +106,14 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
         probe: bool | str | None = None,
         thresholds: Mapping[str, float] | None = None,
     ) -> None:
-        self.mode = parse_mode(mode, source="guarded(mode)")
-        self.probe = _parse_probing(probe, "guarded(probe)")
+        self.wanted = Wanted(
+            parse_mode(mode, source="guarded(mode)"), _parse_probing(probe, "guarded(probe)")
+        )
         self.thresholds = limits.holding(_parse_told(thresholds, "guarded(thresholds)") or {})
+        self._entered: list[Block[Wanted]] = []
 
     def __enter__(self) -> None:
-        process.enter(self)
+        self._entered.append(process.enter(self.wanted, self.thresholds))
 
     def __exit__(
         self,
@@ -244,11 +121,11 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        process.leave(self)
+        process.leave(self._entered.pop(), self.thresholds)
 
     def _again(self) -> guarded:
-        scope = guarded(self.mode)
-        scope.probe = self.probe
+        scope = guarded()
+        scope.wanted = self.wanted
         scope.thresholds = limits.holding(self.thresholds.told)
         return scope
 
@@ -265,18 +142,10 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
             async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
                 with self._again():
                     async with contextlib.aclosing(function(*args, **kwargs)) as generator:
-                        step = generator.__anext__()
-                        while True:
-                            try:
-                                item = await step
-                            except StopAsyncIteration:
-                                return
-                            try:
-                                step = generator.asend((yield item))
-                            except GeneratorExit:
-                                raise
-                            except BaseException as error:
-                                step = generator.athrow(error)
+                        relay = Relay(generator)
+                        async for item in relay:
+                            with relay:
+                                relay.sent = yield item
         elif inspect.isgeneratorfunction(function):
 
             def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:

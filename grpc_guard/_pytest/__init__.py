@@ -1,1 +1,1 @@
-"""The parts of the pytest plugin; the hooks are in grpc_guard.pytest_plugin."""
+"""The pytest plugin: plugin.py has its hooks, session.py what they decide."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import FrameType
 from typing import Any
 
-from .._catalogue.cpython import threads_by_ident
 from .._findings.ledger import ledger
 
 
@@ -21,17 +20,12 @@ class Leftovers:
 
     def __init__(self) -> None:
         self._fixtures: dict[int, Any] = {}  # those of a wider scope that are set up
-        self._threads: frozenset[int] = frozenset()  # those that ran when the test began
 
-    def begin_test(self) -> None:
-        ledger.test_attempt = object()
-        self._threads = frozenset(threads_by_ident)
+    def begin(self) -> None:
+        """Leave what was made before a test, or between two, out of account."""
         churn = sys.modules.get("grpc_guard._lifecycle.churn")
         if churn is not None:
             churn.forget_churn()
-
-    def end_test(self) -> None:
-        ledger.test_attempt = None
 
     @contextlib.contextmanager
     def setting_up(self, fixture: Any) -> Iterator[None]:
@@ -49,14 +43,14 @@ class Leftovers:
     def torn_down(self, fixture: Any) -> None:
         self._fixtures.pop(id(fixture), None)
 
-    def look(self) -> None:
-        """Warn of what the test that ends has left open."""
+    def look(self, threads: Collection[int]) -> None:
+        """Warn of what the test that ends has left open; `threads` ran when it began."""
         if "grpc_guard._lifecycle.channels" not in sys.modules:
             return  # it never spoke gRPC under the guard
         from .._lifecycle import leaks
 
         def may_outlive(ident: int, frame: FrameType) -> bool:
-            return ident in self._threads or leaks.is_of_a_pool(frame)
+            return ident in threads or leaks.is_of_a_pool(frame)
 
         test_attempt = ledger.test_attempt
         leaks.look(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from .._findings import wording
 from .._probe.memory import Learnt, Memory, ProbeFileError, from_document, to_document
-from .._probe.settings import ProbeSettings, Totals
+from .._probe.pairs import Pair
+from .._probe.settings import ProbeSettings
 
 _CACHED = "grpc_guard/probe"
 
@@ -22,7 +24,6 @@ class Probing:
         self._cache: Any = getattr(config, "cache", None)  # none with -p no:cacheprovider
         self._memory = Memory()
         self._error: str | None = None
-        self._of_workers: list[Learnt] = []
         if settings is not None:
             self._recall()
 
@@ -49,32 +50,15 @@ class Probing:
         said = wording.probing(self._settings.seed, self._memory.runs + 1)
         return [said if self._error is None else f"{said}; {self._error}"]
 
-    def learnt(self) -> Learnt:
-        """Return what was done and learnt, by the workers too."""
+    def learnt(self) -> Learnt | None:
+        """Return what was done and learnt in this process, None if nothing was."""
+        if self._settings is None:
+            return None
         from .._probe.process import probe
 
-        mine = probe.learnt()
-        parts = self._of_workers if mine is None else [mine, *self._of_workers]
-        totals = Totals()
-        for part in parts:
-            totals = totals.plus(part.totals)
-        return Learnt(totals, tuple(pair for part in parts for pair in part.pairs))
+        return probe.learnt()
 
-    def lines(self) -> list[str]:
-        """Return what the summary says of it."""
-        return [] if self._settings is None else [wording.probed(*self.learnt().totals)]
-
-    def save(self) -> None:
-        """Keep what was learnt for the next session."""
+    def save(self, pairs: Sequence[Pair]) -> None:
+        """Keep what was learnt, by the workers too, for the next session."""
         if self._settings is not None and self._cache is not None:
-            memory = self._memory.merged(self.learnt().pairs)
-            self._cache.set(_CACHED, to_document(memory, self._root))
-
-    # Workers of pytest-xdist
-
-    def to_controller(self) -> Any:
-        return None if self._settings is None else self.learnt().told()
-
-    def from_worker(self, told: Any) -> None:
-        if told is not None:
-            self._of_workers.append(Learnt.read(told))
+            self._cache.set(_CACHED, to_document(self._memory.merged(pairs), self._root))

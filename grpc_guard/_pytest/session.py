@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
 import unittest
 from collections import Counter
 from collections.abc import Iterator
@@ -12,52 +12,18 @@ from typing import Any
 import pytest
 
 from .._catalogue import words
-from .._catalogue.catalogue import RULES
 from .._catalogue.modes import Mode
 from .._catalogue.thresholds import holding
 from .._findings.ledger import ledger
 from .._findings.records import Finding
+from .._findings.reporting import told
 from .._findings.wording import report
-from .._reports.adoption import Adoption, Allowed
-from .._reports.document import finding_from_dict, finding_to_dict
+from .._reports.process import Process, guarded_so_far
+from .._reports.run import GuardedRun
+from .attempt import Attempt, TestGuard
 from .leftovers import Leftovers
 from .probing import Probing
 from .settings import Settings
-
-
-class TestGuard:
-    """What the fixture ``grpc_guard`` is: the guard, as seen from one test.
-
-    ``findings`` are those of this test so far. ``clear()`` forgets them: a test that breaks
-    the contract on purpose says so that way. ``allow()`` says it beforehand.
-    """
-
-    __test__ = False  # a class whose name starts with Test, but none
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.allowed: list[Allowed] = []
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """The findings of this test so far, in the order of their first occurrence."""
-        return tuple(self._session.of_this_test())
-
-    def clear(self) -> None:
-        """Forget the findings of this test so far: they do not fail it."""
-        ledger.forget(self.findings)
-
-    def allow(self, rule: str, site: str = "*", *, reason: str) -> None:
-        """Let findings of `rule` (or ``*``) at a call site that matches `site` not fail this test.
-
-        `site` is a pattern for ``file`` or ``file:function``, relative to the rootdir.
-        Raises ValueError for an unknown rule or an empty reason.
-        """
-        if rule != "*" and rule not in RULES:
-            raise ValueError(f"{rule!r} is not a rule; use {', '.join(sorted(RULES))} or *")
-        if not reason.strip():
-            raise ValueError("allow(): a reason is needed")
-        self.allowed.append(Allowed(rule, site, reason))
 
 
 class Session:
@@ -68,16 +34,11 @@ class Session:
         self.probing = probing
         self.was_on = settings.is_on
         self._scopes = contextlib.ExitStack()
-        # The running test
-        self._guard = TestGuard(self)
-        self._before: dict[tuple[object, ...], int] = {}  # counts when it began
-        self._told: set[tuple[object, ...]] = set()  # what it has been told of
+        self._attempt = Attempt()
         self._leftovers = Leftovers()
-        # All tests
         self._watched: set[str | None] = {None} if settings.is_on else set()
         self._allowed_by_tests: Counter[str] = Counter()
-        self._of_workers: list[Finding] = []
-        self._totals = [0, 0]
+        self._workers: list[Process] = []
 
     # The process
 
@@ -95,40 +56,49 @@ class Session:
         """Guard the process in `mode` while the block runs, and count what is guarded."""
         # Imported here: a session that is off need not pay for it.
         from .._core.stream import start_counting
+        from .._process.noting import noting
         from .._process.switch import guarded
 
         start_counting()
-        with guarded(mode, probe=self.probing.setting):
-            yield
+        before, told.elsewhere = told.elsewhere, True
+        try:
+            with noting(), guarded(mode, probe=self.probing.setting):
+                yield
+        finally:
+            told.elsewhere = before
 
     # One test
 
     def begin_test(self, item: pytest.Item, mode: Mode | None) -> None:
         """Begin an attempt at a test, whose marker says `mode`."""
-        self._excuse_what_the_test_allows()
-        ledger.test = item.nodeid
-        self._before = {finding.key: finding.count for finding in ledger.findings()}
-        self._told = set()
-        self._guard = TestGuard(self)
-        self._leftovers.begin_test()
+        self._begin(Attempt(item.nodeid))
         if (self.settings.mode if mode is None else mode) is not Mode.OFF:
             self.watch()
 
     def watch(self) -> None:
         """Let the findings of the running test count: the guard is on in it."""
-        self._watched.add(ledger.test)
+        self._watched.add(self._attempt.test)
         self.was_on = True
 
     def end_test(self) -> None:
-        if ledger.test in self._watched:
-            self._leftovers.look()
-        self._leftovers.end_test()
-        self._excuse_what_the_test_allows()
-        ledger.test = None
-        self._guard = TestGuard(self)
+        if self._attempt.test in self._watched:
+            self._leftovers.look(self._attempt.threads)
+        self._begin(Attempt())
+
+    def _begin(self, attempt: Attempt) -> None:
+        """Let `attempt` follow the one there is, which has had its say about its findings."""
+        root = self.settings.adoption.root
+        for finding in tuple(self._attempt.findings()):
+            entry = self._attempt.allowing(finding, root)
+            if entry is not None:
+                self._allowed_by_tests[str(entry)] += finding.count
+                self._attempt.forget([finding])
+        self._attempt = attempt
+        attempt.begin()
+        self._leftovers.begin()
 
     def guard(self) -> TestGuard:
-        return self._guard
+        return TestGuard(self._attempt)
 
     def setting_up(self, fixture: Any) -> contextlib.AbstractContextManager[None]:
         """Return what to do during the setup of a fixture: what it makes may outlive the test."""
@@ -136,12 +106,6 @@ class Session:
 
     def torn_down(self, fixture: Any) -> None:
         self._leftovers.torn_down(fixture)
-
-    def of_this_test(self) -> Iterator[Finding]:
-        """Yield the findings of the test that runs, of this attempt at it."""
-        for finding in ledger.findings():
-            if finding.test == ledger.test and finding.count > self._before.get(finding.key, 0):
-                yield finding
 
     def judge(self, item: pytest.Item, phase: str, error: BaseException | None) -> None:
         """Fail the running test if it broke a rule of error severity; say where it did.
@@ -151,8 +115,8 @@ class Session:
         """
         if isinstance(error, (pytest.skip.Exception, unittest.SkipTest)):
             return
-        new = [finding for finding in self.of_this_test() if self._is_news(finding)]
-        self._told |= {finding.key for finding in new}
+        new = [finding for finding in self._attempt.findings() if self._is_news(finding)]
+        self._attempt.told |= {finding.key for finding in new}
         item.user_properties.extend(("grpc_guard", finding.message) for finding in new)
         failing = [finding for finding in new if self._fails(finding)]
         if not failing:
@@ -165,67 +129,54 @@ class Session:
             pytest.fail(f"{title}\n{reports}", pytrace=False)
 
     def _is_news(self, finding: Finding) -> bool:
+        adoption = self.settings.adoption
         return (
             finding.test in self._watched
-            and finding.key not in self._told
-            and not self._allowing(finding)
-            and self.settings.adoption.is_new(finding)
+            and finding.key not in self._attempt.told
+            and self._attempt.allowing(finding, adoption.root) is None
+            and adoption.is_new(finding)
         )
-
-    def _allowing(self, finding: Finding) -> Allowed | None:
-        root = self.settings.adoption.root
-        return next((entry for entry in self._guard.allowed if entry.matches(finding, root)), None)
 
     def _fails(self, finding: Finding) -> bool:
         return finding.severity == "error" and self.settings.write_baseline is None
 
-    def _excuse_what_the_test_allows(self) -> None:
-        for finding in tuple(self.of_this_test()):
-            entry = self._allowing(finding)
-            if entry is not None:
-                self._allowed_by_tests[str(entry)] += finding.count
-                ledger.forget([finding])
-
     # The end
 
     @property
-    def findings(self) -> list[Finding]:
-        """The findings of the tests in which the guard was on, and those of no test."""
-        mine = [finding for finding in ledger.findings() if finding.test in self._watched]
-        return [*mine, *self._of_workers]
+    def run(self) -> GuardedRun:
+        """What the session has come to so far, with its workers.
 
-    @property
-    def new_findings(self) -> list[Finding]:
-        """Those of :attr:`findings` that are neither allowed nor known."""
-        return [finding for finding in self.findings if self.settings.adoption.is_new(finding)]
+        Its findings are those of the tests in which the guard was on, and those of no test.
+        """
+        settings = self.settings
+        processes = [self._this_process(), *self._workers]
+        return GuardedRun(settings.adoption, processes, is_probed=settings.probe is not None)
+
+    def _this_process(self) -> Process:
+        mine = [finding for finding in ledger.findings() if finding.test in self._watched]
+        process = Process(os.getpid(), mine, *guarded_so_far())
+        learnt = self.probing.learnt()
+        if learnt is not None:
+            process.add(learnt)
+        return process
 
     def unattributed(self) -> list[Finding]:
         """Return the findings that no test can answer for: between tests, or at the end."""
         return [
-            finding for finding in self.new_findings if not finding.test and self._fails(finding)
+            finding for finding in self.run.failing if not finding.test and self._fails(finding)
         ]
 
-    @property
-    def totals(self) -> tuple[int, int]:
-        """Streams and operations guarded, those of the workers included."""
-        totals = getattr(sys.modules.get("grpc_guard._core.stream"), "totals", None)
-        streams, operations = (0, 0) if totals is None else totals()
-        return streams + self._totals[0], operations + self._totals[1]
-
-    def lines(self) -> Iterator[str]:
-        """Yield what the summary says of allow-lists and baseline."""
+    def notes(self) -> Iterator[str]:
+        """Yield what the summary says of what tests have allowed."""
         for entry, times in self._allowed_by_tests.items():
             yield f"allowed by a test, {times}x: {entry}"
-        yield from self.settings.adoption.lines(self.findings)
-        yield from self.probing.lines()
 
     def write_baseline(self) -> str | None:
         """Write the baseline if that was asked for, and say how that went. Raises OSError."""
         target = self.settings.write_baseline
         if target is None:
             return None
-        adoption: Adoption = self.settings.adoption.with_baseline_of(self.findings)
-        entries = adoption.write_baseline(target)
+        entries = self.run.with_baseline().adoption.write_baseline(target)
         return f"baseline written to {target}: {entries} {'entry' if entries == 1 else 'entries'}"
 
     # Workers of pytest-xdist
@@ -233,16 +184,12 @@ class Session:
     def to_controller(self) -> dict[str, Any]:
         """Return what a worker tells its controller."""
         return {
-            "findings": [finding_to_dict(finding) for finding in self.findings],
-            "totals": self.totals,
+            "process": self._this_process().told(),
             "was_on": self.was_on,
             "allowed_by_tests": dict(self._allowed_by_tests),
-            "probe": self.probing.to_controller(),
         }
 
-    def from_worker(self, told: dict[str, Any]) -> None:
-        self._of_workers.extend(finding_from_dict(data) for data in told["findings"])
-        self._totals = [mine + its for mine, its in zip(self._totals, told["totals"], strict=True)]
-        self.was_on |= told["was_on"]
-        self._allowed_by_tests.update(told["allowed_by_tests"])
-        self.probing.from_worker(told["probe"])
+    def from_worker(self, result: dict[str, Any]) -> None:
+        self._workers.append(Process.read(result["process"]))
+        self.was_on |= result["was_on"]
+        self._allowed_by_tests.update(result["allowed_by_tests"])

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from .._catalogue.modes import Mode, parse_mode
-from .._catalogue.thresholds import parse_settings, thresholds
-from .._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
+from .._catalogue.settings import MODE, Layer, environment, resolve
+from .._catalogue.thresholds import resolve_thresholds
+from .._probe.settings import ProbeSettings, resolve_probe, with_seed
 from .._reports.adoption import Adoption, allowed_from_line, allowed_in_pyproject, read_baseline
 from .._reports.writing import check_writable
 
-ENVIRONMENT = "GRPC_GUARD"
-ENVIRONMENT_PROBE = "GRPC_GUARD_PROBE"
 SEED = "grpc_guard_probe_seed"  # what the controller of pytest-xdist tells its workers
 
 
@@ -106,10 +104,25 @@ class Settings:
     def of(cls, config: pytest.Config) -> Settings:
         """Read the settings; pytest.UsageError names what is wrong and where it came from."""
         try:
-            mode, source = _mode(config)
-            told = _told(config)
-            baseline = _baseline_to_write(config)
-            return cls(mode, source, _adoption(config), baseline, _probe(config), told)
+            mode = resolve(
+                Layer("--grpc-guard", config.getoption("--grpc-guard")),
+                Layer("ini option grpc_guard", config.getini("grpc_guard") or None),
+                environment(MODE),
+                parse=parse_mode,
+                default=Mode.OFF,
+            )
+            thresholds = resolve_thresholds(
+                Layer("--grpc-guard-threshold", config.getoption("--grpc-guard-threshold")),
+                Layer("ini option grpc_guard_thresholds", config.getini("grpc_guard_thresholds")),
+            )
+            return cls(
+                mode.value,
+                mode.source,
+                write_baseline=_baseline_to_write(config),
+                adoption=_adoption(config),
+                probe=_probe(config),
+                thresholds=thresholds,
+            )
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -118,42 +131,11 @@ class Settings:
         return self.mode is not Mode.OFF
 
 
-def _mode(config: pytest.Config) -> tuple[Mode, str | None]:
-    """Return the mode and its source: command line, ini file, environment, in that order."""
-    for value, source in (
-        (config.getoption("--grpc-guard"), "--grpc-guard"),
-        (config.getini("grpc_guard") or None, "ini option grpc_guard"),
-        (os.environ.get(ENVIRONMENT) or None, ENVIRONMENT),
-    ):
-        if value is not None:
-            return parse_mode(value, source=source), source
-    return Mode.OFF, None
-
-
-def _told(config: pytest.Config) -> dict[str, float]:
-    """Return the thresholds that are said here; of those in the environment a bad one is an error."""
-    thresholds()
-    return {
-        **parse_settings(
-            config.getini("grpc_guard_thresholds"), source="ini option grpc_guard_thresholds"
-        ),
-        **parse_settings(
-            config.getoption("--grpc-guard-threshold"), source="--grpc-guard-threshold"
-        ),
-    }
-
-
 def _probe(config: pytest.Config) -> ProbeSettings | None:
-    """Return the settings of the probe: numbers by the environment, the rest by options."""
-    probe = parse_probe(os.environ.get(ENVIRONMENT_PROBE) or "off", source=ENVIRONMENT_PROBE)
-    if config.getoption("--grpc-guard-probe") and probe is None:
-        probe = ProbeSettings()
-    seed = config.getoption("--grpc-guard-probe-seed")
-    if seed is not None:
-        if probe is None:
-            raise ValueError("--grpc-guard-probe-seed needs --grpc-guard-probe")
-        chosen = parse_seed(seed, source="--grpc-guard-probe-seed")
-        probe = dataclasses.replace(probe, seed=chosen)
+    probe = resolve_probe(
+        Layer("--grpc-guard-probe", config.getoption("--grpc-guard-probe")),
+        Layer("--grpc-guard-probe-seed", config.getoption("--grpc-guard-probe-seed")),
+    )
     of_controller = getattr(config, "workerinput", {}).get(SEED)
     if probe is not None and of_controller is not None:
         probe = dataclasses.replace(probe, seed=of_controller)

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 from .._catalogue import words
 from .._findings.records import Finding
-from .._reports import text
-from .._reports.document import merged
-from .._reports.paths import relative, relocated
+from .._reports.paths import relative
 from .session import Session
 
 
@@ -16,19 +14,18 @@ def summary_lines(session: Session) -> Iterator[str]:
     """Yield the lines of the summary; none if the guard was never on."""
     if not session.was_on:
         return
-    streams, operations = session.totals
-    root = session.settings.adoption.root
-    found = merged(relocated(finding, root) for finding in session.new_findings)
-    yield from text.summary(found, streams=streams, operations=operations)
+    run = session.run
+    yield from run.summary()
     unattributed = session.unattributed()
     if unattributed:
         yield f"outside of any test: {words.count(len(unattributed), 'finding')}"
-    yield from session.lines()
+    yield from session.notes()
+    yield from run.notes()
 
 
 def workflow_commands(session: Session) -> Iterator[str]:
     """Yield workflow commands that put each finding beside its line in a pull request."""
-    for finding in session.new_findings:
+    for finding in session.run.new_findings:
         yield f"::{finding.severity} {_place(finding, session)}::{_escape(finding.message)}"
 
 

@@ -7,52 +7,36 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
 from .._findings.records import Finding, Frame, Owner
+from .._inspect.records import Snapshot
+from .report import Report
 
 SCHEMA = "grpc-guard-report/1"
 
 Document = dict[str, Any]
 
 
-def document(
-    findings: Iterable[Finding],
-    *,
-    mode: str,
-    pid: int,
-    streams: int,
-    operations: int,
-    in_progress: Iterable[Document] = (),
-) -> Document:
-    """Return the report document of one process, or of several merged into one.
-
-    `in_progress` are snapshots of processes that were ended from outside.
-    """
-    snapshots = list(in_progress)
-    return ({"in_progress": snapshots} if snapshots else {}) | {
+def document(report: Report) -> Document:
+    """Return the report document of one process, or of several merged into one."""
+    snapshots = [snapshot_to_dict(snapshot) for snapshot in report.in_progress]
+    return {
         "schema": SCHEMA,
-        "mode": mode,
-        "pid": pid,
-        "streams": streams,
-        "operations": operations,
-        "findings": [finding_to_dict(finding) for finding in findings],
+        "mode": report.mode,
+        "pid": report.pid,
+        "streams": report.streams,
+        "operations": report.operations,
+        "findings": [finding_to_dict(finding) for finding in report.findings],
+        **({"in_progress": snapshots} if snapshots else {}),
     }
 
 
-def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return `findings` of several processes with equal ones made one, their counts added."""
-    entries: dict[tuple[object, ...], Finding] = {}
-    for finding in findings:
-        known = entries.get(finding.key)
-        entries[finding.key] = (
-            finding
-            if known is None
-            else dataclasses.replace(known, count=known.count + finding.count)
-        )
-    return list(entries.values())
+def snapshot_to_dict(snapshot: Snapshot) -> Document:
+    """Return `snapshot` as plain data, with the fields of its records."""
+    data = dataclasses.asdict(dataclasses.replace(snapshot, findings=()))
+    return {**data, "findings": [finding_to_dict(finding) for finding in snapshot.findings]}
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

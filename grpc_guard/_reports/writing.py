@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from .._findings.records import Finding
-from . import sarif, text
-from .document import Document, document, merged
-from .paths import relocated
-
-FORMATS = ("json", "sarif", "text")
+from .formats import json, sarif, text
+from .report import Report
 
 
-def format_for(path: Path, chosen: str | None) -> str:
-    """Return the format of a report: `chosen`, or what the file's suffix says, or json."""
-    if chosen is not None:
-        return chosen
-    return {".sarif": "sarif", ".txt": "text"}.get(path.suffix, "json")
+class ReportFormat(Protocol):
+    """A format of a report: its name on the command line, the suffixes of its files.
+
+    A suffix belongs to one format only.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
+
+    def render(self, report: Report) -> str:
+        """Return the whole content of the file, to its last line feed.
+
+        Findings hold no payloads, metadata or credentials; nothing else may bring them in.
+        """
+        ...
+
+
+_ALL: tuple[ReportFormat, ...] = (json, sarif, text)
+FORMATS = {form.name: form for form in _ALL}  # the first is that of a file without a known suffix
+SUFFIXES = {suffix: form for form in _ALL for suffix in form.suffixes}
+
+
+def format_for(path: Path, chosen: str | None) -> ReportFormat:
+    """Return the format of a report: `chosen`, or what the file's suffix says, or JSON."""
+    return SUFFIXES.get(path.suffix, json) if chosen is None else FORMATS[chosen]
 
 
 def check_writable(path: Path) -> None:
@@ -31,36 +48,7 @@ def check_writable(path: Path) -> None:
         path.unlink()
 
 
-def write(
-    path: Path,
-    form: str,
-    findings: Iterable[Finding],
-    *,
-    root: Path,
-    mode: str,
-    pid: int,
-    streams: int,
-    operations: int,
-    excuse: Callable[[Finding], str | None] = lambda finding: None,
-    notes: Iterable[str] = (),
-    in_progress: Iterable[Document] = (),
-) -> None:
-    """Write the report of `findings` to `path` in format `form`, files relative to `root`.
-
-    ``excuse(finding)`` says why one does not count, and `notes` are more lines of the
-    summary, in the formats that have a place for them, as `in_progress` has in JSON alone.
-    Raises OSError.
-    """
-    found = merged(relocated(finding, root) for finding in findings)
-    totals: dict[str, Any] = {"streams": streams, "operations": operations}
-    if form == "text":
-        content = text.text(found) + "\n".join([*text.summary(found, **totals), *notes, ""])
-    else:
-        data = (
-            sarif.sarif(found, root=root, excuse=excuse)
-            if form == "sarif"
-            else document(found, mode=mode, pid=pid, in_progress=in_progress, **totals)
-        )
-        content = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+def write(report: Report, path: Path, form: ReportFormat) -> None:
+    """Write `report` to `path` in the format `form`. Raises OSError."""
     # A file name may hold bytes that are no text: the escape of Python is the one of JSON.
-    path.write_text(content, encoding="utf-8", errors="backslashreplace")
+    path.write_text(form.render(report), encoding="utf-8", errors="backslashreplace")

@@ -16,11 +16,14 @@ import grpc
 import pytest
 from inside import (
     CONCURRENT_READ,
-    UNCLOSED_CHANNEL,
     AioDirection,
+    Api,
     Ledger,
     Mode,
+    NeverClosed,
+    Side,
     Stream,
+    Subject,
     Watch,
     blocking,
     boundary,
@@ -239,14 +242,9 @@ def a_finding() -> Finding:
 
 
 def a_warning() -> None:
-    warn(
-        UNCLOSED_CHANNEL,
-        rpc="127.0.0.1:1",
-        side="client",
-        api="sync",
-        because="made 3 s ago",
-        caller=note_origin("insecure_channel").owner(),
-    )
+    maker = note_origin("insecure_channel").owner()
+    subject = Subject("127.0.0.1:1", Side.CLIENT, Api.SYNC)
+    warn(NeverClosed(maker, 0), subject, caller=maker)
 
 
 # Each place of the bookkeeping, interrupted before each of its instructions

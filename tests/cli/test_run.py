@@ -345,7 +345,8 @@ def test_somebody_elses_module_called_grpc(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("import grpc")
     process = launch("program.py", cwd=tmp_path)
     assert (process.returncode, process.stdout) == (0, "mine\n")
-    assert "is not guarded: No module named 'grpc.aio'" in process.stderr
+    assert " is not guarded: " in process.stderr
+    assert "grpc.py" in process.stderr or "grpc.aio" in process.stderr
 
 
 @pytest.mark.parametrize(

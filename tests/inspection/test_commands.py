@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -128,7 +129,7 @@ def test_top_until_control_c(
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("time.sleep", interrupt)
+    monkeypatch.setattr("grpc_guard._cli.top.time", SimpleNamespace(sleep=interrupt))
     status, out, _ = run(capsys, "top", ME)
     assert (status, out.count("process ")) == (0, 1)
 

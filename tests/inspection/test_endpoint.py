@@ -372,7 +372,7 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 def test_the_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """GRPC_GUARD_INSPECT is 1 or 0; another value is an error that says so."""
-    for value, expected in (("1", True), ("0", False), ("", False)):
+    for value, expected in (("1", True), ("0", False), ("", True)):
         monkeypatch.setenv("GRPC_GUARD_INSPECT", value)
         assert inspect_switch.of_environment(default=True) is expected
     monkeypatch.delenv("GRPC_GUARD_INSPECT")

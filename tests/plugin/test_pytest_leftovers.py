@@ -39,7 +39,7 @@ def test_a_test_that_never_spoke_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing was guarded there is nothing to look for, and nothing is imported for it."""
     monkeypatch.delitem(sys.modules, "grpc_guard._lifecycle.channels")
     monkeypatch.setattr(lifecycle_leaks, "look", None)
-    Leftovers().look()
+    Leftovers().look(())
     assert "grpc_guard._lifecycle.channels" not in sys.modules
 
 

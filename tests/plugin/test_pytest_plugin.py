@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from inside import plugin
 from support.sessions import ALONE, PROGRAMS, environment, lines_of
 from support.staging import PATIENCE
 
 import grpc_guard
-from grpc_guard import Finding
+from grpc_guard import Finding, pytest_plugin
 
 pytest_plugins = ["pytester"]
 
@@ -483,6 +484,14 @@ def test_guarding_by_hand_when_off(
     assert lines_of(result) == []
 
 
+def test_every_hook_is_handed_on() -> None:
+    """What pytest looks for is in the module that the entry point names, and nothing else is."""
+    face = {name for name in vars(pytest_plugin) if name.isidentifier() and name[0] != "_"}
+    hooks = {name for name in vars(plugin) if name.startswith("pytest_")}
+    assert face == {*hooks, "grpc_guard"}
+    assert all(getattr(pytest_plugin, name) is getattr(plugin, name) for name in face)
+
+
 def test_plugin_blocked(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
     """With -p no:grpc_guard there are no options and no fixture."""
     pytester.makepyfile("def test_fixture(grpc_guard): pass")
@@ -840,6 +849,31 @@ def test_rerun_is_a_new_attempt(
     result = inner("--grpc-guard", "--reruns=1")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*1 failed, 1 passed, 2 rerun*"])
+
+
+def test_clear_in_a_rerun(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    """What comes again after clear() is new, in the second attempt at a test as in the first."""
+    pytester.makepyfile(
+        """
+        import asyncio
+        from collision import collide
+
+        attempts = []
+
+        def test_never(grpc_guard):
+            attempts.append(1)
+            asyncio.run(collide())
+            if len(attempts) == 2:
+                grpc_guard.clear()
+                asyncio.run(collide())
+                assert len(grpc_guard.findings) == 1
+        """
+    )
+    result = inner("--grpc-guard", "--reruns=1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*1 finding of grpc_guard"])
 
 
 @pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["", "xdist"])

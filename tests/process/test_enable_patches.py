@@ -174,6 +174,25 @@ def test_a_patch_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (changed_since(before), is_enabled()) == ([], False)
 
 
+def test_removal_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard is off all the same, and whoever enables it next finds nothing half done."""
+    plain_remove = process_patches.remove
+
+    def interrupted() -> None:
+        plain_remove()
+        raise KeyboardInterrupt
+
+    enable()
+    with monkeypatch.context() as patch:
+        patch.setattr(process_patches, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            disable()
+    assert not is_enabled()
+    enable()
+    with sync_server(METHODS, mode=None) as address, sync_channel(address, mode=None) as channel:
+        assert Chat(channel.stream_stream(path("Echo"))).first == b"guarded"
+
+
 def test_servers_that_cannot_be_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the servers that exist cannot be guarded all patches are taken back."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from inside import current_mode, ledger
+from inside import current_mode, ledger, thresholds
 from support.enabling import METHODS, Chat, is_guarded, restored
 from support.staging import Gate, in_thread, inside_grpc, path, sync_channel, sync_server, wait
 
@@ -136,6 +136,15 @@ def test_a_block_entered_twice() -> None:
     with again:
         assert is_enabled()
     assert not is_enabled()
+
+
+def test_a_block_entered_again_inside_another() -> None:
+    """The end of the inner run of one guarded() object leaves the block around it in charge."""
+    again = guarded("warn", thresholds={"kept": 3})
+    with again, guarded("serialize", thresholds={"kept": 4}):
+        with again:
+            assert (current_mode(), thresholds().kept) == ("warn", 3)
+        assert (current_mode(), thresholds().kept) == ("serialize", 4)
 
 
 def test_overlapping_blocks_of_two_threads() -> None:

@@ -16,10 +16,10 @@ import grpc
 import jsonschema
 import pytest
 from inside import (
-    CONCURRENT_READ,
     HANDLER_RETURNED,
     RULES,
     Frame,
+    Report,
     document,
     finding_from_dict,
     finding_to_dict,
@@ -30,15 +30,15 @@ from inside import (
     relative,
     relocated,
     report,
-    text,
+    reports_summary,
     writing,
 )
+from support.findings import CALLER, FINDING, ROOT, frame
 from support.staging import inside_grpc, path, sync_channel, sync_server, wait
 
 import grpc_guard
 from grpc_guard import Finding, Owner
 
-ROOT = Path("/project").absolute()
 SCHEMA = json.loads(
     (importlib.resources.files("grpc_guard._reports") / "report.schema.json").read_text(
         encoding="utf-8"
@@ -46,26 +46,6 @@ SCHEMA = json.loads(
 )
 
 
-def frame(file: str = str(ROOT / "app" / "main.py"), line: int = 7) -> Frame:
-    return Frame(file, line, "consume", "message = next(call)")
-
-
-CALLER = Owner("thread", "reader-2", "next", None, (frame(line=3), frame()))
-OWNER = Owner("task", "reader-1", "read", 0.25, (frame("/lib/grpc_app.py", 9),))
-FINDING = Finding(
-    rule=CONCURRENT_READ,
-    severity="error",
-    rpc="/x.Y/Z",
-    side="client",
-    api="sync",
-    message="concurrent-read: next by thread 'reader-2' on /x.Y/Z (client, sync) refused: …",
-    remedy="let one read",
-    caller=CALLER,
-    owner=OWNER,
-    count=2,
-    test="tests/test_x.py::test_y",
-    time="2026-01-01T00:00:00.000Z",
-)
 WITHOUT_OWNER = dataclasses.replace(
     FINDING, rule=HANDLER_RETURNED, owner=None, test=None, count=1, side="server", api="aio"
 )
@@ -77,9 +57,8 @@ FINDINGS = [FINDING, WITHOUT_OWNER, WITHOUT_SITE]
 
 def written(file: Path, form: str, findings: list[Finding] = FINDINGS, **options: Any) -> str:
     """Write a report and return its content."""
-    writing.write(
-        file, form, findings, root=ROOT, mode="raise", pid=1, streams=12, operations=3402, **options
-    )
+    content = Report(findings, ROOT, "raise", 1, streams=12, operations=3402, **options)
+    writing.write(content, file, writing.FORMATS[form])
     return file.read_text(encoding="utf-8")
 
 
@@ -187,7 +166,7 @@ def test_json_is_of_the_schema(tmp_path: Path, found: Callable[[], list[Finding]
 )
 def test_schema_refuses(change: dict[str, Any]) -> None:
     """What is no report is not valid."""
-    data = document([], mode="raise", pid=1, streams=0, operations=0)
+    data = document(Report([], ROOT, "raise", 1, streams=0, operations=0))
     jsonschema.validate(data, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(data | change, SCHEMA)
@@ -333,7 +312,7 @@ def test_text(tmp_path: Path) -> None:
 
 def test_summary_counts_one() -> None:
     """One stream, one operation and one finding are singular."""
-    lines = list(text.summary([FINDING], streams=1, operations=1))
+    lines = list(reports_summary.summary([FINDING], streams=1, operations=1))
     assert lines[0] == "grpc_guard: 1 stream and 1 operation guarded, 1 finding"
 
 
@@ -374,7 +353,7 @@ def test_names_that_are_no_text(form: str, tmp_path: Path) -> None:
 )
 def test_format(name: str, chosen: str | None, form: str) -> None:
     """The format is the one that was chosen, else what the suffix says, else json."""
-    assert writing.format_for(Path(name), chosen) == form
+    assert writing.format_for(Path(name), chosen).name == form
 
 
 def test_check_writable(tmp_path: Path) -> None:

@@ -16,28 +16,24 @@ from typing import Any
 
 from ..._catalogue.boundary import is_injected
 from ..._catalogue.modes import Mode, parse_mode
+from ..._catalogue.settings import MODE, SPOOL, environment, resolve
 from ..._findings import wording
 from ..._findings.ledger import ledger, logger
 from ..._findings.records import Finding
-from ..._findings.reporting import RULE_OF_RECORD
+from ..._findings.reporting import RULE_OF_RECORD, told
 from ..._inspect import lingering
 from ..._lifecycle import exits
-from ..._probe.settings import ProbeSettings, parse_probe
+from ..._probe.settings import ProbeSettings, resolve_probe
 from ..._process.import_hook import after_import
 from .spool import Writer, recall
-
-MODE = "GRPC_GUARD"
-PROBE = "GRPC_GUARD_PROBE"
-SPOOL = "GRPC_GUARD_SPOOL"
 
 
 def start() -> None:
     """Arrange for the guard, as the launcher's environment variables say."""
     try:
-        mode = parse_mode(os.environ.get(MODE) or "off", source=MODE)
+        mode = resolve(environment(MODE), parse=parse_mode, default=Mode.OFF).value
         if mode is not Mode.OFF:  # the program may have switched it off for its children
-            probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
-            _arrange(mode, probe, Writer(os.environ[SPOOL]))
+            _arrange(mode, resolve_probe(), Writer(os.environ[SPOOL]))
     except Exception as error:  # nothing of the program runs before this, nor its signal handlers
         _give_up(error)
 
@@ -46,6 +42,7 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     writer.started()
     ledger.add_sink(writer.found)
     ledger.add_sink(_to_stderr)
+    told.elsewhere = True
     logger.addFilter(_is_for_the_log)
     # Registered first, so run last: after the program's own exit handlers.
     atexit.register(writer.ended)
@@ -60,9 +57,11 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
 def _enable(mode: Mode, settings: ProbeSettings | None) -> None:
     try:
         from ..._core.stream import start_counting
+        from ..._process.noting import note_where_work_begins
         from ..._process.switch import enable
 
         start_counting()
+        note_where_work_begins()
         if settings is not None:
             from ..._probe.process import probe
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from ..._catalogue.misspelt import misspelt
 from ..._catalogue.modes import Mode, parse_mode
-from ..._catalogue.thresholds import parse_settings, thresholds
+from ..._catalogue.settings import MODE, Layer, environment, resolve
+from ..._catalogue.thresholds import resolve_thresholds
 from ..._inspect.switch import of_environment
-from ..._probe.settings import ProbeSettings, parse_probe, parse_seed, with_seed
-from ..._reports.writing import FORMATS
+from ..._probe.settings import ProbeSettings, resolve_probe, with_seed
+from ..._reports.writing import FORMATS, SUFFIXES
 from ..targets import seconds
-from .child import MODE, PROBE
 from .launcher import LaunchError, Settings, end_as, run
 
 
@@ -34,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=FORMATS,
-        help="of the report (default: by the file's suffix .json, .sarif or .txt)",
+        choices=tuple(FORMATS),
+        help=f"of the report (default: by the file's suffix {_either(SUFFIXES)})",
     )
     parser.add_argument(
         "--exit-code",
@@ -92,6 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _either(choices: Iterable[str]) -> str:
+    *most, last = choices
+    return f"{', '.join(most)} or {last}"
+
+
 def _exit_code(value: str) -> int:
     if not value.isdecimal() or int(value) > 255:
         raise argparse.ArgumentTypeError(f"{value!r} is not an exit status; use 0 to 255")
@@ -100,11 +106,17 @@ def _exit_code(value: str) -> int:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the program and return the exit status."""
+    for text in misspelt(os.environ):
+        _print(f"grpc_guard: {text}")
     try:
         return end_as(run(_settings(arguments)))
     except LaunchError as error:
-        print(f"grpc-guard run: {error}", file=sys.stderr)  # noqa: T201
+        _print(f"grpc-guard run: {error}")
         return error.status
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -115,7 +127,18 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         command = command[1:]
     if not command or command == ["-m"]:
         raise LaunchError("no program; use a Python script, -m module, or any command")
-    mode = _mode(arguments.mode)
+    try:
+        of_environment()  # a bad value is an error here, and not in the program
+        mode = resolve(
+            Layer("--mode", arguments.mode),
+            environment(MODE),
+            parse=parse_mode,
+            default=Mode.RAISE,
+        ).value
+        probe = _probe(arguments) if mode is not Mode.OFF else None
+        thresholds = resolve_thresholds(Layer("--threshold", arguments.threshold))
+    except ValueError as error:
+        raise LaunchError(str(error)) from None
     return Settings(
         command=command,
         mode=mode,
@@ -124,45 +147,17 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         exit_code=arguments.exit_code,
         baseline=arguments.baseline,
         write_baseline=arguments.write_baseline,
-        probe=_probe(arguments) if mode is not Mode.OFF else None,
+        probe=probe,
         probe_file=arguments.probe_file,
-        thresholds=_told(arguments.threshold),
+        thresholds=thresholds,
         dump_after=arguments.dump_after,
     )
 
 
-def _mode(argument: str | None) -> Mode:
-    """Return the mode: the argument's, else the environment's, else raise."""
-    try:
-        if argument is not None:
-            return parse_mode(argument, source="--mode")
-        return parse_mode(os.environ.get(MODE) or Mode.RAISE, source=MODE)
-    except ValueError as error:
-        raise LaunchError(str(error)) from None
-
-
-def _told(settings: list[str]) -> dict[str, float]:
-    """Return the thresholds that the arguments say; those of the environment are tried too."""
-    try:
-        of_environment()  # a bad one is an error here, and not in the program
-        thresholds()
-        return parse_settings(settings, source="--threshold")
-    except ValueError as error:
-        raise LaunchError(str(error)) from None
-
-
 def _probe(arguments: argparse.Namespace) -> ProbeSettings | None:
-    """Return the settings of the probe: numbers by the environment, the rest by arguments."""
-    try:
-        probe = parse_probe(os.environ.get(PROBE) or "off", source=PROBE)
-        if arguments.probe and probe is None:
-            probe = ProbeSettings()
-        for option in ("probe_file", "probe_seed"):
-            if probe is None and getattr(arguments, option) is not None:
-                raise LaunchError(f"--{option.replace('_', '-')} needs --probe")
-        if arguments.probe_seed is not None and probe is not None:
-            seed = parse_seed(arguments.probe_seed, source="--probe-seed")
-            probe = dataclasses.replace(probe, seed=seed)
-    except ValueError as error:
-        raise LaunchError(str(error)) from None
+    probe = resolve_probe(
+        Layer("--probe", arguments.probe),
+        Layer("--probe-seed", arguments.probe_seed),
+        details=[Layer("--probe-file", arguments.probe_file)],
+    )
     return None if probe is None else with_seed(probe)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import shutil
 import signal
@@ -20,22 +19,18 @@ from pathlib import Path
 
 from ..._catalogue.cpython import interpreter_flags
 from ..._catalogue.modes import Mode
+from ..._catalogue.settings import INSPECT, MODE, PROBE, SPOOL
 from ..._catalogue.thresholds import to_environment
 from ..._findings import wording
-from ..._findings.records import Finding
-from ..._inspect.records import Snapshot
-from ..._inspect.switch import VARIABLE as INSPECT
 from ..._probe.memory import Memory, ProbeFileError, load, save
-from ..._probe.settings import ProbeSettings, Totals
-from ..._reports import text, writing
+from ..._probe.pairs import Pair
+from ..._probe.settings import ProbeSettings
+from ..._reports import writing
 from ..._reports.adoption import Adoption, allowed_in_pyproject, read_baseline
-from ..._reports.document import merged
-from ..._reports.paths import relocated
-from ..._reports.snapshots import snapshot_to_dict
-from .child import MODE, PROBE, SPOOL
+from ..._reports.run import GuardedRun
 from .progress import Progress
 from .signals import handling
-from .spool import Process, read, remind
+from .spool import read, remind
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
@@ -82,20 +77,20 @@ def run(settings: Settings) -> int:
         progress = Progress(spool, _print)
         status, pid = _wait(command, _environment(settings, spool), progress, settings.dump_after)
         processes = read(spool)
+    for process in processes:
+        process.in_progress = progress.answer_of(process.pid)
+    outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None)
     if memory is not None:
-        _remember(settings, memory, processes)
-    findings = [finding for process in processes for finding in process.findings]
+        _remember(settings, memory, outcome.pairs)
     if settings.write_baseline is not None:
-        adoption = adoption.with_baseline_of(findings)
+        outcome = outcome.with_baseline()
         with _told():
-            adoption.write_baseline(settings.write_baseline)
+            outcome.adoption.write_baseline(settings.write_baseline)
     if settings.report is not None:
-        _write_reports(settings, settings.report, processes, adoption, pid, progress.answers)
-    new = [finding for finding in findings if adoption.is_new(finding)]
+        _write_reports(settings, settings.report, outcome, pid)
     if settings.mode is not Mode.OFF:
-        _say(settings, processes, findings, new, adoption)
-    failed = any(finding.severity == "error" for finding in new)
-    return settings.exit_code if status == 0 and failed else status
+        _say(outcome)
+    return settings.exit_code if status == 0 and outcome.failing else status
 
 
 def command_line(command: Sequence[str]) -> list[str]:
@@ -165,13 +160,12 @@ def _recall(settings: Settings) -> Memory | None:
     return memory
 
 
-def _remember(settings: Settings, memory: Memory, processes: Sequence[Process]) -> None:
+def _remember(settings: Settings, memory: Memory, learnt: Sequence[Pair]) -> None:
     """Write what was learnt, unless the file is somebody else's."""
     if settings.probe_file is None:
         return
     with contextlib.suppress(ProbeFileError), _told():
         load(settings.probe_file, Path.cwd())
-        learnt = [pair for process in processes for pair in process.pairs]
         save(memory.merged(learnt), settings.probe_file, Path.cwd())
 
 
@@ -211,36 +205,19 @@ def _wait(
                 timer.cancel()
 
 
-def _write_reports(
-    settings: Settings,
-    report: Path,
-    processes: Sequence[Process],
-    adoption: Adoption,
-    pid: int,
-    in_progress: Sequence[Snapshot],
-) -> None:
+def _write_reports(settings: Settings, report: Path, outcome: GuardedRun, pid: int) -> None:
     """Write one report of all processes, or one each where the name has ``{pid}``."""
-    groups = [(process.pid, [process]) for process in processes]
-    if "{pid}" not in str(report):
-        groups = [(pid, list(processes))]
-    for number, group in groups:
+    parts = [(pid, outcome)]
+    if "{pid}" in str(report):
+        parts = [
+            (process.pid, dataclasses.replace(outcome, processes=[process]))
+            for process in outcome.processes
+        ]
+    form = writing.format_for(report, settings.form)
+    for number, part in parts:
         with _told():
-            writing.write(
-                _for_process(report, number),
-                writing.format_for(report, settings.form),
-                [finding for process in group for finding in process.findings],
-                root=adoption.root,
-                mode=settings.mode.value,
-                pid=number,
-                excuse=adoption.excuse,
-                notes=_probed(settings, group),
-                in_progress=[
-                    snapshot_to_dict(one)
-                    for one in in_progress
-                    if one.pid in {process.pid for process in group}
-                ],
-                **_totals(group),
-            )
+            content = part.report(settings.mode.value, number)
+            writing.write(content, _for_process(report, number), form)
 
 
 @contextlib.contextmanager
@@ -252,34 +229,10 @@ def _told() -> Iterator[None]:
         _print(f"grpc_guard: {error.filename}: {error.strerror}")
 
 
-def _totals(processes: Sequence[Process]) -> dict[str, int]:
-    return {
-        "streams": sum(process.streams for process in processes),
-        "operations": sum(process.operations for process in processes),
-    }
-
-
-def _probed(settings: Settings, processes: Sequence[Process]) -> list[str]:
-    """Return what the summary says of the probe."""
-    totals = functools.reduce(Totals.plus, (process.probed for process in processes), Totals())
-    return [] if settings.probe is None else [wording.probed(*totals)]
-
-
-def _say(
-    settings: Settings,
-    processes: Sequence[Process],
-    findings: Sequence[Finding],
-    new: Sequence[Finding],
-    adoption: Adoption,
-) -> None:
+def _say(outcome: GuardedRun) -> None:
     lines = ["grpc_guard: no Python process of the program was guarded: is it installed there?"]
-    if processes:
-        found = merged(relocated(finding, adoption.root) for finding in new)
-        lines = [
-            *text.summary(found, **_totals(processes)),
-            *(f"  {line}" for line in adoption.lines(findings)),
-            *(f"  {line}" for line in _probed(settings, processes)),
-        ]
+    if outcome.processes:
+        lines = [*outcome.summary(), *(f"  {note}" for note in outcome.notes())]
     _print("\n".join(lines))
 
 

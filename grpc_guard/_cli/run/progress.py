@@ -48,6 +48,10 @@ class Progress:
         known = {int(path.stem.partition("-")[2]) for path in Path(self._spool).glob("*.jsonl")}
         yield from (pid for pid in sorted(known) if any(entries(pid)))
 
+    def answer_of(self, pid: int) -> Snapshot | None:
+        """Return the last answer of process `pid`; None if it gave none."""
+        return next((answer for answer in self.answers if answer.pid == pid), None)
+
     def ask_after(self, seconds: float | None) -> threading.Timer | None:
         """Ask in so many seconds, from a thread; None is never. Return what can be cancelled."""
         if seconds is None:

@@ -8,7 +8,6 @@ line appended by one write is never torn by another thread's.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import sys
@@ -20,9 +19,9 @@ from typing import Any
 from ..._catalogue.forks import in_child
 from ..._findings.records import Finding
 from ..._probe.memory import Learnt, Memory, load, save
-from ..._probe.pairs import Pair
-from ..._probe.settings import Totals
-from ..._reports.document import finding_from_dict, finding_to_dict, merged
+from ..._reports.document import finding_from_dict, finding_to_dict
+from ..._reports.process import Process, guarded_so_far
+from ..._reports.report import merged
 
 _MEMORY = "memory.json"
 
@@ -37,7 +36,7 @@ class Writer:
 
     def _begin(self) -> None:
         self._path = os.path.join(self._folder, f"{time.time_ns()}-{os.getpid()}.jsonl")
-        self._before = self._now = _totals()  # what a forked child inherits is its parent's
+        self._before = self._now = guarded_so_far()  # what a forked child inherits is its parent's
 
     def started(self) -> None:
         self._write({})
@@ -50,7 +49,7 @@ class Writer:
             self._write({}, learnt=True)
 
     def _write(self, event: dict[str, Any], *, learnt: bool = False) -> None:
-        self._now = max(self._now, _totals())  # at the very end the modules are gone
+        self._now = max(self._now, guarded_so_far())  # at the very end the modules are gone
         streams, operations = (
             now - before for now, before in zip(self._now, self._before, strict=True)
         )
@@ -68,27 +67,10 @@ class Writer:
             os.close(descriptor)
 
 
-def _totals() -> tuple[int, int]:
-    totals = getattr(sys.modules.get("grpc_guard._core.stream"), "totals", None)
-    return (0, 0) if totals is None else totals()  # not there if the program never spoke gRPC
-
-
 def _learnt() -> dict[str, Any] | None:
     """Return what the probe of this process tells, None if there was none."""
     probe = getattr(sys.modules.get("grpc_guard._probe.process"), "probe", None)
     return None if probe is None else probe.told()
-
-
-@dataclasses.dataclass
-class Process:
-    """What one process told: its findings and its totals."""
-
-    pid: int
-    findings: list[Finding] = dataclasses.field(default_factory=list)
-    streams: int = 0
-    operations: int = 0
-    probed: Totals = Totals()  # noqa: RUF009  # a tuple
-    pairs: list[Pair] = dataclasses.field(default_factory=list)
 
 
 def read(folder: str) -> list[Process]:
@@ -109,9 +91,7 @@ def read(folder: str) -> list[Process]:
         process.streams += event["streams"]
         process.operations += event["operations"]
         if probe is not None:
-            learnt = Learnt.read(probe)
-            process.probed = process.probed.plus(learnt.totals)
-            process.pairs += learnt.pairs
+            process.add(Learnt.read(probe))
     return list(processes.values())
 
 

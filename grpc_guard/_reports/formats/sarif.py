@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .._catalogue.catalogue import RULES
-from .._catalogue.pages import page
-from .._catalogue.rule import Rule
-from .._catalogue.version import __version__
-from .._catalogue.words import party
-from .._findings.records import Finding, Frame, Owner
-from .._findings.wording import report
+from ..._catalogue.catalogue import RULES
+from ..._catalogue.pages import page
+from ..._catalogue.rule import Rule
+from ..._catalogue.version import __version__
+from ..._catalogue.words import party
+from ..._findings.records import Finding, Frame, Owner
+from ..._findings.wording import report as full_report
+from ..report import Report
+
+name = "sarif"
+suffixes = (".sarif",)
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def sarif(
-    findings: Iterable[Finding], *, root: Path, excuse: Callable[[Finding], str | None]
-) -> dict[str, Any]:
-    """Return the SARIF log of `findings`, whose relative files are relative to `root`.
+def render(report: Report) -> str:
+    """Return the SARIF log; a finding that is excused is marked as suppressed."""
+    return json.dumps(_log(report), indent=2, ensure_ascii=False) + "\n"
 
-    ``excuse(finding)`` says why one does not count; such a result is marked as suppressed.
-    """
+
+def _log(report: Report) -> dict[str, Any]:
     rules = list(RULES.values())
     return {
         "$schema": _SCHEMA,
@@ -41,8 +44,10 @@ def sarif(
                     }
                 },
                 "columnKind": "unicodeCodePoints",
-                "originalUriBaseIds": {"%SRCROOT%": {"uri": root.as_uri() + "/"}},
-                "results": [_result(finding, rules, excuse(finding)) for finding in findings],
+                "originalUriBaseIds": {"%SRCROOT%": {"uri": report.root.as_uri() + "/"}},
+                "results": [
+                    _result(finding, rules, report.excuse(finding)) for finding in report.findings
+                ],
             }
         ],
     }
@@ -73,7 +78,7 @@ def _result(finding: Finding, rules: list[Rule], excuse: str | None) -> dict[str
         "ruleId": finding.rule.name,
         "ruleIndex": rules.index(finding.rule),
         "level": finding.severity,
-        "message": {"text": report(finding)},
+        "message": {"text": full_report(finding)},
         "occurrenceCount": finding.count,
         "partialFingerprints": {"grpcGuard/v1": _fingerprint(finding)},
         "locations": [_location(site) for _, _, site in located[:1]],

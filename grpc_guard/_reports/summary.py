@@ -1,18 +1,13 @@
-"""The report as text, and the summary at the end of a run."""
+"""The summary at the end of a run, and what it calls the places of a finding."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from .._catalogue.words import count
 from .._findings.records import Finding
-from .._findings.wording import report, sites
-
-
-def text(findings: Iterable[Finding]) -> str:
-    """Return the full reports of `findings`, one after the other."""
-    return "".join(f"{report(finding)}\n\n" for finding in findings)
+from .._findings.wording import sites
 
 
 def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> Iterator[str]:

@@ -1,0 +1,42 @@
+"""The innermost block wins: what a process says, and what the blocks that run say over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Block(Generic[T]):
+    """One run of a block, different from all others, whatever it says."""
+
+    __slots__ = ("said",)
+
+    def __init__(self, said: T) -> None:
+        self.said = said
+
+
+class Scopes(Generic[T]):
+    """What is said now, iterable: the block that was entered last comes first, `base` last.
+
+    Blocks of several threads may be left in any order. There is no lock: each step changes the
+    list at once.
+    """
+
+    def __init__(self, base: T) -> None:
+        self.base = base
+        self._blocks: list[Block[T]] = []
+
+    def enter(self, said: T) -> Block[T]:
+        block = Block(said)
+        self._blocks.append(block)
+        return block
+
+    def leave(self, block: Block[T]) -> None:
+        self._blocks.remove(block)
+
+    def __iter__(self) -> Iterator[T]:
+        for block in reversed(tuple(self._blocks)):
+            yield block.said
+        yield self.base

@@ -1,0 +1,24 @@
+"""What the marker ``grpc_guard`` of a test says."""
+
+from __future__ import annotations
+
+import pytest
+
+from .._catalogue.modes import Mode, parse_mode
+from .._catalogue.thresholds import parse_thresholds
+
+
+def of_marker(item: pytest.Item) -> tuple[Mode | None, dict[str, float]]:
+    """Return mode and thresholds that the item's marker says, no mode without a marker.
+
+    Raises ValueError for a bad one.
+    """
+    marker = item.get_closest_marker("grpc_guard")
+    if marker is None:
+        return None, {}
+    rest = dict(marker.kwargs)
+    told = parse_thresholds(rest.pop("thresholds", {}), source="marker grpc_guard")
+    values = [*marker.args, *rest.values()]
+    if len(values) > 1 or set(rest) - {"mode"}:
+        raise ValueError("marker grpc_guard takes a mode, thresholds and nothing else")
+    return parse_mode(*values or ("raise",), source="marker grpc_guard"), told

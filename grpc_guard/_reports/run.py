@@ -1,0 +1,91 @@
+"""A guarded run: what its processes told, judged and summed up, for every way in."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+from .._findings import wording
+from .._findings.records import Finding
+from .._probe.pairs import Pair
+from .._probe.settings import Totals
+from .adoption import Adoption
+from .paths import relocated
+from .process import Process
+from .report import Report, merged
+from .summary import summary
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardedRun:
+    """The outcome of a program, or of a test session, in all its processes.
+
+    A way in says where the settings come from, which processes there are, and where the lines go.
+    """
+
+    adoption: Adoption
+    processes: Sequence[Process]
+    is_probed: bool = False
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for process in self.processes for finding in process.findings]
+
+    @property
+    def new_findings(self) -> list[Finding]:
+        """Those of :attr:`findings` that are neither allowed nor known."""
+        return [finding for finding in self.findings if self.adoption.is_new(finding)]
+
+    @property
+    def failing(self) -> list[Finding]:
+        """Those for which the run fails; none is a good verdict."""
+        return [finding for finding in self.new_findings if finding.severity == "error"]
+
+    @property
+    def streams(self) -> int:
+        return sum(process.streams for process in self.processes)
+
+    @property
+    def operations(self) -> int:
+        return sum(process.operations for process in self.processes)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """What the probe has learnt."""
+        return [pair for process in self.processes for pair in process.pairs]
+
+    def summary(self) -> Iterator[str]:
+        """Yield what was guarded, and the new findings by rule and call site."""
+        found = merged(relocated(finding, self.adoption.root) for finding in self.new_findings)
+        return summary(found, streams=self.streams, operations=self.operations)
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is to be said below the summary: of allow-lists, baseline and probe."""
+        yield from self.adoption.lines(self.findings)
+        yield from self._probed()
+
+    def _probed(self) -> list[str]:
+        totals = functools.reduce(
+            Totals.plus, (process.probed for process in self.processes), Totals()
+        )
+        return [wording.probed(*totals)] if self.is_probed else []
+
+    def report(self, mode: str, pid: int) -> Report:
+        """Return the report of the run, whose first process is `pid`."""
+        return Report(
+            self.findings,
+            self.adoption.root,
+            mode,
+            pid,
+            self.streams,
+            self.operations,
+            excuse=self.adoption.excuse,
+            notes=self._probed(),
+            in_progress=[one.in_progress for one in self.processes if one.in_progress is not None],
+        )
+
+    def with_baseline(self) -> GuardedRun:
+        """Return the same run where all that it found is in the baseline, or allowed."""
+        adoption = self.adoption.with_baseline_of(self.findings)
+        return dataclasses.replace(self, adoption=adoption)

@@ -29,6 +29,7 @@ from .._proxies.aio import handlers as aio_handlers
 from .._proxies.originals import original_of
 from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
+from .._proxies.sync.intercepted import start_intercepted
 from .._proxies.unary import name_of, watching
 
 logger = logging.getLogger("grpc_guard")
@@ -113,6 +114,16 @@ _AIO_STARTS: dict[str, dict[str, Any]] = {
     "StreamUnaryMultiCallable": {"__call__": aio_channel.start_stream_unary},
     "StreamStreamMultiCallable": {"__call__": aio_channel.start_stream_stream},
 }
+# Where grpcio runs client interceptors; in grpc.aio they run below its multi-callables.
+_INTERCEPTED: dict[str, dict[str, Any]] = {
+    "_UnaryStreamMultiCallable": {"__call__": start_intercepted},
+    "_StreamUnaryMultiCallable": {
+        "__call__": start_intercepted,
+        "with_call": start_intercepted,
+        "future": start_intercepted,
+    },
+    "_StreamStreamMultiCallable": {"__call__": start_intercepted},
+}
 _SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
     ("grpc._server", "_Server"): sync_handlers.guard_behavior,
     ("grpc.aio._server", "Server"): aio_handlers.guard_behavior,
@@ -131,6 +142,7 @@ def _private_patches() -> list[Patch]:
     try:
         return [
             *_start_patches("grpc._channel", _SYNC_STARTS),
+            *_start_patches("grpc._interceptor", _INTERCEPTED),
             *_start_patches("grpc.aio._channel", _AIO_STARTS),
             *_unary_patches(),
             *_server_patches(),

@@ -15,6 +15,7 @@ from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
 from .multicallables import PlainStart
 from .originals import original_of
+from .proxy import Proxy
 
 # The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
 # needed by a healthy one, the mode and its name, is asked for where something is wrong.
@@ -68,7 +69,7 @@ def watching_below(name: str) -> PlainStart:
 def _tells(proxy: Any, name: str) -> bool:
     """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
     below = type(proxy.__wrapped__)
-    if proxy._self_choose() is Mode.OFF or below is type(proxy):
+    if proxy._self_choose() is Mode.OFF or issubclass(below, Proxy):
         return False
     return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
 

@@ -163,3 +163,17 @@ def test_the_alarms_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
     ((when, title, text),) = item.sections
     assert (when, title) == ("call", "grpc_guard: in progress")
     assert text.startswith("process ")
+
+
+def test_what_stderr_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes to the stderr of before, whatever takes its place later."""
+    dumps, item = Dumps(None, 0.0), Item()
+    with (tmp_path / "stderr").open("w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        dumps.begin(is_on=False)
+    monkeypatch.undo()
+    dumps.begin_test(item)  # type: ignore[arg-type]
+    dumps.tell(item, 1.5)  # type: ignore[arg-type]
+    dumps.end()
+    told = (tmp_path / "stderr").read_text()
+    assert told.startswith("\ngrpc_guard: in progress in test_it (limit 1.5 s):\nprocess ")

@@ -68,6 +68,7 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 )
 from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
+from grpc_guard._cli.run import launcher as run_launcher
 from grpc_guard._cli.run.progress import Progress as Progress
 from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Writer as Writer
@@ -90,6 +91,7 @@ from grpc_guard._findings import parties as parties
 from grpc_guard._findings import reporting as reporting
 from grpc_guard._findings import stacks as findings_stacks
 from grpc_guard._findings import waiters as waiters
+from grpc_guard._findings import whose as findings_whose
 from grpc_guard._findings import wording as findings_wording
 from grpc_guard._findings.ledger import Ledger as Ledger
 from grpc_guard._findings.ledger import ledger as ledger
@@ -98,6 +100,7 @@ from grpc_guard._findings.origins import note_origin as note_origin
 from grpc_guard._findings.parties import this_party as this_party
 from grpc_guard._findings.records import Frame as Frame
 from grpc_guard._findings.reporting import warn as warn
+from grpc_guard._findings.whose import Whose as Whose
 from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import owners as guard_owners

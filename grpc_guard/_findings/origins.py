@@ -18,14 +18,8 @@ from .._catalogue.cpython_loops import running_loop
 from .ledger import ledger
 from .parties import name_of_thread
 from .records import Frame, Owner
-from .stacks import is_machinery
-
-_GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
-_USERS, _PASSED_OVER, _LOOPS = range(3)
-_kinds: dict[str, int] = {}  # by file: what _kind_of() found
-_KINDS_KEPT = 4096
-# What lies outside of a loop is no part of the task or callback that it runs.
-_LOOP_FILES = (asyncio.events.__file__, asyncio.runners.__file__)
+from .stacks import outward
+from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose
 
 
 class Origin:
@@ -96,6 +90,7 @@ class Origin:
 def note_origin(operation: str, depth: int = 1) -> Origin:
     """Return the note of what is done now by `operation`, at the innermost line of the program.
 
+    That is a library's only where no line of the program itself is on the stack.
     So many callers as `depth` are known to be of the guard: to make a frame for each is what
     takes the time.
     """
@@ -110,21 +105,20 @@ def note_origin(operation: str, depth: int = 1) -> Origin:
         code = frame.f_code
         file = code.co_filename
         # By file and not by code object: those hash their whole content each time.
-        kind = _kinds[file] if file in _kinds else _kind_of(file)
-        if kind == _USERS:
+        kind = kinds[file] if file in kinds else decide(frame)
+        if kind is PROGRAM:
             return Origin(operation, (code, frame.f_lasti))
-        if kind == _LOOPS:
+        if kind is LOOP:
             break
         frame = frame.f_back
-    return Origin(operation, None)
+    return Origin(operation, _place_in_library(sys._getframe()))
 
 
-def _kind_of(file: str) -> int:
-    kind = _USERS
-    if file in _LOOP_FILES:
-        kind = _LOOPS
-    elif is_machinery(file) or file.endswith(_GENERATED):
-        kind = _PASSED_OVER
-    if len(_kinds) < _KINDS_KEPT:  # a program may compile code without end
-        _kinds[file] = kind
-    return kind
+def _place_in_library(frame: FrameType) -> tuple[CodeType, int] | None:
+    for outer in outward(frame):
+        kind = whose(outer)
+        if kind is LIBRARY:
+            return outer.f_code, outer.f_lasti
+        if kind is LOOP:
+            break
+    return None

@@ -27,8 +27,9 @@ from .._findings.parties import (
     thread_at,
 )
 from .._findings.records import Frame, Owner
-from .._findings.stacks import copy_frame, is_machinery, outward
+from .._findings.stacks import copy_frame, outward
 from .._findings.waiters import await_chain
+from .._findings.whose import LIBRARY, PROGRAM, Whose, whose
 from .._guard.roles import Role, roles
 
 _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
@@ -41,24 +42,26 @@ class Lines:
 
     def __init__(self) -> None:
         self._copies: dict[tuple[CodeType, int | None], Frame] = {}
-        self._is_machinery: dict[str, bool] = {}
+        self._whose: dict[CodeType, Whose] = {}
 
     def stack(self, frames: Iterable[FrameType]) -> tuple[Frame, ...]:
-        """Return `frames` (innermost first) outermost first, without the machinery."""
-        kept: list[Frame] = []
-        for frame in frames:
-            code = frame.f_code
-            file = code.co_filename
-            if file not in self._is_machinery:
-                self._is_machinery[file] = is_machinery(file)
-            if not self._is_machinery[file]:
-                key = code, frame.f_lineno
-                if key not in self._copies:
-                    self._copies[key] = copy_frame(frame)
-                kept.append(self._copies[key])
-                if len(kept) == _DEPTH:
-                    break
-        return tuple(reversed(kept))
+        """Return `frames` (innermost first) as stacks.fold() does."""
+        kept = [frame for frame in frames if self._of(frame) in (PROGRAM, LIBRARY)]
+        lines = (index for index, frame in enumerate(kept) if self._of(frame) is PROGRAM)
+        site = next(lines, 0)
+        return tuple(self._copied(frame) for frame in reversed(kept[site : site + _DEPTH]))
+
+    def _of(self, frame: FrameType) -> Whose:
+        code = frame.f_code
+        if code not in self._whose:
+            self._whose[code] = whose(frame)
+        return self._whose[code]
+
+    def _copied(self, frame: FrameType) -> Frame:
+        key = frame.f_code, frame.f_lineno
+        if key not in self._copies:
+            self._copies[key] = copy_frame(frame)
+        return self._copies[key]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._catalogue.modes import Mode
 from .._proxies.multicallables import StartRpc
-from .._proxies.originals import unpatched
+from .._proxies.once import unguarded
 from .leases import Connection, Rpc
 
 
@@ -53,7 +53,7 @@ class MultiCallable(abc.ABC):
             multi_callable = self._on(rpc.connection)
             if mode is Mode.OFF:
                 return _followed(getattr(multi_callable, name), self._follow, rpc)(*args, **kwargs)
-            start = _followed(unpatched(multi_callable, name), self._follow, rpc)
+            start = _followed(unguarded(multi_callable, name, self._method), self._follow, rpc)
             return guard(multi_callable, start, self._method, mode, *args, **kwargs)
         except BaseException:
             rpc.end()

@@ -8,12 +8,12 @@ from types import FrameType
 from typing import Any, Self
 
 import grpc
-from grpc import _channel
 
 from .._catalogue.modes import Mode
 from .._findings.origins import note_origin
 from .._findings.stacks import outward
-from .._proxies.originals import unpatched
+from .._findings.whose import is_of_grpc
+from .._proxies.once import unguarded
 from .._proxies.proxy import GuardedByItself
 from .._proxies.sync.channel import (
     run_stream_unary,
@@ -45,7 +45,7 @@ class _SyncMultiCallable(MultiCallable):
             multi_callable = self._on(rpc.connection)
             if guard is None or mode is Mode.OFF:
                 return getattr(multi_callable, name)(*args, **kwargs)
-            run = unpatched(multi_callable, name)
+            run = unguarded(multi_callable, name, self._method)
             return guard(multi_callable, run, self._method, mode, *args, **kwargs)
         finally:
             rpc.end()
@@ -184,8 +184,7 @@ def _serves_a_channel(frame: FrameType) -> bool:
     Closing a channel waits for that thread: grpcio's own channel hangs if it is closed there.
     """
     return any(
-        outer.f_code.co_name == "channel_spin" and outer.f_code.co_filename == _channel.__file__
-        for outer in outward(frame)
+        outer.f_code.co_name == "channel_spin" and is_of_grpc(outer) for outer in outward(frame)
     )
 
 

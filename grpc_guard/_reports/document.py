@@ -22,7 +22,7 @@ Document = dict[str, Any]
 def document(report: Report) -> Document:
     """Return the report document of one process, or of several merged into one."""
     snapshots = [snapshot_to_dict(snapshot) for snapshot in report.in_progress]
-    return {
+    content: Document = {
         "schema": SCHEMA,
         "mode": report.mode,
         "pid": report.pid,
@@ -31,6 +31,11 @@ def document(report: Report) -> Document:
         "findings": [finding_to_dict(finding) for finding in report.findings],
         **({"in_progress": snapshots} if snapshots else {}),
     }
+    if report.unguarded:
+        content["unguarded"] = [
+            {"pid": pid, "reason": why} for pid, why in report.unguarded.items()
+        ]
+    return content
 
 
 def snapshot_to_dict(snapshot: Snapshot) -> Document:

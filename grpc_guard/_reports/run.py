@@ -55,10 +55,21 @@ class GuardedRun:
         """What the probe has learnt."""
         return [pair for process in self.processes for pair in process.pairs]
 
+    @property
+    def unguarded(self) -> dict[int, str]:
+        """Why processes, by their pid, were not guarded."""
+        return {
+            process.pid: process.unguarded
+            for process in self.processes
+            if process.unguarded is not None
+        }
+
     def summary(self) -> Iterator[str]:
         """Yield what was guarded, and the new findings by rule and call site."""
         found = merged(relocated(finding, self.adoption.root) for finding in self.new_findings)
-        return summary(found, streams=self.streams, operations=self.operations)
+        return summary(
+            found, streams=self.streams, operations=self.operations, unguarded=self.unguarded
+        )
 
     def notes(self) -> Iterator[str]:
         """Yield what is to be said below the summary: of allow-lists, baseline and probe."""
@@ -83,6 +94,7 @@ class GuardedRun:
             excuse=self.adoption.excuse,
             notes=self._probed(),
             in_progress=[one.in_progress for one in self.processes if one.in_progress is not None],
+            unguarded=self.unguarded,
         )
 
     def with_baseline(self) -> GuardedRun:

@@ -27,12 +27,14 @@ from ..._probe.pairs import Pair
 from ..._probe.settings import ProbeSettings
 from ..._reports import writing
 from ..._reports.adoption import Adoption, allowed_in_pyproject, read_baseline
+from ..._reports.process import Process
 from ..._reports.run import GuardedRun
 from .progress import Progress
 from .signals import handling
 from .spool import read, remind
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
+_PTH = "grpc_guard.pth"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
 
 
@@ -76,7 +78,7 @@ def run(settings: Settings) -> int:
             remind(spool, memory)
         progress = Progress(spool, _print)
         status, pid = _wait(command, _environment(settings, spool), progress, settings.dump_after)
-        processes = read(spool)
+        processes = _ended(read(spool), pid, status)
     for process in processes:
         process.in_progress = progress.answer_of(process.pid)
     outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None)
@@ -111,10 +113,10 @@ def _is_script(program: str) -> bool:
 
 
 def _python() -> list[str]:
-    if sys.flags.ignore_environment or sys.flags.no_site:
+    if sys.flags.no_site or (sys.flags.ignore_environment and not _is_installed()):
         raise LaunchError(
-            "this interpreter runs with -I, -E or -S and its children will too: the guard, "
-            "which reaches them by PYTHONPATH, cannot"
+            f"this interpreter runs with -I, -E or -S and its children will too: the guard, "
+            f"which reaches them by {_PTH} in site-packages or by PYTHONPATH, cannot"
         )
     flags = interpreter_flags()
     for name, value in sys._xoptions.items():  # it leaves out those that it does not know
@@ -124,6 +126,11 @@ def _python() -> list[str]:
     if getattr(sys.__stdout__, "write_through", False):
         flags.append("-u")
     return [sys.executable, *flags]
+
+
+def _is_installed() -> bool:
+    """Tell whether Python brings the guard into its processes by itself; see site/."""
+    return any(os.path.isfile(os.path.join(folder, _PTH)) for folder in sys.path)
 
 
 def _prepare(settings: Settings) -> Adoption:
@@ -227,6 +234,17 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         _print(f"grpc_guard: {error.filename}: {error.strerror}")
+
+
+def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
+    """Return `processes`, the first of which, `pid`, has ended; a signal is a `status` below 0.
+
+    It may have executed another program at last, which told nothing.
+    """
+    for process in processes:
+        if process.pid == pid and status >= 0 and not process.has_ended:
+            process.unguarded = "it executed a program that the guard did not reach"
+    return processes
 
 
 def _say(outcome: GuardedRun) -> None:

@@ -14,6 +14,7 @@ from grpc_guard._catalogue import misspelt as catalogue_misspelt
 from grpc_guard._catalogue import overlap as catalogue_overlap
 from grpc_guard._catalogue import pages as catalogue_pages
 from grpc_guard._catalogue import thresholds as catalogue_thresholds
+from grpc_guard._catalogue import words as catalogue_words
 from grpc_guard._catalogue.catalogue import RULES as RULES
 from grpc_guard._catalogue.catalogue import rule_named as rule_named
 from grpc_guard._catalogue.cpython import frames_of_threads as frames_of_threads
@@ -77,6 +78,7 @@ from grpc_guard._core import extras as extras
 from grpc_guard._core import steps as steps
 from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns
+from grpc_guard._core.extras import Ticket as Ticket
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
 from grpc_guard._core.relay import Relay as Relay
@@ -86,6 +88,7 @@ from grpc_guard._core.stream import Direction as Direction
 from grpc_guard._core.stream import GrpcDriven as GrpcDriven
 from grpc_guard._core.stream import Stream as Stream
 from grpc_guard._core.stream import totals as totals
+from grpc_guard._findings import ledger as findings_ledger
 from grpc_guard._findings import origins as findings_origins
 from grpc_guard._findings import parties as parties
 from grpc_guard._findings import reporting as reporting
@@ -170,6 +173,7 @@ from grpc_guard._process.noting import note_where_work_begins as note_where_work
 from grpc_guard._process.noting import stop_noting as stop_noting
 from grpc_guard._process.phases import process as process
 from grpc_guard._proxies import contract as proxies_contract
+from grpc_guard._proxies import servers as proxies_servers
 from grpc_guard._proxies import unary as proxies_unary
 from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.aio import channel as aio_channel
@@ -195,7 +199,9 @@ from grpc_guard._pytest import plugin as plugin
 from grpc_guard._pytest.dumps import Dumps as Dumps
 from grpc_guard._pytest.dumps import parse_seconds as parse_seconds
 from grpc_guard._pytest.leftovers import Leftovers as Leftovers
+from grpc_guard._registry import aio as registry_aio
 from grpc_guard._registry import pool as pool
+from grpc_guard._registry import sync as registry_sync
 from grpc_guard._registry import sync as sync
 from grpc_guard._registry.leases import Connection as Connection
 from grpc_guard._registry.leases import LeaseRecord as LeaseRecord
@@ -218,3 +224,10 @@ from grpc_guard._reports.process import Process as Process
 from grpc_guard._reports.report import Report as Report
 from grpc_guard._reports.report import merged as merged
 from grpc_guard._reports.run import GuardedRun as GuardedRun
+from grpc_guard._sharing import aio_receiving as aio_receiving
+from grpc_guard._sharing import aio_sending as aio_sending
+from grpc_guard._sharing import core as sharing_core
+from grpc_guard._sharing import endings as sharing_endings
+from grpc_guard._sharing import outlets as sharing_outlets
+from grpc_guard._sharing import sync_receiving as sync_receiving
+from grpc_guard._sharing import sync_sending as sync_sending

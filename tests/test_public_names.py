@@ -67,4 +67,7 @@ def test_the_asyncio_names() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE
     )
-    assert (ran.stdout, ran.stderr) == ("True False\n['ChannelRegistry'] ChannelRegistry\n", "")
+    assert (ran.stdout, ran.stderr) == (
+        "True False\n['ChannelRegistry', 'FanOut', 'Receiver', 'Sender', 'StreamEnded'] ChannelRegistry\n",
+        "",
+    )

@@ -19,7 +19,28 @@ from .ledger import ledger
 from .parties import name_of_thread
 from .records import Frame, Owner
 from .stacks import outward
-from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose
+from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose, whose_file
+
+Place = tuple[CodeType, int]  # and the index of an instruction in it
+
+
+def _line_of(place: Place) -> int:
+    code, instruction = place
+    lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+    return next(lines, None) or code.co_firstlineno
+
+
+def site_of(place: Place) -> Frame:
+    """Return the line at `place`, copied."""
+    code, line = place[0], _line_of(place)
+    source = linecache.getline(code.co_filename, line).strip()
+    return Frame(code.co_filename, line, code.co_name, source)
+
+
+def is_of_program(place: Place) -> bool:
+    """Tell whether `place` is the program's own, and no machinery or generated stub."""
+    file = place[0].co_filename
+    return (kinds[file] if file in kinds else whose_file(file)) is PROGRAM
 
 
 class Origin:
@@ -33,7 +54,7 @@ class Origin:
 
     __slots__ = ("kind", "name", "on_loop", "operation", "place", "since", "test_attempt")
 
-    def __init__(self, operation: str, place: tuple[CodeType, int] | None) -> None:
+    def __init__(self, operation: str, place: Place | None) -> None:
         self.operation = operation
         self.place = place
         self.since = monotonic()
@@ -59,19 +80,12 @@ class Origin:
     def line(self) -> int:
         """The number of the line, if there is a place."""
         assert self.place is not None
-        code, instruction = self.place
-        lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
-        return next(lines, None) or code.co_firstlineno
+        return _line_of(self.place)
 
     @property
     def site(self) -> Frame | None:
         """The line, copied."""
-        if self.place is None:
-            return None
-        code = self.place[0]
-        line = self.line
-        source = linecache.getline(code.co_filename, line).strip()
-        return Frame(code.co_filename, line, code.co_name, source)
+        return None if self.place is None else site_of(self.place)
 
     def owner(self) -> Owner:
         """Return who did it as a party to a finding; ``held_seconds`` is how long ago."""

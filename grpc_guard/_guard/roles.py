@@ -44,7 +44,9 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
         outer = frames[index + 1 :]
         if code in ONLOOKERS or not names.get("owns", True):
             if OPERATIONS[code] == _TURN and id(direction) not in outside:
-                yield Role(direction, operation_in(frame), False, outer)
+                ticket = names.get("ticket")
+                operation = operation_in(frame) if ticket is None else ticket.operation
+                yield Role(direction, operation, False, outer)
             outside.add(id(direction))
         elif id(direction) in outside:  # the method of the proxy; further out, an owner may be
             outside.remove(id(direction))  # interrupted

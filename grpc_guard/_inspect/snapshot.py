@@ -63,9 +63,17 @@ def alive() -> tuple[list[Stream], list[Direction]]:
     kinds = {Stream, *_kinds_of(Direction)}
     found = [one for one in gc.get_objects() if type(one) in kinds]
     return (
-        [one for one in found if type(one) is Stream],
-        [one for one in found if type(one) is not Stream],
+        [one for one in found if type(one) is Stream and hasattr(one, "is_instrumented")],
+        [one for one in found if type(one) is not Stream and _is_whole(one)],
     )
+
+
+def _is_whole(direction: Direction) -> bool:
+    """Tell whether `direction` has been made to its end: another thread may be about to."""
+    try:
+        return direction.is_free or direction.stream.is_instrumented or direction.since >= 0.0
+    except AttributeError:
+        return False
 
 
 def _kinds_of(kind: type[object]) -> Iterator[type[object]]:
@@ -181,7 +189,7 @@ def _described(direction: Direction, sight: Sight) -> DirectionSnapshot:
     if owner is None and not direction.is_free:
         owner = owner_without_frame(direction)
     last = None
-    if owner is None and direction.since and direction.owner is not None:
+    if owner is None and direction.since and isinstance(direction.owner, int):
         last = "{} {!r}".format(*name_of_thread(direction.owner))
     return DirectionSnapshot(
         owner=owner,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import sys
 import threading
 import weakref
@@ -38,6 +37,7 @@ from .._findings.whose import PROGRAM, whose
 from .channelless import keep_record
 from .churn import look_at_churn
 
+_LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
 _BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
 
 _lives: dict[int, ChannelLife] = {}
@@ -86,6 +86,7 @@ class ChannelLife:
         "api",
         "closing",
         "generation",
+        "is_limited",
         "is_pooled",
         "next_report_at",
         "origin",
@@ -102,8 +103,8 @@ class ChannelLife:
         self.streams: deque[Stream] = deque()
         # A registry's, which knows who uses it, or one that grpcio itself keeps and closes.
         self.is_pooled = _making.is_pooled
-        is_limited = registry_keeps_the_limit(_making)
-        self.next_report_at = math.inf if is_limited else thresholds().stream_limit
+        self.is_limited = registry_keeps_the_limit(_making)
+        self.next_report_at = _LOOKED_AT if self.is_limited else thresholds().stream_limit
         self.anchor = anchor
 
     @property
@@ -131,6 +132,9 @@ class ChannelLife:
 
     def _count(self) -> None:
         live = len(self.sorted_out())
+        if self.is_limited:
+            self.next_report_at = max(_LOOKED_AT, 2 * live)
+            return
         limit = self.next_report_at = thresholds().stream_limit
         if live >= limit:
             self.next_report_at = 2 * live  # so many before it is said again, and counted

@@ -9,7 +9,7 @@ from typing import Any
 from .._catalogue.modes import Mode
 from .._proxies.multicallables import StartRpc
 from .._proxies.once import unguarded
-from .leases import Connection, Rpc
+from .leases import Connection, Rpc, Start
 
 
 class MultiCallable(abc.ABC):
@@ -47,7 +47,8 @@ class MultiCallable(abc.ABC):
 
         The call that comes of it is counted to its end, which holds nothing of it.
         """
-        rpc = self._begin()
+        begun = self._begin()  # which stands for the RPC until its call does
+        rpc = begun.rpc
         mode: Mode = self._lease._mode
         try:
             multi_callable = self._on(rpc.connection)
@@ -59,9 +60,9 @@ class MultiCallable(abc.ABC):
             rpc.end()
             raise
 
-    def _begin(self) -> Rpc:
-        rpc: Rpc = self._lease._begin(self._method, self._shape != "unary_unary")
-        return rpc
+    def _begin(self) -> Start:
+        begun: Start = self._lease._begin(self._method, self._shape != "unary_unary")
+        return begun
 
     @abc.abstractmethod
     def _follow(self, rpc: Rpc, call: Any) -> None:

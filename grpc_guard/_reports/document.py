@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
+from .._findings.ledger import ledger
 from .._findings.records import Finding, Frame, Owner
 from .._inspect.records import Snapshot
 from .report import Report
@@ -20,7 +21,14 @@ Document = dict[str, Any]
 
 
 def document(report: Report) -> Document:
-    """Return the report document of one process, or of several merged into one."""
+    """Return the report document of one process, or of several merged into one.
+
+    Findings beyond those that the ledger of this process keeps are counted by rule and RPC.
+    """
+    counted = [
+        {"rule": rule.name, "rpc": rpc, "count": number}
+        for (rule, rpc), number in ledger.overflow().items()
+    ]
     snapshots = [snapshot_to_dict(snapshot) for snapshot in report.in_progress]
     content: Document = {
         "schema": SCHEMA,
@@ -30,6 +38,7 @@ def document(report: Report) -> Document:
         "operations": report.operations,
         "findings": [finding_to_dict(finding) for finding in report.findings],
         **({"in_progress": snapshots} if snapshots else {}),
+        **({"not_kept": counted} if counted else {}),
     }
     if report.unguarded:
         content["unguarded"] = [

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from .._catalogue.words import count
+from .._findings.ledger import KEPT, ledger
 from .._findings.records import Finding
 from .._findings.wording import sites
 
@@ -38,3 +39,6 @@ def summary(
         yield f"  {title}"
         for where, times in places.items():
             yield f"    {where}  x{times}"
+    not_kept = sum(ledger.overflow().values())
+    if not_kept:
+        yield f"  and {count(not_kept, 'finding')} of other lines, counted and not kept (more than {KEPT:,})"

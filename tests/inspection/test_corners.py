@@ -42,6 +42,14 @@ def test_an_operation_that_has_only_begun() -> None:
     assert list(guard_roles.roles([frame])) == []
 
 
+def test_what_another_thread_is_about_to_make() -> None:
+    """A stream and a direction that are not there to their end are left out."""
+    halves: Any = [Stream.__new__(Stream), AioDirection.__new__(AioDirection)]
+    streams, directions = inspect_snapshot.alive()
+    assert [one for one in (*streams, *directions) if any(one is half for half in halves)] == []
+    assert snapshot().pid > 0
+
+
 def test_greenlets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suspended greenlets are looked at as well."""
     looked: list[str] = []

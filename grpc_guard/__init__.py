@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._findings.errors import ConcurrencyError
     from ._findings.ledger import clear_findings, findings
     from ._findings.records import Finding, Owner
+    from ._inspect.snapshot import snapshot
     from ._process.switch import disable, enable, guarded, is_enabled
     from ._proxies.status import status
     from ._proxies.wrap import wrap
@@ -36,6 +37,7 @@ __all__ = [
     "findings",
     "guarded",
     "is_enabled",
+    "snapshot",
     "status",
     "wrap",
 ]
@@ -46,6 +48,7 @@ __getattr__, __dir__ = _lazily(
         "_findings.errors": ["ConcurrencyError"],
         "_findings.ledger": ["clear_findings", "findings"],
         "_findings.records": ["Finding", "Owner"],
+        "_inspect.snapshot": ["snapshot"],
         "_catalogue.modes": ["Mode"],
         "_process.switch": ["disable", "enable", "guarded", "is_enabled"],
         "_registry.sync": ["ChannelRegistry"],
@@ -56,5 +59,5 @@ __getattr__, __dir__ = _lazily(
         "_proxies.status": ["status"],
         "_proxies.wrap": ["wrap"],
     },
-    modules=["aio"],
+    modules=["aio", "inspection"],
 )

@@ -12,7 +12,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,16 @@ def frames_of_threads() -> dict[int, FrameType]:
 # as long as the process lives, in a forked child too. Where it is missing it is empty here:
 # threads are called by their ident.
 threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {})
+
+
+def before_threads_are_joined(function: Callable[[], object]) -> None:
+    """Call `function` when the main thread has ended, before others are waited for.
+
+    By ``threading._register_atexit()``: since Python 3.9. Never where it is missing.
+    """
+    register: Any = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(function)
 
 
 # Pools of threads: concurrent.futures.ThreadPoolExecutor
@@ -123,6 +133,16 @@ def processor_time(ident: int) -> int | None:
         return time.clock_gettime_ns((~thread.native_id << 3) | 6)
     except OSError:
         return None
+
+
+def items_in_pool(pool: object) -> list[Any]:
+    """Return the pieces of work that wait for a thread of `pool`, as the collector sees them.
+
+    In ``_work_queue``, a queue made in C, which keeps them in a list before Python 3.13. Empty
+    where it is missing.
+    """
+    held = gc.get_referents(getattr(pool, "_work_queue", None))
+    return [item for one in held for item in (one if type(one) is list else [one])]
 
 
 def is_worker(frame: FrameType) -> bool:

@@ -161,6 +161,21 @@ class Handlers:
             return owner, Subject(owner.operation, SERVER, self._api)
         return None
 
+    @property
+    def api(self) -> str:
+        return self._api
+
+    def streams(self) -> dict[int, tuple[Stream, float]]:
+        """Return the streams that were noted and since when, by thread ident or id of the task."""
+        entries = [*self._by_thread.items()]
+        entries += [(id(task), entry) for task, entry in tuple(self._by_task.items())]
+        found = ((key, entry.stream(), entry.since) for key, entry in entries)
+        return {key: (stream, since) for key, stream, since in found if isinstance(stream, Stream)}
+
+    def threads(self) -> Iterator[Owner]:
+        """Yield the threads that handle RPCs now; ``operation`` is the RPC."""
+        return (owner for owner, _ in self._threads()) if self._by_thread else iter(())
+
     def snapshot(self) -> tuple[Owner, ...]:
         """Return who handles streams now, the longest first; ``operation`` is the RPC."""
         found = [*(owner for owner, _ in self._threads()), *self._tasks()]
@@ -301,6 +316,11 @@ def made(server: Any, operation: str) -> None:
     records = handlers_of(server)
     if records.origin is None:
         records.origin = note_origin(operation)
+
+
+def servers() -> list[tuple[Any, Handlers]]:
+    """Return the plain servers of this process that are guarded, and their records."""
+    return list(_of_servers.items())
 
 
 def _new_records(server: Any) -> Handlers:

@@ -27,7 +27,7 @@ from .._catalogue.grpcio import (
     state_of_core,
     target_of,
 )
-from .._catalogue.nouns import AIO, Api, Side, Subject
+from .._catalogue.nouns import AIO, SYNC, Api, Side, Subject
 from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
@@ -38,6 +38,7 @@ from .._findings.stacks import outward
 from .._findings.whose import PROGRAM, whose
 from .channelless import keep_record
 from .churn import look_at_churn
+from .closed import note_closed
 from .inherited import aio_of_parent, uses_aio
 
 _LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
@@ -231,6 +232,12 @@ def closing(channel: Any) -> None:
         life = _life_of_core(anchor_and_core(channel)[1])
         if life is not None and life.closing is None:
             life.closing = note_origin("close")
+            for stream in life.sorted_out() if life.api == SYNC else ():
+                call = stream.call()
+                if isinstance(
+                    call, BaseException
+                ):  # as calls of grpcio are, which raise themselves
+                    note_closed(call, life)
             life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):

@@ -11,17 +11,16 @@ from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import has_fork_support
 from .._catalogue.nouns import AIO, CLIENT, Subject
 from .._catalogue.rule import Evidence
-from .._catalogue.rules.closed_channel import ChannelClosed
 from .._catalogue.rules.use_after_fork import (
     AioOfParent,
     ChannelOfParent,
     grpc_makes_channels_anew,
 )
-from .._catalogue.words import escaped
 from .._core.stream import Channel, Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .channels import DOOMED, ChannelLife, life_of
+from .closed import note_closed
 from .inherited import aio_of_parent
 
 REFUSALS = (ValueError, UsageError)  # with which grpcio meets an RPC on a closed channel
@@ -65,8 +64,7 @@ def failed_to_start(
         if not life.is_closed():
             return
         closing = None if life.closing is None else life.closing.owner()
-        seen = ChannelClosed(life.origin.owner(), closing)
-        error.add_note(f"grpc_guard: channel to {escaped(life.target)}: {seen}")
+        seen = note_closed(error, life)
         caller = (start or note_origin("start")).owner()
         warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=closing)
     except Exception as failure:

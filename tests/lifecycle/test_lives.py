@@ -30,7 +30,18 @@ from inside import (
     note_origin,
     starts,
 )
-from support.staging import aio_channel, aio_server, logged_by_us, path, sync_channel, sync_server
+from support.staging import (
+    AsyncGate,
+    Gate,
+    aio_channel,
+    aio_server,
+    inside_grpc,
+    logged_by_us,
+    path,
+    sync_channel,
+    sync_server,
+    within,
+)
 
 import grpc_guard
 from grpc_guard import Finding, guarded, wrap
@@ -174,6 +185,58 @@ async def test_an_aio_rpc_on_a_channel_closed_under_the_process_guard(
         with pytest.raises(grpc.aio.UsageError) as caught:
             WAYS[way](channel)
     check_closed(found, caught.value, "aio", end.__name__, __file__)
+
+
+def test_a_sync_stream_that_dies_of_its_channel(found: Found) -> None:
+    """The error that ends the reader says who closed the channel; of one that had ended nothing is said."""
+    gate = Gate()
+    hold = grpc.unary_stream_rpc_method_handler(lambda request, context: iter([gate.park(b"1")]))
+    with sync_server({**METHODS, "Hold": hold}, mode=None) as address:
+        channel = wrap(grpc.insecure_channel(address))
+        ended = channel.unary_stream(path("Numbers"))(b"")
+        assert list(ended) == [b"1", b"2"]
+        call = channel.unary_stream(path("Hold"))(b"")
+        with gate.held():
+            reader = inside_grpc(next, call)
+            close_it(channel)
+            error = reader.exception()
+    assert isinstance(error, grpc.RpcError)
+    assert error.code() is grpc.StatusCode.CANCELLED  # type: ignore[attr-defined]
+    (note,) = error.__notes__
+    assert note.startswith(f"grpc_guard: channel to {address}: the channel was closed ")
+    assert not hasattr(ended.__wrapped__, "__notes__")
+    assert found() == []
+
+
+async def caught(awaitable: Any) -> BaseException | None:
+    """Return the CancelledError by which `awaitable` ends: who awaits a task gets another one."""
+    try:
+        await awaitable
+    except asyncio.CancelledError as error:
+        return error
+    return None
+
+
+async def test_an_aio_stream_that_dies_of_its_channel(found: Found) -> None:
+    """The same of a call of grpc.aio, whose reader is cancelled."""
+    gate = AsyncGate()
+
+    async def hold(request: bytes, context: Any) -> None:
+        await gate.park()
+
+    methods = {"Hold": grpc.unary_stream_rpc_method_handler(hold)}
+    async with aio_server(methods, mode=None) as address:
+        channel = wrap(grpc.aio.insecure_channel(address))
+        call = channel.unary_stream(path("Hold"))(b"")
+        reader = asyncio.create_task(caught(call.read()))
+        await gate.wait()
+        await close_it_async(channel)
+        error = await within(reader)
+        gate.open()
+    assert isinstance(error, asyncio.CancelledError)
+    (note,) = error.__notes__
+    assert note.startswith(f"grpc_guard: channel to {address}: the channel was closed ")
+    assert found() == []
 
 
 def test_a_channel_that_was_closed_unseen(found: Found) -> None:

@@ -39,6 +39,7 @@ from .._findings.whose import PROGRAM, whose
 from .channelless import keep_record
 from .churn import look_at_churn
 from .closed import note_closed
+from .dropped import tell_dropped
 from .inherited import aio_of_parent, uses_aio
 
 _LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
@@ -238,6 +239,8 @@ def closing(channel: Any) -> None:
                     call, BaseException
                 ):  # as calls of grpcio are, which raise themselves
                     note_closed(call, life)
+            if life.api == AIO and len(life.streams) > thresholds().kept:
+                tell_dropped(life.sorted_out())
             life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):

@@ -230,6 +230,13 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
     ],
     "NeverEnded": [
         (
+            {"starter": MAKER, "others": 9, "was_dropped": True},
+            (
+                "dropped while it went on, neither drained nor cancelled; started 3.0 s ago at "
+                "app.py:12, and 9 more from there"
+            ),
+        ),
+        (
             {"starter": MAKER, "others": 2, "last": (Way.READ, 1.5)},
             (
                 "neither drained nor cancelled; started 3.0 s ago at app.py:12, last read 1.5 s ago, "

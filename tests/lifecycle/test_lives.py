@@ -12,7 +12,7 @@ import subprocess
 import sys
 import unittest
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from inside import (
     starts,
 )
 from support.staging import (
+    RELEASE,
     AsyncGate,
     Gate,
     aio_channel,
@@ -237,6 +238,41 @@ async def test_an_aio_stream_that_dies_of_its_channel(found: Found) -> None:
     (note,) = error.__notes__
     assert note.startswith(f"grpc_guard: channel to {address}: the channel was closed ")
     assert found() == []
+
+
+@pytest.mark.parametrize(("times", "is_kept"), [(10, False), (10, True), (8, False)])
+async def test_aio_calls_that_were_dropped(times: int, is_kept: bool, found: Found) -> None:
+    """Many calls of one line that nobody holds any more live on to the end of their channel."""
+    release = AsyncGate()
+
+    async def hold(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"1"
+        await release.park()
+
+    async def first_message(channel: Any) -> Any:
+        call = channel.unary_stream(path("Hold"))(b"")
+        async for _ in call:
+            return call if is_kept else None
+
+    methods = {"Hold": grpc.unary_stream_rpc_method_handler(hold)}
+    async with aio_server(methods, mode=None) as address:
+        with guarded():
+            channel = grpc.aio.insecure_channel(address)
+            kept = [await within(first_message(channel)) for _ in range(times)]
+            gc.collect()
+            await channel.close()
+        release.open()
+    told = found()
+    assert len(kept) == times
+    if times == 8 or is_kept or RELEASE < (1, 83):
+        assert told == []
+        return
+    (finding,) = told
+    assert finding.rule == "unfinished-stream"
+    assert ": dropped while it went on, neither drained nor cancelled; " in finding.message
+    assert finding.message.endswith(", and 9 more from there")
+    assert finding.caller.site is not None
+    assert finding.caller.site.function == "first_message"
 
 
 def test_a_channel_that_was_closed_unseen(found: Found) -> None:

@@ -127,7 +127,7 @@ class ReadingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_read = AioDirection(stream, READ, call.read)
+        self._self_read = stream.read = AioDirection(stream, READ, call.read)
         self._self_messages: weakref.ref[Messages] | None = None
 
     @operation("read")

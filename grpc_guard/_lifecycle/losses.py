@@ -21,7 +21,8 @@ from .._findings.stacks import lines_of
 class _Loss:
     """An exception on its way into grpcio, and what is asked about it."""
 
-    def __init__(self, stream: Stream | None) -> None:
+    def __init__(self, stream: Stream | None, error: BaseException) -> None:
+        self.is_of_grpcio = not lines_of(error)
         self.rpc_is_over = stream is not None and stream.is_over()
 
     @property
@@ -35,7 +36,7 @@ class _Loss:
 @never_disturbs("a lost exception goes unnoticed")
 def iterator_raised(stream: Stream, operation: str, error: BaseException) -> None:
     """Act on the `error` of a request iterator of grpc.aio, unless that is no loss."""
-    if not any(excuse(_Loss(stream)) for excuse in NOT_LOST):
+    if not any(excuse(_Loss(stream, error)) for excuse in NOT_LOST):
         raiser = Owner("task", name_of_running_task(), operation, None, lines_of(error))
         warn(IteratorRaised(type(error).__qualname__, raiser), stream.subject, caller=raiser)
 
@@ -43,6 +44,6 @@ def iterator_raised(stream: Stream, operation: str, error: BaseException) -> Non
 @never_disturbs("a lost exception goes unnoticed")
 def handler_cancelled(subject: Subject, error: BaseException) -> None:
     """Act on the CancelledError by which a handler of grpc.aio ends, unless it is its RPC's."""
-    if not any(excuse(_Loss(None)) for excuse in NOT_LOST):
+    if not any(excuse(_Loss(None, error)) for excuse in NOT_LOST):
         raiser = Owner("task", name_of_running_task(), "handler", None, lines_of(error))
         warn(HandlerCancelled(raiser), subject, caller=raiser)

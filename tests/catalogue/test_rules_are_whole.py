@@ -401,6 +401,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
     "lost-exception": {
         "rpc_is_over": "lifecycle/test_losses.py::test_an_iterator_that_raises_after_the_end",
         "task_is_being_cancelled": "lifecycle/test_losses.py::test_a_handler_that_is_cancelled",
+        "is_of_grpcio": "proxies/test_contract_ended.py::test_aio_requests_handed_to_another_call",
     },
     "parked-request-iterator": {
         "other": "lifecycle/test_leaks.py::test_an_iterator_of_a_live_rpc",

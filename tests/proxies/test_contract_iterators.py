@@ -458,8 +458,13 @@ def test_sync_requests_whose_first_sender_is_still_inside(found):
         gate.park()
         yield b"2"
 
+    def first_message(requests: Any, context: Any) -> bytes:
+        message = next(requests)
+        gate.wait()  # now the sender is inside
+        return message
+
     requests = waiting()
-    handler = grpc.stream_unary_rpc_method_handler(lambda requests, context: next(requests))
+    handler = grpc.stream_unary_rpc_method_handler(first_message)
     with sync_server({"First": handler}, mode=None) as address, sync_channel(address) as channel:
         first = channel.stream_unary(path("First"))
         assert first.future(requests).result(timeout=PATIENCE) == b"1"

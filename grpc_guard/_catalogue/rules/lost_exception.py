@@ -66,6 +66,9 @@ class Loss(Protocol):
     @property
     def task_is_being_cancelled(self) -> bool: ...
 
+    @property
+    def is_of_grpcio(self) -> bool: ...
+
 
 def rpc_is_over(loss: Loss) -> bool:
     """The RPC has ended: nobody waits for what the exception could have said."""
@@ -77,4 +80,9 @@ def task_is_being_cancelled(loss: Loss) -> bool:
     return loss.task_is_being_cancelled
 
 
-NOT_LOST = (rpc_is_over, task_is_being_cancelled)
+def is_of_grpcio(loss: Loss) -> bool:
+    """No line of the program raised it: an iterator of another RPC, say, whose end it tells."""
+    return loss.is_of_grpcio
+
+
+NOT_LOST = (rpc_is_over, task_is_being_cancelled, is_of_grpcio)

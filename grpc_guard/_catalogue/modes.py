@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
+from . import words
+
 
 class Mode(enum.StrEnum):
     """What happens to the caller that breaks a rule of error severity.
@@ -38,6 +40,7 @@ def parse_mode(value: str, *, source: str) -> Mode:
     except ValueError:
         raise ValueError(
             f"{source}: {value!r} is not a mode; use off, raise, warn or serialize"
+            f"{words.did_you_mean(value, Mode)}"
         ) from None
 
 

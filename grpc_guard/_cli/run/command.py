@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         type=_format,
-        metavar=f"{{{','.join(FORMATS)}}}",
-        help=f"of the report (default: by the file's suffix {_either(SUFFIXES)})",
+        metavar="F",
+        help=f"of the report: {_either(FORMATS)} (default: by the file's suffix {_either(SUFFIXES)})",
     )
     parser.add_argument(
         "--exit-code",

@@ -9,7 +9,7 @@ import nox
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False  # what is not on this machine is skipped
 nox.options.sessions = [
-    *("lint", "types", "tests", "coverage", "lowest", "integration"),
+    *("lint", "types", "tests", "coverage", "lowest", "integration", "agents"),
     *("docs", "package", "wheel"),
 ]
 
@@ -62,6 +62,13 @@ def integration(session: nox.Session) -> None:
     session.install("--editable", ".[test,compat]")
     session.run("python", "-m", "pytest", "tests/integration", *session.posargs)
     session.run("python", "-m", "pytest", "--grpc-guard", "tests/integration", *session.posargs)
+
+
+@nox.session
+def agents(session: nox.Session) -> None:
+    """Run the tests beside the agents that production runs: before, after and under each."""
+    session.install("--editable", ".[test,agents]")
+    session.run("python", "-m", "pytest", *(session.posargs or (*ALL, "tests/integration/agents")))
 
 
 @nox.session(python=SUPPORTED[0])

@@ -18,9 +18,11 @@ SECTIONS = (
     "scale",
     "memory",
     "refusals",
+    "turns",
     "imports",
     "notes",
     "registry",
+    "sharing",
     "probing",
 )
 ON_REQUEST = ("callgrind", "cold")  # run only where the command line names them

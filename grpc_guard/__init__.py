@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from ._proxies.status import status
     from ._proxies.wrap import wrap
     from ._registry.sync import ChannelRegistry
+    from ._sharing.core import StreamEnded
+    from ._sharing.sync_receiving import FanOut, Receiver
+    from ._sharing.sync_sending import Sender
 
 __all__ = [
     "ChannelRegistry",
     "ConcurrencyError",
+    "FanOut",
     "Finding",
     "Mode",
     "Owner",
+    "Receiver",
     "Rule",
+    "Sender",
+    "StreamEnded",
     "clear_findings",
     "disable",
     "enable",
@@ -42,6 +49,9 @@ __getattr__, __dir__ = _lazily(
         "_catalogue.modes": ["Mode"],
         "_process.switch": ["disable", "enable", "guarded", "is_enabled"],
         "_registry.sync": ["ChannelRegistry"],
+        "_sharing.core": ["StreamEnded"],
+        "_sharing.sync_receiving": ["FanOut", "Receiver"],
+        "_sharing.sync_sending": ["Sender"],
         "_catalogue.rule": ["Rule"],
         "_proxies.status": ["status"],
         "_proxies.wrap": ["wrap"],

@@ -56,9 +56,11 @@ def test_the_contents_of_the_wheel(wheel: zipfile.ZipFile) -> None:
         for path in PACKAGE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    package.remove("grpc_guard/_cli/run/site/grpc_guard.pth")
+    package.add("grpc_guard.pth")  # where Python looks for it at start
     info = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
     assert set(wheel.namelist()) == package | {f"{INFO}/{name}" for name in info}
-    suffixes = {".json", ".md", ".proto", ".py", ".pyi", ".typed"}
+    suffixes = {".json", ".md", ".proto", ".pth", ".py", ".pyi", ".typed"}
     assert {Path(name).suffix for name in package} == suffixes
 
 
@@ -75,7 +77,7 @@ def test_the_contents_of_the_sdist(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "noxfile.py"),
-        *("pyproject.toml", "docs/conf.py", "docs/examples/chat.py", "tests/support.py"),
+        *("pyproject.toml", "docs/conf.py", "docs/examples/chat.py", "tests/support/staging.py"),
         *("benchmarks/__main__.py", "grpc_guard/_reports/report.schema.json", "typings/wrapt.pyi"),
     }
     assert needed - names == set()
@@ -101,7 +103,7 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["License-File"] == "LICENSE"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_all("Provides-Extra") == ["bench", "compat", "docs", "test"]
+    assert metadata.get_all("Provides-Extra") == ["agents", "bench", "compat", "docs", "test"]
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     plain = [line for line in metadata.get_all("Requires-Dist", []) if ";" not in line]
     assert plain == ["grpcio>=1.66.2", "protobuf>=5.26.1", "wrapt>=2.0.0"]

@@ -179,6 +179,14 @@ def sends_requests(frame: FrameType) -> bool:
 # Servers
 
 
+def keeps_channels(frame: FrameType) -> bool:
+    """Tell whether `frame` is of what keeps channels for one-shot calls, ``grpc._simple_stubs``.
+
+    Since 1.28. False where it has another name: such channels are taken for the program's.
+    """
+    return frame.f_globals.get("__name__") == "grpc._simple_stubs"
+
+
 def is_aio_server(server: Any) -> bool:
     """Tell whether `server` is grpcio's own of the aio api, by ``_server``: since 1.25."""
     return isinstance(getattr(server, "_server", None), kind("AioServer"))

@@ -14,18 +14,24 @@ from .rule import Evidence
 class Overlap(Evidence):
     """An operation met the one of `owner`, which is None if that has left and nobody knows it.
 
-    `probe` says what the probe had to do with it.
+    `probe` says what the probe had to do with it. `waits`: that party waits for its turn too,
+    and comes first. `interrupts`: the caller interrupts an operation of its own thread.
     """
 
     owner: Party | None
     probe: str = ""
+    waits: bool = False
+    interrupts: bool = False
 
     def __str__(self) -> str:
         if self.owner is None:
             text = "another operation had the direction and has just left it"
         else:
             held = words.duration(self.owner.held_seconds)
-            text = f"{words.party(self.owner)} has been in {self.owner.operation} for {held}"
+            been = "waiting for its turn in" if self.waits else "in"
+            text = f"{words.party(self.owner)} has been {been} {self.owner.operation} for {held}"
+        if self.interrupts:
+            text += ", and the caller interrupts an operation of its own thread on this stream"
         return text + self.probe
 
 

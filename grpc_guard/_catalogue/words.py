@@ -12,6 +12,28 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+SHOWN = 200  # characters of a name that somebody else chose
+
+
+def escaped(name: str) -> str:
+    """Return `name` as it may stand in a log, on a terminal and in a file; cut after SHOWN characters.
+
+    A client chooses the names of methods, and a target or the name of a thread may hold anything:
+    what is not printable, as a line's end or ESC, is written as in a literal of Python.
+    """
+    shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown
+    )
+
+
+def quoted(name: str) -> str:
+    """Return `name` in quotes, escaped and cut as escaped() does."""
+    return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
+
+
 def duration(seconds: float | None) -> str:
     """Return `seconds` for people: 3 ms, 12.5 s, 4 min."""
     if seconds is None:
@@ -25,7 +47,7 @@ def duration(seconds: float | None) -> str:
 
 def party(who: Party) -> str:
     """Return who it is: task 'reader'."""
-    return f"{who.kind} {who.name!r}"
+    return f"{who.kind} {quoted(who.name)}"
 
 
 def place(who: Party) -> str:
@@ -41,7 +63,7 @@ def place_and_party(who: Party) -> str:
 
 def lease(target: str, taker: Party) -> str:
     """Return whose lease it is, which a registry gave out."""
-    return f"the lease of {target!r} was taken {place_and_party(taker)}"
+    return f"the lease of {quoted(target)} was taken {place_and_party(taker)}"
 
 
 def made(maker: Party, how: str = "made") -> str:
@@ -59,8 +81,8 @@ def unknown(name: object, kind: str, choices: Iterable[str]) -> str:
 
 def did_you_mean(name: object, choices: Iterable[str]) -> str:
     """Return what is added to an error that has named the `choices`, nothing if none is near."""
-    meant = nearest(str(name).lower(), choices, cutoff=0.7)
-    return "" if meant is None else f". Did you mean {meant!r}?"
+    meant = nearest(name.lower(), choices, cutoff=0.7) if isinstance(name, str) else None
+    return "" if meant is None else f". Did you mean {str(meant)!r}?"
 
 
 def nearest(name: str, choices: Iterable[str], cutoff: float = 0.4) -> str | None:

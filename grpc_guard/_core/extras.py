@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
+from _thread import get_ident
 from collections import deque
+from time import monotonic
+from types import FrameType
 from typing import Any
 
 from .._catalogue.modes import Mode
@@ -17,18 +21,58 @@ _retired: deque[int] = deque()
 _RETIRED = 1000
 
 
+class Ticket:
+    """One operation in mode ``serialize``: who does it, where, and what wakes it when it waits.
+
+    ``place`` is the code, and the index of the instruction in it, that asked for the operation;
+    it may be machinery's. ``since`` is when it came, in seconds of time.monotonic(). ``bell`` is
+    a queue (threads) or a future (tasks), made only where the operation has to wait. The task is
+    held weakly; None for a thread.
+    """
+
+    __slots__ = ("bell", "ident", "operation", "place", "route", "since", "task", "wakers")
+
+    def __init__(
+        self, operation: str, frame: FrameType | None, task: weakref.ref[Any] | None = None
+    ) -> None:
+        self.bell: Any = None
+        self.wakers: Any = ()  # of the bell, a future: what has the task go on
+        self.operation = operation
+        self.place = None if frame is None else (frame.f_code, frame.f_lasti)
+        self.route = _route(frame)
+        self.task = task
+        self.ident = get_ident()
+        self.since = monotonic()
+
+
+def _route(frame: FrameType | None) -> tuple[int, ...]:
+    """Return by what callers of one line are told apart: the next frames outward."""
+    route: list[int] = []
+    frame = None if frame is None else frame.f_back
+    while frame is not None and len(route) < _ROUTE:
+        route += (id(frame.f_code), frame.f_lasti)
+        frame = frame.f_back
+    return tuple(route)
+
+
+_ROUTE = 4  # two numbers for each frame
+
+
 class Turns:
     """The queue before a direction in mode ``serialize``: the real token, and who waits for it.
 
-    Threads claim ``token``, and tasks ``taken``.
+    Threads claim ``token``, and tasks ``taken``. ``inside`` is the ticket of whoever claimed it
+    last, None where that has none. ``counted`` is the guard's: what it has found here so far.
     """
 
-    __slots__ = ("queue", "taken", "token")
+    __slots__ = ("counted", "inside", "queue", "taken", "token")
 
     def __init__(self) -> None:
         self.token = list(FREE)
         self.taken = False
-        self.queue: deque[Any] = deque()
+        self.queue: deque[Ticket] = deque()
+        self.inside: Ticket | None = None
+        self.counted: dict[object, Any] = {}
 
     @property
     def is_free(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPERATIONS: dict[CodeType, str] = {}
+IDENTITIES: set[int] = set()  # of their code objects, which hash their whole content each time
 ONLOOKERS: set[CodeType] = set()  # marked code that holds a direction without owning it
 
 
@@ -19,7 +20,7 @@ def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
     """
 
     def mark(function: F) -> F:
-        OPERATIONS[function.__code__] = name
+        _mark(function.__code__, name)
         if not owns:
             ONLOOKERS.add(function.__code__)
         return function
@@ -27,11 +28,16 @@ def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
     return mark
 
 
+def _mark(code: CodeType, name: str) -> None:
+    OPERATIONS[code] = name
+    IDENTITIES.add(id(code))
+
+
 def operation_within(function: str, name: str) -> Callable[[F], F]:
     """Mark the inner function `function` of a function, as operation() does, but only once."""
 
     def mark(maker: F) -> F:
-        OPERATIONS[inner_code(maker, function)] = name
+        _mark(inner_code(maker, function), name)
         return maker
 
     return mark

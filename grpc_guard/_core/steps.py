@@ -19,7 +19,8 @@ from types import CellType
 from typing import Any
 
 from .._catalogue.nouns import Way
-from .conflicts import contended, used_after_end
+from .answers import used_after_end
+from .conflicts import contended
 from .operations import operation_within
 from .stream import Direction, Stream
 

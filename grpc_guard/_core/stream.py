@@ -180,7 +180,7 @@ class Direction:
 
     ``owner`` is the thread of the operation in progress (sync) and ``since`` when it began
     (seconds, time.monotonic()): both are stored inside the claim, explain a conflict and
-    never decide one.
+    never decide one. In aio ``owner`` is the task in which the owner was found last, held weakly.
     """
 
     __slots__ = ("__weakref__", "_extra", "owner", "since", "stream")
@@ -188,7 +188,7 @@ class Direction:
     is_shared = True  # False where gRPC alone advances it
 
     loop_thread: Any  # of an aio stream: what tells which thread runs its loop; else None
-    owner: int | None
+    owner: int | weakref.ref[Any] | None
     since: float
     stream: Stream
     way: Way

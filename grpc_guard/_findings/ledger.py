@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from .._catalogue.boundary import is_injected
 from .._catalogue.forks import start_clean
+from .._catalogue.rule import Rule
 from .records import Finding, Key
 
 logger = logging.getLogger("grpc_guard")
@@ -21,12 +22,33 @@ logger = logging.getLogger("grpc_guard")
 Sink = Callable[[Finding], None]
 
 
+KEPT = 10_000  # different findings; of more, only how many there are of each rule and RPC
+_KEPT_RPCS = 1_000  # rules and RPCs that are told apart among those
+NOT_LOGGED = 0  # the count of a finding that was not kept
+OTHER_RPCS = "(other RPCs)"
+
+
+class Entry:
+    """One finding in the ledger, and how often it has been seen."""
+
+    __slots__ = ("count", "finding", "is_kept")
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        self.count = finding.count - 1  # the first of it is yet to be counted
+        self.is_kept = True  # False once it was forgotten
+
+    def counted(self, count: int) -> Finding:
+        return dataclasses.replace(self.finding, count=count)
+
+
 class Ledger:
     """Every finding of this process, equal ones counted."""
 
     def __init__(self) -> None:
-        self._entries: dict[Key, Finding] = {}
+        self._entries: dict[Key, Entry] = {}
         self._wholes: dict[Key, Key] = {}  # of a finding without a party -> the one with both
+        self._overflow: dict[tuple[Rule, str], int] = {}  # of findings too many
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
         self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
@@ -34,8 +56,32 @@ class Ledger:
 
     def record(self, finding: Finding) -> int:
         """Enter `finding`, tell the sinks, and return how often it has been seen."""
+        return self.enter(finding)[1]
+
+    def enter(self, finding: Finding) -> tuple[Entry, int]:
+        """Record `finding`; return its entry, with which to do so again(), and its count."""
         with self._mutex:  # the count only, never across a sink
-            finding = self._entered(finding)
+            entry = self._entered(finding)
+            if not entry.is_kept:
+                self._count_only(finding)
+                return entry, NOT_LOGGED
+            entry.count = count = entry.count + 1
+        self._tell(entry, count)
+        return entry, count
+
+    def again(self, entry: Entry) -> int:
+        """Record the finding of `entry` once more and return its count; 0 if it was forgotten."""
+        with self._mutex:  # the count only
+            if not entry.is_kept:
+                return 0
+            entry.count = count = entry.count + 1
+        self._tell(entry, count)
+        return count
+
+    def _tell(self, entry: Entry, count: int) -> None:
+        if not self._sinks:
+            return
+        finding = entry.counted(count)
         for sink in tuple(self._sinks):
             try:
                 sink(finding)
@@ -43,38 +89,63 @@ class Ledger:
                 if is_injected(error):
                     raise
                 logger.exception("a reporter failed; the finding is kept")
-        return finding.count
 
-    def _entered(self, finding: Finding) -> Finding:
-        """Enter `finding`, counted with what is the same; return it as it stands now."""
+    def _entered(self, finding: Finding) -> Entry:
+        """Return the entry of `finding` and what is the same; one not kept if there are too many."""
         key = finding.key
         whole = self._wholes.get(key)  # the same with a party that has left this time
-        known = self._entries.get(key if whole is None else whole)
-        if known is not None:
-            finding = dataclasses.replace(known, count=known.count + 1)
-            key = finding.key
-        else:
-            for half in finding.halves if len(finding.places) > 1 else ():
-                left = self._entries.pop(half, None)
-                if left is not None:
-                    finding = dataclasses.replace(finding, count=left.count + finding.count)
-                self._wholes.setdefault(half, key)
-        self._entries[key] = finding
-        return finding
+        entry = self._entries.get(key if whole is None else whole)
+        if entry is not None:
+            return entry
+        entry = Entry(finding)
+        if len(self._entries) >= KEPT:
+            entry.is_kept = False
+            return entry
+        for half in finding.halves if len(finding.places) > 1 else ():
+            left = self._entries.pop(half, None)
+            if left is not None:
+                left.is_kept = False
+                entry.count += left.count
+            self._wholes.setdefault(half, key)
+        self._entries[key] = entry
+        return entry
+
+    def _count_only(self, finding: Finding) -> None:
+        """Count a finding too many by its rule and RPC."""
+        if not self._overflow:
+            logger.warning(
+                "%d different findings are kept; more are counted, by rule and RPC, and neither "
+                "logged nor reported one by one",
+                KEPT,
+            )
+        key = (finding.rule, finding.rpc)
+        if key not in self._overflow and len(self._overflow) >= _KEPT_RPCS:
+            key = (finding.rule, OTHER_RPCS)
+        self._overflow[key] = self._overflow.get(key, 0) + 1
+
+    def overflow(self) -> dict[tuple[Rule, str], int]:
+        """Return how many findings were counted and not kept, by rule and RPC."""
+        with self._mutex:
+            return dict(self._overflow)
 
     def findings(self) -> tuple[Finding, ...]:
         with self._mutex:
-            return tuple(self._entries.values())
+            return tuple(entry.counted(entry.count) for entry in self._entries.values())
 
     def clear(self) -> None:
         with self._mutex:
+            for entry in self._entries.values():
+                entry.is_kept = False
             self._entries.clear()
             self._wholes.clear()
+            self._overflow.clear()
 
     def forget(self, findings: Iterable[Finding]) -> None:
         with self._mutex:
             for finding in findings:
-                self._entries.pop(finding.key, None)
+                entry = self._entries.pop(finding.key, None)
+                if entry is not None:
+                    entry.is_kept = False
                 for half in finding.halves:
                     if self._wholes.get(half) == finding.key:
                         del self._wholes[half]
@@ -89,7 +160,7 @@ class Ledger:
     def after_fork(self) -> None:
         """A forked child starts clean: no inherited lock, no inherited findings."""
         self._mutex = threading.RLock()
-        self._entries, self._wholes = {}, {}
+        self.clear()
 
 
 ledger = Ledger()

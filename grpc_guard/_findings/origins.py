@@ -18,14 +18,29 @@ from .._catalogue.cpython_loops import running_loop
 from .ledger import ledger
 from .parties import name_of_thread
 from .records import Frame, Owner
-from .stacks import is_machinery
+from .stacks import outward
+from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose, whose_file
 
-_GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
-_USERS, _PASSED_OVER, _LOOPS = range(3)
-_kinds: dict[str, int] = {}  # by file: what _kind_of() found
-_KINDS_KEPT = 4096
-# What lies outside of a loop is no part of the task or callback that it runs.
-_LOOP_FILES = (asyncio.events.__file__, asyncio.runners.__file__)
+Place = tuple[CodeType, int]  # and the index of an instruction in it
+
+
+def _line_of(place: Place) -> int:
+    code, instruction = place
+    lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+    return next(lines, None) or code.co_firstlineno
+
+
+def site_of(place: Place) -> Frame:
+    """Return the line at `place`, copied."""
+    code, line = place[0], _line_of(place)
+    source = linecache.getline(code.co_filename, line).strip()
+    return Frame(code.co_filename, line, code.co_name, source)
+
+
+def is_of_program(place: Place) -> bool:
+    """Tell whether `place` is the program's own, and no machinery or generated stub."""
+    file = place[0].co_filename
+    return (kinds[file] if file in kinds else whose_file(file)) is PROGRAM
 
 
 class Origin:
@@ -39,7 +54,7 @@ class Origin:
 
     __slots__ = ("kind", "name", "on_loop", "operation", "place", "since", "test_attempt")
 
-    def __init__(self, operation: str, place: tuple[CodeType, int] | None) -> None:
+    def __init__(self, operation: str, place: Place | None) -> None:
         self.operation = operation
         self.place = place
         self.since = monotonic()
@@ -65,19 +80,12 @@ class Origin:
     def line(self) -> int:
         """The number of the line, if there is a place."""
         assert self.place is not None
-        code, instruction = self.place
-        lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
-        return next(lines, None) or code.co_firstlineno
+        return _line_of(self.place)
 
     @property
     def site(self) -> Frame | None:
         """The line, copied."""
-        if self.place is None:
-            return None
-        code = self.place[0]
-        line = self.line
-        source = linecache.getline(code.co_filename, line).strip()
-        return Frame(code.co_filename, line, code.co_name, source)
+        return None if self.place is None else site_of(self.place)
 
     def owner(self) -> Owner:
         """Return who did it as a party to a finding; ``held_seconds`` is how long ago."""
@@ -96,6 +104,7 @@ class Origin:
 def note_origin(operation: str, depth: int = 1) -> Origin:
     """Return the note of what is done now by `operation`, at the innermost line of the program.
 
+    That is a library's only where no line of the program itself is on the stack.
     So many callers as `depth` are known to be of the guard: to make a frame for each is what
     takes the time.
     """
@@ -110,21 +119,20 @@ def note_origin(operation: str, depth: int = 1) -> Origin:
         code = frame.f_code
         file = code.co_filename
         # By file and not by code object: those hash their whole content each time.
-        kind = _kinds[file] if file in _kinds else _kind_of(file)
-        if kind == _USERS:
+        kind = kinds[file] if file in kinds else decide(frame)
+        if kind is PROGRAM:
             return Origin(operation, (code, frame.f_lasti))
-        if kind == _LOOPS:
+        if kind is LOOP:
             break
         frame = frame.f_back
-    return Origin(operation, None)
+    return Origin(operation, _place_in_library(sys._getframe()))
 
 
-def _kind_of(file: str) -> int:
-    kind = _USERS
-    if file in _LOOP_FILES:
-        kind = _LOOPS
-    elif is_machinery(file) or file.endswith(_GENERATED):
-        kind = _PASSED_OVER
-    if len(_kinds) < _KINDS_KEPT:  # a program may compile code without end
-        _kinds[file] = kind
-    return kind
+def _place_in_library(frame: FrameType) -> tuple[CodeType, int] | None:
+    for outer in outward(frame):
+        kind = whose(outer)
+        if kind is LIBRARY:
+            return outer.f_code, outer.f_lasti
+        if kind is LOOP:
+            break
+    return None

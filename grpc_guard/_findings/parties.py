@@ -13,8 +13,9 @@ from typing import Any
 from .._catalogue.cpython import threads_by_ident
 from .._catalogue.cpython_loops import running_loop
 from .records import Frame, Owner
-from .stacks import fold, line_in, outward, runs_loop
+from .stacks import fold, line_in, outward
 from .waiters import stack_noted, stack_of_waiter, work_at
+from .whose import LOOP, whose
 
 _HANDLER = "HandleExceptions["  # how grpc.aio names the task of a handler
 
@@ -36,7 +37,7 @@ def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
 def _of_task(frame: FrameType) -> Iterator[FrameType]:
     """Yield the frames from `frame` outward that belong to the running task."""
     for caller in outward(frame):
-        if runs_loop(caller.f_code.co_filename):
+        if whose(caller) is LOOP:
             return
         yield caller
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import datetime
 
 from .._catalogue.boundary import overlooked
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
 from .._catalogue.rule import Evidence
+from .._catalogue.words import escaped
 from . import wording
 from .ledger import ledger, logger
 from .records import Finding, Owner
@@ -26,6 +28,7 @@ def new_finding(
 ) -> Finding:
     """Return the record of what was seen now; `mode` acts on the caller, None for a warning."""
     rule = evidence.rule
+    subject = dataclasses.replace(subject, rpc=escaped(subject.rpc))  # a client may have chosen it
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return Finding(
         rule=rule,

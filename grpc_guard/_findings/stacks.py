@@ -2,63 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import itertools
 import linecache
-import os
-import threading
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
-import grpc
-import wrapt
-
 from .._catalogue.cpython import frames_of_threads
-from .._catalogue.grpcio import COMPILED, sends_requests
+from .._catalogue.grpcio import sends_requests
 from .records import Frame
+from .whose import LIBRARY, PROGRAM, is_of_grpc, whose, whose_file
 
 _DEPTH = 40  # frames kept, those nearest to the user's line
-
-
-def _folder(module_file: str) -> str:
-    return os.path.dirname(os.path.abspath(module_file)) + os.sep
-
-
-_GUARD = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_DEMO = os.path.join(_GUARD, "_cli", "demo") + os.sep  # the demo plays the part of a user
-_GRPC = _folder(grpc.__file__)
-_ASYNCIO = _folder(asyncio.__file__)
-_LOOPS = (asyncio.events.__file__, asyncio.base_events.__file__, asyncio.runners.__file__)
-_MACHINERY = (
-    _GUARD,
-    _GRPC,
-    _ASYNCIO,
-    _folder(wrapt.__file__),
-    _folder(concurrent.futures.__file__),
-    os.path.abspath(threading.__file__),
-)
-
-
-def is_machinery(file: str) -> bool:
-    """Tell whether a frame in `file` is folded: grpc_guard, grpcio, asyncio, thread starters."""
-    if file.endswith(COMPILED):
-        return True
-    return file.startswith(_MACHINERY) and not file.startswith(_DEMO)
-
-
-def is_of_grpc(file: str) -> bool:
-    """Tell whether `file` is grpcio's, or the guard's own, which takes its place."""
-    return file.startswith((_GRPC, _GUARD)) and not file.startswith(_DEMO)
-
-
-def runs_loop(file: str) -> bool:
-    """Tell whether `file` drives an event loop: what lies outside it is no part of a task.
-
-    The rest of asyncio runs within tasks: ``wait_for()`` in the caller's own, since Python 3.12.
-    """
-    return file in _LOOPS or f"{os.sep}uvloop{os.sep}" in file
 
 
 def outward(frame: FrameType | None) -> Iterator[FrameType]:
@@ -69,17 +23,27 @@ def outward(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
-    """Copy `frames` (innermost first) into records, outermost first, without the machinery."""
-    users = (frame for frame in frames if not is_machinery(frame.f_code.co_filename))
-    kept = [copy_frame(frame) for frame in itertools.islice(users, _DEPTH)]
-    return tuple(reversed(kept))
+    """Copy `frames` (innermost first) into records, outermost first, without the machinery.
+
+    The last is the program's line: what a library does further in on its behalf is left out,
+    unless no line of the program is there at all.
+    """
+    kept = [frame for frame in frames if whose(frame) in (PROGRAM, LIBRARY)]
+    lines = (index for index, frame in enumerate(kept) if whose(frame) is PROGRAM)
+    site = next(lines, 0)
+    return tuple(copy_frame(frame) for frame in reversed(kept[site : site + _DEPTH]))
 
 
 def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:
-    """Return the first of `lines` (file, line, function) that is the program's, as a stack."""
-    for file, line, function in lines:
-        if not is_machinery(file):
-            return (Frame(file, line, function, linecache.getline(file, line).strip()),)
+    """Return the first of `lines` (file, line, function) that is the program's, as a stack.
+
+    That is a library's only where none is the program's.
+    """
+    found = [(whose_file(file), file, line, function) for file, line, function in lines]
+    for accepted in (PROGRAM, LIBRARY):
+        for whose_it_is, file, line, function in found:
+            if whose_it_is is accepted:
+                return (Frame(file, line, function, linecache.getline(file, line).strip()),)
     return ()
 
 
@@ -94,10 +58,7 @@ def copy_frame(frame: FrameType) -> Frame:
 
 def grpc_is_the_caller(frame: FrameType | None) -> bool:
     """Tell whether `frame` runs for gRPC's own sender, which advances a request iterator."""
-    return any(
-        caller.f_code.co_filename.startswith(_GRPC) and sends_requests(caller)
-        for caller in outward(frame)
-    )
+    return any(sends_requests(caller) and is_of_grpc(caller) for caller in outward(frame))
 
 
 def other_threads() -> Iterator[tuple[int, FrameType]]:

@@ -15,6 +15,7 @@ from .._catalogue.rules.shared_iterator import (
     SharedGenerator,
     first_rpc_is_over,
 )
+from .._catalogue.words import escaped
 from .._core.stream import Stream
 from . import owners
 from .violations import violate
@@ -56,7 +57,7 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")
         violate(
-            SharedGenerator(name, holder.rpc),
+            SharedGenerator(name, escaped(holder.rpc)),
             stream,
             operation,
             owner=owners.owner_of(holder.write) if holder.write is not None else None,

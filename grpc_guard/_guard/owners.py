@@ -10,20 +10,25 @@ neither shows, are found among the live objects when gevent is loaded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import weakref
+from _thread import get_ident
+from collections.abc import Iterable, Iterator
 from time import monotonic
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any
 
+from .._catalogue import cpython_loops
 from .._catalogue.cpython import frames_of_threads
-from .._catalogue.cpython_loops import is_being_cancelled, running_loop
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.nouns import Way
-from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
+from .._core.extras import Ticket, Turns
+from .._core.operations import IDENTITIES, ONLOOKERS, OPERATIONS, operation_in
 from .._core.stream import Direction, Stream
+from .._findings.origins import is_of_program, site_of
 from .._findings.parties import name_of_thread, suspended_greenlets, task_at, thread_at
 from .._findings.records import Frame, Owner
 from .._findings.stacks import fold, outward
-from .._findings.waiters import await_chain
+from .._findings.waiters import CHAIN_LENGTH, await_chain
 
 
 def owner_of(direction: Direction) -> Owner | None:
@@ -44,24 +49,59 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
     """
     found = None if direction.loop_thread is None else _owning_task(direction)
     if found is not None:
-        return _describe(direction, *found), is_being_cancelled(found[0])
+        return _describe(direction, *found), cpython_loops.is_being_cancelled(found[0])
     owner = owner_of(direction) if direction.loop_thread is None else None
-    if owner is None and not (direction.is_free and direction.owner is None):
+    if owner is None and not (direction.is_free and not _is_another(direction.owner)):
         owner = _owner_without_frame(direction)
     return owner, False
 
 
-def interrupts_owner(direction: Direction, frame: FrameType) -> bool:
-    """Tell whether the owner is further out on the stack of `frame`, the caller's.
+def _is_another(owner: object) -> bool:
+    """Tell whether `owner` is the noted thread, and not the one that asks."""
+    return isinstance(owner, int) and owner != get_ident()
 
-    The caller is a signal handler or a finaliser then: the owner cannot go on before it ends.
+
+def party_met(turns: Turns, ticket: Ticket) -> Ticket | None:
+    """Return the ticket of whoever is inside, or comes next, when that of `ticket` arrives.
+
+    None if it is not known: it has no ticket, or has left and was nobody else.
     """
-    return any(
-        outer.f_code in OPERATIONS
-        and outer.f_locals.get("direction") is direction
-        and outer.f_locals.get("owns") is True
-        for outer in outward(frame)
-    )
+    inside = turns.inside
+    if not turns.is_free:
+        return inside
+    first = ticket
+    for first in turns.queue:  # noqa: B007  # the first alone, in one step
+        break
+    if first is not ticket:
+        return first
+    is_own = inside is not None and inside.ident == ticket.ident and inside.task is None
+    return None if is_own else inside
+
+
+def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | None, bool]:
+    """Describe whoever an operation has `met`, as last_owner_of() does."""
+    if met is None:
+        return last_owner_of(direction)
+    if met.task is not None:
+        direction.owner = met.task  # there it is looked for first
+    owner = owner_of(direction)
+    if owner is not None and owner.operation == met.operation:
+        return owner, is_being_cancelled(met)
+    # It waits as well, or has just left.
+    if met.task is None:
+        kind, name = name_of_thread(met.ident)
+    else:
+        task = met.task()
+        kind, name = "task", "(not found)" if task is None else task.get_name()
+    stack = (site_of(met.place),) if met.place is not None and is_of_program(met.place) else ()
+    held = max(0.0, monotonic() - met.since)
+    return Owner(kind, name, met.operation, held, stack), is_being_cancelled(met)
+
+
+def is_being_cancelled(met: Ticket | None) -> bool:
+    """Tell whether `met` is that of a task whose cancellation is on its way, not yet delivered."""
+    task = None if met is None or met.task is None else met.task()
+    return task is not None and cpython_loops.is_being_cancelled(task)
 
 
 def _held(direction: Direction) -> float:
@@ -128,15 +168,68 @@ def _describe(
 def _owning_task(
     direction: Direction,
 ) -> tuple[asyncio.Task[Any], str, tuple[Frame, ...]] | None:
+    loop = direction.stream.loop
+    if loop is None:
+        return None
+    idle = _idle_type(loop)
     running = running_loop()
     current = asyncio.current_task(running) if running is not None else None
-    for task in asyncio.all_tasks(direction.stream.loop):
+    for task in _in_likely_order(direction):
         if task is current:
             continue  # it is the one that asks
-        inside = _inside(reversed(list(await_chain(task.get_coro()))), direction)
+        coroutine = task.get_coro()
+        if not _is_in_operation(coroutine, idle):
+            continue
+        inside = _inside(reversed(list(await_chain(coroutine))), direction)
         if inside is not None:
+            direction.owner = weakref.ref(task)
+            _remember(coroutine)
             return task, *inside
     return None
+
+
+# The outermost code of tasks that were found to be owners, by identity: where there are many
+# tasks, those that run it are searched first. An identity that was given out again costs time only.
+_outermost: set[int] = set()
+_OUTERMOST_KEPT = 64
+
+
+def _remember(coroutine: Any) -> None:
+    if len(_outermost) >= _OUTERMOST_KEPT:
+        _outermost.clear()
+    _outermost.add(id(getattr(coroutine, "cr_code", None)))
+
+
+def _in_likely_order(direction: Direction) -> Iterator[asyncio.Task[Any]]:
+    """Yield the tasks of the loop: first the one in which the owner was found last."""
+    noted = direction.owner
+    last = noted() if isinstance(noted, weakref.ref) else None
+    if last is not None and not last.done():
+        yield last
+    tasks = asyncio.all_tasks(direction.stream.loop)
+    known = _outermost
+    likely = [t for t in tasks if id(getattr(t.get_coro(), "cr_code", None)) in known]
+    yield from likely
+    yield from tasks.difference(likely)
+
+
+def _is_in_operation(awaitable: Any, idle: type) -> bool:
+    """Tell whether an operation of any stream may be among what `awaitable` awaits.
+
+    Of coroutines no frame is made for it: there may be ten of them in each of 10,000 tasks.
+    """
+    for _ in range(CHAIN_LENGTH):
+        if type(awaitable) is not CoroutineType:
+            break
+        if id(awaitable.cr_code) in IDENTITIES:
+            return True
+        awaitable = awaitable.cr_await
+    return awaitable is not None and type(awaitable) is not idle
+
+
+def _idle_type(loop: Any) -> type:
+    """Return the type of what a coroutine awaits that awaits a future, the end of its chain."""
+    return type(loop.create_future().__await__())
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:
@@ -154,6 +247,6 @@ def _owner_without_frame(direction: Direction) -> Owner:
             stack = at_yield(direction.stream)
             return task_at(task, "yield", _held(direction), stack)
     operation = direction.way.value
-    if direction.owner is None:
+    if not isinstance(direction.owner, int):
         return Owner("task", "(not found)", operation, _held(direction))
     return Owner(*name_of_thread(direction.owner), operation, _held(direction))

@@ -24,11 +24,14 @@ from .._catalogue.rules.wrong_loop import (
     ChannelAstray,
     Whereabouts,
 )
-from .._core import conflicts
+from .._core import answers
+from .._core.extras import Ticket
 from .._core.stream import Direction, Stream
+from .._core.turns import interrupts_party
 from .._findings import parties, wording
 from .._findings.errors import ConcurrencyError
-from .._findings.ledger import ledger
+from .._findings.ledger import Entry, ledger
+from .._findings.origins import is_of_program
 from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
@@ -62,6 +65,18 @@ class _Meeting:
         return self._direction.stream.is_over()
 
 
+class _Wait(_Meeting):
+    """An operation that waits for its turn, and whom it has met: known by a ticket, or searched."""
+
+    def __init__(self, direction: Direction, ticket: Ticket, met: Ticket | None) -> None:
+        super().__init__(direction, ticket.operation)
+        self._met = met
+
+    @functools.cached_property
+    def _found(self) -> tuple[Owner | None, bool]:
+        return owners.party_to_wait(self._direction, self._met)
+
+
 class _LateUse:
     """The use, at `frame`, of a server stream object whose handler has ended."""
 
@@ -79,14 +94,68 @@ def report_conflict(direction: Direction, operation: str) -> None:
     meeting = _Meeting(direction, operation)
     if any(excuse(meeting) for excuse in NO_CONFLICT):
         return
-    frame = sys._getframe(1)
-    probe = "" if direction.watch is None else direction.watch.collided(frame)
-    violate(
-        CONFLICT[direction.way](meeting.owner, probe),
-        direction.stream,
-        operation,
-        owner=meeting.owner,
-        can_wait=not owners.interrupts_owner(direction, frame),
+    probe = "" if direction.watch is None else direction.watch.collided(sys._getframe(1))
+    evidence = CONFLICT[direction.way](meeting.owner, probe)
+    violate(evidence, direction.stream, operation, owner=meeting.owner)
+
+
+def report_wait(direction: Direction, ticket: Ticket) -> None:
+    """Act on an operation that has to wait for its turn, in mode ``serialize``.
+
+    The same as report_conflict(), and cheaper: where two places have met before, their finding
+    is counted and not composed again. An operation that interrupts another, and would wait for
+    it for ever, is refused.
+    """
+    turns = direction.turns
+    assert turns is not None
+    met = owners.party_met(turns, ticket)
+    meeting = _Wait(direction, ticket, met)
+    if meeting.rpc_is_over:
+        return
+    can_wait = ticket.task is not None or not interrupts_party(direction)
+    pair = _pair(direction, ticket, met) if can_wait else None
+    known = None if pair is None else turns.counted.get(pair)
+    if known is not None and not owners.is_being_cancelled(met):
+        count = ledger.again(known[0])
+        if count:
+            log(known[0].finding, count)
+            return
+    if any(excuse(meeting) for excuse in NO_CONFLICT):
+        return
+    evidence = CONFLICT[direction.way](
+        meeting.owner,
+        "" if direction.watch is None else direction.watch.collided(sys._getframe(1)),
+        waits=met is not None and met is not turns.inside,
+        interrupts=not can_wait,
+    )
+    entry = violate(
+        evidence, direction.stream, ticket.operation, owner=meeting.owner, can_wait=can_wait
+    )
+    if pair is not None:
+        if len(turns.counted) >= _PAIRS_KEPT:
+            turns.counted.clear()
+        turns.counted[pair] = entry, ticket.place, met and met.place  # so that no id comes again
+
+
+_PAIRS_KEPT = 64  # of each direction: pairs of places that have met in it
+
+
+def _pair(direction: Direction, ticket: Ticket, met: Ticket | None) -> object:
+    """Return by what a meeting is known again; None where its finding may be another each time.
+
+    By the identity of code objects: they hash their whole content each time.
+    """
+    if met is None or not direction.is_shared or direction.watch is not None:
+        return None
+    arrived, there = ticket.place, met.place
+    if arrived is None or there is None:
+        return None
+    if not (is_of_program(arrived) and is_of_program(there)):
+        return None  # a line of the program is further out, or elsewhere
+    return (
+        (id(arrived[0]), arrived[1], ticket.operation, ticket.route),
+        (id(there[0]), there[1], met.operation, met.route),
+        ledger.test,
     )
 
 
@@ -123,21 +192,22 @@ def violate(
     *,
     owner: Owner | None = None,
     can_wait: bool = True,
-) -> None:
+) -> Entry:
     """Record that a rule was broken; raise, log or return as the stream's mode says.
 
-    With `can_wait` False no waiting can heal it, whatever the rule: ``serialize`` refuses.
+    Returns its entry in the ledger. With `can_wait` False no waiting can heal it, whatever the rule: ``serialize`` refuses.
     """
     mode = stream.mode
     if mode is Mode.SERIALIZE and not (evidence.rule.waitable and can_wait):
         mode = Mode.RAISE
     caller = _caller(stream, operation, sys._getframe(1))
     finding = new_finding(evidence, stream.subject, caller=caller, owner=owner, mode=mode)
-    count = ledger.record(finding)
+    entry, count = ledger.enter(finding)
     if mode is Mode.RAISE:
         log_refusal(finding, count)
         raise ConcurrencyError(finding, wording.report(finding))
     log(finding, count)
+    return entry
 
 
 def _caller(stream: Stream, operation: str, frame: FrameType) -> Owner:
@@ -152,7 +222,8 @@ class _Guard:
     """What the core is answered with."""
 
     report_conflict = staticmethod(report_conflict)
+    report_wait = staticmethod(report_wait)
     used_after_end = staticmethod(used_after_end)
 
 
-conflicts.answer_with(_Guard())
+answers.answer_with(_Guard())

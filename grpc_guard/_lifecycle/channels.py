@@ -8,25 +8,30 @@ their records alone, and vanish with the channel; channelless.py keeps the recor
 from __future__ import annotations
 
 import contextlib
-import math
+import itertools
+import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from .._catalogue import forks
 from .._catalogue.boundary import overlooked
-from .._catalogue.grpcio import anchor_and_core, is_core_closed, target_of
+from .._catalogue.grpcio import anchor_and_core, is_core_closed, keeps_channels, target_of
 from .._catalogue.nouns import Api, Side, Subject
 from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
+from .._findings.stacks import outward
+from .._findings.whose import PROGRAM, whose
 from .channelless import keep_record
 from .churn import look_at_churn
 
+_LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
 _BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
 
 _lives: dict[int, ChannelLife] = {}
@@ -75,6 +80,7 @@ class ChannelLife:
         "api",
         "closing",
         "generation",
+        "is_limited",
         "is_pooled",
         "next_report_at",
         "origin",
@@ -89,9 +95,10 @@ class ChannelLife:
         self.closing: Origin | None = None
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
-        self.is_pooled = _making.is_pooled  # a registry's, which knows who uses it
-        is_limited = registry_keeps_the_limit(_making)
-        self.next_report_at = math.inf if is_limited else thresholds().stream_limit
+        # A registry's, which knows who uses it, or one that grpcio itself keeps and closes.
+        self.is_pooled = _making.is_pooled
+        self.is_limited = registry_keeps_the_limit(_making)
+        self.next_report_at = _LOOKED_AT if self.is_limited else thresholds().stream_limit
         self.anchor = anchor
 
     @property
@@ -112,6 +119,9 @@ class ChannelLife:
 
     def _count(self) -> None:
         live = len(self.sorted_out())
+        if self.is_limited:
+            self.next_report_at = max(_LOOKED_AT, 2 * live)
+            return
         limit = self.next_report_at = thresholds().stream_limit
         if live >= limit:
             self.next_report_at = 2 * live  # so many before it is said again, and counted
@@ -148,12 +158,23 @@ def made(
         life = ChannelLife(
             target or target_of(core) or _BY_HAND, Api(api), note_origin(operation), reference
         )
+        is_kept = _is_kept_by_grpc(sys._getframe())
+        life.is_pooled = life.is_pooled or is_kept
         _lives[id(core)] = life
-        if sharing_key is not None:
+        if sharing_key is not None and not is_kept:
             look_at_churn(life.subject, life.origin, sharing_key)
     except Exception as error:
         if not overlooked(error, "a channel goes unnoticed"):
             raise
+
+
+def _is_kept_by_grpc(frame: FrameType) -> bool:
+    """Tell whether the channel made at `frame` goes into grpcio's cache for one-shot calls.
+
+    grpc.experimental.unary_unary() and the like have one, and so have generated static stubs.
+    """
+    inner = itertools.takewhile(lambda outer: whose(outer) is not PROGRAM, outward(frame))
+    return any(keeps_channels(outer) for outer in inner)
 
 
 def _forget(

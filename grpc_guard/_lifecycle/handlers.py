@@ -34,8 +34,9 @@ from .._core.stream import Stream
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
-from .._findings.stacks import fold, is_of_grpc, outward
+from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
+from .._findings.whose import is_of_grpc
 
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
 
@@ -198,7 +199,7 @@ class AioHandlers(Handlers):
 
 def _serves(frame: FrameType) -> bool:
     """Tell whether the thread at `frame` is inside a handler: an idle one is in no code of gRPC."""
-    return any(is_of_grpc(outer.f_code.co_filename) for outer in outward(frame))
+    return any(is_of_grpc(outer) for outer in outward(frame))
 
 
 def handlers_of(server: Any) -> Handlers:

@@ -12,6 +12,7 @@ from .._catalogue.grpcio import has_fork_support
 from .._catalogue.nouns import CLIENT, Subject
 from .._catalogue.rules.closed_channel import ChannelClosed
 from .._catalogue.rules.use_after_fork import ChannelOfParent, grpc_makes_channels_anew
+from .._catalogue.words import escaped
 from .._core.stream import Channel, Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
@@ -59,7 +60,7 @@ def failed_to_start(
             return
         closing = None if life.closing is None else life.closing.owner()
         seen = ChannelClosed(life.origin.owner(), closing)
-        error.add_note(f"grpc_guard: channel to {life.target}: {seen}")
+        error.add_note(f"grpc_guard: channel to {escaped(life.target)}: {seen}")
         caller = (start or note_origin("start")).owner()
         warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=closing)
     except Exception as failure:

@@ -68,7 +68,7 @@ def _stops(timer: Any, task: asyncio.Task[Any], told: list[object]) -> bool:
 def is_finalising(frame: FrameType | None) -> bool:
     """Tell whether `frame` runs for a finaliser, or while the interpreter shuts down."""
     return sys.is_finalizing() or any(
-        outer.f_code.co_name == "__del__" or outer.f_code.co_filename == weakref.__file__
+        outer.f_code.co_name == "__del__" or outer.f_globals is vars(weakref)
         for outer in outward(frame)
     )
 

@@ -26,7 +26,7 @@ from .._catalogue.cpython_loops import running_loop
 from .._core.relay import Relay
 from .._core.stream import Stream
 from .._findings import wording
-from .._findings.stacks import is_machinery, runs_loop
+from .._findings.whose import LIBRARY, LOOP, PROGRAM, whose
 from .cancelling import Cancelled
 from .limits import is_finalising, is_timeout, time_left, until_timeout
 from .pairs import Place
@@ -51,16 +51,6 @@ def _new_party() -> int:
 
 def _sleep(seconds: float) -> None:
     time.sleep(seconds)  # looked up now: gevent may have replaced it
-
-
-# File -> None where it is the program's own, else whether it drives the event loop.
-_machinery: dict[str, bool | None] = {}
-
-
-def _verdict(file: str) -> bool | None:
-    verdict = runs_loop(file) if is_machinery(file) else None
-    _machinery[file] = verdict
-    return verdict
 
 
 _UNKNOWN: tuple[object, int, Place] = (None, 0, Place("", 0, ""))
@@ -240,25 +230,26 @@ class Watch:
 
     def _place(self, frame: FrameType | None) -> Place:
         place = self._find_place(frame)
-        if frame is not None and _machinery.get(frame.f_code.co_filename, True) is None:
+        if frame is not None and whose(frame) is PROGRAM:
             self._known = frame.f_code, frame.f_lasti, place
         return place
 
     def _find_place(self, frame: FrameType | None) -> Place:
-        """Return the first line of the program from `frame` outward."""
+        """Return the first line of the program from `frame` outward, or else of a library."""
+        second_best: Place | None = None
         while frame is not None:
-            file = frame.f_code.co_filename
-            verdict = _machinery[file] if file in _machinery else _verdict(file)
-            if verdict is None:
-                return Place(file, frame.f_lineno or 0, frame.f_code.co_name)
-            if verdict and self._is_aio:
-                break  # the loop: beyond it is nothing of this task
+            kind = whose(frame)
+            if kind is PROGRAM:
+                return _place_at(frame)
+            if kind is LOOP and self._is_aio:
+                break  # beyond it is nothing of this task
+            if kind is LIBRARY:
+                second_best = second_best or _place_at(frame)
             frame = frame.f_back
         yielding = self._yielding()
         if yielding is not None:
-            code = yielding.f_code
-            return Place(code.co_filename, yielding.f_lineno or 0, code.co_name)
-        return Place("", 0, self._stream.rpc)
+            return _place_at(yielding)
+        return second_best or Place("", 0, self._stream.rpc)
 
     def _allowance(self, frame: FrameType | None) -> float:
         stream = self._stream
@@ -275,6 +266,10 @@ class Watch:
             return 0.0  # the loop of this thread would stand still
         left = min(left, time_left((self._object, stream.call())))
         return left * self._prober.core.settings.share
+
+
+def _place_at(frame: FrameType) -> Place:
+    return Place(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name)
 
 
 def _running_task() -> asyncio.Task[Any] | None:

@@ -6,18 +6,26 @@ imported before a program that patches them, as those with gevent do.
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from _thread import get_ident
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
+
+from .._catalogue.boundary import overlooked
 
 
 def after_import(name: str, then: Callable[[], object]) -> None:
-    """Call `then` when the top-level module `name` has been imported, at once if it has been."""
+    """Call `then` when the top-level module `name` has been imported, at once if it has been.
+
+    Once, whoever else hooks that import. What it raises is logged: the import goes on.
+    """
     if name in sys.modules:
         then()
         return
-    for finder in sys.meta_path:  # two of ours would ask each other without end
+    for finder in sys.meta_path:
         if isinstance(finder, _Finder) and finder.name == name:
             finder.then.append(then)
             return
@@ -25,35 +33,77 @@ def after_import(name: str, then: Callable[[], object]) -> None:
 
 
 class _Finder:
-    """Finds one module as the others do, and is told when it has been executed."""
+    """Finds one module as the others do, and learns when it has been executed."""
 
     def __init__(self, name: str, then: Callable[[], object]) -> None:
         self.name = name
         self.then = [then]
+        self._asking: set[int] = set()  # threads that this asks the other finders in
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != self.name:
+        thread = get_ident()
+        # One of the others may ask the whole import system, and so this: agents' finders do.
+        if name != self.name or not self.then or thread in self._asking:
             return None
-        for finder in sys.meta_path:
+        self._asking.add(thread)
+        try:
+            spec = self._find(name, path, target)
+        finally:
+            self._asking.discard(thread)
+        # Without exec_module: a namespace package, such as a mere folder of that name.
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            stand_in: Any = _Loader(spec.loader, self)
+            spec.loader = stand_in
+        return spec
+
+    def _find(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None
+    ) -> ModuleSpec | None:
+        for finder in tuple(sys.meta_path):
             find_spec = None if finder is self else getattr(finder, "find_spec", None)
             spec: ModuleSpec | None = find_spec(name, path, target) if find_spec else None
             if spec is not None:
-                self._follow(spec.loader)
                 return spec
         return None
 
-    def _follow(self, loader: object) -> None:
-        plain = getattr(loader, "exec_module", None)
-        if plain is None:
-            return  # a namespace package, such as a mere folder of that name
-
-        def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # type: ignore[attr-defined]  # the loader is as it was
-            plain(module)
-            sys.meta_path.remove(self)  # not before: a failed import may be tried again
-            for then in self.then:
+    def executed(self) -> None:
+        """Step out of the way, and do what waited; again does nothing."""
+        with contextlib.suppress(ValueError):  # somebody may have put back an older meta_path
+            sys.meta_path.remove(self)
+        waiting, self.then = self.then, []
+        for then in waiting:
+            try:
                 then()
+            except Exception as error:
+                if not overlooked(error, "what waited for the import of %s failed", self.name):
+                    raise
 
-        loader.exec_module = exec_module  # type: ignore[attr-defined]
+
+class _Loader:
+    """Stands for another loader until the module is executed, and then gives its place back.
+
+    Not an attribute on the other one: agents' loaders hand on what is set on them, and some
+    importers have one loader for all modules.
+    """
+
+    def __init__(self, plain: Any, finder: _Finder) -> None:
+        self._plain = plain
+        self._finder = finder
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._plain)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        spec: Any = module.__spec__
+        if spec is not None and spec.loader is self:
+            spec.loader = self._plain
+        if getattr(module, "__loader__", None) is self:
+            module.__loader__ = self._plain
+        self._plain.exec_module(module)
+        self._finder.executed()  # not before: a failed import may be tried again

@@ -24,39 +24,14 @@ from .._lifecycle import channels, churn, exits
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
-from .._proxies.originals import original_of
+from .._proxies.once import name_of, starting
 from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
-from .._proxies.unary import name_of, watching
+from .._proxies.sync.intercepted import start_intercepted
+from .._proxies.unary import watching
+from .patch import Make, Patch
 
 logger = logging.getLogger("grpc_guard")
-
-Make = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-class Patch:
-    """One attribute of grpcio, replaced while the guard is on."""
-
-    def __init__(self, owner: Any, name: str, make: Make) -> None:
-        self._owner = owner
-        self._name = name
-        self._make = make
-        self._original: Any = None
-        self._replacement: Any = None
-
-    def apply(self) -> None:
-        found = vars(self._owner)[self._name]
-        if found is self._replacement:
-            return
-        if found is not self._original:
-            replacement = functools.wraps(found)(self._make(found))
-            original_of[replacement] = original_of.get(found, found)
-            self._original, self._replacement = found, replacement
-        setattr(self._owner, self._name, self._replacement)
-
-    def remove(self) -> None:
-        if vars(self._owner)[self._name] is self._replacement:
-            setattr(self._owner, self._name, self._original)
 
 
 _patches: list[Patch] = []
@@ -107,6 +82,16 @@ _AIO_STARTS: dict[str, dict[str, Any]] = {
     "StreamUnaryMultiCallable": {"__call__": aio_channel.start_stream_unary},
     "StreamStreamMultiCallable": {"__call__": aio_channel.start_stream_stream},
 }
+# Where grpcio runs client interceptors; in grpc.aio they run below its multi-callables.
+_INTERCEPTED: dict[str, dict[str, Any]] = {
+    "_UnaryStreamMultiCallable": {"__call__": start_intercepted},
+    "_StreamUnaryMultiCallable": {
+        "__call__": start_intercepted,
+        "with_call": start_intercepted,
+        "future": start_intercepted,
+    },
+    "_StreamStreamMultiCallable": {"__call__": start_intercepted},
+}
 _SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
     ("grpc._server", "_Server"): sync_handlers.guard_behavior,
     ("grpc.aio._server", "Server"): aio_handlers.guard_behavior,
@@ -125,6 +110,7 @@ def _private_patches() -> list[Patch]:
     try:
         return [
             *_start_patches("grpc._channel", _SYNC_STARTS),
+            *_start_patches("grpc._interceptor", _INTERCEPTED),
             *_start_patches("grpc.aio._channel", _AIO_STARTS),
             *_unary_patches(),
             *_server_patches(),
@@ -160,6 +146,8 @@ def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[
         if mode is Mode.OFF:
             return plain(self, *args, **kwargs)
         rpc = name_of(self._method)
+        if starting.rpc == rpc:  # by a guard further out
+            return plain(self, *args, **kwargs)
         return start(self, functools.partial(plain, self), rpc, mode, *args, **kwargs)
 
     return method

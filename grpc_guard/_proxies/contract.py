@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from .faithful import Forward
 
 T = TypeVar("T", bound=type)
 
@@ -85,20 +87,6 @@ AIO_SYNC_CONTEXT = _table(
     visit="add_callback",
 )
 AIO_SERVER = SYNC_SERVER
-
-
-class Forward:
-    """A method that the proxy hands on as it is, spelled out on the class.
-
-    Spelled out, so that ``mock.patch.object(type(proxy), "close")`` finds it; a
-    descriptor, so that a method the wrapped object lacks is lacking on the proxy too.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, proxy: Any, owner: type | None = None) -> Any:
-        return self if proxy is None else getattr(proxy.__wrapped__, self.name)
 
 
 def forwards(table: Mapping[str, Kind]) -> Callable[[T], T]:

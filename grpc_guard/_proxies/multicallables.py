@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .._catalogue.modes import ChooseMode, Mode
-from .originals import unpatched
+from .once import unguarded
 from .proxy import Proxy
 
 # A method of grpcio's own multi-callable: what it takes is between the program and grpcio.
@@ -43,7 +43,7 @@ def guarding(name: str, start: StartRpc) -> Callable[..., Any]:
     """Return method `name` of a multi-callable's proxy, which starts its RPCs by `start`."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        plain = unpatched(self.__wrapped__, name)
+        plain = unguarded(self.__wrapped__, name, self._self_rpc)
         mode = self._self_choose()
         if mode is Mode.OFF:
             return plain(*args, **kwargs)

@@ -140,7 +140,9 @@ class GenericHandler(Proxy):
         if known is not None and known[0] is plain:
             return known[1]
         guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
-        if guarded is not plain and len(self._self_guarded) < _CACHE_SIZE:
+        if guarded is not plain:
+            if len(self._self_guarded) >= _CACHE_SIZE:  # clients choose the names
+                self._self_guarded.clear()
             self._self_guarded[rpc] = (plain, guarded)
         return guarded
 

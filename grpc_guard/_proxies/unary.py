@@ -14,7 +14,8 @@ from .._catalogue.modes import Mode, current_mode
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
 from .multicallables import PlainStart
-from .originals import original_of
+from .once import name_of, patched, starting
+from .proxy import Proxy
 
 # The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
 # needed by a healthy one, the mode and its name, is asked for where something is wrong.
@@ -40,7 +41,7 @@ def watching(plain: PlainStart) -> PlainStart:
         try:
             return plain(self, *args, **kwargs)
         except REFUSALS as error:
-            if current_mode() is not Mode.OFF:
+            if current_mode() is not Mode.OFF and starting.rpc != name_of(self._method):
                 _refused(self, self._method, error)
             raise
 
@@ -52,12 +53,12 @@ def watching_below(name: str) -> PlainStart:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         plain = self.__wrapped__
-        if forks.generation and _tells(self, name):
+        if forks.generation and _tells(self):
             _look_back(plain, self._self_rpc)
         try:
             return getattr(plain, name)(*args, **kwargs)
         except REFUSALS as error:
-            if _tells(self, name):
+            if _tells(self):
                 _refused(plain, self._self_rpc, error)
             raise
 
@@ -65,12 +66,12 @@ def watching_below(name: str) -> PlainStart:
     return method
 
 
-def _tells(proxy: Any, name: str) -> bool:
+def _tells(proxy: Any) -> bool:
     """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
     below = type(proxy.__wrapped__)
-    if proxy._self_choose() is Mode.OFF or below is type(proxy):
+    if proxy._self_choose() is Mode.OFF or issubclass(below, Proxy):
         return False
-    return current_mode() is Mode.OFF or getattr(below, name, None) not in original_of
+    return current_mode() is Mode.OFF or patched.isdisjoint(below.__mro__)
 
 
 @never_disturbs("the start of a unary RPC goes unnoticed")
@@ -82,8 +83,3 @@ def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
 @never_disturbs("the refusal of a unary RPC goes unnoticed")
 def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
     failed_to_start(life_of(multi_callable), name_of(rpc), error)
-
-
-def name_of(rpc: str | bytes) -> str:
-    """Return the name of an RPC, which some multi-callables of grpcio keep as bytes."""
-    return rpc.decode() if isinstance(rpc, bytes) else rpc

@@ -119,7 +119,7 @@ def _aio_call(kind: type[aio_calls.Call]) -> Callable[[Any, Mode], Any]:
     @_one_twin
     def guard(call: Any, mode: Mode) -> Any:
         loop = loop_of(call) or asyncio.get_running_loop()
-        return kind(call, Stream(_UNNAMED, CLIENT, AIO, mode, loop))
+        return aio_calls.guard_call(call, Stream(_UNNAMED, CLIENT, AIO, mode, loop), kind)
 
     return guard
 

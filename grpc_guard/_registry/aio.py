@@ -15,8 +15,8 @@ from .._catalogue.forks import inherit, start_clean
 from .._catalogue.modes import Mode
 from .._findings.origins import Origin, note_origin
 from .aio_lease import Lease, await_rpcs, close_all, on_loop, soon
-from .endings import lost
-from .leases import Connection, LeaseRecord
+from .endings import lost, was_dropped
+from .leases import Connection, LeaseRecord, LeaseState
 from .pool import Pool
 from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
@@ -95,8 +95,10 @@ class ChannelRegistry(Registry):
                 await await_rpcs([lease for _, leases, _ in shut for lease in leases], seconds)
         finally:  # also if nobody waits for it any more: these channels are in no pool
             for loop_pool, leases, connections in shut:
-                end = functools.partial(_end, leases, connections)
-                if loop_pool.loop.is_running():
+                end = functools.partial(_end, loop_pool.pool, leases, connections)
+                if loop_pool.loop.is_closed():
+                    loop_pool.pool.abandon(ending)
+                elif loop_pool.loop.is_running():
                     await on_loop(end(), loop_pool.loop)
                 else:  # when it runs again, if ever
                     soon(loop_pool.loop, functools.partial(loop_pool.do, end))
@@ -132,7 +134,7 @@ class ChannelRegistry(Registry):
         """Forget the channels of a loop that is closed; grpcio closes them as they are dropped."""
         loop_pool = self._loop_pools.pop(loop)
         loop_pool.report_lost_leases()
-        loop_pool.pool.shut(Origin("loop", None))
+        loop_pool.pool.abandon(Origin("loop", None))
         for key in tuple(self._stubs):
             if key[0] is loop_pool.pool.life:
                 self._stubs.pop(key, None)
@@ -142,7 +144,11 @@ class ChannelRegistry(Registry):
 
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Lease:
         loop = asyncio.get_running_loop()
-        return Lease(pool.grant(wanted, is_own=is_own), self._mode, loop)
+        record = LeaseRecord(pool, note_origin("get"), is_own)
+        lease = Lease(record, self._mode, loop)  # first: the record is followed by it
+        pool.grant(record, wanted)
+        record.is_given = True
+        return lease
 
     def _is_closed(self) -> bool:
         return self._closed is not None
@@ -162,13 +168,13 @@ class LoopPool:
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
-    def _wake(self) -> None:
+    def _wake(self, _: object = None) -> None:
         soon(self.loop, self._clean_up)
 
     def _clean_up(self) -> None:
         connections, seconds = self.report_lost_leases()
         if connections:
-            self.do(functools.partial(close_all, connections))
+            self.do(functools.partial(close_all, self.pool, connections))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._clean_up)
@@ -183,15 +189,20 @@ class LoopPool:
         """Record leases that nobody closed; return what to close, and when to come again."""
         leases, connections, seconds = self.pool.clean_up()
         for lease in leases:
-            if not lease.is_own:
+            if lease.state is LeaseState.CLOSING:  # its close() was interrupted
+                lease.cancel_rpcs()
+            if was_dropped(lease):
                 lost(lease, "aio")
         return connections, seconds
 
 
-async def _end(leases: Iterable[LeaseRecord], connections: Iterable[Connection]) -> None:
+async def _end(
+    pool: Pool, leases: Iterable[LeaseRecord], connections: Iterable[Connection]
+) -> None:
     for lease in leases:
         lease.cancel_rpcs()  # grpcio 1.66 cancels only calls that a task waits for
-    await close_all(connections)
+    await close_all(pool, connections)
+    pool.empty(leases)
 
 
 def _make(wanted: Settings) -> grpc.aio.Channel:

@@ -20,7 +20,7 @@ from .._proxies.aio.channel import (
 )
 from .._proxies.proxy import GuardedByItself
 from .endings import refused, story
-from .leases import Connection, LeaseEnded, LeaseRecord, Rpc
+from .leases import Connection, LeaseEnded, LeaseRecord, Pool, Rpc, Start
 from .multicallables import MultiCallable
 from .parties import this_task
 
@@ -104,7 +104,7 @@ class Lease(GuardedByItself, grpc.aio.Channel):
         lease = self._record
         return f"<lease of {lease.entry.settings.target!r}, taken {lease.origin}>"
 
-    def _begin(self, method: str, is_stream: bool) -> Rpc:
+    def _begin(self, method: str, is_stream: bool) -> Start:
         lease = self._record
         is_at_home = asyncio._get_running_loop() is self._loop  # elsewhere no channel can be made
         try:
@@ -159,13 +159,18 @@ class Lease(GuardedByItself, grpc.aio.Channel):
         done when it runs again.
         """
         lease = self._record
-        if not lease.pool.end(lease, note_origin("close")):
+        if not lease.pool.close(lease, note_origin("close")):
             return
-        if self._loop.is_running():
-            await on_loop(self._leave(grace), self._loop)
-        else:  # when it runs again, if ever
-            soon(self._loop, lease.cancel_rpcs)
-            lease.pool.leave(lease, later=True)
+        try:
+            if self._loop.is_running():
+                await on_loop(self._leave(grace), self._loop)
+            else:  # when it runs again, if ever
+                soon(self._loop, lease.cancel_rpcs)
+                lease.pool.leave(lease, later=True)
+                lease.forget()
+        except BaseException:
+            lease.pool.wake()
+            raise
 
     async def _leave(self, grace: float | None) -> None:
         lease = self._record
@@ -174,7 +179,8 @@ class Lease(GuardedByItself, grpc.aio.Channel):
                 await await_rpcs([lease], grace)
         finally:
             lease.cancel_rpcs()
-            await close_all(lease.pool.leave(lease))
+            await close_all(lease.pool, lease.pool.leave(lease))
+            lease.forget()
 
     async def __aenter__(self) -> Self:
         return self
@@ -208,11 +214,16 @@ async def await_rpcs(leases: Sequence[LeaseRecord], seconds: float) -> None:
                 waiter.cancel()
 
 
-async def close_all(connections: Iterable[Connection]) -> None:
-    """Close channels of the running loop that are no longer in the pool."""
+async def close_all(pool: Pool, connections: Iterable[Connection]) -> None:
+    """Close channels of the running loop that nobody gets any more from the `pool`."""
     for connection in connections:
         connection.is_closed = True
-        await connection.channel.close()
+        try:
+            await connection.channel.close()
+            pool.closed_one(connection)
+        except BaseException:
+            connection.is_closed = False  # to be done again
+            raise
 
 
 async def on_loop(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import queue
 import threading
@@ -10,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.forks import start_clean
-from .endings import lost
-from .leases import LeaseRecord
+from .endings import lost, was_dropped
+from .leases import LeaseRecord, LeaseState
 from .pool import Pool
 from .sync_lease import close_all, unsubscribe_all
 
@@ -44,23 +45,38 @@ class Cleanup:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
 
-    def wake(self) -> None:
+    def wake(self, _: object = None) -> None:
         """Have the notes worked off soon. A finaliser may call it: this queue is reentrant."""
         self._bell.put(None)
 
     def _come(self) -> None:
+        """Have a thread that cleans up, if there is none.
+
+        It is started while nothing is locked: the collector may run in it before it says that it
+        has started, and a finaliser that asks for a lease then would wait for whoever starts it.
+        """
         with self._mutex:
-            if self.thread is None:
-                thread = threading.Thread(target=self._work, name="grpc_guard-cleanup", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # no more threads, or the interpreter shuts down
-                    logger.exception("idle channels are not closed before their registry is")
-                else:
-                    self.thread = thread
-                    self.wake()  # the registry may have been closed meanwhile
+            if self.thread is not None:
+                return
+            thread = self.thread = threading.Thread(
+                target=self._work, name="grpc_guard-cleanup", daemon=True
+            )
+        try:
+            thread.start()
+            self.wake()  # the registry may have been closed meanwhile
+        except RuntimeError:  # no more threads, or the interpreter shuts down
+            self.thread = None
+            logger.exception("idle channels are not closed before their registry is")
+        except BaseException:  # it may have started: then it says so itself
+            self.thread = None
+            raise
 
     def _work(self) -> None:
+        with self._mutex:
+            if self.thread is None:  # whoever started it was interrupted
+                self.thread = threading.current_thread()
+            if self.thread is not threading.current_thread():
+                return
         seconds: float | None = None
         while True:
             with contextlib.suppress(queue.Empty):
@@ -74,7 +90,8 @@ class Cleanup:
         for lease in leases:
             _quietly(_let_go, lease)
         for connection in connections:
-            _quietly(close_all, [connection])
+            _quietly(functools.partial(close_all, self.pool), [connection])
+            self.pool.closed_one(connection)  # or it cannot be: not tried for ever
         return seconds
 
     def _leaves(self) -> bool:
@@ -87,7 +104,9 @@ class Cleanup:
 
 def _let_go(lease: LeaseRecord) -> None:
     unsubscribe_all(lease)
-    if not lease.is_own:
+    if lease.state is LeaseState.CLOSING:  # its close() was interrupted
+        lease.cancel_rpcs()
+    if was_dropped(lease):
         lost(lease, "sync")
 
 

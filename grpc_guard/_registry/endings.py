@@ -40,3 +40,8 @@ def lost(lease: LeaseRecord, api: str) -> None:
     taker = lease.origin.owner()
     subject = Subject(lease.entry.settings.target, CLIENT, Api(api))
     warn(LeaseDropped(taker), subject, caller=taker)
+
+
+def was_dropped(lease: LeaseRecord) -> bool:
+    """Tell whether the program let go of a lease, that is not the registry's, without close()."""
+    return not lease.is_own and lease.ending is not None and lease.ending.operation == "drop"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import logging
-import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,26 +22,62 @@ class LeaseEnded(Exception):  # noqa: N818  # never leaves the package: grpcio's
     """An RPC was about to start on a lease that has ended."""
 
 
+class LeaseState(enum.Enum):
+    """Where a lease is on its way.
+
+    OPEN -> CLOSING (its close() has begun) -> GONE (its place in the pool is given up)
+    OPEN -> ENDED (by its registry's close(), a fork, or because nobody held it) -> GONE
+
+    An interrupted close() leaves it CLOSING: the next one, or the background cleanup when nobody
+    holds the lease any more, does all of it again.
+    """
+
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    ENDED = enum.auto()
+    GONE = enum.auto()
+
+
 class Pool(Protocol):
     """What a lease asks of the pool that it belongs to: see pool.py."""
 
-    @property
-    def mutex(self) -> threading.RLock: ...
+    notes: deque[Any]
 
     @property
     def is_entered(self) -> bool: ...
 
+    def wake(self, _: object = None) -> object: ...
+
     def begin(
         self, lease: LeaseRecord, is_stream: bool, who: str, *, may_grow: bool = True
-    ) -> Rpc: ...
+    ) -> Start: ...
 
-    def end(self, lease: LeaseRecord, ending: Origin) -> bool: ...
+    def close(self, lease: LeaseRecord, ending: Origin) -> bool: ...
 
     def leave(self, lease: LeaseRecord, *, later: bool = False) -> list[Connection]: ...
 
+    def closed_one(self, connection: Connection) -> None: ...
+
     def ended(self, rpc: Rpc) -> None: ...
 
-    def dropped(self, lease: LeaseRecord) -> None: ...
+
+class Note(weakref.ref[Any]):
+    """A weak reference that says, when its object is collected, what that was about."""
+
+    __slots__ = ("about",)
+
+    about: Any
+
+
+def note_end(thing: object, about: LeaseRecord | Rpc, pool: Pool) -> tuple[Note, Note]:
+    """Have it noted in `pool` that `thing` was collected, for as long as the result is kept.
+
+    CPython swallows what is injected into a finaliser, with what that still had to do. So the
+    note is one call into C, which cannot be interrupted; to wake the cleanup is another matter.
+    """
+    note = Note(thing, pool.notes.append)
+    note.about = about
+    return note, Note(thing, pool.wake)
 
 
 class Entry:
@@ -56,40 +93,51 @@ class Entry:
 
 
 class Connection:
-    """One real channel, and the count of what lives on it."""
+    """One real channel, and what lives on it: sets, since a count may be interrupted half way."""
 
-    __slots__ = ("callers", "channel", "entry", "is_closed", "live", "origin", "rpcs", "streams")
+    __slots__ = ("_live", "_streams", "callers", "channel", "entry", "is_closed", "origin", "rpcs")
 
     def __init__(self, entry: Entry, channel: Any, origin: Origin) -> None:
         self.entry = entry
         self.channel = channel
         self.origin = origin
         self.is_closed = False
-        self.live = 0  # RPCs in progress
-        self.streams = 0  # those of them that are streams
+        self._live: set[Rpc] = set()
+        self._streams: set[Rpc] = set()
         self.rpcs = 0  # RPCs ever
         self.callers: dict[str, None] = {}  # an ordered set of names
 
-    def reserve(self, rpc: Rpc, who: str) -> Rpc:
-        self.rpcs += 1
-        self.live += 1
-        self.streams += rpc.is_stream
+    @property
+    def live(self) -> int:
+        """How many RPCs are in progress."""
+        return len(self._live)
+
+    @property
+    def streams(self) -> int:
+        """How many of those are streams."""
+        return len(self._streams)
+
+    def reserve(self, rpc: Rpc, who: str) -> None:
+        self._live.add(rpc)
+        if rpc.is_stream:
+            self._streams.add(rpc)
         rpc.lease.rpcs.add(rpc)
+        self.rpcs += 1
         if who not in self.callers:
             self.callers[who] = None
             if len(self.callers) > _CALLERS_KEPT:
                 del self.callers[next(iter(self.callers))]
-        return rpc
 
     def release(self, rpc: Rpc) -> None:
-        self.live -= 1
-        self.streams -= rpc.is_stream
-        rpc.call = None  # whose callback is in a cycle with the record
+        """Take `rpc` out; again changes nothing."""
+        self._live.discard(rpc)
+        self._streams.discard(rpc)
+        rpc.lease.rpcs.discard(rpc)
 
     @property
     def is_spare(self) -> bool:
         """Whether it was opened for many streams and has none any more."""
-        return not self.live and self in self.entry.connections[1:]
+        return not self._live and self in self.entry.connections[1:]
 
 
 class LeaseRecord:
@@ -97,74 +145,104 @@ class LeaseRecord:
 
     __slots__ = (
         "__weakref__",
-        "_lease",
+        "_notes",
         "ending",
         "entry",
         "is_cancelled",
         "is_dropped",
+        "is_given",
         "is_own",
         "on_last_rpc",
         "origin",
         "pool",
         "rpcs",
+        "state",
         "subscribed",
     )
 
-    def __init__(self, pool: Pool, entry: Entry, origin: Origin, is_own: bool) -> None:
+    entry: Entry  # once it was granted
+
+    def __init__(self, pool: Pool, origin: Origin, is_own: bool) -> None:
         self.pool = pool
-        self.entry = entry
         self.origin = origin
         self.is_own = is_own  # the registry's, for its stubs
+        self.state = LeaseState.OPEN
         self.ending: Origin | None = None  # where it was closed
+        self.is_given = False  # to whoever asked for it: else it was interrupted
         self.is_cancelled = False  # what starts still was about to when the lease was closed
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
         self.on_last_rpc: tuple[Callable[[], object], ...] = ()
         self.subscribed: list[Callable[[Any], object]] = []  # told of the channel's states
-        self._lease: weakref.ref[Any] | None = None
+        self._notes: tuple[Note, ...] = ()
 
     def follow(self, lease: Any) -> None:
         """Notice when `lease` is collected."""
-        self._lease = weakref.ref(lease, lambda _: self.pool.dropped(self))
+        self._notes = note_end(lease, self, self.pool)
 
-    def finish(self, ending: Origin) -> None:
-        """Let nothing start on the lease any more, and do not wait for its being collected."""
-        self.ending = ending
-        self._lease = None  # whose callback is in a cycle with the record
+    def finish(self, ending: Origin, state: LeaseState) -> None:
+        """Let nothing start on the lease any more; again changes nothing."""
+        if self.ending is None:
+            self.state = state
+            self.ending = ending
+
+    def forget(self) -> None:
+        """Do not wait for the lease's being collected any more."""
+        self.state = LeaseState.GONE
+        self._notes = ()
 
     def watch(self, callback: Callable[[], object]) -> bool:
         """Have `callback` called after the last RPC; False if there is none.
 
         It must take no lock: a finaliser may call it.
         """
-        with self.pool.mutex:
-            self.on_last_rpc += (callback,)  # beside others: a lease and its registry both wait
-            return bool(self.rpcs)
+        self.on_last_rpc += (callback,)  # beside others: a lease and its registry both wait
+        return bool(self.rpcs)
 
     def cancel_rpcs(self) -> None:
         """Cancel what was started through the lease and lives, as closing its channel would."""
         self.is_cancelled = True
         for rpc in tuple(self.rpcs):
-            call = rpc.call() if rpc.call is not None else None
+            call = rpc.call()
             if call is not None:
                 rpc.cancel(call)
+
+
+class Start:
+    """Stands for an RPC until its call does: whoever starts it holds this, and nobody else."""
+
+    __slots__ = ("__weakref__", "rpc")
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
 
 
 class Rpc:
     """One RPC in progress. Holds its call weakly: dropping a sync call must still cancel it."""
 
-    __slots__ = ("call", "connection", "is_stream", "lease")
+    __slots__ = ("_notes", "connection", "is_stream", "lease")
 
     def __init__(self, lease: LeaseRecord, connection: Connection, is_stream: bool) -> None:
         self.lease = lease
         self.connection = connection
         self.is_stream = is_stream
-        self.call: weakref.ref[Any] | None = None
+        self._notes: tuple[Note, ...] = ()
+
+    def begin(self) -> Start:
+        """Return what stands for the RPC; when that is collected, the RPC is over."""
+        start = Start(self)
+        self._notes = note_end(start, self, self.lease.pool)
+        return start
+
+    def call(self) -> Any:
+        """Return the call, None if there is none yet or any more."""
+        thing = self._notes[0]() if self._notes else None
+        return None if type(thing) is Start else thing
 
     def hold(self, call: Any) -> None:
         """Know `call`, and notice when it is collected; one that cannot be held ends here."""
         try:
-            self.call = weakref.ref(call, self.end)
+            self._notes = note_end(call, self, self.lease.pool)
         except TypeError:
             self.end()
         if self.lease.is_cancelled:  # while the call was made: nobody knew it then
@@ -184,3 +262,7 @@ class Rpc:
     def end(self, *_: object) -> None:
         """Note that it is over: from any thread, at any moment, as often as one likes."""
         self.lease.pool.ended(self)
+
+    def forget(self) -> None:
+        """Wait for nothing any more."""
+        self._notes = ()

@@ -8,8 +8,8 @@ from typing import Any
 
 from .._catalogue.modes import Mode
 from .._proxies.multicallables import StartRpc
-from .._proxies.originals import unpatched
-from .leases import Connection, Rpc
+from .._proxies.once import unguarded
+from .leases import Connection, Rpc, Start
 
 
 class MultiCallable(abc.ABC):
@@ -47,21 +47,22 @@ class MultiCallable(abc.ABC):
 
         The call that comes of it is counted to its end, which holds nothing of it.
         """
-        rpc = self._begin()
+        begun = self._begin()  # which stands for the RPC until its call does
+        rpc = begun.rpc
         mode: Mode = self._lease._mode
         try:
             multi_callable = self._on(rpc.connection)
             if mode is Mode.OFF:
                 return _followed(getattr(multi_callable, name), self._follow, rpc)(*args, **kwargs)
-            start = _followed(unpatched(multi_callable, name), self._follow, rpc)
+            start = _followed(unguarded(multi_callable, name, self._method), self._follow, rpc)
             return guard(multi_callable, start, self._method, mode, *args, **kwargs)
         except BaseException:
             rpc.end()
             raise
 
-    def _begin(self) -> Rpc:
-        rpc: Rpc = self._lease._begin(self._method, self._shape != "unary_unary")
-        return rpc
+    def _begin(self) -> Start:
+        begun: Start = self._lease._begin(self._method, self._shape != "unary_unary")
+        return begun
 
     @abc.abstractmethod
     def _follow(self, rpc: Rpc, call: Any) -> None:

@@ -80,11 +80,11 @@ class ChannelRegistry(Registry):
         try:
             if seconds:
                 _await_rpcs(leases, seconds)
-        finally:  # also after an interrupt: these channels are in no pool any more
+        finally:  # also after an interrupt; what that leaves, the next close() does
             for lease in leases:
                 lease.cancel_rpcs()
-            close_all(connections)
-            self._cleanup.wake()
+            close_all(pool, connections)
+            pool.empty(leases)
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +99,11 @@ class ChannelRegistry(Registry):
         return (self._cleanup.pool,)
 
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Lease:
-        return Lease(pool.grant(wanted, is_own=is_own), self._mode)
+        record = LeaseRecord(pool, note_origin("get"), is_own)
+        lease = Lease(record, self._mode)  # first: the record is followed by it
+        pool.grant(record, wanted)
+        record.is_given = True
+        return lease
 
     def _is_closed(self) -> bool:
         return self._cleanup.pool.closed is not None

@@ -8,12 +8,12 @@ from types import FrameType
 from typing import Any, Self
 
 import grpc
-from grpc import _channel
 
 from .._catalogue.modes import Mode
 from .._findings.origins import note_origin
 from .._findings.stacks import outward
-from .._proxies.originals import unpatched
+from .._findings.whose import is_of_grpc
+from .._proxies.once import unguarded
 from .._proxies.proxy import GuardedByItself
 from .._proxies.sync.channel import (
     run_stream_unary,
@@ -22,7 +22,7 @@ from .._proxies.sync.channel import (
     start_unary_stream,
 )
 from .endings import refused, story
-from .leases import Connection, LeaseEnded, LeaseRecord, Rpc
+from .leases import Connection, LeaseEnded, LeaseRecord, Pool, Rpc, Start
 from .multicallables import MultiCallable
 from .parties import this_thread
 
@@ -39,13 +39,13 @@ class _SyncMultiCallable(MultiCallable):
 
     def _run(self, name: str, guard: Callable[..., Any] | None, args: Any, kwargs: Any) -> Any:
         """Run a blocking RPC to its end."""
-        rpc = self._begin()
-        mode = self._lease._mode
+        start = self._begin()
+        rpc, mode = start.rpc, self._lease._mode
         try:
             multi_callable = self._on(rpc.connection)
             if guard is None or mode is Mode.OFF:
                 return getattr(multi_callable, name)(*args, **kwargs)
-            run = unpatched(multi_callable, name)
+            run = unguarded(multi_callable, name, self._method)
             return guard(multi_callable, run, self._method, mode, *args, **kwargs)
         finally:
             rpc.end()
@@ -113,7 +113,7 @@ class Lease(GuardedByItself, grpc.Channel):
         lease = self._record
         return f"<lease of {lease.entry.settings.target!r}, taken {lease.origin}>"
 
-    def _begin(self, method: str, is_stream: bool) -> Rpc:
+    def _begin(self, method: str, is_stream: bool) -> Start:
         lease = self._record
         try:
             return lease.pool.begin(lease, is_stream, this_thread())
@@ -164,12 +164,17 @@ class Lease(GuardedByItself, grpc.Channel):
         Other leases do not notice. The channel closes with its last lease, or when it has
         been idle for as long as the registry says. Idempotent.
         """
-        lease = self._record
-        if lease.pool.end(lease, note_origin("close")):
-            unsubscribe_all(lease)
-            lease.cancel_rpcs()
-            later = lease.pool.is_entered or _serves_a_channel(sys._getframe())
-            close_all(lease.pool.leave(lease, later=later))
+        lease, pool = self._record, self._record.pool
+        try:
+            if pool.close(lease, note_origin("close")):
+                unsubscribe_all(lease)
+                lease.cancel_rpcs()
+                later = pool.is_entered or _serves_a_channel(sys._getframe())
+                close_all(pool, pool.leave(lease, later=later))
+                lease.forget()
+        except BaseException:
+            pool.wake()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -184,21 +189,25 @@ def _serves_a_channel(frame: FrameType) -> bool:
     Closing a channel waits for that thread: grpcio's own channel hangs if it is closed there.
     """
     return any(
-        outer.f_code.co_name == "channel_spin" and outer.f_code.co_filename == _channel.__file__
-        for outer in outward(frame)
+        outer.f_code.co_name == "channel_spin" and is_of_grpc(outer) for outer in outward(frame)
     )
 
 
 def unsubscribe_all(lease: LeaseRecord) -> None:
     """Tell the callbacks of a lease that has ended nothing more."""
-    subscribed, lease.subscribed = lease.subscribed, []
     for connection in lease.entry.connections[:1]:
-        for callback in subscribed:
+        for callback in tuple(lease.subscribed):
             connection.channel.unsubscribe(callback)
+    lease.subscribed = []
 
 
-def close_all(connections: Iterable[Connection]) -> None:
-    """Close channels that are no longer in the pool."""
+def close_all(pool: Pool, connections: Iterable[Connection]) -> None:
+    """Close channels that nobody gets any more from the `pool`."""
     for connection in connections:
         connection.is_closed = True
-        connection.channel.close()
+        try:
+            connection.channel.close()
+            pool.closed_one(connection)
+        except BaseException:
+            connection.is_closed = False  # to be done again
+            raise

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
+from .._findings.ledger import ledger
 from .._findings.records import Finding, Frame, Owner
 from .report import Report
 
@@ -19,15 +20,28 @@ Document = dict[str, Any]
 
 
 def document(report: Report) -> Document:
-    """Return the report document of one process, or of several merged into one."""
-    return {
+    """Return the report document of one process, or of several merged into one.
+
+    Findings beyond those that the ledger of this process keeps are counted by rule and RPC.
+    """
+    counted = [
+        {"rule": rule.name, "rpc": rpc, "count": number}
+        for (rule, rpc), number in ledger.overflow().items()
+    ]
+    content: Document = {
         "schema": SCHEMA,
         "mode": report.mode,
         "pid": report.pid,
         "streams": report.streams,
         "operations": report.operations,
         "findings": [finding_to_dict(finding) for finding in report.findings],
+        **({"not_kept": counted} if counted else {}),
     }
+    if report.unguarded:
+        content["unguarded"] = [
+            {"pid": pid, "reason": why} for pid, why in report.unguarded.items()
+        ]
+    return content
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

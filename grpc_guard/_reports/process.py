@@ -23,6 +23,8 @@ class Process:
     operations: int = 0
     probed: Totals = Totals()  # noqa: RUF009  # a tuple
     pairs: list[Pair] = dataclasses.field(default_factory=list)
+    unguarded: str | None = None  # why its streams were not guarded
+    has_ended: bool = False  # as far as the guard could see, in the program that it ran last
 
     def add(self, learnt: Learnt) -> None:
         """Take over what the probe of the process learnt."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .._findings.records import Finding
@@ -21,7 +21,8 @@ class Report:
     ``findings`` may be given as they were found: here, equal ones are one, and their files are
     relative to ``root``. ``pid`` is the process's, or the first one's; ``streams`` and
     ``operations`` are how many were guarded. ``excuse(finding)`` says why one does not count,
-    None if it does. ``notes`` are more lines for a summary. A format shows what it has a place for.
+    None if it does. ``notes`` are more lines for a summary, and ``unguarded`` says of
+    processes, by their pid, why they were not guarded. A format shows what it has a place for.
     """
 
     findings: Sequence[Finding]
@@ -32,6 +33,7 @@ class Report:
     operations: int
     excuse: Callable[[Finding], str | None] = _no_excuse
     notes: Sequence[str] = ()
+    unguarded: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         found = merged(relocated(finding, self.root) for finding in self.findings)

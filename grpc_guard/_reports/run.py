@@ -58,10 +58,21 @@ class GuardedRun:
         """What the probe has learnt."""
         return [pair for process in self.processes for pair in process.pairs]
 
+    @property
+    def unguarded(self) -> dict[int, str]:
+        """Why processes, by their pid, were not guarded."""
+        return {
+            process.pid: process.unguarded
+            for process in self.processes
+            if process.unguarded is not None
+        }
+
     def summary(self) -> Iterator[str]:
         """Yield what was guarded, and the new findings by rule and call site."""
         found = merged(relocated(finding, self.adoption.root) for finding in self.new_findings)
-        return summary(found, streams=self.streams, operations=self.operations)
+        return summary(
+            found, streams=self.streams, operations=self.operations, unguarded=self.unguarded
+        )
 
     def notes(self) -> Iterator[str]:
         """Yield what is to be said below the summary: of allow-lists, baseline and probe."""
@@ -85,6 +96,7 @@ class GuardedRun:
             self.operations,
             excuse=self.adoption.excuse,
             notes=self._probed(),
+            unguarded=self.unguarded,
         )
 
     def merged_into(self, path: Path, option: str) -> Merged:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import types
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .._catalogue.words import count
+from .._findings.ledger import KEPT, ledger
 from .._findings.records import Finding
 from .._findings.wording import sites
 
 
-def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> Iterator[str]:
-    """Yield the lines of the summary: what was guarded, and the findings by rule and call site."""
+def summary(
+    findings: Sequence[Finding],
+    *,
+    streams: int,
+    operations: int,
+    unguarded: Mapping[int, str] = types.MappingProxyType({}),
+) -> Iterator[str]:
+    """Yield the lines of the summary: what was guarded, and the findings by rule and call site.
+
+    `unguarded` says of processes, by their pid, why they were not guarded.
+    """
+    missed = f"; {count(len(unguarded), 'process', 'processes')} not guarded" if unguarded else ""
     yield (
         f"grpc_guard: {count(streams, 'stream')} and {count(operations, 'operation')} guarded, "
-        f"{count(len(findings), 'finding')}"
+        f"{count(len(findings), 'finding')}{missed}"
     )
+    for pid, why in unguarded.items():
+        yield f"  process {pid} was not guarded: {why}"
     by_rule: dict[str, Counter[str]] = {}
     for finding in findings:
         where = f"{sites(finding)}  {finding.rpc} ({finding.side}, {finding.api})"
@@ -25,3 +39,6 @@ def summary(findings: Sequence[Finding], *, streams: int, operations: int) -> It
         yield f"  {title}"
         for where, times in places.items():
             yield f"    {where}  x{times}"
+    not_kept = sum(ledger.overflow().values())
+    if not_kept:
+        yield f"  and {count(not_kept, 'finding')} of other lines, counted and not kept (more than {KEPT:,})"

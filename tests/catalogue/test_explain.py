@@ -262,9 +262,15 @@ FEATURES = ("bridge", "ford", "mill")
 # What the right examples print, sorted: threads print in any order.
 PRINTED = {
     "concurrent-read: Right (sync)": [*FEATURES],
+    "concurrent-read: Right (sync, with a Receiver)": [*FEATURES],
+    "concurrent-read: Right (aio, with a Receiver)": [*FEATURES],
     "concurrent-read: Right (aio)": [*FEATURES],
     "concurrent-read: Right (aio, with a lock)": [*FEATURES],
     "concurrent-write: Right (sync)": ["[1, 2]"],
+    "concurrent-write: Right (sync, with a Sender)": ["[1, 2]"],
+    "concurrent-write: Right (aio, with a Sender)": [
+        "['ann 0', 'ann 1', 'ann 2', 'ben 0', 'ben 1', 'ben 2']"
+    ],
     "concurrent-write: Right (aio)": ["['ann 0', 'ben 0', 'ann 1', 'ben 1', 'ann 2', 'ben 2']"],
     "shared-iterator: Right (sync)": ["3 3"],
     "shared-iterator: Right (sync, shared on purpose)": ["6"],
@@ -276,10 +282,12 @@ PRINTED = {
     "closed-channel: Right (sync)": [*FEATURES],
     "closed-channel: Right (aio)": ["3 3"],
     "cancelled-read: Right (aio)": ["anybody there?"],
+    "cancelled-read: Right (aio, with a Receiver)": ["anybody there?"],
     "blocked-loop: Right (sync)": [*FEATURES],
     "blocked-loop: Right (aio)": [*FEATURES],
     "channel-churn: Right (sync)": ["60"],
     "parked-request-iterator: Right (sync)": ["hello"],
+    "parked-request-iterator: Right (sync, with a Sender)": ["hello"],
     "starved-server: Right (sync)": ["hello 0", "hello 1", "hello 2"],
     "starved-server: Right (aio)": ["hello 0", "hello 1", "hello 2"],
     "stream-limit: Right (aio)": ["285"],
@@ -403,6 +411,7 @@ def play(example: Example, is_staged: bool = True) -> list[str]:
         "ThreadPoolExecutor": ThreadPoolExecutor,
         "asyncio": asyncio,
         "grpc": grpc,
+        "grpc_guard": grpc_guard,
         "print": lambda *values: printed.append(" ".join(map(str, values))),
         "queue": queue_namespace,
         "threading": threading,

@@ -24,6 +24,7 @@ from inside import (
     IteratorFromFunction,
     Mode,
     Stream,
+    Ticket,
     Way,
     aio_calls,
     aio_handlers,
@@ -67,6 +68,12 @@ MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]
 # Every function that claims a direction, gives it back, or stands between the two.
 GUARD = frozenset(OPERATIONS) | code_of(
     guard_violations.report_conflict,
+    guard_violations.report_wait,
+    guard_violations._pair,
+    guard_owners.party_met,
+    guard_owners.party_to_wait,
+    ledger.again,
+    Ticket.__init__,
     *(
         function
         for function in vars(core_turns).values()
@@ -394,13 +401,7 @@ def reporting_to(sink: Callable[[Any], None]) -> Iterator[None]:
         ledger.remove_sink(sink)
 
 
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make those that wait look soon whether an interrupt swallowed their wake-up."""
-    monkeypatch.setattr(core_turns, "_RECHECK", 0.005)
-
-
-def test_interrupt_of_a_waiting_thread(soon: None, found: Any) -> None:
+def test_interrupt_of_a_waiting_thread(found: Any) -> None:
     """A thread that is interrupted on its way to its turn blocks neither the owner nor the next."""
 
     def on_finding(finding: Any) -> None:
@@ -429,7 +430,7 @@ def test_interrupt_of_a_waiting_thread(soon: None, found: Any) -> None:
     found()
 
 
-def test_interrupt_of_an_owning_thread(soon: None, found: Any) -> None:
+def test_interrupt_of_an_owning_thread(found: Any) -> None:
     """Whoever waits for a thread gets its turn, wherever that thread is interrupted."""
 
     def admit_another() -> None:
@@ -450,7 +451,7 @@ def test_interrupt_of_an_owning_thread(soon: None, found: Any) -> None:
 
 @pytest.mark.parametrize("make", [client_read, client_anext, client_write, server_read])
 def test_interrupt_of_one_of_three_tasks(
-    make: Any, soon: None, loop: asyncio.AbstractEventLoop, found: Any
+    make: Any, loop: asyncio.AbstractEventLoop, found: Any
 ) -> None:
     """Interrupted at any instruction, one of three tasks in line keeps no other from its turn."""
 
@@ -502,7 +503,7 @@ def _codes_of_package() -> frozenset[types.CodeType]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_interrupt_of_a_refused_call(mode: Mode, soon: None, found: Any) -> None:
+def test_interrupt_of_a_refused_call(mode: Mode, found: Any) -> None:
     """Interrupted anywhere while its finding is made, a caller harms neither owner nor ledger."""
     codes = _codes_of_package() | code_of(guard_owners.owner_of, ledger.record)
     for injection in sweep(codes, step=41):
@@ -740,11 +741,8 @@ async def test_time_out(make: Any, mode: Mode, found: Any) -> None:
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
 @pytest.mark.parametrize("make", [client_read, client_anext, client_write])
-async def test_cancellation_in_line(
-    make: Any, victim: int, found: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancellation_in_line(make: Any, victim: int, found: Any) -> None:
     """Whoever of three tasks in line is cancelled, and when, the others get their turns at once."""
-    monkeypatch.setattr(core_turns, "_RECHECK", PATIENCE * 10)  # no wake-up is lost
     for opened_after in range(6):
         for cancelled_after in range(12):
             gate = AsyncGate()

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from inside import Stream, aio_calls, core_turns, ledger, sync_calls
+from inside import (
+    Stream,
+    aio_calls,
+    aio_handlers,
+    core_turns,
+    guard_violations,
+    ledger,
+    sync_calls,
+    sync_handlers,
+)
 from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle
 
 from grpc_guard import ConcurrencyError, Finding, Mode
-
-HOUR = 3600.0
-
-
-@pytest.fixture
-def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a lost wake-up a hang."""
-    monkeypatch.setattr(core_turns, "_RECHECK", HOUR)
 
 
 class Plain:
@@ -50,6 +53,9 @@ class Plain:
 
     write = None
 
+    def cancel(self) -> bool:
+        return True
+
     def done(self) -> bool:
         return False
 
@@ -72,7 +78,7 @@ def told_to(sink: Any) -> Iterator[None]:
         ledger.remove_sink(sink)
 
 
-def test_threads_in_line(no_second_look: None, found: Any) -> None:
+def test_threads_in_line(found: Any) -> None:
     """Threads that wait get their turns in the order in which they came, each told once."""
     gate = Gate()
     call = sync_call(gate.park)
@@ -89,7 +95,7 @@ def test_threads_in_line(no_second_look: None, found: Any) -> None:
     assert not waits.acquire(blocking=False)
 
 
-async def test_tasks_in_line(no_second_look: None, found: Any) -> None:
+async def test_tasks_in_line(found: Any) -> None:
     """Tasks that wait get their turns in the order in which they came, each told once."""
     gate = AsyncGate()
     call = aio_call(gate.park)
@@ -100,8 +106,8 @@ async def test_tasks_in_line(no_second_look: None, found: Any) -> None:
     assert sum(finding.count for finding in found()) == 4
 
 
-async def test_newcomer_while_the_next_wakes_up(no_second_look: None, found: Any) -> None:
-    """Who comes when the direction is free but promised waits too; nobody is blamed by name."""
+async def test_newcomer_while_the_next_wakes_up(found: Any) -> None:
+    """Who comes when the direction is free but promised waits too, and is told for whom."""
     newcomers: list[asyncio.Task[Any]] = []
 
     async def newcomer() -> Any:
@@ -121,13 +127,15 @@ async def test_newcomer_while_the_next_wakes_up(no_second_look: None, found: Any
     gate.open()
     assert await asyncio.wait_for(asyncio.gather(owner, waiting), PATIENCE) == [1, 2]
     assert await asyncio.wait_for(newcomers[0], PATIENCE) == 3
-    assert found()[-1].message == (
+    finding = found()[-1]
+    assert finding.message.startswith(
         "concurrent-read: read by task 'newcomer' on /x (client, aio) made to wait: "
-        "another operation had the direction and has just left it"
+        "task 'waiting' has been waiting for its turn in read for "
     )
+    assert finding.owner.name == "waiting"
 
 
-def test_failure_of_the_owner(no_second_look: None, found: Any) -> None:
+def test_failure_of_the_owner(found: Any) -> None:
     """When the owner's operation fails, the next one gets its turn."""
 
     def fail() -> None:
@@ -142,41 +150,6 @@ def test_failure_of_the_owner(no_second_look: None, found: Any) -> None:
         assert next(call) == 1
     assert type(owner.exception()) is OSError
     found()
-
-
-def test_wake_up_that_was_swallowed(found: Any) -> None:
-    """A thread whose wake-up is lost looks again by itself."""
-    gate = Gate()
-    call = sync_call(gate.park)
-    owner = in_thread(next, call)
-    gate.wait()
-
-    def swallow(finding: Finding) -> None:
-        turns = call._self_read.turns
-        turns.token += (0,)  # free, and nobody is rung
-        gate.open()
-
-    with told_to(swallow):
-        assert next(call) in (1, 2)
-    assert owner.result() in (1, 2)
-    found()
-
-
-async def test_wake_up_of_a_task_that_was_swallowed() -> None:
-    """A task whose wake-up is lost looks again by itself."""
-    ticket = asyncio.Event()
-    await asyncio.wait_for(core_turns._rung(ticket), PATIENCE)
-    assert not ticket.is_set()
-
-
-async def test_wake_up_of_a_task() -> None:
-    """A task that is rung goes on at once, and its ticket can be rung again."""
-    ticket = asyncio.Event()
-    waiting = asyncio.create_task(core_turns._rung(ticket))
-    await settle()
-    ticket.set()
-    await asyncio.wait_for(waiting, PATIENCE)
-    assert not ticket.is_set()
 
 
 @pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="no signals here")
@@ -205,8 +178,473 @@ def test_operation_that_interrupts_another(found: Any) -> None:
     assert finding.owner.site.function == "test_operation_that_interrupts_another"
 
 
-def test_leaving_while_nobody_waits(no_second_look: None) -> None:
+def test_leaving_while_nobody_waits() -> None:
     """An operation that met nobody leaves no trace."""
     call = sync_call(lambda: None)
     assert [next(call), next(call)] == [1, 2]
     assert not call._self_read.turns.queue
+
+
+# Whoever can never get its turn
+
+
+def test_operation_that_interrupts_one_in_line(found: Any) -> None:
+    """A signal handler cannot wait behind its own thread, which waits: it is refused."""
+    main = threading.main_thread().ident
+    assert main is not None
+    errors: list[ConcurrencyError] = []
+
+    def handler(number: int, frame: Any) -> None:
+        with pytest.raises(ConcurrencyError) as caught:
+            next(call)
+        errors.append(caught.value)
+        gate.open()
+
+    gate = Gate()
+    call = sync_call(gate.park)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        owner = in_thread(next, call, name="owner")
+        gate.wait()
+        struck: list[Finding] = []
+
+        def strike(finding: Finding) -> None:
+            struck.append(finding)
+            if len(struck) == 1:  # in line now
+                in_thread(signal.pthread_kill, main, signal.SIGUSR1)
+
+        with told_to(strike):
+            assert next(call) == 2
+        assert owner.result() == 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(errors) == 1
+    assert errors[0].finding.message.endswith(
+        ", and the caller interrupts an operation of its own thread on this stream"
+    )
+    assert errors[0].finding.owner is not None
+    assert errors[0].finding.owner.name == "owner"
+    found()
+
+
+def test_finaliser_in_line_for_another_stream(found: Any) -> None:
+    """What runs on top of a waiting operation may wait for its turn on another stream."""
+    gate, other_gate = Gate(), Gate()
+    call, other = sync_call(gate.park), sync_call(other_gate.park)
+    owners = [in_thread(next, call), in_thread(next, other)]
+    gate.wait()
+    other_gate.wait()
+    got: list[int] = []
+
+    class Dropped:
+        def __del__(self) -> None:
+            got.append(next(other))
+
+    dropped = [Dropped()]
+
+    def on_finding(finding: Finding) -> None:
+        if dropped:
+            dropped.clear()
+            gate.open()
+        else:
+            other_gate.open()
+
+    with told_to(on_finding):
+        assert next(call) == 2
+    assert [owner.result() for owner in owners] == [1, 1]
+    assert got == [2]
+    found()
+
+
+def test_thread_that_comes_back(found: Any) -> None:
+    """A thread that comes again while another is next is told of that one, never of itself."""
+    gate = Gate()
+    call = sync_call(gate.park)
+    turns = call._self_read.turns
+    owner = in_thread(lambda: [next(call), next(call)], name="again and again")
+    gate.wait()
+    waits = threading.Semaphore(0)
+
+    def on_finding(finding: Finding) -> None:
+        if finding.caller.name == "waiting":
+            waits.release()
+
+    with told_to(on_finding):
+        waiting = in_thread(next, call, name="waiting")
+        assert waits.acquire(timeout=PATIENCE)
+        gate.open()
+        assert sorted([waiting.result(), *owner.result()]) == [1, 2, 3]
+    assert turns is not None
+    assert all(finding.owner.name != finding.caller.name for finding in found())
+
+
+def test_party_that_has_just_left_is_nobody_else(found: Any) -> None:
+    """Where only the caller itself was there before, nobody is named."""
+    call = sync_call(lambda: None)
+    direction = call._self_read
+    assert next(call) == 1
+    direction.turns.token.pop()  # somebody is there, and gone when it is looked for
+
+    def leave(finding: Finding) -> None:
+        direction.turns.token += (0,)
+
+    def report(direction: Any, ticket: Any) -> None:
+        direction.turns.token += (0,)
+        guard_violations.report_wait(direction, ticket)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard_violations._Guard, "report_wait", staticmethod(report))
+        assert next(call) == 2
+    (finding,) = found()
+    assert finding.owner is None
+    assert finding.message.endswith("another operation had the direction and has just left it")
+
+
+# Waiting, while the handler ends
+
+
+def test_handler_that_returned_meanwhile(found: Any) -> None:
+    """A thread that waits while the handler ends is refused as any that comes later."""
+    gate = Gate()
+    stream = Stream("/x", "server", "sync", Mode.SERIALIZE)
+    requests = sync_handlers.RequestIterator(Plain(gate.park), stream)
+    owner = in_thread(next, requests)
+    gate.wait()
+
+    def end(finding: Finding) -> None:
+        stream.ended = True
+        gate.open()
+
+    with told_to(end), pytest.raises(ConcurrencyError) as caught:
+        next(requests)
+    assert caught.value.finding.rule == "handler-returned"
+    assert owner.result() == 1
+    assert stream.read is not None
+    assert stream.read.is_free
+    assert {finding.rule for finding in found()} == {"concurrent-read", "handler-returned"}
+
+
+async def test_aio_handler_that_returned_meanwhile(found: Any) -> None:
+    """A task that waits while the handler ends is refused; the next in line is woken."""
+    gate = AsyncGate()
+    stream = Stream("/x", "server", "aio", Mode.SERIALIZE, asyncio.get_running_loop())
+    context = aio_handlers.Context(Plain(gate.park), stream)
+    tasks = [asyncio.create_task(context.read()) for _ in range(3)]
+    await settle()
+    stream.ended = True
+    gate.open()
+    got = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+    assert got[0] == 1
+    assert [error.finding.rule for error in got[1:]] == ["handler-returned"] * 2
+    assert context._self_read.is_free
+    found()
+
+
+def test_client_whose_rpc_ended_meanwhile(found: Any) -> None:
+    """A client that waits while the RPC ends is told what the plain call tells."""
+
+    def end() -> None:
+        gate.park()
+        raise StopIteration
+
+    gate = Gate()
+    call = sync_call(end)
+    owner = in_thread(lambda: next(call, "end"))
+    gate.wait()
+    with told_to(lambda finding: gate.open()):
+        assert next(call) == 1
+    assert owner.result() == "end"
+    found()
+
+
+# What waiting costs
+
+
+async def test_meetings_of_the_same_places_are_composed_once(
+    monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """Of tasks that meet at the same two lines, one report is composed and every one counted."""
+    composed = []
+    compose = guard_violations.new_finding
+
+    def counting(*args: Any, **kwargs: Any) -> Finding:
+        composed.append(args)
+        return compose(*args, **kwargs)
+
+    monkeypatch.setattr(guard_violations, "new_finding", counting)
+    call = aio_call(AsyncGateThatIsOpen().park)
+
+    async def read() -> None:
+        for _ in range(10):
+            await call.read()
+
+    seen: list[int] = []
+    with told_to(lambda finding: seen.append(finding.count)):
+        await asyncio.wait_for(asyncio.gather(*(read() for _ in range(20))), PATIENCE)
+    assert sum(finding.count for finding in found()) == len(seen) >= 190
+    assert len(composed) == 1
+    assert seen == list(range(1, len(seen) + 1))
+
+
+class AsyncGateThatIsOpen:
+    async def park(self) -> None:
+        await asyncio.sleep(0)
+
+
+async def test_meetings_after_the_findings_were_cleared(found: Any) -> None:
+    """What was found before is found anew once it was forgotten."""
+    call = aio_call(AsyncGateThatIsOpen().park)
+
+    async def read() -> None:
+        await call.read()
+
+    for _ in range(2):
+        await asyncio.gather(read(), read())
+        assert [finding.count for finding in found()] in ([1], [])
+
+
+async def test_pairs_of_places_are_bounded(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    """Lines that meet without end leave no table that grows."""
+    monkeypatch.setattr(guard_violations, "_PAIRS_KEPT", 2)
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    owner = asyncio.create_task(reader(call, 0))
+    await gate.wait()
+    tasks = [asyncio.create_task(reader(call, number)) for number in range(1, 6)]
+    await settle()
+    assert 1 <= len(call._self_read.turns.counted) <= 2
+    gate.open()
+    await asyncio.wait_for(asyncio.gather(owner, *tasks), PATIENCE)
+    assert len(found()) == 5
+
+
+async def reader(call: Any, number: int) -> None:
+    """Read at a line of its own for each `number`."""
+    code = "async def read(call):\n" + "\n" * number + "    return await call.read()"
+    space: dict[str, Any] = {}
+    exec(compile(code, "lines.py", "exec"), space)
+    await space["read"](call)
+
+
+async def test_idle_line_keeps_no_timer(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    """Tasks in line sleep until they are woken: nothing is scheduled meanwhile."""
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    tasks = [asyncio.create_task(call.read()) for _ in range(5)]
+    await gate.wait()
+    await settle()
+    loop: Any = asyncio.get_running_loop()
+    timers = [timer for timer in loop._scheduled if not timer.cancelled()]
+    assert [timer for timer in timers if "grpc_guard" in repr(timer)] == []
+    gate.open()
+    assert await asyncio.gather(*tasks) == [1, 2, 3, 4, 5]
+    found()
+
+
+async def test_task_woken_before_its_turn(found: Any) -> None:
+    """A task that is woken although another has the direction waits on."""
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    tasks = [asyncio.create_task(call.read()) for _ in range(2)]
+    await settle()
+    call._self_read.turns.queue[0].bell.set_result(None)
+    await settle()
+    assert not tasks[1].done()
+    gate.open()
+    assert await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE) == [1, 2]
+    found()
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_owner_that_is_being_cancelled(is_known: bool, found: Any) -> None:
+    """Whoever waits for a task that is on its way out has done nothing wrong."""
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+
+    async def read() -> Any:
+        return await call.read()
+
+    owner = asyncio.create_task(read())
+    await gate.wait()
+    waiting = [read()]
+    if is_known:
+        waiting[0].send(None)
+        assert [finding.count for finding in found()] == [1]
+        waiting.append(read())
+    owner.cancel()
+    waiting[-1].send(None)
+    for each in waiting:
+        each.close()
+    with pytest.raises(asyncio.CancelledError):
+        await owner
+    assert found() == []
+
+
+def test_wait_on_a_stream_that_is_over(found: Any) -> None:
+    """Whoever waits for its turn on an RPC that is over is told by grpcio, and not by a finding."""
+    gate = Gate()
+    call = sync_call(gate.park)
+    owner = in_thread(next, call)
+    gate.wait()
+    call.__wrapped__.is_active = lambda: False
+    second = in_thread(next, call)
+    gate.open()
+    assert sorted([owner.result(), second.result()]) == [1, 2]
+    assert found() == []
+
+
+# A wake-up that is interrupted
+
+
+class BrokenError(RuntimeError):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("where", ["before", "in asyncio"])
+async def test_wake_up_that_is_interrupted(
+    where: str, monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """A waker that is interrupted, even inside asyncio, does not leave the next one asleep."""
+    loop: Any = asyncio.get_running_loop()
+
+    def interrupt(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.undo()
+        raise BrokenError
+
+    async def park() -> None:
+        await gate.park()
+        if where == "before":
+            monkeypatch.setattr(core_turns, "wake", interrupt)
+        else:
+            monkeypatch.setattr(loop, "call_soon", interrupt)
+
+    gate = AsyncGate()
+    call = aio_call(park)
+    tasks = [asyncio.create_task(call.read()) for _ in range(3)]
+    await gate.wait()
+    await settle()
+    gate.open()
+    got = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+    assert [type(got[0]), *got[1:]] == [BrokenError, 2, 3]
+    assert call._self_read.is_free
+    found()
+
+
+async def test_wake_up_that_was_taken_on(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    """A waker that is interrupted after asyncio took its wake-up on wakes nobody twice."""
+    loop: Any = asyncio.get_running_loop()
+    plain = loop.call_soon
+
+    def interrupt(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.undo()
+        plain(*args, **kwargs)
+        raise BrokenError
+
+    async def park() -> None:
+        await gate.park()
+        monkeypatch.setattr(loop, "call_soon", interrupt)
+
+    gate = AsyncGate()
+    call = aio_call(park)
+    tasks = [asyncio.create_task(call.read()) for _ in range(3)]
+    await gate.wait()
+    await settle()
+    gate.open()
+    got = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+    assert [type(got[0]), *got[1:]] == [BrokenError, 2, 3]
+    found()
+
+
+async def test_waker_that_is_interrupted_with_nobody_in_line() -> None:
+    """Where nobody waits there is nothing to make good."""
+    call = aio_call(AsyncGateThatIsOpen().park)
+    core_turns.wake_after_all(call._self_read.turns)
+    assert await call.read() == 1
+
+
+async def test_cancelled_waiter_that_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """A task that leaves the line when its turn has come, and is interrupted then, wakes the next."""
+
+    def interrupt(*args: Any) -> Any:
+        monkeypatch.undo()
+        raise BrokenError
+
+    async def park() -> None:
+        await gate.park()
+        tasks[1].cancel()
+
+    gate = AsyncGate()
+    call = aio_call(park)
+    tasks = [asyncio.create_task(call.read()) for _ in range(3)]
+    await gate.wait()
+    await settle()
+    monkeypatch.setattr(
+        core_turns,
+        "_after_waiting",
+        lambda *args: monkeypatch.setattr(core_turns, "wake", interrupt) or 1 / 0,
+    )
+    gate.open()
+    got = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+    assert got[0] == 1
+    assert call._self_read.is_free
+    assert not call._self_read.turns.queue
+    found()
+
+
+def test_line_of_a_loop_that_is_closed(found: Any) -> None:
+    """When operations are thrown away after their loop was closed, nobody is woken."""
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> list[Any]:
+        call = aio_call(AsyncGate().park)
+        operations = [call.read(), call.read()]
+        for operation in operations:
+            operation.send(None)
+        return operations
+
+    owner, waiting = loop.run_until_complete(begin())
+    loop.close()
+    owner.close()
+    waiting.close()
+    found()
+
+
+GEVENT = """
+import sys, grpc, grpc_guard
+grpc_guard.enable("serialize")
+from gevent import monkey; monkey.patch_all()
+import gevent, logging, time
+from concurrent import futures
+from grpc.experimental import gevent as grpc_gevent
+grpc_gevent.init_gevent()
+logging.getLogger("grpc_guard").setLevel(logging.CRITICAL)
+
+def numbers(request, context):
+    for number in range(6):
+        time.sleep(0.001)
+        yield b"%d" % number
+
+server = grpc.server(futures.ThreadPoolExecutor(4))
+handlers = dict(m=grpc.unary_stream_rpc_method_handler(numbers))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s", handlers),))
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+call = grpc.insecure_channel(f"127.0.0.1:{port}").unary_stream("/s/m")(b"")
+got = []
+readers = [gevent.spawn(lambda: got.extend(call)) for _ in "ab"]
+gevent.joinall(readers, timeout=20)
+print(sorted(got), flush=True)
+import os; os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="gevent is asked for where it is known")
+def test_gevent_that_patches_later() -> None:
+    """Greenlets wait for their turns without the hub, though the guard was there before gevent."""
+    pytest.importorskip("gevent")
+    ended = subprocess.run(
+        [sys.executable, "-c", GEVENT], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout.splitlines()[-1:] == ["[b'0', b'1', b'2', b'3', b'4', b'5']"], ended.stderr

@@ -190,17 +190,32 @@ def run_example(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 PATTERNS = {path.stem: path for path in sorted(EXAMPLES.glob("patterns/*.py"))}
 PRINTED = {
+    "chat_aio": "Ann reads: hello\nBen reads: hello\n",
+    "chat_sync": "Ann reads: hello\nBen reads: hello\n",
     "consumers_lock_aio": "read: 12, each once\n",
     "consumers_lock_sync": "read: 12, each once\n",
     "consumers_queue_aio": "read: 12, each once\n",
     "consumers_queue_sync": "read: 12, each once\n",
+    "consumers_receiver_aio": "read: 12, each once\n",
+    "consumers_receiver_sync": "read: 12, each once\n",
     "fan_out_aio": "map: 12\nlist: 12\n",
     "fan_out_sync": "map: 12\nlist: 12\n",
+    "fan_out_subscribers_aio": "map: 12\nlist: 12\nnewest: ['Summit']\n",
+    "fan_out_subscribers_sync": "map: 12\nlist: 12\nnewest: ['Summit']\n",
+    "handler_ends_aio": "answers: 3\ntold: {'OK'}\n",
+    "handler_ends_sync": "answers: 3\ntold: {'OK'}\n",
     "handler_producers_aio": "answers: 6\n",
     "handler_producers_sync": "answers: 6\n",
     "producers_lock_aio": "answers: 6\n",
     "producers_queue_aio": "answers: 6\n",
     "producers_queue_sync": "answers: 6\n",
+    "producers_sender_aio": "answers: 6\n",
+    "producers_sender_sync": "answers: 6\n",
+    "reconnect_aio": "the last: the ranger has read: 39\n",
+    "reconnect_sync": "the last: the ranger has read: 39\n",
+    "slow_peers_sync": "wait: not sent: 2\n"
+    "drop_oldest: to be sent: ['3', '4']\n"
+    "fail: too slow at: 2\n",
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures.thread
 import gc
 import os
 import sys
@@ -13,10 +11,7 @@ from types import FrameType
 import grpc
 import grpc.aio
 import pytest
-import wrapt
-from inside import Frame, core_stream, findings_stacks, frames_of_threads
-
-import grpc_guard
+from inside import Frame, findings_stacks, frames_of_threads
 
 
 def here() -> FrameType:
@@ -30,34 +25,6 @@ def frame_in(file: str, function: str = "function") -> FrameType:
     frame = names[function]()  # type: ignore[operator]
     assert isinstance(frame, FrameType)
     return frame
-
-
-@pytest.mark.parametrize(
-    "module", [core_stream, grpc, grpc.aio, asyncio, wrapt, threading, concurrent.futures.thread]
-)
-def test_machinery(module: object) -> None:
-    """The guard, grpcio, asyncio and what starts threads are folded."""
-    assert findings_stacks.is_machinery(vars(module)["__file__"])
-
-
-@pytest.mark.parametrize("file", [__file__, os.__file__, "<stdin>"])
-def test_program(file: str) -> None:
-    """The program, and any other library, is not folded."""
-    assert not findings_stacks.is_machinery(file)
-
-
-def test_demo_is_a_program() -> None:
-    """The demo plays the part of a program."""
-    folder = os.path.dirname(grpc_guard.__file__)
-    assert findings_stacks.is_machinery(os.path.join(folder, "_cli", "demonstration.py"))
-    assert not findings_stacks.is_machinery(os.path.join(folder, "_cli", "demo", "play.py"))
-
-
-def test_runs_loop() -> None:
-    """asyncio and uvloop run loops; nothing else does."""
-    assert findings_stacks.runs_loop(asyncio.base_events.__file__)
-    assert findings_stacks.runs_loop(os.path.join("site-packages", "uvloop", "loop.pyx"))
-    assert not findings_stacks.runs_loop(__file__)
 
 
 def test_outward() -> None:

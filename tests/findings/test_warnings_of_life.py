@@ -14,7 +14,9 @@ from inside import (
     NeverClosed,
     Side,
     Subject,
+    Whose,
     findings_origins,
+    findings_whose,
     ledger,
     warn,
 )
@@ -126,8 +128,9 @@ def test_origin_in_generated_code() -> None:
 
 def test_origin_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no line of the program is on the stack, that is said."""
-    monkeypatch.setattr(findings_origins, "is_machinery", lambda file: True)
-    monkeypatch.setattr(findings_origins, "_kinds", {})
+    monkeypatch.setattr(findings_whose, "whose_file", lambda file: Whose.MACHINERY)
+    monkeypatch.setattr(findings_whose, "kinds", {})
+    monkeypatch.setattr(findings_origins, "kinds", findings_whose.kinds)
     origin = findings_origins.note_origin("next")
     assert (origin.place, origin.site, origin.owner().stack) == (None, None, ())
     assert str(origin) == "at an unknown place"
@@ -136,14 +139,15 @@ def test_origin_in_nobodys_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_answers_about_code_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that compiles code without end does not fill the memory."""
-    monkeypatch.setattr(findings_origins, "_kinds", {})
-    monkeypatch.setattr(findings_origins, "_KINDS_KEPT", 1)
+    monkeypatch.setattr(findings_origins, "kinds", {})
+    monkeypatch.setattr(findings_whose, "kinds", findings_origins.kinds)
+    monkeypatch.setattr(findings_whose, "_KINDS_KEPT", 1)
     for name in ("one", "two"):
         exec(
             compile("note_origin('next')", f"{name}.py", "exec"),
             {"note_origin": findings_origins.note_origin},
         )
-    assert len(findings_origins._kinds) == 1
+    assert len(findings_whose.kinds) == 1
 
 
 def test_origin_in_a_task_without_a_line() -> None:

@@ -16,9 +16,11 @@ import pytest
 from inside import (
     AioDirection,
     Stream,
+    Ticket,
     Way,
     aio_calls,
     aio_handlers,
+    extras,
     guard_owners,
     last_owner_of,
     loops_door,
@@ -578,3 +580,40 @@ print(owner.kind, owner.operation, owner.site.function, owner_of(call._self_read
         "greenlet next consume None\n",
         "",
     )
+
+
+def test_party_met_where_nobody_is_left() -> None:
+    """A thread that is interrupted out of the line finds nobody: it has met nobody."""
+    assert guard_owners.party_met(extras.Turns(), Ticket("next", None)) is None
+
+
+async def test_places_of_owners_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of where owners were found does not grow."""
+    monkeypatch.setattr(guard_owners, "_OUTERMOST_KEPT", 1)
+    for coroutine in (asyncio.sleep(0), asyncio.sleep(0)):
+        guard_owners._remember(coroutine)
+        await coroutine
+    assert len(guard_owners._outermost) == 1
+
+
+def test_owner_on_no_loop() -> None:
+    """A stream that knows no loop has no task that could be found."""
+    direction = AioDirection(Stream("/x", "client", "aio", Mode.RAISE), Way.READ)
+    direction.taken = True
+    owner = guard_owners.owner_of(direction)
+    assert owner is not None
+    assert owner.name == "(not found)"
+
+
+async def test_chain_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of awaits that is not searched to its end may hold an operation."""
+    monkeypatch.setattr(guard_owners, "CHAIN_LENGTH", 1)
+
+    async def outer() -> None:
+        await asyncio.sleep(0)
+
+    coroutine = outer()
+    coroutine.send(None)
+    idle = guard_owners._idle_type(asyncio.get_running_loop())
+    assert guard_owners._is_in_operation(coroutine, idle)
+    coroutine.close()

@@ -219,6 +219,19 @@ def test_a_read_without_a_line_of_the_program() -> None:
     assert core.visits[0].party != core.visits[1].party
 
 
+def test_a_read_by_a_library_alone() -> None:
+    """An operation of a library that runs by itself comes from the line of the library."""
+    names: dict[str, Any] = {}
+    code = "def read(call): return next(call)\ndef work(call): return read(call)"
+    exec(compile(code, "/srv/site-packages/worker.py", "exec"), names)
+    with holding() as core:
+        for call in calls():
+            reader = threading.Thread(target=names["work"], args=(call,))
+            reader.start()
+            reader.join(PATIENCE)
+    assert core.visits[0].place == Place("/srv/site-packages/worker.py", 1, "read")
+
+
 def test_a_thread_that_takes_the_ident_of_another() -> None:
     """Threads that follow each other are different parties, whatever their idents."""
     with holding() as core:

@@ -28,13 +28,10 @@ import inspect
 import numbers
 import operator
 import os
-import threading
 import types
 import typing
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -42,26 +39,14 @@ import grpc.aio
 import pytest
 from inside import Stream, StreamCall, proxies_contract
 from support.comparison import tidy, what
-from support.staging import (
-    PATIENCE,
-    Gate,
-    aio_channel,
-    aio_server,
-    path,
-    sync_channel,
-    sync_server,
-    wait,
-    within,
-)
+from support.gallery import aio_stage, sync_stage
 
-from grpc_guard import Mode, wrap
+from grpc_guard import Mode
 
 DIFFERENCES = {
     "hasattr operators": "wrapt's proxy class has them all; what they do is the same",
     "hasattr __wrapped__": "the way to the plain object",
-    "isinstance Container": "iterators need __contains__, or `in` would bypass the guard",
     "weak reference": "grpcio's contexts cannot be held weakly, their proxies can",
-    "__annotations__": "those of the proxy's class, which wrapt keeps to itself",
     "parameters": "what makes multi-callables takes *args, whatever this grpcio takes there",
     "method asend": "a method of an async generator is no coroutine function, ours is",
     "method next": "next() and __next__() are one function",
@@ -121,15 +106,15 @@ def looks(obj: Any, plain: Any) -> Iterator[tuple[str, Any]]:
     yield "attributes", what(lambda: sorted(vars(obj)))
     yield "unknown attribute", what(lambda: obj.nonsense)
     yield "setting an attribute", _set_and_delete(obj, plain)
-    yield "weak reference", type(what(weakref.ref, obj))
+    yield "weak reference", _kind(what(weakref.ref, obj))
     for operation in (len, int, float, complex, abs, round, os.fspath, reversed, operator.neg):
-        yield operation.__name__, type(what(operation, obj))
+        yield operation.__name__, _kind(what(operation, obj))
     for operation in (operator.getitem, operator.add, operator.lt, operator.iadd, operator.mod):
-        yield operation.__name__, type(what(operation, obj, 1))
-    yield "index", type(what(lambda: [1][obj]))
+        yield operation.__name__, _kind(what(operation, obj, 1))
+    yield "index", _kind(what(lambda: [1][obj]))
     yield (
         "with",
-        type(what(contextlib.ExitStack().enter_context, obj)) in (TypeError, AttributeError),
+        _kind(what(contextlib.ExitStack().enter_context, obj)) in ("TypeError", "AttributeError"),
     )
     for module in (inspect, asyncio):
         for name, predicate in inspect.getmembers(module, callable):
@@ -138,6 +123,11 @@ def looks(obj: Any, plain: Any) -> Iterator[tuple[str, Any]]:
     for name in dir(plain):
         if not name.startswith("_") and callable(getattr(plain, name, None)):
             yield from _method_looks(name, getattr(obj, name))
+
+
+def _kind(value: Any) -> str:
+    # What lacks a special method raises an error that is a TypeError and an AttributeError.
+    return type(value).__name__
 
 
 def _set_and_delete(obj: Any, plain: Any) -> Any:
@@ -164,124 +154,6 @@ def differences(guarded: Any) -> dict[str, list[Any]]:
         if tidy(seen) != tidy(expected):
             found.setdefault(name, []).append({"guarded": tidy(seen), "plain": tidy(expected)})
     return found
-
-
-# The stages: every guarded object of a live stream of each shape
-
-
-@contextmanager
-def sync_stage() -> Iterator[dict[str, Any]]:
-    """Every guarded object of ``grpc``, while streams of all shapes are open."""
-    objects: dict[str, Any] = {}
-    leave, inside = threading.Event(), threading.Barrier(5)
-
-    def keep(shape: str, requests: Any, context: Any) -> None:
-        objects[f"context {shape}"] = context
-        if shape != "unary_stream":
-            objects[f"request_iterator {shape}"] = requests
-        inside.wait(PATIENCE)
-        wait(leave)
-
-    def responses(shape: str) -> Callable[..., Any]:
-        def handler(requests: Any, context: Any) -> Iterator[bytes]:
-            yield b"0"
-            keep(shape, requests, context)
-
-        return handler
-
-    def single(requests: Any, context: Any) -> bytes:
-        keep("stream_unary", requests, context)
-        return b""
-
-    def requests() -> Iterator[bytes]:
-        yield b"0"
-        wait(leave)
-
-    methods = {
-        "UnaryStream": grpc.unary_stream_rpc_method_handler(responses("unary_stream")),
-        "StreamStream": grpc.stream_stream_rpc_method_handler(responses("stream_stream")),
-        "StreamUnary": grpc.stream_unary_rpc_method_handler(single),
-    }
-    with (
-        sync_server(methods) as address,
-        sync_channel(address) as channel,
-        sync_channel(address, single_threaded=True) as single_threaded,
-    ):
-        objects["channel"] = channel
-        objects["server"] = wrap(grpc.server(ThreadPoolExecutor()))
-        for shape in ("unary_stream", "stream_stream", "stream_unary"):
-            name = "".join(word.title() for word in shape.split("_"))
-            objects[f"multi-callable {shape}"] = getattr(channel, shape)(path(name))
-        objects["call unary_stream"] = objects["multi-callable unary_stream"](b"")
-        objects["call stream_stream"] = objects["multi-callable stream_stream"](requests())
-        objects["call single-threaded"] = single_threaded.unary_stream(path("UnaryStream"))(b"")
-        objects["future"] = objects["multi-callable stream_unary"].future(requests())
-        try:
-            for name in ("call unary_stream", "call stream_stream", "call single-threaded"):
-                next(objects[name])
-            inside.wait(PATIENCE)
-            yield objects
-        finally:
-            leave.set()
-
-
-@asynccontextmanager
-async def aio_stage() -> AsyncIterator[dict[str, Any]]:
-    """Every guarded object of ``grpc.aio``, while streams of all shapes are open."""
-    objects: dict[str, Any] = {}
-    leave, thread, inside = asyncio.Event(), Gate(), asyncio.Semaphore(0)
-
-    def handler(shape: str) -> Callable[..., Any]:
-        async def handle(requests: Any, context: Any) -> Any:
-            objects[f"context {shape}"] = context
-            if shape != "unary_stream":
-                objects[f"request_iterator {shape}"] = requests
-            inside.release()
-            await leave.wait()
-
-        return handle
-
-    def in_pool(requests: Any, context: Any) -> Iterator[bytes]:
-        objects["context in the pool"] = context
-        objects["request_iterator in the pool"] = requests
-        thread.park()
-        yield from ()
-
-    methods = {
-        "UnaryStream": grpc.unary_stream_rpc_method_handler(handler("unary_stream")),
-        "StreamStream": grpc.stream_stream_rpc_method_handler(handler("stream_stream")),
-        "StreamUnary": grpc.stream_unary_rpc_method_handler(handler("stream_unary")),
-        "Pool": grpc.stream_stream_rpc_method_handler(in_pool),
-    }
-
-    async def requests() -> AsyncIterator[bytes]:
-        yield b"0"
-        await leave.wait()
-
-    async with aio_server(methods) as address, aio_channel(address) as channel:
-        objects["channel"] = channel
-        objects["server"] = wrap(grpc.aio.server())
-        for shape in ("unary_unary", "unary_stream", "stream_stream", "stream_unary"):
-            name = "".join(word.title() for word in shape.split("_"))
-            objects[f"multi-callable {shape}"] = getattr(channel, shape)(path(name))
-        objects["call unary_stream"] = objects["multi-callable unary_stream"](b"")
-        for shape in ("stream_stream", "stream_unary"):
-            objects[f"call {shape} by write"] = objects[f"multi-callable {shape}"]()
-            objects[f"call {shape} by iterator"] = objects[f"multi-callable {shape}"](requests())
-        objects["messages"] = objects["multi-callable unary_stream"](b"").__aiter__()
-        pool = channel.stream_stream(path("Pool"))()
-        try:
-            for _ in range(6):
-                await within(inside.acquire())
-            await asyncio.get_running_loop().run_in_executor(None, thread.wait)
-            yield objects
-        finally:
-            leave.set()
-            thread.open()
-            pool.cancel()
-            for name, call in objects.items():
-                if name.startswith("call"):
-                    call.cancel()
 
 
 _SHAPES = ("unary_stream", "stream_stream", "stream_unary")

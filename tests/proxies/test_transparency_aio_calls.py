@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from support.comparison import AioWorld, same_as_plain, what, what_async
+from support.comparison import AioWorld, kind, same_as_plain, what, what_async
 from support.services import AioService, ending_async
 from support.staging import path
 
@@ -85,7 +85,7 @@ async def test_a_call_as_a_member(world: AioWorld) -> AsyncIterator[Any]:
     call, other = start(b"1"), start(b"1")
     yield call == call, call == other, call != other, call == 1, call is None
     yield {call: "value"}.get(call), {call, other} == {call}, hash(call) == hash(other)
-    yield type(what(lambda: call < other)), type(what(len, call)), type(what(iter, call))
+    yield kind(lambda: call < other), kind(len, call), kind(iter, call)
 
 
 @same_as_plain
@@ -178,9 +178,9 @@ async def test_sending_from_an_iterator(world: AioWorld) -> AsyncIterator[Any]:
         "generator": lambda: (item for item in (b"a", b"b")),
         "empty": list,
     }
-    for kind, make in kinds.items():
-        yield kind, [message async for message in echo(make())]
-        yield kind, [message async for message in echo(request_iterator=make())]
+    for name, make in kinds.items():
+        yield name, [message async for message in echo(make())]
+        yield name, [message async for message in echo(request_iterator=make())]
         yield kind, await count(make()), await count(request_iterator=make())
 
 

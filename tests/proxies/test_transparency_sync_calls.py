@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support.comparison import World, same_as_plain, traceback_of, what
+from support.comparison import World, kind, same_as_plain, traceback_of, what
 from support.services import Service
 from support.staging import Gate, inside_grpc, path, wait
 
@@ -105,7 +105,7 @@ def test_a_call_as_a_member(world: World) -> Iterator[Any]:
     call, other = start(b"1"), start(b"1")
     yield call == call, call == other, call != other, call == 1, call is None
     yield {call: "value"}.get(call), {call, other} == {call}, hash(call) == hash(other)
-    yield type(what(lambda: call < other)), type(what(len, call)), type(what(lambda: call[0]))
+    yield kind(lambda: call < other), kind(len, call), kind(lambda: call[0])
 
 
 def failing(world: World, call: Any) -> Iterator[Any]:

@@ -160,6 +160,14 @@ def what(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return error
 
 
+def kind(function: Callable[..., Any], *args: Any) -> str:
+    """Return the name of the kind of what `function` returns or raises.
+
+    Of a protocol that is not there, a proxy raises an error of its own, which is AttributeError too.
+    """
+    return type(what(function, *args)).__name__
+
+
 async def what_async(awaitable: Any) -> Any:
     """Return what awaiting `awaitable` gives or raises."""
     try:

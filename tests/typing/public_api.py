@@ -13,10 +13,14 @@ import grpc_guard.aio
 from grpc_guard import (
     ChannelRegistry,
     ConcurrencyError,
+    FanOut,
     Finding,
     Mode,
     Owner,
+    Receiver,
     Rule,
+    Sender,
+    StreamEnded,
     clear_findings,
     disable,
     enable,
@@ -193,3 +197,50 @@ def choosing(mode: Mode) -> str:
 
 
 assert_type(grpc_guard.__version__, str)
+
+
+class Note:
+    """Stands for a message."""
+
+
+class Context:
+    """Stands for the context of a handler."""
+
+
+def on_one_stream(call: Iterator[Note], note: Note, context: Context) -> Iterator[Note]:
+    with Sender[Note](maxsize=4, when_full="drop_oldest") as sender:
+        assert_type(sender, Sender[Note])
+        sender.send(note, timeout=0.5)
+        sender.send(1)  # type: ignore[arg-type]
+        sender.flush(1)
+        assert_type(sender.unsent(), list[Note])
+        statistics: Sender.Statistics = sender.statistics()
+        assert_type(statistics.accepted, int)
+    Sender[Note](context, when_full="drop")  # type: ignore[arg-type]
+    with Receiver(call) as receiver:
+        assert_type(receiver.receive(timeout=1), Note)
+        assert_type(list(receiver), list[Note])
+    fan = FanOut(call)
+    with fan.subscribe(maxsize=1, when_full="fail") as subscriber:
+        assert_type(subscriber, Receiver[Note])
+    try:
+        sender.send(note)
+    except StreamEnded as end:
+        assert_type(end.details, str | None)
+        assert_type(end.left, int)
+    return sender
+
+
+async def on_one_stream_async(call: AsyncIterator[Note], note: Note) -> AsyncIterator[Note]:
+    async with grpc_guard.aio.Sender[Note]() as sender:
+        await sender.send(note, timeout=0.5)
+        sender.send_from_thread(note)
+        assert_type(sender.unsent(), list[Note])
+    async with grpc_guard.aio.Receiver(call) as receiver:
+        assert_type(await receiver.receive(1), Note)
+        async for received in receiver:
+            assert_type(received, Note)
+    async with grpc_guard.aio.FanOut(call).subscribe() as subscriber:
+        assert_type(await subscriber.receive(), Note)
+    grpc_guard.aio.Receiver([note])  # type: ignore[arg-type]
+    return sender

@@ -21,8 +21,8 @@ CANCELLED_READ = Rule(
         "raises ExecuteBatchError",
         ANY: "cannot happen: sync operations are not cancelled one by one",
     },
-    remedy="let a task of its own read and hand the messages on through an asyncio.Queue, and "
-    "time out the wait for the queue; or shield the read with asyncio.shield() and keep it",
+    remedy="receive through grpc_guard.aio.Receiver and send through grpc_guard.aio.Sender, which "
+    "may be timed out and cancelled; or shield the read with asyncio.shield() and keep it",
     source="grpcio, aio/_call.py: a cancelled read or write cancels the RPC",
 )
 

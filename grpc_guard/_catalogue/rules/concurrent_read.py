@@ -20,8 +20,8 @@ CONCURRENT_READ = Rule(
         "server aio": "the second reader is told that the stream has ended while messages are "
         "still to come; nothing is raised",
     },
-    remedy="let one thread or task read and hand the messages on (queue.Queue, asyncio.Queue), "
-    "or hold one lock around every read",
+    remedy="let one thread or task read and hand the messages on (grpc_guard.Receiver does, and "
+    "grpc_guard.aio.Receiver), or hold one lock around every read",
     source="grpc-go Documentation/concurrency.md and stream.go; grpcio, docstrings of "
     "StreamStreamCall.read and aio.ServicerContext.read",
 )

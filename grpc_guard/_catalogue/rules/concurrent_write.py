@@ -18,8 +18,8 @@ CONCURRENT_WRITE = Rule(
         "server aio": "one writer gets ExecuteBatchError, and messages are lost",
         ANY: "the RPC dies or messages are lost",
     },
-    remedy="let one thread or task write and feed it through a queue, or hold one lock around "
-    "every write and around done_writing()",
+    remedy="let one thread or task write and feed it through a queue (grpc_guard.Sender is one, and "
+    "grpc_guard.aio.Sender), or hold one lock around every write and around done_writing()",
     source="grpc-go Documentation/concurrency.md and stream.go (CloseSend must not overlap SendMsg)",
 )
 

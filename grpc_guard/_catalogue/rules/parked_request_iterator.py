@@ -16,8 +16,8 @@ PARKED_REQUEST_ITERATOR = Rule(
         "client sync": "a thread is leaked by each such RPC",
         ANY: "cannot happen: only the sync api advances request iterators in a thread",
     },
-    remedy="let the iterator end when the RPC does: put an end marker in its queue from "
-    "call.add_callback(), or wait with a timeout",
+    remedy="let the iterator end when the RPC does: a grpc_guard.Sender does by itself; a queue needs "
+    "an end marker from call.add_callback(), or a wait with a timeout",
     source="grpcio, _channel.py: a thread of its own consumes the request iterator",
 )
 

@@ -56,5 +56,5 @@ class OpenChannel(Protocol):
 
 
 def is_of_registry(channel: OpenChannel) -> bool:
-    """A registry made it, and closes it."""
+    """A registry made it, and closes it; or grpcio did, for one-shot calls of grpc.experimental."""
     return channel.is_pooled

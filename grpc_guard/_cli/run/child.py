@@ -27,14 +27,19 @@ from ..._process.import_hook import after_import
 from .spool import Writer, recall
 
 
+@functools.cache
 def start() -> None:
-    """Arrange for the guard, as the launcher's environment variables say."""
+    """Arrange for the guard, as the launcher's environment variables say; again does nothing.
+
+    Called by grpc_guard.pth, which no other launcher can hide, and by site/sitecustomize.py.
+    """
+    writer = Writer(os.environ[SPOOL])
     try:
         mode = resolve(environment(MODE), parse=parse_mode, default=Mode.OFF).value
         if mode is not Mode.OFF:  # the program may have switched it off for its children
-            _arrange(mode, resolve_probe(), Writer(os.environ[SPOOL]))
+            _arrange(mode, resolve_probe(), writer)
     except Exception as error:  # nothing of the program runs before this, nor its signal handlers
-        _give_up(error)
+        _give_up(error, writer)
 
 
 def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
@@ -49,10 +54,10 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     _tell_at_quick_exit(writer)
     # pytest, should that be the program, would warn of a plugin that is imported already.
     sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"
-    after_import("grpc", functools.partial(_enable, mode, probe))
+    after_import("grpc", functools.partial(_enable, mode, probe, writer))
 
 
-def _enable(mode: Mode, settings: ProbeSettings | None) -> None:
+def _enable(mode: Mode, settings: ProbeSettings | None, writer: Writer) -> None:
     try:
         from ..._core.stream import start_counting
         from ..._process.noting import note_where_work_begins
@@ -65,14 +70,16 @@ def _enable(mode: Mode, settings: ProbeSettings | None) -> None:
 
             probe.remember(recall(os.environ[SPOOL]))
         enable(mode, probe=settings is not None and str(settings))
+        writer.has_guarded = True
     except Exception as error:  # somebody else's module called grpc, for one
         if is_injected(error):
             raise
-        _give_up(error)
+        _give_up(error, writer)
 
 
-def _give_up(error: Exception) -> None:
+def _give_up(error: Exception, writer: Writer) -> None:
     print(f"grpc_guard: process {os.getpid()} is not guarded: {error}", file=sys.stderr)  # noqa: T201
+    writer.unguarded(str(error))
 
 
 def _tell_at_quick_exit(writer: Writer) -> None:

@@ -28,12 +28,14 @@ from ..._probe.settings import ProbeSettings
 from ..._reports import writing
 from ..._reports.adoption import Adoption, allowed_in_pyproject
 from ..._reports.baseline import AdoptionError, read_baseline, read_if_there
+from ..._reports.process import Process
 from ..._reports.run import GuardedRun
 from .signals import handling
 from .spool import read, remind
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 _GAP = "a run of one program need not find all"
+_PTH = "grpc_guard.pth"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
 
 
@@ -75,7 +77,7 @@ def run(settings: Settings) -> int:
         if memory is not None:
             remind(spool, memory)
         status, pid = _wait(command, _environment(settings, spool))
-        processes = read(spool)
+        processes = _ended(read(spool), pid, status)
     outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None, gap=_GAP)
     if memory is not None:
         _remember(settings, memory, outcome.pairs)
@@ -108,10 +110,10 @@ def _is_script(program: str) -> bool:
 
 
 def _python() -> list[str]:
-    if sys.flags.ignore_environment or sys.flags.no_site:
+    if sys.flags.no_site or (sys.flags.ignore_environment and not _is_installed()):
         raise LaunchError(
-            "this interpreter runs with -I, -E or -S and its children will too: the guard, "
-            "which reaches them by PYTHONPATH, cannot"
+            f"this interpreter runs with -I, -E or -S and its children will too: the guard, "
+            f"which reaches them by {_PTH} in site-packages or by PYTHONPATH, cannot"
         )
     flags = interpreter_flags()
     for name, value in sys._xoptions.items():  # it leaves out those that it does not know
@@ -121,6 +123,11 @@ def _python() -> list[str]:
     if getattr(sys.__stdout__, "write_through", False):
         flags.append("-u")
     return [sys.executable, *flags]
+
+
+def _is_installed() -> bool:
+    """Tell whether Python brings the guard into its processes by itself; see site/."""
+    return any(os.path.isfile(os.path.join(folder, _PTH)) for folder in sys.path)
 
 
 def _prepare(settings: Settings) -> Adoption:
@@ -226,6 +233,17 @@ def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[s
     merged = outcome.merged_into(path, "--write-baseline")
     merged.write(path)
     return outcome.knowing(merged), list(merged.lines(path))
+
+
+def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
+    """Return `processes`, the first of which, `pid`, has ended; a signal is a `status` below 0.
+
+    It may have executed another program at last, which told nothing.
+    """
+    for process in processes:
+        if process.pid == pid and status >= 0 and not process.has_ended:
+            process.unguarded = "it executed a program that the guard did not reach"
+    return processes
 
 
 def _say(outcome: GuardedRun, written: Sequence[str]) -> None:

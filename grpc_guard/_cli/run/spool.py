@@ -31,6 +31,7 @@ class Writer:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self.has_guarded = False  # whether the guard has gone on in this process
         self._begin()
         in_child(self._begin)
 
@@ -44,9 +45,17 @@ class Writer:
     def found(self, finding: Finding) -> None:
         self._write({"found": finding_to_dict(finding)}, learnt=finding.count == 1)
 
+    def unguarded(self, why: str) -> None:
+        """Tell that streams of this process are not guarded."""
+        with contextlib.suppress(OSError):
+            self._write({"unguarded": why})
+
     def ended(self) -> None:
+        event: dict[str, Any] = {"ended": True}
+        if not self.has_guarded and hasattr(sys.modules.get("grpc"), "insecure_channel"):
+            event["unguarded"] = "it imported grpc unnoticed"
         with contextlib.suppress(OSError):  # a process that gave up the user's rights, for one
-            self._write({}, learnt=True)
+            self._write(event, learnt=True)
 
     def _write(self, event: dict[str, Any], *, learnt: bool = False) -> None:
         self._now = max(self._now, guarded_so_far())  # at the very end the modules are gone
@@ -82,8 +91,11 @@ def read(folder: str) -> list[Process]:
         findings: dict[tuple[object, ...], Finding] = {}
         event: dict[str, Any] = {"streams": 0, "operations": 0}
         probe = None
+        process.has_ended = False
         for event in _events(path):
             probe = event.get("probe") or probe
+            process.unguarded = event.get("unguarded") or process.unguarded
+            process.has_ended = process.has_ended or "ended" in event
             if "found" in event:
                 finding = finding_from_dict(event["found"])
                 findings[finding.key] = finding  # each telling carries the count so far

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from _thread import get_ident
 from collections.abc import AsyncIterable, Callable
 from time import monotonic
-from typing import Any, Self
+from typing import Any
 
 from ..._catalogue.cpython_loops import running_loop
+from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.nouns import READ, WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
@@ -92,6 +94,22 @@ async def done_writing(self: Any) -> None:
     )
 
 
+@operation("write", owns=False)
+async def queued_write(self: Any, request: Any) -> None:
+    """Send one message through the queue that grpcio has for calls with interceptors.
+
+    Writes may overlap there, and done_writing() may follow one that waits. What is written
+    once done_writing() has begun comes behind the end, and is never sent: refused.
+    """
+    direction = self._self_write
+    if direction.loop_thread._thread_id != get_ident():
+        check_loop(direction.stream, "write")
+    plain = direction.counted(self.__wrapped__.write)
+    if direction.taken and not direction.is_free:
+        return await contended_async(direction, "write", plain, request)
+    await plain(request)
+
+
 class ReadingCall(Call):
     """A call with many responses, whose requests do not come from ``write()``.
 
@@ -104,7 +122,7 @@ class ReadingCall(Call):
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
         self._self_read = AioDirection(stream, READ, call.read)
-        self._self_messages: Messages | None = None
+        self._self_messages: weakref.ref[Messages] | None = None
 
     @operation("read")
     async def read(self) -> Any:
@@ -126,10 +144,10 @@ class ReadingCall(Call):
 
     def __aiter__(self) -> Messages:
         plain = self.__wrapped__.__aiter__()
-        messages = self._self_messages
+        messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
-            messages = Messages(plain, self._self_stream, self._self_read, keeps=self)
-            self._self_messages = messages
+            messages = Messages(plain, self._self_stream, self._self_read, self)
+            self._self_messages = weakref.ref(messages)  # which keeps this call
         return messages
 
 
@@ -144,6 +162,14 @@ class DuplexCall(ReadingCall):
 
     write = write
     done_writing = done_writing
+
+
+class QueuedDuplexCall(DuplexCall):
+    """A stream-stream call with interceptors, whose messages wait in a queue of grpcio's."""
+
+    __slots__ = ()
+
+    write = queued_write
 
 
 class AwaitableCall(Call):
@@ -171,6 +197,29 @@ class WritingCall(Call):
     done_writing = done_writing
 
 
+class QueuedWritingCall(WritingCall):
+    """A stream-unary call with interceptors, whose messages wait in a queue of grpcio's."""
+
+    __slots__ = ()
+
+    write = queued_write
+
+
+_QUEUED: dict[type[Call], type[Call]] = {
+    DuplexCall: QueuedDuplexCall,
+    WritingCall: QueuedWritingCall,
+}
+
+
+def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
+    """Return the guarded twin of `call`, a client call of this kind."""
+    if isinstance_exactly(call, StreamProxy):
+        return call
+    if hasattr(call, INTERCEPTORS_TASK):
+        kind = _QUEUED.get(kind, kind)
+    return kind(call, stream)
+
+
 class AsyncRequestIterator(StreamProxy):
     """The user's async request iterator, advanced by gRPC: the writing direction."""
 
@@ -181,11 +230,11 @@ class AsyncRequestIterator(StreamProxy):
         step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
         self._self_write = stream.write = GrpcDriven(stream, WRITE, step)
 
-    def __aiter__(self) -> Self:
+    def __aiter__(self) -> AsyncRequestIterator:
         plain = self.__wrapped__.__aiter__()
         if plain is self.__wrapped__:
             return self
-        return type(self)(plain, self._self_stream)
+        return AsyncRequestIterator(plain, self._self_stream)
 
     @operation("anext(request_iterator)")
     async def __anext__(self) -> Any:

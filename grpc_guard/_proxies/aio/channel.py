@@ -18,9 +18,16 @@ from ..._lifecycle.channels import closing, life_of, made
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
-from ..proxy import Proxy, StreamProxy, isinstance_exactly
+from ..proxy import Proxy
 from ..unary import start_watched
-from .calls import AwaitableCall, Call, DuplexCall, ReadingCall, WritingCall, guard_requests
+from .calls import (
+    AwaitableCall,
+    DuplexCall,
+    ReadingCall,
+    WritingCall,
+    guard_call,
+    guard_requests,
+)
 
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
@@ -132,10 +139,6 @@ def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> 
     error = error_of(task)
     if error is not None:
         failed_to_start(life, rpc, error, start)
-
-
-def guard_call(call: Any, stream: Stream, kind: type[Call]) -> Any:
-    return call if isinstance_exactly(call, StreamProxy) else kind(call, stream)
 
 
 class UnaryUnary(MultiCallable):

@@ -16,7 +16,7 @@ from ..._catalogue.nouns import AIO, READ, SERVER, WRITE
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, Stream
-from ..._core.turns import wait_for_turn, wake
+from ..._core.turns import ticket_of_task, wait_for_turn, wake, wake_after_all
 from ..._guard.violations import check_loop, report_conflict, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..._lifecycle.handlers import Handlers
@@ -202,7 +202,7 @@ async def _generate(
             message = await advance(*given)
             try:
                 if turns is not None and (turns.queue or turns.taken):
-                    await wait_for_turn(direction, "yield", report_conflict)
+                    await wait_for_turn(direction, ticket_of_task("yield"))
                 if not token.taken:
                     token.taken = True
                     try:
@@ -212,7 +212,11 @@ async def _generate(
                     finally:
                         token.taken = False
                         if turns is not None:
-                            wake(turns)
+                            try:
+                                wake(turns)
+                            except BaseException:
+                                wake_after_all(turns)
+                                raise
                 report_conflict(direction, "yield")
                 advance, given = proceed, ((yield message),)
             except GeneratorExit:

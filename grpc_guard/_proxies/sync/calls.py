@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from grpc import _channel
+
 from ..._catalogue.grpcio import (
     MULTI_THREADED_CALL,
     SINGLE_THREADED_CALL,
@@ -16,6 +18,10 @@ from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
 from ..contract import SYNC_CALL, forwards
 from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
+
+# None where a grpcio has no such class.
+_USUAL = getattr(_channel, MULTI_THREADED_CALL, None)
+_SINGLE_THREADED = getattr(_channel, SINGLE_THREADED_CALL, None)
 
 
 def has_ended(call: Any) -> bool:
@@ -114,11 +120,11 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even that."""
-    if type(call).__name__ == MULTI_THREADED_CALL:  # to save the usual call a longer look
+    if type(call) is _USUAL:  # to save it a longer look
         return StreamCall(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
-    if type(call).__name__ == SINGLE_THREADED_CALL:
+    if type(call) is _SINGLE_THREADED:
         return SingleThreadedStreamCall(call, stream)
     return StreamCall(call, stream)
 

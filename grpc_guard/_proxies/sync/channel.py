@@ -14,6 +14,7 @@ from ..multicallables import MultiCallable, PlainStart, guarding
 from ..proxy import Proxy
 from ..unary import watching_below
 from .calls import guard_call, guard_future, guard_requests
+from .intercepted import join
 
 
 def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
@@ -91,6 +92,7 @@ def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, 
 
 def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
+        join(stream)
         return start(*args, **kwargs)
     except BaseException as error:
         stream.ended = True  # its generator is free for the next attempt

@@ -13,5 +13,10 @@ suffixes = (".txt",)
 def render(report: Report) -> str:
     """Return the full reports of the findings, one after the other, and the summary."""
     reports = [f"{full_report(finding)}\n\n" for finding in report.findings]
-    totals = summary(report.findings, streams=report.streams, operations=report.operations)
+    totals = summary(
+        report.findings,
+        streams=report.streams,
+        operations=report.operations,
+        unguarded=report.unguarded,
+    )
     return "".join(reports) + "\n".join([*totals, *report.notes, ""])

@@ -1,22 +1,67 @@
-"""Brings the guard into a Python process, then steps aside for the sitecustomize it hides."""
+"""Brings the guard into a Python process, then steps aside for the sitecustomize it hides.
 
-import os
-import sys
+The second way in, beside grpc_guard.pth: for where grpc_guard is found by PYTHONPATH alone. And it
+runs where grpc_guard is not installed, to report a process that uses grpc there.
+"""
 
 
-def _start() -> None:
+def _grpc_guard_start() -> None:
+    import os
+
+    folder = os.environ.get("GRPC_GUARD_SPOOL")
+    if folder is None:
+        return
     try:
         from grpc_guard._cli.run import child
     except ImportError:
-        return  # another environment, without grpc_guard: its processes stay plain
-    child.start()
+        import atexit
+
+        atexit.register(_grpc_guard_absent, folder)
+    else:
+        child.start()
 
 
-if "GRPC_GUARD_SPOOL" in os.environ:
-    _start()
+def _grpc_guard_absent(folder: str) -> None:
+    """Tell the launcher, at exit, if this process spoke gRPC."""
+    import json
+    import os
+    import sys
+    import time
 
-_here = os.path.dirname(os.path.abspath(__file__))
-sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _here]
-sys.modules.pop(__name__, None)
-# The one that was hidden, or the error with which Python learns that there is none.
-import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401
+    if hasattr(sys.modules.get("grpc"), "insecure_channel") and os.path.isdir(folder):
+        event = {
+            "streams": 0,
+            "operations": 0,
+            "ended": True,
+            "unguarded": f"grpc_guard is not installed for {sys.executable}",
+        }
+        name = f"{time.time_ns()}-{os.getpid()}.jsonl"
+        with open(os.path.join(folder, name), "x", encoding="utf-8") as file:
+            json.dump(event, file)
+
+
+def _grpc_guard_step_aside() -> None:
+    """Let the sitecustomize that is hidden take the place, as if this one were not there."""
+    import os
+    import sys
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+    # Another launcher's sitecustomize may load this one in its own place.
+    replaced = sys.modules.pop("sitecustomize")
+    try:
+        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError as error:
+        caller = sys._getframe(1)
+        while caller.f_back and caller.f_code.co_filename in (__file__, *_GRPC_GUARD_IMPORTING):
+            caller = caller.f_back
+        is_asked_by_python = caller.f_code.co_name == "execsitecustomize"
+        if is_asked_by_python or error.name != "sitecustomize":
+            raise  # with which Python learns that there is none
+        sys.modules["sitecustomize"] = replaced
+
+
+_GRPC_GUARD_IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
+
+_grpc_guard_start()
+_grpc_guard_step_aside()

@@ -1,0 +1,55 @@
+"""A chat: every handler has a Sender, and whoever has something to say sends to all of them.
+
+A member that does not read loses the oldest messages, and holds up nobody.
+"""
+
+from threading import Lock, Thread
+
+from grpc_guard import Sender, StreamEnded
+from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard._cli.demo.service import RouteGuide, serving
+
+
+class Hut(RouteGuide):
+    def __init__(self):
+        self.members, self.turn = [], Lock()
+
+    def RouteChat(self, notes, context):
+        sender = Sender(context, when_full="drop_oldest")
+        with self.turn:
+            self.members.append(sender)
+        Thread(target=self.listen, args=[notes, sender]).start()
+        return sender  # gRPC takes from it what all the others send
+
+    def listen(self, notes, sender):
+        try:
+            for note in notes:
+                self.tell(note)
+        finally:  # the member has half-closed, or left
+            with self.turn:
+                self.members.remove(sender)
+            sender.close()
+
+    def tell(self, note):
+        with self.turn:
+            members = list(self.members)
+        for member in members:
+            try:
+                member.send(note)
+            except StreamEnded:
+                pass  # has just left
+
+
+with serving(Hut(), mode="off", clients=3) as stubs:
+    senders = [Sender() for stub in stubs]
+    chats = [stub.RouteChat(sender) for stub, sender in zip(stubs, senders, strict=True)]
+    for sender, chat in zip(senders, chats, strict=True):
+        sender.send(RouteNote(message="here"))
+        next(chat)  # one's own: from now on this member is in
+    senders[0].send(RouteNote(message="hello"))
+    for name, chat in zip(("Ann", "Ben"), chats[:2], strict=True):  # the third does not read
+        print(f"{name} reads:", next(note.message for note in chat if note.message == "hello"))
+    for sender in senders:
+        sender.close()
+    for chat in chats:
+        list(chat)

@@ -1,0 +1,28 @@
+"""Many tasks receive; one of them looks in for a moment only, and loses nothing."""
+
+import asyncio
+
+from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
+from grpc_guard.aio import Receiver
+
+
+async def work(features, names):
+    async for feature in features:
+        names.append(feature.name)
+
+
+async def main():
+    names = []
+    async with async_serving(AsyncRouteGuide(), mode="off") as stub:
+        features = Receiver(stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
+        try:
+            names.append((await features.receive(timeout=0.001)).name)
+        except TimeoutError:
+            pass  # the RPC goes on: the message that comes later is the next one's
+        await asyncio.gather(*(work(features, names) for _ in range(3)))
+    assert sorted(names) == sorted(feature.name for feature in FEATURES)
+    print(f"read: {len(names)}, each once")
+
+
+asyncio.run(main())

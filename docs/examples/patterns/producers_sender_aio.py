@@ -1,0 +1,30 @@
+"""Many tasks produce into a Sender, which is the request iterator."""
+
+import asyncio
+
+from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard.aio import Sender
+
+
+async def produce(sender, name):
+    for number in range(3):
+        await sender.send(RouteNote(message=f"{name}, note {number}"))
+
+
+async def produce_all(sender):
+    async with sender:  # leaving the block half-closes, after all that was accepted
+        await asyncio.gather(produce(sender, "Ann"), produce(sender, "Ben"))
+
+
+async def main():
+    async with async_serving(AsyncRouteGuide(), mode="off") as stub:
+        sender = Sender()
+        chat = stub.RouteChat(sender)
+        producing = asyncio.create_task(produce_all(sender))
+        answers = [answer async for answer in chat]
+        await producing
+    print("answers:", len(answers))
+
+
+asyncio.run(main())

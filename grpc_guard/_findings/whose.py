@@ -1,0 +1,138 @@
+"""Whose a frame is: the program's, a library's, or the machinery's.
+
+Decided by where the frame's *module* was loaded from, links and ``..`` resolved: the file that
+its code names may be spelled in any way, or be of the machine that compiled it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import enum
+import functools
+import os
+import sys
+import sysconfig
+import threading
+from collections.abc import Mapping
+from types import FrameType, ModuleType
+from typing import Any
+
+import grpc
+import wrapt
+
+from .._catalogue.grpcio import COMPILED
+
+
+class Whose(enum.IntEnum):
+    """Whose a frame is.
+
+    ``PROGRAM``: what a report is about. ``LIBRARY``: installed, or Python's own; what stands
+    there for the program, as an agent's interceptor does. ``MACHINERY``: grpcio, grpc_guard,
+    generated stubs, asyncio, what starts threads. ``LOOP``: machinery that runs an event
+    loop; what lies outside of it is no part of a task.
+    """
+
+    MACHINERY = 0
+    PROGRAM = 1
+    LIBRARY = 2
+    LOOP = 3
+
+
+MACHINERY, PROGRAM, LIBRARY, LOOP = Whose
+
+kinds: dict[str, Whose] = {}  # by the file that the code names: what decide() found
+_KINDS_KEPT = 4096  # a program may compile code without end
+
+_GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def whose(frame: FrameType) -> Whose:
+    """Return whose `frame` is."""
+    kind = kinds.get(frame.f_code.co_filename)
+    return decide(frame) if kind is None else kind
+
+
+def decide(frame: FrameType) -> Whose:
+    """Return whose `frame` is, and note it by the file that its code names."""
+    file = frame.f_code.co_filename
+    kind = whose_file(_origin_of(frame.f_globals) or file)
+    if file[:1] != "<" and len(kinds) < _KINDS_KEPT:  # <string> is everybody's
+        kinds[file] = kind
+    return kind
+
+
+def is_of_grpc(frame: FrameType) -> bool:
+    """Tell whether `frame` is grpcio's, or the guard's own, which takes its place."""
+    file = frame.f_code.co_filename
+    if kinds.get(file, MACHINERY) is not MACHINERY:
+        return False
+    path = _resolved(_origin_of(frame.f_globals) or file)
+    return path.startswith((_GRPC, _GUARD)) and not path.startswith(_DEMO)
+
+
+@functools.lru_cache(_KINDS_KEPT)
+def whose_file(file: str) -> Whose:
+    """Return whose the code in `file` is, where no frame can tell better."""
+    if file.startswith("<"):
+        return LIBRARY if file.startswith("<frozen ") else PROGRAM
+    if file.endswith((_GENERATED, COMPILED)):
+        return MACHINERY
+    path = _resolved(file)
+    if path in _LOOPS or f"{os.sep}uvloop{os.sep}" in path:
+        return LOOP
+    if path.startswith(_DEMO):
+        return PROGRAM  # it plays the part of a user
+    if path.startswith(_FOLDERS) or path == _THREADING:
+        return MACHINERY
+    return LIBRARY if _is_installed(path) else PROGRAM
+
+
+def _origin_of(names: Mapping[str, Any]) -> str | None:
+    """Return the file that a module was loaded from, by its `names`; None if that is unknown."""
+    file = names.get("__file__")
+    return file if isinstance(file, str) else None
+
+
+def _is_installed(path: str) -> bool:
+    if path.startswith((_STANDARD_LIBRARY, *_installations(tuple(sys.path)))):
+        return True
+    if any(f"{os.sep}{name}{os.sep}" in path for name in _INSTALLED):
+        return True
+    folder, name = os.path.split(path)
+    # What pip makes of an entry point only calls the program.
+    return folder == _SCRIPTS and not name.endswith(".py")
+
+
+@functools.lru_cache(16)
+def _installations(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders among `paths` that hold what was installed."""
+    return tuple(_folder(path) for path in paths if os.path.basename(path) in _INSTALLED)
+
+
+@functools.lru_cache(_KINDS_KEPT)
+def _resolved(file: str) -> str:
+    return os.path.normcase(os.path.realpath(file))
+
+
+def _folder(path: str) -> str:
+    return _resolved(path) + os.sep
+
+
+def _file_of(module: ModuleType) -> str:
+    return _resolved(str(module.__file__))
+
+
+def _folder_of(package: ModuleType) -> str:
+    return os.path.dirname(_file_of(package)) + os.sep
+
+
+_GUARD = _folder(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_DEMO = os.path.join(_GUARD, "_cli", "demo") + os.sep
+_GRPC = _folder_of(grpc)
+_FOLDERS = (_GUARD, _GRPC, *map(_folder_of, (asyncio, wrapt, concurrent.futures)))
+_THREADING = _file_of(threading)
+_LOOPS = frozenset(map(_file_of, (asyncio.events, asyncio.base_events, asyncio.runners)))
+_STANDARD_LIBRARY = _folder_of(os)
+_SCRIPTS = _resolved(sysconfig.get_path("scripts"))

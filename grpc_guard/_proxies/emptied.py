@@ -1,0 +1,126 @@
+"""What takes the place of the special methods that wrapt's proxy has for every object.
+
+Operators decline, so that the other operand is asked, and everything else is not there: for
+``hasattr`` as for the interpreter.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+
+# Called by the class, not by the interpreter on the type of an object: what asks the object
+# for them gets those of the wrapped one. The finaliser runs when *that* object dies.
+_NOT_FOR_TWINS = {"__getattr__", "__del__", "__class_getitem__", "__init_subclass__"}
+
+
+WRAPT = wrapt.BaseObjectProxy
+
+
+def is_special(name: str, value: object) -> bool:
+    return (
+        name.startswith("__")
+        and name.endswith("__")
+        and (callable(value) or value is None)
+        and name not in _NOT_FOR_TWINS
+        and (value is None or name not in vars(object))
+    )
+
+
+# What is raised where a special method is not there: AttributeError for those who look for
+# one, TypeError for those who need it.
+_NotThereError = type("TypeError", (AttributeError, TypeError), {"__module__": "builtins"})
+
+
+def _enter(x: Any) -> None:
+    with x:
+        pass
+
+
+# What the interpreter does by a special method; on an object without one it says why not.
+_USES: dict[str, Callable[[Any], Any]] = {
+    "__iter__": iter,
+    "__bytes__": bytes,
+    "__len__": len,
+    "__getitem__": lambda x: x[0],
+    "__setitem__": lambda x: operator.setitem(x, 0, 0),
+    "__delitem__": lambda x: operator.delitem(x, 0),
+    "__reversed__": reversed,
+    "__int__": int,
+    "__float__": float,
+    "__complex__": complex,
+    "__index__": operator.index,
+    "__abs__": abs,
+    "__neg__": operator.neg,
+    "__pos__": operator.pos,
+    "__invert__": operator.invert,
+    "__round__": round,
+    "__trunc__": math.trunc,
+    "__floor__": math.floor,
+    "__ceil__": math.ceil,
+    "__enter__": _enter,
+    "__exit__": _enter,
+    "__instancecheck__": lambda x: isinstance(0, x),
+    "__subclasscheck__": lambda x: issubclass(int, x),
+}
+
+
+def _bare(name: str) -> Any:
+    """Return an object that can do nothing, of a type of this name."""
+    return type(name, (), {})()
+
+
+class _Absent:
+    """A special method that the wrapped object lacks."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, proxy: Any, owner: type) -> Any:
+        try:
+            _USES.get(self.name, operator.attrgetter(self.name))(_bare(owner.__name__))
+        except (TypeError, AttributeError) as error:
+            raise _NotThereError(str(error)) from None
+
+
+def _decline(*_: object) -> Any:
+    return NotImplemented
+
+
+def _items(proxy: Any) -> Any:
+    """Return the items of `proxy` for those who fall back on iterating, or what cannot."""
+    if not hasattr(type(proxy), "__iter__"):
+        return _bare(type(proxy).__name__)
+    return (item for item in proxy)
+
+
+_OPERATORS = {
+    f"__{prefix}{name}__"
+    for name in (
+        *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
+        *("lshift", "rshift", "and", "or", "xor"),
+    )
+    for prefix in ("", "r", "i")
+}
+
+
+def emptied() -> dict[str, Any]:
+    """Return what takes the place of the special methods that wrapt has for every object."""
+    offered = {
+        name
+        for owner in WRAPT.__mro__[:-1]
+        for name, value in vars(owner).items()
+        if is_special(name, value) and not name.startswith(("__wrapped_", "__self_"))
+    }
+    return {
+        **{name: _decline if name in _OPERATORS else _Absent(name) for name in offered},
+        "__bool__": lambda self: bool(self.__wrapped__),
+        "__contains__": lambda self, value: value in _items(self),
+        "__iter__": _Absent("__iter__"),  # or iter() would take it for a sequence
+    }

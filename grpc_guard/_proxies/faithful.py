@@ -1,0 +1,222 @@
+"""A proxy that supports exactly the protocols which the object it wraps supports.
+
+Each proxy is of a class that was made for the type of what it wraps, its *twin*: with the
+special methods that this type has. wrapt's BaseObjectProxy, which all derive from, has a method
+for every operator, for sequences, mappings and contexts; what the type of the wrapped object
+lacks is emptied on top of it: operators decline, so that the other operand is asked, and the
+rest is not there, for ``hasattr`` as for the interpreter (emptied.py).
+"""
+
+from __future__ import annotations
+
+import abc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from .emptied import WRAPT, emptied, is_special
+
+# Assigns the real class: ``x.__class__ = …`` means that of the wrapped object.
+_become = object.__dict__["__class__"].__set__
+
+# What Python leaves in the namespace of a class, and a look at an instance would find there.
+_TELLTALES = (
+    *("__annotations__", "__annotate__", "__annotate_func__"),
+    *("__firstlineno__", "__static_attributes__"),
+)
+
+
+class Forward:
+    """A method that the proxy hands on as it is, spelled out on the class.
+
+    Spelled out, so that ``mock.patch.object(type(proxy), "close")`` finds it, on the class as
+    that of the wrapped object; a descriptor, so that a method the wrapped object lacks is
+    lacking on the proxy too.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, proxy: Any, owner: Any) -> Any:
+        if proxy is not None:
+            return getattr(proxy.__wrapped__, self.name)
+        plain = owner._self_type()
+        return self if plain is None else getattr(plain, self.name)
+
+
+class _BorrowedText(str):
+    """The ``__doc__`` or ``__module__`` of a proxy's class; a proxy has those of what it wraps."""
+
+    __slots__ = ("_name",)
+
+    _name: str
+
+    @classmethod
+    def of(cls, proxy: type, name: str) -> _BorrowedText:
+        text = cls(getattr(proxy, name) or "")
+        text._name = name
+        return text
+
+    def __get__(self, proxy: Any, owner: type | None = None) -> Any:
+        return str(self) if proxy is None else getattr(proxy.__wrapped__, self._name)
+
+
+def _forwarding(name: str) -> Callable[..., Any]:
+    """Return special method `name`, done by the wrapped object; what returns itself is guarded."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wrapped = self.__wrapped__
+        result = getattr(wrapped, name)(*args, **kwargs)
+        return self if result is wrapped else result
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _comparing(name: str) -> Callable[[Any, Any], Any]:
+    def method(self: Any, other: Any) -> Any:
+        if issubclass(type(other), Proxy):
+            other = other.__wrapped__
+        return getattr(self.__wrapped__, name)(other)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _set_attribute(proxy: Any, name: str, value: object) -> None:
+    if name.startswith("_self_"):
+        WRAPT.__setattr__(proxy, name, value)
+        return
+    setattr(proxy.__wrapped__, name, value)
+    twin = type(proxy)
+    if not name.startswith("__") and hasattr(twin, name):  # whoever replaces read() means it
+        _become(proxy, _twin(twin, twin._self_type, {name: Forward(name), "_self_replaced": name}))
+
+
+def _delete_attribute(proxy: Any, name: str) -> None:
+    delattr(proxy.__wrapped__, name)
+    if vars(type(proxy)).get("_self_replaced") == name:
+        _become(proxy, type(proxy).__base__)
+
+
+def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any:
+    namespace |= {
+        "__slots__": (),
+        "__doc__": _BorrowedText.of(base, "__doc__"),
+        "__module__": _BorrowedText.of(base, "__module__"),
+        "__qualname__": base.__qualname__,
+        "_self_type": plain,
+    }
+    twin = type.__new__(ProxyType, getattr(plain(), "__name__", base.__name__), (base,), namespace)
+    type.__delattr__(twin, "__slots__")
+    return twin
+
+
+class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
+    """The type of the classes of proxies.
+
+    A class defines special methods as any other does. They are laid aside, and are there for
+    the twins of those types which have the method themselves.
+    """
+
+    _self_specials: dict[str, Any]
+    _self_twins: weakref.WeakKeyDictionary[type, Any]
+    _self_type: Callable[[], type | None]
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ProxyType:
+        is_root = WRAPT in bases
+        own = {name: value for name, value in namespace.items() if is_special(name, value)}
+        for name_ in (*own, *_TELLTALES):
+            namespace.pop(name_, None)
+        if is_root:
+            namespace |= emptied()
+        kind = super().__new__(cls, name, bases, namespace)
+        type.__delattr__(kind, "__slots__")
+        inherited = [getattr(base, "_self_specials", {}) for base in reversed(kind.__mro__[1:])]
+        kind._self_specials = {
+            key: value for each in inherited for key, value in each.items()
+        } | own
+        kind._self_twins = weakref.WeakKeyDictionary()
+        kind._self_type = lambda: None
+        return kind  # type: ignore[no-any-return]
+
+    @property
+    def __mro__(cls) -> tuple[type, ...]:
+        """The order as abc and typing see it: without what was emptied."""
+        real = type.__dict__["__mro__"].__get__(cls)
+        return tuple(base for base in real if base not in _HIDDEN)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        plain = cls._self_type()
+        if plain is not None:  # somebody asks type(x) for another one
+            return plain(*args, **kwargs)
+        # The constructor runs on the class as it is written, where attributes are its own.
+        proxy = super().__call__(*args)
+        plain = type(args[0])
+        _become(proxy, cls._self_twins.get(plain) or cls._make_twin(plain))
+        return proxy
+
+    def _make_twin(cls, plain: Any) -> Any:
+        """Return the class of the proxies of this kind around objects of type `plain`."""
+        namespace: dict[str, Any] = {
+            "__setattr__": _set_attribute,
+            "__delattr__": _delete_attribute,
+        }
+        for name in {name for owner in plain.__mro__[:-1] for name in vars(owner)}:  # but object's
+            value = getattr(plain, name, None)
+            if value is None and is_special(name, value):  # taken back: such as __hash__
+                namespace[name] = None
+            elif any(name in vars(base) for base in cls.__mro__[:-1]) or name in vars(object):
+                continue
+            elif not name.startswith("_"):
+                namespace[name] = Forward(name)
+            elif is_special(name, value):
+                namespace[name] = cls._self_specials.get(name) or _forwarding(name)
+        twin = _twin(cls, weakref.ref(plain), namespace)
+        for base in plain.__mro__:  # for those who ask type(x), such as a mock with x as its spec
+            if isinstance(base, abc.ABCMeta):
+                abc.ABCMeta.register(base, twin)
+        return cls._self_twins.setdefault(plain, twin)
+
+
+_HIDDEN: set[type] = set(WRAPT.__mro__[:-1])
+
+
+class Proxy(WRAPT, metaclass=ProxyType):
+    """Looks, compares, hashes and prints like the object it wraps.
+
+    BaseObjectProxy and not ObjectProxy: the latter's ``__iter__`` hands out the bare
+    object's iterator, and every ``for`` would bypass the guard. State lives in slots
+    under ``_self_``; plain ``object.__getattribute__`` reads them five times as fast as
+    wrapt's, and what it does not find still goes to the wrapped object.
+    """
+
+    __slots__ = ()
+
+    __wrapped__: Any
+    __getattribute__ = object.__getattribute__
+    __wrapped_setattr_fixups__ = bool  # called when __wrapped__ is set: there is nothing to do
+
+    def __init__(self, wrapped: object) -> None:
+        self.__wrapped__ = wrapped
+
+    __repr__ = _forwarding("__repr__")
+    __str__ = _forwarding("__str__")
+    __format__ = _forwarding("__format__")
+    __hash__ = _forwarding("__hash__")
+    __dir__ = _forwarding("__dir__")
+    __sizeof__ = _forwarding("__sizeof__")
+    __reduce__ = _forwarding("__reduce__")
+    __reduce_ex__ = _forwarding("__reduce_ex__")
+    __getstate__ = _forwarding("__getstate__")
+    __eq__ = _comparing("__eq__")
+    __ne__ = _comparing("__ne__")
+    __lt__ = _comparing("__lt__")
+    __le__ = _comparing("__le__")
+    __gt__ = _comparing("__gt__")
+    __ge__ = _comparing("__ge__")
+
+
+_HIDDEN.add(Proxy)

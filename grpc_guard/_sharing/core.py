@@ -1,0 +1,290 @@
+"""The queue between many parties and one stream: order, bounds, policies, end.
+
+Neither locks nor loops: a shell calls it under its mutex (sync) or on its loop (aio), and waits
+where the core says that one must wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast, get_args
+
+import grpc
+from google.protobuf.message import Message
+
+T = TypeVar("T")
+
+WhenFull = Literal["wait", "drop_oldest", "fail"]
+
+
+class StreamEnded(Exception):  # noqa: N818  # not always an error: it ends the loop of a producer
+    """The stream takes, or gives, no more messages; the call that raises it did nothing.
+
+    `code` and `details` are the RPC's; `code` is None where the RPC is not over, or its code
+    is not known: `details` then says who closed what. `left` is the number of messages that a
+    Sender had accepted and gRPC had not taken when the RPC ended; 0 elsewhere. Where the
+    end came by an exception, that is the ``__cause__``.
+    """
+
+    def __init__(self, code: grpc.StatusCode | None, details: str | None, left: int = 0) -> None:
+        super().__init__(code, details, left)
+        self.code = code
+        self.details = details
+        self.left = left
+
+    def __str__(self) -> str:
+        end = "no more messages" if self.code is None else f"the RPC is over: {self.code.name}"
+        details = f" ({self.details})" if self.details else ""
+        left = f"; {self.left} accepted, not sent" if self.left else ""
+        return f"{end}{details}{left}"
+
+
+class End(NamedTuple):
+    """How a stream ended: what StreamEnded tells."""
+
+    code: grpc.StatusCode | None
+    details: str | None
+    cause: BaseException | None = None
+    is_normal: bool = False  # as who iterates sees it
+
+
+CLOSED = End(None, "close() was called", is_normal=True)
+FORKED = End(None, "the RPC belongs to the process that forked this one")
+
+
+class Statistics(NamedTuple):
+    """How a sender stands, in numbers of messages: ``accepted == taken + dropped + queued``."""
+
+    accepted: int  # by send()
+    taken: int  # by gRPC
+    dropped: int  # to make room, under when_full="drop_oldest"
+    queued: int  # now
+    waiting: int  # calls of send() that wait for room now
+
+
+class Nothing:
+    """What take() returns where nothing is there: None may be a message."""
+
+
+NOTHING = Nothing()
+
+
+class Waiter:
+    """Somebody who waits: with a message for room, or for a message.
+
+    It is settled when it got what it waits for. It is woken once, settled or not; if not, the
+    stream has ended, or `error` says what else happened.
+    """
+
+    __slots__ = ("error", "is_settled", "message", "wait", "wake")
+
+    def __init__(self, wake: Callable[[], object], wait: Any, message: Any = NOTHING) -> None:
+        self.wake = wake
+        self.wait = wait  # the shell's own: how this waiter waits
+        self.message = message
+        self.is_settled = False
+        self.error: BaseException | None = None
+
+
+class Buffer(Generic[T]):
+    """Messages in the order in which they were accepted, and who waits for them or for room.
+
+    First come, first served, among those who wait: while somebody waits for room the queue
+    is full, and while somebody waits for a message it is empty.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "accepted",
+        "dropped",
+        "end",
+        "flushers",
+        "full",
+        "is_flushed",
+        "items",
+        "maxsize",
+        "refusal",
+        "senders",
+        "takers",
+        "when_full",
+        "withdrawn",
+    )
+
+    def __init__(self, maxsize: int, when_full: str, full: type[Exception]) -> None:
+        self.maxsize = checked_size(maxsize)
+        self.when_full = checked_policy(when_full)
+        self.full = full  # what is raised under the policy "fail"
+        self.items: deque[T] = deque()
+        self.senders: deque[Waiter] = deque()
+        self.takers: deque[Waiter] = deque()
+        self.flushers: deque[tuple[int, Waiter]] = deque()
+        self.accepted = self.dropped = self.withdrawn = 0
+        self.end: End | None = None  # of the RPC
+        self.refusal: End | None = None  # why nothing is accepted any more: closed, or the end
+        self.is_flushed = False  # once nobody will come for more: all was taken, and done with
+
+    # Putting in
+
+    def offer(self, message: T) -> bool:
+        """Accept `message`; False if it must wait for room. Raise if it never can be."""
+        if self.refusal is not None:
+            raise self.ended()
+        if self.takers:
+            self._hand_over(message)
+        else:
+            items = self.items
+            if len(items) >= self.maxsize:
+                if self.when_full == "wait":
+                    return False
+                if self.when_full == "fail":
+                    raise self.full
+                items.popleft()
+                self.dropped += 1
+            items.append(message)
+        self.accepted += 1
+        return True
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """Take back the message of somebody who was interrupted, unless it has been taken."""
+        if not waiter.is_settled:
+            _discard(self.senders, waiter)
+            return
+        for index in range(len(self.items) - 1, -1, -1):
+            if self.items[index] is waiter.message:
+                del self.items[index]
+                self.withdrawn += 1
+                self._admit()
+                return
+
+    # Taking out
+
+    def take(self) -> T | Nothing:
+        """Return the oldest message, or NOTHING."""
+        items = self.items
+        if not items:
+            return NOTHING
+        message = items.popleft()
+        if self.senders:
+            self._admit()
+        return message
+
+    def _admit(self) -> None:
+        while self.senders and len(self.items) < self.maxsize:
+            waiter = self.senders.popleft()
+            self.items.append(waiter.message)
+            self.accepted += 1
+            waiter.is_settled = True
+            waiter.wake()
+
+    def give_back(self, waiter: Waiter) -> None:
+        """Let the next one have what a taker that was interrupted had got."""
+        if not waiter.is_settled:
+            _discard(self.takers, waiter)
+        elif self.takers:
+            self._hand_over(waiter.message)
+        else:
+            self.items.appendleft(waiter.message)
+
+    def _hand_over(self, message: T) -> None:
+        taker = self.takers.popleft()
+        taker.message = message
+        taker.is_settled = True
+        taker.wake()
+
+    # Waiting until all has been taken
+
+    @property
+    def passed(self) -> int:
+        """How many messages have left the queue: messages are numbered as they are accepted."""
+        return self.accepted - len(self.items)
+
+    def confirm(self) -> None:
+        """Note that who takes comes back: whatever left the queue is done with."""
+        passed = self.passed
+        while self.flushers and self.flushers[0][0] <= passed:
+            _, waiter = self.flushers.popleft()
+            waiter.is_settled = True
+            waiter.wake()
+
+    def has_flushed(self) -> bool:
+        """Tell whether all that was accepted was taken, and who took it came back."""
+        if self.end is not None:
+            return self.is_flushed
+        return not self.items and (bool(self.takers) or not self.passed or self.is_flushed)
+
+    # The end
+
+    def close(self, reason: End = CLOSED) -> None:
+        """Accept nothing more; what was accepted can still be taken."""
+        if self.refusal is None:
+            self.refusal = reason
+            _wake_all(self.senders)
+            _wake_all(self.takers)  # the queue is empty, or nobody would wait
+
+    def finish(self, end: End) -> None:
+        """Note the end of the RPC, which everybody who waits is told at once."""
+        if self.end is None:
+            self.is_flushed = self.has_flushed()
+            self.end = self.refusal = end
+            _wake_all(self.senders)
+            _wake_all(self.takers)
+            while self.flushers:
+                self.flushers.popleft()[1].wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Raise in all who wait for a message an error that is not the end."""
+        while self.takers:
+            taker = self.takers.popleft()
+            taker.error = error
+            taker.wake()
+
+    def ended(self) -> StreamEnded:
+        """Return what to raise, with what it is raised from: a new one for everybody."""
+        end = self.refusal or CLOSED
+        error = StreamEnded(end.code, end.details, len(self.items) if self.end is not None else 0)
+        error.__cause__ = end.cause
+        return error
+
+    def statistics(self) -> Statistics:
+        """Return how it stands."""
+        accepted = self.accepted - self.withdrawn
+        queued = len(self.items)
+        taken = accepted - self.dropped - queued
+        return Statistics(accepted, taken, self.dropped, queued, len(self.senders))
+
+
+def own(message: T) -> T:
+    """Return a copy of a protobuf message, which its producer may change; anything else as it is.
+
+    It costs 0.2 us for a small message, and half of its serialization for one of megabytes.
+    """
+    if isinstance(message, Message):
+        copy = type(message)()
+        copy.CopyFrom(message)
+        return cast("T", copy)
+    return message
+
+
+def checked_size(maxsize: int) -> int:
+    """Return `maxsize`. Raises ValueError unless it is a number of messages, at least 1."""
+    if not isinstance(maxsize, int) or isinstance(maxsize, bool) or maxsize < 1:
+        raise ValueError(f"maxsize: {maxsize!r} is not a number of messages, 1 or more")
+    return maxsize
+
+
+def checked_policy(when_full: str) -> str:
+    """Return `when_full`. Raises ValueError unless it is one of the policies."""
+    if when_full not in get_args(WhenFull):
+        raise ValueError(f"when_full: {when_full!r} is not one of wait, drop_oldest, fail")
+    return when_full
+
+
+def _discard(waiters: deque[Waiter], waiter: Waiter) -> None:
+    if waiter in waiters:  # not if the end woke it
+        waiters.remove(waiter)
+
+
+def _wake_all(waiters: deque[Waiter]) -> None:
+    while waiters:
+        waiters.popleft().wake()

@@ -1,0 +1,281 @@
+"""Whatever a program does with an object, it gets what it gets plain: generated, not listed.
+
+Every kind of guarded object x every special method and operator x the usual operands, and what
+the standard library, mocks and the libraries for iterators do with it. What differs stands in
+docs/transparency.md, in the table "Differences that the suite knows", and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import queue
+import re
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from inside import (
+    GenericHandler,
+    Mode,
+    Stream,
+    intercepted,
+    sync_calls,
+    sync_handlers,
+)
+from support.comparison import AioWorld, World
+from support.gallery import aio_stage, sync_stage
+from support.helpers import acts as helpers
+from support.helpers import async_acts, rest_of
+from support.protocols import acts, consumes, outcome, starts
+from support.services import AioService, Service
+from support.staging import PATIENCE, path, run, wait, within
+
+import grpc_guard
+
+PAGE = Path(__file__).parents[2] / "docs" / "transparency.md"
+
+# Not fewer: a suite that lost its acts would pass as well.
+PAIRS_OF_OBJECTS = 75_000
+
+
+def listed() -> set[str]:
+    """The patterns in the first column of the table of known differences."""
+    section = PAGE.read_text(encoding="utf-8").split("## Differences that the suite knows")[1]
+    rows = [row for row in section.split("\n## ")[0].splitlines() if row.startswith("| `")]
+    return {pattern for row in rows for pattern in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+
+
+def matches(act: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(act, pattern.replace("[", "[[]"))
+
+
+def listed_of_some() -> set[str]:
+    """The patterns of what differs with some versions or libraries only: the row says so."""
+    rows = [row for row in PAGE.read_text(encoding="utf-8").splitlines() if "(only " in row]
+    return {pattern for row in rows for pattern in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+
+
+def listed_of_streams() -> set[str]:
+    """The patterns of acts that take messages."""
+    taking = [name for name, act in acts().items() if consumes(act)]
+    idle = [name for name, act in acts().items() if not consumes(act)]
+    return {
+        pattern
+        for pattern in listed() - listed_of_some()
+        if any(matches(act, pattern) for act in taking)
+        and not any(matches(act, pattern) for act in idle)
+    }
+
+
+def is_listed(act: str) -> bool:
+    return any(matches(act, pattern) for pattern in listed())
+
+
+class Survey:
+    """What was compared, and what was different."""
+
+    def __init__(self) -> None:
+        self.pairs = 0
+        self.differences: dict[str, list[Any]] = {}
+
+    def compare(self, kind: str, act: str, plain: Any, guarded: Any) -> None:
+        self.pairs += 1
+        if plain != guarded:
+            self.differences.setdefault(act, []).append((kind, plain, guarded))
+
+    def unlisted(self) -> dict[str, Any]:
+        return {act: seen[0] for act, seen in self.differences.items() if not is_listed(act)}
+
+    def gone(self, patterns: set[str]) -> set[str]:
+        return {p for p in patterns if not any(matches(act, p) for act in self.differences)}
+
+
+# Objects: acts that take no message, on every guarded object of live streams
+
+
+def survey_objects(survey: Survey, objects: dict[str, Any]) -> None:
+    every = acts()
+    idle = {name: act for name, act in every.items() if not consumes(act)}
+    starting = {name for name, act in idle.items() if starts(act)}
+    for kind, guarded in objects.items():
+        for name, act in idle.items():
+            if not (name in starting and callable(guarded)):
+                plain = outcome(act, guarded.__wrapped__)
+                survey.compare(kind, name, plain, outcome(act, guarded))
+
+
+def made_by_hand() -> dict[str, Any]:
+    """Guarded objects that gRPC alone holds, or that only an interceptor sees."""
+
+    def stream(side: str = "client") -> Stream:
+        return Stream("/test/Protocols", side, "sync", Mode.RAISE)
+
+    def messages() -> Iterator[bytes]:
+        yield from (b"0", b"1", b"2")
+
+    handler = grpc.method_handlers_generic_handler("test", {})
+    return {
+        "requests of a client": sync_calls.guard_requests(messages(), stream()),
+        "responses of a handler": sync_handlers.ResponseIterator(messages(), stream("server")),
+        "responses of an interceptor": intercepted.Responses(messages(), stream()),
+        "generic handler": GenericHandler(handler, lambda: Mode.RAISE, lambda *_: None),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # of what the acts ask for on purpose
+def test_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    """No act tells a guarded object from its plain twin, but for those that the page lists."""
+    survey = Survey()
+    survey_objects(survey, made_by_hand())
+    with sync_stage() as objects:
+        survey_objects(survey, objects)
+
+    async def survey_aio() -> None:
+        async with aio_stage() as objects:
+            survey_objects(survey, objects)
+
+    run(survey_aio())
+    grpc_guard.clear_findings()  # a double may close a channel twice
+    with capsys.disabled():
+        sys.stdout.write(f"\n{survey.pairs} pairs of outcomes of objects\n")
+    assert survey.unlisted() == {}
+    of_objects = listed() - listed_of_streams() - listed_of_some()
+    assert survey.gone(of_objects) == set(), "as it is plain: off the page"
+    assert survey.pairs > PAIRS_OF_OBJECTS
+
+
+# Streams: acts that take messages, each on a new stream with three of them
+
+
+class Streams:
+    """Makes streams of the sync api, in a plain or a guarded world."""
+
+    def __init__(self, way: str | None, stack: ExitStack) -> None:
+        self._is_plain = way is None
+        world = World(way, stack)
+        service = Service().methods()
+        service["Lend"] = grpc.stream_stream_rpc_method_handler(self._lend)
+        address = world.serve(service)
+        self._channel = world.connect(address)
+        self._single = world.connect(address, single_threaded=True)
+        self._lent: queue.Queue[Any] = queue.Queue()
+        self._taken_back = threading.Event()
+
+    def _lend(self, requests: Any, context: Any) -> Iterator[bytes]:
+        self._lent.put(requests)
+        wait(self._taken_back)
+        yield from ()
+
+    @contextmanager
+    def open(self, kind: str) -> Iterator[Any]:
+        messages = [b"0", b"1", b"2"]
+        channel = self._channel
+        if kind == "call unary_stream":
+            yield channel.unary_stream(path("Numbers"))(b"3")
+        elif kind == "call stream_stream":
+            yield channel.stream_stream(path("Echo"))(iter(messages))
+        elif kind == "call single-threaded":
+            yield self._single.unary_stream(path("Numbers"))(b"3")
+        elif kind == "requests of a handler":
+            self._taken_back.clear()
+            call = channel.stream_stream(path("Lend"))(iter(messages))
+            try:
+                yield self._lent.get(timeout=PATIENCE)
+            finally:
+                self._taken_back.set()
+                list(call)
+        else:
+            guarded = made_by_hand()[kind]
+            yield guarded.__wrapped__ if self._is_plain else guarded
+
+    def play(self, kind: str, act: Callable[[Any], Any]) -> Any:
+        """Return the outcome of `act` on a new stream, and what is left of its messages."""
+        with self.open(kind) as stream:
+            return outcome(act, stream), rest_of(stream)
+
+
+KINDS = (
+    *("call unary_stream", "call stream_stream", "call single-threaded"),
+    *("requests of a handler", "requests of a client", "responses of a handler"),
+    "responses of an interceptor",
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams(kind: str) -> None:
+    """What takes messages takes the same from a guarded stream, and leaves the same in it."""
+    survey = Survey()
+    taking = {name: act for name, act in acts().items() if consumes(act)}
+    if kind in ("call unary_stream", "requests of a handler"):
+        taking |= helpers()
+    with ExitStack() as stack:
+        plain, guarded = Streams(None, stack), Streams("raise", stack)
+        for name, act in taking.items():
+            survey.compare(kind, name, plain.play(kind, act), guarded.play(kind, act))
+    assert survey.unlisted() == {}
+    assert survey.gone(listed_of_streams()) == set(), "as it is plain: off the page"
+    assert grpc_guard.findings() == ()
+    assert survey.pairs > 100
+
+
+AIO_KINDS = ("call unary_stream", "call stream_stream", "messages", "requests of a handler")
+
+
+@asynccontextmanager
+async def aio_streams(way: str | None) -> AsyncIterator[Callable[[str], Any]]:
+    """Yield what opens a stream of three messages in a plain or a guarded world."""
+    lent: asyncio.Queue[Any] = asyncio.Queue()
+    taken_back: asyncio.Queue[None] = asyncio.Queue()
+
+    async def lend(requests: Any, context: Any) -> AsyncIterator[bytes]:
+        lent.put_nowait(requests)
+        await taken_back.get()
+        yield b""
+
+    async with AsyncExitStack() as stack:
+        service = AioService().methods()
+        service["Lend"] = grpc.stream_stream_rpc_method_handler(lend)
+        channel = await AioWorld(way, stack).channel(service)
+
+        @asynccontextmanager
+        async def open_stream(kind: str) -> AsyncIterator[Any]:
+            messages = [b"0", b"1", b"2"]
+            if kind == "call stream_stream":
+                call = channel.stream_stream(path("Echo"))(messages)
+                yield call
+                call.cancel()
+            elif kind == "requests of a handler":
+                call = channel.stream_stream(path("Lend"))(messages)
+                yield await within(lent.get())
+                taken_back.put_nowait(None)
+                await call.read()
+            else:
+                call = channel.unary_stream(path("Numbers"))(b"3")
+                yield call if kind.startswith("call") else call.__aiter__()
+                call.cancel()
+
+        yield open_stream
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", AIO_KINDS)
+async def test_aio_streams(kind: str) -> None:
+    """The helpers for async iterators do with a guarded stream what they do with a plain one."""
+    survey = Survey()
+    async with aio_streams(None) as plain, aio_streams("raise") as guarded:
+        for name, act in async_acts().items():
+            seen = []
+            for open_stream in (plain, guarded):
+                async with open_stream(kind) as stream:
+                    seen.append(await within(act(stream)))
+            survey.compare(kind, name, *seen)
+    assert survey.unlisted() == {}
+    assert grpc_guard.findings() == ()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import Literal
 
 from . import words
+from .lazy import public
+
+ModeName = Literal["off", "raise", "warn", "serialize"]
 
 
+@public
 class Mode(enum.StrEnum):
     """What happens to the caller that breaks a rule of error severity.
 

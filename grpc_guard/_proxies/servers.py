@@ -207,6 +207,9 @@ class Server(Proxy):
         self._self_behavior = noting(server, guard_behavior)
         adopt(server, choose, guard_behavior)
 
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(self.__wrapped__), "snapshot"})
+
     def snapshot(self) -> tuple[Owner, ...]:
         """Return who handles streams of this server at this moment, the longest first.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from .._catalogue.lazy import public
 from .._core.stream import Direction
 from .._findings.records import Owner
 from .._guard import owners
 from .proxy import StreamProxy, isinstance_exactly
 
 
+@public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
     """Who is inside a stream: the reader and the writer of the moment, None where nobody is."""
@@ -18,6 +20,7 @@ class Status:
     write: Owner | None
 
 
+@public
 def status(call: object) -> Status:
     """Tell who reads and who writes `call` at this moment, without touching the stream.
 

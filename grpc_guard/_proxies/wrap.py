@@ -11,7 +11,8 @@ import grpc
 import grpc.aio
 
 from .._catalogue.grpcio import AIO_CONTEXT, AIO_SYNC_CONTEXT, loop_of, method_of
-from .._catalogue.modes import Mode, always, current_mode, parse_mode
+from .._catalogue.lazy import public
+from .._catalogue.modes import Mode, ModeName, always, current_mode, parse_mode
 from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
@@ -35,7 +36,8 @@ _twins: weakref.WeakKeyDictionary[object, weakref.ref[object]] = weakref.WeakKey
 _twins_by_id: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
+@public
+def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T:
     """Return the guarded twin of a channel, server, call or servicer context.
 
     Sync or aio. What streams through it is guarded from then on; `obj` itself stays plain.

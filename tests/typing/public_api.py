@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 import grpc_guard
 import grpc_guard.aio
 from grpc_guard import (
+    ChannelRecord,
     ChannelRegistry,
     ConcurrencyError,
     FanOut,
     Finding,
+    Frame,
     Mode,
     Owner,
     Receiver,
     Rule,
     Sender,
+    Status,
     StreamEnded,
     clear_findings,
     disable,
@@ -52,6 +55,7 @@ def wrapping(channel: Channel) -> Channel:
     assert_type(wrap(channel, mode=None), Channel)
     wrap(channel).close()
     wrap(channel, mode=1)  # type: ignore[arg-type]
+    wrap(channel, mode="rais")  # type: ignore[arg-type]
     wrap(channel, "warn")  # type: ignore[call-arg]
     wrap(channel).nonsense()  # type: ignore[attr-defined]
     return wrap(channel)
@@ -69,6 +73,7 @@ def sharing() -> Stub:
         with registry.get("a", options=[("name", 1)], interceptors=()) as lease:
             lease.close()
         assert_type(registry.stub(Stub, "a"), Stub)
+        assert_type(registry.snapshot(), tuple[ChannelRecord, ...])
         assert_type([record.target for record in registry.snapshot()], list[str])
         registry.close(grace=1)
         registry.get(1)  # type: ignore[arg-type]
@@ -97,6 +102,8 @@ def switching() -> bool:
     enable(thresholds={"stream_limit": "50"})  # type: ignore[dict-item]
     disable()
     enable(1)  # type: ignore[arg-type]
+    enable("rais")  # type: ignore[arg-type]
+    guarded("rais")  # type: ignore[arg-type]
     assert_type(is_enabled(), bool)
     return is_enabled()
 
@@ -160,6 +167,7 @@ def describing(owner: Owner) -> str:
     assert_type(owner.name, str)
     assert_type(owner.operation, str)
     assert_type(owner.held_seconds, float | None)
+    assert_type(owner.site, Frame | None)
     for frame in owner.stack:
         assert_type(frame.file, str)
         assert_type(frame.line, int)
@@ -177,6 +185,7 @@ def listing() -> tuple[Finding, ...]:
 
 def asking(call: object) -> str | None:
     now = status(call)
+    assert_type(now, Status)
     assert_type(now.read, Owner | None)
     assert_type(now.write, Owner | None)
     return now.read.name if now.read is not None else None

@@ -34,7 +34,7 @@ _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {  # statement, and the api tha
     "one more coroutine, made and awaited": ("await coroutine()", ("aio",)),
     "looking up the method on the proxy": ("call.read", ("aio",)),
     "loading the direction from the proxy": ("call._self_read", ("aio",)),
-    "which thread runs the loop?": ("d.home._thread_id", ("aio",)),
+    "which thread runs the loop?": ("d.loop_thread._thread_id", ("aio",)),
     "claim and release of an enclosed variable": ("del free; free = True", ("sync",)),
     "claim and release of a flag": ("if not d.taken: d.taken = True; d.taken = False", ("aio",)),
     "`try` and `finally`": ("try:\n    pass\nfinally:\n    d", _BOTH),

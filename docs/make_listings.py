@@ -45,6 +45,7 @@ _CHANGING = (  # what differs from run to run, and what stands for it in a compa
     (r"\d+\.\d+s\b", "TIME"),
     (r'("held_seconds":) [\d.e-]+', r"\1 TIME"),
     (r'("pid":) \d+', r"\1 PID"),
+    (r"\b(process|dump|top) \d+", r"\1 PID"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "DATE"),
     (r"\b(grpc_guard|grpcio|protobuf|Python|pytest|pluggy)([- ])\d[\w.]*", r"\1\2VERSION"),
     (r"\b(127\.0\.0\.1|localhost):\d+", r"\1:PORT"),

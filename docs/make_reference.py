@@ -49,6 +49,7 @@ _ABOUT = {  # what the names of the schema's parts stand for
     "owner": "`owner` of a finding",
     "caller": "`caller` of a finding",
     "frame": "An entry of `stack`",
+    "snapshot": "An entry of `in_progress`",
     "process": "An entry of `unguarded`",
 }
 

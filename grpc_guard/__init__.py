@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._findings.errors import ConcurrencyError
     from ._findings.ledger import clear_findings, findings
     from ._findings.records import Finding, Frame, Owner
+    from ._inspect.snapshot import snapshot
     from ._process.switch import disable, enable, guarded, is_enabled
     from ._proxies.status import Status, status
     from ._proxies.wrap import wrap
@@ -40,6 +41,7 @@ __all__ = [
     "findings",
     "guarded",
     "is_enabled",
+    "snapshot",
     "status",
     "wrap",
 ]
@@ -50,6 +52,7 @@ __getattr__, __dir__ = _lazily(
         "_findings.errors": ["ConcurrencyError"],
         "_findings.ledger": ["clear_findings", "findings"],
         "_findings.records": ["Finding", "Frame", "Owner"],
+        "_inspect.snapshot": ["snapshot"],
         "_catalogue.modes": ["Mode"],
         "_process.switch": ["disable", "enable", "guarded", "is_enabled"],
         "_registry.records": ["ChannelRecord"],
@@ -61,5 +64,5 @@ __getattr__, __dir__ = _lazily(
         "_proxies.status": ["Status", "status"],
         "_proxies.wrap": ["wrap"],
     },
-    modules=["aio"],
+    modules=["aio", "inspection"],
 )

@@ -20,4 +20,6 @@ from ._pytest.plugin import pytest_runtest_teardown as pytest_runtest_teardown
 from ._pytest.plugin import pytest_sessionfinish as pytest_sessionfinish
 from ._pytest.plugin import pytest_terminal_summary as pytest_terminal_summary
 from ._pytest.plugin import pytest_testnodedown as pytest_testnodedown
+from ._pytest.plugin import pytest_timeout_cancel_timer as pytest_timeout_cancel_timer
+from ._pytest.plugin import pytest_timeout_set_timer as pytest_timeout_set_timer
 from ._pytest.plugin import pytest_unconfigure as pytest_unconfigure

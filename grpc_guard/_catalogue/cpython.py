@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,16 @@ def frames_of_threads() -> dict[int, FrameType]:
 threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {})
 
 
+def before_threads_are_joined(function: Callable[[], object]) -> None:
+    """Call `function` when the main thread has ended, before others are waited for.
+
+    By ``threading._register_atexit()``: since Python 3.9. Never where it is missing.
+    """
+    register: Any = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(function)
+
+
 # Pools of threads: concurrent.futures.ThreadPoolExecutor
 
 
@@ -87,6 +97,16 @@ def waiting_in_pool(pool: object) -> int:
     """
     waiting: Any = getattr(pool, "_work_queue", None)
     return 0 if waiting is None else int(waiting.qsize())
+
+
+def items_in_pool(pool: object) -> list[Any]:
+    """Return the pieces of work that wait for a thread of `pool`, as the collector sees them.
+
+    In ``_work_queue``, a queue made in C, which keeps them in a list before Python 3.13. Empty
+    where it is missing.
+    """
+    held = gc.get_referents(getattr(pool, "_work_queue", None))
+    return [item for one in held for item in (one if type(one) is list else [one])]
 
 
 def is_worker(frame: FrameType) -> bool:

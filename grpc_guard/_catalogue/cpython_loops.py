@@ -49,6 +49,12 @@ def is_being_cancelled(task: object) -> bool:
     return False
 
 
+def task_awaited_by(task: object) -> asyncio.Task[Any] | None:
+    """Return the task that `task` awaits, by ``_fut_waiter``: since Python 3.4; else None."""
+    awaited = getattr(task, "_fut_waiter", None)
+    return awaited if isinstance(awaited, asyncio.Task) else None
+
+
 def error_of(future: object) -> BaseException | None:
     """Return what `future` ended with, by ``_exception``: exception() counts as having looked.
 

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from types import FrameType
 from typing import Any
 
-from grpc import _channel
+from grpc import ChannelConnectivity, _channel
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
@@ -85,6 +85,24 @@ def is_core_closed(anchor: Any) -> bool:
             raise
         return True
     return False
+
+
+def state_of_core(anchor: Any) -> str:
+    """Return the state of the connection of the core channel below `anchor`, as gRPC names it.
+
+    By ``check_connectivity_state()`` of what is_core_closed() looks at, since 1.66 and before.
+    ``unknown`` where it is missing, and where the channel has been closed a moment ago.
+    """
+    core = getattr(anchor, "_channel", None) or getattr(anchor, "channel", None)
+    look = getattr(core, "check_connectivity_state", bool)
+    try:
+        state = look(False)
+    except Exception as error:
+        if not is_own(error) and not isinstance(error, kind("UsageError")):
+            raise
+        return "unknown"
+    names: dict[object, str] = {one.value[0]: one.value[1] for one in ChannelConnectivity}
+    return "unknown" if state is False else names.get(state, "unknown")
 
 
 def target_of(core: Any) -> str | None:

@@ -42,7 +42,7 @@ def list_rules(out: TextIO) -> int:
     for rule in RULES.values():
         start = f"{rule.name:<{names}}  {rule.severity:<{severities}}  "
         out.write(f"{wrapped(rule.summary, _WIDTH, start, ' ' * len(start))}\n")
-    out.write("\ngrpc-guard explain RULE says what a rule means, why, and how to mend a program.\n")
+    out.write("\ngrpc-guard explain RULE says what a rule means, why, and how to fix a program.\n")
     return 0
 
 

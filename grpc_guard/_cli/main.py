@@ -33,8 +33,11 @@ COMMANDS = (
         "play what grpcio does when two callers meet in one direction, and what the guard does",
     ),
     Command("run", ".run.command", "run a program under the guard, without a change to it"),
+    Command("ps", ".ps", "list the processes that can be asked, and their streams"),
+    Command("dump", ".dump", "say what the streams of a running process are doing, and who waits"),
+    Command("top", ".top", "watch who holds the streams of a running process, longest first"),
     Command("rules", ".explain", "list the rules", "_of_rules"),
-    Command("explain", ".explain", "say what a rule means, why, and how to mend a program"),
+    Command("explain", ".explain", "say what a rule means, why, and how to fix a program"),
 )
 
 

@@ -9,7 +9,7 @@ after they took effect and before the ``try`` began), and neither can a stack wi
 for another call, which would refuse ``append()``.
 
 The token of a sync direction is a variable that its functions enclose: ``del free`` and
-``free = True`` (_sync/steps.py). In asyncio, where one thread alone gets that far, it is a
+``free = True`` (_core/steps.py). In asyncio, where one thread alone gets that far, it is a
 flag: nobody can come between ``if direction.taken`` and ``direction.taken = True``. Threads
 that wait for their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``.
 """
@@ -168,7 +168,7 @@ class Stream:
         return self._context if self._call is None else self._call()
 
     def is_open(self) -> bool:
-        """Tell whether the RPC is known to go on; of some it is not known."""
+        """Tell whether the RPC is known to be running; False where it is over or cannot be followed."""
         return self._is_followed() and not self.is_over()
 
     def _is_followed(self) -> bool:

@@ -134,6 +134,7 @@ def ticket_of_task(operation: str, frame: Any = None) -> Ticket:
     return Ticket(operation, frame, None if task is None else weakref.ref(task))
 
 
+@marked("turn", owns=False)
 async def wait_for_turn(direction: Direction, ticket: Ticket) -> None:
     """Return when the caller is the first in the queue and the direction is free.
 

@@ -55,7 +55,7 @@ class Owner:
 class Finding:
     """One broken rule. The fields are those of the report schema.
 
-    ``message`` is the first line of the report, ``remedy`` how to mend the program,
+    ``message`` is the first line of the report, ``remedy`` how to fix the program,
     ``time`` when it was first seen (UTC, ISO 8601), ``count`` how often the same
     two call sites broke the same rule on the same RPC, ``test`` the id of the test
     that was running, if any. ``owner`` is None where a rule has none.

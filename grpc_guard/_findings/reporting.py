@@ -18,6 +18,12 @@ from .records import Finding, Owner
 RULE_OF_RECORD = "grpc_guard_rule"  # the attribute by which a log record is known as a finding
 
 
+def now() -> str:
+    """Return the time (UTC, ISO 8601) as reports have it."""
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return time.replace("+00:00", "Z")
+
+
 def new_finding(
     evidence: Evidence,
     subject: Subject,
@@ -29,7 +35,6 @@ def new_finding(
     """Return the record of what was seen now; `mode` acts on the caller, None for a warning."""
     rule = evidence.rule
     subject = dataclasses.replace(subject, rpc=escaped(subject.rpc))  # a client may have chosen it
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return Finding(
         rule=rule,
         severity=rule.severity,
@@ -41,7 +46,7 @@ def new_finding(
         caller=caller,
         owner=owner,
         test=ledger.test,
-        time=now.replace("+00:00", "Z"),
+        time=now(),
     )
 
 

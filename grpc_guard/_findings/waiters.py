@@ -44,13 +44,13 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
     for _ in range(CHAIN_LENGTH):
         if awaitable is None:
             return
-        for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
-            if hasattr(awaitable, f"{prefix}_{link}"):
-                frame = getattr(awaitable, f"{prefix}_frame", None)
-                if frame is not None:
-                    yield frame
-                awaitable = getattr(awaitable, f"{prefix}_{link}")
-                break
+        kind: Any = type(awaitable)
+        link = _link_of(kind)
+        if link is not None:
+            frame = getattr(awaitable, link[0], None)
+            if frame is not None:
+                yield frame
+            awaitable = getattr(awaitable, link[1])
         else:  # anext() and coroutine wrappers show what they drive to the collector alone
             awaitable = next(
                 (
@@ -60,6 +60,15 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
                 ),
                 None,
             )
+
+
+@functools.lru_cache(maxsize=64)
+def _link_of(kind: type) -> tuple[str, str] | None:
+    """Return where awaitables of this kind have their frame, and what they await."""
+    for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
+        if hasattr(kind, f"{prefix}_{link}"):
+            return f"{prefix}_frame", f"{prefix}_{link}"
+    return None
 
 
 def stack_of_task(task: asyncio.Task[Any]) -> tuple[Frame, ...]:

@@ -25,10 +25,17 @@ from .._core.extras import Ticket, Turns
 from .._core.operations import IDENTITIES, ONLOOKERS, OPERATIONS, operation_in
 from .._core.stream import Direction, Stream
 from .._findings.origins import is_of_program, site_of
-from .._findings.parties import name_of_thread, suspended_greenlets, task_at, thread_at
+from .._findings.parties import (
+    name_of_task,
+    name_of_thread,
+    suspended_greenlets,
+    task_at,
+    thread_at,
+)
 from .._findings.records import Frame, Owner
-from .._findings.stacks import fold, outward
+from .._findings.stacks import fold, other_threads, outward
 from .._findings.waiters import CHAIN_LENGTH, await_chain
+from .roles import roles
 
 
 def owner_of(direction: Direction) -> Owner | None:
@@ -39,7 +46,7 @@ def owner_of(direction: Direction) -> Owner | None:
     if direction.is_free:
         return None
     found = _by_thread(direction) if direction.loop_thread is None else _by_task(direction)
-    return found if found is not None else _owner_without_frame(direction)
+    return found if found is not None else owner_without_frame(direction)
 
 
 def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
@@ -52,7 +59,7 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
         return _describe(direction, *found), cpython_loops.is_being_cancelled(found[0])
     owner = owner_of(direction) if direction.loop_thread is None else None
     if owner is None and not (direction.is_free and not _is_another(direction.owner)):
-        owner = _owner_without_frame(direction)
+        owner = owner_without_frame(direction)
     return owner, False
 
 
@@ -102,6 +109,30 @@ def is_being_cancelled(met: Ticket | None) -> bool:
     """Tell whether `met` is that of a task whose cancellation is on its way, not yet delivered."""
     task = None if met is None or met.task is None else met.task()
     return task is not None and cpython_loops.is_being_cancelled(task)
+
+
+def waiting_for(direction: Direction) -> list[Owner]:
+    """Describe those who wait for their turn in `direction`, in mode ``serialize``."""
+    if direction.turns is None:
+        return []
+    found = []
+    for kind, name, frames in _everybody(direction):
+        for role in roles(frames):
+            if role.direction is direction and not role.is_owner:
+                found.append(Owner(kind, name, role.operation, None, fold(role.frames)))
+    return found
+
+
+def _everybody(direction: Direction) -> Iterator[tuple[str, str, list[FrameType]]]:
+    """Yield each party that could be in `direction`: kind, name, and frames, innermost first."""
+    if direction.loop_thread is not None:
+        for task in asyncio.all_tasks(direction.stream.loop):
+            yield "task", name_of_task(task), [*await_chain(task.get_coro())][::-1]
+        return
+    for ident, frame in other_threads():
+        yield *name_of_thread(ident), list(outward(frame))
+    for name, frame in suspended_greenlets():
+        yield "greenlet", name, list(outward(frame))
 
 
 def _held(direction: Direction) -> float:
@@ -238,7 +269,7 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
     return fold(reversed(list(await_chain(stream.handler[1]()))))
 
 
-def _owner_without_frame(direction: Direction) -> Owner:
+def owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
     if handler is not None and direction.way == Way.WRITE:

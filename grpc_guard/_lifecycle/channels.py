@@ -19,7 +19,13 @@ from typing import Any
 
 from .._catalogue import forks
 from .._catalogue.boundary import overlooked
-from .._catalogue.grpcio import anchor_and_core, is_core_closed, keeps_channels, target_of
+from .._catalogue.grpcio import (
+    anchor_and_core,
+    is_core_closed,
+    keeps_channels,
+    state_of_core,
+    target_of,
+)
 from .._catalogue.nouns import Api, Side, Subject
 from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
@@ -110,6 +116,13 @@ class ChannelLife:
         """Tell whether no RPC can start on the channel any more: grpcio knows best."""
         anchor = self.anchor()
         return anchor is None or is_core_closed(anchor)
+
+    def state(self) -> str:
+        """Return the state of the connection as gRPC names it, ``closed`` or ``unknown``."""
+        anchor = self.anchor()
+        if anchor is None or is_core_closed(anchor):
+            return "closed"
+        return state_of_core(anchor)
 
     def add(self, stream: Stream) -> None:
         """Take in a stream that is about to start."""

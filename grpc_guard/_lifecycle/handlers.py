@@ -94,6 +94,21 @@ class Handlers:
         if task is not None:
             self._by_task[task] = _Entry(stream, task)
 
+    @property
+    def api(self) -> str:
+        return self._api
+
+    def streams(self) -> dict[int, tuple[Stream, float]]:
+        """Return the streams that were noted and since when, by thread ident or id of the task."""
+        entries = [*self._by_thread.items()]
+        entries += [(id(task), entry) for task, entry in tuple(self._by_task.items())]
+        found = ((key, entry.stream(), entry.since) for key, entry in entries)
+        return {key: (stream, since) for key, stream, since in found if stream is not None}
+
+    def threads(self) -> Iterator[Owner]:
+        """Yield the threads that handle streams now; ``operation`` is the RPC."""
+        return self._threads() if self._by_thread else iter(())
+
     def snapshot(self) -> tuple[Owner, ...]:
         """Return who handles streams now, the longest first; ``operation`` is the RPC."""
         found = [*self._threads(), *self._tasks()]
@@ -209,6 +224,11 @@ def handlers_of(server: Any) -> Handlers:
         return _of_servers.setdefault(server, _new_records(server)) if known is None else known
     except TypeError:  # a server of the application's own kind, which cannot be held weakly
         return Handlers(None)
+
+
+def servers() -> list[tuple[Any, Handlers]]:
+    """Return the plain servers of this process that are guarded, and their records."""
+    return list(_of_servers.items())
 
 
 def _new_records(server: Any) -> Handlers:

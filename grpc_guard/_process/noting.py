@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread
-import contextlib
 import functools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.cpython_loops import running_loop
@@ -25,19 +24,6 @@ from .._findings.waiters import NOTE, Note
 _DEPTH = 8  # frames that each coroutine notes of its maker; those of libraries come first
 
 _replaced: list[tuple[Any, str, Any, Any]] = []  # owner, name, what was there, what is there now
-
-
-@contextlib.contextmanager
-def noting() -> Iterator[None]:
-    """Note where work begins while the block runs; where that is done already, go on."""
-    if _replaced:
-        yield
-        return
-    note_where_work_begins()
-    try:
-        yield
-    finally:
-        stop_noting()
 
 
 def note_where_work_begins() -> None:

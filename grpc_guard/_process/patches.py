@@ -18,8 +18,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc._cython import cygrpc
 
 from .._catalogue.modes import Mode, current_mode
+from .._inspect import switch as inspection
 from .._lifecycle import channels, churn, exits
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
@@ -32,6 +34,8 @@ from .._proxies.unary import watching
 from .patch import Make, Patch
 
 logger = logging.getLogger("grpc_guard")
+
+_CORES = (cygrpc.Channel, cygrpc.AioChannel)
 
 
 _patches: list[Patch] = []
@@ -60,10 +64,12 @@ def remove() -> None:
 def _adopt_servers() -> None:
     """Guard the handlers of the servers that exist already."""
     kinds = {_server_class(*names): guard for names, guard in _SERVERS.items()}
-    for server in gc.get_objects():
-        guard = kinds.get(type(server))
+    for found in gc.get_objects():
+        guard = kinds.get(type(found))
         if guard is not None:
-            servers.adopt(server, current_mode, guard)
+            servers.adopt(found, current_mode, guard)
+        if guard is not None or type(found) in _CORES:
+            inspection.switch.use()
 
 
 # Where grpcio keeps what starts a stream: class name -> methods and what guards each.
@@ -190,6 +196,7 @@ def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         if current_mode() is not Mode.OFF:
             operation = "insecure_channel" if credentials is None else "secure_channel"
             channels.made(self, api, operation, target, churn.sharing_key(options, credentials))
+            inspection.switch.use()
 
     return method
 
@@ -223,6 +230,7 @@ def _adopting(guard: servers.GuardBehavior, plain: Callable[..., Any]) -> Callab
         plain(self, *args, **kwargs)
         if current_mode() is not Mode.OFF:
             servers.adopt(self, current_mode, guard)
+            inspection.switch.use()
 
     return method
 

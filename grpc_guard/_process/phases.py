@@ -19,6 +19,7 @@ from .._catalogue.cpython import is_being_imported
 from .._catalogue.forks import start_clean
 from .._catalogue.modes import Mode, in_force
 from .._catalogue.scopes import Block, Scopes
+from .._inspect.switch import switch
 from .._probe.settings import ProbeSettings
 from .import_hook import after_import
 
@@ -48,7 +49,11 @@ class _Process:
         self._is_hooked = False  # whether grpc's import will call us
 
     def set_base(
-        self, mode: Mode, probe: Probing = None, told: Mapping[str, float] | None = None
+        self,
+        mode: Mode,
+        probe: Probing = None,
+        told: Mapping[str, float] | None = None,
+        inspect: bool | None = None,
     ) -> None:
         with self._mutex:
             before = self._scopes.base
@@ -62,6 +67,8 @@ class _Process:
                 raise
             if told is not None or mode is Mode.OFF:
                 limits.set_base(told or {})
+            if inspect is not None or mode is Mode.OFF:
+                switch.want(bool(inspect))
 
     def enter(self, wanted: Wanted, thresholds: limits.holding) -> Block[Wanted]:
         with self._mutex:

@@ -14,6 +14,7 @@ from .._catalogue.lazy import public
 from .._catalogue.modes import Mode, ModeName, in_force, parse_mode
 from .._catalogue.scopes import Block
 from .._core.relay import Relay
+from .._inspect import switch as inspection
 from .._probe.settings import parse_probe
 from .phases import Probing, Wanted, process
 
@@ -34,6 +35,7 @@ def enable(
     *,
     probe: bool | str | None = None,
     thresholds: Mapping[str, float] | None = None,
+    inspect: bool | None = None,
 ) -> None:
     """Guard every stream that this process starts or serves from now on.
 
@@ -50,13 +52,20 @@ def enable(
     things. They hold, for what is wrapped by hand too, until others are named here or until
     :func:`disable`; None leaves them as they are. docs/lifecycle.md has the names.
 
+    With `inspect`, other processes of the same user can ask this one what its streams are doing
+    (``grpc-guard dump``), from its first channel or server on; None leaves it as it is, or as the
+    environment variable GRPC_GUARD_INSPECT says.
+
     Raises ValueError for an unknown mode or setting, or a bad threshold (see
     docs/settings.md); ``off`` is the same as :func:`disable`.
     """
+    if inspect is None and inspection.of_environment():
+        inspect = True
     process.set_base(
         parse_mode(mode, source="enable(mode)"),
         _parse_probing(probe, "enable(probe)"),
         _parse_told(thresholds, "enable(thresholds)"),
+        inspect,
     )
 
 

@@ -40,7 +40,7 @@ def context_methods(table: Mapping[str, Kind]) -> Callable[[T], T]:
 
     def spell_out(proxy: T) -> T:
         for name, kind in table.items():
-            if kind is Kind.TOUCH:
+            if kind is Kind.TOUCH and name not in vars(proxy):
                 setattr(proxy, name, Touch(name))
         return forwards(table)(proxy)
 

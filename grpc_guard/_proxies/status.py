@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from .._catalogue.lazy import public
 from .._core.stream import Direction
@@ -14,15 +15,19 @@ from .proxy import StreamProxy, isinstance_exactly
 @public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
-    """Who is inside a stream: the reader and the writer of the moment, None where nobody is."""
+    """Who is inside a stream: the reader and the writer of the moment, None where nobody is.
+
+    ``waiting`` are those who wait for their turn in either direction, in mode ``serialize``.
+    """
 
     read: Owner | None
     write: Owner | None
+    waiting: tuple[Owner, ...] = ()
 
 
 @public
 def status(call: object) -> Status:
-    """Tell who reads and who writes `call` at this moment, without touching the stream.
+    """Tell who reads, who writes and who waits for `call` at this moment, without touching it.
 
     `call` is a guarded call, context or message iterator; from any thread. Raises TypeError
     for an object that is not guarded.
@@ -31,11 +36,14 @@ def status(call: object) -> Status:
         raise TypeError(f"status() takes a guarded call or context, not {type(call).__name__}")
     assert isinstance(call, StreamProxy)
     stream = call._self_stream
-    return Status(
-        _owner(getattr(call, "_self_read", None) or stream.read),
-        _owner(stream.write),
-    )
+    read, write = getattr(call, "_self_read", None) or stream.read, stream.write
+    waiting = [*_waiting(read), *_waiting(write)]
+    return Status(_owner(read), _owner(write), tuple(waiting))
 
 
 def _owner(direction: Direction | None) -> Owner | None:
     return None if direction is None else owners.owner_of(direction)
+
+
+def _waiting(direction: Direction | None) -> Iterable[Owner]:
+    return () if direction is None else owners.waiting_for(direction)

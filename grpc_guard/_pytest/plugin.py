@@ -14,6 +14,7 @@ from .._catalogue.modes import Mode
 from .._catalogue.thresholds import holding
 from .._reports.baseline import AdoptionError
 from .attempt import TestGuard
+from .dumps import Dumps
 from .marker import of_marker
 from .probing import Probing
 from .session import Session
@@ -21,6 +22,7 @@ from .settings import SEED, Settings, add_options, keep_paths
 from .summary import summary_lines, workflow_commands
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
+_DUMPS: pytest.StashKey[Dumps] = pytest.StashKey()
 _BASELINE: pytest.StashKey[list[str]] = pytest.StashKey()  # what became of it
 
 
@@ -46,8 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # the controller of pytest-xdist has said it
         report_misspelt()
     settings = Settings.of(config)
+    try:
+        dumps = Dumps.of(config)
+        dumps.begin(is_on=settings.is_on)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
     session = Session(settings, Probing(config, settings.probe))
-    config.stash[_SESSION] = session
+    config.stash[_SESSION], config.stash[_DUMPS] = session, dumps
     config.pluginmanager.register(session.completeness)
     if not hasattr(config, "workerinput"):
         session.completeness.asked_for(config)
@@ -58,6 +65,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session = config.stash.get(_SESSION, None)
     if session is not None:
         session.end()
+        config.stash[_DUMPS].end()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -94,6 +102,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     except ValueError:
         mode, told = None, {}  # its setup fails
     session.begin_test(item, mode)
+    item.config.stash[_DUMPS].begin_test(item)
     with holding(told):
         try:
             if mode is None:
@@ -101,7 +110,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             with session.guarding(mode):
                 return (yield)
         finally:
+            item.config.stash[_DUMPS].end_test()
             session.end_test()
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Learn when pytest-timeout will end the test; it sets its timer itself."""
+    item.config.stash[_DUMPS].before_end(item, settings.timeout)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
+    item.config.stash[_DUMPS].end_test()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import unittest
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from .._findings.ledger import ledger
 from .._findings.records import Finding
 from .._findings.reporting import told
 from .._findings.wording import report
+from .._process.import_hook import after_import
 from .._reports.process import Process, guarded_so_far
 from .._reports.run import GuardedRun
 from .attempt import Attempt, TestGuard
@@ -58,13 +60,12 @@ class Session:
         """Guard the process in `mode` while the block runs, and count what is guarded."""
         # Imported here: a session that is off need not pay for it.
         from .._core.stream import start_counting
-        from .._process.noting import noting
         from .._process.switch import guarded
 
         start_counting()
         before, told.elsewhere = told.elsewhere, True
         try:
-            with noting(), guarded(mode, probe=self.probing.setting):
+            with _noting(), guarded(mode, probe=self.probing.setting):
                 yield
         finally:
             told.elsewhere = before
@@ -202,3 +203,28 @@ class Session:
         self.was_on |= result["was_on"]
         self.completeness.miss(result["gap"])
         self._allowed_by_tests.update(result["allowed_by_tests"])
+
+
+_notings = 0  # blocks of a session, one inside the other, that note where work begins
+
+
+@contextlib.contextmanager
+def _noting() -> Iterator[None]:
+    """Note where work begins while the block runs, from when the program has imported grpc on."""
+    global _notings
+    _notings += 1
+    after_import("grpc", _note)
+    try:
+        yield
+    finally:
+        _notings -= 1
+        noting = sys.modules.get("grpc_guard._process.noting")
+        if noting is not None and not _notings:
+            noting.stop_noting()
+
+
+def _note() -> None:
+    if _notings:
+        from .._process.noting import note_where_work_begins
+
+        note_where_work_begins()

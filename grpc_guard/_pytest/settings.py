@@ -60,6 +60,11 @@ def add_options(parser: pytest.Parser) -> None:
         default=[],
         help="from when on a warning is given, as in stream_limit=50; may be repeated",
     )
+    group.addoption(
+        "--grpc-guard-dump-after",
+        metavar="SECONDS",
+        help="say what is in progress in a test that has run for so long, as grpc-guard dump does",
+    )
     parser.addini("grpc_guard", "mode of the guard for all tests, as --grpc-guard")
     parser.addini(
         "grpc_guard_allow",

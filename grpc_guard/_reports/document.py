@@ -12,6 +12,7 @@ from typing import Any
 from .._catalogue.catalogue import rule_named
 from .._findings.ledger import ledger
 from .._findings.records import Finding, Frame, Owner
+from .._inspect.records import Snapshot
 from .report import Report
 
 SCHEMA = "grpc-guard-report/1"
@@ -28,6 +29,7 @@ def document(report: Report) -> Document:
         {"rule": rule.name, "rpc": rpc, "count": number}
         for (rule, rpc), number in ledger.overflow().items()
     ]
+    snapshots = [snapshot_to_dict(snapshot) for snapshot in report.in_progress]
     content: Document = {
         "schema": SCHEMA,
         "mode": report.mode,
@@ -35,6 +37,7 @@ def document(report: Report) -> Document:
         "streams": report.streams,
         "operations": report.operations,
         "findings": [finding_to_dict(finding) for finding in report.findings],
+        **({"in_progress": snapshots} if snapshots else {}),
         **({"not_kept": counted} if counted else {}),
     }
     if report.unguarded:
@@ -42,6 +45,12 @@ def document(report: Report) -> Document:
             {"pid": pid, "reason": why} for pid, why in report.unguarded.items()
         ]
     return content
+
+
+def snapshot_to_dict(snapshot: Snapshot) -> Document:
+    """Return `snapshot` as plain data, with the fields of its records."""
+    data = dataclasses.asdict(dataclasses.replace(snapshot, findings=()))
+    return {**data, "findings": [finding_to_dict(finding) for finding in snapshot.findings]}
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:

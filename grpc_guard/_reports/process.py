@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from .._findings.records import Finding
+from .._inspect.records import Snapshot
 from .._probe.memory import Learnt
 from .._probe.pairs import Pair
 from .._probe.settings import Totals
@@ -23,6 +24,7 @@ class Process:
     operations: int = 0
     probed: Totals = Totals()  # noqa: RUF009  # a tuple
     pairs: list[Pair] = dataclasses.field(default_factory=list)
+    in_progress: Snapshot | None = None  # before it was ended from outside
     unguarded: str | None = None  # why its streams were not guarded
     has_ended: bool = False  # as far as the guard could see, in the program that it ran last
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .._findings.records import Finding
+from .._inspect.records import Snapshot
 from .paths import relocated
 
 
@@ -21,8 +22,9 @@ class Report:
     ``findings`` may be given as they were found: here, equal ones are one, and their files are
     relative to ``root``. ``pid`` is the process's, or the first one's; ``streams`` and
     ``operations`` are how many were guarded. ``excuse(finding)`` says why one does not count,
-    None if it does. ``notes`` are more lines for a summary, and ``unguarded`` says of
-    processes, by their pid, why they were not guarded. A format shows what it has a place for.
+    None if it does. ``notes`` are more lines for a summary, ``in_progress`` what processes were
+    doing before they were ended from outside, and ``unguarded`` says of processes, by their pid,
+    why they were not guarded. A format shows what it has a place for.
     """
 
     findings: Sequence[Finding]
@@ -33,6 +35,7 @@ class Report:
     operations: int
     excuse: Callable[[Finding], str | None] = _no_excuse
     notes: Sequence[str] = ()
+    in_progress: Sequence[Snapshot] = ()
     unguarded: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -96,6 +96,7 @@ class GuardedRun:
             self.operations,
             excuse=self.adoption.excuse,
             notes=self._probed(),
+            in_progress=[one.in_progress for one in self.processes if one.in_progress is not None],
             unguarded=self.unguarded,
         )
 

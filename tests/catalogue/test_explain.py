@@ -114,7 +114,7 @@ def test_page_tells_where_the_rule_says_something_else() -> None:
         severity="warning",
         summary="s",
         unguarded={"client sync": "this", "server aio": "that", "any": "this"},
-        remedy="mend it",
+        remedy="fix it",
         source="a book",
     )
     assert (

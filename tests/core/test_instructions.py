@@ -1,4 +1,4 @@
-"""What one guarded operation costs, in instructions: see _instructions.py."""
+"""What one guarded operation costs, in instructions: see support/instructions.py."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if not child:
         with registry.get(sys.argv[1]) as lease:
             print("child, new lease:", lease.unary_unary(METHOD)(b"c").decode())
             names = {thread.name for thread in threading.enumerate()}
-            print("child, janitors:", sum("cleanup" in name for name in names), flush=True)
+            print("child, cleanups:", sum("cleanup" in name for name in names), flush=True)
     finally:
         os._exit(0)
 _, status = os.waitpid(child, 0)

@@ -1,4 +1,4 @@
-"""The tables of _contract.py against the classes of the installed grpcio, in both directions.
+"""The tables of _proxies/contract.py against the classes of the installed grpcio, in both directions.
 
 A method that a new grpcio adds fails here instead of going unguarded, and so does an entry
 that no grpcio has any more.

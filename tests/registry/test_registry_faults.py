@@ -60,7 +60,7 @@ def test_forking_with_a_live_lease() -> None:
             "takes leases of its own"
         ),
         "child, new lease: c",
-        "child, janitors: 1",
+        "child, cleanups: 1",
         "child ended: 0",
         "parent after: d 1",
     ]
@@ -327,7 +327,7 @@ class Inventing(grpc.UnaryStreamClientInterceptor):
         return Endless()
 
 
-def test_no_thread_for_the_janitor(
+def test_no_thread_for_the_cleanup(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Leases work all the same; that nobody cleans up is logged."""

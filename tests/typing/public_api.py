@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc_guard
 import grpc_guard.aio
+import grpc_guard.inspection
 from grpc_guard import (
     ChannelRecord,
     ChannelRegistry,
@@ -30,6 +31,7 @@ from grpc_guard import (
     findings,
     guarded,
     is_enabled,
+    snapshot,
     status,
     wrap,
 )
@@ -59,6 +61,18 @@ def wrapping(channel: Channel) -> Channel:
     wrap(channel, "warn")  # type: ignore[call-arg]
     wrap(channel).nonsense()  # type: ignore[attr-defined]
     return wrap(channel)
+
+
+def looking() -> None:
+    taken = snapshot()
+    assert_type(taken, grpc_guard.inspection.Snapshot)
+    for stream in taken.streams:
+        assert_type(stream, grpc_guard.inspection.StreamSnapshot)
+        if stream.read is not None:
+            assert_type(stream.read.owner, Owner | None)
+    taken.pid = 1  # type: ignore[misc]
+    enable(inspect=True)
+    enable(inspect="yes")  # type: ignore[arg-type]
 
 
 class Stub:

@@ -21,6 +21,7 @@ from ..._findings import wording
 from ..._findings.ledger import ledger, logger
 from ..._findings.records import Finding
 from ..._findings.reporting import RULE_OF_RECORD, told
+from ..._inspect import lingering
 from ..._lifecycle import exits
 from ..._probe.settings import ProbeSettings, resolve_probe
 from ..._process.import_hook import after_import
@@ -52,6 +53,7 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     atexit.register(writer.ended)
     exits.watch()
     _tell_at_quick_exit(writer)
+    lingering.watch(lambda text: _print_to_stderr(f"grpc_guard: {text}"))
     # pytest, should that be the program, would warn of a plugin that is imported already.
     sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"
     after_import("grpc", functools.partial(_enable, mode, probe, writer))
@@ -95,11 +97,14 @@ def _tell_at_quick_exit(writer: Writer) -> None:
 
 
 def _to_stderr(finding: Finding) -> None:
-    if finding.count > 1:
-        return  # the summary counts
+    if finding.count == 1:  # the summary counts
+        _print_to_stderr(wording.report(finding))
+
+
+def _print_to_stderr(text: str) -> None:
     stderr: Any = sys.__stderr__  # the program may have put something else in sys.stderr
     if stderr is not None and not stderr.closed:
-        stderr.write(f"{wording.report(finding)}\n")
+        stderr.write(f"{text}\n")
         stderr.flush()
 
 

@@ -13,8 +13,10 @@ from ..._catalogue.misspelt import misspelt
 from ..._catalogue.modes import Mode, parse_mode
 from ..._catalogue.settings import MODE, Layer, environment, resolve
 from ..._catalogue.thresholds import resolve_thresholds
+from ..._inspect.switch import of_environment
 from ..._probe.settings import ProbeSettings, resolve_probe, with_seed
 from ..._reports.writing import FORMATS, SUFFIXES
+from ..targets import seconds
 from .launcher import LaunchError, Settings, end_as, run
 
 
@@ -71,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="from when on a warning is given, as in stream_limit=50; may be repeated",
+    )
+    parser.add_argument(
+        "--dump-after",
+        metavar="SECONDS",
+        type=seconds,
+        help="say what is in progress so many seconds after the start, as grpc-guard dump does",
     )
     parser.add_argument(
         "-m",
@@ -130,6 +138,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if not command or command == ["-m"]:
         raise LaunchError("no program; use a Python script, -m module, or any command")
     try:
+        of_environment()  # a bad value is an error here, and not in the program
         mode = resolve(
             Layer("--mode", arguments.mode),
             environment(MODE),
@@ -153,6 +162,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         probe=probe,
         probe_file=arguments.probe_file,
         thresholds=thresholds,
+        dump_after=arguments.dump_after,
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..._catalogue.cpython import interpreter_flags
 from ..._catalogue.modes import Mode
-from ..._catalogue.settings import MODE, PROBE, SPOOL
+from ..._catalogue.settings import INSPECT, MODE, PROBE, SPOOL
 from ..._catalogue.thresholds import to_environment
 from ..._findings import wording
 from ..._probe.memory import Memory, ProbeFileError, load, save
@@ -30,6 +30,7 @@ from ..._reports.adoption import Adoption, allowed_in_pyproject
 from ..._reports.baseline import AdoptionError, read_baseline, read_if_there
 from ..._reports.process import Process
 from ..._reports.run import GuardedRun
+from .progress import Progress
 from .signals import handling
 from .spool import read, remind
 
@@ -53,6 +54,7 @@ class Settings:
     probe: ProbeSettings | None = None
     probe_file: Path | None = None
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    dump_after: float | None = None  # seconds
 
 
 class LaunchError(Exception):
@@ -76,8 +78,11 @@ def run(settings: Settings) -> int:
     with tempfile.TemporaryDirectory(prefix="grpc-guard-", ignore_cleanup_errors=True) as spool:
         if memory is not None:
             remind(spool, memory)
-        status, pid = _wait(command, _environment(settings, spool))
+        progress = Progress(spool, _print)
+        status, pid = _wait(command, _environment(settings, spool), progress, settings.dump_after)
         processes = _ended(read(spool), pid, status)
+    for process in processes:
+        process.in_progress = progress.answer_of(process.pid)
     outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None, gap=_GAP)
     if memory is not None:
         _remember(settings, memory, outcome.pairs)
@@ -189,17 +194,28 @@ def _environment(settings: Settings, spool: str) -> dict[str, str]:
         path = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = _SITE if not path else os.pathsep.join((_SITE, path))
         environment[SPOOL] = spool
+        environment.setdefault(INSPECT, "1")
         environment |= to_environment(settings.thresholds)
     return environment
 
 
-def _wait(command: Sequence[str], environment: dict[str, str]) -> tuple[int, int]:
+def _wait(
+    command: Sequence[str],
+    environment: dict[str, str],
+    progress: Progress,
+    dump_after: float | None,
+) -> tuple[int, int]:
     with handling() as signals:
         try:
             child = subprocess.Popen(command, env=environment, close_fds=False, **signals.options())
         except OSError as error:
             raise LaunchError(f"{command[0]}: {error.strerror}", _NOT_EXECUTABLE) from None
-        return signals.wait(child), child.pid
+        timer = progress.ask_after(dump_after)
+        try:
+            return signals.wait(child, progress.ask), child.pid
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 def _write_reports(settings: Settings, report: Path, outcome: GuardedRun, pid: int) -> None:

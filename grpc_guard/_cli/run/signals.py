@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -57,13 +58,24 @@ class Forwarding:
         """Return what Popen needs to know: the program has the mask that it would have had."""
         return {"preexec_fn": lambda: signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)}
 
-    def wait(self, child: subprocess.Popen[bytes]) -> int:
-        """Hand on signals until `child` ends; return its exit status, negative for a signal."""
+    def wait(
+        self,
+        child: subprocess.Popen[bytes],
+        before_end: Callable[[str], object] = lambda reason: None,
+    ) -> int:
+        """Hand on signals until `child` ends; return its exit status, negative for a signal.
+
+        ``before_end(reason)`` is called before the first signal that would end it is handed on.
+        """
+        ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
         while True:
             status = child.poll()
             if status is not None:
                 return status
             received = signal.sigwait({*self._handed_on, signal.SIGCHLD})
+            if received in ending:
+                ending.clear()
+                before_end(f"at {signal.Signals(received).name}")
             if received != signal.SIGCHLD and not self._witness.has_got(received):
                 child.send_signal(received)  # does nothing if it has ended
 
@@ -127,8 +139,12 @@ class Ignoring:
         """Return what Popen needs to know: nothing."""
         return {}
 
-    def wait(self, child: subprocess.Popen[bytes]) -> int:
-        """Return the exit status of `child`."""
+    def wait(
+        self,
+        child: subprocess.Popen[bytes],
+        before_end: Callable[[str], object] = lambda reason: None,
+    ) -> int:
+        """Return the exit status of `child`; nobody knows here when it is about to be ended."""
         return child.wait()
 
 

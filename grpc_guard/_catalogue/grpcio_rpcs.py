@@ -1,0 +1,141 @@
+"""The door to what grpcio notes of the RPCs in flight: for who asks, and never with each RPC.
+
+As in grpcio.py, each function says since which grpcio its names hold and what follows where they
+are missing: less is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+from collections.abc import Iterator
+from types import CodeType, FrameType
+from typing import Any
+
+from grpc import _server
+from grpc._cython import cygrpc
+from grpc.aio import _call
+
+from .cpython import items_in_pool
+
+# In ``due`` of the state of a sync RPC, client or server, from the start of an operation of
+# grpcio's core to its end: since 1.0; the last one, of a server's first message, since 1.15.
+_SENDS = {
+    cygrpc.OperationType.send_message,
+    "send_message",
+    getattr(_server, "_SEND_INITIAL_METADATA_AND_SEND_MESSAGE_TOKEN", None),
+}
+_RECEIVES = {cygrpc.OperationType.receive_message, "receive_message"}
+
+
+def _code(owner: object, name: str) -> CodeType | None:
+    return getattr(getattr(owner, name, None), "__code__", None)
+
+
+# What runs on the thread of a pool for as long as an RPC is handled: since 1.0.
+_HANDLES = {
+    _code(_server, name) for name in ("_unary_response_in_pool", "_stream_response_in_pool")
+} - {None}
+# Of aio clients: what advances a request iterator, and what sends the message: since 1.25.
+_REQUESTS = getattr(_call, "_StreamRequestMixin", None)
+_ADVANCES, _SENDS_ONE = _code(_REQUESTS, "_consume_request_iterator"), _code(_REQUESTS, "_write")
+# The outermost coroutine of an aio server's task for an RPC, and how the task is named after that:
+# since 1.30 and 1.45.
+_AIO_HANDLES = "_handle_exceptions"
+_METHOD = re.compile(r"\[(/.+)\]$")
+
+
+def is_sending(call: object) -> bool:
+    """Tell whether grpcio has a message of a sync `call` or context that it cannot send yet.
+
+    The one request of a unary-stream RPC counts as being sent until that has ended. By
+    ``_state.due``: since 1.0. False where it is missing.
+    """
+    return not _SENDS.isdisjoint(_due(call))
+
+
+def is_receiving(call: object) -> bool:
+    """Tell whether grpcio waits for a message of a sync `call` or context, by ``_state.due``."""
+    return not _RECEIVES.isdisjoint(_due(call))
+
+
+def _due(call: object) -> frozenset[Any]:
+    return frozenset(getattr(getattr(call, "_state", None), "due", None) or ())
+
+
+def sending_call(inner: FrameType, outer: FrameType) -> Any:
+    """Return the aio call for whose request iterator two frames of a chain send; else None."""
+    if _ADVANCES is not None and outer.f_code is _ADVANCES and inner.f_code is _SENDS_ONE:
+        return outer.f_locals.get("self")
+    return None
+
+
+# Servers of the sync api: by ``_state`` of a server, and in it ``rpc_states`` and ``thread_pool``.
+
+
+def handled_at(frame: FrameType) -> tuple[Any, str] | None:
+    """Return the state of the RPC that `frame` handles, and its name; None for another frame."""
+    if frame.f_code not in _HANDLES:
+        return None
+    names = frame.f_locals
+    state, event = names.get("state"), names.get("rpc_event")
+    return None if state is None else (state, _method_of(event))
+
+
+def is_over(rpc_state: Any) -> bool:
+    """Tell whether an RPC of a sync server has ended, by its ``statused`` and ``client``."""
+    has_status = bool(getattr(rpc_state, "statused", False))
+    return has_status or getattr(rpc_state, "client", None) == "cancelled"
+
+
+def rpc_states_of(server: Any) -> Any:
+    """Return the states of the RPCs that a sync `server` has in its books; empty if unknown."""
+    return getattr(getattr(server, "_state", None), "rpc_states", ())
+
+
+def waiting_rpcs(server: Any) -> Iterator[str]:
+    """Yield the names of the RPCs of a sync `server` that wait for a thread of its pool."""
+    states = rpc_states_of(server)
+    for item in items_in_pool(getattr(getattr(server, "_state", None), "thread_pool", None)):
+        arguments = list(_arguments_of(item))
+        if any(type(one) is _server._RPCState and one in states for one in arguments):
+            yield from (_method_of(one) for one in arguments if hasattr(one, "call_details"))
+
+
+def _arguments_of(item: Any) -> Iterator[Any]:
+    """Yield the arguments of a work item: they are in a tuple, in Python 3.14 inside another."""
+    for held in gc.get_referents(item):
+        for one in held if type(held) is tuple else ():
+            yield from one if type(one) is tuple else [one]
+
+
+def _method_of(event: Any) -> str:
+    method = getattr(getattr(event, "call_details", None), "method", "(unknown)")
+    return method.decode(errors="replace") if isinstance(method, bytes) else str(method)
+
+
+# Servers of the aio api
+
+
+def handles_an_rpc(task: asyncio.Task[Any]) -> bool:
+    """Tell whether `task` is what an aio server handles an RPC in."""
+    return getattr(task.get_coro(), "__name__", "") == _AIO_HANDLES
+
+
+def method_of_task(task: asyncio.Task[Any]) -> str | None:
+    """Return the name of the RPC that `task` handles; None where grpcio has not named it after."""
+    named = _METHOD.search(task.get_name())
+    return None if named is None else named[1]
+
+
+def is_served_by(server: Any, task: asyncio.Task[Any]) -> bool:
+    """Tell whether `task` handles an RPC of `server`: it holds that server's own list of handlers."""
+    referents = gc.get_referents(getattr(server, "_server", None))
+    lists = {id(one) for one in referents if type(one) is list}
+    held: list[Any] = [task.get_coro()]
+    for _ in range(4):  # coroutine, what it encloses, the coroutine of the RPC, what that encloses
+        held = gc.get_referents(*held)
+        if any(id(one) in lists for one in held):
+            return True
+    return False

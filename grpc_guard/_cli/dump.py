@@ -1,0 +1,32 @@
+"""``grpc-guard dump``: everything that a process says of its streams, like a thread dump."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from .._inspect.asking import NoAnswerError
+from .._inspect.wording import dump
+from .._reports.document import snapshot_to_dict
+from . import targets
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell `parser` what ``dump`` takes."""
+    targets.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the answer and return the exit status: 1 without one, 2 for a usage error."""
+    try:
+        snapshot = targets.asker(arguments)()
+    except (NoAnswerError, targets.TargetError) as error:
+        sys.stderr.write(f"grpc-guard dump: {error}\n")
+        return 1 if isinstance(error, NoAnswerError) else 2
+    if arguments.json:
+        sys.stdout.write(json.dumps(snapshot_to_dict(snapshot), indent=2) + "\n")
+    else:
+        sys.stdout.write(dump(snapshot))
+    return 0

@@ -1,0 +1,29 @@
+"""``grpc-guard ps``: the processes of this user that can be asked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .._inspect.asking import ask_all
+from .._inspect.tables import processes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``grpc-guard ps`` takes none."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print a table of the processes and return the exit status, 1 if there is none.
+
+    What processes that were killed have left behind is removed.
+    """
+    answers = list(ask_all())
+    if not answers:
+        sys.stderr.write(
+            "grpc-guard ps: no process can be asked; those under grpc-guard run or pytest "
+            "--grpc-guard can, and those with GRPC_GUARD_INSPECT=1 and the guard on\n"
+        )
+        return 1
+    sys.stdout.writelines(f"{line}\n" for line in processes(answers))
+    return 0

@@ -1,0 +1,59 @@
+"""``grpc-guard top``: who holds the streams of a process, again and again."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+import time
+
+from .._inspect.asking import NoAnswerError
+from .._inspect.tables import holders
+from . import targets
+
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell `parser` what ``top`` takes."""
+    targets.add_arguments(parser)
+    parser.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=targets.seconds,
+        default=1.0,
+        help="between two looks (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--count", metavar="N", type=int, help="look N times (default: until Ctrl-C)"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the table again and again; return the exit status: 1 when no answer comes any more."""
+    looks = itertools.count() if arguments.count is None else range(arguments.count)
+    try:
+        ask = targets.asker(arguments)
+        for number in looks:
+            if number:
+                time.sleep(arguments.interval)
+            _show(list(holders(ask())), is_first=not number)
+    except KeyboardInterrupt:
+        return 0
+    except (NoAnswerError, targets.TargetError) as error:
+        sys.stderr.write(f"grpc-guard top: {error}\n")
+        return 1 if isinstance(error, NoAnswerError) else 2
+    return 0
+
+
+def _show(lines: list[str], *, is_first: bool) -> None:
+    """Print `lines`: on a terminal as many as it has room for, in the place of those before."""
+    if sys.stdout.isatty():
+        size = shutil.get_terminal_size()
+        lines = [line[: size.columns - 1] for line in lines[: size.lines - 1]]
+        sys.stdout.write(_CLEAR)
+    elif not is_first:
+        sys.stdout.write("\n")
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Asked while it runs: what every live stream, channel and server of the process is doing."""

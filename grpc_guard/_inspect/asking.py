@@ -1,0 +1,90 @@
+"""Asking another process of this user what its streams are doing."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from . import inspection_pb2 as pb
+from .messages import VERSION, snapshot_of
+from .places import entries
+from .records import Snapshot
+from .wire import receive, send
+
+SECONDS = 5.0  # for an answer
+_LIMIT = 1 << 30  # bytes of a reply
+
+
+class NoAnswerError(Exception):
+    """A process cannot be asked, or does not answer; the message says why."""
+
+
+def ask(pid: int, seconds: float = SECONDS) -> Snapshot:
+    """Return what process `pid` says, within so many seconds; NoAnswerError if it does not."""
+    reason = "it does not answer to anybody: was it started with GRPC_GUARD_INSPECT=1?"
+    for _, entry in entries(pid):
+        try:
+            return ask_at(entry, seconds)
+        except NoAnswerError as error:
+            reason = str(error)
+    raise NoAnswerError(f"process {pid}: {reason}")
+
+
+def ask_at(entry: str, seconds: float = SECONDS) -> Snapshot:
+    """Return what the process with this entry says; NoAnswerError if it does not.
+
+    An entry that a process has left behind is removed.
+    """
+    try:
+        connection, token = _connected(entry, seconds)
+        try:
+            request = pb.Request(version=VERSION, token=token)
+            send(connection, request.SerializeToString(), seconds)
+            reply = pb.Reply.FromString(receive(connection, seconds, _LIMIT))
+        finally:
+            connection.close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        with contextlib.suppress(OSError):
+            os.unlink(entry)
+        raise NoAnswerError("it has ended") from None
+    except (OSError, DecodeError, ValueError) as error:
+        raise NoAnswerError(f"no answer within {seconds:g} s: {error}") from None
+    if reply.error:
+        raise NoAnswerError(f"it could not look at its streams: {reply.error}")
+    return snapshot_of(reply.snapshot)
+
+
+def ask_all(seconds: float = SECONDS) -> Iterator[Snapshot | tuple[int, str]]:
+    """Yield what each process of this user says, or its pid and why it says nothing."""
+    for pid, entry in list(entries()):
+        try:
+            yield ask_at(entry, seconds)
+        except NoAnswerError as error:
+            if os.path.exists(entry):
+                yield pid, str(error)
+
+
+def _connected(entry: str, seconds: float) -> tuple[Any, str]:
+    """Return a connection to whoever answers at `entry`, and the token that it wants."""
+    address: Any = entry
+    token = ""
+    family = _socket.AF_INET
+    if entry.endswith(".port"):
+        with open(entry, encoding="ascii") as file:
+            port, token = file.read().split()
+        address = ("127.0.0.1", int(port))
+    else:
+        family = _socket.AF_UNIX
+    connection = _socket.socket(family, _socket.SOCK_STREAM)
+    connection.settimeout(seconds)
+    try:
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, token

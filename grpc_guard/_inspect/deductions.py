@@ -1,0 +1,99 @@
+"""What follows for certain from what one look at this process has shown, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+from .._catalogue.grpcio_rpcs import is_receiving
+from .._core.stream import Direction, Stream
+from .._findings.records import Owner
+from . import wording
+from .records import ChannelSnapshot, Deduction, DirectionSnapshot, ServerSnapshot, StreamSnapshot
+from .sight import Party, Sight
+
+_MOMENT = 1.0  # seconds; a write that has waited for less is on its way, as far as anyone knows
+
+# A stream as it is told, the stream itself, and those of its directions that exist.
+Told = tuple[StreamSnapshot, Stream, Sequence[Direction]]
+
+
+def deduced(
+    told: Sequence[Told],
+    channels: Sequence[ChannelSnapshot],
+    servers: Sequence[ServerSnapshot],
+    sight: Sight,
+) -> Iterator[Deduction]:
+    """Yield what can be deduced, each only if it is certain."""
+    yield from _flow_control(told, channels)
+    yield from _waits(told, sight)
+    for server in servers:
+        held = [handler for handler in server.handlers if handler.handler.kind == "thread"]
+        if server.pool_size is not None and len(held) >= server.pool_size:
+            over = sum(1 for handler in held if handler.over)
+            text = wording.pool_held(server.pool_size, over, len(server.waiting))
+            yield Deduction("pool-held", text)
+
+
+def _flow_control(told: Sequence[Told], channels: Sequence[ChannelSnapshot]) -> Iterator[Deduction]:
+    connected = {channel.number for channel in channels if channel.state == "ready"}
+    for described, stream, _ in told:
+        reads, writes = described.read, described.write
+        if described.state != "open" or reads is None or writes is None:
+            continue
+        if described.side == "client" and described.channel not in connected:
+            continue  # it may wait for that
+        is_read = reads.owner is not None or reads.waiting or is_receiving(stream.call())
+        if not is_read and _stuck_for(writes) >= _MOMENT:
+            yield Deduction("flow-control", wording.unread(reads, writes), (described.number,))
+
+
+def _stuck_for(writes: DirectionSnapshot) -> float:
+    """Return for how long a write has waited for gRPC; 0.0 if none does."""
+    if writes.owner is not None:
+        return (writes.owner.held_seconds or 0.0) if writes.owner.operation in _WRITES else 0.0
+    return (writes.last_began_seconds or 0.0) if writes.unsent else 0.0
+
+
+# Those that wait for gRPC alone. In next(request_iterator) it is gRPC that waits for the program.
+_WRITES = ("write", "context.write", "yield", "send_response")
+
+
+def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
+    """Yield who waits for the end of somebody inside a stream, and who waits in a circle."""
+    inside: dict[Hashable, tuple[StreamSnapshot, Owner]] = {}
+    waits: dict[Hashable, tuple[Party, Party]] = {}  # by who waits: for whom
+    numbers: dict[Hashable, int] = {}
+    for described, _, directions in told:
+        for direction in directions:
+            owner = sight.owners.get(id(direction))
+            if owner is None:
+                continue
+            inside[owner[0].key] = described, owner[1]
+            numbers[owner[0].key] = described.number
+            for waiter, _ in sight.waiters.get(id(direction), ()):
+                waits[waiter.key] = waiter, owner[0]
+    for waiter, awaited in sight.joins:
+        waits.setdefault(waiter.key, (waiter, awaited))
+        if awaited.key in inside:
+            stream, holder = inside[awaited.key]
+            text = wording.joined(f"{waiter.kind} {waiter.name!r}", holder, stream.rpc)
+            yield Deduction("joined", text, (stream.number,))
+    for parties in _circles(waits):
+        streams = {numbers[party.key] for party in parties if party.key in numbers}
+        text = wording.circle([f"{party.kind} {party.name!r}" for party in parties])
+        yield Deduction("circular-wait", text, tuple(sorted(streams)))
+
+
+def _circles(waits: dict[Hashable, tuple[Party, Party]]) -> Iterator[list[Party]]:
+    """Yield each circle of parties that wait for one another, once."""
+    done: set[Hashable] = set()
+    for start in waits:
+        path: dict[Hashable, Party] = {}
+        key = start
+        while key in waits and key not in done and key not in path:
+            path[key], following = waits[key]
+            key = following.key
+        if key in path:
+            keys = list(path)
+            yield [path[one] for one in keys[keys.index(key) :]]
+        done.update(path)

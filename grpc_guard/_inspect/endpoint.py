@@ -1,0 +1,154 @@
+"""The endpoint at which this process answers: one thread that sleeps until somebody asks.
+
+No gRPC server: it has to answer when gRPC is what hangs. The thread is a raw one, so that
+``threading.enumerate()`` of the program is as it was, and a real one under gevent. Whoever asks
+must be the same user; what is sent is a snapshot, and nothing else can be asked.
+"""
+
+from __future__ import annotations
+
+import _socket
+import atexit
+import contextlib
+import hmac
+import logging
+import os
+import struct
+from typing import Any
+
+from .._catalogue.forks import in_child
+from . import inspection_pb2 as pb
+from .messages import VERSION, message_of
+from .native import native, start
+from .places import new_entry
+from .snapshot import snapshot
+from .wire import receive, send
+
+logger = logging.getLogger("grpc_guard")
+
+REQUEST_LIMIT = 4096  # bytes
+_REQUEST_SECONDS = 1.0  # who has connected has its request ready
+_REPLY_SECONDS = 2.0
+_PAUSE = 0.1  # seconds, where the process has no descriptor left
+_BACKLOG = 128
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of the peer
+
+
+class Endpoint:
+    """What this process listens at; none before open() and after close()."""
+
+    def __init__(self) -> None:
+        self._listener: Any = None
+        self._entry = ""
+        self._token = ""
+        self._pid = 0
+
+    @property
+    def entry(self) -> str:
+        """The path of the entry at which this process answers; empty if it does not."""
+        return self._entry
+
+    def open(self) -> None:
+        """Answer from now on; where that is impossible it is logged, once, and nothing happens."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        try:
+            self._listener = self._listen()
+            atexit.register(self.close)
+            start(self._serve, self._listener)
+        except OSError as error:
+            self.close()
+            self._pid = os.getpid()  # not again
+            logger.warning("this process cannot be asked what its streams are doing: %s", error)
+
+    def close(self) -> None:
+        """Answer no more, and leave no entry behind."""
+        listener, self._listener = self._listener, None
+        entry, self._entry = self._entry, ""
+        self._pid = 0
+        with contextlib.suppress(OSError):
+            if entry:
+                os.unlink(entry)
+        with contextlib.suppress(OSError):
+            if listener is not None:
+                listener.shutdown(_socket.SHUT_RDWR)  # wakes the thread
+        if listener is not None:
+            listener.close()
+        atexit.unregister(self.close)
+
+    def after_fork(self) -> None:
+        """Let go of what is the parent's: its socket would seem to answer after its end."""
+        listener, self._listener = self._listener, None
+        self._entry, self._pid = "", 0
+        if listener is not None:
+            listener.close()
+        atexit.unregister(self.close)
+
+    def _listen(self) -> Any:
+        if hasattr(_socket, "AF_UNIX"):
+            self._entry = new_entry(".sock")
+            listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            with contextlib.suppress(OSError):  # the path may be too long for a socket
+                listener.bind(self._entry)
+                os.chmod(self._entry, 0o600)
+                listener.listen(_BACKLOG)
+                return listener
+            listener.close()
+        return self._listen_at_port()
+
+    def _listen_at_port(self) -> Any:
+        """Listen on the loopback interface, to those who know what is in a private file."""
+        listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(_BACKLOG)
+        self._token = os.urandom(16).hex()
+        self._entry = new_entry(".port")
+        descriptor = os.open(self._entry, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, f"{listener.getsockname()[1]} {self._token}".encode())
+        finally:
+            os.close(descriptor)
+        return listener
+
+    def _serve(self, listener: Any) -> None:
+        """Answer one after the other until the listener is closed. Runs as a thread; never raises."""
+        while listener is self._listener:
+            try:
+                descriptor, _ = listener._accept()
+                connection = _socket.socket(fileno=descriptor)
+            except OSError:
+                if listener is self._listener:
+                    native("time", "sleep")(_PAUSE)
+                continue
+            with contextlib.suppress(Exception):  # who asks in a wrong way gets no answer
+                self.answer(connection)
+            connection.close()
+
+    def answer(self, connection: Any) -> None:
+        """Answer whoever is at the other end of `connection`; raises if it asks in a wrong way."""
+        if not _is_same_user(connection):
+            return
+        request = pb.Request.FromString(receive(connection, _REQUEST_SECONDS, REQUEST_LIMIT))
+        if not hmac.compare_digest(request.token.encode(), self._token.encode()):
+            return
+        reply = pb.Reply(version=VERSION)
+        try:
+            reply.snapshot.CopyFrom(message_of(snapshot()))
+        except Exception as error:
+            reply.ClearField("snapshot")
+            reply.error = type(error).__name__  # its text might quote the program
+        send(connection, reply.SerializeToString(), _REPLY_SECONDS)
+
+
+def _is_same_user(connection: Any) -> bool:
+    """Tell whether the peer is of the same user, or root, as far as the system says who it is."""
+    option = getattr(_socket, "SO_PEERCRED", None)
+    if option is None or connection.family == _socket.AF_INET:
+        return True  # the private folder has kept the others out
+    data = connection.getsockopt(_socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    return _CREDENTIALS.unpack(data)[1] in (0, os.geteuid())
+
+
+endpoint = Endpoint()
+in_child(endpoint.after_fork)

@@ -1,0 +1,7 @@
+from typing import Any
+
+# Filled and read by name, see messages.py.
+Request: Any
+Reply: Any
+Snapshot: Any
+Finding: Any

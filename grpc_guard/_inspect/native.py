@@ -1,0 +1,25 @@
+"""Threads that the program does not see, and that are real ones under gevent."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+assert _thread, time  # in sys.modules, for native()
+
+
+def native(module: str, name: str) -> Callable[..., Any]:
+    """Return what gevent, if it is there, may have replaced in a module."""
+    monkey = sys.modules.get("gevent.monkey")
+    original: Callable[..., Any] = (
+        getattr(sys.modules[module], name) if monkey is None else monkey.get_original(module, name)
+    )
+    return original
+
+
+def start(function: Callable[..., object], *args: object) -> None:
+    """Run `function` in a thread that nothing waits for, not in ``threading.enumerate()``."""
+    native("_thread", "start_new_thread")(function, args)

@@ -1,0 +1,74 @@
+"""Where processes can be asked: one entry each in a folder that is the user's alone.
+
+An entry is named after the pid and something random, so that nobody can be in its way. It is a
+Unix socket (``.sock``), or where there are none a file (``.port``) with the port on the loopback
+interface and a token that whoever asks must know.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+
+
+class UnsafeFolderError(OSError):
+    """The folder cannot be trusted; the message says why."""
+
+
+def folders() -> Iterator[str]:
+    """Yield the folders in which entries may be, the one for new ones first.
+
+    A process of a login session has a folder of its own for such things, a service has not.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.path.isdir(runtime):
+        yield os.path.join(runtime, "grpc-guard")
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    yield os.path.join(tempfile.gettempdir(), f"grpc-guard-{user}")
+
+
+def check(folder: str) -> None:
+    """Raise UnsafeFolderError unless `folder` is a real folder, ours, and closed to all others."""
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no folder"
+        raise UnsafeFolderError(f"{folder} is {kind}")
+    if not hasattr(os, "getuid"):  # pragma: no cover  # Windows: the folder is in the user's own
+        return
+    if found.st_uid != os.geteuid():
+        raise UnsafeFolderError(f"{folder} belongs to uid {found.st_uid}, not to {os.geteuid()}")
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise UnsafeFolderError(f"{folder} is open to others: its mode is {mode:o}, not 700")
+
+
+def new_entry(suffix: str) -> str:
+    """Return the path of a new entry of this process, in a folder that is ours alone.
+
+    Raises OSError, of which UnsafeFolderError is one, if there can be no such folder.
+    """
+    folder = next(folders())
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
+    check(folder)
+    return os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}{suffix}")
+
+
+def entries(pid: int | None = None) -> Iterator[tuple[int, str]]:
+    """Yield pid and path of each entry, or of those of process `pid`."""
+    for folder in folders():
+        try:
+            check(folder)
+            names = sorted(os.listdir(folder))
+        except OSError:
+            continue  # there is none, or it is not ours: nothing in it can be trusted
+        for name in names:
+            number, _, rest = name.partition("-")
+            if not number.isdecimal() or not rest.endswith((".sock", ".port")):
+                continue
+            if pid is None or pid == int(number):
+                yield int(number), os.path.join(folder, name)

@@ -1,0 +1,127 @@
+"""What a snapshot says: frozen records that keep nothing of the program alive.
+
+Names, lines and numbers; no message, metadata, credential, argument or environment variable.
+Times are in seconds, counted back from the moment of the snapshot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .._findings.records import Finding, Frame, Owner
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DirectionSnapshot:
+    """One direction of a stream: who is inside, or who was last, and who waits.
+
+    ``owner`` is inside at this moment. Without one, the last operation began
+    ``last_began_seconds`` ago (None: there was none yet) and was made by ``last``, a thread (None:
+    a task, which is not noted; idents of threads are reused, so a thread that has ended may be
+    named after a later one). When it ended is not noted. ``unsent`` tells that gRPC has a
+    message that it cannot send yet; ``suspended_at`` is the line at which the generator that
+    the messages come from is suspended.
+    """
+
+    owner: Owner | None = None
+    waiting: tuple[Owner, ...] = ()
+    last_began_seconds: float | None = None
+    last: str | None = None
+    unsent: bool = False
+    suspended_at: Frame | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StreamSnapshot:
+    """One stream that lives: what it is, where it comes from, and both of its directions.
+
+    ``number`` is its place in this snapshot, from 1, the oldest first; ``channel`` the number of
+    its channel, if that is known. ``state`` is ``open``, or ``over`` for a stream that somebody
+    is still inside of, or ``unknown``. ``age_seconds`` and ``origin`` (who started it, where) are
+    None where they are not known. ``read`` and ``write`` are None where the guard has nothing to guard:
+    the side of an RPC that has one message, or a list of requests.
+    """
+
+    number: int
+    rpc: str
+    side: str
+    api: str
+    mode: str
+    state: str
+    age_seconds: float | None
+    origin: Owner | None
+    channel: int | None
+    read: DirectionSnapshot | None
+    write: DirectionSnapshot | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChannelSnapshot:
+    """One channel: ``state`` is that of its connection, as gRPC names it, or ``closed``."""
+
+    number: int
+    target: str
+    api: str
+    state: str
+    streams: int
+    origin: Owner
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HandlerSnapshot:
+    """One RPC that a server handles now, and where its handler is.
+
+    In ``handler``, ``held_seconds`` is None for a unary RPC, whose start is not noted.
+    ``over`` tells that the RPC has ended (the client is gone, its deadline has passed), and is
+    None where that is not known.
+    """
+
+    rpc: str
+    handler: Owner
+    over: bool | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerSnapshot:
+    """One server: its threads, the RPCs that are handled, and those that wait for a thread.
+
+    ``pool_size`` is None where the server has no pool of threads that tells its size. ``waiting``
+    has the name of each RPC that waits.
+    """
+
+    number: int
+    api: str
+    pool_size: int | None
+    handlers: tuple[HandlerSnapshot, ...]
+    waiting: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deduction:
+    """What follows for certain from what this process shows.
+
+    ``kind`` is ``flow-control``, ``joined``, ``circular-wait`` or ``pool-held``; ``streams``
+    are the numbers of the streams that it is about.
+    """
+
+    kind: str
+    text: str
+    streams: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the process was doing at ``time`` (UTC, ISO 8601).
+
+    ``program`` is its main module, ``findings`` are the latest ones of it.
+    """
+
+    pid: int
+    program: str
+    time: str
+    mode: str
+    streams: tuple[StreamSnapshot, ...]
+    channels: tuple[ChannelSnapshot, ...]
+    servers: tuple[ServerSnapshot, ...]
+    findings: tuple[Finding, ...]
+    deductions: tuple[Deduction, ...]

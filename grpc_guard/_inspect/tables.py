@@ -1,0 +1,81 @@
+"""Snapshots as tables: of processes (ps), and of who holds what (top)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from .._catalogue.words import duration
+from .._findings.records import Owner
+from .records import DirectionSnapshot, Snapshot, StreamSnapshot
+from .wording import at, by_holding, headline, in_flight, longest, state_of
+
+_PROCESSES = ("PID", "STREAMS", "FINDINGS", "LONGEST HELD", "PROGRAM")
+_HOLDERS = ("HELD", "WHO", "OPERATION", "WAITING", "STREAM", "AT")
+
+
+def processes(answers: Iterable[Snapshot | tuple[int, str]]) -> Iterator[str]:
+    """Yield the lines of a table of processes: what each says, or why it says nothing."""
+    rows, silent = [], []
+    for answer in answers:
+        if isinstance(answer, tuple):
+            silent.append(answer)
+            continue
+        held = max((longest(stream) for stream in answer.streams), default=-1.0)
+        rows.append(
+            (
+                str(answer.pid),
+                str(len(answer.streams)),
+                str(len(answer.findings)),
+                "-" if held < 0 else duration(held),
+                answer.program,
+            )
+        )
+    yield from _table(_PROCESSES, rows)
+    yield from (f"{pid}: {reason}" for pid, reason in silent)
+
+
+def holders(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the lines of a table of who is inside which stream, whoever came first on top.
+
+    Below it are the streams in which nobody is, and the server's handlers that run.
+    """
+    yield headline(snapshot)
+    yield from (f"{one.kind}: {one.text}" for one in snapshot.deductions)
+    rows = []
+    for stream in by_holding(snapshot.streams):
+        for direction in sorted(_directions(stream), key=lambda one: -_held(one.owner)):
+            owner = direction.owner
+            if owner is not None:
+                rows.append(
+                    (
+                        duration(owner.held_seconds),
+                        f"{owner.kind} {owner.name}",
+                        owner.operation,
+                        str(len(direction.waiting) or ""),
+                        f"{stream.rpc} ({stream.side}, {stream.api})",
+                        at(owner.site).removeprefix("at "),
+                    )
+                )
+    yield from _table(_HOLDERS, rows)
+    for stream in snapshot.streams:
+        if longest(stream) < 0:
+            named = (("read", stream.read), ("write", stream.write))
+            said = [f"{name}: {state_of(one)}" for name, one in named if one is not None]
+            yield f"{stream.rpc} ({stream.side}, {stream.api}): {'; '.join(said) or 'nobody inside'}"
+    for server in snapshot.servers:
+        yield from (f"server {server.number}: {in_flight(one)}" for one in server.handlers)
+
+
+def _directions(stream: StreamSnapshot) -> list[DirectionSnapshot]:
+    return [one for one in (stream.read, stream.write) if one is not None]
+
+
+def _held(owner: Owner | None) -> float:
+    return -1.0 if owner is None else owner.held_seconds or 0.0
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()

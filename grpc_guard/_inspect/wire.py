@@ -1,0 +1,46 @@
+"""The bytes between who asks and who is asked: each message after its length.
+
+Sockets here are those of the C module, and never the ones that gevent puts in their place: whoever
+asks or answers is a thread of its own.
+"""
+
+from __future__ import annotations
+
+import _socket
+from time import monotonic
+
+_HEADER = 4  # bytes
+
+
+class WireError(OSError):
+    """What came is no message of ours, or came too late."""
+
+
+def send(connection: _socket.socket, data: bytes, seconds: float) -> None:
+    """Send `data` within so many seconds; raises OSError."""
+    connection.settimeout(seconds)
+    connection.sendall(len(data).to_bytes(_HEADER, "big") + data)
+
+
+def receive(connection: _socket.socket, seconds: float, limit: int) -> bytes:
+    """Receive a message of at most `limit` bytes within so many seconds; raises OSError."""
+    deadline = monotonic() + seconds
+    length = int.from_bytes(_exactly(connection, _HEADER, deadline), "big")
+    if length > limit:
+        raise WireError(f"a message of {length} bytes")
+    return _exactly(connection, length, deadline)
+
+
+def _exactly(connection: _socket.socket, size: int, deadline: float) -> bytes:
+    parts = []
+    while size:
+        left = deadline - monotonic()
+        if left <= 0:
+            raise WireError("it came too late")
+        connection.settimeout(left)
+        part = connection.recv(min(size, 1 << 16))
+        if not part:
+            raise WireError("the other side hung up")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,211 @@
+"""The wording of a snapshot: what is deduced, and the whole of it as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from .._catalogue.words import count, duration, party
+from .._findings.records import Frame, Owner
+from .._findings.wording import RELATION
+from .records import (
+    ChannelSnapshot,
+    DirectionSnapshot,
+    HandlerSnapshot,
+    ServerSnapshot,
+    Snapshot,
+    StreamSnapshot,
+)
+
+# Deductions
+
+
+def unread(reads: DirectionSnapshot, writes: DirectionSnapshot) -> str:
+    """Return what follows from a write that waits while nobody reads."""
+    if reads.last_began_seconds is None:
+        nobody = "nobody has ever read"
+    else:
+        nobody = f"nobody is reading (the last read began {duration(reads.last_began_seconds)} ago)"
+    if writes.owner is not None:
+        write = f"the {writes.owner.operation} of {party(writes.owner)} has waited for "
+        write += duration(writes.owner.held_seconds)
+    else:
+        write = "a message cannot be sent that gRPC began to ask for "
+        write += f"{duration(writes.last_began_seconds)} ago"
+    return f"{nobody} while {write} (flow control: the peer may wait for us to read)"
+
+
+def joined(waiting: str, owner: Owner, rpc: str) -> str:
+    """Return what follows from a party that waits for the end of one inside a stream."""
+    held = duration(owner.held_seconds)
+    return f"{waiting} waits for the end of {party(owner)}, which has been in {owner.operation} of {rpc} for {held}"
+
+
+def circle(parties: Sequence[str]) -> str:
+    """Return what follows from parties that wait for each other."""
+    chain = ", which waits for ".join([*parties[1:], parties[0]])
+    return f"{parties[0]} waits for {chain}: none of them can go on"
+
+
+def pool_held(size: int, over: int, waiting: int) -> str:
+    """Return what follows from a server without a free thread."""
+    text = f"all {size} threads of the pool are held"
+    if over:
+        text += f", {over} of them by RPCs that are over"
+    return f"{text}; {count(waiting, 'RPC waits', 'RPCs wait')}"
+
+
+def keeps_process(owner: Owner, rpc: str) -> str:
+    """Return what is said of a thread that keeps a process whose main thread has ended."""
+    return (
+        f"the main thread has ended, and the process waits for {party(owner)}, which is no daemon "
+        f"and has been in {owner.operation} of {rpc} for {duration(owner.held_seconds)} "
+        f"{at(owner.site)}"
+    )
+
+
+# The whole
+
+
+def dump(snapshot: Snapshot, most: int | None = None) -> str:
+    """Return all that `snapshot` says as text, deductions first, then who waits longest.
+
+    Of at most `most` streams, if that is given.
+    """
+    return "\n".join(_lines(snapshot, most)) + "\n"
+
+
+def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
+    yield headline(snapshot)
+    if snapshot.deductions:
+        yield from ("", "for certain:")
+        for deduction in snapshot.deductions:
+            of = "".join(f" [stream {number}]" for number in deduction.streams)
+            yield f"  {deduction.kind}:{of} {deduction.text}"
+    for stream in by_holding(snapshot.streams)[:most]:
+        yield ""
+        yield from _of_stream(stream)
+    if most is not None and len(snapshot.streams) > most:
+        yield from ("", f"and {len(snapshot.streams) - most} more streams")
+    for server in snapshot.servers:
+        yield ""
+        yield from _of_server(server)
+    if snapshot.channels:
+        yield ""
+        yield from map(_of_channel, snapshot.channels)
+    if snapshot.findings:
+        yield from ("", "findings:")
+        yield from (f"  {finding.message}  x{finding.count}" for finding in snapshot.findings)
+
+
+def headline(snapshot: Snapshot) -> str:
+    """Return one line on the process: what it is, and how much lives in it."""
+    counted = ", ".join(
+        [
+            count(len(snapshot.streams), "live stream"),
+            count(len(snapshot.channels), "channel"),
+            count(len(snapshot.servers), "server"),
+            count(len(snapshot.findings), "finding"),
+        ]
+    )
+    return f"process {snapshot.pid} ({snapshot.program}) at {snapshot.time}, mode {snapshot.mode}: {counted}"
+
+
+def by_holding(streams: Iterable[StreamSnapshot]) -> list[StreamSnapshot]:
+    """Return `streams`, the one whose direction has been held longest first."""
+    return sorted(streams, key=lambda stream: (-longest(stream), stream.number))
+
+
+def longest(stream: StreamSnapshot) -> float:
+    """Return for how long a direction of `stream` has been held, in seconds; -1 if none is."""
+    held = [
+        one.owner.held_seconds
+        for one in (stream.read, stream.write)
+        if one is not None and one.owner is not None
+    ]
+    return max((seconds for seconds in held if seconds is not None), default=-1.0)
+
+
+def _of_stream(stream: StreamSnapshot) -> Iterator[str]:
+    channel = "" if stream.channel is None else f", channel {stream.channel}"
+    yield (
+        f"stream {stream.number}: {stream.rpc} ({stream.side}, {stream.api}), {stream.state}, "
+        f"{_age(stream.age_seconds)}{channel}"
+    )
+    if stream.origin is not None:
+        yield f"  started by {party(stream.origin)} {at(stream.origin.site)}"
+    if stream.read is not None:
+        yield from _of_direction("read", stream.read)
+    if stream.write is not None:
+        yield from _of_direction("write", stream.write)
+
+
+def _of_direction(name: str, direction: DirectionSnapshot) -> Iterator[str]:
+    yield f"  {name + ':':7}{state_of(direction)}"
+    if direction.owner is not None:
+        yield from _stack(direction.owner.stack)
+    elif direction.suspended_at is not None:
+        yield f"    its generator is suspended {at(direction.suspended_at)}"
+        if direction.suspended_at.code:
+            yield f"      {direction.suspended_at.code}"
+    for waiter in direction.waiting:
+        yield f"    {party(waiter)} waits for its turn to {waiter.operation}"
+        yield from _stack(waiter.stack)
+
+
+def state_of(direction: DirectionSnapshot) -> str:
+    """Return who is inside `direction`, or since when nobody has begun anything in it."""
+    if direction.owner is not None:
+        owner = direction.owner
+        held = f"for {duration(owner.held_seconds)}{RELATION.get(owner.relation, '')}"
+        return f"{party(owner)} in {owner.operation} {held}"
+    text = "nobody, never used"
+    if direction.last_began_seconds is not None:
+        by = "" if direction.last is None else f", by {direction.last}"
+        text = f"nobody; the last began {duration(direction.last_began_seconds)} ago{by}"
+    return f"{text}; gRPC has a message that it cannot send yet" if direction.unsent else text
+
+
+def _of_server(server: ServerSnapshot) -> Iterator[str]:
+    size = "" if server.pool_size is None else f" of {count(server.pool_size, 'thread')}"
+    yield (
+        f"server {server.number} ({server.api}){size}: {count(len(server.handlers), 'RPC')} handled, "
+        f"{len(server.waiting)} waiting"
+    )
+    for handler in server.handlers:
+        yield f"  {in_flight(handler)}"
+        yield from _stack(handler.handler.stack)
+    yield from (f"  {rpc} waits for a thread" for rpc in server.waiting)
+
+
+def in_flight(handler: HandlerSnapshot) -> str:
+    """Return one line on an RPC that a server handles."""
+    held = handler.handler.held_seconds
+    since = "" if held is None else f" for {duration(held)}"
+    over = ", though the RPC is over" if handler.over else ""
+    return f"{handler.rpc} in {party(handler.handler)}{since}{over}"
+
+
+def _of_channel(channel: ChannelSnapshot) -> str:
+    return (
+        f"channel {channel.number}: {channel.target} ({channel.api}), {channel.state}, "
+        f"{count(channel.streams, 'live stream')}, "
+        f"made {duration(channel.origin.held_seconds)} ago {at(channel.origin.site)}"
+    )
+
+
+def _age(seconds: float | None) -> str:
+    return "age unknown" if seconds is None else f"age {duration(seconds)}"
+
+
+def at(frame: Frame | None) -> str:
+    """Return where `frame` is."""
+    return "at an unknown place" if frame is None else f"at {frame.file}:{frame.line}"
+
+
+def _stack(stack: Sequence[Frame]) -> Iterator[str]:
+    if not stack:
+        yield "    (no line of the program on its stack)"
+    for frame in stack:
+        yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
+        if frame.code:
+            yield f"      {frame.code}"

@@ -1,0 +1,94 @@
+"""What is in progress in a test that takes too long: told before somebody ends it.
+
+By pytest-timeout, by ``faulthandler_timeout``, or after a while that the user has chosen. It goes to
+stderr, past the capture of output, and into the report of the test, if there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+
+import pytest
+
+from .._inspect.alarm import Alarm
+from .._inspect.switch import of_environment, switch
+
+_LEAD, _SHARE = 1.0, 0.8  # seconds before the end, or after so much of the time, if that is later
+_MOST = 20  # streams that are told of
+
+
+class Dumps:
+    """The alarms of the test that runs."""
+
+    def __init__(self, after: float | None, of_faulthandler: float) -> None:
+        self._after = after
+        self._of_faulthandler = of_faulthandler
+        self._alarms: list[Alarm] = []
+        self._stderr = -1  # the descriptor that stderr had before it was captured
+        self._was_wanted = False  # whether this process could be asked before
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Dumps:
+        """Read the settings; ValueError for a bad one."""
+        with contextlib.suppress(ValueError):  # no such ini option: -p no:faulthandler
+            of_faulthandler = float(config.getini("faulthandler_timeout") or 0.0)
+            return cls(parse_seconds(config.getoption("--grpc-guard-dump-after")), of_faulthandler)
+        return cls(parse_seconds(config.getoption("--grpc-guard-dump-after")), 0.0)
+
+    def begin(self, *, is_on: bool) -> None:
+        """Let the process be asked if the guard `is_on`, or as the environment says.
+
+        Keep stderr as it is now, before tests. Raises ValueError for a bad value there.
+        """
+        self._was_wanted = switch.wanted
+        switch.want(of_environment(default=is_on))
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # there is none
+            self._stderr = os.dup(sys.stderr.fileno())
+
+    def end(self) -> None:
+        switch.want(self._was_wanted)
+        if self._stderr >= 0:
+            os.close(self._stderr)
+            self._stderr = -1
+
+    def begin_test(self, item: pytest.Item) -> None:
+        if self._after is not None:
+            self._set(item, self._after, self._after)
+        self.before_end(item, self._of_faulthandler)
+
+    def before_end(self, item: pytest.Item, seconds: float | None) -> None:
+        """Tell it shortly before the test has run for so many seconds; None and 0 are never."""
+        if seconds:
+            self._set(item, max(seconds - _LEAD, seconds * _SHARE), seconds)
+
+    def end_test(self) -> None:
+        for alarm in self._alarms:
+            alarm.cancel()
+        self._alarms.clear()
+
+    def _set(self, item: pytest.Item, seconds: float, limit: float) -> None:
+        self._alarms.append(Alarm(seconds, functools.partial(self.tell, item, limit)))
+
+    def tell(self, item: pytest.Item, limit: float) -> None:
+        """Tell what is in progress in `item`, whose limit is so many seconds."""
+        from .._inspect.snapshot import snapshot
+        from .._inspect.wording import dump
+
+        text = dump(snapshot(), most=_MOST)
+        item.add_report_section("call", "grpc_guard: in progress", text)
+        if self._stderr >= 0:
+            told = f"\ngrpc_guard: in progress in {item.nodeid} (limit {limit:g} s):\n{text}"
+            os.write(self._stderr, told.encode(errors="backslashreplace"))
+
+
+def parse_seconds(value: str | None) -> float | None:
+    """Return a number of seconds; ValueError that names the option and the value."""
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 < float(value) < float("inf"):
+            return float(value)
+    raise ValueError(f"--grpc-guard-dump-after: {value!r} is no number of seconds above 0")

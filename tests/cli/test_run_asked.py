@@ -1,0 +1,195 @@
+"""``grpc-guard run`` and programs that hang: what was in progress is told before they are ended."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jsonschema
+import pytest
+from inside import Progress, Writer, endpoints, lingering
+from support.staging import (
+    PATIENCE,
+    Gate,
+    inside_grpc,
+    path,
+    sync_channel,
+    sync_server,
+    telling,
+    wait,
+)
+
+PROGRAMS = Path(__file__).parents[1] / "programs"
+
+SCHEMA = json.loads(
+    (importlib.resources.files("grpc_guard._reports") / "report.schema.json").read_text()
+)
+
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start programs as if nobody had set anything."""
+    for name in os.environ:
+        if name.startswith(("GRPC_GUARD", "PYTHON")):
+            monkeypatch.delenv(name)
+
+
+@contextmanager
+def running(*args: str) -> Iterator[subprocess.Popen[str]]:
+    """Run ``grpc-guard run`` with `args`; kill it at the end if it is still there."""
+    command = [sys.executable, "-m", "grpc_guard", "run", *args]
+    started = subprocess.Popen(
+        command, cwd=PROGRAMS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield started
+    finally:
+        started.terminate()  # which it hands on
+        started.communicate(timeout=PATIENCE)
+
+
+def check(stderr: str, reason: str) -> None:
+    assert f"grpc_guard: in progress {reason}:\nprocess " in stderr
+    assert "/test.Stuck/Events (client, sync), open" in stderr
+    assert "thread 'consumer' in next for" in stderr
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_program_that_is_ended(name: str, tmp_path: Path) -> None:
+    """The signal is handed on after the program has said what is in progress; the report has it."""
+    report = tmp_path / "report.json"
+    with running("--report", str(report), "stuck.py") as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == "ready\n"
+        launcher.send_signal(getattr(signal, name))
+        _, stderr = launcher.communicate(timeout=PATIENCE)
+    check(stderr, f"at {name}")
+    assert launcher.returncode == -getattr(signal, name)
+    document = json.loads(report.read_text())
+    jsonschema.validate(document, SCHEMA, jsonschema.Draft202012Validator)
+    (taken,) = document["in_progress"]
+    (stream,) = (one for one in taken["streams"] if one["side"] == "client")
+    assert (stream["rpc"], stream["read"]["owner"]["name"]) == ("/test.Stuck/Events", "consumer")
+
+
+@posix
+def test_dump_after() -> None:
+    """With --dump-after it is told after a while, and the program goes on."""
+    with running("--dump-after", "3", "stuck.py") as launcher:
+        assert launcher.stderr is not None
+        lines: list[str] = []
+        while "channel 1:" not in "".join(lines):
+            lines.append(launcher.stderr.readline())
+        assert launcher.poll() is None
+    stderr = "".join(lines)
+    check(stderr, "after 3 s")
+    assert "joined: [stream 1] thread 'MainThread' waits for the end of thread 'consumer'" in stderr
+
+
+def test_a_program_that_cannot_be_asked() -> None:
+    """With GRPC_GUARD_INSPECT=0 nothing is asked; a bad value is a usage error."""
+    for value, status in (("0", 0), ("maybe", 2)):
+        ran = subprocess.run(
+            [sys.executable, "-m", "grpc_guard", "run", "--dump-after", "0.001", "identity.py"],
+            env={**os.environ, "GRPC_GUARD_INSPECT": value},
+            cwd=PROGRAMS,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert ran.returncode == status
+        assert "in progress" not in ran.stderr
+    assert "GRPC_GUARD_INSPECT: 'maybe' is neither on nor off; use 1 or 0" in ran.stderr
+
+
+def test_a_thread_that_keeps_the_process() -> None:
+    """After the main thread has ended, who keeps the process is said, once."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "grpc_guard", "run", "stuck.py", "leave"],
+        cwd=PROGRAMS,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 2,
+    )
+    assert ran.returncode == 0
+    (said,) = (line for line in ran.stdout.splitlines() if "'consumer'" in line)
+    assert said.startswith(
+        "the main thread has ended, and the process waits for thread 'consumer', which is no "
+        "daemon and has been in next of /test.Stuck/Events for "
+    )
+    assert "stuck.py:" in said
+
+
+def test_a_python_that_cannot_say_when_main_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing is said."""
+    monkeypatch.delattr(threading, "_register_atexit")
+    lingering.watch(print)
+
+
+def test_which_threads_keep_a_process() -> None:
+    """Only those that are no daemons, and are inside a stream."""
+    gate = Gate()
+
+    def handler(request: Any, context: Any) -> Any:
+        yield b"0"
+        gate.park()
+
+    methods = {"Keep": grpc.unary_stream_rpc_method_handler(handler)}
+    with sync_server(methods) as address, sync_channel(address) as channel:
+        calls = [channel.unary_stream(path("Keep"))(b"") for _ in range(2)]
+        for call in calls:
+            next(call)
+        with gate.held():
+            inside_grpc(next, calls[0], name="daemon")
+            enter, entered = telling(lambda: list(calls[1]))
+            keeper = threading.Thread(target=enter, name="keeper")
+            keeper.start()
+            wait(entered)
+            said: list[str] = []
+            lingering.tell(said.append)
+        keeper.join()
+    assert len(said) == 1
+    assert "the process waits for thread 'keeper'" in said[0]
+
+
+def test_asking_the_processes_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the spool that answer are told; the rest, and the launcher itself, are left out."""
+    top = tempfile.mkdtemp(prefix="gg")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", top)
+    opened = endpoints.Endpoint()
+    opened.open()
+    spool = Path(top)
+    said: list[str] = []
+    progress = Progress(str(spool), said.append)
+    Writer(str(spool)).started()
+    (spool / "1-999999999.jsonl").touch()
+    progress.ask("now")
+    assert [answer.pid for answer in progress.answers] == [os.getpid()]
+    assert said[0].startswith("grpc_guard: in progress now:\nprocess ")
+    (kept,) = progress.answers
+    monkeypatch.setattr("grpc_guard._cli.run.progress.SECONDS", 0.0)
+    progress.ask("too late")
+    assert progress.answers == [kept]
+    monkeypatch.setattr("grpc_guard._cli.run.progress.SECONDS", PATIENCE)
+    opened._listener.shutdown(socket.SHUT_RDWR)  # it answers no more
+    progress.ask("again")
+    assert progress.answers == [kept]
+    assert len(said) == 1
+    assert progress.ask_after(None) is None
+    opened.close()

@@ -1,0 +1,34 @@
+"""What the tests of the endpoint share: a private folder, an endpoint of their own, a full snapshot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inside import endpoints
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for entries, below a short path: that of a socket may have 107 bytes."""
+    top = tempfile.mkdtemp(prefix="gg")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("TMPDIR", top)
+    monkeypatch.setattr(tempfile, "tempdir", top)
+    yield Path(top) / f"grpc-guard-{os.getuid()}"
+    shutil.rmtree(top, ignore_errors=False)
+
+
+@pytest.fixture
+def endpoint(folder: Path) -> Iterator[Any]:
+    """An endpoint of this process, open."""
+    opened = endpoints.Endpoint()
+    opened.open()
+    yield opened
+    opened.close()
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,64 @@
+"""Alarms: something done once, in a while, from a thread that the program does not see."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+from inside import alarm, inspect_switch, native
+from support.staging import wait
+
+
+@pytest.fixture
+def switch(monkeypatch: pytest.MonkeyPatch) -> inspect_switch.Switch:
+    made = inspect_switch.Switch()
+    monkeypatch.setattr(alarm, "switch", made)
+    return made
+
+
+def test_an_alarm(switch: inspect_switch.Switch) -> None:
+    """It goes off when its time has come, if there is a channel or a server by then."""
+    rung = threading.Event()
+    switch.use()
+    before = threading.enumerate()
+    alarm.Alarm(0.0, rung.set)
+    wait(rung)
+    assert threading.enumerate() == before
+
+
+def test_an_alarm_before_the_first_channel(switch: inspect_switch.Switch) -> None:
+    """Its thread starts no sooner; one that was called off by then never does."""
+    rung, off = threading.Event(), threading.Event()
+    alarm.Alarm(0.0, rung.set)
+    called_off = alarm.Alarm(0.0, off.set)
+    called_off.cancel()
+    called_off.cancel()
+    assert not rung.is_set()
+    switch.use()
+    wait(rung)
+    assert not off.is_set()
+
+
+def test_one_that_goes_off_or_not(switch: inspect_switch.Switch) -> None:
+    """What its thread does, done here: it rings, swallows a failure, or was called off."""
+    rung: list[str] = []
+
+    def fail() -> None:
+        rung.append("failed")
+        raise ValueError
+
+    alarm.Alarm(0.0, lambda: rung.append("rung")).run()
+    alarm.Alarm(0.0, fail).run()
+    called_off = alarm.Alarm(60.0, lambda: rung.append("never"))
+    called_off.cancel()
+    called_off.run()
+    assert rung == ["rung", "failed"]
+
+
+def test_what_gevent_has_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original is taken, which gevent keeps."""
+    monkey = SimpleNamespace(get_original=lambda module, name: (module, name))
+    monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
+    assert native.native("time", "sleep") == ("time", "sleep")

@@ -1,0 +1,193 @@
+"""What a look at a process meets now and then: half-begun operations, greenlets, odd texts."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import grpc.aio
+import pytest
+from inside import (
+    OPERATIONS,
+    AioDirection,
+    Api,
+    Frame,
+    Mode,
+    Side,
+    Stream,
+    Way,
+    endpoints,
+    guard_owners,
+    guard_roles,
+    inspect_snapshot,
+    inspect_wording,
+    inspection_pb2,
+    sight,
+    tables,
+    wire,
+)
+from support.snapshots import HERE, OWNER, SNAPSHOT
+from support.staging import PATIENCE, Gate, in_thread, path, settle, sync_channel, sync_server
+
+from grpc_guard import inspection, snapshot, wrap
+
+
+def test_an_operation_that_has_only_begun() -> None:
+    """A frame that does not know its direction yet says nothing."""
+    frame: Any = SimpleNamespace(f_code=next(iter(OPERATIONS)), f_locals={})
+    assert list(guard_roles.roles([frame])) == []
+
+
+def test_what_another_thread_is_about_to_make() -> None:
+    """A stream and a direction that are not there to their end are left out."""
+    halves: Any = [Stream.__new__(Stream), AioDirection.__new__(AioDirection)]
+    streams, directions = inspect_snapshot.alive()
+    assert [one for one in (*streams, *directions) if any(one is half for half in halves)] == []
+    assert snapshot().pid > 0
+
+
+def test_greenlets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Suspended greenlets are looked at as well."""
+    looked: list[str] = []
+
+    def suspended() -> Any:
+        looked.append("yes")
+        yield "greenlet-1", sys._getframe()
+
+    monkeypatch.setattr(guard_owners, "suspended_greenlets", suspended)
+    monkeypatch.setattr(sight, "suspended_greenlets", suspended)
+    direction: Any = SimpleNamespace(turns=object(), loop_thread=None)
+    assert guard_owners.waiting_for(direction) == []
+    looker = sight.Sight([])
+    assert len(looked) == 2
+    shared: Any = SimpleNamespace(is_shared=True)
+    party = sight.Party("greenlet", "greenlet-1", 1)
+    owner = looker._owner(party, guard_roles.Role(shared, "next", True, ()), 1.0)
+    assert (owner.kind, owner.name, owner.stack) == ("greenlet", "greenlet-1", ())
+
+
+async def test_an_owner_that_shows_no_frame() -> None:
+    """A direction that is owned by nobody who can be found is said to be owned all the same."""
+    stream = Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE, asyncio.get_running_loop())
+    direction = AioDirection(stream, Way.READ)
+    direction.taken = True
+    described = inspect_snapshot._described(direction, sight.Sight([]))
+    assert described.owner is not None
+    assert described.owner.name == "(not found)"
+
+
+async def test_a_write_before_the_connection() -> None:
+    """A write that waits for a connection says nothing of flow control."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with grpc.aio.insecure_channel(target) as plain:
+            call = wrap(plain).stream_stream(path("Never"))()
+            writer = asyncio.create_task(call.write(b""), name="writer")
+            for _ in range(3):
+                await settle()
+            taken = snapshot()
+            call.cancel()
+            await asyncio.wait({writer}, timeout=0)
+            writer.cancel()
+            await asyncio.wait({writer})
+    (stream,) = (one for one in taken.streams if one.rpc == path("Never"))
+    assert stream.write is not None
+    assert stream.write.owner is not None
+    assert [one for one in taken.deductions if stream.number in one.streams] == []
+
+
+def test_a_thread_that_was_given_the_operation_itself() -> None:
+    """Its own stack has no line of the program: the line is that of who gave it."""
+    import threading
+
+    gate = Gate()
+
+    def handler(request: Any, context: Any) -> Any:
+        yield b"0"
+        gate.park()
+
+    methods = {"Bare": grpc.unary_stream_rpc_method_handler(handler)}
+    with sync_server(methods) as address, sync_channel(address) as channel:
+        call = channel.unary_stream(path("Bare"))(b"")
+        next(call)
+        with gate.held():
+            bare = threading.Thread(target=next, args=(call, None), name="bare", daemon=True)
+            bare.start()
+            waiter = in_thread(bare.join, name="waiter")
+            found = None
+            while found is None or not found.stack:
+                (stream,) = (
+                    one for one in snapshot().streams if one.rpc == path("Bare") and one.read
+                )
+                found = stream.read.owner  # type: ignore[union-attr]
+        waiter.result()
+    assert (found.name, found.relation) == ("bare", "awaited-by")
+
+
+# The bytes
+
+
+def test_a_message_that_is_too_long() -> None:
+    ours, its = socket.socketpair()
+    with ours, its:
+        its.sendall((5000).to_bytes(4, "big"))
+        with pytest.raises(wire.WireError, match="5000"):
+            wire.receive(ours, PATIENCE, 4096)
+
+
+def test_an_answer_without_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the thread does if a snapshot fails, done here."""
+
+    def fail() -> Any:
+        raise KeyError("secret")
+
+    monkeypatch.setattr(endpoints, "snapshot", fail)
+    ours, its = socket.socketpair()
+    with ours, its:
+        wire.send(ours, inspection_pb2.Request(version=1).SerializeToString(), PATIENCE)
+        endpoints.Endpoint().answer(its)
+        reply = inspection_pb2.Reply.FromString(wire.receive(ours, PATIENCE, 1 << 20))
+    assert (reply.error, reply.HasField("snapshot")) == ("KeyError", False)
+
+
+# The text
+
+
+def test_the_text_of_everything() -> None:
+    """Each kind of line, and how much is left out where only so much is wanted."""
+    bare = Frame("app.py", 12, "consume", "")
+    stream = dataclasses.replace(
+        SNAPSHOT.streams[1],
+        write=inspection.DirectionSnapshot(last_began_seconds=2.0, unsent=True, suspended_at=bare),
+    )
+    whole = dataclasses.replace(SNAPSHOT, streams=(SNAPSHOT.streams[0], stream))
+    text = inspect_wording.dump(whole)
+    assert "  read:  thread 'reader' in next for 1.5 s, asked for by\n" in text
+    assert (
+        "  write: nobody; the last began 2.0 s ago; gRPC has a message that it cannot send yet\n"
+        "    its generator is suspended at app.py:12\n\n"
+    ) in text
+    assert "joined: [stream 1] [stream 2] …" in text
+    short = inspect_wording.dump(whole, most=1)
+    assert "\nand 1 more streams\n" in short
+    assert "stream 2:" not in short
+    without_line = dataclasses.replace(OWNER, stack=(bare,))
+    read = inspection.DirectionSnapshot(owner=without_line)
+    idle = dataclasses.replace(SNAPSHOT.streams[0], read=read, origin=None)
+    assert '    File "app.py", line 12, in consume\n' in inspect_wording.dump(
+        dataclasses.replace(SNAPSHOT, streams=(idle,), channels=(), findings=(), deductions=())
+    )
+    assert inspect_wording.pool_held(2, 0, 0) == ("all 2 threads of the pool are held; 0 RPCs wait")
+    assert inspect_wording.at(HERE) == "at app.py:12"
+    assert inspect_wording.at(None) == "at an unknown place"
+
+
+def test_the_table_of_everything() -> None:
+    """A stream in which nobody can be is in the table too."""
+    nobody = dataclasses.replace(SNAPSHOT.streams[1], write=None)
+    lines = list(tables.holders(dataclasses.replace(SNAPSHOT, streams=(nobody,))))
+    assert "/a.B/D (server, aio): nobody inside" in lines

@@ -1,0 +1,36 @@
+"""Snapshots as protobuf messages: they come back as they were, also from a later version."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from inside import inspect_messages, inspection_pb2
+from support.snapshots import SNAPSHOT
+
+from grpc_guard import Rule, inspection
+
+
+def sent(snapshot: inspection.Snapshot) -> Any:
+    data = inspect_messages.message_of(snapshot).SerializeToString()
+    return inspection_pb2.Snapshot.FromString(data)
+
+
+def test_there_and_back() -> None:
+    """Everything comes back as it was: what is None, what is 0, what is empty."""
+    assert inspect_messages.snapshot_of(sent(SNAPSHOT)) == SNAPSHOT
+
+
+def test_a_rule_of_a_later_version() -> None:
+    """A finding of a rule that this version does not know is told as far as it says what it is."""
+    message = sent(SNAPSHOT)
+    message.findings[0].rule = "late-metadata"
+    (finding,) = inspect_messages.snapshot_of(message).findings
+    assert isinstance(finding.rule, Rule)
+    assert (finding.rule.name, finding.rule.severity) == ("late-metadata", "error")
+
+
+def test_a_name_that_is_no_text() -> None:
+    """The name of a file may hold bytes that are no text: they are escaped."""
+    odd = dataclasses.replace(SNAPSHOT, program="app\udcff.py")
+    assert inspect_messages.snapshot_of(sent(odd)).program == "app\\udcff.py"

@@ -1,0 +1,59 @@
+"""Main joins a thread that reads for ever; with an argument, main ends and the thread is no daemon."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc_guard
+
+LIFE = 60.0  # seconds; nobody waits that long
+gone, first = threading.Event(), threading.Event()
+
+
+def events(request: bytes, context: Any) -> Any:
+    context.add_callback(gone.set)
+    yield b"0"
+    gone.wait(LIFE)
+
+
+def consume() -> None:
+    try:
+        next(call)
+        first.set()
+        next(call)
+    except grpc.RpcError as error:
+        print(error.code().name, flush=True)
+
+
+pool = ThreadPoolExecutor(2)
+server = grpc.server(pool)
+handlers = {"Events": grpc.unary_stream_rpc_method_handler(events)}
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Stuck", handlers),))
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+call = channel.unary_stream("/test.Stuck/Events")(b"")
+consumer = threading.Thread(target=consume, name="consumer", daemon=len(sys.argv) == 1)
+consumer.start()
+first.wait(LIFE)
+while grpc_guard.status(call).read is None:
+    pass
+print("ready", flush=True)
+if len(sys.argv) == 1:
+    try:
+        consumer.join(LIFE)
+    finally:
+        call.cancel()
+else:
+    from grpc_guard._inspect import lingering
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+        call.cancel()
+        server.stop(None)
+
+    lingering.watch(say, 0.1)

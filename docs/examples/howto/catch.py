@@ -16,7 +16,7 @@ async def main():
             print(finding.rule, finding.severity)  # prints: concurrent-read error
             print(
                 finding.side, finding.api, finding.rpc
-            )  # prints: client aio /routeguide.RouteGuide/RouteChat
+            )  # prints: client aio /grpc_guard.demo.RouteGuide/RouteChat
             print(finding.owner.name, finding.owner.operation)  # prints: reader read
         await chat.done_writing()
         await reader

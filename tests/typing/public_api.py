@@ -56,9 +56,9 @@ def wrapping(channel: Channel) -> Channel:
     assert_type(wrap(channel, mode=Mode.SERIALIZE), Channel)
     assert_type(wrap(channel, mode=None), Channel)
     wrap(channel).close()
-    wrap(channel, mode=1)  # type: ignore[arg-type]
-    wrap(channel, mode="rais")  # type: ignore[arg-type]
-    wrap(channel, "warn")  # type: ignore[call-arg]
+    wrap(channel, mode=1)  # type: ignore[call-overload]
+    wrap(channel, mode="rais")  # type: ignore[call-overload]
+    wrap(channel, "warn")  # type: ignore[call-overload]
     wrap(channel).nonsense()  # type: ignore[attr-defined]
     return wrap(channel)
 
@@ -73,6 +73,18 @@ def looking() -> None:
     taken.pid = 1  # type: ignore[misc]
     enable(inspect=True)
     enable(inspect="yes")  # type: ignore[arg-type]
+
+
+class Server:
+    """Stands for a server."""
+
+    def wait_for_termination(self, timeout: float | None = None) -> bool:
+        return True
+
+
+def serving(server: Server) -> None:
+    assert_type(wrap(server).snapshot(), tuple[Owner, ...])
+    assert_type(wrap(server, mode="warn").snapshot(), tuple[Owner, ...])
 
 
 class Stub:

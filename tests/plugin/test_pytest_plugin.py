@@ -257,7 +257,7 @@ EXPECTED = {
     "test_fails_anyway": ("failure", "AssertionError: assert [] == ['its own']"),
     "test_raises_it": (
         "failure",
-        "grpc_guard._findings.errors.ConcurrencyError: concurrent-read: ",
+        "grpc_guard.ConcurrencyError: concurrent-read: ",
     ),
     "test_skips_after_it": AT_TEARDOWN,
     "test_is_expected_to_fail": ("skipped", ""),

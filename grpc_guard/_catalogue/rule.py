@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn
 
+from .lazy import public
+
 ANY = "any"  # a text that holds for both sides and both apis
 CLIENTS_ONLY = "cannot happen: only clients have channels"
 ADVICE = "advice"  # a severity: see Rule
 SERVERS_ONLY = "cannot happen: only servers have handlers"
 
 
+@public
 class Rule(str):
     """A named, documented check: a frozen record that equals its own name.
 

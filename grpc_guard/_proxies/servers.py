@@ -210,6 +210,9 @@ class Server(Proxy):
         made(server, "wrap")
         adopt(server, choose, guard_behavior)
 
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(self.__wrapped__), "snapshot"})
+
     def snapshot(self) -> tuple[Owner, ...]:
         """Return who handles RPCs of this server at this moment, the longest first.
 

@@ -38,43 +38,13 @@ from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
-from .._findings.whose import is_of_grpc
 from . import abandoned
+from .in_flight import Entry, UnaryEntry, serves
 from .inherited import uses_aio
 
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
 
 _of_servers: weakref.WeakKeyDictionary[object, Handlers] = weakref.WeakKeyDictionary()
-
-
-class _Entry:
-    """A streaming handler in flight: its stream, and since when."""
-
-    __slots__ = ("since", "stream")
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = weakref.ref(stream)
-        self.since = monotonic()
-
-
-class _UnaryEntry:
-    """A unary handler in flight; in one record what a streaming one has in two."""
-
-    __slots__ = ("ended", "is_gone", "rpc", "since")
-
-    write = None  # as of a stream that writes nothing
-
-    def __init__(self, rpc: str) -> None:
-        self.rpc = rpc
-        self.ended = False
-        self.is_gone = False  # the RPC
-        self.since = monotonic()
-
-    def stream(self) -> _UnaryEntry:
-        return self
-
-    def is_over(self) -> bool:
-        return self.is_gone
 
 
 class Handlers:
@@ -88,8 +58,8 @@ class Handlers:
         self._pool = None if pool is None else weakref.ref(pool)
         self._size = size_of_pool(pool)
         # A thread runs one handler at a time: the next one takes the place of the last.
-        self._by_thread: dict[int, _Entry | _UnaryEntry] = {}
-        self._by_task: weakref.WeakKeyDictionary[Any, _Entry | _UnaryEntry] = (
+        self._by_thread: dict[int, Entry | UnaryEntry] = {}
+        self._by_task: weakref.WeakKeyDictionary[Any, Entry | UnaryEntry] = (
             weakref.WeakKeyDictionary()
         )
         self._watcher: threading.Thread | None = None
@@ -100,15 +70,15 @@ class Handlers:
 
         A `context` of the sync api tells when the RPC ends.
         """
-        self._enter(_Entry(stream), context)
+        self._enter(Entry(stream), context)
 
-    def enter_unary(self, rpc: str, context: Any = None) -> _UnaryEntry:
+    def enter_unary(self, rpc: str, context: Any = None) -> UnaryEntry:
         """Note the same of a unary RPC; the caller says by ``ended`` when the handler has ended."""
-        entry = _UnaryEntry(rpc)
+        entry = UnaryEntry(rpc)
         self._enter(entry, context)
         return entry
 
-    def _enter(self, entry: _Entry | _UnaryEntry, context: Any) -> None:
+    def _enter(self, entry: Entry | UnaryEntry, context: Any) -> None:
         ident = get_ident()
         self._by_thread[ident] = entry
         if context is not None:
@@ -133,27 +103,27 @@ class Handlers:
         """Note that the running task begins to handle `stream`."""
         task = asyncio.current_task()
         if task is not None:
-            self._by_task[task] = _Entry(stream)
+            self._by_task[task] = Entry(stream)
 
     def enter_unary_task(self, rpc: str) -> None:
         """Note the same of a unary RPC."""
         task = asyncio.current_task()
         if task is not None:
-            self._by_task[task] = _UnaryEntry(rpc)
+            self._by_task[task] = UnaryEntry(rpc)
 
     @never_disturbs("the end of an RPC goes unnoticed")
-    def _rpc_ended(self, ident: int, entry: _Entry | _UnaryEntry) -> None:
+    def _rpc_ended(self, ident: int, entry: Entry | UnaryEntry) -> None:
         """Have a handler looked at again that runs though its RPC has just ended."""
         stream = entry.stream()
         if stream is None or stream.ended:
             return
-        if isinstance(entry, _UnaryEntry):
+        if isinstance(entry, UnaryEntry):
             entry.is_gone = True
         look = functools.partial(self._look_at, ident, entry)
         if look() is not None:
             abandoned.watch.add(abandoned.Suspect(ident, look))
 
-    def _look_at(self, ident: int, entry: _Entry | _UnaryEntry) -> tuple[Owner, Subject] | None:
+    def _look_at(self, ident: int, entry: Entry | UnaryEntry) -> tuple[Owner, Subject] | None:
         """Return who still handles the RPC of `entry`, and what the RPC is; None if nobody does."""
         if self._by_thread.get(ident) is not entry:
             return None
@@ -198,9 +168,9 @@ class Handlers:
         finally:
             frames.clear()  # this very frame may be in there
 
-    def _is_inside(self, stream: Stream | _UnaryEntry, frame: FrameType) -> bool:
+    def _is_inside(self, stream: Stream | UnaryEntry, frame: FrameType) -> bool:
         """Tell whether the thread at `frame`, which began to handle `stream`, still does."""
-        return _serves(frame)
+        return serves(frame)
 
     def _tasks(self) -> Iterator[Owner]:
         for task, entry in tuple(self._by_task.items()):
@@ -257,7 +227,7 @@ class AioHandlers(Handlers):
         super().__init__(pool)
         self._loop = None if loop is None or pool is not None else weakref.ref(loop)
 
-    def _enter(self, entry: _Entry | _UnaryEntry, context: Any) -> None:
+    def _enter(self, entry: Entry | UnaryEntry, context: Any) -> None:
         """Note what the running thread begins to handle, if it is one of the pool.
 
         On the thread of the loop gRPC calls a handler that streams its responses. That only
@@ -275,16 +245,11 @@ class AioHandlers(Handlers):
                 self._pool = weakref.ref(pool)
                 self._size = size_of_pool(pool)
 
-    def _is_inside(self, stream: Stream | _UnaryEntry, frame: FrameType) -> bool:
+    def _is_inside(self, stream: Stream | UnaryEntry, frame: FrameType) -> bool:
         # Between two steps it waits, in code of gRPC that has no frames, until the client has
         # taken the message. Then the response iterator is alive.
         is_between = stream.write is not None and not is_worker(frame)
         return super()._is_inside(stream, frame) or is_between
-
-
-def _serves(frame: FrameType) -> bool:
-    """Tell whether the thread at `frame` is inside a handler: an idle one is in no code of gRPC."""
-    return any(is_of_grpc(outer) for outer in outward(frame))
 
 
 def handlers_of(server: Any) -> Handlers:

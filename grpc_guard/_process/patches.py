@@ -31,6 +31,7 @@ from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
 from .._proxies.sync.intercepted import start_intercepted
 from .._proxies.unary import watching
+from .factories import factory_patches
 from .patch import Make, Patch
 
 logger = logging.getLogger("grpc_guard")
@@ -45,7 +46,7 @@ def apply() -> None:
     """Apply all patches; if one fails, take back those before it and let the error through."""
     exits.watch()
     if not _patches:
-        _patches.extend(_private_patches() or _factory_patches())
+        _patches.extend(_private_patches() or factory_patches())
     try:
         for patch in _patches:
             patch.apply()
@@ -275,32 +276,3 @@ def _guarding_method_handlers(
         plain(self, service_name, method_handlers)
 
     return method
-
-
-def _factory_patches() -> list[Patch]:
-    """Return the patches to grpc's public factories, the second best."""
-    kinds: list[tuple[Any, str, Callable[[Any], Any]]] = [
-        (grpc, "insecure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
-        (grpc, "secure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
-        (grpc.aio, "insecure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
-        (grpc.aio, "secure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
-        (
-            grpc,
-            "server",
-            lambda plain: servers.Server(plain, current_mode, sync_handlers.guard_behavior),
-        ),
-        (
-            grpc.aio,
-            "server",
-            lambda plain: servers.Server(plain, current_mode, aio_handlers.guard_behavior),
-        ),
-    ]
-    return [Patch(owner, name, functools.partial(_wrapping, guard)) for owner, name, guard in kinds]
-
-
-def _wrapping(guard: Callable[[Any], Any], plain: Callable[..., Any]) -> Callable[..., Any]:
-    def factory(*args: Any, **kwargs: Any) -> Any:
-        made = plain(*args, **kwargs)
-        return made if current_mode() is Mode.OFF else guard(made)
-
-    return factory

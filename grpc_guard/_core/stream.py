@@ -55,6 +55,7 @@ class Channel(Protocol):
     target: str
     api: Api
     origin: Origin
+    thread: str
     closing: Origin | None
 
     def is_closed(self) -> bool:

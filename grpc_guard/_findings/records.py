@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from .._catalogue.lazy import public
-from .._catalogue.rule import Rule
+from .._catalogue.rule import ADVICE, Rule
 
 
 @public
@@ -73,6 +73,11 @@ class Finding:
     count: int = 1
     test: str | None = None
     time: str = ""
+
+    @property
+    def is_advice(self) -> bool:
+        """Tell whether it says what may cost, of a program that is correct: in no total."""
+        return self.severity == ADVICE
 
     @property
     def key(self) -> Key:

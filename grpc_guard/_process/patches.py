@@ -22,7 +22,7 @@ from grpc._cython import cygrpc
 
 from .._catalogue.modes import Mode, current_mode
 from .._inspect import switch as inspection
-from .._lifecycle import channels, churn, exits
+from .._lifecycle import channels, churn, exits, handlers, serving
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
@@ -162,7 +162,7 @@ def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[
 def _unary_patches() -> Iterable[Patch]:
     owner = importlib.import_module("grpc._channel")._UnaryUnaryMultiCallable
     for name in ("__call__", "with_call", "future"):
-        yield _patch(owner, name, watching)
+        yield _patch(owner, name, functools.partial(watching, blocks=name != "future"))
     owner = importlib.import_module("grpc.aio._channel").UnaryUnaryMultiCallable
     yield _patch(owner, "__call__", _watching_aio)
 
@@ -210,7 +210,22 @@ def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _serving(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def serve(state: Any) -> Any:
+        try:
+            return plain(state)
+        except BaseException as error:
+            if current_mode() is not Mode.OFF:
+                serving.serving_ended(state, error)
+            raise
+
+    return serve
+
+
 def _server_patches() -> Iterable[Patch]:
+    module: Any = importlib.import_module("grpc._server")
+    if hasattr(module, "_serve"):  # what the thread of a server runs; nothing else depends on it
+        yield Patch(module, "_serve", _serving)
     for names, guard in _SERVERS.items():
         owner = getattr(importlib.import_module(names[0]), names[1])
         yield _patch(owner, "__init__", functools.partial(_adopting, guard))
@@ -229,6 +244,7 @@ def _adopting(guard: servers.GuardBehavior, plain: Callable[..., Any]) -> Callab
     def method(self: Any, *args: Any, **kwargs: Any) -> None:
         plain(self, *args, **kwargs)
         if current_mode() is not Mode.OFF:
+            handlers.made(self, "server")
             servers.adopt(self, current_mode, guard)
             inspection.switch.use()
 

@@ -26,7 +26,8 @@ pytest_plugins = ["pytester"]
 Found = Callable[[], list[Finding]]
 
 NAMES = (
-    "blocked_loop_seconds, starved_server_seconds, parked_iterator_seconds, channel_churn, "
+    "slow_callback_seconds, abandoned_handler_seconds, blocked_loop_seconds, "
+    "starved_server_seconds, parked_iterator_seconds, channel_churn, "
     "channel_churn_seconds, stream_limit, kept"
 )
 
@@ -223,7 +224,7 @@ def test_run_with_thresholds(
     monkeypatch.setenv("GRPC_GUARD_STREAM_LIMIT", variable)
     process = launch(tmp_path, *arguments)
     assert (process.returncode, process.stdout) == (0, f"{seen}\n")
-    assert process.stderr.count("stream-limit (warning)") == times
+    assert process.stderr.count("advice: stream-limit") == times
 
 
 @pytest.mark.parametrize(

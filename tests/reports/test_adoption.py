@@ -179,6 +179,13 @@ def test_bad_pyproject(content: str, said: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'pyproject.toml'}{said}")
 
 
+def test_pyproject_that_cannot_be_read(tmp_path: Path) -> None:
+    """One that is no file at all is named."""
+    (tmp_path / "pyproject.toml").mkdir()
+    with pytest.raises(AdoptionError, match=r"pyproject\.toml: "):
+        allowed_in_pyproject(tmp_path)
+
+
 # The baseline
 
 

@@ -47,9 +47,9 @@ LAUNCHERS = {
 }
 GUARD = (sys.executable, "-m", "grpc_guard", "run")
 
-# Where an interceptor puts a generator around the call of a stream, Python itself refuses the
+# Where interceptors that are not grpcio's put a generator around the call, Python itself refuses the
 # second reader, before the call is reached: the race is hidden from the guard.
-GENERATORS = {("opentelemetry", "sync"), ("logfire", "sync"), ("prometheus", "sync")}
+GENERATORS = {("opentelemetry", "sync"), ("logfire", "sync")}
 
 
 def needs(agent: str) -> None:

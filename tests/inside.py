@@ -76,6 +76,7 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
 from grpc_guard._cli.run import launcher as run_launcher
+from grpc_guard._cli.run import spool as run_spool
 from grpc_guard._cli.run.progress import Progress as Progress
 from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Writer as Writer
@@ -232,6 +233,7 @@ from grpc_guard._reports.baseline import read_if_there as read_if_there
 from grpc_guard._reports.document import document as document
 from grpc_guard._reports.document import finding_from_dict as finding_from_dict
 from grpc_guard._reports.document import finding_to_dict as finding_to_dict
+from grpc_guard._reports.formats import text as formats_text
 from grpc_guard._reports.paths import relative as relative
 from grpc_guard._reports.paths import relocated as relocated
 from grpc_guard._reports.process import Process as Process

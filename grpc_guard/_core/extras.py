@@ -9,6 +9,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.forks import in_child, inherit
 from .._catalogue.modes import Mode
 
 # The token of a free queue. One element always stays, so that claim and release never make
@@ -16,8 +17,11 @@ from .._catalogue.modes import Mode
 FREE = (0, 0)
 GIVE_BACK = (0,)
 
-# The operations of directions that are gone. Counted without a lock: append() is atomic.
+# The operations of directions that are gone, and the tallies of those that live, by their id: to
+# look for them on the heap costs as much as the program is large. Without a lock: each change is
+# atomic.
 _retired: deque[int] = deque()
+_live: dict[int, list[int]] = {}
 _RETIRED = 1000
 
 
@@ -86,17 +90,33 @@ class Extra:
 
     def __init__(self, mode: Mode, watch: Any, *, is_counted: bool) -> None:
         self.tally = [0] if is_counted else None
+        if self.tally is not None:
+            _live[id(self.tally)] = self.tally
         self.turns = Turns() if mode is Mode.SERIALIZE else None
         self.watch = watch
 
     def __del__(self) -> None:
         tally = getattr(self, "tally", None)  # construction may have been interrupted
-        if tally is not None:
+        if tally is not None and _live.pop(id(tally), None) is not None:
             _retired.append(tally[0])  # a finaliser takes no lock
             if len(_retired) > _RETIRED:
                 _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
 
 
-def retired() -> int:
-    """Return how many operations the directions that are gone have counted."""
-    return sum(_retired.copy())
+def counted() -> int:
+    """Return how many operations the directions of this process have counted, gone or not."""
+    return sum(_retired.copy()) + sum(tally[0] for tally in _live.copy().values())
+
+
+def _start_again() -> None:
+    """In a forked child: what was counted is the parent's.
+
+    The parent's tallies are not even looked at, for what is touched here is copied.
+    """
+    global _live
+    inherit(_live)
+    _live = {}
+    _retired.clear()
+
+
+in_child(_start_again)

@@ -17,24 +17,23 @@ that wait for their turn have a list: ``del token[1]`` and ``token += GIVE_BACK`
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._catalogue.forks import in_child
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Api, Side, Subject, Way
-from .extras import Extra, Turns, retired
+from .extras import Extra, Turns, counted
 from .loops import loop_thread_of
 
 if TYPE_CHECKING:
     from .._findings.origins import Origin
 
 
-# How many streams were guarded, and the operations of those that are gone. Counted without a
-# lock: next() and append() are atomic. Operations are counted where a report will tell them
-# (grpc-guard run, pytest): start_counting().
+# How many streams were guarded. Counted without a lock: next() is atomic. Operations are counted
+# where a report will tell them (grpc-guard run, pytest): start_counting().
 _created = itertools.count()
 counting = False
 
@@ -288,10 +287,16 @@ class GrpcDriven(AioDirection):
 
 
 def totals() -> tuple[int, int]:
-    """Return how many streams and operations were guarded in this process."""
-    live = sum(
-        direction.operations
-        for direction in gc.get_objects()
-        if issubclass(type(direction), Direction)  # isinstance() would ask dead weak proxies
-    )
-    return int(repr(_created)[len("count(") : -1]), retired() + live
+    """Return how many streams and operations were guarded in this process.
+
+    What a forked child inherits is its parent's, and is not counted in it.
+    """
+    return int(repr(_created)[len("count(") : -1]), counted()
+
+
+def _start_again() -> None:
+    global _created
+    _created = itertools.count()
+
+
+in_child(_start_again)

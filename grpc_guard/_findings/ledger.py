@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from .._catalogue.boundary import is_injected
 from .._catalogue.forks import start_clean
 from .._catalogue.lazy import public
-from .._catalogue.rule import Rule
 from .records import Finding, Key
 
 logger = logging.getLogger("grpc_guard")
@@ -32,12 +31,13 @@ OTHER_RPCS = "(other RPCs)"
 class Entry:
     """One finding in the ledger, and how often it has been seen."""
 
-    __slots__ = ("count", "finding", "is_kept")
+    __slots__ = ("count", "due", "finding", "is_kept")
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
         self.count = finding.count - 1  # the first of it is yet to be counted
         self.is_kept = True  # False once it was forgotten
+        self.due = 0  # the count at which the sparse sinks are told again
 
     def counted(self, count: int) -> Finding:
         return dataclasses.replace(self.finding, count=count)
@@ -49,9 +49,10 @@ class Ledger:
     def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
         self._wholes: dict[Key, Key] = {}  # of a finding without a party -> the one with both
-        self._overflow: dict[tuple[Rule, str], int] = {}  # of findings too many
+        self._overflow: dict[tuple[str, str], int] = {}  # of findings too many
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
+        self._sparse: list[Sink] = []
         self.test: str | None = None  # id of the test that runs now; the pytest plugin sets it
         self.test_attempt: object = None  # the attempt at a test to which what is made now belongs
 
@@ -80,10 +81,14 @@ class Ledger:
         return count
 
     def _tell(self, entry: Entry, count: int) -> None:
-        if not self._sinks:
+        sinks = self._sinks
+        if self._sparse and count >= entry.due:
+            entry.due = 2 * count
+            sinks = [*self._sparse, *sinks]
+        if not sinks:
             return
         finding = entry.counted(count)
-        for sink in tuple(self._sinks):
+        for sink in tuple(sinks):
             try:
                 sink(finding)
             except Exception as error:
@@ -119,13 +124,13 @@ class Ledger:
                 "logged nor reported one by one",
                 KEPT,
             )
-        key = (finding.rule, finding.rpc)
+        key = (finding.rule.name, finding.rpc)
         if key not in self._overflow and len(self._overflow) >= _KEPT_RPCS:
-            key = (finding.rule, OTHER_RPCS)
+            key = (finding.rule.name, OTHER_RPCS)
         self._overflow[key] = self._overflow.get(key, 0) + 1
 
-    def overflow(self) -> dict[tuple[Rule, str], int]:
-        """Return how many findings were counted and not kept, by rule and RPC."""
+    def overflow(self) -> dict[tuple[str, str], int]:
+        """Return how many findings were counted and not kept, by the names of rule and RPC."""
         with self._mutex:
             return dict(self._overflow)
 
@@ -151,12 +156,16 @@ class Ledger:
                     if self._wholes.get(half) == finding.key:
                         del self._wholes[half]
 
-    def add_sink(self, sink: Sink) -> None:
-        """Call `sink` with each finding as it occurs; its failures are logged and swallowed."""
-        self._sinks.append(sink)
+    def add_sink(self, sink: Sink, *, sparse: bool = False) -> None:
+        """Call `sink` with each finding as it occurs; its failures are logged and swallowed.
+
+        A sparse one is called when a finding is new, and each time that its count has doubled:
+        a program that is refused for ever pays nothing for it.
+        """
+        (self._sparse if sparse else self._sinks).append(sink)
 
     def remove_sink(self, sink: Sink) -> None:
-        self._sinks.remove(sink)
+        (self._sparse if sink in self._sparse else self._sinks).remove(sink)
 
     def after_fork(self) -> None:
         """A forked child starts clean: no inherited lock, no inherited findings."""

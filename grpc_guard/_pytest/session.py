@@ -158,7 +158,7 @@ class Session:
 
     def _this_process(self) -> Process:
         mine = [finding for finding in ledger.findings() if finding.test in self._watched]
-        process = Process(os.getpid(), mine, *guarded_so_far())
+        process = Process(os.getpid(), mine, *guarded_so_far(), not_kept=ledger.overflow())
         learnt = self.probing.learnt()
         if learnt is not None:
             process.add(learnt)

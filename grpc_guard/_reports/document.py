@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
-from .._findings.ledger import ledger
 from .._findings.records import Finding, Frame, Owner
 from .._inspect.records import Snapshot
 from .report import Report
@@ -21,13 +20,10 @@ Document = dict[str, Any]
 
 
 def document(report: Report) -> Document:
-    """Return the report document of one process, or of several merged into one.
-
-    Findings beyond those that the ledger of this process keeps are counted by rule and RPC.
-    """
+    """Return the report document of one process, or of several merged into one."""
     counted = [
-        {"rule": rule.name, "rpc": rpc, "count": number}
-        for (rule, rpc), number in ledger.overflow().items()
+        {"rule": rule, "rpc": rpc, "count": number}
+        for (rule, rpc), number in report.not_kept.items()
     ]
     snapshots = [snapshot_to_dict(snapshot) for snapshot in report.in_progress]
     content: Document = {

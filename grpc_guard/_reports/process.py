@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from .._findings.records import Finding
@@ -25,6 +26,7 @@ class Process:
     probed: Totals = Totals()  # noqa: RUF009  # a tuple
     pairs: list[Pair] = dataclasses.field(default_factory=list)
     in_progress: Snapshot | None = None  # before it was ended from outside
+    not_kept: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     unguarded: str | None = None  # why its streams were not guarded
     has_ended: bool = False  # as far as the guard could see, in the program that it ran last
 
@@ -40,6 +42,7 @@ class Process:
             "findings": [finding_to_dict(finding) for finding in self.findings],
             "streams": self.streams,
             "operations": self.operations,
+            "not_kept": not_kept_to_list(self.not_kept),
             "probe": Learnt(self.probed, tuple(self.pairs)).told(),
         }
 
@@ -47,8 +50,19 @@ class Process:
     def read(cls, told: dict[str, Any]) -> Process:
         findings = [finding_from_dict(data) for data in told["findings"]]
         process = cls(told["pid"], findings, told["streams"], told["operations"])
+        process.not_kept = not_kept_from_list(told["not_kept"])
         process.add(Learnt.read(told["probe"]))
         return process
+
+
+def not_kept_to_list(counted: Mapping[tuple[str, str], int]) -> list[list[Any]]:
+    """Return as plain data how many findings were not kept, by the names of rule and RPC."""
+    return [[rule, rpc, number] for (rule, rpc), number in counted.items()]
+
+
+def not_kept_from_list(told: list[list[Any]]) -> dict[tuple[str, str], int]:
+    """Read back what :func:`not_kept_to_list` made."""
+    return {(rule, rpc): number for rule, rpc, number in told}
 
 
 def guarded_so_far() -> tuple[int, int]:

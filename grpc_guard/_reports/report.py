@@ -24,7 +24,8 @@ class Report:
     ``operations`` are how many were guarded. ``excuse(finding)`` says why one does not count,
     None if it does. ``notes`` are more lines for a summary, ``in_progress`` what processes were
     doing before they were ended from outside, and ``unguarded`` says of processes, by their pid,
-    why they were not guarded. A format shows what it has a place for.
+    why they were not guarded. ``not_kept`` counts findings that are too many to be in ``findings``,
+    by the names of rule and RPC. A format shows what it has a place for.
     """
 
     findings: Sequence[Finding]
@@ -37,6 +38,7 @@ class Report:
     notes: Sequence[str] = ()
     in_progress: Sequence[Snapshot] = ()
     unguarded: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    not_kept: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         found = merged(relocated(finding, self.root) for finding in self.findings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -67,11 +69,22 @@ class GuardedRun:
             if process.unguarded is not None
         }
 
+    @property
+    def not_kept(self) -> Counter[tuple[str, str]]:
+        """How many findings were counted and not kept, by the names of rule and RPC."""
+        return functools.reduce(
+            operator.add, (Counter(process.not_kept) for process in self.processes), Counter()
+        )
+
     def summary(self) -> Iterator[str]:
         """Yield what was guarded, and the new findings by rule and call site."""
         found = merged(relocated(finding, self.adoption.root) for finding in self.new_findings)
         return summary(
-            found, streams=self.streams, operations=self.operations, unguarded=self.unguarded
+            found,
+            streams=self.streams,
+            operations=self.operations,
+            unguarded=self.unguarded,
+            not_kept=self.not_kept.total(),
         )
 
     def notes(self) -> Iterator[str]:
@@ -98,6 +111,7 @@ class GuardedRun:
             notes=self._probed(),
             in_progress=[one.in_progress for one in self.processes if one.in_progress is not None],
             unguarded=self.unguarded,
+            not_kept=self.not_kept,
         )
 
     def merged_into(self, path: Path, option: str) -> Merged:

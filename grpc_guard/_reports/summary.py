@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from .._catalogue.words import count
-from .._findings.ledger import KEPT, ledger
+from .._findings.ledger import KEPT
 from .._findings.records import Finding
 from .._findings.wording import sites
 
@@ -18,10 +18,12 @@ def summary(
     streams: int,
     operations: int,
     unguarded: Mapping[int, str] = types.MappingProxyType({}),
+    not_kept: int = 0,
 ) -> Iterator[str]:
     """Yield the lines of the summary: what was guarded, and the findings by rule and call site.
 
-    Advice comes last, and is in no total. `unguarded` says of processes, by their pid, why they were not guarded.
+    Advice comes last, and is in no total. `unguarded` says of processes, by their pid, why they
+    were not guarded; `not_kept` is how many findings were only counted.
     """
     missed = f"; {count(len(unguarded), 'process', 'processes')} not guarded" if unguarded else ""
     yield (
@@ -41,7 +43,6 @@ def summary(
         yield f"  {title}"
         for where, times in places.items():
             yield f"    {where}  x{times}"
-    not_kept = sum(ledger.overflow().values())
     if not_kept:
         yield f"  and {count(not_kept, 'finding')} of other lines, counted and not kept (more than {KEPT:,})"
 

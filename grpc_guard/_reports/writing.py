@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -40,15 +41,28 @@ def format_for(path: Path, chosen: str | None) -> ReportFormat:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OSError now if a report cannot be written to `path` later."""
+    """Raise OSError now if a report cannot be written to `path` later.
+
+    A link stays: a report is written where it points.
+    """
     existed = path.exists()
     with path.open("a", encoding="utf-8"):
         pass
     if not existed:
-        path.unlink()
+        path.resolve().unlink()
 
 
 def write(report: Report, path: Path, form: ReportFormat) -> None:
-    """Write `report` to `path` in the format `form`. Raises OSError."""
+    """Write `report` to `path` in the format `form`. Raises OSError.
+
+    It shows lines of the program: a new file is for its user alone. One that exists keeps its mode,
+    and a link is followed.
+    """
+    content = form.render(report)
     # A file name may hold bytes that are no text: the escape of Python is the one of JSON.
-    path.write_text(form.render(report), encoding="utf-8", errors="backslashreplace")
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", opener=_for_its_user) as file:
+        file.write(content)
+
+
+def _for_its_user(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

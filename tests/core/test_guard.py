@@ -22,6 +22,7 @@ from inside import (
     bind,
     core_stream,
     extras,
+    forks,
     loop_thread_of,
     parse_mode,
     steps,
@@ -251,17 +252,29 @@ def test_no_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert use(3)._self_read.operations == 0
 
 
-def test_counting_beside_strange_objects() -> None:
-    """Counting asks nothing of the program's own objects."""
+def test_counting_walks_no_heap(counting: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting costs what the streams that live cost, and asks nothing of the program's objects."""
+    calls = [use(3), use(2)]
+    monkeypatch.setattr(gc, "get_objects", None)
+    before = totals()
+    del calls
+    assert totals() == before
 
-    class Strange:
-        @property
-        def __class__(self) -> Any:
-            raise RuntimeError("working outside of request context")
 
-    strange = Strange()
-    assert totals() == totals()
-    del strange
+def test_counting_in_a_forked_child(counting: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child counts its own streams; what becomes of those that it inherits is the parent's."""
+    call = use(3)
+    monkeypatch.setattr(forks, "_inherited", [])
+    monkeypatch.setattr(extras, "_live", extras._live.copy())
+    monkeypatch.setattr(extras, "_retired", extras._retired.copy())
+    monkeypatch.setattr(core_stream, "_created", None)
+    extras._start_again()
+    core_stream._start_again()
+    assert totals() == (0, 0)
+    del call
+    assert totals() == (0, 0)
+    use(2)
+    assert totals() == (1, 2)
 
 
 # Loops

@@ -220,6 +220,19 @@ def test_sinks() -> None:
     assert [each.count for each in told] == [1, 2]
 
 
+def test_sparse_sinks() -> None:
+    """A sparse sink is told of a new finding, and when its count has doubled."""
+    book = Ledger()
+    told: list[Finding] = []
+    book.add_sink(told.append, sparse=True)
+    for _ in range(9):
+        book.record(finding())
+    assert [each.count for each in told] == [1, 2, 4, 8]
+    book.remove_sink(told.append)
+    book.record(finding(rpc="/test.Guard/Other"))
+    assert len(told) == 4
+
+
 def test_sink_that_raises(caplog: pytest.LogCaptureFixture) -> None:
     """A sink that raises is logged and swallowed; the next one is told all the same."""
     book = Ledger()

@@ -18,12 +18,14 @@ import grpc
 import pytest
 from inside import (
     CONCURRENT_READ,
-    Report,
+    Adoption,
+    GuardedRun,
+    Process,
     document,
     findings_ledger,
+    formats_text,
     ledger,
     proxies_servers,
-    reports_summary,
 )
 from support.staging import PATIENCE, SERVICE, aio_server, path
 
@@ -183,15 +185,19 @@ def test_findings_without_end(
 def test_findings_that_were_not_kept_in_reports(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Any
 ) -> None:
-    """They are in the JSON report, and in the summary."""
+    """Those of all processes are in the reports, and in the summary."""
     monkeypatch.setattr(findings_ledger, "KEPT", 0)
     ledger.record(FINDING)
     ledger.record(FINDING)
-    report = Report(findings=(), root=tmp_path, mode="warn", pid=1, streams=2, operations=3)
+    processes = [Process(pid, not_kept=ledger.overflow()) for pid in (1, 2)]
+    run = GuardedRun(Adoption(tmp_path), processes)
+    report = run.report("warn", 1)
     (counted,) = document(report)["not_kept"]
-    assert counted == {"rule": "concurrent-read", "rpc": "/rpc/0", "count": 2}
-    assert list(reports_summary.summary((), streams=2, operations=3))[-1] == (
-        "  and 2 findings of other lines, counted and not kept (more than 10,000)"
-    )
+    assert counted == {"rule": "concurrent-read", "rpc": "/rpc/0", "count": 4}
+    line = "  and 4 findings of other lines, counted and not kept (more than 10,000)"
+    assert list(run.summary())[-1] == line
+    assert formats_text.render(report).splitlines()[-1] == line
     found()
-    assert "not_kept" not in document(report)
+    assert "not_kept" not in document(
+        GuardedRun(Adoption(tmp_path), [Process(1)]).report("warn", 1)
+    )

@@ -115,6 +115,6 @@ def test_probe(is_probed: bool) -> None:
 
 def test_process_told_to_another() -> None:
     """What a worker tells its controller arrives as it was."""
-    process = Process(7, [finding(), WARNING], 3, 4)
+    process = Process(7, [finding(), WARNING], 3, 4, not_kept={("concurrent-read", "/x.Y/Z"): 5})
     process.add(Learnt(Totals(1, 2, 0, 0.5), ()))
     assert Process.read(json.loads(json.dumps(process.told()))) == process

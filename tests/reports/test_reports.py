@@ -7,6 +7,7 @@ import importlib.resources
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -367,6 +368,31 @@ def test_check_writable(tmp_path: Path) -> None:
     assert (tmp_path / "old").read_text() == "content"
     with pytest.raises(FileNotFoundError):
         writing.check_writable(tmp_path / "nowhere" / "r")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="neither links nor modes there")
+def test_report_through_a_link(tmp_path: Path) -> None:
+    """A link stays a link, whether or not there is something where it points."""
+    link, file = tmp_path / "latest.json", tmp_path / "run-1.json"
+    link.symlink_to(file.name)
+    writing.check_writable(link)
+    assert link.is_symlink()
+    assert not file.exists()
+    for _ in range(2):
+        written(link, "json")
+        assert link.is_symlink()
+        assert json.loads(file.read_text())["pid"] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes there")
+def test_report_is_for_its_user(tmp_path: Path) -> None:
+    """A new report can be read by its user alone; the mode of an old file is somebody's choice."""
+    written(tmp_path / "new.json", "json")
+    assert (tmp_path / "new.json").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "old.json").touch()
+    (tmp_path / "old.json").chmod(0o644)
+    written(tmp_path / "old.json", "json")
+    assert (tmp_path / "old.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_relative() -> None:

@@ -45,12 +45,12 @@ def start() -> None:
 
 def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     writer.started()
-    ledger.add_sink(writer.found)
-    ledger.add_sink(_to_stderr)
+    ledger.add_sink(writer.found, sparse=True)
+    ledger.add_sink(_to_stderr, sparse=True)
     told.elsewhere = True
     logger.addFilter(_is_for_the_log)
     # Registered first, so run last: after the program's own exit handlers.
-    atexit.register(writer.ended)
+    atexit.register(_end, writer)
     exits.watch()
     _tell_at_quick_exit(writer)
     lingering.watch(lambda text: _print_to_stderr(f"grpc_guard: {text}"))
@@ -77,6 +77,11 @@ def _enable(mode: Mode, settings: ProbeSettings | None, writer: Writer) -> None:
         if is_injected(error):
             raise
         _give_up(error, writer)
+
+
+def _end(writer: Writer) -> None:
+    writer.ended()
+    ledger.add_sink(writer.found)  # nobody tells the counts of what is found from now on
 
 
 def _give_up(error: Exception, writer: Writer) -> None:

@@ -8,6 +8,8 @@ line appended by one write is never torn by another thread's.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -17,17 +19,27 @@ from pathlib import Path
 from typing import Any
 
 from ..._catalogue.forks import in_child
-from ..._findings.records import Finding
+from ..._findings.ledger import KEPT, ledger
+from ..._findings.records import Finding, Key
 from ..._probe.memory import Learnt, Memory, load, save
 from ..._reports.document import finding_from_dict, finding_to_dict
-from ..._reports.process import Process, guarded_so_far
+from ..._reports.process import (
+    Process,
+    guarded_so_far,
+    not_kept_from_list,
+    not_kept_to_list,
+)
 from ..._reports.report import merged
 
 _MEMORY = "memory.json"
 
 
 class Writer:
-    """The spool of this process; a forked child, or what this one executes, has its own."""
+    """The spool of this process; a forked child, or what this one executes, has its own.
+
+    A finding is told whole once, and after that its number and count: each time that the count has
+    doubled, and at the end. So a program that is refused for ever does not fill the disk.
+    """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -36,14 +48,30 @@ class Writer:
         in_child(self._begin)
 
     def _begin(self) -> None:
+        # In a forked child: whatever is touched of the heap here, the child owns a copy of.
         self._path = os.path.join(self._folder, f"{time.time_ns()}-{os.getpid()}.jsonl")
-        self._before = self._now = guarded_so_far()  # what a forked child inherits is its parent's
+        self._now = (0, 0)
+        self._numbers = itertools.count(1)
+        self._told: dict[Key, tuple[int, int]] = {}  # number and count
+        self._not_kept = 0  # how many were told of
 
     def started(self) -> None:
         self._write({})
 
     def found(self, finding: Finding) -> None:
-        self._write({"found": finding_to_dict(finding)}, learnt=finding.count == 1)
+        """Tell of `finding` and its count so far, unless a higher one was told."""
+        key = finding.key
+        number, told = self._told.get(key) or (next(self._numbers), 0)
+        if told >= finding.count:
+            return
+        if told:
+            self._write({"again": [[number, finding.count]]})
+        else:
+            learnt = not number & (number - 1)  # rarer and rarer, as it grows with each
+            self._write(_whole(finding, number), learnt=learnt)
+        if not told and len(self._told) >= KEPT:
+            self._told.clear()  # the program clears its findings, and has always new ones
+        self._told[key] = number, finding.count
 
     def unguarded(self, why: str) -> None:
         """Tell that streams of this process are not guarded."""
@@ -51,29 +79,43 @@ class Writer:
             self._write({"unguarded": why})
 
     def ended(self) -> None:
-        event: dict[str, Any] = {"ended": True}
+        event: dict[str, Any] = {"ended": True, "again": []}
         if not self.has_guarded and hasattr(sys.modules.get("grpc"), "insecure_channel"):
             event["unguarded"] = "it imported grpc unnoticed"
+        missing = []
+        for finding in ledger.findings():
+            number, told = self._told.get(finding.key) or (next(self._numbers), 0)
+            if not told:
+                missing.append(_whole(finding, number))
+            elif told < finding.count:
+                event["again"].append([number, finding.count])
         with contextlib.suppress(OSError):  # a process that gave up the user's rights, for one
-            self._write(event, learnt=True)
+            self._write(*missing, event, learnt=True)
 
-    def _write(self, event: dict[str, Any], *, learnt: bool = False) -> None:
+    def _write(self, *events: dict[str, Any], learnt: bool = False) -> None:
         self._now = max(self._now, guarded_so_far())  # at the very end the modules are gone
-        streams, operations = (
-            now - before for now, before in zip(self._now, self._before, strict=True)
-        )
-        event |= {"streams": streams, "operations": operations}
+        last = events[-1]
+        last["streams"], last["operations"] = self._now
         if learnt:
-            event["probe"] = _learnt()
-        line = json.dumps(event).encode() + b"\n"
+            last["probe"] = _learnt()
+        not_kept = ledger.overflow()
+        number = sum(not_kept.values())
+        if number > (self._not_kept if "ended" in last else 2 * self._not_kept):
+            self._not_kept = number
+            last["not_kept"] = not_kept_to_list(not_kept)
+        lines = "".join(json.dumps(event) + "\n" for event in events).encode()
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except FileNotFoundError:
             return  # the launcher has gone, and nobody reads any more
         try:
-            os.write(descriptor, line)
+            os.write(descriptor, lines)
         finally:
             os.close(descriptor)
+
+
+def _whole(finding: Finding, number: int) -> dict[str, Any]:
+    return {"found": finding_to_dict(finding), "number": number}
 
 
 def _learnt() -> dict[str, Any] | None:
@@ -83,28 +125,65 @@ def _learnt() -> dict[str, Any] | None:
 
 
 def read(folder: str) -> list[Process]:
-    """Return what each process told, in the order of their first words."""
+    """Return what each process told, in the order of their first words.
+
+    It takes the memory of what was found and not of what was written.
+    """
     processes: dict[int, Process] = {}
     for path in sorted(Path(folder).glob("*.jsonl")):  # their names begin with the time
         pid = int(path.stem.partition("-")[2])
         process = processes.setdefault(pid, Process(pid))  # it may have executed another program
-        findings: dict[tuple[object, ...], Finding] = {}
-        event: dict[str, Any] = {"streams": 0, "operations": 0}
+        told = _Told()
         probe = None
+        not_kept: list[list[Any]] = []
+        totals = (0, 0)
         process.has_ended = False
         for event in _events(path):
             probe = event.get("probe") or probe
+            not_kept = event.get("not_kept", not_kept)
             process.unguarded = event.get("unguarded") or process.unguarded
             process.has_ended = process.has_ended or "ended" in event
-            if "found" in event:
-                finding = finding_from_dict(event["found"])
-                findings[finding.key] = finding  # each telling carries the count so far
-        process.findings = merged([*process.findings, *findings.values()])
-        process.streams += event["streams"]
-        process.operations += event["operations"]
+            told.take(event)
+            totals = event.get("streams", totals[0]), event.get("operations", totals[1])
+        process.findings = merged([*process.findings, *told.findings()])
+        process.streams += totals[0]
+        process.operations += totals[1]
+        for (rule, rpc), number in not_kept_from_list(not_kept).items():
+            process.not_kept[rule, rpc] = process.not_kept.get((rule, rpc), 0) + number
         if probe is not None:
             process.add(Learnt.read(probe))
     return list(processes.values())
+
+
+class _Told:
+    """What one file tells of findings: threads may have told of them in any order."""
+
+    def __init__(self) -> None:
+        self._findings: dict[Key, Finding] = {}
+        self._keys: dict[int, Key] = {}
+        self._counts: dict[int, int] = {}  # by number
+
+    def take(self, event: dict[str, Any]) -> None:
+        if "found" in event:
+            finding = finding_from_dict(event["found"])
+            number, key = event["number"], finding.key
+            self._findings.setdefault(key, finding)
+            self._keys[number] = key
+            self._count(number, finding.count)
+            for half in finding.halves if len(finding.places) > 1 else ():
+                self._findings.pop(half, None)  # the ledger has counted it with this one
+        for number, count in event.get("again", ()):
+            self._count(number, count)
+
+    def _count(self, number: int, count: int) -> None:
+        self._counts[number] = max(count, self._counts.get(number, 0))
+
+    def findings(self) -> Iterator[Finding]:
+        counts: dict[Key, int] = {}
+        for number, key in self._keys.items():
+            counts[key] = max(self._counts[number], counts.get(key, 0))
+        for key, finding in self._findings.items():
+            yield dataclasses.replace(finding, count=counts[key])
 
 
 def remind(folder: str, memory: Memory) -> None:
@@ -118,8 +197,9 @@ def recall(folder: str) -> Memory:
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # killed while it wrote, or the disk is full
-            continue
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:  # killed while it wrote, or the disk is full
+                continue

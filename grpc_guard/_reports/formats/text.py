@@ -18,5 +18,6 @@ def render(report: Report) -> str:
         streams=report.streams,
         operations=report.operations,
         unguarded=report.unguarded,
+        not_kept=sum(report.not_kept.values()),
     )
     return "".join(reports) + "\n".join([*totals, *report.notes, ""])

@@ -218,7 +218,7 @@ def _library_acts() -> Iterator[tuple[str, Act]]:
             yield f"inspect.{name}", predicate
     for name in ("getdoc", "getmodule", "signature", "getcomments", "getfile", "unwrap"):
         yield f"inspect.{name}", getattr(inspect, name)
-    yield "inspect.getmembers", lambda x: [name for name in dir(x) if name != "__slotnames__"]
+    yield "inspect.getmembers", lambda x: _shown(dir(x))
     yield "vars", lambda x: sorted(vars(x))
 
 
@@ -250,7 +250,7 @@ def _mock_acts() -> Iterator[tuple[str, Act]]:
     yield "Mock(spec=x)", like(lambda x: mock.Mock(spec=x))
     yield "MagicMock(spec_set=x)", like(lambda x: mock.MagicMock(spec_set=x))
     yield "create_autospec(x)", like(mock.create_autospec)
-    yield "autospec, names", lambda x: dir(mock.create_autospec(x))
+    yield "autospec, names", lambda x: _shown(dir(mock.create_autospec(x)))
     yield "patch.object(x, …)", lambda x: [_patched(x, x, name) for name in _methods(x)]
     yield (
         "patch.object(type(x), …)",
@@ -258,9 +258,16 @@ def _mock_acts() -> Iterator[tuple[str, Act]]:
     )
 
 
+def _shown(names: list[str]) -> list[str]:
+    """Leave out a cache of copyreg, and what a guarded server has more than a plain one."""
+    return [name for name in names if name not in ("__slotnames__", "snapshot")]
+
+
 def _methods(x: Any) -> list[str]:
     return [
-        name for name in dir(x) if not name.startswith("_") and callable(getattr(x, name, None))
+        name
+        for name in _shown(dir(x))
+        if not name.startswith("_") and callable(getattr(x, name, None))
     ]
 
 

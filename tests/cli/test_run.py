@@ -22,7 +22,12 @@ from grpc_guard import Finding, wrap
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 RUN = ["-m", "grpc_guard", "run"]
-MINE = {"GRPC_GUARD", "GRPC_GUARD_SPOOL", "PYTHONPATH"}  # what the launcher sets
+MINE = {
+    "GRPC_GUARD",
+    "GRPC_GUARD_INSPECT",
+    "GRPC_GUARD_SPOOL",
+    "PYTHONPATH",
+}  # what the launcher sets
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 

@@ -24,6 +24,9 @@ SOUGHT = {
     "receive_message": "symptoms/server-stops-answering",
     "false end of stream": "symptoms/false-end-of-stream",
     "Segmentation fault": "symptoms/segmentation-fault",
+    "Wrong file descriptor generation": "symptoms/wrong-file-descriptor-generation",
+    "Everything on one channel stands still": "symptoms/channel-stands-still",
+    "Locally cancelled by application": "symptoms/cancelled-error-and-nothing-else",
 }
 
 

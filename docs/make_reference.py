@@ -45,7 +45,7 @@ validate every report. Its name is `grpc-guard-report/1`. A later version with o
 """
 _ABOUT = {  # what the names of the schema's parts stand for
     "report": "The document",
-    "finding": "An entry of `findings`",
+    "finding": "An entry of `findings` or `advice`",
     "owner": "`owner` of a finding",
     "caller": "`caller` of a finding",
     "frame": "An entry of `stack`",

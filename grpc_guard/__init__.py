@@ -10,26 +10,30 @@ if TYPE_CHECKING:
     from ._catalogue.rule import Rule
     from ._findings.errors import ConcurrencyError
     from ._findings.ledger import clear_findings, findings
-    from ._findings.records import Finding, Owner
+    from ._findings.records import Finding, Frame, Owner
     from ._inspect.snapshot import snapshot
     from ._process.switch import disable, enable, guarded, is_enabled
-    from ._proxies.status import status
+    from ._proxies.status import Status, status
     from ._proxies.wrap import wrap
+    from ._registry.records import ChannelRecord
     from ._registry.sync import ChannelRegistry
     from ._sharing.core import StreamEnded
     from ._sharing.sync_receiving import FanOut, Receiver
     from ._sharing.sync_sending import Sender
 
 __all__ = [
+    "ChannelRecord",
     "ChannelRegistry",
     "ConcurrencyError",
     "FanOut",
     "Finding",
+    "Frame",
     "Mode",
     "Owner",
     "Receiver",
     "Rule",
     "Sender",
+    "Status",
     "StreamEnded",
     "clear_findings",
     "disable",
@@ -47,16 +51,17 @@ __getattr__, __dir__ = _lazily(
     {
         "_findings.errors": ["ConcurrencyError"],
         "_findings.ledger": ["clear_findings", "findings"],
-        "_findings.records": ["Finding", "Owner"],
+        "_findings.records": ["Finding", "Frame", "Owner"],
         "_inspect.snapshot": ["snapshot"],
         "_catalogue.modes": ["Mode"],
         "_process.switch": ["disable", "enable", "guarded", "is_enabled"],
+        "_registry.records": ["ChannelRecord"],
         "_registry.sync": ["ChannelRegistry"],
         "_sharing.core": ["StreamEnded"],
         "_sharing.sync_receiving": ["FanOut", "Receiver"],
         "_sharing.sync_sending": ["Sender"],
         "_catalogue.rule": ["Rule"],
-        "_proxies.status": ["status"],
+        "_proxies.status": ["Status", "status"],
         "_proxies.wrap": ["wrap"],
     },
     modules=["aio", "inspection"],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 import subprocess
 import sys
 import types
+import typing
 from typing import Any
 
 import pytest
 from support.staging import PATIENCE
 
 import grpc_guard
+import grpc_guard.aio
 
 
 def test_the_public_names() -> None:
@@ -19,7 +23,41 @@ def test_the_public_names() -> None:
     assert sorted(names) == names
     assert len(set(names)) == len(names) <= 24
     for name in names:
-        assert getattr(grpc_guard, name).__module__.startswith("grpc_guard.")
+        assert getattr(grpc_guard, name).__module__ == "grpc_guard"
+
+
+PUBLIC = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (grpc_guard, grpc_guard.aio)
+    for name in module.__all__
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_is_found_under_its_public_name(name: str) -> None:
+    """A traceback, a repr and a pickle have the name under which people import it."""
+    thing = PUBLIC[name]
+    assert PUBLIC[f"{thing.__module__}.{thing.__name__}"] is thing
+    assert pickle.loads(pickle.dumps(thing)) is thing
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_annotations_can_be_read(name: str) -> None:
+    """typing.get_type_hints() resolves those of the public names and of their methods."""
+    thing = PUBLIC[name]
+    hints = typing.get_type_hints(thing)
+    assert not any(isinstance(hint, (str, typing.ForwardRef)) for hint in hints.values())
+    for method in vars(thing).values():
+        if isinstance(thing, type) and inspect.isfunction(method):
+            assert isinstance(typing.get_type_hints(method), dict)
+
+
+def test_records_of_a_public_function_can_be_named() -> None:
+    """The records inside the records that are handed out are public too."""
+    hints = typing.get_type_hints(grpc_guard.Finding)
+    assert (hints["rule"], hints["caller"]) == (grpc_guard.Rule, grpc_guard.Owner)
+    assert typing.get_type_hints(grpc_guard.Owner)["stack"] == tuple[grpc_guard.Frame, ...]
+    assert typing.get_type_hints(grpc_guard.status)["return"] is grpc_guard.Status
 
 
 def test_importing_all() -> None:

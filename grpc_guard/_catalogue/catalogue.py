@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .rule import Rule
+from .rules.abandoned_handler import ABANDONED_HANDLER
+from .rules.blocked_grpc_thread import BLOCKED_GRPC_THREAD
 from .rules.blocked_loop import BLOCKED_LOOP
 from .rules.cancelled_read import CANCELLED_READ
 from .rules.channel_churn import CHANNEL_CHURN
 from .rules.closed_channel import CLOSED_CHANNEL
 from .rules.concurrent_read import CONCURRENT_READ
 from .rules.concurrent_write import CONCURRENT_WRITE
+from .rules.dead_server import DEAD_SERVER
 from .rules.handler_returned import HANDLER_RETURNED
+from .rules.lost_exception import LOST_EXCEPTION
 from .rules.parked_request_iterator import PARKED_REQUEST_ITERATOR
 from .rules.shared_iterator import SHARED_ITERATOR
 from .rules.starved_server import STARVED_SERVER
@@ -36,6 +40,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             SHARED_ITERATOR,
             WRONG_LOOP,
             HANDLER_RETURNED,
+            DEAD_SERVER,
+            BLOCKED_GRPC_THREAD,
             CLOSED_CHANNEL,
             USE_AFTER_FORK,
             CANCELLED_READ,
@@ -46,6 +52,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             STREAM_LIMIT,
             STARVED_SERVER,
             PARKED_REQUEST_ITERATOR,
+            LOST_EXCEPTION,
+            ABANDONED_HANDLER,
         )
     }
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,41 @@ def waiting_in_pool(pool: object) -> int:
     """
     waiting: Any = getattr(pool, "_work_queue", None)
     return 0 if waiting is None else int(waiting.qsize())
+
+
+def is_shut(pool: object) -> bool:
+    """Tell whether `pool` takes no more work, by ``_shutdown``.
+
+    Since Python 3.2. False where it is missing: the cause of an error is not told.
+    """
+    return bool(getattr(pool, "_shutdown", False))
+
+
+def interpreter_shuts_pools() -> bool:
+    """Tell whether the interpreter ends and has shut down all pools, by ``_shutdown``.
+
+    Of ``concurrent.futures.thread``, since Python 3.9. True where it is missing, so that nothing is
+    said of the end of a program.
+    """
+    from concurrent.futures import thread  # here, for a program that never serves
+
+    return bool(getattr(thread, "_shutdown", True))
+
+
+def processor_time(ident: int) -> int | None:
+    """Return how long the thread `ident` has run so far, in nanoseconds of its processor time.
+
+    By the clock of a thread of Linux (CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED of its
+    posix-timers.h): time.pthread_getcpuclockid() would crash for a thread that has just ended.
+    None where there is none: nothing is known to stand still.
+    """
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
+    if thread is None or thread.native_id is None or not sys.platform.startswith("linux"):
+        return None
+    try:
+        return time.clock_gettime_ns((~thread.native_id << 3) | 6)
+    except OSError:
+        return None
 
 
 def items_in_pool(pool: object) -> list[Any]:

@@ -194,7 +194,30 @@ def sends_requests(frame: FrameType) -> bool:
     return frame.f_code.co_name.endswith("consume_request_iterator")
 
 
+def delivers_events(frame: FrameType) -> bool:
+    """Tell whether `frame` is what delivers all events of a sync channel: ``channel_spin``.
+
+    Since 1.0. False where it has another name: a wait in a callback is not refused.
+    """
+    is_of_channel = frame.f_globals.get("__name__") == _channel.__name__
+    return frame.f_code.co_name == "channel_spin" and is_of_channel
+
+
 # Servers
+
+
+def is_serving(state: Any) -> bool:
+    """Tell whether the sync server of `state` has been started and not stopped, by ``stage``.
+
+    Since 1.0. False where it is missing: that it is dead is no finding then.
+    """
+    return getattr(getattr(state, "stage", None), "value", None) == "started"
+
+
+def executor_of_state(state: Any) -> Executor | None:
+    """Return the pool of the sync server of `state`, by ``thread_pool``; None where it is missing."""
+    pool: Executor | None = getattr(state, "thread_pool", None)
+    return pool
 
 
 def keeps_channels(frame: FrameType) -> bool:

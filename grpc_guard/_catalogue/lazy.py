@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
+
+T = typing.TypeVar("T")
 
 
 def lazily(
@@ -33,3 +36,17 @@ def lazily(
         return sorted({*vars(sys.modules[package]), *homes, *modules})
 
     return find, listed
+
+
+def public(thing: T, *, module: str = "grpc_guard") -> T:
+    """Let a class or function say that its home is the public `module`; for use as a decorator.
+
+    Tracebacks and reprs then have the name under which people know it, and pickles survive a move
+    of its code. The annotations of a class are read here, where their names are known.
+    """
+    if isinstance(thing, type) and "__annotations__" in vars(thing):
+        known = {**vars(sys.modules[thing.__module__]), thing.__name__: thing}
+        hints = typing.get_type_hints(thing, known, include_extras=True)
+        thing.__annotations__ = {name: hints[name] for name in thing.__annotations__}
+    thing.__module__ = module
+    return thing

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import Literal
+
+from . import words
+from .lazy import public
+
+ModeName = Literal["off", "raise", "warn", "serialize"]
 
 
+@public
 class Mode(enum.StrEnum):
     """What happens to the caller that breaks a rule of error severity.
 
@@ -38,6 +45,7 @@ def parse_mode(value: str, *, source: str) -> Mode:
     except ValueError:
         raise ValueError(
             f"{source}: {value!r} is not a mode; use off, raise, warn or serialize"
+            f"{words.did_you_mean(value, Mode)}"
         ) from None
 
 

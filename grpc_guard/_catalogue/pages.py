@@ -11,7 +11,7 @@ import textwrap
 from string import Template
 
 from .catalogue import RULES
-from .rule import Rule
+from .rule import ADVICE, Rule
 
 _TEXT_WIDTH = 88  # columns of a paragraph
 
@@ -71,6 +71,8 @@ def _unguarded(rule: Rule) -> str:
 
 
 def _serialized(rule: Rule) -> str:
+    if rule.severity == ADVICE:
+        return "Advice refuses and fails nothing, and is counted in no total: it is listed apart."
     if rule.severity == "warning":
         return "A warning refuses nothing, in any mode: it is recorded and shown."
     if rule.waitable:

@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn
 
+from .lazy import public
+
 ANY = "any"  # a text that holds for both sides and both apis
 CLIENTS_ONLY = "cannot happen: only clients have channels"
+ADVICE = "advice"  # a severity: see Rule
 SERVERS_ONLY = "cannot happen: only servers have handlers"
 
 
+@public
 class Rule(str):
     """A named, documented check: a frozen record that equals its own name.
 
-    ``severity`` is ``error`` (goes through the mode) or ``warning`` (never raises).
+    ``severity`` is ``error`` (goes through the mode), ``warning`` (never raises) or ``advice``
+    (says what may cost, of programs that are correct: listed apart, and counted in no total).
     ``waitable`` tells whether waiting for one's turn heals it, as ``serialize`` does.
     ``source`` says where the rule is written down.
     """
@@ -79,6 +84,16 @@ class Evidence:
     __slots__ = ()
 
     rule: ClassVar[Rule]
+
+    @property
+    def severity(self) -> str:
+        """How grave it is: as the rule says."""
+        return self.rule.severity
+
+    @property
+    def remedy(self) -> str:
+        """How to fix what was seen: in general, as the rule has it."""
+        return self.rule.remedy
 
 
 _FIELDS = ("severity", "summary", "remedy", "source", "waitable")

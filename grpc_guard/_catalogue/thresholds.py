@@ -14,6 +14,8 @@ from typing import Any
 
 from . import leak, words
 from .rules import (
+    abandoned_handler,
+    blocked_grpc_thread,
     blocked_loop,
     channel_churn,
     parked_request_iterator,
@@ -32,6 +34,8 @@ class Thresholds(  # the fields of the last come first
     parked_request_iterator.Limits,
     starved_server.Limits,
     blocked_loop.Limits,
+    abandoned_handler.Limits,
+    blocked_grpc_thread.Limits,
 ):
     """The thresholds of all rules; a variable is GRPC_GUARD_ and the name in capitals.
 

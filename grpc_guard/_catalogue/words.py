@@ -79,8 +79,21 @@ def unknown(name: object, kind: str, choices: Iterable[str]) -> str:
     return f"{name!r} is not a {kind}{hint} The {kind}s: {', '.join(names)}"
 
 
-def nearest(name: str, choices: Iterable[str]) -> str | None:
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
+    """Return what is added to an error that has named the `choices`, nothing if none is near."""
+    meant = nearest(name.lower(), choices, cutoff=0.7) if isinstance(name, str) else None
+    return "" if meant is None else f". Did you mean {str(meant)!r}?"
+
+
+def nearest(name: str, choices: Iterable[str], cutoff: float = 0.4) -> str | None:
     """Return which of `choices` was probably meant by `name`, None if none is near it."""
     import difflib  # here: only who has made a mistake pays for it
 
-    return next(iter(difflib.get_close_matches(name, choices, n=1, cutoff=0.4)), None)
+    return next(iter(difflib.get_close_matches(name[:80], choices, n=1, cutoff=cutoff)), None)
+
+
+def printable(text: str) -> str:
+    """Return `text` for one line of a terminal: what cannot be printed is escaped."""
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    )

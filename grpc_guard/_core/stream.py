@@ -54,6 +54,7 @@ class Channel(Protocol):
     target: str
     api: Api
     origin: Origin
+    thread: str
     closing: Origin | None
 
     def is_closed(self) -> bool:

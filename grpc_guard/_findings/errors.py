@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .records import Finding
+from .._catalogue.lazy import public
+from .records import Finding
 
 
+@public
 class ConcurrencyError(RuntimeError):
     """A call was refused because it would have broken gRPC's concurrency contract.
 

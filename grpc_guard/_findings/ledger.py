@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from .._catalogue.boundary import is_injected
 from .._catalogue.forks import start_clean
+from .._catalogue.lazy import public
 from .records import Finding, Key
 
 logger = logging.getLogger("grpc_guard")
@@ -176,6 +177,7 @@ ledger = Ledger()
 start_clean(ledger)
 
 
+@public
 def findings() -> tuple[Finding, ...]:
     """Return what has been found in this process so far, oldest first.
 
@@ -185,6 +187,7 @@ def findings() -> tuple[Finding, ...]:
     return ledger.findings()
 
 
+@public
 def clear_findings() -> None:
     """Forget what has been found so far in this process."""
     ledger.clear()

@@ -76,6 +76,12 @@ _LINES_OF_TASKS = (
 )
 
 
+def name_of_running_task() -> str:
+    """Return the name of the task that runs, as name_of_task() does."""
+    task = asyncio.current_task()
+    return "(no task)" if task is None else name_of_task(task)
+
+
 def name_of_task(task: asyncio.Task[Any]) -> str:
     """Return the name of `task`; a handler of grpc.aio is named after its RPC."""
     name = task.get_name()

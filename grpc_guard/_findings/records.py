@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from .._catalogue.rule import Rule
+from .._catalogue.lazy import public
+from .._catalogue.rule import ADVICE, Rule
 
 
+@public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frame:
     """One line of a stack: where, in which function, and the source text there."""
@@ -20,6 +22,7 @@ class Frame:
     code: str
 
 
+@public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Owner:
     """A party to a finding: who, in which operation, for how long, and where.
@@ -47,6 +50,7 @@ class Owner:
         return self.stack[-1] if self.stack else None
 
 
+@public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
     """One broken rule. The fields are those of the report schema.
@@ -69,6 +73,11 @@ class Finding:
     count: int = 1
     test: str | None = None
     time: str = ""
+
+    @property
+    def is_advice(self) -> bool:
+        """Tell whether it says what may cost, of a program that is correct: in no total."""
+        return self.severity == ADVICE
 
     @property
     def key(self) -> Key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import datetime
+import logging
 
 from .._catalogue.boundary import overlooked
 from .._catalogue.modes import Mode
@@ -37,12 +38,12 @@ def new_finding(
     subject = dataclasses.replace(subject, rpc=escaped(subject.rpc))  # a client may have chosen it
     return Finding(
         rule=rule,
-        severity=rule.severity,
+        severity=evidence.severity,
         rpc=subject.rpc,
         side=str(subject.side),  # in public records they are plain text
         api=str(subject.api),
         message=wording.first_line(evidence, subject, caller, mode),
-        remedy=rule.remedy,
+        remedy=evidence.remedy,
         caller=caller,
         owner=owner,
         test=ledger.test,
@@ -87,7 +88,10 @@ def _is_worth_a_line(count: int) -> bool:
 
 
 def _log(text: str, finding: Finding) -> None:
-    logger.warning("%s", text, extra={RULE_OF_RECORD: finding.rule.name})
+    level = logging.INFO if finding.is_advice else logging.WARNING
+    logger.log(level, "%s", text, extra={RULE_OF_RECORD: finding.rule.name})
+    if finding.is_advice:
+        return
     if not told.at_exit and not told.elsewhere:
         told.at_exit = True
         atexit.register(sum_up)
@@ -105,6 +109,6 @@ told = Told()
 
 def sum_up() -> None:
     """Log one line about all findings of this process, if there are any."""
-    found = ledger.findings()
+    found = tuple(finding for finding in ledger.findings() if not finding.is_advice)
     if found and not told.elsewhere:
         logger.warning("%s", wording.summed_up(found))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
+import traceback
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
-from types import FrameType
+from types import CodeType, FrameType
 
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.grpcio import sends_requests
@@ -47,13 +49,33 @@ def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:
     return ()
 
 
-def copy_frame(frame: FrameType) -> Frame:
-    file, line = frame.f_code.co_filename, frame.f_lineno or frame.f_code.co_firstlineno
+def lines_of(error: BaseException) -> tuple[Frame, ...]:
+    """Return the lines through which `error` has come, as fold() does those of frames."""
+    trace = reversed(list(traceback.walk_tb(error.__traceback__)))
+    kept = [(frame, line) for frame, line in trace if whose(frame) in (PROGRAM, LIBRARY)]
+    lines = (index for index, (frame, _) in enumerate(kept) if whose(frame) is PROGRAM)
+    site = next(lines, 0)
+    return tuple(copy_frame(*one) for one in reversed(kept[site : site + _DEPTH]))
+
+
+def copy_frame(frame: FrameType, line: int | None = None) -> Frame:
+    file, line = frame.f_code.co_filename, line or frame.f_lineno or frame.f_code.co_firstlineno
     try:
         code = linecache.getline(file, line, frame.f_globals).strip()
     except ImportError:  # the interpreter is shutting down
         code = ""
     return Frame(file, line, frame.f_code.co_name, code)
+
+
+def frame_of_function(function: object) -> Frame | None:
+    """Return the first line of a `function` of the program; None if it is none of Python's."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    source = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+    return Frame(code.co_filename, code.co_firstlineno, code.co_name, source)
 
 
 def grpc_is_the_caller(frame: FrameType | None) -> bool:

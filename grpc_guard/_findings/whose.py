@@ -89,6 +89,15 @@ def whose_file(file: str) -> Whose:
     return LIBRARY if _is_installed(path) else PROGRAM
 
 
+def package_of(file: str) -> str:
+    """Return the name of the installed package that `file` is of; Python's own are ``Python``."""
+    parts = file.replace(os.sep, "/").split("/")
+    for name in _INSTALLED:
+        if name in parts[:-1]:
+            return parts[parts.index(name) + 1].removesuffix(".py")
+    return "Python"
+
+
 def _origin_of(names: Mapping[str, Any]) -> str | None:
     """Return the file that a module was loaded from, by its `names`; None if that is unknown."""
     file = names.get("__file__")

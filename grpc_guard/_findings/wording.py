@@ -5,6 +5,7 @@ What was seen is said by the evidence, in the file of its rule.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from .._catalogue.modes import Mode
@@ -105,9 +106,25 @@ def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
     yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
     if not owner.stack:
         yield "    (no line of the program on its stack)"
-    for frame in owner.stack:
+    for frame in _folded(owner.stack):
+        if isinstance(frame, str):
+            yield f"    {frame}"
+            continue
         yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
         if frame.code:
             yield f"      {frame.code}"
     if owner.started_at is not None and owner.started_at not in owner.stack:
         yield f"    started at {site(owner.started_at)}"
+
+
+def _folded(stack: Sequence[Frame]) -> Iterator[Frame | str]:
+    """Yield the frames of `stack`, and for several of libraries in a row how many they are."""
+    from .whose import LIBRARY, package_of, whose_file  # here: without a report grpc is not needed
+
+    for kind, run in itertools.groupby(stack, lambda frame: whose_file(frame.file)):
+        frames = list(run)
+        if kind is LIBRARY and len(frames) > 1 and frames[-1] is not stack[-1]:
+            packages = dict.fromkeys(package_of(frame.file) for frame in frames)
+            yield f"… {len(frames)} frames of {', '.join(packages)}"
+        else:
+            yield from frames

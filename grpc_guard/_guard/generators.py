@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 import weakref
 from types import AsyncGeneratorType, GeneratorType
+from typing import Any
 
 from .._catalogue.forks import start_clean
 from .._catalogue.rules.shared_iterator import (
+    SenderInside,
     SharedGenerator,
     first_rpc_is_over,
 )
@@ -19,6 +21,17 @@ from .._catalogue.words import escaped
 from .._core.stream import Stream
 from . import owners
 from .violations import violate
+
+
+class _Feeding:
+    """A generator and the stream that it feeds, or has fed, and what is asked about them."""
+
+    def __init__(self, generator: Any, holder: Any) -> None:
+        self.is_over = holder.is_over
+        # Exactly one of the two attributes is there.
+        self.is_inside = bool(
+            getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False)
+        )
 
 
 class _Feeds:
@@ -36,7 +49,8 @@ class _Feeds:
             reference = self._streams.get(generator)
             if reference is not None:
                 holder = reference()
-                if holder is not None and holder is not stream and not first_rpc_is_over(holder):
+                is_other = holder is not None and holder is not stream
+                if is_other and not first_rpc_is_over(_Feeding(generator, holder)):
                     return holder
             self._streams[generator] = weakref.ref(stream)
             return None
@@ -57,7 +71,7 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")
         violate(
-            SharedGenerator(name, escaped(holder.rpc)),
+            (SenderInside if holder.is_over() else SharedGenerator)(name, escaped(holder.rpc)),
             stream,
             operation,
             owner=owners.owner_of(holder.write) if holder.write is not None else None,

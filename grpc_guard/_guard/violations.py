@@ -22,7 +22,9 @@ from .._catalogue.rules.wrong_loop import (
     NOT_STARTED_ASTRAY,
     CallAstray,
     ChannelAstray,
+    Home,
     Whereabouts,
+    state_of,
 )
 from .._core import answers
 from .._core.extras import Ticket
@@ -165,7 +167,7 @@ def check_loop(stream: Stream, operation: str) -> None:
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_ASTRAY):
         return
-    violate(CallAstray(on_loop=running is not None), stream, operation)
+    _astray(CallAstray, running is not None, stream, operation)
 
 
 def check_start(stream: Stream) -> None:
@@ -174,7 +176,20 @@ def check_start(stream: Stream) -> None:
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
         return
-    violate(ChannelAstray(on_loop=running is not None), stream, "start")
+    _astray(ChannelAstray, running is not None, stream, "start")
+
+
+def _astray(
+    kind: type[CallAstray | ChannelAstray], on_loop: bool, stream: Stream, operation: str
+) -> None:
+    """Act on the use of an aio object off its loop: `kind` says of what."""
+    channel, loop = stream.channel, cast("asyncio.AbstractEventLoop", stream.loop)
+    if channel is None:  # a server's, or one that was made before the guard was there
+        violate(kind(on_loop), stream, operation)
+        return
+    maker = channel.origin.owner()
+    home = Home(maker, channel.thread, state_of(loop))
+    violate(kind(on_loop, home), stream, operation, owner=maker)
 
 
 def used_after_end(stream: Stream, operation: str) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from time import monotonic
 
+from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
 from .._catalogue.nouns import READ, WRITE, Way
 from .._core.stream import Direction, Stream
@@ -33,6 +34,7 @@ from .sight import Sight, loops_of
 _LATEST = 20  # findings
 
 
+@public
 def snapshot() -> Snapshot:
     """Return what every live stream, channel and server of this process is doing.
 

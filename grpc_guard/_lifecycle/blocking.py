@@ -1,26 +1,33 @@
-"""A read that blocks an event loop: the rule blocked-loop.
+"""What blocks an event loop: the rule blocked-loop.
 
-Watched are only the calls that were started while a loop ran on the thread: no other call
-pays for it. A read counts if it waited for long, and a loop ran where it waited.
+Watched are only the calls that are started while a loop runs on the thread, and sync request
+iterators of grpc.aio: no other call pays for it. What counts is what waited for long, if a
+loop ran where it waited.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from _thread import get_ident
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython_loops import running_loop
+from .._catalogue.nouns import Subject
 from .._catalogue.rules.blocked_loop import LoopStoodStill, is_in_notebook
 from .._catalogue.thresholds import thresholds
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .._findings import parties
+from .._findings.origins import Origin
 from .._findings.records import Owner
 from .._findings.reporting import warn
+from .._findings.stacks import copy_frame
+from .losses import iterator_raised
 
 
 def watched(call: Any, stream: Stream) -> Any:
@@ -37,19 +44,64 @@ def watched(call: Any, stream: Stream) -> Any:
         try:
             return step()
         finally:
-            seconds = monotonic() - began
-            if seconds >= thresholds().blocked_loop_seconds:
-                _tell(stream, seconds)
+            _tell(began, stream.subject, "next")
+
+    return IteratorFromFunction(watch)
+
+
+def blocking(function: Callable[..., Any], subject: Subject, *args: Any, **kwargs: Any) -> Any:
+    """Return what `function` returns, a whole RPC that is waited for while a loop runs here."""
+    if is_in_notebook(sys):
+        return function(*args, **kwargs)
+    began = monotonic()
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _tell(began, subject, "call")
+
+
+def on_the_loop(steps: Any, iterator: Any, stream: Stream) -> Any:
+    """Return what takes the place of `steps`, those of a sync request `iterator` of grpc.aio.
+
+    gRPC advances it on the loop, and keeps to itself what it raises.
+    """
+    step = steps.__next__
+
+    def watch() -> Any:
+        began = monotonic()
+        try:
+            return step()
+        except StopIteration:
+            raise
+        except Exception as error:
+            iterator_raised(stream, "next(request_iterator)", error)
+            raise
+        finally:
+            if not is_in_notebook(sys):
+                _tell(began, stream.subject, "next(request_iterator)", iterator, stream.origin)
 
     return IteratorFromFunction(watch)
 
 
 @never_disturbs("a blocked loop goes unnoticed")
-def _tell(stream: Stream, seconds: float) -> None:
+def _tell(
+    began: float,
+    subject: Subject,
+    operation: str,
+    iterator: Any = None,
+    origin: Origin | None = None,
+) -> None:
+    """Act on an operation that has just ended: did a loop stand still since it `began`?"""
+    seconds = monotonic() - began
     loop = running_loop()
-    if loop is None:
-        return  # another thread reads, or the loop has ended since
-    caller = parties.this_party(sys._getframe(1), "next", is_task=True)
+    # Where none runs, another thread has waited, or the loop has ended since.
+    if seconds < thresholds().blocked_loop_seconds or loop is None:
+        return
+    caller = parties.this_party(sys._getframe(1), operation, is_task=True)
+    if origin is not None:  # gRPC has asked: the line is the iterator's, or where the RPC began
+        frame = getattr(iterator, "gi_frame", None)
+        place = origin.site if frame is None else copy_frame(frame)
+        caller = dataclasses.replace(caller, stack=() if place is None else (place,))
     held = Owner(*parties.name_of_thread(get_ident()), "event loop", seconds)
     others = len(asyncio.all_tasks(loop)) - 1
-    warn(LoopStoodStill(seconds, others), stream.subject, caller=caller, owner=held)
+    warn(LoopStoodStill(seconds, others), subject, caller=caller, owner=held)

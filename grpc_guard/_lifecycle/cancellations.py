@@ -23,6 +23,7 @@ from .._core.operations import operation, operation_in
 from .._core.stream import AioDirection, Direction, Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
+from .closed import note_closed
 
 
 class _Cancellation:
@@ -102,6 +103,9 @@ class Broken(AioDirection):
 def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
     """Note that `error` has just ended `operation`, the caller, if that has broken the stream."""
     try:
+        channel = stream.channel
+        if channel is not None and channel.closing is not None:
+            note_closed(error, channel)
         cancelled = _Cancelled(stream, error)
         if any(excuse(cancelled) for excuse in NOTHING_BROKEN):
             return

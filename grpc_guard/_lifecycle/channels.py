@@ -12,6 +12,7 @@ import itertools
 import sys
 import threading
 import weakref
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -26,19 +27,27 @@ from .._catalogue.grpcio import (
     state_of_core,
     target_of,
 )
-from .._catalogue.nouns import Api, Side, Subject
+from .._catalogue.nouns import AIO, SYNC, Api, Side, Subject
 from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
+from .._findings.parties import name_of_thread
 from .._findings.reporting import warn
 from .._findings.stacks import outward
 from .._findings.whose import PROGRAM, whose
 from .channelless import keep_record
 from .churn import look_at_churn
+from .closed import note_closed
+from .dropped import tell_dropped
+from .inherited import aio_of_parent, uses_aio
 
 _LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
 _BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
+
+# Instead of the generation: the channel is this process's own, made while its parent's grpc.aio
+# lived on in it.
+DOOMED = -1
 
 _lives: dict[int, ChannelLife] = {}
 
@@ -92,12 +101,14 @@ class ChannelLife:
         "origin",
         "streams",
         "target",
+        "thread",
     )
 
     def __init__(self, target: str, api: Api, origin: Origin, anchor: _Anchor) -> None:
         self.target = target
         self.api = api
         self.origin = origin
+        self.thread = name_of_thread(get_ident())[1]  # which has the loop that it belongs to
         self.closing: Origin | None = None
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
@@ -174,6 +185,10 @@ def made(
         is_kept = _is_kept_by_grpc(sys._getframe())
         life.is_pooled = life.is_pooled or is_kept
         _lives[id(core)] = life
+        if life.api == AIO:
+            if forks.generation and aio_of_parent() is not None:
+                life.generation = DOOMED
+            uses_aio(anchor, life)
         if sharing_key is not None and not is_kept:
             look_at_churn(life.subject, life.origin, sharing_key)
     except Exception as error:
@@ -218,6 +233,14 @@ def closing(channel: Any) -> None:
         life = _life_of_core(anchor_and_core(channel)[1])
         if life is not None and life.closing is None:
             life.closing = note_origin("close")
+            for stream in life.sorted_out() if life.api == SYNC else ():
+                call = stream.call()
+                if isinstance(
+                    call, BaseException
+                ):  # as calls of grpcio are, which raise themselves
+                    note_closed(call, life)
+            if life.api == AIO and len(life.streams) > thresholds().kept:
+                tell_dropped(life.sorted_out())
             life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):
@@ -227,5 +250,5 @@ def closing(channel: Any) -> None:
 def lives() -> Iterator[ChannelLife]:
     """Yield the channels of this process that exist, open or closed."""
     for life in tuple(_lives.values()):
-        if life.generation == forks.generation:
+        if life.generation in (forks.generation, DOOMED):
             yield life

@@ -1,21 +1,37 @@
-"""Many channels to one target from one place: the rule channel-churn."""
+"""Many channels to one target from one place, on one loop: the rule channel-churn."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import sys
+import weakref
 from collections import deque
 from time import monotonic
 from typing import Any
 
+from .._catalogue.boundary import is_own
 from .._catalogue.forks import in_child
-from .._catalogue.nouns import Subject
+from .._catalogue.nouns import AIO, Subject
 from .._catalogue.rules.channel_churn import ManyChannels, wants_its_own_connection
 from .._catalogue.thresholds import thresholds
 from .._findings.origins import Origin
 from .._findings.reporting import warn
+from .._findings.stacks import outward
 
 _PLACES = 256  # places that make channels, of which the times are kept
+# Whose frames run a test, and the local variable that has it.
+_RUNNERS = {
+    "unittest.case": "self",
+    "unittest.async_case": "self",
+    "unittest.suite": "test",
+    "_pytest.runner": "item",
+}
 
 _makers: dict[object, deque[float]] = {}
+# Loops and tests by a number that is given once: an identity may come again.
+_numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
+_next_number = itertools.count()
 
 
 def sharing_key(options: Any, credentials: object) -> object:
@@ -35,7 +51,9 @@ def look_at_churn(channel: Subject, origin: Origin, sharing_key: object) -> None
     limits = thresholds()
     if len(_makers) >= _PLACES:
         _makers.clear()
-    key = (channel, place[0].co_filename, origin.line, sharing_key)
+    loop = asyncio._get_running_loop() if channel.api == AIO else None
+    shared = (sharing_key, _number_of(loop), _number_of(_running_test()))
+    key = (channel, place[0].co_filename, origin.line, shared)
     times = _makers.setdefault(key, deque(maxlen=limits.channel_churn + 1))
     times.append(monotonic())
     if len(times) > limits.channel_churn and times[-1] - times[0] <= limits.channel_churn_seconds:
@@ -43,6 +61,33 @@ def look_at_churn(channel: Subject, origin: Origin, sharing_key: object) -> None
         seen = ManyChannels(len(times), times[-1] - times[0], maker)
         times.clear()  # so many again before it is said again
         warn(seen, channel, caller=maker)
+
+
+def _running_test() -> object:
+    """Return the test for which the caller makes a channel; None where no test runs on its thread.
+
+    Each test has a channel of its own set-up, and that is how tests are.
+    """
+    if "unittest" not in sys.modules and "_pytest.runner" not in sys.modules:
+        return None
+    for frame in outward(sys._getframe()):
+        name = _RUNNERS.get(frame.f_globals.get("__name__", ""))
+        test = None if name is None else frame.f_locals.get(name)
+        if test is not None:
+            return test
+    return None
+
+
+def _number_of(obj: object) -> int | None:
+    """Return what stands for `obj`, and for no other thing that comes to lie at its place."""
+    if obj is None:
+        return None
+    try:
+        return _numbers.setdefault(obj, next(_next_number))
+    except TypeError as error:  # neither hashable nor to be held weakly
+        if not is_own(error):
+            raise
+        return id(obj)
 
 
 def forget_churn() -> None:

@@ -1,4 +1,4 @@
-"""The streaming handlers of a server that are in flight, and whether they starve it.
+"""The handlers of a server that are in flight, whether they starve it, and which outlive their RPC.
 
 Each server has its own records. They hold threads by their ident and tasks weakly.
 """
@@ -6,10 +6,11 @@ Each server has its own records. They hold threads by their ident and tasks weak
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import weakref
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from time import monotonic
 from types import FrameType
@@ -31,31 +32,23 @@ from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
+from .._findings.origins import Origin, note_origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
-from .._findings.whose import is_of_grpc
+from . import abandoned
+from .in_flight import Entry, UnaryEntry, serves
+from .inherited import uses_aio
 
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
 
 _of_servers: weakref.WeakKeyDictionary[object, Handlers] = weakref.WeakKeyDictionary()
 
 
-class _Entry:
-    """A handler in flight: its stream, since when, and the thread or task that runs it."""
-
-    __slots__ = ("since", "stream", "task")
-
-    def __init__(self, stream: Stream, task: Any = None) -> None:
-        self.stream = weakref.ref(stream)
-        self.since = monotonic()
-        self.task = None if task is None else weakref.ref(task)
-
-
 class Handlers:
-    """The streaming handlers of one server that are in flight."""
+    """The handlers of one server that are in flight."""
 
     _api = SYNC
 
@@ -65,13 +58,31 @@ class Handlers:
         self._pool = None if pool is None else weakref.ref(pool)
         self._size = size_of_pool(pool)
         # A thread runs one handler at a time: the next one takes the place of the last.
-        self._by_thread: dict[int, _Entry] = {}
-        self._by_task: weakref.WeakKeyDictionary[Any, _Entry] = weakref.WeakKeyDictionary()
+        self._by_thread: dict[int, Entry | UnaryEntry] = {}
+        self._by_task: weakref.WeakKeyDictionary[Any, Entry | UnaryEntry] = (
+            weakref.WeakKeyDictionary()
+        )
         self._watcher: threading.Thread | None = None
+        self.origin: Origin | None = None  # where the server was made, if that was seen
 
-    def enter(self, stream: Stream) -> None:
-        """Note that the running thread begins to handle `stream`."""
-        self._by_thread[get_ident()] = _Entry(stream)
+    def enter(self, stream: Stream, context: Any = None) -> None:
+        """Note that the running thread begins to handle `stream`.
+
+        A `context` of the sync api tells when the RPC ends.
+        """
+        self._enter(Entry(stream), context)
+
+    def enter_unary(self, rpc: str, context: Any = None) -> UnaryEntry:
+        """Note the same of a unary RPC; the caller says by ``ended`` when the handler has ended."""
+        entry = UnaryEntry(rpc)
+        self._enter(entry, context)
+        return entry
+
+    def _enter(self, entry: Entry | UnaryEntry, context: Any) -> None:
+        ident = get_ident()
+        self._by_thread[ident] = entry
+        if context is not None:
+            _follow(context, functools.partial(self._rpc_ended, ident, entry))
         if 0 < self._size <= len(self._by_thread):  # only a first, quick look
             self._watch()
 
@@ -92,7 +103,33 @@ class Handlers:
         """Note that the running task begins to handle `stream`."""
         task = asyncio.current_task()
         if task is not None:
-            self._by_task[task] = _Entry(stream, task)
+            self._by_task[task] = Entry(stream)
+
+    def enter_unary_task(self, rpc: str) -> None:
+        """Note the same of a unary RPC."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._by_task[task] = UnaryEntry(rpc)
+
+    @never_disturbs("the end of an RPC goes unnoticed")
+    def _rpc_ended(self, ident: int, entry: Entry | UnaryEntry) -> None:
+        """Have a handler looked at again that runs though its RPC has just ended."""
+        stream = entry.stream()
+        if stream is None or stream.ended:
+            return
+        if isinstance(entry, UnaryEntry):
+            entry.is_gone = True
+        look = functools.partial(self._look_at, ident, entry)
+        if look() is not None:
+            abandoned.watch.add(abandoned.Suspect(ident, look))
+
+    def _look_at(self, ident: int, entry: Entry | UnaryEntry) -> tuple[Owner, Subject] | None:
+        """Return who still handles the RPC of `entry`, and what the RPC is; None if nobody does."""
+        if self._by_thread.get(ident) is not entry:
+            return None
+        for owner, _ in self._threads(frozenset([ident])):
+            return owner, Subject(owner.operation, SERVER, self._api)
+        return None
 
     @property
     def api(self) -> str:
@@ -103,18 +140,19 @@ class Handlers:
         entries = [*self._by_thread.items()]
         entries += [(id(task), entry) for task, entry in tuple(self._by_task.items())]
         found = ((key, entry.stream(), entry.since) for key, entry in entries)
-        return {key: (stream, since) for key, stream, since in found if stream is not None}
+        return {key: (stream, since) for key, stream, since in found if isinstance(stream, Stream)}
 
     def threads(self) -> Iterator[Owner]:
-        """Yield the threads that handle streams now; ``operation`` is the RPC."""
-        return self._threads() if self._by_thread else iter(())
+        """Yield the threads that handle RPCs now; ``operation`` is the RPC."""
+        return (owner for owner, _ in self._threads()) if self._by_thread else iter(())
 
     def snapshot(self) -> tuple[Owner, ...]:
         """Return who handles streams now, the longest first; ``operation`` is the RPC."""
-        found = [*self._threads(), *self._tasks()]
+        found = [*(owner for owner, _ in self._threads()), *self._tasks()]
         return tuple(sorted(found, key=lambda owner: -(owner.held_seconds or 0)))
 
-    def _threads(self, only: frozenset[int] | None = None) -> Iterator[Owner]:
+    def _threads(self, only: frozenset[int] | None = None) -> Iterator[tuple[Owner, bool]]:
+        """Yield who handles an RPC in a thread now, and whether that RPC is over."""
         frames = frames_of_threads()
         try:
             for ident, entry in tuple(self._by_thread.items()):
@@ -125,13 +163,14 @@ class Handlers:
                     continue
                 if only is None or ident in only:
                     held = max(0.0, monotonic() - entry.since)
-                    yield Owner(*name_of_thread(ident), stream.rpc, held, fold(outward(frame)))
+                    who = Owner(*name_of_thread(ident), stream.rpc, held, fold(outward(frame)))
+                    yield who, stream.is_over()
         finally:
             frames.clear()  # this very frame may be in there
 
-    def _is_inside(self, stream: Stream, frame: FrameType) -> bool:
+    def _is_inside(self, stream: Stream | UnaryEntry, frame: FrameType) -> bool:
         """Tell whether the thread at `frame`, which began to handle `stream`, still does."""
-        return _serves(frame)
+        return serves(frame)
 
     def _tasks(self) -> Iterator[Owner]:
         for task, entry in tuple(self._by_task.items()):
@@ -164,11 +203,12 @@ class Handlers:
         if pool is None:
             return
         workers = idents_of_workers(pool)
-        held = sorted(self._threads(workers), key=lambda owner: -(owner.held_seconds or 0))
-        if len(held) < self._size:
+        found = sorted(self._threads(workers), key=lambda one: -(one[0].held_seconds or 0))
+        if len(found) < self._size:
             return
+        held = [owner for owner, _ in found]
         least = held[-1].held_seconds or 0
-        seen = Starved(held, waiting_in_pool(pool))
+        seen = Starved(held, waiting_in_pool(pool), [is_over for _, is_over in found])
         if nobody_waits(seen) or least < thresholds().starved_server_seconds:
             self._watch()
             return
@@ -187,15 +227,15 @@ class AioHandlers(Handlers):
         super().__init__(pool)
         self._loop = None if loop is None or pool is not None else weakref.ref(loop)
 
-    def enter(self, stream: Stream) -> None:
-        """Note that the running thread begins to handle `stream`, if it is one of the pool.
+    def _enter(self, entry: Entry | UnaryEntry, context: Any) -> None:
+        """Note what the running thread begins to handle, if it is one of the pool.
 
         On the thread of the loop gRPC calls a handler that streams its responses. That only
         makes their iterator, which is advanced in the pool: see enter_at_first_step().
         """
         if running_loop() is None:
             self._find_pool()
-            super().enter(stream)
+            super()._enter(entry, None)
 
     def _find_pool(self) -> None:
         loop = None if self._loop is None else self._loop()
@@ -205,16 +245,11 @@ class AioHandlers(Handlers):
                 self._pool = weakref.ref(pool)
                 self._size = size_of_pool(pool)
 
-    def _is_inside(self, stream: Stream, frame: FrameType) -> bool:
+    def _is_inside(self, stream: Stream | UnaryEntry, frame: FrameType) -> bool:
         # Between two steps it waits, in code of gRPC that has no frames, until the client has
         # taken the message. Then the response iterator is alive.
         is_between = stream.write is not None and not is_worker(frame)
         return super()._is_inside(stream, frame) or is_between
-
-
-def _serves(frame: FrameType) -> bool:
-    """Tell whether the thread at `frame` is inside a handler: an idle one is in no code of gRPC."""
-    return any(is_of_grpc(outer) for outer in outward(frame))
 
 
 def handlers_of(server: Any) -> Handlers:
@@ -226,6 +261,28 @@ def handlers_of(server: Any) -> Handlers:
         return Handlers(None)
 
 
+def records_of_state(state: Any) -> Handlers | None:
+    """Return the records of the sync server whose state is `state`, if there are any."""
+    for server, records in tuple(_of_servers.items()):
+        if getattr(server, "_state", None) is state:
+            return records
+    return None
+
+
+def _follow(context: Any, rpc_ended: Callable[[], None]) -> None:
+    """Call `rpc_ended` when the RPC of `context` ends, or now if it has."""
+    add_callback = getattr(context, "add_callback", None)  # an interceptor's own kind may lack it
+    if add_callback is not None and add_callback(rpc_ended) is False:
+        rpc_ended()
+
+
+def made(server: Any, operation: str) -> None:
+    """Note that a plain `server` was made by `operation`, here and now; again changes nothing."""
+    records = handlers_of(server)
+    if records.origin is None:
+        records.origin = note_origin(operation)
+
+
 def servers() -> list[tuple[Any, Handlers]]:
     """Return the plain servers of this process that are guarded, and their records."""
     return list(_of_servers.items())
@@ -233,4 +290,8 @@ def servers() -> list[tuple[Any, Handlers]]:
 
 def _new_records(server: Any) -> Handlers:
     pool = executor_of_server(server)
-    return AioHandlers(pool, loop_of(server)) if is_aio_server(server) else Handlers(pool)
+    if not is_aio_server(server):
+        return Handlers(pool)
+    records = AioHandlers(pool, loop_of(server))
+    uses_aio(server, records)
+    return records

@@ -17,6 +17,7 @@ from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, other_threads, outward
+from .outliving import tell_parked
 
 _STEP = 0.01  # seconds between two looks at a thread that has a moment left
 
@@ -25,6 +26,7 @@ _ADVANCE = inner_code(taking_requests, "advance")
 
 
 def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
+    tell_parked()
     patience = thresholds().parked_iterator_seconds
     deadline = time.monotonic() + patience
     while any(_parked(is_ours)):

@@ -9,14 +9,19 @@ from grpc.aio import UsageError
 from .._catalogue import forks
 from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import has_fork_support
-from .._catalogue.nouns import CLIENT, Subject
-from .._catalogue.rules.closed_channel import ChannelClosed
-from .._catalogue.rules.use_after_fork import ChannelOfParent, grpc_makes_channels_anew
-from .._catalogue.words import escaped
+from .._catalogue.nouns import AIO, CLIENT, Subject
+from .._catalogue.rule import Evidence
+from .._catalogue.rules.use_after_fork import (
+    AioOfParent,
+    ChannelOfParent,
+    grpc_makes_channels_anew,
+)
 from .._core.stream import Channel, Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
-from .channels import ChannelLife, life_of
+from .channels import DOOMED, ChannelLife, life_of
+from .closed import note_closed
+from .inherited import aio_of_parent
 
 REFUSALS = (ValueError, UsageError)  # with which grpcio meets an RPC on a closed channel
 
@@ -59,8 +64,7 @@ def failed_to_start(
         if not life.is_closed():
             return
         closing = None if life.closing is None else life.closing.owner()
-        seen = ChannelClosed(life.origin.owner(), closing)
-        error.add_note(f"grpc_guard: channel to {escaped(life.target)}: {seen}")
+        seen = note_closed(error, life)
         caller = (start or note_origin("start")).owner()
         warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=closing)
     except Exception as failure:
@@ -69,8 +73,18 @@ def failed_to_start(
 
 
 def _used_after_fork(life: ChannelLife, rpc: str) -> None:
-    if grpc_makes_channels_anew(has_fork_support()):
-        return
-    maker = life.origin.owner()
+    seen: Evidence
+    if life.api == AIO:
+        is_own = life.generation == DOOMED
+        record = aio_of_parent() if is_own else life
+        if record is None:
+            return  # it has died since
+        maker = None if record.origin is None else record.origin.owner()
+        seen = AioOfParent(maker, is_own)
+    else:
+        if grpc_makes_channels_anew(has_fork_support()):
+            return
+        maker = life.origin.owner()
+        seen = ChannelOfParent(maker)
     caller = note_origin("start").owner()
-    warn(ChannelOfParent(maker), Subject(rpc, CLIENT, life.api), caller=caller, owner=maker)
+    warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=maker)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._catalogue.files import FileError, json_of, replace
 from .pairs import Pair, Place, State
 from .settings import Totals
 
 SCHEMA = "grpc-guard-probe/1"
 
+_MOST = 2**53  # no run, line or delay has a greater number
 _KEPT = 20  # runs: a pair that was not near for so many is forgotten; the program has changed
 
 Document = dict[str, Any]
@@ -102,19 +104,19 @@ def from_document(document: Any, root: Path = _NOWHERE) -> Memory:
     """Read back what :func:`to_document` made. Raises ProbeFileError."""
     try:
         if document["schema"] != SCHEMA:
-            raise ProbeFileError(f"schema {document['schema']!r} is not {SCHEMA!r}")
+            raise ProbeFileError(f"schema {document['schema']!r:.80} is not {SCHEMA!r}")
         return Memory(
             _whole(document["runs"]), tuple(_pair(root, **data) for data in document["pairs"])
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ProbeFileError(f"not a file of the probe ({error!r})") from None
-    except ValueError as error:
-        raise ProbeFileError(f"not a file of the probe ({error})") from None
+        raise ProbeFileError(f"not a file of the probe ({error!r:.200})") from None
+    except (ValueError, OverflowError) as error:
+        raise ProbeFileError(f"not a file of the probe ({error!s:.200})") from None
 
 
 def _pair(root: Path, places: Any, state: str, gaps: Any, **runs: Any) -> Pair:
     one, other = (_place(root, **place) for place in places)
-    first, second = (None if gap is None else float(gap) for gap in gaps)
+    first, second = (None if gap is None else _seconds(gap) for gap in gaps)
     return Pair(
         (one, other) if one <= other else (other, one),
         State(state),
@@ -130,9 +132,16 @@ def _place(root: Path, file: str, line: int, function: str) -> Place:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError(f"{value!r} is not a whole number")
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise TypeError(f"{value!r:.40} is not a whole number")
     return value
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{seconds} is no time")
+    return seconds
 
 
 def _relative(file: str, root: Path) -> str:
@@ -145,26 +154,17 @@ def _relative(file: str, root: Path) -> str:
 def load(path: Path, root: Path = _NOWHERE) -> Memory:
     """Return what the file `path` remembers, nothing if there is none. Raises ProbeFileError."""
     try:
-        return from_document(json.loads(path.read_text(encoding="utf-8")), root)
+        return from_document(json_of(path), root)
     except FileNotFoundError:
         return Memory()
-    except OSError as error:
-        raise ProbeFileError(str(error.strerror)) from None
-    except (ValueError, RecursionError) as error:
-        raise (
-            error
-            if isinstance(error, ProbeFileError)
-            else ProbeFileError(f"not a file of the probe ({error})")
-        ) from None
+    except FileError as error:
+        raise ProbeFileError(str(error)) from None
+    except ProbeFileError:
+        raise
+    except ValueError as error:
+        raise ProbeFileError(f"not a file of the probe ({error!s:.200})") from None
 
 
 def save(memory: Memory, path: Path, root: Path = _NOWHERE) -> None:
     """Write `memory` to `path`, whole or not at all. Raises OSError."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        content = json.dumps(to_document(memory, root), indent=1) + "\n"
-        part.write_text(content, encoding="utf-8", errors="backslashreplace")
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+    replace(path, json.dumps(to_document(memory, root), indent=1) + "\n")

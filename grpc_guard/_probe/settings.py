@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .._catalogue import words
 from .._catalogue.settings import PROBE, Layer, environment, resolve
 
 
@@ -86,6 +87,7 @@ def parse_probe(value: bool | str, *, source: str) -> ProbeSettings | None:
             raise ValueError(
                 f"{source}: {setting!r} is no setting of the probe; use on, off, or NAME=NUMBER "
                 f"with {', '.join(_NAMES)}, separated by commas"
+                f"{words.did_you_mean(name, ['on', 'off', *_NAMES])}"
             )
         told[name] = _number(name, number, source)
     return ProbeSettings(**told)  # type: ignore[arg-type]  # _number() knows which are whole

@@ -22,7 +22,7 @@ from grpc._cython import cygrpc
 
 from .._catalogue.modes import Mode, current_mode
 from .._inspect import switch as inspection
-from .._lifecycle import channels, churn, exits
+from .._lifecycle import channels, churn, exits, handlers, serving
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
@@ -31,6 +31,7 @@ from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
 from .._proxies.sync.intercepted import start_intercepted
 from .._proxies.unary import watching
+from .factories import factory_patches
 from .patch import Make, Patch
 
 logger = logging.getLogger("grpc_guard")
@@ -45,7 +46,7 @@ def apply() -> None:
     """Apply all patches; if one fails, take back those before it and let the error through."""
     exits.watch()
     if not _patches:
-        _patches.extend(_private_patches() or _factory_patches())
+        _patches.extend(_private_patches() or factory_patches())
     try:
         for patch in _patches:
             patch.apply()
@@ -162,7 +163,7 @@ def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[
 def _unary_patches() -> Iterable[Patch]:
     owner = importlib.import_module("grpc._channel")._UnaryUnaryMultiCallable
     for name in ("__call__", "with_call", "future"):
-        yield _patch(owner, name, watching)
+        yield _patch(owner, name, functools.partial(watching, blocks=name != "future"))
     owner = importlib.import_module("grpc.aio._channel").UnaryUnaryMultiCallable
     yield _patch(owner, "__call__", _watching_aio)
 
@@ -210,7 +211,22 @@ def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _serving(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def serve(state: Any) -> Any:
+        try:
+            return plain(state)
+        except BaseException as error:
+            if current_mode() is not Mode.OFF:
+                serving.serving_ended(state, error)
+            raise
+
+    return serve
+
+
 def _server_patches() -> Iterable[Patch]:
+    module: Any = importlib.import_module("grpc._server")
+    if hasattr(module, "_serve"):  # what the thread of a server runs; nothing else depends on it
+        yield Patch(module, "_serve", _serving)
     for names, guard in _SERVERS.items():
         owner = getattr(importlib.import_module(names[0]), names[1])
         yield _patch(owner, "__init__", functools.partial(_adopting, guard))
@@ -229,6 +245,7 @@ def _adopting(guard: servers.GuardBehavior, plain: Callable[..., Any]) -> Callab
     def method(self: Any, *args: Any, **kwargs: Any) -> None:
         plain(self, *args, **kwargs)
         if current_mode() is not Mode.OFF:
+            handlers.made(self, "server")
             servers.adopt(self, current_mode, guard)
             inspection.switch.use()
 
@@ -259,32 +276,3 @@ def _guarding_method_handlers(
         plain(self, service_name, method_handlers)
 
     return method
-
-
-def _factory_patches() -> list[Patch]:
-    """Return the patches to grpc's public factories, the second best."""
-    kinds: list[tuple[Any, str, Callable[[Any], Any]]] = [
-        (grpc, "insecure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
-        (grpc, "secure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
-        (grpc.aio, "insecure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
-        (grpc.aio, "secure_channel", lambda plain: aio_channel.Channel(plain, current_mode)),
-        (
-            grpc,
-            "server",
-            lambda plain: servers.Server(plain, current_mode, sync_handlers.guard_behavior),
-        ),
-        (
-            grpc.aio,
-            "server",
-            lambda plain: servers.Server(plain, current_mode, aio_handlers.guard_behavior),
-        ),
-    ]
-    return [Patch(owner, name, functools.partial(_wrapping, guard)) for owner, name, guard in kinds]
-
-
-def _wrapping(guard: Callable[[Any], Any], plain: Callable[..., Any]) -> Callable[..., Any]:
-    def factory(*args: Any, **kwargs: Any) -> Any:
-        made = plain(*args, **kwargs)
-        return made if current_mode() is Mode.OFF else guard(made)
-
-    return factory

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from .._catalogue import thresholds as limits
-from .._catalogue.modes import Mode, in_force, parse_mode
+from .._catalogue.lazy import public
+from .._catalogue.modes import Mode, ModeName, in_force, parse_mode
 from .._catalogue.scopes import Block
 from .._core.relay import Relay
 from .._inspect import switch as inspection
@@ -28,8 +29,9 @@ def _parse_told(value: Mapping[str, float] | None, source: str) -> dict[str, flo
     return None if value is None else limits.parse_thresholds(value, source=source)
 
 
+@public
 def enable(
-    mode: str | Mode = "raise",
+    mode: ModeName | Mode = "raise",
     *,
     probe: bool | str | None = None,
     thresholds: Mapping[str, float] | None = None,
@@ -67,6 +69,7 @@ def enable(
     )
 
 
+@public
 def disable() -> None:
     """Take back :func:`enable`: streams that start from now on are plain.
 
@@ -76,11 +79,13 @@ def disable() -> None:
     process.set_base(Mode.OFF)
 
 
+@public
 def is_enabled() -> bool:
     """Tell whether streams that start now are guarded."""
     return in_force.mode is not Mode.OFF
 
 
+@public
 class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
     """Guard the process while a block or a function runs, then restore what was before.
 
@@ -101,7 +106,7 @@ class guarded:  # noqa: N801  # reads like a keyword: with guarded(): …
 
     def __init__(
         self,
-        mode: str | Mode = "raise",
+        mode: ModeName | Mode = "raise",
         *,
         probe: bool | str | None = None,
         thresholds: Mapping[str, float] | None = None,

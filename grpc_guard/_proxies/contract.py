@@ -34,9 +34,9 @@ def _table(**kinds: str) -> Mapping[str, Kind]:
 
 SYNC_CALL = _table(
     read="next",
-    free="add_callback cancel cancelled code debug_error_string details done exception "
+    free="cancel cancelled code debug_error_string details done exception "
     "initial_metadata is_active result running time_remaining traceback trailing_metadata",
-    visit="add_done_callback",
+    visit="add_callback add_done_callback",
 )
 SYNC_CHANNEL = _table(
     free="subscribe unsubscribe",

@@ -1,7 +1,7 @@
 """Guarded servers, sync and aio: handlers are wrapped where they are registered.
 
-What a handler gets is guarded, what it returns is guarded, and unary-unary handlers are
-left exactly as they are.
+What a handler gets is guarded, and what it returns is guarded. Unary-unary handlers get and
+return what they did: that they run is noted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import wrapt
 from .._catalogue.grpcio import stores_of_handlers
 from .._catalogue.modes import ChooseMode, current_mode
 from .._findings.records import Owner
-from .._lifecycle.handlers import Handlers, handlers_of
+from .._lifecycle.handlers import Handlers, handlers_of, made
 from .contract import SYNC_SERVER, forwards
 from .proxy import Proxy, isinstance_exactly
 
@@ -54,7 +54,7 @@ _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients in
 
 
 def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardOfServer) -> Any:
-    """Return the guarded twin of a grpc.RpcMethodHandler; a unary one and None as they are."""
+    """Return the guarded twin of a grpc.RpcMethodHandler; None as it is."""
     if handler is None:
         return handler
     if isinstance_exactly(handler, _Handler):
@@ -62,8 +62,6 @@ def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: Gu
             return handler
         handler = handler.__wrapped__
     requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
-    if not (requests or responses):
-        return handler
     attribute = f"{'stream' if requests else 'unary'}_{'stream' if responses else 'unary'}"
     behavior = getattr(handler, attribute)
     if behavior is None:
@@ -107,6 +105,10 @@ class _Handler(Proxy):
         if attribute == self._self_attribute:
             return self._self_behavior
         return getattr(self.__wrapped__, attribute)
+
+    @property
+    def unary_unary(self) -> Any:
+        return self._behavior("unary_unary")
 
     @property
     def unary_stream(self) -> Any:
@@ -197,7 +199,7 @@ def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> Non
 
 @forwards(SYNC_SERVER)
 class Server(Proxy):
-    """A guarded server: its streaming handlers are guarded, whenever they are registered."""
+    """A guarded server: its handlers are guarded, whenever they are registered."""
 
     __slots__ = ("_self_behavior", "_self_choose")
 
@@ -205,14 +207,17 @@ class Server(Proxy):
         super().__init__(server)
         self._self_choose = choose
         self._self_behavior = noting(server, guard_behavior)
+        made(server, "wrap")
         adopt(server, choose, guard_behavior)
 
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(self.__wrapped__), "snapshot"})
+
     def snapshot(self) -> tuple[Owner, ...]:
-        """Return who handles streams of this server at this moment, the longest first.
+        """Return who handles RPCs of this server at this moment, the longest first.
 
         A thread or task each: ``operation`` is the RPC, ``held_seconds`` how long it has
         been handled, and the end of ``stack`` the line where it is now. From any thread.
-        Unary RPCs are not noted.
         """
         return handlers_of(self.__wrapped__).snapshot()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from .._catalogue.lazy import public
 from .._core.stream import Direction
 from .._findings.records import Owner
 from .._guard import owners
 from .proxy import StreamProxy, isinstance_exactly
 
 
+@public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
     """Who is inside a stream: the reader and the writer of the moment, None where nobody is.
@@ -23,6 +25,7 @@ class Status:
     waiting: tuple[Owner, ...] = ()
 
 
+@public
 def status(call: object) -> Status:
     """Tell who reads, who writes and who waits for `call` at this moment, without touching it.
 

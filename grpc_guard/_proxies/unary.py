@@ -10,7 +10,10 @@ from typing import Any
 
 from .._catalogue import forks
 from .._catalogue.boundary import never_disturbs
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.modes import Mode, current_mode
+from .._catalogue.nouns import CLIENT, SYNC, Subject
+from .._lifecycle.blocking import blocking
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
 from .multicallables import PlainStart
@@ -32,13 +35,18 @@ def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, k
         raise
 
 
-def watching(plain: PlainStart) -> PlainStart:
-    """Return what takes the place of `plain` on grpcio's own class; inert while the guard is off."""
+def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
+    """Return what takes the place of `plain` on grpcio's own class; inert while the guard is off.
+
+    It `blocks` if it returns when the RPC has ended.
+    """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if forks.generation and current_mode() is not Mode.OFF:
             _look_back(self, self._method)
         try:
+            if blocks and running_loop() is not None and current_mode() is not Mode.OFF:
+                return blocking(plain, _subject(self._method), self, *args, **kwargs)
             return plain(self, *args, **kwargs)
         except REFUSALS as error:
             if current_mode() is not Mode.OFF and starting.rpc != name_of(self._method):
@@ -55,8 +63,11 @@ def watching_below(name: str) -> PlainStart:
         plain = self.__wrapped__
         if forks.generation and _tells(self):
             _look_back(plain, self._self_rpc)
+        function = getattr(plain, name)
         try:
-            return getattr(plain, name)(*args, **kwargs)
+            if name != "future" and running_loop() is not None and _tells(self):
+                return blocking(function, _subject(self._self_rpc), *args, **kwargs)
+            return function(*args, **kwargs)
         except REFUSALS as error:
             if _tells(self):
                 _refused(plain, self._self_rpc, error)
@@ -64,6 +75,10 @@ def watching_below(name: str) -> PlainStart:
 
     method.__name__ = name
     return method
+
+
+def _subject(rpc: str | bytes) -> Subject:
+    return Subject(name_of(rpc), CLIENT, SYNC)
 
 
 def _tells(proxy: Any) -> bool:

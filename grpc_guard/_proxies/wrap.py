@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import grpc
 import grpc.aio
 
 from .._catalogue.grpcio import AIO_CONTEXT, AIO_SYNC_CONTEXT, loop_of, method_of
-from .._catalogue.modes import Mode, always, current_mode, parse_mode
+from .._catalogue.lazy import public
+from .._catalogue.modes import Mode, ModeName, always, current_mode, parse_mode
 from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
+from .._findings.records import Owner
 from .aio import calls as aio_calls
 from .aio import channel as aio_channel
 from .aio import handlers as aio_handlers
@@ -35,7 +37,29 @@ _twins: weakref.WeakKeyDictionary[object, weakref.ref[object]] = weakref.WeakKey
 _twins_by_id: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-def wrap(obj: T, *, mode: str | Mode | None = None) -> T:
+if TYPE_CHECKING:  # for type checkers, with or without the type hints of grpc
+
+    class _Server(Protocol):
+        def wait_for_termination(self, timeout: float | None = None) -> bool: ...
+
+    class _AioServer(Protocol):
+        async def wait_for_termination(self, timeout: float | None = None) -> bool: ...  # noqa: ASYNC109
+
+    class _GuardedServer(grpc.Server):
+        def snapshot(self) -> tuple[Owner, ...]: ...
+
+    class _GuardedAioServer(grpc.aio.Server):
+        def snapshot(self) -> tuple[Owner, ...]: ...
+
+
+@overload
+def wrap(obj: _Server, *, mode: ModeName | Mode | None = None) -> _GuardedServer: ...
+@overload
+def wrap(obj: _AioServer, *, mode: ModeName | Mode | None = None) -> _GuardedAioServer: ...
+@overload
+def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T: ...
+@public
+def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T:
     """Return the guarded twin of a channel, server, call or servicer context.
 
     Sync or aio. What streams through it is guarded from then on; `obj` itself stays plain.

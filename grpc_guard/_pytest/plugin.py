@@ -12,6 +12,7 @@ import pytest
 from .._catalogue.misspelt import report_misspelt
 from .._catalogue.modes import Mode
 from .._catalogue.thresholds import holding
+from .._reports.baseline import AdoptionError
 from .attempt import TestGuard
 from .dumps import Dumps
 from .marker import of_marker
@@ -22,7 +23,7 @@ from .summary import summary_lines, workflow_commands
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 _DUMPS: pytest.StashKey[Dumps] = pytest.StashKey()
-_BASELINE: pytest.StashKey[str | None] = pytest.StashKey()  # what became of it
+_BASELINE: pytest.StashKey[list[str]] = pytest.StashKey()  # what became of it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     session = Session(settings, Probing(config, settings.probe))
     config.stash[_SESSION], config.stash[_DUMPS] = session, dumps
+    config.pluginmanager.register(session.completeness)
+    if not hasattr(config, "workerinput"):
+        session.completeness.asked_for(config)
     session.begin()
 
 
@@ -172,8 +176,9 @@ def _kept_failure(item: pytest.Item) -> BaseException | None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     guard = session.config.stash[_SESSION]
+    guard.completeness.ended(exitstatus)
     if guard.unattributed() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
@@ -184,12 +189,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.stash[_BASELINE] = _write_baseline(session, guard)
 
 
-def _write_baseline(session: pytest.Session, guard: Session) -> str | None:
+def _write_baseline(session: pytest.Session, guard: Session) -> list[str]:
     try:
         return guard.write_baseline()
     except OSError as error:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        return f"baseline not written to {error.filename}: {error.strerror}"
+        said = f"baseline not written to {error.filename}: {error.strerror}"
+    except AdoptionError as error:  # somebody has broken it while the tests ran
+        said = f"baseline not written: {error}"
+    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return [said]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -204,13 +212,16 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker of pytest-xdist found."""
     told = getattr(node, "workeroutput", {}).get("grpc_guard")
-    if told is not None:  # it has not crashed
-        node.config.stash[_SESSION].from_worker(told)
+    session = node.config.stash[_SESSION]
+    if told is None:
+        session.completeness.miss("a worker crashed")
+    else:
+        session.from_worker(told)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = config.stash[_SESSION]
-    lines = [*summary_lines(session), *filter(None, [config.stash.get(_BASELINE, None)])]
+    lines = [*summary_lines(session), *config.stash.get(_BASELINE, [])]
     if lines:
         terminalreporter.section("grpc_guard")
         for line in lines:

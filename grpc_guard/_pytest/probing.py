@@ -35,12 +35,14 @@ class Probing:
     def _recall(self) -> None:
         from .._probe.process import probe
 
-        document = None if self._cache is None else self._cache.get(_CACHED, None)
         try:
+            document = None if self._cache is None else self._cache.get(_CACHED, None)
             if document is not None:
                 self._memory = from_document(document, self._root)
-        except ProbeFileError as error:
-            self._error = f"{_CACHED} in pytest's cache is not used: {error}"
+        except (ProbeFileError, RecursionError) as error:
+            self._error = (
+                f"{_CACHED} in pytest's cache is not used, and left as it is: {error!s:.200}"
+            )
         probe.remember(self._memory)
 
     def header(self) -> list[str]:
@@ -60,5 +62,6 @@ class Probing:
 
     def save(self, pairs: Sequence[Pair]) -> None:
         """Keep what was learnt, by the workers too, for the next session."""
-        if self._settings is not None and self._cache is not None:
+        is_ours = self._error is None
+        if self._settings is not None and self._cache is not None and is_ours:
             self._cache.set(_CACHED, to_document(self._memory.merged(pairs), self._root))

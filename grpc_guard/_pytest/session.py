@@ -23,9 +23,10 @@ from .._process.import_hook import after_import
 from .._reports.process import Process, guarded_so_far
 from .._reports.run import GuardedRun
 from .attempt import Attempt, TestGuard
+from .completeness import Completeness
 from .leftovers import Leftovers
 from .probing import Probing
-from .settings import Settings
+from .settings import WRITE_BASELINE, Settings
 
 
 class Session:
@@ -34,6 +35,7 @@ class Session:
     def __init__(self, settings: Settings, probing: Probing) -> None:
         self.settings = settings
         self.probing = probing
+        self.completeness = Completeness()
         self.was_on = settings.is_on
         self._scopes = contextlib.ExitStack()
         self._attempt = Attempt()
@@ -151,7 +153,8 @@ class Session:
         """
         settings = self.settings
         processes = [self._this_process(), *self._workers]
-        return GuardedRun(settings.adoption, processes, is_probed=settings.probe is not None)
+        is_probed = settings.probe is not None
+        return GuardedRun(settings.adoption, processes, is_probed, self.completeness.gap)
 
     def _this_process(self) -> Process:
         mine = [finding for finding in ledger.findings() if finding.test in self._watched]
@@ -172,13 +175,17 @@ class Session:
         for entry, times in self._allowed_by_tests.items():
             yield f"allowed by a test, {times}x: {entry}"
 
-    def write_baseline(self) -> str | None:
-        """Write the baseline if that was asked for, and say how that went. Raises OSError."""
+    def write_baseline(self) -> list[str]:
+        """Write the baseline if that was asked for, and say how that went.
+
+        Raises OSError and AdoptionError.
+        """
         target = self.settings.write_baseline
         if target is None:
-            return None
-        entries = self.run.with_baseline().adoption.write_baseline(target)
-        return f"baseline written to {target}: {entries} {'entry' if entries == 1 else 'entries'}"
+            return []
+        merged = self.run.merged_into(target, WRITE_BASELINE)
+        merged.write(target)
+        return list(merged.lines(target))
 
     # Workers of pytest-xdist
 
@@ -187,12 +194,14 @@ class Session:
         return {
             "process": self._this_process().told(),
             "was_on": self.was_on,
+            "gap": self.completeness.gap,
             "allowed_by_tests": dict(self._allowed_by_tests),
         }
 
     def from_worker(self, result: dict[str, Any]) -> None:
         self._workers.append(Process.read(result["process"]))
         self.was_on |= result["was_on"]
+        self.completeness.miss(result["gap"])
         self._allowed_by_tests.update(result["allowed_by_tests"])
 
 

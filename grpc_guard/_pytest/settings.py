@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from .._catalogue.modes import Mode, parse_mode
-from .._catalogue.settings import MODE, Layer, environment, resolve
+from .._catalogue.settings import MODE, Layer, Setting, environment, resolve
 from .._catalogue.thresholds import resolve_thresholds
 from .._probe.settings import ProbeSettings, resolve_probe, with_seed
-from .._reports.adoption import Adoption, allowed_from_line, allowed_in_pyproject, read_baseline
+from .._reports.adoption import Adoption, allowed_from_line, allowed_in_pyproject
+from .._reports.baseline import read_baseline, read_if_there
 from .._reports.writing import check_writable
+
+BASELINE, WRITE_BASELINE = "--grpc-guard-baseline", "--grpc-guard-write-baseline"
+PROBE, PROBE_SEED = "--grpc-guard-probe", "--grpc-guard-probe-seed"
+THRESHOLD = "--grpc-guard-threshold"
 
 SEED = "grpc_guard_probe_seed"  # what the controller of pytest-xdist tells its workers
 
@@ -28,28 +33,28 @@ def add_options(parser: pytest.Parser) -> None:
         help="guard the gRPC streams of all tests: raise (default), warn, serialize or off",
     )
     group.addoption(
-        "--grpc-guard-baseline",
+        BASELINE,
         metavar="FILE",
         help="findings known from FILE do not fail a test",
     )
     group.addoption(
-        "--grpc-guard-write-baseline",
+        WRITE_BASELINE,
         metavar="FILE",
         help="write what is found to FILE as the baseline; no finding fails a test",
     )
     group.addoption(
-        "--grpc-guard-probe",
+        PROBE,
         action="store_true",
         help="hold operations back where two parties came near each other, so that they meet; "
         "what is learnt is kept in pytest's cache",
     )
     group.addoption(
-        "--grpc-guard-probe-seed",
+        PROBE_SEED,
         metavar="N",
         help="repeat the choices of the session that printed this seed",
     )
     group.addoption(
-        "--grpc-guard-threshold",
+        THRESHOLD,
         metavar="NAME=NUMBER",
         action="append",
         default=[],
@@ -111,8 +116,9 @@ class Settings:
                 parse=parse_mode,
                 default=Mode.OFF,
             )
+            mode = _needed(config, mode)
             thresholds = resolve_thresholds(
-                Layer("--grpc-guard-threshold", config.getoption("--grpc-guard-threshold")),
+                Layer(THRESHOLD, config.getoption(THRESHOLD)),
                 Layer("ini option grpc_guard_thresholds", config.getini("grpc_guard_thresholds")),
             )
             return cls(
@@ -131,10 +137,24 @@ class Settings:
         return self.mode is not Mode.OFF
 
 
+def _needed(config: pytest.Config, mode: Setting[Mode]) -> Setting[Mode]:
+    """Return the mode with which no option of the guard would do nothing.
+
+    Where nobody has said a mode, one that needs the guard says ``raise``, as --grpc-guard does.
+    Raises ValueError where somebody has switched it off.
+    """
+    for option in (BASELINE, WRITE_BASELINE, PROBE, PROBE_SEED, THRESHOLD):
+        if mode.value is Mode.OFF and config.getoption(option):
+            if mode.source is not None:
+                raise ValueError(f"{option} needs the guard, which {mode.source} has switched off")
+            mode = Setting(Mode.RAISE, option)
+    return mode
+
+
 def _probe(config: pytest.Config) -> ProbeSettings | None:
     probe = resolve_probe(
-        Layer("--grpc-guard-probe", config.getoption("--grpc-guard-probe")),
-        Layer("--grpc-guard-probe-seed", config.getoption("--grpc-guard-probe-seed")),
+        Layer(PROBE, config.getoption(PROBE)),
+        Layer(PROBE_SEED, config.getoption(PROBE_SEED)),
     )
     of_controller = getattr(config, "workerinput", {}).get(SEED)
     if probe is not None and of_controller is not None:
@@ -146,20 +166,19 @@ def _adoption(config: pytest.Config) -> Adoption:
     root = config.rootpath
     lines = config.getini("grpc_guard_allow")
     allowed = [allowed_from_line(line, "ini option grpc_guard_allow") for line in lines]
-    baseline = config.getoption("--grpc-guard-baseline")
-    known = read_baseline(Path(baseline)) if baseline is not None else []
+    baseline = config.getoption(BASELINE)
+    known = read_baseline(Path(baseline), BASELINE) if baseline is not None else []
     return Adoption(root, [*allowed, *allowed_in_pyproject(root)], known)
 
 
 def _baseline_to_write(config: pytest.Config) -> Path | None:
-    target = config.getoption("--grpc-guard-write-baseline")
+    target = config.getoption(WRITE_BASELINE)
     if target is None:
         return None
     if not hasattr(config, "workerinput"):  # the controller of pytest-xdist has tried it
         try:
             check_writable(Path(target))
         except OSError as error:
-            raise pytest.UsageError(
-                f"--grpc-guard-write-baseline: {target}: {error.strerror}"
-            ) from None
+            raise pytest.UsageError(f"{WRITE_BASELINE}: {target}: {error.strerror}") from None
+        read_if_there(Path(target), WRITE_BASELINE)  # what is in it must not be lost
     return Path(target)

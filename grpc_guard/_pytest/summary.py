@@ -26,7 +26,8 @@ def summary_lines(session: Session) -> Iterator[str]:
 def workflow_commands(session: Session) -> Iterator[str]:
     """Yield workflow commands that put each finding beside its line in a pull request."""
     for finding in session.run.new_findings:
-        yield f"::{finding.severity} {_place(finding, session)}::{_escape(finding.message)}"
+        kind = "notice" if finding.is_advice else finding.severity
+        yield f"::{kind} {_place(finding, session)}::{_escape(finding.message)}"
 
 
 def _place(finding: Finding, session: Session) -> str:

@@ -12,7 +12,8 @@ import grpc
 import grpc.aio
 
 from .._catalogue.forks import inherit, start_clean
-from .._catalogue.modes import Mode
+from .._catalogue.lazy import public
+from .._catalogue.modes import Mode, ModeName
 from .._findings.origins import Origin, note_origin
 from .aio_lease import Lease, await_rpcs, close_all, on_loop, soon
 from .endings import lost, was_dropped
@@ -22,6 +23,7 @@ from .settings import Settings, settings
 from .shares import Limits, Registry, checked_seconds
 
 
+@functools.partial(public, module="grpc_guard.aio")
 class ChannelRegistry(Registry):
     """Channels shared by whoever asks for the same: one connection, any number of tasks.
 
@@ -38,7 +40,7 @@ class ChannelRegistry(Registry):
     def __init__(
         self,
         *,
-        mode: str | Mode = "raise",
+        mode: ModeName | Mode = "raise",
         max_streams: int | None = 100,
         idle_seconds: float | None = None,
     ) -> None:

@@ -6,7 +6,10 @@ import dataclasses
 
 import grpc
 
+from .._catalogue.lazy import public
 
+
+@public
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChannelRecord:
     """One real channel of a registry at one moment.

@@ -10,7 +10,7 @@ from typing import Any, Self, TypedDict, TypeVar
 import grpc
 
 from .._catalogue.forks import start_clean
-from .._catalogue.modes import Mode, parse_mode
+from .._catalogue.modes import Mode, ModeName, parse_mode
 from .pool import Pool
 from .records import ChannelRecord
 from .settings import Settings, settings
@@ -46,7 +46,7 @@ class Registry(abc.ABC):
     def __init__(
         self,
         *,
-        mode: str | Mode = "raise",
+        mode: ModeName | Mode = "raise",
         max_streams: int | None = 100,
         idle_seconds: float | None = None,
     ) -> None:

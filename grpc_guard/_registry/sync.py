@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import grpc
 
-from .._catalogue.modes import Mode
+from .._catalogue.lazy import public
+from .._catalogue.modes import Mode, ModeName
 from .._findings.origins import note_origin
 from .cleanup import Cleanup
 from .leases import LeaseRecord
@@ -19,6 +20,7 @@ from .shares import Registry, checked_seconds
 from .sync_lease import Lease, close_all
 
 
+@public
 class ChannelRegistry(Registry):
     """Channels shared by whoever asks for the same: one connection, any number of threads.
 
@@ -40,7 +42,7 @@ class ChannelRegistry(Registry):
     def __init__(
         self,
         *,
-        mode: str | Mode = "raise",
+        mode: ModeName | Mode = "raise",
         max_streams: int | None = 100,
         idle_seconds: float | None = None,
     ) -> None:

@@ -32,7 +32,8 @@ def document(report: Report) -> Document:
         "pid": report.pid,
         "streams": report.streams,
         "operations": report.operations,
-        "findings": [finding_to_dict(finding) for finding in report.findings],
+        "findings": [finding_to_dict(one) for one in report.findings if not one.is_advice],
+        "advice": [finding_to_dict(one) for one in report.findings if one.is_advice],
         **({"in_progress": snapshots} if snapshots else {}),
         **({"not_kept": counted} if counted else {}),
     }

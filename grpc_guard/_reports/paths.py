@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from .._findings.records import Finding, Owner
+from .._findings.records import Finding, Frame, Owner
 
 
 def relative(file: str, root: Path) -> str:
@@ -16,6 +16,18 @@ def relative(file: str, root: Path) -> str:
     except ValueError:
         pass
     return file.replace(os.sep, "/")
+
+
+def sites(finding: Finding) -> list[Frame]:
+    """Return the lines of the program where the parties to `finding` were, as far as known."""
+    owners = (finding.caller, finding.owner)
+    return [owner.site for owner in owners if owner is not None and owner.site is not None]
+
+
+def names(frame: Frame, root: Path) -> tuple[str, str]:
+    """Return what patterns and entries call a line: its file, and file:function."""
+    file = relative(frame.file, root)
+    return file, f"{file}:{frame.function}"
 
 
 def relocated(finding: Finding, root: Path) -> Finding:

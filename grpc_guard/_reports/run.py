@@ -7,12 +7,14 @@ import functools
 import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from .._findings import wording
 from .._findings.records import Finding
 from .._probe.pairs import Pair
 from .._probe.settings import Totals
 from .adoption import Adoption
+from .baseline import Merged, read_if_there
 from .paths import relocated
 from .process import Process
 from .report import Report, merged
@@ -29,6 +31,7 @@ class GuardedRun:
     adoption: Adoption
     processes: Sequence[Process]
     is_probed: bool = False
+    gap: str | None = None  # why it need not have found all that is there; None if it need
 
     @property
     def findings(self) -> list[Finding]:
@@ -86,7 +89,7 @@ class GuardedRun:
 
     def notes(self) -> Iterator[str]:
         """Yield what is to be said below the summary: of allow-lists, baseline and probe."""
-        yield from self.adoption.lines(self.findings)
+        yield from self.adoption.lines(self.findings, self.gap)
         yield from self._probed()
 
     def _probed(self) -> list[str]:
@@ -111,7 +114,14 @@ class GuardedRun:
             not_kept=self.not_kept,
         )
 
-    def with_baseline(self) -> GuardedRun:
-        """Return the same run where all that it found is in the baseline, or allowed."""
-        adoption = self.adoption.with_baseline_of(self.findings)
-        return dataclasses.replace(self, adoption=adoption)
+    def merged_into(self, path: Path, option: str) -> Merged:
+        """Return the baseline in the file `path` with all errors in it that are not allowed.
+
+        Entries that were not found are gone, if there is no gap. Raises AdoptionError.
+        """
+        found = self.adoption.to_write(self.findings)
+        return Merged.of(read_if_there(path, option), found, removes=self.gap is None)
+
+    def knowing(self, merged: Merged) -> GuardedRun:
+        """Return the same run with the baseline `merged`: it has found nothing new."""
+        return dataclasses.replace(self, adoption=self.adoption.with_known(merged.entries))

@@ -22,13 +22,13 @@ def summary(
 ) -> Iterator[str]:
     """Yield the lines of the summary: what was guarded, and the findings by rule and call site.
 
-    `unguarded` says of processes, by their pid, why they were not guarded; `not_kept` is how many
-    findings were only counted.
+    Advice comes last, and is in no total. `unguarded` says of processes, by their pid, why they
+    were not guarded; `not_kept` is how many findings were only counted.
     """
     missed = f"; {count(len(unguarded), 'process', 'processes')} not guarded" if unguarded else ""
     yield (
         f"grpc_guard: {count(streams, 'stream')} and {count(operations, 'operation')} guarded, "
-        f"{count(len(findings), 'finding')}{missed}"
+        f"{count(sum(not finding.is_advice for finding in findings), 'finding')}{missed}"
     )
     for pid, why in unguarded.items():
         yield f"  process {pid} was not guarded: {why}"
@@ -36,10 +36,17 @@ def summary(
     for finding in findings:
         where = f"{sites(finding)}  {finding.rpc} ({finding.side}, {finding.api})"
         title = f"{finding.rule} ({finding.severity})"
+        if finding.is_advice:
+            title = f"advice: {finding.rule}"
         by_rule.setdefault(title, Counter())[where] += finding.count
-    for title, places in sorted(by_rule.items()):
+    for title, places in sorted(by_rule.items(), key=_advice_last):
         yield f"  {title}"
         for where, times in places.items():
             yield f"    {where}  x{times}"
     if not_kept:
         yield f"  and {count(not_kept, 'finding')} of other lines, counted and not kept (more than {KEPT:,})"
+
+
+def _advice_last(entry: tuple[str, object]) -> tuple[bool, str]:
+    title = entry[0]
+    return title.startswith("advice: "), title

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -10,6 +11,7 @@ from typing import Generic, Self, TypeVar
 import grpc
 
 from .._catalogue.forks import start_clean
+from .._catalogue.lazy import public
 from .._findings.errors import ConcurrencyError
 from .aio_sending import future_waiter, wait_for
 from .core import NOTHING, Buffer, End, StreamEnded, WhenFull
@@ -64,6 +66,7 @@ class _Reader(Generic[T]):
         self.outlets.forked()
 
 
+@functools.partial(public, module="grpc_guard.aio")
 class Receiver(Generic[T]):
     """The messages of one stream, for any number of tasks: each message goes to one of them.
 
@@ -150,6 +153,7 @@ class _Subscription(Receiver[T]):
         self._buffer = buffer
 
 
+@functools.partial(public, module="grpc_guard.aio")
 class FanOut(Generic[T]):
     """The messages of one stream, each for every subscriber, in tasks.
 

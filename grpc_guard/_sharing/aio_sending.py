@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 from types import TracebackType
 from typing import Generic, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
+from .._catalogue.lazy import public
 from . import core
 from .core import FORKED, NOTHING, Buffer, End, StreamEnded, Waiter, WhenFull, own
 from .endings import watch_asker, watch_async
@@ -16,6 +18,7 @@ from .endings import watch_asker, watch_async
 T = TypeVar("T")
 
 
+@functools.partial(public, module="grpc_guard.aio")
 class Sender(Generic[T]):
     """The async iterator that gRPC asks for messages, and that any number of tasks send to.
 

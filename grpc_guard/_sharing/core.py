@@ -13,11 +13,14 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 import grpc
 from google.protobuf.message import Message
 
+from .._catalogue.lazy import public
+
 T = TypeVar("T")
 
 WhenFull = Literal["wait", "drop_oldest", "fail"]
 
 
+@public
 class StreamEnded(Exception):  # noqa: N818  # not always an error: it ends the loop of a producer
     """The stream takes, or gives, no more messages; the call that raises it did nothing.
 

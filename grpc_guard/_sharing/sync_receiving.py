@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from .._catalogue.forks import start_clean
+from .._catalogue.lazy import public
 from .._findings.errors import ConcurrencyError
 from .core import NOTHING, Buffer, StreamEnded, Waiter, WhenFull
 from .endings import end_of_messages
@@ -95,6 +96,7 @@ class _Reader(Generic[T]):
         self.outlets.forked()
 
 
+@public
 class Receiver(Generic[T]):
     """The messages of one stream, for any number of threads: each message goes to one of them.
 
@@ -196,6 +198,7 @@ class _Subscription(Receiver[T]):
         self._buffer = buffer
 
 
+@public
 class FanOut(Generic[T]):
     """The messages of one stream, each for every subscriber, in threads.
 

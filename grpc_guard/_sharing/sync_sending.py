@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
+from .._catalogue.lazy import public
 from . import core
 from .core import FORKED, NOTHING, Buffer, End, Waiter, WhenFull, own
 from .endings import watch, watch_asker
@@ -15,6 +16,7 @@ from .endings import watch, watch_asker
 T = TypeVar("T")
 
 
+@public
 class Sender(Generic[T]):
     """The iterator that gRPC asks for messages, and that any number of threads send to.
 

@@ -11,7 +11,18 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from inside import RULES, Evidence, Frame, Rule, Side, Way, catalogue_leak, catalogue_overlap, page
+from inside import (
+    RULES,
+    Evidence,
+    Frame,
+    Home,
+    Rule,
+    Side,
+    Way,
+    catalogue_leak,
+    catalogue_overlap,
+    page,
+)
 
 from grpc_guard import Owner
 
@@ -21,6 +32,7 @@ EVERY_RULE = pytest.mark.parametrize("rule", RULES.values(), ids=str)
 LINE = Frame("app.py", 12, "main", "channel = make()")
 MAKER = Owner("thread", "main", "insecure_channel", 3.0, (LINE,))
 READER = Owner("task", "reader", "read", 0.0123, (LINE,))
+HOME = Home(MAKER, "loop", "runs")
 NOBODY_KNOWS_WHERE = Owner("task", "reader", "read")
 
 # What each kind of evidence says, by its name: its fields, and the whole sentence.
@@ -39,16 +51,92 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
     "SharedGenerator": [
         ({"name": "ask", "rpc": "/a/B"}, "generator 'ask' already feeds a live RPC, /a/B"),
     ],
+    "SenderInside": [
+        (
+            {"name": "ask", "rpc": "/a/B"},
+            "the sender of /a/B, an RPC that is over, is still inside generator 'ask'",
+        ),
+    ],
+    "ServingThreadEnded": [
+        (
+            {"name": "RuntimeError", "pool_is_shut": True, "maker": MAKER},
+            (
+                "the thread that serves all RPCs has ended by RuntimeError: the pool of the server had "
+                "been shut down; the server was made 3.0 s ago at app.py:12"
+            ),
+        ),
+        (
+            {"name": "ValueError", "pool_is_shut": False, "maker": None},
+            "the thread that serves all RPCs has ended by ValueError",
+        ),
+    ],
+    "WaitsForItself": [
+        (
+            {},
+            (
+                "it would wait, in a callback of the same channel, on the one thread that delivers the "
+                "channel's events, and could never end"
+            ),
+        ),
+    ],
+    "SlowCallback": [({"seconds": 2.5}, "the callback ran for 2.5 s on a thread of gRPC's")],
+    "IteratorRaised": [
+        (
+            {"name": "KeyError", "raiser": READER},
+            (
+                "the request iterator raised KeyError at app.py:12, which cancelled the RPC without a "
+                "word"
+            ),
+        ),
+    ],
+    "HandlerCancelled": [
+        (
+            {"raiser": READER},
+            (
+                "a CancelledError ended the handler at app.py:12, though nobody cancels the RPC: the "
+                "client gets no status"
+            ),
+        ),
+    ],
+    "StoodStill": [
+        (
+            {"seconds": 5.5, "handler": READER},
+            ("its RPC is over, and task 'reader' has stood still for 5.5 s since, at app.py:12"),
+        ),
+    ],
+    "TookOneMore": [
+        (
+            {"seconds": 1.5, "starter": MAKER},
+            (
+                "the RPC has been over for 1.5 s, and its request iterator has given one more message, "
+                "which is lost; started 3.0 s ago at app.py:12"
+            ),
+        ),
+    ],
     "CallAstray": [
         (
             {"on_loop": True},
             "it runs on another event loop than the one that owns the call",
         ),
         ({"on_loop": False}, "it runs on no event loop than the one that owns the call"),
+        (
+            {"on_loop": True, "home": HOME},
+            (
+                "it runs on another event loop than the one that owns the call, whose channel was made "
+                "3.0 s ago at app.py:12 on thread 'loop', whose loop runs"
+            ),
+        ),
     ],
     "ChannelAstray": [
         ({"on_loop": True}, "the channel belongs to a loop, and another event loop uses it"),
         ({"on_loop": False}, "the channel belongs to a loop, and another thread uses it"),
+        (
+            {"on_loop": False, "home": HOME},
+            (
+                "the channel belongs to a loop, and another thread uses it; it was made 3.0 s ago at "
+                "app.py:12 on thread 'loop', whose loop runs"
+            ),
+        ),
     ],
     "HandlerEnded": [({}, "its handler has ended")],
     "ChannelClosed": [
@@ -89,6 +177,22 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             ),
         ),
     ],
+    "AioOfParent": [
+        (
+            {"maker": MAKER, "is_own": False},
+            (
+                "the channel is the parent process's, made 3.0 s ago at app.py:12, and grpc.aio does "
+                "not outlive a fork"
+            ),
+        ),
+        (
+            {"maker": None, "is_own": True},
+            (
+                "a channel or server of the parent process lives on, and while it does grpc.aio works "
+                "in no forked child, on no channel"
+            ),
+        ),
+    ],
     "LeaseOfParent": [
         (
             {"target": "host:1", "taker": MAKER},
@@ -125,6 +229,13 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
         ),
     ],
     "NeverEnded": [
+        (
+            {"starter": MAKER, "others": 9, "was_dropped": True},
+            (
+                "dropped while it went on, neither drained nor cancelled; started 3.0 s ago at "
+                "app.py:12, and 9 more from there"
+            ),
+        ),
         (
             {"starter": MAKER, "others": 2, "last": (Way.READ, 1.5)},
             (
@@ -169,15 +280,22 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
         (
             {"held": [READER, NOBODY_KNOWS_WHERE], "waiting": 3},
             (
-                "3 waiting while streams hold all 2 threads: read in task 'reader' for 12.3 ms at "
+                "3 waiting while handlers hold all 2 threads: read in task 'reader' for 12.3 ms at "
                 "app.py:12; read in task 'reader' for an unknown time"
             ),
         ),
         (
             {"held": [NOBODY_KNOWS_WHERE] * 7, "waiting": 1},
-            "1 waiting while streams hold all 7 threads: "
+            "1 waiting while handlers hold all 7 threads: "
             + "read in task 'reader' for an unknown time; " * 5
             + "and 2 more",
+        ),
+        (
+            {"held": [READER], "waiting": 1, "over": [True]},
+            (
+                "1 waiting while handlers hold the only thread, 1 of them for RPCs that are over: read in "
+                "task 'reader' for 12.3 ms at app.py:12 (its RPC is over)"
+            ),
         ),
     ],
     "Parked": [
@@ -269,6 +387,21 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
     "starved-server": {
         "other": "lifecycle/test_handling.py::test_not_yet_starved",
         "nobody_waits": "lifecycle/test_handling.py::test_a_full_server_that_nobody_waits_for",
+    },
+    "dead-server": {
+        "was_stopped": "lifecycle/test_servers.py::test_a_server_that_was_stopped",
+        "interpreter_ends": "lifecycle/test_servers.py::test_a_server_at_the_end_of_the_program",
+    },
+    "abandoned-handler": {
+        "still_works": "lifecycle/test_servers.py::test_a_handler_that_still_works",
+    },
+    "blocked-grpc-thread": {
+        "rpc_is_over": "lifecycle/test_callbacks.py::test_reading_what_is_over_in_a_callback",
+    },
+    "lost-exception": {
+        "rpc_is_over": "lifecycle/test_losses.py::test_an_iterator_that_raises_after_the_end",
+        "task_is_being_cancelled": "lifecycle/test_losses.py::test_a_handler_that_is_cancelled",
+        "is_of_grpcio": "proxies/test_contract_ended.py::test_aio_requests_handed_to_another_call",
     },
     "parked-request-iterator": {
         "other": "lifecycle/test_leaks.py::test_an_iterator_of_a_live_rpc",

@@ -70,10 +70,12 @@ def test_layer_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "GRPC_GUARD_XYZZY",
             (
-                ". The variables: GRPC_GUARD, GRPC_GUARD_BLOCKED_LOOP_SECONDS, "
+                ". The variables: GRPC_GUARD, GRPC_GUARD_ABANDONED_HANDLER_SECONDS, "
+                "GRPC_GUARD_BLOCKED_LOOP_SECONDS, "
                 "GRPC_GUARD_CHANNEL_CHURN, GRPC_GUARD_CHANNEL_CHURN_SECONDS, GRPC_GUARD_INSPECT, "
                 "GRPC_GUARD_KEPT, GRPC_GUARD_PARKED_ITERATOR_SECONDS, GRPC_GUARD_PROBE, "
-                "GRPC_GUARD_PURE, GRPC_GUARD_STARVED_SERVER_SECONDS, GRPC_GUARD_STREAM_LIMIT"
+                "GRPC_GUARD_PURE, GRPC_GUARD_SLOW_CALLBACK_SECONDS, "
+                "GRPC_GUARD_STARVED_SERVER_SECONDS, GRPC_GUARD_STREAM_LIMIT"
             ),
         ),
     ],

@@ -26,7 +26,8 @@ pytest_plugins = ["pytester"]
 Found = Callable[[], list[Finding]]
 
 NAMES = (
-    "blocked_loop_seconds, starved_server_seconds, parked_iterator_seconds, channel_churn, "
+    "slow_callback_seconds, abandoned_handler_seconds, blocked_loop_seconds, "
+    "starved_server_seconds, parked_iterator_seconds, channel_churn, "
     "channel_churn_seconds, stream_limit, kept"
 )
 
@@ -208,7 +209,7 @@ def launch(folder: Path, *arguments: str) -> Any:
         (["--threshold", "stream_limit = 3"], "2", "3", 0),
         (["--threshold", "stream_limit=3", "--threshold=stream_limit=2"], "", "2", 1),
         (["--threshold", "kept=3"], "2", "2", 1),
-        (["--mode", "off", "--threshold", "stream_limit=2"], "9", "9", 0),
+        (["--mode", "off"], "9", "9", 0),
     ],
 )
 def test_run_with_thresholds(
@@ -223,7 +224,7 @@ def test_run_with_thresholds(
     monkeypatch.setenv("GRPC_GUARD_STREAM_LIMIT", variable)
     process = launch(tmp_path, *arguments)
     assert (process.returncode, process.stdout) == (0, f"{seen}\n")
-    assert process.stderr.count("stream-limit (warning)") == times
+    assert process.stderr.count("advice: stream-limit") == times
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,12 @@ def session(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     [
         ([], "", "5 90", None),
         ([], "kept = 6\n  stream_limit=7", "6 7", None),
-        (["--grpc-guard-threshold=kept=8"], "kept = 6\n  stream_limit=7", "8 7", None),
+        (
+            ["--grpc-guard-threshold=kept=8"],
+            "kept = 6\n  stream_limit=7",
+            "8 7",
+            "grpc_guard: raise (from --grpc-guard-threshold), kept=8, stream_limit=7",
+        ),
         (
             ["--grpc-guard", "--grpc-guard-threshold", "kept=8", "--grpc-guard-threshold=kept=9"],
             "stream_limit=7",

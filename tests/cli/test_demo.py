@@ -84,7 +84,7 @@ def test_guarded_false_end(found):
             findings=1,
         ),
         (
-            "concurrent-read: context.read by task 'reader-2' on /routeguide.RouteGuide/RecordRoute "
+            "concurrent-read: context.read by task 'reader-2' on /grpc_guard.demo.RouteGuide/RecordRoute "
             "(server, aio) refused: task 'reader-1'"
         ),
     )
@@ -101,7 +101,7 @@ def test_guarded_two_writes(found):
             findings=1,
         ),
         (
-            "concurrent-write: write by task 'hiker-2' on /routeguide.RouteGuide/RouteChat "
+            "concurrent-write: write by task 'hiker-2' on /grpc_guard.demo.RouteGuide/RouteChat "
             "(client, aio) refused: task 'hiker-1'"
         ),
     )
@@ -613,4 +613,37 @@ def test_demo():
     assert "\nEverything went as said.\n" in child.stdout
     assert (
         max(len(line) for line in table(child.stdout).partition("What the")[0].splitlines()) <= 100
+    )
+
+
+def test_beside_the_tutorial_of_grpc() -> None:
+    """A program that has loaded the service of gRPC's own tutorial can load the demo's."""
+    program = """
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_guard._cli.demo import route_guide_pb2
+
+file = descriptor_pb2.FileDescriptorProto.FromString(route_guide_pb2.DESCRIPTOR.serialized_pb)
+file.name, file.package = "route_guide.proto", "routeguide"
+for message in file.message_type:
+    for field in message.field:
+        if field.type_name:  # a message
+            field.type_name = field.type_name.replace(".grpc_guard.demo.", ".routeguide.")
+for method in file.service[0].method:
+    method.input_type = method.input_type.replace(".grpc_guard.demo.", ".routeguide.")
+    method.output_type = method.output_type.replace(".grpc_guard.demo.", ".routeguide.")
+pool = descriptor_pool.Default()
+pool.AddSerializedFile(file.SerializeToString())
+print(pool.FindServiceByName("routeguide.RouteGuide").full_name)
+print(pool.FindServiceByName("grpc_guard.demo.RouteGuide").full_name)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ran.stdout.split(), ran.stderr) == (
+        ["routeguide.RouteGuide", "grpc_guard.demo.RouteGuide"],
+        "",
     )

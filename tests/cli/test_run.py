@@ -430,7 +430,17 @@ def test_mode_warn_with_logging() -> None:
         (["--mode", "on", "x.py"], 2, "--mode: 'on' is not a mode; use off, raise, warn or serialize"),
         (["--exit-code", "256", "x.py"], 2, "'256' is not an exit status; use 0 to 255"),
         (["--exit-code", "-1", "x.py"], 2, "--exit-code"),
-        (["--format", "xml", "x.py"], 2, "invalid choice: 'xml'"),
+        (["--format", "xml", "x.py"], 2, "'xml' is not a format; use json, sarif or text\n"),
+        (["--format", "jsn", "x.py"], 2,
+         "'jsn' is not a format; use json, sarif or text. Did you mean 'json'?\n"),
+        (["--mode", "rais", "x.py"], 2,
+         "--mode: 'rais' is not a mode; use off, raise, warn or serialize. Did you mean 'raise'?"),
+        *(
+            (["--mode", "off", *option, "x.py"], 2,
+             f"{option[0]} needs the guard, which --mode has switched off\n")
+            for option in (["--baseline", "b"], ["--write-baseline", "b"], ["--probe"],
+                           ["--probe-file", "f"], ["--probe-seed", "3"], ["--threshold", "kept=1"])
+        ),
         ([], 2, "no program; use a Python script, -m module, or any command"),
         (["--"], 2, "no program; use a Python script, -m module, or any command"),
         (["-m"], 2, "no program; use a Python script, -m module, or any command"),
@@ -440,8 +450,9 @@ def test_mode_warn_with_logging() -> None:
         (["--report", ".", "handlers.py"], 2, "--report: .: Is a directory"),
         (["--write-baseline", "nowhere/b", "handlers.py"], 2,
          "--write-baseline: nowhere/b: No such file or directory"),
-        (["--baseline", "nowhere", "handlers.py"], 2, "nowhere: No such file or directory"),
-        (["--baseline", "identity.py", "handlers.py"], 2, "identity.py: not a baseline file ("),
+        (["--baseline", "nowhere", "handlers.py"], 2,
+         "--baseline: nowhere: No such file or directory"),
+        (["--baseline", "identity.py", "handlers.py"], 2, "--baseline: identity.py: not a baseline file ("),
     ],
 )  # fmt: skip
 def test_mistake_is_said_at_start(arguments: list[str], status: int, said: str) -> None:

@@ -552,6 +552,8 @@ class Tasks(Schedule):
             # The owner had just left, and whoever comes next has not begun: in line it is named.
             met = successor if model.mode is Mode.SERIALIZE else None
             found = [expected_finding(Party(name, operation), met)]
+            if met is not None and met.operation == operation == "done_writing":
+                found = []  # grpcio makes it idempotent: the second one has nothing to do
         self.compare(found, {**ended, owner.name: "NoneType"})
 
     @precondition(lambda self: self.inside and self.handler is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -101,6 +102,34 @@ def test_report() -> None:
         f"  without the guard: {rule.unguarded('client', 'aio')}",
         "  how to fix it: do it otherwise",
         f"  rule: concurrent-read ({rule.summary}); source: {rule.source}",
+    ]
+
+
+def test_frames_of_libraries_are_folded() -> None:
+    """Several frames of libraries in a row are a line that counts them; the last line stays."""
+    here, installed = "app.py", "/venv/lib/python3.11/site-packages"
+
+    def at(file: str, line: int) -> Frame:
+        return Frame(file, line, "f", "")
+
+    stack = (
+        *(at(f"{installed}/_pytest/main.py", n) for n in range(3)),
+        *(at(f"{installed}/{name}", 1) for name in ("pluggy/_call.py", "six.py")),
+        at(json.__file__, 9),
+        at(here, 1),
+        at(json.__file__, 10),  # one alone is no longer than a line that counts it
+        at(here, 2),
+        *(at(json.__file__, n) for n in (11, 12)),  # the last is where it happened
+    )
+    caller = Owner("thread", "t", "next", None, stack)
+    report = findings_wording.report(finding(owner=None, caller=caller)).splitlines()
+    assert report[2:-3] == [
+        "    … 6 frames of _pytest, pluggy, six, Python",
+        '    File "app.py", line 1, in f',
+        f'    File "{json.__file__}", line 10, in f',
+        '    File "app.py", line 2, in f',
+        f'    File "{json.__file__}", line 11, in f',
+        f'    File "{json.__file__}", line 12, in f',
     ]
 
 

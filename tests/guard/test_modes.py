@@ -459,7 +459,7 @@ def test_wrap_of_something_else(thing):
     )
 
 
-@pytest.mark.parametrize("mode", ["on", "", "RAISE", 1])
+@pytest.mark.parametrize("mode", ["on", "", "ON", 1])
 def test_wrap_with_an_unknown_mode(mode):
     """An unknown mode is an error that names the choices."""
     with pytest.raises(ValueError, match="is not a mode") as error:

@@ -11,13 +11,32 @@ from typing import Any
 import grpc
 import pytest
 from inside import blocking, catalogue_thresholds
-from support.staging import logged_by_us, path, sync_channel, sync_server
+from support.staging import (
+    aio_channel,
+    aio_server,
+    logged_by_us,
+    path,
+    sync_channel,
+    sync_server,
+    within,
+)
 
-from grpc_guard import Finding
+from grpc_guard import Finding, guarded
 
 Found = Callable[[], list[Finding]]
 
-METHODS = {"Numbers": grpc.unary_stream_rpc_method_handler(lambda _, context: iter([b"1", b"2"]))}
+METHODS = {
+    "Numbers": grpc.unary_stream_rpc_method_handler(lambda _, context: iter([b"1", b"2"])),
+    "Same": grpc.unary_unary_rpc_method_handler(lambda request, context: request),
+    "Count": grpc.stream_unary_rpc_method_handler(
+        lambda requests, context: b"%d" % sum(1 for _ in requests)
+    ),
+}
+WHOLE_RPCS: dict[str, Callable[[Any], Any]] = {
+    "unary_unary": lambda channel: channel.unary_unary(path("Same"))(b"1"),
+    "with_call": lambda channel: channel.unary_unary(path("Same")).with_call(b"1")[0],
+    "stream_unary": lambda channel: channel.stream_unary(path("Count"))(iter([b""])),
+}
 
 
 @pytest.fixture
@@ -126,3 +145,62 @@ async def test_failing_to_tell(
     monkeypatch.setattr(blocking, "warn", None)
     assert list(numbers()) == [b"1", b"2"]
     assert set(logged_by_us(caplog)) == {"a blocked loop goes unnoticed"}
+
+
+@pytest.mark.parametrize("way", ["wrap", "enable"])
+@pytest.mark.parametrize("shape", WHOLE_RPCS)
+async def test_a_whole_rpc_on_a_loop(shape: str, way: str, found: Found) -> None:
+    """A call that blocks a running loop until its RPC has ended is told of, with its line."""
+    with sync_server(METHODS, mode=None) as address:
+        if way == "wrap":
+            with sync_channel(address) as channel:
+                assert WHOLE_RPCS[shape](channel) == b"1"
+        else:
+            with guarded(), grpc.insecure_channel(address) as channel:
+                assert WHOLE_RPCS[shape](channel) == b"1"
+    (finding,) = found()
+    assert (finding.rule, finding.api, finding.side) == ("blocked-loop", "sync", "client")
+    assert (finding.caller.name, finding.caller.operation) == ("test", "call")
+    assert finding.caller.site is not None
+    assert finding.caller.site.function == "<lambda>"
+
+
+async def test_a_whole_rpc_that_does_not_block(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A future waits for nothing; a thread may wait; and a notebook runs all on its loop."""
+    with sync_server(METHODS, mode=None) as address, sync_channel(address) as channel:
+        future = channel.unary_unary(path("Same")).future(b"1")
+        assert await asyncio.to_thread(future.result) == b"1"
+        assert await asyncio.to_thread(WHOLE_RPCS["unary_unary"], channel) == b"1"
+        monkeypatch.setitem(sys.modules, "ipykernel", sys)
+        assert WHOLE_RPCS["unary_unary"](channel) == b"1"
+    assert found() == []
+
+
+@pytest.mark.parametrize("is_generator", [True, False])
+async def test_a_sync_request_iterator_on_a_loop(is_generator: bool, found: Found) -> None:
+    """grpc.aio advances a sync iterator on the loop: told with the line where the generator is."""
+
+    def requests() -> Iterator[bytes]:
+        yield b"1"
+
+    async with aio_server(METHODS, mode=None) as address, aio_channel(address) as channel:
+        iterator = requests() if is_generator else iter([b"1"])
+        assert await within(channel.stream_unary(path("Count"))(iterator)) == b"1"
+    told = found()
+    assert {finding.rule for finding in told} == {"blocked-loop"}
+    assert told[0].caller.operation == "next(request_iterator)"
+    assert told[0].caller.site is not None
+    function = "requests" if is_generator else "test_a_sync_request_iterator_on_a_loop"
+    assert told[0].caller.site.function == function
+
+
+async def test_a_sync_request_iterator_in_a_notebook(
+    found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook all runs on one loop."""
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    async with aio_server(METHODS, mode=None) as address, aio_channel(address) as channel:
+        assert await within(channel.stream_unary(path("Count"))(iter([b"1"]))) == b"1"
+    assert found() == []

@@ -115,7 +115,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
 # grpcio does not let a call be iterated that was read in another way.
 PAIRS = [
     (first, later)
-    for first in ("read", "__anext__", "write")
+    for first in OPERATIONS
     for later in OPERATIONS
     if first != "read" or later not in ("__anext__", "asend")
 ]

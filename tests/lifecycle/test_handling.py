@@ -372,7 +372,7 @@ async def test_a_full_aio_server(
             assert (finding.side, finding.api) == ("server", "aio")
             assert finding.caller.name == "worker_0"
             assert finding.caller.stack[0].function == "hold"
-            assert ": 1 waiting while streams hold all 2 threads: " in finding.message
+            assert ": 1 waiting while handlers hold all 2 threads: " in finding.message
             service.gate.open()
             assert await within(waiting) == b"1"
             for call in calls:
@@ -424,17 +424,46 @@ def test_a_full_server(workers: int, found: Found, reported: Any) -> None:
     """A server whose threads are all held by streams while another RPC waits is told of."""
     service = Service()
     with Running(service, workers, wrapped) as running, sync_channel(running.address) as channel:
-        for _ in range(workers):
-            running.hold(channel)
+        calls = [running.hold(channel) for _ in range(workers)]
         waiting = channel.unary_unary(path("Unary")).future(b"1")
         finding = reported.get(timeout=PATIENCE)
         assert (finding.rule, finding.rpc) == ("starved-server", path("Hold"))
         assert (finding.side, finding.api) == ("server", "sync")
         assert finding.caller.name.startswith("worker_")
         assert finding.caller.stack[0].function == "hold"
-        assert f": 1 waiting while streams hold all {workers} threads: " in finding.message
+        threads = "the only thread" if workers == 1 else f"all {workers} threads"
+        assert f": 1 waiting while handlers hold {threads}: " in finding.message
         assert finding.message.endswith("; and 2 more") is (workers == 7)
         assert f"{path('Hold')} in thread 'worker_" in finding.message
+        assert finding.remedy.startswith("give the server more threads ")
+        service.gate.open()
+        assert [list(call) for call in calls] == [[]] * workers
+        assert waiting.result(timeout=PATIENCE) == b"1"
+    found()
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_server_full_of_handlers_whose_clients_have_gone(found: Found, reported: Any) -> None:
+    """Handlers of RPCs that are over are told apart, and the remedy is theirs."""
+    service = Service()
+    over = Gate()
+
+    def hold(request: bytes, context: Any) -> Iterator[bytes]:
+        context.add_callback(over.open)
+        yield from service.hold(request, context)
+
+    service.methods = lambda: {  # type: ignore[method-assign]
+        "Hold": grpc.unary_stream_rpc_method_handler(hold),
+        "Unary": grpc.unary_unary_rpc_method_handler(lambda request, context: request),
+    }
+    with Running(service, 1, wrapped) as running, sync_channel(running.address) as channel:
+        running.hold(channel).cancel()
+        over.park()
+        waiting = channel.unary_unary(path("Unary")).future(b"1")
+        finding = reported.get(timeout=PATIENCE)
+        assert "hold the only thread, 1 of them for RPCs that are over: " in finding.message
+        assert finding.message.endswith(" (its RPC is over)")
+        assert finding.remedy.startswith("let a handler end with its RPC: ")
         service.gate.open()
         assert waiting.result(timeout=PATIENCE) == b"1"
     found()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import io
 import json
 import os
 import queue
 import subprocess
 import sys
+import unittest
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,10 +26,23 @@ from inside import (
     grpcio_door,
     lifecycle_channels,
     lifecycle_churn,
+    lifecycle_inherited,
     note_origin,
     starts,
 )
-from support.staging import aio_channel, aio_server, logged_by_us, path, sync_channel, sync_server
+from support.staging import (
+    RELEASE,
+    AsyncGate,
+    Gate,
+    aio_channel,
+    aio_server,
+    inside_grpc,
+    logged_by_us,
+    path,
+    sync_channel,
+    sync_server,
+    within,
+)
 
 import grpc_guard
 from grpc_guard import Finding, guarded, wrap
@@ -170,6 +186,93 @@ async def test_an_aio_rpc_on_a_channel_closed_under_the_process_guard(
         with pytest.raises(grpc.aio.UsageError) as caught:
             WAYS[way](channel)
     check_closed(found, caught.value, "aio", end.__name__, __file__)
+
+
+def test_a_sync_stream_that_dies_of_its_channel(found: Found) -> None:
+    """The error that ends the reader says who closed the channel; of one that had ended nothing is said."""
+    gate = Gate()
+    hold = grpc.unary_stream_rpc_method_handler(lambda request, context: iter([gate.park(b"1")]))
+    with sync_server({**METHODS, "Hold": hold}, mode=None) as address:
+        channel = wrap(grpc.insecure_channel(address))
+        ended = channel.unary_stream(path("Numbers"))(b"")
+        assert list(ended) == [b"1", b"2"]
+        call = channel.unary_stream(path("Hold"))(b"")
+        with gate.held():
+            reader = inside_grpc(next, call)
+            close_it(channel)
+            error = reader.exception()
+    assert isinstance(error, grpc.RpcError)
+    assert error.code() is grpc.StatusCode.CANCELLED  # type: ignore[attr-defined]
+    (note,) = error.__notes__
+    assert note.startswith(f"grpc_guard: channel to {address}: the channel was closed ")
+    assert not hasattr(ended.__wrapped__, "__notes__")
+    assert found() == []
+
+
+async def caught(awaitable: Any) -> BaseException | None:
+    """Return the CancelledError by which `awaitable` ends: who awaits a task gets another one."""
+    try:
+        await awaitable
+    except asyncio.CancelledError as error:
+        return error
+    return None
+
+
+async def test_an_aio_stream_that_dies_of_its_channel(found: Found) -> None:
+    """The same of a call of grpc.aio, whose reader is cancelled."""
+    gate = AsyncGate()
+
+    async def hold(request: bytes, context: Any) -> None:
+        await gate.park()
+
+    methods = {"Hold": grpc.unary_stream_rpc_method_handler(hold)}
+    async with aio_server(methods, mode=None) as address:
+        channel = wrap(grpc.aio.insecure_channel(address))
+        call = channel.unary_stream(path("Hold"))(b"")
+        reader = asyncio.create_task(caught(call.read()))
+        await gate.wait()
+        await close_it_async(channel)
+        error = await within(reader)
+        gate.open()
+    assert isinstance(error, asyncio.CancelledError)
+    (note,) = error.__notes__
+    assert note.startswith(f"grpc_guard: channel to {address}: the channel was closed ")
+    assert found() == []
+
+
+@pytest.mark.parametrize(("times", "is_kept"), [(10, False), (10, True), (8, False)])
+async def test_aio_calls_that_were_dropped(times: int, is_kept: bool, found: Found) -> None:
+    """Many calls of one line that nobody holds any more live on to the end of their channel."""
+    release = AsyncGate()
+
+    async def hold(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"1"
+        await release.park()
+
+    async def first_message(channel: Any) -> Any:
+        call = channel.unary_stream(path("Hold"))(b"")
+        async for _ in call:
+            return call if is_kept else None
+
+    methods = {"Hold": grpc.unary_stream_rpc_method_handler(hold)}
+    async with aio_server(methods, mode=None) as address:
+        with guarded():
+            channel = grpc.aio.insecure_channel(address)
+            kept = [await within(first_message(channel)) for _ in range(times)]
+            gc.collect()
+            await channel.close()
+        release.open()
+    told = found()
+    assert len(kept) == times
+    if times == 8 or is_kept or RELEASE < (1, 83):
+        assert told == []
+        return
+    (finding,) = told
+    assert finding.rule == "unfinished-stream"
+    assert ": dropped while it went on, neither drained nor cancelled; " in finding.message
+    assert finding.message.endswith(", and 9 more from there")
+    assert finding.caller.site is not None
+    assert finding.caller.site.function == "first_message"
 
 
 def test_a_channel_that_was_closed_unseen(found: Found) -> None:
@@ -425,6 +528,59 @@ async def test_many_aio_channels_to_one_target(found: Found) -> None:
 
 
 @pytest.mark.usefixtures("churning")
+def test_a_channel_for_each_loop(found: Found) -> None:
+    """A loop needs a channel of its own, also one that comes to lie where another was."""
+
+    async def use_one() -> None:
+        async with grpc.aio.insecure_channel("127.0.0.1:1"):
+            pass
+
+    for _ in range(10):
+        asyncio.run(use_one())
+    assert found() == []
+
+
+def test_a_loop_that_cannot_be_held() -> None:
+    """A loop that cannot be held weakly is known by its identity."""
+    unhashable: list[object] = []
+    assert lifecycle_churn._number_of(unhashable) == id(unhashable)
+
+
+@pytest.mark.usefixtures("churning")
+@pytest.mark.parametrize("case", [unittest.TestCase, unittest.IsolatedAsyncioTestCase])
+def test_the_channel_of_each_set_up(found: Found, case: Any) -> None:
+    """Each test of a suite has a channel of its own; a test that makes many is told of."""
+
+    class Tests(case):  # type: ignore[misc]
+        def setUp(self) -> None:
+            self.channel = grpc.insecure_channel("127.0.0.1:1")
+            self.addCleanup(self.channel.close)
+
+    def many(self: Any) -> None:
+        make("127.0.0.1:1", 4)
+
+    for number in range(5):
+        setattr(Tests, f"test_{number}", lambda self: None)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Tests)
+    assert unittest.TextTestRunner(io.StringIO()).run(suite).testsRun == 5
+    assert found() == []
+    Tests.test_0 = many
+    Tests("test_0").run()
+    assert [finding.rule for finding in found()] == ["channel-churn"]
+
+
+@pytest.mark.usefixtures("churning")
+def test_advice(found: Found, caplog: pytest.LogCaptureFixture) -> None:
+    """What may cost is logged as information, and stands apart in reports."""
+    caplog.set_level("INFO", logger="grpc_guard")
+    make("127.0.0.1:1", 4)
+    (finding,) = found()
+    assert (finding.severity, finding.is_advice) == ("advice", True)
+    (record,) = (record for record in caplog.records if record.name == "grpc_guard")
+    assert record.levelname == "INFO"
+
+
+@pytest.mark.usefixtures("churning")
 def test_channels_that_differ(found: Found) -> None:
     """Channels that could not have been one are not too many: other credentials or options."""
     credentials = [grpc.ssl_channel_credentials() for _ in range(4)]
@@ -508,6 +664,43 @@ def test_using_a_channel_of_an_earlier_process(
         assert list(lifecycle_channels.lives()) == []
         assert list(channel.unary_stream(path("Numbers"))(b"")) == [b"1", b"2"]
     assert [finding.rule for finding in found()] == ([] if support else ["use-after-fork"])
+
+
+@pytest.mark.parametrize("user", ["channel", "server", "neither"])
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream"])
+async def test_grpc_aio_in_a_forked_child(
+    user: str, shape: str, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While something of the parent's grpc.aio lives, no channel of the child works."""
+    gc.collect()  # what other tests have left
+    monkeypatch.setattr(lifecycle_inherited, "_users", weakref.WeakKeyDictionary())
+    server = wrap(grpc.aio.server()) if user == "server" else None
+    with sync_server(METHODS) as address:
+        async with aio_channel(address, mode="raise" if user == "channel" else None) as parents:
+            monkeypatch.setattr(forks, "generation", forks.generation)
+            forks._after_fork()
+            async with aio_channel(address) as channel:
+                method = path("Same" if shape == "unary_unary" else "Numbers")
+                getattr(channel, shape)(method)(b"")
+                told = found()
+                assert channel.__wrapped__ in [life.anchor() for life in lifecycle_channels.lives()]
+                if user == "neither":
+                    assert told == []
+                    return
+                (finding,) = told
+                assert (finding.rule, finding.api) == ("use-after-fork", "aio")
+                assert ": a channel or server of the parent process, made " in finding.message
+                assert finding.remedy.startswith("fork before the process makes its first ")
+                assert finding.owner is not None
+                assert finding.owner.operation == "wrap"
+                monkeypatch.setattr(lifecycle_inherited, "_users", weakref.WeakKeyDictionary())
+                getattr(channel, shape)(method)(b"")
+                assert found() == []  # what was the parent's has died
+            if user == "channel":
+                parents.unary_stream(path("Numbers"))(b"")
+                (finding,) = found()
+                assert ": the channel is the parent process's, made " in finding.message
+    del server
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -257,7 +257,7 @@ EXPECTED = {
     "test_fails_anyway": ("failure", "AssertionError: assert [] == ['its own']"),
     "test_raises_it": (
         "failure",
-        "grpc_guard._findings.errors.ConcurrencyError: concurrent-read: ",
+        "grpc_guard.ConcurrencyError: concurrent-read: ",
     ),
     "test_skips_after_it": AT_TEARDOWN,
     "test_is_expected_to_fail": ("skipped", ""),
@@ -653,7 +653,7 @@ def test_off_by_the_marker(grpc_guard):
     race()
 
 def test_mistakes(grpc_guard):
-    with pytest.raises(ValueError, match="^'race' is not a rule; use blocked-loop, .* or \\\\*$"):
+    with pytest.raises(ValueError, match="^'race' is not a rule; use abandoned-handler, .* or \\\\*$"):
         grpc_guard.allow("race", reason="on purpose")
     with pytest.raises(ValueError, match="a reason is needed"):
         grpc_guard.allow("*", reason=" ")
@@ -708,12 +708,16 @@ def test_fixture_is_of_the_test(pytester: pytest.Pytester) -> None:
 # Baseline and allow-list
 
 
+SITE = f"{(PROGRAMS / 'collision.py').as_posix()}:read"
+READ = f"concurrent-read on /test.Program/Numbers (client): {SITE} against {SITE}"
+
+
 def test_baseline(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
     """Known findings do not fail, new ones do, and fixed ones are reported as removable."""
     pytester.makepyfile(COLLIDING)
     result = inner("--grpc-guard", "--grpc-guard-write-baseline=known.json")
     result.assert_outcomes(passed=1)
-    assert lines_of(result)[-1] == "baseline written to known.json: 1 entry"
+    assert lines_of(result)[-2:] == ["baseline written to known.json: 1 entry", f"  added: {READ}"]
 
     result = inner("--grpc-guard", "--grpc-guard-baseline=known.json")
     result.assert_outcomes(passed=1)
@@ -732,9 +736,103 @@ def test_baseline(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResu
     pytester.makepyfile(test_baseline=LEGAL_TEST, test_new=LEGAL_TEST)
     result = inner("--grpc-guard", "--grpc-guard-baseline=known.json")
     result.assert_outcomes(passed=2)
-    assert lines_of(result)[-1].startswith(
-        "known but not found, removable from the baseline: concurrent-read on /test.Program/Numbers"
+    assert lines_of(result)[-1] == f"known but not found, removable from the baseline: {READ}"
+
+
+@pytest.mark.parametrize(
+    ("options", "test", "why"),
+    [
+        (["-k", "one"], "", "tests were deselected"),
+        (["--lf"], "", "with --lf not all tests run"),
+        (["test_one.py"], "", "not all tests were asked for"),
+        ([], "import pytest\npytest.importorskip('nonsense')", "tests were skipped"),
+        ([], "import unittest\nraise unittest.SkipTest", "tests were skipped"),
+        ([], "import pytest\n@pytest.mark.skip\ndef test_two(): pass", "tests were skipped"),
+        ([], "def test_two(): raise ValueError", "the tests did not all pass"),
+        (["-n1", "-k", "one"], "", "tests were deselected"),
+        (["-n1"], "import os\ndef test_two(): os._exit(1)", "a worker crashed"),
+        ([], "import pytest\n@pytest.mark.xfail\ndef test_two(): assert 0", None),
+        (["."], "", None),
+        (["-n1"], "", None),
+        (["-o", "testpaths=test_one.py test_two.py", "test_one.py", "test_two.py"], "", None),
+        (["-o", "testpaths=test_*.py"], "", None),
+    ],
+)
+def test_baseline_where_not_all_tests_ran(
+    options: list[str], test: str, why: str | None, pytester: pytest.Pytester
+) -> None:
+    """Only where all tests ran an entry is removable, and removed where the baseline is written."""
+    pytester.makeini("[pytest]")
+    pytester.makepyfile(test_one=LEGAL_TEST, test_two=test or LEGAL_TEST)
+    known = {"rule": "concurrent-read", "rpc": "/q", "side": "client", "sites": ["a.py:f"]}
+    content = json.dumps({"schema": "grpc-guard-baseline/1", "findings": [known]})
+    file = pytester.path / "known.json"
+    file.write_text(content)
+    said = "concurrent-read on /q (client): a.py:f"
+
+    arguments = [*options, *ALONE, "-p", "xdist"]
+    result = pytester.runpytest_subprocess("--grpc-guard-baseline=known.json", *arguments)
+    assert lines_of(result)[-1] == (
+        f"not found: 1 entry, removable or not, which nobody knows: {why}"
+        if why
+        else f"known but not found, removable from the baseline: {said}"
     )
+    result = pytester.runpytest_subprocess("--grpc-guard-write-baseline=known.json", *arguments)
+    assert lines_of(result)[-1] == (
+        "baseline written to known.json: 1 entry"
+        if why
+        else f"  removed, as it was not found: {said}"
+    )
+    assert len(json.loads(file.read_text())["findings"]) == (1 if why else 0)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--grpc-guard-baseline=known.json",
+        "--grpc-guard-write-baseline=new.json",
+        "--grpc-guard-probe",
+        "--grpc-guard-threshold=kept=8",
+        "--grpc-guard-probe-seed=3",
+    ],
+)
+def test_option_that_needs_the_guard(
+    option: str,
+    pytester: pytest.Pytester,
+    inner: Callable[..., pytest.RunResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It switches the guard on where nobody has said a mode, and is a mistake where it is off."""
+    pytester.makepyfile(LEGAL_TEST)
+    (pytester.path / "known.json").write_text('{"schema": "grpc-guard-baseline/1", "findings": []}')
+    name = option.partition("=")[0]
+    more = ["--grpc-guard-probe"] if name.endswith("seed") else []
+    result = inner(option, *more)
+    result.assert_outcomes(passed=1)
+    named = more[0] if more else name
+    result.stdout.fnmatch_lines([f"grpc_guard: raise (from {named})*"])
+    (pytester.path / "new.json").unlink(missing_ok=True)
+    result = inner("--grpc-guard=off", option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = f"ERROR: {name} needs the guard, which {{}} has switched off"
+    assert said.format("--grpc-guard") in result.stderr.str()
+    monkeypatch.setenv("GRPC_GUARD", "off")
+    assert said.format("GRPC_GUARD") in inner(option).stderr.str()
+    assert not (pytester.path / "new.json").exists()
+
+
+def test_baseline_that_is_broken_on_the_way(
+    pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
+) -> None:
+    """What somebody else has put into the file is not overwritten."""
+    pytester.makepyfile("def test_it(): open('known.json', 'w').write('{}')")
+    result = inner("--grpc-guard-write-baseline=known.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert lines_of(result)[-1] == (
+        "baseline not written: --grpc-guard-write-baseline: known.json: "
+        "not a baseline file ('schema')"
+    )
+    assert (pytester.path / "known.json").read_text() == "{}"
 
 
 def test_baseline_of_workers(pytester: pytest.Pytester) -> None:
@@ -744,14 +842,24 @@ def test_baseline_of_workers(pytester: pytest.Pytester) -> None:
         "--grpc-guard", "--grpc-guard-write-baseline=known.json", "-n2", *ALONE
     )
     result.assert_outcomes(passed=2)
-    assert lines_of(result)[-1] == "baseline written to known.json: 1 entry"
+    assert lines_of(result)[-2:] == ["baseline written to known.json: 1 entry", f"  added: {READ}"]
 
 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--grpc-guard-baseline=nowhere", "nowhere: No such file or directory"),
-        ("--grpc-guard-baseline=test_it.py", "test_it.py: not a baseline file ("),
+        (
+            "--grpc-guard-baseline=nowhere",
+            "--grpc-guard-baseline: nowhere: No such file or directory",
+        ),
+        (
+            "--grpc-guard-baseline=test_it.py",
+            "--grpc-guard-baseline: test_it.py: not a baseline file (",
+        ),
+        (
+            "--grpc-guard-write-baseline=test_it.py",
+            "--grpc-guard-write-baseline: test_it.py: not a baseline file (",
+        ),
         (
             "--grpc-guard-write-baseline=nowhere/b",
             "--grpc-guard-write-baseline: nowhere/b: No such file or directory",
@@ -777,7 +885,7 @@ def test_baseline_that_cannot_be_written_at_the_end(
     result = inner("--grpc-guard-write-baseline=folder/b")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1)
-    assert lines_of(result) == ["baseline not written to folder/b: No such file or directory"]
+    assert lines_of(result)[1:] == ["baseline not written to folder/b: No such file or directory"]
 
 
 @pytest.mark.parametrize("where", ["ini", "pyproject"])

@@ -91,6 +91,11 @@ GOOD = {
                 {"places": []},
                 {"gaps": ["x", None]},
                 {"gaps": []},
+                {"gaps": [-1, None]},
+                {"gaps": [10**400, None]},
+                {"gaps": [float("nan"), None]},
+                {"gaps": ["inf", None]},
+                {"stalls": 10**400},
                 {"more": 1},
             )
         ),

@@ -233,7 +233,7 @@ def test_run_with_a_foreign_file(content: str, tmp_path: Path) -> None:
     ran = guard_run(tmp_path, *PROBE, "app.py")
     assert ran.returncode == 0
     line, header, *_ = ran.stderr.splitlines()
-    assert line.startswith("grpc_guard: probe.json: not a file of the probe")
+    assert line.startswith("grpc_guard: --probe-file: probe.json: not a file of the probe")
     assert line.endswith("; it is left as it is, and not used")
     assert header == "grpc_guard: probing with seed 7, run 1"
     assert (tmp_path / "probe.json").read_text() == content
@@ -322,17 +322,24 @@ def test_session_without_a_cache(pytester: pytest.Pytester) -> None:
         result.stdout.fnmatch_lines(["*probing with seed *, run 1"])
 
 
-def test_session_with_a_foreign_memory(pytester: pytest.Pytester) -> None:
-    """A memory that is none is said and not used."""
+@pytest.mark.parametrize("content", ["{}", "[" * 100_000])
+def test_session_with_a_foreign_memory(content: str, pytester: pytest.Pytester) -> None:
+    """A memory that is none is said, not used, and left as it is."""
     pytester.makepyfile("def test_it(): pass")
     cached = pytester.path / ".pytest_cache" / "v" / "grpc_guard" / "probe"
     cached.parent.mkdir(parents=True)
-    cached.write_text("{}")
+    cached.write_text(content)
     result = pytester.runpytest_subprocess("--grpc-guard-probe")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["grpc_guard: probing with seed *, run 1; grpc_guard/probe in pytest's cache is not used:*"]
+        [
+            (
+                "grpc_guard: raise (from --grpc-guard-probe), probing with seed *, run 1; "
+                "grpc_guard/probe in pytest's cache is not used, and left as it is: *"
+            )
+        ]
     )
+    assert cached.read_text() == content
 
 
 def test_session_by_the_environment(

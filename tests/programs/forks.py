@@ -1,16 +1,19 @@
 """Runs an example that forks, in a process of its own: [title, code, address] come on stdin."""
 
+import asyncio
 import json
 import multiprocessing
 import sys
 
 import grpc
+import grpc.aio
 from grpc_guard._cli.demo import route_guide_pb2, route_guide_pb2_grpc
 
 title, code, target = json.load(sys.stdin)
 names = {
     **vars(route_guide_pb2),
     "RouteGuideStub": route_guide_pb2_grpc.RouteGuideStub,
+    "asyncio": asyncio,
     "grpc": grpc,
     "multiprocessing": multiprocessing,
 }

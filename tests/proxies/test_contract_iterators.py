@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 from support.stage import BULK, NARROW, label
 from support.staging import (
+    PATIENCE,
     AsyncGate,
     Gate,
     aio_channel,
@@ -446,3 +447,32 @@ async def test_aio_responses_of_two_sync_handlers(found):
     assert error.value.code() is grpc.StatusCode.UNKNOWN
     assert finding.message in error.value.details()
     assert (finding.rule, finding.side, finding.api) == ("shared-iterator", "server", "aio")
+
+
+def test_sync_requests_whose_first_sender_is_still_inside(found):
+    """A generator in which the sender of an RPC waits that is over is refused until it is left."""
+    gate = Gate()
+
+    def waiting() -> Any:
+        yield b"1"
+        gate.park()
+        yield b"2"
+
+    def first_message(requests: Any, context: Any) -> bytes:
+        message = next(requests)
+        gate.wait()  # now the sender is inside
+        return message
+
+    requests = waiting()
+    handler = grpc.stream_unary_rpc_method_handler(first_message)
+    with sync_server({"First": handler}, mode=None) as address, sync_channel(address) as channel:
+        first = channel.stream_unary(path("First"))
+        assert first.future(requests).result(timeout=PATIENCE) == b"1"
+        with gate.held(), pytest.raises(ConcurrencyError) as refusal:
+            first(requests)
+        assert refusal.value.finding.message.endswith(
+            f"the sender of {path('First')}, an RPC that is over, is still inside generator "
+            "'test_sync_requests_whose_first_sender_is_still_inside.<locals>.waiting'"
+        )
+        assert refusal.value.finding.owner.operation == "next(request_iterator)"
+    assert found() == [refusal.value.finding]

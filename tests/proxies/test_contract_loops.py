@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from inside import state_of
 from support.staging import (
     Gate,
     aio_channel,
@@ -163,11 +165,29 @@ def test_call_on_a_foreign_loop(where, operation, use, shape, requests, finish, 
     assert finding == refusal.value.finding
     kind = "thread" if where is on_no_loop else "task"
     place = "no event loop" if where is on_no_loop else "another event loop"
-    assert finding.message == (
+    said, _, home = finding.message.partition(", whose channel was made ")
+    assert said == (
         f"wrong-loop: {operation} by {kind} 'stray' on {RPC} (client, aio) refused: "
         f"it runs on {place} than the one that owns the call"
     )
-    assert finding.owner is None
+    check_home(finding, home)
+
+
+def check_home(finding: Any, home: str) -> None:
+    """The finding says where and on which thread the channel was made, and what its loop does."""
+    assert finding.owner.operation == "wrap"
+    assert f" at {finding.owner.site.file}:{finding.owner.site.line} on thread " in home
+    assert home.endswith((", whose loop runs", ", whose loop does not run now"))
+
+
+@pytest.mark.parametrize(
+    ("running", "closed", "state"),
+    [(True, False, "runs"), (False, True, "is closed"), (False, False, "does not run now")],
+)
+def test_what_a_loop_does(running, closed, state):
+    """What a loop does now is said in words."""
+    loop = SimpleNamespace(is_running=lambda: running, is_closed=lambda: closed)
+    assert state_of(loop) == state
 
 
 SHAPES = {
@@ -197,10 +217,12 @@ def test_start_on_a_foreign_loop(where, shape, found):
         loop_thread.run_until_complete(context.__aexit__(None, None, None))
     [finding] = found()
     assert finding == refusal.value.finding
-    assert finding.message == (
+    said, _, home = finding.message.partition("; it was made ")
+    assert said == (
         f"wrong-loop: start by task 'stray' on {RPC} (client, aio) refused: "
         "the channel belongs to a loop, and another event loop uses it"
     )
+    check_home(finding, home)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -215,10 +237,12 @@ async def test_start_on_a_thread_without_loop(shape, found):
             assert await complete(channel, shape) is not None
     [finding] = found()
     assert finding == refusal.value.finding
-    assert finding.message == (
+    said, _, home = finding.message.partition("; it was made ")
+    assert said == (
         f"wrong-loop: start by thread 'stray' on {RPC} (client, aio) refused: "
         "the channel belongs to a loop, and another thread uses it"
     )
+    check_home(finding, home)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -27,7 +27,8 @@ async def test_failure(kind: Kind, operation: str, found):
         if kind.side == "client":  # on a server the handler has ended, too
             late = await ended(await subject.start(operation))
             assert not isinstance(late, ConcurrencyError)
-    assert found() == []
+    # Of grpc.aio, what a request iterator raises is lost.
+    assert {finding.rule for finding in found()} <= {"lost-exception"}
 
 
 @pytest.mark.parametrize(

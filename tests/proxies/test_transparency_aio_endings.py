@@ -39,6 +39,8 @@ async def test_requests_that_fail(world: AioWorld) -> AsyncIterator[Any]:
         yield [await what_async(call.read()) for _ in range(2)][1], call.cancelled()
         call = channel.stream_unary(path("Count"))(make())
         yield await what_async(call), call.cancelled(), await call.code(), await call.details()
+    assert {finding.rule for finding in grpc_guard.findings()} <= {"lost-exception"}
+    grpc_guard.clear_findings()
     call = channel.stream_unary(path("Count"), request_serializer=refuse)()
     yield await what_async(call.write(b"a")), call.cancel()
     call = channel.unary_stream(path("Numbers"), response_deserializer=refuse)(b"1")

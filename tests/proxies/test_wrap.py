@@ -82,7 +82,7 @@ def test_wrapping_something_long() -> None:
     assert str(raised.value) == KINDS.format("str", "'" + "x" * 199)
 
 
-@pytest.mark.parametrize("mode", ["on", "RAISE", "", 1, True, ["raise"]])
+@pytest.mark.parametrize("mode", ["on", "ON", "", 1, True, ["raise"]])
 def test_wrapping_in_an_unknown_mode(channel: Any, mode: Any) -> None:
     """An unknown mode is a ValueError that names the choices, whatever is wrapped."""
     for thing in (channel, 42):

@@ -20,10 +20,12 @@ from inside import (
     Allowed,
     Frame,
     Known,
+    Merged,
     allowed_from,
     allowed_from_line,
     allowed_in_pyproject,
     read_baseline,
+    read_if_there,
 )
 from support.staging import PATIENCE
 
@@ -160,6 +162,9 @@ def test_allow_list_in_pyproject(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("[tool.grpc_guard", ": Expected "),
+        ("tool = 1 # tool.grpc_guard", ": "),
+        ("[tool]\ngrpc_guard = 'x' # tool.grpc_guard", ", tool.grpc_guard: 'x' is not a table"),
+        ("[tool.grpc_guard]\nallow = " + "[" * 100_000, ": nested too deeply"),
         ("[tool.grpc_guard]\nalow = []", ", tool.grpc_guard: 'alow' is no setting; use allow"),
         (
             "[[tool.grpc_guard.allow]]\nrule = '*'",
@@ -174,6 +179,13 @@ def test_bad_pyproject(content: str, said: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'pyproject.toml'}{said}")
 
 
+def test_pyproject_that_cannot_be_read(tmp_path: Path) -> None:
+    """One that is no file at all is named."""
+    (tmp_path / "pyproject.toml").mkdir()
+    with pytest.raises(AdoptionError, match=r"pyproject\.toml: "):
+        allowed_in_pyproject(tmp_path)
+
+
 # The baseline
 
 
@@ -181,8 +193,8 @@ def test_baseline_survives_the_file(tmp_path: Path) -> None:
     """What is written and read back excuses the same findings, and no others."""
     file = tmp_path / "baseline.json"
     findings = [finding(), finding(None, None, rpc="/q"), finding("c.py:f", None)]
-    assert Adoption(ROOT).with_baseline_of(findings).write_baseline(file) == 3
-    adoption = Adoption(ROOT, known=read_baseline(file))
+    Merged.of([], Adoption(ROOT).to_write(findings), removes=True).write(file)
+    adoption = Adoption(ROOT, known=read_baseline(file, "--baseline"))
     assert [adoption.excuse(each) for each in findings] == ["known from the baseline"] * 3
     assert adoption.is_new(finding("c.py:g"))
     assert json.loads(file.read_text()) == {
@@ -206,6 +218,7 @@ def test_baseline_survives_the_file(tmp_path: Path) -> None:
         (finding("b.py:loop", "a.py:read"), True),  # who comes first is a matter of luck
         (finding("a.py:read", None), True),  # the owner had left by the time it was looked for
         (finding(test="tests/test_x.py::test_y", count=9), True),
+        (finding(None, None), False),  # no line tells no race from another
         (finding("a.py:read", "a.py:read"), False),
         (finding("a.py:read", "c.py:loop"), False),
         (finding(rule=CONCURRENT_WRITE), False),
@@ -215,16 +228,103 @@ def test_baseline_survives_the_file(tmp_path: Path) -> None:
 )
 def test_known(seen: Finding, known: bool) -> None:
     """A finding is known by rule, RPC, side and the sites of both parties in any order."""
-    adoption = Adoption(ROOT).with_baseline_of([finding()])
+    adoption = Adoption(ROOT, known=Adoption(ROOT).to_write([finding()]))
     assert adoption.is_new(seen) is not known
 
 
-def test_baseline_holds_errors_that_are_not_allowed(tmp_path: Path) -> None:
+def test_no_line_is_like_no_line_only() -> None:
+    """An entry without a line matches a finding without one and nothing else, and is said."""
+    lineless = Known("concurrent-read", "/x.Y/Z", "client", ())
+    adoption = Adoption(ROOT, known=[lineless])
+    assert not adoption.is_new(finding(None, None))
+    assert adoption.is_new(finding())
+    assert adoption.is_new(finding(None, "b.py:loop"))
+    assert list(adoption.lines([finding(None, None)])) == [
+        "known from the baseline: 1",
+        "the baseline has 1 entry without a line: such match no finding that has one",
+    ]
+    assert str(lineless) == "concurrent-read on /x.Y/Z (client): no line"
+
+
+def test_what_no_line_can_show() -> None:
+    """An entry is one line whatever is in it."""
+    strange = Known("concurrent-read", "/\n\x1b[31m\ud800", "client", ("ä.py:f",))
+    assert str(strange) == r"concurrent-read on /\n\x1b[31m\ud800 (client): ä.py:f"
+
+
+def test_lines_where_not_all_ran() -> None:
+    """Where not everything ran nothing is called removable: how many there are is said, and why."""
+    gone = Known("concurrent-write", "/q", "server", ("c.py:f", "c.py:g"))
+    adoption = Adoption(ROOT, [Allowed("*", "d.py", "why")], [Known.of(finding(), ROOT), gone])
+    assert list(adoption.lines([finding()], "tests were deselected")) == [
+        "known from the baseline: 1",
+        "not found: 2 entries, removable or not, which nobody knows: tests were deselected",
+    ]
+    assert next(adoption.lines([finding(), finding("d.py:f")])).startswith("allowed, 1x: ")
+
+
+BOTH, LEFT, OTHER, LINELESS = (
+    Known("concurrent-read", "/q", "client", sites)
+    for sites in (("a.py:f", "b.py:g"), ("a.py:f",), ("c.py:h",), ())
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "removes", "entries", "added", "removed"),
+    [
+        ([], [BOTH], True, [BOTH], [BOTH], []),
+        ([BOTH], [BOTH], True, [BOTH], [], []),
+        ([BOTH], [LEFT], True, [BOTH], [], []),  # seen with a party less
+        ([], [LEFT, BOTH], True, [BOTH], [BOTH], []),
+        ([LEFT], [BOTH], True, [BOTH], [BOTH], [LEFT]),
+        ([BOTH], [OTHER], True, [OTHER], [OTHER], [BOTH]),
+        ([BOTH], [OTHER], False, [BOTH, OTHER], [OTHER], []),  # not all ran
+        ([LINELESS], [BOTH], True, [BOTH], [BOTH], [LINELESS]),
+        ([BOTH], [LINELESS], False, [BOTH, LINELESS], [LINELESS], []),
+        ([BOTH, OTHER], [], False, [BOTH, OTHER], [], []),
+    ],
+)
+def test_merging(
+    before: list[Known],
+    found: list[Known],
+    removes: bool,
+    entries: list[Known],
+    added: list[Known],
+    removed: list[Known],
+) -> None:
+    """What was found is added once; what was not found goes only where everything ran."""
+    merged = Merged.of(before, found, removes=removes)
+    assert (merged.entries, merged.added, merged.removed) == (entries, added, removed)
+
+
+def test_lines_of_merging() -> None:
+    """Each entry that came or went is said."""
+    assert list(Merged.of([BOTH], [OTHER], removes=True).lines(Path("known.json"))) == [
+        "baseline written to known.json: 1 entry",
+        "  added: concurrent-read on /q (client): c.py:h",
+        "  removed, as it was not found: concurrent-read on /q (client): a.py:f against b.py:g",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_no_baseline_to_merge_into(content: bytes | None, tmp_path: Path) -> None:
+    """A file that is missing or empty has no entries; what is in any other must be read."""
+    file = tmp_path / "baseline.json"
+    if content is not None:
+        file.write_bytes(content)
+    assert read_if_there(file, "--write-baseline") == []
+    file.write_text("{}")
+    with pytest.raises(AdoptionError, match="^--write-baseline: .*: not a baseline file"):
+        read_if_there(file, "--write-baseline")
+
+
+def test_baseline_holds_errors_that_are_not_allowed() -> None:
     """Warnings never fail, and what is allowed has a reason of its own: both stay out."""
     allowed = Allowed("*", "c.py", "why")
     adoption = Adoption(ROOT, [allowed], [Known("wrong-loop", "/q", "client", ("a.py:f",))])
-    new = adoption.with_baseline_of([finding(), finding("c.py:f"), finding(severity="warning")])
-    assert new.write_baseline(tmp_path / "b") == 1
+    found = adoption.to_write([finding(), finding("c.py:f"), finding(severity="warning")])
+    assert found == [Known.of(finding(), ROOT)]
+    new = adoption.with_known(found)
     assert new.excuse(finding("c.py:f")) == "why"
 
 
@@ -265,6 +365,18 @@ ENTRY = dataclasses.asdict(Known("concurrent-read", "/q", "client", ("a.py:f",))
             "not a baseline file (rule, rpc, side and sites are texts)",
         ),
         (None, "No such file or directory"),
+        (b"[" * 100_000, "not a baseline file (nested too deeply)"),
+        (b'{"schema": NaN}', "not a baseline file (NaN is not a number of JSON)"),
+        (b'{"schema": 1e400}', "not a baseline file (1e400 is too large a number)"),
+        (b'{"schema": 1' + b"0" * 400 + b"}", f"schema 1{'0' * 79} is not 'grpc-"),
+        (b'{"schema": 1' + b"0" * 9000 + b"}", "not a baseline file ("),
+        (b'{"schema": "' + b"x" * 9000 + b'"}', f"schema '{'x' * 79} is not 'grpc-"),
+        (
+            json.dumps(
+                {"schema": "grpc-guard-baseline/1", "findings": [ENTRY | {"sites": "a.py:f"}]}
+            ).encode(),
+            "not a baseline file (rule, rpc, side and sites are texts)",
+        ),
     ],
 )
 def test_bad_baseline(content: bytes | None, said: str, tmp_path: Path) -> None:
@@ -273,8 +385,9 @@ def test_bad_baseline(content: bytes | None, said: str, tmp_path: Path) -> None:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(AdoptionError) as caught:
-        read_baseline(file)
-    assert str(caught.value).startswith(f"{file}: {said}")
+        read_baseline(file, "--baseline")
+    assert str(caught.value).startswith(f"--baseline: {file}: {said}")
+    assert len(str(caught.value)) < 500
 
 
 # grpc-guard run
@@ -311,9 +424,20 @@ def test_run_with_a_baseline(project: Path) -> None:
     """A baseline that a run writes makes the next one succeed; its report marks what is known."""
     status, _, summary = launch(project, "--write-baseline", "known.json")
     guarded = "grpc_guard: 2 streams and some operations guarded"
-    assert (status, summary) == (0, [f"{guarded}, 0 findings", "  known from the baseline: 1"])
+    known = [f"{guarded}, 0 findings", "  known from the baseline: 1"]
+    assert (status, summary) == (
+        0,
+        [
+            *known,
+            "  baseline written to known.json: 1 entry",
+            (
+                "    added: concurrent-read on /test.Program/Numbers (client): "
+                "collision.py:read against collision.py:read"
+            ),
+        ],
+    )
     status, said, summary = launch(project, "--baseline", "known.json", "--report", "r.sarif")
-    assert (status, summary) == (0, [f"{guarded}, 0 findings", "  known from the baseline: 1"])
+    assert (status, summary) == (0, known)
     assert said.startswith("concurrent-read: ")
     (result,) = json.loads((project / "r.sarif").read_text())["runs"][0]["results"]
     assert result["suppressions"] == [
@@ -333,10 +457,47 @@ def test_run_with_an_allow_list(project: Path) -> None:
         "grpc_guard: 2 streams and some operations guarded, 0 findings",
         "  allowed, 1x: concurrent-read at collision.py:read (why)",
         (
-            "  allowed but not found, removable from the allow-list: "
-            "wrong-loop at collision.py:read (why)"
+            "  not found: 1 entry, removable or not, which nobody knows: "
+            "a run of one program need not find all"
         ),
     ]
+
+
+def test_run_that_merges(project: Path) -> None:
+    """A run adds to the baseline that is there, and takes nothing away: it need not find all."""
+    gone = {"rule": "concurrent-write", "rpc": "/q", "side": "client", "sites": ["a.py:f"]}
+    file = project / "known.json"
+    file.write_text(json.dumps({"schema": "grpc-guard-baseline/1", "findings": [gone]}))
+    file.chmod(0o640)
+    link = project / "link.json"
+    link.symlink_to(file)
+    status, _, summary = launch(project, "--write-baseline", "link.json")
+    assert status == 0
+    assert summary[2:4] == [
+        (
+            "  not found: 1 entry, removable or not, which nobody knows: "
+            "a run of one program need not find all"
+        ),
+        "  baseline written to link.json: 2 entries",
+    ]
+    assert len(json.loads(file.read_text())["findings"]) == 2
+    assert (link.is_symlink(), file.stat().st_mode & 0o777) == (True, 0o640)
+    assert {path.name for path in project.glob("*.part")} == set()
+
+
+def test_run_that_cannot_merge(project: Path) -> None:
+    """A file that is no baseline is said at start and left; one that is broken on the way, at the end."""
+    file = project / "known.json"
+    file.write_text("{}")
+    status, said, _ = launch(project, "--write-baseline", "known.json")
+    assert (status, file.read_text()) == (2, "{}")
+    assert said.startswith("grpc-guard run: --write-baseline: known.json: not a baseline file (")
+    file.unlink()
+    (project / "endings.py").write_text("open('known.json', 'w').write('{}')\nimport grpc")
+    status, _, summary = launch(project, "--write-baseline", "known.json")
+    assert (status, file.read_text()) == (0, "{}")
+    assert summary[0].startswith("grpc_guard: --write-baseline: known.json: not a baseline file (")
+    assert summary[0].endswith("; it is left as it is")
 
 
 def test_run_with_a_bad_allow_list(project: Path) -> None:

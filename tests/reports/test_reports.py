@@ -143,6 +143,7 @@ def test_json_document(tmp_path: Path) -> None:
                 },
             }
         ],
+        "advice": [],
     }
 
 
@@ -258,7 +259,8 @@ def test_sarif_rules(tmp_path: Path) -> None:
     for name, rule in rules.items():
         assert rule["shortDescription"]["text"] == RULES[name].summary
         assert rule["help"] == {"text": page(RULES[name]), "markdown": page(RULES[name])}
-        assert rule["defaultConfiguration"]["level"] == RULES[name].severity
+        level = rule["defaultConfiguration"]["level"]
+        assert level == {"advice": "note"}.get(RULES[name].severity, RULES[name].severity)
 
 
 def test_sarif_fingerprint(tmp_path: Path) -> None:
@@ -425,3 +427,19 @@ def test_sink_that_raises(
         ("grpc_guard", logging.WARNING, in_one_line(finding)),
     ]
     assert "disk full" in caplog.text
+
+
+def test_advice(tmp_path: Path) -> None:
+    """Advice stands apart: it is in no total, and comes after the findings."""
+    advice = dataclasses.replace(FINDING, rule=RULES["channel-churn"], severity="advice")
+    data = json.loads(written(tmp_path / "r.json", "json", [advice, FINDING]))
+    assert [finding["rule"] for finding in data["findings"]] == ["concurrent-read"]
+    assert [finding["rule"] for finding in data["advice"]] == ["channel-churn"]
+    (run_,) = json.loads(written(tmp_path / "r.sarif", "sarif", [advice]))["runs"]
+    assert [result["level"] for result in run_["results"]] == ["note"]
+    lines = list(reports_summary.summary([advice, FINDING], streams=1, operations=2))
+    assert lines[0].endswith(", 1 finding")
+    assert [line for line in lines if line.startswith("  ") and line[2] != " "] == [
+        "  concurrent-read (error)",
+        "  advice: channel-churn",
+    ]

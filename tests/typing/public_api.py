@@ -12,15 +12,18 @@ import grpc_guard
 import grpc_guard.aio
 import grpc_guard.inspection
 from grpc_guard import (
+    ChannelRecord,
     ChannelRegistry,
     ConcurrencyError,
     FanOut,
     Finding,
+    Frame,
     Mode,
     Owner,
     Receiver,
     Rule,
     Sender,
+    Status,
     StreamEnded,
     clear_findings,
     disable,
@@ -53,8 +56,9 @@ def wrapping(channel: Channel) -> Channel:
     assert_type(wrap(channel, mode=Mode.SERIALIZE), Channel)
     assert_type(wrap(channel, mode=None), Channel)
     wrap(channel).close()
-    wrap(channel, mode=1)  # type: ignore[arg-type]
-    wrap(channel, "warn")  # type: ignore[call-arg]
+    wrap(channel, mode=1)  # type: ignore[call-overload]
+    wrap(channel, mode="rais")  # type: ignore[call-overload]
+    wrap(channel, "warn")  # type: ignore[call-overload]
     wrap(channel).nonsense()  # type: ignore[attr-defined]
     return wrap(channel)
 
@@ -71,6 +75,18 @@ def looking() -> None:
     enable(inspect="yes")  # type: ignore[arg-type]
 
 
+class Server:
+    """Stands for a server."""
+
+    def wait_for_termination(self, timeout: float | None = None) -> bool:
+        return True
+
+
+def serving(server: Server) -> None:
+    assert_type(wrap(server).snapshot(), tuple[Owner, ...])
+    assert_type(wrap(server, mode="warn").snapshot(), tuple[Owner, ...])
+
+
 class Stub:
     """Stands for generated code."""
 
@@ -83,6 +99,7 @@ def sharing() -> Stub:
         with registry.get("a", options=[("name", 1)], interceptors=()) as lease:
             lease.close()
         assert_type(registry.stub(Stub, "a"), Stub)
+        assert_type(registry.snapshot(), tuple[ChannelRecord, ...])
         assert_type([record.target for record in registry.snapshot()], list[str])
         registry.close(grace=1)
         registry.get(1)  # type: ignore[arg-type]
@@ -111,6 +128,8 @@ def switching() -> bool:
     enable(thresholds={"stream_limit": "50"})  # type: ignore[dict-item]
     disable()
     enable(1)  # type: ignore[arg-type]
+    enable("rais")  # type: ignore[arg-type]
+    guarded("rais")  # type: ignore[arg-type]
     assert_type(is_enabled(), bool)
     return is_enabled()
 
@@ -174,6 +193,7 @@ def describing(owner: Owner) -> str:
     assert_type(owner.name, str)
     assert_type(owner.operation, str)
     assert_type(owner.held_seconds, float | None)
+    assert_type(owner.site, Frame | None)
     for frame in owner.stack:
         assert_type(frame.file, str)
         assert_type(frame.line, int)
@@ -191,6 +211,7 @@ def listing() -> tuple[Finding, ...]:
 
 def asking(call: object) -> str | None:
     now = status(call)
+    assert_type(now, Status)
     assert_type(now.read, Owner | None)
     assert_type(now.write, Owner | None)
     return now.read.name if now.read is not None else None

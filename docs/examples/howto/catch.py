@@ -14,9 +14,8 @@ async def main():
         except grpc_guard.ConcurrencyError as error:
             finding = error.finding
             print(finding.rule, finding.severity)  # prints: concurrent-read error
-            print(
-                finding.side, finding.api, finding.rpc
-            )  # prints: client aio /routeguide.RouteGuide/RouteChat
+            print(finding.side, finding.api)  # prints: client aio
+            print(finding.rpc)  # prints: /grpc_guard.demo.RouteGuide/RouteChat
             print(finding.owner.name, finding.owner.operation)  # prints: reader read
         await chat.done_writing()
         await reader

@@ -1,4 +1,4 @@
-"""The rule blocked-loop: a blocking read stood in the way of the event loop that runs on its thread."""
+"""The rule blocked-loop: a blocking call stood in the way of the event loop that runs on its thread."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from ..rule import ANY, Evidence, Rule
 BLOCKED_LOOP = Rule(
     "blocked-loop",
     severity="warning",
-    summary="a blocking read stood in the way of the event loop that runs on its thread",
+    summary="a blocking call stood in the way of the event loop that runs on its thread",
     unguarded={
-        "client sync": "the whole event loop stands still until the message comes",
+        "client sync": "the whole event loop stands still until the message or response comes; if the "
+        "loop itself would answer, until the deadline",
+        "client aio": "the whole event loop stands still while a sync request iterator waits: give "
+        "grpc.aio an async one",
         "server sync": "the whole event loop stands still until the message comes",
         ANY: "cannot happen: asyncio's operations wait without blocking the loop",
     },
-    remedy="use grpc.aio on an event loop, or read in a thread (asyncio.to_thread)",
+    remedy="use grpc.aio on an event loop, with async request iterators, or do it in a thread "
+    "(asyncio.to_thread)",
     source="Python documentation, Developing with asyncio, Running Blocking Code",
 )
 
@@ -41,11 +45,11 @@ class LoopStoodStill(Evidence):
 class Limits:
     """The thresholds of this rule."""
 
-    blocked_loop_seconds: float = 0.1  # a read that waits longer blocks its loop
+    blocked_loop_seconds: float = 0.1  # what waits longer blocks its loop
 
 
 class Program(Protocol):
-    """The program that reads where a loop runs."""
+    """The program that waits where a loop runs."""
 
     @property
     def modules(self) -> Container[str]: ...

@@ -1,4 +1,4 @@
-"""The rule channel-churn: many channels to one target were made in one place within a short time."""
+"""The rule channel-churn: many channels to one target were made in one place, on one loop, within a short time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 
 CHANNEL_CHURN = Rule(
     "channel-churn",
-    severity="warning",
-    summary="many channels to one target were made in one place within a short time",
+    severity="advice",
+    summary="many channels to one target were made in one place, on one loop, within a short time",
     unguarded={
-        "client sync": "a connection and a handshake for each, where one would carry all RPCs",
-        "client aio": "a connection and a handshake for each, where one would carry all RPCs",
+        "client sync": "each takes time to make, and a connection and a handshake unless it shares "
+        "those of another that lives",
+        "client aio": "each takes time to make, and a connection and a handshake unless it shares "
+        "those of another that lives",
         ANY: CLIENTS_ONLY,
     },
     remedy="make one channel and share it: any number of threads (sync) or tasks of one loop "

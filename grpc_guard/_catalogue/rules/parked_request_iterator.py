@@ -1,4 +1,4 @@
-"""The rule parked-request-iterator: gRPC's thread was still blocked in a request iterator after its RPC had ended."""
+"""The rule parked-request-iterator: a request iterator was still being advanced after its RPC had ended."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from ..rule import ANY, Evidence, Rule
 PARKED_REQUEST_ITERATOR = Rule(
     "parked-request-iterator",
     severity="warning",
-    summary="gRPC's thread was still blocked in a request iterator after its RPC had ended",
+    summary="a request iterator was still being advanced after its RPC had ended",
     unguarded={
         "client sync": "a thread is leaked by each such RPC",
-        ANY: "cannot happen: only the sync api advances request iterators in a thread",
+        "client aio": "grpcio never tells the iterator: a task and a generator are leaked by each such "
+        "RPC ('Task was destroyed but it is pending'); one that wakes up later takes one more item, "
+        "which is lost",
+        ANY: "cannot happen: only clients have request iterators",
     },
     remedy="let the iterator end when the RPC does: a grpc_guard.Sender does by itself; a queue needs "
-    "an end marker from call.add_callback(), or a wait with a timeout",
-    source="grpcio, _channel.py: a thread of its own consumes the request iterator",
+    "an end marker from call.add_callback() (aio: call.add_done_callback()), or a wait with a timeout",
+    source="grpcio, _channel.py: a thread of its own consumes the request iterator; aio/_call.py, "
+    "_consume_request_iterator: a task does, and only cancel() tells it",
 )
 
 
@@ -35,6 +39,21 @@ class Parked(Evidence):
         return (
             f"the RPC is over, and {words.party(self.inside)} has been in its request iterator "
             f"for {held}; {words.made(self.starter, 'started')}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TookOneMore(Evidence):
+    """A request iterator gave gRPC one more message `seconds` after its RPC had ended."""
+
+    rule = PARKED_REQUEST_ITERATOR
+    seconds: float
+    starter: Party
+
+    def __str__(self) -> str:
+        return (
+            f"the RPC has been over for {words.duration(self.seconds)}, and its request iterator has "
+            f"given one more message, which is lost; {words.made(self.starter, 'started')}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The rule shared-iterator: one generator feeds two RPCs that are alive at the same time."""
+"""The rule shared-iterator: one generator feeds two RPCs at the same time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..rule import ANY, Evidence, Rule
 SHARED_ITERATOR = Rule(
     "shared-iterator",
     severity="error",
-    summary="one generator feeds two RPCs that are alive at the same time",
+    summary="one generator feeds two RPCs at the same time",
     unguarded={
         "client sync": "one of the RPCs fails with UNKNOWN 'Exception iterating requests!', or "
         "each silently gets a part of the messages",
@@ -36,12 +36,28 @@ class SharedGenerator(Evidence):
         return f"generator {self.name!r} already feeds a live RPC, {self.rpc}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SenderInside(Evidence):
+    """The sender of `rpc`, which is over, is still inside a generator of this name."""
+
+    rule = SHARED_ITERATOR
+    name: str
+    rpc: str
+
+    def __str__(self) -> str:
+        return f"the sender of {self.rpc}, an RPC that is over, is still inside generator {self.name!r}"
+
+
 class Feeding(Protocol):
     """The RPC that a generator feeds."""
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether somebody advances the generator at this moment."""
 
     def is_over(self) -> bool: ...
 
 
 def first_rpc_is_over(feeding: Feeding) -> bool:
-    """The RPC that had the generator has ended: using it again is legal."""
-    return feeding.is_over()
+    """The RPC that had the generator has ended, and nobody is inside: using it again is legal."""
+    return feeding.is_over() and not feeding.is_inside

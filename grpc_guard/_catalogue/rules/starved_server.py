@@ -1,4 +1,4 @@
-"""The rule starved-server: every thread of a server was held by a stream while another RPC waited."""
+"""The rule starved-server: every thread of a server was held by a handler while another RPC waited."""
 
 from __future__ import annotations
 
@@ -12,44 +12,62 @@ from ..rule import ANY, SERVERS_ONLY, Evidence, Rule
 STARVED_SERVER = Rule(
     "starved-server",
     severity="warning",
-    summary="every thread of a server was held by a stream while another RPC waited",
+    summary="every thread of a server was held by a handler while another RPC waited",
     unguarded={
-        "server sync": "new RPCs wait until a stream ends: it holds a thread of the pool for as "
-        "long as it lives",
-        "server aio": "sync handlers wait for a thread of the pool until the stream of another one "
-        "ends; coroutines go on",
+        "server sync": "new RPCs wait until a handler returns: it holds a thread of the pool for as "
+        "long as it runs, also when its RPC is over",
+        "server aio": "sync handlers wait for a thread of the pool until another one returns; "
+        "coroutines go on",
         ANY: SERVERS_ONLY,
     },
-    remedy="give the server more threads than there can be streams, end idle streams, or serve "
-    "with grpc.aio and coroutines, where a stream is a task",
+    remedy="give the server more threads than there can be handlers at once, end idle streams, or "
+    "serve with grpc.aio and coroutines, where a stream is a task",
     source="gRPC, Performance Best Practices, Python: streaming RPCs create extra threads",
 )
 
+
+# Where handlers serve RPCs that are over, more threads would only be used up later.
+WAKE_UP = (
+    "let a handler end with its RPC: wake it from context.add_callback(), by an end marker in the "
+    "queue that it waits for, or wait with a timeout and ask context.is_active()"
+)
 
 _SHOWN = 5  # of many that could be named
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Starved(Evidence):
-    """Streams hold all threads of a server, those that are `held`, while RPCs are `waiting`."""
+    """Handlers hold all threads of a server, those that are `held`, while RPCs are `waiting`.
+
+    Of the same length, `over` tells of which handlers the RPC has ended already.
+    """
 
     rule = STARVED_SERVER
     held: Sequence[Party]
     waiting: int
+    over: Sequence[bool] = ()
+
+    @property
+    def remedy(self) -> str:
+        return WAKE_UP if any(self.over) else self.rule.remedy
 
     def __str__(self) -> str:
-        shown = [_holding(party) for party in self.held[:_SHOWN]]
+        over = [*self.over, *[False] * (len(self.held) - len(self.over))]
+        shown = [_holding(*one) for one in zip(self.held[:_SHOWN], over, strict=False)]
         more = [] if len(self.held) <= _SHOWN else [f"and {len(self.held) - _SHOWN} more"]
+        ended = f", {sum(over)} of them for RPCs that are over" if any(over) else ""
+        threads = "the only thread" if len(self.held) == 1 else f"all {len(self.held)} threads"
         return (
-            f"{self.waiting} waiting while streams hold all {len(self.held)} threads: "
+            f"{self.waiting} waiting while handlers hold {threads}{ended}: "
             f"{'; '.join(shown + more)}"
         )
 
 
-def _holding(party: Party) -> str:
+def _holding(party: Party, is_over: bool) -> str:
     held = words.duration(party.held_seconds)
     place = "" if party.site is None else f" {words.place(party)}"
-    return f"{party.operation} in {words.party(party)} for {held}{place}"
+    over = " (its RPC is over)" if is_over else ""
+    return f"{party.operation} in {words.party(party)} for {held}{place}{over}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The rule stream-limit: the live streams on one channel come near to what its connection carries."""
+"""The rule stream-limit: the live streams on one channel come near to the number that many peers carry."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 
 STREAM_LIMIT = Rule(
     "stream-limit",
-    severity="warning",
-    summary="the live streams on one channel come near to what its connection carries",
+    severity="advice",
+    summary="the live streams on one channel come near to the number that many peers carry at once",
     unguarded={
-        "client sync": "further RPCs wait without a word until a stream ends",
-        "client aio": "further RPCs wait without a word until a stream ends",
+        "client sync": "with a peer that has such a limit, further RPCs wait without a word until "
+        "a stream ends; servers of grpcio have none",
+        "client aio": "with a peer that has such a limit, further RPCs wait without a word until "
+        "a stream ends; servers of grpcio have none",
         ANY: CLIENTS_ONLY,
     },
     remedy="end streams that are done, or spread them over several channels (each with channel "

@@ -35,9 +35,11 @@ class NeverEnded(Evidence):
     starter: Party
     others: int
     last: tuple[Way, float] | None = None
+    was_dropped: bool = False  # it lived on to the end of its channel
 
     def __str__(self) -> str:
-        text = f"neither drained nor cancelled; {words.made(self.starter, 'started')}"
+        dropped = "dropped while it went on, " if self.was_dropped else ""
+        text = f"{dropped}neither drained nor cancelled; {words.made(self.starter, 'started')}"
         if self.last is not None:
             way, seconds = self.last
             text += f", last {way} {words.duration(seconds)} ago"

@@ -1,4 +1,4 @@
-"""The rule use-after-fork: a channel made before fork() was used in the child, without gRPC's fork support."""
+"""The rule use-after-fork: a channel made before fork(), or grpc.aio in use then, was used in the child."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 USE_AFTER_FORK = Rule(
     "use-after-fork",
     severity="warning",
-    summary="a channel made before fork() was used in the child, without gRPC's fork support",
+    summary="a channel made before fork(), or grpc.aio in use then, was used in the child",
     unguarded={
-        "client sync": "the RPC hangs: the threads that serve the channel stayed in the parent",
-        "client aio": "the RPC hangs: the thread that serves the channel stayed in the parent",
+        "client sync": "the RPC hangs whatever its timeout, or fails with UNAVAILABLE 'sendmsg: "
+        "Wrong file descriptor generation', or works, by luck",
+        "client aio": "the RPC hangs, or the process dies of SIGABRT or SIGSEGV: on the parent's "
+        "channel, and on each that the child makes itself while one of the parent's lives",
         ANY: CLIENTS_ONLY,
     },
-    remedy="make the channel in the child, after the fork; or start the parent with "
-    "GRPC_ENABLE_FORK_SUPPORT=true (sync api)",
+    remedy="fork before the process makes its first channel, or start child processes by spawn or "
+    "forkserver; a sync channel that a forked child makes needs a connection of its own: "
+    "[('grpc.use_local_subchannel_pool', 1)]",
     source="gRPC, doc/fork_support.md",
+)
+
+AIO_FORKS = (
+    "fork before the process makes its first channel or server of grpc.aio, or start child processes "
+    "by spawn or forkserver: the state of grpc.aio belongs to the process, and gRPC's fork support "
+    "does not cover it"
 )
 
 
@@ -34,6 +43,28 @@ class ChannelOfParent(Evidence):
         return (
             f"the channel is the parent process's, {words.made(self.maker)}, and gRPC's fork "
             "support is off (GRPC_ENABLE_FORK_SUPPORT)"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AioOfParent(Evidence):
+    """The process was forked while its parent had grpc.aio in use: a channel or server of `maker`."""
+
+    rule = USE_AFTER_FORK
+    maker: Party | None
+    is_own: bool  # the RPC starts on a channel that this process has made itself
+
+    @property
+    def remedy(self) -> str:
+        return AIO_FORKS
+
+    def __str__(self) -> str:
+        of_parent = "" if self.maker is None else f", {words.made(self.maker)},"
+        if not self.is_own:
+            return f"the channel is the parent process's{of_parent} and grpc.aio does not outlive a fork"
+        return (
+            f"a channel or server of the parent process{of_parent} lives on, and while it does "
+            "grpc.aio works in no forked child, on no channel"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Protocol
 
+from .. import words
+from ..nouns import Party
 from ..rule import ANY, Evidence, Rule
 
 WRONG_LOOP = Rule(
@@ -26,6 +28,8 @@ class Loop(Protocol):
     """An event loop."""
 
     def is_running(self) -> bool: ...
+
+    def is_closed(self) -> bool: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,15 +55,36 @@ NOT_STARTED_ASTRAY = (is_at_home, begins_with_its_loop)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Home:
+    """Where an aio object belongs: by whom it was made, on which thread, and what its loop does."""
+
+    maker: Party
+    thread: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"{words.made(self.maker)} on thread {self.thread!r}, whose loop {self.state}"
+
+
+def state_of(loop: Loop) -> str:
+    """Return what an event loop does now, in words."""
+    if loop.is_running():
+        return "runs"
+    return "is closed" if loop.is_closed() else "does not run now"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CallAstray(Evidence):
     """A call was used on another loop than its own, or where no loop runs."""
 
     rule = WRONG_LOOP
     on_loop: bool
+    home: Home | None = None
 
     def __str__(self) -> str:
         where = "another event loop" if self.on_loop else "no event loop"
-        return f"it runs on {where} than the one that owns the call"
+        channel = "" if self.home is None else f", whose channel was {self.home}"
+        return f"it runs on {where} than the one that owns the call{channel}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +93,9 @@ class ChannelAstray(Evidence):
 
     rule = WRONG_LOOP
     on_loop: bool
+    home: Home | None = None
 
     def __str__(self) -> str:
         where = "another event loop" if self.on_loop else "another thread"
-        return f"the channel belongs to a loop, and {where} uses it"
+        made = "" if self.home is None else f"; it was {self.home}"
+        return f"the channel belongs to a loop, and {where} uses it{made}"

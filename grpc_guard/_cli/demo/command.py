@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TextIO
 
+from ..._catalogue.modes import ModeName
 from ..._catalogue.version import __version__
 from .played import Played
 from .scenarios import SCENARIOS, Scenario, complaints, play
 from .screen import Screen
 
 _REPORT_STYLES = {4: ("dim",), 6: ("cyan",)}  # by indentation: where, and the line of code
-Play = Callable[[Scenario, str], Played]
+Play = Callable[[Scenario, ModeName], Played]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

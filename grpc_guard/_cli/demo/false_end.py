@@ -10,6 +10,7 @@ import grpc.aio
 
 from grpc_guard import ConcurrencyError, findings
 
+from ..._catalogue.modes import ModeName
 from .played import Played
 from .route_guide_pb2 import Point, RouteSummary
 from .service import PATIENCE, AsyncRouteGuide, async_serving, point, summary
@@ -51,7 +52,7 @@ async def walk() -> AsyncIterator[Point]:
         yield point(step)
 
 
-def play(mode: str) -> Played:
+def play(mode: ModeName) -> Played:
     """Record one route; a summary with fewer points than were sent is the harm."""
     guide = HastyRouteGuide()
 

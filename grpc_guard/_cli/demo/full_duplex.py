@@ -9,6 +9,7 @@ import grpc.aio
 
 from grpc_guard import findings
 
+from ..._catalogue.modes import ModeName
 from .played import Played
 from .route_guide_pb2 import RouteNote
 from .service import FEATURES, PATIENCE, AsyncRouteGuide, answer, async_serving
@@ -32,7 +33,7 @@ async def read_answers(call: Any) -> list[str]:
     return answers
 
 
-async def chat(mode: str) -> list[str]:
+async def chat(mode: ModeName) -> list[str]:
     """Return the answers, read while the notes are being written."""
     async with async_serving(AsyncRouteGuide(), mode) as stub:
         call = stub.RouteChat(timeout=2 * PATIENCE)
@@ -52,6 +53,6 @@ def tell(answers: list[str]) -> Played:
     return Played(text, harmed, "", len(findings()))
 
 
-def play(mode: str) -> Played:
+def play(mode: ModeName) -> Played:
     """Let a hiker read and write at once; anything but every answer, in order, is the harm."""
     return tell(asyncio.run(chat(mode)))

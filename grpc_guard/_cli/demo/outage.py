@@ -14,6 +14,7 @@ import grpc
 
 from grpc_guard import ConcurrencyError, findings
 
+from ..._catalogue.modes import ModeName
 from .played import Played
 from .route_guide_pb2 import Point, RouteSummary
 from .route_guide_pb2_grpc import RouteGuideStub
@@ -139,7 +140,7 @@ def tell(tries: list[Try], died: list[str]) -> Played:
     return Played(text, bool(lost) or last.innocent != "OK", report, len(findings()))
 
 
-def play(mode: str) -> Played:
+def play(mode: ModeName) -> Played:
     """Record routes until the server is dead for everybody, or until enough is enough.
 
     Guarded, each route stays open until a reader has been refused: of two that keep reading

@@ -14,23 +14,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&grpc_guard/_cli/demo/route_guide.proto\x12\nrouteguide\",\n\x05Point\x12\x10\n\x08latitude\x18\x01 \x01(\x05\x12\x11\n\tlongitude\x18\x02 \x01(\x05\"I\n\tRectangle\x12\x1d\n\x02lo\x18\x01 \x01(\x0b\x32\x11.routeguide.Point\x12\x1d\n\x02hi\x18\x02 \x01(\x0b\x32\x11.routeguide.Point\"<\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x08location\x18\x02 \x01(\x0b\x32\x11.routeguide.Point\"A\n\tRouteNote\x12#\n\x08location\x18\x01 \x01(\x0b\x32\x11.routeguide.Point\x12\x0f\n\x07message\x18\x02 \x01(\t\":\n\x0cRouteSummary\x12\x13\n\x0bpoint_count\x18\x01 \x01(\x05\x12\x15\n\rfeature_count\x18\x02 \x01(\x05\x32\xfd\x01\n\nRouteGuide\x12\x34\n\nGetFeature\x12\x11.routeguide.Point\x1a\x13.routeguide.Feature\x12<\n\x0cListFeatures\x12\x15.routeguide.Rectangle\x1a\x13.routeguide.Feature0\x01\x12<\n\x0bRecordRoute\x12\x11.routeguide.Point\x1a\x18.routeguide.RouteSummary(\x01\x12=\n\tRouteChat\x12\x15.routeguide.RouteNote\x1a\x15.routeguide.RouteNote(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&grpc_guard/_cli/demo/route_guide.proto\x12\x0fgrpc_guard.demo\",\n\x05Point\x12\x10\n\x08latitude\x18\x01 \x01(\x05\x12\x11\n\tlongitude\x18\x02 \x01(\x05\"S\n\tRectangle\x12\"\n\x02lo\x18\x01 \x01(\x0b\x32\x16.grpc_guard.demo.Point\x12\"\n\x02hi\x18\x02 \x01(\x0b\x32\x16.grpc_guard.demo.Point\"A\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08location\x18\x02 \x01(\x0b\x32\x16.grpc_guard.demo.Point\"F\n\tRouteNote\x12(\n\x08location\x18\x01 \x01(\x0b\x32\x16.grpc_guard.demo.Point\x12\x0f\n\x07message\x18\x02 \x01(\t\":\n\x0cRouteSummary\x12\x13\n\x0bpoint_count\x18\x01 \x01(\x05\x12\x15\n\rfeature_count\x18\x02 \x01(\x05\x32\xa5\x02\n\nRouteGuide\x12>\n\nGetFeature\x12\x16.grpc_guard.demo.Point\x1a\x18.grpc_guard.demo.Feature\x12\x46\n\x0cListFeatures\x12\x1a.grpc_guard.demo.Rectangle\x1a\x18.grpc_guard.demo.Feature0\x01\x12\x46\n\x0bRecordRoute\x12\x16.grpc_guard.demo.Point\x1a\x1d.grpc_guard.demo.RouteSummary(\x01\x12G\n\tRouteChat\x12\x1a.grpc_guard.demo.RouteNote\x1a\x1a.grpc_guard.demo.RouteNote(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grpc_guard._cli.demo.route_guide_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_POINT']._serialized_start=54
-  _globals['_POINT']._serialized_end=98
-  _globals['_RECTANGLE']._serialized_start=100
-  _globals['_RECTANGLE']._serialized_end=173
-  _globals['_FEATURE']._serialized_start=175
-  _globals['_FEATURE']._serialized_end=235
-  _globals['_ROUTENOTE']._serialized_start=237
-  _globals['_ROUTENOTE']._serialized_end=302
-  _globals['_ROUTESUMMARY']._serialized_start=304
-  _globals['_ROUTESUMMARY']._serialized_end=362
-  _globals['_ROUTEGUIDE']._serialized_start=365
-  _globals['_ROUTEGUIDE']._serialized_end=618
+  _globals['_POINT']._serialized_start=59
+  _globals['_POINT']._serialized_end=103
+  _globals['_RECTANGLE']._serialized_start=105
+  _globals['_RECTANGLE']._serialized_end=188
+  _globals['_FEATURE']._serialized_start=190
+  _globals['_FEATURE']._serialized_end=255
+  _globals['_ROUTENOTE']._serialized_start=257
+  _globals['_ROUTENOTE']._serialized_end=327
+  _globals['_ROUTESUMMARY']._serialized_start=329
+  _globals['_ROUTESUMMARY']._serialized_end=387
+  _globals['_ROUTEGUIDE']._serialized_start=390
+  _globals['_ROUTEGUIDE']._serialized_end=683
 # @@protoc_insertion_point(module_scope)

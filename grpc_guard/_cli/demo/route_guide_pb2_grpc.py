@@ -16,22 +16,22 @@ class RouteGuideStub(object):
             channel: A grpc.Channel.
         """
         self.GetFeature = channel.unary_unary(
-                '/routeguide.RouteGuide/GetFeature',
+                '/grpc_guard.demo.RouteGuide/GetFeature',
                 request_serializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Point.SerializeToString,
                 response_deserializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Feature.FromString,
                 )
         self.ListFeatures = channel.unary_stream(
-                '/routeguide.RouteGuide/ListFeatures',
+                '/grpc_guard.demo.RouteGuide/ListFeatures',
                 request_serializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Rectangle.SerializeToString,
                 response_deserializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Feature.FromString,
                 )
         self.RecordRoute = channel.stream_unary(
-                '/routeguide.RouteGuide/RecordRoute',
+                '/grpc_guard.demo.RouteGuide/RecordRoute',
                 request_serializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Point.SerializeToString,
                 response_deserializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.RouteSummary.FromString,
                 )
         self.RouteChat = channel.stream_stream(
-                '/routeguide.RouteGuide/RouteChat',
+                '/grpc_guard.demo.RouteGuide/RouteChat',
                 request_serializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.RouteNote.SerializeToString,
                 response_deserializer=grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.RouteNote.FromString,
                 )
@@ -94,7 +94,7 @@ def add_RouteGuideServicer_to_server(servicer, server):
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'routeguide.RouteGuide', rpc_method_handlers)
+            'grpc_guard.demo.RouteGuide', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
 
 
@@ -114,7 +114,7 @@ class RouteGuide(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(request, target, '/routeguide.RouteGuide/GetFeature',
+        return grpc.experimental.unary_unary(request, target, '/grpc_guard.demo.RouteGuide/GetFeature',
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Point.SerializeToString,
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Feature.FromString,
             options, channel_credentials,
@@ -131,7 +131,7 @@ class RouteGuide(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(request, target, '/routeguide.RouteGuide/ListFeatures',
+        return grpc.experimental.unary_stream(request, target, '/grpc_guard.demo.RouteGuide/ListFeatures',
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Rectangle.SerializeToString,
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Feature.FromString,
             options, channel_credentials,
@@ -148,7 +148,7 @@ class RouteGuide(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_unary(request_iterator, target, '/routeguide.RouteGuide/RecordRoute',
+        return grpc.experimental.stream_unary(request_iterator, target, '/grpc_guard.demo.RouteGuide/RecordRoute',
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.Point.SerializeToString,
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.RouteSummary.FromString,
             options, channel_credentials,
@@ -165,7 +165,7 @@ class RouteGuide(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_stream(request_iterator, target, '/routeguide.RouteGuide/RouteChat',
+        return grpc.experimental.stream_stream(request_iterator, target, '/grpc_guard.demo.RouteGuide/RouteChat',
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.RouteNote.SerializeToString,
             grpc__guard_dot___cli_dot_demo_dot_route__guide__pb2.RouteNote.FromString,
             options, channel_credentials,

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+from ..._catalogue.modes import ModeName
 from .played import Played
 
 _TIMEOUT = 20.0  # seconds; a half that is not over by then hangs
@@ -55,7 +56,7 @@ SCENARIOS = (
 )
 
 
-def play(scenario: Scenario, mode: str) -> Played:
+def play(scenario: Scenario, mode: ModeName) -> Played:
     """Play one half in a process of its own; a process that hangs or dies is harm too."""
     command = [sys.executable, "-m", f"{__package__}.play", scenario.module, mode]
     try:

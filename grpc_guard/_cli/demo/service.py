@@ -13,6 +13,7 @@ import grpc.aio
 
 from grpc_guard import wrap
 
+from ..._catalogue.modes import ModeName
 from .route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
 from .route_guide_pb2_grpc import (
     RouteGuideServicer,
@@ -131,7 +132,7 @@ _ALONE = [("grpc.use_local_subchannel_pool", 1)]
 
 @contextmanager
 def serving(
-    guide: RouteGuideServicer, mode: str, clients: int = 1
+    guide: RouteGuideServicer, mode: ModeName, clients: int = 1
 ) -> Iterator[tuple[RouteGuideStub, ...]]:
     """Serve `guide` on 127.0.0.1; yield a stub for each of so many clients.
 
@@ -153,7 +154,7 @@ def serving(
 
 
 @asynccontextmanager
-async def async_serving(guide: RouteGuideServicer, mode: str) -> AsyncIterator[RouteGuideStub]:
+async def async_serving(guide: RouteGuideServicer, mode: ModeName) -> AsyncIterator[RouteGuideStub]:
     """Serve `guide` on 127.0.0.1 and yield a stub for a client; see serving()."""
     server = wrap(grpc.aio.server(), mode=mode)
     add_RouteGuideServicer_to_server(guide, server)

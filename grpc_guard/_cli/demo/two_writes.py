@@ -11,6 +11,7 @@ import grpc.aio
 
 from grpc_guard import ConcurrencyError, findings
 
+from ..._catalogue.modes import ModeName
 from .played import Played
 from .route_guide_pb2 import RouteNote
 from .service import PATIENCE, AsyncRouteGuide, answer, async_serving, point
@@ -39,7 +40,7 @@ async def write_notes(call: Any, name: str) -> None:
         await call.write(RouteNote(location=point(number), message=text))
 
 
-async def chat(mode: str) -> tuple[list[Any], int, str]:
+async def chat(mode: ModeName) -> tuple[list[Any], int, str]:
     """Return the outcomes of both writers, how many answers came, and the RPC's status."""
     guide = BusyRouteGuide()
     async with async_serving(guide, mode) as stub:
@@ -81,6 +82,6 @@ def tell(outcomes: list[Any], answers: int, status: str) -> Played:
     return Played(text, harmed, str(refusals[0]) if refusals else "", len(findings()))
 
 
-def play(mode: str) -> Played:
+def play(mode: ModeName) -> Played:
     """Let two hikers write to one chat; an RPC that dies is the harm."""
     return tell(*asyncio.run(chat(mode)))

@@ -102,7 +102,7 @@ def _tell_at_quick_exit(writer: Writer) -> None:
 
 
 def _to_stderr(finding: Finding) -> None:
-    if finding.count == 1:  # the summary counts
+    if finding.count == 1 and not finding.is_advice:  # the summary counts, and has the advice
         _print_to_stderr(wording.report(finding))
 
 

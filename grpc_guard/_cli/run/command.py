@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..._catalogue import words
 from ..._catalogue.misspelt import misspelt
 from ..._catalogue.modes import Mode, parse_mode
 from ..._catalogue.settings import MODE, Layer, environment, resolve
@@ -35,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=tuple(FORMATS),
-        help=f"of the report (default: by the file's suffix {_either(SUFFIXES)})",
+        type=_format,
+        metavar="F",
+        help=f"of the report: {_either(FORMATS)} (default: by the file's suffix {_either(SUFFIXES)})",
     )
     parser.add_argument(
         "--exit-code",
@@ -98,6 +100,14 @@ def _either(choices: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}"
 
 
+def _format(value: str) -> str:
+    if value not in FORMATS:
+        choices = _either(FORMATS)
+        meant = words.did_you_mean(value, FORMATS)
+        raise argparse.ArgumentTypeError(f"{value!r} is not a format; use {choices}{meant}")
+    return value
+
+
 def _exit_code(value: str) -> int:
     if not value.isdecimal() or int(value) > 255:
         raise argparse.ArgumentTypeError(f"{value!r} is not an exit status; use 0 to 255")
@@ -134,14 +144,16 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             environment(MODE),
             parse=parse_mode,
             default=Mode.RAISE,
-        ).value
-        probe = _probe(arguments) if mode is not Mode.OFF else None
+        )
+        if mode.value is Mode.OFF:
+            _refuse_for_nothing(arguments, mode.source)
+        probe = _probe(arguments) if mode.value is not Mode.OFF else None
         thresholds = resolve_thresholds(Layer("--threshold", arguments.threshold))
     except ValueError as error:
         raise LaunchError(str(error)) from None
     return Settings(
         command=command,
-        mode=mode,
+        mode=mode.value,
         report=arguments.report,
         form=arguments.format,
         exit_code=arguments.exit_code,
@@ -152,6 +164,20 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         thresholds=thresholds,
         dump_after=arguments.dump_after,
     )
+
+
+def _refuse_for_nothing(arguments: argparse.Namespace, source: str | None) -> None:
+    """Raise ValueError for an option that would do nothing, as the guard is off."""
+    for option in (
+        "--baseline",
+        "--write-baseline",
+        "--probe",
+        "--probe-file",
+        "--probe-seed",
+        "--threshold",
+    ):
+        if getattr(arguments, option[2:].replace("-", "_")):
+            raise ValueError(f"{option} needs the guard, which {source} has switched off")
 
 
 def _probe(arguments: argparse.Namespace) -> ProbeSettings | None:

@@ -26,7 +26,8 @@ from ..._probe.memory import Memory, ProbeFileError, load, save
 from ..._probe.pairs import Pair
 from ..._probe.settings import ProbeSettings
 from ..._reports import writing
-from ..._reports.adoption import Adoption, allowed_in_pyproject, read_baseline
+from ..._reports.adoption import Adoption, allowed_in_pyproject
+from ..._reports.baseline import AdoptionError, read_baseline, read_if_there
 from ..._reports.process import Process
 from ..._reports.run import GuardedRun
 from .progress import Progress
@@ -34,6 +35,7 @@ from .signals import handling
 from .spool import read, remind
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
+_GAP = "a run of one program need not find all"
 _PTH = "grpc_guard.pth"
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
 
@@ -81,17 +83,17 @@ def run(settings: Settings) -> int:
         processes = _ended(read(spool), pid, status)
     for process in processes:
         process.in_progress = progress.answer_of(process.pid)
-    outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None)
+    outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None, gap=_GAP)
     if memory is not None:
         _remember(settings, memory, outcome.pairs)
+    written: list[str] = []
     if settings.write_baseline is not None:
-        outcome = outcome.with_baseline()
         with _told():
-            outcome.adoption.write_baseline(settings.write_baseline)
+            outcome, written = _write_baseline(settings.write_baseline, outcome)
     if settings.report is not None:
         _write_reports(settings, settings.report, outcome, pid)
     if settings.mode is not Mode.OFF:
-        _say(outcome)
+        _say(outcome, written)
     return settings.exit_code if status == 0 and outcome.failing else status
 
 
@@ -147,7 +149,9 @@ def _prepare(settings: Settings) -> Adoption:
         except OSError as error:
             raise LaunchError(f"{option}: {path}: {error.strerror}") from None
     try:
-        known = [] if settings.baseline is None else read_baseline(settings.baseline)
+        known = [] if settings.baseline is None else read_baseline(settings.baseline, "--baseline")
+        if settings.write_baseline is not None:
+            read_if_there(settings.write_baseline, "--write-baseline")
         return Adoption(root, allowed_in_pyproject(root), known)
     except ValueError as error:
         raise LaunchError(str(error)) from None
@@ -162,7 +166,9 @@ def _recall(settings: Settings) -> Memory | None:
         if settings.probe_file is not None:
             memory = load(settings.probe_file, Path.cwd())
     except ProbeFileError as error:
-        _print(f"grpc_guard: {settings.probe_file}: {error}; it is left as it is, and not used")
+        _print(
+            f"grpc_guard: --probe-file: {settings.probe_file}: {error}; it is left as it is, and not used"
+        )
     _print(f"grpc_guard: {wording.probing(settings.probe.seed, memory.runs + 1)}")
     return memory
 
@@ -234,6 +240,15 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         _print(f"grpc_guard: {error.filename}: {error.strerror}")
+    except AdoptionError as error:  # a baseline that somebody has broken while the program ran
+        _print(f"grpc_guard: {error}; it is left as it is")
+
+
+def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[str]]:
+    """Write what was found to `path`; return the run that knows it, and what is said of it."""
+    merged = outcome.merged_into(path, "--write-baseline")
+    merged.write(path)
+    return outcome.knowing(merged), list(merged.lines(path))
 
 
 def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
@@ -247,10 +262,10 @@ def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
     return processes
 
 
-def _say(outcome: GuardedRun) -> None:
+def _say(outcome: GuardedRun, written: Sequence[str]) -> None:
     lines = ["grpc_guard: no Python process of the program was guarded: is it installed there?"]
     if outcome.processes:
-        lines = [*outcome.summary(), *(f"  {note}" for note in outcome.notes())]
+        lines = [*outcome.summary(), *(f"  {note}" for note in (*outcome.notes(), *written))]
     _print("\n".join(lines))
 
 

@@ -12,12 +12,15 @@ from typing import Any
 from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.nouns import READ, WRITE
+from ..._core import steps
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, GrpcDriven, Stream
 from ..._guard.generators import bind
 from ..._guard.violations import check_loop
+from ..._lifecycle.blocking import on_the_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
+from ..._lifecycle.losses import iterator_raised
 from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from ..sync.calls import RequestIterator
@@ -87,6 +90,9 @@ async def done_writing(self: Any) -> None:
         try:
             direction.since = monotonic()
             return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
+        except asyncio.CancelledError as error:
+            after_cancel(direction.stream, "done_writing", error)
+            raise
         finally:
             direction.taken = False
     await contended_async(
@@ -121,7 +127,7 @@ class ReadingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_read = AioDirection(stream, READ, call.read)
+        self._self_read = stream.read = AioDirection(stream, READ, call.read)
         self._self_messages: weakref.ref[Messages] | None = None
 
     @operation("read")
@@ -245,9 +251,25 @@ class AsyncRequestIterator(StreamProxy):
                 direction.since = monotonic()
                 iterated = direction.step
                 return await iterated()
+            except StopAsyncIteration:
+                raise
+            except Exception as error:
+                iterator_raised(direction.stream, "anext(request_iterator)", error)
+                raise
             finally:
                 direction.taken = False
         return await contended_async(direction, "anext(request_iterator)", direction.step)
+
+
+class SyncRequestIterator(RequestIterator):
+    """The user's sync request iterator, which gRPC advances on the event loop."""
+
+    __slots__ = ()
+
+    def __init__(self, iterator: Any, stream: Stream) -> None:
+        super().__init__(iterator, stream)
+        direction = steps.direction_of(self.__next__)
+        direction.iterator = on_the_loop(direction.iterator, iterator, stream)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:
@@ -260,7 +282,7 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     if isinstance(iterator, AsyncIterable):
         kind = AsyncRequestIterator
     elif hasattr(type(iterator), "__next__"):
-        kind = RequestIterator
+        kind = SyncRequestIterator
     else:
         return iterator
     if isinstance_exactly(iterator, (AsyncRequestIterator, RequestIterator)):

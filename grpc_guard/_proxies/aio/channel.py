@@ -15,12 +15,14 @@ from ..._core.stream import Stream
 from ..._findings.origins import Origin, note_origin
 from ..._guard.violations import check_start
 from ..._lifecycle.channels import closing, life_of, made
+from ..._lifecycle.outliving import watch_end
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
-from ..proxy import Proxy
+from ..proxy import Proxy, isinstance_exactly
 from ..unary import start_watched
 from .calls import (
+    AsyncRequestIterator,
     AwaitableCall,
     DuplexCall,
     ReadingCall,
@@ -40,6 +42,7 @@ def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     loop: Any = getattr(owner, "_loop", None) or running
     stream = Stream(rpc, CLIENT, AIO, mode, loop)
     if running is not loop:
+        stream.channel = life_of(owner)
         check_start(stream)
     return stream
 
@@ -112,7 +115,10 @@ def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, 
     except BaseException:
         stream.ended = True  # it will never start
         raise
-    return _start(start, stream, (requests, *args), kwargs)
+    call = _start(start, stream, (requests, *args), kwargs)
+    if isinstance_exactly(requests, AsyncRequestIterator):
+        watch_end(call, stream)
+    return call
 
 
 def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, cast
 
 from ..._catalogue.modes import ChooseMode, Mode
-from ..._catalogue.nouns import AIO, READ, SERVER, WRITE
+from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, Stream
@@ -20,6 +20,7 @@ from ..._core.turns import ticket_of_task, wait_for_turn, wake, wake_after_all
 from ..._guard.violations import check_loop, report_conflict, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..._lifecycle.handlers import Handlers
+from ..._lifecycle.losses import handler_cancelled
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
 from ..proxy import StreamProxy, isinstance_exactly
@@ -145,6 +146,17 @@ def guard_behavior(
         )
         return GuardedBehavior(behavior, functools.partial(_migrate, sync, handlers))
 
+    def enter_unary(
+        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        if choose() is Mode.OFF or len(args) < 2:
+            return behavior(*args, **kwargs)
+        handlers.enter_unary_task(rpc)
+        return _run_unary(rpc, behavior, args, kwargs)
+
+    if not (request_streaming or response_streaming):
+        return GuardedBehavior(behavior, enter_unary)
+
     def enter(
         behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
@@ -172,9 +184,20 @@ def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
     return responses
 
 
+async def _run_unary(rpc: str, behavior: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    try:
+        return await behavior(*args, **kwargs)
+    except asyncio.CancelledError as error:
+        handler_cancelled(Subject(rpc, SERVER, AIO), error)
+        raise
+
+
 async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return await behavior(*args, **kwargs)
+    except asyncio.CancelledError as error:
+        handler_cancelled(stream.subject, error)
+        raise
     finally:
         stream.ended = True
 
@@ -226,6 +249,9 @@ async def _generate(
                 advance, given = responses.athrow, (thrown,)
     except StopAsyncIteration:
         pass
+    except asyncio.CancelledError as error:
+        handler_cancelled(stream.subject, error)
+        raise
     finally:
         await _close(responses)
         stream.ended = True

@@ -63,6 +63,9 @@ class Messages(StreamProxy):
             try:
                 direction.since = monotonic()
                 return await direction.prepared(self.__wrapped__.asend)(value)
+            except asyncio.CancelledError as error:
+                after_cancel(direction.stream, "asend", error)
+                raise
             finally:
                 direction.taken = False
         return await contended_async(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
+from ..._lifecycle.callbacks import refusing, run_callback, running
 from ..contract import SYNC_CALL, forwards
 from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
 
@@ -33,6 +35,15 @@ def has_ended(call: Any) -> bool:
     return is_active is not None and not is_active()
 
 
+class DoneCallback(GuardedCallback):
+    """A done-callback of the sync api, which runs on a thread that its channel needs."""
+
+    __slots__ = ()
+
+    def __call__(self, _: object) -> None:
+        run_callback(self._callback, self._proxy._self_stream, self._proxy)
+
+
 @forwards(SYNC_CALL)
 class Call(StreamProxy):
     """A client call with one response: the future of a stream-unary RPC."""
@@ -45,7 +56,13 @@ class Call(StreamProxy):
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
-        self.__wrapped__.add_done_callback(GuardedCallback(fn, self))
+        self.__wrapped__.add_done_callback(DoneCallback(fn, self))
+
+    def add_callback(self, callback: Callable[[], object]) -> Any:
+        """See grpc.RpcContext.add_callback."""
+        return self.__wrapped__.add_callback(
+            functools.partial(run_callback, callback, self._self_stream)
+        )
 
 
 class StreamCall(NextProxy, Call):
@@ -58,7 +75,8 @@ class StreamCall(NextProxy, Call):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        direction = steps.Responses(stream, watched(call, stream))
+        source = watched(call, stream)
+        direction = steps.Responses(stream, refusing(source, stream) if running else source)
         self.__wrapped__ = call
         self._self_stream = stream
         self.__next__ = self._reading(direction, call)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Self
 
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import CLIENT, SYNC
 from ..._core.stream import Stream
+from ..._lifecycle.blocking import blocking
 from ..._lifecycle.channels import closing, made
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import SYNC_CHANNEL, forwards
@@ -61,6 +63,9 @@ def run_stream_unary(
 ) -> Any:
     """Run a stream-unary RPC with guarded requests to its end."""
     stream = new_stream(multi_callable, rpc, mode)
+    origin = stream.origin
+    if origin is not None and origin.on_loop:
+        run = functools.partial(blocking, run, stream.subject)
     try:
         return _start_writing(run, stream, request_iterator, args, kwargs)
     finally:

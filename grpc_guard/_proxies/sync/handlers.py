@@ -10,6 +10,7 @@ from ..._catalogue.nouns import SERVER, SYNC, Api
 from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
+from ..._lifecycle.callbacks import run_callback
 from ..._lifecycle.handlers import Handlers
 from ..contexts import context_methods
 from ..contract import SYNC_CONTEXT
@@ -67,7 +68,7 @@ class Context(StreamProxy):
         def visit() -> None:
             stream.in_done_callback = True
             try:
-                callback()
+                run_callback(callback, stream)
             finally:
                 stream.in_done_callback = False
 
@@ -94,7 +95,18 @@ def handling(
     handlers: Handlers,
     api: Api = SYNC,
 ) -> Callable[..., Any]:
-    """Return what does a sync handler with guarded stream objects."""
+    """Return what does a sync handler with guarded stream objects; a unary one is only noted."""
+
+    def handle_unary(
+        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
+    ) -> Any:
+        if choose() is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
+            return behavior(*args, **kwargs)
+        entry = handlers.enter_unary(rpc, args[1] if api == SYNC else None)
+        try:
+            return behavior(*args, **kwargs)
+        finally:
+            entry.ended = True
 
     def handle(
         behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
@@ -105,7 +117,7 @@ def handling(
         request, context, *senders = args
         stream = Stream(rpc, SERVER, api, mode)
         stream.track_context(context, has_ended)
-        handlers.enter(stream)
+        handlers.enter(stream, context if api == SYNC else None)
         if request_streaming and hasattr(type(request), "__next__"):
             request = RequestIterator(request, stream)
         context = Context(context, stream)
@@ -120,7 +132,7 @@ def handling(
         finally:
             stream.ended = True
 
-    return handle
+    return handle if request_streaming or response_streaming else handle_unary
 
 
 def _respond(responses: Any, stream: Stream) -> Any:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ..._catalogue.catalogue import RULES
 from ..._catalogue.pages import page
-from ..._catalogue.rule import Rule
+from ..._catalogue.rule import ADVICE, Rule
 from ..._catalogue.version import __version__
 from ..._catalogue.words import party
 from ..._findings.records import Finding, Frame, Owner
@@ -22,6 +22,10 @@ name = "sarif"
 suffixes = (".sarif",)
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+# Severities that have another name there.
+_LEVELS = {ADVICE: "note"}
+_PROBLEMS = {ADVICE: "recommendation"}
 
 
 def render(report: Report) -> str:
@@ -60,11 +64,11 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "shortDescription": {"text": rule.summary},
         "fullDescription": {"text": f"{rule.summary}; {rule.source}"},
         "help": {"text": page(rule), "markdown": page(rule)},
-        "defaultConfiguration": {"level": rule.severity},
+        "defaultConfiguration": {"level": _LEVELS.get(rule.severity, rule.severity)},
         "properties": {
             "tags": ["concurrency", "grpc"],
             "precision": "very-high",
-            "problem.severity": rule.severity,
+            "problem.severity": _PROBLEMS.get(rule.severity, rule.severity),
         },
     }
 
@@ -77,7 +81,7 @@ def _result(finding: Finding, rules: list[Rule], excuse: str | None) -> dict[str
     return {
         "ruleId": finding.rule.name,
         "ruleIndex": rules.index(finding.rule),
-        "level": finding.severity,
+        "level": _LEVELS.get(finding.severity, finding.severity),
         "message": {"text": full_report(finding)},
         "occurrenceCount": finding.count,
         "partialFingerprints": {"grpcGuard/v1": _fingerprint(finding)},

@@ -1,0 +1,88 @@
+"""The rule lost-exception: an exception of the program vanished in grpcio."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+from .. import words
+from ..nouns import Party
+from ..rule import ANY, Evidence, Rule
+
+LOST_EXCEPTION = Rule(
+    "lost-exception",
+    severity="warning",
+    summary="an exception of the program vanished in grpcio",
+    unguarded={
+        "client aio": "the RPC is cancelled, and who awaits it gets a bare CancelledError that says "
+        "nothing of the exception of the request iterator; grpcio logs it at DEBUG",
+        "server aio": "a handler that ends by a CancelledError of something else than its RPC ends "
+        "without a status: the client waits until its deadline, or for ever",
+        ANY: "cannot happen: grpcio logs what request iterators and handlers raise",
+    },
+    remedy="catch the exception where it is raised: in the request iterator, end the RPC by "
+    "call.cancel() and tell whoever awaits it why; in a handler, turn the CancelledError of what it "
+    "waited for into a status (await context.abort(...))",
+    source="grpcio, aio/_call.py, _consume_request_iterator, and "
+    "_cython/_cygrpc/aio/server.pyx.pxi, _handle_exceptions",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IteratorRaised(Evidence):
+    """A request iterator raised an exception called `name` in `raiser`, which ended its RPC."""
+
+    rule = LOST_EXCEPTION
+    name: str
+    raiser: Party
+
+    def __str__(self) -> str:
+        return (
+            f"the request iterator raised {self.name} {words.place(self.raiser)}, which cancelled the "
+            "RPC without a word"
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HandlerCancelled(Evidence):
+    """A handler ended by a CancelledError that came out of what it waited for, in `raiser`."""
+
+    rule = LOST_EXCEPTION
+    raiser: Party
+
+    def __str__(self) -> str:
+        return (
+            f"a CancelledError ended the handler {words.place(self.raiser)}, though nobody cancels the "
+            "RPC: the client gets no status"
+        )
+
+
+class Loss(Protocol):
+    """An exception that has just left the code of the program, on its way into grpcio."""
+
+    @property
+    def rpc_is_over(self) -> bool: ...
+
+    @property
+    def task_is_being_cancelled(self) -> bool: ...
+
+    @property
+    def is_of_grpcio(self) -> bool: ...
+
+
+def rpc_is_over(loss: Loss) -> bool:
+    """The RPC has ended: nobody waits for what the exception could have said."""
+    return loss.rpc_is_over
+
+
+def task_is_being_cancelled(loss: Loss) -> bool:
+    """Somebody cancels the task: the exception is how it ends."""
+    return loss.task_is_being_cancelled
+
+
+def is_of_grpcio(loss: Loss) -> bool:
+    """No line of the program raised it: an iterator of another RPC, say, whose end it tells."""
+    return loss.is_of_grpcio
+
+
+NOT_LOST = (rpc_is_over, task_is_being_cancelled, is_of_grpcio)

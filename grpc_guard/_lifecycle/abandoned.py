@@ -1,0 +1,85 @@
+"""Sync handlers that stand still though their RPC is over: the rule abandoned-handler.
+
+A handler that runs when its RPC ends is looked at again after a while, from a timer that runs
+only then. Whether its thread stands still is told by the thread's processor time: it is the
+same as before. What wakes up now and then has used some.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from .._catalogue.boundary import never_disturbs
+from .._catalogue.cpython import processor_time
+from .._catalogue.forks import in_child
+from .._catalogue.nouns import Subject
+from .._catalogue.rules.abandoned_handler import StoodStill, still_works
+from .._catalogue.thresholds import thresholds
+from .._findings.records import Owner
+from .._findings.reporting import warn
+
+_SHORTEST = 0.01  # seconds between two looks
+
+
+class Suspect:
+    """A handler that runs though its RPC is over; `look` says who it is, None when it has ended."""
+
+    __slots__ = ("ident", "look", "since", "time")
+
+    def __init__(self, ident: int, look: Callable[[], tuple[Owner, Subject] | None]) -> None:
+        self.ident = ident
+        self.look = look
+        self.since = monotonic()
+        self.time = processor_time(ident)
+
+    def is_settled(self) -> bool:
+        """Look at it again: tell whether nothing more is to be seen, and warn if it stands still."""
+        found = self.look()
+        if found is None:
+            return True
+        now, before, self.time = monotonic(), self.time, processor_time(self.ident)
+        if still_works(self.time, before):
+            self.since = now
+            return self.time is None
+        if now - self.since < thresholds().abandoned_handler_seconds:
+            return False
+        handler, subject = found
+        warn(StoodStill(now - self.since, handler), subject, caller=handler)
+        return True
+
+
+class _Watch:
+    """The suspects of this process, and the timer that looks at them."""
+
+    def __init__(self) -> None:
+        self.suspects: list[Suspect] = []
+        self.timer: threading.Thread | None = None
+
+    def add(self, suspect: Suspect) -> None:
+        self.suspects.append(suspect)
+        if self.timer is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        timer = threading.Timer(max(_SHORTEST, thresholds().abandoned_handler_seconds), self._look)
+        timer.name = "grpc_guard abandoned-handler"
+        timer.daemon = True
+        self.timer = timer
+        timer.start()
+
+    @never_disturbs("an abandoned handler goes unnoticed")
+    def _look(self) -> None:
+        self.timer = None  # from here on, the next suspect has it armed again
+        seen, self.suspects = self.suspects, []
+        self.suspects += [suspect for suspect in seen if not suspect.is_settled()]
+        if self.suspects and self.timer is None:
+            self._arm()
+
+    def forget(self) -> None:
+        self.suspects, self.timer = [], None
+
+
+watch = _Watch()
+in_child(watch.forget)

@@ -1,0 +1,57 @@
+"""Files that others wrote: whatever they are, they are read or refused with a reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from inside import FILE_LIMIT, FileError, content_of, replace
+
+posix = pytest.mark.skipif(os.name != "posix", reason="has neither pipes nor rights as here")
+
+
+def test_size(tmp_path: Path) -> None:
+    """A file of the stated size is read, a larger one is not."""
+    file = tmp_path / "file"
+    file.write_bytes(b" " * FILE_LIMIT)
+    assert len(content_of(file)) == FILE_LIMIT
+    file.write_bytes(b" " * (FILE_LIMIT + 1))
+    with pytest.raises(FileError, match="^larger than 16 MiB, the most that is read$"):
+        content_of(file)
+
+
+@posix
+def test_no_regular_file(tmp_path: Path) -> None:
+    """Neither a pipe, which would never end, nor a folder is read."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="^not a regular file$"):
+        content_of(tmp_path / "pipe")
+    with pytest.raises(FileError, match="^Is a directory$"):
+        content_of(tmp_path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A missing file is for the caller to judge."""
+    with pytest.raises(FileNotFoundError):
+        content_of(tmp_path / "none")
+
+
+@posix
+def test_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another user lets nobody read is said; what he lets nobody replace stays as it is."""
+    file = tmp_path / "file"
+    file.write_text("his")
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted", "a part")  # root may do anything
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(FileError, match="^Operation not permitted$"):
+        content_of(file)
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match=rf"^\[Errno 1\] Operation not permitted: '{file}'$"):
+        replace(file, "mine")
+    assert file.read_text() == "his"
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,279 @@
+"""lost-exception, and what else becomes of iterators and handlers of grpc.aio."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from inside import GrpcDriven, Origin, Subject, losses, outliving
+from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
+
+from grpc_guard import Finding, guarded
+
+Found = Callable[[], list[Finding]]
+STREAM = path("Stream")
+
+
+def failing() -> Iterator[bytes]:
+    yield b"1"
+    raise KeyError("secret")
+
+
+async def failing_async() -> AsyncIterator[bytes]:
+    yield b"1"
+    raise KeyError("secret")
+
+
+async def swallow(requests: Any, context: Any) -> bytes:
+    return b"%d" % len([message async for message in requests])
+
+
+@pytest.mark.parametrize("requests", [failing, failing_async])
+async def test_an_iterator_that_raises(requests: Any, found: Found) -> None:
+    """The type of the exception and its line are told, and nothing else of it."""
+    methods = {"Stream": grpc.stream_unary_rpc_method_handler(swallow)}
+    async with aio_server(methods, mode=None) as address, aio_channel(address) as channel:
+        (outcome,) = await outcomes(channel.stream_unary(STREAM)(requests()))
+    assert isinstance(outcome, asyncio.CancelledError)
+    (finding,) = found()
+    assert (finding.rule, finding.side, finding.api) == ("lost-exception", "client", "aio")
+    assert "raised KeyError at " in finding.message
+    assert "secret" not in finding.message
+    assert finding.caller.site is not None
+    assert finding.caller.site.function == requests.__name__
+
+
+async def test_an_iterator_that_raises_after_the_end(found: Found) -> None:
+    """An iterator that fails because its RPC has ended is no loss."""
+    gate, ended = AsyncGate(), asyncio.Event()
+
+    async def requests() -> AsyncIterator[bytes]:
+        try:
+            yield b"1"
+            await gate.park()
+            raise KeyError
+        finally:
+            ended.set()
+
+    answering = AsyncGate()
+
+    async def answer(requests: Any, context: Any) -> bytes:
+        return await answering.park(b"done")
+
+    methods = {"Stream": grpc.stream_unary_rpc_method_handler(answer)}
+    async with aio_server(methods, mode=None) as address, aio_channel(address) as channel:
+        call = channel.stream_unary(STREAM)(requests())
+        await gate.wait()
+        answering.open()
+        assert await within(call) == b"done"
+        gate.open()
+        await within(ended.wait())
+    assert found() == []
+
+
+async def cancelled_job() -> None:
+    job = asyncio.create_task(asyncio.sleep(60))
+    await settle()
+    job.cancel()
+    await job
+
+
+async def in_coroutine(*call: Any) -> None:
+    await cancelled_job()
+
+
+async def in_generator(*call: Any) -> AsyncIterator[bytes]:
+    yield b"1"
+    await cancelled_job()
+
+
+HANDLERS = [
+    ("unary_unary", in_coroutine),
+    ("stream_unary", in_coroutine),
+    ("unary_stream", in_coroutine),
+    ("unary_stream", in_generator),
+]
+
+
+@pytest.mark.parametrize(("shape", "behavior"), HANDLERS)
+async def test_a_handler_that_ends_by_the_cancellation_of_another(
+    shape: str, behavior: Any, found: Found, reported: Any
+) -> None:
+    """The client waits for ever; the line where the cancellation came out is told."""
+    methods = {"Stream": getattr(grpc, f"{shape}_rpc_method_handler")(behavior)}
+    async with aio_server(methods) as address, aio_channel(address, mode=None) as channel:
+        call = getattr(channel, shape)(STREAM)(*([b""] if shape.startswith("unary") else []))
+        finding = await within(asyncio.to_thread(reported.get, timeout=20))
+        assert (finding.rule, finding.side, finding.rpc) == ("lost-exception", "server", STREAM)
+        assert finding.caller.site.function == "cancelled_job"
+        assert not call.done()
+        call.cancel()
+    assert len(found()) == 1
+
+
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream"])
+async def test_a_handler_that_is_cancelled(shape: str, found: Found) -> None:
+    """A handler whose client has gone is cancelled, and that is how it ends."""
+    gate, ended = AsyncGate(), asyncio.Event()
+
+    async def hold(request: bytes, context: Any) -> None:
+        try:
+            await gate.park()
+        finally:
+            ended.set()
+
+    methods = {"Stream": getattr(grpc, f"{shape}_rpc_method_handler")(hold)}
+    async with aio_server(methods) as address, aio_channel(address, mode=None) as channel:
+        call = getattr(channel, shape)(STREAM)(b"")
+        await gate.wait()
+        call.cancel()
+        await within(ended.wait())
+    assert found() == []
+
+
+async def test_a_task_that_cannot_tell(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a task that does not say whether it is being cancelled, nothing is said."""
+    monkeypatch.setattr(asyncio, "current_task", SimpleNamespace)
+    losses.handler_cancelled(Subject(STREAM, "server", "aio"), asyncio.CancelledError())
+    assert found() == []
+
+
+# parked-request-iterator
+
+
+async def fail(requests: Any, context: Any) -> None:
+    await context.read()
+    await context.abort(grpc.StatusCode.INTERNAL, "over")
+
+
+class Outlasting:
+    """A request iterator that waits at a gate while its RPC ends."""
+
+    def __init__(self) -> None:
+        self.gate, self.left = AsyncGate(), asyncio.Event()
+
+    async def requests(self) -> AsyncIterator[bytes]:
+        try:
+            yield b"1"
+            await self.gate.park()
+            yield b"2"
+        finally:
+            self.left.set()
+
+    async def outlast(self, channel: Any) -> Any:
+        call = channel.stream_stream(STREAM)(self.requests())
+        await self.gate.wait()
+        assert isinstance((await outcomes(call.read()))[0], grpc.aio.AioRpcError)
+        return call
+
+
+FAILING = {"Stream": grpc.stream_stream_rpc_method_handler(fail)}
+
+
+async def test_one_more_message_after_the_end(found: Found) -> None:
+    """A message that an iterator gives when its RPC is over is lost, and that is told at once."""
+    outlasting = Outlasting()
+    async with aio_server(FAILING, mode=None) as address, aio_channel(address) as channel:
+        with guarded("off", thresholds={"parked_iterator_seconds": 0}):
+            call = await outlasting.outlast(channel)
+            outlasting.gate.open()
+            del call
+            while not (told := found()):
+                await settle()
+    (finding,) = told
+    assert finding.rule == "parked-request-iterator"
+    assert " has given one more message, which is lost; started " in finding.message
+    assert finding.owner is not None
+
+
+async def test_an_iterator_that_ends_within_its_time(found: Found) -> None:
+    """An iterator has a moment to end with its RPC."""
+    outlasting = Outlasting()
+    async with aio_server(FAILING, mode=None) as address, aio_channel(address) as channel:
+        call = await outlasting.outlast(channel)
+        outlasting.gate.open()
+        await within(call.code())
+        del call
+        gc.collect()
+        await within(outlasting.left.wait())
+    assert found() == []
+
+
+@pytest.mark.parametrize("patience", [0, 60])
+async def test_an_iterator_that_is_parked_to_the_end(patience: int, found: Found) -> None:
+    """An iterator that is still waiting when its task is cancelled has outlived its RPC."""
+    outlasting = Outlasting()
+    async with aio_server(FAILING, mode=None) as address, aio_channel(address) as channel:
+        with guarded("off", thresholds={"parked_iterator_seconds": patience}):
+            call = await outlasting.outlast(channel)
+            poller = call.__wrapped__._async_request_poller
+            poller.cancel()
+            await within(outlasting.left.wait())
+            await outcomes(poller)
+    told = found()
+    assert [finding.rule for finding in told] == ["parked-request-iterator"] * (patience == 0)
+    for finding in told:
+        assert finding.owner is not None
+        assert finding.owner.site is not None
+        assert finding.owner.operation == "anext(request_iterator)"
+
+
+async def test_an_iterator_of_a_call_that_was_cancelled(found: Found) -> None:
+    """cancel() ends the iterator as well: nobody is parked."""
+    outlasting = Outlasting()
+    async with aio_server(FAILING, mode=None) as address, aio_channel(address) as channel:
+        call = channel.stream_stream(STREAM)(outlasting.requests())
+        call.cancel()
+        await outcomes(call.code())
+        gc.collect()
+    assert found() == []
+
+
+def leave(error: type[BaseException] | None, stream: Any) -> Any:
+    """Leave an iterator of `stream`, whose RPC is over, by `error`."""
+    direction = GrpcDriven(stream, "write", None)
+    direction.taken = True
+    outliving._rpc_ended(lambda: direction, SimpleNamespace(cancelled=bool))
+    assert not direction.is_free
+    try:
+        if error is not None:
+            raise error
+    except BaseException:
+        direction.taken = False
+    else:
+        direction.taken = False
+    assert type(direction) is GrpcDriven
+    assert direction.is_free
+    return direction
+
+
+def test_how_an_iterator_is_left(found: Found) -> None:
+    """One that ends by itself is none; one that the collector takes is told of later."""
+    stream: Any = SimpleNamespace(
+        loop=None,
+        is_instrumented=False,
+        origin=None,
+        subject=Subject("/a/b", "client", "aio"),
+    )
+    with guarded("off", thresholds={"parked_iterator_seconds": 0}):
+        leave(GeneratorExit, stream)  # nobody knows where it began
+        stream.origin = Origin("start", None)
+        leave(StopAsyncIteration, stream)
+        leave(GeneratorExit, stream)
+        assert found() == []
+        outliving.tell_parked()
+        (finding,) = found()
+        assert "task '(collected)' has been in its request iterator" in finding.message
+    outliving._rpc_ended(lambda: None, None)
+
+
+def test_a_call_that_tells_no_end() -> None:
+    """A call of another kind is left alone, and so is a stream whose direction has gone."""
+    outliving.watch_end(None, SimpleNamespace(write=None))
+    outliving.watch_end(object(), SimpleNamespace(write=SimpleNamespace()))

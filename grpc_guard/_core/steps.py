@@ -6,6 +6,12 @@ token without looking anything up on the proxy, and claims and gives back by one
 each. Both run through little of the interpreter, which matters more than their number: gRPC
 has had the processor since the last message, and what has to be fetched again is what an
 operation costs.
+
+A limit: a trace or profile function written in Python runs, with the signal handlers that are
+due, at the line of the ``try`` and of the ``finally``, where an exception leaves the token away;
+and up to Python 3.12 the interpreter writes back what one that reads ``f_locals`` has seen of
+the token, whatever another thread has done to it since. No order of Python statements closes
+either; a claim in C, which has no lines and no variables, does (issue "core").
 """
 
 # ruff: noqa: F841  # that `free` is there again is what the next claim sees

@@ -180,8 +180,10 @@ def test_findings_that_are_not_kept(
         ledger.record(finding(test="kept"))  # each doubling of which tells of them as well
     (process,) = read_spool(str(tmp_path))
     assert process.not_kept == {("concurrent-read", "/x.Y/Z"): 7}
-    writer.ended()
     (file,) = tmp_path.glob("*.jsonl")
+    ledger.record(finding(test="kept too"))
+    assert "not_kept" not in json.loads(file.read_bytes().splitlines()[-1])
+    writer.ended()
     (tmp_path / f"{file.stem.replace('-', '1-')}.jsonl").write_bytes(file.read_bytes())
     (process,) = read_spool(str(tmp_path))
     assert process.not_kept == {("concurrent-read", "/x.Y/Z"): 18}

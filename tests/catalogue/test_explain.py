@@ -419,8 +419,8 @@ def play(example: Example, is_staged: bool = True) -> list[str]:
     if example.rule == "use-after-fork":
         return play_process(example)
     printed: list[str] = []
-    queues: list[queue.Queue[Any]] = []
-    queue_namespace = SimpleNamespace(Queue=lambda: queues.append(queue.Queue()) or queues[-1])
+    queues: list[AskedQueue] = []
+    queue_namespace = SimpleNamespace(Queue=lambda: queues.append(AskedQueue()) or queues[-1])
     names: dict[str, Any] = {
         **{name: getattr(route_guide_pb2, name) for name in MESSAGES},
         "add_RouteGuideServicer_to_server": route_guide_pb2_grpc.add_RouteGuideServicer_to_server,
@@ -508,6 +508,19 @@ def play_dead(make_server: Callable[[], Any]) -> None:
         threading.excepthook = plain
 
 
+class AskedQueue(queue.Queue[Any]):
+    """A queue that tells when somebody begins to wait for what it has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        if self.empty():
+            self.asked.set()
+        return super().get(*args, **kwargs)
+
+
 def play_abandoned(
     servicer: Any, example: Example, queues: list[Any], tell: Callable[[object], None]
 ) -> None:
@@ -524,6 +537,8 @@ def play_abandoned(
             with sync_channel(address, mode=None) as channel:
                 chat = route_guide_pb2_grpc.RouteGuideStub(channel).RouteChat(iter([]))
                 tell(next(chat).message)
+                for each in queues:
+                    wait(each.asked)  # or gRPC takes nothing more from the handler
                 chat.cancel()
                 if example.is_wrong:
                     wait(seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from types import SimpleNamespace
 
 import pytest
@@ -62,3 +63,24 @@ def test_what_gevent_has_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkey = SimpleNamespace(get_original=lambda module, name: (module, name))
     monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
     assert native.native("time", "sleep") == ("time", "sleep")
+
+
+def test_a_thread_has_begun_when_its_start_returns() -> None:
+    """What is thrown at its starter then reaches that one, see native.start()."""
+    go, gone = threading.Event(), threading.Event()
+
+    def work() -> None:
+        wait(go)
+        gone.set()
+
+    before = set(sys._current_frames())
+    native.start(work)
+    begun = {
+        frame.f_code
+        for ident, top in sys._current_frames().items()
+        if ident not in before
+        for frame, _ in traceback.walk_stack(top)
+    }
+    assert native._run.__code__ in begun
+    go.set()
+    wait(gone)

@@ -90,8 +90,9 @@ def test_dump_for_programs(endpoint: Any, reader: Any, capsys: pytest.CaptureFix
     """The same as JSON, with the fields of the records."""
     _, out, _ = run(capsys, "dump", ME, "--json")
     data = json.loads(out)
-    (stream,) = (one for one in data["streams"] if one["side"] == "client")
-    assert (data["pid"], stream["rpc"]) == (int(ME), path("Read"))
+    mine = ("client", path("Read"))
+    (stream,) = (one for one in data["streams"] if (one["side"], one["rpc"]) == mine)
+    assert data["pid"] == int(ME)
     assert stream["read"]["owner"]["name"] == "reader"
     assert data["findings"] == []
 

@@ -22,6 +22,7 @@ from inside import (
     GuardedRun,
     Process,
     document,
+    extras,
     findings_ledger,
     formats_text,
     ledger,
@@ -125,6 +126,7 @@ def test_no_table_grows(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         return seen
 
     monkeypatch.setattr(proxies_servers, "_CACHE_SIZE", STREAMS // 10)
+    monkeypatch.setattr(extras, "_RETIRED", STEADY)
     handlers = {"Numbers": grpc.unary_stream_rpc_method_handler(numbers)}
     with grpc_guard.guarded():
         server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))

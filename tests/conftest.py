@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,8 +41,13 @@ def _synchronous(test: Callable[..., Any]) -> Callable[..., None]:
 def found() -> Iterator[Callable[[], list[grpc_guard.Finding]]]:
     """Yield a function that returns what has been found since it was last asked.
 
-    A finding that the test did not ask for fails the test: legal programs have none.
+    A finding that the test did not ask for fails the test: legal programs have none. It is not
+    this test's if it is about a thread of an earlier one that still stands in its handler.
     """
+    earlier = {thread.name for thread in threading.enumerate()}
+
+    def is_earlier(finding: grpc_guard.Finding) -> bool:
+        return finding.rule.name == "abandoned-handler" and finding.caller.name in earlier
 
     def take() -> list[grpc_guard.Finding]:
         taken = list(grpc_guard.findings())
@@ -50,7 +56,7 @@ def found() -> Iterator[Callable[[], list[grpc_guard.Finding]]]:
 
     grpc_guard.clear_findings()
     yield take
-    assert [finding.message for finding in take()] == []
+    assert [finding.message for finding in take() if not is_earlier(finding)] == []
 
 
 @pytest.fixture

@@ -107,9 +107,9 @@ class AioService:
             yield b"%d" % number
 
     async def hold(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
-        """Send one message and then nothing, until the RPC is cancelled."""
-        yield b"0"
+        """Send one message and then nothing, until the RPC is cancelled, be it in the sending."""
         try:
+            yield b"0"
             await asyncio.sleep(PATIENCE)
         finally:
             self.cancelled.set()

@@ -236,7 +236,9 @@ async def test_an_aio_stream_that_dies_of_its_channel(found: Found) -> None:
         gate.open()
     assert isinstance(error, asyncio.CancelledError)
     (note,) = error.__notes__
-    assert note.startswith(f"grpc_guard: channel to {address}: the channel was closed ")
+    targets = (address, "(a channel wrapped by hand)")  # older releases of grpcio do not tell it
+    says = tuple(f"grpc_guard: channel to {each}: the channel was closed " for each in targets)
+    assert note.startswith(says)
     assert found() == []
 
 

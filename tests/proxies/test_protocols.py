@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ from support.services import AioService, Service
 from support.staging import PATIENCE, path, run, wait, within
 
 import grpc_guard
+
+# repeated.extend() of protobuf 5 goes on with an exception set, which ends the process; and wrapt
+# 2.0 has words of its own for what numbers cannot be made of.
+pytestmark = pytest.mark.skipif(
+    version("protobuf").startswith("5.") or version("wrapt").startswith("2.0."),
+    reason="the differences are listed for wrapt 2.1 and protobuf 6, and later ones",
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "transparency.md"
 

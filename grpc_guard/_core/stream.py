@@ -31,14 +31,12 @@ from .loops import loop_thread_of
 if TYPE_CHECKING:
     from .._findings.origins import Origin
 
-
 # How many streams were guarded. Counted without a lock: next() is atomic. Operations are counted
 # where a report will tell them (grpc-guard run, pytest): start_counting().
 _created = itertools.count()
 counting = False
 
-# What looks at the operations of a direction, made from its stream and its step; None where
-# nobody does. See _probe.
+# What looks at a direction's operations (_probe), made from its stream and its step; or None.
 watch: Callable[[Stream, Any], Any] | None = None
 
 

@@ -10,12 +10,11 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-import wrapt
-
 from .._catalogue.grpcio import stores_of_handlers
 from .._catalogue.modes import ChooseMode, current_mode
 from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, handlers_of, made
+from .behaviors import choice_of, plain_behavior
 from .contract import SYNC_SERVER, forwards
 from .proxy import Proxy, isinstance_exactly
 
@@ -58,7 +57,7 @@ def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: Gu
     if handler is None:
         return handler
     if isinstance_exactly(handler, _Handler):
-        if not _gives_way(handler._self_behavior, choose):
+        if not _gives_way(choice_of(handler._self_behavior), choose):
             return handler
         handler = handler.__wrapped__
     requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
@@ -66,29 +65,20 @@ def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: Gu
     behavior = getattr(handler, attribute)
     if behavior is None:
         return handler
-    if isinstance_exactly(behavior, GuardedBehavior):
-        if not _gives_way(behavior, choose):
+    chosen = choice_of(behavior)
+    if chosen is not None:
+        if not _gives_way(chosen, choose):
             return handler
-        behavior = behavior.__wrapped__
+        behavior = plain_behavior(behavior)
     guarded = guard_behavior(behavior, rpc, choose, requests, responses)
-    guarded._self_choose = choose
     if hasattr(handler, "_replace"):  # grpcio's own handlers are named tuples
         return handler._replace(**{attribute: guarded})
     return _Handler(handler, attribute, guarded)
 
 
-def _gives_way(guarded: Any, choose: ChooseMode) -> bool:
+def _gives_way(chosen: ChooseMode | None, choose: ChooseMode) -> bool:
     """Tell whether a guard yields to another: the process-wide one to one put on by hand."""
-    return guarded._self_choose is current_mode and choose is not current_mode
-
-
-class GuardedBehavior(wrapt.FunctionWrapper):
-    """A guarded handler function.
-
-    A FunctionWrapper and no closure: grpc.aio picks the kind of a handler by inspecting it
-    (coroutine function, async generator function, plain function), and grpc reads
-    attributes off it, such as ``experimental_thread_pool``.
-    """
+    return chosen is current_mode and choose is not current_mode
 
 
 class _Handler(Proxy):
@@ -156,7 +146,7 @@ def guard_generic_handlers(
 
     def guard(handler: Any) -> Any:
         if isinstance_exactly(handler, GenericHandler):
-            if not _gives_way(handler, choose):
+            if not _gives_way(handler._self_choose, choose):
                 return handler
             handler = handler.__wrapped__
         return GenericHandler(handler, choose, guard_behavior)

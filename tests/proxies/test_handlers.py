@@ -307,7 +307,7 @@ def test_sync_unary_handler(how, found):
             assert channel.unary_unary(path("Echo"))(b"1") == b"1"
     first, second = looking.seen
     assert first is second
-    assert first.unary_unary == handler.unary_unary
+    assert first.unary_unary.__wrapped__ is handler.unary_unary
 
 
 @pytest.mark.parametrize("style", ["coroutine", "sync"])
@@ -331,7 +331,7 @@ async def test_aio_unary_handler(how, style, found):
             assert await within(channel.unary_unary(path("Echo"))(b"1")) == b"1"
     first, second = looking.seen
     assert first is second
-    assert first.unary_unary == handler.unary_unary
+    assert first.unary_unary.__wrapped__ is handler.unary_unary
 
 
 @pytest.mark.parametrize("kind", ["named tuple", "own class"])

@@ -30,6 +30,8 @@ class Handle(Protocol):
 class _Proxy(wrapt.FunctionWrapper):
     """A guarded handler that is no function: a partial, an object that can be called."""
 
+    _self_choose: ChooseMode
+
 
 # The guarded functions, and who chose the mode of each. By the function itself and by no
 # attribute of it: functools.wraps() would copy that to a function of the program's.
@@ -50,8 +52,8 @@ def guarded_behavior(behavior: Any, choose: ChooseMode, handle: Handle) -> Any:
 def choice_of(behavior: Any) -> ChooseMode | None:
     """Return what chooses the mode of a guarded handler function; None of any other."""
     if issubclass(type(behavior), _Proxy):
-        choose: ChooseMode = behavior._self_choose
-        return choose
+        chosen: ChooseMode = behavior._self_choose
+        return chosen
     function = behavior.__func__ if type(behavior) is MethodType else behavior
     return _choices.get(function) if type(function) is FunctionType else None
 
@@ -62,14 +64,14 @@ def plain_behavior(behavior: Any) -> Any:
     return MethodType(plain, behavior.__self__) if type(behavior) is MethodType else plain
 
 
-def _function(plain: FunctionType, choose: ChooseMode, handle: Handle) -> FunctionType:
+def _function(plain: FunctionType, choose: ChooseMode, handle: Handle) -> Any:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         return handle(plain, args, kwargs)
 
     return _in_place_of(plain, guarded, choose)
 
 
-def _method(plain: FunctionType, choose: ChooseMode, handle: Handle) -> FunctionType:
+def _method(plain: FunctionType, choose: ChooseMode, handle: Handle) -> Any:
     def guarded(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
         return handle(MethodType(plain, instance), args, kwargs)
 

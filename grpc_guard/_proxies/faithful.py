@@ -110,7 +110,7 @@ def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any
         "__qualname__": base.__qualname__,
         "_self_type": plain,
     }
-    twin = type.__new__(ProxyType, getattr(plain(), "__name__", base.__name__), (base,), namespace)
+    twin = type.__new__(_TwinType, getattr(plain(), "__name__", base.__name__), (base,), namespace)
     type.__delattr__(twin, "__slots__")
     return twin
 
@@ -149,12 +149,10 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
         real = type.__dict__["__mro__"].__get__(cls)
         return tuple(base for base in real if base not in _HIDDEN)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        if cls._self_type is not None:  # somebody asks type(x) for another one
-            return cls._self_type()(*args, **kwargs)  # type: ignore[misc]  # x has the type
+    def __call__(cls, wrapped: Any, *args: Any) -> Any:
         # The constructor runs on the class as it is written, where attributes are its own.
-        proxy = _construct(cls, *args)
-        plain = type(args[0])
+        proxy = _construct(cls, wrapped, *args)
+        plain = type(wrapped)
         _become(proxy, cls._self_twins.get(id(plain)) or cls._make_twin(plain))
         return proxy
 
@@ -180,6 +178,13 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
             if isinstance(base, abc.ABCMeta):
                 abc.ABCMeta.register(base, twin)
         return twins.setdefault(key, twin)
+
+
+class _TwinType(ProxyType):
+    """The type of twins: who asks one, ``type(x)``, for another object gets a plain one."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls._self_type()(*args, **kwargs)  # type: ignore[misc]  # x has the type
 
 
 _HIDDEN: set[type] = set(WRAPT.__mro__[:-1])

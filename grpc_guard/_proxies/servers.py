@@ -7,7 +7,8 @@ return what they did: that they run is noted.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from .._catalogue.grpcio import stores_of_handlers
@@ -116,27 +117,47 @@ class _Handler(Proxy):
 class GenericHandler(Proxy):
     """A grpc.GenericRpcHandler whose method handlers come out guarded."""
 
-    __slots__ = ("_self_behavior", "_self_choose", "_self_guarded")
+    __slots__ = ("_self_behavior", "_self_choose", "_self_key")
 
     def __init__(self, handler: Any, choose: ChooseMode, guard_behavior: GuardOfServer) -> None:
         super().__init__(handler)
         self._self_choose = choose
         self._self_behavior = guard_behavior
-        self._self_guarded: dict[str, tuple[Any, Any]] = {}
+        self._self_key = object()
 
     def service(self, handler_call_details: Any) -> Any:
         """See grpc.GenericRpcHandler.service."""
         plain = self.__wrapped__.service(handler_call_details)
         rpc = handler_call_details.method
-        known = self._self_guarded.get(rpc)
-        if known is not None and known[0] is plain:
-            return known[1]
-        guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
-        if guarded is not plain:
-            if len(self._self_guarded) >= _CACHE_SIZE:  # clients choose the names
-                self._self_guarded.clear()
-            self._self_guarded[rpc] = (plain, guarded)
+        twins, key = _twins_of(plain), (self._self_key, rpc)
+        known = twins.get(key)
+        guarded = None if known is None else known()
+        if guarded is None:
+            guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
+            if guarded is not plain:
+                if len(twins) >= _CACHE_SIZE:  # clients choose the names
+                    twins.clear()
+                twins[key] = _held(guarded)
         return guarded
+
+
+def _twins_of(plain: Any) -> dict[object, Callable[[], Any]]:
+    """Return the guarded twins of a method handler, which stand among its attributes.
+
+    They hold what it holds, so that no table of the guard's could let go of them in time.
+    """
+    if isinstance_exactly(plain, Proxy) or not hasattr(plain, "__dict__"):
+        return {}
+    twins: dict[object, Callable[[], Any]] = vars(plain).setdefault("_grpc_guard", {})
+    return twins
+
+
+def _held(guarded: Any) -> Callable[[], Any]:
+    """Return what leads to the twin of a handler: weakly, if it keeps that handler itself."""
+    try:
+        return weakref.ref(guarded)
+    except TypeError:  # a named tuple, as those of grpcio are
+        return lambda: guarded
 
 
 def guard_generic_handlers(

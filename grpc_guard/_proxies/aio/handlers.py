@@ -43,11 +43,15 @@ class RequestIterator(StreamProxy):
         messages = self._self_messages
         if messages is None:
             messages = Messages(self.__wrapped__.__aiter__(), self._self_stream, self._self_read)
-            self._self_messages = messages
+            _keep_messages(self, messages)
         return messages
 
     def __anext__(self) -> Any:
         return self.__aiter__().__anext__()
+
+
+# Without a look at the name, which says whether the attribute is of the proxy.
+_keep_messages = RequestIterator._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
 @context_methods(AIO_CONTEXT)

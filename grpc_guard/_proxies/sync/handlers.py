@@ -99,11 +99,13 @@ def handling(
     api: Api = SYNC,
 ) -> Handle:
     """Return what does a sync handler with guarded stream objects; a unary one is only noted."""
+    # A server of grpc.aio learns of the end of an RPC otherwise, and runs handlers on other threads.
+    is_followed = api == SYNC
 
     def handle_unary(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         if choose() is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
             return behavior(*args, **kwargs)
-        entry = handlers.enter_unary(rpc, args[1] if api == SYNC else None)
+        entry = handlers.enter_unary(rpc, args[1] if is_followed else None)
         try:
             return behavior(*args, **kwargs)
         finally:
@@ -116,7 +118,7 @@ def handling(
         request, context, *senders = args
         stream = Stream(rpc, SERVER, api, mode)
         stream.track_context(context, has_ended)
-        handlers.enter(stream, context if api == SYNC else None)
+        handlers.enter(stream, context if is_followed else None)
         if request_streaming and hasattr(type(request), "__next__"):
             request = RequestIterator(request, stream)
         context = Context(context, stream)

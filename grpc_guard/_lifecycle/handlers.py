@@ -10,7 +10,7 @@ import functools
 import threading
 import weakref
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from time import monotonic
 from types import FrameType
@@ -82,11 +82,7 @@ class Handlers:
         ident = get_ident()
         self._by_thread[ident] = entry
         if context is not None:
-            rpc_ended = functools.partial(self._rpc_ended, ident, entry)
-            # Not there in an interceptor's own kind of context; False if the RPC has ended.
-            add_callback = getattr(context, "add_callback", None)
-            if add_callback is not None and add_callback(rpc_ended) is False:
-                rpc_ended()
+            _follow(context, functools.partial(self._rpc_ended, ident, entry))
         if 0 < self._size <= len(self._by_thread):  # only a first, quick look
             self._watch()
 
@@ -271,6 +267,13 @@ def records_of_state(state: Any) -> Handlers | None:
         if getattr(server, "_state", None) is state:
             return records
     return None
+
+
+def _follow(context: Any, rpc_ended: Callable[[], None]) -> None:
+    """Call `rpc_ended` when the RPC of `context` ends, or now if it has."""
+    add_callback = getattr(context, "add_callback", None)  # an interceptor's own kind may lack it
+    if add_callback is not None and add_callback(rpc_ended) is False:
+        rpc_ended()
 
 
 def made(server: Any, operation: str) -> None:

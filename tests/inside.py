@@ -82,9 +82,11 @@ from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import extras as extras
+from grpc_guard._core import fields as core_fields
 from grpc_guard._core import steps as steps
 from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns
+from grpc_guard._core import which as core_which
 from grpc_guard._core.extras import Ticket as Ticket
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -34,7 +35,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the sdist, and the wheel made from it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(TOP)]
-    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
+    pure = {**os.environ, "GRPC_GUARD_PURE": "1"}
+    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT, env=pure)
     return folder
 
 
@@ -55,6 +57,7 @@ def test_the_contents_of_the_wheel(wheel: zipfile.ZipFile) -> None:
         path.relative_to(TOP).as_posix()
         for path in PACKAGE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
+        if path.suffix not in {".c", ".so", ".pyd"}
     }
     package.remove("grpc_guard/_cli/run/site/grpc_guard.pth")
     package.add("grpc_guard.pth")  # where Python looks for it at start
@@ -65,7 +68,7 @@ def test_the_contents_of_the_wheel(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_wheel_is_for_every_machine(built: Path) -> None:
-    """The wheel is pure Python."""
+    """Without the compiled core the wheel is pure Python."""
     (path,) = built.glob("*.whl")
     assert path.name == f"grpc_guard-{grpc_guard.__version__}-py3-none-any.whl"
 
@@ -78,10 +81,11 @@ def test_the_contents_of_the_sdist(built: Path) -> None:
     needed = {
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "noxfile.py"),
         *("pyproject.toml", "docs/conf.py", "docs/examples/chat.py", "tests/support/staging.py"),
+        *("hatch_build.py", "grpc_guard/_core/_compiled.c"),
         *("benchmarks/__main__.py", "grpc_guard/_reports/report.schema.json", "typings/wrapt.pyi"),
     }
     assert needed - names == set()
-    unwanted = re.compile(r"(^|/)(_build|__pycache__|dist|\.nox|\.venv|\.git)(/|$)|\.pyc$")
+    unwanted = re.compile(r"(^|/)(_build|__pycache__|dist|\.nox|\.venv|\.git)(/|$)|\.pyc$|\.so$")
     assert [name for name in names if unwanted.search(name)] == []
 
 

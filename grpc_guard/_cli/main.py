@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._catalogue.version import __version__
+from .._core.which import CORE
 
 
 class Command(NamedTuple):
@@ -65,7 +66,8 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         description="Says who, where and why when two callers meet in one direction "
         "of a gRPC stream.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    version = f"%(prog)s {__version__} (core: {CORE})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     for command in COMMANDS:
         summary = f"{command.summary[0].upper()}{command.summary[1:]}."

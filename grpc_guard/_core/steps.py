@@ -21,45 +21,35 @@ from __future__ import annotations
 from _thread import get_ident
 from collections.abc import Callable
 from time import monotonic
-from types import CellType
 from typing import Any
 
 from .._catalogue.nouns import Way
 from .answers import used_after_end
 from .conflicts import contended
 from .operations import operation_within
-from .stream import Direction, Stream
+from .stream import Direction
+from .which import SyncFields
 
 Step = Callable[..., Any]
 
 # Where the functions keep what they enclose: in alphabetical order. By the name `direction`,
 # _guard/owners.py recognises the frame of an owner.
-_DIRECTION, _FREE = range(2)
+_DIRECTION = 0  # and then the token: see bind_token() in fields.py
 
 
-class SyncDirection(Direction):
+class SyncDirection(Direction, SyncFields):
     """A direction of a sync iterator, claimed by the function that advances it."""
 
-    __slots__ = ("_token", "iterator")
+    __slots__ = ()
 
     loop_thread = None
-    _token: CellType
 
-    def __init__(self, stream: Stream, iterator: Any) -> None:
-        self.stream = stream
-        self.owner = None
-        self.since = 0.0
-        self._extra = None
-        self.iterator = iterator
-        if stream.is_instrumented:
-            self.iterator = IteratorFromFunction(self._instrument(iterator.__next__))
+    def _equip(self) -> None:
+        self.iterator = IteratorFromFunction(self._instrument(self.iterator.__next__))
 
-    def bind_token(self, advance: Any) -> Step:
-        """Look for the token in what `advance` encloses; return `advance`."""
-        self._token = advance.__closure__[_FREE]
-        if self._extra is not None and self.turns is not None:
+    def _withhold(self) -> None:
+        if self.turns is not None:
             del self._token.cell_contents  # never claimable: each operation takes its turn
-        return advance  # type: ignore[no-any-return]
 
     def _has_token(self) -> bool:
         try:
@@ -146,7 +136,7 @@ def reading_responses(direction: Responses) -> Step:
                 free = True
         return contended(direction, "next", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return direction.bind_token(advance)  # type: ignore[no-any-return]
 
 
 @operation_within("advance", "next")
@@ -209,7 +199,7 @@ def reading_requests(direction: Requests) -> Step:
                 free = True
         return contended(direction, "next", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return direction.bind_token(advance)  # type: ignore[no-any-return]
 
 
 @operation_within("advance", "next(request_iterator)")
@@ -232,7 +222,7 @@ def taking_requests(direction: ClientRequests) -> Step:
                 free = True
         return contended(direction, "next(request_iterator)", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return direction.bind_token(advance)  # type: ignore[no-any-return]
 
 
 @operation_within("advance", "next(response_iterator)")
@@ -258,7 +248,7 @@ def taking_responses(direction: HandlerResponses) -> Step:
                 free = True
         return contended(direction, "next(response_iterator)", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return direction.bind_token(advance)  # type: ignore[no-any-return]
 
 
 @operation_within("advance", "send_response")
@@ -285,4 +275,4 @@ def sending_responses(direction: SentResponses) -> Step:
                     direction.stream.ended = True
         contended(direction, "send_response", direction.iterator.__next__, response)
 
-    return direction.bind_token(advance)
+    return direction.bind_token(advance)  # type: ignore[no-any-return]

@@ -16,34 +16,25 @@ that wait for their turn have a list: ``del token[1]`` and ``token += GIVE_BACK`
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._catalogue.forks import in_child
-from .._catalogue.modes import Mode
-from .._catalogue.nouns import Api, Side, Subject, Way
+from .._catalogue.nouns import Api, Subject, Way
+from . import fields
 from .extras import Extra, Turns, counted
-from .loops import loop_thread_of
+from .which import AioFields, StreamFields
 
 if TYPE_CHECKING:
+    import weakref
+
     from .._findings.origins import Origin
-
-# How many streams were guarded. Counted without a lock: next() is atomic. Operations are counted
-# where a report will tell them (grpc-guard run, pytest): start_counting().
-_created = itertools.count()
-counting = False
-
-# What looks at a direction's operations (_probe), made from its stream and its step; or None.
-watch: Callable[[Stream, Any], Any] | None = None
 
 
 def start_counting() -> None:
     """Count the operations of the streams that start from now on."""
-    global counting
-    counting = True
+    fields.counting = True
 
 
 class Channel(Protocol):
@@ -59,98 +50,19 @@ class Channel(Protocol):
         """Tell whether no RPC can start on the channel any more."""
 
 
-class Stream:
+class Stream(StreamFields):
     """One streaming RPC as one side sees it: its name, its directions, whether it lives.
 
     Holds its call weakly: dropping the last reference to a sync call cancels it, and a
-    guard that kept it alive would change the program.
+    guard that kept it alive would change the program. So it does its directions, which hold it.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_call",
-        "_context",
-        "_has_ended",
-        "_read",
-        "_write",
-        "api",
-        "channel",
-        "ended",
-        "handler",
-        "in_done_callback",
-        "is_instrumented",
-        "loop",
-        "mode",
-        "origin",
-        "rpc",
-        "side",
-    )
-
-    handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
-    _has_ended: Callable[[Any], bool]  # with _call or _context
-
-    def __init__(
-        self,
-        rpc: str,
-        side: Side,
-        api: Api,
-        mode: Mode,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        next(_created)
-        self.rpc = rpc
-        self.side = side
-        self.api = api
-        self.mode = mode
-        self.loop = loop
-        self.ended = False  # the handler has ended, or the blocking call has returned
-        self.in_done_callback = False  # a done-callback runs: it may look at the stream still
-        self._read: weakref.ref[Direction] | None = None
-        self._write: weakref.ref[Direction] | None = None
-        self.origin: Origin | None = None  # of a client's stream: where it was started …
-        self.channel: Channel | None = None  # … and on what
-        self.handler = None  # task and generator, where what is yielded is written elsewhere
-        self._call: weakref.ref[Any] | None = None
-        self._context: Any = None
-        # its directions count, wait or are watched
-        self.is_instrumented = counting or watch is not None or mode is Mode.SERIALIZE
+    __slots__ = ()
 
     @property
     def subject(self) -> Subject:
         """What a finding about this stream is about; made when it is asked for."""
         return Subject(self.rpc, self.side, self.api)
-
-    def track_call(self, call: Any, has_ended: Callable[[Any], bool]) -> None:
-        """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""
-        try:
-            self._call = weakref.ref(call)
-        except TypeError:
-            return  # an interceptor's own kind of call: never known to be over
-        self._has_ended = has_ended
-
-    def track_context(self, context: Any, has_ended: Callable[[Any], bool]) -> None:
-        """Learn it from a server's `context`, which nobody else need keep to the end."""
-        self._has_ended = has_ended
-        self._context = context
-
-    # The directions belong to the proxies. They are held weakly here: they hold this record,
-    # and with it in a cycle they would keep the user's iterators alive.
-
-    @property
-    def read(self) -> Direction | None:
-        return None if self._read is None else self._read()
-
-    @read.setter
-    def read(self, direction: Direction) -> None:
-        self._read = weakref.ref(direction)
-
-    @property
-    def write(self) -> Direction | None:
-        return None if self._write is None else self._write()
-
-    @write.setter
-    def write(self, direction: Direction) -> None:
-        self._write = weakref.ref(direction)
 
     def is_over(self) -> bool:
         """Tell whether the RPC has ended: what is still inside it is on its way out."""
@@ -181,22 +93,24 @@ class Direction:
     never decide one. In aio ``owner`` is the task in which the owner was found last, held weakly.
     """
 
-    __slots__ = ("__weakref__", "_extra", "owner", "since", "stream")
+    if not TYPE_CHECKING:
+        __slots__ = ()  # the fields are those of the class beside this one
 
     is_shared = True  # False where gRPC alone advances it
 
-    loop_thread: Any  # of an aio stream: what tells which thread runs its loop; else None
-    owner: int | weakref.ref[Any] | None
-    since: float
-    stream: Stream
-    way: Way
-    _extra: Extra | None
+    if TYPE_CHECKING:
+        loop_thread: Any  # of an aio stream: what tells which thread runs its loop; else None
+        owner: int | weakref.ref[Any] | None
+        since: float
+        stream: Stream
+        way: Way
+        _extra: Extra | None
 
     def _instrument(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Give the direction what its stream asks for; return `step` as it is done then."""
-        stream = self.stream
+        stream, watch = self.stream, fields.watch
         watcher = watch(stream, step) if watch is not None and self.is_shared else None
-        self._extra = Extra(stream.mode, watcher, is_counted=counting)
+        self._extra = Extra(stream.mode, watcher, is_counted=fields.counting)
         return self.prepared(step)
 
     @property
@@ -250,27 +164,18 @@ class Direction:
         return self._has_token() if turns is None else turns.is_free
 
 
-class AioDirection(Direction):
+class AioDirection(Direction, AioFields):
     """A direction of an aio stream, claimed by the methods of proxies on the loop's thread.
 
     ``step`` is the operation itself. In mode ``serialize`` it is never claimable: every
     operation takes the way of the turns.
     """
 
-    __slots__ = ("loop_thread", "step", "taken", "way")
+    __slots__ = ()
 
-    def __init__(self, stream: Stream, way: Way, step: Any = None) -> None:
-        self.stream = stream
-        self.way = way
-        self.owner = None  # its task is looked for when somebody asks
-        self.since = 0.0
-        self._extra = None
-        self.step = step
-        self.taken = False
-        self.loop_thread = loop_thread_of(stream.loop)
-        if stream.is_instrumented:
-            self.step = self._instrument(step)
-            self.taken = self.turns is not None
+    def _equip(self) -> None:
+        self.step = self._instrument(self.step)
+        self.taken = self.turns is not None
 
     def _has_token(self) -> bool:
         return not self.taken
@@ -289,12 +194,11 @@ def totals() -> tuple[int, int]:
 
     What a forked child inherits is its parent's, and is not counted in it.
     """
-    return int(repr(_created)[len("count(") : -1]), counted()
+    return int(repr(fields.created)[len("count(") : -1]), counted()
 
 
 def _start_again() -> None:
-    global _created
-    _created = itertools.count()
+    fields.created = itertools.count()
 
 
 in_child(_start_again)

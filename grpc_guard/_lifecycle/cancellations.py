@@ -21,6 +21,7 @@ from .._catalogue.nouns import CLIENT, SERVER, Way
 from .._catalogue.rules.cancelled_read import LEGAL_USE, NOTHING_BROKEN, OperationCancelled
 from .._core.operations import operation, operation_in
 from .._core.stream import AioDirection, Direction, Stream
+from .._core.which import AioFields
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .closed import note_closed
@@ -81,7 +82,7 @@ def _look_at_token(direction: Any) -> bool:
     return bool(_is_taken(direction))
 
 
-_flag: Any = vars(AioDirection)["taken"]
+_flag: Any = vars(AioFields)["taken"]
 _is_taken, _take = _flag.__get__, _flag.__set__
 
 

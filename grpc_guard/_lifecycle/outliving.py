@@ -18,7 +18,8 @@ from typing import Any
 from .._catalogue.boundary import never_disturbs, overlooked
 from .._catalogue.rules.parked_request_iterator import Parked, TookOneMore
 from .._catalogue.thresholds import thresholds
-from .._core.stream import AioDirection, GrpcDriven, Stream
+from .._core.stream import GrpcDriven, Stream
+from .._core.which import AioFields
 from .._findings.parties import name_of_running_task
 from .._findings.records import Owner
 from .._findings.reporting import warn
@@ -26,7 +27,7 @@ from .._findings.stacks import lines_of
 
 _MOMENT = 0.1  # seconds that an iterator has to end where its loop, too, comes to its end
 
-_flag: Any = vars(AioDirection)["taken"]
+_flag: Any = vars(AioFields)["taken"]
 _is_taken, _take = _flag.__get__, _flag.__set__
 
 # What finalisers have found, who may not tell themselves.

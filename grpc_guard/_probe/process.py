@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._catalogue.forks import start_clean
-from .._core import stream
+from .._core import fields, stream
 from .memory import Document, Learnt, Memory
 from .settings import ProbeSettings, with_seed
 
@@ -39,7 +39,7 @@ class _Probe:
             self._settings = with_seed(settings)
             self._began = monotonic()
             self._probers = {}
-        stream.watch = None if settings is None else self._watch
+        fields.watch = None if settings is None else self._watch
 
     def _watch(self, stream: stream.Stream, step: Any) -> Watch:
         return self.prober().watch(stream, step)

@@ -14,11 +14,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .._core.which import ConstructingType
 from .emptied import WRAPT, emptied, is_special
 
 # Assigns the real class: ``x.__class__ = …`` means that of the wrapped object.
 _become = object.__dict__["__class__"].__set__
-_construct = type.__call__
 
 # What Python leaves in the namespace of a class, and a look at an instance would find there.
 _TELLTALES = (
@@ -115,7 +115,7 @@ def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any
     return twin
 
 
-class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
+class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
     """The type of the classes of proxies.
 
     A class defines special methods as any other does. They are laid aside, and are there for
@@ -141,20 +141,13 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
         } | own
         kind._self_twins = {}
         kind._self_type = None
-        return kind  # type: ignore[no-any-return]
+        return kind
 
     @property
     def __mro__(cls) -> tuple[type, ...]:
         """The order as abc and typing see it: without what was emptied."""
         real = type.__dict__["__mro__"].__get__(cls)
         return tuple(base for base in real if base not in _HIDDEN)
-
-    def __call__(cls, wrapped: Any, *args: Any) -> Any:
-        # The constructor runs on the class as it is written, where attributes are its own.
-        proxy = _construct(cls, wrapped, *args)
-        plain = type(wrapped)
-        _become(proxy, cls._self_twins.get(id(plain)) or cls._make_twin(plain))
-        return proxy
 
     def _make_twin(cls, plain: Any) -> Any:
         """Return the class of the proxies of this kind around objects of type `plain`."""

@@ -12,6 +12,7 @@ import pytest
 from .._catalogue.misspelt import report_misspelt
 from .._catalogue.modes import Mode
 from .._catalogue.thresholds import holding
+from .._core import which
 from .._reports.baseline import AdoptionError
 from .attempt import TestGuard
 from .dumps import Dumps
@@ -75,6 +76,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         said.insert(0, f"{settings.mode} (from {settings.source})")
     if settings.is_on:
         said += [f"{name}={value}" for name, value in settings.thresholds.items()]
+        said.append(f"core: {which.CORE}")
     return f"grpc_guard: {', '.join(said)}" if said else None
 
 

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from .._catalogue.catalogue import rule_named
+from .._core.which import CORE
 from .._findings.records import Finding, Frame, Owner
 from .._inspect.records import Snapshot
 from .report import Report
@@ -30,6 +31,7 @@ def document(report: Report) -> Document:
         "schema": SCHEMA,
         "mode": report.mode,
         "pid": report.pid,
+        "core": CORE,
         "streams": report.streams,
         "operations": report.operations,
         "findings": [finding_to_dict(one) for one in report.findings if not one.is_advice],

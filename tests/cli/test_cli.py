@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from inside import RULES, cli_main, demo
+from inside import RULES, cli_main, core_which, demo
 
 import grpc_guard
 import grpc_guard.__main__ as entry
@@ -23,7 +23,9 @@ def refused(*argv: str) -> int | str | None:
 def test_version(capsys):
     """--version says the version and exits 0."""
     assert refused("--version") == 0
-    assert capsys.readouterr().out == f"grpc-guard {grpc_guard.__version__}\n"
+    assert capsys.readouterr().out == (
+        f"grpc-guard {grpc_guard.__version__} (core: {core_which.CORE})\n"
+    )
 
 
 def test_help(capsys):
@@ -86,7 +88,9 @@ def test_arguments_of_the_process(monkeypatch, capsys):
     with pytest.raises(SystemExit) as left:
         cli_main.main()
     assert left.value.code == 0
-    assert capsys.readouterr().out == f"grpc-guard {grpc_guard.__version__}\n"
+    assert capsys.readouterr().out == (
+        f"grpc-guard {grpc_guard.__version__} (core: {core_which.CORE})\n"
+    )
 
 
 def test_run_as_module(monkeypatch, capsys):

@@ -20,6 +20,7 @@ from inside import (
     _feeds,
     aio_calls,
     bind,
+    core_fields,
     core_stream,
     extras,
     forks,
@@ -214,7 +215,7 @@ def test_bad_mode(value: str) -> None:
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_stream, "counting", False)
+    monkeypatch.setattr(core_fields, "counting", False)
     core_stream.start_counting()
 
 
@@ -248,7 +249,7 @@ def test_counting_of_many_streams(counting: None) -> None:
 
 def test_no_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no report will tell them, operations are not counted."""
-    monkeypatch.setattr(core_stream, "counting", False)
+    monkeypatch.setattr(core_fields, "counting", False)
     assert use(3)._self_read.operations == 0
 
 
@@ -267,7 +268,7 @@ def test_counting_in_a_forked_child(counting: None, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(forks, "_inherited", [])
     monkeypatch.setattr(extras, "_live", extras._live.copy())
     monkeypatch.setattr(extras, "_retired", extras._retired.copy())
-    monkeypatch.setattr(core_stream, "_created", None)
+    monkeypatch.setattr(core_fields, "created", None)
     extras._start_again()
     core_stream._start_again()
     assert totals() == (0, 0)

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from inside import Mode, RequestIterator, Stream, core_stream
+from inside import Mode, RequestIterator, Stream, core_fields
 from support.instructions import FILE, PYTHON, count, counts, recorded
 
 pytestmark = pytest.mark.skipif(
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure what users have: operations are counted only where a report will tell them."""
-    monkeypatch.setattr(core_stream, "counting", False)
+    monkeypatch.setattr(core_fields, "counting", False)
 
 
 def test_instructions_of_every_operation() -> None:

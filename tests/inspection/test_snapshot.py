@@ -22,7 +22,7 @@ from inside import (
     Mode,
     Side,
     Stream,
-    core_stream,
+    core_fields,
     deductions,
     inspect_wording,
     sight,
@@ -246,7 +246,7 @@ def both_stuck(taken: Snapshot) -> Snapshot | None:
 @pytest.mark.parametrize("is_counted", [False, True], ids=["plain", "counted"])
 def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each side waits for the other to read: said of both, and where their generators stand."""
-    monkeypatch.setattr(core_stream, "counting", is_counted)
+    monkeypatch.setattr(core_fields, "counting", is_counted)
     is_stuck = threading.Event()
 
     def echo(requests: Any, context: Any) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import Cancelled, GrpcDriven, Place, ProbedOperation, core_stream, is_timeout, probe
+from inside import Cancelled, GrpcDriven, Place, ProbedOperation, core_fields, is_timeout, probe
 from support.probe.probing import holding
 from support.staging import (
     PATIENCE,
@@ -70,7 +70,7 @@ def calls(mode: str = "raise", **options: Any) -> Iterator[Any]:
 
 def test_not_probing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that starts while nobody probes has nothing of the probe in it."""
-    monkeypatch.setattr(core_stream, "counting", False)
+    monkeypatch.setattr(core_fields, "counting", False)
     for call in calls():
         direction = call._self_read
         assert direction.watch is None

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess, run
 from typing import Any
 
 import pytest
-from inside import Memory, core_stream, probe
+from inside import Memory, core_fields, probe
 from support.staging import in_thread
 
 import grpc_guard
@@ -65,38 +65,38 @@ def restored() -> Iterator[None]:
     yield
     grpc_guard.disable()
     probe.remember(Memory())
-    assert core_stream.watch is None
+    assert core_fields.watch is None
 
 
 def test_enable() -> None:
     """enable() switches it on, leaves it as it is, and off; so does disable()."""
     grpc_guard.enable(probe=True)
-    assert core_stream.watch is not None
+    assert core_fields.watch is not None
     grpc_guard.enable("warn")
-    assert core_stream.watch is not None
+    assert core_fields.watch is not None
     grpc_guard.enable(probe=False)
-    assert core_stream.watch is None
+    assert core_fields.watch is None
     grpc_guard.enable(probe="seed=1")
     grpc_guard.disable()
-    assert core_stream.watch is None
+    assert core_fields.watch is None
     grpc_guard.enable()
-    assert core_stream.watch is None
+    assert core_fields.watch is None
 
 
 def test_guarded() -> None:
     """Blocks nest: the innermost that says something of the probe decides."""
     with grpc_guard.guarded(probe=True):
         with grpc_guard.guarded("warn"):
-            assert core_stream.watch is not None
+            assert core_fields.watch is not None
         with grpc_guard.guarded("warn", probe="off"):
-            assert core_stream.watch is None
+            assert core_fields.watch is None
         with grpc_guard.guarded("off"):
-            assert core_stream.watch is None
-        assert core_stream.watch is not None
+            assert core_fields.watch is None
+        assert core_fields.watch is not None
 
     @grpc_guard.guarded(probe=True)
     def function() -> bool:
-        return core_stream.watch is not None
+        return core_fields.watch is not None
 
     assert function()
 
@@ -138,10 +138,10 @@ def test_enable_before_grpc() -> None:
         "grpc_guard.enable(probe='seed=1')\n"
         "assert not {'asyncio', 'ssl', 'grpc'} & set(sys.modules)\n"
         "import grpc\n"
-        "from grpc_guard._core import stream\n"
-        "assert stream.watch is not None\n"
+        "from grpc_guard._core import fields\n"
+        "assert fields.watch is not None\n"
         "grpc_guard.disable()\n"
-        "assert stream.watch is None\n"
+        "assert fields.watch is None\n"
     )
     ran = run([sys.executable, "-c", program], timeout=60, check=False)
     assert ran.returncode == 0

@@ -21,6 +21,7 @@ from inside import (
     RULES,
     Frame,
     Report,
+    core_which,
     document,
     finding_from_dict,
     finding_to_dict,
@@ -95,6 +96,7 @@ def test_json_document(tmp_path: Path) -> None:
         "schema": "grpc-guard-report/1",
         "mode": "raise",
         "pid": 1,
+        "core": core_which.CORE,
         "streams": 12,
         "operations": 3402,
         "findings": [

@@ -1,0 +1,197 @@
+"""What happens once for each stream: the records of a stream and its directions, and proxies made.
+
+The reference; _compiled.c does the same, and a test compares them. Each class is the base of one
+that adds what is no part of a start: Stream, SyncDirection, AioDirection, ProxyType.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import weakref
+from collections.abc import Callable
+from types import CellType
+from typing import TYPE_CHECKING, Any
+
+from .._catalogue.modes import Mode
+from .._catalogue.nouns import Api, Side, Way
+from .loops import loop_thread_of
+
+if TYPE_CHECKING:
+    from .._findings.origins import Origin
+    from .extras import Extra
+
+# How many streams were guarded. Counted without a lock: next() is atomic. Operations are counted
+# where a report will tell them (grpc-guard run, pytest).
+created = itertools.count()
+counting = False
+
+# What looks at a direction's operations (_probe), made from its stream and its step; or None.
+watch: Callable[[Any, Any], Any] | None = None
+
+
+class StreamFields:
+    """What is known of one stream."""
+
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_context",
+        "_has_ended",
+        "_read",
+        "_write",
+        "api",
+        "channel",
+        "ended",
+        "handler",
+        "in_done_callback",
+        "is_instrumented",
+        "loop",
+        "mode",
+        "origin",
+        "rpc",
+        "side",
+    )
+
+    handler: tuple[weakref.ref[Any], weakref.ref[Any]] | None
+    _has_ended: Callable[[Any], bool]  # with _call or _context
+
+    def __init__(
+        self,
+        rpc: str,
+        side: Side,
+        api: Api,
+        mode: Mode,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        next(created)
+        self.rpc = rpc
+        self.side = side
+        self.api = api
+        self.mode = mode
+        self.loop = loop
+        self.ended = False  # the handler has ended, or the blocking call has returned
+        self.in_done_callback = False  # a done-callback runs: it may look at the stream still
+        self._read: weakref.ref[Any] | None = None
+        self._write: weakref.ref[Any] | None = None
+        self.origin: Origin | None = None  # of a client's stream: where it was started …
+        self.channel: Any = None  # … and on what
+        self.handler = None  # task and generator, where what is yielded is written elsewhere
+        self._call: weakref.ref[Any] | None = None
+        self._context: Any = None
+        # its directions count, wait or are watched
+        self.is_instrumented = counting or watch is not None or mode is Mode.SERIALIZE
+
+    def track_call(self, call: Any, has_ended: Callable[[Any], bool], /) -> None:
+        """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""
+        try:
+            self._call = weakref.ref(call)
+        except TypeError:
+            return  # an interceptor's own kind of call: never known to be over
+        self._has_ended = has_ended
+
+    def track_context(self, context: Any, has_ended: Callable[[Any], bool], /) -> None:
+        """Learn it from a server's `context`, which nobody else need keep to the end."""
+        self._has_ended = has_ended
+        self._context = context
+
+    # The directions belong to the proxies. They are held weakly here: they hold this record,
+    # and with it in a cycle they would keep the user's iterators alive.
+
+    @property
+    def read(self) -> Any:
+        return None if self._read is None else self._read()
+
+    @read.setter
+    def read(self, direction: Any) -> None:
+        self._read = weakref.ref(direction)
+
+    @property
+    def write(self) -> Any:
+        return None if self._write is None else self._write()
+
+    @write.setter
+    def write(self, direction: Any) -> None:
+        self._write = weakref.ref(direction)
+
+
+class SyncFields:
+    """A direction of a sync iterator. ``_equip()`` is called where its stream asks for more."""
+
+    __slots__ = ("__weakref__", "_extra", "_token", "iterator", "owner", "since", "stream")
+
+    _extra: Extra | None
+    _token: CellType
+
+    def __init__(self, stream: Any, iterator: Any, /) -> None:
+        self.stream = stream
+        self.owner: Any = None
+        self.since = 0.0
+        self._extra = None
+        self.iterator = iterator
+        if stream.is_instrumented:
+            self._equip()
+
+    def bind_token(self, advance: Any, /) -> Any:
+        """Look for the token in what `advance` encloses; return `advance`.
+
+        ``_withhold()`` is called where the direction has more than others.
+        """
+        self._token = advance.__closure__[1]  # in alphabetical order: see steps.py
+        if self._extra is not None:
+            self._withhold()
+        return advance
+
+    if TYPE_CHECKING:
+
+        def _equip(self) -> None: ...
+
+        def _withhold(self) -> None: ...
+
+
+class AioFields:
+    """A direction of an aio stream. ``_equip()`` is called where its stream asks for more."""
+
+    __slots__ = (
+        *("__weakref__", "_extra", "loop_thread", "owner", "since"),
+        *("step", "stream", "taken", "way"),
+    )
+
+    _extra: Extra | None
+
+    def __init__(self, stream: Any, way: Way, step: Any = None, /) -> None:
+        self.stream = stream
+        self.way = way
+        self.owner: Any = None  # its task is looked for when somebody asks
+        self.since = 0.0
+        self._extra = None
+        self.step = step
+        self.taken = False
+        self.loop_thread: Any = loop_thread_of(stream.loop)
+        if stream.is_instrumented:
+            self._equip()
+
+    if TYPE_CHECKING:
+
+        def _equip(self) -> None: ...
+
+
+_construct = type.__call__
+_become = object.__dict__["__class__"].__set__
+
+
+class ConstructingType(type):
+    """Makes proxies, and gives each the class that belongs to what it wraps."""
+
+    _self_twins: dict[int, Any]
+
+    def __call__(cls, wrapped: Any, /, *args: Any) -> Any:
+        # The constructor runs on the class as it is written, where attributes are its own.
+        proxy = _construct(cls, wrapped, *args)
+        plain = type(wrapped)
+        _become(proxy, cls._self_twins.get(id(plain)) or cls._make_twin(plain))
+        return proxy
+
+    if TYPE_CHECKING:
+
+        def _make_twin(cls, plain: Any) -> Any: ...

@@ -1,0 +1,211 @@
+"""The compiled records beside those in Python: they do the same, driven in the same way."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inside import Mode, core_fields, core_which
+
+try:
+    compiled: Any = importlib.import_module("grpc_guard._core._compiled")
+    compiled.configure(vars(core_fields), Mode.SERIALIZE, core_which.loop_thread_of)
+except ImportError:
+    compiled = None
+
+needs_compiled = pytest.mark.skipif(compiled is None, reason="there is no compiled core here")
+
+
+class Thing:
+    """Whatever a record holds."""
+
+
+def done(act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what `act` returns, or the type of what it raises."""
+    try:
+        return act(*args, **kwargs)
+    except Exception as error:
+        return type(error)
+
+
+class Driven:
+    """A stream and its directions of one core, and the things that they were given."""
+
+    def __init__(self, core: ModuleType, things: list[Any]) -> None:
+        log = self.log = []  # type: ignore[var-annotated]
+
+        class Stream(core.StreamFields):  # type: ignore[name-defined, misc]
+            __slots__ = ()
+
+        class Sync(core.SyncFields):  # type: ignore[name-defined, misc]
+            __slots__ = ()
+
+            def _equip(self) -> None:
+                log.append("equip")
+                self._extra = things[0]
+
+            def _withhold(self) -> None:
+                log.append("withhold")
+
+        class Aio(core.AioFields):  # type: ignore[name-defined, misc]
+            __slots__ = ()
+
+            def _equip(self) -> None:
+                log.append("equip")
+
+        self.things = things
+        self.kinds = {"stream": Stream, "sync": Sync, "aio": Aio}
+        self.made: dict[str, Any] = {}
+
+    def act(self, what: str, mode: Mode, thing: int, name: str) -> Any:
+        value, made = self.things[thing], self.made
+        if what == "stream":
+            made["stream"] = self.kinds["stream"]("/a/b", "client", "sync", mode, value)
+            return None
+        stream = made.get("stream")
+        if what in ("sync", "aio"):
+            if stream is None:  # refused, each core in its own words
+                return None
+            args = (stream, value) if what == "sync" else (stream, "read", value)
+            direction = done(self.kinds[what], *args)
+            made[what] = None if isinstance(direction, type) else direction
+            return direction if isinstance(direction, type) else None
+        if what == "bind":
+            return self._bind(made.get("sync"))
+        subject = made.get("sync") if thing % 2 else stream
+        if what == "get":
+            return self._named(done(getattr, subject, name))
+        if what == "set":
+            return done(setattr, subject, name, value)
+        if what == "delete":
+            return done(delattr, subject, name)
+        track = getattr(stream, what, None)
+        return None if track is None else done(track, value, len)
+
+    def _bind(self, sync: Any) -> Any:
+        direction, free = sync, True
+
+        def advance() -> Any:
+            return direction, free
+
+        bound = done(sync.bind_token, advance) if sync is not None else None
+        return bound is advance, self._named(done(getattr, sync, "_token")) == "cell"
+
+    def _named(self, value: Any) -> Any:
+        """Return `value` in words that do not depend on the core."""
+        for name, thing in self.made.items():
+            if value is thing and thing is not None:
+                return name
+        if isinstance(value, weakref.ref):
+            return "reference", self._named(value())
+        return "cell" if type(value).__name__ == "cell" else value
+
+
+FIELDS = sorted(
+    {*core_fields.StreamFields.__slots__, *core_fields.SyncFields.__slots__} - {"__weakref__"}
+)
+ACTS = [
+    "stream",
+    "sync",
+    "aio",
+    "bind",
+    "get",
+    "get",
+    "set",
+    "delete",
+    "track_call",
+    "track_context",
+]
+ACT = st.tuples(
+    st.sampled_from(ACTS),
+    st.sampled_from([Mode.RAISE, Mode.SERIALIZE]),
+    st.integers(0, 4),
+    st.sampled_from([*FIELDS, "read", "write", "nothing"]),
+)
+
+
+@needs_compiled
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@given(st.lists(ACT, max_size=30))
+def test_compiled_records_beside_those_in_python(acts: list[Any]) -> None:
+    """Whatever is done to a stream and its directions has the same outcome on both cores."""
+    things = [Thing(), 7, None, Thing(), lambda: None]
+    plain, other = Driven(core_fields, things), Driven(compiled, things)
+    for act in acts:
+        assert other.act(*act) == plain.act(*act), act
+    assert other.log == plain.log
+
+
+@needs_compiled
+def test_compiled_records_in_a_cycle() -> None:
+    """A cycle of records is collected, and a record alone goes at once."""
+    stream = compiled.StreamFields("/a/b", "client", "sync", Mode.RAISE)
+    gone = weakref.ref(stream)
+    del stream
+    assert gone() is None
+    stream = compiled.StreamFields("/a/b", "client", "sync", Mode.RAISE)
+    stream.origin = compiled.SyncFields(stream, None)
+    gone = weakref.ref(stream)
+    del stream
+    gc.collect()
+    assert gone() is None
+
+
+@needs_compiled
+def test_compiled_records_keep_nothing() -> None:
+    """What a record held has as many references afterwards as before."""
+    thing = Thing()
+
+    def use() -> None:
+        stream = compiled.StreamFields(thing, thing, thing, thing, thing)
+        stream.track_call(thing, thing)
+        stream.track_context(thing, thing)
+        direction = compiled.SyncFields(stream, thing)
+        stream.read = stream.write = direction
+        assert stream.read is stream.write is direction
+        done(compiled.SyncFields, thing, thing)
+        done(compiled.AioFields, thing, thing)
+        done(compiled.AioFields, stream, thing, thing)
+        done(direction.bind_token, thing)
+        done(compiled.StreamFields)
+
+    use()
+    before = sys.getrefcount(thing)
+    for _ in range(1000):
+        use()
+    assert sys.getrefcount(thing) == before
+
+
+def chosen(pure: str | None, program: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_GUARD_PURE"}
+    if pure is not None:
+        environment["GRPC_GUARD_PURE"] = pure
+    program += "from grpc_guard._core import which; print(which.CORE)"
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+WITHOUT = "import sys; sys.modules['grpc_guard._core._compiled'] = None\n"
+
+
+def test_choice_of_the_core() -> None:
+    """GRPC_GUARD_PURE: 1 is never compiled, 0 is nothing else, unset is what there is."""
+    assert chosen("1").stdout == "py\n"
+    assert chosen(None, WITHOUT).stdout == "py\n"
+    assert "ModuleNotFoundError" in chosen("0", WITHOUT).stderr
+    bad = chosen("yes").stderr
+    assert "the environment variable GRPC_GUARD_PURE: 'yes' is none of 0 (" in bad
+    if compiled is not None:
+        assert chosen(None).stdout == chosen("0").stdout == "c\n"

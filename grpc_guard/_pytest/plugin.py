@@ -69,15 +69,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_DUMPS].end()
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     session = config.stash[_SESSION]
     settings, said = session.settings, session.probing.header()
     if settings.source:
         said.insert(0, f"{settings.mode} (from {settings.source})")
     if settings.is_on:
         said += [f"{name}={value}" for name, value in settings.thresholds.items()]
-        said.append(f"core: {which.CORE}")
-    return f"grpc_guard: {', '.join(said)}" if said else None
+    if not said:
+        return []
+    return [f"grpc_guard: {', '.join(said)}", f"grpc_guard core: {which.CORE}"]
 
 
 @pytest.fixture

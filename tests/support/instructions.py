@@ -32,6 +32,7 @@ from inside import (
     aio_calls,
     aio_channel,
     aio_handlers,
+    core_which,
     sync_calls,
     sync_channel,
     sync_handlers,
@@ -41,7 +42,10 @@ from inside import (
 import grpc_guard
 
 FILE = Path(__file__).with_name("instructions.json")
-PYTHON = f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
+_COMPILED = ", compiled" if core_which.CORE == "c" else ""
+PYTHON = (
+    f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}{_COMPILED}"
+)
 
 _PACKAGE = str(Path(grpc_guard.__file__).parent)
 _RPC = "/test/Instructions"
@@ -268,10 +272,15 @@ def recorded() -> dict[str, dict[str, int]]:
     return versions
 
 
+def _order(python: str) -> tuple[int, str]:
+    minor, _, compiled = python.partition(".")[2].partition(",")
+    return int(minor), compiled
+
+
 def main() -> None:
     """Record the numbers of this Python."""
     versions = {**recorded(), PYTHON: counts()} if FILE.exists() else {PYTHON: counts()}
-    in_order = dict(sorted(versions.items(), key=lambda item: int(item[0].rpartition(".")[2])))
+    in_order = dict(sorted(versions.items(), key=lambda item: _order(item[0])))
     FILE.write_text(json.dumps(in_order, indent=2) + "\n", encoding="utf-8")
 
 

@@ -69,6 +69,7 @@ def integration(session: nox.Session) -> None:
     session.install("--editable", ".[test,compat]")
     session.run("python", "-m", "pytest", "tests/integration", *session.posargs)
     session.run("python", "-m", "pytest", "--grpc-guard", "tests/integration", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/docs", "-k", "example_with_a_library")
 
 
 @nox.session

@@ -95,8 +95,11 @@ def listing(kind: str, what: str) -> str:
     return (TOP / what).read_text(encoding="utf-8") if kind == "file" else run(what)
 
 
-def run(command: str) -> str:
-    """Run `command` in docs/examples/; return it with what it printed, as on a terminal."""
+def run(command: str, **variables: str) -> str:
+    """Run `command` in docs/examples/; return it with what it printed, as on a terminal.
+
+    `variables` are set in its environment.
+    """
     program, *arguments = shlex.split(command)
     environment = {
         **os.environ,
@@ -111,6 +114,7 @@ def run(command: str) -> str:
     for name in ("GRPC_GUARD", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):
         environment.pop(name, None)
     environment.pop("PYTEST_ADDOPTS", None)
+    environment |= variables
     ran = subprocess.run(
         [sys.executable, *_PROGRAMS[program], *arguments],
         cwd=EXAMPLES,

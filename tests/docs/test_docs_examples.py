@@ -89,6 +89,16 @@ def test_a_lucky_listing_is_made_once() -> None:
     assert listings.show(made, lambda kind, what: "lost\n") == made
 
 
+svg = script("make_svg")
+
+
+@pytest.mark.parametrize(("picture", "command"), svg.DRAWN.items())
+def test_a_picture_of_a_command(picture: str, command: str) -> None:
+    """A picture shows what its command shows now; python docs/make_svg.py draws it anew."""
+    drawn = svg.words_in((TOP / picture).read_text(encoding="utf-8"))
+    assert drawn == svg.words(svg.shown(command))
+
+
 # Pages with fragments of programs and with outputs whose numbers are drawn at random.
 BY_HAND = {"lifecycle.md", "probe.md", "registry.md"}
 MARKED = [page for page in PAGES if page.name not in BY_HAND]

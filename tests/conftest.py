@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # connections that end are no news
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts jobs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests' programs inherit it
 
 import grpc_guard
 

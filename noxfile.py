@@ -90,8 +90,10 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site, warnings being errors, and check the links in it and its search."""
+    """Check the English; build the site, warnings being errors; check its links and its search."""
     session.install("--editable", ".[docs]")
+    session.run("codespell", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "grpc_guard")
+    session.run("python", "docs/check_prose.py")
     session.run(
         *("python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--nitpicky"),
         *("--fresh-env", "--quiet", "docs", "docs/_build/html"),

@@ -67,7 +67,7 @@ def pages(top: Path = TOP) -> Iterator[Path]:
 
 
 def show(text: str, listing: Callable[[str, str], str]) -> str:
-    """Return the page `text` with its listings made anew by ``listing(kind, what)``.
+    """Return the page `text` with its listings made again by ``listing(kind, what)``.
 
     A listing that differs only in what changes from run to run stays as it is.
     """
@@ -136,7 +136,7 @@ def run(command: str, **variables: str) -> str:
 
 
 def main() -> None:
-    """Write the pages anew and say which ones have changed."""
+    """Write the pages again and print which ones have changed."""
     for page in pages():
         text = page.read_text(encoding="utf-8")
         new = show(text, listing)

@@ -148,7 +148,7 @@ class ChannelLife:
             return
         limit = self.next_report_at = thresholds().stream_limit
         if live >= limit:
-            self.next_report_at = 2 * live  # so many before it is said again, and counted
+            self.next_report_at = 2 * live  # so many before it is reported again, and counted
             crowded = Crowded(live, self.origin.owner())
             warn(crowded, self.subject, caller=note_origin("start").owner())
 
@@ -241,7 +241,7 @@ def closing(channel: Any) -> None:
                     note_closed(call, life)
             if life.api == AIO and len(life.streams) > thresholds().kept:
                 tell_dropped(life.sorted_out())
-            life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
+            life.streams.clear()  # they end with it, and whoever keeps it must not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):
             raise

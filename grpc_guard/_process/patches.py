@@ -3,7 +3,7 @@
 Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
 channels and stubs made earlier use too, the server classes, and what makes and closes a
 channel. These names are private; where a grpcio lacks one, the public factories are patched
-instead, and that is said once.
+instead, and the log says so once.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class ChannelRegistry(Registry):
     that lease only. A channel closes when its last lease has ended and `idle_seconds` have
     passed (None: at once). For `mode` and `max_streams` see there.
 
-    Raises ValueError for a setting that is none.
+    Raises ValueError for an invalid setting.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ChannelRegistry(Registry):
         credentials and interceptors where they are the same objects.
 
         Raises RuntimeError if the registry is closed or no event loop runs here, TypeError or
-        ValueError for an argument that is none.
+        ValueError for an invalid argument.
         """
         wanted = settings(target, credentials, options, compression, interceptors)
         return self._lease(self._pool(), wanted)

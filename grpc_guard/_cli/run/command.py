@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=NUMBER",
         action="append",
         default=[],
-        help="from when on a warning is given, as in stream_limit=50; may be repeated",
+        help="threshold at which a warning is reported, as in stream_limit=50; may be repeated",
     )
     parser.add_argument(
         "--dump-after",

@@ -15,15 +15,18 @@ import pytest
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # connections that end are no news
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts jobs in the background
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests' programs inherit it
-
 import grpc_guard
 
 pytest.register_assert_rewrite("support")
 
 from inside import ledger  # noqa: E402
 from support import staging  # noqa: E402
+
+# A signal that is ignored, as in a shell's background jobs and under nohup, stays ignored in the
+# programs that the tests start, and these would not end by it. One that is handled does not.
+for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda signum, frame: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -63,7 +63,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--grpc-guard-dump-after",
         metavar="SECONDS",
-        help="say what is in progress in a test that has run for so long, as grpc-guard dump does",
+        help="print what is in progress in a test that has run for this long, as grpc-guard dump does",
     )
     parser.addini("grpc_guard", "mode of the guard for all tests, as --grpc-guard")
     parser.addini(

@@ -25,7 +25,7 @@ from .shares import Limits, Registry, checked_seconds
 
 @functools.partial(public, module="grpc_guard.aio")
 class ChannelRegistry(Registry):
-    """Channels shared by whoever asks for the same: one connection, any number of tasks.
+    """Channels that are shared: equal arguments get one connection, for any number of tasks.
 
     As :class:`grpc_guard.ChannelRegistry`, for ``grpc.aio``: ``get()`` and ``stub()`` are plain calls
     in a running loop, and each loop has channels of its own.

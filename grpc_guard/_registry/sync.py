@@ -22,7 +22,7 @@ from .sync_lease import Lease, close_all
 
 @public
 class ChannelRegistry(Registry):
-    """Channels shared by whoever asks for the same: one connection, any number of threads.
+    """Channels that are shared: equal arguments get one connection, for any number of threads.
 
     ``get()`` returns a lease, which is a guarded ``grpc.Channel`` whose ``close()`` ends that
     lease only. A channel closes when its last lease has ended and `idle_seconds` have passed

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dump-after",
         metavar="SECONDS",
         type=seconds,
-        help="say what is in progress so many seconds after the start, as grpc-guard dump does",
+        help="print what is in progress this many seconds after the start, as grpc-guard dump does",
     )
     parser.add_argument(
         "-m",

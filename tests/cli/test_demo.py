@@ -457,7 +457,7 @@ def test_page():
             "ConcurrencyError: told",
             "  owner: A",
             "",
-            "Everything went as said.",
+            "Everything went as expected.",
             "To guard a program of your own:  channel = grpc_guard.wrap(channel)",
             "",
         ]
@@ -465,12 +465,12 @@ def test_page():
 
 
 def test_page_where_it_does_not_come_as_said():
-    """What did not come as said is named, and the exit status is 1."""
+    """What did not go as expected is named, and the exit status is 1."""
     stream = io.StringIO()
     assert show(stream, (BREAKS, LUCK, FINE)) == 1
     row, *_, verdict = table(stream.getvalue()).splitlines()[2:]
     assert row == "Two readers                 · nothing happened                   ✗ all arrive"
-    assert verdict == "Not as said. Two readers: with the guard nothing was refused."
+    assert verdict == "Not as expected. Two readers: with the guard nothing was refused."
 
 
 def test_width_of_the_table():
@@ -491,7 +491,7 @@ def test_colours_on_a_terminal():
     shown = coloured.getvalue()
     assert "\033[31m✗ all is lost\033[0m" in shown
     assert "\033[32m✓ the second is refused\033[0m" in shown
-    assert "\033[1;32mEverything went as said.\033[0m" in shown
+    assert "\033[1;32mEverything went as expected.\033[0m" in shown
     for style in ("1", "2", "31", "32", "1;32", "0"):
         shown = shown.replace(f"\033[{style}m", "")
     assert shown == plain.getvalue()
@@ -574,7 +574,7 @@ def columns(printed: str) -> list[list[str]]:
 
 
 def test_demo():
-    """The demo plays all four scenarios on real servers, comes out as said, and exits 0."""
+    """The demo plays all four scenarios on real servers, goes as expected, and exits 0."""
     child = subprocess.run(
         [sys.executable, "-m", "grpc_guard", "demo"],
         capture_output=True,
@@ -610,7 +610,7 @@ def test_demo():
     assert (
         "\nConcurrencyError: concurrent-read: context.read by task 'reader-2' on " in child.stdout
     )
-    assert "\nEverything went as said.\n" in child.stdout
+    assert "\nEverything went as expected.\n" in child.stdout
     assert (
         max(len(line) for line in table(child.stdout).partition("What the")[0].splitlines()) <= 100
     )

@@ -23,13 +23,13 @@ Play = Callable[[Scenario, ModeName], Played]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Tell `parser` what ``demo`` takes, which is nothing, and how it exits."""
     parser.epilog = (
-        "Exits with 0 if everything went as said, with 1 if not. Said is what happens with the "
-        "guard; the harm without it is shown, and is a matter of luck and of grpcio's version."
+        "Exits with 0 if everything went as expected, else with 1. What is expected is the outcome "
+        "with the guard; the harm without it depends on luck and on the version of grpcio."
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Play the demo on stdout; return 0 if everything went as said, 1 if not."""
+    """Play the demo on stdout; return 0 if everything went as expected, 1 if not."""
     return show(sys.stdout)
 
 
@@ -61,9 +61,9 @@ def show(stream: TextIO, scenarios: Sequence[Scenario] = SCENARIOS, play: Play =
     if reports:
         _report(screen, *reports[0])
     for complaint in wrong:
-        screen.line(f"Not as said. {complaint}.", "red")
+        screen.line(f"Not as expected. {complaint}.", "red")
     if not wrong:
-        screen.line("Everything went as said.", "bold", "green")
+        screen.line("Everything went as expected.", "bold", "green")
         screen.line("To guard a program of your own:  channel = grpc_guard.wrap(channel)", "dim")
     return 1 if wrong else 0
 

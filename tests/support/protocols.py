@@ -12,6 +12,7 @@ import collections
 import collections.abc
 import contextlib
 import copy
+import heapq
 import inspect
 import itertools
 import math
@@ -214,6 +215,7 @@ def _library_acts() -> Iterator[tuple[str, Act]]:
     yield "dict.fromkeys", dict.fromkeys
     yield "list.extend", lambda x: (lambda values: (values.extend(x), values))([b"a"])
     yield "deque.extend", lambda x: collections.deque(x, 2)
+    yield "heapq.merge", lambda x: list(heapq.merge([b"1"], x))
     yield "set.update", lambda x: sorted(set().union(x))
     yield "Counter", collections.Counter
     yield "array.extend", lambda x: array.array("b").extend(x)

@@ -74,6 +74,11 @@ def test_the_outcome_of_luck_in_a_page(command: str, shown: str) -> None:
         folder = TOP if file.startswith("grpc_guard/") else EXAMPLES
         lines = (folder / file).read_text(encoding="utf-8").splitlines()
         assert lines[int(line) - 1].strip() == code
+    for file, line, code in re.findall(
+        r"^ +/src/(\S+):(\d+) in \S+\n(?: +\d+ \| .*\n)? +> \d+ \| +(.*)", shown, re.MULTILINE
+    ):
+        lines = (TOP / file).read_text(encoding="utf-8").splitlines()
+        assert lines[int(line) - 1].strip() == code
 
 
 def test_a_listing_of_old_is_made_anew() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import io
 import json
@@ -624,6 +625,29 @@ def test_interrupted_demo(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         command.show(io.StringIO(), [Scenario("m", title, "") for title in titles], play)
     assert "third" not in begun
+
+
+def test_demo_after_ctrl_c(monkeypatch, capsys):
+    """Ctrl-C ends the demo with the status that a shell gives it, and without a traceback."""
+
+    def interrupted(stream, color):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "show", interrupted)
+    assert command.main(argparse.Namespace(color=None)) == 130
+    assert capsys.readouterr() == ("", "grpc-guard demo: interrupted\n")
+
+
+def test_ended_halves():
+    """Who interrupts the demo ends what is being played, and what was about to begin."""
+    halves = scenarios.Halves()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        halves._children.add(child)
+        halves.end()
+        assert child.wait(PATIENCE) != 0
+    shown = halves.play(SCENARIOS[-1], "raise")
+    assert shown.harmed
+    assert shown.text.startswith("the whole program dies (status ")
 
 
 # The whole

@@ -21,7 +21,7 @@ from .route_guide_pb2_grpc import RouteGuideStub
 from .service import FEATURES, PATIENCE, RouteGuide, point, serving, summary
 
 STEPS = 300
-TRIES = 25  # unguarded, where it is a matter of luck
+TRIES = 100  # unguarded, where it is a matter of luck
 GUARDED_TRIES = 5
 _ENOUGH = 8.0  # seconds after which no other try begins
 _DEADLINE = 3.0  # seconds, for the innocent client

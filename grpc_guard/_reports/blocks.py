@@ -46,7 +46,8 @@ def _labelled(label: str, text: str) -> Text:
 
 
 def _lines(lines: tuple[Frame | str, ...], shown: set[Frame]) -> Iterator[Block]:
-    for number, line in enumerate(lines, 1):
+    site = max((at for at, line in enumerate(lines) if isinstance(line, Frame)), default=None)
+    for at, line in enumerate(lines):
         if isinstance(line, str):
             yield Text((Span(line, "dim"),), indent=4)
             continue
@@ -54,7 +55,7 @@ def _lines(lines: tuple[Frame | str, ...], shown: set[Frame]) -> Iterator[Block]
         again = " (as above)" if line in shown else ""
         yield Text((Span(where, "cyan"), Span(f" in {line.function}{again}")), indent=4)
         if line not in shown:
-            rows = tuple(_rows(line, _AROUND if number == len(lines) else 0))
+            rows = tuple(_rows(line, _AROUND if at == site else 0))
             yield from (Code(rows, indent=4),) if rows else ()
             shown.add(line)
 

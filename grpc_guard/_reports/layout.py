@@ -16,6 +16,7 @@ from typing import NamedTuple
 CUT = "…"  # stands for the beginning of a path
 GAP = "  "  # between columns
 NARROW = 18  # columns; where the last cell would have less, cells stand below each other
+_ENDS = ",([{"  # of source: what follows may stand in the next line
 _OPENING = "(<'\"`"
 _SEPARATORS = {"/", os.sep}
 
@@ -226,13 +227,16 @@ def _margin(row: Row, digits: int, *, is_first: bool) -> Iterator[Span]:
 
 
 def _broken(text: str, room: int) -> Iterator[str]:
-    """Yield a line of source as it fits, at spaces where there are some."""
+    """Yield a line of source as it fits, broken at spaces, commas and brackets where there are some."""
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     start = ""
     while columns(start + text) > room:
         size = _head(text, max(room - len(start), 1))
-        cut = text.rfind(" ", len(text) - len(text.lstrip()) + 1, size + 1)
-        cut = size if cut < 0 else cut
+        first = len(text) - len(text.lstrip()) + 1
+        breaks = (
+            at for at in range(size, first - 1, -1) if text[at] == " " or text[at - 1] in _ENDS
+        )
+        cut = next(breaks, size)
         yield start + text[:cut]
         text, start = text[cut:].lstrip(), indent if len(indent) < room // 2 else ""
     yield start + text

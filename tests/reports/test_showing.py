@@ -48,8 +48,10 @@ def test_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = Frame(str(tmp_path / "app.py"), 3, "read", "message = next(call)")
     outer = Frame(str(tmp_path / "app.py"), 1, "<module>", "class Chat:")
     start = Frame("/start.py", 1, "main", "")
-    owner = dataclasses.replace(OWNER, stack=(outer, inner), relation="awaited-by")
-    caller = dataclasses.replace(CALLER, stack=(inner,), started_at=start)
+    owner = dataclasses.replace(
+        OWNER, stack=(outer, inner), relation="awaited-by", started_at=start
+    )
+    caller = dataclasses.replace(CALLER, stack=(inner,))
     assert shown(dataclasses.replace(FINDING, owner=owner, caller=caller), 60).splitlines() == [
         "concurrent-read: next by thread 'reader-2' on /x.Y/Z",
         "  (client, sync) refused: …",
@@ -61,10 +63,10 @@ def test_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "      2 | async def read(self):",
         "    > 3 | message = next(call)",
         "      4 |     return",
+        "    started at /start.py:1",
         "",
         "  caller: thread 'reader-2' in next",
         "    app.py:3 in read (as above)",
-        "    started at /start.py:1",
         "",
         "  without the guard: the second reader gets 'ValueError:",
         "    Internal gRPC call error 8', and messages can go to the",
@@ -151,9 +153,15 @@ def test_columns_side_by_side_and_below_each_other() -> None:
 
 def test_code_is_broken_at_spaces() -> None:
     """A long line of source goes on further in, below its margin; a word without end is broken."""
-    rows = (layout.Row(9, "    for name in names:"), layout.Row(10, "x" * 30, is_site=True))
+    rows = (
+        layout.Row(8, "gather(one(1),two(2),any(3))"),
+        layout.Row(9, "    for name in names:"),
+        layout.Row(10, "x" * 30, is_site=True),
+    )
     lines = ["".join(span.text for span in line) for line in layout.Code(rows).lines(24)]
     assert lines == [
+        "   8 | gather(one(1),",
+        "     |   two(2),any(3))",
         "   9 |     for name in",
         "     |       names:",
         "> 10 | xxxxxxxxxxxxxxxxx",

@@ -17,12 +17,6 @@ DRAWN = {  # the picture, and the command that it shows
     "docs/_static/report.svg": "grpc-guard run first.py",
 }
 WIDTH = 100  # columns
-STYLES = {  # of what a command shows without colours of its own
-    r"^\$ .*": "bold green",
-    r"^[a-z]+-[a-z-]+(?=: )": "bold red",
-    r"^  (owner|caller|without the guard|how to fix it|rule):": "bold",
-    r'File ".*': "cyan",
-}
 
 _ESCAPES = re.compile(r"\x1b\[[\d;]*[A-Za-z]|\x1b\]8;[^\x1b\x07]*(?:\x1b\\|\x07)")
 _PART = re.compile(r"<text .*?>(.*?)</text>", re.DOTALL)
@@ -46,17 +40,16 @@ def shown(command: str) -> str:
     return text
 
 
-def words(text: str) -> list[str]:
-    """Return the words of `text` without colours and without what differs from run to run."""
+def letters(text: str) -> str:
+    """Return `text` without colours, spaces, and what differs from run to run."""
     line = " ".join(_ESCAPES.sub("", text).split())
-    same: str = listings.same(line)
-    return same.split()
+    return "".join(listings.same(line).split())
 
 
-def words_in(picture: str) -> list[str]:
-    """Return the words that an SVG shows, as words() does."""
+def letters_in(picture: str) -> str:
+    """Return the letters that an SVG shows, as letters() does: spaces may be gaps in it."""
     _, _, matrix = picture.rpartition('-matrix">')
-    return words(unescape("".join(_PART.findall(matrix))))
+    return letters(unescape("".join(_PART.findall(matrix))))
 
 
 def draw(text: str, title: str) -> str:
@@ -67,9 +60,7 @@ def draw(text: str, title: str) -> str:
 
     console = Console(record=True, file=io.StringIO(), width=WIDTH, force_terminal=True)
     drawn = Text.from_ansi(text)
-    if not _ESCAPES.search(text):
-        for pattern, style in STYLES.items():
-            drawn.highlight_regex(f"(?m){pattern}", style)
+    drawn.highlight_regex(r"(?m)^\$ .*", "bold green")  # what was typed
     console.print(drawn)
     # A picture in a page loads no fonts from anywhere.
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
@@ -82,7 +73,7 @@ def main() -> None:
     for name, command in DRAWN.items():
         picture = TOP / name
         text = shown(command)
-        if not picture.exists() or words_in(picture.read_text(encoding="utf-8")) != words(text):
+        if not picture.exists() or letters_in(picture.read_text(encoding="utf-8")) != letters(text):
             picture.write_text(draw(text, title=command), encoding="utf-8", newline="\n")
             print(name)
 

@@ -1,10 +1,12 @@
 """Two chats share one generator of notes, and each RPC sends some of them."""
 
+from collections.abc import Iterator
+
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import RouteGuide, serving
 
 
-def notes():
+def notes() -> Iterator[RouteNote]:
     for number in range(20):
         yield RouteNote(message=f"note {number}")
 

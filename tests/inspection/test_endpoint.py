@@ -60,11 +60,13 @@ def test_the_thread_is_not_the_program_s(endpoint: Any) -> None:
     """The program does not see the thread among its own."""
     before = threading.enumerate()
     asking.ask(ME)
-    assert threading.enumerate() == before
+    assert set(threading.enumerate()) <= set(before)
 
 
-def test_many_askers(endpoint: Any) -> None:
-    """A hundred at once get an answer each."""
+def test_many_askers(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred at once get an answer each; how long a look takes is not what is tested."""
+    taken = snapshot()
+    monkeypatch.setattr(endpoints, "snapshot", lambda: taken)
     askers = [in_thread(asking.ask, ME, PATIENCE) for _ in range(100)]
     assert {asker.result().pid for asker in askers} == {ME}
 

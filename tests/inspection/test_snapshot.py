@@ -24,8 +24,8 @@ from inside import (
     Stream,
     core_stream,
     deductions,
+    inspect_lines,
     inspect_wording,
-    sight,
     sync_calls,
 )
 from support.stage import BULK, NARROW
@@ -611,5 +611,5 @@ def test_a_deep_stack() -> None:
         reader.exception()
     assert stream.read is not None
     assert stream.read.owner is not None
-    assert len(stream.read.owner.stack) == sight._DEPTH
+    assert len(stream.read.owner.stack) == inspect_lines._DEPTH
     assert {frame.function for frame in stream.read.owner.stack} == {"deep"}

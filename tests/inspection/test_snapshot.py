@@ -25,6 +25,7 @@ from inside import (
     core_stream,
     deductions,
     inspect_lines,
+    inspect_messages,
     inspect_wording,
     sync_calls,
 )
@@ -572,6 +573,7 @@ def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert streams(taken, "Secret")
     assert secret not in inspect_wording.dump(taken)
     assert secret not in json.dumps(asdict(taken))
+    assert secret.encode() not in inspect_messages.message_of(taken).SerializeToString()
 
 
 def test_findings_and_the_whole_text(found: Any) -> None:

@@ -59,6 +59,8 @@ def test_the_output_of_a_command_in_a_page(command: str, shown: str) -> None:
     """A page shows what the command prints now; python docs/make_listings.py fixes it."""
     if command.startswith("python symptoms/") and RELEASE < (1, 85):
         pytest.skip("what happens without the guard is shown for the newest grpcio")
+    if "different_loop" in command and RELEASE < (1, 67):
+        pytest.skip("two loops in one process now and then hang this grpcio, guarded or not")
     assert listings.same(listings.run(command)) == listings.same(shown)
 
 
@@ -71,6 +73,11 @@ def test_the_outcome_of_luck_in_a_page(command: str, shown: str) -> None:
     for file, line, code in re.findall(r'File "/src/(.+)", line (\d+), in .*\n +(.*)', shown):
         folder = TOP if file.startswith("grpc_guard/") else EXAMPLES
         lines = (folder / file).read_text(encoding="utf-8").splitlines()
+        assert lines[int(line) - 1].strip() == code
+    for file, line, code in re.findall(
+        r"^ +/src/(\S+):(\d+) in \S+\n(?: +\d+ \| .*\n)? +> \d+ \| +(.*)", shown, re.MULTILINE
+    ):
+        lines = (TOP / file).read_text(encoding="utf-8").splitlines()
         assert lines[int(line) - 1].strip() == code
 
 
@@ -202,8 +209,8 @@ PRINTED = {
     "fan_out_sync": "map: 12\nlist: 12\n",
     "fan_out_subscribers_aio": "map: 12\nlist: 12\nnewest: ['Summit']\n",
     "fan_out_subscribers_sync": "map: 12\nlist: 12\nnewest: ['Summit']\n",
-    "handler_ends_aio": "answers: 3\ntold: {'OK'}\n",
-    "handler_ends_sync": "answers: 3\ntold: {'OK'}\n",
+    "handler_ends_aio": "answers: 3\ntold: {'StatusCode.OK'}\n",
+    "handler_ends_sync": "answers: 3\ntold: {'StatusCode.OK'}\n",
     "handler_producers_aio": "answers: 6\n",
     "handler_producers_sync": "answers: 6\n",
     "producers_lock_aio": "answers: 6\n",

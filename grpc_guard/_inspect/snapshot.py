@@ -47,8 +47,8 @@ def snapshot() -> Snapshot:
     """Return what every live stream, channel and server of this process is doing.
 
     Frozen records, from any thread; nothing of the program is touched, and nothing but names,
-    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some 100 ms,
-    during which other threads run.
+    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some
+    hundreds, during which other threads run.
     """
     collects = gc.isenabled()
     gc.disable()  # a collection in here would run finalisers of the program on this thread

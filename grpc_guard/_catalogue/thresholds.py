@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import leak, words
+from . import leak, long_wait, words
 from .rules import (
     abandoned_handler,
     blocked_grpc_thread,
@@ -29,6 +29,7 @@ from .settings import PREFIX, Layer
 @dataclasses.dataclass(frozen=True)
 class Thresholds(  # the fields of the last come first
     leak.Limits,
+    long_wait.Limits,
     stream_limit.Limits,
     channel_churn.Limits,
     parked_request_iterator.Limits,

@@ -42,6 +42,18 @@ def first_line(
     return f"{evidence.rule}: {asked} on {subject}{outcome}: {evidence}"
 
 
+def long_wait(subject: Subject, waiter: Owner, owner: Owner | None) -> str:
+    """Return the line on an operation that has waited long for its turn; `owner` is inside."""
+    text = (
+        f"{party(waiter)} has waited {duration(waiter.held_seconds)} for its turn to "
+        f"{waiter.operation} on {subject} ({site(waiter.site)}): "
+    )
+    if owner is None:
+        return f"{text}nobody is inside at this moment"
+    held = duration(owner.held_seconds)
+    return f"{text}{party(owner)} has been in {owner.operation} for {held} ({site(owner.site)})"
+
+
 def held_by_probe(delay: float, window: float, run: int) -> str:
     """Return what a finding says of the probe that brought it about."""
     return (

@@ -41,6 +41,7 @@ from .churn import look_at_churn
 from .closed import note_closed
 from .dropped import tell_dropped
 from .inherited import aio_of_parent, uses_aio
+from .unlisted import note_unlisted
 
 _LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
 _BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
@@ -239,8 +240,13 @@ def closing(channel: Any) -> None:
                     call, BaseException
                 ):  # as calls of grpcio are, which raise themselves
                     note_closed(call, life)
-            if life.api == AIO and len(life.streams) > thresholds().kept:
-                tell_dropped(life.sorted_out())
+            if life.api == AIO:
+                are_many = len(life.streams) > thresholds().kept
+                going_on = life.sorted_out()
+                if are_many:
+                    tell_dropped(going_on)
+                for stream in going_on:  # for the grace that grpcio may be given
+                    note_unlisted(stream)
             life.streams.clear()  # they end with it, and whoever keeps it must not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):

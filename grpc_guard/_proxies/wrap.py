@@ -17,6 +17,7 @@ from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .._findings.records import Owner
+from .._lifecycle.unlisted import note_unlisted
 from .aio import calls as aio_calls
 from .aio import channel as aio_channel
 from .aio import handlers as aio_handlers
@@ -129,12 +130,12 @@ def _twin_by_id(context: Any, mode: Mode, make: Callable[[Any, Mode], Any]) -> A
 @_one_twin
 def _sync_call(call: Any, mode: Mode) -> Any:
     method = method_of(call) or _UNNAMED
-    return sync_calls.guard_call(call, Stream(method, CLIENT, SYNC, mode))
+    return sync_calls.guard_call(call, note_unlisted(Stream(method, CLIENT, SYNC, mode)))
 
 
 @_one_twin
 def _sync_context(context: Any, mode: Mode) -> Any:
-    stream = Stream(_UNNAMED, SERVER, SYNC, mode)
+    stream = note_unlisted(Stream(_UNNAMED, SERVER, SYNC, mode))
     stream.track_context(context, sync_handlers.has_ended)
     return sync_handlers.Context(context, stream)
 
@@ -143,14 +144,15 @@ def _aio_call(kind: type[aio_calls.Call]) -> Callable[[Any, Mode], Any]:
     @_one_twin
     def guard(call: Any, mode: Mode) -> Any:
         loop = loop_of(call) or asyncio.get_running_loop()
-        return aio_calls.guard_call(call, Stream(_UNNAMED, CLIENT, AIO, mode, loop), kind)
+        stream = note_unlisted(Stream(_UNNAMED, CLIENT, AIO, mode, loop))
+        return aio_calls.guard_call(call, stream, kind)
 
     return guard
 
 
 @_one_twin
 def _aio_context(context: Any, mode: Mode) -> Any:
-    stream = Stream(_UNNAMED, SERVER, AIO, mode, asyncio.get_running_loop())
+    stream = note_unlisted(Stream(_UNNAMED, SERVER, AIO, mode, asyncio.get_running_loop()))
     return aio_handlers.Context(context, stream)
 
 

@@ -22,6 +22,8 @@ from grpc_guard._catalogue.files import LIMIT as FILE_LIMIT
 from grpc_guard._catalogue.files import FileError as FileError
 from grpc_guard._catalogue.files import content_of as content_of
 from grpc_guard._catalogue.files import replace as replace
+from grpc_guard._catalogue.messages import contents_of as contents_of
+from grpc_guard._catalogue.messages import has_changed as has_changed
 from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
@@ -149,6 +151,7 @@ from grpc_guard._lifecycle import handlers as lifecycle_handlers
 from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
 from grpc_guard._lifecycle import losses as losses
+from grpc_guard._lifecycle import mutations as mutations
 from grpc_guard._lifecycle import outliving as outliving
 from grpc_guard._lifecycle import parked as parked
 from grpc_guard._lifecycle import serving as serving

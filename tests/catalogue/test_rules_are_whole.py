@@ -89,6 +89,25 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             ),
         ),
     ],
+    "ChangedInQueue": [
+        (
+            {"name": "Note"},
+            (
+                "its message (Note) was changed afterwards, while it waited in the queue that grpcio "
+                "has for calls with interceptors: what is sent is not what was written"
+            ),
+        ),
+    ],
+    "ChangedAtOnce": [
+        (
+            {"name": "Note"},
+            (
+                "its message (Note) was changed and written again at once: whether it had left the "
+                "queue that grpcio has for calls with interceptors, to be sent as it was written, is "
+                "luck"
+            ),
+        ),
+    ],
     "HandlerCancelled": [
         (
             {"raiser": READER},
@@ -402,6 +421,10 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "rpc_is_over": "lifecycle/test_losses.py::test_an_iterator_that_raises_after_the_end",
         "task_is_being_cancelled": "lifecycle/test_losses.py::test_a_handler_that_is_cancelled",
         "is_of_grpcio": "proxies/test_contract_ended.py::test_aio_requests_handed_to_another_call",
+    },
+    "message-mutated": {
+        "other": "lifecycle/test_mutations.py::test_a_message_changed_after_its_answer",
+        "rpc_is_over": "lifecycle/test_mutations.py::test_a_message_changed_after_the_end",
     },
     "parked-request-iterator": {
         "other": "lifecycle/test_leaks.py::test_an_iterator_of_a_live_rpc",

@@ -21,6 +21,7 @@ from ..._guard.violations import check_loop
 from ..._lifecycle.blocking import on_the_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.losses import iterator_raised
+from ..._lifecycle.mutations import Handed, hand_over, take_back, taken_over
 from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from ..sync.calls import RequestIterator
@@ -113,7 +114,14 @@ async def queued_write(self: Any, request: Any) -> None:
     plain = direction.counted(self.__wrapped__.write)
     if direction.taken and not direction.is_free:
         return await contended_async(direction, "write", plain, request)
-    await plain(request)
+    handed = Handed(request, direction.stream)
+    hand_over(self.__wrapped__, request, handed)
+    try:
+        await plain(request)
+    except BaseException:
+        take_back(self.__wrapped__, handed)
+        raise
+    taken_over(self.__wrapped__, request, handed)
 
 
 class ReadingCall(Call):

@@ -195,7 +195,9 @@ from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.aio import channel as aio_channel
 from grpc_guard._proxies.aio import channel as aio_channels
 from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.aio import server as aio_server
 from grpc_guard._proxies.aio.handlers import _close as _close
+from grpc_guard._proxies.aio.waits import waiting as waiting
 from grpc_guard._proxies.contract import Kind as Kind
 from grpc_guard._proxies.faithful import Forward as Forward
 from grpc_guard._proxies.proxy import Proxy as Proxy

@@ -26,6 +26,7 @@ from .._lifecycle import channels, churn, exits, handlers, serving
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
+from .._proxies.aio.waits import waiting
 from .._proxies.once import name_of, starting
 from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
@@ -122,6 +123,7 @@ def _private_patches() -> list[Patch]:
             *_unary_patches(),
             *_server_patches(),
             *_channel_patches(),
+            *_wait_patches(),
         ]
     except (ImportError, AttributeError) as missing:
         logger.warning(
@@ -179,6 +181,19 @@ def _watching_aio(plain: Callable[..., Any]) -> Callable[..., Any]:
         return careful(self, *args, **kwargs)
 
     return method
+
+
+def _wait_patches() -> Iterable[Patch]:
+    """Return the patches that see an aio channel or server being awaited on another loop."""
+    channel: Any = importlib.import_module("grpc.aio._channel").Channel
+    server: Any = importlib.import_module("grpc.aio._server").Server
+    # Channel.channel_ready() waits by it.
+    for owner, names in (
+        (channel, ("wait_for_state_change",)),
+        (server, ("start", "stop", "wait_for_termination")),
+    ):
+        for name in names:
+            yield _patch(owner, name, functools.partial(waiting, name, current_mode))
 
 
 def _channel_patches() -> Iterable[Patch]:

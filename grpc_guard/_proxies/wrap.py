@@ -20,6 +20,7 @@ from .._findings.records import Owner
 from .aio import calls as aio_calls
 from .aio import channel as aio_channel
 from .aio import handlers as aio_handlers
+from .aio.server import Server as AioServer
 from .proxy import GuardedByItself, Proxy, isinstance_exactly
 from .servers import Server
 from .sync import calls as sync_calls
@@ -160,7 +161,7 @@ _KINDS: tuple[tuple[type, Callable[[Any, Mode], Any]], ...] = (
     (grpc.Server, lambda server, mode: Server(server, always(mode), sync_handlers.guard_behavior)),
     (
         grpc.aio.Server,
-        lambda server, mode: Server(server, always(mode), aio_handlers.guard_behavior),
+        lambda server, mode: AioServer(server, always(mode)),
     ),
     (grpc.aio.StreamStreamCall, _aio_call(aio_calls.DuplexCall)),
     (grpc.aio.UnaryStreamCall, _aio_call(aio_calls.ReadingCall)),

@@ -146,6 +146,19 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             ),
         ),
     ],
+    "ServerAstray": [
+        (
+            {"on_loop": True, "state": "runs", "maker": MAKER},
+            (
+                "the server belongs to a loop, which runs, and another event loop uses it; it was made "
+                "3.0 s ago at app.py:12"
+            ),
+        ),
+        (
+            {"on_loop": False, "state": "is closed", "maker": None},
+            "the server belongs to a loop, which is closed, and another thread uses it",
+        ),
+    ],
     "ChannelAstray": [
         ({"on_loop": True}, "the channel belongs to a loop, and another event loop uses it"),
         ({"on_loop": False}, "the channel belongs to a loop, and another thread uses it"),

@@ -26,6 +26,7 @@ from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from ..sync.calls import RequestIterator
 from .messages import Messages
+from .waits import waits
 
 
 def has_ended(call: Any) -> bool:
@@ -33,6 +34,7 @@ def has_ended(call: Any) -> bool:
     return bool(call.done())
 
 
+@waits(AIO_CALL)
 @forwards(AIO_CALL)
 class Call(StreamProxy):
     """What the client calls of all arities share."""

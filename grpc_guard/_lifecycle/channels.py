@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from .._catalogue import forks
-from .._catalogue.boundary import overlooked
+from .._catalogue.boundary import never_disturbs, overlooked
 from .._catalogue.grpcio import (
     anchor_and_core,
     is_core_closed,
@@ -28,6 +28,7 @@ from .._catalogue.grpcio import (
     target_of,
 )
 from .._catalogue.nouns import AIO, SYNC, Api, Side, Subject
+from .._catalogue.rules.closed_channel import ChannelClosed
 from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
@@ -225,6 +226,16 @@ def life_of(multi_callable: Any) -> ChannelLife | None:
     """Return the channel on which `multi_callable`, if grpcio's own, starts its RPCs."""
     # Read here and not in _catalogue/grpcio.py: each start of an RPC passes.
     return _lives.get(id(getattr(multi_callable, "_channel", None)))
+
+
+@never_disturbs("the use of a closed channel goes unnoticed")
+def subscribing(channel: Any) -> None:
+    """Act on a subscription to the states of a sync `channel` that is closed: it is never told any."""
+    life = _life_of_core(anchor_and_core(channel)[1])
+    if life is not None and life.is_closed():
+        closing = None if life.closing is None else life.closing.owner()
+        seen = ChannelClosed(life.origin.owner(), closing)
+        warn(seen, life.subject, caller=note_origin("subscribe").owner(), owner=closing)
 
 
 def closing(channel: Any) -> None:

@@ -38,8 +38,6 @@ from .patch import Make, Patch
 logger = logging.getLogger("grpc_guard")
 
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
-
-
 _patches: list[Patch] = []
 
 
@@ -103,6 +101,12 @@ _INTERCEPTED: dict[str, dict[str, Any]] = {
 _SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
     ("grpc._server", "_Server"): sync_handlers.guard_behavior,
     ("grpc.aio._server", "Server"): aio_handlers.guard_behavior,
+}
+
+
+_WAITS = {  # the waits of aio objects; Channel.channel_ready() waits by the first
+    ("grpc.aio._channel", "Channel"): ("wait_for_state_change",),
+    ("grpc.aio._server", "Server"): ("start", "stop", "wait_for_termination"),
 }
 
 
@@ -185,23 +189,20 @@ def _watching_aio(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wait_patches() -> Iterable[Patch]:
     """Return the patches that see an aio channel or server being awaited on another loop."""
-    channel: Any = importlib.import_module("grpc.aio._channel").Channel
-    server: Any = importlib.import_module("grpc.aio._server").Server
-    # Channel.channel_ready() waits by it.
-    for owner, names in (
-        (channel, ("wait_for_state_change",)),
-        (server, ("start", "stop", "wait_for_termination")),
-    ):
+    for (module, class_name), names in _WAITS.items():
+        owner = getattr(importlib.import_module(module), class_name)
         for name in names:
             yield _patch(owner, name, functools.partial(waiting, name, current_mode))
 
 
 def _channel_patches() -> Iterable[Patch]:
-    """Return the patches that see channels being made and closed."""
+    """Return the patches that see channels being made, closed, and listened to."""
     for module, api in (("grpc._channel", "sync"), ("grpc.aio._channel", "aio")):
         owner = importlib.import_module(module).Channel
         yield _patch(owner, "__init__", functools.partial(_making, api))
-        yield _patch(owner, "_close", _closing)
+        yield _patch(owner, "_close", functools.partial(_noting, channels.closing))
+    owner = importlib.import_module("grpc._channel").Channel
+    yield _patch(owner, "subscribe", functools.partial(_noting, channels.subscribing))
 
 
 def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -217,10 +218,10 @@ def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _noting(note: Callable[[Any], None], plain: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if current_mode() is not Mode.OFF:
-            channels.closing(self)
+            note(self)
         return plain(self, *args, **kwargs)
 
     return method

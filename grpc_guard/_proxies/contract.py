@@ -23,7 +23,7 @@ class Kind(enum.Enum):
     FREE = "free"  # legal for anyone at any time
     TOUCH = "touch"  # uses the server's call: not after the handler ended
     OPEN = "open"  # starts an RPC, or makes what starts one
-    CLOSE = "close"  # legal for anyone at any time, and noted
+    CLOSE = "close"  # legal for anyone at any time, and looked at: it closes, or fails once closed
     LOOP = "loop"  # on the object's own event loop; on another only if nothing has to be waited for
     VISIT = "visit"  # registers a callback, which gets the guarded object
 
@@ -39,8 +39,8 @@ SYNC_CALL = _table(
     visit="add_callback add_done_callback",
 )
 SYNC_CHANNEL = _table(
-    free="subscribe unsubscribe",
-    close="close",
+    free="unsubscribe",
+    close="close subscribe",
     open="stream_stream stream_unary unary_stream unary_unary",
 )
 SYNC_CONTEXT = _table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import json
@@ -300,6 +301,28 @@ def test_closing_twice(found: Found) -> None:
     assert finding.owner is not None
     assert finding.owner.site is not None
     assert finding.owner.site.function == "close_it"
+
+
+@pytest.mark.parametrize("way", ["wrap", "enable", "both"])
+def test_subscribing_to_a_closed_channel(
+    way: str, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who subscribes to a closed channel is told so: gRPC's thread would die, and tell nobody."""
+    monkeypatch.setattr(grpc._channel.Channel, "subscribe", lambda *_, **__: None)
+    with contextlib.nullcontext() if way == "wrap" else guarded():
+        channel: Any = grpc.insecure_channel("127.0.0.1:1")
+        channel = channel if way == "enable" else wrap(channel)
+        channel.subscribe(print)
+        assert found() == []
+        channel.close()
+        grpc.channel_ready_future(channel)
+    (finding,) = found()
+    assert (finding.rule, finding.count, finding.rpc) == ("closed-channel", 1, "127.0.0.1:1")
+    assert finding.caller.site is not None
+    assert finding.caller.site.code == "grpc.channel_ready_future(channel)"
+    assert finding.owner is not None
+    assert finding.owner.site is not None
+    assert finding.owner.site.code == "channel.close()"
 
 
 def test_another_error_at_the_start(found: Found) -> None:

@@ -15,6 +15,7 @@ import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterator
+from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -27,9 +28,11 @@ from .._catalogue.grpcio import (
     state_of_core,
     target_of,
 )
+from .._catalogue.grpcio_channelz import Crowd, crowd_at
 from .._catalogue.nouns import AIO, SYNC, Api, Side, Subject
+from .._catalogue.rule import Evidence
 from .._catalogue.rules.closed_channel import ChannelClosed
-from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
+from .._catalogue.rules.stream_limit import Crowded, Queued, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
@@ -44,6 +47,7 @@ from .dropped import tell_dropped
 from .inherited import aio_of_parent, uses_aio
 
 _LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
+_MOMENT = 1.0  # seconds between two questions about one channel, which take a millisecond or two
 _BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
 
 # Instead of the generation: the channel is this process's own, made while its parent's grpc.aio
@@ -94,7 +98,9 @@ class ChannelLife:
         "__weakref__",
         "anchor",
         "api",
+        "asked_at",
         "closing",
+        "crowded_at",
         "generation",
         "is_limited",
         "is_pooled",
@@ -117,6 +123,8 @@ class ChannelLife:
         self.is_pooled = _making.is_pooled
         self.is_limited = registry_keeps_the_limit(_making)
         self.next_report_at = _LOOKED_AT if self.is_limited else thresholds().stream_limit
+        self.crowded_at = 0  # streams, at which that is said of them
+        self.asked_at = 0.0  # when the core was: in seconds of time.monotonic()
         self.anchor = anchor
 
     @property
@@ -148,10 +156,27 @@ class ChannelLife:
             self.next_report_at = max(_LOOKED_AT, 2 * live)
             return
         limit = self.next_report_at = thresholds().stream_limit
-        if live >= limit:
-            self.next_report_at = 2 * live  # so many before it is said again, and counted
-            crowded = Crowded(live, self.origin.owner())
-            warn(crowded, self.subject, caller=note_origin("start").owner())
+        if live < limit:
+            self.crowded_at = 0
+            return
+        self.next_report_at = live + live // 4 + 1  # so many before it is looked at again
+        crowd = self._crowd()
+        seen: Evidence | None = None
+        if crowd is not None and crowd.waiting:
+            seen = Queued(*crowd, self.origin.owner())
+        elif live >= self.crowded_at:
+            self.crowded_at = 2 * live  # so many before it is said again, and counted
+            seen = Crowded(live, self.origin.owner())
+        if seen is not None:
+            warn(seen, self.subject, caller=note_origin("start").owner())
+
+    def _crowd(self) -> Crowd | None:
+        """Ask the core how the RPCs to this target stand, unless it was asked a moment ago."""
+        now = monotonic()
+        if now - self.asked_at < _MOMENT:
+            return None
+        self.asked_at = now
+        return crowd_at(self.target)
 
     def sorted_out(self) -> list[Stream]:
         """Drop the streams that are over, and return the others."""

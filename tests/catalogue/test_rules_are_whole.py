@@ -308,6 +308,22 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             "90 streams live on the channel, which was made 3.0 s ago at app.py:12",
         ),
     ],
+    "Queued": [
+        (
+            {"waiting": 2, "carried": 100, "maker": MAKER},
+            (
+                "2 RPCs wait until another ends, for the peer carries no more than the 100 that are "
+                "under way; the channel was made 3.0 s ago at app.py:12"
+            ),
+        ),
+        (
+            {"waiting": 1, "carried": 100, "maker": MAKER},
+            (
+                "1 RPC waits until another ends, for the peer carries no more than the 100 that are "
+                "under way; the channel was made 3.0 s ago at app.py:12"
+            ),
+        ),
+    ],
     "Starved": [
         (
             {"held": [READER, NOBODY_KNOWS_WHERE], "waiting": 3},

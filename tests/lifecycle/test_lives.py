@@ -495,6 +495,39 @@ async def test_many_streams_on_an_aio_channel(found: Found, limits: Callable[...
             assert [message async for message in call] == [b"1", b"2"]
 
 
+@pytest.mark.skipif(RELEASE < (1, 80), reason="the core counts a waiting RPC as carried")
+def test_rpcs_that_wait(
+    found: Found, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the core knows that RPCs wait for the peer, that is said: it is no guess any more."""
+    limits(stream_limit=3)
+    monkeypatch.setattr(lifecycle_channels, "_MOMENT", 0.0)
+    options = [("grpc.max_concurrent_streams", 2)]
+    with (
+        sync_server(METHODS, mode=None, options=options) as address,
+        sync_channel(address) as channel,
+    ):
+        echo = channel.stream_stream(path("Echo"))
+        requests: list[queue.Queue[bytes | None]] = [queue.Queue() for _ in range(4)]
+        calls = []
+        for each in requests[:2]:
+            each.put(b"1")
+            calls.append(echo(iter(each.get, None)))
+            assert next(calls[-1]) == b"1"  # it is under way
+        calls.append(echo(iter(requests[2].get, None)))
+        (finding,) = found()
+        assert ": 3 streams live on the channel, " in finding.message
+        calls.append(echo(iter(requests[3].get, None)))
+        (finding,) = found()
+        assert finding.rule == "stream-limit"
+        assert ": 1 RPC waits until another ends, for the peer carries no more than the 2 " in (
+            finding.message
+        )
+        for call, each in zip(calls, requests, strict=True):
+            each.put(None)
+            list(call)
+
+
 def test_two_threads_sorting_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that finds the streams sorted by another has nothing to do."""
     life = lifecycle_channels.ChannelLife("here", "sync", note_origin("wrap"), cast("Any", None))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from inside import (
     places,
     wire,
 )
-from support.staging import PATIENCE, in_thread, logged_by_us
+from support.forking import in_child
+from support.staging import PATIENCE, logged_by_us
 
 from grpc_guard import snapshot
 
@@ -65,8 +67,10 @@ def test_the_thread_is_not_the_program_s(endpoint: Any) -> None:
 
 def test_many_askers(endpoint: Any) -> None:
     """A hundred at once get an answer each."""
-    askers = [in_thread(asking.ask, ME, PATIENCE) for _ in range(100)]
-    assert {asker.result().pid for asker in askers} == {ME}
+    patience = 5 * PATIENCE  # the thread answers one after the other
+    with ThreadPoolExecutor(100) as pool:
+        askers = [pool.submit(asking.ask, ME, patience) for _ in range(100)]
+        assert {asker.result(patience).pid for asker in askers} == {ME}
 
 
 def test_answering_by_itself(endpoint: Any) -> None:
@@ -204,33 +208,30 @@ def test_a_system_that_does_not_say_who_asks(monkeypatch: pytest.MonkeyPatch) ->
 
 @root
 @posix
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork among threads
 def test_a_real_other_user(endpoint: Any, folder: Path) -> None:
     """Another user is kept out by the folder, and hung up on where that had been opened."""
+
+    def connect() -> str:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        try:
+            connection = connected(endpoint.entry)
+            wire.send(connection, b"", PATIENCE)
+            return "let in" if connection.recv(1) else "hung up on"
+        except PermissionError:
+            return "kept out"
+        except OSError:
+            return "hung up on"
+
     outcomes = []
     for is_open in (False, True):
         if is_open:
             folder.parent.chmod(0o711)
             folder.chmod(0o711)
             Path(endpoint.entry).chmod(0o666)
-        pid = os.fork()
-        if pid == 0:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            code = 3
-            try:
-                connection = connected(endpoint.entry)
-                wire.send(connection, b"", PATIENCE)
-                code = 2 if connection.recv(1) == b"" else 3
-            except PermissionError:
-                code = 1
-            except OSError:
-                code = 2
-            finally:
-                os._exit(code)
-        outcomes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    assert outcomes == [1, 2]
+        outcomes.append(in_child(connect))
+    assert outcomes == ["kept out", "hung up on"]
     folder.chmod(0o700)
 
 

@@ -30,7 +30,6 @@ from .._catalogue.grpcio import (
 )
 from .._catalogue.grpcio_channelz import Crowd, crowd_at
 from .._catalogue.nouns import AIO, SYNC, Api, Side, Subject
-from .._catalogue.rule import Evidence
 from .._catalogue.rules.closed_channel import ChannelClosed
 from .._catalogue.rules.stream_limit import Crowded, Queued, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
@@ -160,15 +159,14 @@ class ChannelLife:
             self.crowded_at = 0
             return
         self.next_report_at = live + live // 4 + 1  # so many before it is looked at again
-        crowd = self._crowd()
-        seen: Evidence | None = None
+        crowd, maker = self._crowd(), self.origin.owner()
+        caller = note_origin("start").owner()
         if crowd is not None and crowd.waiting:
-            seen = Queued(*crowd, self.origin.owner())
+            # With an owner, or it would be counted as the guess that came before it.
+            warn(Queued(*crowd, maker), self.subject, caller=caller, owner=maker)
         elif live >= self.crowded_at:
             self.crowded_at = 2 * live  # so many before it is said again, and counted
-            seen = Crowded(live, self.origin.owner())
-        if seen is not None:
-            warn(seen, self.subject, caller=note_origin("start").owner())
+            warn(Crowded(live, maker), self.subject, caller=caller)
 
     def _crowd(self) -> Crowd | None:
         """Ask the core how the RPCs to this target stand, unless it was asked a moment ago."""

@@ -14,8 +14,7 @@ MESSAGE_MUTATED = Rule(
     unguarded={
         "client aio": "what is sent is what the message says by then: of a message that is used again "
         "for each write() some values are sent twice and others never, and the RPC ends OK",
-        ANY: "cannot happen: grpcio serializes a message when it takes it, but for the write() of a "
-        "grpc.aio call with client interceptors",
+        ANY: "cannot happen: the sync api, and servers, serialize a message when they take it",
     },
     remedy="make a new message for each write(), or write a copy of it: copy = Note(); "
     "copy.CopyFrom(note)",

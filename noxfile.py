@@ -12,7 +12,7 @@ import nox
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False  # what is not on this machine is skipped
 nox.options.sessions = [
-    *("lint", "types", "tests", "lowest", "integration", "agents"),
+    *("lint", "types", "pyright", "tests", "lowest", "integration", "agents"),
     *("docs", "package", "wheel"),
 ]
 
@@ -23,7 +23,12 @@ ALL = ("-n", "auto")  # the whole suite, on every core
 # Pinned: a new release of a linter must not fail an old commit.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
+PYRIGHT = "pyright==1.1.414"
+STUBS = ("types-grpcio==1.85.0.20261028", "types-gevent==26.9.0.20261006")
 IMPORT_LINTER = "import-linter==2.17"
+
+EXAMPLES = Path(__file__).parent.resolve() / "docs" / "examples"
+OF_EXAMPLES = ("opentelemetry-instrumentation-grpc>=0.66b2", "uvloop>=0.19")  # what they import
 
 
 @nox.session
@@ -37,9 +42,26 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the package, strictly."""
-    session.install("--editable", ".[test]", MYPY)
+    """Check the types of the package and of the examples, strictly, with the stubs of libraries."""
+    session.install("--editable", ".[test]", MYPY, *STUBS, *OF_EXAMPLES)
     session.run("mypy")
+    cache = EXAMPLES.parents[1] / ".mypy_cache"
+    where = {"MYPYPATH": str(EXAMPLES)}
+    for folder in (EXAMPLES, *EXAMPLES.iterdir()):  # each by itself: programs have equal names
+        programs = sorted(str(file) for file in folder.glob("*.py") if "_pb2" not in file.stem)
+        if programs:
+            session.chdir(folder)
+            session.run(
+                "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", *programs, env=where
+            )
+
+
+@nox.session
+def pyright(session: nox.Session) -> None:
+    """Check the types of the examples by pyright, which brings Node.js along where there is none."""
+    session.install("--editable", ".[test]", PYRIGHT, *STUBS, *OF_EXAMPLES)
+    programs = sorted(str(file) for file in EXAMPLES.rglob("*.py") if "_pb2" not in file.stem)
+    session.run("pyright", *programs)
 
 
 @nox.session(python=SUPPORTED)
@@ -80,11 +102,17 @@ def agents(session: nox.Session) -> None:
 
 @nox.session(python=SUPPORTED[0])
 def lowest(session: nox.Session) -> None:
-    """Run the test suite on the oldest Python with exactly the declared lower bounds."""
+    """Run the test suite on the oldest Python with exactly the declared lower bounds.
+
+    What concerns the proxies runs a second time without wrapt's C code.
+    """
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
     session.run("python", "-m", "pytest", *(session.posargs or ALL))
+    if not session.posargs:
+        without_c = {"WRAPT_DISABLE_EXTENSIONS": "1"}
+        session.run("python", "-m", "pytest", *ALL, "tests/proxies", env=without_c)
 
 
 @nox.session

@@ -108,7 +108,15 @@ def run(command: str) -> str:
         "PYTEST_PLUGINS": "grpc_guard.pytest_plugin",
     }
     # By these, programs would print something else than on a terminal.
-    for name in ("GRPC_GUARD", "CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):
+    for name in (
+        "GRPC_GUARD",
+        "GRPC_GUARD_COLOR",
+        "CI",
+        "BUILD_NUMBER",
+        "GITHUB_ACTIONS",
+        "NO_COLOR",
+        "FORCE_COLOR",
+    ):
         environment.pop(name, None)
     environment.pop("PYTEST_ADDOPTS", None)
     ran = subprocess.run(

@@ -50,6 +50,7 @@ from grpc_guard._catalogue.settings import resolve as resolve
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
+from grpc_guard._cli import console as cli_console
 from grpc_guard._cli import explain as cli_explain
 from grpc_guard._cli import main as cli_main
 from grpc_guard._cli import targets as cli_targets
@@ -184,6 +185,7 @@ from grpc_guard._probe.settings import parse_seed as parse_seed
 from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
 from grpc_guard._probe.watch import Watch as Watch
+from grpc_guard._process import others as others
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins
@@ -224,6 +226,9 @@ from grpc_guard._registry import sync as registry_sync
 from grpc_guard._registry import sync as sync
 from grpc_guard._registry.leases import Connection as Connection
 from grpc_guard._registry.leases import LeaseRecord as LeaseRecord
+from grpc_guard._reports import blocks as blocks
+from grpc_guard._reports import layout as layout
+from grpc_guard._reports import looks as looks
 from grpc_guard._reports import summary as reports_summary
 from grpc_guard._reports import writing as writing
 from grpc_guard._reports.adoption import Adoption as Adoption

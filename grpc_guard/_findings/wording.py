@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
@@ -86,35 +87,53 @@ def summed_up(findings: Sequence[Finding]) -> str:
     return f"grpc_guard: {count(len(findings), 'finding')} in this process: {parts}"
 
 
+class Section(NamedTuple):
+    """A part of a report: what it is called, what it says, and the lines of the program below it.
+
+    A text among the lines stands for several of them, or for none.
+    """
+
+    label: str
+    text: str
+    lines: tuple[Frame | str, ...] = ()
+
+
+def sections(finding: Finding) -> Iterator[Section]:
+    """Yield what a report of `finding` has below its first line."""
+    if finding.owner is not None:
+        held = f" for {duration(finding.owner.held_seconds)}"
+        yield _of_party("owner", finding.owner, held)
+    yield _of_party("caller", finding.caller, "")
+    yield Section("without the guard", finding.rule.unguarded(finding.side, finding.api))
+    yield Section("how to fix it", finding.remedy)
+
+
 def report(finding: Finding) -> str:
-    """Return the whole report of `finding`, first line first."""
+    """Return the whole report of `finding`, first line first, for logs and files: no line is broken."""
     return "\n".join(_lines(finding))
 
 
 def _lines(finding: Finding) -> Iterator[str]:
     yield finding.message
-    if finding.owner is not None:
-        held = f" for {duration(finding.owner.held_seconds)}"
-        yield from _section("owner", finding.owner, held)
-    yield from _section("caller", finding.caller, "")
-    yield f"  without the guard: {finding.rule.unguarded(finding.side, finding.api)}"
-    yield f"  how to fix it: {finding.remedy}"
+    for section in sections(finding):
+        label = f"{section.label}: "
+        yield f"  {label:8}{section.text}" if section.lines else f"  {label}{section.text}"
+        for line in section.lines:
+            if isinstance(line, str):
+                yield f"    {line}"
+                continue
+            yield f'    File "{line.file}", line {line.line}, in {line.function}'
+            if line.code:
+                yield f"      {line.code}"
     yield f"  rule: {finding.rule} ({finding.rule.summary}); source: {finding.rule.source}"
 
 
-def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
-    yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
-    if not owner.stack:
-        yield "    (no line of the program on its stack)"
-    for frame in _folded(owner.stack):
-        if isinstance(frame, str):
-            yield f"    {frame}"
-            continue
-        yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
-        if frame.code:
-            yield f"      {frame.code}"
+def _of_party(label: str, owner: Owner, held: str) -> Section:
+    text = f"{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
+    lines = [*_folded(owner.stack)] or ["(no line of the program on its stack)"]
     if owner.started_at is not None and owner.started_at not in owner.stack:
-        yield f"    started at {site(owner.started_at)}"
+        lines.append(f"started at {site(owner.started_at)}")
+    return Section(label, text, tuple(lines))
 
 
 def _folded(stack: Sequence[Frame]) -> Iterator[Frame | str]:

@@ -29,14 +29,19 @@ _LARGE = 65536  # bytes; to serialize such messages again is what a program woul
 
 
 class Handed:
-    """A message that a write() takes: which, what it said, and who wrote it where."""
+    """A message that a write() takes: which, what it said, and who wrote it where.
 
-    __slots__ = ("contents", "ident", "message", "stream", "writer")
+    The write() of the intercepted `call` is done in a ``with`` block: if it fails, the program may
+    do with the message what it likes.
+    """
+
+    __slots__ = ("_call", "_given", "contents", "ident", "message", "stream", "writer")
 
     contents: bytes | None  # None where the message is not looked at
     writer: Origin | Owner
 
-    def __init__(self, message: object, stream: Stream) -> None:
+    def __init__(self, call: Any, message: object, stream: Stream) -> None:
+        self._call, self._given = call, message  # as long as the write() has them
         self.ident = id(message)  # which is this message's as long as it waits
         self.message: object = None  # in the turn in which its write() returned, else None
         self.contents = None
@@ -45,6 +50,16 @@ class Handed:
     @property
     def rpc_is_over(self) -> bool:
         return self.stream.is_over()
+
+    def __enter__(self) -> None:
+        _hand_over(self._call, self._given, self)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        call, message = self._call, self._given
+        self._call = self._given = None
+        if self.contents is None:
+            return
+        (_taken_over if error is None else _take_back)(call, message, self)
 
     def has_returned(self, message: object) -> None:
         """Note that its write() has just returned, until the loop turns."""
@@ -73,11 +88,7 @@ class Watched(asyncio.Queue[Any]):
 
 
 @never_disturbs("a message that is changed goes unnoticed")
-def hand_over(call: Any, message: object, handed: Handed) -> None:
-    """Note that a write() of the intercepted `call` takes `message` now.
-
-    The write() itself calls it, and what is below when it has been done, or has failed.
-    """
+def _hand_over(call: Any, message: object, handed: Handed) -> None:
     queue = _watched(queue_of_writes(call))
     contents = None if queue is None or not queue.is_looked_at else contents_of(message)
     if queue is None or contents is None:
@@ -88,24 +99,20 @@ def hand_over(call: Any, message: object, handed: Handed) -> None:
     if last is not None and last.message is message:
         queue.waiting.pop(last, None)
         _look(ChangedAtOnce, last, message)
-    handed.writer = _writer(sys._getframe(2))
+    handed.writer = _writer(sys._getframe(3))
     handed.contents = contents
     queue.waiting[handed] = None
 
 
 @never_disturbs("a message that is changed goes unnoticed")
-def taken_over(call: Any, message: object, handed: Handed) -> None:
-    """Note that the write() of a message that was handed over has done its work."""
-    if handed.contents is not None:
-        handed.has_returned(message)
-        queue_of_writes(call).last = handed
+def _taken_over(call: Any, message: object, handed: Handed) -> None:
+    handed.has_returned(message)
+    queue_of_writes(call).last = handed
 
 
 @never_disturbs("a message that is changed goes unnoticed")
-def take_back(call: Any, handed: Handed) -> None:
-    """Forget a message whose write() has failed: the program may do with it what it likes."""
-    if handed.contents is not None:
-        queue_of_writes(call).waiting.pop(handed, None)
+def _take_back(call: Any, message: object, handed: Handed) -> None:
+    queue_of_writes(call).waiting.pop(handed, None)
 
 
 def _watched(queue: Any) -> Watched | None:
@@ -119,7 +126,7 @@ def _watched(queue: Any) -> Watched | None:
 
 def _writer(frame: FrameType) -> Origin | Owner:
     """Return who is in the write() at `frame`: a note, which is cheap, where that has a line."""
-    note = note_origin("write", 4)
+    note = note_origin("write", 5)
     return this_party(frame, "write", is_task=True) if note.place is None else note
 
 

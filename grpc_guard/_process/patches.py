@@ -32,6 +32,7 @@ from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
 from .._proxies.sync.intercepted import start_intercepted
 from .._proxies.unary import watching
+from . import others
 from .factories import factory_patches
 from .patch import Make, Patch
 
@@ -49,6 +50,7 @@ def apply() -> None:
     try:
         for patch in _patches:
             patch.apply()
+        others.apply()
         _adopt_servers()
     except BaseException:
         remove()
@@ -57,6 +59,7 @@ def apply() -> None:
 
 def remove() -> None:
     """Take back all patches, except where somebody has patched on top."""
+    others.remove()
     for patch in reversed(_patches):
         patch.remove()
 
@@ -203,6 +206,8 @@ def _channel_patches() -> Iterable[Patch]:
         yield _patch(owner, "_close", functools.partial(_noting, channels.closing))
     owner = importlib.import_module("grpc._channel").Channel
     yield _patch(owner, "subscribe", functools.partial(_noting, channels.subscribing))
+    for name in ("unary_stream", "stream_stream"):
+        yield _patch(owner, name, others.looking)
 
 
 def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:

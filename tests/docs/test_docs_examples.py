@@ -74,6 +74,11 @@ def test_the_outcome_of_luck_in_a_page(command: str, shown: str) -> None:
         folder = TOP if file.startswith("grpc_guard/") else EXAMPLES
         lines = (folder / file).read_text(encoding="utf-8").splitlines()
         assert lines[int(line) - 1].strip() == code
+    for file, line, code in re.findall(
+        r"^ +/src/(\S+):(\d+) in \S+\n(?: +\d+ \| .*\n)? +> \d+ \| +(.*)", shown, re.MULTILINE
+    ):
+        lines = (TOP / file).read_text(encoding="utf-8").splitlines()
+        assert lines[int(line) - 1].strip() == code
 
 
 def test_a_listing_of_old_is_made_anew() -> None:
@@ -204,8 +209,8 @@ PRINTED = {
     "fan_out_sync": "map: 12\nlist: 12\n",
     "fan_out_subscribers_aio": "map: 12\nlist: 12\nnewest: ['Summit']\n",
     "fan_out_subscribers_sync": "map: 12\nlist: 12\nnewest: ['Summit']\n",
-    "handler_ends_aio": "answers: 3\ntold: {'OK'}\n",
-    "handler_ends_sync": "answers: 3\ntold: {'OK'}\n",
+    "handler_ends_aio": "answers: 3\ntold: {'StatusCode.OK'}\n",
+    "handler_ends_sync": "answers: 3\ntold: {'StatusCode.OK'}\n",
     "handler_producers_aio": "answers: 6\n",
     "handler_producers_sync": "answers: 6\n",
     "producers_lock_aio": "answers: 6\n",

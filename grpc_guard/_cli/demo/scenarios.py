@@ -56,19 +56,40 @@ SCENARIOS = (
 )
 
 
-def play(scenario: Scenario, mode: ModeName) -> Played:
-    """Play one half in a process of its own; a process that hangs or dies is harm too."""
-    command = [sys.executable, "-m", f"{__package__}.play", scenario.module, mode]
-    try:
-        child = subprocess.run(
-            command, cwd=_HOME, capture_output=True, timeout=_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Played(f"the whole program hangs: it was ended after {_TIMEOUT:g} s", harmed=True)
-    if child.returncode != 0:
-        *_, last = ["", *child.stderr.decode(errors="replace").splitlines()]
-        return Played(f"the whole program dies (status {child.returncode}): {last}", harmed=True)
-    return Played(**json.loads(child.stdout))
+class Halves:
+    """Plays halves of scenarios, each in a process of its own, until it is ended."""
+
+    def __init__(self) -> None:
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._is_over = False
+
+    def play(self, scenario: Scenario, mode: ModeName) -> Played:
+        """Play one half to its end; a process that hangs or dies is harm too."""
+        command = [sys.executable, "-m", f"{__package__}.play", scenario.module, mode]
+        nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+        with subprocess.Popen(command, cwd=_HOME, stdin=nothing, stdout=pipe, stderr=pipe) as child:
+            self._children.add(child)
+            if self._is_over:  # it began just when the others were ended
+                child.kill()
+            try:
+                printed, told = child.communicate(timeout=_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                text = f"the whole program hangs: it was ended after {_TIMEOUT:g} s"
+                return Played(text, harmed=True)
+            finally:
+                self._children.discard(child)
+        if child.returncode != 0:
+            *_, last = ["", *told.decode(errors="replace").splitlines()]
+            text = f"the whole program dies (status {child.returncode}): {last}"
+            return Played(text, harmed=True)
+        return Played(**json.loads(printed))
+
+    def end(self) -> None:
+        """End what is being played, and what begins from now on: the demo was interrupted."""
+        self._is_over = True
+        for child in tuple(self._children):
+            child.kill()
 
 
 def complaints(scenario: Scenario, without: Played, guarded: Played) -> list[str]:
@@ -82,9 +103,9 @@ def complaints(scenario: Scenario, without: Played, guarded: Played) -> list[str
     wrong = []
     if guarded.harmed:
         wrong.append("with the guard something was lost")
-    if scenario.breaks and not (guarded.report and guarded.findings):
+    if scenario.breaks and not (guarded.refusal and guarded.findings):
         wrong.append("with the guard nothing was refused")
-    if not scenario.breaks and (guarded.report or guarded.findings):
+    if not scenario.breaks and (guarded.refusal or guarded.findings):
         wrong.append("the guard found something in a correct program")
     if not scenario.breaks and without.text != guarded.text:
         wrong.append("with the guard a correct program does something else")

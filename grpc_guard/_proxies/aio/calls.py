@@ -21,7 +21,7 @@ from ..._guard.violations import check_loop
 from ..._lifecycle.blocking import on_the_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.losses import iterator_raised
-from ..._lifecycle.mutations import Handed, hand_over, take_back, taken_over
+from ..._lifecycle.mutations import Handed
 from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from ..sync.calls import RequestIterator
@@ -116,14 +116,8 @@ async def queued_write(self: Any, request: Any) -> None:
     plain = direction.counted(self.__wrapped__.write)
     if direction.taken and not direction.is_free:
         return await contended_async(direction, "write", plain, request)
-    handed = Handed(request, direction.stream)
-    hand_over(self.__wrapped__, request, handed)
-    try:
+    with Handed(self.__wrapped__, request, direction.stream):
         await plain(request)
-    except BaseException:
-        take_back(self.__wrapped__, handed)
-        raise
-    taken_over(self.__wrapped__, request, handed)
 
 
 class ReadingCall(Call):
@@ -163,8 +157,12 @@ class ReadingCall(Call):
         messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
             messages = Messages(plain, self._self_stream, self._self_read, self)
-            self._self_messages = weakref.ref(messages)  # which keeps this call
+            _note_messages(self, weakref.ref(messages))  # which keeps this call
         return messages
+
+
+# Without a look at the name, which says whether the attribute is of the proxy.
+_note_messages = ReadingCall._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
 class DuplexCall(ReadingCall):

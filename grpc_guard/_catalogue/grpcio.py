@@ -155,6 +155,14 @@ def loop_of(obj: Any) -> asyncio.AbstractEventLoop | None:
     return loop
 
 
+def queue_of_writes(call: Any) -> Any:
+    """Return the queue of what was written to an intercepted aio `call`: ``_write_to_iterator_queue``.
+
+    Since 1.33. None where it is missing: that a message is changed in it goes unnoticed.
+    """
+    return getattr(call, "_write_to_iterator_queue", None)
+
+
 def deadline_of(call: Any) -> tuple[bool, float | None]:
     """Return whether a sync `call` notes its deadline, and that deadline, in time of time.time().
 

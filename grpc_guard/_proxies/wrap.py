@@ -21,6 +21,7 @@ from .._lifecycle.unlisted import note_unlisted
 from .aio import calls as aio_calls
 from .aio import channel as aio_channel
 from .aio import handlers as aio_handlers
+from .aio.server import Server as AioServer
 from .proxy import GuardedByItself, Proxy, isinstance_exactly
 from .servers import Server
 from .sync import calls as sync_calls
@@ -162,7 +163,7 @@ _KINDS: tuple[tuple[type, Callable[[Any, Mode], Any]], ...] = (
     (grpc.Server, lambda server, mode: Server(server, always(mode), sync_handlers.guard_behavior)),
     (
         grpc.aio.Server,
-        lambda server, mode: Server(server, always(mode), aio_handlers.guard_behavior),
+        lambda server, mode: AioServer(server, always(mode)),
     ),
     (grpc.aio.StreamStreamCall, _aio_call(aio_calls.DuplexCall)),
     (grpc.aio.UnaryStreamCall, _aio_call(aio_calls.ReadingCall)),

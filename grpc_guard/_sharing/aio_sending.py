@@ -11,8 +11,9 @@ from typing import Generic, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
 from .._catalogue.lazy import public
+from .._catalogue.messages import own
 from . import core
-from .core import FORKED, NOTHING, Buffer, End, StreamEnded, Waiter, WhenFull, own
+from .core import FORKED, NOTHING, Buffer, End, StreamEnded, Waiter, WhenFull
 from .endings import watch_asker, watch_async
 
 T = TypeVar("T")

@@ -9,8 +9,9 @@ from typing import Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
 from .._catalogue.lazy import public
+from .._catalogue.messages import own
 from . import core
-from .core import FORKED, NOTHING, Buffer, End, Waiter, WhenFull, own
+from .core import FORKED, NOTHING, Buffer, End, Waiter, WhenFull
 from .endings import watch, watch_asker
 
 T = TypeVar("T")

@@ -39,6 +39,23 @@ class Crowded(Evidence):
         return f"{self.streams} streams live on the channel, which was {words.made(self.maker)}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Queued(Evidence):
+    """So many RPCs wait, on a channel that `maker` made, while the connection carries others."""
+
+    rule = STREAM_LIMIT
+    waiting: int
+    carried: int
+    maker: Party
+
+    def __str__(self) -> str:
+        waits = words.count(self.waiting, "RPC waits", "RPCs wait")
+        return (
+            f"{waits} until another ends, for the peer carries no more than the {self.carried} that are "
+            f"under way; the channel was {words.made(self.maker)}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """The thresholds of this rule."""

@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,12 @@ pytest.register_assert_rewrite("support")
 
 from inside import ledger  # noqa: E402
 from support import staging  # noqa: E402
+
+# A signal that is ignored, as in a shell's background jobs and under nohup, stays ignored in the
+# programs that the tests start, and these would not end by it. One that is handled does not.
+for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda signum, frame: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

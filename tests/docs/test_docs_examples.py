@@ -59,6 +59,8 @@ def test_the_output_of_a_command_in_a_page(command: str, shown: str) -> None:
     """A page shows what the command prints now; python docs/make_listings.py fixes it."""
     if command.startswith("python symptoms/") and RELEASE < (1, 85):
         pytest.skip("what happens without the guard is shown for the newest grpcio")
+    if "different_loop" in command and RELEASE < (1, 67):
+        pytest.skip("two loops in one process now and then hang this grpcio, guarded or not")
     assert listings.same(listings.run(command)) == listings.same(shown)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -123,3 +125,8 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0)
+
+
+def until_collected(*references: weakref.ref[Any]) -> None:
+    """Wait until nothing is left of what is referred to: a thread of gRPC may be in its frames."""
+    until(lambda: gc.collect() >= 0 and not any(reference() for reference in references))

@@ -65,6 +65,7 @@ from support.staging import (
     aio_channel,
     aio_server,
     in_thread,
+    outcome,
     path,
     settle,
     sync_channel,
@@ -518,6 +519,42 @@ def test_exceptions_at_random_in_a_thread(make: Any, mode: Mode, eager_switching
         interrupt_thread(worker.ident or 0)
     worker.join(PATIENCE)
     assert answers == [True] * ROUNDS
+
+
+# Tracers
+
+
+@pytest.mark.xfail(
+    sys.version_info < (3, 13), reason="a limit, of which the README tells", strict=True
+)
+@pytest.mark.parametrize("event", ["call", "return"])
+@pytest.mark.parametrize("install", [sys.settrace, sys.setprofile])
+def test_tracer_that_reads_variables(install: Any, event: str, found: Any) -> None:
+    """What a tracer has seen of the token is not written back over what another thread has done."""
+    gate = Gate()
+    subject = client_next(Parked(gate.park), sync_stream(Mode.RAISE))
+    owner = in_thread(subject.operate, name="owner")
+    gate.wait()
+
+    def trace(frame: types.FrameType, happened: str, argument: object) -> Any:
+        if frame.f_code is subject.operate.__code__ and happened == event:  # type: ignore[attr-defined]
+            assert "free" in frame.f_code.co_freevars
+            frame.f_locals  # noqa: B018  # the token is not there
+            gate.open()
+            assert owner.result() == MESSAGE  # and now it is
+        return trace
+
+    def operate() -> Any:
+        install(trace)
+        try:
+            return outcome(subject.operate)
+        finally:
+            install(None)
+
+    answer = in_thread(operate, name="traced").result()
+    found()
+    assert isinstance(answer, grpc_guard.ConcurrencyError) == (event == "return")
+    assert_unowned(subject.direction)
 
 
 # Cancellation, at every await

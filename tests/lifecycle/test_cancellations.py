@@ -168,6 +168,17 @@ async def test_reading_on_beside_a_request_iterator(found: Found) -> None:
     check(found, "read", "client", ", which ended the RPC")
 
 
+async def test_reading_on_beside_a_sync_request_iterator(
+    found: Found, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The direction that gRPC advances on the loop, claimed in another way, is left as it is."""
+    async with held(requests=iter([b""])) as call:
+        await cancel(call.read())
+        assert logged_by_us(caplog) == []
+        await outcomes(call.read())
+    check(found, "read", "client", ", which ended the RPC")
+
+
 async def test_writing_again_before_the_stream_has_begun(found: Found) -> None:
     """A write that still waited for the connection can be cancelled: grpcio has sent nothing."""
     async with aio_channel("127.0.0.1:1") as channel:

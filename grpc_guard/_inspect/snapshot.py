@@ -10,9 +10,9 @@ import dataclasses
 import gc
 import os
 import sys
-from collections.abc import Iterator
 from time import monotonic
 
+from .._catalogue.heap import instances, with_subclasses
 from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
 from .._catalogue.nouns import READ, WRITE, Way
@@ -62,8 +62,7 @@ def _look() -> Snapshot:
 
 def alive() -> tuple[list[Stream], list[Direction]]:
     """Return the streams and directions that exist, in one walk."""
-    kinds = {Stream, *_kinds_of(Direction)}
-    found = [one for one in gc.get_objects() if type(one) in kinds]
+    found = instances({Stream, *with_subclasses(Direction)})
     return (
         [one for one in found if type(one) is Stream and hasattr(one, "is_instrumented")],
         [one for one in found if type(one) is not Stream and _is_whole(one)],
@@ -76,12 +75,6 @@ def _is_whole(direction: Direction) -> bool:
         return direction.is_free or direction.stream.is_instrumented or direction.since >= 0.0
     except AttributeError:
         return False
-
-
-def _kinds_of(kind: type[object]) -> Iterator[type[object]]:
-    yield kind
-    for inner in kind.__subclasses__():
-        yield from _kinds_of(inner)
 
 
 def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> Snapshot:

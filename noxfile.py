@@ -93,6 +93,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def storm(session: nox.Session) -> None:
+    """Interrupt, cancel, fork, stream and refuse for some minutes, and count what is left. No gate."""
+    session.install("--editable", ".[test]")
+    session.run("python", "-m", "support.storm", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests beside the libraries that people combine with gRPC, guarded by the plugin too."""
     session.install("--editable", ".[test,compat]")

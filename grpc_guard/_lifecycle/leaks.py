@@ -16,6 +16,7 @@ from types import FrameType, ModuleType
 
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython import is_worker
+from .._catalogue.heap import instances, with_subclasses
 from .._catalogue.leak import KEPT_ON_PURPOSE
 from .._catalogue.nouns import Way
 from .._catalogue.rule import Evidence
@@ -127,9 +128,8 @@ def _report(left: list[LeakCandidate], keepers: list[object]) -> None:
 def _last_operations(streams: set[Stream]) -> dict[object, tuple[Way, float]]:
     """Return the last operation of each stream that had one, and how many seconds ago it began."""
     found: dict[Stream, tuple[Way, float]] = {}
-    for direction in gc.get_objects() if streams else ():
-        # isinstance() would ask dead weak proxies
-        if issubclass(type(direction), Direction) and direction.stream in streams:
+    for direction in instances(with_subclasses(Direction)) if streams else ():
+        if direction.stream in streams:
             known = found.get(direction.stream)
             if direction.since > (0.0 if known is None else known[1]):
                 found[direction.stream] = direction.way, direction.since

@@ -119,6 +119,8 @@ def emptied() -> dict[str, Any]:
         for name, value in vars(owner).items()
         if is_special(name, value) and not name.startswith("__self_")
     }
+    # math looks for these two before it asks for a number, which wrapt would make of anything.
+    offered |= {"__floor__", "__ceil__"}
     return {
         **{name: _decline if name in _OPERATORS else _Absent(name) for name in offered},
         "__bool__": lambda self: bool(self.__wrapped__),

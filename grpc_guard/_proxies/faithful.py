@@ -133,7 +133,10 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
             namespace.pop(name_, None)
         if is_root:
             namespace |= emptied()
+        texts = {name: namespace.get(name) for name in ("__module__", "__doc__")}
         kind = super().__new__(cls, name, bases, namespace)
+        for name_, text in texts.items():  # without its C code wrapt has put properties there
+            type.__setattr__(kind, name_, text)
         type.__delattr__(kind, "__slots__")
         inherited = [getattr(base, "_self_specials", {}) for base in reversed(kind.__mro__[1:])]
         kind._self_specials = {

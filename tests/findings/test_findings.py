@@ -8,14 +8,14 @@ import logging
 import os
 import pickle
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 from inside import CONCURRENT_READ, CONCURRENT_WRITE, Frame, Ledger, ledger
-from support.staging import wait
+from support.forking import in_child
+from support.staging import PATIENCE, wait
 
 import grpc_guard
 from grpc_guard import ConcurrencyError, Finding, Owner
@@ -288,18 +288,16 @@ def test_fork() -> None:
             held.set()
             wait(release)
 
+    def look() -> str:
+        return repr((ledger._mutex.acquire(blocking=False), grpc_guard.findings()))
+
     holder = threading.Thread(target=hold)
     holder.start()
-    wait(held)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of 3.12: that a process with threads forks
-        child = os.fork()
-    if child == 0:
-        clean = ledger._mutex.acquire(blocking=False) and grpc_guard.findings() == ()
-        os._exit(0 if clean else 1)
-    _, status = os.waitpid(child, 0)
-    release.set()
-    holder.join()
-    assert os.waitstatus_to_exitcode(status) == 0
+    try:
+        wait(held)
+        assert in_child(look) == "(True, ())"
+    finally:
+        release.set()
+        holder.join(PATIENCE)
     assert grpc_guard.findings() == (finding(),)
     grpc_guard.clear_findings()

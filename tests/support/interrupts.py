@@ -14,7 +14,9 @@ import ctypes
 import functools
 import gc
 import itertools
+import signal
 import sys
+import threading
 from _thread import get_ident, interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +51,22 @@ def undisturbed() -> Iterator[None]:
     finally:
         gc.enable()
         sys.settrace(tracer)
+
+
+@contextmanager
+def untraced_threads() -> Iterator[None]:
+    """Start threads without the tracer that others get from what measures coverage.
+
+    While an exception is pending in a thread of CPython 3.11, every other thread that is traced
+    stands still where it next enters a function, and whoever waits for it waits for ever:
+    coveragepy issue 1626.
+    """
+    tracer = threading.gettrace()
+    threading.settrace(None)
+    try:
+        yield
+    finally:
+        threading.settrace(tracer)
 
 
 # Each makes a trigger: an object that makes an exception pending in this thread when ``pulled`` is
@@ -164,12 +182,29 @@ def sweep(
     codes: frozenset[CodeType], step: int = 1, trigger: Callable[[], Any] = by_thread
 ) -> Iterator[Injection]:
     """Yield an injection for each instruction, or every `step`-th, until there are no more."""
-    for number in itertools.count(0, step):
-        injection = Injection(number, codes, trigger)
-        yield injection
-        if not injection.fired:
-            assert number >= 10 * step, "hardly anything was injected"
-            return
+    with untraced_threads():
+        for number in itertools.count(0, step):
+            injection = Injection(number, codes, trigger)
+            yield injection
+            if not injection.fired:
+                assert number >= 10 * step, "hardly anything was injected"
+                return
+
+
+@contextmanager
+def interrupted_by_timer() -> Iterator[Callable[[float], None]]:
+    """Make SIGALRM raise Interrupt in the main thread; yield what winds up the timer."""
+
+    def handler(number: int, frame: Any) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with undisturbed():
+            yield functools.partial(signal.setitimer, signal.ITIMER_REAL)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def code_of(*functions: Any) -> frozenset[CodeType]:

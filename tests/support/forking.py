@@ -1,0 +1,39 @@
+"""A forked child of the test's own process, and what it has to say."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import warnings
+from collections.abc import Callable
+
+from support.staging import PATIENCE
+
+
+def in_child(function: Callable[[], str]) -> str:
+    """Return what `function` returns in a forked child.
+
+    The child says it through a pipe and ends by a signal. At os._exit() what measures coverage
+    would save its data there, and has been seen not to come back from that.
+    """
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of 3.12: that a process with threads forks
+        child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, function().encode())
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.close(writer)
+    try:
+        has_answered, _, _ = select.select([reader], [], [], PATIENCE)
+        assert has_answered, "the forked child hangs"
+        return os.read(reader, 10_000).decode()
+    finally:
+        os.kill(child, signal.SIGKILL)  # waited for by nobody so far: the number is still its own
+        os.waitpid(child, 0)
+        os.close(reader)

@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 from google.protobuf import wrappers_pb2
 from google.protobuf.struct_pb2 import Struct
-from inside import contents_of, core_stream, has_changed
+from inside import contents_of, core_fields, has_changed
 from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
 
 from grpc_guard import Finding
@@ -143,7 +143,7 @@ async def test_a_large_message(
     is_counted: bool, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where operations are not counted, a call is not looked at any more once it was large."""
-    monkeypatch.setattr(core_stream, "counting", is_counted)
+    monkeypatch.setattr(core_fields, "counting", is_counted)
     gate = AsyncGate()
     async with call_through(held(gate)) as call:
         await call.write(Text(value="x" * 100_000))

@@ -7,6 +7,7 @@ who is inside them in one look at threads and tasks.
 from __future__ import annotations
 
 import collections
+import contextlib
 import gc
 import os
 import sys
@@ -50,10 +51,20 @@ def snapshot() -> Snapshot:
     lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some
     hundreds, during which other threads run.
     """
-    collects = gc.isenabled()
-    gc.disable()  # a collection in here would run finalisers of the program on this thread
-    try:
+    with collector_at_rest():
         return _look()
+
+
+@contextlib.contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Let the collector rest in the block, which makes many objects, and drops them.
+
+    It would look through the whole heap for them, and run finalisers of the program on this thread.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collects:
             gc.enable()

@@ -158,7 +158,7 @@ def _state(stream: Stream) -> str:
         return "open"
     if stream.is_over():
         return "over"
-    return "open" if stream.side is SERVER else "unknown"
+    return "open" if stream.side == SERVER else "unknown"
 
 
 def _described(way: Way, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:

@@ -8,6 +8,7 @@ from grpc_guard._catalogue import cpython as cpython_door
 from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
 from grpc_guard._catalogue import grpcio as grpcio_door
+from grpc_guard._catalogue import grpcio_channelz as channelz_door
 from grpc_guard._catalogue import grpcio_rpcs as rpcs_door
 from grpc_guard._catalogue import leak as catalogue_leak
 from grpc_guard._catalogue import misspelt as catalogue_misspelt
@@ -22,6 +23,10 @@ from grpc_guard._catalogue.files import LIMIT as FILE_LIMIT
 from grpc_guard._catalogue.files import FileError as FileError
 from grpc_guard._catalogue.files import content_of as content_of
 from grpc_guard._catalogue.files import replace as replace
+from grpc_guard._catalogue.heap import instances as instances
+from grpc_guard._catalogue.heap import with_subclasses as with_subclasses
+from grpc_guard._catalogue.messages import contents_of as contents_of
+from grpc_guard._catalogue.messages import has_changed as has_changed
 from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
@@ -153,6 +158,7 @@ from grpc_guard._lifecycle import handlers as lifecycle_handlers
 from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
 from grpc_guard._lifecycle import losses as losses
+from grpc_guard._lifecycle import mutations as mutations
 from grpc_guard._lifecycle import outliving as outliving
 from grpc_guard._lifecycle import parked as parked
 from grpc_guard._lifecycle import serving as serving
@@ -198,7 +204,9 @@ from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.aio import channel as aio_channel
 from grpc_guard._proxies.aio import channel as aio_channels
 from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.aio import server as aio_server
 from grpc_guard._proxies.aio.handlers import _close as _close
+from grpc_guard._proxies.aio.waits import waiting as waiting
 from grpc_guard._proxies.contract import Kind as Kind
 from grpc_guard._proxies.faithful import Forward as Forward
 from grpc_guard._proxies.proxy import Proxy as Proxy

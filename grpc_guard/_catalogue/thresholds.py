@@ -1,7 +1,7 @@
-"""From when on a warning is worth giving: one frozen object, and who has a say in it.
+"""The thresholds at which warnings are reported: one frozen object, and its precedence.
 
-What a program says while it runs goes before what the environment said when it began, the
-innermost first; what a command line or a file says is told here in the same way.
+The innermost block of the running program wins, then what it set for the process, then the
+environment. A command line or a file sets thresholds in the same way as a block.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The wording of every report: produced here once, from a finding and nothing else.
 
-What was seen is said by the evidence, in the file of its rule.
+The evidence, in the file of its rule, words what was seen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._catalogue.rule import Evidence
 from .._catalogue.words import count, duration, party
 from .records import Finding, Frame, Owner
 
-OUTCOME = {  # what became of the caller
+OUTCOME = {  # what happened to the caller
     Mode.RAISE: "refused",
     Mode.WARN: "let through",
     Mode.SERIALIZE: "made to wait",
@@ -35,7 +35,7 @@ def first_line(
 ) -> str:
     """Return the report's first line: complete by itself, and made to be grepped.
 
-    `mode` decides what became of the caller; None for a warning, which refuses nothing.
+    `mode` decides what happens to the caller; None for a warning, which refuses nothing.
     """
     outcome = "" if mode is None else f" {OUTCOME[mode]}"
     asked = f"{caller.operation} by {party(caller)}"
@@ -63,7 +63,7 @@ def held_by_probe(delay: float, window: float, run: int) -> str:
 
 
 def probing(seed: int | None, run: int) -> str:
-    """Return what is said before a run of the probe: the seed repeats its choices."""
+    """Return the line before a run of the probe: the seed repeats its choices."""
     return f"probing with seed {seed}, run {run}"
 
 

@@ -6,9 +6,9 @@ channels, that of a server for its handlers; what stands in neither is noted whe
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable
 
+from .._catalogue.heap import instances
 from .._catalogue.nouns import CLIENT, SYNC
 from .._core.steps import Responses
 from .._core.stream import Direction, Stream
@@ -45,8 +45,8 @@ def directions_of(
         if not any(one is known for known in found[id(one.stream)]):
             found[id(one.stream)].append(one)
     if is_incomplete:  # a sync call keeps its own to itself: one walk for all of them
-        for one in gc.get_objects():
-            if type(one) is Responses and _is_whole(one) and id(one.stream) in found:
+        for one in instances({Responses}):
+            if _is_whole(one) and id(one.stream) in found:
                 mine = found[id(one.stream)]
                 if not any(one is known for known in mine):
                     mine.append(one)

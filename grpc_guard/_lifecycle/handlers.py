@@ -42,6 +42,7 @@ from . import abandoned
 from .in_flight import Entry, UnaryEntry, items_of, serves
 from .inherited import uses_aio
 
+ALL_RPCS = "(all RPCs of a server)"  # what a finding about a server itself is about
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
 
 _of_servers: weakref.WeakKeyDictionary[object, Handlers] = weakref.WeakKeyDictionary()

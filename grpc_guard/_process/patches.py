@@ -3,14 +3,13 @@
 Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
 channels and stubs made earlier use too, the server classes, and what makes and closes a
 channel. These names are private; where a grpcio lacks one, the public factories are patched
-instead, and that is said once.
+instead, and the log says so once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import importlib
 import logging
 from collections.abc import Callable, Iterable
@@ -20,12 +19,14 @@ import grpc
 import grpc.aio
 from grpc._cython import cygrpc
 
+from .._catalogue.heap import instances
 from .._catalogue.modes import Mode, current_mode
 from .._inspect import switch as inspection
 from .._lifecycle import channels, churn, exits, handlers, serving
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
+from .._proxies.aio.waits import waiting
 from .._proxies.once import name_of, starting
 from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
@@ -38,8 +39,6 @@ from .patch import Make, Patch
 logger = logging.getLogger("grpc_guard")
 
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
-
-
 _patches: list[Patch] = []
 
 
@@ -68,12 +67,11 @@ def remove() -> None:
 def _adopt_servers() -> None:
     """Guard the handlers of the servers that exist already."""
     kinds = {_server_class(*names): guard for names, guard in _SERVERS.items()}
-    for found in gc.get_objects():
+    for found in instances({*kinds, *_CORES} - {None}):
         guard = kinds.get(type(found))
         if guard is not None:
             servers.adopt(found, current_mode, guard)
-        if guard is not None or type(found) in _CORES:
-            inspection.switch.use()
+        inspection.switch.use()
 
 
 # Where grpcio keeps what starts a stream: class name -> methods and what guards each.
@@ -108,6 +106,12 @@ _SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
 }
 
 
+_WAITS = {  # the waits of aio objects; Channel.channel_ready() waits by the first
+    ("grpc.aio._channel", "Channel"): ("wait_for_state_change",),
+    ("grpc.aio._server", "Server"): ("start", "stop", "wait_for_termination"),
+}
+
+
 def _server_class(module: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name, None)
@@ -125,6 +129,7 @@ def _private_patches() -> list[Patch]:
             *_unary_patches(),
             *_server_patches(),
             *_channel_patches(),
+            *_wait_patches(),
         ]
     except (ImportError, AttributeError) as missing:
         logger.warning(
@@ -184,14 +189,24 @@ def _watching_aio(plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _wait_patches() -> Iterable[Patch]:
+    """Return the patches that see an aio channel or server being awaited on another loop."""
+    for (module, class_name), names in _WAITS.items():
+        owner = getattr(importlib.import_module(module), class_name)
+        for name in names:
+            yield _patch(owner, name, functools.partial(waiting, name, current_mode))
+
+
 def _channel_patches() -> Iterable[Patch]:
-    """Return the patches that see channels being made and closed."""
+    """Return the patches that see channels being made, closed, and listened to."""
     for module, api in (("grpc._channel", "sync"), ("grpc.aio._channel", "aio")):
         owner = importlib.import_module(module).Channel
         yield _patch(owner, "__init__", functools.partial(_making, api))
-        yield _patch(owner, "_close", _closing)
+        yield _patch(owner, "_close", functools.partial(_noting, channels.closing))
+    owner = importlib.import_module("grpc._channel").Channel
+    yield _patch(owner, "subscribe", functools.partial(_noting, channels.subscribing))
     for name in ("unary_stream", "stream_stream"):
-        yield _patch(importlib.import_module("grpc._channel").Channel, name, others.looking)
+        yield _patch(owner, name, others.looking)
 
 
 def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,10 +222,10 @@ def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _noting(note: Callable[[Any], None], plain: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if current_mode() is not Mode.OFF:
-            channels.closing(self)
+            note(self)
         return plain(self, *args, **kwargs)
 
     return method

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import gc
 import threading
+import types
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,9 @@ from inside import (
     Way,
     inspect_lines,
     inspect_living,
+    inspect_snapshot,
     items_of,
+    loops_door,
     sight,
 )
 from support.staging import (
@@ -289,3 +292,45 @@ async def test_an_owner_that_came_after_the_look(monkeypatch: pytest.MonkeyPatch
         assert owner is not None
         assert owner.name == "(not found)"
         monkeypatch.setattr(sight, "_ELSEWHERE", 0)
+
+
+async def test_tasks_that_asyncio_keeps_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the sets of tasks are missing, asyncio is asked."""
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+    assert me in loops_door.tasks_of({loop})
+    monkeypatch.setattr(loops_door, "_KEPT", ())
+    assert me in loops_door.tasks_of({loop})
+    assert loops_door.tasks_of(set()) == []
+
+
+def test_chains_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a chain that is too long the beginning is seen; what has ended shows no frame."""
+
+    async def ended() -> None: ...
+
+    async def outer() -> None:
+        await inner()
+
+    @types.coroutine
+    def inner() -> Iterator[None]:
+        yield
+
+    coroutine = outer()
+    coroutine.send(None)
+    assert len(inspect_lines.Lines().shown(coroutine, set())[1]) == 2
+    monkeypatch.setattr(inspect_lines, "CHAIN_LENGTH", 1)
+    assert len(inspect_lines.Lines().shown(coroutine, set())[1]) == 1
+    coroutine.close()
+    over = ended()
+    over.close()
+    assert inspect_lines.Lines().shown(over, set()) == (0, [])
+
+
+def test_a_stream_that_ends_during_the_look() -> None:
+    """It is left out where nobody is inside of it."""
+    stream = Stream("/x", Side.SERVER, Api.SYNC, Mode.RAISE)
+    look = sight.Sight([])
+    origins = inspect_snapshot._Origins(look.lines)
+    assert len(list(inspect_snapshot._streams_told([stream], look, origins, {}))) == 1
+    stream.ended = True
+    assert list(inspect_snapshot._streams_told([stream], look, origins, {})) == []

@@ -39,8 +39,9 @@ def snapshot() -> Snapshot:
     """Return what every live stream, channel and server of this process is doing.
 
     Frozen records, from any thread; nothing of the program is touched, and nothing but names,
-    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some 100 ms,
-    during which other threads run.
+    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some 100 ms.
+    Meanwhile other threads run, but not while the objects of the process are walked: some 10 ms
+    for each 100,000 of them.
     """
     collects = gc.isenabled()
     gc.disable()  # a collection in here would run finalisers of the program on this thread

@@ -13,7 +13,7 @@ import nox
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False  # what is not on this machine is skipped
 nox.options.sessions = [
-    *("lint", "types", "tests", "lowest", "integration", "agents"),
+    *("lint", "types", "pyright", "tests", "lowest", "integration", "agents"),
     *("docs", "package", "wheel"),
 ]
 
@@ -24,8 +24,21 @@ ALL = ("-n", "auto")  # the whole suite, on every core
 # Pinned: a new release of a linter must not fail an old commit.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
+PYRIGHT = "pyright==1.1.414"
+STUBS = ("types-grpcio==1.85.0.20261028", "types-gevent==26.9.0.20261006")
 IMPORT_LINTER = "import-linter==2.17"
 COSMIC_RAY = "cosmic-ray==8.7.0"
+
+EXAMPLES = Path(__file__).parent.resolve() / "docs" / "examples"
+OF_EXAMPLES = ("opentelemetry-instrumentation-grpc>=0.66b2", "uvloop>=0.19")  # what they import
+
+
+def typed_examples() -> list[str]:
+    """Return the programs whose types are checked: not those with frameworks that have none."""
+    found = sorted(EXAMPLES.rglob("*.py"))
+    return [
+        str(file) for file in found if "_pb2" not in file.stem and "frameworks" not in file.parts
+    ]
 
 
 @nox.session
@@ -39,9 +52,25 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of the package, strictly."""
-    session.install("--editable", ".[test]", MYPY)
+    """Check the types of the package and of the examples, strictly, with the stubs of libraries."""
+    session.install("--editable", ".[test]", MYPY, *STUBS, *OF_EXAMPLES)
     session.run("mypy")
+    cache = EXAMPLES.parents[1] / ".mypy_cache"
+    where = {"MYPYPATH": str(EXAMPLES)}
+    for folder in (EXAMPLES, *EXAMPLES.iterdir()):  # each by itself: programs have equal names
+        programs = [program for program in typed_examples() if Path(program).parent == folder]
+        if programs:
+            session.chdir(folder)
+            session.run(
+                "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", *programs, env=where
+            )
+
+
+@nox.session
+def pyright(session: nox.Session) -> None:
+    """Check the types of the examples by pyright, which brings Node.js along where there is none."""
+    session.install("--editable", ".[test]", PYRIGHT, *STUBS, *OF_EXAMPLES)
+    session.run("pyright", *typed_examples())
 
 
 @nox.session(python=SUPPORTED)
@@ -92,6 +121,7 @@ def integration(session: nox.Session) -> None:
     session.install("--editable", ".[test,compat]")
     session.run("python", "-m", "pytest", "tests/integration", *session.posargs)
     session.run("python", "-m", "pytest", "--grpc-guard", "tests/integration", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/docs", "-k", "example_with_a_library")
 
 
 @nox.session
@@ -103,17 +133,25 @@ def agents(session: nox.Session) -> None:
 
 @nox.session(python=SUPPORTED[0])
 def lowest(session: nox.Session) -> None:
-    """Run the test suite on the oldest Python with exactly the declared lower bounds."""
+    """Run the test suite on the oldest Python with exactly the declared lower bounds.
+
+    What concerns the proxies runs a second time without wrapt's C code.
+    """
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
     session.run("python", "-m", "pytest", *(session.posargs or ALL))
+    if not session.posargs:
+        without_c = {"WRAPT_DISABLE_EXTENSIONS": "1"}
+        session.run("python", "-m", "pytest", *ALL, "tests/proxies", env=without_c)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site, warnings being errors, and check the links in it and its search."""
+    """Check the English; build the site, warnings being errors; check its links and its search."""
     session.install("--editable", ".[docs]")
+    session.run("codespell", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "grpc_guard")
+    session.run("python", "docs/check_prose.py")
     session.run(
         *("python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--nitpicky"),
         *("--fresh-env", "--quiet", "docs", "docs/_build/html"),

@@ -32,8 +32,8 @@ grpc-guard [--help] [--version] COMMAND ...
 _ENDING = """
 ## Exit status
 
-0 if all went well, 2 for a command line that is none. `demo` exits with 1 if something went not as said, `explain` with 2 for a rule that there is
-not. For `run`, see [the program's and 66](../run.md).
+0 for success, 2 for a usage error. `demo` exits with 1 if a scenario did not end as expected, `explain` with 2 for an unknown
+rule. For `run`, see [the program's and 66](../run.md).
 """
 _SCHEMA = """\
 # Report schema
@@ -65,7 +65,7 @@ def command_line() -> str:
 
 
 def _section(name: str) -> str:
-    parser = _parser_of(name)
+    _, parser = _cli._parser(name)
     lines = [f"\n## grpc-guard {name}\n", f"{parser.description}\n"]
     if parser.usage:
         lines.append(f"```text\n{parser.usage % {'prog': f'grpc-guard {name}'}}\n```\n")
@@ -78,16 +78,6 @@ def _section(name: str) -> str:
     if parser.epilog:
         lines.append(f"{parser.epilog}\n")
     return "\n".join(lines)
-
-
-def _parser_of(name: str) -> argparse.ArgumentParser:
-    commands = next(
-        action
-        for action in _cli._parser(name)._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    parser: argparse.ArgumentParser = commands.choices[name]
-    return parser
 
 
 def _spelled(action: argparse.Action) -> str:

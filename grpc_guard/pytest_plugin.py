@@ -14,6 +14,7 @@ from ._pytest.plugin import pytest_fixture_setup as pytest_fixture_setup
 from ._pytest.plugin import pytest_load_initial_conftests as pytest_load_initial_conftests
 from ._pytest.plugin import pytest_report_header as pytest_report_header
 from ._pytest.plugin import pytest_runtest_call as pytest_runtest_call
+from ._pytest.plugin import pytest_runtest_makereport as pytest_runtest_makereport
 from ._pytest.plugin import pytest_runtest_protocol as pytest_runtest_protocol
 from ._pytest.plugin import pytest_runtest_setup as pytest_runtest_setup
 from ._pytest.plugin import pytest_runtest_teardown as pytest_runtest_teardown

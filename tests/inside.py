@@ -8,6 +8,7 @@ from grpc_guard._catalogue import cpython as cpython_door
 from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
 from grpc_guard._catalogue import grpcio as grpcio_door
+from grpc_guard._catalogue import grpcio_channelz as channelz_door
 from grpc_guard._catalogue import grpcio_rpcs as rpcs_door
 from grpc_guard._catalogue import leak as catalogue_leak
 from grpc_guard._catalogue import misspelt as catalogue_misspelt
@@ -24,6 +25,8 @@ from grpc_guard._catalogue.files import content_of as content_of
 from grpc_guard._catalogue.files import replace as replace
 from grpc_guard._catalogue.heap import instances as instances
 from grpc_guard._catalogue.heap import with_subclasses as with_subclasses
+from grpc_guard._catalogue.messages import contents_of as contents_of
+from grpc_guard._catalogue.messages import has_changed as has_changed
 from grpc_guard._catalogue.modes import Mode as Mode
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
@@ -49,6 +52,7 @@ from grpc_guard._catalogue.settings import resolve as resolve
 from grpc_guard._catalogue.thresholds import Thresholds as Thresholds
 from grpc_guard._catalogue.thresholds import thresholds as thresholds
 from grpc_guard._catalogue.words import duration as duration
+from grpc_guard._cli import console as cli_console
 from grpc_guard._cli import explain as cli_explain
 from grpc_guard._cli import main as cli_main
 from grpc_guard._cli import targets as cli_targets
@@ -115,6 +119,7 @@ from grpc_guard._findings.reporting import warn as warn
 from grpc_guard._findings.whose import Whose as Whose
 from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
+from grpc_guard._guard import long_waits as long_waits
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import roles as guard_roles
 from grpc_guard._guard import violations as guard_violations
@@ -127,7 +132,9 @@ from grpc_guard._inspect import asking as asking
 from grpc_guard._inspect import deductions as deductions
 from grpc_guard._inspect import endpoint as endpoints
 from grpc_guard._inspect import inspection_pb2 as inspection_pb2
+from grpc_guard._inspect import lines as inspect_lines
 from grpc_guard._inspect import lingering as lingering
+from grpc_guard._inspect import living as inspect_living
 from grpc_guard._inspect import messages as inspect_messages
 from grpc_guard._inspect import native as native
 from grpc_guard._inspect import places as places
@@ -151,11 +158,13 @@ from grpc_guard._lifecycle import handlers as lifecycle_handlers
 from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
 from grpc_guard._lifecycle import losses as losses
+from grpc_guard._lifecycle import mutations as mutations
 from grpc_guard._lifecycle import outliving as outliving
 from grpc_guard._lifecycle import parked as parked
 from grpc_guard._lifecycle import serving as serving
 from grpc_guard._lifecycle import starts as starts
 from grpc_guard._lifecycle.handlers import Handlers as Handlers
+from grpc_guard._lifecycle.in_flight import items_of as items_of
 from grpc_guard._probe import limits as limits
 from grpc_guard._probe.cancelling import Cancelled as Cancelled
 from grpc_guard._probe.limits import is_timeout as is_timeout
@@ -182,6 +191,7 @@ from grpc_guard._probe.settings import parse_seed as parse_seed
 from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
 from grpc_guard._probe.watch import Watch as Watch
+from grpc_guard._process import others as others
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins
@@ -194,7 +204,9 @@ from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.aio import channel as aio_channel
 from grpc_guard._proxies.aio import channel as aio_channels
 from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.aio import server as aio_server
 from grpc_guard._proxies.aio.handlers import _close as _close
+from grpc_guard._proxies.aio.waits import waiting as waiting
 from grpc_guard._proxies.contract import Kind as Kind
 from grpc_guard._proxies.faithful import Forward as Forward
 from grpc_guard._proxies.proxy import Proxy as Proxy
@@ -220,6 +232,9 @@ from grpc_guard._registry import sync as registry_sync
 from grpc_guard._registry import sync as sync
 from grpc_guard._registry.leases import Connection as Connection
 from grpc_guard._registry.leases import LeaseRecord as LeaseRecord
+from grpc_guard._reports import blocks as blocks
+from grpc_guard._reports import layout as layout
+from grpc_guard._reports import looks as looks
 from grpc_guard._reports import summary as reports_summary
 from grpc_guard._reports import writing as writing
 from grpc_guard._reports.adoption import Adoption as Adoption

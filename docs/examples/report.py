@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -12,17 +14,19 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 
 
 class RouteGuide(RouteGuideServicer):
-    async def RouteChat(self, notes, context):
+    async def RouteChat(
+        self, notes: AsyncIterator[RouteNote], context: Any
+    ) -> AsyncIterator[RouteNote]:
         async for note in notes:
             yield note
 
 
-async def consume(chat):
+async def consume(chat: Any) -> None:
     while (note := await chat.read()) is not grpc.aio.EOF:
         print("received:", note.message)
 
 
-async def main():
+async def main() -> None:
     server = grpc.aio.server()
     add_RouteGuideServicer_to_server(RouteGuide(), server)
     port = server.add_insecure_port("localhost:0")

@@ -22,6 +22,7 @@ from .rules.concurrent_write import CONCURRENT_WRITE
 from .rules.dead_server import DEAD_SERVER
 from .rules.handler_returned import HANDLER_RETURNED
 from .rules.lost_exception import LOST_EXCEPTION
+from .rules.message_mutated import MESSAGE_MUTATED
 from .rules.parked_request_iterator import PARKED_REQUEST_ITERATOR
 from .rules.shared_iterator import SHARED_ITERATOR
 from .rules.starved_server import STARVED_SERVER
@@ -53,6 +54,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             STARVED_SERVER,
             PARKED_REQUEST_ITERATOR,
             LOST_EXCEPTION,
+            MESSAGE_MUTATED,
             ABANDONED_HANDLER,
         )
     }

@@ -72,7 +72,7 @@ def is_core_closed(anchor: Any) -> bool:
     """Tell whether the core channel below `anchor`, of anchor_and_core(), is closed.
 
     By ``_channel.closed()`` (aio) or ``channel.check_connectivity_state()`` (sync), since
-    1.66 and before. False where they are missing, so that nothing is said of its end.
+    1.66 and before. False where they are missing, so that nothing is reported about its end.
     """
     core = getattr(anchor, "_channel", None)
     if core is not None:
@@ -153,6 +153,14 @@ def loop_of(obj: Any) -> asyncio.AbstractEventLoop | None:
     """
     loop: asyncio.AbstractEventLoop | None = getattr(obj, "_loop", None)
     return loop
+
+
+def queue_of_writes(call: Any) -> Any:
+    """Return the queue of what was written to an intercepted aio `call`: ``_write_to_iterator_queue``.
+
+    Since 1.33. None where it is missing: that a message is changed in it goes unnoticed.
+    """
+    return getattr(call, "_write_to_iterator_queue", None)
 
 
 def deadline_of(call: Any) -> tuple[bool, float | None]:

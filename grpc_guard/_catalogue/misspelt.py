@@ -1,4 +1,4 @@
-"""Environment variables that look like settings of the guard and are none."""
+"""Environment variables that look like settings of the guard but are not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator, Mapping
 
 from . import words
-from .settings import INSPECT, MODE, PREFIX, PROBE, PURE, SPOOL
+from .settings import COLOR, INSPECT, MODE, PREFIX, PROBE, PURE, SPOOL
 from .thresholds import NAMES, variable_of
 
 # By what follows the prefix. Many would look for the mode under this name.
 _SETTINGS = {
     name.removeprefix(PREFIX): name
-    for name in (PROBE, INSPECT, PURE, *(variable_of(name) for name in NAMES))
+    for name in (PROBE, INSPECT, PURE, COLOR, *(variable_of(name) for name in NAMES))
 } | {"MODE": MODE}
 
 _were_reported = False

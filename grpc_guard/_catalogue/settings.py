@@ -17,6 +17,7 @@ MODE = "GRPC_GUARD"
 PROBE = "GRPC_GUARD_PROBE"
 INSPECT = "GRPC_GUARD_INSPECT"
 PURE = "GRPC_GUARD_PURE"
+COLOR = "GRPC_GUARD_COLOR"
 SPOOL = "GRPC_GUARD_SPOOL"  # the launcher's own: nobody else sets it
 
 V = TypeVar("V")  # what a layer holds: a text, or several

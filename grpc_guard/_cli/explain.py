@@ -7,54 +7,80 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 from .._catalogue import words
 from .._catalogue.catalogue import RULES, rule_named
-from .._catalogue.pages import page, wrapped
+from .._catalogue.pages import page
+from .._reports.blocks import COLOURS, EMPTY, of_page
+from .._reports.layout import Block, Columns, Span, Text
+from .._reports.looks import Look, look_of
+from .console import add_color, show
 
-_WIDTH = 100  # columns of a table
+_PLAIN = Look(width=100, has_colours=False)  # of a table that no terminal shows
 
 
 def add_arguments_of_rules(parser: argparse.ArgumentParser) -> None:
-    """``grpc-guard rules`` takes none."""
+    """Tell `parser` what ``grpc-guard rules`` takes."""
+    add_color(parser)
 
 
 def main_of_rules(arguments: argparse.Namespace) -> int:
     """Print the rules and return the exit status."""
-    return list_rules(sys.stdout)
+    return list_rules(sys.stdout, arguments.color)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Tell `parser` what ``grpc-guard explain`` takes."""
+    add_color(parser)
     parser.add_argument("rule", metavar="RULE", help="one of those that grpc-guard rules lists")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the page of a rule and return the exit status, 2 if there is no such rule."""
-    return explain(arguments.rule, sys.stdout)
+    return explain(arguments.rule, sys.stdout, arguments.color)
 
 
-def list_rules(out: TextIO) -> int:
+def list_rules(out: TextIO, color: str | None = None) -> int:
     """Write a table of the rules to `out`: name, severity, one line; return the exit status 0."""
-    names = max(len(name) for name in RULES)
-    severities = max(len(rule.severity) for rule in RULES.values())
-    for rule in RULES.values():
-        start = f"{rule.name:<{names}}  {rule.severity:<{severities}}  "
-        out.write(f"{wrapped(rule.summary, _WIDTH, start, ' ' * len(start))}\n")
-    out.write("\ngrpc-guard explain RULE says what a rule means, why, and how to fix a program.\n")
+    show(_table(), out, look_of(out, color) or _PLAIN)
     return 0
 
 
-def explain(name: str, out: TextIO) -> int:
+def _table() -> Iterator[Block]:
+    names = max(len(name) for name in RULES)
+    severities = max(len(rule.severity) for rule in RULES.values())
+    for rule in RULES.values():
+        yield Columns(
+            (
+                (Text((Span(rule.name, "bold"),)),),
+                (Text((Span(rule.severity, COLOURS[rule.severity]),)),),
+                (Text((Span(rule.summary),), hang=0),),
+            ),
+            (names, severities, 80),
+        )
+    yield EMPTY
+    yield Text((Span("grpc-guard explain RULE", "cyan"), Span(_MORE)))
+
+
+_MORE = " says what a rule means, why, and how to fix a program."
+
+
+def explain(name: str, out: TextIO, color: str | None = None) -> int:
     """Write the page about the rule called `name` to `out`; return the exit status.
 
-    0, or 2 for an unknown name: stderr then says which rules there are.
+    0, or 2 for an unknown name: stderr then says which rules there are. Where nobody looks at
+    `out`, the page is Markdown as the docs have it.
     """
     try:
         rule = rule_named(name)
     except KeyError:
         sys.stderr.write(f"grpc-guard explain: {words.unknown(name, 'rule', RULES)}\n")
         return 2
-    out.write(page(rule))
+    look = look_of(out, color)
+    if look is None:
+        out.write(page(rule))
+    else:
+        show(of_page(page(rule)), out, look)
     return 0

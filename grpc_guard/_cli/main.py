@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .._catalogue import words
 from .._catalogue.version import __version__
 
 
@@ -44,13 +46,23 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: sys.argv[1:]) and return the exit status.
 
-    0 if all went well, 2 for a command line that is none; every subcommand says what else.
+    0 for success, 2 for a usage error; each subcommand documents its other statuses.
     Raises SystemExit for ``--help``, ``--version`` and what argparse refuses.
     """
     argv = sys.argv[1:] if argv is None else argv
     chosen = next((word for word in argv if not word.startswith("-")), None)
-    parser = _parser(chosen)
-    arguments = parser.parse_args(argv)
+    parser, subparser = _parser(chosen)
+    if chosen is not None and subparser is parser:
+        names = [command.name for command in COMMANDS]
+        parser.error(
+            f"argument COMMAND: invalid choice: {chosen!r} (choose from {', '.join(names)})"
+            f"{words.did_you_mean(chosen, names)}"
+        )
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = re.findall(r"--[a-z][a-z-]*", subparser.format_help())
+        meant = words.did_you_mean(unknown[0].partition("=")[0], options)
+        subparser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return 2
@@ -58,8 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Return the parser; of the subcommands, only the `chosen` one knows its arguments."""
+def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the parser, and that of the subcommand `chosen`, the only one that knows its arguments.
+
+    That is the parser itself if there is no such subcommand.
+    """
     parser = argparse.ArgumentParser(
         prog="grpc-guard",
         description="Says who, where and why when two callers meet in one direction "
@@ -67,11 +82,13 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+    found = parser
     for command in COMMANDS:
         summary = f"{command.summary[0].upper()}{command.summary[1:]}."
         subparser = commands.add_parser(command.name, help=command.summary, description=summary)
         if command.name == chosen:
+            found = subparser
             module = importlib.import_module(command.module, __package__)
             getattr(module, f"add_arguments{command.suffix}")(subparser)
             subparser.set_defaults(main=getattr(module, f"main{command.suffix}"))
-    return parser
+    return parser, found

@@ -1,12 +1,13 @@
 """The wording of every report: produced here once, from a finding and nothing else.
 
-What was seen is said by the evidence, in the file of its rule.
+The evidence, in the file of its rule, words what was seen.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
@@ -14,7 +15,7 @@ from .._catalogue.rule import Evidence
 from .._catalogue.words import count, duration, party
 from .records import Finding, Frame, Owner
 
-OUTCOME = {  # what became of the caller
+OUTCOME = {  # what happened to the caller
     Mode.RAISE: "refused",
     Mode.WARN: "let through",
     Mode.SERIALIZE: "made to wait",
@@ -34,11 +35,23 @@ def first_line(
 ) -> str:
     """Return the report's first line: complete by itself, and made to be grepped.
 
-    `mode` decides what became of the caller; None for a warning, which refuses nothing.
+    `mode` decides what happens to the caller; None for a warning, which refuses nothing.
     """
     outcome = "" if mode is None else f" {OUTCOME[mode]}"
     asked = f"{caller.operation} by {party(caller)}"
     return f"{evidence.rule}: {asked} on {subject}{outcome}: {evidence}"
+
+
+def long_wait(subject: Subject, waiter: Owner, owner: Owner | None) -> str:
+    """Return the line on an operation that has waited long for its turn; `owner` is inside."""
+    text = (
+        f"{party(waiter)} has waited {duration(waiter.held_seconds)} for its turn to "
+        f"{waiter.operation} on {subject} ({site(waiter.site)}): "
+    )
+    if owner is None:
+        return f"{text}nobody is inside at this moment"
+    held = duration(owner.held_seconds)
+    return f"{text}{party(owner)} has been in {owner.operation} for {held} ({site(owner.site)})"
 
 
 def held_by_probe(delay: float, window: float, run: int) -> str:
@@ -50,7 +63,7 @@ def held_by_probe(delay: float, window: float, run: int) -> str:
 
 
 def probing(seed: int | None, run: int) -> str:
-    """Return what is said before a run of the probe: the seed repeats its choices."""
+    """Return the line before a run of the probe: the seed repeats its choices."""
     return f"probing with seed {seed}, run {run}"
 
 
@@ -86,35 +99,53 @@ def summed_up(findings: Sequence[Finding]) -> str:
     return f"grpc_guard: {count(len(findings), 'finding')} in this process: {parts}"
 
 
+class Section(NamedTuple):
+    """A part of a report: what it is called, what it says, and the lines of the program below it.
+
+    A text among the lines stands for several of them, or for none.
+    """
+
+    label: str
+    text: str
+    lines: tuple[Frame | str, ...] = ()
+
+
+def sections(finding: Finding) -> Iterator[Section]:
+    """Yield what a report of `finding` has below its first line."""
+    if finding.owner is not None:
+        held = f" for {duration(finding.owner.held_seconds)}"
+        yield _of_party("owner", finding.owner, held)
+    yield _of_party("caller", finding.caller, "")
+    yield Section("without the guard", finding.rule.unguarded(finding.side, finding.api))
+    yield Section("how to fix it", finding.remedy)
+
+
 def report(finding: Finding) -> str:
-    """Return the whole report of `finding`, first line first."""
+    """Return the whole report of `finding`, first line first, for logs and files: no line is broken."""
     return "\n".join(_lines(finding))
 
 
 def _lines(finding: Finding) -> Iterator[str]:
     yield finding.message
-    if finding.owner is not None:
-        held = f" for {duration(finding.owner.held_seconds)}"
-        yield from _section("owner", finding.owner, held)
-    yield from _section("caller", finding.caller, "")
-    yield f"  without the guard: {finding.rule.unguarded(finding.side, finding.api)}"
-    yield f"  how to fix it: {finding.remedy}"
+    for section in sections(finding):
+        label = f"{section.label}: "
+        yield f"  {label:8}{section.text}" if section.lines else f"  {label}{section.text}"
+        for line in section.lines:
+            if isinstance(line, str):
+                yield f"    {line}"
+                continue
+            yield f'    File "{line.file}", line {line.line}, in {line.function}'
+            if line.code:
+                yield f"      {line.code}"
     yield f"  rule: {finding.rule} ({finding.rule.summary}); source: {finding.rule.source}"
 
 
-def _section(title: str, owner: Owner, held: str) -> Iterator[str]:
-    yield f"  {title + ':':8}{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
-    if not owner.stack:
-        yield "    (no line of the program on its stack)"
-    for frame in _folded(owner.stack):
-        if isinstance(frame, str):
-            yield f"    {frame}"
-            continue
-        yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
-        if frame.code:
-            yield f"      {frame.code}"
+def _of_party(label: str, owner: Owner, held: str) -> Section:
+    text = f"{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
+    lines = [*_folded(owner.stack)] or ["(no line of the program on its stack)"]
     if owner.started_at is not None and owner.started_at not in owner.stack:
-        yield f"    started at {site(owner.started_at)}"
+        lines.append(f"started at {site(owner.started_at)}")
+    return Section(label, text, tuple(lines))
 
 
 def _folded(stack: Sequence[Frame]) -> Iterator[Frame | str]:

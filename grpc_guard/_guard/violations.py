@@ -23,6 +23,7 @@ from .._catalogue.rules.wrong_loop import (
     CallAstray,
     ChannelAstray,
     Home,
+    ServerAstray,
     Whereabouts,
     state_of,
 )
@@ -33,11 +34,12 @@ from .._core.turns import interrupts_party
 from .._findings import parties, wording
 from .._findings.errors import ConcurrencyError
 from .._findings.ledger import Entry, ledger
-from .._findings.origins import is_of_program
+from .._findings.origins import Origin, is_of_program
 from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
 from . import owners
+from .long_waits import long_waits
 
 # What two operations at once in a direction are.
 CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: ConcurrentWrite}
@@ -114,6 +116,7 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     meeting = _Wait(direction, ticket, met)
     if meeting.rpc_is_over:
         return
+    long_waits.note(direction)
     can_wait = ticket.task is not None or not interrupts_party(direction)
     pair = _pair(direction, ticket, met) if can_wait else None
     known = None if pair is None else turns.counted.get(pair)
@@ -177,6 +180,29 @@ def check_start(stream: Stream) -> None:
     if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
         return
     _astray(ChannelAstray, running is not None, stream, "start")
+
+
+def failed_on_loop(
+    error: Exception,
+    stream: Stream,
+    operation: str,
+    kind: type[CallAstray | ChannelAstray | ServerAstray],
+    made: Origin | None = None,
+) -> None:
+    """Act on the `error` of an aio coroutine that need not fail on another loop, if it ran on one.
+
+    `made` tells where a server was made.
+    """
+    running = running_loop()
+    use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
+    if isinstance(error, ConcurrencyError) or any(excuse(use) for excuse in NOT_ASTRAY):
+        return
+    if issubclass(kind, ServerAstray):
+        maker = None if made is None else made.owner()
+        seen = ServerAstray(running is not None, state_of(use.own), maker)
+        violate(seen, stream, operation, owner=maker)
+    else:
+        _astray(kind, running is not None, stream, operation)
 
 
 def _astray(

@@ -15,11 +15,12 @@ import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterator
+from time import monotonic
 from types import FrameType
 from typing import Any
 
 from .._catalogue import forks
-from .._catalogue.boundary import overlooked
+from .._catalogue.boundary import never_disturbs, overlooked
 from .._catalogue.grpcio import (
     anchor_and_core,
     is_core_closed,
@@ -27,8 +28,10 @@ from .._catalogue.grpcio import (
     state_of_core,
     target_of,
 )
+from .._catalogue.grpcio_channelz import Crowd, crowd_at
 from .._catalogue.nouns import AIO, SYNC, Api, Side, Subject
-from .._catalogue.rules.stream_limit import Crowded, registry_keeps_the_limit
+from .._catalogue.rules.closed_channel import ChannelClosed
+from .._catalogue.rules.stream_limit import Crowded, Queued, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
@@ -41,8 +44,10 @@ from .churn import look_at_churn
 from .closed import note_closed
 from .dropped import tell_dropped
 from .inherited import aio_of_parent, uses_aio
+from .unlisted import note_unlisted
 
 _LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
+_MOMENT = 1.0  # seconds between two questions about one channel, which take a millisecond or two
 _BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
 
 # Instead of the generation: the channel is this process's own, made while its parent's grpc.aio
@@ -93,7 +98,9 @@ class ChannelLife:
         "__weakref__",
         "anchor",
         "api",
+        "asked_at",
         "closing",
+        "crowded_at",
         "generation",
         "is_limited",
         "is_pooled",
@@ -116,6 +123,8 @@ class ChannelLife:
         self.is_pooled = _making.is_pooled
         self.is_limited = registry_keeps_the_limit(_making)
         self.next_report_at = _LOOKED_AT if self.is_limited else thresholds().stream_limit
+        self.crowded_at = 0  # streams, at which that is said of them
+        self.asked_at = 0.0  # when the core was: in seconds of time.monotonic()
         self.anchor = anchor
 
     @property
@@ -147,10 +156,26 @@ class ChannelLife:
             self.next_report_at = max(_LOOKED_AT, 2 * live)
             return
         limit = self.next_report_at = thresholds().stream_limit
-        if live >= limit:
-            self.next_report_at = 2 * live  # so many before it is said again, and counted
-            crowded = Crowded(live, self.origin.owner())
-            warn(crowded, self.subject, caller=note_origin("start").owner())
+        if live < limit:
+            self.crowded_at = 0
+            return
+        self.next_report_at = live + live // 4 + 1  # so many before it is looked at again
+        crowd, maker = self._crowd(), self.origin.owner()
+        caller = note_origin("start").owner()
+        if crowd is not None and crowd.waiting:
+            # With an owner, or it would be counted as the guess that came before it.
+            warn(Queued(*crowd, maker), self.subject, caller=caller, owner=maker)
+        elif live >= self.crowded_at:
+            self.crowded_at = 2 * live  # so many before it is reported again, and counted
+            warn(Crowded(live, maker), self.subject, caller=caller)
+
+    def _crowd(self) -> Crowd | None:
+        """Ask the core how the RPCs to this target stand, unless it was asked a moment ago."""
+        now = monotonic()
+        if now - self.asked_at < _MOMENT:
+            return None
+        self.asked_at = now
+        return crowd_at(self.target)
 
     def sorted_out(self) -> list[Stream]:
         """Drop the streams that are over, and return the others."""
@@ -227,6 +252,16 @@ def life_of(multi_callable: Any) -> ChannelLife | None:
     return _lives.get(id(getattr(multi_callable, "_channel", None)))
 
 
+@never_disturbs("the use of a closed channel goes unnoticed")
+def subscribing(channel: Any) -> None:
+    """Act on a subscription to the states of a sync `channel` that is closed: it is never told any."""
+    life = _life_of_core(anchor_and_core(channel)[1])
+    if life is not None and life.is_closed():
+        closing = None if life.closing is None else life.closing.owner()
+        seen = ChannelClosed(life.origin.owner(), closing)
+        warn(seen, life.subject, caller=note_origin("subscribe").owner(), owner=closing)
+
+
 def closing(channel: Any) -> None:
     """Note that `channel` is about to be closed, and by whom."""
     try:
@@ -239,9 +274,14 @@ def closing(channel: Any) -> None:
                     call, BaseException
                 ):  # as calls of grpcio are, which raise themselves
                     note_closed(call, life)
-            if life.api == AIO and len(life.streams) > thresholds().kept:
-                tell_dropped(life.sorted_out())
-            life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
+            if life.api == AIO:
+                are_many = len(life.streams) > thresholds().kept
+                going_on = life.sorted_out()
+                if are_many:
+                    tell_dropped(going_on)
+                for stream in going_on:  # for the grace that grpcio may be given
+                    note_unlisted(stream)
+            life.streams.clear()  # they end with it, and whoever keeps it must not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):
             raise

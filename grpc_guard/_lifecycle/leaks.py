@@ -1,8 +1,8 @@
 """What is left at the end of a program or a test: open channels and streams, parked threads.
 
-Looked for only then, and only what is still alive and has not ended. What a program keeps on
-purpose is legal: made at module level, or reachable from a module, from a running thread
-or from what the caller says; see docs/lifecycle.md.
+Checked only then, and only for objects that are still alive and have not ended. An object that
+a program keeps on purpose is legal: made at module level, or reachable from a module, from a
+running thread or from an object that the caller names.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from .._catalogue.rules.dead_server import NOT_DEAD, ServingThreadEnded
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
-from .handlers import records_of_state
+from .handlers import ALL_RPCS, records_of_state
 
 
 class _Server:
@@ -35,6 +35,4 @@ def serving_ended(state: Any, error: BaseException) -> None:
     thread = Owner(*name_of_thread(get_ident()), "serve")
     is_shut_down = is_shut(executor_of_state(state))
     seen = ServingThreadEnded(type(error).__qualname__, is_shut_down, maker)
-    warn(
-        seen, Subject("(all RPCs of a server)", SERVER, SYNC), caller=maker or thread, owner=thread
-    )
+    warn(seen, Subject(ALL_RPCS, SERVER, SYNC), caller=maker or thread, owner=thread)

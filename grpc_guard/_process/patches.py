@@ -3,7 +3,7 @@
 Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
 channels and stubs made earlier use too, the server classes, and what makes and closes a
 channel. These names are private; where a grpcio lacks one, the public factories are patched
-instead, and that is said once.
+instead, and the log says so once.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from .._lifecycle import channels, churn, exits, handlers, serving
 from .._proxies import servers
 from .._proxies.aio import channel as aio_channel
 from .._proxies.aio import handlers as aio_handlers
+from .._proxies.aio.waits import waiting
 from .._proxies.once import name_of, starting
 from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
 from .._proxies.sync.intercepted import start_intercepted
 from .._proxies.unary import watching
+from . import others
 from .factories import factory_patches
 from .patch import Make, Patch
 
 logger = logging.getLogger("grpc_guard")
 
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
-
-
 _patches: list[Patch] = []
 
 
@@ -50,6 +50,7 @@ def apply() -> None:
     try:
         for patch in _patches:
             patch.apply()
+        others.apply()
         _adopt_servers()
     except BaseException:
         remove()
@@ -58,6 +59,7 @@ def apply() -> None:
 
 def remove() -> None:
     """Take back all patches, except where somebody has patched on top."""
+    others.remove()
     for patch in reversed(_patches):
         patch.remove()
 
@@ -104,6 +106,12 @@ _SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
 }
 
 
+_WAITS = {  # the waits of aio objects; Channel.channel_ready() waits by the first
+    ("grpc.aio._channel", "Channel"): ("wait_for_state_change",),
+    ("grpc.aio._server", "Server"): ("start", "stop", "wait_for_termination"),
+}
+
+
 def _server_class(module: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name, None)
@@ -121,6 +129,7 @@ def _private_patches() -> list[Patch]:
             *_unary_patches(),
             *_server_patches(),
             *_channel_patches(),
+            *_wait_patches(),
         ]
     except (ImportError, AttributeError) as missing:
         logger.warning(
@@ -180,12 +189,24 @@ def _watching_aio(plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _wait_patches() -> Iterable[Patch]:
+    """Return the patches that see an aio channel or server being awaited on another loop."""
+    for (module, class_name), names in _WAITS.items():
+        owner = getattr(importlib.import_module(module), class_name)
+        for name in names:
+            yield _patch(owner, name, functools.partial(waiting, name, current_mode))
+
+
 def _channel_patches() -> Iterable[Patch]:
-    """Return the patches that see channels being made and closed."""
+    """Return the patches that see channels being made, closed, and listened to."""
     for module, api in (("grpc._channel", "sync"), ("grpc.aio._channel", "aio")):
         owner = importlib.import_module(module).Channel
         yield _patch(owner, "__init__", functools.partial(_making, api))
-        yield _patch(owner, "_close", _closing)
+        yield _patch(owner, "_close", functools.partial(_noting, channels.closing))
+    owner = importlib.import_module("grpc._channel").Channel
+    yield _patch(owner, "subscribe", functools.partial(_noting, channels.subscribing))
+    for name in ("unary_stream", "stream_stream"):
+        yield _patch(owner, name, others.looking)
 
 
 def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -201,10 +222,10 @@ def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def _closing(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _noting(note: Callable[[Any], None], plain: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if current_mode() is not Mode.OFF:
-            channels.closing(self)
+            note(self)
         return plain(self, *args, **kwargs)
 
     return method

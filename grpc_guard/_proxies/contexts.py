@@ -7,10 +7,14 @@ from typing import Any, TypeVar
 
 import wrapt
 
-from .._guard.violations import used_after_end
+from .._core.stream import Stream
+from .._guard.violations import check_loop, used_after_end
 from .contract import Kind, forwards
 
 T = TypeVar("T", bound=type)
+
+# Where they are coroutines they have to wait, and fail on another loop than the stream's.
+_AWAITED = ("abort", "abort_with_status", "send_initial_metadata")
 
 
 class Touch:
@@ -30,9 +34,19 @@ class Touch:
         def touch(method: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
             if stream.ended:
                 used_after_end(stream, f"context.{self.name}")
+            if stream.loop is not None and self.name in _AWAITED:
+                return _on_its_loop(stream, self.name, method, args, kwargs)
             return method(*args, **kwargs)
 
         return wrapt.FunctionWrapper(method, touch)
+
+
+async def _on_its_loop(
+    stream: Stream, name: str, method: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
+    # Not before it is awaited: another thread may hand it over to the loop.
+    check_loop(stream, f"context.{name}")
+    return await method(*args, **kwargs)
 
 
 def context_methods(table: Mapping[str, Kind]) -> Callable[[T], T]:

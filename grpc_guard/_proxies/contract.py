@@ -23,8 +23,8 @@ class Kind(enum.Enum):
     FREE = "free"  # legal for anyone at any time
     TOUCH = "touch"  # uses the server's call: not after the handler ended
     OPEN = "open"  # starts an RPC, or makes what starts one
-    CLOSE = "close"  # legal for anyone at any time, and noted
-    LOOP = "loop"  # only on the object's own event loop
+    CLOSE = "close"  # legal for anyone at any time, and looked at: it closes, or fails once closed
+    LOOP = "loop"  # on the object's own event loop; on another only if nothing has to be waited for
     VISIT = "visit"  # registers a callback, which gets the guarded object
 
 
@@ -39,8 +39,8 @@ SYNC_CALL = _table(
     visit="add_callback add_done_callback",
 )
 SYNC_CHANNEL = _table(
-    free="subscribe unsubscribe",
-    close="close",
+    free="unsubscribe",
+    close="close subscribe",
     open="stream_stream stream_unary unary_stream unary_unary",
 )
 SYNC_CONTEXT = _table(
@@ -60,15 +60,15 @@ AIO_CALL = _table(
     read="read",
     write="done_writing write",
     close="cancel",
-    free="cancelled code debug_error_string details done initial_metadata time_remaining "
-    "trailing_metadata wait_for_connection",
+    free="cancelled done time_remaining",
+    loop="code debug_error_string details initial_metadata trailing_metadata wait_for_connection",
     visit="add_done_callback",
 )
 AIO_CHANNEL = _table(
-    free="channel_ready get_state wait_for_state_change",
+    free="get_state",
     close="close",
     open="stream_stream stream_unary unary_stream",
-    loop="unary_unary",
+    loop="channel_ready unary_unary wait_for_state_change",
 )
 AIO_CONTEXT = _table(
     read="read",
@@ -86,7 +86,11 @@ AIO_SYNC_CONTEXT = _table(
     touch="abort auth_context peer peer_identities peer_identity_key send_initial_metadata",
     visit="add_callback",
 )
-AIO_SERVER = SYNC_SERVER
+AIO_SERVER = _table(
+    free="add_insecure_port add_secure_port",
+    open="add_generic_rpc_handlers add_registered_method_handlers",
+    loop="start stop wait_for_termination",
+)
 
 
 def forwards(table: Mapping[str, Kind]) -> Callable[[T], T]:

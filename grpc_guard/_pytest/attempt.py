@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .._catalogue import words
 from .._catalogue.catalogue import RULES
 from .._catalogue.cpython import threads_by_ident
 from .._findings.ledger import ledger
@@ -21,7 +22,7 @@ class Attempt:
     def __init__(self, test: str | None = None) -> None:
         self.test = test
         self.allowed: list[Allowed] = []
-        self.told: set[tuple[object, ...]] = set()  # keys of what it has been told of
+        self.told: set[tuple[object, ...]] = set()  # keys of what it has been told
         self.threads = frozenset(threads_by_ident)  # at its beginning
         self._before = {finding.key: finding.count for finding in ledger.findings()}
 
@@ -75,7 +76,10 @@ class TestGuard:
         Raises ValueError for an unknown rule or an empty reason.
         """
         if rule != "*" and rule not in RULES:
-            raise ValueError(f"{rule!r} is not a rule; use {', '.join(sorted(RULES))} or *")
+            raise ValueError(
+                f"{rule!r} is not a rule; use {', '.join(sorted(RULES))} or *"
+                f"{words.did_you_mean(rule, RULES)}"
+            )
         if not reason.strip():
             raise ValueError("allow(): a reason is needed")
         self._attempt.allowed.append(Allowed(rule, site, reason))

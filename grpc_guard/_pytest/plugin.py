@@ -19,11 +19,12 @@ from .marker import of_marker
 from .probing import Probing
 from .session import Session
 from .settings import SEED, Settings, add_options, keep_paths
+from .showing import WIDTH, colour, width_of, write_summary
 from .summary import summary_lines, workflow_commands
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 _DUMPS: pytest.StashKey[Dumps] = pytest.StashKey()
-_BASELINE: pytest.StashKey[list[str]] = pytest.StashKey()  # what became of it
+_BASELINE: pytest.StashKey[list[str]] = pytest.StashKey()  # what happened to it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,7 +84,7 @@ def grpc_guard(request: pytest.FixtureRequest) -> Iterator[TestGuard]:
     """The guard of gRPC streams, switched on for this test.
 
     In the mode of the marker or of the session, or ``raise``. ``grpc_guard.findings``,
-    ``.allow(rule, site, reason=...)`` and ``.clear()`` speak of this test alone.
+    ``.allow(rule, site, reason=...)`` and ``.clear()`` concern this test alone.
     """
     session = request.config.stash[_SESSION]
     if of_marker(request.node)[0] is not None or session.settings.is_on:
@@ -158,6 +159,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     return (yield from _judged(item, "teardown"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    made = yield
+    colour(item, made)
+    return made
+
+
 def _judged(item: pytest.Item, phase: str) -> Generator[None, object, object]:
     session = item.config.stash[_SESSION]
     try:
@@ -202,7 +212,8 @@ def _write_baseline(session: pytest.Session, guard: Session) -> list[str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give a worker of pytest-xdist the seed of the session."""
+    """Give a worker of pytest-xdist the seed of the session, and the width of its terminal."""
+    node.workerinput[WIDTH] = width_of(node.config)
     probe = node.config.stash[_SESSION].settings.probe
     if probe is not None:
         node.workerinput[SEED] = probe.seed
@@ -224,8 +235,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     lines = [*summary_lines(session), *config.stash.get(_BASELINE, [])]
     if lines:
         terminalreporter.section("grpc_guard")
-        for line in lines:
-            terminalreporter.line(line)
+        write_summary(lines, config.get_terminal_writer(), config)
     if os.environ.get("GITHUB_ACTIONS"):
         for line in workflow_commands(session):
             terminalreporter.line(line)

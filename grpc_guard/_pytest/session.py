@@ -18,7 +18,6 @@ from .._catalogue.thresholds import holding
 from .._findings.ledger import ledger
 from .._findings.records import Finding
 from .._findings.reporting import told
-from .._findings.wording import report
 from .._process.import_hook import after_import
 from .._reports.process import Process, guarded_so_far
 from .._reports.run import GuardedRun
@@ -27,6 +26,7 @@ from .completeness import Completeness
 from .leftovers import Leftovers
 from .probing import Probing
 from .settings import WRITE_BASELINE, Settings
+from .showing import fail, reports_of
 
 
 class Session:
@@ -124,12 +124,10 @@ class Session:
         failing = [finding for finding in new if self._fails(finding)]
         if not failing:
             return
-        reports = "\n\n".join(map(report, failing))
         if error is not None:
-            item.add_report_section(phase, "grpc_guard", reports)
+            item.add_report_section(phase, "grpc_guard", reports_of(failing, item.config))
         else:
-            title = f"{words.count(len(failing), 'finding')} of grpc_guard"
-            pytest.fail(f"{title}\n{reports}", pytrace=False)
+            fail(item, f"{words.count(len(failing), 'finding')} of grpc_guard", failing)
 
     def _is_news(self, finding: Finding) -> bool:
         adoption = self.settings.adoption

@@ -11,8 +11,9 @@ from typing import Generic, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
 from .._catalogue.lazy import public
+from .._catalogue.messages import own
 from . import core
-from .core import FORKED, NOTHING, Buffer, End, StreamEnded, Waiter, WhenFull, own
+from .core import FORKED, NOTHING, Buffer, End, StreamEnded, Waiter, WhenFull
 from .endings import watch_asker, watch_async
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class Sender(Generic[T]):
     Made in a running loop, to which it belongs; other threads use send_from_thread(). Under
     ``when_full="fail"``, what is raised is asyncio.QueueFull.
 
-    Raises ValueError for a setting that is none, TypeError if `rpc` is neither a call nor a
+    Raises ValueError for an invalid setting, TypeError if `rpc` is neither a call nor a
     context, RuntimeError if no loop runs.
     """
 

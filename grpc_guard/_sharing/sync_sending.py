@@ -9,8 +9,9 @@ from typing import Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from .._catalogue.forks import start_clean
 from .._catalogue.lazy import public
+from .._catalogue.messages import own
 from . import core
-from .core import FORKED, NOTHING, Buffer, End, Waiter, WhenFull, own
+from .core import FORKED, NOTHING, Buffer, End, Waiter, WhenFull
 from .endings import watch, watch_asker
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Sender(Generic[T]):
     To end a client's RPC before its time, cancel the call. A sender that everybody has dropped
     is not closed: gRPC holds it as long as its RPC lives. In a forked child it has ended.
 
-    Raises ValueError for a setting that is none, TypeError if `rpc` is neither a call nor a
+    Raises ValueError for an invalid setting, TypeError if `rpc` is neither a call nor a
     context.
     """
 

@@ -389,6 +389,8 @@ async def test_intercepted_aio_call() -> None:
     channel = grpc.aio.insecure_channel("127.0.0.1:1", interceptors=[Interceptor()])
     call = channel.unary_stream("/a/b")(b"")
     assert isinstance(getattr(call, grpcio_door.INTERCEPTORS_TASK), asyncio.Task)
+    assert grpcio_door.queue_of_writes(call) is None  # it sends one request
+    assert grpcio_door.queue_of_writes(NOTHING) is None
     call.cancel()
     await channel.close()
 

@@ -300,6 +300,7 @@ PRINTED = {
         "hello 1",
         "hello 2",
     ],
+    "message-mutated: Right (aio)": ["5"],
     "lost-exception: Right (aio)": ["2 and a row without latitude: 1"],
     "dead-server: Right (sync)": ["hello 0", "hello 1", "hello 2", "warmed up"],
     "blocked-grpc-thread: Right (sync)": ["3"],

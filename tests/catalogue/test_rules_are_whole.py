@@ -83,9 +83,25 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
     "IteratorRaised": [
         (
             {"name": "KeyError", "raiser": READER},
+            "the request iterator raised KeyError at app.py:12, which cancelled the RPC silently",
+        ),
+    ],
+    "ChangedInQueue": [
+        (
+            {"name": "Note"},
             (
-                "the request iterator raised KeyError at app.py:12, which cancelled the RPC without a "
-                "word"
+                "its message (Note) was changed afterwards, while it waited in the queue that grpcio "
+                "has for calls with interceptors: what is sent is not what was written"
+            ),
+        ),
+    ],
+    "ChangedAtOnce": [
+        (
+            {"name": "Note"},
+            (
+                "its message (Note) was changed and written again at once: whether it had left the "
+                "queue that grpcio has for calls with interceptors, to be sent as it was written, is "
+                "luck"
             ),
         ),
     ],
@@ -125,6 +141,19 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
                 "it runs on another event loop than the one that owns the call, whose channel was made "
                 "3.0 s ago at app.py:12 on thread 'loop', whose loop runs"
             ),
+        ),
+    ],
+    "ServerAstray": [
+        (
+            {"on_loop": True, "state": "runs", "maker": MAKER},
+            (
+                "the server belongs to a loop, which runs, and another event loop uses it; it was made "
+                "3.0 s ago at app.py:12"
+            ),
+        ),
+        (
+            {"on_loop": False, "state": "is closed", "maker": None},
+            "the server belongs to a loop, which is closed, and another thread uses it",
         ),
     ],
     "ChannelAstray": [
@@ -276,6 +305,22 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             "90 streams live on the channel, which was made 3.0 s ago at app.py:12",
         ),
     ],
+    "Queued": [
+        (
+            {"waiting": 2, "carried": 100, "maker": MAKER},
+            (
+                "2 RPCs wait until another ends, for the peer carries no more than the 100 that are "
+                "under way; the channel was made 3.0 s ago at app.py:12"
+            ),
+        ),
+        (
+            {"waiting": 1, "carried": 100, "maker": MAKER},
+            (
+                "1 RPC waits until another ends, for the peer carries no more than the 100 that are "
+                "under way; the channel was made 3.0 s ago at app.py:12"
+            ),
+        ),
+    ],
     "Starved": [
         (
             {"held": [READER, NOBODY_KNOWS_WHERE], "waiting": 3},
@@ -402,6 +447,10 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "rpc_is_over": "lifecycle/test_losses.py::test_an_iterator_that_raises_after_the_end",
         "task_is_being_cancelled": "lifecycle/test_losses.py::test_a_handler_that_is_cancelled",
         "is_of_grpcio": "proxies/test_contract_ended.py::test_aio_requests_handed_to_another_call",
+    },
+    "message-mutated": {
+        "other": "lifecycle/test_mutations.py::test_a_message_changed_after_its_answer",
+        "rpc_is_over": "lifecycle/test_mutations.py::test_a_message_changed_after_the_end",
     },
     "parked-request-iterator": {
         "other": "lifecycle/test_leaks.py::test_an_iterator_of_a_live_rpc",

@@ -67,7 +67,7 @@ def test_help_of_each_subcommand(command, capsys):
 
 def test_subcommand_status(monkeypatch):
     """The exit status is what the subcommand returns."""
-    monkeypatch.setattr(demo, "show", {sys.stdout: 7}.get)
+    monkeypatch.setattr(demo, "show", lambda stream, color: {sys.stdout: 7}[stream])
     assert cli_main.main(["demo"]) == 7
 
 

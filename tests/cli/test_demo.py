@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import io
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from inside import (
     Try,
     command,
     false_end,
+    finding_to_dict,
     full_duplex,
     outage,
     player,
@@ -31,6 +34,7 @@ from inside import (
     service,
     two_writes,
 )
+from support.findings import FINDING
 from support.staging import PATIENCE, wait
 
 SUMMIT = service.FEATURES[-1]
@@ -69,9 +73,10 @@ async def test_async_service():
 
 
 def split(shown: Played) -> tuple[Played, str]:
-    """Return `shown` without its report, and the report's first line without the time."""
-    first = shown.report.split("\n")[0]
-    return dataclasses.replace(shown, report=""), first.partition(" has been in ")[0]
+    """Return `shown` without its refusal, and the first line of that without the time."""
+    assert shown.refusal is not None
+    first = shown.refusal["message"]
+    return dataclasses.replace(shown, refusal=None), first.partition(" has been in ")[0]
 
 
 def test_guarded_false_end(found):
@@ -131,10 +136,12 @@ def test_full_duplex(mode):
 
 def test_report_shows_the_lines_of_the_demo(found):
     """The report shows the demo's own lines, as it would those of an application."""
-    report = false_end.play("raise").report
-    line = "      while (place := await context.read()) is not grpc.aio.EOF:"
-    assert report.count('false_end.py", line ') == 2
-    assert report.split("\n").count(line) == 2
+    refusal = false_end.play("raise").refusal
+    assert refusal is not None
+    for party in (refusal["owner"], refusal["caller"]):
+        frame = party["stack"][-1]
+        assert frame["file"] == false_end.__file__
+        assert frame["code"] == "while (place := await context.read()) is not grpc.aio.EOF:"
     found()
 
 
@@ -145,7 +152,7 @@ def test_report_shows_the_lines_of_the_demo(found):
 def test_unguarded(play):
     """Unguarded nothing is refused and nothing found, whatever comes of it."""
     shown = play("off")
-    assert (shown.report, shown.findings) == ("", 0)
+    assert (shown.refusal, shown.findings) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +202,7 @@ def test_telling_of_full_duplex():
 
 
 GOOD = Try(300)
+REFUSAL = finding_to_dict(FINDING)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +235,10 @@ GOOD = Try(300)
         (
             [GOOD, GOOD],
             [],
-            "no outage in 2 tries: it is a matter of luck; play it again",
+            (
+                "no outage this time, in 2 tries: who reads when is a matter of luck, and another "
+                "time the server may die"
+            ),
             False,
         ),
     ],
@@ -238,8 +249,8 @@ def test_telling_of_outage(tries, died, text, harmed):
 
 
 def test_outage_where_not_every_try_was_refused():
-    """A guard that refuses in some tries only has no report to show."""
-    assert outage.tell([GOOD, Try(300, "OK", "told")], []).report == ""
+    """A guard that refuses in some tries only has no refusal to show."""
+    assert outage.tell([GOOD, Try(300, "OK", REFUSAL)], []).refusal is None
 
 
 def test_outage_ends_the_tries(monkeypatch):
@@ -253,8 +264,9 @@ def test_outage_ends_the_tries(monkeypatch):
 def test_outage_that_does_not_happen(monkeypatch):
     """After the last try it is said that nothing happened."""
     monkeypatch.setattr(outage, "attempt", lambda *_: GOOD)
-    text = f"no outage in {outage.TRIES} tries: it is a matter of luck; play it again"
-    assert outage.play("off") == Played(text, harmed=False)
+    shown = outage.play("off")
+    assert shown.text.startswith(f"no outage this time, in {outage.TRIES} tries: ")
+    assert not shown.harmed
 
 
 def test_route_stays_open(monkeypatch):
@@ -309,7 +321,7 @@ def exits(monkeypatch):
 def test_half_is_printed_as_json(exits, capsys):
     """The process that plays one half prints what it showed, and is gone without a farewell."""
     player.main(["full_duplex", "raise"])
-    shown = {"harmed": False, "findings": 0, "report": ""}
+    shown = {"harmed": False, "findings": 0, "refusal": None}
     text = "all 12 notes are answered, in order"
     assert json.loads(capsys.readouterr().out) == {"text": text, **shown}
     assert exits == [0]
@@ -326,13 +338,13 @@ def test_half_as_module(exits, capsys, monkeypatch):
 def test_half_in_a_process_of_its_own():
     """What the process showed comes back."""
     text = "all 12 notes are answered, in order"
-    assert scenarios.play(SCENARIOS[-1], "raise") == Played(text, harmed=False)
+    assert scenarios.Halves().play(SCENARIOS[-1], "raise") == Played(text, harmed=False)
 
 
 def test_half_that_dies():
     """A process that dies is harm, with its status and its last words."""
     missing = Scenario("missing", "", "")
-    assert scenarios.play(missing, "raise") == Played(
+    assert scenarios.Halves().play(missing, "raise") == Played(
         "the whole program dies (status 1): "
         "ModuleNotFoundError: No module named 'grpc_guard._cli.demo.missing'",
         harmed=True,
@@ -343,7 +355,7 @@ def test_half_that_hangs(monkeypatch):
     """A process that does not end is ended, and is harm."""
     monkeypatch.setattr(scenarios, "_TIMEOUT", 1e-9)
     text = "the whole program hangs: it was ended after 1e-09 s"
-    assert scenarios.play(SCENARIOS[-1], "raise") == Played(text, harmed=True)
+    assert scenarios.Halves().play(SCENARIOS[-1], "raise") == Played(text, harmed=True)
 
 
 # The verdict
@@ -352,7 +364,7 @@ BREAKS = Scenario("m", "Two readers", "two tasks read one stream")
 LEGAL = Scenario("m", "Chat", "a reader beside a writer", breaks=False)
 HARM = Played("all is lost", harmed=True)
 LUCK = Played("nothing happened", harmed=False)
-REFUSED = Played("the second is refused", False, report="told\n  owner: A", findings=1)
+REFUSED = Played("the second is refused", False, REFUSAL, findings=1)
 FINE = Played("all arrive", harmed=False)
 
 
@@ -386,7 +398,7 @@ FINE = Played("all arrive", harmed=False)
         (
             LEGAL,
             FINE,
-            dataclasses.replace(FINE, report="told"),
+            dataclasses.replace(FINE, refusal=REFUSAL),
             ["the guard found something in a correct program"],
         ),
     ],
@@ -412,11 +424,35 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Take from the environment what the demo looks at."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "GRPC_GUARD_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
 
-def show(stream, *halves: tuple[Scenario, Played, Played]) -> int:
+REPORT = [  # of FINDING, in 100 columns
+    "concurrent-read: next by thread 'reader-2' on /x.Y/Z (client, sync) refused: …",
+    "",
+    "  owner: task 'reader-1' in read for 250 ms",
+    "    /lib/grpc_app.py:9 in consume",
+    "    > 9 | message = next(call)",
+    "",
+    "  caller: thread 'reader-2' in next",
+    "    /project/app/main.py:3 in consume",
+    "    > 3 | message = next(call)",
+    "    /project/app/main.py:7 in consume",
+    "    > 7 | message = next(call)",
+    "",
+    "  without the guard: the second reader gets 'ValueError: Internal gRPC call error 8', and messages",
+    "    can go to the wrong reader",
+    "",
+    "  how to fix it: let one read",
+    "",
+    "  rule: concurrent-read (a read began while another of the same stream was in progress)",
+    "  more: grpc-guard explain concurrent-read",
+]
+
+
+def show(stream, *halves: tuple[Scenario, Played, Played], color: str | None = None) -> int:
     """Show scenarios whose halves are known beforehand."""
     known = {
         (scenario.title, mode): half
@@ -424,7 +460,10 @@ def show(stream, *halves: tuple[Scenario, Played, Played]) -> int:
         for mode, half in zip(("off", "raise"), both, strict=True)
     }
     return command.show(
-        stream, [scenario for scenario, *_ in halves], lambda one, mode: known[one.title, mode]
+        stream,
+        [scenario for scenario, *_ in halves],
+        lambda one, mode: known[one.title, mode],
+        color,
     )
 
 
@@ -434,7 +473,7 @@ def table(printed: str) -> str:
 
 
 def test_page():
-    """The table, one report word for word, and the verdict, plain where it is no terminal."""
+    """The table, one report, and the verdict, plain where it is no terminal."""
     stream = io.StringIO()
     assert show(stream, (BREAKS, HARM, REFUSED), (LEGAL, FINE, FINE)) == 0
     rule = "  ".join("─" * width for width in (26, 35, 35))
@@ -452,49 +491,94 @@ def test_page():
             "a reader beside a writer",
             rule,
             "",
-            "What the program was told in 'Two readers', word for word:",
+            "What the ConcurrencyError in 'Two readers' says:",
             "",
-            "ConcurrencyError: told",
-            "  owner: A",
+            *REPORT,
             "",
-            "Everything went as said.",
-            "To guard a program of your own:  channel = grpc_guard.wrap(channel)",
+            "Everything went as expected.",
+            "",
+            "To guard a program of your own:",
+            "  grpc-guard run app.py       a program as it is",
+            "  pytest --grpc-guard         the tests of a project",
+            "  grpc_guard.wrap(channel)    one channel, server or call; grpc_guard.enable() takes all",
             "",
         ]
     )
 
 
 def test_page_where_it_does_not_come_as_said():
-    """What did not come as said is named, and the exit status is 1."""
+    """What did not go as expected is named, and the exit status is 1."""
     stream = io.StringIO()
     assert show(stream, (BREAKS, LUCK, FINE)) == 1
     row, *_, verdict = table(stream.getvalue()).splitlines()[2:]
     assert row == "Two readers                 · nothing happened                   ✗ all arrive"
-    assert verdict == "Not as said. Two readers: with the guard nothing was refused."
+    assert verdict == "Not as expected. Two readers: with the guard nothing was refused."
 
 
-def test_width_of_the_table():
-    """No line of the table is wider than 100 columns, however long a word is."""
-    stream = io.StringIO()
-    long = Played("x" * 300, harmed=True)
-    show(stream, (BREAKS, long, long))
-    lines = stream.getvalue().splitlines()
-    assert max(map(len, lines)) <= 100
-    assert sum(line.count("x" * 33) for line in lines) == 2 * (300 // 33)
+@pytest.mark.parametrize("width", [40, 65, 66, 80, 100, 200])
+def test_width(width, monkeypatch):
+    """No line is wider than the terminal, however long a word is, and nothing is left out."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    long = Played("%" * 300, harmed=True)
+    show(stream, (BREAKS, long, REFUSED), color="never")
+    lines = [line.rpartition("\x1b[K")[2] for line in stream.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    assert sum(line.count("%") for line in lines) == 300
 
 
-def test_colours_on_a_terminal():
+def test_narrow_table(monkeypatch):
+    """Where three columns have no room, they stand below each other, each below its head."""
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = Terminal()
+    show(stream, (LEGAL, FINE, FINE), color="never")
+    printed = stream.getvalue()
+    row = printed[printed.rindex("\x1b[K") + 3 :].splitlines()[:7]
+    assert row == [
+        "Chat",
+        "a reader beside a writer",
+        "  WITHOUT THE GUARD",
+        "  ✓ all arrive",
+        "  WITH THE GUARD",
+        "  ✓ all arrive",
+        "─" * 60,
+    ]
+
+
+def test_colours_on_a_terminal(monkeypatch):
     """On a terminal harm is red, what holds is green, and the words are the same."""
+    monkeypatch.setenv("COLUMNS", "100")
     coloured, plain = Terminal(), io.StringIO()
     halves = [(BREAKS, HARM, REFUSED), (LEGAL, FINE, FINE)]
     assert [show(stream, *halves) for stream in (coloured, plain)] == [0, 0]
     shown = coloured.getvalue()
     assert "\033[31m✗ all is lost\033[0m" in shown
     assert "\033[32m✓ the second is refused\033[0m" in shown
-    assert "\033[1;32mEverything went as said.\033[0m" in shown
-    for style in ("1", "2", "31", "32", "1;32", "0"):
-        shown = shown.replace(f"\033[{style}m", "")
-    assert shown == plain.getvalue()
+    assert "\033[1;32mEverything went as expected.\033[0m" in shown
+    shown = re.sub(r"\r\x1b\[K(… [^\r\n]*)?", "", shown)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == plain.getvalue()
+
+
+def test_progress_on_a_terminal(monkeypatch):
+    """On a terminal it is said what is being played, and for how long, until its row is there."""
+    monkeypatch.setattr(command, "_LOOK", 0)
+    looked = threading.Event()
+
+    class Watched(Terminal):
+        def write(self, text):
+            if "Chat" in text and "playing" in text:
+                looked.set()
+            return super().write(text)
+
+    def play(scenario, mode):
+        wait(looked)
+        return FINE
+
+    stream = Watched()
+    assert command.show(stream, [LEGAL], play, "never") == 0
+    playing, *_ = re.findall(r"\r\x1b\[K(… .*?)\r", stream.getvalue())
+    assert playing == "… playing 1 of 1 for 0 s: Chat, a reader beside a writer"
+    assert re.search(r"\r\x1b\[KChat\b", stream.getvalue())
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -503,19 +587,7 @@ def test_no_colours_where_none_are_wanted(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     stream = Terminal()
     assert show(stream, (BREAKS, HARM, REFUSED)) == 0
-    assert "\033" not in stream.getvalue()
-
-
-def test_report_on_a_terminal():
-    """On a terminal the report's long lines are broken at spaces, elsewhere they are not."""
-    report = "first\n  rule: " + " ".join(["word"] * 30)
-    long = dataclasses.replace(REFUSED, report=report)
-    terminal, pipe = Terminal(), io.StringIO()
-    show(terminal, (BREAKS, HARM, long))
-    show(pipe, (BREAKS, HARM, long))
-    broken = "  rule: " + " ".join(["word"] * 18) + "\n    " + " ".join(["word"] * 12)
-    assert f"{broken}\n" in terminal.getvalue()
-    assert f"ConcurrencyError: {report}\n" in pipe.getvalue()
+    assert "\033[" not in stream.getvalue().replace("\r\033[K", "")
 
 
 def test_signs_that_cannot_be_encoded():
@@ -555,6 +627,29 @@ def test_interrupted_demo(monkeypatch):
     assert "third" not in begun
 
 
+def test_demo_after_ctrl_c(monkeypatch, capsys):
+    """Ctrl-C ends the demo with the status that a shell gives it, and without a traceback."""
+
+    def interrupted(stream, color):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "show", interrupted)
+    assert command.main(argparse.Namespace(color=None)) == 130
+    assert capsys.readouterr() == ("", "grpc-guard demo: interrupted\n")
+
+
+def test_ended_halves():
+    """Who interrupts the demo ends what is being played, and what was about to begin."""
+    halves = scenarios.Halves()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        halves._children.add(child)
+        halves.end()
+        assert child.wait(PATIENCE) != 0
+    shown = halves.play(SCENARIOS[-1], "raise")
+    assert shown.harmed
+    assert shown.text.startswith("the whole program dies (status ")
+
+
 # The whole
 
 
@@ -574,7 +669,7 @@ def columns(printed: str) -> list[list[str]]:
 
 
 def test_demo():
-    """The demo plays all four scenarios on real servers, comes out as said, and exits 0."""
+    """The demo plays all four scenarios on real servers, goes as expected, and exits 0."""
     child = subprocess.run(
         [sys.executable, "-m", "grpc_guard", "demo"],
         capture_output=True,
@@ -607,13 +702,9 @@ def test_demo():
         "✓ all 12 notes are answered, in order",
     ]
     assert rows[3][1] == rows[3][2]
-    assert (
-        "\nConcurrencyError: concurrent-read: context.read by task 'reader-2' on " in child.stdout
-    )
-    assert "\nEverything went as said.\n" in child.stdout
-    assert (
-        max(len(line) for line in table(child.stdout).partition("What the")[0].splitlines()) <= 100
-    )
+    assert "\nconcurrent-read: context.read by task 'reader-2' on " in child.stdout
+    assert "\nEverything went as expected.\n" in child.stdout
+    assert max(map(len, child.stdout.splitlines())) <= 100
 
 
 def test_beside_the_tutorial_of_grpc() -> None:

@@ -680,6 +680,6 @@ async def test_chain_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
     coroutine = outer()
     coroutine.send(None)
-    idle = guard_owners._idle_type(asyncio.get_running_loop())
+    idle = guard_owners.idle_type(asyncio.get_running_loop())
     assert guard_owners._is_in_operation(coroutine, idle)
     coroutine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import json
@@ -302,6 +303,28 @@ def test_closing_twice(found: Found) -> None:
     assert finding.owner.site.function == "close_it"
 
 
+@pytest.mark.parametrize("way", ["wrap", "enable", "both"])
+def test_subscribing_to_a_closed_channel(
+    way: str, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who subscribes to a closed channel is told so: gRPC's thread would die, and tell nobody."""
+    monkeypatch.setattr(grpc._channel.Channel, "subscribe", lambda *_, **__: None)
+    with contextlib.nullcontext() if way == "wrap" else guarded():
+        channel: Any = grpc.insecure_channel("127.0.0.1:1")
+        channel = channel if way == "enable" else wrap(channel)
+        channel.subscribe(print)
+        assert found() == []
+        channel.close()
+        grpc.channel_ready_future(channel)
+    (finding,) = found()
+    assert (finding.rule, finding.count, finding.rpc) == ("closed-channel", 1, "127.0.0.1:1")
+    assert finding.caller.site is not None
+    assert finding.caller.site.code == "grpc.channel_ready_future(channel)"
+    assert finding.owner is not None
+    assert finding.owner.site is not None
+    assert finding.owner.site.code == "channel.close()"
+
+
 def test_another_error_at_the_start(found: Found) -> None:
     """An RPC that cannot start for another reason is none on a closed channel."""
     with sync_channel("127.0.0.1:1") as channel, pytest.raises(TypeError):
@@ -470,6 +493,39 @@ async def test_many_streams_on_an_aio_channel(found: Found, limits: Callable[...
         assert [finding.rule for finding in found()] == ["stream-limit"]
         for call in (first, second):
             assert [message async for message in call] == [b"1", b"2"]
+
+
+@pytest.mark.skipif(RELEASE < (1, 80), reason="the core counts a waiting RPC as carried")
+def test_rpcs_that_wait(
+    found: Found, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the core knows that RPCs wait for the peer, that is said: it is no guess any more."""
+    limits(stream_limit=3)
+    monkeypatch.setattr(lifecycle_channels, "_MOMENT", 0.0)
+    options = [("grpc.max_concurrent_streams", 2)]
+    with (
+        sync_server(METHODS, mode=None, options=options) as address,
+        sync_channel(address) as channel,
+    ):
+        echo = channel.stream_stream(path("Echo"))
+        requests: list[queue.Queue[bytes | None]] = [queue.Queue() for _ in range(4)]
+        calls = []
+        for each in requests[:2]:
+            each.put(b"1")
+            calls.append(echo(iter(each.get, None)))
+            assert next(calls[-1]) == b"1"  # it is under way
+        calls.append(echo(iter(requests[2].get, None)))
+        (finding,) = found()
+        assert ": 3 streams live on the channel, " in finding.message
+        calls.append(echo(iter(requests[3].get, None)))
+        (finding,) = found()
+        assert finding.rule == "stream-limit"
+        assert ": 1 RPC waits until another ends, for the peer carries no more than the 2 " in (
+            finding.message
+        )
+        for call, each in zip(calls, requests, strict=True):
+            each.put(None)
+            list(call)
 
 
 def test_two_threads_sorting_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -655,6 +655,8 @@ def test_off_by_the_marker(grpc_guard):
 def test_mistakes(grpc_guard):
     with pytest.raises(ValueError, match="^'race' is not a rule; use abandoned-handler, .* or \\\\*$"):
         grpc_guard.allow("race", reason="on purpose")
+    with pytest.raises(ValueError, match="Did you mean 'wrong-loop'"):
+        grpc_guard.allow("wrong-lop", reason="on purpose")
     with pytest.raises(ValueError, match="a reason is needed"):
         grpc_guard.allow("*", reason=" ")
 """

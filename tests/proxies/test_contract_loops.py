@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
@@ -11,8 +12,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import state_of
+from inside import current_mode, state_of, waiting
 from support.staging import (
+    PATIENCE,
     Gate,
     aio_channel,
     aio_server,
@@ -23,7 +25,7 @@ from support.staging import (
     within,
 )
 
-from grpc_guard import ConcurrencyError
+from grpc_guard import ConcurrencyError, guarded, wrap
 
 NUMBERS = [b"1", b"2", b"3"]
 RPC = path("Stream")
@@ -308,6 +310,166 @@ async def test_handler_objects_on_a_foreign_loop(operation, use, found):
         assert await complete(channel, "stream_stream") == NUMBERS
     [finding] = found()
     assert (finding.rule, finding.side, finding.api) == ("wrong-loop", "server", "aio")
+
+
+# What waits, and is no operation on a stream
+
+
+async def send_metadata(context: Any) -> None:
+    await context.send_initial_metadata((("key", "value"),))
+
+
+async def abort(context: Any) -> None:
+    await context.abort(grpc.StatusCode.ABORTED, "told")
+
+
+@pytest.mark.parametrize(
+    ("operation", "use"), [("send_initial_metadata", send_metadata), ("abort", abort)]
+)
+async def test_context_on_a_foreign_loop(operation, use, found):
+    """A method of the context that sends something is refused on another loop."""
+
+    async def chat(requests: Any, context: Any) -> None:
+        with pytest.raises(ConcurrencyError, match=f"wrong-loop: context.{operation} by task"):
+            await asyncio.to_thread(on_another_loop, lambda: use(context))
+        async for message in requests:
+            await context.write(message)
+
+    methods = {"Stream": grpc.stream_stream_rpc_method_handler(chat)}
+    async with aio_server(methods) as address, aio_channel(address) as channel:
+        assert await complete(channel, "stream_stream") == NUMBERS
+    [finding] = found()
+    assert (finding.rule, finding.side, finding.api) == ("wrong-loop", "server", "aio")
+
+
+async def test_context_handed_to_its_loop(found):
+    """A thread may call a method of the context and hand what it returns to the context's loop."""
+
+    async def chat(requests: Any, context: Any) -> None:
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            sending = context.send_initial_metadata((("key", "value"),))
+            asyncio.run_coroutine_threadsafe(sending, loop).result(PATIENCE)
+
+        await asyncio.to_thread(tell)
+        async for message in requests:
+            await context.write(message)
+
+    methods = {"Stream": grpc.stream_stream_rpc_method_handler(chat)}
+    async with aio_server(methods) as address, aio_channel(address) as channel:
+        assert await complete(channel, "stream_stream") == NUMBERS
+    assert found() == []
+
+
+def guarded_by_wrap(obj: Any) -> Any:
+    return wrap(obj)
+
+
+def guarded_by_enable(obj: Any) -> Any:
+    return obj
+
+
+@contextmanager
+def way(guard: Any) -> Iterator[None]:
+    with contextlib.nullcontext() if guard is guarded_by_wrap else guarded():
+        yield
+
+
+WAYS = pytest.mark.parametrize("guard", [guarded_by_wrap, guarded_by_enable])
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str], None]:
+    """Return a function by which a method of grpcio does nothing but wait on the loop of the test.
+
+    Done in earnest on another loop it breaks what else the object has to do.
+    """
+    loops = []
+
+    async def wait(self: Any, *args: Any) -> None:
+        await loops[0].create_future()
+
+    def replace(owner: type, name: str) -> None:
+        loops.append(asyncio.get_running_loop())
+        monkeypatch.setattr(owner, name, wait)
+
+    return replace
+
+
+@WAYS
+async def test_waiting_for_a_channel_on_a_foreign_loop(guard, waits, found):
+    """A wait for the state of a channel fails on another loop, and the report says whose it is."""
+    waits(grpc.aio._channel.Channel, "wait_for_state_change")
+    with way(guard):
+        async with grpc.aio.insecure_channel("127.0.0.1:1") as plain:
+            channel = guard(plain)
+            with pytest.raises(ConcurrencyError, match="wrong-loop: .* by task 'stray'") as refusal:
+                await asyncio.to_thread(on_another_loop, channel.channel_ready)
+            assert isinstance(refusal.value.__context__, RuntimeError)
+    [finding] = found()
+    assert (finding.rule, finding.side, finding.api) == ("wrong-loop", "client", "aio")
+    assert "the channel belongs to a loop, and another event loop uses it; it was made " in str(
+        refusal.value
+    )
+
+
+@WAYS
+async def test_a_channel_that_is_ready_on_a_foreign_loop(guard, found):
+    """Where nothing has to be waited for grpcio does not fail, and nothing is found."""
+    with way(guard), sync_server(handler("stream_stream"), mode=None) as address:
+        async with grpc.aio.insecure_channel(address) as plain:
+            channel = guard(plain)
+            await within(channel.channel_ready())
+            await asyncio.to_thread(on_another_loop, channel.channel_ready)
+    assert found() == []
+
+
+@WAYS
+@pytest.mark.parametrize("operation", ["start", "stop", "wait_for_termination"])
+async def test_server_on_a_foreign_loop(guard, operation, waits, found):
+    """A server that is started, stopped or waited for on another loop says whose it is."""
+    waits(grpc.aio._server.Server, operation)
+    with way(guard):
+        server = guard(grpc.aio.server())
+        with pytest.raises(ConcurrencyError, match=f"wrong-loop: {operation} by task 'stray'"):
+            await asyncio.to_thread(on_another_loop, getattr(server, operation))
+    [finding] = found()
+    assert (finding.rule, finding.side, finding.api) == ("wrong-loop", "server", "aio")
+    assert "the server belongs to a loop, which runs, and another event loop uses it" in (
+        finding.message
+    )
+
+
+async def test_status_on_a_foreign_loop(found):
+    """code() of an RPC that runs fails on another loop; once it is over it may be asked there."""
+    with sync_server(handler("stream_stream"), mode=None) as address:
+        async with aio_channel(address) as channel:
+            call = channel.stream_stream(RPC)()
+            await within(call.write(b"1"))
+            with pytest.raises(ConcurrencyError, match="wrong-loop: code by task 'stray'"):
+                await asyncio.to_thread(on_another_loop, call.code)
+            assert len(found()) == 1
+            await within(call.done_writing())
+            assert await within(read_all(call)) is not None
+            code = await asyncio.to_thread(on_another_loop, call.code)
+    assert code is grpc.StatusCode.OK
+    assert found() == []
+
+
+async def failing(self: Any) -> None:
+    raise ValueError("its own")
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_an_error_of_something_else(is_on, found):
+    """What grpcio raises on the loop of its object, or of one without a loop, is the program's."""
+    method = waiting("stop", current_mode, failing)
+    with guarded() if is_on else contextlib.nullcontext():
+        for obj in (grpc.aio.server(), object()):
+            with pytest.raises(ValueError, match="its own"):
+                await method(obj)
+    assert found() == []
 
 
 async def test_refused_await_frees_nothing(found):

@@ -26,6 +26,7 @@ from inside import (
     aio_calls,
     aio_channel,
     aio_handlers,
+    aio_server,
     proxies_contract,
     sync_calls,
     sync_channel,
@@ -88,6 +89,7 @@ PROXIES: dict[type, tuple[str, type]] = {
     sync_channel.StreamStream: ("SYNC_MULTI_CALLABLE", grpc._channel._StreamStreamMultiCallable),
     sync_handlers.Context: ("SYNC_CONTEXT", grpc._server._Context),
     Server: ("SYNC_SERVER", grpc._server._Server),
+    aio_server.Server: ("AIO_SERVER", grpc.aio._server.Server),
     aio_calls.ReadingCall: ("AIO_CALL", grpc.aio._call.UnaryStreamCall),
     aio_calls.DuplexCall: ("AIO_CALL", grpc.aio._call.StreamStreamCall),
     aio_calls.WritingCall: ("AIO_CALL", grpc.aio._call.StreamUnaryCall),
@@ -131,7 +133,7 @@ def own(proxy: type, name: str) -> Any:
     for cls in proxy.__mro__:
         if name in vars(cls):
             found = vars(cls)[name]
-            is_ours = cls.__module__.startswith("grpc_guard.") and not isinstance(found, Forward)
+            is_ours = cls.__module__.startswith("grpc_guard.") and type(found) is not Forward
             return found if is_ours else None
     return None
 

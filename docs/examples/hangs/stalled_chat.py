@@ -4,6 +4,8 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -13,10 +15,10 @@ import grpc_guard
 grpc_guard.enable(inspect=True)
 
 PHOTO = bytes(1 << 20)  # more than fits on its way to somebody who does not read
-members = {}
+members: dict[str, Any] = {}
 
 
-async def join(requests, context):
+async def join(requests: AsyncIterator[bytes], context: Any) -> None:
     name = dict(context.invocation_metadata())["name"]
     members[name] = context
     await context.send_initial_metadata(())
@@ -25,17 +27,17 @@ async def join(requests, context):
             await member.write(message)  # waits for the slowest of all
 
 
-async def read(call):
+async def read(call: AsyncIterator[bytes]) -> None:
     async for _ in call:
         pass
 
 
-async def speak(call, enough):
+async def speak(call: Any, enough: asyncio.Event) -> None:
     while not enough.is_set():
         await call.write(PHOTO)
 
 
-async def ask(*arguments):
+async def ask(*arguments: str) -> None:
     """Do what somebody at a terminal would."""
     print("$ grpc-guard", *arguments)
     command = (sys.executable, "-m", "grpc_guard", *arguments)
@@ -43,14 +45,15 @@ async def ask(*arguments):
     print((await asked.communicate())[0].decode())
 
 
-async def main():
+async def main() -> None:
     server = grpc.aio.server()
-    handlers = {"Join": grpc.stream_stream_rpc_method_handler(join)}
+    handlers: dict[str, Any] = {"Join": grpc.stream_stream_rpc_method_handler(join)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("chat.Chat", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        calls, tasks = {}, []
+        calls: dict[str, Any] = {}
+        tasks: list[asyncio.Task[None]] = []
         for name in ("ann", "bob", "carl"):
             calls[name] = channel.stream_stream("/chat.Chat/Join")(metadata=(("name", name),))
             await calls[name].initial_metadata()

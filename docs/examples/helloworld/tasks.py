@@ -8,6 +8,7 @@ Server and client are in this one program; in real life they are two. Compare th
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc.aio
 from helloworld_pb2 import HelloReply, HelloRequest
@@ -28,7 +29,7 @@ class Greeter(GreeterServicer):
         self.connections: set[str] = set()
 
     async def SayHello(
-        self, request: HelloRequest, context: grpc.aio.ServicerContext
+        self, request: HelloRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> HelloReply:
         self.connections.add(context.peer())
         return HelloReply(message=f"Hello, {request.name}!")
@@ -44,7 +45,9 @@ async def greet(registry: grpc_guard.aio.ChannelRegistry, target: str, name: str
     channel of grpc.aio belongs to its loop: on another loop the registry makes another.
     """
     stub = registry.stub(GreeterStub, target)
-    reply = await stub.SayHello(HelloRequest(name=name), timeout=10)  # always set a deadline
+    reply: HelloReply = await stub.SayHello(
+        HelloRequest(name=name), timeout=10
+    )  # always set a deadline
     return reply.message
 
 

@@ -42,7 +42,9 @@ def greet(registry: grpc_guard.ChannelRegistry, target: str, name: str) -> str:
     when the first of them asks. A channel may be used by any number of threads at once.
     """
     stub = registry.stub(GreeterStub, target)
-    reply = stub.SayHello(HelloRequest(name=name), timeout=10)  # seconds: always set a deadline
+    reply: HelloReply = stub.SayHello(
+        HelloRequest(name=name), timeout=10
+    )  # seconds: always set a deadline
     return reply.message
 
 

@@ -4,7 +4,7 @@ import grpc_guard
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="raise") as stub:
         chat = stub.RouteChat(timeout=20)
         reader = asyncio.create_task(chat.read(), name="reader")
@@ -16,6 +16,7 @@ async def main():
             print(finding.rule, finding.severity)  # prints: concurrent-read error
             print(finding.side, finding.api)  # prints: client aio
             print(finding.rpc)  # prints: /grpc_guard.demo.RouteGuide/RouteChat
+            assert finding.owner is not None
             print(finding.owner.name, finding.owner.operation)  # prints: reader read
         await chat.done_writing()
         await reader

@@ -1,10 +1,11 @@
 import grpc_guard
 from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
 from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
 
 @grpc_guard.guarded("warn")
-def count_features(stub):
+def count_features(stub: RouteGuideStub) -> int:
     return sum(1 for _ in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
 
 

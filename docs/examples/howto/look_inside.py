@@ -2,9 +2,10 @@ from queue import SimpleQueue
 from threading import Thread
 
 import grpc_guard
+from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import RouteGuide, serving
 
-notes = SimpleQueue()
+notes: SimpleQueue[RouteNote | None] = SimpleQueue()
 
 with serving(RouteGuide(), mode="raise") as (stub,):
     chat = stub.RouteChat(iter(notes.get, None))

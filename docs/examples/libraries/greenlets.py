@@ -1,5 +1,8 @@
 """Two greenlets read one stream."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from gevent import monkey
 
 monkey.patch_all()
@@ -18,12 +21,12 @@ one_has_failed = Event()
 
 
 class Slow(RouteGuide):
-    def ListFeatures(self, request, context):
+    def ListFeatures(self, request: Rectangle, context: Any) -> Iterator[Feature]:
         one_has_failed.wait(10)  # nothing to read yet: both readers wait
         yield Feature(name="Summit")
 
 
-def read(features):
+def read(features: Iterator[Feature]) -> None:
     try:
         for feature in features:
             print("read:", feature.name)

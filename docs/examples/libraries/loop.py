@@ -1,17 +1,18 @@
 """Two tasks read one stream on uvloop's loop."""
 
 import asyncio
+from typing import Any
 
 import uvloop
 
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
-async def read(chat):
+async def read(chat: Any) -> Any:
     return await chat.read()
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         chat = stub.RouteChat(timeout=20)
         readers = [asyncio.create_task(read(chat), name=f"reader-{n}") for n in (1, 2)]

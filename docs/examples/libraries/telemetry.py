@@ -1,4 +1,5 @@
 """OpenTelemetry's instrumentation and the guard, in one process."""
+# mypy: allow-untyped-calls
 
 from opentelemetry.instrumentation.grpc import (
     GrpcInstrumentorClient,

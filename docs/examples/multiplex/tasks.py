@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 from multiplex_pb2 import HelloReply, HelloRequest, Words
@@ -28,17 +29,17 @@ import grpc_guard.aio
 
 class Greeter(GreeterServicer):
     async def SayHello(
-        self, request: HelloRequest, context: grpc.aio.ServicerContext
+        self, request: HelloRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> HelloReply:
         return HelloReply(message=f"Hello, {request.name}! You come from {context.peer()}.")
 
 
 class Echo(EchoServicer):
-    async def Say(self, request: Words, context: grpc.aio.ServicerContext) -> Words:
+    async def Say(self, request: Words, context: grpc.aio.ServicerContext[Any, Any]) -> Words:
         return Words(text=f"{request.text}, says {context.peer()}")
 
     async def SayAll(
-        self, requests: AsyncIterator[Words], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[Words], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Words]:
         async for words in requests:
             yield words

@@ -4,6 +4,8 @@ A member that does not read loses the oldest messages, and holds up nobody.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
@@ -11,11 +13,13 @@ from grpc_guard.aio import Sender, StreamEnded
 
 
 class Hut(AsyncRouteGuide):
-    def __init__(self):
-        self.members = []
+    def __init__(self) -> None:
+        self.members: list[Sender[RouteNote]] = []
 
-    async def RouteChat(self, notes, context):
-        sender = Sender(context, when_full="drop_oldest")
+    async def RouteChat(
+        self, notes: AsyncIterator[RouteNote], context: Any
+    ) -> AsyncIterator[RouteNote]:
+        sender = Sender[RouteNote](context, when_full="drop_oldest")
         self.members.append(sender)
         listening = asyncio.create_task(self.listen(notes, sender))
         try:
@@ -25,7 +29,7 @@ class Hut(AsyncRouteGuide):
             self.members.remove(sender)
             listening.cancel()
 
-    async def listen(self, notes, sender):
+    async def listen(self, notes: AsyncIterator[RouteNote], sender: Sender[RouteNote]) -> None:
         async for note in notes:
             for member in list(self.members):
                 try:
@@ -35,9 +39,9 @@ class Hut(AsyncRouteGuide):
         sender.close()  # the member has half-closed
 
 
-async def main():
+async def main() -> None:
     async with async_serving(Hut(), mode="off") as stub:
-        senders = [Sender() for _ in range(3)]
+        senders = [Sender[RouteNote]() for _ in range(3)]
         chats = [stub.RouteChat(sender) for sender in senders]
         for sender, chat in zip(senders, chats, strict=True):
             await sender.send(RouteNote(message="here"))

@@ -3,7 +3,9 @@
 A member that does not read loses the oldest messages, and holds up nobody.
 """
 
+from collections.abc import Iterator
 from threading import Lock, Thread
+from typing import Any
 
 from grpc_guard import Sender, StreamEnded
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
@@ -11,17 +13,18 @@ from grpc_guard._cli.demo.service import RouteGuide, serving
 
 
 class Hut(RouteGuide):
-    def __init__(self):
-        self.members, self.turn = [], Lock()
+    def __init__(self) -> None:
+        self.members: list[Sender[RouteNote]] = []
+        self.turn = Lock()
 
-    def RouteChat(self, notes, context):
-        sender = Sender(context, when_full="drop_oldest")
+    def RouteChat(self, notes: Iterator[RouteNote], context: Any) -> Iterator[RouteNote]:
+        sender = Sender[RouteNote](context, when_full="drop_oldest")
         with self.turn:
             self.members.append(sender)
         Thread(target=self.listen, args=[notes, sender]).start()
         return sender  # gRPC takes from it what all the others send
 
-    def listen(self, notes, sender):
+    def listen(self, notes: Iterator[RouteNote], sender: Sender[RouteNote]) -> None:
         try:
             for note in notes:
                 self.tell(note)
@@ -30,7 +33,7 @@ class Hut(RouteGuide):
                 self.members.remove(sender)
             sender.close()
 
-    def tell(self, note):
+    def tell(self, note: RouteNote) -> None:
         with self.turn:
             members = list(self.members)
         for member in members:
@@ -41,7 +44,7 @@ class Hut(RouteGuide):
 
 
 with serving(Hut(), mode="off", clients=3) as stubs:
-    senders = [Sender() for stub in stubs]
+    senders = [Sender[RouteNote]() for stub in stubs]
     chats = [stub.RouteChat(sender) for stub, sender in zip(stubs, senders, strict=True)]
     for sender, chat in zip(senders, chats, strict=True):
         sender.send(RouteNote(message="here"))

@@ -1,6 +1,7 @@
 """Many tasks read, one at a time."""
 
 import asyncio
+from typing import Any
 
 import grpc
 
@@ -8,7 +9,7 @@ from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
 from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
 
 
-async def work(features, turn, names):
+async def work(features: Any, turn: asyncio.Lock, names: list[str]) -> None:
     while True:
         async with turn:  # around the read alone: the work goes on side by side
             feature = await features.read()
@@ -17,8 +18,8 @@ async def work(features, turn, names):
         names.append(feature.name)
 
 
-async def main():
-    names = []
+async def main() -> None:
+    names: list[str] = []
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         features, turn = (
             stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)),

@@ -1,12 +1,13 @@
 """Many threads read, one at a time."""
 
+from collections.abc import Iterator
 from threading import Lock, Thread
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
 
-def work(features, turn, names):
+def work(features: Iterator[Feature], turn: Lock, names: list[str]) -> None:
     while True:
         with turn:  # around the read alone: the work goes on side by side
             feature = next(features, None)
@@ -15,7 +16,7 @@ def work(features, turn, names):
         names.append(feature.name)
 
 
-names = []
+names: list[str] = []
 with serving(RouteGuide(), mode="off") as (stub,):
     features, turn = stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)), Lock()
     workers = [Thread(target=work, args=[features, turn, names]) for _ in range(3)]

@@ -2,19 +2,20 @@
 
 import asyncio
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
 
 
-async def work(features, names):
+async def work(features: asyncio.Queue[Feature | None], names: list[str]) -> None:
     while (feature := await features.get()) is not None:
         names.append(feature.name)
 
 
-async def main():
-    names = []
+async def main() -> None:
+    names: list[str] = []
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
-        features = asyncio.Queue(maxsize=10)  # a full queue holds the reader back
+        # A full queue holds the reader back.
+        features: asyncio.Queue[Feature | None] = asyncio.Queue(maxsize=10)
         workers = [asyncio.create_task(work(features, names)) for _ in range(3)]
         async for feature in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)):
             await features.put(feature)

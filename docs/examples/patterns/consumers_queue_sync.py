@@ -3,18 +3,19 @@
 import queue
 from threading import Thread
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
 
-def work(features, names):
+def work(features: queue.Queue[Feature | None], names: list[str]) -> None:
     while (feature := features.get()) is not None:
         names.append(feature.name)
 
 
-names = []
+names: list[str] = []
 with serving(RouteGuide(), mode="off") as (stub,):
-    features = queue.Queue(maxsize=10)  # a full queue holds the reader back
+    # A full queue holds the reader back.
+    features: queue.Queue[Feature | None] = queue.Queue(maxsize=10)
     workers = [Thread(target=work, args=[features, names]) for _ in range(3)]
     for worker in workers:
         worker.start()

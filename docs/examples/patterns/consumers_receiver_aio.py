@@ -2,20 +2,20 @@
 
 import asyncio
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
 from grpc_guard.aio import Receiver
 
 
-async def work(features, names):
+async def work(features: Receiver[Feature], names: list[str]) -> None:
     async for feature in features:
         names.append(feature.name)
 
 
-async def main():
-    names = []
+async def main() -> None:
+    names: list[str] = []
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
-        features = Receiver(stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
+        features = Receiver[Feature](stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
         try:
             names.append((await features.receive(timeout=0.001)).name)
         except TimeoutError:

@@ -3,18 +3,18 @@
 from threading import Thread
 
 from grpc_guard import Receiver
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
 
-def work(features, names):
+def work(features: Receiver[Feature], names: list[str]) -> None:
     for feature in features:
         names.append(feature.name)
 
 
-names = []
+names: list[str] = []
 with serving(RouteGuide(), mode="off") as (stub,):
-    features = Receiver(stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
+    features = Receiver[Feature](stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
     try:
         names.append(features.receive(timeout=0.001).name)
     except TimeoutError:

@@ -2,20 +2,22 @@
 
 import asyncio
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
 
+Features = asyncio.Queue[Feature | None]  # None is the end
 
-async def consume(features):
+
+async def consume(features: Features) -> int:
     count = 0
     while await features.get() is not None:
         count += 1
     return count
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
-        queues = {name: asyncio.Queue(maxsize=10) for name in ("map", "list")}
+        queues = {name: Features(maxsize=10) for name in ("map", "list")}
         consumers = [asyncio.create_task(consume(features)) for features in queues.values()]
         async for feature in stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)):
             for features in queues.values():

@@ -2,18 +2,18 @@
 
 import asyncio
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
-from grpc_guard.aio import FanOut
+from grpc_guard.aio import FanOut, Receiver
 
 
-async def consume(features):
+async def consume(features: Receiver[Feature]) -> int:
     return len([feature async for feature in features])
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
-        fan = FanOut(stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
+        fan = FanOut[Feature](stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
         newest = fan.subscribe(maxsize=1, when_full="drop_oldest")
         subscribed = {name: fan.subscribe(maxsize=20) for name in ("map", "list")}
         counts = await asyncio.gather(*map(consume, subscribed.values()))

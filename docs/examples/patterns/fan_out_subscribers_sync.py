@@ -2,18 +2,18 @@
 
 from threading import Thread
 
-from grpc_guard import FanOut
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard import FanOut, Receiver
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
 
-def consume(features, counts, name):
+def consume(features: Receiver[Feature], counts: dict[str, int], name: str) -> None:
     counts[name] = sum(1 for feature in features)
 
 
-counts = {}
+counts: dict[str, int] = {}
 with serving(RouteGuide(), mode="off") as (stub,):
-    fan = FanOut(stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
+    fan = FanOut[Feature](stub.ListFeatures(Rectangle(hi=FEATURES[-1].location)))
     newest = fan.subscribe(maxsize=1, when_full="drop_oldest")
     subscribed = {name: fan.subscribe(maxsize=20) for name in ("map", "list")}
     consumers = [

@@ -3,17 +3,19 @@
 import queue
 from threading import Thread
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
 
+Features = queue.Queue[Feature | None]  # None is the end
 
-def consume(features, counts, name):
+
+def consume(features: Features, counts: dict[str, int], name: str) -> None:
     counts[name] = sum(1 for feature in iter(features.get, None))
 
 
-counts = {}
+counts: dict[str, int] = {}
 with serving(RouteGuide(), mode="off") as (stub,):
-    queues = {name: queue.Queue(maxsize=10) for name in ("map", "list")}
+    queues = {name: Features(maxsize=10) for name in ("map", "list")}
     consumers = [
         Thread(target=consume, args=[features, counts, name]) for name, features in queues.items()
     ]

@@ -1,37 +1,40 @@
 """A handler ends while its producers are alive: they are told, and stop."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from itertools import count
+from typing import Any
 
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender, StreamEnded
 
 
-async def produce(sender):
-    for number in count():
-        try:
+async def produce(sender: Sender[RouteNote]) -> StreamEnded:
+    try:
+        for number in count():
             await sender.send(RouteNote(message=str(number)))
-        except StreamEnded as end:
-            return end
+    except StreamEnded as end:
+        return end
+    raise AssertionError("the numbers have no end")
 
 
 class Busy(AsyncRouteGuide):
-    async def RouteChat(self, notes, context):
-        sender = Sender(context)
+    async def RouteChat(self, notes: Any, context: Any) -> AsyncIterator[RouteNote]:
+        sender = Sender[RouteNote](context)
         producers.extend(asyncio.create_task(produce(sender)) for _ in range(2))
         for _ in range(3):  # enough
             yield await anext(sender)
 
 
-producers = []
+producers: list[asyncio.Task[StreamEnded]] = []
 
 
-async def main():
+async def main() -> None:
     async with async_serving(Busy(), mode="off") as stub:
-        print("answers:", len([answer async for answer in stub.RouteChat(Sender())]))
+        print("answers:", len([answer async for answer in stub.RouteChat(Sender[RouteNote]())]))
         ends = await asyncio.gather(*producers)
-        print("told:", {end.code.name for end in ends})
+        print("told:", {str(end.code) for end in ends})
 
 
 asyncio.run(main())

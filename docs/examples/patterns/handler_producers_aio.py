@@ -1,24 +1,26 @@
 """Many tasks of a handler write, one at a time, and the handler waits for them."""
 
 import asyncio
+from typing import Any
 
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideServicer
+from grpc_guard._cli.demo.service import async_serving
 
 
-async def produce(context, turn, name):
+async def produce(context: Any, turn: asyncio.Lock, name: str) -> None:
     for number in range(3):
         async with turn:
             await context.write(RouteNote(message=f"{name}, note {number}"))
 
 
-class Busy(AsyncRouteGuide):
-    async def RouteChat(self, notes, context):
+class Busy(RouteGuideServicer):
+    async def RouteChat(self, notes: Any, context: Any) -> None:
         turn = asyncio.Lock()
         await asyncio.gather(produce(context, turn, "Ann"), produce(context, turn, "Ben"))
 
 
-async def main():
+async def main() -> None:
     async with async_serving(Busy(), mode="off") as stub:
         chat = stub.RouteChat()
         await chat.done_writing()

@@ -1,20 +1,24 @@
 """Many threads of a handler produce, and the handler yields what a queue hands it."""
 
 import queue
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import RouteGuide, serving
 
+Notes = queue.Queue[RouteNote | None]  # None is the end of one producer
 
-def produce(answers, name):
+
+def produce(answers: Notes, name: str) -> None:
     for number in range(3):
         answers.put(RouteNote(message=f"{name}, note {number}"))
 
 
 class Busy(RouteGuide):
-    def RouteChat(self, notes, context):
-        answers = queue.Queue()
+    def RouteChat(self, notes: Any, context: Any) -> Iterator[RouteNote]:
+        answers = Notes()
         with ThreadPoolExecutor(2) as pool:  # leaves when both are done
             rangers = [pool.submit(produce, answers, name) for name in ("Ann", "Ben")]
             for ranger in rangers:

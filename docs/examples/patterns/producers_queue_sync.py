@@ -6,14 +6,16 @@ from threading import Thread
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import RouteGuide, serving
 
+Notes = queue.Queue[RouteNote | None]  # None is the end
 
-def produce(notes, name):
+
+def produce(notes: Notes, name: str) -> None:
     for number in range(3):
         notes.put(RouteNote(message=f"{name}, note {number}"))
 
 
 with serving(RouteGuide(), mode="off") as (stub,):
-    notes = queue.Queue()
+    notes = Notes()
     chat = stub.RouteChat(iter(notes.get, None))  # ends at the first None
     producers = [Thread(target=produce, args=[notes, name]) for name in ("Ann", "Ben")]
     for producer in producers:

@@ -7,19 +7,19 @@ from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender
 
 
-async def produce(sender, name):
+async def produce(sender: Sender[RouteNote], name: str) -> None:
     for number in range(3):
         await sender.send(RouteNote(message=f"{name}, note {number}"))
 
 
-async def produce_all(sender):
+async def produce_all(sender: Sender[RouteNote]) -> None:
     async with sender:  # leaving the block half-closes, after all that was accepted
         await asyncio.gather(produce(sender, "Ann"), produce(sender, "Ben"))
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
-        sender = Sender()
+        sender = Sender[RouteNote]()
         chat = stub.RouteChat(sender)
         producing = asyncio.create_task(produce_all(sender))
         answers = [answer async for answer in chat]

@@ -7,13 +7,15 @@ from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import RouteGuide, serving
 
 
-def produce(sender, name):
+def produce(sender: Sender[RouteNote], name: str) -> None:
     for number in range(3):
         sender.send(RouteNote(message=f"{name}, note {number}"))
 
 
 with serving(RouteGuide(), mode="off") as (stub,):
-    with Sender() as sender:  # leaving the block half-closes, after all that was accepted
+    with Sender[
+        RouteNote
+    ]() as sender:  # leaving the block half-closes, after all that was accepted
         chat = stub.RouteChat(sender)
         producers = [Thread(target=produce, args=[sender, name]) for name in ("Ann", "Ben")]
         for producer in producers:

@@ -1,8 +1,10 @@
 """The connection breaks: what gRPC had not taken goes first on the next RPC."""
 
 import asyncio
+from collections.abc import Sequence
 
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender, StreamEnded
 
@@ -10,17 +12,17 @@ from grpc_guard.aio import Sender, StreamEnded
 class Outbox:
     """Sends on one RPC after another; a message is sent at least once."""
 
-    def __init__(self, stub):
+    def __init__(self, stub: RouteGuideStub) -> None:
         self.stub, self.turn = stub, asyncio.Lock()
 
-    async def connect(self, unsent=()):
-        sender = Sender(maxsize=max(16, len(unsent)))
+    async def connect(self, unsent: Sequence[RouteNote] = ()) -> None:
+        sender = Sender[RouteNote](maxsize=max(16, len(unsent)))
         for note in unsent:  # there is room for all, and no RPC yet that could end
             await sender.send(note)
         self.chat = self.stub.RouteChat(sender)
         self.sender = sender
 
-    async def send(self, note):
+    async def send(self, note: RouteNote) -> None:
         while True:
             sender = self.sender
             try:
@@ -31,7 +33,7 @@ class Outbox:
                         await self.connect(sender.unsent())
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         outbox = Outbox(stub)
         await outbox.connect()

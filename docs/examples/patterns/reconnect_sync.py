@@ -1,27 +1,29 @@
 """The connection breaks: what gRPC had not taken goes first on the next RPC."""
 
 import threading
+from collections.abc import Sequence
 
 from grpc_guard import Sender, StreamEnded
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
 from grpc_guard._cli.demo.service import RouteGuide, serving
 
 
 class Outbox:
     """Sends on one RPC after another; a message is sent at least once."""
 
-    def __init__(self, stub):
+    def __init__(self, stub: RouteGuideStub) -> None:
         self.stub, self.turn = stub, threading.Lock()
         self.connect([])
 
-    def connect(self, unsent):
-        sender = Sender(maxsize=max(16, len(unsent)))
+    def connect(self, unsent: Sequence[RouteNote]) -> None:
+        sender = Sender[RouteNote](maxsize=max(16, len(unsent)))
         for note in unsent:  # there is room for all, and no RPC yet that could end
             sender.send(note)
         self.chat = self.stub.RouteChat(sender)
         self.sender = sender
 
-    def send(self, note):
+    def send(self, note: RouteNote) -> None:
         while True:
             sender = self.sender
             try:

@@ -6,20 +6,21 @@ from grpc_guard import Sender
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 
 notes = [RouteNote(message=str(number)) for number in range(5)]
+note = notes[0]  # the one that is sent
 
-waits = Sender(maxsize=2)  # the default: whoever sends waits, for so long
+waits = Sender[RouteNote](maxsize=2)  # the default: whoever sends waits, for so long
 try:
     for note in notes:
         waits.send(note, timeout=0.01)
 except TimeoutError:
     print("wait: not sent:", note.message)
 
-drops = Sender(maxsize=2, when_full="drop_oldest")  # for what is soon out of date
+drops = Sender[RouteNote](maxsize=2, when_full="drop_oldest")  # for what is soon out of date
 for note in notes:
     drops.send(note)
 print("drop_oldest: to be sent:", [note.message for note in drops.unsent()])
 
-fails = Sender(maxsize=2, when_full="fail")  # then cancel the call, or context.cancel()
+fails = Sender[RouteNote](maxsize=2, when_full="fail")  # then cancel the call, or context.cancel()
 try:
     for note in notes:
         fails.send(note)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc.aio
 
@@ -33,18 +34,20 @@ class RouteGuide(RouteGuideServicer):
     Each RPC is a task of the server's loop, and as many streams as one likes are open at once.
     """
 
-    async def GetFeature(self, request: Point, context: grpc.aio.ServicerContext) -> Feature:
+    async def GetFeature(
+        self, request: Point, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Feature:
         return Feature(name=PLACES.get((request.latitude, request.longitude), ""), location=request)
 
     async def ListFeatures(
-        self, request: Rectangle, context: grpc.aio.ServicerContext
+        self, request: Rectangle, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Feature]:
         for (latitude, longitude), name in PLACES.items():
             if request.lo.latitude <= latitude <= request.hi.latitude:
                 yield Feature(name=name, location=Point(latitude=latitude, longitude=longitude))
 
     async def RecordRoute(
-        self, points: AsyncIterator[Point], context: grpc.aio.ServicerContext
+        self, points: AsyncIterator[Point], context: grpc.aio.ServicerContext[Any, Any]
     ) -> RouteSummary:
         passed = [(point.latitude, point.longitude) async for point in points]
         return RouteSummary(
@@ -52,7 +55,7 @@ class RouteGuide(RouteGuideServicer):
         )
 
     async def RouteChat(
-        self, notes: AsyncIterator[RouteNote], context: grpc.aio.ServicerContext
+        self, notes: AsyncIterator[RouteNote], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         async for note in notes:  # the other way to send: write(), one at a time
             answer = RouteNote(message=f"noted: {note.message}", location=note.location)

@@ -1,17 +1,18 @@
 """Two tasks loop over one response stream."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
+from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
 
 
-async def read(features):
+async def read(features: AsyncIterator[Feature]) -> None:
     async for feature in features:
         await asyncio.sleep(0)  # do something with it
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         features = stub.ListFeatures(Rectangle(hi=FEATURES[-1].location), timeout=20)
         readers = [asyncio.create_task(read(features), name=f"reader-{n}") for n in (1, 2)]

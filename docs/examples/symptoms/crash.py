@@ -1,21 +1,23 @@
 """A handler returns and leaves behind a task that still asks its context something."""
 
 import asyncio
+from typing import Any
 
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideServicer
+from grpc_guard._cli.demo.service import async_serving
 
 
-class Hasty(AsyncRouteGuide):
-    async def RouteChat(self, notes, context):
+class Hasty(RouteGuideServicer):
+    async def RouteChat(self, notes: Any, context: Any) -> None:
         self.returned = asyncio.Event()
         self.late = asyncio.create_task(self.note(context), name="late")
 
-    async def note(self, context):
+    async def note(self, context: Any) -> str:
         await self.returned.wait()
-        return context.peer()
+        return str(context.peer())
 
 
-async def main():
+async def main() -> None:
     guide = Hasty()
     async with async_serving(guide, mode="off") as stub:
         await stub.RouteChat(timeout=20).code()  # the RPC is over

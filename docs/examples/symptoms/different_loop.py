@@ -2,14 +2,14 @@
 
 import asyncio
 from threading import Thread
+from typing import Any
 
 from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
-def show(features):
-    async def read():
-        asyncio.current_task().set_name("reader")
+def show(features: Any) -> None:
+    async def read() -> Any:
         return await features.read()
 
     try:
@@ -19,7 +19,7 @@ def show(features):
         print(f"{type(error).__name__}: {first_line}")
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         features = stub.ListFeatures(Rectangle(), timeout=20)
         thread = Thread(target=show, args=[features], name="another-loop")

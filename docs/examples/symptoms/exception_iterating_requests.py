@@ -1,14 +1,16 @@
 """Two calls get one generator as their requests."""
 
+from collections.abc import Iterator
 from threading import Event
 
 from grpc_guard import ConcurrencyError
+from grpc_guard._cli.demo.route_guide_pb2 import Point
 from grpc_guard._cli.demo.service import RouteGuide, point, serving
 
 underway, one_is_over = Event(), Event()
 
 
-def walk():
+def walk() -> Iterator[Point]:
     yield point(0)
     underway.set()
     one_is_over.wait(10)  # the walk goes on later
@@ -28,5 +30,5 @@ with serving(RouteGuide(), mode="off") as (stub,):
     else:
         for route in (one, two):
             route.add_done_callback(lambda route: one_is_over.set())
-        error = one.exception() or two.exception()
-        print(error.code(), error.details())
+        failure = one.exception() or two.exception()
+        print(failure.code(), failure.details())

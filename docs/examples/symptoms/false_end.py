@@ -1,6 +1,7 @@
 """Two tasks read one response stream with read()."""
 
 import asyncio
+from typing import Any
 
 import grpc
 
@@ -8,17 +9,19 @@ from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
-async def read(chat):
+async def read(chat: Any, name: str) -> None:
     count = 0
     while (await chat.read()) is not grpc.aio.EOF:
         count += 1
-    print(f"{asyncio.current_task().get_name()}: end of stream after {count} messages")
+    print(f"{name}: end of stream after {count} messages")
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         chat = stub.RouteChat(timeout=20)
-        readers = [asyncio.create_task(read(chat), name=f"reader-{n}") for n in (1, 2)]
+        readers = [
+            asyncio.create_task(read(chat, name), name=name) for name in ("reader-1", "reader-2")
+        ]
         await asyncio.sleep(0)  # both are in read() now
         for number in range(5):
             await chat.write(RouteNote(message=f"note {number}"))

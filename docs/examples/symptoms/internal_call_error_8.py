@@ -1,7 +1,9 @@
 """Two threads read one response stream."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
 from grpc_guard._cli.demo.service import RouteGuide, serving
@@ -10,12 +12,12 @@ one_has_failed = Event()
 
 
 class Slow(RouteGuide):
-    def ListFeatures(self, request, context):
+    def ListFeatures(self, request: Rectangle, context: Any) -> Iterator[Feature]:
         one_has_failed.wait(10)  # nothing to read yet: both readers wait
         yield Feature(name="Summit")
 
 
-def read(features):
+def read(features: Iterator[Feature]) -> None:
     try:
         for feature in features:
             print("read:", feature.name)

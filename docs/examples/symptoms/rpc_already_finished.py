@@ -1,22 +1,24 @@
 """A handler returns and leaves behind a task that still writes."""
 
 import asyncio
+from typing import Any
 
 from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideServicer
+from grpc_guard._cli.demo.service import async_serving
 
 
-class Hasty(AsyncRouteGuide):
-    async def RouteChat(self, notes, context):
+class Hasty(RouteGuideServicer):
+    async def RouteChat(self, notes: Any, context: Any) -> None:
         self.returned = asyncio.Event()
         self.parting = asyncio.create_task(self.part(context), name="parting")
 
-    async def part(self, context):
+    async def part(self, context: Any) -> None:
         await self.returned.wait()
         await context.write(RouteNote(message="bye"))
 
 
-async def main():
+async def main() -> None:
     guide = Hasty()
     async with async_serving(guide, mode="off") as stub:
         chat = stub.RouteChat(timeout=20)

@@ -1,22 +1,26 @@
 """Two threads of a handler read its request stream, until the server answers nobody."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import grpc
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteSummary
+from grpc_guard._cli.demo.route_guide_pb2 import Point, RouteSummary
 from grpc_guard._cli.demo.service import FEATURES, RouteGuide, point, serving
 
 
 class Hasty(RouteGuide):
-    def RecordRoute(self, points, context):
+    one_has_left: Event
+
+    def RecordRoute(self, points: Iterator[Point], context: Any) -> RouteSummary:
         with ThreadPoolExecutor(2, "reader") as readers:
             counts = [readers.submit(self.count, points) for _ in range(2)]
         return RouteSummary(point_count=sum(count.result() for count in counts))
 
-    def count(self, points):
+    def count(self, points: Iterator[Point]) -> int:
         count = 0
         try:
             for _ in points:
@@ -26,7 +30,7 @@ class Hasty(RouteGuide):
         return count
 
 
-def walk(guide):
+def walk(guide: Hasty) -> Iterator[Point]:
     guide.one_has_left = Event()
     for step in range(300):
         yield point(step)

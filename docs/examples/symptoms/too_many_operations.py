@@ -1,6 +1,7 @@
 """Two tasks write to one call."""
 
 import asyncio
+from typing import Any
 
 import grpc
 
@@ -8,12 +9,12 @@ from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
 from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 
 
-async def write(chat, message):
+async def write(chat: Any, message: str) -> None:
     for _ in range(200):
         await chat.write(RouteNote(message=message))
 
 
-async def main():
+async def main() -> None:
     async with async_serving(AsyncRouteGuide(), mode="off") as stub:
         chat = stub.RouteChat(timeout=20)
         writers = [

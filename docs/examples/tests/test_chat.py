@@ -5,5 +5,5 @@ import asyncio
 import chat
 
 
-def test_chat():
+def test_chat() -> None:
     asyncio.run(chat.main())

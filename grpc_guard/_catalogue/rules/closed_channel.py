@@ -14,7 +14,8 @@ CLOSED_CHANNEL = Rule(
     summary="an RPC was started on a channel that is closed",
     unguarded={
         "client sync": "'ValueError: Cannot invoke RPC on closed channel!', which says neither "
-        "who closed the channel nor where it was made",
+        "who closed the channel nor where it was made; subscribe() returns, a thread of gRPC's dies of "
+        "that error, and channel_ready_future() waits for ever",
         "client aio": "'UsageError: Channel is closed.', which says neither who closed the "
         "channel nor where it was made",
         ANY: CLIENTS_ONLY,

@@ -14,9 +14,9 @@ STREAM_LIMIT = Rule(
     severity="advice",
     summary="the live streams on one channel come near to the number that many peers carry at once",
     unguarded={
-        "client sync": "with a peer that has such a limit, further RPCs wait without a word until "
+        "client sync": "with a peer that has such a limit, further RPCs wait silently until "
         "a stream ends; servers of grpcio have none",
-        "client aio": "with a peer that has such a limit, further RPCs wait without a word until "
+        "client aio": "with a peer that has such a limit, further RPCs wait silently until "
         "a stream ends; servers of grpcio have none",
         ANY: CLIENTS_ONLY,
     },
@@ -37,6 +37,23 @@ class Crowded(Evidence):
 
     def __str__(self) -> str:
         return f"{self.streams} streams live on the channel, which was {words.made(self.maker)}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Queued(Evidence):
+    """So many RPCs wait, on a channel that `maker` made, while the connection carries others."""
+
+    rule = STREAM_LIMIT
+    waiting: int
+    carried: int
+    maker: Party
+
+    def __str__(self) -> str:
+        waits = words.count(self.waiting, "RPC waits", "RPCs wait")
+        return (
+            f"{waits} until another ends, for the peer carries no more than the {self.carried} that are "
+            f"under way; the channel was {words.made(self.maker)}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

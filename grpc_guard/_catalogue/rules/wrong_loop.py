@@ -88,6 +88,21 @@ class CallAstray(Evidence):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ServerAstray(Evidence):
+    """A server was used on another loop than its own, which is as `state` says, or on none."""
+
+    rule = WRONG_LOOP
+    on_loop: bool
+    state: str
+    maker: Party | None
+
+    def __str__(self) -> str:
+        where = "another event loop" if self.on_loop else "another thread"
+        made = "" if self.maker is None else f"; it was {words.made(self.maker)}"
+        return f"the server belongs to a loop, which {self.state}, and {where} uses it{made}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ChannelAstray(Evidence):
     """A channel was used on another loop than its own, or on another thread, where no loop runs."""
 

@@ -5,41 +5,63 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from importlib.metadata import version
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..._catalogue.modes import ModeName
 from ..._catalogue.version import __version__
+from ..._reports.blocks import EMPTY, of_finding
+from ..._reports.document import finding_from_dict
+from ..._reports.layout import Block, Columns, Span, Text
+from ..console import add_color
 from .played import Played
-from .scenarios import SCENARIOS, Scenario, complaints, play
+from .scenarios import SCENARIOS, Halves, Scenario, complaints
 from .screen import Screen
 
-_REPORT_STYLES = {4: ("dim",), 6: ("cyan",)}  # by indentation: where, and the line of code
+_INTERRUPTED = 130  # what a shell says of a command that Ctrl-C has ended
+_LOOK = 1.0  # seconds between two looks at what is being played
+_WAYS_IN = (  # how, and what that is for
+    ("grpc-guard run app.py", "a program as it is"),
+    ("pytest --grpc-guard", "the tests of a project"),
+    ("grpc_guard.wrap(channel)", "one channel, server or call; grpc_guard.enable() takes all"),
+)
 Play = Callable[[Scenario, ModeName], Played]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell `parser` what ``demo`` takes, which is nothing, and how it exits."""
+    """Tell `parser` what ``demo`` takes, and how it exits."""
+    add_color(parser)
     parser.epilog = (
-        "Exits with 0 if everything went as said, with 1 if not. Said is what happens with the "
-        "guard; the harm without it is shown, and is a matter of luck and of grpcio's version."
+        "Exits with 0 if everything went as expected, else with 1. What is expected is the outcome "
+        "with the guard; the harm without it depends on luck and on the version of grpcio."
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Play the demo on stdout; return 0 if everything went as said, 1 if not."""
-    return show(sys.stdout)
+    """Play the demo on stdout; return 0 if all went as expected, 1 if not, 130 after Ctrl-C."""
+    try:
+        return show(sys.stdout, color=arguments.color)
+    except KeyboardInterrupt:
+        sys.stderr.write("grpc-guard demo: interrupted\n")
+        return _INTERRUPTED
 
 
-def show(stream: TextIO, scenarios: Sequence[Scenario] = SCENARIOS, play: Play = play) -> int:
+def show(
+    stream: TextIO,
+    scenarios: Sequence[Scenario] = SCENARIOS,
+    play: Play | None = None,
+    color: str | None = None,
+) -> int:
     """Play `scenarios` and show them on `stream`; return the exit status."""
-    screen = Screen(stream)
+    screen = Screen(stream, color)
     _title(screen)
-    reports: list[tuple[Scenario, str]] = []
+    refusals: list[tuple[Scenario, dict[str, Any]]] = []
     wrong: list[str] = []
-    players = ThreadPoolExecutor(2)
+    players, processes = ThreadPoolExecutor(2), Halves()
+    play = play or processes.play
     try:
         halves = [
             (
@@ -49,22 +71,28 @@ def show(stream: TextIO, scenarios: Sequence[Scenario] = SCENARIOS, play: Play =
             )
             for scenario in scenarios
         ]
-        for scenario, first, second in halves:
-            without, guarded = first.result(), second.result()
+        for number, (scenario, *both) in enumerate(halves, 1):
+            _await(screen, f"{number} of {len(halves)}", scenario, both)
+            without, guarded = (half.result() for half in both)
             bad = complaints(scenario, without, guarded)
             _row(screen, scenario, without, guarded, as_said=not bad)
             wrong += bad
-            if guarded.report:
-                reports.append((scenario, guarded.report))
+            if guarded.refusal:
+                refusals.append((scenario, guarded.refusal))
+    except KeyboardInterrupt:
+        screen.stop_playing()
+        players.shutdown(wait=False, cancel_futures=True)
+        processes.end()
+        raise
     finally:
         players.shutdown(cancel_futures=True)  # an interrupted demo plays nothing more
-    if reports:
-        _report(screen, *reports[0])
+    if refusals:
+        _report(screen, *refusals[0])
     for complaint in wrong:
-        screen.line(f"Not as said. {complaint}.", "red")
+        screen.line(f"Not as expected. {complaint}.", "red")
     if not wrong:
-        screen.line("Everything went as said.", "bold", "green")
-        screen.line("To guard a program of your own:  channel = grpc_guard.wrap(channel)", "dim")
+        screen.line("Everything went as expected.", "bold green")
+        screen.show(EMPTY, *_ways_in())
     return 1 if wrong else 0
 
 
@@ -80,9 +108,19 @@ def _title(screen: Screen) -> None:
         "dim",
     )
     screen.line()
-    heads = ("SCENARIO", "WITHOUT THE GUARD", "WITH THE GUARD")
-    screen.row(*([(head, ("bold",))] for head in heads))
-    screen.rule()
+    screen.heads()
+
+
+def _await(
+    screen: Screen, number: str, scenario: Scenario, halves: Sequence[Future[Played]]
+) -> None:
+    """Wait for both `halves` of `scenario`, and say meanwhile for how long it has been."""
+    begun, is_over = time.monotonic(), False
+    while not is_over:
+        lasted = time.monotonic() - begun
+        screen.playing(f"playing {number} for {lasted:.0f} s: {scenario.title}, {scenario.about}")
+        done, others = wait(halves, timeout=_LOOK, return_when=FIRST_EXCEPTION)
+        is_over = not others or any(half.exception() for half in done)
 
 
 def _row(
@@ -93,19 +131,31 @@ def _row(
     else:
         sign, colour = ("·", "yellow") if scenario.breaks else ("✓", "green")
     screen.row(
-        [(scenario.title, ("bold",)), (scenario.about, ("dim",))],
-        [(f"{sign} {without.text}", (colour,))],
-        [(f"✓ {guarded.text}", ("green",)) if as_said else (f"✗ {guarded.text}", ("red",))],
+        (
+            Text((Span(scenario.title, "bold"),), hang=0),
+            Text((Span(scenario.about, "dim"),), hang=0),
+        ),
+        (Text((Span(f"{sign} {without.text}", colour),)),),
+        (_verdict(guarded, as_said=as_said),),
     )
-    screen.rule()
 
 
-def _report(screen: Screen, scenario: Scenario, report: str) -> None:
+def _verdict(guarded: Played, *, as_said: bool) -> Text:
+    sign, colour = ("✓", "green") if as_said else ("✗", "red")
+    return Text((Span(f"{sign} {guarded.text}", colour),))
+
+
+def _report(screen: Screen, scenario: Scenario, refusal: dict[str, Any]) -> None:
     screen.line()
-    screen.line(f"What the program was told in '{scenario.title}', word for word:", "bold")
-    screen.line()
-    first, *rest = report.split("\n")
-    screen.paragraph(f"ConcurrencyError: {first}", "red")
-    for line in rest:
-        screen.paragraph(line, *_REPORT_STYLES.get(len(line) - len(line.lstrip()), ()))
-    screen.line()
+    screen.line(f"What the ConcurrencyError in '{scenario.title}' says:", "bold")
+    screen.show(EMPTY, *of_finding(finding_from_dict(refusal)), EMPTY)
+
+
+def _ways_in() -> Iterator[Block]:
+    """Yield what leads from here to a program of the reader's own."""
+    yield Text((Span("To guard a program of your own:", "bold"),))
+    width = max(len(way) for way, _ in _WAYS_IN) + 4
+    for way, what in _WAYS_IN:
+        yield Columns(
+            ((Text((Span(way, "cyan"),), indent=2),), (Text((Span(what),), hang=0),)), (width, 64)
+        )

@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_guard import ConcurrencyError, findings
+from grpc_guard import findings
 
 from ..._catalogue.modes import ModeName
-from .played import Played
+from .played import Played, refusals_in
 from .route_guide_pb2 import Point, RouteSummary
 from .service import PATIENCE, AsyncRouteGuide, async_serving, point, summary
 
@@ -66,7 +66,7 @@ def play(mode: ModeName) -> Played:
 
 def tell(count: int, outcomes: list[Any]) -> Played:
     """Say what came of it: so many points in the summary, and so `outcomes` of the readers."""
-    refusals = [error for error in outcomes if isinstance(error, ConcurrencyError)]
+    refusals = refusals_in(outcomes)
     if count < STEPS:
         lost = STEPS - count
         text = (
@@ -80,4 +80,4 @@ def tell(count: int, outcomes: list[Any]) -> Played:
         )
     else:
         text = f"nothing happened this time: all {STEPS} points arrive"
-    return Played(text, count < STEPS, str(refusals[0]) if refusals else "", len(findings()))
+    return Played(text, count < STEPS, refusals[0] if refusals else None, len(findings()))

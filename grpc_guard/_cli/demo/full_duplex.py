@@ -50,7 +50,7 @@ def tell(answers: list[str]) -> Played:
         text = f"{len(answers)} answers, not the {len(NOTES)} that were due, in order"
     else:
         text = f"all {len(NOTES)} notes are answered, in order"
-    return Played(text, harmed, "", len(findings()))
+    return Played(text, harmed, None, len(findings()))
 
 
 def play(mode: ModeName) -> Played:

@@ -1,77 +1,64 @@
-"""What the demo looks like: columns, colours on a terminal, plain text elsewhere."""
+"""What the demo looks like: a table as wide as there is room, and what is being played meanwhile."""
 
 from __future__ import annotations
 
-import os
-import textwrap
-from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-WIDTHS = (26, 35, 35)  # with the gaps between them, 100 columns
-_GAP = "  "
-_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_PLAIN = str.maketrans({"✗": "x", "✓": "+", "─": "-", "·": "-"})
+from ..._reports.layout import GAP, NARROW, Block, Columns, Span, Text
+from ..._reports.looks import Look, encodable, is_terminal, look_of
+from ..console import show
+
+_HEADS = ("SCENARIO", "WITHOUT THE GUARD", "WITH THE GUARD")
+_FIRST, _MOST = 26, 50  # columns of the table's first column, and at most of each other one
+_PLAIN = Look(width=100, has_colours=False)  # where no terminal says how wide it is
+_BACK = "\r\x1b[K"  # to the beginning of the line, which is empty then
 
 
 class Screen:
-    """Writes to `stream`, in colour if it is a terminal and NO_COLOR is not set."""
+    """Writes to `stream`: fitted to a terminal, and for a file in 100 columns."""
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, stream: TextIO, color: str | None = None) -> None:
         self._stream = stream
-        self._is_terminal = stream.isatty()
-        is_plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
-        self._has_colours = self._is_terminal and not is_plain
+        self._look = look_of(stream, color) or _PLAIN
+        self._is_terminal = is_terminal(stream)
+        self._is_playing = False
+        other = min((self._look.width - _FIRST - 2 * len(GAP)) // 2, _MOST)
+        self._widths = (_FIRST, other, other)
+        self._is_narrow = other < NARROW
 
-    def line(self, text: str = "", *style: str) -> None:
-        """Write a line; signs that the stream cannot encode become plain ones."""
-        text = self._styled(text, style)
-        encoding = self._stream.encoding or "utf-8"
-        try:
-            text.encode(encoding)
-        except UnicodeEncodeError:
-            text = text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
-        print(text, file=self._stream, flush=True)
+    def show(self, *blocks: Block) -> None:
+        """Write `blocks`, below what is there."""
+        self.stop_playing()
+        show(blocks, self._stream, self._look)
 
-    def paragraph(self, text: str, *style: str) -> None:
-        """Write `text`, broken at spaces where a terminal would break it anywhere."""
-        indent = " " * (len(text) - len(text.lstrip()) + 2)
-        parts = [text]
+    def line(self, text: str = "", style: str = "", indent: int = 0) -> None:
+        """Write one paragraph in one style; without a text, an empty line."""
+        self.show(Text((Span(text, style),), indent, hang=0) if text else Text())
+
+    def heads(self) -> None:
+        """Write what stands above the columns, if they stand side by side."""
+        if self._is_narrow:
+            self.show(self._rule())
+        else:
+            self.row(*((Text((Span(head, "bold"),)),) for head in _HEADS))
+
+    def row(self, *cells: tuple[Text, ...]) -> None:
+        """Write one row of the table, and what ends it."""
+        self.show(Columns(cells, self._widths, _HEADS), self._rule())
+
+    def _rule(self) -> Block:
+        widths = (self._look.width,) if self._is_narrow else self._widths
+        return Columns(tuple((Text((Span("─" * one, "dim"),)),) for one in widths), widths)
+
+    def playing(self, text: str) -> None:
+        """Say what is going on, on a terminal, until something else is written."""
         if self._is_terminal:
-            parts = textwrap.wrap(
-                text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-            )
-        for part in parts:
-            self.line(part, *style)
+            self._is_playing = True
+            text = encodable(f"… {text}"[: self._look.width - 1], self._stream.encoding)
+            self._stream.write(f"{_BACK}{text}")
+            self._stream.flush()
 
-    def rule(self) -> None:
-        self.line(_GAP.join("─" * width for width in WIDTHS), "dim")
-
-    def row(self, *cells: Iterable[tuple[str, tuple[str, ...]]]) -> None:
-        """Write one row of the table; a cell is its paragraphs, each with its style.
-
-        The lines of a paragraph that begins with a sign stand under its first word.
-        """
-        columns = [
-            [
-                (line, style)
-                for text, style in cell
-                for line in textwrap.wrap(
-                    text,
-                    width,
-                    subsequent_indent="  " if text[1] == " " else "",
-                    break_on_hyphens=False,
-                )
-            ]
-            for cell, width in zip(cells, WIDTHS, strict=True)
-        ]
-        for number in range(max(len(lines) for lines in columns)):
-            parts = []
-            for lines, width in zip(columns, WIDTHS, strict=True):
-                line, style = lines[number] if number < len(lines) else ("", ())
-                parts.append(self._styled(line, style) + " " * (width - len(line)))
-            self.line(_GAP.join(parts).rstrip())
-
-    def _styled(self, text: str, style: tuple[str, ...]) -> str:
-        if not (self._has_colours and style and text):
-            return text
-        return f"\033[{';'.join(_STYLES[name] for name in style)}m{text}\033[0m"
+    def stop_playing(self) -> None:
+        if self._is_playing:
+            self._is_playing = False
+            self._stream.write(_BACK)

@@ -84,19 +84,19 @@ def answer(note: RouteNote) -> RouteNote:
 class RouteGuide(RouteGuideServicer):
     """The service on a server of ``grpc``."""
 
-    def GetFeature(self, request: Point, context: Any) -> Feature:  # noqa: N802
+    def GetFeature(self, request: Point, context: Any, /) -> Feature:  # noqa: N802
         return feature_at(request)
 
-    def ListFeatures(self, request: Rectangle, context: Any) -> Iterator[Feature]:  # noqa: N802
+    def ListFeatures(self, request: Rectangle, context: Any, /) -> Iterator[Feature]:  # noqa: N802
         yield from features_in(request)
 
     def RecordRoute(  # noqa: N802
-        self, request_iterator: Iterator[Point], context: Any
+        self, request_iterator: Iterator[Point], context: Any, /
     ) -> RouteSummary:
         return summary(request_iterator)
 
     def RouteChat(  # noqa: N802
-        self, request_iterator: Iterator[RouteNote], context: Any
+        self, request_iterator: Iterator[RouteNote], context: Any, /
     ) -> Iterator[RouteNote]:
         for note in request_iterator:
             yield answer(note)
@@ -105,22 +105,22 @@ class RouteGuide(RouteGuideServicer):
 class AsyncRouteGuide(RouteGuideServicer):
     """The service on a server of ``grpc.aio``."""
 
-    async def GetFeature(self, request: Point, context: Any) -> Feature:  # noqa: N802
+    async def GetFeature(self, request: Point, context: Any, /) -> Feature:  # noqa: N802
         return feature_at(request)
 
     async def ListFeatures(  # noqa: N802
-        self, request: Rectangle, context: Any
+        self, request: Rectangle, context: Any, /
     ) -> AsyncIterator[Feature]:
         for feature in features_in(request):
             yield feature
 
     async def RecordRoute(  # noqa: N802
-        self, request_iterator: AsyncIterator[Point], context: Any
+        self, request_iterator: AsyncIterator[Point], context: Any, /
     ) -> RouteSummary:
         return summary([place async for place in request_iterator])
 
     async def RouteChat(  # noqa: N802
-        self, request_iterator: AsyncIterator[RouteNote], context: Any
+        self, request_iterator: AsyncIterator[RouteNote], context: Any, /
     ) -> AsyncIterator[RouteNote]:
         async for note in request_iterator:
             yield answer(note)

@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from grpc_guard import ConcurrencyError, findings
+from grpc_guard import findings
 
 from ..._catalogue.modes import ModeName
-from .played import Played
+from .played import Played, refusals_in
 from .route_guide_pb2 import RouteNote
 from .service import PATIENCE, AsyncRouteGuide, answer, async_serving, point
 
@@ -65,7 +65,7 @@ async def chat(mode: ModeName) -> tuple[list[Any], int, str]:
 
 def tell(outcomes: list[Any], answers: int, status: str) -> Played:
     """Say what came of it."""
-    refusals = [error for error in outcomes if isinstance(error, ConcurrencyError)]
+    refusals = refusals_in(outcomes)
     written = NOTES * outcomes.count(None)
     harmed = status != "OK" or answers < written or written == 0
     if harmed:
@@ -79,7 +79,7 @@ def tell(outcomes: list[Any], answers: int, status: str) -> Played:
         )
     else:
         text = f"nothing happened this time: all {answers} notes are answered"
-    return Played(text, harmed, str(refusals[0]) if refusals else "", len(findings()))
+    return Played(text, harmed, refusals[0] if refusals else None, len(findings()))
 
 
 def play(mode: ModeName) -> Played:

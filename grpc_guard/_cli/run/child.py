@@ -2,7 +2,7 @@
 
 grpc is not imported here: the program may first have to set environment variables or to
 patch the standard library (gevent). The guard goes on right after the program's own import
-of grpc. Nothing that goes wrong here stops the program: it is said, and it runs unguarded.
+of grpc. An error here does not stop the program: it is reported, and the program runs unguarded.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..._inspect import lingering
 from ..._lifecycle import exits
 from ..._probe.settings import ProbeSettings, resolve_probe
 from ..._process.import_hook import after_import
+from ..._reports.looks import look_of, text_of
 from .spool import Writer, recall
 
 
@@ -103,7 +104,20 @@ def _tell_at_quick_exit(writer: Writer) -> None:
 
 def _to_stderr(finding: Finding) -> None:
     if finding.count == 1 and not finding.is_advice:  # the summary counts, and has the advice
-        _print_to_stderr(wording.report(finding))
+        _print_to_stderr(_shown(finding))
+
+
+def _shown(finding: Finding) -> str:
+    """Return the report for whoever reads stderr: for a person as it fits, else as a log has it.
+
+    Without rich: the program has not asked for it, and may have a module of that name.
+    """
+    look = look_of(sys.__stderr__)
+    if look is None:
+        return wording.report(finding)
+    from ..._reports.blocks import of_finding  # here: it is seldom needed
+
+    return text_of(of_finding(finding), look, getattr(sys.__stderr__, "encoding", None))
 
 
 def _print_to_stderr(text: str) -> None:

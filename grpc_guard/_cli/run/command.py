@@ -16,6 +16,7 @@ from ..._catalogue.thresholds import resolve_thresholds
 from ..._inspect.switch import of_environment
 from ..._probe.settings import ProbeSettings, resolve_probe, with_seed
 from ..._reports.writing import FORMATS, SUFFIXES
+from ..console import add_color
 from ..targets import seconds
 from .launcher import LaunchError, Settings, end_as, run
 
@@ -72,14 +73,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=NUMBER",
         action="append",
         default=[],
-        help="from when on a warning is given, as in stream_limit=50; may be repeated",
+        help="threshold at which a warning is reported, as in stream_limit=50; may be repeated",
     )
     parser.add_argument(
         "--dump-after",
         metavar="SECONDS",
         type=seconds,
-        help="say what is in progress so many seconds after the start, as grpc-guard dump does",
+        help="print what is in progress this many seconds after the start, as grpc-guard dump does",
     )
+    add_color(parser)
     parser.add_argument(
         "-m",
         dest="module",
@@ -163,6 +165,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         probe_file=arguments.probe_file,
         thresholds=thresholds,
         dump_after=arguments.dump_after,
+        color=arguments.color,
     )
 
 

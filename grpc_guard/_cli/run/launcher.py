@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..._catalogue.cpython import interpreter_flags
 from ..._catalogue.modes import Mode
-from ..._catalogue.settings import INSPECT, MODE, PROBE, SPOOL
+from ..._catalogue.settings import COLOR, INSPECT, MODE, PROBE, SPOOL
 from ..._catalogue.thresholds import to_environment
 from ..._findings import wording
 from ..._probe.memory import Memory, ProbeFileError, load, save
@@ -28,6 +28,8 @@ from ..._probe.settings import ProbeSettings
 from ..._reports import writing
 from ..._reports.adoption import Adoption, allowed_in_pyproject
 from ..._reports.baseline import AdoptionError, read_baseline, read_if_there
+from ..._reports.blocks import of_summary
+from ..._reports.looks import look_of, text_of
 from ..._reports.process import Process
 from ..._reports.run import GuardedRun
 from .progress import Progress
@@ -55,6 +57,7 @@ class Settings:
     probe_file: Path | None = None
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     dump_after: float | None = None  # seconds
+    color: str | None = None
 
 
 class LaunchError(Exception):
@@ -93,7 +96,7 @@ def run(settings: Settings) -> int:
     if settings.report is not None:
         _write_reports(settings, settings.report, outcome, pid)
     if settings.mode is not Mode.OFF:
-        _say(outcome, written)
+        _say(outcome, written, settings.color)
     return settings.exit_code if status == 0 and outcome.failing else status
 
 
@@ -196,6 +199,8 @@ def _environment(settings: Settings, spool: str) -> dict[str, str]:
         environment[SPOOL] = spool
         environment.setdefault(INSPECT, "1")
         environment |= to_environment(settings.thresholds)
+        if settings.color is not None:
+            environment[COLOR] = settings.color
     return environment
 
 
@@ -245,7 +250,7 @@ def _told() -> Iterator[None]:
 
 
 def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[str]]:
-    """Write what was found to `path`; return the run that knows it, and what is said of it."""
+    """Write what was found to `path`; return the run that knows it, and the lines to print."""
     merged = outcome.merged_into(path, "--write-baseline")
     merged.write(path)
     return outcome.knowing(merged), list(merged.lines(path))
@@ -262,11 +267,15 @@ def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
     return processes
 
 
-def _say(outcome: GuardedRun, written: Sequence[str]) -> None:
+def _say(outcome: GuardedRun, written: Sequence[str], color: str | None) -> None:
     lines = ["grpc_guard: no Python process of the program was guarded: is it installed there?"]
     if outcome.processes:
         lines = [*outcome.summary(), *(f"  {note}" for note in (*outcome.notes(), *written))]
-    _print("\n".join(lines))
+    look = look_of(sys.stderr, color)
+    if look is None:
+        _print("\n".join(lines))
+    else:
+        sys.stderr.write(text_of(of_summary(lines), look, sys.stderr.encoding))
 
 
 def _print(text: str) -> None:

@@ -13,7 +13,7 @@ from ..._inspect.wording import dump
 from .spool import files
 
 SECONDS = 2.0  # for the answers of all processes
-_MOST = 20  # streams of each process that stderr is told of; a report has them all
+_MOST = 20  # streams of each process that stderr shows; a report has them all
 
 
 class Progress:

@@ -54,13 +54,13 @@ class Writer:
         self._now = (0, 0)
         self._numbers = itertools.count(1)
         self._told: dict[Key, tuple[int, int]] = {}  # number and count
-        self._not_kept = 0  # how many were told of
+        self._not_kept = 0  # how many were reported
 
     def started(self) -> None:
         self._write({})
 
     def found(self, finding: Finding) -> None:
-        """Tell of `finding` and its count so far, unless a higher one was told."""
+        """Report `finding` and its count so far, unless a higher count was reported."""
         key = finding.key
         number, told = self._told.get(key) or (next(self._numbers), 0)
         if told >= finding.count:
@@ -157,7 +157,7 @@ def read(folder: str) -> list[Process]:
 
 
 class _Told:
-    """What one file tells, of findings in any order: threads may have told of them."""
+    """What one file tells, with its findings in any order: threads may have written them."""
 
     def __init__(self, path: Path) -> None:
         self.totals = (0, 0)

@@ -21,10 +21,12 @@ from ..._guard.violations import check_loop
 from ..._lifecycle.blocking import on_the_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.losses import iterator_raised
+from ..._lifecycle.mutations import Handed
 from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
 from ..sync.calls import RequestIterator
 from .messages import Messages
+from .waits import waits
 
 
 def has_ended(call: Any) -> bool:
@@ -32,6 +34,7 @@ def has_ended(call: Any) -> bool:
     return bool(call.done())
 
 
+@waits(AIO_CALL)
 @forwards(AIO_CALL)
 class Call(StreamProxy):
     """What the client calls of all arities share."""
@@ -113,7 +116,8 @@ async def queued_write(self: Any, request: Any) -> None:
     plain = direction.counted(self.__wrapped__.write)
     if direction.taken and not direction.is_free:
         return await contended_async(direction, "write", plain, request)
-    await plain(request)
+    with Handed(self.__wrapped__, request, direction.stream):
+        await plain(request)
 
 
 class ReadingCall(Call):
@@ -153,8 +157,12 @@ class ReadingCall(Call):
         messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
             messages = Messages(plain, self._self_stream, self._self_read, self)
-            self._self_messages = weakref.ref(messages)  # which keeps this call
+            _note_messages(self, weakref.ref(messages))  # which keeps this call
         return messages
+
+
+# Without a look at the name, which says whether the attribute is of the proxy.
+_note_messages = ReadingCall._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
 class DuplexCall(ReadingCall):

@@ -30,6 +30,7 @@ from .calls import (
     guard_call,
     guard_requests,
 )
+from .waits import waits
 
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
@@ -179,6 +180,7 @@ class StreamStream(MultiCallable):
     __call__ = guarding("__call__", start_stream_stream)
 
 
+@waits(AIO_CHANNEL)
 @forwards(AIO_CHANNEL)
 class Channel(Proxy):
     """A guarded channel: every stream that starts on it is guarded.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any, Self
 
-from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.modes import ChooseMode, Mode, current_mode
 from ..._catalogue.nouns import CLIENT, SYNC
 from ..._core.stream import Stream
 from ..._lifecycle.blocking import blocking
-from ..._lifecycle.channels import closing, made
+from ..._lifecycle.channels import closing, made, subscribing
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import SYNC_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
@@ -174,6 +174,12 @@ class Channel(Proxy):
         """See grpc.Channel.stream_stream."""
         plain = self.__wrapped__.stream_stream(method, *args, **kwargs)
         return StreamStream(plain, method, self._self_choose)
+
+    def subscribe(self, *args: Any, **kwargs: Any) -> None:
+        """See grpc.Channel.subscribe."""
+        if current_mode() is Mode.OFF:  # or the guard of the process looks at it
+            subscribing(self.__wrapped__)
+        self.__wrapped__.subscribe(*args, **kwargs)
 
     def close(self) -> None:
         """See grpc.Channel.close."""

@@ -1,0 +1,74 @@
+"""Showing blocks on a stream, by rich where that is installed; and the option --color."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+from .._catalogue.settings import COLOR, environment, resolve
+from .._reports.layout import Block, Line, fitted
+from .._reports.looks import Look, encodable, parse_color, text_of
+
+
+def add_color(parser: argparse.ArgumentParser) -> None:
+    """Tell `parser` of --color; a usage error for a bad value of the environment."""
+    parser.add_argument(
+        "--color",
+        metavar="WHEN",
+        type=_color,
+        help="auto, always or never (default: $GRPC_GUARD_COLOR, or auto: on a terminal, unless "
+        "NO_COLOR is set, and everywhere if FORCE_COLOR is)",
+    )
+    try:
+        resolve(environment(COLOR), parse=parse_color, default="auto")
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _color(value: str) -> str:
+    try:
+        return parse_color(value, source="--color")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--color: ")) from None
+
+
+def show(blocks: Iterable[Block], stream: TextIO, look: Look) -> None:
+    """Write `blocks` to `stream`: by rich, or without colours or rich, as plain text of that shape."""
+    write = _by_rich(stream) if look.has_colours else None
+    if write is None:
+        stream.write(text_of(blocks, look, stream.encoding))
+    else:
+        for line in fitted(blocks, look.width):
+            write(line)
+    stream.flush()
+
+
+def _by_rich(stream: TextIO) -> Callable[[Line], None] | None:
+    """Return what writes a line by rich; None if that is not installed."""
+    try:
+        from rich.console import Console
+        from rich.syntax import Syntax
+        from rich.text import Text
+    except ImportError:
+        return None
+    # By the colours that the terminal's user has chosen: the 16 that have names.
+    console: Any = Console(
+        file=stream, force_terminal=True, no_color=False, color_system="standard"
+    )
+    python = Syntax("", "python", theme="ansi_dark", background_color="default")
+
+    def write(line: Line) -> None:
+        text = Text(end="\n")
+        for part, style in line:
+            part = encodable(part, stream.encoding)
+            if style.startswith("code"):
+                code = python.highlight(part)
+                code.rstrip()
+                text.append_text(code)
+            else:
+                text.append(part, style or None)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+
+    return write

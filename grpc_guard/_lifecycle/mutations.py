@@ -1,0 +1,142 @@
+"""Messages that are changed while they wait to be sent: the rule message-mutated.
+
+grpcio serializes what is written when it takes it, but for the calls of grpc.aio that have client
+interceptors: their write() puts the message itself into a queue. It is compared where it leaves
+the queue, before interceptors see it, who may change it; and where it is written again in the
+same turn of the loop in which its write() returned. Then nobody can know whether it had been
+serialized: that is luck. What a message said is a copy, which goes with the queue; the message itself is held
+for no longer than that turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import FrameType
+from typing import Any
+
+from .._catalogue.boundary import never_disturbs
+from .._catalogue.grpcio import queue_of_writes
+from .._catalogue.messages import contents_of, has_changed
+from .._catalogue.rules.message_mutated import NOT_SENT, ChangedAtOnce, ChangedInQueue
+from .._core.stream import Stream
+from .._findings.origins import Origin, note_origin
+from .._findings.parties import this_party
+from .._findings.records import Owner
+from .._findings.reporting import warn
+
+_LARGE = 65536  # bytes; to serialize such messages again is what a program would notice
+
+
+class Handed:
+    """A message that a write() takes: which, what it said, and who wrote it where.
+
+    The write() of the intercepted `call` is done in a ``with`` block: if it fails, the program may
+    do with the message what it likes.
+    """
+
+    __slots__ = ("_call", "_given", "contents", "ident", "message", "stream", "writer")
+
+    contents: bytes | None  # None where the message is not looked at
+    writer: Origin | Owner
+
+    def __init__(self, call: Any, message: object, stream: Stream) -> None:
+        self._call, self._given = call, message  # as long as the write() has them
+        self.ident = id(message)  # which is this message's as long as it waits
+        self.message: object = None  # in the turn in which its write() returned, else None
+        self.contents = None
+        self.stream = stream
+
+    @property
+    def rpc_is_over(self) -> bool:
+        return self.stream.is_over()
+
+    def __enter__(self) -> None:
+        _hand_over(self._call, self._given, self)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        call, message = self._call, self._given
+        self._call = self._given = None
+        if self.contents is None:
+            return
+        (_taken_over if error is None else _take_back)(call, message, self)
+
+    def has_returned(self, message: object) -> None:
+        """Note that its write() has just returned, until the loop turns."""
+        self.message = message
+        asyncio.get_running_loop().call_soon(self._turned)
+
+    def _turned(self) -> None:
+        self.message = None
+
+
+class Watched(asyncio.Queue[Any]):
+    """The queue of grpcio's whose messages are looked at when they leave it."""
+
+    waiting: dict[Handed, None]
+    last: Handed | None
+    is_looked_at: bool
+
+    def _get(self) -> Any:
+        message = super()._get()
+        ident = id(message)
+        handed = next((one for one in self.waiting if one.ident == ident), None)
+        if handed is not None:
+            del self.waiting[handed]
+            _look(ChangedInQueue, handed, message)
+        return message
+
+
+@never_disturbs("a message that is changed goes unnoticed")
+def _hand_over(call: Any, message: object, handed: Handed) -> None:
+    queue = _watched(queue_of_writes(call))
+    contents = None if queue is None or not queue.is_looked_at else contents_of(message)
+    if queue is None or contents is None:
+        return
+    # In a run or a test session, where operations are counted, it may cost what it costs.
+    queue.is_looked_at = handed.stream.is_instrumented or len(contents) <= _LARGE
+    last = queue.last
+    if last is not None and last.message is message:
+        queue.waiting.pop(last, None)
+        _look(ChangedAtOnce, last, message)
+    handed.writer = _writer(sys._getframe(3))
+    handed.contents = contents
+    queue.waiting[handed] = None
+
+
+@never_disturbs("a message that is changed goes unnoticed")
+def _taken_over(call: Any, message: object, handed: Handed) -> None:
+    handed.has_returned(message)
+    queue_of_writes(call).last = handed
+
+
+@never_disturbs("a message that is changed goes unnoticed")
+def _take_back(call: Any, message: object, handed: Handed) -> None:
+    queue_of_writes(call).waiting.pop(handed, None)
+
+
+def _watched(queue: Any) -> Watched | None:
+    # In its place: a task of grpcio's may wait at it, and it may have messages.
+    if type(queue) is asyncio.Queue:
+        plain: Any = queue
+        plain.__class__ = Watched
+        plain.waiting, plain.last, plain.is_looked_at = {}, None, True
+    return queue if isinstance(queue, Watched) else None
+
+
+def _writer(frame: FrameType) -> Origin | Owner:
+    """Return who is in the write() at `frame`: a note, which is cheap, where that has a line."""
+    note = note_origin("write", 5)
+    return this_party(frame, "write", is_task=True) if note.place is None else note
+
+
+@never_disturbs("a message that was changed goes unnoticed")
+def _look(kind: type[ChangedInQueue | ChangedAtOnce], handed: Handed, message: object) -> None:
+    assert handed.contents is not None
+    if not has_changed(message, handed.contents):
+        return
+    if any(excuse(handed) for excuse in NOT_SENT):
+        return
+    writer = handed.writer
+    caller = writer if isinstance(writer, Owner) else writer.owner()
+    warn(kind(type(message).__name__), handed.stream.subject, caller=caller)

@@ -1,0 +1,91 @@
+"""What may be awaited on any loop unless it has to wait: for a status, a state, the end of a server.
+
+Operations are compared with their loop before they begin. These are not: on another loop they
+are legal if what they wait for is there already. grpcio's own error tells that it was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import wrapt
+
+from ..._catalogue.grpcio import loop_of
+from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.nouns import AIO, CLIENT, SERVER
+from ..._catalogue.rules.wrong_loop import CallAstray, ChannelAstray, ServerAstray
+from ..._core.stream import Stream
+from ..._guard.violations import failed_on_loop
+from ..._lifecycle.channels import life_of
+from ..._lifecycle.handlers import ALL_RPCS, handlers_of
+from ..contract import Kind
+from ..faithful import Forward
+from ..proxy import StreamProxy, isinstance_exactly
+
+T = TypeVar("T", bound=type)
+
+FAILURES = (RuntimeError, ValueError)  # of asyncio, where a future belongs to another loop
+
+
+def wait_failed(error: Exception, obj: Any, mode: Mode, operation: str) -> None:
+    """Act on the `error` of a coroutine of `obj`, a plain channel or server, if it ran astray."""
+    life = life_of(obj)
+    loop = loop_of(obj)
+    if life is not None:
+        use = Stream(life.target, CLIENT, AIO, mode, loop)
+        use.channel = life
+        failed_on_loop(error, use, operation, ChannelAstray)
+    elif loop is not None:
+        use = Stream(ALL_RPCS, SERVER, AIO, mode, loop)
+        failed_on_loop(error, use, operation, ServerAstray, handlers_of(obj).origin)
+
+
+class _Wait(Forward):
+    """A method that waits, spelled out as Forward does."""
+
+    __slots__ = ()
+
+    def __get__(self, proxy: Any, owner: Any) -> Any:
+        method = super().__get__(proxy, owner)
+        if proxy is None:
+            return method
+
+        async def wait(method: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+            try:
+                return await method(*args, **kwargs)
+            except FAILURES as error:
+                if isinstance_exactly(proxy, StreamProxy):
+                    failed_on_loop(error, proxy._self_stream, self.name, CallAstray)
+                else:
+                    wait_failed(error, proxy.__wrapped__, proxy._self_choose(), self.name)
+                raise
+
+        return wrapt.FunctionWrapper(method, wait)
+
+
+def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
+    """Spell out on a proxy class every method of `table` that waits, unless it is there."""
+
+    def spell_out(proxy: T) -> T:
+        for name, kind in table.items():
+            if kind is Kind.LOOP and name not in vars(proxy):
+                setattr(proxy, name, _Wait(name))
+        return proxy
+
+    return spell_out
+
+
+def waiting(name: str, choose: ChooseMode, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what grpcio's method `plain`, called `name`, is while the guard of the process is on."""
+
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await plain(self, *args, **kwargs)
+        except FAILURES as error:
+            mode = choose()
+            if mode is not Mode.OFF:
+                wait_failed(error, self, mode, name)
+            raise
+
+    return method

@@ -6,11 +6,12 @@ are legal if what they wait for is there already. grpcio's own error tells that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import wrapt
 
+from ..._catalogue.cpython_loops import as_coroutine_function
 from ..._catalogue.grpcio import loop_of
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, CLIENT, SERVER
@@ -51,17 +52,21 @@ class _Wait(Forward):
         if proxy is None:
             return method
 
-        async def wait(method: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-            try:
-                return await method(*args, **kwargs)
-            except FAILURES as error:
-                if isinstance_exactly(proxy, StreamProxy):
-                    failed_on_loop(error, proxy._self_stream, self.name, CallAstray)
-                else:
-                    wait_failed(error, proxy.__wrapped__, proxy._self_choose(), self.name)
-                raise
+        def wait(method: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+            return _wait(proxy, self.name, method(*args, **kwargs))
 
         return wrapt.FunctionWrapper(method, wait)
+
+
+async def _wait(proxy: Any, name: str, awaitable: Awaitable[Any]) -> Any:
+    try:
+        return await awaitable
+    except FAILURES as error:
+        if isinstance_exactly(proxy, StreamProxy):
+            failed_on_loop(error, proxy._self_stream, name, CallAstray)
+        else:
+            wait_failed(error, proxy.__wrapped__, proxy._self_choose(), name)
+        raise
 
 
 def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
@@ -79,13 +84,16 @@ def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
 def waiting(name: str, choose: ChooseMode, plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return what grpcio's method `plain`, called `name`, is while the guard of the process is on."""
 
-    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def wait(self: Any, awaitable: Awaitable[Any]) -> Any:
         try:
-            return await plain(self, *args, **kwargs)
+            return await awaitable
         except FAILURES as error:
             mode = choose()
             if mode is not Mode.OFF:
                 wait_failed(error, self, mode, name)
             raise
 
-    return method
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wait(self, plain(self, *args, **kwargs))
+
+    return as_coroutine_function(method)

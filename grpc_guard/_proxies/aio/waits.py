@@ -6,10 +6,10 @@ are legal if what they wait for is there already. grpcio's own error tells that 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
+from types import MethodType
 from typing import Any, TypeVar
-
-import wrapt
 
 from ..._catalogue.cpython_loops import as_coroutine_function
 from ..._catalogue.grpcio import loop_of
@@ -49,13 +49,15 @@ class _Wait(Forward):
 
     def __get__(self, proxy: Any, owner: Any) -> Any:
         method = super().__get__(proxy, owner)
-        if proxy is None:
+        if proxy is None or not isinstance(method, MethodType):  # somebody has put a mock there
             return method
 
-        def wait(method: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-            return _wait(proxy, self.name, method(*args, **kwargs))
+        @functools.wraps(method.__func__)
+        def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return _wait(proxy, name, method(*args, **kwargs))
 
-        return wrapt.FunctionWrapper(method, wait)
+        name = self.name
+        return MethodType(as_coroutine_function(wait), proxy)
 
 
 async def _wait(proxy: Any, name: str, awaitable: Awaitable[Any]) -> Any:

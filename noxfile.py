@@ -31,6 +31,14 @@ EXAMPLES = Path(__file__).parent.resolve() / "docs" / "examples"
 OF_EXAMPLES = ("opentelemetry-instrumentation-grpc>=0.66b2", "uvloop>=0.19")  # what they import
 
 
+def typed_examples() -> list[str]:
+    """Return the programs whose types are checked: not those with frameworks that have none."""
+    found = sorted(EXAMPLES.rglob("*.py"))
+    return [
+        str(file) for file in found if "_pb2" not in file.stem and "frameworks" not in file.parts
+    ]
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check formatting, style, and that imports go downward only."""
@@ -48,7 +56,7 @@ def types(session: nox.Session) -> None:
     cache = EXAMPLES.parents[1] / ".mypy_cache"
     where = {"MYPYPATH": str(EXAMPLES)}
     for folder in (EXAMPLES, *EXAMPLES.iterdir()):  # each by itself: programs have equal names
-        programs = sorted(str(file) for file in folder.glob("*.py") if "_pb2" not in file.stem)
+        programs = [program for program in typed_examples() if Path(program).parent == folder]
         if programs:
             session.chdir(folder)
             session.run(
@@ -60,8 +68,7 @@ def types(session: nox.Session) -> None:
 def pyright(session: nox.Session) -> None:
     """Check the types of the examples by pyright, which brings Node.js along where there is none."""
     session.install("--editable", ".[test]", PYRIGHT, *STUBS, *OF_EXAMPLES)
-    programs = sorted(str(file) for file in EXAMPLES.rglob("*.py") if "_pb2" not in file.stem)
-    session.run("pyright", *programs)
+    session.run("pyright", *typed_examples())
 
 
 @nox.session(python=SUPPORTED)
@@ -86,11 +93,19 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def storm(session: nox.Session) -> None:
+    """Interrupt, cancel, fork, stream and refuse for some minutes, and count what is left. No gate."""
+    session.install("--editable", ".[test]")
+    session.run("python", "-m", "support.storm", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests beside the libraries that people combine with gRPC, guarded by the plugin too."""
     session.install("--editable", ".[test,compat]")
     session.run("python", "-m", "pytest", "tests/integration", *session.posargs)
     session.run("python", "-m", "pytest", "--grpc-guard", "tests/integration", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/docs", "-k", "example_with_a_library")
 
 
 @nox.session
@@ -117,8 +132,10 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site, warnings being errors, and check the links in it and its search."""
+    """Check the English; build the site, warnings being errors; check its links and its search."""
     session.install("--editable", ".[docs]")
+    session.run("codespell", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "grpc_guard")
+    session.run("python", "docs/check_prose.py")
     session.run(
         *("python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "--nitpicky"),
         *("--fresh-env", "--quiet", "docs", "docs/_build/html"),

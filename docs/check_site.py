@@ -7,7 +7,6 @@ is 1 if anything is.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,6 +26,38 @@ SOUGHT = {
     "Wrong file descriptor generation": "symptoms/wrong-file-descriptor-generation",
     "Everything on one channel stands still": "symptoms/channel-stands-still",
     "Locally cancelled by application": "symptoms/cancelled-error-and-nothing-else",
+}
+
+# What people type who have no error text, and more of what grpcio raises: a page for each.
+WORDS = {
+    "deadlock": "howto/hangs",
+    "hang": "howto/hangs",
+    "stuck": "howto/hangs",
+    "messages vanish": "howto/messages-vanish",
+    "lost messages": "howto/messages-vanish",
+    "metrics": "howto/production",
+    "prometheus": "howto/production",
+    "production": "howto/production",
+    "overhead": "faq",
+    "faq": "faq",
+    "troubleshooting": "faq",
+    "ignore": "faq",
+    "suppress": "faq",
+    "false alarm": "faq",
+    "fastapi": "howto/frameworks",
+    "django": "howto/frameworks",
+    "celery": "howto/frameworks",
+    "gunicorn": "howto/frameworks",
+    "datadog": "howto/agents",
+    "sentry": "howto/agents",
+    "fork": "rules/use-after-fork",
+    "Internal error from Core": "symptoms/too-many-operations",
+    "ExecuteBatchError": "symptoms/too-many-operations",
+    "InvalidStateError": "symptoms/too-many-operations",
+    "Please report to": "symptoms/internal-grpc-call-error-8",
+    "CancelledError": "symptoms/cancelled-error-and-nothing-else",
+    "Task was destroyed but it is pending": "rules/parked-request-iterator",
+    "Cannot invoke RPC on closed channel": "rules/closed-channel",
 }
 
 
@@ -66,28 +97,25 @@ def broken_links(site: Path) -> list[str]:
     return sorted(wrong)
 
 
-def unfound(site: Path, sought: dict[str, str] = SOUGHT) -> list[str]:
+def unfound(site: Path, sought: dict[str, str] | None = None) -> list[str]:
     """Return the texts by which the search does not find their page, one sentence for each."""
+    from sphinx.search.en import SearchEnglish  # as the script of the page does: conf.language
+
+    english = SearchEnglish({})
     script = (site / "searchindex.js").read_text(encoding="utf-8")
     index = json.loads(script[script.index("{") : script.rindex("}") + 1])
     names = index["docnames"]
     wrong = []
-    for text, page in sought.items():
-        for word in re.findall(r"\w{3,}", text.lower()):
-            if word in _NOT_INDEXED:
-                continue
+    for text, page in (sought or SOUGHT | WORDS).items():
+        for word in filter(english.word_filter, english.split(text.lower())):
             found: set[str] = set()
             for terms in (index["terms"], index["titleterms"]):
-                for term, numbers in terms.items():
-                    if word.startswith(term) and len(term) > max(2, len(word) - 8):  # a stem
-                        numbers = [numbers] if isinstance(numbers, int) else numbers
-                        found |= {names[number] for number in numbers}
+                numbers = terms.get(english.stem(word), [])
+                numbers = [numbers] if isinstance(numbers, int) else numbers  # a single one
+                found |= {names[number] for number in numbers}
             if page not in found:
                 wrong.append(f"the search for {text!r} does not find {page} by {word!r}")
     return wrong
-
-
-_NOT_INDEXED = {"already", "and", "are", "for", "the", "was"}  # of Sphinx's stop words
 
 
 def main(site: Path) -> int:

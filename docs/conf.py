@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pygments.lexer import RegexLexer
+from pygments.token import Generic, Keyword, Name, Text, Whitespace
+
 import grpc_guard
 
 project = "grpc_guard"
@@ -26,6 +29,7 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"grpc_guard {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -57,9 +61,26 @@ def _complete(app: Any, page: str, source: list[str]) -> None:
                 source[0] = source[0].replace(f"\n../{name}\n", "\n")
 
 
+class Output(RegexLexer):
+    """What a command prints: prompts, and the parts of a report that a reader looks for."""
+
+    name = "output"
+    tokens = {
+        "root": [
+            (r"^\$ .*", Generic.Prompt),
+            (r"^[a-z]+(-[a-z]+)+(?=: )", Generic.Error),
+            (r"^ +(owner|caller|without the guard|how to fix it|rule):", Keyword),
+            (r'File "[^"\n]*", line \d+', Name.Function),
+            (r"\n", Whitespace),
+            (r".", Text),
+        ]
+    }
+
+
 def setup(app: Any) -> None:
     """Tell Sphinx what is special here."""
     assert Path(grpc_guard.__file__).parent.parent == Path(__file__).parent.parent, (
         "the site must be built from the package beside it"
     )
     app.connect("source-read", _complete)
+    app.add_lexer("text", Output)

@@ -67,7 +67,7 @@ def pages(top: Path = TOP) -> Iterator[Path]:
 
 
 def show(text: str, listing: Callable[[str, str], str]) -> str:
-    """Return the page `text` with its listings made anew by ``listing(kind, what)``.
+    """Return the page `text` with its listings made again by ``listing(kind, what)``.
 
     A listing that differs only in what changes from run to run stays as it is.
     """
@@ -95,8 +95,11 @@ def listing(kind: str, what: str) -> str:
     return (TOP / what).read_text(encoding="utf-8") if kind == "file" else run(what)
 
 
-def run(command: str) -> str:
-    """Run `command` in docs/examples/; return it with what it printed, as on a terminal."""
+def run(command: str, **variables: str) -> str:
+    """Run `command` in docs/examples/; return it with what it printed, as on a terminal.
+
+    `variables` are set in its environment.
+    """
     program, *arguments = shlex.split(command)
     environment = {
         **os.environ,
@@ -119,6 +122,7 @@ def run(command: str) -> str:
     ):
         environment.pop(name, None)
     environment.pop("PYTEST_ADDOPTS", None)
+    environment |= variables
     ran = subprocess.run(
         [sys.executable, *_PROGRAMS[program], *arguments],
         cwd=EXAMPLES,
@@ -140,7 +144,7 @@ def run(command: str) -> str:
 
 
 def main() -> None:
-    """Write the pages anew and say which ones have changed."""
+    """Write the pages again and print which ones have changed."""
     for page in pages():
         text = page.read_text(encoding="utf-8")
         new = show(text, listing)

@@ -32,8 +32,8 @@ grpc-guard [--help] [--version] COMMAND ...
 _ENDING = """
 ## Exit status
 
-0 if all went well, 2 for a command line that is none. `demo` exits with 1 if something went not as said, `explain` with 2 for a rule that there is
-not. For `run`, see [the program's and 66](../run.md).
+0 for success, 2 for a usage error. `demo` exits with 1 if a scenario did not end as expected, `explain` with 2 for an unknown
+rule. For `run`, see [the program's and 66](../run.md).
 """
 _SCHEMA = """\
 # Report schema

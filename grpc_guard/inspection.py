@@ -1,4 +1,4 @@
-"""What a process tells of its streams when it is asked: the records of snapshot(), and the service."""
+"""What a process says about its streams when it is asked: the records of snapshot(), and the service."""
 
 from ._inspect.records import (
     ChannelSnapshot,

@@ -23,6 +23,8 @@ from grpc_guard._catalogue.files import LIMIT as FILE_LIMIT
 from grpc_guard._catalogue.files import FileError as FileError
 from grpc_guard._catalogue.files import content_of as content_of
 from grpc_guard._catalogue.files import replace as replace
+from grpc_guard._catalogue.heap import instances as instances
+from grpc_guard._catalogue.heap import with_subclasses as with_subclasses
 from grpc_guard._catalogue.messages import contents_of as contents_of
 from grpc_guard._catalogue.messages import has_changed as has_changed
 from grpc_guard._catalogue.modes import Mode as Mode
@@ -117,6 +119,7 @@ from grpc_guard._findings.reporting import warn as warn
 from grpc_guard._findings.whose import Whose as Whose
 from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
+from grpc_guard._guard import long_waits as long_waits
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import roles as guard_roles
 from grpc_guard._guard import violations as guard_violations
@@ -129,7 +132,9 @@ from grpc_guard._inspect import asking as asking
 from grpc_guard._inspect import deductions as deductions
 from grpc_guard._inspect import endpoint as endpoints
 from grpc_guard._inspect import inspection_pb2 as inspection_pb2
+from grpc_guard._inspect import lines as inspect_lines
 from grpc_guard._inspect import lingering as lingering
+from grpc_guard._inspect import living as inspect_living
 from grpc_guard._inspect import messages as inspect_messages
 from grpc_guard._inspect import native as native
 from grpc_guard._inspect import places as places
@@ -159,6 +164,7 @@ from grpc_guard._lifecycle import parked as parked
 from grpc_guard._lifecycle import serving as serving
 from grpc_guard._lifecycle import starts as starts
 from grpc_guard._lifecycle.handlers import Handlers as Handlers
+from grpc_guard._lifecycle.in_flight import items_of as items_of
 from grpc_guard._probe import limits as limits
 from grpc_guard._probe.cancelling import Cancelled as Cancelled
 from grpc_guard._probe.limits import is_timeout as is_timeout

@@ -112,7 +112,7 @@ def interpreter_shuts_pools() -> bool:
     """Tell whether the interpreter ends and has shut down all pools, by ``_shutdown``.
 
     Of ``concurrent.futures.thread``, since Python 3.9. True where it is missing, so that nothing is
-    said of the end of a program.
+    reported of the end of a program.
     """
     from concurrent.futures import thread  # here, for a program that never serves
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -50,6 +51,30 @@ def is_being_cancelled(task: object) -> bool:
             return True
         waiter = getattr(waiter, "_fut_waiter", None)
     return False
+
+
+# Where asyncio keeps its tasks, weakly but for eager ones. Python 3.14 has other places for most.
+_KEPT = () if sys.version_info >= (3, 14) else ("_all_tasks", "_scheduled_tasks", "_eager_tasks")
+
+
+def tasks_of(loops: Collection[asyncio.AbstractEventLoop]) -> list[asyncio.Task[Any]]:
+    """Return the tasks of `loops` that are not done, whatever thread asks.
+
+    By the sets ``_all_tasks`` (up to Python 3.11), ``_scheduled_tasks`` and ``_eager_tasks`` (3.12
+    and 3.13) of asyncio.tasks, each copied in one step. Where none is there
+    ``asyncio.all_tasks()`` is asked, which before 3.14 begins anew each time that the loop makes a
+    task meanwhile, and gives up in the end.
+    """
+    kept = [getattr(asyncio.tasks, name, None) for name in _KEPT]
+    if not any(tasks is not None for tasks in kept):
+        return [task for loop in loops for task in asyncio.all_tasks(loop)]
+    found: list[asyncio.Task[Any]] = []
+    for tasks in kept:
+        for one in getattr(tasks, "data", tasks or set()).copy():
+            task: Any = one if isinstance(one, asyncio.Future) else one()
+            if task is not None and task.get_loop() in loops and not task.done():
+                found.append(task)
+    return found
 
 
 def task_awaited_by(task: object) -> asyncio.Task[Any] | None:

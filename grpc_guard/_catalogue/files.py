@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
+_MOST = 2**53  # no count, run or line has a greater number, and JSON keeps no greater one
 LIMIT = 16 * 1024 * 1024  # bytes: no baseline, memory or configuration comes near it
 
 
@@ -41,11 +42,22 @@ def content_of(path: Path) -> bytes:
 
 def json_of(path: Path) -> Any:
     """Return the JSON in the file `path`. Raises as :func:`content_of`, and ValueError for no JSON."""
-    content = content_of(path)
+    return json_in(content_of(path))
+
+
+def json_in(content: bytes) -> Any:
+    """Return the JSON in `content`. Raises ValueError for no JSON, too deep or too large."""
     try:
         return json.loads(content, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def whole(value: Any) -> int:
+    """Return `value` if it can count something, else raise TypeError."""
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise TypeError(f"{value!r:.40} is not a whole number")
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -62,7 +74,8 @@ def _finite(text: str) -> float:
 def replace(path: Path, content: str) -> None:
     """Write `content` to `path`, whole or not at all. Raises OSError that names `path`.
 
-    A link stays a link, and the rights of the file what they were.
+    A link stays a link, and the rights of the file what they were; so does its owner, where this
+    process may give a file away.
     """
     target = path.resolve()
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -70,9 +83,16 @@ def replace(path: Path, content: str) -> None:
         part.write_text(content, encoding="utf-8", errors="backslashreplace")
         with contextlib.suppress(FileNotFoundError):
             shutil.copymode(target, part)
+            _copy_owner(target, part)
         os.replace(part, target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def _copy_owner(path: Path, to: Path) -> None:
+    status = path.stat()
+    with contextlib.suppress(OSError, AttributeError):  # not on every system
+        os.chown(to, status.st_uid, status.st_gid)

@@ -72,7 +72,7 @@ def is_core_closed(anchor: Any) -> bool:
     """Tell whether the core channel below `anchor`, of anchor_and_core(), is closed.
 
     By ``_channel.closed()`` (aio) or ``channel.check_connectivity_state()`` (sync), since
-    1.66 and before. False where they are missing, so that nothing is said of its end.
+    1.66 and before. False where they are missing, so that nothing is reported about its end.
     """
     core = getattr(anchor, "_channel", None)
     if core is not None:

@@ -40,6 +40,7 @@ _HANDLES = {
 # Of aio clients: what advances a request iterator, and what sends the message: since 1.25.
 _REQUESTS = getattr(_call, "_StreamRequestMixin", None)
 _ADVANCES, _SENDS_ONE = _code(_REQUESTS, "_consume_request_iterator"), _code(_REQUESTS, "_write")
+SENDING_CODES = {id(_ADVANCES), id(_SENDS_ONE)} - {id(None)}  # by identity: quickly compared
 # The outermost coroutine of an aio server's task for an RPC, and how the task is named after that:
 # since 1.30 and 1.45.
 _AIO_HANDLES = "_handle_exceptions"

@@ -1,4 +1,4 @@
-"""Environment variables that look like settings of the guard and are none."""
+"""Environment variables that look like settings of the guard but are not."""
 
 from __future__ import annotations
 

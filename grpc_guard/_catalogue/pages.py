@@ -23,8 +23,7 @@ _EXAMPLES = (
 _INDEX = """\
 # Rules
 
-What grpc_guard checks. The pages are made by `docs/make_rules.py` from the texts that
-`grpc-guard explain RULE` prints.
+What grpc_guard checks. Each page has the text that `grpc-guard explain RULE` prints.
 
 | rule | severity | what is found |
 |---|---|---|

@@ -18,7 +18,7 @@ class Block(Generic[T]):
 
 
 class Scopes(Generic[T]):
-    """What is said now, iterable: the block that was entered last comes first, `base` last.
+    """The settings in force, iterable: the block that was entered last comes first, `base` last.
 
     Blocks of several threads may be left in any order. There is no lock: each step changes the
     list at once.

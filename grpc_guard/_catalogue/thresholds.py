@@ -1,7 +1,7 @@
-"""From when on a warning is worth giving: one frozen object, and who has a say in it.
+"""The thresholds at which warnings are reported: one frozen object, and its precedence.
 
-What a program says while it runs goes before what the environment said when it began, the
-innermost first; what a command line or a file says is told here in the same way.
+The innermost block of the running program wins, then what it set for the process, then the
+environment. A command line or a file sets thresholds in the same way as a block.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import leak, words
+from . import leak, long_wait, words
 from .rules import (
     abandoned_handler,
     blocked_grpc_thread,
@@ -29,6 +29,7 @@ from .settings import PREFIX, Layer
 @dataclasses.dataclass(frozen=True)
 class Thresholds(  # the fields of the last come first
     leak.Limits,
+    long_wait.Limits,
     stream_limit.Limits,
     channel_churn.Limits,
     parked_request_iterator.Limits,

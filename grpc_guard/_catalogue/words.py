@@ -72,7 +72,7 @@ def made(maker: Party, how: str = "made") -> str:
 
 
 def unknown(name: object, kind: str, choices: Iterable[str]) -> str:
-    """Return what is said of a name that nothing of this `kind` has, with the nearest that is."""
+    """Return the error text for an unknown name of this `kind`, with the nearest known name."""
     names = list(choices)
     meant = nearest(str(name), names)
     hint = "." if meant is None else f"; did you mean {meant!r}?"

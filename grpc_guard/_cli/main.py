@@ -46,7 +46,7 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: sys.argv[1:]) and return the exit status.
 
-    0 if all went well, 2 for a command line that is none; every subcommand says what else.
+    0 for success, 2 for a usage error; each subcommand documents its other statuses.
     Raises SystemExit for ``--help``, ``--version`` and what argparse refuses.
     """
     argv = sys.argv[1:] if argv is None else argv

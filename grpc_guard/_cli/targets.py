@@ -83,17 +83,23 @@ def _ask_process(pid: int, seconds: float) -> Snapshot:
     return ask(pid, seconds)
 
 
-def _prepare(pid: int, seconds: float) -> None:
-    """Let a process answer that was not prepared for it, where Python can do that.
-
-    Raises NoAnswerError that says what to do where it cannot.
-    """
+def _find(pid: int) -> None:
+    """Raise NoAnswerError if there is no such process, or it is another user's."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         raise NoAnswerError(f"there is no process {pid}") from None
     except PermissionError:
         raise NoAnswerError(f"process {pid} belongs to another user") from None
+
+
+def _prepare(pid: int, seconds: float, platform: str = sys.platform) -> None:
+    """Let a process answer that was not prepared for it, where Python can do that.
+
+    Raises NoAnswerError that says what to do where it cannot.
+    """
+    if platform != "win32":  # where 0 is Ctrl-C, and is delivered
+        _find(pid)
     remote_exec: Any = getattr(sys, "remote_exec", None)
     if remote_exec is None:
         raise NoAnswerError(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 OPERATIONS: dict[CodeType, str] = {}
-IDENTITIES: set[int] = set()  # of their code objects, which hash their whole content each time
-ONLOOKERS: set[CodeType] = set()  # marked code that holds a direction without owning it
+# By the identity of their code objects, which hash their whole content each time.
+IDENTITIES: dict[int, str] = {}
+ONLOOKERS: set[int] = set()  # marked code that holds a direction without owning it
 
 
 def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
@@ -22,7 +23,7 @@ def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
     def mark(function: F) -> F:
         _mark(function.__code__, name)
         if not owns:
-            ONLOOKERS.add(function.__code__)
+            ONLOOKERS.add(id(function.__code__))
         return function
 
     return mark
@@ -30,7 +31,7 @@ def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
 
 def _mark(code: CodeType, name: str) -> None:
     OPERATIONS[code] = name
-    IDENTITIES.add(id(code))
+    IDENTITIES[id(code)] = name
 
 
 def operation_within(function: str, name: str) -> Callable[[F], F]:
@@ -50,5 +51,11 @@ def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
 
 
 def operation_in(frame: FrameType) -> str:
-    local: object = frame.f_locals.get("operation")  # the slow paths serve several operations
-    return local if isinstance(local, str) else OPERATIONS[frame.f_code]
+    """Return the name of the operation whose frame this is."""
+    return operation_of(frame.f_code, frame.f_locals)
+
+
+def operation_of(code: CodeType, names: Mapping[str, object]) -> str:
+    """Return the same by the code and the local variables of the frame."""
+    local = names.get("operation")  # the slow paths serve several operations
+    return local if isinstance(local, str) else IDENTITIES[id(code)]

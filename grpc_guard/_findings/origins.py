@@ -24,7 +24,8 @@ from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose, whose_file
 Place = tuple[CodeType, int]  # and the index of an instruction in it
 
 
-def _line_of(place: Place) -> int:
+def line_of(place: Place) -> int:
+    """Return the number of the line at `place`."""
     code, instruction = place
     lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
     return next(lines, None) or code.co_firstlineno
@@ -32,7 +33,7 @@ def _line_of(place: Place) -> int:
 
 def site_of(place: Place) -> Frame:
     """Return the line at `place`, copied."""
-    code, line = place[0], _line_of(place)
+    code, line = place[0], line_of(place)
     source = linecache.getline(code.co_filename, line).strip()
     return Frame(code.co_filename, line, code.co_name, source)
 
@@ -80,7 +81,7 @@ class Origin:
     def line(self) -> int:
         """The number of the line, if there is a place."""
         assert self.place is not None
-        return _line_of(self.place)
+        return line_of(self.place)
 
     @property
     def site(self) -> Frame | None:

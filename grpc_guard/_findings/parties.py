@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from _thread import get_ident
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 from .._catalogue.cpython import threads_by_ident
 from .._catalogue.cpython_loops import running_loop
+from .._catalogue.heap import instances, with_subclasses
 from .records import Frame, Owner
 from .stacks import fold, line_in, outward
 from .waiters import stack_noted, stack_of_waiter, work_at
@@ -131,8 +131,8 @@ def suspended_greenlets() -> Iterator[tuple[str, FrameType]]:
         return
     from greenlet import greenlet
 
-    for candidate in gc.get_objects():
-        if issubclass(type(candidate), greenlet) and candidate.gr_frame is not None:
+    for candidate in instances(with_subclasses(greenlet)):
+        if candidate.gr_frame is not None:
             yield _name_of_greenlet(candidate), candidate.gr_frame
 
 

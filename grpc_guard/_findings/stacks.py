@@ -68,7 +68,7 @@ def copy_frame(frame: FrameType, line: int | None = None) -> Frame:
 
 
 def frame_of_function(function: object) -> Frame | None:
-    """Return the first line of a `function` of the program; None if it is none of Python's."""
+    """Return the first line of a `function` of the program; None if it was not written in Python."""
     while isinstance(function, functools.partial):
         function = function.func
     code = getattr(function, "__code__", None)

@@ -15,7 +15,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads
@@ -44,31 +44,53 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
     for _ in range(CHAIN_LENGTH):
         if awaitable is None:
             return
-        kind: Any = type(awaitable)
-        link = _link_of(kind)
-        if link is not None:
-            frame = getattr(awaitable, link[0], None)
-            if frame is not None:
-                yield frame
-            awaitable = getattr(awaitable, link[1])
-        else:  # anext() and coroutine wrappers show what they drive to the collector alone
-            awaitable = next(
-                (
-                    inner
-                    for inner in gc.get_referents(awaitable)
-                    if hasattr(inner, "ag_await") or hasattr(inner, "cr_await")
-                ),
-                None,
-            )
+        frame = frame_of(awaitable)
+        if frame is not None:
+            yield frame
+        awaitable = awaited_by(awaitable)
+
+
+def awaited_by(awaitable: object) -> Any:
+    """Return what `awaitable` awaits; None at the end of the chain."""
+    kind: Any = type(awaitable)
+    prefix = _prefix_of(kind)
+    if prefix is not None:
+        return getattr(awaitable, _AWAITS[prefix])
+    # anext() and coroutine wrappers show what they drive to the collector alone
+    found = gc.get_referents(awaitable)
+    return next(
+        (one for one in found if hasattr(one, "ag_await") or hasattr(one, "cr_await")), None
+    )
+
+
+def idle_type(loop: Any) -> type:
+    """Return the type of what a coroutine awaits that awaits a future, the end of its chain."""
+    return type(loop.create_future().__await__())
+
+
+def frame_of(link: Any) -> FrameType | None:
+    """Return the frame of a coroutine or generator, None for what has none."""
+    if type(link) is CoroutineType:
+        return link.cr_frame
+    kind: Any = type(link)
+    prefix = _prefix_of(kind)
+    return None if prefix is None else getattr(link, f"{prefix}_frame", None)
+
+
+def code_of(link: Any) -> object:
+    """Return the code of a coroutine or generator, None for what has none."""
+    kind: Any = type(link)
+    prefix = _prefix_of(kind)
+    return None if prefix is None else getattr(link, f"{prefix}_code", None)
+
+
+_AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}
 
 
 @functools.lru_cache(maxsize=64)
-def _link_of(kind: type) -> tuple[str, str] | None:
-    """Return where awaitables of this kind have their frame, and what they await."""
-    for prefix, link in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
-        if hasattr(kind, f"{prefix}_{link}"):
-            return f"{prefix}_frame", f"{prefix}_{link}"
-    return None
+def _prefix_of(kind: type) -> str | None:
+    """Return how the attributes of awaitables of this kind begin; None where they have none."""
+    return next((prefix for prefix, link in _AWAITS.items() if hasattr(kind, link)), None)
 
 
 def stack_of_task(task: asyncio.Task[Any]) -> tuple[Frame, ...]:

@@ -1,6 +1,6 @@
 """The wording of every report: produced here once, from a finding and nothing else.
 
-What was seen is said by the evidence, in the file of its rule.
+The evidence, in the file of its rule, words what was seen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._catalogue.rule import Evidence
 from .._catalogue.words import count, duration, party
 from .records import Finding, Frame, Owner
 
-OUTCOME = {  # what became of the caller
+OUTCOME = {  # what happened to the caller
     Mode.RAISE: "refused",
     Mode.WARN: "let through",
     Mode.SERIALIZE: "made to wait",
@@ -35,11 +35,23 @@ def first_line(
 ) -> str:
     """Return the report's first line: complete by itself, and made to be grepped.
 
-    `mode` decides what became of the caller; None for a warning, which refuses nothing.
+    `mode` decides what happens to the caller; None for a warning, which refuses nothing.
     """
     outcome = "" if mode is None else f" {OUTCOME[mode]}"
     asked = f"{caller.operation} by {party(caller)}"
     return f"{evidence.rule}: {asked} on {subject}{outcome}: {evidence}"
+
+
+def long_wait(subject: Subject, waiter: Owner, owner: Owner | None) -> str:
+    """Return the line on an operation that has waited long for its turn; `owner` is inside."""
+    text = (
+        f"{party(waiter)} has waited {duration(waiter.held_seconds)} for its turn to "
+        f"{waiter.operation} on {subject} ({site(waiter.site)}): "
+    )
+    if owner is None:
+        return f"{text}nobody is inside at this moment"
+    held = duration(owner.held_seconds)
+    return f"{text}{party(owner)} has been in {owner.operation} for {held} ({site(owner.site)})"
 
 
 def held_by_probe(delay: float, window: float, run: int) -> str:
@@ -51,7 +63,7 @@ def held_by_probe(delay: float, window: float, run: int) -> str:
 
 
 def probing(seed: int | None, run: int) -> str:
-    """Return what is said before a run of the probe: the seed repeats its choices."""
+    """Return the line before a run of the probe: the seed repeats its choices."""
     return f"probing with seed {seed}, run {run}"
 
 

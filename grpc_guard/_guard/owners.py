@@ -34,7 +34,7 @@ from .._findings.parties import (
 )
 from .._findings.records import Frame, Owner
 from .._findings.stacks import fold, other_threads, outward
-from .._findings.waiters import CHAIN_LENGTH, await_chain
+from .._findings.waiters import CHAIN_LENGTH, await_chain, idle_type
 from .roles import roles
 
 
@@ -45,8 +45,13 @@ def owner_of(direction: Direction) -> Owner | None:
     """
     if direction.is_free:
         return None
-    found = _by_thread(direction) if direction.loop_thread is None else _by_task(direction)
+    found = owner_with_frame(direction)
     return found if found is not None else owner_without_frame(direction)
+
+
+def owner_with_frame(direction: Direction) -> Owner | None:
+    """Describe the owner whose frames show that it is inside `direction`; None if none do."""
+    return _by_thread(direction) if direction.loop_thread is None else _by_task(direction)
 
 
 def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
@@ -95,14 +100,19 @@ def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | Non
     if owner is not None and owner.operation == met.operation:
         return owner, is_being_cancelled(met)
     # It waits as well, or has just left.
-    if met.task is None:
-        kind, name = name_of_thread(met.ident)
+    return party_with(met, monotonic()), is_being_cancelled(met)
+
+
+def party_with(ticket: Ticket, now: float) -> Owner:
+    """Describe whoever has `ticket`; ``held_seconds`` is for how long."""
+    if ticket.task is None:
+        kind, name = name_of_thread(ticket.ident)
     else:
-        task = met.task()
+        task = ticket.task()
         kind, name = "task", "(not found)" if task is None else task.get_name()
-    stack = (site_of(met.place),) if met.place is not None and is_of_program(met.place) else ()
-    held = max(0.0, monotonic() - met.since)
-    return Owner(kind, name, met.operation, held, stack), is_being_cancelled(met)
+    place = ticket.place
+    stack = (site_of(place),) if place is not None and is_of_program(place) else ()
+    return Owner(kind, name, ticket.operation, max(0.0, now - ticket.since), stack)
 
 
 def is_being_cancelled(met: Ticket | None) -> bool:
@@ -168,7 +178,7 @@ def _inside(
     is_outside = False  # on its way into the direction, or let through beside the owner
     for frame in rest:
         if frame.f_code in OPERATIONS and frame.f_locals.get("direction") is direction:
-            if frame.f_code in ONLOOKERS or not frame.f_locals.get("owns", True):
+            if id(frame.f_code) in ONLOOKERS or not frame.f_locals.get("owns", True):
                 is_outside = True
                 continue
             if is_outside:  # the method of the proxy; further out, an owner may be interrupted
@@ -202,7 +212,7 @@ def _owning_task(
     loop = direction.stream.loop
     if loop is None:
         return None
-    idle = _idle_type(loop)
+    idle = idle_type(loop)
     running = running_loop()
     current = asyncio.current_task(running) if running is not None else None
     for task in _in_likely_order(direction):
@@ -256,11 +266,6 @@ def _is_in_operation(awaitable: Any, idle: type) -> bool:
             return True
         awaitable = awaitable.cr_await
     return awaitable is not None and type(awaitable) is not idle
-
-
-def _idle_type(loop: Any) -> type:
-    """Return the type of what a coroutine awaits that awaits a future, the end of its chain."""
-    return type(loop.create_future().__await__())
 
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:

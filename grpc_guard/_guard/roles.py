@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NamedTuple
 
-from .._core.operations import ONLOOKERS, OPERATIONS, operation_in
+from .._core.operations import IDENTITIES, ONLOOKERS, operation_of
 from .._core.stream import Direction
 
 _TURN = "turn"  # the operation of whoever waits in line
@@ -34,7 +34,7 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
     outside: set[int] = set()  # on its way into these directions, or let through beside the owner
     for index, frame in enumerate(frames):
         code = frame.f_code
-        if code not in OPERATIONS:
+        if id(code) not in IDENTITIES:
             continue
         names = frame.f_locals
         direction = names.get("direction")
@@ -42,10 +42,10 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
             continue  # the operation has only begun
         assert isinstance(direction, Direction)
         outer = frames[index + 1 :]
-        if code in ONLOOKERS or not names.get("owns", True):
-            if OPERATIONS[code] == _TURN and id(direction) not in outside:
+        if id(code) in ONLOOKERS or not names.get("owns", True):
+            if IDENTITIES[id(code)] == _TURN and id(direction) not in outside:
                 ticket = names.get("ticket")
-                operation = operation_in(frame) if ticket is None else ticket.operation
+                operation = operation_of(code, names) if ticket is None else ticket.operation
                 yield Role(direction, operation, False, outer)
             outside.add(id(direction))
         elif id(direction) in outside:  # the method of the proxy; further out, an owner may be
@@ -54,4 +54,4 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
             inner = frames[:index] if "iterated" in names else ()
-            yield Role(direction, operation_in(frame), True, [*inner, *outer])
+            yield Role(direction, operation_of(code, names), True, [*inner, *outer])

@@ -39,6 +39,7 @@ from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
 from . import owners
+from .long_waits import long_waits
 
 # What two operations at once in a direction are.
 CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: ConcurrentWrite}
@@ -115,6 +116,7 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     meeting = _Wait(direction, ticket, met)
     if meeting.rpc_is_over:
         return
+    long_waits.note(direction)
     can_wait = ticket.task is not None or not interrupts_party(direction)
     pair = _pair(direction, ticket, met) if can_wait else None
     known = None if pair is None else turns.counted.get(pair)

@@ -42,8 +42,9 @@ def _flow_control(told: Sequence[Told], channels: Sequence[ChannelSnapshot]) -> 
             continue
         if described.side == "client" and described.channel not in connected:
             continue  # it may wait for that
-        is_read = reads.owner is not None or reads.waiting or is_receiving(stream.call())
-        if not is_read and _stuck_for(writes) >= _MOMENT:
+        if reads.owner is not None or reads.waiting or _stuck_for(writes) < _MOMENT:
+            continue
+        if not is_receiving(stream.call()):
             yield Deduction("flow-control", wording.unread(reads, writes), (described.number,))
 
 

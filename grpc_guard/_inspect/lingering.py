@@ -25,16 +25,14 @@ def tell(say: Callable[[str], object]) -> None:
 
 def kept_by() -> Iterator[str]:
     """Yield a line for each thread that is no daemon and inside a stream."""
+    from .living import streams_listed
     from .sight import Sight, loops_of
-    from .snapshot import alive
 
-    _, directions = alive()
-    sight = Sight(loops_of(directions))
+    sight = Sight(loops_of(streams_listed()))
     sight.forget_frames()
-    for direction in directions:
-        party, owner = sight.owners.get(id(direction), (None, None))
-        if party is None or owner is None or party.kind != "thread":
+    for key, (party, owner) in sight.owners.items():
+        if party.kind != "thread":
             continue
         thread = threads_by_ident.get(party.ident)
         if thread is not None and not thread.daemon and thread is not threading.main_thread():
-            yield wording.keeps_process(owner, direction.stream.rpc)
+            yield wording.keeps_process(owner, sight.directions[key].stream.rpc)

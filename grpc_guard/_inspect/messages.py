@@ -19,12 +19,12 @@ VERSION = 1
 
 def message_of(snapshot: Snapshot) -> Any:
     """Return `snapshot` as a message."""
-    return _filled(pb.Snapshot(), snapshot)
+    return _fill(pb.Snapshot(), snapshot, {})
 
 
 def message_of_finding(finding: Finding) -> Any:
     """Return `finding` as a message."""
-    return _filled(pb.Finding(), finding)
+    return _fill(pb.Finding(), finding, {})
 
 
 def snapshot_of(message: Any) -> Snapshot:
@@ -33,29 +33,53 @@ def snapshot_of(message: Any) -> Snapshot:
     return taken
 
 
-def _filled(message: Any, record: Any) -> Any:
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, tuple):
-            for one in value:
-                if dataclasses.is_dataclass(one):
-                    _filled(getattr(message, field.name).add(), one)
-                else:
-                    getattr(message, field.name).append(one)
-        elif dataclasses.is_dataclass(value):
-            inner = getattr(message, field.name)
+def _fill(message: Any, record: Any, stacks: dict[int, list[Any]]) -> Any:
+    """Put `record` into `message`, and return it.
+
+    In `stacks` are the messages of those stacks that were met, by identity: most parties stand at
+    the same few lines.
+    """
+    of: Any = type(record)
+    for name in _names_of(of):
+        value = getattr(record, name)
+        if value is None:
+            continue
+        kind = type(value)
+        if kind is str or isinstance(value, str):
+            setattr(message, name, value if kind is str and value.isascii() else _encodable(value))
+        elif kind is tuple:
+            repeated = getattr(message, name)
+            if id(value) in stacks:
+                repeated.extend(stacks[id(value)])
+            else:
+                stacks[id(value)] = [_one_of(repeated, one, stacks) for one in value]
+        elif dataclasses.is_dataclass(kind):
+            inner = getattr(message, name)
             inner.SetInParent()  # also where all of its fields are as by default
-            _filled(inner, value)
-        elif value is not None:
-            text = str.__str__(value) if isinstance(value, str) else value  # of a rule, its name
-            setattr(message, field.name, _encodable(text))
+            _fill(inner, value, stacks)
+        else:
+            setattr(message, name, value)
     return message
 
 
+def _one_of(repeated: Any, one: Any, stacks: dict[int, list[Any]]) -> Any:
+    """Append `one` to the repeated field, and return what was appended."""
+    if dataclasses.is_dataclass(type(one)):
+        return _fill(repeated.add(), one, stacks)
+    value = _encodable(one)
+    repeated.append(value)
+    return value
+
+
+@functools.cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
 def _encodable(value: Any) -> Any:
-    """Return `value`; names of files may hold what is no text for protobuf."""
+    """Return `value`, of a rule its name; names of files may hold what is no text for protobuf."""
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return str.__str__(value).encode(errors="backslashreplace").decode()
     return value
 
 

@@ -16,8 +16,9 @@ from types import (
 from typing import Any
 
 from .._catalogue import grpcio_rpcs
+from .._catalogue.nouns import AIO
 from .._core.steps import IteratorFromFunction
-from .._core.stream import Stream
+from .._core.stream import Direction, Stream
 from .sight import Sight
 
 # What may stand between a direction and the generator that it advances: counting, for one.
@@ -25,10 +26,12 @@ _BETWEEN = (IteratorFromFunction, FunctionType, MethodType, MethodWrapperType, C
 _DEPTH = 8
 
 
-def suspended(stream: Stream) -> Iterator[FrameType]:
-    """Yield the frame of the generator that the messages of `stream` come from, if it waits."""
-    writing: Any = stream.write
-    held: list[Any] = [getattr(writing, "iterator", None) or getattr(writing, "step", None)]
+def suspended(direction: Direction | None) -> Iterator[FrameType]:
+    """Yield the frame of the generator that a direction takes messages from, if it waits."""
+    taking: Any = direction
+    if taking is None or (taking.is_shared and taking.loop_thread is not None):
+        return  # tasks write by themselves
+    held: list[Any] = [getattr(taking, "iterator", None) or getattr(taking, "step", None)]
     for _ in range(_DEPTH):
         for one in held:
             if type(one) is GeneratorType and not one.gi_running and one.gi_frame is not None:
@@ -37,7 +40,10 @@ def suspended(stream: Stream) -> Iterator[FrameType]:
             if type(one) is AsyncGeneratorType and not one.ag_running and one.ag_frame is not None:
                 yield one.ag_frame
                 return
-        held = gc.get_referents(*(one for one in held if type(one) in _BETWEEN))
+        held = [one for one in held if type(one) in _BETWEEN]
+        if not held:
+            return
+        held = gc.get_referents(*held)
 
 
 def is_sending(stream: Stream, sight: Sight) -> bool:
@@ -46,4 +52,4 @@ def is_sending(stream: Stream, sight: Sight) -> bool:
     For a stream with many messages to send: see grpcio_rpcs.is_sending().
     """
     call = stream.call()
-    return grpcio_rpcs.is_sending(call) or id(call) in sight.sending
+    return id(call) in sight.sending if stream.api is AIO else grpcio_rpcs.is_sending(call)

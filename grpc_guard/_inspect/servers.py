@@ -25,7 +25,7 @@ from .._catalogue.grpcio_rpcs import (
 from .._core.stream import Stream
 from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, servers
-from .records import HandlerSnapshot, ServerSnapshot
+from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
 from .sending import suspended
 from .sight import Party, Sight
 
@@ -56,7 +56,7 @@ def _sync_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[Ha
         if handled is not None and _serves(server, handled[0], ident):
             rpc_state, rpc = handled
             owner = _handler(sight, Party.thread(ident), rpc, frames, streams.get(ident))
-            yield HandlerSnapshot(rpc, owner, is_over(rpc_state))
+            yield new_handler(rpc, owner, is_over(rpc_state))
 
 
 def _serves(server: Any, rpc_state: Any, ident: int) -> bool:
@@ -86,8 +86,8 @@ def _handler(
         stream, since = noted
         held = max(0.0, monotonic() - since)
         # Between two messages the generator shows no frame of its own.
-        stack = (*stack, *sight.lines.stack(suspended(stream)))
-    return Owner(party.kind, party.name, "handler", held, stack)
+        stack = (*stack, *sight.lines.stack(suspended(stream.write)))
+    return new_owner(party.kind, party.name, "handler", held, stack, "inside", None)
 
 
 # Aio
@@ -107,4 +107,4 @@ def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[Han
         if not owner.stack and in_pool is not None:  # a sync handler, which a thread runs
             migrated.remove(in_pool)
             owner = dataclasses.replace(in_pool, operation="handler")
-        yield HandlerSnapshot(rpc, owner, None)
+        yield new_handler(rpc, owner, None)

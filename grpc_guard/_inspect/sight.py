@@ -1,24 +1,24 @@
 """One look at everybody who runs: who is inside which direction, who waits, and for whom.
 
-The frames of all threads are taken once, and the tasks of each loop once. Stacks are copied only
-for those who are inside a stream or wait for one.
+The frames of all threads are taken once, and the tasks of each loop once. Frames of tasks are made,
+and stacks copied, only for those who are inside a stream, wait for one, or handle an RPC.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import threading
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable
 from time import monotonic
-from types import CodeType, FrameType
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads
-from .._catalogue.cpython_loops import task_awaited_by
+from .._catalogue.cpython_loops import task_awaited_by, tasks_of
+from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
-from .._core.stream import Direction
+from .._core.stream import Direction, Stream
 from .._findings.parties import (
     name_of_task,
     name_of_thread,
@@ -26,46 +26,21 @@ from .._findings.parties import (
     task_at,
     thread_at,
 )
-from .._findings.records import Frame, Owner
-from .._findings.stacks import copy_frame, outward
-from .._findings.waiters import await_chain
-from .._findings.whose import LIBRARY, PROGRAM, Whose, whose
+from .._findings.records import Owner
+from .._findings.stacks import outward
+from .._findings.waiters import frame_of, idle_type
+from .._guard.owners import owner_with_frame, owner_without_frame
 from .._guard.roles import Role, roles
+from .._lifecycle.handlers import servers
+from .lines import OPERATION, SENDING, Lines
+from .records import new_owner
 
-_DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
+_TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _JOIN = threading.Thread.join.__code__
 
 
-class Lines:
-    """Copies frames, and copies equal ones once: thousands of parties may stand at one line."""
-
-    def __init__(self) -> None:
-        self._copies: dict[tuple[CodeType, int | None], Frame] = {}
-        self._whose: dict[CodeType, Whose] = {}
-
-    def stack(self, frames: Iterable[FrameType]) -> tuple[Frame, ...]:
-        """Return `frames` (innermost first) as stacks.fold() does."""
-        kept = [frame for frame in frames if self._of(frame) in (PROGRAM, LIBRARY)]
-        lines = (index for index, frame in enumerate(kept) if self._of(frame) is PROGRAM)
-        site = next(lines, 0)
-        return tuple(self._copied(frame) for frame in reversed(kept[site : site + _DEPTH]))
-
-    def _of(self, frame: FrameType) -> Whose:
-        code = frame.f_code
-        if code not in self._whose:
-            self._whose[code] = whose(frame)
-        return self._whose[code]
-
-    def _copied(self, frame: FrameType) -> Frame:
-        key = frame.f_code, frame.f_lineno
-        if key not in self._copies:
-            self._copies[key] = copy_frame(frame)
-        return self._copies[key]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Party:
+class Party(NamedTuple):
     """A thread, task or greenlet; ``key`` is the same for the same one in the whole look."""
 
     kind: str
@@ -80,49 +55,72 @@ class Party:
 
     @classmethod
     def task(cls, task: asyncio.Task[Any]) -> Party:
-        return cls("task", name_of_task(task), ("task", id(task)), actual_task=task)
+        return cls("task", name_of_task(task), ("task", id(task)), 0, task)
 
 
 class Sight:
     """What one look has shown; directions by their identity, parties by their key."""
 
-    def __init__(self, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
+    def __init__(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         self.lines = Lines()
         self.owners: dict[int, tuple[Party, Owner]] = {}
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
+        self.directions: dict[int, Direction] = {}  # those of owners and waiters
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[tuple[Party, Party]] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
         self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
-        self._found_elsewhere = 0
-        self._now = monotonic()
-        for loop in loops:
-            self._look_at_tasks(loop)
-        self._look_at_threads()
+        self._found_elsewhere = self._looked_for = 0
+        self.time = monotonic()  # what began later was not seen
+        self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
+        self._look_at_tasks(loops)
+        self._look_at_threads(loops)
         for name, frame in suspended_greenlets():
             party = Party("greenlet", name, ("greenlet", id(frame)))
-            self._enter(party, list(outward(frame)))
+            self._note(party, roles(list(outward(frame))))
 
     def forget_frames(self) -> None:
         """Let go of all frames: they hold what the program has in hand."""
         self.threads.clear()
         self.rpc_tasks.clear()
+        self._running.clear()
+
+    def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
+        """Return the streams that are `listed` and not over, and those that somebody is inside of."""
+        inside = {id(one.stream): one.stream for one in self.directions.values()}
+        alive = {id(stream): stream for stream in listed if not stream.is_over()}
+        return list((alive | inside).values())
+
+    def owner_not_seen(self, direction: Direction) -> Owner | None:
+        """Return the owner of a direction that is owned, in which nobody was seen.
+
+        It shows no frame; or it has come since the look, and is nobody's business then.
+        """
+        for _ in range(_TRIES if direction.stream.handler is None else 0):
+            self._looked_for += 1
+            if direction.is_free or owner_with_frame(direction) is not None:
+                return None
+            if self._looked_for > _ELSEWHERE:
+                break
+        return owner_without_frame(direction)
 
     def owner(self, direction: Direction) -> Owner | None:
         found = self.owners.get(id(direction))
         return None if found is None else found[1]
 
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
-        return tuple(owner for _, owner in self.waiters.get(id(direction), ()))
+        found = self.waiters.get(id(direction))
+        return () if found is None else tuple(owner for _, owner in found)
 
-    def _look_at_threads(self) -> None:
+    def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         frames = frames_of_threads()
+        self._running = {loop: asyncio.current_task(loop) for loop in loops}
         try:
             for ident, innermost in frames.items():
                 chain = list(outward(innermost))
                 self.threads[ident] = chain
                 party = Party.thread(ident)
-                self._enter(party, chain)
+                self._note(party, roles(chain))
                 for frame in chain:
                     if frame.f_code is _JOIN:
                         joined = Party.thread(frame.f_locals["self"].ident or 0)
@@ -130,27 +128,33 @@ class Sight:
         finally:
             frames.clear()  # this very frame is in there, in a cycle
 
-    def _look_at_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
-        for task in asyncio.all_tasks(loop):
-            chain = list(await_chain(task.get_coro()))
-            chain.reverse()
-            if handles_an_rpc(task):
-                self.rpc_tasks.append((task, chain))
-            self._enter(Party.task(task), chain)
-            for inner, outer in itertools.pairwise(chain):
-                call = sending_call(inner, outer)
-                if call is not None:
-                    self.sending.add(id(call))
+    def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
+        ends = {idle_type(loop) for loop in loops}
+        for task in tasks_of(loops):
+            kinds, links = self.lines.shown(task.get_coro(), ends)
+            handles = handles_an_rpc(task)
+            if handles or kinds & (OPERATION | SENDING):
+                frames = [frame for frame in map(frame_of, reversed(links)) if frame is not None]
+                if handles:
+                    self.rpc_tasks.append((task, frames))
+                if kinds & OPERATION:
+                    self._note(Party.task(task), roles(frames))
+                if kinds & SENDING:
+                    calls = itertools.starmap(sending_call, itertools.pairwise(frames))
+                    self.sending.update(id(call) for call in calls if call is not None)
             awaited = task_awaited_by(task)
             if awaited is not None:
                 self.joins.append((Party.task(task), Party.task(awaited)))
 
-    def _enter(self, party: Party, frames: Sequence[FrameType]) -> None:
-        for role in roles(frames):
+    def _note(self, party: Party, found: Iterable[Role]) -> None:
+        """Note in which directions `party` is, and for which it waits."""
+        for role in found:
             actual = self._of_loop(party, role)
-            key = id(role.direction)
+            direction = role.direction
+            key = id(direction)
+            self.directions[key] = direction
             if role.is_owner:
-                held = max(0.0, self._now - role.direction.since)
+                held = max(0.0, self.time - direction.since)
                 self.owners[key] = actual, self._owner(actual, role, held)
             else:
                 self.waiters.setdefault(key, []).append((actual, self._owner(actual, role, None)))
@@ -160,7 +164,7 @@ class Sight:
         loop = role.direction.stream.loop
         if party.kind != "thread" or loop is None:
             return party
-        task = asyncio.current_task(loop)
+        task = self._running.get(loop)
         return party if task is None else Party.task(task)
 
     def _owner(self, party: Party, role: Role, held: float | None) -> Owner:
@@ -173,9 +177,11 @@ class Sight:
                 return task_at(party.actual_task, operation, held, stack)
             if party.ident in self.threads:
                 return thread_at(party.ident, self.threads[party.ident][0], operation, held, stack)
-        return Owner(party.kind, party.name, operation, held, stack)
+        return new_owner(party.kind, party.name, operation, held, stack, "inside", None)
 
 
-def loops_of(directions: Collection[Direction]) -> Iterator[asyncio.AbstractEventLoop]:
-    """Yield each loop that one of the directions belongs to."""
-    yield from {id(loop): loop for loop in (d.stream.loop for d in directions) if loop}.values()
+def loops_of(streams: Iterable[Stream]) -> set[asyncio.AbstractEventLoop]:
+    """Return the loops that `streams`, and the servers of this process, belong to."""
+    found = {stream.loop for stream in streams}
+    found.update(loop_of(server) for server, _ in servers() if is_aio_server(server))
+    return {loop for loop in found if loop is not None}

@@ -1,12 +1,12 @@
 """snapshot(): every live stream, channel and server of the process, found when it is asked.
 
-Nothing is kept for it while the program runs: streams and directions are found among the objects
-of the collector, in one walk, and who is inside them in one look at threads and tasks.
+Nothing is kept for it while the program runs: streams are found by their channels and servers, and
+who is inside them in one look at threads and tasks.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import collections
 import gc
 import os
 import sys
@@ -15,18 +15,26 @@ from time import monotonic
 
 from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
-from .._catalogue.nouns import READ, WRITE, Way
+from .._catalogue.nouns import READ, SERVER, WRITE, Way
 from .._core.stream import Direction, Stream
 from .._findings.ledger import ledger
 from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
-from .._findings.records import Frame, Owner
+from .._findings.records import Owner
 from .._findings.reporting import now
-from .._guard.owners import owner_without_frame
 from .._lifecycle.channels import lives
 from .._lifecycle.handlers import servers
 from .deductions import Told, deduced
-from .records import ChannelSnapshot, DirectionSnapshot, Snapshot, StreamSnapshot
+from .lines import Lines
+from .living import directions_of, streams_listed
+from .records import (
+    ChannelSnapshot,
+    DirectionSnapshot,
+    Snapshot,
+    new_direction,
+    new_owner,
+    new_stream,
+)
 from .sending import is_sending, suspended
 from .servers import servers_seen
 from .sight import Sight, loops_of
@@ -39,8 +47,8 @@ def snapshot() -> Snapshot:
     """Return what every live stream, channel and server of this process is doing.
 
     Frozen records, from any thread; nothing of the program is touched, and nothing but names,
-    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some 100 ms,
-    during which other threads run.
+    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some
+    hundreds, during which other threads run.
     """
     collects = gc.isenabled()
     gc.disable()  # a collection in here would run finalisers of the program on this thread
@@ -52,89 +60,31 @@ def snapshot() -> Snapshot:
 
 
 def _look() -> Snapshot:
-    streams, directions = alive()
-    sight = Sight(loops_of(directions))
+    listed = streams_listed()
+    sight = Sight(loops_of(listed))
     try:
-        return _told(streams, directions, sight)
+        return _told(sight.streams_among(listed), sight)
     finally:
         sight.forget_frames()
 
 
-def alive() -> tuple[list[Stream], list[Direction]]:
-    """Return the streams and directions that exist, in one walk."""
-    kinds = {Stream, *_kinds_of(Direction)}
-    found = [one for one in gc.get_objects() if type(one) in kinds]
-    return (
-        [one for one in found if type(one) is Stream and hasattr(one, "is_instrumented")],
-        [one for one in found if type(one) is not Stream and _is_whole(one)],
-    )
-
-
-def _is_whole(direction: Direction) -> bool:
-    """Tell whether `direction` has been made to its end: another thread may be about to."""
-    try:
-        return direction.is_free or direction.stream.is_instrumented or direction.since >= 0.0
-    except AttributeError:
-        return False
-
-
-def _kinds_of(kind: type[object]) -> Iterator[type[object]]:
-    yield kind
-    for inner in kind.__subclasses__():
-        yield from _kinds_of(inner)
-
-
-def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> Snapshot:
-    by_stream: dict[int, list[Direction]] = {}
-    for direction in directions:
-        by_stream.setdefault(id(direction.stream), []).append(direction)
-    origins = _Origins()
+def _told(streams: list[Stream], sight: Sight) -> Snapshot:
+    origins = _Origins(sight.lines)
     existing = list(lives())
     numbers = {id(life): number for number, life in enumerate(existing, start=1)}
     serving = tuple(servers_seen(sight))
-    told: list[Told] = []
-    begun = _begun_handling()
-    for stream in streams:
-        if stream.origin is not None:
-            begun[id(stream)] = stream.origin.since
-    present = monotonic()
-    for stream in sorted(streams, key=lambda one: begun.get(id(one), present)):
-        mine = by_stream.get(id(stream), [])
-        state = _state(stream)
-        if state == "over" and not any(id(one) in sight.owners for one in mine):
-            continue
-        told.append(
-            (
-                StreamSnapshot(
-                    number=len(told) + 1,
-                    rpc=stream.rpc,
-                    side=str(stream.side),
-                    api=str(stream.api),
-                    mode=str(stream.mode),
-                    state=state,
-                    age_seconds=present - begun[id(stream)] if id(stream) in begun else None,
-                    origin=None if stream.origin is None else origins.owner(stream.origin),
-                    channel=numbers.get(id(stream.channel)),
-                    read=_reading(stream, mine, sight),
-                    write=_writing(stream, mine, sight),
-                ),
-                stream,
-                mine,
-            )
-        )
-    carried: dict[int | None, int] = {}
-    for one, _, _ in told:
-        carried[one.channel] = carried.get(one.channel, 0) + 1
+    told = list(_streams_told(streams, sight, origins, numbers))
+    carried = collections.Counter(one.channel for one, _, _ in told)
     channels = tuple(
         ChannelSnapshot(
-            number=numbers[id(life)],
+            number=number,
             target=life.target,
             api=str(life.api),
             state=life.state(),
-            streams=carried.get(numbers[id(life)], 0),
+            streams=carried[number],
             origin=origins.owner(life.origin),
         )
-        for life in existing
+        for number, life in enumerate(existing, start=1)
     )
     return Snapshot(
         pid=os.getpid(),
@@ -149,6 +99,40 @@ def _told(streams: list[Stream], directions: list[Direction], sight: Sight) -> S
     )
 
 
+def _streams_told(
+    streams: list[Stream], sight: Sight, origins: _Origins, channels: dict[int, int]
+) -> Iterator[Told]:
+    """Yield what is told of each stream, the oldest first; `channels` are numbers of channels."""
+    by_stream = directions_of(streams, sight.directions.values())
+    begun = _begun_handling()
+    for stream in streams:
+        if stream.origin is not None:
+            begun[id(stream)] = stream.origin.since
+    present = monotonic()
+    number = 0
+    for stream in sorted(streams, key=lambda one: begun.get(id(one), present)):
+        key, origin = id(stream), stream.origin
+        mine = by_stream[key]
+        state = _state(stream)
+        if state == "over" and not any(id(one) in sight.owners for one in mine):
+            continue
+        number += 1
+        described = new_stream(
+            number,
+            stream.rpc,
+            str(stream.side),
+            str(stream.api),
+            str(stream.mode),
+            state,
+            present - begun[key] if key in begun else None,
+            None if origin is None else origins.owner(origin),
+            channels.get(id(stream.channel)),
+            _described(READ, mine, sight),
+            _described(WRITE, mine, sight),
+        )
+        yield described, stream, mine
+
+
 def _begun_handling() -> dict[int, float]:
     """Return since when each stream of a server has been handled, by its identity."""
     return {
@@ -159,60 +143,56 @@ def _begun_handling() -> dict[int, float]:
 
 
 def _state(stream: Stream) -> str:
+    if stream.is_open():
+        return "open"
     if stream.is_over():
         return "over"
-    return "open" if stream.is_open() or stream.side == "server" else "unknown"
+    return "open" if stream.side is SERVER else "unknown"
 
 
-def _reading(stream: Stream, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:
-    direction = _of_way(READ, directions)
-    return None if direction is None else _described(direction, sight)
-
-
-def _writing(stream: Stream, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:
-    direction = _of_way(WRITE, directions)
+def _described(way: Way, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:
+    """Return what is told of that one of `directions` which goes this `way`; None without one."""
+    direction = None
+    for one in directions:
+        # Around a call with interceptors there are two to read from: somebody is in either.
+        if one.way is way and (direction is None or id(one) in sight.directions):
+            direction = one
     if direction is None:
         return None
-    described = _described(direction, sight)
-    frames = () if described.owner is not None else sight.lines.stack(suspended(stream))
-    return dataclasses.replace(
-        described,
-        unsent=is_sending(stream, sight),
-        suspended_at=frames[-1] if frames else None,
-    )
-
-
-def _of_way(way: Way, directions: list[Direction]) -> Direction | None:
-    return next((one for one in directions if one.way is way), None)
-
-
-def _described(direction: Direction, sight: Sight) -> DirectionSnapshot:
     owner = sight.owner(direction)
-    if owner is None and not direction.is_free:
-        owner = owner_without_frame(direction)
-    last = None
-    if owner is None and direction.since and isinstance(direction.owner, int):
-        last = "{} {!r}".format(*name_of_thread(direction.owner))
-    return DirectionSnapshot(
-        owner=owner,
-        waiting=sight.waiting(direction),
-        last_began_seconds=max(0.0, monotonic() - direction.since) if direction.since else None,
-        last=last,
+    last, began = None, direction.since
+    if owner is None:
+        if not direction.is_free and began <= sight.time:
+            owner = sight.owner_not_seen(direction)
+        elif isinstance(direction.owner, int) and began:
+            last = "{} {!r}".format(*name_of_thread(direction.owner))
+    unsent, suspended_at = False, None
+    if way is WRITE:
+        unsent = is_sending(direction.stream, sight)
+        frames = () if owner is not None else sight.lines.stack(suspended(direction))
+        suspended_at = frames[-1] if frames else None
+    return new_direction(
+        owner,
+        sight.waiting(direction),
+        max(0.0, monotonic() - began) if began else None,
+        last,
+        unsent,
+        suspended_at,
     )
 
 
 class _Origins:
     """Puts origins into records; that of one place is looked up once."""
 
-    def __init__(self) -> None:
-        self._sites: dict[object, Frame | None] = {}
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
 
     def owner(self, origin: Origin) -> Owner:
-        if origin.place not in self._sites:
-            self._sites[origin.place] = origin.site
-        site = self._sites[origin.place]
-        stack = () if site is None else (site,)
-        return Owner(origin.kind, origin.name, origin.operation, origin.age, stack)
+        place = origin.place
+        stack = () if place is None else self._lines.at(place)
+        return new_owner(
+            origin.kind, origin.name, origin.operation, origin.age, stack, "inside", None
+        )
 
 
 def program() -> str:

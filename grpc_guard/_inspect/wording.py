@@ -55,7 +55,7 @@ def pool_held(size: int, over: int, waiting: int) -> str:
 
 
 def keeps_process(owner: Owner, rpc: str) -> str:
-    """Return what is said of a thread that keeps a process whose main thread has ended."""
+    """Return the text about a thread that keeps a process whose main thread has ended."""
     return (
         f"the main thread has ended, and the process waits for {party(owner)}, which is no daemon "
         f"and has been in {owner.operation} of {rpc} for {duration(owner.held_seconds)} "

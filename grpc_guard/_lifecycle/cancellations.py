@@ -158,14 +158,14 @@ def _is_given_up(stream: Stream) -> bool:
 
 @operation("await", owns=False)
 def before_await(direction: Any) -> None:
-    """Tell of the waiting for the response of a call whose writing `direction` is broken."""
+    """Report an await of the response of a call whose writing `direction` is broken."""
     kind: type[AioDirection] = type(direction)
     if kind is Broken:
         direction.__class__ = _after_use(direction, sys._getframe())
 
 
 def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
-    """Tell of the use of a broken `direction` at `frame`; return its class from now on.
+    """Report the use of a broken `direction` at `frame`; return its class from now on.
 
     It stays broken if whoever uses it is on its way out.
     """

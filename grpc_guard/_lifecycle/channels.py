@@ -44,6 +44,7 @@ from .churn import look_at_churn
 from .closed import note_closed
 from .dropped import tell_dropped
 from .inherited import aio_of_parent, uses_aio
+from .unlisted import note_unlisted
 
 _LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
 _MOMENT = 1.0  # seconds between two questions about one channel, which take a millisecond or two
@@ -165,7 +166,7 @@ class ChannelLife:
             # With an owner, or it would be counted as the guess that came before it.
             warn(Queued(*crowd, maker), self.subject, caller=caller, owner=maker)
         elif live >= self.crowded_at:
-            self.crowded_at = 2 * live  # so many before it is said again, and counted
+            self.crowded_at = 2 * live  # so many before it is reported again, and counted
             warn(Crowded(live, maker), self.subject, caller=caller)
 
     def _crowd(self) -> Crowd | None:
@@ -273,9 +274,14 @@ def closing(channel: Any) -> None:
                     call, BaseException
                 ):  # as calls of grpcio are, which raise themselves
                     note_closed(call, life)
-            if life.api == AIO and len(life.streams) > thresholds().kept:
-                tell_dropped(life.sorted_out())
-            life.streams.clear()  # they end with it, and whoever keeps it shall not keep them
+            if life.api == AIO:
+                are_many = len(life.streams) > thresholds().kept
+                going_on = life.sorted_out()
+                if are_many:
+                    tell_dropped(going_on)
+                for stream in going_on:  # for the grace that grpcio may be given
+                    note_unlisted(stream)
+            life.streams.clear()  # they end with it, and whoever keeps it must not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):
             raise

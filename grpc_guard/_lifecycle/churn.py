@@ -59,7 +59,7 @@ def look_at_churn(channel: Subject, origin: Origin, sharing_key: object) -> None
     if len(times) > limits.channel_churn and times[-1] - times[0] <= limits.channel_churn_seconds:
         maker = origin.owner()
         seen = ManyChannels(len(times), times[-1] - times[0], maker)
-        times.clear()  # so many again before it is said again
+        times.clear()  # so many again before it is reported again
         warn(seen, channel, caller=maker)
 
 
@@ -91,7 +91,7 @@ def _number_of(obj: object) -> int | None:
 
 
 def forget_churn() -> None:
-    """Begin to count channels anew, as each test does, and each child of a fork."""
+    """Begin to count channels from zero, as each test does, and each child of a fork."""
     _makers.clear()
 
 

@@ -39,7 +39,7 @@ from .._findings.reporting import warn
 from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
 from . import abandoned
-from .in_flight import Entry, UnaryEntry, serves
+from .in_flight import Entry, UnaryEntry, items_of, serves
 from .inherited import uses_aio
 
 ALL_RPCS = "(all RPCs of a server)"  # what a finding about a server itself is about
@@ -138,8 +138,8 @@ class Handlers:
 
     def streams(self) -> dict[int, tuple[Stream, float]]:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
-        entries = [*self._by_thread.items()]
-        entries += [(id(task), entry) for task, entry in tuple(self._by_task.items())]
+        entries = list(self._by_thread.items())
+        entries += [(id(task), entry) for task, entry in items_of(self._by_task)]
         found = ((key, entry.stream(), entry.since) for key, entry in entries)
         return {key: (stream, since) for key, stream, since in found if isinstance(stream, Stream)}
 
@@ -174,7 +174,7 @@ class Handlers:
         return serves(frame)
 
     def _tasks(self) -> Iterator[Owner]:
-        for task, entry in tuple(self._by_task.items()):
+        for task, entry in items_of(self._by_task):
             stream = entry.stream()
             if stream is not None and not stream.ended and not task.done():
                 held = max(0.0, monotonic() - entry.since)
@@ -264,7 +264,7 @@ def handlers_of(server: Any) -> Handlers:
 
 def records_of_state(state: Any) -> Handlers | None:
     """Return the records of the sync server whose state is `state`, if there are any."""
-    for server, records in tuple(_of_servers.items()):
+    for server, records in items_of(_of_servers):
         if getattr(server, "_state", None) is state:
             return records
     return None
@@ -286,7 +286,7 @@ def made(server: Any, operation: str) -> None:
 
 def servers() -> list[tuple[Any, Handlers]]:
     """Return the plain servers of this process that are guarded, and their records."""
-    return list(_of_servers.items())
+    return list(items_of(_of_servers))
 
 
 def _new_records(server: Any) -> Handlers:

@@ -1,8 +1,8 @@
 """What is left at the end of a program or a test: open channels and streams, parked threads.
 
-Looked for only then, and only what is still alive and has not ended. What a program keeps on
-purpose is legal: made at module level, or reachable from a module, from a running thread
-or from what the caller says; see docs/lifecycle.md.
+Checked only then, and only for objects that are still alive and have not ended. An object that
+a program keeps on purpose is legal: made at module level, or reachable from a module, from a
+running thread or from an object that the caller names.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from types import FrameType, ModuleType
 
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython import is_worker
+from .._catalogue.heap import instances, with_subclasses
 from .._catalogue.leak import KEPT_ON_PURPOSE
 from .._catalogue.nouns import Way
 from .._catalogue.rule import Evidence
@@ -127,9 +128,8 @@ def _report(left: list[LeakCandidate], keepers: list[object]) -> None:
 def _last_operations(streams: set[Stream]) -> dict[object, tuple[Way, float]]:
     """Return the last operation of each stream that had one, and how many seconds ago it began."""
     found: dict[Stream, tuple[Way, float]] = {}
-    for direction in gc.get_objects() if streams else ():
-        # isinstance() would ask dead weak proxies
-        if issubclass(type(direction), Direction) and direction.stream in streams:
+    for direction in instances(with_subclasses(Direction)) if streams else ():
+        if direction.stream in streams:
             known = found.get(direction.stream)
             if direction.since > (0.0 if known is None else known[1]):
                 found[direction.stream] = direction.way, direction.since

@@ -22,6 +22,7 @@ from .._findings.reporting import warn
 from .channels import DOOMED, ChannelLife, life_of
 from .closed import note_closed
 from .inherited import aio_of_parent
+from .unlisted import note_unlisted
 
 REFUSALS = (ValueError, UsageError)  # with which grpcio meets an RPC on a closed channel
 
@@ -40,6 +41,8 @@ def starting(stream: Stream, multi_callable: Any) -> None:
             if life.generation != forks.generation:
                 _used_after_fork(life, stream.rpc)
             life.add(stream)
+        else:
+            note_unlisted(stream)
     except Exception as error:
         if not overlooked(error, "the start of a stream goes unnoticed"):
             raise

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._catalogue.files import FileError, json_of, replace
+from .._catalogue.files import FileError, json_of, replace, whole
 from .pairs import Pair, Place, State
 from .settings import Totals
 
 SCHEMA = "grpc-guard-probe/1"
 
-_MOST = 2**53  # no run, line or delay has a greater number
 _KEPT = 20  # runs: a pair that was not near for so many is forgotten; the program has changed
 
 Document = dict[str, Any]
@@ -72,7 +71,11 @@ class Learnt(NamedTuple):
 
     @classmethod
     def read(cls, told: Document) -> Learnt:
-        return cls(Totals(*told["totals"]), from_document(told["memory"]).pairs)
+        """Read back what :meth:`told` returned. Raises ValueError, KeyError or TypeError."""
+        totals = Totals(*told["totals"])
+        if not all(type(total) in (int, float) for total in totals):
+            raise ProbeFileError("totals that are no numbers")
+        return cls(totals, from_document(told["memory"]).pairs)
 
 
 _NOWHERE = Path()  # files stay as they are
@@ -106,7 +109,7 @@ def from_document(document: Any, root: Path = _NOWHERE) -> Memory:
         if document["schema"] != SCHEMA:
             raise ProbeFileError(f"schema {document['schema']!r:.80} is not {SCHEMA!r}")
         return Memory(
-            _whole(document["runs"]), tuple(_pair(root, **data) for data in document["pairs"])
+            whole(document["runs"]), tuple(_pair(root, **data) for data in document["pairs"])
         )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ProbeFileError(f"not a file of the probe ({error!r:.200})") from None
@@ -121,20 +124,14 @@ def _pair(root: Path, places: Any, state: str, gaps: Any, **runs: Any) -> Pair:
         (one, other) if one <= other else (other, one),
         State(state),
         gaps=(first, second),
-        **{name: _whole(number) for name, number in runs.items()},
+        **{name: whole(number) for name, number in runs.items()},
     )
 
 
 def _place(root: Path, file: str, line: int, function: str) -> Place:
     if not isinstance(file, str) or not isinstance(function, str):
         raise TypeError("file and function are texts")
-    return Place(os.path.join(root, file) if file else "", _whole(line), function)
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _MOST:
-        raise TypeError(f"{value!r:.40} is not a whole number")
-    return value
+    return Place(os.path.join(root, file) if file else "", whole(line), function)
 
 
 def _seconds(value: Any) -> float:

@@ -57,8 +57,8 @@ class Held(NamedTuple):
 class ProbePolicy:
     """The probe of one process.
 
-    Not synchronised: an operation is told of by whoever owns its direction, and what all
-    directions share is told by one at a time (see watch.py).
+    Not synchronised: the owner of a direction reports its operations, and what all
+    directions share is reported by one party at a time (see watch.py).
     """
 
     def __init__(

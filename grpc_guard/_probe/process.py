@@ -29,7 +29,7 @@ class _Probe:
         self._probers: dict[str, Prober] = {}  # the one there is, once there was a stream
 
     def remember(self, memory: Memory) -> None:
-        """Begin anew, with what earlier runs have learnt, when the probe is switched on next."""
+        """Begin again, with what earlier runs have learnt, when the probe is switched on next."""
         self._asked, self._probers, self._memory = None, {}, memory
 
     def use(self, settings: ProbeSettings | None) -> None:

@@ -3,14 +3,13 @@
 Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
 channels and stubs made earlier use too, the server classes, and what makes and closes a
 channel. These names are private; where a grpcio lacks one, the public factories are patched
-instead, and that is said once.
+instead, and the log says so once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import importlib
 import logging
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ import grpc
 import grpc.aio
 from grpc._cython import cygrpc
 
+from .._catalogue.heap import instances
 from .._catalogue.modes import Mode, current_mode
 from .._inspect import switch as inspection
 from .._lifecycle import channels, churn, exits, handlers, serving
@@ -67,12 +67,11 @@ def remove() -> None:
 def _adopt_servers() -> None:
     """Guard the handlers of the servers that exist already."""
     kinds = {_server_class(*names): guard for names, guard in _SERVERS.items()}
-    for found in gc.get_objects():
+    for found in instances({*kinds, *_CORES} - {None}):
         guard = kinds.get(type(found))
         if guard is not None:
             servers.adopt(found, current_mode, guard)
-        if guard is not None or type(found) in _CORES:
-            inspection.switch.use()
+        inspection.switch.use()
 
 
 # Where grpcio keeps what starts a stream: class name -> methods and what guards each.

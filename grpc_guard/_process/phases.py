@@ -88,7 +88,7 @@ class _Process:
             self._apply_desired_mode()
 
     def _apply_desired_mode(self) -> None:
-        """Do what the innermost scope says, and of the probe the innermost that speaks of it."""
+        """Apply the mode of the innermost scope, and the probe of the innermost that sets it."""
         mode = next(wanted.mode for wanted in self._scopes)
         phase = self._phase_for(mode)
         if phase is not Phase.OFF:
@@ -117,7 +117,7 @@ class _Process:
 
     def _go_to(self, phase: Phase) -> None:
         if phase is not self._phase:
-            before, self._phase = self._phase, Phase.OFF  # if the step fails, the next begins anew
+            before, self._phase = self._phase, Phase.OFF  # if the step fails, the next begins again
             _STEPS[before, phase](self)
             self._phase = phase
 

@@ -39,25 +39,25 @@ def enable(
 ) -> None:
     """Guard every stream that this process starts or serves from now on.
 
-    Sync and aio, clients and servers, on channels, stubs and servers that exist already
-    too. Streams that are open already stay as they are. Calling it again only changes the
-    mode. Safe to call from any thread; if it fails half-way, nothing is changed.
+    Sync and aio, clients and servers, including channels, stubs and servers that exist
+    already. Streams that are open already are not guarded. Calling it again only changes the
+    mode. Safe to call from any thread; if it fails, nothing is changed.
 
-    With `probe`, operations are now and then held back for some 50 ms where two parties came
-    near each other, so that a race happens that was only possible: for tests. Settings as in
-    ``probe="delay=0.02,seed=7"``. None leaves it as it is.
+    `probe` is for tests: where two parties came near each other, it sometimes holds an operation
+    back for some 50 ms, so that a race that was only possible happens. Settings as in
+    ``probe="delay=0.02,seed=7"``. None leaves it unchanged.
 
-    With `thresholds`, as in ``thresholds={"stream_limit": 50}``, warnings are given from other
-    numbers on than the environment says: seconds where the name ends so, else a number of
-    things. They hold, for what is wrapped by hand too, until others are named here or until
-    :func:`disable`; None leaves them as they are. docs/lifecycle.md has the names.
+    `thresholds`, as in ``thresholds={"stream_limit": 50}``, sets the thresholds at which warnings
+    are reported: seconds if the name ends in ``_seconds``, else a number of things. They apply,
+    to wrapped objects too, until the next call or :func:`disable`; None leaves them unchanged.
+    The error for an unknown name lists all names.
 
     With `inspect`, other processes of the same user can ask this one what its streams are doing
-    (``grpc-guard dump``), from its first channel or server on; None leaves it as it is, or as the
-    environment variable GRPC_GUARD_INSPECT says.
+    (``grpc-guard dump``), as soon as it has a channel or server. None leaves it unchanged, or as
+    the environment variable GRPC_GUARD_INSPECT says.
 
-    Raises ValueError for an unknown mode or setting, or a bad threshold (see
-    docs/settings.md); ``off`` is the same as :func:`disable`.
+    Raises ValueError for an unknown mode or setting, or an invalid threshold. ``off`` is the
+    same as :func:`disable`.
     """
     if inspect is None and inspection.of_environment():
         inspect = True

@@ -22,7 +22,7 @@ class Attempt:
     def __init__(self, test: str | None = None) -> None:
         self.test = test
         self.allowed: list[Allowed] = []
-        self.told: set[tuple[object, ...]] = set()  # keys of what it has been told of
+        self.told: set[tuple[object, ...]] = set()  # keys of what it has been told
         self.threads = frozenset(threads_by_ident)  # at its beginning
         self._before = {finding.key: finding.count for finding in ledger.findings()}
 

@@ -17,7 +17,7 @@ from .._inspect.alarm import Alarm
 from .._inspect.switch import of_environment, switch
 
 _LEAD, _SHARE = 1.0, 0.8  # seconds before the end, or after so much of the time, if that is later
-_MOST = 20  # streams that are told of
+_MOST = 20  # streams that are shown
 
 
 class Dumps:

@@ -24,7 +24,7 @@ from .summary import summary_lines, workflow_commands
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 _DUMPS: pytest.StashKey[Dumps] = pytest.StashKey()
-_BASELINE: pytest.StashKey[list[str]] = pytest.StashKey()  # what became of it
+_BASELINE: pytest.StashKey[list[str]] = pytest.StashKey()  # what happened to it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,7 +84,7 @@ def grpc_guard(request: pytest.FixtureRequest) -> Iterator[TestGuard]:
     """The guard of gRPC streams, switched on for this test.
 
     In the mode of the marker or of the session, or ``raise``. ``grpc_guard.findings``,
-    ``.allow(rule, site, reason=...)`` and ``.clear()`` speak of this test alone.
+    ``.allow(rule, site, reason=...)`` and ``.clear()`` concern this test alone.
     """
     session = request.config.stash[_SESSION]
     if of_marker(request.node)[0] is not None or session.settings.is_on:

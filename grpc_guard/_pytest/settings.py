@@ -58,12 +58,12 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="NAME=NUMBER",
         action="append",
         default=[],
-        help="from when on a warning is given, as in stream_limit=50; may be repeated",
+        help="threshold at which a warning is reported, as in stream_limit=50; may be repeated",
     )
     group.addoption(
         "--grpc-guard-dump-after",
         metavar="SECONDS",
-        help="say what is in progress in a test that has run for so long, as grpc-guard dump does",
+        help="print what is in progress in a test that has run for this long, as grpc-guard dump does",
     )
     parser.addini("grpc_guard", "mode of the guard for all tests, as --grpc-guard")
     parser.addini(
@@ -74,7 +74,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "grpc_guard_thresholds",
-        "from when on warnings are given, one per line: NAME = NUMBER",
+        "thresholds at which warnings are reported, one per line: NAME = NUMBER",
         type="linelist",
     )
 

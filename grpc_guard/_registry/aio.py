@@ -25,7 +25,7 @@ from .shares import Limits, Registry, checked_seconds
 
 @functools.partial(public, module="grpc_guard.aio")
 class ChannelRegistry(Registry):
-    """Channels shared by whoever asks for the same: one connection, any number of tasks.
+    """Channels that are shared: equal arguments get one connection, for any number of tasks.
 
     As :class:`grpc_guard.ChannelRegistry`, for ``grpc.aio``: ``get()`` and ``stub()`` are plain calls
     in a running loop, and each loop has channels of its own.
@@ -34,7 +34,7 @@ class ChannelRegistry(Registry):
     that lease only. A channel closes when its last lease has ended and `idle_seconds` have
     passed (None: at once). For `mode` and `max_streams` see there.
 
-    Raises ValueError for a setting that is none.
+    Raises ValueError for an invalid setting.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ChannelRegistry(Registry):
         credentials and interceptors where they are the same objects.
 
         Raises RuntimeError if the registry is closed or no event loop runs here, TypeError or
-        ValueError for an argument that is none.
+        ValueError for an invalid argument.
         """
         wanted = settings(target, credentials, options, compression, interceptors)
         return self._lease(self._pool(), wanted)

@@ -111,7 +111,7 @@ def _let_go(lease: LeaseRecord) -> None:
 
 
 def _quietly(close: Callable[[Any], object], thing: Any) -> None:
-    """Close one thing; whatever becomes of it, the others have their turn."""
+    """Close one thing; whatever happens to it, the others have their turn."""
     try:
         close(thing)
     except Exception:  # in a thread of the guard's own, where no signal handler runs

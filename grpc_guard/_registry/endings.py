@@ -1,4 +1,4 @@
-"""What is said of a lease that was used after its end, or never had one."""
+"""The findings about a lease that was used after its end, or dropped without one."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class LeaseRecord:
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
         self.on_last_rpc: tuple[Callable[[], object], ...] = ()
-        self.subscribed: list[Callable[[Any], object]] = []  # told of the channel's states
+        self.subscribed: list[Callable[[Any], object]] = []  # called with the channel's states
         self._notes: tuple[Note, ...] = ()
 
     def follow(self, lease: Any) -> None:

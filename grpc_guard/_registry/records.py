@@ -1,4 +1,4 @@
-"""What a registry tells of its channels."""
+"""What a registry reports about its channels."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .sync_lease import Lease, close_all
 
 @public
 class ChannelRegistry(Registry):
-    """Channels shared by whoever asks for the same: one connection, any number of threads.
+    """Channels that are shared: equal arguments get one connection, for any number of threads.
 
     ``get()`` returns a lease, which is a guarded ``grpc.Channel`` whose ``close()`` ends that
     lease only. A channel closes when its last lease has ended and `idle_seconds` have passed
@@ -31,10 +31,10 @@ class ChannelRegistry(Registry):
     `mode` is that of the guard: ``raise``, ``warn``, ``serialize`` or ``off``. When
     `max_streams` streams (None: any number) live on a connection, the next opens on another
     one, which closes when it is no longer needed: servers and proxies carry about 100 on one,
-    and let the others wait without a word.
+    and let further ones wait, without an error.
 
     A forked child starts with an empty registry. Safe to use from any thread.
-    Raises ValueError for a setting that is none.
+    Raises ValueError for an invalid setting.
 
     Source: gRPC, Performance Best Practices: re-use stubs and channels.
     """
@@ -63,8 +63,8 @@ class ChannelRegistry(Registry):
         Without `credentials` it is insecure. A channel is shared where all arguments are equal:
         credentials and interceptors where they are the same objects.
 
-        Raises RuntimeError if the registry is closed, TypeError or ValueError for an argument
-        that is none.
+        Raises RuntimeError if the registry is closed, TypeError or ValueError for an invalid
+        argument.
         """
         wanted = settings(target, credentials, options, compression, interceptors)
         return self._lease(self._cleanup.pool, wanted)

@@ -144,7 +144,7 @@ class Lease(GuardedByItself, grpc.Channel):
         return StreamStream(self, "stream_stream", method, args, kwargs)
 
     def subscribe(self, callback: Callable[[Any], object], try_to_connect: bool = False) -> None:
-        """See grpc.Channel.subscribe; ends with the lease. Tells of the first connection."""
+        """See grpc.Channel.subscribe; ends with the lease. Reports the first connection."""
         channel, lease = self._channel(), self._record
         lease.subscribed.append(callback)
         channel.subscribe(callback, try_to_connect)

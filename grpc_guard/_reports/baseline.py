@@ -122,7 +122,7 @@ class Merged:
         replace(path, json.dumps(data, indent=2) + "\n")
 
     def lines(self, path: Path) -> Iterator[str]:
-        """Yield what is said of it: how large it is, and what has changed."""
+        """Yield the lines to print: how large it is, and what has changed."""
         yield f"baseline written to {path}: {words.count(len(self.entries), 'entry', 'entries')}"
         yield from (f"  added: {entry}" for entry in self.added)
         yield from (f"  removed, as it was not found: {entry}" for entry in self.removed)

@@ -7,7 +7,10 @@ a finding, so none can get in here.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+import types
+import typing
+from typing import Any, TypeVar
 
 from .._catalogue.catalogue import rule_named
 from .._findings.records import Finding, Frame, Owner
@@ -17,6 +20,7 @@ from .report import Report
 SCHEMA = "grpc-guard-report/1"
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
 def document(report: Report) -> Document:
@@ -83,22 +87,52 @@ def _party(owner: Owner) -> dict[str, Any]:
 
 def finding_from_dict(data: dict[str, Any]) -> Finding:
     """Read back what :func:`finding_to_dict` made; KeyError or TypeError if it is not that."""
-    return Finding(
-        **{
-            **data,
-            "rule": rule_named(data["rule"]),
-            "owner": None if data["owner"] is None else _owner(data["owner"]),
-            "caller": _owner(data["caller"]),
-        }
+    return _checked(
+        Finding(
+            **{
+                **data,
+                "rule": rule_named(data["rule"]),
+                "owner": None if data["owner"] is None else _owner(data["owner"]),
+                "caller": _owner(data["caller"]),
+            }
+        )
     )
 
 
 def _owner(data: dict[str, Any]) -> Owner:
     started_at = data.get("started_at")  # older reports have none
-    return Owner(
-        **{
-            **data,
-            "stack": tuple(Frame(**frame) for frame in data["stack"]),
-            "started_at": None if started_at is None else Frame(**started_at),
-        }
+    return _checked(
+        Owner(
+            **{
+                **data,
+                "stack": tuple(_checked(Frame(**frame)) for frame in data["stack"]),
+                "started_at": None if started_at is None else _checked(Frame(**started_at)),
+            }
+        )
     )
+
+
+def _checked(record: T) -> T:
+    """Return `record`; TypeError if a field has not the type that its class says."""
+    made: Any = type(record)
+    for name, kinds in _kinds(made).items():
+        if type(getattr(record, name)) not in kinds:
+            raise TypeError(f"{name} of another type")
+    return record
+
+
+@functools.cache
+def _kinds(record: type) -> dict[str, tuple[type, ...]]:
+    """Return of which types each field may be."""
+    hints = typing.get_type_hints(record)
+    return {name: tuple(_alternatives(hint)) for name, hint in hints.items()}
+
+
+def _alternatives(hint: Any) -> typing.Iterator[type]:
+    if isinstance(hint, types.UnionType):
+        for one in typing.get_args(hint):
+            yield from _alternatives(one)
+    else:
+        yield typing.get_origin(hint) or hint
+        if hint is float:
+            yield int

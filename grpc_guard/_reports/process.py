@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from .._catalogue.files import whole
 from .._findings.records import Finding
 from .._inspect.records import Snapshot
 from .._probe.memory import Learnt
@@ -28,6 +29,7 @@ class Process:
     in_progress: Snapshot | None = None  # before it was ended from outside
     not_kept: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     unguarded: str | None = None  # why its streams were not guarded
+    unreadable: int = 0  # lines that it told, of which nothing can be known
     has_ended: bool = False  # as far as the guard could see, in the program that it ran last
 
     def add(self, learnt: Learnt) -> None:
@@ -61,8 +63,8 @@ def not_kept_to_list(counted: Mapping[tuple[str, str], int]) -> list[list[Any]]:
 
 
 def not_kept_from_list(told: list[list[Any]]) -> dict[tuple[str, str], int]:
-    """Read back what :func:`not_kept_to_list` made."""
-    return {(rule, rpc): number for rule, rpc, number in told}
+    """Read back what :func:`not_kept_to_list` made; TypeError or ValueError if it is not that."""
+    return {(str(rule), str(rpc)): whole(number) for rule, rpc, number in told}
 
 
 def guarded_so_far() -> tuple[int, int]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .._catalogue.words import count
 from .._findings import wording
 from .._findings.records import Finding
 from .._probe.pairs import Pair
@@ -88,7 +89,11 @@ class GuardedRun:
         )
 
     def notes(self) -> Iterator[str]:
-        """Yield what is to be said below the summary: of allow-lists, baseline and probe."""
+        """Yield what is to be said below the summary: of damage, allow-lists, baseline and probe."""
+        for process in self.processes:
+            if process.unreadable:
+                lines = count(process.unreadable, "line")
+                yield f"{lines} of what process {process.pid} told cannot be read, and may be missing"
         yield from self.adoption.lines(self.findings, self.gap)
         yield from self._probed()
 

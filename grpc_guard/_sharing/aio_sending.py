@@ -30,7 +30,7 @@ class Sender(Generic[T]):
     Made in a running loop, to which it belongs; other threads use send_from_thread(). Under
     ``when_full="fail"``, what is raised is asyncio.QueueFull.
 
-    Raises ValueError for a setting that is none, TypeError if `rpc` is neither a call nor a
+    Raises ValueError for an invalid setting, TypeError if `rpc` is neither a call nor a
     context, RuntimeError if no loop runs.
     """
 

@@ -36,7 +36,7 @@ class Sender(Generic[T]):
     To end a client's RPC before its time, cancel the call. A sender that everybody has dropped
     is not closed: gRPC holds it as long as its RPC lives. In a forked child it has ended.
 
-    Raises ValueError for a setting that is none, TypeError if `rpc` is neither a call nor a
+    Raises ValueError for an invalid setting, TypeError if `rpc` is neither a call nor a
     context.
     """
 

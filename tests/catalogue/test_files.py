@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from inside import FILE_LIMIT, FileError, content_of, replace
+from support.forking import in_child
 
 posix = pytest.mark.skipif(os.name != "posix", reason="has neither pipes nor rights as here")
 
@@ -55,3 +56,26 @@ def test_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         replace(file, "mine")
     assert file.read_text() == "his"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root gives files away")
+def test_a_real_other_users(tmp_path: Path) -> None:
+    """A file of another user is still his when root has replaced it, and his alone to read."""
+    file = tmp_path / "file"
+    file.write_text("his")
+    file.chmod(0o600)
+    os.chown(file, 65534, 65533)
+    replace(file, "his, too")
+    status = file.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (65534, 65533, 0o600)
+
+    def read() -> str:
+        os.setgroups([])
+        os.setresgid(65532, 65532, 65532)
+        os.setresuid(65532, 65532, 65532)
+        try:
+            return repr(content_of(file))
+        except FileError as error:
+            return str(error)
+
+    assert in_child(read) == "Permission denied"

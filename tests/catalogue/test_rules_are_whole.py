@@ -83,10 +83,7 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
     "IteratorRaised": [
         (
             {"name": "KeyError", "raiser": READER},
-            (
-                "the request iterator raised KeyError at app.py:12, which cancelled the RPC without a "
-                "word"
-            ),
+            "the request iterator raised KeyError at app.py:12, which cancelled the RPC silently",
         ),
     ],
     "ChangedInQueue": [

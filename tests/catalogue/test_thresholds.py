@@ -28,7 +28,7 @@ Found = Callable[[], list[Finding]]
 NAMES = (
     "slow_callback_seconds, abandoned_handler_seconds, blocked_loop_seconds, "
     "starved_server_seconds, parked_iterator_seconds, channel_churn, "
-    "channel_churn_seconds, stream_limit, kept"
+    "channel_churn_seconds, stream_limit, long_wait_seconds, kept"
 )
 
 

@@ -495,7 +495,7 @@ def test_page():
             "",
             *REPORT,
             "",
-            "Everything went as said.",
+            "Everything went as expected.",
             "",
             "To guard a program of your own:",
             "  grpc-guard run app.py       a program as it is",
@@ -507,12 +507,12 @@ def test_page():
 
 
 def test_page_where_it_does_not_come_as_said():
-    """What did not come as said is named, and the exit status is 1."""
+    """What did not go as expected is named, and the exit status is 1."""
     stream = io.StringIO()
     assert show(stream, (BREAKS, LUCK, FINE)) == 1
     row, *_, verdict = table(stream.getvalue()).splitlines()[2:]
     assert row == "Two readers                 · nothing happened                   ✗ all arrive"
-    assert verdict == "Not as said. Two readers: with the guard nothing was refused."
+    assert verdict == "Not as expected. Two readers: with the guard nothing was refused."
 
 
 @pytest.mark.parametrize("width", [40, 65, 66, 80, 100, 200])
@@ -554,7 +554,7 @@ def test_colours_on_a_terminal(monkeypatch):
     shown = coloured.getvalue()
     assert "\033[31m✗ all is lost\033[0m" in shown
     assert "\033[32m✓ the second is refused\033[0m" in shown
-    assert "\033[1;32mEverything went as said.\033[0m" in shown
+    assert "\033[1;32mEverything went as expected.\033[0m" in shown
     shown = re.sub(r"\r\x1b\[K(… [^\r\n]*)?", "", shown)
     assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == plain.getvalue()
 
@@ -669,7 +669,7 @@ def columns(printed: str) -> list[list[str]]:
 
 
 def test_demo():
-    """The demo plays all four scenarios on real servers, comes out as said, and exits 0."""
+    """The demo plays all four scenarios on real servers, goes as expected, and exits 0."""
     child = subprocess.run(
         [sys.executable, "-m", "grpc_guard", "demo"],
         capture_output=True,
@@ -703,7 +703,7 @@ def test_demo():
     ]
     assert rows[3][1] == rows[3][2]
     assert "\nconcurrent-read: context.read by task 'reader-2' on " in child.stdout
-    assert "\nEverything went as said.\n" in child.stdout
+    assert "\nEverything went as expected.\n" in child.stdout
     assert max(map(len, child.stdout.splitlines())) <= 100
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import Process, Writer, finding_from_dict, handling, read
+from inside import FILE_LIMIT, Process, Writer, finding_from_dict, handling, read
 from support.staging import PATIENCE
 
 from grpc_guard import Finding, wrap
@@ -738,6 +738,80 @@ def test_spool_with_a_torn_line(tmp_path: Path) -> None:
     (tmp_path / "2-8.jsonl").write_bytes(b"")
     (tmp_path / "3-7.jsonl").write_bytes(whole)
     assert read(str(tmp_path)) == [Process(7, [], 4, 6), Process(8, [], 0, 0)]
+
+
+FOUND = {"streams": 1, "operations": 1, "number": 1}
+CALLER = {"kind": "thread", "name": "a", "operation": "next", "held_seconds": None, "stack": []}
+WHOLE = {
+    **dict.fromkeys(("rpc", "side", "api", "message", "remedy", "time"), ""),
+    "rule": "concurrent-read",
+    "severity": "error",
+    "count": 1,
+    "test": None,
+    "owner": None,
+    "caller": CALLER,
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff",
+        b"[" * 100_000,
+        b"[1]",
+        b"x" * (FILE_LIMIT + 1),
+        b'{"streams": NaN}',
+        *(
+            json.dumps(event).encode()
+            for event in (
+                {"streams": 10**400},
+                {"streams": "1"},
+                {"operations": -1},
+                {"again": [[1]]},
+                {"again": [[1, 1.5]]},
+                {"not_kept": [["rule", "rpc"]]},
+                {"not_kept": [["rule", "rpc", "many"]]},
+                {"probe": {"totals": []}},
+                {"probe": {"totals": ["1", 0, 0, 0], "memory": {}}},
+                {**FOUND, "found": {}},
+                {**FOUND, "found": {**WHOLE, "rule": "none-such"}},
+                {**FOUND, "found": {**WHOLE, "rpc": 5}},
+                {**FOUND, "found": {**WHOLE, "count": "1"}},
+                {**FOUND, "found": {**WHOLE, "caller": {**CALLER, "stack": [{}]}}},
+                {**FOUND, "found": {**WHOLE, "caller": {**CALLER, "held_seconds": "1"}}},
+            )
+        ),
+    ],
+)
+def test_spool_with_a_damaged_line(line: bytes, tmp_path: Path) -> None:
+    """What nobody can have meant is counted, and all other lines are read."""
+    found = json.dumps({**FOUND, "found": WHOLE}).encode() + b"\n"
+    (tmp_path / "1-7.jsonl").write_bytes(line + b"\n" + found + line + b"\n")
+    (process,) = read(str(tmp_path))
+    assert (process.unreadable, process.operations) == (2, 1)
+    assert [finding.rule.name for finding in process.findings] == ["concurrent-read"]
+
+
+def test_a_foreign_file_in_the_spool(tmp_path: Path) -> None:
+    """A file that is no process's is left alone; one that cannot be read is said."""
+    (tmp_path / "1-x.jsonl").write_text("{}")
+    (tmp_path / "2-7.jsonl").mkdir()
+    assert read(str(tmp_path)) == [Process(7, unreadable=1)]
+
+
+def test_a_program_that_damages_the_spool(tmp_path: Path) -> None:
+    """It keeps its exit status, and the launcher says that something is missing."""
+    (tmp_path / "app.py").write_text(
+        "import os, pathlib\n"
+        "spool = pathlib.Path(os.environ['GRPC_GUARD_SPOOL'])\n"
+        "(spool / '1-7.jsonl').write_text('[' * 100_000 + '\\n[]\\n')\n"
+    )
+    process = launch("app.py", cwd=tmp_path)
+    assert (process.returncode, process.stdout) == (0, "")
+    assert process.stderr.splitlines()[-1] == (
+        "  2 lines of what process 7 told cannot be read, and may be missing"
+    )
+    assert "Traceback" not in process.stderr
 
 
 def test_without_posix_signals() -> None:

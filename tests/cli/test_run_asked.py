@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import jsonschema
 import pytest
-from inside import Progress, Writer, endpoints, lingering
+from inside import Progress, Writer, endpoints, lingering, run_launcher
 from support.staging import (
     PATIENCE,
     Gate,
@@ -193,3 +193,20 @@ def test_asking_the_processes_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(said) == 1
     assert progress.ask_after(None) is None
     opened.close()
+
+
+def test_a_program_that_ends_before_it_is_asked(tmp_path: Path) -> None:
+    """Nobody is left who would ask later."""
+    timers = []
+
+    class Noted(Progress):
+        def ask_after(self, seconds: float | None) -> Any:
+            timers.append(super().ask_after(seconds))
+            return timers[-1]
+
+    progress = Noted(str(tmp_path), lambda line: None)
+    status, _ = run_launcher._wait([sys.executable, "-c", ""], {**os.environ}, progress, 3600.0)
+    assert status == 0
+    (timer,) = timers
+    timer.join(PATIENCE)
+    assert not timer.is_alive()

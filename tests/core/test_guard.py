@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import types
@@ -29,6 +30,7 @@ from inside import (
     sync_calls,
     totals,
 )
+from support.forking import in_child
 from support.staging import (
     AsyncGate,
     Gate,
@@ -486,6 +488,21 @@ def test_fork_of_the_feeds() -> None:
     _feeds._mutex.acquire()
     _feeds.after_fork()
     assert in_thread(bind, numbers(), sync_stream(), "next").result() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
+def test_fork_beside_a_thread_that_binds() -> None:
+    """A forked child binds generators, though another thread of its parent was about to."""
+    gate = Gate()
+
+    def hold() -> None:
+        with _feeds._mutex:
+            gate.park()
+
+    holder = in_thread(hold)
+    with gate.held():
+        assert in_child(lambda: repr(bind(numbers(), sync_stream(), "next"))) == "None"
+    holder.result()
 
 
 # Nothing else is left of an operation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import random
 import signal
@@ -23,20 +22,42 @@ from inside import (
     Direction,
     IteratorFromFunction,
     Mode,
-    Stream,
     Ticket,
     Way,
-    aio_calls,
     aio_handlers,
     cancellations,
     core_turns,
     guard_owners,
     guard_violations,
     ledger,
-    sync_calls,
-    sync_handlers,
 )
-from support.interrupts import Interrupt, code_of, interrupt_thread, sweep, undisturbed
+from support.interrupts import (
+    Interrupt,
+    code_of,
+    interrupt_thread,
+    interrupted_by_timer,
+    sweep,
+    undisturbed,
+)
+from support.operating import (
+    AIO,
+    MESSAGE,
+    SYNC,
+    Plain,
+    ThisThread,
+    aio_stream,
+    client_anext,
+    client_async_requests,
+    client_next,
+    client_read,
+    client_requests,
+    client_write,
+    run_at_once,
+    server_read,
+    server_responses,
+    suspend,
+    sync_stream,
+)
 from support.staging import (
     PATIENCE,
     AsyncGate,
@@ -44,6 +65,7 @@ from support.staging import (
     aio_channel,
     aio_server,
     in_thread,
+    outcome,
     path,
     settle,
     sync_channel,
@@ -62,7 +84,6 @@ pytestmark = [
     ),
 ]
 
-MESSAGE = b"message"
 MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]
 
 # Every function that claims a direction, gives it back, or stands between the two.
@@ -80,164 +101,6 @@ GUARD = frozenset(OPERATIONS) | code_of(
         if isinstance(function, types.FunctionType)
     ),
 )
-
-
-class Plain:
-    """Stands below the proxies: a stream whose operations complete, the async ones in steps."""
-
-    def __init__(self, steps: int = 1) -> None:
-        self._steps = steps
-        self._state = types.SimpleNamespace(initial_metadata=None)
-
-    def __next__(self) -> bytes:
-        return MESSAGE
-
-    def is_active(self) -> bool:
-        return True
-
-    def initial_metadata(self) -> bytes:
-        return MESSAGE
-
-    def send(self, response: bytes) -> None:
-        pass
-
-    def done(self) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    async def read(self) -> bytes:
-        for _ in range(self._steps):
-            await _suspend()
-        return MESSAGE
-
-    def __aiter__(self) -> Any:
-        return self
-
-    __anext__ = read
-
-    async def asend(self, value: Any) -> bytes:
-        return await self.read()
-
-    async def write(self, message: bytes) -> None:
-        await self.read()
-
-    async def done_writing(self) -> None:
-        await self.read()
-
-
-async def _suspend() -> None:
-    """Suspend the task for one pass of the loop, by a future as grpcio does.
-
-    sleep(0) does without, and a task that is interrupted between two steps is lost then:
-    asyncio has not yet arranged for the next one.
-    """
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-    loop.call_soon(lambda: future.cancelled() or future.set_result(None))
-    await future
-
-
-@dataclasses.dataclass
-class Subject:
-    """A guarded operation: its direction, how to do it, and what else must stay alive."""
-
-    direction: Any
-    operate: Callable[[], Any]
-    proxy: Any
-
-
-def client_next(plain: Any, stream: Stream) -> Subject:
-    call = sync_calls.StreamCall(plain, stream)
-    return Subject(call._self_read, call.__next__, call)
-
-
-def client_metadata(plain: Any, stream: Stream) -> Subject:
-    call = sync_calls.SingleThreadedStreamCall(plain, stream)
-    return Subject(call._self_read, call.initial_metadata, call)
-
-
-def client_requests(plain: Any, stream: Stream) -> Subject:
-    iterator = sync_calls.RequestIterator(plain, stream)
-    return Subject(stream.write, iterator.__next__, iterator)
-
-
-def server_requests(plain: Any, stream: Stream) -> Subject:
-    iterator = sync_handlers.RequestIterator(plain, stream)
-    return Subject(stream.read, iterator.__next__, iterator)
-
-
-def server_responses(plain: Any, stream: Stream) -> Subject:
-    iterator = sync_handlers.ResponseIterator(plain, stream)
-    return Subject(stream.write, iterator.__next__, iterator)
-
-
-def server_sender(plain: Any, stream: Stream) -> Subject:
-    sender = sync_handlers.guard_sender(plain.send, stream)
-    return Subject(stream.write, functools.partial(sender, MESSAGE), sender)
-
-
-SYNC = [
-    client_next,
-    client_metadata,
-    client_requests,
-    server_requests,
-    server_responses,
-    server_sender,
-]
-
-
-def client_read(plain: Any, stream: Stream) -> Subject:
-    call = aio_calls.DuplexCall(plain, stream)
-    return Subject(call._self_read, call.read, call)
-
-
-def client_anext(plain: Any, stream: Stream) -> Subject:
-    call = aio_calls.DuplexCall(plain, stream)
-    return Subject(call._self_read, call.__aiter__().__anext__, call)
-
-
-def client_asend(plain: Any, stream: Stream) -> Subject:
-    call = aio_calls.DuplexCall(plain, stream)
-    return Subject(call._self_read, functools.partial(call.__aiter__().asend, None), call)
-
-
-def client_write(plain: Any, stream: Stream) -> Subject:
-    call = aio_calls.DuplexCall(plain, stream)
-    return Subject(call._self_write, functools.partial(call.write, MESSAGE), call)
-
-
-def client_done_writing(plain: Any, stream: Stream) -> Subject:
-    call = aio_calls.DuplexCall(plain, stream)
-    return Subject(call._self_write, call.done_writing, call)
-
-
-def client_async_requests(plain: Any, stream: Stream) -> Subject:
-    requests = aio_calls.AsyncRequestIterator(plain, stream)
-    return Subject(requests._self_write, requests.__anext__, requests)
-
-
-def server_read(plain: Any, stream: Stream) -> Subject:
-    context = aio_handlers.Context(plain, stream)
-    return Subject(context._self_read, context.read, context)
-
-
-def server_write(plain: Any, stream: Stream) -> Subject:
-    context = aio_handlers.Context(plain, stream)
-    return Subject(context._self_write, functools.partial(context.write, MESSAGE), context)
-
-
-AIO = [
-    client_read,
-    client_anext,
-    client_asend,
-    client_write,
-    client_done_writing,
-    client_async_requests,
-    server_read,
-    server_write,
-]
 
 
 @pytest.fixture
@@ -269,14 +132,6 @@ async def use(operate: Callable[[], Any]) -> Any:
 
 def run_on(loop: asyncio.AbstractEventLoop, operate: Callable[[], Any]) -> Any:
     return loop.run_until_complete(loop.create_task(use(operate)))
-
-
-def sync_stream(mode: Mode) -> Stream:
-    return Stream("/test/Interrupts", "client", "sync", mode)
-
-
-def aio_stream(mode: Mode, loop: asyncio.AbstractEventLoop) -> Stream:
-    return Stream("/test/Interrupts", "client", "aio", mode, loop)
 
 
 def assert_interrupted_at_most(error: BaseException | None) -> None:
@@ -347,14 +202,14 @@ def test_interrupt_of_a_generator_handler(mode: Mode, loop: asyncio.AbstractEven
 
     async def handler(request: bytes, context: Any) -> Any:
         yield MESSAGE
-        await _suspend()
+        await suspend()
         yield MESSAGE
 
     async def serve() -> None:
         responses = aio_handlers._generate(stream, handler, MESSAGE, context)
         try:
             async for _ in responses:  # gRPC writes here
-                await _suspend()
+                await suspend()
         finally:
             await responses.aclose()
 
@@ -553,14 +408,6 @@ def _depth() -> int:
     return depth
 
 
-def _start(coroutine: Any) -> None:
-    """Run a coroutine that does not suspend."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        pass
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("make", SYNC)
 def test_operation_at_the_recursion_limit(make: Any, mode: Mode) -> None:
@@ -577,23 +424,16 @@ def test_operation_at_the_recursion_limit(make: Any, mode: Mode) -> None:
     assert 0 < failures < 40
 
 
-class _ThisThread:
-    """Passes for an event loop that this thread runs."""
-
-    def __init__(self) -> None:
-        self._thread_id = threading.get_ident()
-
-
 @pytest.mark.parametrize("make", AIO)
 def test_aio_operation_at_the_recursion_limit(make: Any) -> None:
     """An aio operation that fails for want of stack gives back what it claimed."""
     room = sys.getrecursionlimit() - _depth()
     failures = 0
     for depth in range(room - 40, room):
-        subject = make(Plain(steps=0), aio_stream(Mode.RAISE, _ThisThread()))  # type: ignore[arg-type]
+        subject = make(Plain(steps=0), aio_stream(Mode.RAISE, ThisThread()))  # type: ignore[arg-type]
         coroutine = _cold(subject.operate)()
         try:
-            _at_depth(depth, functools.partial(_start, coroutine))
+            _at_depth(depth, functools.partial(run_at_once, coroutine))
         except RecursionError:
             failures += 1
         coroutine.close()
@@ -607,22 +447,6 @@ def test_aio_operation_at_the_recursion_limit(make: Any) -> None:
 ROUNDS = 1000
 
 
-@contextmanager
-def _interrupted_by_timer() -> Iterator[Callable[[float], None]]:
-    """Make SIGALRM raise Interrupt in the main thread; yield what winds up the timer."""
-
-    def handler(number: int, frame: Any) -> None:
-        raise Interrupt
-
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        with undisturbed():
-            yield functools.partial(signal.setitimer, signal.ITIMER_REAL)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 needs_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signals here")
 
 
@@ -633,7 +457,7 @@ def test_signals_at_random(mode: Mode) -> None:
     moments = random.Random(1)
     subject = client_next(Plain(), sync_stream(mode))
     subject.operate()
-    with _interrupted_by_timer() as interrupt_in:
+    with interrupted_by_timer() as interrupt_in:
         for _ in range(ROUNDS):
             with pytest.raises(Interrupt):
                 interrupt_in(moments.uniform(1e-6, 1e-4))
@@ -647,14 +471,14 @@ def test_signals_at_random(mode: Mode) -> None:
 def test_signals_at_random_in_coroutines(make: Any) -> None:
     """A signal handler that raises, at any moment, leaves the direction of a coroutine free."""
     moments = random.Random(2)
-    subject = make(Plain(steps=0), aio_stream(Mode.RAISE, _ThisThread()))  # type: ignore[arg-type]
-    _start(subject.operate())
-    with _interrupted_by_timer() as interrupt_in:
+    subject = make(Plain(steps=0), aio_stream(Mode.RAISE, ThisThread()))  # type: ignore[arg-type]
+    run_at_once(subject.operate())
+    with interrupted_by_timer() as interrupt_in:
         for _ in range(ROUNDS):
             with pytest.raises(Interrupt):
                 interrupt_in(moments.uniform(1e-6, 1e-4))
                 while True:
-                    _start(subject.operate())
+                    run_at_once(subject.operate())
             assert_unowned(subject.direction)
 
 
@@ -695,6 +519,42 @@ def test_exceptions_at_random_in_a_thread(make: Any, mode: Mode, eager_switching
         interrupt_thread(worker.ident or 0)
     worker.join(PATIENCE)
     assert answers == [True] * ROUNDS
+
+
+# Tracers
+
+
+@pytest.mark.xfail(
+    sys.version_info < (3, 13), reason="a limit, of which the README tells", strict=True
+)
+@pytest.mark.parametrize("event", ["call", "return"])
+@pytest.mark.parametrize("install", [sys.settrace, sys.setprofile])
+def test_tracer_that_reads_variables(install: Any, event: str, found: Any) -> None:
+    """What a tracer has seen of the token is not written back over what another thread has done."""
+    gate = Gate()
+    subject = client_next(Parked(gate.park), sync_stream(Mode.RAISE))
+    owner = in_thread(subject.operate, name="owner")
+    gate.wait()
+
+    def trace(frame: types.FrameType, happened: str, argument: object) -> Any:
+        if frame.f_code is subject.operate.__code__ and happened == event:  # type: ignore[attr-defined]
+            assert "free" in frame.f_code.co_freevars
+            frame.f_locals  # noqa: B018  # the token is not there
+            gate.open()
+            assert owner.result() == MESSAGE  # and now it is
+        return trace
+
+    def operate() -> Any:
+        install(trace)
+        try:
+            return outcome(subject.operate)
+        finally:
+            install(None)
+
+    answer = in_thread(operate, name="traced").result()
+    found()
+    assert isinstance(answer, grpc_guard.ConcurrencyError) == (event == "return")
+    assert_unowned(subject.direction)
 
 
 # Cancellation, at every await

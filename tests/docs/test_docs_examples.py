@@ -96,6 +96,16 @@ def test_a_lucky_listing_is_made_once() -> None:
     assert listings.show(made, lambda kind, what: "lost\n") == made
 
 
+svg = script("make_svg")
+
+
+@pytest.mark.parametrize(("picture", "command"), svg.DRAWN.items())
+def test_a_picture_of_a_command(picture: str, command: str) -> None:
+    """A picture shows what its command shows now; python docs/make_svg.py draws it anew."""
+    drawn = svg.letters_in((TOP / picture).read_text(encoding="utf-8"))
+    assert drawn == svg.letters(svg.shown(command))
+
+
 # Pages with fragments of programs and with outputs whose numbers are drawn at random.
 BY_HAND = {"lifecycle.md", "probe.md", "registry.md"}
 MARKED = [page for page in PAGES if page.name not in BY_HAND]
@@ -314,6 +324,37 @@ def test_every_option_is_in_the_settings() -> None:
     options = re.findall(r"^\| `(--[a-z-]+)", command_line, re.MULTILINE)
     assert options != []
     assert [option for option in options if f"`{option}" not in settings] == []
+
+
+# What the project says of itself
+
+
+def test_supported_pythons() -> None:
+    """Sessions, classifiers, workflows, README and the page about compatibility name the same."""
+    text = {
+        name: (TOP / name).read_text(encoding="utf-8")
+        for name in ("noxfile.py", "pyproject.toml", "README.md", ".github/workflows/tests.yml")
+    }
+    (listed,) = re.findall(r"^SUPPORTED = (\(.*\))", text["noxfile.py"], re.MULTILINE)
+    supported = list(ast.literal_eval(listed))
+    assert re.findall(r"Python :: (3\.\d+)", text["pyproject.toml"]) == supported
+    suite, *_ = re.findall(r"python: (\[.*\])", text[".github/workflows/tests.yml"])
+    assert ast.literal_eval(suite) == supported
+    assert f"CPython {supported[0]} to {supported[-1]}" in text["README.md"]
+    page = (TOP / "docs/reference/compatibility.md").read_text(encoding="utf-8")
+    assert f"Python | {supported[0]} |" in page
+
+
+def test_workflows_call_sessions_that_are_there() -> None:
+    """What a workflow runs by nox is a session of noxfile.py, as in .ci/run."""
+    sessions = re.findall(r"^def (\w+)\(session", (TOP / "noxfile.py").read_text(), re.MULTILINE)
+    called = [
+        name.partition("-")[0]
+        for workflow in (TOP / ".github/workflows").glob("*.yml")
+        for line in re.findall(r"--session (.+)", workflow.read_text(encoding="utf-8"))
+        for name in line.replace('"', "").replace("${{ matrix.python }}", "").split()
+    ]
+    assert {"tests", "wheel", "docs", "package"} <= set(called) <= set(sessions)
 
 
 # Links

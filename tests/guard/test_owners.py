@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import types
+import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
@@ -294,12 +295,52 @@ async def test_task_that_waits_is_no_owner(found: Any) -> None:
     await gate.wait()
     second = asyncio.create_task(call.read(), name="second")
     await settle()
-    owner = owner_of(call._self_read)
-    assert owner is not None
-    assert owner.name == "first"
+    assert owner_though_asked_first(second, call._self_read) == ("first", "read")
     gate.open()
     await asyncio.gather(first, second)
     found()
+
+
+def owner_though_asked_first(task: asyncio.Task[Any], direction: Any) -> tuple[str, str]:
+    """Return who owns `direction`, and in which operation, if `task` is the first to be looked at."""
+    direction.owner = weakref.ref(task)
+    owner = owner_of(direction)
+    assert owner is not None
+    assert owner.held_seconds is not None
+    assert 0 <= owner.held_seconds < PATIENCE
+    return owner.name, owner.operation
+
+
+async def test_task_that_was_let_through_is_no_owner(found: Any) -> None:
+    """A task that mode warn lets in beside the owner does not own the direction."""
+    gates = [AsyncGate(), AsyncGate()]
+    parks = iter([gate.park for gate in gates])
+    call = aio_call(lambda: next(parks)(), Mode.WARN)
+    tasks = []
+    for name, gate in zip(("first", "second"), gates, strict=True):
+        tasks.append(asyncio.create_task(call.read(), name=name))
+        await gate.wait()
+    assert owner_though_asked_first(tasks[1], call._self_read) == ("first", "read")
+    for gate in gates:
+        gate.open()
+    await asyncio.gather(*tasks)
+    found()
+
+
+async def test_task_whose_message_waits_in_a_queue_is_no_owner() -> None:
+    """Who writes through grpcio's queue does not own the direction that done_writing() has."""
+    gate = AsyncGate()
+    plain: Any = Plain(gate.park)
+    plain.done_writing = gate.park
+    stream = Stream("/x", "client", "aio", Mode.RAISE, asyncio.get_running_loop())
+    call = aio_calls.QueuedDuplexCall(plain, stream)
+    queued = asyncio.create_task(call.write(b""), name="queued")
+    await gate.wait()
+    closing = asyncio.create_task(call.done_writing(), name="closing")
+    await settle()
+    assert owner_though_asked_first(queued, call._self_write) == ("closing", "done_writing")
+    gate.open()
+    await asyncio.gather(queued, closing)
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -371,6 +412,31 @@ async def test_handler_that_has_yielded() -> None:
     assert owner is not None
     assert (owner.kind, owner.name, owner.operation) == ("task", "serving", "yield")
     assert [frame.function for frame in owner.stack] == ["handler"]
+
+
+async def test_handler_that_has_not_yet_yielded() -> None:
+    """A handler at work on its next message does not own what its helper writes meanwhile."""
+
+    async def handler(request: Any, context: Any) -> AsyncIterator[bytes]:
+        await gate.park()
+        yield b"message"
+
+    async def serve() -> None:
+        async for _ in aio_handlers._generate(stream, handler, None, context):
+            pass
+
+    gate, writing = AsyncGate(), AsyncGate()
+    stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
+    context = aio_handlers.Context(Plain(writing.park), stream)
+    serving = asyncio.create_task(serve(), name="serving")
+    await gate.wait()
+    helper = asyncio.create_task(context.write(b""), name="helper")
+    await writing.wait()
+    assert owner_though_asked_first(serving, context._self_write) == ("helper", "context.write")
+    writing.open()
+    await helper
+    gate.open()
+    await serving
 
 
 async def test_handler_whose_task_is_gone() -> None:
@@ -614,6 +680,6 @@ async def test_chain_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
     coroutine = outer()
     coroutine.send(None)
-    idle = guard_owners._idle_type(asyncio.get_running_loop())
+    idle = guard_owners.idle_type(asyncio.get_running_loop())
     assert guard_owners._is_in_operation(coroutine, idle)
     coroutine.close()

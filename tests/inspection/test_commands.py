@@ -158,6 +158,18 @@ def test_who_cannot_be_asked(
     assert run(capsys, command, *arguments) == (status, "", f"grpc-guard {command}: {said}\n")
 
 
+def test_nothing_is_sent_to_a_process_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, 0 is no question whether the process is there: it is Ctrl-C."""
+
+    def kill(pid: int, number: int) -> None:
+        raise AssertionError(number)
+
+    monkeypatch.setattr("grpc_guard._cli.targets.os.kill", kill)
+    monkeypatch.delattr(sys, "remote_exec", raising=False)
+    with pytest.raises(cli_targets.NoAnswerError, match="process 1 cannot be asked: start it"):
+        cli_targets._prepare(1, 1.0, platform="win32")
+
+
 @pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan"])
 def test_a_bad_number_of_seconds(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

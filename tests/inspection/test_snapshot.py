@@ -24,8 +24,9 @@ from inside import (
     Stream,
     core_stream,
     deductions,
+    inspect_lines,
+    inspect_messages,
     inspect_wording,
-    sight,
     sync_calls,
 )
 from support.stage import BULK, NARROW
@@ -572,6 +573,7 @@ def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert streams(taken, "Secret")
     assert secret not in inspect_wording.dump(taken)
     assert secret not in json.dumps(asdict(taken))
+    assert secret.encode() not in inspect_messages.message_of(taken).SerializeToString()
 
 
 def test_findings_and_the_whole_text(found: Any) -> None:
@@ -611,5 +613,5 @@ def test_a_deep_stack() -> None:
         reader.exception()
     assert stream.read is not None
     assert stream.read.owner is not None
-    assert len(stream.read.owner.stack) == sight._DEPTH
+    assert len(stream.read.owner.stack) == inspect_lines._DEPTH
     assert {frame.function for frame in stream.read.owner.stack} == {"deep"}

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import AioDirection, Mode, Stream, Way, cancellations
+from inside import AioDirection, GrpcDriven, Mode, Stream, Way, cancellations
 from support.staging import (
     AsyncGate,
     aio_channel,
@@ -161,9 +161,22 @@ async def test_reading_on_beside_a_request_iterator(found: Found) -> None:
 
     async with held(requests=requests()) as call:
         await within(begun.wait())
+        writing = call._self_stream.write
         await cancel(call.read())
         await within(ended.wait())
         assert found() == []
+        assert type(writing) is GrpcDriven  # no claim of gRPC's own is ever looked at
+        await outcomes(call.read())
+    check(found, "read", "client", ", which ended the RPC")
+
+
+async def test_reading_on_beside_a_sync_request_iterator(
+    found: Found, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The direction that gRPC advances on the loop, claimed in another way, is left as it is."""
+    async with held(requests=iter([b""])) as call:
+        await cancel(call.read())
+        assert logged_by_us(caplog) == []
         await outcomes(call.read())
     check(found, "read", "client", ", which ended the RPC")
 

@@ -746,3 +746,23 @@ async def test_the_repr_of_a_lease() -> None:
     async with ChannelRegistry() as registry, registry.get("localhost:1") as lease:
         assert repr(lease).startswith(f"<lease of 'localhost:1', taken at {HERE}:")
         assert grpc_guard.wrap(lease) is lease
+
+
+async def test_clean_up_that_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often somebody wants things in order, one timer is wound up for the next time."""
+    loop = asyncio.get_running_loop()
+    handles: list[asyncio.TimerHandle] = []
+
+    def call_later(*arguments: Any) -> asyncio.TimerHandle:
+        handles.append(later(*arguments))
+        return handles[-1]
+
+    async with ChannelRegistry(idle_seconds=3600.0) as registry:
+        await registry.get("127.0.0.1:1").close()  # is idle from now on
+        (loop_pool,) = registry._loop_pools.values()
+        later = loop.call_later
+        monkeypatch.setattr(loop, "call_later", call_later)
+        for _ in range(3):
+            loop_pool._clean_up()
+        monkeypatch.undo()
+        assert [handle.cancelled() for handle in handles] == [True, True, False]

@@ -14,6 +14,7 @@ import ctypes
 import functools
 import gc
 import itertools
+import signal
 import sys
 import threading
 from _thread import get_ident, interrupt_main
@@ -188,6 +189,22 @@ def sweep(
             if not injection.fired:
                 assert number >= 10 * step, "hardly anything was injected"
                 return
+
+
+@contextmanager
+def interrupted_by_timer() -> Iterator[Callable[[float], None]]:
+    """Make SIGALRM raise Interrupt in the main thread; yield what winds up the timer."""
+
+    def handler(number: int, frame: Any) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with undisturbed():
+            yield functools.partial(signal.setitimer, signal.ITIMER_REAL)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def code_of(*functions: Any) -> frozenset[CodeType]:

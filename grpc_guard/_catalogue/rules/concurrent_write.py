@@ -13,7 +13,7 @@ CONCURRENT_WRITE = Rule(
     unguarded={
         "client aio": "the RPC dies with INTERNAL 'Internal error from Core', and the other "
         "writer sees InvalidStateError",
-        "server sync": "a message is lost without a word, or the RPC hangs until its deadline "
+        "server sync": "a message is lost silently, or the RPC hangs until its deadline "
         "(only handlers with experimental_non_blocking can do it)",
         "server aio": "one writer gets ExecuteBatchError, and messages are lost",
         ANY: "the RPC dies or messages are lost",

@@ -39,7 +39,7 @@ class IteratorRaised(Evidence):
     def __str__(self) -> str:
         return (
             f"the request iterator raised {self.name} {words.place(self.raiser)}, which cancelled the "
-            "RPC without a word"
+            "RPC silently"
         )
 
 

@@ -39,7 +39,7 @@ _SHOWN = 5  # of many that could be named
 class Starved(Evidence):
     """Handlers hold all threads of a server, those that are `held`, while RPCs are `waiting`.
 
-    Of the same length, `over` tells of which handlers the RPC has ended already.
+    `over` has the same length: whether the RPC of each of them has ended already.
     """
 
     rule = STARVED_SERVER

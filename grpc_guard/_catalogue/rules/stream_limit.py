@@ -14,9 +14,9 @@ STREAM_LIMIT = Rule(
     severity="advice",
     summary="the live streams on one channel come near to the number that many peers carry at once",
     unguarded={
-        "client sync": "with a peer that has such a limit, further RPCs wait without a word until "
+        "client sync": "with a peer that has such a limit, further RPCs wait silently until "
         "a stream ends; servers of grpcio have none",
-        "client aio": "with a peer that has such a limit, further RPCs wait without a word until "
+        "client aio": "with a peer that has such a limit, further RPCs wait silently until "
         "a stream ends; servers of grpcio have none",
         ANY: CLIENTS_ONLY,
     },

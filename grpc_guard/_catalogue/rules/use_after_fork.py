@@ -84,5 +84,5 @@ class LeaseOfParent(Evidence):
 
 
 def grpc_makes_channels_anew(fork_support: bool) -> bool:
-    """GRPC's fork support is on: it makes the parent's channels anew in the child."""
+    """GRPC's fork support is on: it makes new connections for the parent's channels in the child."""
     return fork_support

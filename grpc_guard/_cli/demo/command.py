@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Tell `parser` what ``demo`` takes, and how it exits."""
     add_color(parser)
     parser.epilog = (
-        "Exits with 0 if everything went as said, with 1 if not. Said is what happens with the "
-        "guard; the harm without it is shown, and is a matter of luck and of grpcio's version."
+        "Exits with 0 if everything went as expected, else with 1. What is expected is the outcome "
+        "with the guard; the harm without it depends on luck and on the version of grpcio."
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Play the demo on stdout; return 0 if everything went as said, 1 if not, 130 after Ctrl-C."""
+    """Play the demo on stdout; return 0 if all went as expected, 1 if not, 130 after Ctrl-C."""
     try:
         return show(sys.stdout, color=arguments.color)
     except KeyboardInterrupt:
@@ -89,9 +89,9 @@ def show(
     if refusals:
         _report(screen, *refusals[0])
     for complaint in wrong:
-        screen.line(f"Not as said. {complaint}.", "red")
+        screen.line(f"Not as expected. {complaint}.", "red")
     if not wrong:
-        screen.line("Everything went as said.", "bold green")
+        screen.line("Everything went as expected.", "bold green")
         screen.show(EMPTY, *_ways_in())
     return 1 if wrong else 0
 

@@ -1,4 +1,4 @@
-"""The scenarios, what is said of them, and whether it came as said."""
+"""The scenarios, their texts, and whether they went as expected."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ class Halves:
 
 
 def complaints(scenario: Scenario, without: Played, guarded: Played) -> list[str]:
-    """Return what did not come as said, [] if all did.
+    """Return what did not go as expected, [] if all did.
 
-    Said is: a program that breaks the contract is refused the one call too many, and nothing
-    else of it is harmed; a program that keeps it does the same with the guard as without, and
-    nothing is found. That grpcio does harm when the contract is broken is shown and not
-    demanded: it is a matter of luck, and of grpcio's version.
+    Expected with the guard: if a program breaks the contract, the one call too many is refused
+    and nothing else is harmed; if it keeps the contract, it does the same as without the guard
+    and nothing is found. The harm that grpcio does without the guard is shown but not
+    expected: it depends on luck and on the version of grpcio.
     """
     wrong = []
     if guarded.harmed:

@@ -2,7 +2,7 @@
 
 grpc is not imported here: the program may first have to set environment variables or to
 patch the standard library (gevent). The guard goes on right after the program's own import
-of grpc. Nothing that goes wrong here stops the program: it is said, and it runs unguarded.
+of grpc. An error here does not stop the program: it is reported, and the program runs unguarded.
 """
 
 from __future__ import annotations

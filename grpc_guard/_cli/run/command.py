@@ -73,13 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=NUMBER",
         action="append",
         default=[],
-        help="from when on a warning is given, as in stream_limit=50; may be repeated",
+        help="threshold at which a warning is reported, as in stream_limit=50; may be repeated",
     )
     parser.add_argument(
         "--dump-after",
         metavar="SECONDS",
         type=seconds,
-        help="say what is in progress so many seconds after the start, as grpc-guard dump does",
+        help="print what is in progress this many seconds after the start, as grpc-guard dump does",
     )
     add_color(parser)
     parser.add_argument(

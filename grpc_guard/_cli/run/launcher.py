@@ -250,7 +250,7 @@ def _told() -> Iterator[None]:
 
 
 def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[str]]:
-    """Write what was found to `path`; return the run that knows it, and what is said of it."""
+    """Write what was found to `path`; return the run that knows it, and the lines to print."""
     merged = outcome.merged_into(path, "--write-baseline")
     merged.write(path)
     return outcome.knowing(merged), list(merged.lines(path))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from ..._inspect.asking import NoAnswerError, ask
 from ..._inspect.places import entries
 from ..._inspect.records import Snapshot
 from ..._inspect.wording import dump
+from .spool import files
 
 SECONDS = 2.0  # for the answers of all processes
-_MOST = 20  # streams of each process that stderr is told of; a report has them all
+_MOST = 20  # streams of each process that stderr shows; a report has them all
 
 
 class Progress:
@@ -45,7 +45,7 @@ class Progress:
 
     def _pids(self) -> Iterator[int]:
         """Yield the guarded processes that can be asked: each has a file in the spool."""
-        known = {int(path.stem.partition("-")[2]) for path in Path(self._spool).glob("*.jsonl")}
+        known = {pid for pid, _ in files(self._spool)}
         yield from (pid for pid in sorted(known) if any(entries(pid)))
 
     def answer_of(self, pid: int) -> Snapshot | None:

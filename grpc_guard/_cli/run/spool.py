@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..._catalogue.files import LIMIT, json_in, whole
 from ..._catalogue.forks import in_child
 from ..._findings.ledger import KEPT, ledger
 from ..._findings.records import Finding, Key
@@ -53,13 +54,13 @@ class Writer:
         self._now = (0, 0)
         self._numbers = itertools.count(1)
         self._told: dict[Key, tuple[int, int]] = {}  # number and count
-        self._not_kept = 0  # how many were told of
+        self._not_kept = 0  # how many were reported
 
     def started(self) -> None:
         self._write({})
 
     def found(self, finding: Finding) -> None:
-        """Tell of `finding` and its count so far, unless a higher one was told."""
+        """Report `finding` and its count so far, unless a higher count was reported."""
         key = finding.key
         number, told = self._told.get(key) or (next(self._numbers), 0)
         if told >= finding.count:
@@ -124,59 +125,93 @@ def _learnt() -> dict[str, Any] | None:
     return None if probe is None else probe.told()
 
 
+def files(folder: str) -> Iterator[tuple[int, Path]]:
+    """Yield the pid and the file of each process, in the order of their first words."""
+    for path in sorted(Path(folder).glob("*.jsonl")):  # their names begin with the time
+        pid = path.stem.partition("-")[2]
+        if pid.isdecimal():  # else it is the program's
+            yield int(pid), path
+
+
 def read(folder: str) -> list[Process]:
     """Return what each process told, in the order of their first words.
 
-    It takes the memory of what was found and not of what was written.
+    It takes the memory of what was found and not of what was written. A line that is not as it
+    was written here is counted, and the others are read.
     """
     processes: dict[int, Process] = {}
-    for path in sorted(Path(folder).glob("*.jsonl")):  # their names begin with the time
-        pid = int(path.stem.partition("-")[2])
-        process = processes.setdefault(pid, Process(pid))  # it may have executed another program
-        told = _Told()
-        probe = None
-        not_kept: list[list[Any]] = []
-        totals = (0, 0)
-        process.has_ended = False
-        for event in _events(path):
-            probe = event.get("probe") or probe
-            not_kept = event.get("not_kept", not_kept)
-            process.unguarded = event.get("unguarded") or process.unguarded
-            process.has_ended = process.has_ended or "ended" in event
-            told.take(event)
-            totals = event.get("streams", totals[0]), event.get("operations", totals[1])
+    for pid, path in files(folder):
+        process = processes.setdefault(pid, Process(pid))
+        told = _Told(path)  # it may be the second: the process has executed another program
+        process.has_ended = told.has_ended
+        process.unguarded = told.unguarded or process.unguarded
+        process.unreadable += told.unreadable
         process.findings = merged([*process.findings, *told.findings()])
-        process.streams += totals[0]
-        process.operations += totals[1]
-        for (rule, rpc), number in not_kept_from_list(not_kept).items():
-            process.not_kept[rule, rpc] = process.not_kept.get((rule, rpc), 0) + number
-        if probe is not None:
-            process.add(Learnt.read(probe))
+        process.streams += told.totals[0]
+        process.operations += told.totals[1]
+        for key, number in told.not_kept.items():
+            process.not_kept[key] = process.not_kept.get(key, 0) + number
+        if told.learnt is not None:
+            process.add(told.learnt)
     return list(processes.values())
 
 
 class _Told:
-    """What one file tells of findings: threads may have told of them in any order."""
+    """What one file tells, with its findings in any order: threads may have written them."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.totals = (0, 0)
+        self.learnt: Learnt | None = None
+        self.not_kept: dict[tuple[str, str], int] = {}
+        self.unguarded: str | None = None
+        self.has_ended = False
+        self.unreadable = 0
         self._findings: dict[Key, Finding] = {}
         self._keys: dict[int, Key] = {}
         self._counts: dict[int, int] = {}  # by number
+        try:
+            with path.open("rb") as file:
+                for line in iter(lambda: file.readline(LIMIT), b""):
+                    self._read(line)
+        except OSError:
+            self.unreadable += 1
 
-    def take(self, event: dict[str, Any]) -> None:
+    def _read(self, line: bytes) -> None:
+        try:
+            event = json_in(line)
+            self._take(event)
+            self._take_finding(event)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self.unreadable += line.endswith(b"\n")  # else it was killed while it wrote
+
+    def _take(self, event: dict[str, Any]) -> None:
+        streams, operations = self.totals
+        self.totals = (
+            whole(event.get("streams", streams)),
+            whole(event.get("operations", operations)),
+        )
+        if event.get("probe"):
+            self.learnt = Learnt.read(event["probe"])
+        if "not_kept" in event:
+            self.not_kept = not_kept_from_list(event["not_kept"])
+        if event.get("unguarded"):
+            self.unguarded = str(event["unguarded"])
+        self.has_ended = self.has_ended or "ended" in event
+
+    def _take_finding(self, event: dict[str, Any]) -> None:
         if "found" in event:
             finding = finding_from_dict(event["found"])
-            number, key = event["number"], finding.key
+            number, key = whole(event["number"]), finding.key
             self._findings.setdefault(key, finding)
             self._keys[number] = key
             self._count(number, finding.count)
             for half in finding.halves if len(finding.places) > 1 else ():
                 self._findings.pop(half, None)  # the ledger has counted it with this one
         for number, count in event.get("again", ()):
-            self._count(number, count)
+            self._count(whole(number), count)
 
     def _count(self, number: int, count: int) -> None:
-        self._counts[number] = max(count, self._counts.get(number, 0))
+        self._counts[number] = max(whole(count), self._counts.get(number, 0))
 
     def findings(self) -> Iterator[Finding]:
         counts: dict[Key, int] = {}
@@ -194,12 +229,3 @@ def remind(folder: str, memory: Memory) -> None:
 def recall(folder: str) -> Memory:
     """Return what the launcher has left; a process needs nothing more to be probed."""
     return load(Path(folder) / _MEMORY)
-
-
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as lines:
-        for line in lines:
-            try:
-                yield json.loads(line)
-            except ValueError:  # killed while it wrote, or the disk is full
-                continue

@@ -21,6 +21,7 @@ from ..._guard.violations import check_loop, report_conflict, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..._lifecycle.handlers import Handlers
 from ..._lifecycle.losses import handler_cancelled
+from ..._lifecycle.unlisted import note_unlisted
 from ..behaviors import guarded_behavior
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
@@ -180,7 +181,7 @@ def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
     """Do a sync handler by `sync`: its responses are advanced in a thread of the pool."""
     responses = sync(*call)
     if isinstance_exactly(responses, sync_handlers.ResponseIterator):
-        handlers.enter_at_first_step(responses._self_stream)
+        handlers.enter_at_first_step(note_unlisted(responses._self_stream))
     return responses
 
 

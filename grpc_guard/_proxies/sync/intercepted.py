@@ -18,6 +18,7 @@ from ..._catalogue.nouns import CLIENT, SYNC
 from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
+from ..._lifecycle.unlisted import note_unlisted
 from ..proxy import NextProxy
 
 
@@ -85,4 +86,4 @@ def start_intercepted(
         handed.requests = None
     if type(responses) is not GeneratorType:
         return responses
-    return Responses(responses, handed.stream or Stream(rpc, CLIENT, SYNC, mode))
+    return Responses(responses, handed.stream or note_unlisted(Stream(rpc, CLIENT, SYNC, mode)))

@@ -1,0 +1,246 @@
+"""What a dump takes, and what it costs a process under load that is asked once in a second.
+
+The process is another one, and so is whoever asks. Its load is as much as one interpreter does: 64
+threads and 500 tasks, each of which sends messages on a stream of its own and reads the answers,
+beside streams that only live. Windows with dumps and without take turns. All answers are checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+import grpc
+import grpc.aio
+
+import grpc_guard
+from grpc_guard._inspect.asking import ask
+
+from ._measure import QUICK, Figure, Interval, Plan, Race, ratio_figure
+
+TITLE = "a dump of 10,000 live streams, and one each second of a process under load"
+INTRO = (
+    "*Processor time* is that of the thread which answers. Under load, the interpreter has nothing "
+    "to spare: what a dump takes is missing elsewhere."
+)
+
+THREADS, TASKS, STREAMS = 64, 500, 10_000
+_AT_A_TIME = 50  # RPCs that are started
+_PER_CHANNEL = 500
+_SERVICE = "benchmark.Dumps"
+_TALK = f"/{_SERVICE}/Talk"
+_PATIENCE = 600.0  # seconds
+_BEFORE, _DUMPS, _AFTER = "without dumps", "with dumps", "without dumps again"
+_ALONE = [("grpc.use_local_subchannel_pool", 1)]
+
+
+def measure(plan: Plan) -> Iterator[Figure]:
+    """Yield the times of a dump, and what one each second costs."""
+    seconds, rounds = (5.0, 2) if plan is QUICK else (10.0, 6)
+    with _Loaded() as process:
+        yield from process.snapshots()
+        process.load()
+        yield from process.under_load(seconds, rounds)
+
+
+class _Loaded:
+    """The process that is asked."""
+
+    def __enter__(self) -> _Loaded:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.dumps", "--serve", str(STREAMS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.streams = int(self._said()[0])
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(_PATIENCE)
+        self._process.stdout.close()
+
+    def _said(self, question: str = "") -> list[float]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if question:
+            print(question, file=self._process.stdin, flush=True)
+        return [float(word) for word in self._process.stdout.readline().split()]
+
+    def snapshots(self) -> Iterator[Figure]:
+        name = f"snapshot(), {self.streams:,} live aio streams, somebody inside each"
+        wall, processor = self._said("snapshot")
+        yield Figure(name, processor, "ms", column="processor time", bound=100)
+        yield Figure(name, wall, "ms", column="wall clock")
+
+    def load(self) -> None:
+        """Let the process work, from now on to its end."""
+        self._said("load")
+
+    def under_load(self, seconds: float, rounds: int) -> Iterator[Figure]:
+        """Yield what a message takes in windows with dumps and without, and how long those took."""
+        found: dict[str, list[tuple[float, float]]] = {_BEFORE: [], _DUMPS: [], _AFTER: []}
+        answers: list[float] = []
+        for _ in range(rounds):
+            for name, windows in found.items():
+                windows.append(self._window(seconds, answers if name == _DUMPS else None))
+        row = f"{THREADS} threads and {TASKS} tasks, a dump each second: one message"
+        for index, column in enumerate(("wall clock", "processor time")):
+            taken = {name: [one[index] for one in windows] for name, windows in found.items()}
+            control = Race(taken, _BEFORE, Interval(1, 1, 1)).ratio(_AFTER)
+            measured = Race(taken, _BEFORE, control)
+            for name in (_BEFORE, _DUMPS):
+                yield Figure(f"{row}, {name}", measured.time(name, "us"), "us", column=column)
+            yield ratio_figure(f"{row}, {_DUMPS} / {_BEFORE}", column, measured, _DUMPS, bound=1.02)
+        yield Figure("until a dump was there", 1e3 * median(answers), "ms", column="wall clock")
+        yield Figure("dumps", len(answers), "count", column="wall clock")
+        wrong = self._said("wrong")[0]
+        yield Figure("wrong messages and errors", wrong, "count", bound=0, column="wall clock")
+
+    def _window(self, seconds: float, answers: list[float] | None) -> tuple[float, float]:
+        """Return what a message takes in the next `seconds`, by the wall clock and the processor's.
+
+        With dumps if there is a list for how long each took.
+        """
+        (before, used_before), began = self._said("count"), time.perf_counter()
+        while (now := time.perf_counter()) - began < seconds:
+            if answers is not None:
+                ask(self._process.pid, _PATIENCE)
+                answers.append(time.perf_counter() - now)
+            time.sleep(max(0.0, 1.0 - (time.perf_counter() - now)))
+        (after, used), ended = self._said("count"), time.perf_counter()
+        return (ended - began) / (after - before), (used - used_before) / (after - before)
+
+
+# The process that is asked
+
+
+class _Work:
+    """The messages of all parties so far, and those that were not what they should be."""
+
+    def __init__(self) -> None:
+        self.done = [0] * (THREADS + TASKS)
+        self.wrong = 0
+
+    def converse(self, call: Any, messages: Any, number: int) -> None:
+        """Send and read, as a thread, for ever."""
+        try:
+            for count in range(sys.maxsize):
+                message = b"%d %d" % (number, count)
+                messages.put(message)
+                self.wrong += next(call) != message
+                self.done[number] += 1
+        except Exception as error:
+            self.wrong += 1
+            print(repr(error), file=sys.stderr)
+
+    async def converse_async(self, call: Any, number: int) -> None:
+        """Send and read, as a task, for ever."""
+        try:
+            for count in range(sys.maxsize):
+                message = b"%d %d" % (number, count)
+                await call.write(message)
+                self.wrong += await call.read() != message
+                self.done[number] += 1
+        except Exception as error:
+            self.wrong += 1
+            print(repr(error), file=sys.stderr)
+
+
+async def _echo(requests: Any, context: Any) -> None:
+    async for request in requests:
+        await context.write(request)
+
+
+async def _read(call: Any) -> None:
+    await call.read()
+
+
+async def _serve(streams: int) -> None:
+    server = grpc.aio.server()
+    methods = {"Talk": grpc.stream_stream_rpc_method_handler(_echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    idle: list[Any] = []
+    readers: list[Any] = []
+    while 2 * len(idle) < streams:  # each of them is two streams: its server's is here as well
+        if len(idle) % _PER_CHANNEL == 0:
+            start = grpc.aio.insecure_channel(target, options=_ALONE).stream_stream(_TALK)
+        some = [start() for _ in range(min(_AT_A_TIME, streams // 2 - len(idle)))]
+        await asyncio.gather(*map(_greet, some))
+        readers += [asyncio.create_task(_read(call)) for call in some]
+        idle += some
+    await asyncio.sleep(0)
+    work = _Work()
+    print(2 * len(idle), flush=True)
+    while question := await asyncio.to_thread(_question):
+        if question == "snapshot":
+            print(*await asyncio.to_thread(_time_of_a_snapshot), flush=True)
+        elif question == "load":
+            await _begin(work, target, readers)
+            print(0, flush=True)
+        else:
+            said = (work.wrong,) if question == "wrong" else (sum(work.done), time.process_time())
+            print(*said, flush=True)
+    os._exit(0)  # the load has no end
+
+
+def _question() -> str:
+    return sys.stdin.readline().strip()
+
+
+async def _greet(call: Any) -> None:
+    """Have the server begin: its stream lives from then on."""
+    await call.write(b"a")
+    await call.read()
+
+
+def _time_of_a_snapshot() -> tuple[float, float]:
+    """Return how many milliseconds a snapshot takes, by the wall clock and of this thread."""
+    taken = []
+    for _ in range(5):
+        wall, processor = time.perf_counter(), time.thread_time()
+        grpc_guard.snapshot()
+        taken.append((time.perf_counter() - wall, time.thread_time() - processor))
+    return 1e3 * median(wall for wall, _ in taken), 1e3 * median(own for _, own in taken)
+
+
+async def _begin(work: _Work, target: str, tasks: list[Any]) -> None:
+    """Start the parties; `tasks` keeps what must not be collected."""
+    channel = grpc.aio.insecure_channel(target, options=_ALONE)
+    start = channel.stream_stream(_TALK)
+    tasks += [asyncio.create_task(work.converse_async(start(), n)) for n in range(TASKS)]
+    stub = grpc.insecure_channel(target, options=_ALONE).stream_stream(_TALK)
+    for number in range(TASKS, TASKS + THREADS):
+        messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        call = stub(iter(messages.get, None))
+        arguments = (call, messages, number)
+        threading.Thread(target=work.converse, args=arguments, daemon=True).start()
+
+
+def main() -> None:
+    """Be the process that is asked; for nobody to run by hand."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dumps")
+    parser.add_argument("--serve", type=int, required=True, metavar="STREAMS")
+    streams = parser.parse_args().serve
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))  # who asks has a core of its own
+    grpc_guard.enable(inspect=True)
+    asyncio.run(_serve(streams))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""A WSGI application that asks a gRPC server; it makes no channel before it is asked."""
+
+import os
+
+import grpc_guard
+from grpc_guard._cli.demo.route_guide_pb2 import Point, Rectangle
+from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
+
+EVERYWHERE = Rectangle(hi=Point(latitude=900_000_000, longitude=1_800_000_000))
+
+
+def app(environ, start_response):
+    registry = grpc_guard.ChannelRegistry.default()  # of this worker process
+    guide = registry.stub(RouteGuideStub, os.environ["ROUTE_GUIDE"])
+    names = [feature.name for feature in guide.ListFeatures(EVERYWHERE, timeout=10)]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return ["\n".join(names).encode()]

@@ -1,0 +1,61 @@
+"""What exists in this process, by its kind: a walk over all objects that disturbs nobody.
+
+``tuple(iterator)`` in another thread raises SystemError at its end if anybody else holds the
+tuple that it makes, and gc.get_objects() returns that tuple as well. So nothing that is not wanted
+may be held while another thread can run.
+"""
+
+from __future__ import annotations
+
+import gc
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, compress, tee
+from typing import Any
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, of type.__flags__
+
+
+def instances(kinds: Iterable[type]) -> list[Any]:
+    """Return the objects of just these types; of subclasses only where they are named too.
+
+    Objects that the garbage collector does not track are not among them. It takes some 10 ms for
+    each 100,000 objects of the process, during which no other thread runs.
+    """
+    wanted = frozenset(kinds)
+    if all(map(_is_of_python, wanted)):
+        # An object of such a class refers to it.
+        return [one for one in gc.get_referrers(*wanted) if type(one) in wanted] if wanted else []
+    collects = gc.isenabled()
+    gc.disable()  # a collection would run finalisers in the middle
+    try:
+        return _walked(frozenset(map(id, wanted)).__contains__)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def with_subclasses(kind: type) -> Iterator[type]:
+    """Yield `kind` and all classes below it."""
+    yield kind
+    below: list[type] = type.__subclasses__(kind)
+    for inner in below:
+        yield from with_subclasses(inner)
+
+
+def _is_of_python(kind: type) -> bool:
+    """Tell whether `kind`, and all above it but object, come from class statements."""
+    return all(base.__flags__ & _HEAP_TYPE for base in kind.__mro__[:-1])
+
+
+def _walked(is_wanted: Callable[[object], bool]) -> list[Any]:
+    """Return the objects of whose types the id is wanted; within one call of list(), all in C."""
+    every = chain.from_iterable(map(operator.call, (gc.get_objects,)))  # not yet called
+    return list(_of_kinds(is_wanted, *tee(every)))
+
+
+def _of_kinds(
+    is_wanted: Callable[[object], bool], objects: Iterator[Any], again: Iterator[Any]
+) -> Iterator[Any]:
+    """Return an iterator that alone holds the two, and so what they have in store at the end."""
+    return compress(objects, map(is_wanted, map(id, map(type, again))))

@@ -1,0 +1,96 @@
+"""Operations that have waited long for their turn, in mode ``serialize``: each is logged, once.
+
+Whoever waits keeps no timer. One thread sleeps while somebody waits, until whoever came first will
+have waited too long; it ends when it finds that nobody waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import weakref
+from time import monotonic
+
+from .._catalogue.boundary import never_disturbs
+from .._catalogue.forks import in_child
+from .._catalogue.thresholds import thresholds
+from .._core.extras import Ticket
+from .._core.stream import Direction
+from .._findings import wording
+from . import owners
+
+logger = logging.getLogger("grpc_guard")
+
+_SHORTEST = 0.01  # seconds between two looks
+
+
+class LongWaits:
+    """The directions in which somebody waits, and the thread that looks at them."""
+
+    def __init__(self) -> None:
+        self._directions: dict[int, weakref.ref[Direction]] = {}
+        self._looked_at = -math.inf  # who came up to then has been looked at, and told if need be
+        self.timer: threading.Timer | None = None
+
+    @never_disturbs("a long wait goes unnoticed")
+    def note(self, direction: Direction) -> None:
+        """Note that somebody waits in `direction`, and stands in its queue already."""
+        known = self._directions.get(id(direction))
+        if known is None or known() is not direction:
+            self._directions[id(direction)] = weakref.ref(direction)
+        if self.timer is None:
+            self._arm(thresholds().long_wait_seconds)
+
+    def _arm(self, seconds: float) -> None:
+        timer = threading.Timer(max(_SHORTEST, seconds), self._ring)
+        timer.name = "grpc_guard long waits"
+        timer.daemon = True
+        timer.start()
+        self.timer = timer
+
+    @never_disturbs("a long wait goes unnoticed")
+    def _ring(self) -> None:
+        self.timer = None  # from here on, the next one who waits has it armed again
+        next_one = self.look(monotonic())
+        if next_one is not None and self.timer is None:
+            self._arm(next_one)
+
+    def look(self, now: float) -> float | None:
+        """Log who has waited too long; return in how many seconds to look again.
+
+        None if nobody waits. `now` is a time of time.monotonic().
+        """
+        seconds = thresholds().long_wait_seconds
+        first = math.inf
+        for key, reference in tuple(self._directions.items()):
+            # Taken out before its queue is looked at: who comes later puts it in again.
+            self._directions.pop(key, None)
+            direction = reference()
+            waiting = () if direction is None else _waiting(direction)
+            if direction is None or not waiting:
+                continue
+            self._directions[key] = reference
+            first = min([first, *(one.since for one in waiting if one.since > now - seconds)])
+            long = [one for one in waiting if self._looked_at < one.since <= now - seconds]
+            owner = owners.owner_of(direction) if long else None
+            for ticket in long:
+                waiter, subject = owners.party_with(ticket, now), direction.stream.subject
+                logger.warning("%s", wording.long_wait(subject, waiter, owner))
+        self._looked_at = max(self._looked_at, now - seconds)
+        return min(first + seconds - now, seconds) if self._directions else None
+
+    def forget(self) -> None:
+        """Start anew, in a forked child."""
+        self._directions, self._looked_at, self.timer = {}, -math.inf, None
+
+
+def _waiting(direction: Direction) -> list[Ticket]:
+    turns = direction.turns
+    assert turns is not None
+    inside = None if turns.is_free else turns.inside  # a thread stays in the queue until it leaves
+    return [ticket for ticket in turns.queue.copy() if ticket is not inside]
+
+
+long_waits = LongWaits()
+in_child(long_waits.forget)

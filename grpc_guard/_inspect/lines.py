@@ -1,0 +1,111 @@
+"""Which frames say something, and their lines: copied once, thousands of parties stand at one line.
+
+Code is known by its identity here: code objects hash their whole content each time. The frame of a
+coroutine is made when somebody asks for it, so that is done for those alone which say something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from types import CoroutineType, FrameType
+from typing import Any
+
+from .._catalogue.grpcio_rpcs import SENDING_CODES
+from .._core.operations import IDENTITIES
+from .._findings.origins import Place, line_of, site_of
+from .._findings.records import Frame
+from .._findings.stacks import copy_frame
+from .._findings.waiters import CHAIN_LENGTH, awaited_by, code_of, frame_of
+from .._findings.whose import LIBRARY, PROGRAM, whose
+
+_DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
+
+# What a piece of code is, in bits.
+OF_PROGRAM, OF_LIBRARY, OPERATION, SENDING = 1, 2, 4, 8
+_SHOWN = OF_PROGRAM | OF_LIBRARY
+
+
+class Lines:
+    """What one look knows of the code that it has met."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[int, int] = {id(None): 0}
+        self._frames: dict[tuple[int, int], Frame] = {}
+        self._stacks: dict[tuple[int, ...], tuple[Frame, ...]] = {}
+        self._origins: dict[tuple[int, int], tuple[Frame, ...]] = {}
+        self._coroutines: set[type] = set()  # the types of coroutines that Cython makes
+        self._kept: list[object] = []  # code that must not give its identity away during the look
+
+    def shown(self, awaitable: Any, ends: Collection[type]) -> tuple[int, list[Any]]:
+        """Return those links of a chain of awaits that say something, outermost first.
+
+        And what they are, in bits. The chain ends at an awaitable of a type in `ends`.
+        """
+        kinds, shown = 0, []
+        known, coroutines = self._kinds, self._coroutines
+        for _ in range(CHAIN_LENGTH):
+            of = type(awaitable)
+            if of is CoroutineType or of in coroutines:
+                code, inner = awaitable.cr_code, awaitable.cr_await
+            elif awaitable is None or of in ends:
+                break
+            else:
+                code, inner = code_of(awaitable), awaited_by(awaitable)
+                if hasattr(of, "cr_await"):
+                    coroutines.add(of)
+            kind = known.get(id(code))
+            if kind is None:
+                kind = self._kind_of(code, frame_of(awaitable))
+            if kind:
+                kinds |= kind
+                shown.append(awaitable)
+            awaitable = inner
+        return kinds, shown
+
+    def _kind_of(self, code: Any, frame: FrameType | None) -> int:
+        kind = 0
+        if frame is not None:
+            known = whose(frame)
+            kind = OF_PROGRAM * (known is PROGRAM) + OF_LIBRARY * (known is LIBRARY)
+        kind |= OPERATION * (id(code) in IDENTITIES) + SENDING * (id(code) in SENDING_CODES)
+        self._kept.append(code)
+        self._kinds[id(code)] = kind
+        return kind
+
+    def stack(self, frames: Iterable[FrameType]) -> tuple[Frame, ...]:
+        """Return `frames` (innermost first) as stacks.fold() does."""
+        kept: list[FrameType] = []
+        key: list[int] = []  # identities of code, and indexes of instructions in it
+        site = -1
+        for frame in frames:
+            code = frame.f_code
+            kind = self._kinds.get(id(code))
+            if kind is None:
+                kind = self._kind_of(code, frame)
+            if kind & _SHOWN:
+                if site < 0 and kind & OF_PROGRAM:
+                    site = len(kept)
+                kept.append(frame)
+                key += id(code), frame.f_lasti
+        site = max(site, 0)
+        shown = tuple(key[2 * site : 2 * (site + _DEPTH)])
+        stack = self._stacks.get(shown)
+        if stack is None:
+            places = zip(kept[site:], shown[::2], shown[1::2], strict=False)
+            stack = tuple(self._copied(*place) for place in places)[::-1]
+            self._stacks[shown] = stack
+        return stack
+
+    def _copied(self, frame: FrameType, code: int, instruction: int) -> Frame:
+        if (code, instruction) not in self._frames:
+            line = line_of((frame.f_code, instruction))
+            self._frames[code, instruction] = copy_frame(frame, line)
+        return self._frames[code, instruction]
+
+    def at(self, place: Place) -> tuple[Frame, ...]:
+        """Return the one line at `place` as a stack."""
+        key = id(place[0]), place[1]
+        if key not in self._origins:
+            self._kept.append(place)
+            self._origins[key] = (site_of(place),)
+        return self._origins[key]

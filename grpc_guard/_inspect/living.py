@@ -1,0 +1,61 @@
+"""The streams that live, and their directions: found by their channels and servers.
+
+Nothing is kept for it while the program runs. The list of a channel is there for the rules of
+channels, that of a server for its handlers; what stands in neither is noted when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .._catalogue.heap import instances
+from .._catalogue.nouns import CLIENT, SYNC
+from .._core.steps import Responses
+from .._core.stream import Direction, Stream
+from .._lifecycle.channelless import channelless_streams
+from .._lifecycle.channels import lives
+from .._lifecycle.handlers import servers
+from .._lifecycle.unlisted import unlisted_streams
+
+
+def streams_listed() -> list[Stream]:
+    """Return the streams that stand in a list; some may be over."""
+    listed = [unlisted_streams(), channelless_streams()]
+    listed += [list(life.streams.copy()) for life in lives()]
+    for _, handlers in servers():
+        listed.append([stream for stream, _ in handlers.streams().values()])
+    return list({id(stream): stream for streams in listed for stream in streams}.values())
+
+
+def directions_of(
+    streams: Iterable[Stream], seen: Iterable[Direction] = ()
+) -> dict[int, list[Direction]]:
+    """Return the directions of `streams` that exist, by the identity of the stream.
+
+    Those that were `seen`, of the same streams, are among them.
+    """
+    found: dict[int, list[Direction]] = {}
+    is_incomplete = False
+    for stream in streams:
+        read, write = stream.read, stream.write
+        found[id(stream)] = [one for one in (read, write) if one is not None and _is_whole(one)]
+        if read is None and stream.side is CLIENT and stream.api is SYNC:
+            is_incomplete = True
+    for one in seen:
+        if not any(one is known for known in found[id(one.stream)]):
+            found[id(one.stream)].append(one)
+    if is_incomplete:  # a sync call keeps its own to itself: one walk for all of them
+        for one in instances({Responses}):
+            if _is_whole(one) and id(one.stream) in found:
+                mine = found[id(one.stream)]
+                if not any(one is known for known in mine):
+                    mine.append(one)
+    return found
+
+
+def _is_whole(direction: Direction) -> bool:
+    """Tell whether `direction` has been made to its end: another thread may be about to."""
+    try:
+        return direction.is_free or direction.since >= 0.0
+    except AttributeError:
+        return False

@@ -1,0 +1,95 @@
+"""What exists, by its kind: found, and nothing else is held meanwhile."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from inside import Direction, Stream, instances, with_subclasses
+from support.staging import Gate, in_thread
+
+import grpc_guard
+
+
+class Kind:
+    pass
+
+
+class Below(Kind):
+    pass
+
+
+class Alike:
+    __class__ = property(lambda self: Kind)  # type: ignore[assignment]
+
+
+class OfC(dict[Any, Any]):
+    """An object of C, of which nothing says that it refers to its class."""
+
+
+def ids(objects: list[Any]) -> list[int]:
+    return sorted(map(id, objects))
+
+
+@pytest.mark.parametrize("others", [(), (OfC,)])
+def test_instances(others: tuple[type, ...]) -> None:
+    """Those of just these types are found, whatever else passes for one."""
+    made = [Kind(), Below(), Alike(), OfC()]
+    of_c = made[3:] if others else []
+    assert ids(instances([Kind, *others])) == ids([made[0], *of_c])
+    assert ids(instances([*with_subclasses(Kind), *others])) == ids([*made[:2], *of_c])
+    assert instances([]) == []
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        instances([Kind, *others])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_classes_below() -> None:
+    """A class and all below it; of type itself, too, which asks another way."""
+    assert list(with_subclasses(Kind)) == [Kind, Below]
+    assert type in with_subclasses(type)
+
+
+LOOKS: dict[str, Callable[[], object]] = {
+    "instances of Python": lambda: instances([Stream, *with_subclasses(Direction)]),
+    "instances of C": lambda: instances([OfC]),
+    "snapshot": grpc_guard.snapshot,
+    "enable": lambda: grpc_guard.guarded().__enter__(),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_tuple_that_another_thread_makes(look: str, request: pytest.FixtureRequest) -> None:
+    """Nobody else holds it at any time, or its maker would fail where it shortens it."""
+    gate = Gate()
+
+    def messages() -> Iterator[bytes]:
+        yield gate.park(b"")
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        if event in ("return", "c_return") and not maker.is_done and is_looking(frame, argument):
+            gate.open()
+            maker.exception()  # has ended, in whatever way
+
+    def is_looking(frame: FrameType, argument: object) -> bool:
+        return argument is gc.get_objects or frame.f_code is instances.__code__
+
+    maker = in_thread(lambda: tuple(messages()))
+    gate.wait()
+    if look == "enable":
+        request.addfinalizer(grpc_guard.disable)
+    sys.setprofile(profile)
+    try:
+        LOOKS[look]()
+    finally:
+        sys.setprofile(None)
+        gate.open()
+    assert maker.result() == (b"",)

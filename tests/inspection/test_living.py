@@ -1,0 +1,288 @@
+"""Which streams live: all of them are found, in work that is shared, while others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from inside import (
+    AioDirection,
+    Api,
+    Mode,
+    Side,
+    Stream,
+    Way,
+    inspect_lines,
+    inspect_living,
+    items_of,
+    sight,
+)
+from support.staging import (
+    Gate,
+    aio_channel,
+    aio_server,
+    in_thread,
+    path,
+    settle,
+    sync_channel,
+    sync_server,
+    wait,
+    within,
+)
+
+from grpc_guard import snapshot, wrap
+from grpc_guard.inspection import DirectionSnapshot, Snapshot, StreamSnapshot
+
+US, SS = grpc.unary_stream_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+
+
+def streams(taken: Snapshot, method: str) -> list[StreamSnapshot]:
+    return [one for one in taken.streams if one.rpc == path(method)]
+
+
+def unlisted(method: str) -> list[Stream]:
+    """Return the streams of an RPC that exist and are not found."""
+    gc.collect()
+    found = {id(stream) for stream in inspect_living.streams_listed()}
+    return [
+        one
+        for one in gc.get_objects()
+        if type(one) is Stream and one.rpc == path(method) and id(one) not in found
+    ]
+
+
+def owned(direction: DirectionSnapshot | None) -> bool:
+    return direction is not None and direction.owner is not None
+
+
+def test_sync_streams() -> None:
+    """Both sides of a stream are found, and a call that was wrapped by hand."""
+    gate = Gate()
+
+    def handler(request: Any, context: Any) -> Iterator[bytes]:
+        yield b"0"
+        gate.park()
+
+    with sync_server({"Kinds": US(handler)}) as address:
+        with sync_channel(address) as channel, sync_channel(address, mode=None) as plain:
+            calls = [
+                channel.unary_stream(path("Kinds"))(b""),
+                wrap(plain.unary_stream(path("Kinds"))(b"")),
+            ]
+            for call in calls:
+                assert next(call) == b"0"
+            with gate.held():
+                taken = streams(snapshot(), "Kinds")
+                assert unlisted("Kinds") == []
+            for call in calls:
+                assert list(call) == []
+    assert sorted(one.side for one in taken) == ["client", "client", "server", "server"]
+    assert [one.read is None for one in taken if one.side == "client"] == [False, False]
+
+
+def test_a_channel_that_interceptors_hide() -> None:
+    """The streams of a channel that the guard cannot see are found all the same."""
+
+    class Nothing(grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
+        def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+            def around() -> Any:
+                yield from continuation(details, request)
+
+            return around()
+
+    gate = Gate()
+
+    def handler(request: Any, context: Any) -> Iterator[bytes]:
+        yield b"0"
+        gate.park()
+
+    with sync_server({"Hidden": US(handler)}) as address:
+        with sync_channel(address, mode=None) as plain:
+            guarded: Any = wrap(grpc.intercept_channel(plain, Nothing()))
+            call = guarded.unary_stream(path("Hidden"))(b"")
+            assert next(call) == b"0"
+            with gate.held():
+                found = [one.side for one in streams(snapshot(), "Hidden")]
+                assert unlisted("Hidden") == []
+            assert list(call) == []
+    assert "client" in found
+
+
+async def test_aio_streams() -> None:
+    """So are those of tasks, and one whose channel is closed with a time of grace."""
+    opened = asyncio.Event()
+
+    async def handler(request: Any, context: Any) -> None:
+        await context.write(b"0")
+        await opened.wait()
+
+    async with aio_server({"Tasks": US(handler)}) as address, aio_channel(address) as channel:
+        call = channel.unary_stream(path("Tasks"))(b"")
+        assert await call.read() == b"0"
+        closing = asyncio.create_task(channel.close(grace=60.0))
+        await settle()
+        taken = streams(snapshot(), "Tasks")
+        assert unlisted("Tasks") == []
+        opened.set()
+        await call.read()
+        await within(closing)
+    assert sorted(one.side for one in taken) == ["client", "server"]
+
+
+async def test_a_sync_handler_of_an_aio_server() -> None:
+    """It is found from the start, before a thread of the pool has taken its first step."""
+    gate = Gate()
+
+    def handler(request: Any, context: Any) -> Iterator[bytes]:
+        seen.extend(unlisted("Pool"))
+        gate.park()
+        yield b"0"
+
+    seen: list[Stream] = []
+    async with aio_server({"Pool": US(handler)}) as address, aio_channel(address) as channel:
+        call = channel.unary_stream(path("Pool"))(b"")
+        await within(in_thread(gate.wait).as_future())
+        found = streams(snapshot(), "Pool")
+        gate.open()
+        assert await call.read() == b"0"
+    assert sorted(one.side for one in found) == ["client", "server"]
+    assert seen == []
+
+
+async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks and threads are looked at once, however many streams there are."""
+    looked: collections.Counter[str] = collections.Counter()
+
+    def counted(owner: Any, name: str) -> None:
+        plain = getattr(owner, name)
+
+        def count(*args: Any) -> Any:
+            looked[name] += 1
+            result = plain(*args)
+            if name == "tasks_of":
+                looked["tasks"] += len(result)
+            return result
+
+        monkeypatch.setattr(owner, name, count)
+
+    counted(sight, "tasks_of")
+    counted(sight, "frames_of_threads")
+    counted(inspect_lines.Lines, "shown")
+    counted(inspect_lines, "copy_frame")
+
+    async def handler(requests: Any, context: Any) -> None:
+        async for _ in requests:
+            await context.write(b"0")
+
+    async def until_inside(number: int) -> None:
+        while sum(owned(one.read) for one in streams(snapshot(), "Shared")) < number:
+            await settle()
+
+    async def converse(call: Any) -> None:
+        await call.write(b"a")
+        while await call.read() == b"0":
+            pass
+
+    async with aio_server({"Shared": SS(handler)}) as address, aio_channel(address) as channel:
+        parties: list[asyncio.Task[None]] = []
+        for number in (4, 12):
+            calls = [channel.stream_stream(path("Shared"))() for _ in range(number)]
+            parties += [asyncio.create_task(converse(call)) for call in calls]
+            await within(until_inside(2 * len(parties)))
+            looked.clear()
+            taken = streams(snapshot(), "Shared")
+            assert len(taken) == 2 * len(parties)
+            assert (looked["tasks_of"], looked["frames_of_threads"]) == (1, 1)
+            assert looked["shown"] == looked["tasks"]
+        assert looked["copy_frame"] < len(parties)  # each line once, not once for each of them
+        for party in parties:
+            party.cancel()
+        await asyncio.wait(parties)
+
+
+def test_a_look_at_a_loop_that_goes_on() -> None:
+    """Streams that begin and end meanwhile, on another thread, neither fail it nor tear it."""
+    begun, enough = threading.Event(), threading.Event()
+
+    async def handler(requests: Any, context: Any) -> None:
+        async for request in requests:
+            await context.write(request)
+
+    async def converse(channel: Any) -> None:
+        while not enough.is_set():
+            call = channel.stream_stream(path("Busy"))()
+            for _ in range(3):
+                await call.write(b"a")
+                assert await call.read() == b"a"
+            begun.set()
+            await call.done_writing()
+            await call.read()
+
+    async def main() -> None:
+        async with aio_server({"Busy": SS(handler)}) as address, aio_channel(address) as channel:
+            await asyncio.gather(*(converse(channel) for _ in range(5)))
+
+    busy = in_thread(asyncio.run, main(), name="busy")
+    wait(begun)
+    try:
+        taken = [snapshot() for _ in range(20)]
+    finally:
+        enough.set()
+    busy.result()
+    directions = [
+        direction
+        for one in taken
+        for stream in streams(one, "Busy")
+        for direction in (stream.read, stream.write)
+        if direction is not None
+    ]
+    assert directions
+    owners = [direction.owner for direction in directions if direction.owner is not None]
+    assert [owner for owner in owners if owner.name == "(not found)"] == []
+    assert {owner.kind for owner in owners} <= {"task"}
+
+
+def test_items_while_others_come() -> None:
+    """A table of weak references may grow while its items are told."""
+
+    class Key:
+        pass
+
+    keys = [Key() for _ in range(3)]
+    table = weakref.WeakKeyDictionary(dict.fromkeys(keys, "value"))
+    told = []
+    for key, value in items_of(table):
+        told.append((key, value))
+        keys.append(Key())
+        table[keys[-1]] = "later"
+    assert told == [(key, "value") for key in keys[:3]]
+    told.clear()
+    del key  # the third of them
+    iterator = items_of(table)
+    next(iterator)
+    del table[keys[1]], keys[2]  # one that was taken out, and one that died
+    assert len(list(iterator)) == 3
+
+
+async def test_an_owner_that_came_after_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who shows a frame and was not seen has come since; who has gone is no owner."""
+    stream = Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE, asyncio.get_running_loop())
+    direction = AioDirection(stream, Way.READ)
+    look = sight.Sight([])
+    assert look.owner_not_seen(direction) is None
+    direction.taken = True
+    with monkeypatch.context() as frames:
+        frames.setattr(sight, "owner_with_frame", lambda direction: "somebody")
+        assert look.owner_not_seen(direction) is None
+    for _ in range(2):
+        owner = look.owner_not_seen(direction)
+        assert owner is not None
+        assert owner.name == "(not found)"
+        monkeypatch.setattr(sight, "_ELSEWHERE", 0)

@@ -26,7 +26,7 @@ SAMPLES: dict[str, Finding] = {
         caller=dataclasses.replace(CALLER, stack=(LONG,), started_at=LONG),
     ),
     "wide letters": dataclasses.replace(
-        FINDING, message="concurrent-read: " + "読む 書く " * 20, remedy="ž" * 99
+        FINDING, message="concurrent-read: " + "読む 書く " * 20, remedy="z\u030c" * 99
     ),
     "advice": dataclasses.replace(FINDING, severity="advice"),
     "warning": dataclasses.replace(FINDING, severity="warning"),

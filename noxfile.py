@@ -102,11 +102,17 @@ def agents(session: nox.Session) -> None:
 
 @nox.session(python=SUPPORTED[0])
 def lowest(session: nox.Session) -> None:
-    """Run the test suite on the oldest Python with exactly the declared lower bounds."""
+    """Run the test suite on the oldest Python with exactly the declared lower bounds.
+
+    What concerns the proxies runs a second time without wrapt's C code.
+    """
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
     session.run("python", "-m", "pytest", *(session.posargs or ALL))
+    if not session.posargs:
+        without_c = {"WRAPT_DISABLE_EXTENSIONS": "1"}
+        session.run("python", "-m", "pytest", *ALL, "tests/proxies", env=without_c)
 
 
 @nox.session

@@ -181,6 +181,7 @@ from grpc_guard._probe.settings import parse_seed as parse_seed
 from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
 from grpc_guard._probe.watch import Watch as Watch
+from grpc_guard._process import others as others
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins

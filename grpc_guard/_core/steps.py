@@ -57,7 +57,7 @@ class SyncDirection(Direction):
     def bind_token(self, advance: Any) -> Step:
         """Look for the token in what `advance` encloses; return `advance`."""
         self._token = advance.__closure__[_FREE]
-        if self.stream.is_instrumented and self.turns is not None:
+        if self._extra is not None and self.turns is not None:
             del self._token.cell_contents  # never claimable: each operation takes its turn
         return advance  # type: ignore[no-any-return]
 

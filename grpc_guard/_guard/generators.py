@@ -34,26 +34,44 @@ class _Feeding:
         )
 
 
+class _Feed(weakref.ref[object]):
+    """A generator, held weakly, and the stream that it feeds."""
+
+    __slots__ = ("key", "stream")
+
+    key: int  # the identity of the generator
+    stream: weakref.ref[Stream]
+
+
 class _Feeds:
     """Generator object -> the stream it feeds; both held weakly."""
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()  # reentrant: a finaliser may start an RPC
-        self._streams: weakref.WeakKeyDictionary[object, weakref.ref[Stream]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._known: dict[int, _Feed] = {}
 
     def bind(self, generator: object, stream: Stream) -> Stream | None:
         """Note that `generator` feeds `stream`; return the live stream it already feeds, if any."""
+        feed = _Feed(generator, self._forget)
+        feed.key = id(generator)
+        feed.stream = weakref.ref(stream)
+        known = self._known.setdefault(feed.key, feed)  # atomic, and nearly always the first
+        return None if known is feed else self._bind_again(feed, stream)
+
+    def _bind_again(self, feed: _Feed, stream: Stream) -> Stream | None:
         with self._mutex:  # the check-and-set only
-            reference = self._streams.get(generator)
-            if reference is not None:
-                holder = reference()
-                is_other = holder is not None and holder is not stream
-                if is_other and not first_rpc_is_over(_Feeding(generator, holder)):
-                    return holder
-            self._streams[generator] = weakref.ref(stream)
+            known = self._known.get(feed.key, feed)
+            holder = known.stream()
+            is_other = holder is not None and holder is not stream
+            if is_other and not first_rpc_is_over(_Feeding(feed(), holder)):
+                return holder
+            self._known[feed.key] = feed
             return None
+
+    def _forget(self, feed: _Feed) -> None:
+        # A finaliser takes no lock. Nobody can note the generator any more, and what comes to
+        # lie at its place does so later.
+        self._known.pop(feed.key, None)
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()

@@ -101,7 +101,7 @@ class Handlers:
 
     def enter_task(self, stream: Stream) -> None:
         """Note that the running task begins to handle `stream`."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(stream.loop)
         if task is not None:
             self._by_task[task] = Entry(stream)
 

@@ -31,6 +31,7 @@ from .._proxies.sync import channel as sync_channel
 from .._proxies.sync import handlers as sync_handlers
 from .._proxies.sync.intercepted import start_intercepted
 from .._proxies.unary import watching
+from . import others
 from .factories import factory_patches
 from .patch import Make, Patch
 
@@ -50,6 +51,7 @@ def apply() -> None:
     try:
         for patch in _patches:
             patch.apply()
+        others.apply()
         _adopt_servers()
     except BaseException:
         remove()
@@ -58,6 +60,7 @@ def apply() -> None:
 
 def remove() -> None:
     """Take back all patches, except where somebody has patched on top."""
+    others.remove()
     for patch in reversed(_patches):
         patch.remove()
 
@@ -187,6 +190,8 @@ def _channel_patches() -> Iterable[Patch]:
         owner = importlib.import_module(module).Channel
         yield _patch(owner, "__init__", functools.partial(_making, api))
         yield _patch(owner, "_close", _closing)
+    for name in ("unary_stream", "stream_stream"):
+        yield _patch(importlib.import_module("grpc._channel").Channel, name, others.looking)
 
 
 def _making(api: str, plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,6 +28,7 @@ def is_special(name: str, value: object) -> bool:
         and (callable(value) or value is None)
         and name not in _NOT_FOR_TWINS
         and (value is None or name not in vars(object))
+        and not name.startswith("__wrapped_")  # wrapt's own, which it asks the class for
     )
 
 
@@ -116,8 +117,10 @@ def emptied() -> dict[str, Any]:
         name
         for owner in WRAPT.__mro__[:-1]
         for name, value in vars(owner).items()
-        if is_special(name, value) and not name.startswith(("__wrapped_", "__self_"))
+        if is_special(name, value) and not name.startswith("__self_")
     }
+    # math looks for these two before it asks for a number, which wrapt would make of anything.
+    offered |= {"__floor__", "__ceil__"}
     return {
         **{name: _decline if name in _OPERATORS else _Absent(name) for name in offered},
         "__bool__": lambda self: bool(self.__wrapped__),

@@ -18,6 +18,7 @@ from .emptied import WRAPT, emptied, is_special
 
 # Assigns the real class: ``x.__class__ = …`` means that of the wrapped object.
 _become = object.__dict__["__class__"].__set__
+_construct = type.__call__
 
 # What Python leaves in the namespace of a class, and a look at an instance would find there.
 _TELLTALES = (
@@ -42,8 +43,8 @@ class Forward:
     def __get__(self, proxy: Any, owner: Any) -> Any:
         if proxy is not None:
             return getattr(proxy.__wrapped__, self.name)
-        plain = owner._self_type()
-        return self if plain is None else getattr(plain, self.name)
+        plain = owner._self_type
+        return self if plain is None else getattr(plain(), self.name)
 
 
 class _BorrowedText(str):
@@ -109,7 +110,7 @@ def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any
         "__qualname__": base.__qualname__,
         "_self_type": plain,
     }
-    twin = type.__new__(ProxyType, getattr(plain(), "__name__", base.__name__), (base,), namespace)
+    twin = type.__new__(_TwinType, getattr(plain(), "__name__", base.__name__), (base,), namespace)
     type.__delattr__(twin, "__slots__")
     return twin
 
@@ -122,8 +123,8 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
     """
 
     _self_specials: dict[str, Any]
-    _self_twins: weakref.WeakKeyDictionary[type, Any]
-    _self_type: Callable[[], type | None]
+    _self_twins: dict[int, Any]  # by the identity of a type, which lives: an object has it
+    _self_type: weakref.ref[type] | None  # of a twin
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ProxyType:
         is_root = WRAPT in bases
@@ -132,14 +133,17 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
             namespace.pop(name_, None)
         if is_root:
             namespace |= emptied()
+        texts = {name: namespace.get(name) for name in ("__module__", "__doc__")}
         kind = super().__new__(cls, name, bases, namespace)
+        for name_, text in texts.items():  # without its C code wrapt has put properties there
+            type.__setattr__(kind, name_, text)
         type.__delattr__(kind, "__slots__")
         inherited = [getattr(base, "_self_specials", {}) for base in reversed(kind.__mro__[1:])]
         kind._self_specials = {
             key: value for each in inherited for key, value in each.items()
         } | own
-        kind._self_twins = weakref.WeakKeyDictionary()
-        kind._self_type = lambda: None
+        kind._self_twins = {}
+        kind._self_type = None
         return kind  # type: ignore[no-any-return]
 
     @property
@@ -148,14 +152,11 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
         real = type.__dict__["__mro__"].__get__(cls)
         return tuple(base for base in real if base not in _HIDDEN)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        plain = cls._self_type()
-        if plain is not None:  # somebody asks type(x) for another one
-            return plain(*args, **kwargs)
+    def __call__(cls, wrapped: Any, *args: Any) -> Any:
         # The constructor runs on the class as it is written, where attributes are its own.
-        proxy = super().__call__(*args)
-        plain = type(args[0])
-        _become(proxy, cls._self_twins.get(plain) or cls._make_twin(plain))
+        proxy = _construct(cls, wrapped, *args)
+        plain = type(wrapped)
+        _become(proxy, cls._self_twins.get(id(plain)) or cls._make_twin(plain))
         return proxy
 
     def _make_twin(cls, plain: Any) -> Any:
@@ -174,11 +175,19 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
                 namespace[name] = Forward(name)
             elif is_special(name, value):
                 namespace[name] = cls._self_specials.get(name) or _forwarding(name)
-        twin = _twin(cls, weakref.ref(plain), namespace)
+        twins, key = cls._self_twins, id(plain)
+        twin = _twin(cls, weakref.ref(plain, lambda _: twins.pop(key, None)), namespace)
         for base in plain.__mro__:  # for those who ask type(x), such as a mock with x as its spec
             if isinstance(base, abc.ABCMeta):
                 abc.ABCMeta.register(base, twin)
-        return cls._self_twins.setdefault(plain, twin)
+        return twins.setdefault(key, twin)
+
+
+class _TwinType(ProxyType):
+    """The type of twins: who asks one, ``type(x)``, for another object gets a plain one."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls._self_type()(*args, **kwargs)  # type: ignore[misc]  # x has the type
 
 
 _HIDDEN: set[type] = set(WRAPT.__mro__[:-1])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .faithful import Proxy as Proxy
 
@@ -33,6 +35,19 @@ def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
     return issubclass(type(obj), kind)
 
 
+class _Itself(weakref.ref[Callable[[], Any]]):
+    """What ``__next__.__self__`` is: something to iterate over, which goes on where `__next__` is.
+
+    heapq.merge() keeps no iterator but its ``__next__``, and asks that for the iterator when it
+    is the last one. Weak, or each function would keep itself.
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> IteratorFromFunction:
+        return IteratorFromFunction(cast("Callable[[], Any]", self()))  # whoever asks has it
+
+
 class NextProxy(StreamProxy):
     """A proxy of an iterator: its ``__next__`` is what advances its direction."""
 
@@ -41,11 +56,17 @@ class NextProxy(StreamProxy):
     __next__: Callable[[], Any]
 
     def __iter__(self) -> Self:
+        advance = _advance_of(self)
+        advance.__self__ = _Itself(advance)
         return self
 
     @property
     def next(self) -> Callable[[], Any]:
         return self.__next__
+
+
+# Not by its name: somebody may have replaced that by a mock.
+_advance_of: Callable[[Any], Any] = vars(NextProxy)["__next__"].__get__
 
 
 class GuardedCallback:

@@ -7,15 +7,15 @@ return what they did: that they run is noted.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
-
-import wrapt
 
 from .._catalogue.grpcio import stores_of_handlers
 from .._catalogue.modes import ChooseMode, current_mode
 from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, handlers_of, made
+from .behaviors import choice_of, plain_behavior
 from .contract import SYNC_SERVER, forwards
 from .proxy import Proxy, isinstance_exactly
 
@@ -58,7 +58,7 @@ def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: Gu
     if handler is None:
         return handler
     if isinstance_exactly(handler, _Handler):
-        if not _gives_way(handler._self_behavior, choose):
+        if not _gives_way(choice_of(handler._self_behavior), choose):
             return handler
         handler = handler.__wrapped__
     requests, responses = bool(handler.request_streaming), bool(handler.response_streaming)
@@ -66,29 +66,20 @@ def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: Gu
     behavior = getattr(handler, attribute)
     if behavior is None:
         return handler
-    if isinstance_exactly(behavior, GuardedBehavior):
-        if not _gives_way(behavior, choose):
+    chosen = choice_of(behavior)
+    if chosen is not None:
+        if not _gives_way(chosen, choose):
             return handler
-        behavior = behavior.__wrapped__
+        behavior = plain_behavior(behavior)
     guarded = guard_behavior(behavior, rpc, choose, requests, responses)
-    guarded._self_choose = choose
     if hasattr(handler, "_replace"):  # grpcio's own handlers are named tuples
         return handler._replace(**{attribute: guarded})
     return _Handler(handler, attribute, guarded)
 
 
-def _gives_way(guarded: Any, choose: ChooseMode) -> bool:
+def _gives_way(chosen: ChooseMode | None, choose: ChooseMode) -> bool:
     """Tell whether a guard yields to another: the process-wide one to one put on by hand."""
-    return guarded._self_choose is current_mode and choose is not current_mode
-
-
-class GuardedBehavior(wrapt.FunctionWrapper):
-    """A guarded handler function.
-
-    A FunctionWrapper and no closure: grpc.aio picks the kind of a handler by inspecting it
-    (coroutine function, async generator function, plain function), and grpc reads
-    attributes off it, such as ``experimental_thread_pool``.
-    """
+    return chosen is current_mode and choose is not current_mode
 
 
 class _Handler(Proxy):
@@ -126,27 +117,47 @@ class _Handler(Proxy):
 class GenericHandler(Proxy):
     """A grpc.GenericRpcHandler whose method handlers come out guarded."""
 
-    __slots__ = ("_self_behavior", "_self_choose", "_self_guarded")
+    __slots__ = ("_self_behavior", "_self_choose", "_self_key")
 
     def __init__(self, handler: Any, choose: ChooseMode, guard_behavior: GuardOfServer) -> None:
         super().__init__(handler)
         self._self_choose = choose
         self._self_behavior = guard_behavior
-        self._self_guarded: dict[str, tuple[Any, Any]] = {}
+        self._self_key = object()
 
     def service(self, handler_call_details: Any) -> Any:
         """See grpc.GenericRpcHandler.service."""
         plain = self.__wrapped__.service(handler_call_details)
         rpc = handler_call_details.method
-        known = self._self_guarded.get(rpc)
-        if known is not None and known[0] is plain:
-            return known[1]
-        guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
-        if guarded is not plain:
-            if len(self._self_guarded) >= _CACHE_SIZE:  # clients choose the names
-                self._self_guarded.clear()
-            self._self_guarded[rpc] = (plain, guarded)
+        twins, key = _twins_of(plain), (self._self_key, rpc)
+        known = twins.get(key)
+        guarded = None if known is None else known()
+        if guarded is None:
+            guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
+            if guarded is not plain:
+                if len(twins) >= _CACHE_SIZE:  # clients choose the names
+                    twins.clear()
+                twins[key] = _held(guarded)
         return guarded
+
+
+def _twins_of(plain: Any) -> dict[object, Callable[[], Any]]:
+    """Return the guarded twins of a method handler, which stand among its attributes.
+
+    They hold what it holds, so that no table of the guard's could let go of them in time.
+    """
+    if isinstance_exactly(plain, Proxy) or not hasattr(plain, "__dict__"):
+        return {}
+    twins: dict[object, Callable[[], Any]] = vars(plain).setdefault("_grpc_guard", {})
+    return twins
+
+
+def _held(guarded: Any) -> Callable[[], Any]:
+    """Return what leads to the twin of a handler: weakly, if it keeps that handler itself."""
+    try:
+        return weakref.ref(guarded)
+    except TypeError:  # a named tuple, as those of grpcio are
+        return lambda: guarded
 
 
 def guard_generic_handlers(
@@ -156,7 +167,7 @@ def guard_generic_handlers(
 
     def guard(handler: Any) -> Any:
         if isinstance_exactly(handler, GenericHandler):
-            if not _gives_way(handler, choose):
+            if not _gives_way(handler._self_choose, choose):
                 return handler
             handler = handler.__wrapped__
         return GenericHandler(handler, choose, guard_behavior)

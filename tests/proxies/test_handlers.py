@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import inspect
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -15,6 +17,8 @@ import grpc.aio
 import pytest
 from inside import (
     Feature,
+    Handlers,
+    Mode,
     Point,
     Rectangle,
     RouteGuideServicer,
@@ -22,6 +26,8 @@ from inside import (
     RouteNote,
     RouteSummary,
     add_RouteGuideServicer_to_server,
+    aio_handlers,
+    sync_handlers,
 )
 from support.staging import (
     SERVICE,
@@ -307,7 +313,7 @@ def test_sync_unary_handler(how, found):
             assert channel.unary_unary(path("Echo"))(b"1") == b"1"
     first, second = looking.seen
     assert first is second
-    assert first.unary_unary == handler.unary_unary
+    assert first.unary_unary.__wrapped__ is handler.unary_unary
 
 
 @pytest.mark.parametrize("style", ["coroutine", "sync"])
@@ -331,7 +337,7 @@ async def test_aio_unary_handler(how, style, found):
             assert await within(channel.unary_unary(path("Echo"))(b"1")) == b"1"
     first, second = looking.seen
     assert first is second
-    assert first.unary_unary == handler.unary_unary
+    assert first.unary_unary.__wrapped__ is handler.unary_unary
 
 
 @pytest.mark.parametrize("kind", ["named tuple", "own class"])
@@ -404,7 +410,34 @@ def test_methods_that_clients_invent(found):
     assert last.unary_stream.__wrapped__ is plain.unary_stream
     assert generic.service(Details(1199)) is last
     assert generic.service(Details(0)) is not first
-    assert len(generic._self_guarded) < 1024
+    assert len(vars(plain)["_grpc_guard"]) < 1024
+
+
+@pytest.mark.parametrize("kind", ["named tuple", "own class"])
+def test_handlers_that_the_program_drops(kind, found):
+    """What a handler holds that was made for one call goes with it, guarded or not."""
+    held: list[weakref.ref[Any]] = []
+
+    def make() -> Any:
+        def stream(request: Any, context: Any) -> Iterator[bytes]:
+            yield b""
+
+        held.append(weakref.ref(stream))
+        if kind == "own class":
+            return Handler("unary_stream", stream)
+        return method_handler("unary_stream", stream)
+
+    server = wrap(grpc.server(None))
+    server.add_generic_rpc_handlers((Service(make),))
+    [generic] = server._state.generic_handlers
+    details = Details(0)
+    details.method = RPC
+    kept = generic.service(details)
+    assert held[0]() is kept.unary_stream.__wrapped__
+    assert generic.service(details) is not kept
+    assert held[1]() is None
+    del kept
+    assert held[0]() is None
 
 
 def test_handlers_that_are_guarded_already(found):
@@ -458,6 +491,44 @@ def test_handler_without_a_behaviour(found):
 
 
 # What a handler is besides its code
+
+KINDS = [
+    *(("sync", behavior) for behavior in (tell, sync_behavior("unary_stream"))),
+    *(("aio", aio_behavior("unary_stream", style)) for style in ("sync", "coroutine", "generator")),
+]
+
+
+@pytest.mark.parametrize("hold", [bare, method])
+@pytest.mark.parametrize(("api", "behavior"), KINDS)
+def test_guarded_function_in_the_eyes_of_inspect(api, behavior, hold, found):
+    """A guarded handler function is of the kind, has the names and takes the arguments of the plain one."""
+    plain = hold(behavior)
+    getattr(plain, "__func__", plain).program = "its own"
+    guard = sync_handlers.guard_behavior if api == "sync" else aio_handlers.guard_behavior
+    guarded = guard(plain, RPC, lambda: Mode.RAISE, False, True, handlers=Handlers(None))
+    looks = [
+        *(name for name in dir(inspect) if name.startswith("is") and name != "iskeyword"),
+        *("signature", "getdoc", "getsourcelines", "getmodule"),
+    ]
+    for name in looks:
+        look = getattr(inspect, name)
+        assert outcome(look, guarded) == outcome(look, plain), name
+    for name in (
+        "__name__",
+        "__qualname__",
+        "__module__",
+        "__doc__",
+        "__annotations__",
+        "__self__",
+    ):
+        assert getattr(guarded, name, None) == getattr(plain, name, None), name
+    assert guarded.program == "its own"
+    assert repr(guarded).split(" at ")[0] == repr(plain).split(" at ")[0]
+    with pytest.raises(AttributeError, match="experimental_thread_pool"):
+        guarded.experimental_thread_pool  # noqa: B018
+    of_the_program = functools.wraps(guarded)(lambda *args: guarded(*args))
+    again = guard(of_the_program, RPC, lambda: Mode.RAISE, False, True, handlers=Handlers(None))
+    assert again.__wrapped__ is of_the_program
 
 
 def test_handler_with_a_thread_pool_of_its_own(found):

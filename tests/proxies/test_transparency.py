@@ -28,6 +28,7 @@ import inspect
 import numbers
 import operator
 import os
+import sys
 import types
 import typing
 import weakref
@@ -55,6 +56,10 @@ DIFFERENCES = {
 
 if inspect.isgenerator.__module__ != "inspect":
     DIFFERENCES["isgenerator"] = "that grpcio lets inspect know its own generators by type alone"
+
+if sys.version_info >= (3, 12):
+    for sort in ("Bytes", "Complex", "Float", "Index", "Int"):
+        DIFFERENCES[f"isinstance Supports{sort}"] = "typing looks for it on the class, as wrapt's"
 
 TABLES = [
     table for name, table in vars(proxies_contract).items() if name.startswith(("SYNC", "AIO"))

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from grpc_guard import wrap
+from grpc_guard import ChannelRegistry, aio, wrap
 from support.staging import (
     PATIENCE,
     Gate,
@@ -139,3 +139,33 @@ async def aio_stage() -> AsyncIterator[dict[str, Any]]:
             for name, call in objects.items():
                 if name.startswith("call"):
                     call.cancel()
+
+
+# A lease is no proxy: what it shall look like is a channel of grpcio beside it.
+
+_ARITIES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+_TARGET = "127.0.0.1:1"  # nobody connects
+
+
+def _twins(channel: Any, lease: Any) -> dict[str, tuple[Any, Any]]:
+    return {
+        **{
+            arity: tuple(getattr(x, arity)(path("Any")) for x in (channel, lease))
+            for arity in _ARITIES
+        },
+        "lease": (channel, lease),  # the last one: doubles of it may have been closed
+    }
+
+
+@contextmanager
+def sync_twins() -> Iterator[dict[str, tuple[Any, Any]]]:
+    """A channel of ``grpc`` and a lease, and the multi-callables of both."""
+    with sync_channel(_TARGET, mode=None) as channel, ChannelRegistry() as registry:
+        yield _twins(channel, registry.get(_TARGET))
+
+
+@asynccontextmanager
+async def aio_twins() -> AsyncIterator[dict[str, tuple[Any, Any]]]:
+    """A channel of ``grpc.aio`` and a lease, and the multi-callables of both."""
+    async with aio_channel(_TARGET, mode=None) as channel, aio.ChannelRegistry() as registry:
+        yield _twins(channel, registry.get(_TARGET))

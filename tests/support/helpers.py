@@ -11,7 +11,7 @@ from typing import Any
 from support.comparison import tidy, what
 from support.protocols import Act, outcome
 
-SYNC = ("itertools", "more_itertools", "toolz")
+SYNC = ("itertools", "heapq", "functools", "statistics", "more_itertools", "toolz")
 ASYNC = ("aioitertools", "aioitertools.itertools", "asyncstdlib", "aiostream.stream")
 
 # What comes out differently each time, waits for a clock, or does not end.

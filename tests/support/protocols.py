@@ -12,6 +12,7 @@ import collections
 import collections.abc
 import contextlib
 import copy
+import heapq
 import inspect
 import itertools
 import math
@@ -24,13 +25,14 @@ import types
 import typing
 import weakref
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from multiprocessing.pool import ThreadPool
 from typing import Any
 from unittest import mock
 
 import grpc
 import grpc.aio
-from google.protobuf import struct_pb2
+from google.protobuf import field_mask_pb2, struct_pb2
 
 from support.comparison import tidy, what
 
@@ -159,6 +161,12 @@ def _extended(x: Any) -> Any:
     return values
 
 
+def _extended_field(x: Any) -> Any:
+    paths = field_mask_pb2.FieldMask().paths
+    paths.extend(x)
+    return list(paths)
+
+
 def _with(x: Any) -> Any:
     stack = contextlib.ExitStack()
     return hasattr(type(x), "__enter__") or stack.enter_context(x)
@@ -207,10 +215,13 @@ def _library_acts() -> Iterator[tuple[str, Act]]:
     yield "dict.fromkeys", dict.fromkeys
     yield "list.extend", lambda x: (lambda values: (values.extend(x), values))([b"a"])
     yield "deque.extend", lambda x: collections.deque(x, 2)
+    yield "heapq.merge", lambda x: list(heapq.merge([b"1"], x))
     yield "set.update", lambda x: sorted(set().union(x))
     yield "Counter", collections.Counter
     yield "array.extend", lambda x: array.array("b").extend(x)
-    yield "repeated.extend", lambda x: operands()["repeated field"].extend(x)
+    yield "repeated.extend", _extended_field
+    if not version("protobuf").startswith("5."):  # which goes on with an exception set, to the end
+        yield "repeated.extend, wrong type", lambda x: operands()["repeated field"].extend(x)
     yield "memoryview", memoryview
     yield "singledispatch", lambda x: x.__class__.__name__
     for name, predicate in inspect.getmembers(inspect, callable):
@@ -220,6 +231,7 @@ def _library_acts() -> Iterator[tuple[str, Act]]:
         yield f"inspect.{name}", getattr(inspect, name)
     yield "inspect.getmembers", lambda x: _shown(dir(x))
     yield "vars", lambda x: sorted(vars(x))
+    yield "public names", lambda x: [name for name in _shown(dir(x)) if not name.startswith("_")]
 
 
 def _quietly(act: Act) -> Act:

@@ -153,8 +153,12 @@ class ReadingCall(Call):
         messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
             messages = Messages(plain, self._self_stream, self._self_read, self)
-            self._self_messages = weakref.ref(messages)  # which keeps this call
+            _note_messages(self, weakref.ref(messages))  # which keeps this call
         return messages
+
+
+# Without a look at the name, which says whether the attribute is of the proxy.
+_note_messages = ReadingCall._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
 class DuplexCall(ReadingCall):

@@ -21,10 +21,10 @@ from ..._guard.violations import check_loop, report_conflict, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..._lifecycle.handlers import Handlers
 from ..._lifecycle.losses import handler_cancelled
+from ..behaviors import guarded_behavior
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
 from ..proxy import StreamProxy, isinstance_exactly
-from ..servers import GuardedBehavior
 from ..sync import handlers as sync_handlers
 from .messages import Messages
 
@@ -43,11 +43,15 @@ class RequestIterator(StreamProxy):
         messages = self._self_messages
         if messages is None:
             messages = Messages(self.__wrapped__.__aiter__(), self._self_stream, self._self_read)
-            self._self_messages = messages
+            _keep_messages(self, messages)
         return messages
 
     def __anext__(self) -> Any:
         return self.__aiter__().__anext__()
+
+
+# Without a look at the name, which says whether the attribute is of the proxy.
+_keep_messages = RequestIterator._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
 @context_methods(AIO_CONTEXT)
@@ -144,22 +148,18 @@ def guard_behavior(
         sync = sync_handlers.handling(
             rpc, choose, request_streaming, response_streaming, handlers=handlers, api=AIO
         )
-        return GuardedBehavior(behavior, functools.partial(_migrate, sync, handlers))
+        return guarded_behavior(behavior, choose, functools.partial(_migrate, sync, handlers))
 
-    def enter_unary(
-        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
+    def enter_unary(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         if choose() is Mode.OFF or len(args) < 2:
             return behavior(*args, **kwargs)
         handlers.enter_unary_task(rpc)
         return _run_unary(rpc, behavior, args, kwargs)
 
     if not (request_streaming or response_streaming):
-        return GuardedBehavior(behavior, enter_unary)
+        return guarded_behavior(behavior, choose, enter_unary)
 
-    def enter(
-        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
+    def enter(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         mode = choose()
         if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
             return behavior(*args, **kwargs)
@@ -173,7 +173,7 @@ def guard_behavior(
         writing = context._self_write.watch
         return responses if writing is None or handle is _run else writing.yields(responses)
 
-    return GuardedBehavior(behavior, enter)
+    return guarded_behavior(behavior, choose, enter)
 
 
 def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:

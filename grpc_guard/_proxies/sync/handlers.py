@@ -12,10 +12,10 @@ from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.callbacks import run_callback
 from ..._lifecycle.handlers import Handlers
+from ..behaviors import Handle, guarded_behavior
 from ..contexts import context_methods
 from ..contract import SYNC_CONTEXT
 from ..proxy import NextProxy, StreamProxy
-from ..servers import GuardedBehavior
 
 
 class RequestIterator(NextProxy):
@@ -81,9 +81,12 @@ def has_ended(context: Any) -> bool:
     return is_active is not None and not is_active()
 
 
-def guard_behavior(behavior: Any, *args: Any, **kwargs: Any) -> Any:
+def guard_behavior(
+    behavior: Any, rpc: str, choose: ChooseMode, *streaming: bool, handlers: Handlers
+) -> Any:
     """Return a sync handler function whose stream objects are guarded; see handling()."""
-    return GuardedBehavior(behavior, handling(*args, **kwargs))
+    handle = handling(rpc, choose, *streaming, handlers=handlers)
+    return guarded_behavior(behavior, choose, handle)
 
 
 def handling(
@@ -94,30 +97,28 @@ def handling(
     *,
     handlers: Handlers,
     api: Api = SYNC,
-) -> Callable[..., Any]:
+) -> Handle:
     """Return what does a sync handler with guarded stream objects; a unary one is only noted."""
+    # A server of grpc.aio learns of the end of an RPC otherwise, and runs handlers on other threads.
+    is_followed = api == SYNC
 
-    def handle_unary(
-        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
+    def handle_unary(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         if choose() is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
             return behavior(*args, **kwargs)
-        entry = handlers.enter_unary(rpc, args[1] if api == SYNC else None)
+        entry = handlers.enter_unary(rpc, args[1] if is_followed else None)
         try:
             return behavior(*args, **kwargs)
         finally:
             entry.ended = True
 
-    def handle(
-        behavior: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
+    def handle(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         mode = choose()
         if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
             return behavior(*args, **kwargs)
         request, context, *senders = args
         stream = Stream(rpc, SERVER, api, mode)
         stream.track_context(context, has_ended)
-        handlers.enter(stream, context if api == SYNC else None)
+        handlers.enter(stream, context if is_followed else None)
         if request_streaming and hasattr(type(request), "__next__"):
             request = RequestIterator(request, stream)
         context = Context(context, stream)

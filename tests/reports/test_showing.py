@@ -124,6 +124,11 @@ def test_every_width(sample: str) -> None:
                 assert word in printed.split()
 
 
+def test_columns_of_letters() -> None:
+    """Letters of the East take two columns, accents that join the letter before none."""
+    assert [layout.columns(text) for text in ("abc", "読む", "z\u030c", "…")] == [3, 4, 1, 1]
+
+
 def test_paths_lose_their_beginning() -> None:
     """Of a path that is too long the end is shown, from a folder on if that leaves most of it."""
     assert layout.shortened("/work/project/app/main.py:12", 20) == "…/app/main.py:12"

@@ -7,6 +7,7 @@ who is inside them in one look at threads and tasks.
 from __future__ import annotations
 
 import collections
+import contextlib
 import gc
 import os
 import sys
@@ -51,10 +52,20 @@ def snapshot() -> Snapshot:
     hundreds. Meanwhile other threads run, but not while the objects of the process are walked:
     some 10 ms for each 100,000 of them.
     """
-    collects = gc.isenabled()
-    gc.disable()  # a collection in here would run finalisers of the program on this thread
-    try:
+    with collector_at_rest():
         return _look()
+
+
+@contextlib.contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Let the collector rest in the block, which makes many objects, and drops them.
+
+    It would look through the whole heap for them, and run finalisers of the program on this thread.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collects:
             gc.enable()
@@ -148,7 +159,7 @@ def _state(stream: Stream) -> str:
         return "open"
     if stream.is_over():
         return "over"
-    return "open" if stream.side is SERVER else "unknown"
+    return "open" if stream.side == SERVER else "unknown"
 
 
 def _described(way: Way, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:

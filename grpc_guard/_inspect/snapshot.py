@@ -114,7 +114,7 @@ def _told(streams: list[Stream], sight: Sight) -> Snapshot:
 def _streams_told(
     streams: list[Stream], sight: Sight, origins: _Origins, channels: dict[int, int]
 ) -> Iterator[Told]:
-    """Yield what is told of each stream, the oldest first; `channels` are numbers of channels."""
+    """Yield the record of each stream, the oldest first; `channels` are numbers of channels."""
     by_stream = directions_of(streams, sight.directions.values())
     begun = _begun_handling()
     for stream in streams:
@@ -163,7 +163,7 @@ def _state(stream: Stream) -> str:
 
 
 def _described(way: Way, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:
-    """Return what is told of that one of `directions` which goes this `way`; None without one."""
+    """Return the record of the one of `directions` that goes this `way`; None without one."""
     direction = None
     for one in directions:
         # Around a call with interceptors there are two to read from: somebody is in either.

@@ -5,6 +5,7 @@ Not a gate at present is ``coverage``, see there.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -26,6 +27,7 @@ MYPY = "mypy==2.4.1"
 PYRIGHT = "pyright==1.1.414"
 STUBS = ("types-grpcio==1.85.0.20261028", "types-gevent==26.9.0.20261006")
 IMPORT_LINTER = "import-linter==2.17"
+COSMIC_RAY = "cosmic-ray==8.7.0"
 
 EXAMPLES = Path(__file__).parent.resolve() / "docs" / "examples"
 OF_EXAMPLES = ("opentelemetry-instrumentation-grpc>=0.66b2", "uvloop>=0.19")  # what they import
@@ -99,6 +101,20 @@ def storm(session: nox.Session) -> None:
     """Interrupt, cancel, fork, stream and refuse for some minutes, and count what is left. No gate."""
     session.install("--editable", ".[test]")
     session.run("python", "-m", "support.storm", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
+    copy = Path(session.create_tmp()).resolve() / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    for part in ("grpc_guard", "tests", "docs", "typings"):
+        shutil.copytree(part, copy / part)
+    for part in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(part, copy)
+    session.chdir(copy)  # the mutants are written there
+    session.install("--editable", ".[test]", COSMIC_RAY)
+    session.run("python", "-m", "support.mutation", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session

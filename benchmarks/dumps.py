@@ -175,14 +175,8 @@ async def _serve(streams: int) -> None:
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     idle: list[Any] = []
-    readers: list[Any] = []
-    while 2 * len(idle) < streams:  # each of them is two streams: its server's is here as well
-        if len(idle) % _PER_CHANNEL == 0:
-            start = grpc.aio.insecure_channel(target, options=_ALONE).stream_stream(_TALK)
-        some = [start() for _ in range(min(_AT_A_TIME, streams // 2 - len(idle)))]
-        await asyncio.gather(*map(_greet, some))
-        readers += [asyncio.create_task(_read(call)) for call in some]
-        idle += some
+    await _start(idle, streams // 2, target)  # each is two streams: its server's is here as well
+    readers = [asyncio.create_task(_read(call)) for call in idle]
     await asyncio.sleep(0)
     work = _Work()
     print(2 * len(idle), flush=True)
@@ -200,6 +194,16 @@ async def _serve(streams: int) -> None:
 
 def _question() -> str:
     return sys.stdin.readline().strip()
+
+
+async def _start(calls: list[Any], number: int, target: str) -> None:
+    """Start so many RPCs and add them to `calls`, some at a time: the server cancels more."""
+    while len(calls) < number:
+        if len(calls) % _PER_CHANNEL == 0:
+            start = grpc.aio.insecure_channel(target, options=_ALONE).stream_stream(_TALK)
+        some = [start() for _ in range(min(_AT_A_TIME, number - len(calls)))]
+        await asyncio.gather(*map(_greet, some))
+        calls += some
 
 
 async def _greet(call: Any) -> None:
@@ -220,9 +224,9 @@ def _time_of_a_snapshot() -> tuple[float, float]:
 
 async def _begin(work: _Work, target: str, tasks: list[Any]) -> None:
     """Start the parties; `tasks` keeps what must not be collected."""
-    channel = grpc.aio.insecure_channel(target, options=_ALONE)
-    start = channel.stream_stream(_TALK)
-    tasks += [asyncio.create_task(work.converse_async(start(), n)) for n in range(TASKS)]
+    calls: list[Any] = []
+    await _start(calls, TASKS, target)
+    tasks += [asyncio.create_task(work.converse_async(call, n)) for n, call in enumerate(calls)]
     stub = grpc.insecure_channel(target, options=_ALONE).stream_stream(_TALK)
     for number in range(TASKS, TASKS + THREADS):
         messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()

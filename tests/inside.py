@@ -225,6 +225,7 @@ from grpc_guard._proxies.sync.calls import StreamCall as StreamCall
 from grpc_guard._proxies.sync.handlers import ResponseIterator as ResponseIterator
 from grpc_guard._proxies.unary import watching as watching
 from grpc_guard._pytest import plugin as plugin
+from grpc_guard._pytest import showing as showing
 from grpc_guard._pytest.dumps import Dumps as Dumps
 from grpc_guard._pytest.dumps import parse_seconds as parse_seconds
 from grpc_guard._pytest.leftovers import Leftovers as Leftovers

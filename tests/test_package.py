@@ -107,7 +107,10 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["License-File"] == "LICENSE"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_all("Provides-Extra") == ["agents", "bench", "compat", "docs", "test"]
+    extras = ["agents", "bench", "cli", "compat", "docs", "test"]
+    assert metadata.get_all("Provides-Extra") == extras
+    links = [link.partition(",")[0] for link in metadata.get_all("Project-URL", [])]
+    assert links == ["Homepage", "Documentation", "Changelog", "Issues"]
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     plain = [line for line in metadata.get_all("Requires-Dist", []) if ";" not in line]
     assert plain == ["grpcio>=1.66.2", "protobuf>=5.26.1", "wrapt>=2.0.0"]

@@ -1,4 +1,4 @@
-"""The door to what the core of grpcio tells of its channels: the functions behind its channelz service.
+"""The door to what the core of grpcio knows about its channels: the functions behind channelz.
 
 Since 1.19, and on in every channel that does not ask for something else. Where it is missing, or
 a channel is not in it, the answer is None.

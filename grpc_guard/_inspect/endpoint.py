@@ -21,7 +21,7 @@ from . import inspection_pb2 as pb
 from .messages import VERSION, message_of
 from .native import native, start
 from .places import new_entry
-from .snapshot import snapshot
+from .snapshot import collector_at_rest, snapshot
 from .wire import receive, send
 
 logger = logging.getLogger("grpc_guard")
@@ -132,13 +132,20 @@ class Endpoint:
         request = pb.Request.FromString(receive(connection, _REQUEST_SECONDS, REQUEST_LIMIT))
         if not hmac.compare_digest(request.token.encode(), self._token.encode()):
             return
-        reply = pb.Reply(version=VERSION)
-        try:
-            reply.snapshot.CopyFrom(message_of(snapshot()))
-        except Exception as error:
-            reply.ClearField("snapshot")
-            reply.error = type(error).__name__  # its text might quote the program
-        send(connection, reply.SerializeToString(), _REPLY_SECONDS)
+        with collector_at_rest():
+            reply = _reply()
+        send(connection, reply, _REPLY_SECONDS)
+
+
+def _reply() -> bytes:
+    reply = pb.Reply(version=VERSION)
+    try:
+        reply.snapshot.CopyFrom(message_of(snapshot()))
+    except Exception as error:
+        reply.ClearField("snapshot")
+        reply.error = type(error).__name__  # its text might quote the program
+    data: bytes = reply.SerializeToString()
+    return data
 
 
 def _is_same_user(connection: Any) -> bool:

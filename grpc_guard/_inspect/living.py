@@ -39,7 +39,7 @@ def directions_of(
     for stream in streams:
         read, write = stream.read, stream.write
         found[id(stream)] = [one for one in (read, write) if one is not None and _is_whole(one)]
-        if read is None and stream.side is CLIENT and stream.api is SYNC:
+        if read is None and stream.side == CLIENT and stream.api == SYNC:
             is_incomplete = True
     for one in seen:
         if not any(one is known for known in found[id(one.stream)]):

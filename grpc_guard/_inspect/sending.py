@@ -52,4 +52,4 @@ def is_sending(stream: Stream, sight: Sight) -> bool:
     For a stream with many messages to send: see grpcio_rpcs.is_sending().
     """
     call = stream.call()
-    return id(call) in sight.sending if stream.api is AIO else grpcio_rpcs.is_sending(call)
+    return id(call) in sight.sending if stream.api == AIO else grpcio_rpcs.is_sending(call)

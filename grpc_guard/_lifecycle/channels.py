@@ -123,7 +123,7 @@ class ChannelLife:
         self.is_pooled = _making.is_pooled
         self.is_limited = registry_keeps_the_limit(_making)
         self.next_report_at = _LOOKED_AT if self.is_limited else thresholds().stream_limit
-        self.crowded_at = 0  # streams, at which that is said of them
+        self.crowded_at = 0  # streams, at which that is reported
         self.asked_at = 0.0  # when the core was: in seconds of time.monotonic()
         self.anchor = anchor
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import wrapt
@@ -35,18 +35,20 @@ class Touch:
             if stream.ended:
                 used_after_end(stream, f"context.{self.name}")
             if stream.loop is not None and self.name in _AWAITED:
-                return _on_its_loop(stream, self.name, method, args, kwargs)
+                return _on_its_loop(stream, self.name, method(*args, **kwargs))
             return method(*args, **kwargs)
 
         return wrapt.FunctionWrapper(method, touch)
 
 
-async def _on_its_loop(
-    stream: Stream, name: str, method: Callable[..., Any], args: Any, kwargs: Any
-) -> Any:
+async def _on_its_loop(stream: Stream, name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
     # Not before it is awaited: another thread may hand it over to the loop.
-    check_loop(stream, f"context.{name}")
-    return await method(*args, **kwargs)
+    try:
+        check_loop(stream, f"context.{name}")
+    except BaseException:
+        coroutine.close()  # or it would be said that nobody has awaited it
+        raise
+    return await coroutine
 
 
 def context_methods(table: Mapping[str, Kind]) -> Callable[[T], T]:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib.machinery
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -377,6 +378,20 @@ def test_call_without_its_names() -> None:
     assert grpcio_door.rpc_is_over(NOTHING) is None
     assert grpcio_door.method_of(NOTHING) is None
     assert grpcio_door.deadline_of(NOTHING) == (False, None)
+
+
+def test_a_function_like_a_coroutine_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is marked for those who ask asyncio, as mocks do, with what this Python has for it."""
+
+    def make() -> Callable[[], None]:
+        return lambda: None
+
+    has_mark = hasattr(inspect, "markcoroutinefunction")
+    tell = inspect.iscoroutinefunction if has_mark else asyncio.iscoroutinefunction
+    assert tell(loops_door.as_coroutine_function(make()))
+    monkeypatch.delattr("inspect.markcoroutinefunction", raising=False)
+    monkeypatch.delattr("asyncio.coroutines._is_coroutine", raising=False)
+    assert vars(loops_door.as_coroutine_function(make())) == {"_is_coroutine": None}
 
 
 async def test_intercepted_aio_call() -> None:

@@ -17,6 +17,7 @@ from inside import (
     aio_calls,
     aio_handlers,
     core_turns,
+    extras,
     guard_violations,
     ledger,
     sync_calls,
@@ -648,3 +649,9 @@ def test_gevent_that_patches_later() -> None:
         [sys.executable, "-c", GEVENT], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.stdout.splitlines()[-1:] == ["[b'0', b'1', b'2', b'3', b'4', b'5']"], ended.stderr
+
+
+@pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
+def test_queue_of_a_direction_that_is_counted(mode: Mode) -> None:
+    """What counts its operations, as under run, has a queue in mode serialize alone."""
+    assert (extras.Extra(mode, None, is_counted=True).turns is not None) == (mode is Mode.SERIALIZE)

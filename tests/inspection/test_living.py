@@ -6,6 +6,7 @@ import asyncio
 import collections
 import gc
 import threading
+import types
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,9 @@ from inside import (
     Way,
     inspect_lines,
     inspect_living,
+    inspect_snapshot,
     items_of,
+    loops_door,
     sight,
 )
 from support.staging import (
@@ -177,18 +180,21 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     counted(inspect_lines.Lines, "shown")
     counted(inspect_lines, "copy_frame")
 
+    reading: list[Any] = []  # what has a direction, from its second read on
+
     async def handler(requests: Any, context: Any) -> None:
         async for _ in requests:
             await context.write(b"0")
-
-    async def until_inside(number: int) -> None:
-        while sum(owned(one.read) for one in streams(snapshot(), "Shared")) < number:
-            await settle()
+            reading.append(context)
 
     async def converse(call: Any) -> None:
         await call.write(b"a")
         while await call.read() == b"0":
-            pass
+            reading.append(call)
+
+    async def until_inside(number: int) -> None:
+        while len(reading) < number or not all(one._self_read.taken for one in reading):
+            await settle()
 
     async with aio_server({"Shared": SS(handler)}) as address, aio_channel(address) as channel:
         parties: list[asyncio.Task[None]] = []
@@ -198,7 +204,7 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
             await within(until_inside(2 * len(parties)))
             looked.clear()
             taken = streams(snapshot(), "Shared")
-            assert len(taken) == 2 * len(parties)
+            assert [owned(one.read) for one in taken] == [True] * 2 * len(parties)
             assert (looked["tasks_of"], looked["frames_of_threads"]) == (1, 1)
             assert looked["shown"] == looked["tasks"]
         assert looked["copy_frame"] < len(parties)  # each line once, not once for each of them
@@ -232,7 +238,7 @@ def test_a_look_at_a_loop_that_goes_on() -> None:
     busy = in_thread(asyncio.run, main(), name="busy")
     wait(begun)
     try:
-        taken = [snapshot() for _ in range(20)]
+        taken = [snapshot() for _ in range(10)]
     finally:
         enough.set()
     busy.result()
@@ -286,3 +292,45 @@ async def test_an_owner_that_came_after_the_look(monkeypatch: pytest.MonkeyPatch
         assert owner is not None
         assert owner.name == "(not found)"
         monkeypatch.setattr(sight, "_ELSEWHERE", 0)
+
+
+async def test_tasks_that_asyncio_keeps_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the sets of tasks are missing, asyncio is asked."""
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+    assert me in loops_door.tasks_of({loop})
+    monkeypatch.setattr(loops_door, "_KEPT", ())
+    assert me in loops_door.tasks_of({loop})
+    assert loops_door.tasks_of(set()) == []
+
+
+def test_chains_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a chain that is too long the beginning is seen; what has ended shows no frame."""
+
+    async def ended() -> None: ...
+
+    async def outer() -> None:
+        await inner()
+
+    @types.coroutine
+    def inner() -> Iterator[None]:
+        yield
+
+    coroutine = outer()
+    coroutine.send(None)
+    assert len(inspect_lines.Lines().shown(coroutine, set())[1]) == 2
+    monkeypatch.setattr(inspect_lines, "CHAIN_LENGTH", 1)
+    assert len(inspect_lines.Lines().shown(coroutine, set())[1]) == 1
+    coroutine.close()
+    over = ended()
+    over.close()
+    assert inspect_lines.Lines().shown(over, set()) == (0, [])
+
+
+def test_a_stream_that_ends_during_the_look() -> None:
+    """It is left out where nobody is inside of it."""
+    stream = Stream("/x", Side.SERVER, Api.SYNC, Mode.RAISE)
+    look = sight.Sight([])
+    origins = inspect_snapshot._Origins(look.lines)
+    assert len(list(inspect_snapshot._streams_told([stream], look, origins, {}))) == 1
+    stream.ended = True
+    assert list(inspect_snapshot._streams_told([stream], look, origins, {})) == []

@@ -26,7 +26,7 @@ SAMPLES: dict[str, Finding] = {
         caller=dataclasses.replace(CALLER, stack=(LONG,), started_at=LONG),
     ),
     "wide letters": dataclasses.replace(
-        FINDING, message="concurrent-read: " + "読む 書く " * 20, remedy="ž" * 99
+        FINDING, message="concurrent-read: " + "読む 書く " * 20, remedy="z\u030c" * 99
     ),
     "advice": dataclasses.replace(FINDING, severity="advice"),
     "warning": dataclasses.replace(FINDING, severity="warning"),
@@ -122,6 +122,11 @@ def test_every_width(sample: str) -> None:
         for word in finding.message.split():
             if layout.columns(word) <= width - 2:
                 assert word in printed.split()
+
+
+def test_columns_of_letters() -> None:
+    """Letters of the East take two columns, accents that join the letter before none."""
+    assert [layout.columns(text) for text in ("abc", "読む", "z\u030c", "…")] == [3, 4, 1, 1]
 
 
 def test_paths_lose_their_beginning() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import os
 import platform
@@ -45,13 +46,13 @@ from support.operating import (
 )
 from support.staging import (
     PATIENCE,
-    Gate,
     aio_channel,
     aio_server,
     in_thread,
     path,
     sync_channel,
     sync_server,
+    wait,
 )
 from support.tables import grown, tables
 
@@ -182,29 +183,31 @@ def forks(size: int) -> Iterator[Figure]:
     yield Figure("children that hang or inherit something", size - told["(True, True, 1)"], 0)
 
 
-class _parked:  # noqa: N801  # reads as the function that it replaces
-    """An operation that a thread is inside of until the block ends, and that thread."""
-
-    def __enter__(self) -> tuple[Callable[[], Any], Any]:
-        self._gate = Gate()
-        plain = Plain()
-        subject = client_next(plain, sync_stream(Mode.RAISE))
-        plain.__class__ = _Parking
-        plain.gate = self._gate  # type: ignore[attr-defined]
-        self._owner = in_thread(subject.operate, name="owner")
-        self._gate.wait()
-        return subject.operate, self._owner
-
-    def __exit__(self, *exception: object) -> None:
-        self._gate.open()
-        self._owner.result()
-
-
 class _Parking(Plain):
-    gate: Gate
+    """Its operation waits as long as the storm takes: a Gate has a deadline, for tests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.go = threading.Event(), threading.Event()
 
     def __next__(self) -> bytes:
-        return self.gate.park(MESSAGE)
+        self.entered.set()
+        self.go.wait()
+        return MESSAGE
+
+
+@contextlib.contextmanager
+def _parked() -> Iterator[tuple[Callable[[], Any], Any]]:
+    """Yield an operation that a thread is inside of until the block ends, and that thread."""
+    plain = _Parking()
+    subject = client_next(plain, sync_stream(Mode.RAISE))
+    owner = in_thread(subject.operate, name="owner")
+    wait(plain.entered)
+    try:
+        yield subject.operate, owner
+    finally:
+        plain.go.set()
+        owner.result()
 
 
 def _refused(operate: Callable[[], Any]) -> bool:

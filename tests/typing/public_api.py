@@ -103,7 +103,7 @@ def sharing() -> Stub:
         assert_type([record.target for record in registry.snapshot()], list[str])
         registry.close(grace=1)
         registry.get(1)  # type: ignore[arg-type]
-        registry.get("a", [])  # type: ignore[call-arg]
+        registry.get("a", None, [])  # type: ignore[call-arg]
     return ChannelRegistry.default().stub(Stub, "a")
 
 

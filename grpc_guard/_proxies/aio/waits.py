@@ -6,11 +6,12 @@ are legal if what they wait for is there already. grpcio's own error tells that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from types import MethodType
 from typing import Any, TypeVar
 
-import wrapt
-
+from ..._catalogue.cpython_loops import as_coroutine_function
 from ..._catalogue.grpcio import loop_of
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, CLIENT, SERVER
@@ -48,20 +49,26 @@ class _Wait(Forward):
 
     def __get__(self, proxy: Any, owner: Any) -> Any:
         method = super().__get__(proxy, owner)
-        if proxy is None:
+        if proxy is None or not isinstance(method, MethodType):  # somebody has put a mock there
             return method
 
-        async def wait(method: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-            try:
-                return await method(*args, **kwargs)
-            except FAILURES as error:
-                if isinstance_exactly(proxy, StreamProxy):
-                    failed_on_loop(error, proxy._self_stream, self.name, CallAstray)
-                else:
-                    wait_failed(error, proxy.__wrapped__, proxy._self_choose(), self.name)
-                raise
+        @functools.wraps(method.__func__)
+        def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return _wait(proxy, name, method(*args, **kwargs))
 
-        return wrapt.FunctionWrapper(method, wait)
+        name = self.name
+        return MethodType(as_coroutine_function(wait), proxy)
+
+
+async def _wait(proxy: Any, name: str, awaitable: Awaitable[Any]) -> Any:
+    try:
+        return await awaitable
+    except FAILURES as error:
+        if isinstance_exactly(proxy, StreamProxy):
+            failed_on_loop(error, proxy._self_stream, name, CallAstray)
+        else:
+            wait_failed(error, proxy.__wrapped__, proxy._self_choose(), name)
+        raise
 
 
 def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
@@ -79,13 +86,16 @@ def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
 def waiting(name: str, choose: ChooseMode, plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return what grpcio's method `plain`, called `name`, is while the guard of the process is on."""
 
-    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def wait(self: Any, awaitable: Awaitable[Any]) -> Any:
         try:
-            return await plain(self, *args, **kwargs)
+            return await awaitable
         except FAILURES as error:
             mode = choose()
             if mode is not Mode.OFF:
                 wait_failed(error, self, mode, name)
             raise
 
-    return method
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wait(self, plain(self, *args, **kwargs))
+
+    return as_coroutine_function(method)

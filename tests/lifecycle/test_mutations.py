@@ -86,7 +86,7 @@ async def test_a_message_changed_in_the_queue(found: Found) -> None:
         gate.open()
         assert await drained(call) == [Text(value="other").SerializeToString()]
     (finding,) = found()
-    assert (finding.rule, finding.severity) == ("message-mutated", "warning")
+    assert (finding.rule, finding.severity) == ("message-mutated", "error")
     assert (finding.rpc, finding.side, finding.api) == (ECHO, "client", "aio")
     assert "(StringValue) was changed afterwards" in finding.message
     assert "secret" not in finding.message

@@ -80,8 +80,9 @@ def _method(plain: FunctionType, choose: ChooseMode, handle: Handle) -> Any:
 
 def _in_place_of(plain: FunctionType, guarded: Any, choose: ChooseMode) -> Any:
     kind = plain.__code__.co_flags & _KINDS
-    if kind:
-        guarded.__code__ = _of_kind(guarded.__code__, kind)
+    if kind:  # by a new function: 3.13 deprecates that another kind of code is put into one
+        code = _of_kind(guarded.__code__, kind)
+        guarded = FunctionType(code, guarded.__globals__, closure=guarded.__closure__)
     _choices[guarded] = choose
     return functools.update_wrapper(guarded, plain)
 

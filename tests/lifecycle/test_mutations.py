@@ -14,7 +14,16 @@ import pytest
 from google.protobuf import wrappers_pb2
 from google.protobuf.struct_pb2 import Struct
 from inside import contents_of, core_stream, has_changed
-from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
+from support.staging import (
+    RELEASE,
+    AsyncGate,
+    aio_channel,
+    aio_server,
+    outcomes,
+    path,
+    settle,
+    within,
+)
 
 from grpc_guard import Finding
 
@@ -229,8 +238,9 @@ async def test_a_message_changed_after_its_write_was_cancelled() -> None:
         await settle()
         gate.open()
         await within(again)
-        sent = await drained(call)
-    assert [Text.FromString(each).value for each in sent] == ["1", "3"]
+        sent = [Text.FromString(each).value for each in await drained(call)]
+    # An older grpcio may send what was cancelled, too.
+    assert sent == ["1", "3"] or (RELEASE < (1, 70) and sent == ["1", "3", "3"])
 
 
 async def test_a_call_of_another_grpcio() -> None:

@@ -159,6 +159,7 @@ async def test_a_large_message(
         message = Text(value="1")
         writing = asyncio.create_task(call.write(message))
         await within(gate.wait())
+        await settle()  # the write has begun
         message.value = "2"
         gate.open()
         await within(writing)
@@ -230,6 +231,7 @@ async def test_a_message_changed_after_its_write_was_cancelled() -> None:
         message = Text(value="2")
         writing = asyncio.create_task(call.write(message))
         await within(gate.wait())
+        await settle()  # the write has begun
         writing.cancel()
         (outcome,) = await outcomes(writing)
         assert isinstance(outcome, asyncio.CancelledError)

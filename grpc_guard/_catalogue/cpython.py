@@ -126,7 +126,7 @@ def processor_time(ident: int) -> int | None:
 
     By the clock of a thread of Linux (CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED of its
     posix-timers.h): time.pthread_getcpuclockid() would crash for a thread that has just ended.
-    None where there is none: nothing is known to stand still.
+    None if it cannot be read; such a thread is never reported to stand still.
     """
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
     if thread is None or thread.native_id is None or not sys.platform.startswith("linux"):

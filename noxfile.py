@@ -86,8 +86,8 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Run the test suite and fail where a line or a branch of the package went untested.
 
-    No gate at present: where a forked child calls ``os._exit()``, what saves its data may spin for
-    ever, and under the tracer some sweeps of interrupts fail.
+    No gate at present: some thirty lines are not covered, of them those that only a busy machine
+    comes to.
     """
     session.install("--editable", ".[test]")
     session.run("coverage", "erase")

@@ -50,7 +50,7 @@ _CHANGING = (  # what differs from run to run, and what stands for it in a compa
     (r"\b(grpc_guard|grpcio|protobuf|Python|pytest|pluggy)([- ])\d[\w.]*", r"\1\2VERSION"),
     (r"\b(127\.0\.0\.1|localhost):\d+", r"\1:PORT"),
     (r"\d+ streams? and \d+ operations?", "TOTALS"),
-    (r"\bThread-\d+", "Thread-N"),
+    (r"\b(Thread|Task)-\d+", r"\1-N"),
     (r"\b(reader)_\d\b", r"\1_N"),  # of a pool: who comes first is a matter of luck,
     (r'("(streams|operations)":) \d+', r"\1 TOTAL"),
     (r"Task <.*> got Future <.*> attached", "TASKS attached"),

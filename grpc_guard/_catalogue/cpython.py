@@ -8,12 +8,14 @@ here: a program may first have to patch it (see cpython_loops.py).
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def processor_time(ident: int) -> int | None:
 
     By the clock of a thread of Linux (CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED of its
     posix-timers.h): time.pthread_getcpuclockid() would crash for a thread that has just ended.
-    None where there is none: nothing is known to stand still.
+    None if it cannot be read; such a thread is never reported to stand still.
     """
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # enumerate() takes a lock
     if thread is None or thread.native_id is None or not sys.platform.startswith("linux"):
@@ -185,3 +187,26 @@ def interpreter_flags() -> list[str]:
 
     flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
     return flags
+
+
+# Functions
+
+_KINDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+def in_place_of(plain: Any, function: Any) -> Any:
+    """Return `function`, which returns what `plain` returns, as one of its kind, name and attributes.
+
+    What it returns is what it is written to return: the flags of its code, by which ``inspect``
+    knows a kind, make nothing (see ``types.coroutine()``; since Python 3.11).
+    """
+    kind = getattr(plain, "__code__", function.__code__).co_flags & _KINDS
+    if kind:  # by a new function: 3.13 deprecates that another kind of code is put into one
+        code = _of_kind(function.__code__, kind)
+        function = FunctionType(code, function.__globals__, closure=function.__closure__)
+    return functools.update_wrapper(function, plain)
+
+
+@functools.lru_cache
+def _of_kind(code: CodeType, kind: int) -> CodeType:
+    return code.replace(co_flags=code.co_flags | kind)

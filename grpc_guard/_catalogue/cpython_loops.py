@@ -8,15 +8,12 @@ without a call (see _core/loops.py, which stands in for a loop that lacks it).
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import Any
 
 from .cpython import executor_in
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _CHAIN_LENGTH = 500  # tasks that wait for each other; a longer chain is not followed
 
@@ -138,19 +135,3 @@ def default_executor(loop: object) -> Executor | None:
     Since Python 3.4; of uvloop's, by what the collector sees. None where neither shows one.
     """
     return getattr(loop, "_default_executor", None) or executor_in(loop)
-
-
-def as_coroutine_function(function: F) -> F:
-    """Return `function`, which returns a coroutine, marked as one that is written as such.
-
-    By ``inspect.markcoroutinefunction()``, since Python 3.12; before, by what ``asyncio`` and
-    ``unittest.mock`` look at. Where that is missing it looks like any function.
-    """
-    marker = getattr(asyncio.coroutines, "_is_coroutine", None)
-
-    def mark_for_asyncio(function: F) -> F:
-        vars(function)["_is_coroutine"] = marker
-        return function
-
-    mark: Callable[[F], F] = getattr(inspect, "markcoroutinefunction", mark_for_asyncio)
-    return mark(function)

@@ -20,6 +20,7 @@ _EXAMPLES = (
     "question, and the base class of its servers. The project's tests run every one of them "
     "against a real server."
 )
+_NOBODY_TO_REFUSE = ("dead-server", "message-mutated")  # errors that are found afterwards
 _INDEX = """\
 # Rules
 
@@ -76,6 +77,8 @@ def _serialized(rule: Rule) -> str:
         return "A warning refuses nothing, in any mode: it is recorded and shown."
     if rule.waitable:
         return "In mode `serialize` the second caller waits for its turn instead."
+    if rule in _NOBODY_TO_REFUSE:
+        return "Nobody is left to refuse: it is recorded and shown, in any mode."
     return "Waiting cannot heal it: mode `serialize` acts as `raise` here."
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import sys
 from types import FrameType
 from typing import cast
@@ -51,22 +50,28 @@ class _Meeting:
     def __init__(self, direction: Direction, operation: str) -> None:
         self._direction = direction
         self.operation = operation
-
-    @functools.cached_property
-    def _found(self) -> tuple[Owner | None, bool]:
-        return owners.last_owner_of(self._direction)
+        self._found: tuple[Owner | None, bool] | None = None
 
     @property
     def owner(self) -> Owner | None:
-        return self._found[0]
+        return self._find()[0]
 
     @property
     def owner_is_being_cancelled(self) -> bool:
-        return self._found[1]
+        return self._find()[1]
 
     @property
     def rpc_is_over(self) -> bool:
         return self._direction.stream.is_over()
+
+    def _find(self) -> tuple[Owner | None, bool]:
+        # No functools.cached_property: on 3.11 it has a lock, which a fork can leave held.
+        if self._found is None:
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> tuple[Owner | None, bool]:
+        return owners.last_owner_of(self._direction)
 
 
 class _Wait(_Meeting):
@@ -76,8 +81,7 @@ class _Wait(_Meeting):
         super().__init__(direction, ticket.operation)
         self._met = met
 
-    @functools.cached_property
-    def _found(self) -> tuple[Owner | None, bool]:
+    def _look(self) -> tuple[Owner | None, bool]:
         return owners.party_to_wait(self._direction, self._met)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from .._catalogue.boundary import never_disturbs
 from .._catalogue.modes import Mode, current_mode
 from .._proxies.once import name_of, starting
 from .._proxies.sync.intercepted import start_intercepted
@@ -37,6 +38,7 @@ def remove() -> None:
         patch.remove()
 
 
+@never_disturbs("the multi-callables of an agent are not guarded")
 def look_for_more() -> None:
     """Patch the classes that came since; may be called by any number of threads."""
     pending = list(_KINDS)
@@ -44,7 +46,7 @@ def look_for_more() -> None:
         kinds = kind.__subclasses__()
         pending += kinds
         for found in kinds:
-            if found not in _patches and _is_of_others(found):
+            if _is_of_others(found) and found not in _patches:
                 patch = Patch(found, "__call__", _guarding)
                 if _patches.setdefault(found, patch) is patch:  # not another thread's
                     patch.apply()
@@ -62,10 +64,13 @@ def looking(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_of_others(kind: type) -> bool:
-    module = kind.__module__
-    if module.startswith(("grpc.", "grpc_guard.")) or "__call__" not in vars(kind):
+    if type(kind).__hash__ is not type.__hash__:  # tables of classes would run the program's code
         return False
-    return getattr(sys.modules.get(module), kind.__name__, None) is kind
+    if kind.__module__.startswith(("grpc.", "grpc_guard.")) or "__call__" not in vars(kind):
+        return False
+    # Not by getattr(): a module may answer that by an import, or by an error of its own.
+    names = getattr(sys.modules.get(kind.__module__), "__dict__", {})
+    return names.get(kind.__name__) is kind
 
 
 def _guarding(plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,18 +7,15 @@ are, is therefore replaced by another one; any other callable by a proxy.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import weakref
 from collections.abc import Callable
-from types import CodeType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any, Protocol
 
 import wrapt
 
+from .._catalogue.cpython import in_place_of
 from .._catalogue.modes import ChooseMode
-
-_KINDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Handle(Protocol):
@@ -79,18 +76,6 @@ def _method(plain: FunctionType, choose: ChooseMode, handle: Handle) -> Any:
 
 
 def _in_place_of(plain: FunctionType, guarded: Any, choose: ChooseMode) -> Any:
-    kind = plain.__code__.co_flags & _KINDS
-    if kind:  # by a new function: 3.13 deprecates that another kind of code is put into one
-        code = _of_kind(guarded.__code__, kind)
-        guarded = FunctionType(code, guarded.__globals__, closure=guarded.__closure__)
+    guarded = in_place_of(plain, guarded)
     _choices[guarded] = choose
-    return functools.update_wrapper(guarded, plain)
-
-
-@functools.lru_cache
-def _of_kind(code: CodeType, kind: int) -> CodeType:
-    """Return `code` of a function that returns what one of this `kind` does, as it says of itself.
-
-    Its instructions make what is returned, the flags alone tell others: see types.coroutine().
-    """
-    return code.replace(co_flags=code.co_flags | kind)
+    return guarded

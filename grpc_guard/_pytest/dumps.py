@@ -15,6 +15,7 @@ import pytest
 
 from .._inspect.alarm import Alarm
 from .._inspect.switch import of_environment, switch
+from .settings import DUMP_AFTER
 
 _LEAD, _SHARE = 1.0, 0.8  # seconds before the end, or after so much of the time, if that is later
 _MOST = 20  # streams that are shown
@@ -35,8 +36,8 @@ class Dumps:
         """Read the settings; ValueError for a bad one."""
         with contextlib.suppress(ValueError):  # no such ini option: -p no:faulthandler
             of_faulthandler = float(config.getini("faulthandler_timeout") or 0.0)
-            return cls(parse_seconds(config.getoption("--grpc-guard-dump-after")), of_faulthandler)
-        return cls(parse_seconds(config.getoption("--grpc-guard-dump-after")), 0.0)
+            return cls(parse_seconds(config.getoption(DUMP_AFTER)), of_faulthandler)
+        return cls(parse_seconds(config.getoption(DUMP_AFTER)), 0.0)
 
     def begin(self, *, is_on: bool) -> None:
         """Let the process be asked if the guard `is_on`, or as the environment says.

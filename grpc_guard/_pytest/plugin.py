@@ -19,7 +19,7 @@ from .dumps import Dumps
 from .marker import of_marker
 from .probing import Probing
 from .session import Session
-from .settings import SEED, Settings, add_options, keep_paths
+from .settings import SEED, Settings, add_options, keep_paths, refuse_misspelt
 from .showing import WIDTH, colour, width_of, write_summary
 from .summary import summary_lines, workflow_commands
 
@@ -39,6 +39,8 @@ def pytest_load_initial_conftests(
     if keep_paths(args):  # in time for the conftest files of those paths
         parsed = parser.parse_known_args(args, copy.copy(early_config.option))
         early_config.known_args_namespace.file_or_dir = parsed.file_or_dir
+    _, unknown = parser.parse_known_and_unknown_args(args, copy.copy(early_config.option))
+    refuse_misspelt(unknown)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from .._catalogue.modes import Mode, parse_mode
 from .._catalogue.settings import MODE, Layer, Setting, environment, resolve
 from .._catalogue.thresholds import resolve_thresholds
+from .._catalogue.words import nearest, printable
 from .._probe.settings import ProbeSettings, resolve_probe, with_seed
 from .._reports.adoption import Adoption, allowed_from_line, allowed_in_pyproject
 from .._reports.baseline import read_baseline, read_if_there
@@ -19,6 +20,8 @@ from .._reports.writing import check_writable
 BASELINE, WRITE_BASELINE = "--grpc-guard-baseline", "--grpc-guard-write-baseline"
 PROBE, PROBE_SEED = "--grpc-guard-probe", "--grpc-guard-probe-seed"
 THRESHOLD = "--grpc-guard-threshold"
+DUMP_AFTER = "--grpc-guard-dump-after"
+_OPTIONS = ("--grpc-guard", BASELINE, WRITE_BASELINE, PROBE, PROBE_SEED, THRESHOLD, DUMP_AFTER)
 
 SEED = "grpc_guard_probe_seed"  # what the controller of pytest-xdist tells its workers
 
@@ -61,7 +64,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="threshold at which a warning is reported, as in stream_limit=50; may be repeated",
     )
     group.addoption(
-        "--grpc-guard-dump-after",
+        DUMP_AFTER,
         metavar="SECONDS",
         help="print what is in progress in a test that has run for this long, as grpc-guard dump does",
     )
@@ -92,6 +95,18 @@ def keep_paths(args: list[str]) -> bool:
             args[index] = "--grpc-guard=raise"
             changed = True
     return changed
+
+
+def refuse_misspelt(unknown: Iterable[str]) -> None:
+    """Raise pytest.UsageError for an option that is nearly one of ours.
+
+    All others are left to pytest: they may be those of conftest files that are not loaded yet.
+    """
+    for argument in unknown:
+        name = argument.partition("=")[0]
+        meant = nearest(name, _OPTIONS, cutoff=0.9) if name.startswith("--grpc-guard-") else None
+        if meant is not None:
+            raise pytest.UsageError(f"unknown option {printable(name)}; did you mean {meant}?")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -380,18 +380,35 @@ def test_call_without_its_names() -> None:
     assert grpcio_door.deadline_of(NOTHING) == (False, None)
 
 
-def test_a_function_like_a_coroutine_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is marked for those who ask asyncio, as mocks do, with what this Python has for it."""
+async def coroutine_function() -> int:
+    """It is awaited."""
+    return 1
 
-    def make() -> Callable[[], None]:
-        return lambda: None
 
-    has_mark = hasattr(inspect, "markcoroutinefunction")
-    tell = inspect.iscoroutinefunction if has_mark else asyncio.iscoroutinefunction
-    assert tell(loops_door.as_coroutine_function(make()))
-    monkeypatch.delattr("inspect.markcoroutinefunction", raising=False)
-    monkeypatch.delattr("asyncio.coroutines._is_coroutine", raising=False)
-    assert vars(loops_door.as_coroutine_function(make())) == {"_is_coroutine": None}
+async def async_generator_function() -> Any:
+    yield 1
+
+
+def generator_function() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "plain", [coroutine_function, async_generator_function, generator_function, len]
+)
+def test_a_function_in_place_of_another(plain: Any) -> None:
+    """It says of itself what the other says, and returns what it is written to return."""
+    returned = object()
+    function = cpython_door.in_place_of(plain, lambda: returned)
+    for tell in (
+        inspect.iscoroutinefunction,
+        asyncio.iscoroutinefunction,
+        inspect.isasyncgenfunction,
+        inspect.isgeneratorfunction,
+    ):
+        assert tell(function) is tell(plain)
+    assert (function.__name__, function.__doc__) == (plain.__name__, plain.__doc__)
+    assert function() is returned
 
 
 async def test_intercepted_aio_call() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from inside import FILE_LIMIT, Process, Writer, finding_from_dict, handling, read
-from support.staging import PATIENCE
+from support.staging import PATIENCE, RELEASE
 
 from grpc_guard import Finding, wrap
 
@@ -188,7 +188,10 @@ def test_status_and_report_however_it_ends(
     process = launch("--report", report, "endings.py", *ending.split())
     assert process.returncode == status, process.stderr
     assert said in process.stderr
-    assert process.stdout == ("" if ending == "close" else "bytes ConcurrencyError\n")
+    printed = process.stdout
+    if RELEASE < (1, 70):  # whose server may print a traceback of its own when it is stopped
+        printed = "".join(printed.splitlines(keepends=True)[:1])
+    assert printed == ("" if ending == "close" else "bytes ConcurrencyError\n")
     (finding,) = found_in(report)
     assert finding.rule == "concurrent-read"
     assert finding.count == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import inspect
+import os
 import subprocess
 import sys
 import threading
@@ -34,9 +35,10 @@ from inside import (
     waiters,
 )
 from support import staging
+from support.forking import in_child
 from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
 
-from grpc_guard import Mode
+from grpc_guard import ConcurrencyError, Mode
 
 MODES = pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
 
@@ -683,3 +685,32 @@ async def test_chain_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     idle = guard_owners.idle_type(asyncio.get_running_loop())
     assert guard_owners._is_in_operation(coroutine, idle)
     coroutine.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
+def test_a_fork_while_an_owner_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, found: Callable[[], Any]
+) -> None:
+    """The child reports its own conflicts, whoever was in the middle of a report in its parent."""
+    looking = Gate()
+
+    def look(direction: Any) -> Any:
+        if threading.current_thread().name == "second":
+            looking.park()
+        return last_owner_of(direction)
+
+    def collide(name: str) -> Any:
+        gate = Gate()
+        call = sync_calls.StreamCall(Plain(gate.park), Stream("/a/b", "client", "sync", Mode.RAISE))
+        owner = in_thread(next, call)
+        with gate.held():
+            told = in_thread(next, call, name=name).exception()
+        owner.result()
+        return told
+
+    monkeypatch.setattr(guard_owners, "last_owner_of", look)
+    second = in_thread(collide, "second", name="parent")
+    with looking.held():
+        assert in_child(lambda: type(collide("third")).__name__) == "ConcurrencyError"
+    assert isinstance(second.result(), ConcurrencyError)
+    found()

@@ -244,6 +244,14 @@ def both_stuck(taken: Snapshot) -> Snapshot | None:
     return taken if len(deduced(taken, "flow-control")) == 2 else None
 
 
+def both_parked(taken: Snapshot) -> Snapshot | None:
+    """As both_stuck(), and the handler's generator did not run at any moment of the look."""
+    if both_stuck(taken) is None:
+        return None
+    (handling,) = server_of(taken, "Echo").handlers
+    return None if handling.handler.site is None else taken
+
+
 @pytest.mark.parametrize("is_counted", [False, True], ids=["plain", "counted"])
 def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each side waits for the other to read: said of both, and where their generators stand."""
@@ -264,7 +272,7 @@ def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.Monke
     with sync_server({"Echo": SS(echo)}, options=NARROW) as address:
         with sync_channel(address, options=NARROW) as channel:
             call = channel.stream_stream(path("Echo"))(requests())
-            taken = until(lambda: both_stuck(snapshot()))
+            taken = until(lambda: both_parked(snapshot()))
             (client,), (server,) = streams(taken, "Echo"), streams(taken, "Echo", "server")
             call.cancel()
     assert client.write is not None

@@ -14,7 +14,16 @@ import pytest
 from google.protobuf import wrappers_pb2
 from google.protobuf.struct_pb2 import Struct
 from inside import contents_of, core_fields, has_changed
-from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
+from support.staging import (
+    RELEASE,
+    AsyncGate,
+    aio_channel,
+    aio_server,
+    outcomes,
+    path,
+    settle,
+    within,
+)
 
 from grpc_guard import Finding
 
@@ -86,7 +95,7 @@ async def test_a_message_changed_in_the_queue(found: Found) -> None:
         gate.open()
         assert await drained(call) == [Text(value="other").SerializeToString()]
     (finding,) = found()
-    assert (finding.rule, finding.severity) == ("message-mutated", "warning")
+    assert (finding.rule, finding.severity) == ("message-mutated", "error")
     assert (finding.rpc, finding.side, finding.api) == (ECHO, "client", "aio")
     assert "(StringValue) was changed afterwards" in finding.message
     assert "secret" not in finding.message
@@ -150,6 +159,7 @@ async def test_a_large_message(
         message = Text(value="1")
         writing = asyncio.create_task(call.write(message))
         await within(gate.wait())
+        await settle()  # the write has begun
         message.value = "2"
         gate.open()
         await within(writing)
@@ -221,6 +231,7 @@ async def test_a_message_changed_after_its_write_was_cancelled() -> None:
         message = Text(value="2")
         writing = asyncio.create_task(call.write(message))
         await within(gate.wait())
+        await settle()  # the write has begun
         writing.cancel()
         (outcome,) = await outcomes(writing)
         assert isinstance(outcome, asyncio.CancelledError)
@@ -229,8 +240,9 @@ async def test_a_message_changed_after_its_write_was_cancelled() -> None:
         await settle()
         gate.open()
         await within(again)
-        sent = await drained(call)
-    assert [Text.FromString(each).value for each in sent] == ["1", "3"]
+        sent = [Text.FromString(each).value for each in await drained(call)]
+    # An older grpcio may send what was cancelled, too.
+    assert sent == ["1", "3"] or (RELEASE < (1, 70) and sent == ["1", "3", "3"])
 
 
 async def test_a_call_of_another_grpcio() -> None:

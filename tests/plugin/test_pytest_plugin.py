@@ -419,6 +419,25 @@ def test_bad_mode(
     assert expected in result.errlines
 
 
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        (
+            "--grpc-guard-treshold=kept=1",
+            "ERROR: unknown option --grpc-guard-treshold; did you mean --grpc-guard-threshold?",
+        ),
+        ("--grpc-guard-xyzzy", "unrecognized arguments: --grpc-guard-xyzzy"),
+    ],
+)
+def test_a_misspelt_option(
+    argument: str, said: str, inner: Callable[..., pytest.RunResult]
+) -> None:
+    """It is a usage error that says which was meant; pytest refuses what is near none."""
+    result = inner(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert any(said in line for line in result.errlines)
+
+
 def test_path_after_the_option(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import GeneratorType
+from types import GeneratorType, ModuleType
 from typing import Any
 
 import grpc
@@ -56,6 +56,26 @@ def _made_now(monkeypatch: pytest.MonkeyPatch) -> type:
 def channel() -> Iterator[Any]:
     with sync_server(METHODS, mode=None) as address, sync_channel(address, mode=None) as plain:
         yield plain
+
+
+def test_classes_of_the_programs_own_kind(channel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what their metaclass nor what their module does reaches whoever makes a stub."""
+
+    class Unhashable(type(grpc.StreamStreamMultiCallable)):  # type: ignore[misc]
+        def __eq__(cls, other: object) -> bool:
+            raise AssertionError
+
+    lazy = ModuleType("lazy")
+    lazy.__getattr__ = lambda name: 1 / 0  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+    kinds = [
+        Unhashable("Strange", (grpc.StreamStreamMultiCallable,), {"__call__": _lazily}),
+        type("Lazy", (AgentsStreamStream,), {"__call__": _lazily, "__module__": "lazy"}),
+        _made_now(monkeypatch),
+    ]
+    enable()
+    assert list(channel.stream_stream(path("Echo"))(iter([b"a"]))) == [b"guarded", b"a"]
+    assert [vars(kind)["__call__"] is _lazily for kind in kinds] == [True, True, False]
 
 
 @pytest.mark.parametrize("is_late", [False, True])

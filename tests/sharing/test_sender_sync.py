@@ -472,9 +472,11 @@ def test_closing_in_a_signal_handler_or_finaliser() -> None:
 def test_a_handler_that_others_write_to(mode: Any, style: str) -> None:
     """Threads of the server send on the response stream; the client's leaving ends it."""
     senders: queue.Queue[Sender[bytes]] = queue.Queue()
+    ends: queue.Queue[None] = queue.Queue()
 
     def returning(requests: Any, context: Any) -> Any:
         sender = Sender[bytes](context)
+        context.add_callback(lambda: ends.put(None))  # called after the sender's own
         senders.put(sender)
         return sender
 
@@ -492,15 +494,16 @@ def test_a_handler_that_others_write_to(mode: Any, style: str) -> None:
             sender.close()
             assert sorted(first) == [b"%d" % number for number in range(8)]
             assert first.code() is grpc.StatusCode.OK
+            ends.get(timeout=PATIENCE)
 
             second = channel.stream_stream(path("Chat"))(iter(()))
             sender = senders.get(timeout=PATIENCE)
             sender.send(b"a")
             assert next(second) == b"a"
             second.cancel()
+            ends.get(timeout=PATIENCE)  # a generator that is left before closes the sender
             with pytest.raises(StreamEnded) as ended:
-                while True:
-                    sender.send(UNSENDABLE)
+                sender.send(b"b")
             assert ended.value.code is grpc.StatusCode.CANCELLED
 
 

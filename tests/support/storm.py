@@ -267,7 +267,7 @@ def refusals(size: int) -> Iterator[Figure]:
         kept = not owner.is_done
     found = _taken()
     yield Figure("operations refused", refused, share * THREADS)
-    yield Figure("entries of the ledger that tell of them", len(found))
+    yield Figure("entries of the ledger that report them", len(found))
     yield Figure("refusals that no entry counts", refused + 100 - sum(f.count for f in found), 0)
     yield Figure("tables that grew", len(leftover), 0)
     yield Figure("owners that were disturbed", int(not kept or owner.result() != MESSAGE), 0)

@@ -9,7 +9,7 @@ from ..rule import ANY, Evidence, Rule
 
 MESSAGE_MUTATED = Rule(
     "message-mutated",
-    severity="warning",
+    severity="error",
     summary="a message was changed after a write() had taken it and before it was serialized",
     unguarded={
         "client aio": "what is sent is what the message says by then: of a message that is used again "

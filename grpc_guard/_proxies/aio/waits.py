@@ -6,12 +6,11 @@ are legal if what they wait for is there already. grpcio's own error tells that 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable, Mapping
 from types import MethodType
 from typing import Any, TypeVar
 
-from ..._catalogue.cpython_loops import as_coroutine_function
+from ..._catalogue.cpython import in_place_of
 from ..._catalogue.grpcio import loop_of
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, CLIENT, SERVER
@@ -52,12 +51,11 @@ class _Wait(Forward):
         if proxy is None or not isinstance(method, MethodType):  # somebody has put a mock there
             return method
 
-        @functools.wraps(method.__func__)
         def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
             return _wait(proxy, name, method(*args, **kwargs))
 
         name = self.name
-        return MethodType(as_coroutine_function(wait), proxy)
+        return MethodType(in_place_of(method.__func__, wait), proxy)
 
 
 async def _wait(proxy: Any, name: str, awaitable: Awaitable[Any]) -> Any:
@@ -98,4 +96,5 @@ def waiting(name: str, choose: ChooseMode, plain: Callable[..., Any]) -> Callabl
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return wait(self, plain(self, *args, **kwargs))
 
-    return as_coroutine_function(method)
+    alike: Callable[..., Any] = in_place_of(plain, method)
+    return alike

@@ -6,16 +6,21 @@ runs, see docs/settings.md.
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
+import shutil
 import sysconfig
 import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_SOURCE = Path("grpc_guard", "_core", "_compiled.c")
+_FOLDER = Path("grpc_guard", "_core")
 _NAME = "grpc_guard._core._compiled"
 
 
@@ -23,23 +28,24 @@ class CustomBuildHook(BuildHookInterface[Any]):
     """Adds the compiled core to a wheel; to an editable installation by putting it beside its source."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        wanted = os.environ.get("GRPC_GUARD_PURE", "")
-        if self.target_name != "wheel" or wanted == "1" or not (wanted == "0" or _is_supported()):
+        if self.target_name != "wheel":
             return
-        root = Path(self.root)
+        wanted = os.environ.get("GRPC_GUARD_PURE", "")
+        folder = Path(self.root) / _FOLDER
         try:
-            library = _build(root, Path(tempfile.mkdtemp(prefix="grpc_guard")))
+            library = None
+            if wanted == "0" or (wanted != "1" and _is_supported()):
+                library = _build(folder / "_compiled.c", is_silent=wanted != "0")
         except BaseException as error:
             # SystemExit too, with which setuptools ends where there is no compiler.
             if wanted == "0" or isinstance(error, KeyboardInterrupt):
                 raise
-            return
         if version == "editable":
-            (root / _SOURCE.parent / library.name).write_bytes(library.read_bytes())
-            return
-        build_data["pure_python"] = False
-        build_data["infer_tag"] = True
-        build_data["force_include"][str(library)] = str(_SOURCE.parent / library.name)
+            _put_in_place(library, folder)
+        elif library is not None:
+            build_data["pure_python"] = False
+            build_data["infer_tag"] = True
+            build_data["force_include"][str(library)] = str(_FOLDER / library.name)
 
 
 def _is_supported() -> bool:
@@ -48,32 +54,48 @@ def _is_supported() -> bool:
     return platform.python_implementation() == "CPython" and not is_free_threaded
 
 
-def _build(root: Path, folder: Path) -> Path:
-    """Compile the core into `folder`, without a word, and return the library."""
+def _build(source: Path, *, is_silent: bool) -> Path:
+    """Compile the core into a folder that goes when this process ends; return the library."""
     from setuptools import Distribution, Extension
     from setuptools.command.build_ext import build_ext
 
-    extension = Extension(_NAME, [str(root / _SOURCE)])
+    folder = tempfile.mkdtemp(prefix="grpc_guard")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    checksum = f"{zlib.crc32(source.read_bytes())}u"  # compared when it is imported
+    extension = Extension(_NAME, [str(source)], define_macros=[("CHECKSUM", checksum)])
     command = build_ext(Distribution({"name": "grpc-guard", "ext_modules": [extension]}))
-    command.build_lib = command.build_temp = str(folder)
+    command.build_lib = command.build_temp = folder
     command.ensure_finalized()
-    with open(os.devnull, "w") as nowhere, _To(nowhere.fileno()):
+    with _silence() if is_silent else nullcontext():
         command.run()
     return Path(command.get_ext_fullpath(_NAME))
 
 
-class _To:
-    """Sends what this process and its compilers say to a file descriptor, for a block."""
+def _put_in_place(library: Path | None, folder: Path) -> None:
+    """Replace the library that an earlier installation left for this Python, or take it away."""
+    there = folder / f"_compiled{sysconfig.get_config_var('EXT_SUFFIX')}"
+    try:
+        if library is None:
+            there.unlink(missing_ok=True)
+        else:
+            # A process that has it loaded keeps what it has.
+            new = there.with_name(f"{there.name}.{os.getpid()}.so")
+            shutil.copyfile(library, new)
+            os.replace(new, there)
+    except OSError:
+        pass  # what cannot be replaced and is of another source is not taken: see which.py
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
 
-    def __enter__(self) -> None:
-        self._kept = os.dup(1), os.dup(2)
-        os.dup2(self._descriptor, 1)
-        os.dup2(self._descriptor, 2)
-
-    def __exit__(self, *exc_info: object) -> None:
-        for number, kept in zip((1, 2), self._kept, strict=True):
-            os.dup2(kept, number)
-            os.close(kept)
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Send what this process and its compilers print nowhere, for a block."""
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    try:
+        with open(os.devnull, "w") as nowhere:
+            for number, _ in kept:
+                os.dup2(nowhere.fileno(), number)
+        yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)

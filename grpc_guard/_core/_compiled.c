@@ -10,6 +10,10 @@
 #include <structmember.h>
 #include <stddef.h>
 
+#ifndef CHECKSUM
+#define CHECKSUM 0u /* of this file, by zlib.crc32(): see hatch_build.py and which.py */
+#endif
+
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
@@ -20,7 +24,7 @@ typedef struct {
     PyObject *become;     /* the descriptor object.__class__ */
     PyObject *loop_thread_of; /* of loops.py */
     PyObject *str_created, *str_counting, *str_watch, *str_equip, *str_withhold;
-    PyObject *str_twins, *str_make_twin, *str_thread_id;
+    PyObject *str_twins, *str_make_twin, *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
 } State;
 
@@ -30,7 +34,15 @@ static State *
 state_of(PyTypeObject *type)
 {
     PyObject *module = PyType_GetModuleByDef(type, &module_definition);
-    return module == NULL ? NULL : (State *)PyModule_GetState(module);
+    if (module == NULL) {
+        return NULL;
+    }
+    State *state = PyModule_GetState(module);
+    if (state->switches == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "configure() of the module comes first");
+        return NULL;
+    }
+    return state;
 }
 
 /* Assigns a new reference to a field, and lets go of what was there. */
@@ -52,17 +64,52 @@ typedef struct {
     DO(handler) DO(in_done_callback) DO(is_instrumented) DO(loop) DO(mode) DO(origin) DO(rpc) \
     DO(side)
 
-static int
-is_true_in(State *state, PyObject *name)
+/* Returns what fields.py has under a name, borrowed. */
+static PyObject *
+switch_of(State *state, PyObject *name)
 {
-    PyObject *value = PyDict_GetItemWithError(state->switches, name); /* borrowed */
-    if (value == NULL) {
+    PyObject *value = PyDict_GetItemWithError(state->switches, name);
+    if (value == NULL && !PyErr_Occurred()) {
+        PyErr_SetObject(PyExc_NameError, name);
+    }
+    return value;
+}
+
+/* Tells whether the directions of a new stream count, wait or are watched; -1: an error is set. */
+static int
+instruments(State *state, PyObject *mode)
+{
+    PyObject *counting = switch_of(state, state->str_counting);
+    int is_counting = counting == NULL ? -1 : PyObject_IsTrue(counting);
+    if (is_counting != 0) {
+        return is_counting;
+    }
+    PyObject *watch = switch_of(state, state->str_watch);
+    if (watch == NULL) {
+        return -1;
+    }
+    return watch != Py_None || mode == state->serialize;
+}
+
+/* Counts a new stream: next(created). */
+static int
+count_one(State *state)
+{
+    PyObject *created = switch_of(state, state->str_created);
+    if (created == NULL) {
+        return -1;
+    }
+    Py_INCREF(created);
+    PyObject *number = PyIter_Check(created) ? PyIter_Next(created) : NULL;
+    Py_DECREF(created);
+    if (number == NULL) {
         if (!PyErr_Occurred()) {
-            PyErr_SetObject(PyExc_KeyError, name);
+            PyErr_SetString(PyExc_TypeError, "created is not an iterator that goes on");
         }
         return -1;
     }
-    return value != Py_None && value != Py_False;
+    Py_DECREF(number);
+    return 0;
 }
 
 static int
@@ -78,33 +125,10 @@ stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
     if (state == NULL) {
         return -1;
     }
-    if (state->switches == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "configure() comes first");
+    int instrumented = count_one(state) < 0 ? -1 : instruments(state, mode);
+    if (instrumented < 0) {
         return -1;
     }
-    PyObject *created = PyDict_GetItemWithError(state->switches, state->str_created);
-    if (created == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetObject(PyExc_KeyError, state->str_created);
-        }
-        return -1;
-    }
-    Py_INCREF(created);
-    PyObject *number = PyIter_Next(created);
-    Py_DECREF(created);
-    if (number == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetNone(PyExc_StopIteration);
-        }
-        return -1;
-    }
-    Py_DECREF(number);
-    int counting = is_true_in(state, state->str_counting);
-    int watched = counting < 0 ? -1 : is_true_in(state, state->str_watch);
-    if (watched < 0) {
-        return -1;
-    }
-    int instrumented = counting || watched || mode == state->serialize;
     SET(self->rpc, Py_NewRef(rpc));
     SET(self->side, Py_NewRef(side));
     SET(self->api, Py_NewRef(api));
@@ -323,16 +347,31 @@ typedef struct {
     PyObject *loop_thread, *step, *taken, *way;
 } AioFields;
 
+/* Returns a new reference to a field of a stream, without a lookup if it is one of ours. */
+static PyObject *
+of_stream(State *state, PyObject *stream, Py_ssize_t offset, PyObject *name)
+{
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        PyObject *value = *(PyObject **)((char *)stream + offset);
+        if (value != NULL) {
+            return Py_NewRef(value);
+        }
+    }
+    return PyObject_GetAttr(stream, name);
+}
+
+#define OF_STREAM(state, stream, name) \
+    of_stream(state, stream, offsetof(StreamFields, name), (state)->str_##name)
+
 /* Has the direction equipped with what its stream asks for; nothing for nearly all. */
 static int
 equip(PyObject *self, State *state, PyObject *stream)
 {
-    if (!PyObject_TypeCheck(stream, state->stream_fields)) {
-        PyErr_Format(PyExc_TypeError, "not a stream: %.100s", Py_TYPE(stream)->tp_name);
-        return -1;
-    }
-    if (((StreamFields *)stream)->is_instrumented != Py_True) {
-        return 0;
+    PyObject *value = OF_STREAM(state, stream, is_instrumented);
+    int instrumented = value == NULL ? -1 : PyObject_IsTrue(value);
+    Py_XDECREF(value);
+    if (instrumented <= 0) {
+        return instrumented;
     }
     PyObject *nothing = PyObject_CallMethodNoArgs(self, state->str_equip);
     Py_XDECREF(nothing);
@@ -372,25 +411,22 @@ sync_init(SyncFields *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 loop_thread_of(State *state, PyObject *stream)
 {
-    if (!PyObject_TypeCheck(stream, state->stream_fields)) {
-        PyErr_Format(PyExc_TypeError, "not a stream: %.100s", Py_TYPE(stream)->tp_name);
-        return NULL;
-    }
-    PyObject *loop = ((StreamFields *)stream)->loop;
-    if (loop == NULL || state->loop_thread_of == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "a stream without a loop, or no configure()");
+    PyObject *loop = OF_STREAM(state, stream, loop);
+    if (loop == NULL) {
         return NULL;
     }
     PyObject *thread = PyObject_GetAttr(loop, state->str_thread_id);
     if (thread != NULL) {
         Py_DECREF(thread);
-        return Py_NewRef(loop);
+        return loop;
     }
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        return NULL;
+    PyObject *teller = NULL;
+    if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        teller = PyObject_CallOneArg(state->loop_thread_of, loop);
     }
-    PyErr_Clear();
-    return PyObject_CallOneArg(state->loop_thread_of, loop);
+    Py_DECREF(loop);
+    return teller;
 }
 
 static int
@@ -648,9 +684,17 @@ module_exec(PyObject *module)
     INTERN(str_equip, "_equip")
     INTERN(str_withhold, "_withhold")
     INTERN(str_thread_id, "_thread_id")
+    INTERN(str_is_instrumented, "is_instrumented")
+    INTERN(str_loop, "loop")
     INTERN(str_twins, "_self_twins")
     INTERN(str_make_twin, "_make_twin")
 #undef INTERN
+    PyObject *checksum = PyLong_FromUnsignedLong(CHECKSUM);
+    if (checksum == NULL || PyModule_AddObjectRef(module, "CHECKSUM", checksum) < 0) {
+        Py_XDECREF(checksum);
+        return -1;
+    }
+    Py_DECREF(checksum);
     state->zero = PyFloat_FromDouble(0.0);
     PyObject *of_object = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__dict__");
     if (of_object == NULL) {
@@ -674,8 +718,8 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_withhold) DO(str_twins) DO(str_make_twin) DO(str_thread_id) DO(loop_thread_of) \
-    DO(zero)
+    DO(str_withhold) DO(str_twins) DO(str_make_twin) DO(str_thread_id) \
+    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -705,9 +749,6 @@ module_free(void *module)
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
-#if PY_VERSION_HEX >= 0x030C0000
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-#endif
     {0, NULL},
 };
 

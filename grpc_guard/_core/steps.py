@@ -27,8 +27,8 @@ from .._catalogue.nouns import Way
 from .answers import used_after_end
 from .conflicts import contended
 from .operations import operation_within
+from .records import SyncFields
 from .stream import Direction
-from .which import SyncFields
 
 Step = Callable[..., Any]
 

@@ -24,7 +24,7 @@ from .._catalogue.forks import in_child
 from .._catalogue.nouns import Api, Subject, Way
 from . import fields
 from .extras import Extra, Turns, counted
-from .which import AioFields, StreamFields
+from .records import AioFields, StreamFields
 
 if TYPE_CHECKING:
     import weakref

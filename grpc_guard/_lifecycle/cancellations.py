@@ -20,8 +20,8 @@ from .._catalogue.grpcio import tells_of_the_end
 from .._catalogue.nouns import CLIENT, SERVER, Way
 from .._catalogue.rules.cancelled_read import LEGAL_USE, NOTHING_BROKEN, OperationCancelled
 from .._core.operations import operation, operation_in
+from .._core.records import AioFields
 from .._core.stream import AioDirection, Direction, Stream
-from .._core.which import AioFields
 from .._findings.origins import Origin, note_origin
 from .._findings.reporting import warn
 from .closed import note_closed

@@ -18,8 +18,8 @@ from typing import Any
 from .._catalogue.boundary import never_disturbs, overlooked
 from .._catalogue.rules.parked_request_iterator import Parked, TookOneMore
 from .._catalogue.thresholds import thresholds
+from .._core.records import AioFields
 from .._core.stream import GrpcDriven, Stream
-from .._core.which import AioFields
 from .._findings.parties import name_of_running_task
 from .._findings.records import Owner
 from .._findings.reporting import warn

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .._core.which import ConstructingType
+from .._core.records import ConstructingType
 from .emptied import WRAPT, emptied, is_special
 
 # Assigns the real class: ``x.__class__ = …`` means that of the wrapped object.

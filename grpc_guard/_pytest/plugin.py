@@ -79,9 +79,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         said.insert(0, f"{settings.mode} (from {settings.source})")
     if settings.is_on:
         said += [f"{name}={value}" for name, value in settings.thresholds.items()]
-    if not said:
-        return []
-    return [f"grpc_guard: {', '.join(said)}", f"grpc_guard core: {which.CORE}"]
+    core = [f"grpc_guard core: {which.CORE}"] if settings.is_on else []
+    return [f"grpc_guard: {', '.join(said)}", *core] if said else []
 
 
 @pytest.fixture

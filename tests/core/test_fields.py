@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import Mode, core_fields, core_which
+from inside import Mode, core_fields, core_loops
 
 try:
     compiled: Any = importlib.import_module("grpc_guard._core._compiled")
-    compiled.configure(vars(core_fields), Mode.SERIALIZE, core_which.loop_thread_of)
+    compiled.configure(vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of)
 except ImportError:
     compiled = None
 
@@ -206,6 +206,6 @@ def test_choice_of_the_core() -> None:
     assert chosen(None, WITHOUT).stdout == "py\n"
     assert "ModuleNotFoundError" in chosen("0", WITHOUT).stderr
     bad = chosen("yes").stderr
-    assert "the environment variable GRPC_GUARD_PURE: 'yes' is none of 0 (" in bad
+    assert "the environment variable GRPC_GUARD_PURE: 'yes' is not one of 0 (" in bad
     if compiled is not None:
         assert chosen(None).stdout == chosen("0").stdout == "c\n"

@@ -73,6 +73,17 @@ def pyright(session: nox.Session) -> None:
     session.run("pyright", *typed_examples())
 
 
+def _copied(session: nox.Session) -> Path:
+    """Return a copy of what the tests need, for a session that changes it."""
+    copy = Path(session.create_tmp()).resolve() / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    for part in ("grpc_guard", "tests", "docs", "typings"):
+        shutil.copytree(part, copy / part, ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    for part in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(part, copy)
+    return copy
+
+
 @nox.session(python=SUPPORTED)
 def tests(session: nox.Session) -> None:
     """Run the test suite on each supported Python; arguments after ``--`` go to pytest."""
@@ -103,16 +114,40 @@ def storm(session: nox.Session) -> None:
     session.run("python", "-m", "support.storm", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
+@nox.session(python=SUPPORTED)
+def leaks(session: nox.Session) -> None:
+    """Do what the compiled core does a million times, and count what is left. Some minutes, no gate."""
+    session.install("--editable", ".[test]", env={"GRPC_GUARD_PURE": "0"})
+    session.chdir("tests")
+    session.run("python", "-m", "support.hardship", "leaks", *session.posargs)
+    session.run("python", "-m", "support.hardship", "memory")
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Run the tests of the compiled core, made with AddressSanitizer and UBSan. No gate; needs gcc."""
+    checks = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+    made_so = {"GRPC_GUARD_PURE": "0", "CFLAGS": f"{checks} -O1 -g", "LDFLAGS": checks}
+    session.chdir(_copied(session))  # what is compiled so must not come to others
+    session.install("--editable", ".[test]", env=made_so)
+    runtime = session.run("gcc", "-print-file-name=libasan.so", external=True, silent=True)
+    env = {
+        "LD_PRELOAD": str(runtime).strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",  # CPython leaves much; the session leaks counts ours
+        "PYTHONMALLOC": "malloc",
+        "GRPC_GUARD_PURE": "0",
+        "PYTHONPATH": "tests",
+    }
+    session.run("python", "-m", "support.hardship", "leaks", "--times", "1000", env=env)
+    session.run("python", "-m", "support.hardship", "memory", env=env)
+    tests = session.posargs or ["-n0", "tests/core", "tests/guard", "tests/proxies"]
+    session.run("python", "-m", "pytest", *tests, env=env)
+
+
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
-    copy = Path(session.create_tmp()).resolve() / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
-    for part in ("grpc_guard", "tests", "docs", "typings"):
-        shutil.copytree(part, copy / part)
-    for part in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(part, copy)
-    session.chdir(copy)  # the mutants are written there
+    session.chdir(_copied(session))  # the mutants are written there
     session.install("--editable", ".[test]", COSMIC_RAY)
     session.run("python", "-m", "support.mutation", *session.posargs, env={"PYTHONPATH": "tests"})
 

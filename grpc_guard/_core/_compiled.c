@@ -211,34 +211,33 @@ stream_track_context(StreamFields *self, PyObject *const *args, Py_ssize_t count
     Py_RETURN_NONE;
 }
 
+/* Returns what a weak reference in a field leads to, or None. */
 static PyObject *
-referent(PyObject *reference)
+referent(PyObject *reference, const char *name)
 {
-    if (reference == NULL || reference == Py_None) {
-        Py_RETURN_NONE;
-    }
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *object;
-    if (PyWeakref_GetRef(reference, &object) < 0) {
+    if (reference == NULL) {
+        PyErr_SetString(PyExc_AttributeError, name);
         return NULL;
     }
-    return object == NULL ? Py_NewRef(Py_None) : object;
-#else
-    PyObject *object = PyWeakref_GetObject(reference);
-    return object == NULL ? NULL : Py_NewRef(object);
-#endif
+    if (reference == Py_None) {
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(reference);
+    PyObject *object = PyObject_CallNoArgs(reference);
+    Py_DECREF(reference);
+    return object;
 }
 
 static PyObject *
 stream_get_read(StreamFields *self, void *closure)
 {
-    return referent(self->read);
+    return referent(self->read, "_read");
 }
 
 static PyObject *
 stream_get_write(StreamFields *self, void *closure)
 {
-    return referent(self->write);
+    return referent(self->write, "_write");
 }
 
 static int
@@ -577,8 +576,8 @@ static PyType_Spec aio_spec = {
 static PyObject *
 constructing_call(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) < 1) {
-        PyErr_Format(PyExc_TypeError, "%.100s() takes what it wraps", cls->tp_name);
+    if (PyTuple_GET_SIZE(args) < 1 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        PyErr_Format(PyExc_TypeError, "%.100s() takes what it wraps, by position", cls->tp_name);
         return NULL;
     }
     State *state = state_of(Py_TYPE(cls));

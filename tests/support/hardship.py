@@ -1,0 +1,310 @@
+"""The compiled core under hardship: ``python -m support.hardship``, in the folder tests.
+
+``leaks`` does everything that it can do a million times and counts the blocks of memory that are
+left. ``memory`` does it with every single allocation failing once: each has to end in
+MemoryError, or to do without. The sessions of nox ``leaks`` and ``sanitize`` run these; the exit status is 1
+if something is left, or is not as it has to be.
+"""
+
+from __future__ import annotations
+
+import _imp
+import argparse
+import gc
+import itertools
+import sys
+import weakref
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from inside import Mode, core_fields, core_loops
+
+Act = Callable[[], object]
+
+
+class Thing:
+    """Whatever a record holds."""
+
+
+class Loop:
+    """A loop as those of asyncio: it says which thread runs it."""
+
+    _thread_id = 1
+
+
+class BrokenLoop:
+    @property
+    def _thread_id(self) -> int:
+        raise ValueError("no thread")
+
+
+def refused(act: Act, *kinds: type[Exception]) -> None:
+    """Do `act`, which has to raise one of `kinds`."""
+    try:
+        act()
+    except kinds:
+        return
+    raise AssertionError(f"{act} was not refused")
+
+
+def acts(core: ModuleType | Any) -> dict[str, Act]:
+    """Return, by name, all that a core can be asked for, its errors included."""
+    thing, loop, advance = Thing(), Loop(), closing_over()
+
+    class Stream(core.StreamFields):  # type: ignore[misc]
+        __slots__ = ()
+
+    class Sync(core.SyncFields):  # type: ignore[misc]
+        __slots__ = ()
+
+        def _equip(self) -> None:
+            self._extra = thing
+
+        def _withhold(self) -> None:
+            pass
+
+    class Aio(core.AioFields):  # type: ignore[misc]
+        __slots__ = ()
+
+        def _equip(self) -> None:
+            self._extra = thing
+
+    class Meta(core.ConstructingType):  # type: ignore[misc]
+        def _make_twin(cls, plain: Any) -> Any:
+            return Twin if plain is Thing else cls.missing
+
+    class Proxy(metaclass=Meta):
+        __slots__ = ("wrapped",)
+        _self_twins: dict[int, Any] = {}
+
+        def __init__(self, wrapped: Any) -> None:
+            self.wrapped = wrapped
+
+    class Twin(Proxy):
+        __slots__ = ()
+
+    class Known(Proxy):
+        __slots__ = ()
+
+    Known._self_twins = {id(Thing): Known}
+
+    def stream(mode: Mode = Mode.RAISE, of: Any = loop) -> Any:
+        return Stream("/a/b", "client", "aio", mode, of)
+
+    plain, equipped = stream(), stream(Mode.SERIALIZE)
+    stand_in = SimpleNamespace(is_instrumented=True, loop=loop)
+
+    def tracked() -> None:
+        one = stream()
+        one.track_call(thing, len)
+        one.track_call(7, len)  # no weak reference to that
+        one.track_context(thing, len)
+
+    def both_ways() -> None:
+        one = stream()
+        direction = Sync(one, thing)
+        assert one.read is None
+        one.read = one.write = direction
+        assert one.read is one.write is direction
+        del direction
+        assert one.read is one.write is None
+
+    def fields() -> None:
+        one = stream()
+        for name in core_fields.StreamFields.__slots__[1:]:
+            setattr(one, name, getattr(one, name, None))
+            delattr(one, name)
+
+    def bound() -> None:
+        assert Sync(plain, thing).bind_token(advance) is advance
+        assert Sync(equipped, thing).bind_token(advance) is advance
+
+    def unfinished() -> None:
+        for kind in (Stream, Sync, Aio):
+            weakref.ref(kind.__new__(kind))
+
+    def refusals() -> None:
+        one, direction = stream(), Sync(plain, thing)
+        refused(lambda: Stream("/a/b"), TypeError)
+        refused(lambda: one.track_call(thing), TypeError)
+        refused(lambda: one.track_context(thing), TypeError)
+        refused(lambda: setattr(one, "read", 7), TypeError)
+        refused(lambda: delattr(one, "read"), AttributeError)
+        refused(lambda: direction.bind_token(len), TypeError, AttributeError)
+        refused(lambda: direction.bind_token(lambda: None), TypeError)
+        refused(lambda: Sync(plain), TypeError)
+        refused(lambda: Sync(plain, thing, x=1), TypeError)
+        refused(lambda: Sync(7, thing), AttributeError)
+        refused(lambda: Aio(plain), TypeError)
+        refused(lambda: Aio(7, "read"), AttributeError)
+        refused(lambda: Aio(stream(of=BrokenLoop()), "read"), ValueError)
+        refused(lambda: Proxy(), TypeError)
+        refused(lambda: Proxy(thing, wrapped=1), TypeError)
+        refused(lambda: Proxy(7), AttributeError)
+
+    def refusals_of_the_unfinished() -> None:
+        one, direction, other = Stream.__new__(Stream), Sync.__new__(Sync), Aio.__new__(Aio)
+        for name in core_fields.StreamFields.__slots__[1:]:
+            refused(lambda name=name: getattr(one, name), AttributeError)  # type: ignore[misc]
+        refused(lambda: one.read, AttributeError)
+        refused(lambda: direction.owner, AttributeError)
+        refused(lambda: direction.bind_token(advance) and direction._extra, AttributeError)
+        refused(lambda: other.taken, AttributeError)
+        refused(lambda: Sync(one, thing), AttributeError)
+        refused(lambda: Aio(one, "read"), AttributeError)
+
+    def repeated() -> None:
+        one = stream()
+        one.__init__("/c/d", "client", "aio", Mode.RAISE)
+        direction = Sync(one, thing)
+        direction.__init__(one, loop)
+
+    return {
+        "start of a stream": stream,
+        "start of a stream, equipped": lambda: stream(Mode.SERIALIZE),
+        "direction, sync": lambda: Sync(plain, thing),
+        "direction, sync, equipped": lambda: Sync(equipped, thing),
+        "direction, aio": lambda: Aio(plain, "read", thing),
+        "direction, aio, equipped": lambda: Aio(equipped, "read"),
+        "direction, aio, of another loop": lambda: Aio(stream(of=thing), "read"),
+        "direction, aio, of a stand-in": lambda: Aio(stand_in, "read"),
+        "token": bound,
+        "call and context": tracked,
+        "both directions": both_ways,
+        "fields": fields,
+        "unfinished": unfinished,
+        "made twice": repeated,
+        "proxy": lambda: Proxy(thing),
+        "proxy with a twin": lambda: Known(thing),
+        "cycle": lambda: in_cycle(stream(), Sync, Aio),
+        "refusals": refusals,
+        "refusals of the unfinished": refusals_of_the_unfinished,
+    }
+
+
+def closing_over() -> Act:
+    direction, free = 1, 2
+
+    def advance() -> object:
+        return direction, free
+
+    return advance
+
+
+def in_cycle(stream: Any, sync: Any, aio: Any) -> None:
+    """Leave a stream, its directions and itself to the collector."""
+    stream.origin = stream
+    stream.channel = sync(stream, stream)
+    stream.handler = aio(stream, stream, stream)
+    stream.read, stream.write = stream.channel, stream.handler
+
+
+def importing(core: Any) -> Act:
+    """Return what makes the module anew, past importlib and its frames."""
+    spec = core.__spec__
+    return lambda: _imp.exec_dynamic(_imp.create_dynamic(spec))
+
+
+def blocks() -> int:
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+def leaking(act: Act, times: int, shared: list[Any]) -> tuple[int, int]:
+    """Return how many blocks are left of `times` times, and how many references to what is `shared`."""
+    for _ in range(100):
+        act()
+    before = references = 0
+    for _ in range(2):  # the second time these numbers have their own blocks
+        before, references = blocks(), sum(map(sys.getrefcount, shared))
+    for _ in itertools.repeat(None, times):
+        act()
+    return blocks() - before, sum(map(sys.getrefcount, shared)) - references
+
+
+def failing(act: Act) -> tuple[int, list[str]]:
+    """Do `act` once for each allocation, which fails; return how many, and what came of it but MemoryError.
+
+    Where the allocation of a traceback fails, CPython 3.11 raises SystemError, and 3.12 and 3.13
+    crash, with the core in Python too; so does 3.13 where a type is made. main() leaves that out.
+    """
+    import _testcapi  # type: ignore[import-not-found]
+
+    others = []
+    for number in itertools.count(1):
+        gc.collect()
+        gc.disable()
+        try:
+            _testcapi.set_nomemory(number - 1, number)
+            try:
+                act()
+            finally:
+                _testcapi.remove_mem_hooks()
+        except MemoryError:
+            continue
+        except SystemError as error:
+            if "without" not in str(error):  # … exception set, … setting an exception
+                others.append(f"{number}: {error}")
+            continue
+        except BaseException as error:
+            others.append(f"{number}: {type(error).__name__}: {error}")
+            continue
+        finally:
+            gc.enable()
+        if number > 2000 or not _fails_later(act, number):
+            return number, others
+    raise AssertionError
+
+
+def _fails_later(act: Act, number: int) -> bool:
+    """Tell whether `act` allocates more often than `number` times: it can do without some."""
+    import _testcapi
+
+    gc.disable()
+    try:
+        for later in range(number + 1, number + 20):
+            try:
+                _testcapi.set_nomemory(later - 1, later)
+                try:
+                    act()
+                finally:
+                    _testcapi.remove_mem_hooks()
+            except BaseException:
+                return True
+        return False
+    finally:
+        gc.enable()
+
+
+def compiled() -> Any:
+    from grpc_guard._core import _compiled  # type: ignore[attr-defined]
+
+    _compiled.configure(vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of)
+    return _compiled
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["leaks", "memory"])
+    parser.add_argument("--times", type=int, default=1_000_000)
+    options = parser.parse_args()
+    wrong, core = 0, compiled()
+    shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
+    for name, act in {**acts(core), "import": importing(core)}.items():
+        act()
+        if options.what == "leaks":
+            times = options.times // (100 if name == "import" else 1)
+            left, references = leaking(act, times, shared)
+            # The list of the subclasses of object grows and shrinks with those made at a time.
+            wrong += left > (times // 20 if name == "import" else 0) or references > 10
+            print(f"{name}: {times} times, {left} blocks and {references} references left")
+        elif sys.version_info < (3, 12) or not ("refusals" in name or name == "import"):
+            number, others = failing(act)
+            wrong += len(others)
+            print(f"{name}: {number - 1} allocations failed {'; '.join(others)}", flush=True)
+    return min(wrong, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -180,7 +180,7 @@ def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "gevent", raising=False)  # another test may have loaded it
     direction = steps.HandlerResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
     steps.taking_responses(direction)
-    del direction._token.cell_contents
+    del direction.free
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
     assert last_owner_of(direction)[1] is False
@@ -605,7 +605,7 @@ def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.Mo
     idle.switch()
     direction = steps.Requests(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
     steps.reading_requests(direction)
-    del direction._token.cell_contents
+    del direction.free
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
     idle.switch()

@@ -241,7 +241,7 @@ def sending_responses(direction: SentResponses) -> Step:
             try:
                 direction.owner = get_ident()
                 direction.since = monotonic()
-                return direction.iterator.__next__(response)
+                return direction.iterator.__next__(response)  # type: ignore[no-any-return]
             finally:
                 direction.free = True
                 if response is None:

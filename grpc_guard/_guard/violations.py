@@ -122,9 +122,9 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     meeting = _Wait(direction, ticket, met)
     if meeting.rpc_is_over:
         return
-    if torn.may_have_been() and turns.taken and owners.owner_with_frame(direction) is None:
-        if torn.give_back(direction):
-            return
+    is_unknown = torn.may_have_been() and turns.taken and not owners.owner_with_frame(direction)
+    if is_unknown and torn.give_back(direction):
+        return
     long_waits.note(direction)
     can_wait = ticket.task is not None or not interrupts_party(direction)
     pair = _pair(direction, ticket, met) if can_wait else None

@@ -51,21 +51,27 @@ class Lost(Exception):  # no error: the test wants it
 
 
 class Gate:
-    """A place where a thread parks: it says that it has come, and waits until it may go on.
+    """A place where threads park: each says that it has come, and waits until it may go on.
 
     Once open, the gate lets everybody through.
     """
 
     def __init__(self) -> None:
-        self._entered = threading.Event()
-        self._go = threading.Event()
-        self._broken = False
+        self._state = threading.Condition()
+        self._entered = 0
+        self._is_open = self._is_broken = False
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        came = self._state.wait_for(condition, PATIENCE)
+        assert came, "a gate was never opened, or nobody came to it"
 
     def park(self, value: T = None) -> T:
         """Say that somebody is here, wait for open(), and return `value`."""
-        self._entered.set()
-        wait(self._go)
-        if self._broken:
+        with self._state:
+            self._entered += 1
+            self._state.notify_all()
+            self._wait(lambda: self._is_open)
+        if self._is_broken:
             raise Lost
         return value
 
@@ -77,18 +83,21 @@ class Gate:
         """
         return lambda given: self.park(given) if given == value else given
 
-    def wait(self) -> None:
-        """Wait until somebody is parked here."""
-        wait(self._entered)
+    def wait(self, parties: int = 1) -> None:
+        """Wait until so many have parked here: their threads stand still then, in park()."""
+        with self._state:
+            self._wait(lambda: self._entered >= parties)
 
     def open(self) -> None:
         """Let go whoever is parked here, and all who come later."""
-        self._go.set()
+        with self._state:
+            self._is_open = True
+            self._state.notify_all()
 
     def destroy(self) -> None:
         """Let park() raise Lost, now and later."""
-        self._broken = True
-        self._go.set()
+        self._is_broken = True
+        self.open()
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -10,15 +10,17 @@ import concurrent.futures
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 import grpc.experimental
 import pytest
+from inside import findings_stacks, frames_of_threads
 
 from grpc_guard import wrap
 
@@ -214,19 +216,41 @@ _MACHINERY = tuple(
 )
 
 
+class _Told(threading.Event):
+    """What is set in a profile function; who waits for it goes on when that has returned.
+
+    Until then the function would stand in the stack of its thread, as a line of the program.
+    """
+
+    def tell(self, profile: CodeType) -> None:
+        """Set it, in `profile`, which runs now."""
+        self._thread, self._profile = threading.get_ident(), profile
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not super().wait(timeout):
+            return False
+        while self._is_inside(frames_of_threads().get(self._thread)):
+            time.sleep(0)
+        return True
+
+    def _is_inside(self, frame: FrameType | None) -> bool:
+        return any(outer.f_code is self._profile for outer in findings_stacks.outward(frame))
+
+
 def telling(function: Callable[..., T]) -> tuple[Callable[..., T], threading.Event]:
     """Return `function`, and an event that comes when grpcio receives for it.
 
     It is inside the guarded operation then, for certain: the interpreter tells when the
     thread gets there.
     """
-    entered = threading.Event()
+    entered = _Told()
 
     def profile(frame: FrameType, event: str, arg: object) -> None:
         code = frame.f_code
         if code.co_name in _RECEIVING and code.co_filename.startswith(_MACHINERY):
             sys.setprofile(None)
-            entered.set()
+            entered.tell(profile.__code__)
 
     def enter(*args: Any) -> T:
         sys.setprofile(profile)

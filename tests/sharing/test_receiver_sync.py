@@ -135,13 +135,12 @@ def test_reading_only_while_somebody_waits() -> None:
 
 def test_a_thread_that_comes_back() -> None:
     """The reading thread leaves when nobody wants a message, and a new one comes."""
-    before = grpc_threads()
-    receiver = Receiver(numbers(2))
-    assert receiver.receive() == b"0"
-    threads = grpc_threads() - before
-    leave(threads)
-    assert receiver.receive() == b"1"
-    assert grpc_threads() - before - threads
+    receiver = Receiver(threading.current_thread() for _ in range(2))
+    first = receiver.receive()
+    leave({first})
+    second = receiver.receive()
+    leave({second})
+    assert first is not second
 
 
 def test_an_iterable_that_raises() -> None:
@@ -257,6 +256,27 @@ def test_a_message_that_is_wanted_as_the_thread_leaves() -> None:
     reader = Receiver(numbers(1))._reader
     reader._bell = Bell()  # type: ignore[assignment]
     assert reader._is_wanted_again()
+
+
+def test_a_message_that_is_wanted_as_another_was_read() -> None:
+    """The thread is told by the bell alone: it would read twice, and hear the bell later."""
+
+    class Mutex:
+        """Lets somebody ask just after the thread has left it."""
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            receiver._buffer.takers.append(sync_receiving.lock_waiter())
+            reader.ask()
+
+    receiver = Receiver(numbers(1))
+    reader = receiver._reader
+    reader._has_thread = True  # it is this one
+    reader.mutex = Mutex()  # type: ignore[assignment]
+    assert not reader._read()
+    assert not reader._bell.locked()  # it was rung
 
 
 def test_having_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

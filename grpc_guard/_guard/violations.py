@@ -221,10 +221,10 @@ def _astray(
     channel, loop = stream.channel, cast("asyncio.AbstractEventLoop", stream.loop)
     if channel is None:  # a server's, or one that was made before the guard was there
         violate(kind(on_loop), stream, operation)
-        return
-    maker = channel.origin.owner()
-    home = Home(maker, channel.thread, state_of(loop))
-    violate(kind(on_loop, home), stream, operation, owner=maker)
+    else:
+        maker = channel.origin.owner()
+        home = Home(maker, channel.thread, state_of(loop))
+        violate(kind(on_loop, home), stream, operation, owner=maker)
 
 
 def used_after_end(stream: Stream, operation: str) -> None:

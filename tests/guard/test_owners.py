@@ -161,6 +161,24 @@ def test_thread_that_python_does_not_know() -> None:
     assert owner.name == f"thread {ident}"
 
 
+def test_thread_that_python_does_not_know_and_that_has_no_line() -> None:
+    """Where such a thread was given the operation itself to do, nothing leads to a line."""
+    gate, ended = Gate(), threading.Event()
+
+    def park() -> None:
+        gate.park()
+        ended.set()
+
+    call = sync_call(park)
+    ident = _thread.start_new_thread(next, (call,))
+    with gate.held():
+        owner = owner_of(call._self_read)
+    wait(ended)
+    assert owner is not None
+    assert (owner.name, owner.relation) == (f"thread {ident}", "inside")
+    assert (owner.stack, owner.started_at) == ((), None)
+
+
 def test_thread_that_has_just_left() -> None:
     """A thread that has left is still named by what it noted."""
     call = sync_call(lambda: None)

@@ -23,7 +23,7 @@ typedef struct {
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
     PyObject *loop_thread_of; /* of loops.py */
-    PyObject *str_created, *str_counting, *str_watch, *str_equip, *str_withhold;
+    PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
 } State;
@@ -332,13 +332,13 @@ static PyType_Spec stream_spec = {
     PyObject *weakrefs; \
     PyObject *extra, *owner, *since, *stream;
 
-#define EACH_OF_SYNC(DO) DO(extra) DO(owner) DO(since) DO(stream) DO(token) DO(iterator)
+#define EACH_OF_SYNC(DO) DO(extra) DO(owner) DO(since) DO(stream) DO(free) DO(iterator)
 #define EACH_OF_AIO(DO) \
     DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(taken) DO(way)
 
 typedef struct {
     DIRECTION
-    PyObject *token, *iterator;
+    PyObject *free, *iterator;
 } SyncFields;
 
 typedef struct {
@@ -398,6 +398,7 @@ sync_init(SyncFields *self, PyObject *args, PyObject *kwargs)
     if (state == NULL) {
         return -1;
     }
+    SET(self->free, Py_NewRef(Py_True));
     SET(self->stream, Py_NewRef(stream));
     SET(self->owner, Py_NewRef(Py_None));
     SET(self->since, Py_NewRef(state->zero));
@@ -455,30 +456,6 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
     return equip((PyObject *)self, state, stream);
 }
 
-/* Notes where a function keeps its token: what it encloses, in alphabetical order, see steps.py. */
-static PyObject *
-sync_bind_token(SyncFields *self, PyObject *advance)
-{
-    PyObject *closure = PyFunction_Check(advance) ? PyFunction_GetClosure(advance) : NULL;
-    if (closure == NULL || PyTuple_GET_SIZE(closure) < 2) {
-        PyErr_SetString(PyExc_TypeError, "bind_token() takes a function that encloses a token");
-        return NULL;
-    }
-    SET(self->token, Py_NewRef(PyTuple_GET_ITEM(closure, 1)));
-    if (self->extra != Py_None) {
-        State *state = state_of(Py_TYPE(self));
-        if (state == NULL) {
-            return NULL;
-        }
-        PyObject *nothing = PyObject_CallMethodNoArgs((PyObject *)self, state->str_withhold);
-        if (nothing == NULL) {
-            return NULL;
-        }
-        Py_DECREF(nothing);
-    }
-    return Py_NewRef(advance);
-}
-
 #define LIFE_OF(prefix, Fields, EACH) \
     static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
     { \
@@ -514,7 +491,7 @@ LIFE_OF(aio, AioFields, EACH_OF_AIO)
 
 static PyMemberDef sync_members[] = {
     DIRECTION_MEMBERS(SyncFields),
-    OBJECT(SyncFields, token, "_token"),
+    OBJECT(SyncFields, free, "free"),
     OBJECT(SyncFields, iterator, "iterator"),
     {NULL},
 };
@@ -528,12 +505,6 @@ static PyMemberDef aio_members[] = {
     {NULL},
 };
 
-static PyMethodDef sync_methods[] = {
-    {"bind_token", (PyCFunction)sync_bind_token, METH_O,
-     "Look for the token in what a function encloses; return the function."},
-    {NULL},
-};
-
 static PyType_Slot sync_slots[] = {
     {Py_tp_doc, "A direction of a sync iterator: see fields.py."},
     {Py_tp_new, PyType_GenericNew},
@@ -542,7 +513,6 @@ static PyType_Slot sync_slots[] = {
     {Py_tp_clear, sync_clear},
     {Py_tp_dealloc, sync_dealloc},
     {Py_tp_members, sync_members},
-    {Py_tp_methods, sync_methods},
     {0, NULL},
 };
 
@@ -681,7 +651,6 @@ module_exec(PyObject *module)
     INTERN(str_counting, "counting")
     INTERN(str_watch, "watch")
     INTERN(str_equip, "_equip")
-    INTERN(str_withhold, "_withhold")
     INTERN(str_thread_id, "_thread_id")
     INTERN(str_is_instrumented, "is_instrumented")
     INTERN(str_loop, "loop")
@@ -717,7 +686,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_withhold) DO(str_twins) DO(str_make_twin) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero)
 
 static int

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import weakref
 from collections.abc import Callable
-from types import CellType
 from typing import TYPE_CHECKING, Any
 
 from .._catalogue.modes import Mode
@@ -118,12 +117,13 @@ class StreamFields:
 class SyncFields:
     """A direction of a sync iterator. ``_equip()`` is called where its stream asks for more."""
 
-    __slots__ = ("__weakref__", "_extra", "_token", "iterator", "owner", "since", "stream")
+    __slots__ = ("__weakref__", "_extra", "free", "iterator", "owner", "since", "stream")
 
     _extra: Extra | None
-    _token: CellType
+    free: bool  # the token: there while nobody is inside
 
     def __init__(self, stream: Any, iterator: Any, /) -> None:
+        self.free = True
         self.stream = stream
         self.owner: Any = None
         self.since = 0.0
@@ -132,21 +132,9 @@ class SyncFields:
         if stream.is_instrumented:
             self._equip()
 
-    def bind_token(self, advance: Any, /) -> Any:
-        """Look for the token in what `advance` encloses; return `advance`.
-
-        ``_withhold()`` is called where the direction has more than others.
-        """
-        self._token = advance.__closure__[1]  # in alphabetical order: see steps.py
-        if self._extra is not None:
-            self._withhold()
-        return advance
-
     if TYPE_CHECKING:
 
         def _equip(self) -> None: ...
-
-        def _withhold(self) -> None: ...
 
 
 class AioFields:

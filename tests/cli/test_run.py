@@ -218,6 +218,14 @@ def test_equal_findings_are_one(ending: str, streams: int, tmp_path: Path) -> No
     assert json.loads(report.read_text())["streams"] == streams
 
 
+def test_format_that_is_not_that_of_the_suffix(tmp_path: Path) -> None:
+    """--format is what counts, whatever FILE is called."""
+    report = tmp_path / "report.json"
+    process = launch("--format", "text", "--report", report, "endings.py", "return")
+    assert process.returncode == 66, process.stderr
+    assert report.read_text().startswith("concurrent-read: read by task 'reader-2' on ")
+
+
 def test_finding_that_comes_again(tmp_path: Path) -> None:
     """What happens again in the same place is printed once, and counted."""
     report = tmp_path / "report.json"

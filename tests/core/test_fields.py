@@ -54,9 +54,6 @@ class Driven:
                 log.append("equip")
                 self._extra = things[0]
 
-            def _withhold(self) -> None:
-                log.append("withhold")
-
         class Aio(core.AioFields):  # type: ignore[name-defined, misc]
             __slots__ = ()
 
@@ -80,8 +77,6 @@ class Driven:
             direction = done(self.kinds[what], *args)
             made[what] = None if isinstance(direction, type) else direction
             return direction if isinstance(direction, type) else None
-        if what == "bind":
-            return self._bind(made.get("sync"))
         subject = made.get("sync") if thing % 2 else stream
         if what == "get":
             return self._named(done(getattr, subject, name))
@@ -92,15 +87,6 @@ class Driven:
         track = getattr(stream, what, None)
         return None if track is None else done(track, value, len)
 
-    def _bind(self, sync: Any) -> Any:
-        direction, free = sync, True
-
-        def advance() -> Any:
-            return direction, free
-
-        bound = done(sync.bind_token, advance) if sync is not None else None
-        return bound is advance, self._named(done(getattr, sync, "_token")) == "cell"
-
     def _named(self, value: Any) -> Any:
         """Return `value` in words that do not depend on the core."""
         for name, thing in self.made.items():
@@ -108,7 +94,7 @@ class Driven:
                 return name
         if isinstance(value, weakref.ref):
             return "reference", self._named(value())
-        return "cell" if type(value).__name__ == "cell" else value
+        return value
 
 
 FIELDS = sorted(
@@ -118,7 +104,6 @@ ACTS = [
     "stream",
     "sync",
     "aio",
-    "bind",
     "get",
     "get",
     "set",
@@ -176,7 +161,6 @@ def test_compiled_records_keep_nothing() -> None:
         done(compiled.SyncFields, thing, thing)
         done(compiled.AioFields, thing, thing)
         done(compiled.AioFields, stream, thing, thing)
-        done(direction.bind_token, thing)
         done(compiled.StreamFields)
 
     use()

@@ -50,7 +50,7 @@ def refused(act: Act, *kinds: type[Exception]) -> None:
 
 def acts(core: ModuleType | Any) -> dict[str, Act]:
     """Return, by name, all that a core can be asked for, its errors included."""
-    thing, loop, advance = Thing(), Loop(), closing_over()
+    thing, loop = Thing(), Loop()
 
     class Stream(core.StreamFields):  # type: ignore[misc]
         __slots__ = ()
@@ -61,9 +61,6 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         def _equip(self) -> None:
             self._extra = thing
 
-        def _withhold(self) -> None:
-            pass
-
     class Aio(core.AioFields):  # type: ignore[misc]
         __slots__ = ()
 
@@ -71,7 +68,7 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
             self._extra = thing
 
     class Meta(core.ConstructingType):  # type: ignore[misc]
-        def _make_twin(cls, plain: Any) -> Any:
+        def _make_twin(cls, plain: Any) -> Any:  # noqa: N805
             return Twin if plain is Thing else cls.missing
 
     class Proxy(metaclass=Meta):
@@ -116,9 +113,12 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
             setattr(one, name, getattr(one, name, None))
             delattr(one, name)
 
-    def bound() -> None:
-        assert Sync(plain, thing).bind_token(advance) is advance
-        assert Sync(equipped, thing).bind_token(advance) is advance
+    def claimed() -> None:
+        direction = Sync(plain, thing)
+        for _ in range(2):
+            del direction.free
+            assert not hasattr(direction, "free")
+            direction.free = True
 
     def unfinished() -> None:
         for kind in (Stream, Sync, Aio):
@@ -131,8 +131,8 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         refused(lambda: one.track_context(thing), TypeError)
         refused(lambda: setattr(one, "read", 7), TypeError)
         refused(lambda: delattr(one, "read"), AttributeError)
-        refused(lambda: direction.bind_token(len), TypeError, AttributeError)
-        refused(lambda: direction.bind_token(lambda: None), TypeError)
+        del direction.free
+        refused(lambda: delattr(direction, "free"), AttributeError)
         refused(lambda: Sync(plain), TypeError)
         refused(lambda: Sync(plain, thing, x=1), TypeError)
         refused(lambda: Sync(7, thing), AttributeError)
@@ -149,7 +149,7 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
             refused(lambda name=name: getattr(one, name), AttributeError)  # type: ignore[misc]
         refused(lambda: one.read, AttributeError)
         refused(lambda: direction.owner, AttributeError)
-        refused(lambda: direction.bind_token(advance) and direction._extra, AttributeError)
+        refused(lambda: delattr(direction, "free"), AttributeError)
         refused(lambda: other.taken, AttributeError)
         refused(lambda: Sync(one, thing), AttributeError)
         refused(lambda: Aio(one, "read"), AttributeError)
@@ -169,7 +169,7 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         "direction, aio, equipped": lambda: Aio(equipped, "read"),
         "direction, aio, of another loop": lambda: Aio(stream(of=thing), "read"),
         "direction, aio, of a stand-in": lambda: Aio(stand_in, "read"),
-        "token": bound,
+        "claim": claimed,
         "call and context": tracked,
         "both directions": both_ways,
         "fields": fields,
@@ -181,15 +181,6 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         "refusals": refusals,
         "refusals of the unfinished": refusals_of_the_unfinished,
     }
-
-
-def closing_over() -> Act:
-    direction, free = 1, 2
-
-    def advance() -> object:
-        return direction, free
-
-    return advance
 
 
 def in_cycle(stream: Any, sync: Any, aio: Any) -> None:
@@ -284,6 +275,11 @@ def compiled() -> Any:
     return _compiled
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["leaks", "memory"])
@@ -298,11 +294,11 @@ def main() -> int:
             left, references = leaking(act, times, shared)
             # The list of the subclasses of object grows and shrinks with those made at a time.
             wrong += left > (times // 20 if name == "import" else 0) or references > 10
-            print(f"{name}: {times} times, {left} blocks and {references} references left")
+            say(f"{name}: {times} times, {left} blocks and {references} references left")
         elif sys.version_info < (3, 12) or not ("refusals" in name or name == "import"):
             number, others = failing(act)
             wrong += len(others)
-            print(f"{name}: {number - 1} allocations failed {'; '.join(others)}", flush=True)
+            say(f"{name}: {number - 1} allocations failed {'; '.join(others)}")
     return min(wrong, 1)
 
 

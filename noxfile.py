@@ -172,12 +172,14 @@ def agents(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the test suite on the oldest Python with exactly the declared lower bounds.
 
-    What concerns the proxies runs a second time without wrapt's C code.
+    With the core in Python, since the gate runs the other one where there is a compiler. What
+    concerns the proxies runs a second time with that one, and without wrapt's C code.
     """
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
-    session.run("python", "-m", "pytest", *(session.posargs or ALL))
+    pure = {"GRPC_GUARD_PURE": "1"}
+    session.run("python", "-m", "pytest", *(session.posargs or ALL), env=pure)
     if not session.posargs:
         without_c = {"WRAPT_DISABLE_EXTENSIONS": "1"}
         session.run("python", "-m", "pytest", *ALL, "tests/proxies", env=without_c)
@@ -199,7 +201,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build sdist and wheel, and check what is in them and what they say of themselves."""
-    session.install("--editable", ".[test]", "build", "hatchling>=1.24", "twine")
+    session.install("--editable", ".[test]", "build", "hatchling>=1.24", "setuptools>=69", "twine")
     session.run("python", "-m", "pytest", "tests/test_package.py")
     built = Path(session.create_tmp()) / "dist"
     session.run("python", "-m", "build", "--no-isolation", "--outdir", str(built))
@@ -208,9 +210,14 @@ def package(session: nox.Session) -> None:
 
 @nox.session(python=SUPPORTED)
 def wheel(session: nox.Session) -> None:
-    """Install the wheel, and nothing else, on each supported Python, and play the demo."""
+    """Install the wheel, and nothing else, with a C compiler and without one, and play the demo."""
     built = Path(session.create_tmp()).resolve() / "wheel"
-    session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(built), ".")
-    session.install(*map(str, built.glob("*.whl")))
-    session.chdir(built)  # where no source is in the way
-    session.run("grpc-guard", "demo")
+    for core, env in {"c": {}, "py": {"CC": "/bin/false", "GRPC_GUARD_PURE": ""}}.items():
+        folder = built / core
+        shutil.rmtree(folder, ignore_errors=True)
+        command = ("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(folder), ".")
+        session.run(*command, env=env)
+        session.install("--force-reinstall", *map(str, folder.glob("*.whl")))
+        with session.chdir(folder):  # where no source is in the way
+            session.run("grpc-guard", "--version")
+            session.run("grpc-guard", "demo")

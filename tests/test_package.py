@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from email.message import Message
@@ -71,6 +72,30 @@ def test_the_wheel_is_for_every_machine(built: Path) -> None:
     """Without the compiled core the wheel is pure Python."""
     (path,) = built.glob("*.whl")
     assert path.name == f"grpc_guard-{grpc_guard.__version__}-py3-none-any.whl"
+
+
+@pytest.mark.parametrize("compiler", [None, "/bin/false"])
+def test_the_wheel_of_this_machine(compiler: str | None, tmp_path: Path) -> None:
+    """With the compiled core the wheel is for this Python alone; without a compiler it is the other."""
+    env = {name: value for name, value in os.environ.items() if name != "GRPC_GUARD_PURE"}
+    env |= {} if compiler is None else {"CC": compiler}
+    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir"]
+    subprocess.run(
+        [*command, str(tmp_path), str(TOP)],
+        check=True,
+        capture_output=True,
+        timeout=TIMEOUT,
+        env=env,
+    )
+    (path,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(path).namelist()
+    built = [name for name in names if Path(name).suffix in {".so", ".pyd"}]
+    if path.name.endswith("-py3-none-any.whl"):
+        assert built == []
+    else:
+        assert compiler is None
+        assert built == [f"grpc_guard/_core/_compiled{sysconfig.get_config_var('EXT_SUFFIX')}"]
+        assert "-cp{}{}-cp".format(*sys.version_info) in path.name
 
 
 def test_the_contents_of_the_sdist(built: Path) -> None:

@@ -1,0 +1,3 @@
+"""The ids of these tests say on which core they run."""
+
+from support.cores import core as core

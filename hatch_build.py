@@ -10,6 +10,8 @@ import atexit
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import sysconfig
 import tempfile
 import zlib
@@ -22,6 +24,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _FOLDER = Path("grpc_guard", "_core")
 _NAME = "grpc_guard._core._compiled"
+_PATIENCE = 60.0  # seconds
+
+# What cannot be loaded here, or brings down who loads it, is as if it had not been compiled.
+_LOAD = """
+import importlib.machinery, importlib.util, sys
+loader = importlib.machinery.ExtensionFileLoader("_compiled", sys.argv[1])
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader("_compiled", loader))
+loader.exec_module(module)
+"""
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
@@ -68,7 +79,16 @@ def _build(source: Path, *, is_silent: bool) -> Path:
     command.ensure_finalized()
     with _silence() if is_silent else nullcontext():
         command.run()
-    return Path(command.get_ext_fullpath(_NAME))
+    library = Path(command.get_ext_fullpath(_NAME)).resolve(strict=True)
+    if is_silent:  # who requires it may build it for another machine
+        subprocess.run(
+            [sys.executable, "-c", _LOAD, str(library)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+        )
+    return library
 
 
 def _put_in_place(library: Path | None, folder: Path) -> None:

@@ -11,12 +11,13 @@ import grpc
 import wrapt
 
 import grpc_guard
+from grpc_guard._core.which import CORE
 
 
 def describe(*, pinned: str) -> dict[str, str]:
     """Return what a reader has to know of this machine, in words."""
     return {
-        "grpc_guard": f"grpc_guard {grpc_guard.__version__}",
+        "grpc_guard": f"grpc_guard {grpc_guard.__version__} (core: {CORE})",
         "grpcio": f"grpcio {grpc.__version__}",
         "wrapt": f"wrapt {wrapt.__version__}",
         "protobuf": f"protobuf {google.protobuf.__version__}",

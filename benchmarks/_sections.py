@@ -25,7 +25,7 @@ SECTIONS = (
     "sharing",
     "probing",
 )
-ON_REQUEST = ("callgrind", "cold", "dumps")  # run only where the command line names them
+ON_REQUEST = ("callgrind", "cold", "cores", "dumps")  # run only where the command line names them
 
 
 def section(name: str) -> ModuleType:

@@ -21,6 +21,7 @@ import grpc
 import grpc.aio
 import pytest
 from support.registries import Stub, at_rest, closing_of, connections, serving, settled
+from support.sharing import until
 from support.staging import (
     PATIENCE,
     aio_server,
@@ -379,11 +380,10 @@ def no_leak() -> Iterator[None]:
     gc.collect()
     objects, threads, files = _objects(), set(threading.enumerate()), _files()
     yield
-    gc.collect()
-    assert max((_objects() - objects).values(), default=0) <= 1
+    until(lambda: gc.collect() >= 0 and max((_objects() - objects).values(), default=0) <= 1)
     left = {thread.name for thread in set(threading.enumerate()) - threads}
     assert not [name for name in left if "cleanup" in name or "round" in name]
-    assert _files() < files + ROUNDS
+    until(lambda: _files() < files + ROUNDS)
 
 
 def _objects() -> Counter[str]:
@@ -467,7 +467,7 @@ def test_leaving_nothing_to_the_collector() -> None:
                     begun.rpc.hold(call)
                     begun.rpc.end()
                 del lease, begun
-            assert _objects() == before
+            assert not _objects() - before  # what an earlier test left may go meanwhile
         finally:
             gc.enable()
 

@@ -19,7 +19,7 @@ import grpc_guard
 
 pytest.register_assert_rewrite("support")
 
-from inside import catalogue_thresholds, ledger, outliving  # noqa: E402
+from inside import abandoned, catalogue_thresholds, ledger, outliving  # noqa: E402
 from support import staging  # noqa: E402
 
 # A signal that is ignored, as in a shell's background jobs and under nohup, stays ignored in the
@@ -54,10 +54,13 @@ _UNHURRIED = catalogue_thresholds.Thresholds(
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def unhurried() -> Iterator[None]:
     """Let the machine take its time: what takes long is no finding unless the test says so."""
-    monkeypatch.setattr(catalogue_thresholds, "_current", _UNHURRIED)
-    monkeypatch.setattr(outliving, "_MOMENT", 2 * staging.PATIENCE)
+    with pytest.MonkeyPatch.context() as patch:  # of its own: tests undo theirs
+        patch.setattr(catalogue_thresholds, "_current", _UNHURRIED)
+        patch.setattr(outliving, "_MOMENT", 2 * staging.PATIENCE)
+        abandoned.watch.forget()  # what it waits for would be an earlier test's time
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from support.staging import (
     in_thread,
     kept,
     path,
+    settle,
     wait,
     within,
 )
@@ -540,6 +541,9 @@ async def test_a_server_that_restarts_while_a_lease_lives() -> None:
                 lease = registry.get(address)
                 channel, unary = lease._channel(), lease.unary_unary(path("Unary"))
                 assert await unary(b"a") == b"a"
+            # An RPC on the old connection would fail, ready or not.
+            while registry.snapshot()[0].connectivity is grpc.ChannelConnectivity.READY:
+                await settle()
             server = grpc.aio.server()
             server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(SERVICE, AioService().methods()),)

@@ -946,6 +946,8 @@ def test_a_server_that_restarts_while_a_lease_lives(registry: ChannelRegistry) -
             lease = registry.get(address)
             channel = lease._channel()
             assert lease.unary_unary(path("Unary"))(b"a") == b"a"
+        # An RPC on the old connection would fail, ready or not.
+        until(lambda: registry.snapshot()[0].connectivity is not grpc.ChannelConnectivity.READY)
         server = grpc.server(ThreadPoolExecutor(2))
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("test.Guard", Service().methods()),)

@@ -333,7 +333,7 @@ def main() -> None:
     if arguments.update is not None:
         from benchmarks import _document
 
-        _document.update(arguments.update, {"storm": "\n".join(lines)})
+        _document.update([arguments.update], {"storm": "\n".join(lines)})
     sys.exit(not are_right)
 
 

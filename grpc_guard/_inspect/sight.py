@@ -58,6 +58,14 @@ class Party(NamedTuple):
         return cls("task", name_of_task(task), ("task", id(task)), 0, task)
 
 
+class Wait(NamedTuple):
+    """Who waits for whom: for the end of it, or behind it for a turn."""
+
+    waiter: Party
+    awaited: Party
+    is_timed: bool = False  # it ends by itself, after some time
+
+
 class Sight:
     """What one look has shown; directions by their identity, parties by their key."""
 
@@ -67,7 +75,7 @@ class Sight:
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
         self.directions: dict[int, Direction] = {}  # those of owners and waiters
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
-        self.joins: list[tuple[Party, Party]] = []  # who waits for the end of whom
+        self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
         self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
         self._found_elsewhere = self._looked_for = 0
@@ -123,8 +131,9 @@ class Sight:
                 self._note(party, roles(chain))
                 for frame in chain:
                     if frame.f_code is _JOIN:
-                        joined = Party.thread(frame.f_locals["self"].ident or 0)
-                        self.joins.append((party, joined))
+                        names = frame.f_locals
+                        joined = Party.thread(names["self"].ident or 0)
+                        self.joins.append(Wait(party, joined, names.get("timeout") is not None))
         finally:
             frames.clear()  # this very frame is in there, in a cycle
 
@@ -144,7 +153,7 @@ class Sight:
                     self.sending.update(id(call) for call in calls if call is not None)
             awaited = task_awaited_by(task)
             if awaited is not None:
-                self.joins.append((Party.task(task), Party.task(awaited)))
+                self.joins.append(Wait(Party.task(task), Party.task(awaited)))
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""
@@ -154,7 +163,7 @@ class Sight:
             key = id(direction)
             self.directions[key] = direction
             if role.is_owner:
-                held = max(0.0, self.time - direction.since)
+                held = max(0.0, self.time - direction.since) if role.is_timed else 0.0
                 self.owners[key] = actual, self._owner(actual, role, held)
             else:
                 self.waiters.setdefault(key, []).append((actual, self._owner(actual, role, None)))

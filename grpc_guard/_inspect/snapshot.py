@@ -173,6 +173,7 @@ def _described(way: Way, directions: list[Direction], sight: Sight) -> Direction
         return None
     owner = sight.owner(direction)
     last, began = None, direction.since
+    ago = max(0.0, monotonic() - began) if began else None
     if owner is None:
         if not direction.is_free and began <= sight.time:
             owner = sight.owner_not_seen(direction)
@@ -186,7 +187,7 @@ def _described(way: Way, directions: list[Direction], sight: Sight) -> Direction
     return new_direction(
         owner,
         sight.waiting(direction),
-        max(0.0, monotonic() - began) if began else None,
+        owner.held_seconds if owner is not None else ago,
         last,
         unsent,
         suspended_at,

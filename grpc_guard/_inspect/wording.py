@@ -34,16 +34,20 @@ def unread(reads: DirectionSnapshot, writes: DirectionSnapshot) -> str:
     return f"{nobody} while {write} (flow control: the peer may wait for us to read)"
 
 
-def joined(waiting: str, owner: Owner, rpc: str) -> str:
+def joined(waiting: str, owner: Owner, rpc: str, *, is_timed: bool) -> str:
     """Return what follows from a party that waits for the end of one inside a stream."""
     held = duration(owner.held_seconds)
-    return f"{waiting} waits for the end of {party(owner)}, which has been in {owner.operation} of {rpc} for {held}"
+    waits = "waits, with a time-out," if is_timed else "waits"
+    return f"{waiting} {waits} for the end of {party(owner)}, which has been in {owner.operation} of {rpc} for {held}"
 
 
-def circle(parties: Sequence[str]) -> str:
-    """Return what follows from parties that wait for each other."""
+def circle(parties: Sequence[str], *, timed: Sequence[str], has_tasks: bool) -> str:
+    """Return what follows from parties that wait for each other, some of them for a time only."""
     chain = ", which waits for ".join([*parties[1:], parties[0]])
-    return f"{parties[0]} waits for {chain}: none of them can go on"
+    text = f"{parties[0]} waits for {chain}: none of them can go on"
+    if timed:
+        text += f" before the time-out of {' or '.join(timed)}"
+    return f"{text} unless a task is cancelled, as by a time-out" if has_tasks else text
 
 
 def pool_held(size: int, over: int, waiting: int) -> str:

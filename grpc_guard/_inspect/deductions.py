@@ -63,14 +63,14 @@ def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
     """Yield who waits for the end of somebody inside a stream, and who waits in a circle."""
     inside: dict[Hashable, tuple[StreamSnapshot, Owner]] = {}
     waits: dict[Hashable, Wait] = {}  # by who waits
-    numbers: dict[Hashable, int] = {}
+    if not sight.joins and not sight.waiters:
+        return
     for described, _, directions in told:
         for direction in directions:
             owner = sight.owners.get(id(direction))
             if owner is None:
                 continue
             inside[owner[0].key] = described, owner[1]
-            numbers[owner[0].key] = described.number
             for waiter, _ in sight.waiters.get(id(direction), ()):
                 waits[waiter.key] = Wait(waiter, owner[0])
     for wait in sight.joins:
@@ -81,7 +81,7 @@ def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
             yield Deduction("joined", text, (stream.number,))
     for circle in _circles(waits):
         parties = [wait.waiter for wait in circle]
-        streams = {numbers[party.key] for party in parties if party.key in numbers}
+        streams = {inside[party.key][0].number for party in parties if party.key in inside}
         text = wording.circle(
             [_called(party) for party in parties],
             timed=[_called(wait.waiter) for wait in circle if wait.is_timed],

@@ -53,10 +53,6 @@ class Party(NamedTuple):
     def thread(cls, ident: int) -> Party:
         return cls(*name_of_thread(ident), ("thread", ident), ident)
 
-    @classmethod
-    def task(cls, task: asyncio.Task[Any]) -> Party:
-        return cls("task", name_of_task(task), ("task", id(task)), 0, task)
-
 
 class Wait(NamedTuple):
     """Who waits for whom: for the end of it, or behind it for a turn."""
@@ -78,6 +74,7 @@ class Sight:
         self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
         self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
+        self._tasks: dict[int, Party] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
@@ -92,6 +89,15 @@ class Sight:
         self.threads.clear()
         self.rpc_tasks.clear()
         self._running.clear()
+        self._tasks.clear()
+
+    def party(self, task: asyncio.Task[Any]) -> Party:
+        """Return `task` as a party."""
+        key = id(task)
+        found = self._tasks.get(key)
+        if found is None:
+            found = self._tasks[key] = Party("task", name_of_task(task), ("task", key), 0, task)
+        return found
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
         """Return the streams that are `listed` and not over, and those that somebody is inside of."""
@@ -147,13 +153,13 @@ class Sight:
                 if handles:
                     self.rpc_tasks.append((task, frames))
                 if kinds & OPERATION:
-                    self._note(Party.task(task), roles(frames))
+                    self._note(self.party(task), roles(frames))
                 if kinds & SENDING:
                     calls = itertools.starmap(sending_call, itertools.pairwise(frames))
                     self.sending.update(id(call) for call in calls if call is not None)
             awaited = task_awaited_by(task)
             if awaited is not None:
-                self.joins.append(Wait(Party.task(task), Party.task(awaited)))
+                self.joins.append(Wait(self.party(task), self.party(awaited)))
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""
@@ -174,7 +180,7 @@ class Sight:
         if party.kind != "thread" or loop is None:
             return party
         task = self._running.get(loop)
-        return party if task is None else Party.task(task)
+        return party if task is None else self.party(task)
 
     def _owner(self, party: Party, role: Role, held: float | None) -> Owner:
         operation, stack = role.operation, self.lines.stack(role.frames)

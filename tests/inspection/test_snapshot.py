@@ -453,7 +453,9 @@ def test_waiting_in_a_circle(found: Any, reported: Any) -> None:
 def test_how_a_circle_may_end(kind: str, is_timed: bool, ends: str) -> None:
     """Of a circle no more is said than is certain: a time-out, or whoever cancels a task, ends it."""
     a, b = (sight.Party(kind, name, (kind, name)) for name in "ab")
-    seen: Any = SimpleNamespace(joins=[sight.Wait(a, b), sight.Wait(b, a, is_timed)])
+    seen: Any = SimpleNamespace(
+        joins=[sight.Wait(a, b), sight.Wait(b, a, is_timed)], waiters={}, owners={}
+    )
     (said,) = deductions._waits([], seen)
     chain = f"{kind} 'a' waits for {kind} 'b', which waits for {kind} 'a'"
     assert (said.kind, said.text) == ("circular-wait", f"{chain}: {ends}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 
 from .._catalogue.grpcio_rpcs import is_receiving
+from .._catalogue.words import quoted
 from .._core.stream import Direction, Stream
 from .._findings.records import Owner
 from . import wording
@@ -91,7 +92,7 @@ def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
 
 
 def _called(party: Party) -> str:
-    return f"{party.kind} {party.name!r}"
+    return f"{party.kind} {quoted(party.name)}"
 
 
 def _circles(waits: dict[Hashable, Wait]) -> Iterator[list[Wait]]:

@@ -188,6 +188,28 @@ def test_the_text_of_everything() -> None:
     assert inspect_wording.at(None) == "at an unknown place"
 
 
+def replaced(record: Any, text: str) -> Any:
+    """Return `record` with `text` behind each text in it."""
+    if isinstance(record, tuple):
+        return tuple(replaced(one, text) for one in record)
+    if not dataclasses.is_dataclass(record):
+        return record + text if type(record) is str else record
+    fields = {one.name: getattr(record, one.name) for one in dataclasses.fields(record)}
+    return dataclasses.replace(record, **{name: replaced(fields[name], text) for name in fields})  # type: ignore[type-var]
+
+
+def test_names_that_others_chose() -> None:
+    """A client chooses the name of an RPC: none makes a line of its own or speaks to the terminal."""
+    bare = dataclasses.replace(SNAPSHOT, findings=())  # their texts are made where they are found
+    hostile = replaced(bare, "\x1b[2J\n\u202efor certain:" + 300 * "x")
+    shown = [inspect_wording.dump(one).splitlines() for one in (bare, hostile)]
+    shown += [list(tables.holders(one)) for one in (bare, hostile)]
+    shown += [list(tables.processes([one, (1, one.program)])) for one in (bare, hostile)]
+    for plain, odd in zip(shown[::2], shown[1::2], strict=True):
+        assert len(plain) == len(odd)
+        assert "".join(odd).isprintable()
+
+
 def test_the_table_of_everything() -> None:
     """A stream in which nobody can be is in the table too."""
     nobody = dataclasses.replace(SNAPSHOT.streams[1], write=None)

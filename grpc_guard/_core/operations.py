@@ -67,7 +67,7 @@ def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
 # How far an operation has come. Between its claim and its note of the time, ``since`` is still that
 # of the operation before it: CPython lets other threads run there, behind the call of the clock.
 COMING, CLAIMED, NOTED = range(3)
-_CLAIMS = {("DELETE_DEREF", "free"), ("STORE_ATTR", "taken"), ("DELETE_SUBSCR", None)}
+_CLAIMS = {("DELETE_ATTR", "free"), ("STORE_ATTR", "taken"), ("DELETE_SUBSCR", None)}
 _NOTES = ("STORE_ATTR", "since")
 _points: dict[int, tuple[int, int]] = {}  # by the identity of marked code
 

@@ -641,12 +641,12 @@ def test_operations_are_one_line() -> None:
 
     class Failing(Plain):
         def __next__(self) -> bytes:
-            raise ValueError
+            raise ZeroDivisionError
 
-    with pytest.raises(ValueError) as failed:
+    with pytest.raises(ZeroDivisionError) as failed:
         client_next(Failing(), sync_stream(Mode.RAISE)).operate()
     lines = [frame.line for frame in traceback.extract_tb(failed.value.__traceback__)]
-    assert lines[-2:] == ["return direction.iterator.__next__()", "raise ValueError"]
+    assert lines[-2:] == ["return direction.iterator.__next__()", "raise ZeroDivisionError"]
 
 
 async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:

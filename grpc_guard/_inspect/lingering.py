@@ -31,8 +31,6 @@ def kept_by() -> Iterator[str]:
     sight = Sight(loops_of(streams_listed()))
     sight.forget_frames()
     for key, (party, owner) in sight.owners.items():
-        if party.kind != "thread":
-            continue
-        thread = threads_by_ident.get(party.ident)
+        thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
         if thread is not None and not thread.daemon and thread is not threading.main_thread():
             yield wording.keeps_process(owner, sight.directions[key].stream.rpc)

@@ -185,6 +185,7 @@ async def test_entering_without_a_task() -> None:
 
     def enter() -> None:
         handlers.enter_task(stream)
+        handlers.enter_unary_task("/a/b")
         called.set()
 
     asyncio.get_running_loop().call_soon(enter)
@@ -212,6 +213,15 @@ def test_a_stream_that_is_gone() -> None:
         assert handlers.snapshot() == ()
     party.result()
     assert handlers.snapshot() == ()
+
+
+def test_the_records_of_a_server() -> None:
+    """They are found by the state of the server, among those of others."""
+    servers = [grpc.server(None) for _ in range(2)]
+    records = [lifecycle_handlers.handlers_of(server) for server in servers]
+    found = [lifecycle_handlers.records_of_state(server._state) for server in servers]
+    assert found == records
+    assert lifecycle_handlers.records_of_state(object()) is None
 
 
 def test_a_server_that_cannot_be_held_weakly() -> None:

@@ -127,12 +127,14 @@ def test_a_thread_that_keeps_the_process() -> None:
         timeout=PATIENCE * 2,
     )
     assert ran.returncode == 0
-    (said,) = (line for line in ran.stdout.splitlines() if "'consumer'" in line)
+    said, dumped = (line for line in ran.stdout.splitlines() if "'consumer'" in line)
     assert said.startswith(
         "the main thread has ended, and the process waits for thread 'consumer', which is no "
         "daemon and has been in next of /test.Stuck/Events for "
     )
     assert "stuck.py:" in said
+    assert dumped.startswith(f"{PROGRAMS / 'stuck.py'} kept alive: [")
+    assert said.partition(", which ")[0] in dumped
 
 
 def test_a_python_that_cannot_say_when_main_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,9 @@ else:
     from grpc_guard._inspect import lingering
 
     def say(text: str) -> None:
-        print(text, flush=True)
+        taken = grpc_guard.snapshot()
+        kept = [one.text for one in taken.deductions if one.kind == "kept-alive"]
+        print(f"{text}\n{taken.program} kept alive: {kept}", flush=True)
         call.cancel()
         server.stop(None)
 

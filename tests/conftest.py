@@ -7,6 +7,7 @@ import inspect
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = _synchronous(item.obj)
+
+
+def pytest_sessionfinish() -> None:
+    """Write what was measured of coverage: pytest-xdist kills a worker that is slow to end."""
+    coverage = sys.modules.get("coverage")
+    measuring = None if coverage is None else coverage.Coverage.current()
+    if measuring is not None:
+        measuring.save()
 
 
 def _synchronous(test: Callable[..., Any]) -> Callable[..., None]:

@@ -139,6 +139,7 @@ from grpc_guard._inspect import living as inspect_living
 from grpc_guard._inspect import messages as inspect_messages
 from grpc_guard._inspect import native as native
 from grpc_guard._inspect import places as places
+from grpc_guard._inspect import sending as inspect_sending
 from grpc_guard._inspect import servers as inspect_servers
 from grpc_guard._inspect import service as inspect_service
 from grpc_guard._inspect import sight as sight
@@ -192,6 +193,7 @@ from grpc_guard._probe.settings import parse_seed as parse_seed
 from grpc_guard._probe.settings import with_seed as with_seed
 from grpc_guard._probe.watch import Prober as Prober
 from grpc_guard._probe.watch import Watch as Watch
+from grpc_guard._process import noting as process_noting
 from grpc_guard._process import others as others
 from grpc_guard._process import patches as process_patches
 from grpc_guard._process.import_hook import after_import as after_import
@@ -199,6 +201,7 @@ from grpc_guard._process.noting import note_where_work_begins as note_where_work
 from grpc_guard._process.noting import stop_noting as stop_noting
 from grpc_guard._process.phases import process as process
 from grpc_guard._proxies import contract as proxies_contract
+from grpc_guard._proxies import emptied as emptied
 from grpc_guard._proxies import servers as proxies_servers
 from grpc_guard._proxies import unary as proxies_unary
 from grpc_guard._proxies.aio import calls as aio_calls

@@ -58,7 +58,7 @@ def seconds(value: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(value) < 1e6:
             return float(value)
-    raise argparse.ArgumentTypeError(f"{value!r} is no number of seconds above 0")
+    raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0")
 
 
 def asker(arguments: argparse.Namespace) -> Ask:

@@ -1,10 +1,18 @@
-"""Which functions are operations: a frame of one shows who is inside a direction."""
+"""Which functions are operations: a frame of one shows who is inside a direction.
+
+Each is compiled to one line. A trace function that is written in Python (a
+debugger's, of ``python -m trace``) is called wherever a new line begins, thus between a claim and
+its ``try`` as well, or between the ``finally`` and the release, and a signal handler that is due
+runs in there: what it raises would leave the direction owned for ever.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import Any, TypeVar
+
+from .._catalogue.cpython import on_one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,9 +29,10 @@ def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
     """
 
     def mark(function: F) -> F:
-        _mark(function.__code__, name)
+        function.__code__ = on_one_line(function.__code__)
         if not owns:
             ONLOOKERS.add(id(function.__code__))
+        _mark(function.__code__, name)
         return function
 
     return mark
@@ -38,7 +47,12 @@ def operation_within(function: str, name: str) -> Callable[[F], F]:
     """Mark the inner function `function` of a function, as operation() does, but only once."""
 
     def mark(maker: F) -> F:
-        _mark(inner_code(maker, function), name)
+        marked = inner_code(maker, function)
+        code = on_one_line(marked)
+        _mark(code, name)
+        maker.__code__ = maker.__code__.replace(
+            co_consts=tuple(code if c is marked else c for c in maker.__code__.co_consts)
+        )
         return maker
 
     return mark
@@ -53,7 +67,7 @@ def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
 # How far an operation has come. Between its claim and its note of the time, ``since`` is still that
 # of the operation before it: CPython lets other threads run there, behind the call of the clock.
 COMING, CLAIMED, NOTED = range(3)
-_CLAIMS = {("DELETE_DEREF", "free"), ("STORE_ATTR", "taken"), ("DELETE_SUBSCR", None)}
+_CLAIMS = {("DELETE_ATTR", "free"), ("STORE_ATTR", "taken"), ("DELETE_SUBSCR", None)}
 _NOTES = ("STORE_ATTR", "since")
 _points: dict[int, tuple[int, int]] = {}  # by the identity of marked code
 

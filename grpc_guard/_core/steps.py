@@ -1,27 +1,17 @@
 """Sync operations: what ``next()`` of a guarded iterator runs.
 
 Each stream gets a function of its own, in the slot of the proxy where ``__next__`` is looked
-for, and the token is a variable that the function encloses. next() then reaches the
-token without looking anything up on the proxy, and claims and gives back by one instruction
-each. Both run through little of the interpreter, which matters more than their number: gRPC
-has had the processor since the last message, and what has to be fetched again is what an
-operation costs.
-
-A limit: a trace or profile function written in Python runs, with the signal handlers that are
-due, at the line of the ``try`` and of the ``finally``, where an exception leaves the token away;
-and up to Python 3.12 the interpreter writes back what one that reads ``f_locals`` has seen of
-the token, whatever another thread has done to it since. No order of Python statements closes
-either; a claim in C, which has no lines and no variables, does (issue "core").
+for, which encloses its direction. next() then reaches the direction without looking anything
+up on the proxy. It runs through little of the interpreter, which matters more than the number
+of instructions: gRPC has had the processor since the last message, and what has to be fetched
+again is what an operation costs.
 """
-
-# ruff: noqa: F841  # that `free` is there again is what the next claim sees
 
 from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable
 from time import monotonic
-from types import CellType
 from typing import Any
 
 from .._catalogue.nouns import Way
@@ -32,20 +22,19 @@ from .stream import Direction, Stream
 
 Step = Callable[..., Any]
 
-# Where the functions keep what they enclose: in alphabetical order. By the name `direction`,
-# _guard/owners.py recognises the frame of an owner.
-_DIRECTION, _FREE = range(2)
+# By the name `direction`, _guard/owners.py recognises the frame of an owner.
 
 
 class SyncDirection(Direction):
     """A direction of a sync iterator, claimed by the function that advances it."""
 
-    __slots__ = ("_token", "iterator")
+    __slots__ = ("free", "iterator")
 
     loop_thread = None
-    _token: CellType
+    free: bool  # the token: there while nobody is inside
 
     def __init__(self, stream: Stream, iterator: Any) -> None:
+        self.free = True
         self.stream = stream
         self.owner = None
         self.since = 0.0
@@ -53,19 +42,11 @@ class SyncDirection(Direction):
         self.iterator = iterator
         if stream.is_instrumented:
             self.iterator = IteratorFromFunction(self._instrument(iterator.__next__))
-
-    def bind_token(self, advance: Any) -> Step:
-        """Look for the token in what `advance` encloses; return `advance`."""
-        self._token = advance.__closure__[_FREE]
-        if self._extra is not None and self.turns is not None:
-            del self._token.cell_contents  # never claimable: each operation takes its turn
-        return advance  # type: ignore[no-any-return]
+            if self.turns is not None:
+                del self.free  # never claimable: each operation takes its turn
 
     def _has_token(self) -> bool:
-        try:
-            return bool(self._token.cell_contents)
-        except ValueError:
-            return False
+        return hasattr(self, "free")
 
 
 class IteratorFromFunction:
@@ -79,7 +60,8 @@ class IteratorFromFunction:
 
 def direction_of(advance: Any) -> Any:
     """Return the direction that a function made by this module advances."""
-    return advance.__closure__[_DIRECTION].cell_contents
+    (cell,) = advance.__closure__  # they enclose nothing else
+    return cell.cell_contents
 
 
 class Responses(SyncDirection):
@@ -129,13 +111,10 @@ class SentResponses(SyncDirection):
 
 @operation_within("advance", "next")
 def reading_responses(direction: Responses) -> Step:
-    free = True
-
     def advance() -> Any:
-        nonlocal free
         try:
-            del free
-        except NameError:
+            del direction.free
+        except AttributeError:
             pass
         else:
             try:
@@ -143,23 +122,21 @@ def reading_responses(direction: Responses) -> Step:
                 direction.since = monotonic()
                 return direction.iterator.__next__()
             finally:
-                free = True
+                direction.free = True
         return contended(direction, "next", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return advance
 
 
 @operation_within("advance", "next")
 @operation_within("initial_metadata", "initial_metadata")
 def reading_responses_or_metadata(direction: Responses, call: Any) -> tuple[Step, Step]:
     """Return what reads the next response, and what reads the initial metadata of `call`."""
-    free = True
 
     def advance() -> Any:
-        nonlocal free
         try:
-            del free
-        except NameError:
+            del direction.free
+        except AttributeError:
             pass
         else:
             try:
@@ -167,14 +144,13 @@ def reading_responses_or_metadata(direction: Responses, call: Any) -> tuple[Step
                 direction.since = monotonic()
                 return direction.iterator.__next__()
             finally:
-                free = True
+                direction.free = True
         return contended(direction, "next", direction.iterator.__next__)
 
     def initial_metadata() -> Any:
-        nonlocal free
         try:
-            del free
-        except NameError:
+            del direction.free
+        except AttributeError:
             pass
         else:
             try:
@@ -182,23 +158,20 @@ def reading_responses_or_metadata(direction: Responses, call: Any) -> tuple[Step
                 direction.since = monotonic()
                 return call.initial_metadata()
             finally:
-                free = True
+                direction.free = True
         return contended(direction, "initial_metadata", call.initial_metadata)
 
-    return direction.bind_token(advance), initial_metadata
+    return advance, initial_metadata
 
 
 @operation_within("advance", "next")
 def reading_requests(direction: Requests) -> Step:
-    free = True
-
     def advance() -> Any:
-        nonlocal free
         if direction.stream.ended:
             used_after_end(direction.stream, "next")
         try:
-            del free
-        except NameError:
+            del direction.free
+        except AttributeError:
             pass
         else:
             try:
@@ -206,21 +179,18 @@ def reading_requests(direction: Requests) -> Step:
                 direction.since = monotonic()
                 return direction.iterator.__next__()
             finally:
-                free = True
+                direction.free = True
         return contended(direction, "next", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return advance
 
 
 @operation_within("advance", "next(request_iterator)")
 def taking_requests(direction: ClientRequests) -> Step:
-    free = True
-
     def advance() -> Any:
-        nonlocal free
         try:
-            del free
-        except NameError:
+            del direction.free
+        except AttributeError:
             pass
         else:
             try:
@@ -229,21 +199,18 @@ def taking_requests(direction: ClientRequests) -> Step:
                 iterated = direction.iterator
                 return iterated.__next__()
             finally:
-                free = True
+                direction.free = True
         return contended(direction, "next(request_iterator)", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return advance
 
 
 @operation_within("advance", "next(response_iterator)")
 def taking_responses(direction: HandlerResponses) -> Step:
-    free = True
-
     def advance() -> Any:
-        nonlocal free
         try:
-            del free
-        except NameError:
+            del direction.free
+        except AttributeError:
             pass
         else:
             try:
@@ -255,34 +222,30 @@ def taking_responses(direction: HandlerResponses) -> Step:
                 direction.stream.ended = True
                 raise
             finally:
-                free = True
+                direction.free = True
         return contended(direction, "next(response_iterator)", direction.iterator.__next__)
 
-    return direction.bind_token(advance)
+    return advance
 
 
 @operation_within("advance", "send_response")
 def sending_responses(direction: SentResponses) -> Step:
-    free = True
-
     def advance(response: Any) -> None:
-        nonlocal free
         if direction.stream.ended:
             used_after_end(direction.stream, "send_response")
         try:
-            del free
-        except NameError:
+            del direction.free
+        except AttributeError:
             pass
         else:
             try:
                 direction.owner = get_ident()
                 direction.since = monotonic()
-                direction.iterator.__next__(response)
-                return
+                return direction.iterator.__next__(response)  # type: ignore[no-any-return]
             finally:
-                free = True
+                direction.free = True
                 if response is None:
                     direction.stream.ended = True
         contended(direction, "send_response", direction.iterator.__next__, response)
 
-    return direction.bind_token(advance)
+    return advance

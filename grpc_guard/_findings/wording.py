@@ -99,15 +99,25 @@ def summed_up(findings: Sequence[Finding]) -> str:
     return f"grpc_guard: {count(len(findings), 'finding')} in this process: {parts}"
 
 
+class Start(NamedTuple):
+    """The line at which a party was started, which is not on its stack."""
+
+    frame: Frame
+
+    def at(self, file: str) -> str:
+        """Return the text, with `file` as the name of the frame's file."""
+        return f"started at {file}:{self.frame.line}"
+
+
 class Section(NamedTuple):
-    """A part of a report: what it is called, what it says, and the lines of the program below it.
+    """A part of a report: its label, its text, and the lines of the program below it.
 
     A text among the lines stands for several of them, or for none.
     """
 
     label: str
     text: str
-    lines: tuple[Frame | str, ...] = ()
+    lines: tuple[Frame | Start | str, ...] = ()
 
 
 def sections(finding: Finding) -> Iterator[Section]:
@@ -131,8 +141,8 @@ def _lines(finding: Finding) -> Iterator[str]:
         label = f"{section.label}: "
         yield f"  {label:8}{section.text}" if section.lines else f"  {label}{section.text}"
         for line in section.lines:
-            if isinstance(line, str):
-                yield f"    {line}"
+            if not isinstance(line, Frame):
+                yield f"    {line if isinstance(line, str) else line.at(line.frame.file)}"
                 continue
             yield f'    File "{line.file}", line {line.line}, in {line.function}'
             if line.code:
@@ -142,9 +152,10 @@ def _lines(finding: Finding) -> Iterator[str]:
 
 def _of_party(label: str, owner: Owner, held: str) -> Section:
     text = f"{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
-    lines = [*_folded(owner.stack)] or ["(no line of the program on its stack)"]
+    lines: list[Frame | Start | str] = [*_folded(owner.stack)]
+    lines = lines or ["(no line of the program on its stack)"]
     if owner.started_at is not None and owner.started_at not in owner.stack:
-        lines.append(f"started at {site(owner.started_at)}")
+        lines.append(Start(owner.started_at))
     return Section(label, text, tuple(lines))
 
 

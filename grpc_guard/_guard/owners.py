@@ -117,7 +117,7 @@ def party_with(ticket: Ticket, now: float) -> Owner:
         kind, name = name_of_thread(ticket.ident)
     else:
         task = ticket.task()
-        kind, name = "task", "(not found)" if task is None else task.get_name()
+        kind, name = "task", _NOT_FOUND if task is None else task.get_name()
     place = ticket.place
     stack = (site_of(place),) if place is not None and is_of_program(place) else ()
     return Owner(kind, name, ticket.operation, max(0.0, now - ticket.since), stack)
@@ -279,6 +279,14 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
     return fold(frames_at_yield(stream))
 
 
+_NOT_FOUND = "(not found)"
+
+
+def is_unknown(owner: Owner | None) -> bool:
+    """Tell whether no task was found that could be `owner`."""
+    return owner is not None and owner.kind == "task" and owner.name == _NOT_FOUND
+
+
 def owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
     handler = direction.stream.handler
@@ -289,5 +297,5 @@ def owner_without_frame(direction: Direction) -> Owner:
             return task_at(task, "yield", _held(direction), stack)
     operation = direction.way.value
     if not isinstance(direction.owner, int):
-        return Owner("task", "(not found)", operation, _held(direction))
+        return Owner("task", _NOT_FOUND, operation, _held(direction))
     return Owner(*name_of_thread(direction.owner), operation, _held(direction))

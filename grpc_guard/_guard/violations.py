@@ -37,7 +37,7 @@ from .._findings.origins import Origin, is_of_program
 from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import grpc_is_the_caller
-from . import owners
+from . import owners, torn
 from .long_waits import long_waits
 
 # What two operations at once in a direction are.
@@ -102,6 +102,8 @@ def report_conflict(direction: Direction, operation: str) -> None:
     meeting = _Meeting(direction, operation)
     if any(excuse(meeting) for excuse in NO_CONFLICT):
         return
+    if owners.is_unknown(meeting.owner) and torn.give_back(direction):
+        return
     probe = "" if direction.watch is None else direction.watch.collided(sys._getframe(1))
     evidence = CONFLICT[direction.way](meeting.owner, probe)
     violate(evidence, direction.stream, operation, owner=meeting.owner)
@@ -119,6 +121,9 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     met = owners.party_met(turns, ticket)
     meeting = _Wait(direction, ticket, met)
     if meeting.rpc_is_over:
+        return
+    is_unknown = torn.may_have_been() and turns.taken and not owners.owner_with_frame(direction)
+    if is_unknown and torn.give_back(direction):
         return
     long_waits.note(direction)
     can_wait = ticket.task is not None or not interrupts_party(direction)
@@ -216,10 +221,10 @@ def _astray(
     channel, loop = stream.channel, cast("asyncio.AbstractEventLoop", stream.loop)
     if channel is None:  # a server's, or one that was made before the guard was there
         violate(kind(on_loop), stream, operation)
-        return
-    maker = channel.origin.owner()
-    home = Home(maker, channel.thread, state_of(loop))
-    violate(kind(on_loop, home), stream, operation, owner=maker)
+    else:
+        maker = channel.origin.owner()
+        home = Home(maker, channel.thread, state_of(loop))
+        violate(kind(on_loop, home), stream, operation, owner=maker)
 
 
 def used_after_end(stream: Stream, operation: str) -> None:

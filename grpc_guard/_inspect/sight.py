@@ -129,7 +129,7 @@ class Sight:
     def keepers(self) -> Iterator[tuple[Owner, Direction]]:
         """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
         for key, (party, owner) in self.owners.items():
-            thread = threads_by_ident.get(party.ident) if party.kind == "thread" else None
+            thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
             if thread is not None and not thread.daemon and thread is not threading.main_thread():
                 yield owner, self.directions[key]
 

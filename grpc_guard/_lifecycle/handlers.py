@@ -206,6 +206,9 @@ class Handlers:
         workers = idents_of_workers(pool)
         found = sorted(self._threads(workers), key=lambda one: -(one[0].held_seconds or 0))
         if len(found) < self._size:
+            # A thread of the pool is known to be its only some time after it has begun to work.
+            if len(list(self._threads())) >= self._size:
+                self._watch()
             return
         held = [owner for owner, _ in found]
         least = held[-1].held_seconds or 0

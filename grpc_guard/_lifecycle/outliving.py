@@ -80,8 +80,11 @@ def watch_end(call: Any, stream: Stream) -> None:
 def _rpc_ended(reference: weakref.ref[Any], call: Any) -> None:
     direction = reference()
     # cancel() ends the iterator as well: it is being cancelled now.
-    # A direction that is no more, as one that has got its class, is of another type.
-    if type(direction) is GrpcDriven and direction.taken and not call.cancelled():
+    # A direction that is no more, as one that has got its class, is of another type. In mode
+    # serialize `taken` says nothing of who is inside.
+    if type(direction) is not GrpcDriven or direction.turns is not None:
+        return
+    if direction.taken and not call.cancelled():
         direction.step = _LateStep(direction.step)
         direction.__class__ = Outlived
 

@@ -45,11 +45,12 @@ def _labelled(label: str, text: str) -> Text:
     return Text((Span(f"{label}:", "bold"), Span(f" {text}")), indent=2)
 
 
-def _lines(lines: tuple[Frame | str, ...], shown: set[Frame]) -> Iterator[Block]:
+def _lines(lines: tuple[Frame | wording.Start | str, ...], shown: set[Frame]) -> Iterator[Block]:
     site = max((at for at, line in enumerate(lines) if isinstance(line, Frame)), default=None)
     for at, line in enumerate(lines):
-        if isinstance(line, str):
-            yield Text((Span(line, "dim"),), indent=4)
+        if not isinstance(line, Frame):
+            text = line if isinstance(line, str) else line.at(_file(line.frame))
+            yield Text((Span(text, "dim"),), indent=4)
             continue
         where = f"{_file(line)}:{line.line}"
         again = " (as above)" if line in shown else ""

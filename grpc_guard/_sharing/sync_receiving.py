@@ -62,7 +62,8 @@ class _Reader(Generic[T]):
             pass
 
     def _read(self) -> bool:
-        """Read one message; tell whether to read another at once."""
+        """Read one message; tell whether to read another at once: who asks later, rings."""
+        goes_on = False
         try:
             message = next(self._messages)
         except ConcurrencyError as error:  # somebody else reads now: no end
@@ -78,8 +79,8 @@ class _Reader(Generic[T]):
         else:
             with self.mutex:
                 self.outlets.deliver(message)
-                self._is_reading = self.outlets.wants()
-        return self._is_reading
+                self._is_reading = goes_on = self.outlets.wants()
+        return goes_on
 
     def _is_wanted_again(self) -> bool:
         if not self.outlets.is_over and self._bell.acquire(timeout=_IDLE):

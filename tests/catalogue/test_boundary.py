@@ -31,10 +31,12 @@ from inside import (
     grpcio_door,
     ledger,
     lifecycle_channels,
+    lifecycle_churn,
     lifecycle_handlers,
     lifecycle_leaks,
     limits,
     note_origin,
+    outliving,
     probe,
     proxies_unary,
     starts,
@@ -422,11 +424,18 @@ def _note(place: Callable[[], Iterator[Act]]) -> None:
         act()
 
 
-def _after_use() -> None:
-    direction = AioDirection(
+def _direction() -> AioDirection:
+    return AioDirection(
         Stream("/a/b", "server", "aio", Mode.RAISE, asyncio.get_running_loop()), CONCURRENT_READ
     )
-    cancellations._after_use(direction, sys._getframe())
+
+
+def _after_use() -> None:
+    cancellations._after_use(_direction(), sys._getframe())
+
+
+def _outlive() -> None:
+    outliving.watch_end(SILENT, SimpleNamespace(write=_direction()))
 
 
 def _watch(name: str) -> None:
@@ -451,6 +460,13 @@ BY_CALL: dict[str, tuple[Act, object, str, object]] = {
     "cancel": (functools.partial(_note, cancel), cancellations, "tells_of_the_end", limit),
     "use": (_after_use, cancellations, "_cancellations", Mapping()),
     "arrive": (functools.partial(_watch, "_arrive"), Watch, "_find_place", limit),
+    "outlive": (_outlive, SILENT, "add_done_callback", limit),
+    "churn": (
+        functools.partial(lifecycle_churn._number_of, SILENT),
+        lifecycle_churn,
+        "_numbers",
+        SimpleNamespace(setdefault=mishap),
+    ),
     "collide": (functools.partial(_watch, "collided"), Watch, "_find_place", limit),
     "origin": (functools.partial(note_origin, "start"), sys, "_getframe", mishap),
     "closed": (

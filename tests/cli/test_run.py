@@ -218,6 +218,14 @@ def test_equal_findings_are_one(ending: str, streams: int, tmp_path: Path) -> No
     assert json.loads(report.read_text())["streams"] == streams
 
 
+def test_format_that_is_not_that_of_the_suffix(tmp_path: Path) -> None:
+    """--format is what counts, whatever FILE is called."""
+    report = tmp_path / "report.json"
+    process = launch("--format", "text", "--report", report, "endings.py", "return")
+    assert process.returncode == 66, process.stderr
+    assert report.read_text().startswith("concurrent-read: read by task 'reader-2' on ")
+
+
 def test_finding_that_comes_again(tmp_path: Path) -> None:
     """What happens again in the same place is printed once, and counted."""
     report = tmp_path / "report.json"
@@ -812,7 +820,7 @@ def test_a_program_that_damages_the_spool(tmp_path: Path) -> None:
     process = launch("app.py", cwd=tmp_path)
     assert (process.returncode, process.stdout) == (0, "")
     assert process.stderr.splitlines()[-1] == (
-        "  2 lines of what process 7 told cannot be read, and may be missing"
+        "  2 lines from process 7 cannot be read; findings may be missing"
     )
     assert "Traceback" not in process.stderr
 

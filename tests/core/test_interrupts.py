@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import itertools
 import random
 import signal
 import sys
 import threading
+import traceback
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -524,9 +527,166 @@ def test_exceptions_at_random_in_a_thread(make: Any, mode: Mode, eager_switching
 # Tracers
 
 
-@pytest.mark.xfail(
-    sys.version_info < (3, 13), reason="a limit, of which the README tells", strict=True
-)
+class RaisingTracer:
+    """A trace or profile function in which a signal handler raises, at event `number` of `codes`."""
+
+    def __init__(
+        self,
+        number: int,
+        codes: frozenset[types.CodeType],
+        error: type[BaseException] = Interrupt,
+    ) -> None:
+        self._left = number
+        self._codes = codes
+        self._error = error
+
+    @property
+    def fired(self) -> bool:
+        return self._left < 0
+
+    def __call__(self, frame: types.FrameType, event: str, argument: object) -> Any:
+        if frame.f_code in self._codes:
+            self._left -= 1
+            if self._left == -1:
+                raise self._error
+        return self
+
+
+class Suspending(Plain):
+    """Its coroutines suspend without an event loop."""
+
+    async def read(self) -> bytes:
+        await pause()
+        return MESSAGE
+
+    __anext__ = read
+
+
+@types.coroutine
+def pause() -> Any:
+    yield
+
+
+def run_to_end(coroutine: Any) -> Any:
+    """Run a coroutine as a loop would, with one other party between its steps."""
+    try:
+        while True:
+            coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        coroutine.close()
+
+
+def raised_by(tracer: RaisingTracer, install: Any, operate: Callable[[], Any]) -> bool:
+    """Do `operate` under `tracer`; tell whether there was anything left to raise in."""
+    with undisturbed():
+        try:
+            try:
+                install(tracer)
+                operate()
+            finally:
+                install(None)
+        except Interrupt:
+            install(None)
+    return tracer.fired
+
+
+INSTALL = pytest.mark.parametrize("install", [sys.settrace, sys.setprofile])
+TEARS = sys.version_info < (3, 12)  # a coroutine out of its ``finally``: see _guard/torn.py
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("make", SYNC)
+@INSTALL
+def test_signal_in_a_tracer(install: Any, make: Any, mode: Mode) -> None:
+    """Wherever a trace function raises what a signal handler raises in it, the direction is free."""
+    subject = make(Plain(), sync_stream(mode))
+    for number in itertools.count():
+        fired = raised_by(RaisingTracer(number, GUARD), install, subject.operate)
+        assert_unowned(subject.direction)
+        if not fired:
+            break
+    assert number >= 3
+
+
+@pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN])
+@pytest.mark.parametrize("make", AIO)
+@INSTALL
+def test_signal_in_a_tracer_of_coroutines(install: Any, make: Any, mode: Mode, found: Any) -> None:
+    """The next operation has the direction, on 3.11 after it was found that nobody is inside."""
+    loop = asyncio.new_event_loop()
+    loop._thread_id = threading.get_ident()  # type: ignore[attr-defined]  # passes for running
+    subject = make(Suspending(), aio_stream(mode, loop))
+    torn = 0
+    for number in itertools.count():
+        tracer = RaisingTracer(number, GUARD)
+        fired = raised_by(tracer, install, lambda: run_to_end(subject.operate()))
+        torn += not subject.direction.is_free
+        assert run_to_end(subject.operate()) in (MESSAGE, None)
+        assert_unowned(subject.direction)
+        if not fired:
+            break
+    loop._thread_id = None  # type: ignore[attr-defined]
+    loop.close()
+    assert number >= 4
+    assert bool(torn) == TEARS
+    assert found() == []
+
+
+def test_operations_are_one_line() -> None:
+    """A tracer has no line between claim and release, and a traceback shows what is waited for."""
+    for code in OPERATIONS:
+        assert len({line for _, _, line in code.co_lines()}) == 1, code
+
+    class Failing(Plain):
+        def __next__(self) -> bytes:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as failed:
+        client_next(Failing(), sync_stream(Mode.RAISE)).operate()
+    lines = [frame.line for frame in traceback.extract_tb(failed.value.__traceback__)]
+    assert lines[-2:] == ["return direction.iterator.__next__()", "raise ZeroDivisionError"]
+
+
+async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:
+    """Under a trace function, the next one to come finds that nobody is inside."""
+    codes = frozenset({core_turns.take_turn_async.__code__})
+    torn = 0
+    for number in range(30):
+        subject = client_read(Plain(), aio_stream(Mode.SERIALIZE, asyncio.get_running_loop()))
+        with undisturbed():
+            sys.setprofile(RaisingTracer(number, codes, TimeoutError))
+            with contextlib.suppress(TimeoutError):
+                await subject.operate()
+            sys.setprofile(None)
+        torn += not subject.direction.is_free
+        with undisturbed():
+            sys.setprofile(lambda *_: None)
+            try:
+                assert await asyncio.wait_for(subject.operate(), PATIENCE) == MESSAGE
+            finally:
+                sys.setprofile(None)
+        assert_unowned(subject.direction)
+    assert bool(torn) == TEARS
+    assert found() == []
+
+
+def test_suspended_owner_that_no_task_drives(found: Any) -> None:
+    """Whoever drives its coroutine by hand is inside, though no task awaits it."""
+    loop = asyncio.new_event_loop()
+    loop._thread_id = threading.get_ident()  # type: ignore[attr-defined]
+    subject = client_read(Suspending(), aio_stream(Mode.RAISE, loop))
+    owner = subject.operate()
+    owner.send(None)
+    with pytest.raises(grpc_guard.ConcurrencyError):
+        run_to_end(subject.operate())
+    assert run_to_end(owner) == MESSAGE
+    loop._thread_id = None  # type: ignore[attr-defined]
+    loop.close()
+    found()
+
+
 @pytest.mark.parametrize("event", ["call", "return"])
 @pytest.mark.parametrize("install", [sys.settrace, sys.setprofile])
 def test_tracer_that_reads_variables(install: Any, event: str, found: Any) -> None:
@@ -538,8 +698,7 @@ def test_tracer_that_reads_variables(install: Any, event: str, found: Any) -> No
 
     def trace(frame: types.FrameType, happened: str, argument: object) -> Any:
         if frame.f_code is subject.operate.__code__ and happened == event:  # type: ignore[attr-defined]
-            assert "free" in frame.f_code.co_freevars
-            frame.f_locals  # noqa: B018  # the token is not there
+            frame.f_locals  # noqa: B018  # the interpreter writes back what was seen
             gate.open()
             assert owner.result() == MESSAGE  # and now it is
         return trace

@@ -23,7 +23,7 @@ from inside import (
     sync_calls,
     sync_handlers,
 )
-from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle
+from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, within
 
 from grpc_guard import ConcurrencyError, Finding, Mode
 
@@ -594,22 +594,83 @@ async def test_cancelled_waiter_that_is_interrupted(
     found()
 
 
+async def test_handler_whose_wake_up_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """A handler that goes on after a yield, and is interrupted then, leaves nobody asleep."""
+
+    async def handler(request: Any, context: Any) -> Any:
+        try:
+            yield 1
+        except BrokenError:
+            yield 2
+
+    def interrupt(*args: Any) -> Any:
+        monkeypatch.undo()
+        raise BrokenError
+
+    stream = Stream("/x", "server", "aio", Mode.SERIALIZE, asyncio.get_running_loop())
+    context: Any = aio_handlers.Context(Writable(), stream)
+    responses = aio_handlers._generate(stream, handler, None, context)
+    assert await anext(responses) == 1
+    waiting = asyncio.create_task(context.write(b""))
+    await settle()
+    assert len(context._self_write.turns.queue) == 1
+    monkeypatch.setattr(aio_handlers, "wake", interrupt)
+    assert await within(anext(responses)) == 2
+    await within(waiting)
+    await responses.aclose()
+    assert context._self_write.is_free
+    found()
+
+
+class Writable:
+    """A context to which one can write."""
+
+    async def read(self) -> None: ...
+
+    async def write(self, message: object) -> None: ...
+
+
 def test_line_of_a_loop_that_is_closed(found: Any) -> None:
     """When operations are thrown away after their loop was closed, nobody is woken."""
     loop = asyncio.new_event_loop()
 
-    async def begin() -> list[Any]:
+    async def begin() -> tuple[Any, Any]:
         call = aio_call(AsyncGate().park)
-        operations = [call.read(), call.read()]
-        for operation in operations:
-            operation.send(None)
-        return operations
+        owner, waiting = call.read(), asyncio.ensure_future(call.read())
+        owner.send(None)
+        await settle()
+        return owner, waiting
 
     owner, waiting = loop.run_until_complete(begin())
     loop.close()
     owner.close()
-    waiting.close()
+    assert not waiting.done()
+    waiting.get_coro().close()
+    waiting._log_destroy_pending = False
     found()
+
+
+async def test_joining_the_line_is_interrupted(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    """A task that is interrupted before it stands in line has no place there to give up."""
+    loop: Any = asyncio.get_running_loop()
+
+    def interrupt() -> Any:
+        monkeypatch.undo()
+        raise BrokenError
+
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    owner = asyncio.create_task(call.read())
+    await gate.wait()
+    monkeypatch.setattr(loop, "create_future", interrupt)
+    with pytest.raises(BrokenError):
+        await call.read()
+    assert not call._self_read.turns.queue
+    gate.open()
+    assert [await within(owner), await within(call.read())] == [1, 2]
+    assert found() == []
 
 
 GEVENT = """

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from inside import (
@@ -105,6 +106,13 @@ def test_origin_in_a_foreign_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that Python did not start has a name all the same."""
     monkeypatch.delitem(threading._active, threading.get_ident())
     assert findings_origins.note_origin("next").name == f"thread {threading.get_ident()}"
+
+
+def test_origin_in_a_thread_that_begins_in_the_guard() -> None:
+    """Where there are fewer frames than are known to be the guard's, no line is named."""
+    with ThreadPoolExecutor(1) as pool:
+        origin = pool.submit(findings_origins.note_origin, "start", 99).result()
+    assert (origin.operation, origin.place, origin.kind) == ("start", None, "thread")
 
 
 def test_origin_at_module_level() -> None:

@@ -161,6 +161,24 @@ def test_thread_that_python_does_not_know() -> None:
     assert owner.name == f"thread {ident}"
 
 
+def test_thread_that_python_does_not_know_and_that_has_no_line() -> None:
+    """Where such a thread was given the operation itself to do, nothing leads to a line."""
+    gate, ended = Gate(), threading.Event()
+
+    def park() -> None:
+        gate.park()
+        ended.set()
+
+    call = sync_call(park)
+    ident = _thread.start_new_thread(next, (call,))
+    with gate.held():
+        owner = owner_of(call._self_read)
+    wait(ended)
+    assert owner is not None
+    assert (owner.name, owner.relation) == (f"thread {ident}", "inside")
+    assert (owner.stack, owner.started_at) == ((), None)
+
+
 def test_thread_that_has_just_left() -> None:
     """A thread that has left is still named by what it noted."""
     call = sync_call(lambda: None)
@@ -180,7 +198,7 @@ def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "gevent", raising=False)  # another test may have loaded it
     direction = steps.HandlerResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
     steps.taking_responses(direction)
-    del direction._token.cell_contents
+    del direction.free
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
     assert last_owner_of(direction)[1] is False
@@ -605,7 +623,7 @@ def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.Mo
     idle.switch()
     direction = steps.Requests(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
     steps.reading_requests(direction)
-    del direction._token.cell_contents
+    del direction.free
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
     idle.switch()

@@ -90,3 +90,12 @@ def test_a_thread_has_begun_when_its_start_returns() -> None:
     assert native._run.__code__ in begun
     go.set()
     wait(gone)
+
+
+def test_what_a_thread_does() -> None:
+    """What its thread does, done here: it says that it has begun, and then does its work."""
+    begun = threading.Lock()
+    begun.acquire()
+    done: list[object] = []
+    native._run(begun, lambda *args: done.extend((begun.locked(), *args)), ("work",))
+    assert done == [False, "work"]

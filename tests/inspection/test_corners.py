@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from inside import (
     guard_owners,
     guard_roles,
     inspect_living,
+    inspect_sending,
     inspect_snapshot,
     inspect_wording,
     inspection_pb2,
@@ -100,6 +102,23 @@ async def test_a_write_before_the_connection() -> None:
     assert stream.write is not None
     assert stream.write.owner is not None
     assert [one for one in taken.deductions if stream.number in one.streams] == []
+
+
+def test_a_generator_behind_many_functions() -> None:
+    """It is looked for behind a few functions, which may stand before it, and not for ever."""
+
+    def messages() -> Iterator[bytes]:
+        yield b""
+
+    def counted(step: Callable[[], bytes]) -> Callable[[], bytes]:
+        return lambda: step()
+
+    generator: Any = messages()
+    next(generator)
+    near = counted(counted(generator.__next__))
+    for step, found in ((near, [generator.gi_frame]), (counted(counted(near)), [])):
+        direction: Any = SimpleNamespace(is_shared=False, step=step)
+        assert list(inspect_sending.suspended(direction)) == found
 
 
 def test_a_thread_that_was_given_the_operation_itself() -> None:

@@ -31,6 +31,7 @@ from inside import (
     sight,
     sync_calls,
 )
+from support.sharing import until_collected
 from support.stage import BULK, NARROW
 from support.staging import (
     PATIENCE,
@@ -574,8 +575,7 @@ def test_keeping_nothing_alive() -> None:
         kept = snapshot()
         reference = weakref.ref(call)
         del call
-        gc.collect()
-        assert reference() is None
+        until_collected(reference)
         wait(ended)
     assert streams(kept, "Keep")
     gate.open()

@@ -498,7 +498,7 @@ def test_a_parked_request_iterator(found: Found) -> None:
     assert (finding.rule, finding.rpc) == ("parked-request-iterator", path("Count"))
     assert finding.owner is not None
     assert finding.owner.operation == "next(request_iterator)"
-    assert [frame.function for frame in finding.owner.stack] == ["requests", "park", "wait"]
+    assert [frame.function for frame in finding.owner.stack] == ["requests", "park", "_wait"]
     assert finding.caller.site is not None
     assert finding.caller.site.function == "test_a_parked_request_iterator"
     assert ": the RPC is over, and thread " in finding.message

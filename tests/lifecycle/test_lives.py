@@ -794,12 +794,12 @@ def test_thresholds_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("STREAM_LIMIT", "-1", "'-1' is no number; use a whole number, 0 or more"),
-        ("STREAM_LIMIT", "1.5", "'1.5' is no number; use a whole number, 0 or more"),
-        ("STREAM_LIMIT", "²", "'²' is no number; use a whole number, 0 or more"),
-        ("BLOCKED_LOOP_SECONDS", "soon", "'soon' is no time; use seconds, 0 or more"),
-        ("BLOCKED_LOOP_SECONDS", "-1", "'-1' is no time; use seconds, 0 or more"),
-        ("BLOCKED_LOOP_SECONDS", "inf", "'inf' is no time; use seconds, 0 or more"),
+        ("STREAM_LIMIT", "-1", "'-1' is not a number; use a whole number, 0 or more"),
+        ("STREAM_LIMIT", "1.5", "'1.5' is not a number; use a whole number, 0 or more"),
+        ("STREAM_LIMIT", "²", "'²' is not a number; use a whole number, 0 or more"),
+        ("BLOCKED_LOOP_SECONDS", "soon", "'soon' is not a time; use seconds, 0 or more"),
+        ("BLOCKED_LOOP_SECONDS", "-1", "'-1' is not a time; use seconds, 0 or more"),
+        ("BLOCKED_LOOP_SECONDS", "inf", "'inf' is not a time; use seconds, 0 or more"),
     ],
 )
 def test_a_bad_threshold(

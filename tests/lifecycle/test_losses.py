@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import GrpcDriven, Origin, Subject, losses, outliving
+from inside import GrpcDriven, Mode, Origin, Stream, Subject, aio_calls, losses, outliving
 from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
 
 from grpc_guard import Finding, guarded
@@ -192,6 +192,13 @@ async def test_one_more_message_after_the_end(found: Found) -> None:
     assert finding.owner is not None
 
 
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass between the end of an RPC and that of its iterator."""
+    monkeypatch.setattr(outliving, "monotonic", float)
+
+
+@pytest.mark.usefixtures("stopped")
 async def test_an_iterator_that_ends_within_its_time(found: Found) -> None:
     """An iterator has a moment to end with its RPC."""
     outlasting = Outlasting()
@@ -205,6 +212,7 @@ async def test_an_iterator_that_ends_within_its_time(found: Found) -> None:
     assert found() == []
 
 
+@pytest.mark.usefixtures("stopped")
 @pytest.mark.parametrize("patience", [0, 60])
 async def test_an_iterator_that_is_parked_to_the_end(patience: int, found: Found) -> None:
     """An iterator that is still waiting when its task is cancelled has outlived its RPC."""
@@ -271,6 +279,42 @@ def test_how_an_iterator_is_left(found: Found) -> None:
         (finding,) = found()
         assert "task '(collected)' has been in its request iterator" in finding.message
     outliving._rpc_ended(lambda: None, None)
+
+
+class InterruptError(Exception):
+    """What a signal handler raises."""
+
+
+def test_an_iterator_whose_leaving_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its direction is free all the same, and the next one takes and leaves it."""
+    direction: Any = GrpcDriven(Stream("/a/b", "client", "aio", Mode.RAISE), "write", None)
+    direction.taken = True
+    outliving._rpc_ended(lambda: direction, SimpleNamespace(cancelled=bool))
+    take = outliving._take
+
+    def interrupted(direction: Any, value: bool) -> None:
+        take(direction, value)
+        raise InterruptError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outliving, "_take", interrupted)
+        with pytest.raises(InterruptError):
+            direction.taken = False
+    assert direction.is_free
+    direction.taken = True
+    assert (type(direction), direction.is_free) == (outliving.Outlived, False)
+    direction.taken = False
+    assert (type(direction), direction.is_free) == (GrpcDriven, True)
+
+
+@pytest.mark.parametrize("mode", [Mode.RAISE, Mode.SERIALIZE])
+async def test_an_iterator_that_is_asked_again(mode: Mode) -> None:
+    """gRPC, which was not in it when the RPC ended, may take one more message."""
+    stream = Stream("/a/b", "client", "aio", mode, asyncio.get_running_loop())
+    requests: Any = aio_calls.guard_requests(failing_async(), stream)
+    outliving._rpc_ended(lambda: requests._self_write, SimpleNamespace(cancelled=bool))
+    assert await anext(requests) == b"1"
+    assert requests._self_write.is_free
 
 
 def test_a_call_that_tells_no_end() -> None:

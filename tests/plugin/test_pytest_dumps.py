@@ -106,7 +106,7 @@ def test_a_bad_number_of_seconds(value: str) -> None:
     with pytest.raises(ValueError, match="dump-after") as raised:
         parse_seconds(value)
     assert str(raised.value) == (
-        f"--grpc-guard-dump-after: {value!r} is no number of seconds above 0"
+        f"--grpc-guard-dump-after: {value!r} is not a number of seconds above 0"
     )
     assert parse_seconds("1.5") == 1.5
 
@@ -114,7 +114,7 @@ def test_a_bad_number_of_seconds(value: str) -> None:
 def test_bad_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are usage errors of the session."""
     _, stderr = session(tmp_path, "--grpc-guard-dump-after", "soon")
-    assert "ERROR: --grpc-guard-dump-after: 'soon' is no number of seconds above 0" in stderr
+    assert "ERROR: --grpc-guard-dump-after: 'soon' is not a number of seconds above 0" in stderr
     monkeypatch.setenv("GRPC_GUARD_INSPECT", "maybe")
     _, stderr = session(tmp_path)
     assert "ERROR: GRPC_GUARD_INSPECT: 'maybe' is neither on nor off; use 1 or 0" in stderr

@@ -379,6 +379,19 @@ async def test_an_aio_server_without_registered_handlers(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("unpatched")
+def test_a_server_whose_thread_runs_something_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a server's thread runs may have another name: only its end goes unnoticed then."""
+    with monkeypatch.context() as moved:
+        moved.delattr("grpc._server._serve")
+        enable()
+    with echo() as stub:
+        assert Chat(stub).first == b"guarded"
+    assert caplog.messages == []
+
+
+@pytest.mark.usefixtures("unpatched")
 async def test_private_names_that_have_moved_in_aio(monkeypatch: pytest.MonkeyPatch) -> None:
     """The public asyncio factories are patched instead."""
     with monkeypatch.context() as moved:

@@ -472,6 +472,14 @@ async def test_an_error_of_something_else(is_on, found):
     assert found() == []
 
 
+async def test_an_error_of_something_else_by_hand(monkeypatch, found):
+    """The same of what was guarded by hand."""
+    monkeypatch.setattr(grpc.aio._server.Server, "wait_for_termination", failing)
+    with pytest.raises(ValueError, match="its own"):
+        await wrap(grpc.aio.server()).wait_for_termination()
+    assert found() == []
+
+
 async def test_refused_await_frees_nothing(found):
     """Awaiting a call on a foreign loop does not cancel it, nor disturb who awaits it."""
     gate = Gate()

@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from inside import Mode, Stream, StreamCall, aio_calls
+from inside import Mode, Stream, StreamCall, aio_calls, emptied
 from support.comparison import AioWorld, World, no_collector, same_as_plain
 from support.services import AioService, handled
 from support.staging import path
@@ -68,9 +68,31 @@ def test_special_methods_of_the_wrapped_object() -> None:
         iter(guarded)
     with pytest.raises(TypeError, match="unhashable type: 'Rich'"):
         hash(guarded)
+    refusals = []
+    for thing in (plain, guarded):
+        with pytest.raises(TypeError, match="'Rich'") as refusal:
+            b"2" in thing  # noqa: B015
+        refusals.append(str(refusal.value))
+    assert refusals[0] == refusals[1]
     assert guarded == plain
     assert guarded == guard(plain)
     assert guarded != guard(Rich())
+
+
+class UsedError(Exception):
+    """A special method was called."""
+
+
+def used(*_: object) -> Any:
+    raise UsedError
+
+
+@pytest.mark.parametrize("name", emptied._USES)
+def test_what_asks_for_a_special_method(name: str) -> None:
+    """What says why a special method is not there calls that one where it is."""
+    space = {"__enter__": lambda self: None, "__exit__": used, name: used}
+    with pytest.raises(UsedError):
+        emptied._USES[name](type("Able", (), space)())
 
 
 def test_one_class_for_each_type() -> None:

@@ -27,6 +27,7 @@ from inside import (
     RouteSummary,
     add_RouteGuideServicer_to_server,
     aio_handlers,
+    lifecycle_handlers,
     sync_handlers,
 )
 from support.staging import (
@@ -179,9 +180,9 @@ class Service(grpc.GenericRpcHandler):
         return self._make() if handler_call_details.method == RPC else None
 
 
-def ask_sync(address: str, shape: str) -> Any:
+def ask_sync(address: str, shape: str, rpc: str = RPC) -> Any:
     with sync_channel(address, mode=None) as channel:
-        start = getattr(channel, shape)(RPC)
+        start = getattr(channel, shape)(rpc)
         answer = start(b"" if shape == "unary_stream" else iter(()))
         return answer if shape.endswith("unary") else b"".join(answer)
 
@@ -440,21 +441,26 @@ def test_handlers_that_the_program_drops(kind, found):
     assert held[0]() is None
 
 
-def test_handlers_that_are_guarded_already(found):
+@pytest.mark.parametrize("hold", [bare, partial])
+def test_handlers_that_are_guarded_already(hold, found):
     """Handlers that pass through two guarded servers are guarded once."""
     looking = Looking()
     guarded = wrap(grpc.server(None))
-    plain = method_handler("unary_stream", sync_behavior("unary_stream"))
+    plain = method_handler("unary_stream", hold(sync_behavior("unary_stream")))
     guarded.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE, {METHOD: plain}),)
     )
     [generic] = guarded._state.generic_handlers
-    twice = {METHOD: generic.service(Details(0)) or plain}
+    details = Details(0)
+    details.method = RPC
+    twice = {METHOD: generic.service(details)}
     register = functools.partial(_register_both, generic=generic, methods=twice)
     with sync_server(register, interceptors=[looking]) as address:
-        assert ask_sync(address, "unary_stream") == b"guarded"
-    [seen] = looking.seen
-    assert seen.unary_stream.__wrapped__ is plain.unary_stream
+        for rpc in (RPC, f"/other/{METHOD}"):
+            assert ask_sync(address, "unary_stream", rpc) == b"guarded"
+    assert len(looking.seen) == 2
+    for seen in looking.seen:
+        assert seen.unary_stream.__wrapped__ is plain.unary_stream
 
 
 def _register_both(server: Any, generic: Any, methods: Any) -> None:
@@ -564,7 +570,7 @@ class Calling(grpc.ServerInterceptor):
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         handler = continuation(handler_call_details)
-        shape = "stream_stream" if handler.request_streaming else "unary_stream"
+        shape = shape_of(handler)
         behavior = getattr(handler, shape)
         return method_handler(
             shape, lambda request, context: self._call(behavior, request, context)
@@ -574,14 +580,28 @@ class Calling(grpc.ServerInterceptor):
 class AioCalling(Calling, grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
-        shape = "stream_stream" if handler.request_streaming else "unary_stream"
+        shape = shape_of(handler)
         behavior = getattr(handler, shape)
 
         async def call(request: Any, context: Any) -> Any:
             async for response in self._call(behavior, request, context):
                 yield response
 
-        return method_handler(shape, call)
+        async def call_unary(request: Any, context: Any) -> Any:
+            return await self._call(behavior, request, context)
+
+        return method_handler(shape, call if handler.response_streaming else call_unary)
+
+
+def shape_of(handler: Any) -> str:
+    return "_".join(
+        "stream" if streams else "unary"
+        for streams in (handler.request_streaming, handler.response_streaming)
+    )
+
+
+def as_grpc(behavior: Any, request: Any, context: Any) -> Any:
+    return behavior(request, context)
 
 
 def by_keyword(behavior: Any, request: Any, context: Any) -> Any:
@@ -616,6 +636,39 @@ async def test_aio_behaviour_called_by_an_interceptor(found):
         assert await ask_aio(address, "stream_stream") == b"plain"
     async with aio_server(methods, interceptors=[AioCalling(with_a_list)]) as address:
         assert await ask_aio(address, "stream_stream") == b"list"
+
+
+def noted() -> bytes:
+    """Return how many handlers of the RPC are noted to be in flight."""
+    in_flight = [
+        owner for _, records in lifecycle_handlers.servers() for owner in records.snapshot()
+    ]
+    return b"%d" % sum(owner.operation == RPC for owner in in_flight)
+
+
+WAYS_TO_CALL = pytest.mark.parametrize(("way", "times"), [(as_grpc, b"1"), (by_keyword, b"0")])
+
+
+@WAYS_TO_CALL
+def test_sync_unary_behaviour_called_by_an_interceptor(way, times, found):
+    """A unary one is noted where it is called as gRPC does it, and handed on elsewhere."""
+    methods = {METHOD: method_handler("unary_unary", lambda request, context: noted())}
+    with sync_server(methods, interceptors=[Calling(way)]) as address:
+        with sync_channel(address, mode=None) as channel:
+            assert channel.unary_unary(RPC)(b"") == times
+
+
+@WAYS_TO_CALL
+async def test_aio_unary_behaviour_called_by_an_interceptor(way, times, found):
+    """A unary one is noted where it is called as gRPC does it, and handed on elsewhere."""
+
+    async def count(request: Any, context: Any) -> bytes:
+        return noted()
+
+    methods = {METHOD: method_handler("unary_unary", count)}
+    async with aio_server(methods, interceptors=[AioCalling(way)]) as address:
+        async with aio_channel(address, mode=None) as channel:
+            assert await within(channel.unary_unary(RPC)(b"")) == times
 
 
 # Generated code

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from grpc._cython import cygrpc
+from support.enabling import is_guarded
 from support.staging import (
     AsyncGate,
     Gate,
@@ -218,6 +219,22 @@ async def test_wrapping_one_aio_call_in_two_places() -> None:
         if not isinstance(thing, (grpc.aio.Channel, grpc.aio.Server)):
             first = wrap(thing)
             assert wrap(thing) is first
+
+
+async def test_wrapping_a_channel_whose_calls_are_guarded() -> None:
+    """A channel of the application's own may hand on guarded calls: they have one guard."""
+    async with aio_server(AIO, mode=None) as address, aio_channel(address) as inner:
+
+        class Channel(grpc.aio.Channel):
+            __aenter__ = __aexit__ = close = get_state = wait_for_state_change = None
+            channel_ready = unary_unary = stream_unary = stream_stream = None
+
+            def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+                return inner.unary_stream(*args, **kwargs)
+
+        call = wrap(Channel(), mode="warn").unary_stream(path("Numbers"))(b"")
+        assert (is_guarded(call), is_guarded(call.__wrapped__)) == (True, False)
+        assert [message async for message in call] == [b"0", b"1", b"2"]
 
 
 def test_next_during_next_through_two_wraps(

@@ -57,7 +57,7 @@ def test_forking_with_a_live_lease() -> None:
         "child sees: 0",
         (
             "child, old lease: thread 'MainThread' in the parent of this process: a forked child "
-            "takes leases of its own"
+            "must take its own lease"
         ),
         "child, new lease: c",
         "child, cleanups: 1",
@@ -83,7 +83,7 @@ def test_forking_with_a_live_aio_lease() -> None:
         "child sees: 0",
         (
             "child, old lease: task 'Task-1' in the parent of this process: a forked child "
-            "takes leases of its own"
+            "must take its own lease"
         ),
         "child, closed: True",
         "child ended: 0",

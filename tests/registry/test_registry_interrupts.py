@@ -408,6 +408,22 @@ def test_rpc_that_outlives_its_channel(registry: ChannelRegistry) -> None:
     assert pool.is_empty
 
 
+def test_lease_whose_close_was_interrupted_and_that_is_dropped(
+    registry: ChannelRegistry, found: Any
+) -> None:
+    """The cleanup cancels what was started through it, and it is no leak."""
+    cleanup: Any = registry._cleanup
+    lease: Any = registry.get("target")
+    call = lease.unary_stream("/s/m")(b"")
+    cleanup.pool.close(lease._record, lease._record.origin)  # and no further
+    del lease
+    assert call.is_active()
+    cleanup._clean_up()
+    assert not call.is_active()
+    assert found() == []
+    assert_nothing_left(cleanup.pool)
+
+
 async def test_aio_lease_whose_close_was_interrupted_and_that_is_dropped(
     monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:

@@ -887,13 +887,13 @@ def test_bad_arguments(registry: ChannelRegistry, arguments: Any, message: str) 
         (
             {"max_streams": 0},
             (
-                "ChannelRegistry(max_streams): 0 is no number of streams; use 1 or more, or None for "
+                "ChannelRegistry(max_streams): 0 is not a number of streams; use 1 or more, or None for "
                 "no limit"
             ),
         ),
         (
             {"idle_seconds": -1},
-            "ChannelRegistry(idle_seconds): -1 is no time in seconds; use 0 or more, or None",
+            "ChannelRegistry(idle_seconds): -1 is not a time in seconds; use 0 or more, or None",
         ),
         (
             {"mode": "on"},
@@ -910,7 +910,7 @@ def test_bad_settings(settings: Any, message: str) -> None:
 
 def test_a_bad_grace_period(registry: ChannelRegistry) -> None:
     """The error names it, and the registry stays open."""
-    with pytest.raises(ValueError, match=r"close\(grace\): 'x' is no time in seconds"):
+    with pytest.raises(ValueError, match=r"close\(grace\): 'x' is not a time in seconds"):
         registry.close("x")  # type: ignore[arg-type]
     assert not registry._is_closed()
 

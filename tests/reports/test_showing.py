@@ -47,7 +47,7 @@ def test_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "app.py").write_text(source)
     inner = Frame(str(tmp_path / "app.py"), 3, "read", "message = next(call)")
     outer = Frame(str(tmp_path / "app.py"), 1, "<module>", "class Chat:")
-    start = Frame("/start.py", 1, "main", "")
+    start = Frame(str(tmp_path / "start.py"), 1, "main", "")
     owner = dataclasses.replace(
         OWNER, stack=(outer, inner), relation="awaited-by", started_at=start
     )
@@ -63,7 +63,7 @@ def test_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "      2 | async def read(self):",
         "    > 3 | message = next(call)",
         "      4 |     return",
-        "    started at /start.py:1",
+        "    started at start.py:1",
         "",
         "  caller: thread 'reader-2' in next",
         "    app.py:3 in read (as above)",

@@ -10,15 +10,17 @@ import concurrent.futures
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 import grpc.experimental
 import pytest
+from inside import findings_stacks, frames_of_threads
 
 from grpc_guard import wrap
 
@@ -51,21 +53,27 @@ class Lost(Exception):  # no error: the test wants it
 
 
 class Gate:
-    """A place where a thread parks: it says that it has come, and waits until it may go on.
+    """A place where threads park: each says that it has come, and waits until it may go on.
 
     Once open, the gate lets everybody through.
     """
 
     def __init__(self) -> None:
-        self._entered = threading.Event()
-        self._go = threading.Event()
-        self._broken = False
+        self._state = threading.Condition()
+        self._entered = 0
+        self._is_open = self._is_broken = False
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        came = self._state.wait_for(condition, PATIENCE)
+        assert came, "a gate was never opened, or nobody came to it"
 
     def park(self, value: T = None) -> T:
         """Say that somebody is here, wait for open(), and return `value`."""
-        self._entered.set()
-        wait(self._go)
-        if self._broken:
+        with self._state:
+            self._entered += 1
+            self._state.notify_all()
+            self._wait(lambda: self._is_open)
+        if self._is_broken:
             raise Lost
         return value
 
@@ -77,18 +85,21 @@ class Gate:
         """
         return lambda given: self.park(given) if given == value else given
 
-    def wait(self) -> None:
-        """Wait until somebody is parked here."""
-        wait(self._entered)
+    def wait(self, parties: int = 1) -> None:
+        """Wait until so many have parked here: their threads stand still then, in park()."""
+        with self._state:
+            self._wait(lambda: self._entered >= parties)
 
     def open(self) -> None:
         """Let go whoever is parked here, and all who come later."""
-        self._go.set()
+        with self._state:
+            self._is_open = True
+            self._state.notify_all()
 
     def destroy(self) -> None:
         """Let park() raise Lost, now and later."""
-        self._broken = True
-        self._go.set()
+        self._is_broken = True
+        self.open()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -205,19 +216,41 @@ _MACHINERY = tuple(
 )
 
 
+class _Told(threading.Event):
+    """What is set in a profile function; who waits for it goes on when that has returned.
+
+    Until then the function would stand in the stack of its thread, as a line of the program.
+    """
+
+    def tell(self, profile: CodeType) -> None:
+        """Set it, in `profile`, which runs now."""
+        self._thread, self._profile = threading.get_ident(), profile
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not super().wait(timeout):
+            return False
+        while self._is_inside(frames_of_threads().get(self._thread)):
+            time.sleep(0)
+        return True
+
+    def _is_inside(self, frame: FrameType | None) -> bool:
+        return any(outer.f_code is self._profile for outer in findings_stacks.outward(frame))
+
+
 def telling(function: Callable[..., T]) -> tuple[Callable[..., T], threading.Event]:
     """Return `function`, and an event that comes when grpcio receives for it.
 
     It is inside the guarded operation then, for certain: the interpreter tells when the
     thread gets there.
     """
-    entered = threading.Event()
+    entered = _Told()
 
     def profile(frame: FrameType, event: str, arg: object) -> None:
         code = frame.f_code
         if code.co_name in _RECEIVING and code.co_filename.startswith(_MACHINERY):
             sys.setprofile(None)
-            entered.set()
+            entered.tell(profile.__code__)
 
     def enter(*args: Any) -> T:
         sys.setprofile(profile)

@@ -1,0 +1,57 @@
+"""Aio operations that CPython 3.11 ends without their ``finally``.
+
+It calls a trace or profile function of the program wherever a coroutine is left and gone on
+with, and if that raises (a signal handler runs in it and raises), the frame of the coroutine is
+cleared where it stands (``trace_function_entry()``, ``trace_function_exit()`` of its ceval.c). So
+its direction stays owned by nobody. Later versions raise the exception in the coroutine.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import CoroutineType, FrameType
+
+from .._catalogue import heap
+from .._core.operations import IDENTITIES, ONLOOKERS
+from .._core.stream import Direction
+from .._core.turns import wake
+from .._findings.stacks import outward
+
+CAN_BE = sys.version_info < (3, 12)
+
+
+def may_have_been() -> bool:
+    """Tell whether there is a trace or profile function that may have torn an operation out."""
+    return CAN_BE and (sys.gettrace() is not None or sys.getprofile() is not None)
+
+
+def give_back(direction: Direction) -> bool:
+    """Give `direction`, of an aio stream, back if nobody is inside; tell whether that was so.
+
+    Called by an operation that found it taken, in the thread of its loop: nobody comes between.
+    """
+    stream = direction.stream
+    if not CAN_BE or direction.loop_thread is None or stream.handler is not None:
+        return False  # an async generator leaves by a way of its own
+    own = next(frame for frame in outward(sys._getframe(1)) if _owns(frame, direction))
+    for coroutine in heap.instances([CoroutineType]):
+        frame = coroutine.cr_frame
+        if frame is None or frame is own or not _owns(frame, direction):
+            continue
+        if id(getattr(coroutine.cr_await, "cr_code", None)) not in ONLOOKERS:
+            return False
+    if direction.turns is None:
+        direction.taken = False  # type: ignore[attr-defined]
+    else:
+        direction.turns.taken = False
+        wake(direction.turns)
+    return True
+
+
+def _owns(frame: FrameType, direction: Direction) -> bool:
+    """Tell whether `frame` is one of those that own `direction`, or that have asked for it."""
+    code = id(frame.f_code)
+    if code not in IDENTITIES or code in ONLOOKERS:
+        return False
+    names = frame.f_locals
+    return names.get("direction") is direction and bool(names.get("owns", True))

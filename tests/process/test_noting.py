@@ -1,0 +1,67 @@
+"""Noting where work begins: beside others who patch the same, and where there is no room for it."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from inside import note_where_work_begins, process_noting, stop_noting, waiters
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have Python's own put back whatever a test leaves."""
+    for name in ("start", "_bootstrap_inner"):
+        monkeypatch.setattr(threading.Thread, name, vars(threading.Thread)[name])
+    depth = sys.get_coroutine_origin_tracking_depth()
+    yield
+    stop_noting()
+    sys.set_coroutine_origin_tracking_depth(depth)
+
+
+def test_a_patch_that_came_later() -> None:
+    """What somebody has patched on top stays, and the rest is taken out."""
+    plain = vars(concurrent.futures.thread._WorkItem)["__init__"]
+    note_where_work_begins()
+    ours = threading.Thread.start
+
+    def foreign(self: Any) -> None:
+        ours(self)
+
+    threading.Thread.start = foreign  # type: ignore[method-assign]
+    stop_noting()
+    assert vars(threading.Thread)["start"] is foreign
+    assert vars(concurrent.futures.thread._WorkItem)["__init__"] is plain
+
+
+def test_who_tracks_more() -> None:
+    """A program that has asyncio note more frames of a coroutine's maker keeps its depth."""
+    sys.set_coroutine_origin_tracking_depth(20)
+    note_where_work_begins()
+    assert sys.get_coroutine_origin_tracking_depth() == 20
+
+
+def test_work_without_room_for_a_note() -> None:
+    """It begins as ever, and nothing is noted of it."""
+
+    class Narrow:
+        __slots__ = ("args", "fn", "future", "kwargs", "task")
+
+    note_where_work_begins()
+    work = Narrow()
+    make: Any = concurrent.futures.thread._WorkItem.__init__
+    make(work, *(None for _ in range(make.__wrapped__.__code__.co_argcount - 1)))
+    assert work.future is None
+    assert waiters.stack_noted(work) == ()
+
+
+def test_a_new_thread() -> None:
+    """What a thread does first, done here: coroutines note their makers in it too."""
+    first = process_noting._in_new_thread(lambda thread, value: (thread, value))
+    sys.set_coroutine_origin_tracking_depth(0)
+    assert first("thread", value=3) == ("thread", 3)
+    assert sys.get_coroutine_origin_tracking_depth() == process_noting._DEPTH

@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from . import _document, _machine, _plots, _tables
+from . import _document, _machine, _plots, _summary, _tables
 from ._measure import FULL, QUICK, Figure, pin_to_one_core
 from ._sections import ON_REQUEST, SECTIONS, section
 
@@ -35,7 +35,7 @@ def main() -> None:
         arguments.json.write_text(_as_json(machine, arguments.quick, results), encoding="utf-8")
     if arguments.update is not None:
         _document.update(arguments.update, _blocks(machine, arguments.quick, results))
-    plots = arguments.plot or (arguments.update and arguments.update.with_suffix(""))
+    plots = arguments.plot or (arguments.update and arguments.update[0].with_suffix(""))
     if plots:
         _plots.draw(results, plots)
 
@@ -54,15 +54,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--update",
         type=Path,
+        nargs="+",
         metavar="PAGE",
-        help="replace the tables in this page of Markdown, and the plots in the folder beside it",
+        help="replace the tables in these pages of Markdown, and the plots in the folder beside "
+        "the first",
     )
     arguments = parser.parse_args()
     for name in arguments.sections:
         if name not in every:
             parser.error(f"{name!r} is not a section; choose from {', '.join(every)}")
-    if arguments.update is not None and not arguments.update.is_file():
-        parser.error(f"--update: {arguments.update} is no file")
+    for page in arguments.update or ():
+        if not page.is_file():
+            parser.error(f"--update: {page} is no file")
     try:
         for name in arguments.sections or SECTIONS:
             section(name)
@@ -97,6 +100,9 @@ def _blocks(
             continue  # this machine lacks what it takes; another's table may stay
         table = "\n".join(_tables.markdown(figures))
         blocks[name] = f"{getattr(section(name), 'INTRO', '')}\n\n{table}"
+    costs = _summary.summary(results)
+    if costs is not None:
+        blocks["costs"] = costs
     return blocks
 
 

@@ -1,6 +1,6 @@
 """The sections of the program, in the order in which they run: modules of this package.
 
-Each has a ``TITLE``, may have an ``INTRO`` (Markdown, for docs/performance.md), and a
+Each has a ``TITLE``, may have an ``INTRO`` (Markdown, for docs/design/laboratory.md), and a
 ``measure(plan)`` that yields figures.
 """
 

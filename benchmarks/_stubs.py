@@ -50,3 +50,6 @@ class AioCall:
 
     def done(self) -> bool:
         return False
+
+    def cancelled(self) -> bool:
+        return False

@@ -29,7 +29,7 @@ def cell(figure: Figure) -> str:
         words += f" ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
     if figure.bound is not None:
         holds = figure.value <= figure.bound
-        words += f", {'within' if holds else 'ABOVE'} {figure.bound:g}"
+        words += f"; aim {figure.bound:g}{'' if holds else ', missed'}"
     return words
 
 

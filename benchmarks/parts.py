@@ -35,7 +35,7 @@ _PARTS: dict[str, tuple[str, tuple[str, ...]]] = {  # statement, and the api tha
     "looking up the method on the proxy": ("call.read", ("aio",)),
     "loading the direction from the proxy": ("call._self_read", ("aio",)),
     "which thread runs the loop?": ("d.loop_thread._thread_id", ("aio",)),
-    "claim and release of an enclosed variable": ("del free; free = True", ("sync",)),
+    "claim and release of an attribute": ("del s.free; s.free = True", ("sync",)),
     "claim and release of a flag": ("if not d.taken: d.taken = True; d.taken = False", ("aio",)),
     "`try` and `finally`": ("try:\n    pass\nfinally:\n    d", _BOTH),
     "`get_ident()`: who is it?": ("get_ident()", _BOTH),
@@ -106,18 +106,13 @@ def figures(passes: Mapping[str, float], unit: str) -> Iterator[Figure]:
 
 def _loop(statement: str, names: dict[str, Any]) -> Block:
     """Return a block that executes `statement` so many times in each pass of a loop."""
-    body = textwrap.indent("\n".join([statement] * _REPEATS), " " * 12)
+    body = textwrap.indent("\n".join([statement] * _REPEATS), " " * 8)
     source = f"""
-def make():
-    free = True
-    async def act(operations):
-        nonlocal free
-        x = 0.0
-        call, d, s, plain, reader, plain_reader = locals_()
-        for _ in range(operations):
+async def act(operations):
+    x = 0.0
+    call, d, s, plain, reader, plain_reader = locals_()
+    for _ in range(operations):
 {body}
-    return act
-act = make()
 """
     local = dict(names)
     exec(source, local)

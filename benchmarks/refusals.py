@@ -7,10 +7,12 @@ import itertools
 import json
 import statistics
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import grpc_guard
 from grpc_guard._reports.document import document
+from grpc_guard._reports.report import Report
 
 from ._measure import Figure, Plan, clock
 from ._stubs import AioCall, SyncCall
@@ -18,6 +20,7 @@ from ._stubs import AioCall, SyncCall
 TITLE = "one refused call, report included (CPU time)"
 
 _READERS = 9
+_DEEP = 10
 
 
 class _ParkedCall(SyncCall):
@@ -42,9 +45,10 @@ class _SilentCall(AioCall):
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the time of a refused sync next and of a refused aio read."""
     yield Figure("sync next during next", _sync(plan.refusals), "us")
-    for tasks in (_READERS + 1, 1000):
-        microseconds = asyncio.run(_aio(plan.refusals, tasks))
-        yield Figure(f"aio read during read, {tasks:,} tasks", microseconds, "us")
+    for tasks, depth in (_READERS + 1, 1), (1000, 1), (10_000, _DEEP):
+        microseconds = asyncio.run(_aio(plan.refusals, tasks, depth))
+        deep = f", each {depth} awaits deep" if depth > 1 else ""
+        yield Figure(f"aio read during read, {tasks:,} tasks{deep}", microseconds, "us")
     yield Figure("one finding as JSON, afterwards", _report(plan.refusals), "us")
     grpc_guard.clear_findings()
 
@@ -54,7 +58,7 @@ def _report(times: int) -> float:
     spent = []
     for _ in range(times):
         began = clock()
-        json.dumps(document(some, mode="raise", pid=1, streams=1, operations=1), indent=2)
+        json.dumps(document(Report(some, Path.cwd(), "raise", 1, 1, 1)), indent=2)
         spent.append(clock() - began)
     return statistics.median(spent) * 1e6
 
@@ -72,10 +76,11 @@ def _sync(refusals: int) -> float:
         reader.join()
 
 
-async def _aio(refusals: int, tasks: int) -> float:
+async def _aio(refusals: int, tasks: int, depth: int) -> float:
     calls = [grpc_guard.wrap(_SilentCall()) for _ in range(_READERS)]
-    readers = [asyncio.create_task(call.read(), name="reader") for call in calls]
-    idle = [asyncio.create_task(asyncio.Event().wait()) for _ in range(tasks - len(readers) - 1)]
+    readers = [asyncio.create_task(_deep(call.read, depth), name="reader") for call in calls]
+    waits = [asyncio.Event().wait for _ in range(tasks - len(readers) - 1)]
+    idle = [asyncio.create_task(_deep(wait, depth)) for wait in waits]
     await asyncio.sleep(0)  # now every task is inside its first await
     in_turn = itertools.cycle(calls)  # the search may meet one owner early and another late
     try:
@@ -84,6 +89,11 @@ async def _aio(refusals: int, tasks: int) -> float:
         for task in (*readers, *idle):
             task.cancel()
         await asyncio.gather(*readers, *idle, return_exceptions=True)
+
+
+async def _deep(wait: Callable[[], Awaitable[object]], depth: int) -> None:
+    """Await `wait` through `depth` coroutines."""
+    await (wait() if depth == 1 else _deep(wait, depth - 1))
 
 
 def _median_microseconds(refusals: int, refused: Callable[[], object]) -> float:

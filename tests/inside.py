@@ -96,6 +96,7 @@ from grpc_guard._core import turns as core_turns
 from grpc_guard._core import which as core_which
 from grpc_guard._core.extras import Ticket as Ticket
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
+from grpc_guard._core.operations import ONLOOKERS as ONLOOKERS
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
 from grpc_guard._core.relay import Relay as Relay
 from grpc_guard._core.steps import IteratorFromFunction as IteratorFromFunction

@@ -66,6 +66,14 @@ def before_threads_are_joined(function: Callable[[], object]) -> None:
         register(function)
 
 
+def waits_for_threads(frame: FrameType) -> bool:
+    """Tell whether `frame` waits, at the end of the main thread, for all that are no daemons.
+
+    By ``threading._shutdown()``: since Python 2.5. False where it is missing.
+    """
+    return frame.f_code is getattr(getattr(threading, "_shutdown", None), "__code__", None)
+
+
 # Pools of threads: concurrent.futures.ThreadPoolExecutor
 
 
@@ -213,19 +221,18 @@ def _of_kind(code: CodeType, kind: int) -> CodeType:
     return code.replace(co_flags=code.co_flags | kind)
 
 
-_RETURN = opcode.opmap["RETURN_VALUE"]
 _UNIT = 2  # bytes of an instruction; caches follow some, as if they were instructions
+_RETURN = opcode.opmap["RETURN_VALUE"]
+_WORK = ("GET_AWAITABLE", "CALL_FUNCTION_EX", "CALL")
 
 
 def on_one_line(code: CodeType) -> CodeType:
-    """Return `code` as if it were written on one line: where it first returns a value, if it does.
+    """Return `code` as if it were written on one line: that of the last await or call before it returns.
 
     By the table of lines that CPython has since 3.11 (Objects/locations.md). Where the table
     reads differently, `code` itself.
     """
-    at = code.co_code[::_UNIT].find(_RETURN) * _UNIT
-    lines = [line for start, end, line in code.co_lines() if line and start <= at < end]
-    line = lines[0] if lines else code.co_firstlineno
+    line = _line_of_work(code)
     units = len(code.co_code) // _UNIT
     table = bytearray()
     delta = (line - code.co_firstlineno) << 1  # the last bit is a sign
@@ -238,3 +245,17 @@ def on_one_line(code: CodeType) -> CodeType:
         delta = 0
     flat = code.replace(co_linetable=bytes(table))
     return flat if {line for _, _, line in flat.co_lines()} == {line} else code
+
+
+def _line_of_work(code: CodeType) -> int:
+    """Return the line that a traceback shows of `code`: what an operation does for the program."""
+    instructions = code.co_code[::_UNIT]
+    end = instructions.find(_RETURN)
+    for name in _WORK:
+        last = instructions.rfind(opcode.opmap.get(name, _RETURN), 0, end)
+        if last > 0:
+            at = last * _UNIT
+            return next(
+                line for start, stop, line in code.co_lines() if line and start <= at < stop
+            )
+    return code.co_firstlineno

@@ -36,7 +36,7 @@ def content_of(path: Path) -> bytes:
     except OSError as error:
         raise FileError(str(error.strerror)) from None
     if len(content) > LIMIT:
-        raise FileError(f"larger than {LIMIT // 1024**2} MiB, the most that is read")
+        raise FileError(f"larger than {LIMIT // 1024**2} MiB, the limit")
     return content
 
 

@@ -16,9 +16,8 @@ from .rule import ADVICE, Rule
 _TEXT_WIDTH = 88  # columns of a paragraph
 
 _EXAMPLES = (
-    "They use the service of `grpc-guard demo`, RouteGuide: its messages, a stub of the api in "
-    "question, and the base class of its servers. The project's tests run every one of them "
-    "against a real server."
+    "They use RouteGuide, the service of `grpc-guard demo`: its messages, a stub of the named api, and "
+    "the base class of its servers. The project's tests run every one of them against a real server."
 )
 _NOBODY_TO_REFUSE = ("dead-server", "message-mutated")  # errors that are found afterwards
 _INDEX = """\
@@ -72,14 +71,14 @@ def _unguarded(rule: Rule) -> str:
 
 def _serialized(rule: Rule) -> str:
     if rule.severity == ADVICE:
-        return "Advice refuses and fails nothing, and is counted in no total: it is listed apart."
+        return "Advice refuses and fails nothing. It is listed separately, and not counted in any total."
     if rule.severity == "warning":
-        return "A warning refuses nothing, in any mode: it is recorded and shown."
+        return "A warning refuses nothing, in any mode. It is recorded and shown."
     if rule.waitable:
         return "In mode `serialize` the second caller waits for its turn instead."
     if rule in _NOBODY_TO_REFUSE:
-        return "Nobody is left to refuse: it is recorded and shown, in any mode."
-    return "Waiting cannot heal it: mode `serialize` acts as `raise` here."
+        return "When it is found, no call can be refused any more. It is recorded and shown, in any mode."
+    return "Waiting cannot help: mode `serialize` acts as `raise` here."
 
 
 def wrapped(text: str, width: int = _TEXT_WIDTH, start: str = "", indent: str = "") -> str:

@@ -78,7 +78,7 @@ def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
     Raises ValueError that names the source, the value and the choices.
     """
     if not isinstance(settings, Mapping):
-        raise ValueError(f"{source}: {settings!r} is no mapping of thresholds to numbers")
+        raise ValueError(f"{source}: {settings!r} is not a mapping of thresholds to numbers")
     return {name: _checked(name, value, source) for name, value in settings.items()}
 
 
@@ -121,14 +121,14 @@ def _number(name: str, value: object, told: str) -> float:
     text = str(value)
     if not name.endswith("_seconds"):
         if not (text.isascii() and text.isdigit()):
-            raise ValueError(f"{told}{value!r} is no number; use a whole number, 0 or more")
+            raise ValueError(f"{told}{value!r} is not a number; use a whole number, 0 or more")
         return int(text)
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{told}{value!r} is no time; use seconds, 0 or more")
+        raise ValueError(f"{told}{value!r} is not a time; use seconds, 0 or more")
     return seconds
 
 

@@ -21,11 +21,15 @@ def escaped(name: str) -> str:
     A client chooses the names of methods, and a target or the name of a thread may hold anything:
     what is not printable, as a line's end or ESC, is written as in a literal of Python.
     """
-    shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
-    if shown.isprintable():
-        return shown
+    return printable(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
+
+
+def printable(text: str) -> str:
+    """Return `text` for one line of a terminal: what cannot be printed is escaped."""
+    if text.isprintable():
+        return text
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
 
 
@@ -90,10 +94,3 @@ def nearest(name: str, choices: Iterable[str], cutoff: float = 0.4) -> str | Non
     import difflib  # here: only who has made a mistake pays for it
 
     return next(iter(difflib.get_close_matches(name[:80], choices, n=1, cutoff=cutoff)), None)
-
-
-def printable(text: str) -> str:
-    """Return `text` for one line of a terminal: what cannot be printed is escaped."""
-    return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in text
-    )

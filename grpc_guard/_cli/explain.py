@@ -34,7 +34,9 @@ def main_of_rules(arguments: argparse.Namespace) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Tell `parser` what ``grpc-guard explain`` takes."""
     add_color(parser)
-    parser.add_argument("rule", metavar="RULE", help="one of those that grpc-guard rules lists")
+    parser.add_argument(
+        "rule", metavar="RULE", help="the name of a rule; grpc-guard rules lists them"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .._catalogue.words import printable
 from .._inspect.asking import SECONDS, NoAnswerError, ask, ask_at
 from .._inspect.places import entries
 from .._inspect.records import Snapshot
@@ -57,7 +58,7 @@ def seconds(value: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(value) < 1e6:
             return float(value)
-    raise argparse.ArgumentTypeError(f"{value!r} is no number of seconds above 0")
+    raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0")
 
 
 def asker(arguments: argparse.Namespace) -> Ask:
@@ -144,7 +145,7 @@ def _service(arguments: argparse.Namespace) -> Ask:
         except grpc.RpcError as error:
             call: Any = error
             raise NoAnswerError(
-                f"{arguments.target}: {call.code().name}: {call.details()}"
+                printable(f"{arguments.target}: {call.code().name}: {call.details()}")
             ) from None
 
     return take

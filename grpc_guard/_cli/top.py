@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=targets.seconds,
         default=1.0,
-        help="between two looks (default: %(default)g)",
+        help="the time between two snapshots (default: %(default)g)",
     )
     parser.add_argument(
-        "--count", metavar="N", type=int, help="look N times (default: until Ctrl-C)"
+        "--count", metavar="N", type=int, help="print N snapshots (default: until Ctrl-C)"
     )
 
 

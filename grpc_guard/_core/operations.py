@@ -64,6 +64,40 @@ def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
     return next(code for code in inner if code.co_name == function)
 
 
+# How far an operation has come. Between its claim and its note of the time, ``since`` is still that
+# of the operation before it: CPython lets other threads run there, behind the call of the clock.
+COMING, CLAIMED, NOTED = range(3)
+_CLAIMS = {("DELETE_ATTR", "free"), ("STORE_ATTR", "taken"), ("DELETE_SUBSCR", None)}
+_NOTES = ("STORE_ATTR", "since")
+_points: dict[int, tuple[int, int]] = {}  # by the identity of marked code
+
+
+def progress(frame: FrameType) -> int:
+    """Return how far the operation of this frame, of marked code, has come: COMING, CLAIMED or NOTED."""
+    code = frame.f_code
+    points = _points.get(id(code))
+    if points is None:
+        points = _points[id(code)] = _points_of(code)
+    return (frame.f_lasti > points[0]) + (frame.f_lasti > points[1])
+
+
+def _points_of(code: CodeType) -> tuple[int, int]:
+    """Return the indexes of the instructions of `code` that claim, and that note the time.
+
+    Code without them is past both: it does nothing of the kind.
+    """
+    import dis  # asyncio has it already
+
+    claims = -1
+    for instruction in dis.get_instructions(code):
+        what = instruction.opname, instruction.argval
+        if what == _NOTES:
+            return claims, instruction.offset
+        if what in _CLAIMS:
+            claims = instruction.offset
+    return -1, -1
+
+
 def operation_in(frame: FrameType) -> str:
     """Return the name of the operation whose frame this is."""
     return operation_of(frame.f_code, frame.f_locals)

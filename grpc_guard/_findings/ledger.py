@@ -120,7 +120,7 @@ class Ledger:
         """Count a finding too many by its rule and RPC."""
         if not self._overflow:
             logger.warning(
-                "%d different findings are kept; more are counted, by rule and RPC, and neither "
+                "%d different findings are kept; further ones are only counted, by rule and RPC, and neither "
                 "logged nor reported one by one",
                 KEPT,
             )

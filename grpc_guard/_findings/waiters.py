@@ -57,10 +57,11 @@ def awaited_by(awaitable: object) -> Any:
     if prefix is not None:
         return getattr(awaitable, _AWAITS[prefix])
     # anext() and coroutine wrappers show what they drive to the collector alone
-    found = gc.get_referents(awaitable)
-    return next(
-        (one for one in found if hasattr(one, "ag_await") or hasattr(one, "cr_await")), None
-    )
+    for one in gc.get_referents(awaitable):
+        kind = type(one)
+        if _is_driven(kind):
+            return one
+    return None
 
 
 def idle_type(loop: Any) -> type:
@@ -82,6 +83,11 @@ def code_of(link: Any) -> object:
     kind: Any = type(link)
     prefix = _prefix_of(kind)
     return None if prefix is None else getattr(link, f"{prefix}_code", None)
+
+
+@functools.lru_cache(maxsize=64)
+def _is_driven(kind: Any) -> bool:
+    return hasattr(kind, "ag_await") or hasattr(kind, "cr_await")
 
 
 _AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}

@@ -22,7 +22,15 @@ from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import running_loop
 from .._catalogue.nouns import Way
 from .._core.extras import Ticket, Turns
-from .._core.operations import IDENTITIES, ONLOOKERS, OPERATIONS, operation_in
+from .._core.operations import (
+    COMING,
+    IDENTITIES,
+    NOTED,
+    ONLOOKERS,
+    OPERATIONS,
+    operation_in,
+    progress,
+)
 from .._core.stream import Direction, Stream
 from .._findings.origins import is_of_program, site_of
 from .._findings.parties import (
@@ -35,7 +43,7 @@ from .._findings.parties import (
 from .._findings.records import Frame, Owner
 from .._findings.stacks import fold, other_threads, outward
 from .._findings.waiters import CHAIN_LENGTH, await_chain, idle_type
-from .roles import roles
+from .roles import frames_at_yield, roles
 
 
 def owner_of(direction: Direction) -> Owner | None:
@@ -61,7 +69,7 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
     """
     found = None if direction.loop_thread is None else _owning_task(direction)
     if found is not None:
-        return _describe(direction, *found), cpython_loops.is_being_cancelled(found[0])
+        return task_at(*found), cpython_loops.is_being_cancelled(found[0])
     owner = owner_of(direction) if direction.loop_thread is None else None
     if owner is None and not (direction.is_free and not _is_another(direction.owner)):
         owner = owner_without_frame(direction)
@@ -159,20 +167,20 @@ def _by_thread(direction: Direction) -> Owner | None:
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):
             inside = _inside(outward(frames[ident]), direction)
             if inside is not None:
-                return thread_at(ident, frames[ident], inside[0], _held(direction), inside[1])
+                return thread_at(ident, frames[ident], *inside)
     finally:
         frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
     for name, frame in suspended_greenlets():
         inside = _inside(outward(frame), direction)
         if inside is not None:
-            return Owner("greenlet", name, inside[0], _held(direction), inside[1])
+            return Owner("greenlet", name, *inside)
     return None
 
 
 def _inside(
     frames: Iterable[FrameType], direction: Direction
-) -> tuple[str, tuple[Frame, ...]] | None:
-    """Return operation and folded stack if `frames` (innermost first) own `direction`."""
+) -> tuple[str, float, tuple[Frame, ...]] | None:
+    """Return operation, seconds and folded stack if `frames` (innermost first) own `direction`."""
     inner: list[FrameType] = []
     rest = iter(frames)
     is_outside = False  # on its way into the direction, or let through beside the owner
@@ -184,10 +192,14 @@ def _inside(
             if is_outside:  # the method of the proxy; further out, an owner may be interrupted
                 is_outside = False
                 continue
+            come = progress(frame)
+            if come == COMING:
+                continue
+            held = _held(direction) if come == NOTED else 0.0
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
             users = inner if "iterated" in frame.f_locals else []
-            return operation_in(frame), fold([*users, *rest])
+            return operation_in(frame), held, fold([*users, *rest])
         inner.append(frame)
     return None
 
@@ -197,18 +209,12 @@ def _inside(
 
 def _by_task(direction: Direction) -> Owner | None:
     found = _owning_task(direction)
-    return None if found is None else _describe(direction, *found)
-
-
-def _describe(
-    direction: Direction, task: asyncio.Task[Any], operation: str, stack: tuple[Frame, ...]
-) -> Owner:
-    return task_at(task, operation, _held(direction), stack)
+    return None if found is None else task_at(*found)
 
 
 def _owning_task(
     direction: Direction,
-) -> tuple[asyncio.Task[Any], str, tuple[Frame, ...]] | None:
+) -> tuple[asyncio.Task[Any], str, float, tuple[Frame, ...]] | None:
     loop = direction.stream.loop
     if loop is None:
         return None
@@ -270,8 +276,7 @@ def _is_in_operation(awaitable: Any, idle: type) -> bool:
 
 def at_yield(stream: Stream) -> tuple[Frame, ...]:
     """Return where the async generator that handles `stream` is; it shows no frame at a yield."""
-    assert stream.handler is not None
-    return fold(reversed(list(await_chain(stream.handler[1]()))))
+    return fold(frames_at_yield(stream))
 
 
 _NOT_FOUND = "(not found)"

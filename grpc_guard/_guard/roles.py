@@ -11,8 +11,17 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NamedTuple
 
-from .._core.operations import IDENTITIES, ONLOOKERS, operation_of
-from .._core.stream import Direction
+from .._core.operations import (
+    CLAIMED,
+    COMING,
+    IDENTITIES,
+    NOTED,
+    ONLOOKERS,
+    operation_of,
+    progress,
+)
+from .._core.stream import Direction, Stream
+from .._findings.waiters import await_chain
 
 _TURN = "turn"  # the operation of whoever waits in line
 
@@ -20,13 +29,15 @@ _TURN = "turn"  # the operation of whoever waits in line
 class Role(NamedTuple):
     """What a party has to do with one direction: it owns it, or waits for its turn.
 
-    ``frames``, innermost first, are those that show where the party is.
+    ``frames``, innermost first, are those that show where the party is. ``is_timed`` tells
+    that ``direction.since`` is of this operation; else it has only just begun.
     """
 
     direction: Direction
     operation: str
     is_owner: bool
     frames: Sequence[FrameType]
+    is_timed: bool = True
 
 
 def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
@@ -42,16 +53,26 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
             continue  # the operation has only begun
         assert isinstance(direction, Direction)
         outer = frames[index + 1 :]
+        come = progress(frame)
         if id(code) in ONLOOKERS or not names.get("owns", True):
             if IDENTITIES[id(code)] == _TURN and id(direction) not in outside:
                 ticket = names.get("ticket")
                 operation = operation_of(code, names) if ticket is None else ticket.operation
                 yield Role(direction, operation, False, outer)
+            elif come == CLAIMED and direction.stream.handler is not None:  # about to yield
+                at = frames_at_yield(direction.stream)
+                yield Role(direction, operation_of(code, names), True, at, False)
             outside.add(id(direction))
         elif id(direction) in outside:  # the method of the proxy; further out, an owner may be
             outside.remove(id(direction))  # interrupted
-        else:
+        elif come != COMING:
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
             inner = frames[:index] if "iterated" in names else ()
-            yield Role(direction, operation_of(code, names), True, [*inner, *outer])
+            yield Role(direction, operation_of(code, names), True, [*inner, *outer], come == NOTED)
+
+
+def frames_at_yield(stream: Stream) -> list[FrameType]:
+    """Return where the async generator that handles `stream` is: it shows no frame at a yield."""
+    assert stream.handler is not None
+    return list(await_chain(stream.handler[1]()))[::-1]

@@ -17,7 +17,9 @@ from .records import Snapshot
 from .wire import receive, send
 
 SECONDS = 5.0  # for an answer
+_ENDED = "it has ended"
 _LIMIT = 1 << 30  # bytes of a reply
+_AT_ONCE = 32  # processes that are asked by ps
 
 
 class NoAnswerError(Exception):
@@ -51,22 +53,36 @@ def ask_at(entry: str, seconds: float = SECONDS) -> Snapshot:
     except (ConnectionRefusedError, FileNotFoundError):
         with contextlib.suppress(OSError):
             os.unlink(entry)
-        raise NoAnswerError("it has ended") from None
+        raise NoAnswerError(_ENDED) from None
+    except TimeoutError:
+        raise NoAnswerError(
+            f"no answer within {seconds:g} s: it is stopped (SIGSTOP, a debugger), or its "
+            "interpreter is held by other threads or native code"
+        ) from None
     except (OSError, DecodeError, ValueError) as error:
-        raise NoAnswerError(f"no answer within {seconds:g} s: {error}") from None
+        raise NoAnswerError(f"no answer: {error}" if os.path.exists(entry) else _ENDED) from None
     if reply.error:
         raise NoAnswerError(f"it could not look at its streams: {reply.error}")
     return snapshot_of(reply.snapshot)
 
 
 def ask_all(seconds: float = SECONDS) -> Iterator[Snapshot | tuple[int, str]]:
-    """Yield what each process of this user says, or its pid and why it says nothing."""
-    for pid, entry in list(entries()):
-        try:
-            yield ask_at(entry, seconds)
-        except NoAnswerError as error:
-            if os.path.exists(entry):
-                yield pid, str(error)
+    """Yield what each process of this user says, or its pid and why it says nothing.
+
+    All are asked at once, _AT_ONCE at a time: those that do not answer take their time together.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = pool.map(lambda found: _answer_of(found[0], found[1], seconds), list(entries()))
+        yield from (answer for answer in answers if answer is not None)
+
+
+def _answer_of(pid: int, entry: str, seconds: float) -> Snapshot | tuple[int, str] | None:
+    try:
+        return ask_at(entry, seconds)
+    except NoAnswerError as error:
+        return (pid, str(error)) if os.path.exists(entry) else None
 
 
 def _connected(entry: str, seconds: float) -> tuple[Any, str]:

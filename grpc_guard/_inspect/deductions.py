@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Iterator, Sequence
 
+from .._catalogue.cpython import waits_for_threads
 from .._catalogue.grpcio_rpcs import is_receiving
+from .._catalogue.words import quoted
 from .._core.stream import Direction, Stream
 from .._findings.records import Owner
 from . import wording
 from .records import ChannelSnapshot, Deduction, DirectionSnapshot, ServerSnapshot, StreamSnapshot
-from .sight import Party, Sight
+from .sight import Party, Sight, Wait
 
 _MOMENT = 1.0  # seconds; a write that has waited for less is on its way, as far as anyone knows
 
@@ -26,6 +29,7 @@ def deduced(
     """Yield what can be deduced, each only if it is certain."""
     yield from _flow_control(told, channels)
     yield from _waits(told, sight)
+    yield from _kept_alive(told, sight)
     for server in servers:
         held = [handler for handler in server.handlers if handler.handler.kind == "thread"]
         if server.pool_size is not None and len(held) >= server.pool_size:
@@ -62,38 +66,57 @@ _WRITES = ("write", "context.write", "yield", "send_response")
 def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
     """Yield who waits for the end of somebody inside a stream, and who waits in a circle."""
     inside: dict[Hashable, tuple[StreamSnapshot, Owner]] = {}
-    waits: dict[Hashable, tuple[Party, Party]] = {}  # by who waits: for whom
-    numbers: dict[Hashable, int] = {}
+    waits: dict[Hashable, Wait] = {}  # by who waits
+    if not sight.joins and not sight.waiters:
+        return
     for described, _, directions in told:
         for direction in directions:
             owner = sight.owners.get(id(direction))
             if owner is None:
                 continue
             inside[owner[0].key] = described, owner[1]
-            numbers[owner[0].key] = described.number
             for waiter, _ in sight.waiters.get(id(direction), ()):
-                waits[waiter.key] = waiter, owner[0]
-    for waiter, awaited in sight.joins:
-        waits.setdefault(waiter.key, (waiter, awaited))
-        if awaited.key in inside:
-            stream, holder = inside[awaited.key]
-            text = wording.joined(f"{waiter.kind} {waiter.name!r}", holder, stream.rpc)
+                waits[waiter.key] = Wait(waiter, owner[0])
+    for wait in sight.joins:
+        waits.setdefault(wait.waiter.key, wait)
+        if wait.awaited.key in inside:
+            stream, holder = inside[wait.awaited.key]
+            text = wording.joined(_called(wait.waiter), holder, stream.rpc, is_timed=wait.is_timed)
             yield Deduction("joined", text, (stream.number,))
-    for parties in _circles(waits):
-        streams = {numbers[party.key] for party in parties if party.key in numbers}
-        text = wording.circle([f"{party.kind} {party.name!r}" for party in parties])
+    for circle in _circles(waits):
+        parties = [wait.waiter for wait in circle]
+        streams = {inside[party.key][0].number for party in parties if party.key in inside}
+        text = wording.circle(
+            [_called(party) for party in parties],
+            timed=[_called(wait.waiter) for wait in circle if wait.is_timed],
+            has_tasks=any(party.kind == "task" for party in parties),
+        )
         yield Deduction("circular-wait", text, tuple(sorted(streams)))
 
 
-def _circles(waits: dict[Hashable, tuple[Party, Party]]) -> Iterator[list[Party]]:
-    """Yield each circle of parties that wait for one another, once."""
+def _kept_alive(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
+    """Yield who keeps the process, if its main thread has ended and waits for others."""
+    main = sight.threads.get(threading.main_thread().ident or 0, ())
+    if any(map(waits_for_threads, main)):
+        numbers = {id(stream): described.number for described, stream, _ in told}
+        for owner, direction in sight.keepers():
+            text = wording.keeps_process(owner, direction.stream.rpc)
+            yield Deduction("kept-alive", text, (numbers[id(direction.stream)],))
+
+
+def _called(party: Party) -> str:
+    return f"{party.kind} {quoted(party.name)}"
+
+
+def _circles(waits: dict[Hashable, Wait]) -> Iterator[list[Wait]]:
+    """Yield the waits of each circle of parties that wait for one another, once."""
     done: set[Hashable] = set()
     for start in waits:
-        path: dict[Hashable, Party] = {}
+        path: dict[Hashable, Wait] = {}
         key = start
         while key in waits and key not in done and key not in path:
-            path[key], following = waits[key]
-            key = following.key
+            path[key] = waits[key]
+            key = waits[key].awaited.key
         if key in path:
             keys = list(path)
             yield [path[one] for one in keys[keys.index(key) :]]

@@ -6,7 +6,7 @@ coroutine is made when somebody asks for it, so that is done for those alone whi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from types import CoroutineType, FrameType
 from typing import Any
 
@@ -32,8 +32,10 @@ class Lines:
         self._kinds: dict[int, int] = {id(None): 0}
         self._frames: dict[tuple[int, int], Frame] = {}
         self._stacks: dict[tuple[int, ...], tuple[Frame, ...]] = {}
+        self._same: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
         self._origins: dict[tuple[int, int], tuple[Frame, ...]] = {}
-        self._coroutines: set[type] = set()  # the types of coroutines that Cython makes
+        self._coroutines: set[type] = {CoroutineType}  # and those that Cython makes
+        self._without_code: set[type] = set()  # the types of what stands between coroutines
         self._kept: list[object] = []  # code that must not give its identity away during the look
 
     def shown(self, awaitable: Any, ends: Collection[type]) -> tuple[int, list[Any]]:
@@ -42,18 +44,23 @@ class Lines:
         And what they are, in bits. The chain ends at an awaitable of a type in `ends`.
         """
         kinds, shown = 0, []
-        known, coroutines = self._kinds, self._coroutines
+        known, coroutines, without_code = self._kinds.get, self._coroutines, self._without_code
         for _ in range(CHAIN_LENGTH):
             of = type(awaitable)
-            if of is CoroutineType or of in coroutines:
+            if of in coroutines:
                 code, inner = awaitable.cr_code, awaitable.cr_await
             elif awaitable is None or of in ends:
                 break
+            elif of in without_code:
+                awaitable = awaited_by(awaitable)
+                continue
             else:
                 code, inner = code_of(awaitable), awaited_by(awaitable)
                 if hasattr(of, "cr_await"):
                     coroutines.add(of)
-            kind = known.get(id(code))
+                elif code is None:
+                    without_code.add(of)
+            kind = known(id(code))
             if kind is None:
                 kind = self._kind_of(code, frame_of(awaitable))
             if kind:
@@ -72,29 +79,31 @@ class Lines:
         self._kinds[id(code)] = kind
         return kind
 
-    def stack(self, frames: Iterable[FrameType]) -> tuple[Frame, ...]:
+    def stack(self, frames: Sequence[FrameType]) -> tuple[Frame, ...]:
         """Return `frames` (innermost first) as stacks.fold() does."""
-        kept: list[FrameType] = []
-        key: list[int] = []  # identities of code, and indexes of instructions in it
-        site = -1
+        places: list[int] = []  # identities of code, and indexes of instructions in it
         for frame in frames:
-            code = frame.f_code
-            kind = self._kinds.get(id(code))
+            places += id(frame.f_code), frame.f_lasti
+        key = tuple(places)
+        stack = self._stacks.get(key)
+        if stack is None:
+            stack = self._stacks[key] = self._folded(frames, key)
+        return stack
+
+    def _folded(self, frames: Sequence[FrameType], places: tuple[int, ...]) -> tuple[Frame, ...]:
+        kept: list[tuple[FrameType, int, int]] = []
+        site = -1
+        for frame, code, instruction in zip(frames, places[::2], places[1::2], strict=True):
+            kind = self._kinds.get(code)
             if kind is None:
-                kind = self._kind_of(code, frame)
+                kind = self._kind_of(frame.f_code, frame)
             if kind & _SHOWN:
                 if site < 0 and kind & OF_PROGRAM:
                     site = len(kept)
-                kept.append(frame)
-                key += id(code), frame.f_lasti
+                kept.append((frame, code, instruction))
         site = max(site, 0)
-        shown = tuple(key[2 * site : 2 * (site + _DEPTH)])
-        stack = self._stacks.get(shown)
-        if stack is None:
-            places = zip(kept[site:], shown[::2], shown[1::2], strict=False)
-            stack = tuple(self._copied(*place) for place in places)[::-1]
-            self._stacks[shown] = stack
-        return stack
+        stack = tuple(self._copied(*place) for place in kept[site : site + _DEPTH])[::-1]
+        return self._same.setdefault(stack, stack)
 
     def _copied(self, frame: FrameType, code: int, instruction: int) -> Frame:
         if (code, instruction) not in self._frames:

@@ -6,10 +6,11 @@ channels, that of a server for its handlers; what stands in neither is noted whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 
 from .._catalogue.heap import instances
-from .._catalogue.nouns import CLIENT, SYNC
+from .._catalogue.nouns import CLIENT, READ, SYNC
 from .._core.steps import Responses
 from .._core.stream import Direction, Stream
 from .._lifecycle.channelless import channelless_streams
@@ -28,23 +29,29 @@ def streams_listed() -> list[Stream]:
 
 
 def directions_of(
-    streams: Iterable[Stream], seen: Iterable[Direction] = ()
+    streams: Iterable[Stream], seen: Mapping[int, Direction] = types.MappingProxyType({})
 ) -> dict[int, list[Direction]]:
     """Return the directions of `streams` that exist, by the identity of the stream.
 
-    Those that were `seen`, of the same streams, are among them.
+    Those that were `seen`, of the same streams, are among them; they are by their identity.
     """
     found: dict[int, list[Direction]] = {}
-    is_incomplete = False
+    others = dict(seen)
+    hidden = set()  # a sync call keeps its own to itself
     for stream in streams:
+        found[id(stream)] = mine = []
         read, write = stream.read, stream.write
-        found[id(stream)] = [one for one in (read, write) if one is not None and _is_whole(one)]
+        if read is not None and (others.pop(id(read), None) is not None or _is_whole(read)):
+            mine.append(read)
+        if write is not None and (others.pop(id(write), None) is not None or _is_whole(write)):
+            mine.append(write)
         if read is None and stream.side == CLIENT and stream.api == SYNC:
-            is_incomplete = True
-    for one in seen:
-        if not any(one is known for known in found[id(one.stream)]):
-            found[id(one.stream)].append(one)
-    if is_incomplete:  # a sync call keeps its own to itself: one walk for all of them
+            hidden.add(id(stream))
+    for one in others.values():
+        found[id(one.stream)].append(one)
+        if one.way is READ:
+            hidden.discard(id(one.stream))
+    if hidden:  # one walk for all of them
         for one in instances({Responses}):
             if _is_whole(one) and id(one.stream) in found:
                 mine = found[id(one.stream)]

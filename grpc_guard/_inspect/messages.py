@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import types
 import typing
+from collections.abc import Callable, Collection
 from typing import Any
 
 from .._catalogue.catalogue import RULES
@@ -19,12 +21,12 @@ VERSION = 1
 
 def message_of(snapshot: Snapshot) -> Any:
     """Return `snapshot` as a message."""
-    return _fill(pb.Snapshot(), snapshot, {})
+    return _message(pb.Snapshot, snapshot)
 
 
 def message_of_finding(finding: Finding) -> Any:
     """Return `finding` as a message."""
-    return _fill(pb.Finding(), finding, {})
+    return _message(pb.Finding, finding)
 
 
 def snapshot_of(message: Any) -> Snapshot:
@@ -33,47 +35,49 @@ def snapshot_of(message: Any) -> Snapshot:
     return taken
 
 
-def _fill(message: Any, record: Any, stacks: dict[int, list[Any]]) -> Any:
-    """Put `record` into `message`, and return it.
+_NUMBERS = frozenset({float, int, bool})
+_PLAIN = _NUMBERS | {str}
 
-    In `stacks` are the messages of those stacks that were met, by identity: most parties stand at
-    the same few lines.
+
+def _message(kind: Any, record: Any) -> Any:
+    try:
+        return kind(**_fields(record, {}, _PLAIN))
+    except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
+        return kind(**_fields(record, {}, _NUMBERS))
+
+
+def _fields(record: Any, known: dict[int, list[Any]], plain: Collection[type]) -> dict[str, Any]:
+    """Return the fields of `record` that are not None, as protobuf takes them.
+
+    In `known` are those of the tuples that were met, by identity: most parties stand at the same
+    few lines. Values of the types in `plain` are taken as they are.
     """
     of: Any = type(record)
-    for name in _names_of(of):
-        value = getattr(record, name)
-        if value is None:
-            continue
+    names, values = _fields_of(of)
+    found: dict[str, Any] = {}
+    for name, value in zip(names, values(record)):  # noqa: B905  # of one length, and often
         kind = type(value)
-        if kind is str or isinstance(value, str):
-            setattr(message, name, value if kind is str and value.isascii() else _encodable(value))
+        if kind in plain:
+            found[name] = value
         elif kind is tuple:
-            repeated = getattr(message, name)
-            if id(value) in stacks:
-                repeated.extend(stacks[id(value)])
-            else:
-                stacks[id(value)] = [_one_of(repeated, one, stacks) for one in value]
-        elif dataclasses.is_dataclass(kind):
-            inner = getattr(message, name)
-            inner.SetInParent()  # also where all of its fields are as by default
-            _fill(inner, value, stacks)
-        else:
-            setattr(message, name, value)
-    return message
+            if value:
+                told = known.get(id(value))
+                if told is None:
+                    told = known[id(value)] = [_value_of(one, known, plain) for one in value]
+                found[name] = told
+        elif value is not None:
+            found[name] = _value_of(value, known, plain)
+    return found
 
 
-def _one_of(repeated: Any, one: Any, stacks: dict[int, list[Any]]) -> Any:
-    """Append `one` to the repeated field, and return what was appended."""
-    if dataclasses.is_dataclass(type(one)):
-        return _fill(repeated.add(), one, stacks)
-    value = _encodable(one)
-    repeated.append(value)
-    return value
+def _value_of(value: Any, known: dict[int, list[Any]], plain: Collection[type]) -> Any:
+    return _fields(value, known, plain) if dataclasses.is_dataclass(value) else _encodable(value)
 
 
 @functools.cache
-def _names_of(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _fields_of(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    names = tuple(field.name for field in dataclasses.fields(kind))
+    return names, operator.attrgetter(*names)
 
 
 def _encodable(value: Any) -> Any:

@@ -7,6 +7,7 @@ interface and a token that whoever asks must know.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -20,10 +21,11 @@ class UnsafeFolderError(OSError):
 def folders() -> Iterator[str]:
     """Yield the folders in which entries may be, the one for new ones first.
 
-    A process of a login session has a folder of its own for such things, a service has not.
+    A process of a login session has a folder of its own for such things, a service has not. A
+    relative path means nothing there: https://specifications.freedesktop.org/basedir-spec/.
     """
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.path.isdir(runtime):
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime) and os.path.isdir(runtime):
         yield os.path.join(runtime, "grpc-guard")
     user = os.getuid() if hasattr(os, "getuid") else "user"
     yield os.path.join(tempfile.gettempdir(), f"grpc-guard-{user}")
@@ -49,11 +51,20 @@ def new_entry(suffix: str) -> str:
 
     Raises OSError, of which UnsafeFolderError is one, if there can be no such folder.
     """
-    folder = next(folders())
-    try:
+    *others, last = folders()
+    for folder in others:
+        try:
+            return _entry_in(folder, suffix)
+        except UnsafeFolderError:
+            raise
+        except OSError:
+            pass  # after su, for one, it is the folder of somebody else's session
+    return _entry_in(last, suffix)
+
+
+def _entry_in(folder: str, suffix: str) -> str:
+    with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
     check(folder)
     return os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}{suffix}")
 

@@ -51,5 +51,6 @@ def is_sending(stream: Stream, sight: Sight) -> bool:
 
     For a stream with many messages to send: see grpcio_rpcs.is_sending().
     """
-    call = stream.call()
-    return id(call) in sight.sending if stream.api == AIO else grpcio_rpcs.is_sending(call)
+    if stream.api != AIO:
+        return grpcio_rpcs.is_sending(stream.call())
+    return bool(sight.sending) and id(stream.call()) in sight.sending

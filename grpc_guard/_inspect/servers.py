@@ -86,7 +86,8 @@ def _handler(
         stream, since = noted
         held = max(0.0, monotonic() - since)
         # Between two messages the generator shows no frame of its own.
-        stack = (*stack, *sight.lines.stack(suspended(stream.write)))
+        if at_rest := list(suspended(stream.write)):
+            stack = (*stack, *sight.lines.stack(at_rest))
     return new_owner(party.kind, party.name, "handler", held, stack, "inside", None)
 
 
@@ -96,15 +97,18 @@ def _handler(
 def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
     streams = handlers.streams()
     migrated = list(handlers.threads())
-    is_alone = sum(1 for one, _ in servers() if loop_of(one) is loop_of(server)) == 1
+    loop = loop_of(server)
+    is_alone = sum(1 for one, _ in servers() if loop_of(one) is loop) == 1
     for task, frames in sight.rpc_tasks:
-        if task.get_loop() is not loop_of(server) or not (is_alone or is_served_by(server, task)):
+        if task.get_loop() is not loop or not (is_alone or is_served_by(server, task)):
             continue
         noted = streams.get(id(task))
         rpc = method_of_task(task) or (noted[0].rpc if noted is not None else _UNNAMED)
-        owner = _handler(sight, Party.task(task), rpc, frames, noted)
-        in_pool = next((one for one in migrated if one.operation == rpc), None)
-        if not owner.stack and in_pool is not None:  # a sync handler, which a thread runs
+        owner = _handler(sight, sight.party(task), rpc, frames, noted)
+        in_pool = None
+        if migrated and not owner.stack:  # it may be a sync handler, which a thread runs
+            in_pool = next((one for one in migrated if one.operation == rpc), None)
+        if in_pool is not None:
             migrated.remove(in_pool)
             owner = dataclasses.replace(in_pool, operation="handler")
         yield new_handler(rpc, owner, None)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
-from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython import frames_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import task_awaited_by, tasks_of
 from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
@@ -53,9 +53,13 @@ class Party(NamedTuple):
     def thread(cls, ident: int) -> Party:
         return cls(*name_of_thread(ident), ("thread", ident), ident)
 
-    @classmethod
-    def task(cls, task: asyncio.Task[Any]) -> Party:
-        return cls("task", name_of_task(task), ("task", id(task)), 0, task)
+
+class Wait(NamedTuple):
+    """Who waits for whom: for the end of it, or behind it for a turn."""
+
+    waiter: Party
+    awaited: Party
+    is_timed: bool = False  # it ends by itself, after some time
 
 
 class Sight:
@@ -67,9 +71,10 @@ class Sight:
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
         self.directions: dict[int, Direction] = {}  # those of owners and waiters
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
-        self.joins: list[tuple[Party, Party]] = []  # who waits for the end of whom
+        self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
         self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
+        self._tasks: dict[int, Party] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
@@ -84,6 +89,15 @@ class Sight:
         self.threads.clear()
         self.rpc_tasks.clear()
         self._running.clear()
+        self._tasks.clear()
+
+    def party(self, task: asyncio.Task[Any]) -> Party:
+        """Return `task` as a party."""
+        key = id(task)
+        found = self._tasks.get(key)
+        if found is None:
+            found = self._tasks[key] = Party("task", name_of_task(task), ("task", key), 0, task)
+        return found
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
         """Return the streams that are `listed` and not over, and those that somebody is inside of."""
@@ -112,6 +126,13 @@ class Sight:
         found = self.waiters.get(id(direction))
         return () if found is None else tuple(owner for _, owner in found)
 
+    def keepers(self) -> Iterator[tuple[Owner, Direction]]:
+        """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
+        for key, (party, owner) in self.owners.items():
+            thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
+            if thread is not None and not thread.daemon and thread is not threading.main_thread():
+                yield owner, self.directions[key]
+
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         frames = frames_of_threads()
         self._running = {loop: asyncio.current_task(loop) for loop in loops}
@@ -123,8 +144,9 @@ class Sight:
                 self._note(party, roles(chain))
                 for frame in chain:
                     if frame.f_code is _JOIN:
-                        joined = Party.thread(frame.f_locals["self"].ident or 0)
-                        self.joins.append((party, joined))
+                        names = frame.f_locals
+                        joined = Party.thread(names["self"].ident or 0)
+                        self.joins.append(Wait(party, joined, names.get("timeout") is not None))
         finally:
             frames.clear()  # this very frame is in there, in a cycle
 
@@ -138,13 +160,13 @@ class Sight:
                 if handles:
                     self.rpc_tasks.append((task, frames))
                 if kinds & OPERATION:
-                    self._note(Party.task(task), roles(frames))
+                    self._note(self.party(task), roles(frames))
                 if kinds & SENDING:
                     calls = itertools.starmap(sending_call, itertools.pairwise(frames))
                     self.sending.update(id(call) for call in calls if call is not None)
             awaited = task_awaited_by(task)
             if awaited is not None:
-                self.joins.append((Party.task(task), Party.task(awaited)))
+                self.joins.append(Wait(self.party(task), self.party(awaited)))
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""
@@ -154,7 +176,7 @@ class Sight:
             key = id(direction)
             self.directions[key] = direction
             if role.is_owner:
-                held = max(0.0, self.time - direction.since)
+                held = max(0.0, self.time - direction.since) if role.is_timed else 0.0
                 self.owners[key] = actual, self._owner(actual, role, held)
             else:
                 self.waiters.setdefault(key, []).append((actual, self._owner(actual, role, None)))
@@ -165,7 +187,7 @@ class Sight:
         if party.kind != "thread" or loop is None:
             return party
         task = self._running.get(loop)
-        return party if task is None else Party.task(task)
+        return party if task is None else self.party(task)
 
     def _owner(self, party: Party, role: Role, held: float | None) -> Owner:
         operation, stack = role.operation, self.lines.stack(role.frames)

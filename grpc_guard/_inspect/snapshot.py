@@ -115,32 +115,33 @@ def _streams_told(
     streams: list[Stream], sight: Sight, origins: _Origins, channels: dict[int, int]
 ) -> Iterator[Told]:
     """Yield the record of each stream, the oldest first; `channels` are numbers of channels."""
-    by_stream = directions_of(streams, sight.directions.values())
+    by_stream = directions_of(streams, sight.directions)
     begun = _begun_handling()
     for stream in streams:
         if stream.origin is not None:
             begun[id(stream)] = stream.origin.since
     present = monotonic()
+    owned, text = sight.owners, str.__str__  # of an enum a plain one
     number = 0
     for stream in sorted(streams, key=lambda one: begun.get(id(one), present)):
         key, origin = id(stream), stream.origin
         mine = by_stream[key]
         state = _state(stream)
-        if state == "over" and not any(id(one) in sight.owners for one in mine):
+        if state == "over" and not any(id(one) in owned for one in mine):
             continue
         number += 1
         described = new_stream(
             number,
             stream.rpc,
-            str(stream.side),
-            str(stream.api),
-            str(stream.mode),
+            text(stream.side),
+            text(stream.api),
+            text(stream.mode),
             state,
             present - begun[key] if key in begun else None,
             None if origin is None else origins.owner(origin),
             channels.get(id(stream.channel)),
-            _described(READ, mine, sight),
-            _described(WRITE, mine, sight),
+            _described(READ, mine, sight, present),
+            _described(WRITE, mine, sight, present),
         )
         yield described, stream, mine
 
@@ -162,7 +163,9 @@ def _state(stream: Stream) -> str:
     return "open" if stream.side == SERVER else "unknown"
 
 
-def _described(way: Way, directions: list[Direction], sight: Sight) -> DirectionSnapshot | None:
+def _described(
+    way: Way, directions: list[Direction], sight: Sight, present: float
+) -> DirectionSnapshot | None:
     """Return the record of the one of `directions` that goes this `way`; None without one."""
     direction = None
     for one in directions:
@@ -171,26 +174,22 @@ def _described(way: Way, directions: list[Direction], sight: Sight) -> Direction
             direction = one
     if direction is None:
         return None
-    owner = sight.owner(direction)
-    last, began = None, direction.since
+    owner, last, began = sight.owner(direction), None, direction.since
     if owner is None:
         if not direction.is_free and began <= sight.time:
             owner = sight.owner_not_seen(direction)
         elif isinstance(direction.owner, int) and began:
             last = "{} {!r}".format(*name_of_thread(direction.owner))
+    ago = max(0.0, present - began) if began else None
     unsent, suspended_at = False, None
     if way is WRITE:
         unsent = is_sending(direction.stream, sight)
-        frames = () if owner is not None else sight.lines.stack(suspended(direction))
-        suspended_at = frames[-1] if frames else None
-    return new_direction(
-        owner,
-        sight.waiting(direction),
-        max(0.0, monotonic() - began) if began else None,
-        last,
-        unsent,
-        suspended_at,
-    )
+        if owner is None:
+            for frame in suspended(direction):
+                suspended_at = next(reversed(sight.lines.stack([frame])), None)
+    if owner is not None:
+        ago = owner.held_seconds
+    return new_direction(owner, sight.waiting(direction), ago, last, unsent, suspended_at)
 
 
 class _Origins:
@@ -211,4 +210,10 @@ def program() -> str:
     """Return the main module of this process: ``-m`` name or file; of arguments nothing."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
-    return str(getattr(spec, "name", None) or getattr(main, "__file__", None) or "(no file)")
+    name = getattr(spec, "name", None) or getattr(main, "__file__", None)
+    if name:
+        _program[:] = [str(name)]
+    return _program[0]
+
+
+_program = ["no file"]  # as it was known last: at the end of the main thread Python forgets it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .._catalogue.words import duration
+from .._catalogue.words import duration, escaped, printable
 from .._findings.records import Owner
 from .records import DirectionSnapshot, Snapshot, StreamSnapshot
 from .wording import at, by_holding, headline, in_flight, longest, state_of
@@ -27,11 +27,11 @@ def processes(answers: Iterable[Snapshot | tuple[int, str]]) -> Iterator[str]:
                 str(len(answer.streams)),
                 str(len(answer.findings)),
                 "-" if held < 0 else duration(held),
-                answer.program,
+                printable(answer.program),
             )
         )
     yield from _table(_PROCESSES, rows)
-    yield from (f"{pid}: {reason}" for pid, reason in silent)
+    yield from (printable(f"{pid}: {reason}") for pid, reason in silent)
 
 
 def holders(snapshot: Snapshot) -> Iterator[str]:
@@ -39,6 +39,10 @@ def holders(snapshot: Snapshot) -> Iterator[str]:
 
     Below it are the streams in which nobody is, and the server's handlers that run.
     """
+    return map(printable, _holders(snapshot))
+
+
+def _holders(snapshot: Snapshot) -> Iterator[str]:
     yield headline(snapshot)
     yield from (f"{one.kind}: {one.text}" for one in snapshot.deductions)
     rows = []
@@ -49,11 +53,11 @@ def holders(snapshot: Snapshot) -> Iterator[str]:
                 rows.append(
                     (
                         duration(owner.held_seconds),
-                        f"{owner.kind} {owner.name}",
+                        f"{owner.kind} {escaped(owner.name)}",
                         owner.operation,
                         str(len(direction.waiting) or ""),
-                        f"{stream.rpc} ({stream.side}, {stream.api})",
-                        at(owner.site).removeprefix("at "),
+                        f"{escaped(stream.rpc)} ({stream.side}, {stream.api})",
+                        printable(at(owner.site).removeprefix("at ")),
                     )
                 )
     yield from _table(_HOLDERS, rows)
@@ -61,7 +65,7 @@ def holders(snapshot: Snapshot) -> Iterator[str]:
         if longest(stream) < 0:
             named = (("read", stream.read), ("write", stream.write))
             said = [f"{name}: {state_of(one)}" for name, one in named if one is not None]
-            yield f"{stream.rpc} ({stream.side}, {stream.api}): {'; '.join(said) or 'nobody inside'}"
+            yield f"{escaped(stream.rpc)} ({stream.side}, {stream.api}): {'; '.join(said) or 'nobody inside'}"
     for server in snapshot.servers:
         yield from (f"server {server.number}: {in_flight(one)}" for one in server.handlers)
 

@@ -13,7 +13,7 @@ _HEADER = 4  # bytes
 
 
 class WireError(OSError):
-    """What came is no message of ours, or came too late."""
+    """What came is no message of ours."""
 
 
 def send(connection: _socket.socket, data: bytes, seconds: float) -> None:
@@ -36,7 +36,7 @@ def _exactly(connection: _socket.socket, size: int, deadline: float) -> bytes:
     while size:
         left = deadline - monotonic()
         if left <= 0:
-            raise WireError("it came too late")
+            raise TimeoutError("it came too late")
         connection.settimeout(left)
         part = connection.recv(min(size, 1 << 16))
         if not part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .._catalogue.words import count, duration, party
+from .._catalogue.words import count, duration, escaped, party, printable
 from .._findings.records import Frame, Owner
 from .._findings.wording import RELATION
 from .records import (
@@ -34,16 +34,20 @@ def unread(reads: DirectionSnapshot, writes: DirectionSnapshot) -> str:
     return f"{nobody} while {write} (flow control: the peer may wait for us to read)"
 
 
-def joined(waiting: str, owner: Owner, rpc: str) -> str:
+def joined(waiting: str, owner: Owner, rpc: str, *, is_timed: bool) -> str:
     """Return what follows from a party that waits for the end of one inside a stream."""
     held = duration(owner.held_seconds)
-    return f"{waiting} waits for the end of {party(owner)}, which has been in {owner.operation} of {rpc} for {held}"
+    waits = "waits, with a time-out," if is_timed else "waits"
+    return f"{waiting} {waits} for the end of {party(owner)}, which has been in {owner.operation} of {escaped(rpc)} for {held}"
 
 
-def circle(parties: Sequence[str]) -> str:
-    """Return what follows from parties that wait for each other."""
+def circle(parties: Sequence[str], *, timed: Sequence[str], has_tasks: bool) -> str:
+    """Return what follows from parties that wait for each other, some of them for a time only."""
     chain = ", which waits for ".join([*parties[1:], parties[0]])
-    return f"{parties[0]} waits for {chain}: none of them can go on"
+    text = f"{parties[0]} waits for {chain}: none of them can go on"
+    if timed:
+        text += f" before the time-out of {' or '.join(timed)}"
+    return f"{text} unless a task is cancelled, as by a time-out" if has_tasks else text
 
 
 def pool_held(size: int, over: int, waiting: int) -> str:
@@ -58,7 +62,7 @@ def keeps_process(owner: Owner, rpc: str) -> str:
     """Return the text about a thread that keeps a process whose main thread has ended."""
     return (
         f"the main thread has ended, and the process waits for {party(owner)}, which is no daemon "
-        f"and has been in {owner.operation} of {rpc} for {duration(owner.held_seconds)} "
+        f"and has been in {owner.operation} of {escaped(rpc)} for {duration(owner.held_seconds)} "
         f"{at(owner.site)}"
     )
 
@@ -71,7 +75,7 @@ def dump(snapshot: Snapshot, most: int | None = None) -> str:
 
     Of at most `most` streams, if that is given.
     """
-    return "\n".join(_lines(snapshot, most)) + "\n"
+    return "".join(f"{printable(line)}\n" for line in _lines(snapshot, most))
 
 
 def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
@@ -128,7 +132,7 @@ def longest(stream: StreamSnapshot) -> float:
 def _of_stream(stream: StreamSnapshot) -> Iterator[str]:
     channel = "" if stream.channel is None else f", channel {stream.channel}"
     yield (
-        f"stream {stream.number}: {stream.rpc} ({stream.side}, {stream.api}), {stream.state}, "
+        f"stream {stream.number}: {escaped(stream.rpc)} ({stream.side}, {stream.api}), {stream.state}, "
         f"{_age(stream.age_seconds)}{channel}"
     )
     if stream.origin is not None:
@@ -174,7 +178,7 @@ def _of_server(server: ServerSnapshot) -> Iterator[str]:
     for handler in server.handlers:
         yield f"  {in_flight(handler)}"
         yield from _stack(handler.handler.stack)
-    yield from (f"  {rpc} waits for a thread" for rpc in server.waiting)
+    yield from (f"  {escaped(rpc)} waits for a thread" for rpc in server.waiting)
 
 
 def in_flight(handler: HandlerSnapshot) -> str:
@@ -182,12 +186,12 @@ def in_flight(handler: HandlerSnapshot) -> str:
     held = handler.handler.held_seconds
     since = "" if held is None else f" for {duration(held)}"
     over = ", though the RPC is over" if handler.over else ""
-    return f"{handler.rpc} in {party(handler.handler)}{since}{over}"
+    return f"{escaped(handler.rpc)} in {party(handler.handler)}{since}{over}"
 
 
 def _of_channel(channel: ChannelSnapshot) -> str:
     return (
-        f"channel {channel.number}: {channel.target} ({channel.api}), {channel.state}, "
+        f"channel {channel.number}: {escaped(channel.target)} ({channel.api}), {channel.state}, "
         f"{count(channel.streams, 'live stream')}, "
         f"made {duration(channel.origin.held_seconds)} ago {at(channel.origin.site)}"
     )

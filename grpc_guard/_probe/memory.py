@@ -137,7 +137,7 @@ def _place(root: Path, file: str, line: int, function: str) -> Place:
 def _seconds(value: Any) -> float:
     seconds = float(value)
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{seconds} is no time")
+        raise ValueError(f"{seconds} is not a time")
     return seconds
 
 

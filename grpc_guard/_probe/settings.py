@@ -85,7 +85,7 @@ def parse_probe(value: bool | str, *, source: str) -> ProbeSettings | None:
         name, equals, number = (part.strip() for part in setting.partition("="))
         if name not in _NAMES or not equals:
             raise ValueError(
-                f"{source}: {setting!r} is no setting of the probe; use on, off, or NAME=NUMBER "
+                f"{source}: {setting!r} is not a setting of the probe; use on, off, or NAME=NUMBER "
                 f"with {', '.join(_NAMES)}, separated by commas"
                 f"{words.did_you_mean(name, ['on', 'off', *_NAMES])}"
             )

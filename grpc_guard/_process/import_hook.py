@@ -77,7 +77,7 @@ class _Finder:
             try:
                 then()
             except Exception as error:
-                if not overlooked(error, "what waited for the import of %s failed", self.name):
+                if not overlooked(error, "a callback for the import of %s failed", self.name):
                     raise
 
 

@@ -92,4 +92,4 @@ def parse_seconds(value: str | None) -> float | None:
     with contextlib.suppress(ValueError):
         if 0 < float(value) < float("inf"):
             return float(value)
-    raise ValueError(f"--grpc-guard-dump-after: {value!r} is no number of seconds above 0")
+    raise ValueError(f"--grpc-guard-dump-after: {value!r} is not a number of seconds above 0")

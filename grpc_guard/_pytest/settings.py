@@ -43,7 +43,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         WRITE_BASELINE,
         metavar="FILE",
-        help="write what is found to FILE as the baseline; no finding fails a test",
+        help="write the findings to FILE as the baseline; no finding fails a test",
     )
     group.addoption(
         PROBE,

@@ -135,7 +135,7 @@ def _checked_max_streams(given: int | None) -> int | None:
     if given is None or (isinstance(given, int) and given >= 1):
         return given
     raise ValueError(
-        f"ChannelRegistry(max_streams): {given!r} is no number of streams; "
+        f"ChannelRegistry(max_streams): {given!r} is not a number of streams; "
         f"use 1 or more, or None for no limit"
     )
 
@@ -146,4 +146,4 @@ def checked_seconds(given: float | None, source: str) -> float | None:
         return None
     if isinstance(given, (int, float)) and 0 <= given < float("inf"):
         return min(given, threading.TIMEOUT_MAX)
-    raise ValueError(f"{source}: {given!r} is no time in seconds; use 0 or more, or None")
+    raise ValueError(f"{source}: {given!r} is not a time in seconds; use 0 or more, or None")

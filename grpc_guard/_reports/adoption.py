@@ -111,11 +111,11 @@ class Adoption:
         unused = sum(1 for entry in entries if not used[entry])
         if gap is not None and unused:
             them = words.count(unused, "entry", "entries")
-            yield f"not found: {them}, removable or not, which nobody knows: {gap}"
+            yield f"not found: {them}; whether they can be removed is not known: {gap}"
         lineless = sum(1 for entry in self._known if not entry.sites)
         if lineless:
             them = words.count(lineless, "entry", "entries")
-            yield f"the baseline has {them} without a line: such match no finding that has one"
+            yield f"the baseline has {them} without a line, which match only findings without a line"
 
 
 def allowed_from(entries: object, source: str) -> list[Allowed]:
@@ -171,5 +171,7 @@ def allowed_in_pyproject(folder: Path) -> list[Allowed]:
     if not isinstance(table, dict):
         raise AdoptionError(f"{source}: {table!r:.80} is not a table")
     if set(table) - {"allow"}:
-        raise AdoptionError(f"{source}: {min(set(table) - {'allow'})!r} is no setting; use allow")
+        raise AdoptionError(
+            f"{source}: {min(set(table) - {'allow'})!r} is not a setting; use allow"
+        )
     return allowed_from(table.get("allow", []), f"{source}.allow")

@@ -93,7 +93,7 @@ class GuardedRun:
         for process in self.processes:
             if process.unreadable:
                 lines = count(process.unreadable, "line")
-                yield f"{lines} of what process {process.pid} told cannot be read, and may be missing"
+                yield f"{lines} from process {process.pid} cannot be read; findings may be missing"
         yield from self.adoption.lines(self.findings, self.gap)
         yield from self._probed()
 

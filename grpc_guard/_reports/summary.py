@@ -11,6 +11,9 @@ from .._findings.ledger import KEPT
 from .._findings.records import Finding
 from .._findings.wording import sites
 
+# Why a process that exited has told nothing at its end: from outside, both look the same.
+UNHEARD = "it executed a program that the guard did not reach, or was ended below Python, as by faulthandler"
+
 
 def summary(
     findings: Sequence[Finding],
@@ -25,13 +28,21 @@ def summary(
     Advice comes last, and is in no total. `unguarded` says of processes, by their pid, why they
     were not guarded; `not_kept` is how many findings were only counted.
     """
-    missed = f"; {count(len(unguarded), 'process', 'processes')} not guarded" if unguarded else ""
+    unheard = sum(why == UNHEARD for why in unguarded.values())
+    missed = ""
+    for number, how in (
+        (len(unguarded) - unheard, "not guarded"),
+        (unheard, "not heard at the end"),
+    ):
+        if number:
+            missed += f"; {count(number, 'process', 'processes')} {how}"
     yield (
         f"grpc_guard: {count(streams, 'stream')} and {count(operations, 'operation')} guarded, "
         f"{count(sum(not finding.is_advice for finding in findings), 'finding')}{missed}"
     )
     for pid, why in unguarded.items():
-        yield f"  process {pid} was not guarded: {why}"
+        missing = "told nothing at its end" if why == UNHEARD else "was not guarded"
+        yield f"  process {pid} {missing}: {why}"
     by_rule: dict[str, Counter[str]] = {}
     for finding in findings:
         where = f"{sites(finding)}  {finding.rpc} ({finding.side}, {finding.api})"

@@ -127,11 +127,11 @@ def test_page_tells_where_the_rule_says_something_else() -> None:
     ("name", "effect"),
     [
         ("concurrent-read", "In mode `serialize` the second caller waits for its turn instead."),
-        ("wrong-loop", "Waiting cannot heal it: mode `serialize` acts as `raise` here."),
-        ("blocked-loop", "A warning refuses nothing, in any mode: it is recorded and shown."),
+        ("wrong-loop", "Waiting cannot help: mode `serialize` acts as `raise` here."),
+        ("blocked-loop", "A warning refuses nothing, in any mode. It is recorded and shown."),
         (
             "stream-limit",
-            "Advice refuses and fails nothing, and is counted in no total: it is listed apart.",
+            "Advice refuses and fails nothing. It is listed separately, and not counted in any total.",
         ),
     ],
 )

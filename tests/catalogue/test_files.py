@@ -18,7 +18,7 @@ def test_size(tmp_path: Path) -> None:
     file.write_bytes(b" " * FILE_LIMIT)
     assert len(content_of(file)) == FILE_LIMIT
     file.write_bytes(b" " * (FILE_LIMIT + 1))
-    with pytest.raises(FileError, match="^larger than 16 MiB, the most that is read$"):
+    with pytest.raises(FileError, match="^larger than 16 MiB, the limit$"):
         content_of(file)
 
 

@@ -91,7 +91,7 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             {"name": "Note"},
             (
                 "its message (Note) was changed afterwards, while it waited in the queue that grpcio "
-                "has for calls with interceptors: what is sent is not what was written"
+                "has for calls with interceptors: the values that are sent are not those that were written"
             ),
         ),
     ],
@@ -99,9 +99,8 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
         (
             {"name": "Note"},
             (
-                "its message (Note) was changed and written again at once: whether it had left the "
-                "queue that grpcio has for calls with interceptors, to be sent as it was written, is "
-                "luck"
+                "its message (Note) was changed and written again at once, perhaps before it had left "
+                "the queue that grpcio has for calls with interceptors: which values are sent is luck"
             ),
         ),
     ],
@@ -109,8 +108,8 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
         (
             {"raiser": READER},
             (
-                "a CancelledError ended the handler at app.py:12, though nobody cancels the RPC: the "
-                "client gets no status"
+                "a CancelledError ended the handler at app.py:12, although the RPC was not cancelled: "
+                "the client gets no status"
             ),
         ),
     ],
@@ -211,14 +210,14 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             {"maker": MAKER, "is_own": False},
             (
                 "the channel is the parent process's, made 3.0 s ago at app.py:12, and grpc.aio does "
-                "not outlive a fork"
+                "not work after a fork"
             ),
         ),
         (
             {"maker": None, "is_own": True},
             (
-                "a channel or server of the parent process lives on, and while it does grpc.aio works "
-                "in no forked child, on no channel"
+                "a channel or server of the parent process still exists, and as long as it does, "
+                "grpc.aio does not work in a forked child, on any channel"
             ),
         ),
     ],
@@ -227,7 +226,7 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
             {"target": "host:1", "taker": MAKER},
             (
                 "the lease of 'host:1' was taken at app.py:12 by thread 'main' in the parent of this "
-                "process: a forked child takes leases of its own"
+                "process: a forked child must take its own lease"
             ),
         ),
     ],
@@ -309,15 +308,15 @@ SENTENCES: dict[str, list[tuple[dict[str, Any], str]]] = {
         (
             {"waiting": 2, "carried": 100, "maker": MAKER},
             (
-                "2 RPCs wait until another ends, for the peer carries no more than the 100 that are "
-                "under way; the channel was made 3.0 s ago at app.py:12"
+                "2 RPCs wait until another ends, because the peer accepts no more than the 100 that are "
+                "in progress; the channel was made 3.0 s ago at app.py:12"
             ),
         ),
         (
             {"waiting": 1, "carried": 100, "maker": MAKER},
             (
-                "1 RPC waits until another ends, for the peer carries no more than the 100 that are "
-                "under way; the channel was made 3.0 s ago at app.py:12"
+                "1 RPC waits until another ends, because the peer accepts no more than the 100 that are "
+                "in progress; the channel was made 3.0 s ago at app.py:12"
             ),
         ),
     ],

@@ -111,16 +111,16 @@ def test_a_function_decorated_with_thresholds() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"stream_limit": -1}, "stream_limit=-1 is no number; use a whole number, 0 or more"),
-        ({"stream_limit": 1.5}, "stream_limit=1.5 is no number; use a whole number, 0 or more"),
-        ({"kept": True}, "kept=True is no number; use a whole number, 0 or more"),
+        ({"stream_limit": -1}, "stream_limit=-1 is not a number; use a whole number, 0 or more"),
+        ({"stream_limit": 1.5}, "stream_limit=1.5 is not a number; use a whole number, 0 or more"),
+        ({"kept": True}, "kept=True is not a number; use a whole number, 0 or more"),
         (
             {"blocked_loop_seconds": float("nan")},
-            "blocked_loop_seconds=nan is no time; use seconds, 0 or more",
+            "blocked_loop_seconds=nan is not a time; use seconds, 0 or more",
         ),
         (
             {"blocked_loop_seconds": None},
-            "blocked_loop_seconds=None is no time; use seconds, 0 or more",
+            "blocked_loop_seconds=None is not a time; use seconds, 0 or more",
         ),
         (
             {"kept": 1, "stream_limt": 2},
@@ -131,7 +131,7 @@ def test_a_function_decorated_with_thresholds() -> None:
         ),
         ({"xyzzy": 2}, f"'xyzzy' is not a threshold. The thresholds: {NAMES}"),
         ({3: 2}, f"3 is not a threshold. The thresholds: {NAMES}"),
-        ("kept=1", "'kept=1' is no mapping of thresholds to numbers"),
+        ("kept=1", "'kept=1' is not a mapping of thresholds to numbers"),
     ],
 )
 def test_a_bad_threshold_in_python(settings: Any, said: str) -> None:
@@ -150,7 +150,7 @@ def test_a_bad_environment_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     """Where the environment is wrong, nothing else that was asked for comes into force."""
     monkeypatch.setenv("GRPC_GUARD_KEPT", "x")
     for switch_on in (enable, lambda **told: guarded(**told).__enter__()):
-        with pytest.raises(ValueError, match=r"^GRPC_GUARD_KEPT: 'x' is no number; use a whole"):
+        with pytest.raises(ValueError, match=r"^GRPC_GUARD_KEPT: 'x' is not a number; use a whole"):
             switch_on(thresholds={"stream_limit": 3})
     assert not is_enabled()
     monkeypatch.setenv("GRPC_GUARD_KEPT", "5")
@@ -233,7 +233,7 @@ def test_run_with_thresholds(
         (
             ["--threshold", "stream_limit=x"],
             "",
-            "--threshold: stream_limit='x' is no number; use a whole number, 0 or more",
+            "--threshold: stream_limit='x' is not a number; use a whole number, 0 or more",
         ),
         (
             ["--threshold", "stream_limit"],
@@ -248,7 +248,7 @@ def test_run_with_thresholds(
         (
             [],
             "x",
-            "GRPC_GUARD_STREAM_LIMIT: 'x' is no number; use a whole number, 0 or more",
+            "GRPC_GUARD_STREAM_LIMIT: 'x' is not a number; use a whole number, 0 or more",
         ),
     ],
 )
@@ -388,7 +388,7 @@ def test_thresholds_at_the_end_of_a_test(
             ["--grpc-guard-threshold", "kept=x"],
             "",
             "5",
-            "--grpc-guard-threshold: kept='x' is no number; use a whole number, 0 or more",
+            "--grpc-guard-threshold: kept='x' is not a number; use a whole number, 0 or more",
         ),
         (
             [],
@@ -409,7 +409,7 @@ def test_thresholds_at_the_end_of_a_test(
             ["--grpc-guard-threshold", "kept=1"],
             "",
             "x",
-            "GRPC_GUARD_KEPT: 'x' is no number; use a whole number, 0 or more",
+            "GRPC_GUARD_KEPT: 'x' is not a number; use a whole number, 0 or more",
         ),
     ],
 )
@@ -439,7 +439,7 @@ def test_session_with_a_bad_threshold(
                 f" The thresholds: {NAMES}"
             ),
         ),
-        ("thresholds=3", "marker grpc_guard: 3 is no mapping of thresholds to numbers"),
+        ("thresholds=3", "marker grpc_guard: 3 is not a mapping of thresholds to numbers"),
     ],
 )
 def test_a_bad_threshold_in_a_marker(marker: str, said: str, pytester: pytest.Pytester) -> None:

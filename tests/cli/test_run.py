@@ -820,7 +820,7 @@ def test_a_program_that_damages_the_spool(tmp_path: Path) -> None:
     process = launch("app.py", cwd=tmp_path)
     assert (process.returncode, process.stdout) == (0, "")
     assert process.stderr.splitlines()[-1] == (
-        "  2 lines of what process 7 told cannot be read, and may be missing"
+        "  2 lines from process 7 cannot be read; findings may be missing"
     )
     assert "Traceback" not in process.stderr
 

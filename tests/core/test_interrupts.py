@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import threading
+import traceback
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -632,6 +633,21 @@ def test_signal_in_a_tracer_of_coroutines(install: Any, make: Any, mode: Mode, f
     assert number >= 4
     assert bool(torn) == TEARS
     assert found() == []
+
+
+def test_operations_are_one_line() -> None:
+    """A tracer has no line between claim and release, and a traceback shows what is waited for."""
+    for code in OPERATIONS:
+        assert len({line for _, _, line in code.co_lines()}) == 1, code
+
+    class Failing(Plain):
+        def __next__(self) -> bytes:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as failed:
+        client_next(Failing(), sync_stream(Mode.RAISE)).operate()
+    lines = [frame.line for frame in traceback.extract_tb(failed.value.__traceback__)]
+    assert lines[-2:] == ["return direction.iterator.__next__()", "raise ZeroDivisionError"]
 
 
 async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:

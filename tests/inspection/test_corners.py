@@ -78,7 +78,7 @@ async def test_an_owner_that_shows_no_frame() -> None:
     stream = Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE, asyncio.get_running_loop())
     direction = AioDirection(stream, Way.READ)
     direction.taken = True
-    described = inspect_snapshot._described(Way.READ, [direction], sight.Sight([]))
+    described = inspect_snapshot._described(Way.READ, [direction], sight.Sight([]), 0.0)
     assert described is not None
     assert described.owner is not None
     assert described.owner.name == "(not found)"
@@ -205,6 +205,28 @@ def test_the_text_of_everything() -> None:
     assert inspect_wording.pool_held(2, 0, 0) == ("all 2 threads of the pool are held; 0 RPCs wait")
     assert inspect_wording.at(HERE) == "at app.py:12"
     assert inspect_wording.at(None) == "at an unknown place"
+
+
+def replaced(record: Any, text: str) -> Any:
+    """Return `record` with `text` behind each text in it."""
+    if isinstance(record, tuple):
+        return tuple(replaced(one, text) for one in record)
+    if not dataclasses.is_dataclass(record):
+        return record + text if type(record) is str else record
+    fields = {one.name: getattr(record, one.name) for one in dataclasses.fields(record)}
+    return dataclasses.replace(record, **{name: replaced(fields[name], text) for name in fields})  # type: ignore[type-var]
+
+
+def test_names_that_others_chose() -> None:
+    """A client chooses the name of an RPC: none makes a line of its own or speaks to the terminal."""
+    bare = dataclasses.replace(SNAPSHOT, findings=())  # their texts are made where they are found
+    hostile = replaced(bare, "\x1b[2J\n\u202efor certain:" + 300 * "x")
+    shown = [inspect_wording.dump(one).splitlines() for one in (bare, hostile)]
+    shown += [list(tables.holders(one)) for one in (bare, hostile)]
+    shown += [list(tables.processes([one, (1, one.program)])) for one in (bare, hostile)]
+    for plain, odd in zip(shown[::2], shown[1::2], strict=True):
+        assert len(plain) == len(odd)
+        assert "".join(odd).isprintable()
 
 
 def test_the_table_of_everything() -> None:

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dis
 import gc
 import threading
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 from inside import (
+    ONLOOKERS,
+    OPERATIONS,
     AioDirection,
     Api,
     Mode,
     Side,
     Stream,
     Way,
+    aio_handlers,
+    guard_owners,
+    guard_roles,
     inspect_lines,
     inspect_living,
     inspect_snapshot,
     items_of,
     loops_door,
     sight,
+    steps,
 )
 from support.staging import (
     Gate,
@@ -40,7 +48,7 @@ from support.staging import (
     within,
 )
 
-from grpc_guard import snapshot, wrap
+from grpc_guard import Owner, snapshot, status, wrap
 from grpc_guard.inspection import DirectionSnapshot, Snapshot, StreamSnapshot
 
 US, SS = grpc.unary_stream_rpc_method_handler, grpc.stream_stream_rpc_method_handler
@@ -292,6 +300,78 @@ async def test_an_owner_that_came_after_the_look(monkeypatch: pytest.MonkeyPatch
         assert owner is not None
         assert owner.name == "(not found)"
         monkeypatch.setattr(sight, "_ELSEWHERE", 0)
+
+
+def test_an_owner_before_it_has_noted_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is not that of the operation before it."""
+    taken: list[Snapshot] = []
+
+    def clock() -> float:
+        if due and threading.get_ident() == me:  # the handler asks for the time as well
+            due.clear()
+            taken.append(snapshot())
+            asked.append(status(call).read)
+        return 5.0
+
+    def handler(request: Any, context: Any) -> Iterator[bytes]:
+        yield from (b"0", b"1")
+
+    me = threading.get_ident()
+    due: list[bool] = []
+    asked: list[Owner | None] = []
+    with sync_server({"Claim": US(handler)}) as address, sync_channel(address) as channel:
+        call = channel.unary_stream(path("Claim"))(b"")
+        monkeypatch.setattr(steps, "monotonic", clock)
+        assert next(call) == b"0"
+        due.append(True)
+        assert list(call) == [b"1"]
+    (stream,) = (one for one in streams(taken[0], "Claim") if one.side == "client")
+    assert stream.read is not None
+    assert stream.read.owner is not None
+    assert (stream.read.owner.operation, stream.read.owner.held_seconds) == ("next", 0.0)
+    assert stream.read.last_began_seconds == 0.0
+    (owner,) = asked
+    assert owner is not None
+    assert (owner.operation, owner.held_seconds) == ("next", 0.0)
+
+
+async def test_a_handler_that_is_about_to_yield(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer is found, at its line, before it has noted the time."""
+    taken: list[Snapshot] = []
+
+    def clock() -> float:
+        taken.append(snapshot())
+        return 5.0
+
+    async def handler(request: Any, context: Any) -> AsyncIterator[bytes]:
+        yield b"0"
+        yield b"1"
+
+    async with aio_server({"Yield": US(handler)}) as address, aio_channel(address) as channel:
+        monkeypatch.setattr(aio_handlers, "monotonic", clock)
+        call = channel.unary_stream(path("Yield"))(b"")
+        assert [message async for message in call] == [b"0", b"1"]
+    (stream,) = (one for one in streams(taken[1], "Yield") if one.side == "server")
+    assert stream.write is not None
+    owner = stream.write.owner
+    assert owner is not None
+    assert (owner.operation, owner.held_seconds) == ("yield", 0.0)
+    assert [frame.code for frame in owner.stack] == ['yield b"1"']
+
+
+@pytest.mark.parametrize("code", [code for code in OPERATIONS if id(code) not in ONLOOKERS])
+def test_how_far_an_operation_has_come(code: Any) -> None:
+    """One that is about to claim its direction is nobody's owner: another one may be inside."""
+    direction = AioDirection(Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE), Way.READ)
+    names = {"direction": direction, "owns": True}
+    last = max(instruction.offset for instruction in dis.get_instructions(code))
+    roles = []
+    for at in range(0, last + 1, 2):
+        frame: Any = SimpleNamespace(f_code=code, f_lasti=at, f_locals=names)
+        roles.append([(role.is_owner, role.is_timed) for role in guard_roles.roles([frame])])
+        assert (guard_owners._inside([frame], direction) is not None) == bool(roles[-1])
+    changes = [one for one, before in zip(roles, [None, *roles], strict=False) if one != before]
+    assert changes == [[], [(True, False)], [(True, True)]]
 
 
 async def test_tasks_that_asyncio_keeps_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

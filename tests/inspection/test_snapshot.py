@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -27,6 +28,7 @@ from inside import (
     inspect_lines,
     inspect_messages,
     inspect_wording,
+    sight,
     sync_calls,
 )
 from support.sharing import until_collected
@@ -361,7 +363,10 @@ def test_a_write_while_somebody_reads() -> None:
         future.cancel()
 
 
-def test_joining_a_reader() -> None:
+@pytest.mark.parametrize(
+    ("timeout", "waits"), [((), "waits"), ((PATIENCE,), "waits, with a time-out,")]
+)
+def test_joining_a_reader(timeout: Any, waits: str) -> None:
     """Who joins a thread that is inside a stream is told, and that thread's operation."""
     gate = Gate()
     with sync_server({"Join": US(hold(gate))}) as address, sync_channel(address) as channel:
@@ -369,11 +374,11 @@ def test_joining_a_reader() -> None:
         next(call)
         with gate.held():
             reader = inside_grpc(next, call, name="reader")
-            stopper = in_thread(reader._thread.join, name="stopper")
+            stopper = in_thread(reader._thread.join, *timeout, name="stopper")
             (text,) = until(lambda: deduced(snapshot(), "joined"))
         assert stopper.result() is None
     assert text.startswith(
-        "thread 'stopper' waits for the end of thread 'reader', which has been in next of "
+        f"thread 'stopper' {waits} for the end of thread 'reader', which has been in next of "
     )
 
 
@@ -432,10 +437,29 @@ def test_waiting_in_a_circle(found: Any, reported: Any) -> None:
     assert isinstance(waiter.exception(), IndexError)  # nobody is left to be joined
     assert said[0] in {
         f"thread {one!r} waits for thread {two!r}, which waits for thread {one!r}: "
-        f"none of them can go on"
+        f"none of them can go on before the time-out of thread 'first'"
         for one, two in (("first", "second"), ("second", "first"))
     }
     found()
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_timed", "ends"),
+    [
+        ("thread", False, "none of them can go on"),
+        ("thread", True, "none of them can go on before the time-out of thread 'b'"),
+        ("task", False, "none of them can go on unless a task is cancelled, as by a time-out"),
+    ],
+)
+def test_how_a_circle_may_end(kind: str, is_timed: bool, ends: str) -> None:
+    """Of a circle no more is said than is certain: a time-out, or whoever cancels a task, ends it."""
+    a, b = (sight.Party(kind, name, (kind, name)) for name in "ab")
+    seen: Any = SimpleNamespace(
+        joins=[sight.Wait(a, b), sight.Wait(b, a, is_timed)], waiters={}, owners={}
+    )
+    (said,) = deductions._waits([], seen)
+    chain = f"{kind} 'a' waits for {kind} 'b', which waits for {kind} 'a'"
+    assert (said.kind, said.text) == ("circular-wait", f"{chain}: {ends}")
 
 
 # Servers

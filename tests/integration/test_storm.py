@@ -12,7 +12,14 @@ from support import storm
 from support.storm import Figure
 
 TOP = Path(__file__).parents[2]
-SMALL = {"interrupts": 3, "cancellations": 1, "forks": 1, "streams": 100, "refusals": 40}
+SMALL = {
+    "interrupts": 3,
+    "tracers": 3,
+    "cancellations": 1,
+    "forks": 1,
+    "streams": 100,
+    "refusals": 40,
+}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")

@@ -161,5 +161,5 @@ def test_a_bad_threshold(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRPC_GUARD_KEPT", "many")
     result = inner("--grpc-guard")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    message = "ERROR: GRPC_GUARD_KEPT: 'many' is no number; use a whole number, 0 or more"
+    message = "ERROR: GRPC_GUARD_KEPT: 'many' is not a number; use a whole number, 0 or more"
     assert message in result.errlines

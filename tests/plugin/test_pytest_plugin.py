@@ -794,7 +794,7 @@ def test_baseline_where_not_all_tests_ran(
     arguments = [*options, *ALONE, "-p", "xdist"]
     result = pytester.runpytest_subprocess("--grpc-guard-baseline=known.json", *arguments)
     assert lines_of(result)[-1] == (
-        f"not found: 1 entry, removable or not, which nobody knows: {why}"
+        f"not found: 1 entry; whether they can be removed is not known: {why}"
         if why
         else f"known but not found, removable from the baseline: {said}"
     )

@@ -35,13 +35,13 @@ def test_settings() -> None:
         (
             "dealy=1",
             (
-                "test: 'dealy=1' is no setting of the probe; use on, off, or NAME=NUMBER with "
+                "test: 'dealy=1' is not a setting of the probe; use on, off, or NAME=NUMBER with "
                 "window, delay, shortest, share, rate, budget, floor, decay, stalls, seed, "
                 "separated by commas"
             ),
         ),
-        ("delay", "test: 'delay' is no setting of the probe"),
-        ("yes", "test: 'yes' is no setting of the probe"),
+        ("delay", "test: 'delay' is not a setting of the probe"),
+        ("yes", "test: 'yes' is not a setting of the probe"),
         ("delay=long", "test: delay='long' is not a number of at least 0"),
         ("delay=-1", "test: delay='-1' is not a number of at least 0"),
         ("delay=nan", "test: delay='nan' is not a number of at least 0"),

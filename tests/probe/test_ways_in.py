@@ -104,7 +104,7 @@ def test_guarded() -> None:
 @pytest.mark.parametrize("act", [grpc_guard.enable, grpc_guard.guarded])
 def test_a_bad_setting(act: Any) -> None:
     """A bad setting is refused before anything is switched on."""
-    with pytest.raises(ValueError, match=rf"{act.__name__}\(probe\): 'x' is no setting"):
+    with pytest.raises(ValueError, match=rf"{act.__name__}\(probe\): 'x' is not a setting"):
         act(probe="x")
     assert not grpc_guard.is_enabled()
 
@@ -156,7 +156,7 @@ def test_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probe.prober().core.settings.seed == 5
     monkeypatch.setenv("GRPC_GUARD_PROBE", "x")
     del sys.modules["grpc_guard.auto"]
-    with pytest.raises(ValueError, match="GRPC_GUARD_PROBE: 'x' is no setting"):
+    with pytest.raises(ValueError, match="GRPC_GUARD_PROBE: 'x' is not a setting"):
         __import__("grpc_guard.auto")
 
 
@@ -245,7 +245,7 @@ def test_run_with_a_foreign_file(content: str, tmp_path: Path) -> None:
         (["--probe-file", "x"], {}, "--probe-file needs --probe"),
         (["--probe-seed", "1"], {}, "--probe-seed needs --probe"),
         (["--probe", "--probe-seed", "x"], {}, "--probe-seed: seed='x' is not a whole number"),
-        ([], {"GRPC_GUARD_PROBE": "x"}, "GRPC_GUARD_PROBE: 'x' is no setting of the probe"),
+        ([], {"GRPC_GUARD_PROBE": "x"}, "GRPC_GUARD_PROBE: 'x' is not a setting of the probe"),
         (["--probe", "--probe-file", "no/x"], {}, "--probe-file: no/x: No such file or directory"),
     ],
 )
@@ -279,7 +279,7 @@ def test_a_child_with_a_bad_setting(tmp_path: Path) -> None:
         "subprocess.run([sys.executable, '-c', ''])"
     )
     ran = guard_run(tmp_path, *PROBE, "app.py")
-    assert "is not guarded: GRPC_GUARD_PROBE: 'x' is no setting of the probe" in ran.stderr
+    assert "is not guarded: GRPC_GUARD_PROBE: 'x' is not a setting of the probe" in ran.stderr
 
 
 # pytest

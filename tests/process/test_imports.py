@@ -207,5 +207,5 @@ def test_what_fails_after_the_import(
         assert importlib.import_module("late").value == 1
     assert late() == ["imported", "told the next"]
     assert [record.getMessage() for record in caplog.records] == [
-        "what waited for the import of late failed"
+        "a callback for the import of late failed"
     ]

@@ -165,7 +165,7 @@ def test_allow_list_in_pyproject(tmp_path: Path) -> None:
         ("tool = 1 # tool.grpc_guard", ": "),
         ("[tool]\ngrpc_guard = 'x' # tool.grpc_guard", ", tool.grpc_guard: 'x' is not a table"),
         ("[tool.grpc_guard]\nallow = " + "[" * 100_000, ": nested too deeply"),
-        ("[tool.grpc_guard]\nalow = []", ", tool.grpc_guard: 'alow' is no setting; use allow"),
+        ("[tool.grpc_guard]\nalow = []", ", tool.grpc_guard: 'alow' is not a setting; use allow"),
         (
             "[[tool.grpc_guard.allow]]\nrule = '*'",
             ", tool.grpc_guard.allow, entry 1: an entry has a rule, a site and a reason",
@@ -241,7 +241,7 @@ def test_no_line_is_like_no_line_only() -> None:
     assert adoption.is_new(finding(None, "b.py:loop"))
     assert list(adoption.lines([finding(None, None)])) == [
         "known from the baseline: 1",
-        "the baseline has 1 entry without a line: such match no finding that has one",
+        "the baseline has 1 entry without a line, which match only findings without a line",
     ]
     assert str(lineless) == "concurrent-read on /x.Y/Z (client): no line"
 
@@ -258,7 +258,7 @@ def test_lines_where_not_all_ran() -> None:
     adoption = Adoption(ROOT, [Allowed("*", "d.py", "why")], [Known.of(finding(), ROOT), gone])
     assert list(adoption.lines([finding()], "tests were deselected")) == [
         "known from the baseline: 1",
-        "not found: 2 entries, removable or not, which nobody knows: tests were deselected",
+        "not found: 2 entries; whether they can be removed is not known: tests were deselected",
     ]
     assert next(adoption.lines([finding(), finding("d.py:f")])).startswith("allowed, 1x: ")
 
@@ -457,7 +457,7 @@ def test_run_with_an_allow_list(project: Path) -> None:
         "grpc_guard: 2 streams and some operations guarded, 0 findings",
         "  allowed, 1x: concurrent-read at collision.py:read (why)",
         (
-            "  not found: 1 entry, removable or not, which nobody knows: "
+            "  not found: 1 entry; whether they can be removed is not known: "
             "a run of one program need not find all"
         ),
     ]
@@ -475,7 +475,7 @@ def test_run_that_merges(project: Path) -> None:
     assert status == 0
     assert summary[2:4] == [
         (
-            "  not found: 1 entry, removable or not, which nobody knows: "
+            "  not found: 1 entry; whether they can be removed is not known: "
             "a run of one program need not find all"
         ),
         "  baseline written to link.json: 2 entries",

@@ -75,6 +75,19 @@ class Figure(NamedTuple):
 
 def interrupts(size: int) -> Iterator[Figure]:
     """Let a signal handler raise `size` times in each kind of operation, at random."""
+    return _interrupts(size, None)
+
+
+def tracers(size: int) -> Iterator[Figure]:
+    """Do the same under a trace function, in which most of the signal handlers run."""
+    return _interrupts(size, _trace)
+
+
+def _trace(frame: object, event: str, argument: object) -> Any:
+    return _trace
+
+
+def _interrupts(size: int, trace: Any) -> Iterator[Figure]:
     moments = random.Random(SEED)
     subjects: list[Callable[[], tuple[Subject, Callable[[], Any]]]] = []
     for make in SYNC:
@@ -86,10 +99,15 @@ def interrupts(size: int) -> Iterator[Figure]:
         for _ in range(size):
             with interrupted_by_timer() as interrupt_in:
                 try:
-                    interrupt_in(moments.uniform(1e-6, 1e-4))
-                    for _ in range(10_000):  # CPython swallows one that arrives in a finaliser
-                        operate()
+                    try:
+                        sys.settrace(trace)
+                        interrupt_in(moments.uniform(1e-6, 1e-4))
+                        for _ in range(10_000):  # CPython swallows one that arrives in a finaliser
+                            operate()
+                    finally:
+                        sys.settrace(None)
                 except Interrupt:
+                    sys.settrace(None)
                     raised += 1
             if not subject.direction.is_free:
                 owned += 1
@@ -281,6 +299,7 @@ def _taken() -> tuple[Any, ...]:
 
 PARTS: dict[Callable[[int], Iterator[Figure]], int] = {  # and what they do at once by default
     interrupts: 10_000,
+    tracers: 1_000,
     cancellations: 2_000,
     forks: 500,
     streams: 20_000,
@@ -314,7 +333,7 @@ def main() -> None:
     if arguments.update is not None:
         from benchmarks import _document
 
-        _document.update(arguments.update, {"storm": "\n".join(lines)})
+        _document.update([arguments.update], {"storm": "\n".join(lines)})
     sys.exit(not are_right)
 
 

@@ -13,12 +13,12 @@ ABANDONED_HANDLER = Rule(
     severity="warning",
     summary="a handler stood still though its RPC had been over for seconds",
     unguarded={
-        "server sync": "each client that goes away leaves a thread of the pool behind, until none is "
-        "left and the server answers nobody; the process cannot exit, which waits for the threads",
-        ANY: "not looked for: only threads show that they stand still",
+        "server sync": "each client that goes away keeps a thread of the pool, until none is left and "
+        "the server answers no RPC; the process cannot exit, because it waits for these threads",
+        ANY: "not checked: only threads show that they stand still",
     },
     remedy="wake the handler when its RPC ends, from context.add_callback() (by an end marker in the "
-    "queue that it waits for), or wait with a timeout and ask context.is_active()",
+    "queue that it waits for), or wait with a timeout and check context.is_active()",
     source="grpcio, _server.py: a cancelled RPC does not interrupt its handler; grpc/grpc issues 11157 "
     "and 22874",
 )

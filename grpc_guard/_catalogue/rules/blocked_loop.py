@@ -1,4 +1,4 @@
-"""The rule blocked-loop: a blocking call stood in the way of the event loop that runs on its thread."""
+"""The rule blocked-loop: a blocking call blocked the event loop that runs on its thread."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..rule import ANY, Evidence, Rule
 BLOCKED_LOOP = Rule(
     "blocked-loop",
     severity="warning",
-    summary="a blocking call stood in the way of the event loop that runs on its thread",
+    summary="a blocking call blocked the event loop that runs on its thread",
     unguarded={
         "client sync": "the whole event loop stands still until the message or response comes; if the "
-        "loop itself would answer, until the deadline",
+        "same loop has to answer, until the deadline",
         "client aio": "the whole event loop stands still while a sync request iterator waits: give "
         "grpc.aio an async one",
         "server sync": "the whole event loop stands still until the message comes",
         ANY: "cannot happen: asyncio's operations wait without blocking the loop",
     },
-    remedy="use grpc.aio on an event loop, with async request iterators, or do it in a thread "
-    "(asyncio.to_thread)",
+    remedy="use grpc.aio on an event loop, with async request iterators, or make the call in a "
+    "thread (asyncio.to_thread)",
     source="Python documentation, Developing with asyncio, Running Blocking Code",
 )
 

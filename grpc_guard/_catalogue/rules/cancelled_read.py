@@ -14,15 +14,16 @@ CANCELLED_READ = Rule(
     severity="warning",
     summary="a stream was used again after one of its reads or writes had been cancelled",
     unguarded={
-        "client aio": "cancelling one read or write cancels the whole RPC: reading on raises "
-        "CancelledError, writing on InvalidStateError, and done_writing() does nothing",
-        "server aio": "the stream is poisoned: after a read, the next one is told that the stream "
-        "has ended, and a message that is still to come is lost; after a write, the next one "
-        "raises ExecuteBatchError",
+        "client aio": "cancelling one read or write cancels the whole RPC: the next read raises "
+        "CancelledError, the next write InvalidStateError, and done_writing() does nothing",
+        "server aio": "after a cancelled read, the next one sees a false end of stream, and a "
+        "message that comes later is lost; after a cancelled write, the next one raises "
+        "ExecuteBatchError",
         ANY: "cannot happen: sync operations are not cancelled one by one",
     },
-    remedy="receive through grpc_guard.aio.Receiver and send through grpc_guard.aio.Sender, which "
-    "may be timed out and cancelled; or shield the read with asyncio.shield() and keep it",
+    remedy="receive through grpc_guard.aio.Receiver and send through grpc_guard.aio.Sender, where "
+    "time-outs and cancellations do no harm; or shield the read with asyncio.shield(), and await it "
+    "later",
     source="grpcio, aio/_call.py: a cancelled read or write cancels the RPC",
 )
 

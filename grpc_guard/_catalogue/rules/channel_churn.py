@@ -13,10 +13,10 @@ CHANNEL_CHURN = Rule(
     severity="advice",
     summary="many channels to one target were made in one place, on one loop, within a short time",
     unguarded={
-        "client sync": "each takes time to make, and a connection and a handshake unless it shares "
-        "those of another that lives",
-        "client aio": "each takes time to make, and a connection and a handshake unless it shares "
-        "those of another that lives",
+        "client sync": "each channel costs time, and a connection and a handshake unless it shares "
+        "those of another open channel",
+        "client aio": "each channel costs time, and a connection and a handshake unless it shares "
+        "those of another open channel",
         ANY: CLIENTS_ONLY,
     },
     remedy="make one channel and share it: any number of threads (sync) or tasks of one loop "

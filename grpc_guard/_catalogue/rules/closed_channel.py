@@ -20,8 +20,8 @@ CLOSED_CHANNEL = Rule(
         "channel nor where it was made",
         ANY: CLIENTS_ONLY,
     },
-    remedy="let the channel live as long as the stubs made from it: close it where the last of "
-    "them is given up",
+    remedy="keep the channel open as long as the stubs made from it are used, and close it after "
+    "the last of them",
     source="grpcio, docstring of Channel.close: no RPC may be invoked on a closed channel",
 )
 

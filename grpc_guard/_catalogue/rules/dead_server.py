@@ -1,4 +1,4 @@
-"""The rule dead-server: a server that was not stopped serves no more."""
+"""The rule dead-server: a server that was not stopped no longer serves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..rule import ANY, Evidence, Rule
 DEAD_SERVER = Rule(
     "dead-server",
     severity="error",
-    summary="a server that was not stopped serves no more",
+    summary="a server that was not stopped no longer serves",
     unguarded={
         "server sync": "the server takes connections, and every RPC runs into its deadline, or waits for "
         "ever; stop() never returns",
         ANY: "cannot happen: only a server of the sync api has a thread that serves",
     },
-    remedy="give the server a pool of its own, and shut that down when the server has been stopped: "
+    remedy="give the server its own pool, and shut the pool down after the server has stopped: "
     "server.stop(grace).wait(), then pool.shutdown()",
     source="grpcio, _server.py, _serve: the thread that serves ends with the first exception of submit()",
 )

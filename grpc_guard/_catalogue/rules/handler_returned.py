@@ -12,7 +12,7 @@ HANDLER_RETURNED = Rule(
     severity="error",
     summary="a server stream object was used after its handler had ended",
     unguarded={
-        "server sync": "a silent end of stream, or a value read from a call that is no more",
+        "server sync": "a silent end of stream, or a value of a call that no longer exists",
         "server aio": "'RPC already finished', a silent end of stream, and a crash of the whole "
         "process for peer(), auth_context(), peer_identities() and peer_identity_key()",
         ANY: "cannot happen: only servers have handlers",

@@ -14,15 +14,15 @@ LOST_EXCEPTION = Rule(
     severity="warning",
     summary="an exception of the program vanished in grpcio",
     unguarded={
-        "client aio": "the RPC is cancelled, and who awaits it gets a bare CancelledError that says "
-        "nothing of the exception of the request iterator; grpcio logs it at DEBUG",
-        "server aio": "a handler that ends by a CancelledError of something else than its RPC ends "
-        "without a status: the client waits until its deadline, or for ever",
+        "client aio": "the RPC is cancelled, and the code that awaits it gets a bare CancelledError; "
+        "grpcio logs the exception of the request iterator only at DEBUG",
+        "server aio": "if a handler ends with a CancelledError that does not come from its own RPC, "
+        "it sends no status: the client waits until its deadline, or for ever",
         ANY: "cannot happen: grpcio logs what request iterators and handlers raise",
     },
-    remedy="catch the exception where it is raised: in the request iterator, end the RPC by "
-    "call.cancel() and tell whoever awaits it why; in a handler, turn the CancelledError of what it "
-    "waited for into a status (await context.abort(...))",
+    remedy="catch the exception: in a request iterator, end the RPC with call.cancel() and pass the "
+    "exception to the code that awaits it; in a handler, catch the CancelledError of the task that it "
+    "awaited and end the RPC with a status (await context.abort(...))",
     source="grpcio, aio/_call.py, _consume_request_iterator, and "
     "_cython/_cygrpc/aio/server.pyx.pxi, _handle_exceptions",
 )
@@ -52,8 +52,8 @@ class HandlerCancelled(Evidence):
 
     def __str__(self) -> str:
         return (
-            f"a CancelledError ended the handler {words.place(self.raiser)}, though nobody cancels the "
-            "RPC: the client gets no status"
+            f"a CancelledError ended the handler {words.place(self.raiser)}, although the RPC was not "
+            "cancelled: the client gets no status"
         )
 
 

@@ -12,8 +12,8 @@ MESSAGE_MUTATED = Rule(
     severity="error",
     summary="a message was changed after a write() had taken it and before it was serialized",
     unguarded={
-        "client aio": "what is sent is what the message says by then: of a message that is used again "
-        "for each write() some values are sent twice and others never, and the RPC ends OK",
+        "client aio": "the values at the moment of serialization are sent: if one message is used for "
+        "each write(), some values are sent twice and others never, and the RPC ends OK",
         ANY: "cannot happen: the sync api, and servers, serialize a message when they take it",
     },
     remedy="make a new message for each write(), or write a copy of it: copy = Note(); "
@@ -33,7 +33,7 @@ class ChangedInQueue(Evidence):
     def __str__(self) -> str:
         return (
             f"its message ({self.name}) was changed afterwards, while it waited in the queue that grpcio "
-            "has for calls with interceptors: what is sent is not what was written"
+            "has for calls with interceptors: the values that are sent are not those that were written"
         )
 
 
@@ -46,8 +46,8 @@ class ChangedAtOnce(Evidence):
 
     def __str__(self) -> str:
         return (
-            f"its message ({self.name}) was changed and written again at once: whether it had left the "
-            "queue that grpcio has for calls with interceptors, to be sent as it was written, is luck"
+            f"its message ({self.name}) was changed and written again at once, perhaps before it had "
+            "left the queue that grpcio has for calls with interceptors: which values are sent is luck"
         )
 
 

@@ -13,14 +13,15 @@ PARKED_REQUEST_ITERATOR = Rule(
     severity="warning",
     summary="a request iterator was still being advanced after its RPC had ended",
     unguarded={
-        "client sync": "a thread is leaked by each such RPC",
-        "client aio": "grpcio never tells the iterator: a task and a generator are leaked by each such "
-        "RPC ('Task was destroyed but it is pending'); one that wakes up later takes one more item, "
-        "which is lost",
+        "client sync": "each such RPC leaks a thread",
+        "client aio": "grpcio does not end the iterator: each such RPC leaks a task and a generator "
+        "('Task was destroyed but it is pending'), and an iterator that wakes up later takes one more "
+        "item, which is lost",
         ANY: "cannot happen: only clients have request iterators",
     },
-    remedy="let the iterator end when the RPC does: a grpc_guard.Sender does by itself; a queue needs "
-    "an end marker from call.add_callback() (aio: call.add_done_callback()), or a wait with a timeout",
+    remedy="let the iterator end when the RPC does: a grpc_guard.Sender does so automatically; a queue "
+    "needs an end marker from call.add_callback() (aio: call.add_done_callback()), or a wait with a "
+    "timeout",
     source="grpcio, _channel.py: a thread of its own consumes the request iterator; aio/_call.py, "
     "_consume_request_iterator: a task does, and only cancel() tells it",
 )

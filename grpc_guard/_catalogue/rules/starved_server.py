@@ -14,10 +14,10 @@ STARVED_SERVER = Rule(
     severity="warning",
     summary="every thread of a server was held by a handler while another RPC waited",
     unguarded={
-        "server sync": "new RPCs wait until a handler returns: it holds a thread of the pool for as "
-        "long as it runs, also when its RPC is over",
+        "server sync": "new RPCs wait until a handler returns: a handler holds its thread of the pool "
+        "as long as it runs, even if its RPC is over",
         "server aio": "sync handlers wait for a thread of the pool until another one returns; "
-        "coroutines go on",
+        "coroutines continue",
         ANY: SERVERS_ONLY,
     },
     remedy="give the server more threads than there can be handlers at once, end idle streams, or "
@@ -29,7 +29,7 @@ STARVED_SERVER = Rule(
 # Where handlers serve RPCs that are over, more threads would only be used up later.
 WAKE_UP = (
     "let a handler end with its RPC: wake it from context.add_callback(), by an end marker in the "
-    "queue that it waits for, or wait with a timeout and ask context.is_active()"
+    "queue that it waits for, or wait with a timeout and check context.is_active()"
 )
 
 _SHOWN = 5  # of many that could be named

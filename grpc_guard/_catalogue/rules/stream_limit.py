@@ -20,8 +20,8 @@ STREAM_LIMIT = Rule(
         "a stream ends; servers of grpcio have none",
         ANY: CLIENTS_ONLY,
     },
-    remedy="end streams that are done, or spread them over several channels (each with channel "
-    "arguments of its own, or they share a connection)",
+    remedy="end streams that are no longer needed, or spread streams over several channels (each "
+    "with different channel arguments, or they share a connection)",
     source="gRPC, Performance Best Practices: each connection has a limit on concurrent streams, "
     "about 100",
 )
@@ -51,8 +51,8 @@ class Queued(Evidence):
     def __str__(self) -> str:
         waits = words.count(self.waiting, "RPC waits", "RPCs wait")
         return (
-            f"{waits} until another ends, for the peer carries no more than the {self.carried} that are "
-            f"under way; the channel was {words.made(self.maker)}"
+            f"{waits} until another ends, because the peer accepts no more than the {self.carried} that "
+            f"are in progress; the channel was {words.made(self.maker)}"
         )
 
 

@@ -13,10 +13,10 @@ USE_AFTER_FORK = Rule(
     severity="warning",
     summary="a channel made before fork(), or grpc.aio in use then, was used in the child",
     unguarded={
-        "client sync": "the RPC hangs whatever its timeout, or fails with UNAVAILABLE 'sendmsg: "
+        "client sync": "the RPC hangs, whatever its timeout, or fails with UNAVAILABLE 'sendmsg: "
         "Wrong file descriptor generation', or works, by luck",
         "client aio": "the RPC hangs, or the process dies of SIGABRT or SIGSEGV: on the parent's "
-        "channel, and on each that the child makes itself while one of the parent's lives",
+        "channel, and on every channel that the child makes while one of the parent exists",
         ANY: CLIENTS_ONLY,
     },
     remedy="fork before the process makes its first channel, or start child processes by spawn or "
@@ -61,10 +61,10 @@ class AioOfParent(Evidence):
     def __str__(self) -> str:
         of_parent = "" if self.maker is None else f", {words.made(self.maker)},"
         if not self.is_own:
-            return f"the channel is the parent process's{of_parent} and grpc.aio does not outlive a fork"
+            return f"the channel is the parent process's{of_parent} and grpc.aio does not work after a fork"
         return (
-            f"a channel or server of the parent process{of_parent} lives on, and while it does "
-            "grpc.aio works in no forked child, on no channel"
+            f"a channel or server of the parent process{of_parent} still exists, and as long as it does, "
+            "grpc.aio does not work in a forked child, on any channel"
         )
 
 
@@ -79,7 +79,7 @@ class LeaseOfParent(Evidence):
     def __str__(self) -> str:
         return (
             f"{words.lease(self.target, self.taker)} in the parent of this process: "
-            "a forked child takes leases of its own"
+            "a forked child must take its own lease"
         )
 
 

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_exit_code,
         default=66,
-        help="exit status where the program succeeds but broke the contract (default: %(default)s)",
+        help="exit status if the program succeeds but broke the contract (default: %(default)s)",
     )
     parser.add_argument(
         "--baseline", metavar="FILE", type=Path, help="findings known from FILE do not count"
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--write-baseline",
         metavar="FILE",
         type=Path,
-        help="write what is found to FILE as the baseline",
+        help="write the findings to FILE as the baseline",
     )
     parser.add_argument(
         "--probe",
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hold operations back where two parties came near each other, so that they meet",
     )
     parser.add_argument(
-        "--probe-file", metavar="FILE", type=Path, help="what the probe has learnt, kept in FILE"
+        "--probe-file", metavar="FILE", type=Path, help="keep what the probe learns in FILE"
     )
     parser.add_argument(
         "--probe-seed", metavar="N", help="repeat the choices of the run that printed this seed"

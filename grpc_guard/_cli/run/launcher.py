@@ -32,6 +32,7 @@ from ..._reports.blocks import of_summary
 from ..._reports.looks import look_of, text_of
 from ..._reports.process import Process
 from ..._reports.run import GuardedRun
+from ..._reports.summary import UNHEARD
 from .progress import Progress
 from .signals import handling
 from .spool import read, remind
@@ -259,11 +260,11 @@ def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[s
 def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
     """Return `processes`, the first of which, `pid`, has ended; a signal is a `status` below 0.
 
-    It may have executed another program at last, which told nothing.
+    It may have told nothing at its end.
     """
     for process in processes:
         if process.pid == pid and status >= 0 and not process.has_ended:
-            process.unguarded = "it executed a program that the guard did not reach"
+            process.unguarded = UNHEARD
     return processes
 
 

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import Mode, core_fields, core_loops
+from inside import Mode, core_fields, core_loops, core_which
 
 try:
     compiled: Any = importlib.import_module("grpc_guard._core._compiled")
@@ -193,3 +194,19 @@ def test_choice_of_the_core() -> None:
     assert "the environment variable GRPC_GUARD_PURE: 'yes' is not one of 0 (" in bad
     if compiled is not None:
         assert chosen(None).stdout == chosen("0").stdout == "c\n"
+
+
+def test_a_core_of_another_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is as if it were not there, and an error where it is required; a wheel has no source."""
+    other = ModuleType("grpc_guard._core._compiled")
+    other.CHECKSUM, other.__file__ = 1, "_compiled.so"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, other.__name__, other)
+    monkeypatch.setattr(sys.modules["grpc_guard._core"], "_compiled", other, raising=False)
+    monkeypatch.setattr(core_which, "__file__", str(tmp_path / "which.py"))
+    monkeypatch.setenv("GRPC_GUARD_PURE", "0")
+    assert core_which._choose() is other
+    (tmp_path / "_compiled.c").write_text("int another;")
+    with pytest.raises(ImportError, match=r"_compiled.so was compiled from another _compiled\.c"):
+        core_which._choose()
+    monkeypatch.delenv("GRPC_GUARD_PURE")
+    assert core_which._choose() is None

@@ -24,6 +24,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _FOLDER = Path("grpc_guard", "_core")
 _NAME = "grpc_guard._core._compiled"
+_TRIED = {(3, 11), (3, 12), (3, 13)}  # elsewhere it is compiled where somebody asks for it
 _PATIENCE = 60.0  # seconds
 
 # What cannot be loaded here, or brings down who loads it, is as if it had not been compiled.
@@ -62,7 +63,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
 def _is_supported() -> bool:
     # Without the GIL the core in Python runs: the compiled one would switch it on again.
     is_free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-    return platform.python_implementation() == "CPython" and not is_free_threaded
+    is_tried = sys.version_info[:2] in _TRIED
+    return platform.python_implementation() == "CPython" and is_tried and not is_free_threaded
 
 
 def _build(source: Path, *, is_silent: bool) -> Path:

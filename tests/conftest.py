@@ -20,7 +20,7 @@ import grpc_guard
 
 pytest.register_assert_rewrite("support")
 
-from inside import ledger  # noqa: E402
+from inside import abandoned, catalogue_thresholds, ledger, outliving  # noqa: E402
 from support import staging  # noqa: E402
 
 # A signal that is ignored, as in a shell's background jobs and under nohup, stays ignored in the
@@ -51,6 +51,25 @@ def _synchronous(test: Callable[..., Any]) -> Callable[..., None]:
         staging.run(test(*args, **kwargs))
 
     return run
+
+
+_UNHURRIED = catalogue_thresholds.Thresholds(
+    slow_callback_seconds=2 * staging.PATIENCE,
+    abandoned_handler_seconds=2 * staging.PATIENCE,
+    blocked_loop_seconds=2 * staging.PATIENCE,
+    starved_server_seconds=2 * staging.PATIENCE,
+    parked_iterator_seconds=2 * staging.PATIENCE,
+)
+
+
+@pytest.fixture(autouse=True)
+def unhurried() -> Iterator[None]:
+    """Let the machine take its time: what takes long is no finding unless the test says so."""
+    with pytest.MonkeyPatch.context() as patch:  # of its own: tests undo theirs
+        patch.setattr(catalogue_thresholds, "_current", _UNHURRIED)
+        patch.setattr(outliving, "_MOMENT", 2 * staging.PATIENCE)
+        abandoned.watch.forget()  # what it waits for would be an earlier test's time
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,14 @@ def before_threads_are_joined(function: Callable[[], object]) -> None:
         register(function)
 
 
+def waits_for_threads(frame: FrameType) -> bool:
+    """Tell whether `frame` waits, at the end of the main thread, for all that are no daemons.
+
+    By ``threading._shutdown()``: since Python 2.5. False where it is missing.
+    """
+    return frame.f_code is getattr(getattr(threading, "_shutdown", None), "__code__", None)
+
+
 # Pools of threads: concurrent.futures.ThreadPoolExecutor
 
 

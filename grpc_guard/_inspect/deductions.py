@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Iterator, Sequence
 
+from .._catalogue.cpython import waits_for_threads
 from .._catalogue.grpcio_rpcs import is_receiving
 from .._catalogue.words import quoted
 from .._core.stream import Direction, Stream
@@ -27,6 +29,7 @@ def deduced(
     """Yield what can be deduced, each only if it is certain."""
     yield from _flow_control(told, channels)
     yield from _waits(told, sight)
+    yield from _kept_alive(told, sight)
     for server in servers:
         held = [handler for handler in server.handlers if handler.handler.kind == "thread"]
         if server.pool_size is not None and len(held) >= server.pool_size:
@@ -89,6 +92,16 @@ def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
             has_tasks=any(party.kind == "task" for party in parties),
         )
         yield Deduction("circular-wait", text, tuple(sorted(streams)))
+
+
+def _kept_alive(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
+    """Yield who keeps the process, if its main thread has ended and waits for others."""
+    main = sight.threads.get(threading.main_thread().ident or 0, ())
+    if any(map(waits_for_threads, main)):
+        numbers = {id(stream): described.number for described, stream, _ in told}
+        for owner, direction in sight.keepers():
+            text = wording.keeps_process(owner, direction.stream.rpc)
+            yield Deduction("kept-alive", text, (numbers[id(direction.stream)],))
 
 
 def _called(party: Party) -> str:

@@ -21,7 +21,7 @@ from . import inspection_pb2 as pb
 from .messages import VERSION, message_of
 from .native import native, start
 from .places import new_entry
-from .snapshot import collector_at_rest, snapshot
+from .snapshot import collector_at_rest, program, snapshot
 from .wire import receive, send
 
 logger = logging.getLogger("grpc_guard")
@@ -53,6 +53,7 @@ class Endpoint:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
+        program()  # while it is known
         try:
             self._listener = self._listen()
             atexit.register(self.close)

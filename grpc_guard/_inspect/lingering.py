@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 
-from .._catalogue.cpython import before_threads_are_joined, threads_by_ident
+from .._catalogue.cpython import before_threads_are_joined
 from . import wording
 from .alarm import Alarm
 
@@ -30,7 +29,5 @@ def kept_by() -> Iterator[str]:
 
     sight = Sight(loops_of(streams_listed()))
     sight.forget_frames()
-    for key, (party, owner) in sight.owners.items():
-        thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
-        if thread is not None and not thread.daemon and thread is not threading.main_thread():
-            yield wording.keeps_process(owner, sight.directions[key].stream.rpc)
+    for owner, direction in sight.keepers():
+        yield wording.keeps_process(owner, direction.stream.rpc)

@@ -102,8 +102,8 @@ class ServerSnapshot:
 class Deduction:
     """What follows for certain from what this process shows.
 
-    ``kind`` is ``flow-control``, ``joined``, ``circular-wait`` or ``pool-held``; ``streams``
-    are the numbers of the streams that it is about.
+    ``kind`` is ``flow-control``, ``joined``, ``circular-wait``, ``kept-alive`` (the main thread
+    has ended) or ``pool-held``; ``streams`` are the numbers of the streams that it is about.
     """
 
     kind: str

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
-from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython import frames_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import task_awaited_by, tasks_of
 from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
@@ -125,6 +125,13 @@ class Sight:
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
         found = self.waiters.get(id(direction))
         return () if found is None else tuple(owner for _, owner in found)
+
+    def keepers(self) -> Iterator[tuple[Owner, Direction]]:
+        """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
+        for key, (party, owner) in self.owners.items():
+            thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
+            if thread is not None and not thread.daemon and thread is not threading.main_thread():
+                yield owner, self.directions[key]
 
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         frames = frames_of_threads()

@@ -210,4 +210,10 @@ def program() -> str:
     """Return the main module of this process: ``-m`` name or file; of arguments nothing."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
-    return str(getattr(spec, "name", None) or getattr(main, "__file__", None) or "(no file)")
+    name = getattr(spec, "name", None) or getattr(main, "__file__", None)
+    if name:
+        _program[:] = [str(name)]
+    return _program[0]
+
+
+_program = ["no file"]  # as it was known last: at the end of the main thread Python forgets it

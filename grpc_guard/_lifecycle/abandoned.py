@@ -54,11 +54,11 @@ class _Watch:
     """The suspects of this process, and the timer that looks at them."""
 
     def __init__(self) -> None:
-        self.suspects: list[Suspect] = []
+        self.suspects: dict[Suspect, None] = {}  # as a set with an order
         self.timer: threading.Thread | None = None
 
     def add(self, suspect: Suspect) -> None:
-        self.suspects.append(suspect)
+        self.suspects[suspect] = None
         if self.timer is None:
             self._arm()
 
@@ -72,13 +72,14 @@ class _Watch:
     @never_disturbs("an abandoned handler goes unnoticed")
     def _look(self) -> None:
         self.timer = None  # from here on, the next suspect has it armed again
-        seen, self.suspects = self.suspects, []
-        self.suspects += [suspect for suspect in seen if not suspect.is_settled()]
+        for suspect in tuple(self.suspects):  # others may come meanwhile
+            if suspect.is_settled():
+                self.suspects.pop(suspect, None)
         if self.suspects and self.timer is None:
             self._arm()
 
     def forget(self) -> None:
-        self.suspects, self.timer = [], None
+        self.suspects, self.timer = {}, None
 
 
 watch = _Watch()

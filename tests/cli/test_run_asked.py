@@ -48,12 +48,27 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+# A launcher whose --dump-after is over when its standard input has a line.
+GATED = """
+import sys, threading
+from grpc_guard._cli.main import main
+
+class Timer(threading.Timer):
+    def run(self):
+        sys.stdin.readline()
+        self.function(*self.args)
+
+threading.Timer = Timer
+sys.exit(main())
+"""
+
+
 @contextmanager
-def running(*args: str) -> Iterator[subprocess.Popen[str]]:
+def running(*args: str, launcher: Any = ("-m", "grpc_guard")) -> Iterator[subprocess.Popen[str]]:
     """Run ``grpc-guard run`` with `args`; kill it at the end if it is still there."""
-    command = [sys.executable, "-m", "grpc_guard", "run", *args]
+    command, pipe = [sys.executable, *launcher, "run", *args], subprocess.PIPE
     started = subprocess.Popen(
-        command, cwd=PROGRAMS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=PROGRAMS, stdin=pipe, stdout=pipe, stderr=pipe, text=True
     )
     try:
         yield started
@@ -90,15 +105,22 @@ def test_a_program_that_is_ended(name: str, tmp_path: Path) -> None:
 @posix
 def test_dump_after() -> None:
     """With --dump-after it is told after a while, and the program goes on."""
-    with running("--dump-after", "3", "stuck.py") as launcher:
+    with running("--dump-after", "3", "stuck.py", launcher=("-c", GATED)) as launcher:
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
         assert launcher.stderr is not None
+        assert launcher.stdout.readline() == "ready\n"
+        print("now", file=launcher.stdin, flush=True)
         lines: list[str] = []
         while "channel 1:" not in "".join(lines):
             lines.append(launcher.stderr.readline())
         assert launcher.poll() is None
     stderr = "".join(lines)
     check(stderr, "after 3 s")
-    assert "joined: [stream 1] thread 'MainThread' waits for the end of thread 'consumer'" in stderr
+    assert (
+        "joined: [stream 1] thread 'MainThread' waits, with a time-out, for the end of thread "
+        in stderr
+    )
 
 
 def test_a_program_that_cannot_be_asked() -> None:
@@ -127,12 +149,14 @@ def test_a_thread_that_keeps_the_process() -> None:
         timeout=PATIENCE * 2,
     )
     assert ran.returncode == 0
-    (said,) = (line for line in ran.stdout.splitlines() if "'consumer'" in line)
+    said, dumped = (line for line in ran.stdout.splitlines() if "'consumer'" in line)
     assert said.startswith(
         "the main thread has ended, and the process waits for thread 'consumer', which is no "
         "daemon and has been in next of /test.Stuck/Events for "
     )
     assert "stuck.py:" in said
+    assert dumped.startswith(f"{PROGRAMS / 'stuck.py'} kept alive: [")
+    assert said.partition(", which ")[0] in dumped
 
 
 def test_a_python_that_cannot_say_when_main_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,15 +79,14 @@ def test_a_thread_has_begun_when_its_start_returns() -> None:
         wait(go)
         gone.set()
 
-    before = set(sys._current_frames())
     native.start(work)
-    begun = {
-        frame.f_code
-        for ident, top in sys._current_frames().items()
-        if ident not in before
+    begun = [
+        frame.f_locals["function"]
+        for top in sys._current_frames().values()
         for frame, _ in traceback.walk_stack(top)
-    }
-    assert native._run.__code__ in begun
+        if frame.f_code is native._run.__code__
+    ]
+    assert work in begun
     go.set()
     wait(gone)
 

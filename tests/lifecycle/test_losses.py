@@ -192,13 +192,6 @@ async def test_one_more_message_after_the_end(found: Found) -> None:
     assert finding.owner is not None
 
 
-@pytest.fixture
-def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no time pass between the end of an RPC and that of its iterator."""
-    monkeypatch.setattr(outliving, "monotonic", float)
-
-
-@pytest.mark.usefixtures("stopped")
 async def test_an_iterator_that_ends_within_its_time(found: Found) -> None:
     """An iterator has a moment to end with its RPC."""
     outlasting = Outlasting()
@@ -212,7 +205,6 @@ async def test_an_iterator_that_ends_within_its_time(found: Found) -> None:
     assert found() == []
 
 
-@pytest.mark.usefixtures("stopped")
 @pytest.mark.parametrize("patience", [0, 60])
 async def test_an_iterator_that_is_parked_to_the_end(patience: int, found: Found) -> None:
     """An iterator that is still waiting when its task is cancelled has outlived its RPC."""

@@ -174,17 +174,39 @@ def test_when_a_handler_has_stood_still_long_enough(
     assert found() == []
 
 
+class Unsettled:
+    """A suspect that is to be looked at again."""
+
+    def is_settled(self) -> bool:
+        return False
+
+
 def test_a_child_has_no_suspects() -> None:
     """A forked child begins with none, and without the timer of its parent."""
     watch = abandoned._Watch()
-    watch.suspects.append(SimpleNamespace(is_settled=bool))
+    watch.suspects[Unsettled()] = None  # type: ignore[index]
     watch._look()  # armed again, since it is not settled
     assert watch.timer is not None
     watch.timer.cancel()
-    watch.add(SimpleNamespace())
+    watch.add(Unsettled())  # type: ignore[arg-type]
     assert len(watch.suspects) == 2
     watch.forget()
-    assert (watch.suspects, watch.timer) == ([], None)
+    assert (watch.suspects, watch.timer) == ({}, None)
+
+
+def test_a_suspect_that_comes_during_the_look() -> None:
+    """It is kept for the next one, and so is one that is not settled."""
+    watch = abandoned._Watch()
+
+    def look() -> None:
+        watch.suspects[later] = None  # as add() does
+
+    later: Any = Unsettled()
+    watch.suspects[abandoned.Suspect(0, look)] = None
+    watch._look()
+    assert watch.suspects == {later: None}
+    assert watch.timer is not None
+    watch.timer.cancel()
 
 
 def test_the_processor_time_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +244,7 @@ def test_a_thread_that_has_gone_on(monkeypatch: pytest.MonkeyPatch) -> None:
     entry.ended = True
     handlers._rpc_ended(threading.get_ident(), entry)
     assert handlers._look_at(threading.get_ident(), entry) is None
-    assert abandoned.watch.suspects == []
+    assert abandoned.watch.suspects == {}
 
 
 def test_unary_handlers_in_flight(found: Found) -> None:

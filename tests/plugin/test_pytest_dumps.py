@@ -16,6 +16,8 @@ import threading
 import grpc
 from concurrent.futures import ThreadPoolExecutor
 
+calls = []
+
 def test_hang():
     gone = threading.Event()
 
@@ -35,7 +37,7 @@ def test_hang():
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_stream("/test.Hang/Silent")(b"")
             next(call)
-            ENDS
+            calls.append(call)
             try:
                 next(call)
             except grpc.RpcError:
@@ -46,9 +48,29 @@ def test_hang():
 """
 
 
-def session(tmp_path: Path, *arguments: str, ends: str = "pass", ini: str = "") -> tuple[str, str]:
+# It is told 2 s after the test has begun, which ends when that was done, however long it took.
+ENDING = """
+import os, signal, threading
+from grpc_guard._pytest import dumps
+
+plain = dumps.Dumps.tell
+dumps._LEAD, dumps._SHARE = 28.0, 0.0  # of 30 s
+
+def tell(self, item, limit):
+    plain(self, item, limit)
+    END
+
+dumps.Dumps.tell = tell
+"""
+BY_CANCEL = "item.module.calls[0].cancel()"
+BY_SIGNAL = "os.kill(os.getpid(), signal.SIGALRM)"  # as pytest-timeout's own alarm
+BY_TIMER = "[each.function(*each.args) for each in threading.enumerate() if hasattr(each, 'args')]"
+
+
+def session(tmp_path: Path, *arguments: str, end: str = "pass", ini: str = "") -> tuple[str, str]:
     """Run a session in which a test hangs; return what it printed."""
-    (tmp_path / "test_it.py").write_text(HANGING.replace("ENDS", ends))
+    (tmp_path / "test_it.py").write_text(HANGING)
+    (tmp_path / "conftest.py").write_text(ENDING.replace("END", end))
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{ini}")
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *ALONE, "--grpc-guard", *arguments],
@@ -69,25 +91,24 @@ def check(text: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="pytest-timeout needs SIGALRM for it")
 def test_a_test_that_pytest_timeout_ends(tmp_path: Path) -> None:
     """Its report has what was in progress, and so has stderr."""
-    stdout, stderr = session(tmp_path, "--timeout=3", "--timeout-method=signal")
+    stdout, stderr = session(tmp_path, "--timeout=30", "--timeout-method=signal", end=BY_SIGNAL)
     assert "1 failed" in stdout
     section = stdout.partition("- Captured grpc_guard: in progress call -")[2]
     check(section)
-    assert "grpc_guard: in progress in test_it.py::test_hang (limit 3 s):" in stderr
+    assert "grpc_guard: in progress in test_it.py::test_hang (limit 30 s):" in stderr
     check(stderr)
 
 
 def test_a_session_that_pytest_timeout_ends(tmp_path: Path) -> None:
     """Where it ends the whole process, stderr has it."""
-    _, stderr = session(tmp_path, "--timeout=3", "--timeout-method=thread")
-    assert "grpc_guard: in progress in test_it.py::test_hang (limit 3 s):" in stderr
+    _, stderr = session(tmp_path, "--timeout=30", "--timeout-method=thread", end=BY_TIMER)
+    assert "grpc_guard: in progress in test_it.py::test_hang (limit 30 s):" in stderr
     check(stderr)
 
 
 def test_dump_after(tmp_path: Path) -> None:
     """It is told after the time that was asked for, and the test goes on: here to its end."""
-    ends = "threading.Timer(4.0, call.cancel).start()"
-    stdout, stderr = session(tmp_path, "--grpc-guard-dump-after", "2", ends=ends)
+    stdout, stderr = session(tmp_path, "--grpc-guard-dump-after", "2", end=BY_CANCEL)
     assert "1 passed" in stdout
     assert "grpc_guard: in progress in test_it.py::test_hang (limit 2 s):" in stderr
     check(stderr)
@@ -95,9 +116,8 @@ def test_dump_after(tmp_path: Path) -> None:
 
 def test_faulthandler_timeout(tmp_path: Path) -> None:
     """Before Python's own traceback of all threads, which says nothing of streams."""
-    ends = "threading.Timer(4.0, call.cancel).start()"
-    _, stderr = session(tmp_path, ends=ends, ini="faulthandler_timeout = 2\n")
-    assert "grpc_guard: in progress in test_it.py::test_hang (limit 2 s):" in stderr
+    _, stderr = session(tmp_path, end=BY_CANCEL, ini="faulthandler_timeout = 30\n")
+    assert "grpc_guard: in progress in test_it.py::test_hang (limit 30 s):" in stderr
     check(stderr)
 
 

@@ -198,7 +198,7 @@ def test_a_deadline_that_a_delay_may_have_cost() -> None:
     with holding() as core:
         with sync_server(methods, mode=None) as address, sync_channel(address) as chan:
             with pytest.raises(grpc.RpcError):
-                next(chan.unary_stream(path("Count"))(b"", timeout=0.2))
+                next(chan.unary_stream(path("Count"))(b"", timeout=1))
             gate.open()
             with pytest.raises(grpc.RpcError):
                 next(chan.unary_stream(path("Nothing"))(b"", timeout=PATIENCE))

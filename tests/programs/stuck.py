@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,6 +30,14 @@ def consume() -> None:
         print(error.code().name, flush=True)
 
 
+def say_when_joined(main: int) -> None:
+    codes: set[Any] = set()
+    while threading.Thread.join.__code__ not in codes:
+        frames = traceback.walk_stack(sys._current_frames()[main])
+        codes = {frame.f_code for frame, _ in frames}
+    print("ready", flush=True)
+
+
 pool = ThreadPoolExecutor(2)
 server = grpc.server(pool)
 handlers = {"Events": grpc.unary_stream_rpc_method_handler(events)}
@@ -42,17 +51,20 @@ consumer.start()
 first.wait(LIFE)
 while grpc_guard.status(call).read is None:
     pass
-print("ready", flush=True)
 if len(sys.argv) == 1:
+    threading.Thread(target=say_when_joined, args=[threading.get_ident()], daemon=True).start()
     try:
         consumer.join(LIFE)
     finally:
         call.cancel()
 else:
+    print("ready", flush=True)
     from grpc_guard._inspect import lingering
 
     def say(text: str) -> None:
-        print(text, flush=True)
+        taken = grpc_guard.snapshot()
+        kept = [one.text for one in taken.deductions if one.kind == "kept-alive"]
+        print(f"{text}\n{taken.program} kept alive: {kept}", flush=True)
         call.cancel()
         server.stop(None)
 

@@ -165,7 +165,7 @@ def test_a_deadline(world: World) -> Iterator[Any]:
     service = Service()
     channel = world.channel(service.methods())
     yield list(channel.unary_stream(path("Numbers"))(b"1"))
-    call = channel.unary_stream(path("Hold"))(b"", timeout=0.5)  # not spent on the connection
+    call = channel.unary_stream(path("Hold"))(b"", timeout=1)  # not spent on the connection
     yield what(list, call) == call, call.code(), call.time_remaining(), call.cancelled()
     yield what(call.result) == call, call.exception() == call
     wait(service.cancelled)

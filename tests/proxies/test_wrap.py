@@ -337,7 +337,8 @@ async def test_keeping_nothing_of_a_context_that_was_wrapped() -> None:
         for method in methods:
             call = channel.unary_stream(path(method))(b"")
             assert [message async for message in call] == [b""]
-    assert contexts_alive() == before
+    while contexts_alive() > before:  # until gRPC has let them go
+        await settle()
 
 
 def contexts_alive() -> int:

@@ -8,6 +8,7 @@ import queue
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -15,7 +16,18 @@ import grpc.aio
 import pytest
 from support.registries import Stub, aio_closing_of, aio_connections, aio_settled
 from support.services import AioService
-from support.staging import PATIENCE, SERVICE, AsyncGate, aio_server, in_thread, path, wait, within
+from support.staging import (
+    PATIENCE,
+    SERVICE,
+    AsyncGate,
+    aio_server,
+    in_thread,
+    kept,
+    path,
+    settle,
+    wait,
+    within,
+)
 
 import grpc_guard
 from grpc_guard.aio import ChannelRegistry
@@ -523,15 +535,20 @@ async def test_two_registries() -> None:
 async def test_a_server_that_restarts_while_a_lease_lives() -> None:
     """The lease goes on with the new server, on the same channel."""
     async with ChannelRegistry() as registry:
-        async with serving() as address:
-            lease = registry.get(address)
-            channel, unary = lease._channel(), lease.unary_unary(path("Unary"))
-            assert await unary(b"a") == b"a"
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, AioService().methods()),)
-        )
-        assert server.add_insecure_port(address) == int(address.rpartition(":")[2])
+        with ExitStack() as keeping:
+            async with serving() as address:
+                keeping.enter_context(kept(address))
+                lease = registry.get(address)
+                channel, unary = lease._channel(), lease.unary_unary(path("Unary"))
+                assert await unary(b"a") == b"a"
+            # An RPC on the old connection would fail, ready or not.
+            while registry.snapshot()[0].connectivity is grpc.ChannelConnectivity.READY:
+                await settle()
+            server = grpc.aio.server()
+            server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(SERVICE, AioService().methods()),)
+            )
+            assert server.add_insecure_port(address) == int(address.rpartition(":")[2])
         await server.start()
         try:
             assert await unary(b"b", wait_for_ready=True, timeout=PATIENCE) == b"b"

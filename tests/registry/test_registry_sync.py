@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -25,7 +26,8 @@ from support.registries import (
     settled,
 )
 from support.services import Service
-from support.staging import PATIENCE, Gate, in_thread, logged_by_us, path, wait
+from support.sharing import until
+from support.staging import PATIENCE, Gate, in_thread, kept, logged_by_us, path, wait
 
 import grpc_guard
 from grpc_guard import ChannelRegistry
@@ -355,9 +357,7 @@ def test_dropping_a_registry(address: str) -> None:
     del registry
     gc.collect()
     wait(closed)
-    if cleanup.thread is not None:
-        cleanup.thread.join(PATIENCE)
-    assert cleanup.thread is None
+    until(lambda: cleanup.thread is None)
 
 
 # The end of a lease
@@ -940,15 +940,19 @@ def test_the_repr_of_a_lease(registry: ChannelRegistry, address: str) -> None:
 
 def test_a_server_that_restarts_while_a_lease_lives(registry: ChannelRegistry) -> None:
     """The lease goes on with the new server, on the same channel."""
-    with serving() as (address, _):
-        lease = registry.get(address)
-        channel = lease._channel()
-        assert lease.unary_unary(path("Unary"))(b"a") == b"a"
-    server = grpc.server(ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("test.Guard", Service().methods()),)
-    )
-    assert server.add_insecure_port(address) == int(address.rpartition(":")[2])
+    with ExitStack() as keeping:
+        with serving() as (address, _):
+            keeping.enter_context(kept(address))
+            lease = registry.get(address)
+            channel = lease._channel()
+            assert lease.unary_unary(path("Unary"))(b"a") == b"a"
+        # An RPC on the old connection would fail, ready or not.
+        until(lambda: registry.snapshot()[0].connectivity is not grpc.ChannelConnectivity.READY)
+        server = grpc.server(ThreadPoolExecutor(2))
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("test.Guard", Service().methods()),)
+        )
+        assert server.add_insecure_port(address) == int(address.rpartition(":")[2])
     server.start()
     try:
         unary = lease.unary_unary(path("Unary"))

@@ -232,6 +232,12 @@ def leftovers() -> dict[str, int]:
     }
 
 
+def left_since(before: dict[str, int]) -> dict[str, int]:
+    """Count those that there were not `before`."""
+    after = leftovers()
+    return {kind: more for kind in after if (more := after[kind] - before.get(kind, 0)) > 0}
+
+
 def traceback_of(call: Any) -> Any:
     """Return the functions of the call's traceback, without those of the guard."""
     trace = what(call.traceback)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import socket
 import sys
 import threading
 import time
@@ -183,12 +184,17 @@ class Party(Generic[T]):
             self._outcome.set_exception(error)
 
     def result(self) -> T:
-        """Return what the function returned, or raise what it raised."""
-        return self._outcome.result(PATIENCE)
+        """Return what the function returned, or raise what it raised; the thread has ended."""
+        return self._ended().result()
 
     def exception(self) -> BaseException | None:
-        """Return what the function raised, None if it returned."""
-        return self._outcome.exception(PATIENCE)
+        """Return what the function raised, None if it returned; the thread has ended."""
+        return self._ended().exception()
+
+    def _ended(self) -> concurrent.futures.Future[T]:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), f"{self._thread.name} does not end"
+        return self._outcome
 
     @property
     def is_done(self) -> bool:
@@ -396,6 +402,16 @@ async def aio_server(
     finally:
         await within(server.stop(None))
         await within(asyncio.to_thread(pool.shutdown))  # its threads may need the loop to end
+
+
+@contextmanager
+def kept(address: str) -> Iterator[None]:
+    """Keep the port of a server that stops and starts again: nobody else is given it meanwhile."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as gRPC does
+        keeper.bind((host, int(port)))
+        yield
 
 
 # Channels to one address share their connection otherwise, and with it what a test before left.

@@ -204,10 +204,11 @@ class Handlers:
         pool = None if self._pool is None else self._pool()
         if pool is None or len(list(self._threads())) < self._size:
             return
+        waiting = waiting_in_pool(pool)  # first: who is told to hold the threads held them then
         workers = idents_of_workers(pool)
         found = sorted(self._threads(workers), key=lambda one: -(one[0].held_seconds or 0))
         held = [owner for owner, _ in found]
-        seen = Starved(held, waiting_in_pool(pool), [is_over for _, is_over in found])
+        seen = Starved(held, waiting, [is_over for _, is_over in found])
         # A pool knows a thread only some time after that has begun to work.
         is_full = len(held) >= self._size
         least = thresholds().starved_server_seconds

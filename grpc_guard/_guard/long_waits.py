@@ -46,8 +46,12 @@ class LongWaits:
         timer = threading.Timer(max(_SHORTEST, seconds), self._ring)
         timer.name = "grpc_guard long waits"
         timer.daemon = True
-        timer.start()
-        self.timer = timer
+        self.timer = timer  # before it starts: it may have rung by the time that start() returns
+        try:
+            timer.start()
+        except BaseException:  # no more threads: the next one who waits has it tried again
+            self.timer = None
+            raise
 
     @never_disturbs("a long wait goes unnoticed")
     def _ring(self) -> None:

@@ -21,12 +21,12 @@ WhenFull = Literal["wait", "drop_oldest", "fail"]
 
 @public
 class StreamEnded(Exception):  # noqa: N818  # not always an error: it ends the loop of a producer
-    """The stream takes, or gives, no more messages; the call that raises it did nothing.
+    """The stream accepts, or has, no more messages; the call that raises it did nothing.
 
-    `code` and `details` are the RPC's; `code` is None where the RPC is not over, or its code
-    is not known: `details` then says who closed what. `left` is the number of messages that a
-    Sender had accepted and gRPC had not taken when the RPC ended; 0 elsewhere. Where the
-    end came by an exception, that is the ``__cause__``.
+    `code` and `details` are those of the RPC. `code` is None if the RPC is not over, or its code
+    is not known: then `details` says what was closed. `left` is the number of messages that a
+    Sender had accepted and gRPC had not taken when the RPC ended; 0 elsewhere. If an exception
+    ended the stream, it is the ``__cause__``.
     """
 
     def __init__(self, code: grpc.StatusCode | None, details: str | None, left: int = 0) -> None:

@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, WebSocket
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import Point, Rectangle, RouteNote
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
+from grpc_guard.demo import Point, Rectangle, RouteGuideStub, RouteNote
 
 EVERYWHERE = Rectangle(hi=Point(latitude=900_000_000, longitude=1_800_000_000))
 

@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+    from grpc_guard.demo import AsyncRouteGuide, async_serving
 
     async def read_twice_at_once():
         async with async_serving(AsyncRouteGuide(), mode="raise") as stub:

@@ -7,9 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender, StreamEnded
+from grpc_guard.demo import AsyncRouteGuide, RouteNote, async_serving
 
 
 class Hut(AsyncRouteGuide):

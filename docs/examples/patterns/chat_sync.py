@@ -8,8 +8,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from grpc_guard import Sender, StreamEnded
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteNote, serving
 
 
 class Hut(RouteGuide):

@@ -3,7 +3,7 @@
 import queue
 
 from grpc_guard import Sender
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo import RouteNote
 
 notes = [RouteNote(message=str(number)) for number in range(5)]
 note = notes[0]  # the one that is sent

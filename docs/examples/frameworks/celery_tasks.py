@@ -13,7 +13,7 @@ app = Celery("celery_tasks", broker=os.environ.get("BROKER", "memory://"))
 
 
 @app.task
-def count_features():
+def count_features() -> int:
     """Count the features; the stub is made by the first task of each worker process."""
     registry = grpc_guard.ChannelRegistry.default()
     guide = registry.stub(RouteGuideStub, os.environ["ROUTE_GUIDE"])

@@ -1,6 +1,7 @@
 """A FastAPI service that asks a gRPC server: uvicorn fastapi_app:app."""
 
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, WebSocket
@@ -12,7 +13,9 @@ EVERYWHERE = Rectangle(hi=Point(latitude=900_000_000, longitude=1_800_000_000))
 
 
 @asynccontextmanager
-async def lifespan(app):  # runs on the event loop that serves the requests
+async def lifespan(
+    app: FastAPI,
+) -> AsyncIterator[None]:  # runs on the event loop that serves the requests
     async with grpc_guard.aio.ChannelRegistry() as registry:
         app.state.guide = registry.stub(RouteGuideStub, os.environ["ROUTE_GUIDE"])
         yield

@@ -125,7 +125,7 @@ def _first_difference(
 ) -> tuple[Frame | None, Frame | None]:
     """Return the first frames outward in which two stacks differ, if they end in one line.
 
-    Two parties that meet in a helper of the program are told apart by who called it.
+    Two parties that meet in a helper function of the program are distinguished by its callers.
     """
     if not one or not other or one[-1] != other[-1]:
         return None, None

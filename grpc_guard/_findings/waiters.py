@@ -1,4 +1,4 @@
-"""Who waits for a task, a future or a thread: found when somebody asks, at no cost before.
+"""What waits for a task, a future or a thread: searched when it is needed, at no cost before.
 
 An operation is often a task, or a piece of work for a thread, by itself: ``gather(call.read())``,
 ``run_in_executor(None, next, call)``. Its own stack has no line of the program then. The

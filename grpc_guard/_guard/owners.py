@@ -1,4 +1,4 @@
-"""Who is inside a direction, found when somebody asks and never stored on the hot path.
+"""The owner of a direction: searched when it is needed, never stored on the hot path.
 
 The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
 local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
@@ -47,9 +47,9 @@ from .roles import frames_at_yield, roles
 
 
 def owner_of(direction: Direction) -> Owner | None:
-    """Describe who is inside `direction`; None if nobody is.
+    """Describe the party inside `direction`; None if there is none.
 
-    For a thread that has left while it was being looked for, what it noted still names it.
+    A thread that has left during the search is still named, from its note.
     """
     if direction.is_free:
         return None
@@ -63,7 +63,7 @@ def owner_with_frame(direction: Direction) -> Owner | None:
 
 
 def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
-    """Describe who is inside `direction`, or the thread that was there a moment ago.
+    """Describe the party inside `direction`, or the thread that was there a moment ago.
 
     Tell as well whether it is a task whose cancellation is on its way, not yet delivered.
     """

@@ -1,4 +1,4 @@
-"""Who is inside a direction and who waits for it, read off the frames of a thread or task.
+"""Which party is inside a direction and which wait for it, by the frames of a thread or task.
 
 A frame of marked code (``operations.py``) whose local ``direction`` is a direction belongs to its
 owner, unless its local ``owns`` says otherwise: then it is on its way in, let through beside

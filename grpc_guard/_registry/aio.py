@@ -188,7 +188,7 @@ class LoopPool:
         task.add_done_callback(self._closing.discard)
 
     def report_lost_leases(self) -> tuple[list[Connection], float | None]:
-        """Record leases that nobody closed; return what to close, and when to come again."""
+        """Record leases that were not closed; return what to close, and when to check again."""
         leases, connections, seconds = self.pool.clean_up()
         for lease in leases:
             if lease.state is LeaseState.CLOSING:  # its close() was interrupted

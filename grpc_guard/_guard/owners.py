@@ -82,7 +82,7 @@ def _is_another(owner: object) -> bool:
 
 
 def party_met(turns: Turns, ticket: Ticket) -> Ticket | None:
-    """Return the ticket of whoever is inside, or comes next, when that of `ticket` arrives.
+    """Return the ticket of the party that is inside, or comes next, when that of `ticket` arrives.
 
     None if it is not known: it has no ticket, or has left and was nobody else.
     """
@@ -99,7 +99,7 @@ def party_met(turns: Turns, ticket: Ticket) -> Ticket | None:
 
 
 def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | None, bool]:
-    """Describe whoever an operation has `met`, as last_owner_of() does."""
+    """Describe the party that an operation has `met`, as last_owner_of() does."""
     if met is None:
         return last_owner_of(direction)
     if met.task is not None:
@@ -112,7 +112,7 @@ def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | Non
 
 
 def party_with(ticket: Ticket, now: float) -> Owner:
-    """Describe whoever has `ticket`; ``held_seconds`` is for how long."""
+    """Describe the party that has `ticket`; ``held_seconds`` is for how long."""
     if ticket.task is None:
         kind, name = name_of_thread(ticket.ident)
     else:

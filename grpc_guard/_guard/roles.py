@@ -23,7 +23,7 @@ from .._core.operations import (
 from .._core.stream import Direction, Stream
 from .._findings.waiters import await_chain
 
-_TURN = "turn"  # the operation of whoever waits in line
+_TURN = "turn"  # the operation of a party that waits in line
 
 
 class Role(NamedTuple):

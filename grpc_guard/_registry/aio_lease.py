@@ -236,5 +236,5 @@ async def on_loop(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLo
         await asyncio.wait([done])
     finally:
         done.cancel()
-    if not done.cancelled():  # by the end of that loop: nobody has cancelled whoever waits here
+    if not done.cancelled():  # by the end of that loop: the task that waits here was not cancelled
         done.result()

@@ -73,7 +73,7 @@ class Cleanup:
 
     def _work(self) -> None:
         with self._mutex:
-            if self.thread is None:  # whoever started it was interrupted
+            if self.thread is None:  # the start was interrupted
                 self.thread = threading.current_thread()
             if self.thread is not threading.current_thread():
                 return

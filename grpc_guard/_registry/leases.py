@@ -168,7 +168,7 @@ class LeaseRecord:
         self.is_own = is_own  # the registry's, for its stubs
         self.state = LeaseState.OPEN
         self.ending: Origin | None = None  # where it was closed
-        self.is_given = False  # to whoever asked for it: else it was interrupted
+        self.is_given = False  # to the caller of get(): else that was interrupted
         self.is_cancelled = False  # what starts still was about to when the lease was closed
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
@@ -252,7 +252,7 @@ class Rpc:
         """Cancel `call`; one that cannot be cancelled, as an interceptor's may, ends here."""
         try:
             call.cancel()
-        except Exception as error:  # no matter of whoever closes the lease
+        except Exception as error:  # does not concern the code that closes the lease
             self.end()
             if is_injected(error):
                 raise

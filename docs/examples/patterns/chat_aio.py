@@ -1,4 +1,4 @@
-"""A chat: every handler has a Sender, and whoever has something to say sends to all of them.
+"""A chat: every handler has a Sender, and the handler that gets a note sends it to all of them.
 
 A member that does not read loses the oldest messages, and holds up nobody.
 """

@@ -1,4 +1,4 @@
-"""Who is asked by ``dump`` and ``top``: a process of this machine, or a server's service."""
+"""What ``dump`` and ``top`` ask: a process of this machine, or the service of a server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ switch.want(True)
 
 
 class TargetError(Exception):
-    """The command line names nobody that could be asked; the message says why."""
+    """The command line names nothing that could be asked; the message says why."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

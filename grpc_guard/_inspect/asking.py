@@ -86,7 +86,7 @@ def _answer_of(pid: int, entry: str, seconds: float) -> Snapshot | tuple[int, st
 
 
 def _connected(entry: str, seconds: float) -> tuple[Any, str]:
-    """Return a connection to whoever answers at `entry`, and the token that it wants."""
+    """Return a connection to the process at `entry`, and the token that it requires."""
     address: Any = entry
     token = ""
     family = _socket.AF_INET

@@ -21,18 +21,19 @@ SERVICE = "grpc_guard.inspection.v1.Inspection"
 
 
 def add_servicer(server: Any) -> None:
-    """Let `server`, of ``grpc`` or ``grpc.aio``, tell what the streams of this process are doing.
+    """Add a service to `server` that reports what the streams of this process are doing.
 
-    Adds the service ``grpc_guard.inspection.v1.Inspection`` (``inspection.proto``), before or after the
-    server was started: ``TakeSnapshot`` and ``WatchFindings``, which only read. Who may call it
-    is for the credentials and interceptors of the server to decide: add it where channelz would
-    be added too. What it tells has names, lines of source code and RPCs, and no payload,
-    metadata, credential, argument or environment variable.
+    `server` is one of ``grpc`` or ``grpc.aio``, started or not. The service is
+    ``grpc_guard.inspection.v1.Inspection`` (``inspection.proto``), with the read-only methods
+    ``TakeSnapshot`` and ``WatchFindings``. The credentials and interceptors of the server decide
+    who may call it: add it to a server to which you would add channelz. The answers contain
+    names, lines of source code and RPCs, but no payload, metadata, credential, argument or
+    environment variable.
 
     A sync server answers on one of its threads: if all of them hang, ask the process by
     ``grpc-guard dump PID``.
 
-    Raises TypeError for what is no server.
+    Raises TypeError for an object that is not a server.
     """
     if not isinstance(server, (grpc.Server, grpc.aio.Server)):
         raise TypeError(f"add_servicer() takes a server of grpc or grpc.aio, not {server!r:.200}")

@@ -125,7 +125,7 @@ class Handlers:
             abandoned.watch.add(abandoned.Suspect(ident, look))
 
     def _look_at(self, ident: int, entry: Entry | UnaryEntry) -> tuple[Owner, Subject] | None:
-        """Return who still handles the RPC of `entry`, and what the RPC is; None if nobody does."""
+        """Return the party that still handles the RPC of `entry`, and the RPC; None if none does."""
         if self._by_thread.get(ident) is not entry:
             return None
         for owner, _ in self._threads(frozenset([ident])):

@@ -134,19 +134,17 @@ class Endpoint:
         if not hmac.compare_digest(request.token.encode(), self._token.encode()):
             return
         with collector_at_rest():
-            reply = _reply()
-        send(connection, reply, _REPLY_SECONDS)
+            data = reply().SerializeToString()
+        send(connection, data, _REPLY_SECONDS)
 
 
-def _reply() -> bytes:
-    reply = pb.Reply(version=VERSION)
+def reply() -> Any:
+    """Return a message that says what this process is doing, or what went wrong; never raises."""
     try:
-        reply.snapshot.CopyFrom(message_of(snapshot()))
+        return pb.Reply(version=VERSION, snapshot=message_of(snapshot()))
     except Exception as error:
-        reply.ClearField("snapshot")
-        reply.error = type(error).__name__  # its text might quote the program
-    data: bytes = reply.SerializeToString()
-    return data
+        # Its text might quote the program.
+        return pb.Reply(version=VERSION, error=type(error).__name__)
 
 
 def _is_same_user(connection: Any) -> bool:

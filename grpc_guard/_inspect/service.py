@@ -13,9 +13,11 @@ import grpc.aio
 from .._findings.ledger import ledger
 from .._findings.records import Finding
 from . import inspection_pb2 as pb
-from .messages import VERSION, message_of, message_of_finding, snapshot_of
+from .asking import snapshot_in
+from .endpoint import reply
+from .messages import VERSION, message_of_finding
 from .records import Snapshot
-from .snapshot import snapshot
+from .snapshot import collector_at_rest
 
 SERVICE = "grpc_guard.inspection.v1.Inspection"
 
@@ -54,7 +56,8 @@ def add_servicer(server: Any) -> None:
 
 
 def _take(request: Any, context: Any) -> Any:
-    return pb.Reply(version=VERSION, snapshot=message_of(snapshot()))
+    with collector_at_rest():
+        return reply()
 
 
 async def _take_async(request: Any, context: Any) -> Any:
@@ -92,10 +95,13 @@ async def _watch_async(request: Any, context: Any) -> AsyncIterator[Any]:
 
 
 def ask_service(channel: Any, seconds: float) -> Snapshot:
-    """Return what the process at the other end of `channel` says; raises grpc.RpcError."""
+    """Return what the process at the other end of `channel` says.
+
+    Raises grpc.RpcError, and NoAnswerError if the process says why it cannot.
+    """
     take = channel.unary_unary(
         f"/{SERVICE}/TakeSnapshot",
         request_serializer=pb.Request.SerializeToString,
         response_deserializer=pb.Reply.FromString,
     )
-    return snapshot_of(take(pb.Request(version=VERSION), timeout=seconds).snapshot)
+    return snapshot_in(take(pb.Request(version=VERSION), timeout=seconds))

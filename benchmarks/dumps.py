@@ -24,6 +24,8 @@ import grpc.aio
 
 import grpc_guard
 from grpc_guard._inspect.asking import ask
+from grpc_guard._inspect.messages import message_of
+from grpc_guard._inspect.snapshot import collector_at_rest
 
 from ._measure import QUICK, Figure, Interval, Plan, Race, ratio_figure
 
@@ -33,7 +35,7 @@ INTRO = (
     "to spare: what a dump takes is missing elsewhere."
 )
 
-THREADS, TASKS, STREAMS = 64, 500, 10_000
+THREADS, TASKS, STREAMS, MANY_STREAMS = 64, 500, 10_000, 100_000
 _AT_A_TIME = 50  # RPCs that are started
 _PER_CHANNEL = 500
 _SERVICE = "benchmark.Dumps"
@@ -46,18 +48,26 @@ _ALONE = [("grpc.use_local_subchannel_pool", 1)]
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the times of a dump, and what one each second costs."""
     seconds, rounds = (5.0, 2) if plan is QUICK else (10.0, 6)
-    with _Loaded() as process:
-        yield from process.snapshots()
+    load = os.getloadavg()[0]
+    yield Figure("load average of the machine, at first", load, "count", column="wall clock")
+    with _Loaded(STREAMS) as process:
+        yield from process.snapshots(bound=100)
         process.load()
         yield from process.under_load(seconds, rounds)
+    if plan is not QUICK:
+        with _Loaded(MANY_STREAMS) as process:
+            yield from process.snapshots(bound=1000)
 
 
 class _Loaded:
     """The process that is asked."""
 
+    def __init__(self, streams: int) -> None:
+        self.streams = streams
+
     def __enter__(self) -> _Loaded:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.dumps", "--serve", str(STREAMS)],
+            [sys.executable, "-m", "benchmarks.dumps", "--serve", str(self.streams)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -79,11 +89,13 @@ class _Loaded:
             print(question, file=self._process.stdin, flush=True)
         return [float(word) for word in self._process.stdout.readline().split()]
 
-    def snapshots(self) -> Iterator[Figure]:
+    def snapshots(self, bound: float) -> Iterator[Figure]:
         name = f"snapshot(), {self.streams:,} live aio streams, somebody inside each"
-        wall, processor = self._said("snapshot")
-        yield Figure(name, processor, "ms", column="processor time", bound=100)
+        wall, processor, message = self._said("snapshot")
+        yield Figure(name, processor, "ms", column="processor time", bound=bound)
         yield Figure(name, wall, "ms", column="wall clock")
+        name = f"the message made of it, {self.streams:,} streams"
+        yield Figure(name, message, "ms", column="processor time")
 
     def load(self) -> None:
         """Let the process work, from now on to its end."""
@@ -212,14 +224,21 @@ async def _greet(call: Any) -> None:
     await call.read()
 
 
-def _time_of_a_snapshot() -> tuple[float, float]:
-    """Return how many milliseconds a snapshot takes, by the wall clock and of this thread."""
+def _time_of_a_snapshot() -> Iterator[float]:
+    """Yield how many milliseconds a snapshot takes, by the wall clock and of this thread.
+
+    And how many of this thread to make it a message, which an answer takes as well.
+    """
     taken = []
     for _ in range(5):
         wall, processor = time.perf_counter(), time.thread_time()
-        grpc_guard.snapshot()
-        taken.append((time.perf_counter() - wall, time.thread_time() - processor))
-    return 1e3 * median(wall for wall, _ in taken), 1e3 * median(own for _, own in taken)
+        with collector_at_rest():
+            seen = grpc_guard.snapshot()
+            ended, used = time.perf_counter(), time.thread_time()
+            message_of(seen).SerializeToString()
+            taken.append((ended - wall, used - processor, time.thread_time() - used))
+            del seen
+    return (1e3 * median(column) for column in zip(*taken, strict=True))
 
 
 async def _begin(work: _Work, target: str, tasks: list[Any]) -> None:

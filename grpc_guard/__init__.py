@@ -6,6 +6,8 @@ from ._catalogue.lazy import lazily as _lazily
 from ._catalogue.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from . import aio as aio
+    from . import inspection as inspection
     from ._catalogue.modes import Mode
     from ._catalogue.rule import Rule
     from ._findings.errors import ConcurrencyError

@@ -11,10 +11,12 @@ import typing
 from typing import Any
 
 import pytest
+from inside import service
 from support.staging import PATIENCE
 
 import grpc_guard
 import grpc_guard.aio
+import grpc_guard.demo
 
 
 def test_the_public_names() -> None:
@@ -109,3 +111,9 @@ def test_the_asyncio_names() -> None:
         "True False\n['ChannelRegistry', 'FanOut', 'Receiver', 'Sender', 'StreamEnded'] ChannelRegistry\n",
         "",
     )
+
+
+def test_the_service_of_the_demo() -> None:
+    """What the examples of the docs import is public, and is what the demo itself serves."""
+    assert all(hasattr(grpc_guard.demo, name) for name in grpc_guard.demo.__all__)
+    assert grpc_guard.demo.serving is service.serving

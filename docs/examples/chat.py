@@ -6,10 +6,10 @@ from typing import Any
 
 import grpc
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.route_guide_pb2_grpc import (
+from grpc_guard.demo import (
     RouteGuideServicer,
     RouteGuideStub,
+    RouteNote,
     add_RouteGuideServicer_to_server,
 )
 

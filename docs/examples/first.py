@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard.demo import AsyncRouteGuide, async_serving
 
 
 async def read(chat: Any) -> Any:

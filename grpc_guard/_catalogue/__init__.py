@@ -1,1 +1,1 @@
-"""What may be said: rules, modes, thresholds; doors to what is not ours. Imports nothing of the guard."""
+"""Rules, modes and thresholds; access to private names of other libraries. Imports nothing of ours."""

@@ -1,24 +1,24 @@
-"""The one place that decides whether an exception stops at the guard or goes on into the program.
+"""The one place that decides whether the guard swallows an exception or raises it in the program.
 
-What goes wrong in the guard's bookkeeping is logged and swallowed: the program must not notice.
-But an exception of the program can arrive in the middle of it: CPython runs signal
-handlers between two instructions (a ``SoftTimeLimitExceeded``, a TimeoutError by SIGALRM), and
-``PyThreadState_SetAsyncExc`` raises whatever another thread wants. Those must come out.
+An error in the guard's own bookkeeping is logged and swallowed: the program must not notice it.
+But an exception of the program can arrive during the bookkeeping: CPython runs signal handlers
+between two instructions (a ``SoftTimeLimitExceeded``, a TimeoutError by SIGALRM), and another
+thread can raise any exception by ``PyThreadState_SetAsyncExc``. Those must reach the program.
 
 An exception is the guard's own (:func:`is_own`) if all of this holds:
 
-- It is of the guard's own classes, or of a built-in class of a kind that code raises by mistake
-  or that the system raises. No class of a program or of a library, and none by which time
-  limits are told: not TimeoutError, not Exception itself.
+- Its class is one of the guard's own, or a built-in class that mistakes in code or the system
+  raise. It is not a class of a program or a library, nor one that reports time limits: not
+  TimeoutError, not Exception itself.
 - No signal handler raised it. CPython calls a handler with the frame that it interrupts, so in
-  the traceback the handler's frame comes next to a frame that it holds. That is
-  what tells it from a function of the program that the guard has called, such as a filter of
-  the log, whose mistakes are swallowed with the guard's own.
+  the traceback the handler's frame comes next to a frame that it holds. That distinguishes it
+  from a function of the program that the guard has called, such as a filter of the log, whose
+  errors are swallowed like the guard's own.
 
-What this cannot tell apart, and swallows: an exception of one of those built-in classes that
-SetAsyncExc raises, or that comes from a signal handler which shows no frame (in C, or compiled) or
-keeps the one it was given in no variable. And what arrives in a finaliser, a callback of a
-weak reference or a handler of the log, CPython and ``logging`` themselves keep from the program.
+Some exceptions of the program cannot be recognised, and are swallowed: those of one of these
+built-in classes that SetAsyncExc raises, or that come from a signal handler without a frame (in C,
+or compiled) or one that keeps the frame that it gets in no variable. Exceptions in a finaliser, a
+callback of a weak reference or a handler of the log are swallowed by CPython and ``logging``.
 
 Used where the bookkeeping may not raise, without a cost until something is raised::
 

@@ -119,7 +119,7 @@ def target_of(core: Any) -> str | None:
 def has_fork_support() -> bool:
     """Tell whether gRPC's fork support is on, by ``_GRPC_ENABLE_FORK_SUPPORT``.
 
-    Since 1.15. True where it is missing: the use of a parent's channel is no finding then.
+    Since 1.15. True if it is missing: then the use of a parent's channel is not a finding.
     """
     return bool(getattr(cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", True))
 
@@ -166,8 +166,8 @@ def queue_of_writes(call: Any) -> Any:
 def deadline_of(call: Any) -> tuple[bool, float | None]:
     """Return whether a sync `call` notes its deadline, and that deadline, in time of time.time().
 
-    By ``_deadline``: its public time_remaining() takes a lock that somebody may hold while he
-    waits. Since 1.0. (False, None) where it is missing: the call may be asked.
+    By ``_deadline``: its public time_remaining() takes a lock that another thread may hold while it
+    waits. Since 1.0. (False, None) if it is missing: then the call itself may be asked.
     """
     deadline = getattr(call, "_deadline", None)
     known = float(deadline) if isinstance(deadline, (int, float)) else None
@@ -217,7 +217,7 @@ def delivers_events(frame: FrameType) -> bool:
 def is_serving(state: Any) -> bool:
     """Tell whether the sync server of `state` has been started and not stopped, by ``stage``.
 
-    Since 1.0. False where it is missing: that it is dead is no finding then.
+    Since 1.0. False if it is missing: then a dead server is not a finding.
     """
     return getattr(getattr(state, "stage", None), "value", None) == "started"
 

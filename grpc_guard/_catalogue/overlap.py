@@ -12,10 +12,10 @@ from .rule import Evidence
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Overlap(Evidence):
-    """An operation met the one of `owner`, which is None if that has left and nobody knows it.
+    """An operation met the operation of `owner`, which is None if that has left and is not known.
 
-    `probe` says what the probe had to do with it. `waits`: that party waits for its turn too,
-    and comes first. `interrupts`: the caller interrupts an operation of its own thread.
+    `probe` says what the probe did. `waits`: the owner waits for its turn too, and comes first.
+    `interrupts`: the caller interrupts an operation of its own thread.
     """
 
     owner: Party | None
@@ -36,7 +36,7 @@ class Overlap(Evidence):
 
 
 class Meeting(Protocol):
-    """An operation that met another in its direction. The owner is looked for when somebody asks."""
+    """An operation that met another in its direction. The owner is searched at the first access."""
 
     @property
     def operation(self) -> str: ...

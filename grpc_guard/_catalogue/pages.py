@@ -16,8 +16,9 @@ from .rule import ADVICE, Rule
 _TEXT_WIDTH = 88  # columns of a paragraph
 
 _EXAMPLES = (
-    "They use RouteGuide, the service of `grpc-guard demo`: its messages, a stub of the named api, and "
-    "the base class of its servers. The project's tests run every one of them against a real server."
+    "They use RouteGuide, the service of `grpc-guard demo` (module `grpc_guard.demo`): its messages, a "
+    "stub of the named api, and the base class of its servers. The project's tests run every one of "
+    "them against a real server."
 )
 _NOBODY_TO_REFUSE = ("dead-server", "message-mutated")  # errors that are found afterwards
 _INDEX = """\

@@ -19,8 +19,8 @@ class Rule(str):
     """A named, documented check: a frozen record that equals its own name.
 
     ``severity`` is ``error`` (goes through the mode), ``warning`` (never raises) or ``advice``
-    (says what may cost, of programs that are correct: listed apart, and counted in no total).
-    ``waitable`` tells whether waiting for one's turn heals it, as ``serialize`` does.
+    (a likely cost in a correct program: listed separately, and not counted in any total).
+    ``waitable`` tells whether waiting for a turn helps, as in mode ``serialize``.
     ``source`` says where the rule is written down.
     """
 
@@ -77,8 +77,8 @@ class Rule(str):
 class Evidence:
     """What was seen where a rule was broken.
 
-    Each is a frozen record, which knows its rule and says what it has in a sentence: that is
-    what the first line of a report has after its colon.
+    Each is a frozen record that knows its rule. Its ``str()`` is a sentence, which the first line
+    of a report has after its colon.
     """
 
     __slots__ = ()

@@ -160,7 +160,7 @@ def thresholds() -> Thresholds:
     global _current
     if _current is None:
         _current = Thresholds.of(os.environ)
-    # Put together by each who asks: no lock is needed, and nobody asks often.
+    # Built anew for each call: that needs no lock, and calls are rare.
     told: dict[str, Any] = {}
     for said in reversed(tuple(_scopes)):
         told.update(said)

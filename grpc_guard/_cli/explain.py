@@ -72,8 +72,8 @@ _MORE = " says what a rule means, why, and how to fix a program."
 def explain(name: str, out: TextIO, color: str | None = None) -> int:
     """Write the page about the rule called `name` to `out`; return the exit status.
 
-    0, or 2 for an unknown name: stderr then says which rules there are. Where nobody looks at
-    `out`, the page is Markdown as the docs have it.
+    0, or 2 for an unknown name: then stderr lists the rules. If `out` is not a terminal, the page is
+    Markdown, as in the docs.
     """
     try:
         rule = rule_named(name)

@@ -1,4 +1,4 @@
-"""Who is asked by ``dump`` and ``top``: a process of this machine, or a server's service."""
+"""What ``dump`` and ``top`` ask: a process of this machine, or the service of a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._catalogue.words import printable
-from .._inspect.asking import SECONDS, NoAnswerError, ask, ask_at
+from .._inspect.asking import LIMIT, SECONDS, NoAnswerError, ask, ask_at
 from .._inspect.places import entries
 from .._inspect.records import Snapshot
 
@@ -28,7 +28,7 @@ switch.want(True)
 
 
 class TargetError(Exception):
-    """The command line names nobody that could be asked; the message says why."""
+    """The command line names nothing that could be asked; the message says why."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +126,7 @@ def _service(arguments: argparse.Namespace) -> Ask:
 
     from .._inspect.service import ask_service
 
-    options = []
+    options: list[tuple[str, str | int]] = [("grpc.max_receive_message_length", LIMIT)]
     if arguments.authority is not None:
         options.append(("grpc.ssl_target_name_override", arguments.authority))
     if (arguments.cert is None) != (arguments.key is None):
@@ -137,7 +137,7 @@ def _service(arguments: argparse.Namespace) -> Ask:
         )
         channel = grpc.secure_channel(arguments.target, credentials, options)
     else:
-        channel = grpc.insecure_channel(arguments.target)
+        channel = grpc.insecure_channel(arguments.target, options)
 
     def take() -> Snapshot:
         try:

@@ -28,7 +28,7 @@ _answers: list[Answers] = []
 
 
 def answer_with(answers: Answers) -> None:
-    """Have `answers` asked from now on, instead of whoever was asked before."""
+    """Have `answers` asked from now on, instead of what was asked before."""
     _answers[:] = [answers]
 
 

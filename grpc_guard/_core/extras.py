@@ -50,7 +50,7 @@ class Ticket:
 
 
 def _route(frame: FrameType | None) -> tuple[int, ...]:
-    """Return by what callers of one line are told apart: the next frames outward."""
+    """Return what distinguishes callers of one line: the next frames outward."""
     route: list[int] = []
     frame = None if frame is None else frame.f_back
     while frame is not None and len(route) < _ROUTE:
@@ -63,10 +63,10 @@ _ROUTE = 4  # two numbers for each frame
 
 
 class Turns:
-    """The queue before a direction in mode ``serialize``: the real token, and who waits for it.
+    """The queue before a direction in mode ``serialize``: the real token, and the waiting callers.
 
-    Threads claim ``token``, and tasks ``taken``. ``inside`` is the ticket of whoever claimed it
-    last, None where that has none. ``counted`` is the guard's: what it has found here so far.
+    Threads claim ``token``, and tasks ``taken``. ``inside`` is the ticket of the caller that claimed
+    it last, None if that had none. ``counted`` belongs to the guard: its findings here so far.
     """
 
     __slots__ = ("counted", "inside", "queue", "taken", "token")

@@ -25,7 +25,7 @@ ONLOOKERS: set[int] = set()  # marked code that holds a direction without owning
 def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
     """Mark a function as one that holds its local ``direction`` while it runs operation `name`.
 
-    With ``owns=False`` its frame says the contrary: whoever is in there is not the owner.
+    With ``owns=False`` its frame says the contrary: the party in it is not the owner.
     """
 
     def mark(function: F) -> F:

@@ -1,16 +1,16 @@
 """Mode ``serialize``: callers of one direction wait for their turn, first come first served.
 
-The queue holds one ticket per caller that has to wait. A ticket carries no right of its own, it
-only wakes its holder: the right is the same token as in the other modes, claimed in the same way
-by whoever stands first. Nobody looks twice and nothing keeps a timer, so no wake-up may be lost,
-whatever exception is injected and wherever it arrives:
+The queue holds one ticket per caller that has to wait. A ticket only wakes its holder. What allows
+an operation is the same token as in the other modes, and the first caller in the queue claims it
+in the same way. No caller checks twice and there is no timer, so no wake-up may be lost, whatever
+exception is injected and wherever it arrives:
 
-- Whoever leaves, by whatever way, first gives back what it had, the token or its place, and then
-  wakes whoever stands first. Among threads there is no call between the two, and the wake-up is
-  one call into C: CPython delivers an exception after such a call, never before. Among tasks it
-  runs through asyncio's own code; if that is interrupted, it is looked after: wake_after_all().
-- Whoever waits has put its ticket in the queue before it looks at the token the last time. So
-  either it sees the token, or whoever gives the token back sees the ticket.
+- A caller that leaves, for any reason, first gives back the token or its place, and then wakes the
+  first caller in the queue. Among threads there is no call between the two, and the wake-up is
+  one call into C: CPython delivers an exception after such a call, never before. Among tasks the
+  wake-up runs through asyncio's own code; if that is interrupted, wake_after_all() repairs it.
+- A caller puts its ticket into the queue before it looks at the token for the last time. So either
+  it sees the token, or the caller that gives the token back sees the ticket.
 """
 
 from __future__ import annotations

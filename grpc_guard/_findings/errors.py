@@ -1,4 +1,4 @@
-"""The one exception with which the guard speaks to an application."""
+"""The one exception that the guard raises in an application."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ start_clean(ledger)
 
 @public
 def findings() -> tuple[Finding, ...]:
-    """Return what has been found in this process so far, oldest first.
+    """Return the findings of this process so far, oldest first.
 
     Every mode but ``off`` records: a finding is here even if the exception was
     swallowed, or was never raised. Equal findings are one entry with a count.
@@ -189,5 +189,5 @@ def findings() -> tuple[Finding, ...]:
 
 @public
 def clear_findings() -> None:
-    """Forget what has been found so far in this process."""
+    """Remove all findings of this process."""
     ledger.clear()

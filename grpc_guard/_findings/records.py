@@ -30,10 +30,10 @@ class Owner:
     ``kind`` is ``thread``, ``task`` or ``greenlet``. ``held_seconds`` is how long the
     operation had been in progress (None for a caller, which had only arrived).
     ``stack`` runs from the outermost frame down to the user's line. ``relation`` says how it was
-    found: ``inside`` is the party's own stack; where that has no line of the program it is that
-    of whoever waits for the party (``awaited-by``), or the line that asked for the operation
-    (``asked-at``), or the one that started the task or thread (``started-at``).
-    ``started_at`` is the line that started it, where that was noted.
+    found: ``inside`` is the party's own stack. If that has no line of the program, the stack is
+    that of the party that waits for it (``awaited-by``), or the line that asked for the operation
+    (``asked-at``), or the line that started the task or thread (``started-at``).
+    ``started_at`` is the line that started it, if that was noted.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Finding:
     ``message`` is the first line of the report, ``remedy`` how to fix the program,
     ``time`` when it was first seen (UTC, ISO 8601), ``count`` how often the same
     two call sites broke the same rule on the same RPC, ``test`` the id of the test
-    that was running, if any. ``owner`` is None where a rule has none.
+    that was running, if any. ``owner`` is None if the rule has no owner.
     """
 
     rule: Rule
@@ -76,7 +76,7 @@ class Finding:
 
     @property
     def is_advice(self) -> bool:
-        """Tell whether it says what may cost, of a program that is correct: in no total."""
+        """Tell whether it is advice: a likely cost in a correct program, not counted in any total."""
         return self.severity == ADVICE
 
     @property
@@ -125,7 +125,7 @@ def _first_difference(
 ) -> tuple[Frame | None, Frame | None]:
     """Return the first frames outward in which two stacks differ, if they end in one line.
 
-    Two parties that meet in a helper of the program are told apart by who called it.
+    Two parties that meet in a helper function of the program are distinguished by its callers.
     """
     if not one or not other or one[-1] != other[-1]:
         return None, None

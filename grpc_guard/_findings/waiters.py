@@ -1,8 +1,8 @@
-"""Who waits for a task, a future or a thread: found when somebody asks, at no cost before.
+"""What waits for a task, a future or a thread: searched when it is needed, at no cost before.
 
 An operation is often a task, or a piece of work for a thread, by itself: ``gather(call.read())``,
 ``run_in_executor(None, next, call)``. Its own stack has no line of the program then. The
-done-callbacks of tasks and futures lead to whoever waits for it, and who waits without one,
+done-callbacks of tasks and futures lead to the party that waits for it, and a party that waits without one,
 as ``Future.result()`` and ``Thread.join()`` do, shows that on its stack.
 """
 
@@ -23,7 +23,7 @@ from .records import Frame
 from .stacks import fold, outward
 
 CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
-_LOOKED_AT = 1000  # futures on the way to whoever waits; more are not followed
+_LOOKED_AT = 1000  # futures on the way to the party that waits; more are not followed
 
 # The attribute of a thread, or of a piece of work for one, with the Note of it.
 NOTE = "_grpc_guard_note"
@@ -107,7 +107,7 @@ def stack_of_task(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
 def stack_of_waiter(waited_for: Future | threading.Thread) -> tuple[Frame, ...]:
     """Return where somebody waits for a task, future or thread; empty if nobody shows.
 
-    Whoever waits nearest and has a line of the program is taken.
+    Of several, it is the nearest one that has a line of the program.
     """
     todo: deque[Any] = deque([waited_for])
     seen = {id(waited_for)}

@@ -25,12 +25,12 @@ from .._catalogue.grpcio import COMPILED
 
 
 class Whose(enum.IntEnum):
-    """Whose a frame is.
+    """To what a frame belongs.
 
-    ``PROGRAM``: what a report is about. ``LIBRARY``: installed, or Python's own; what stands
-    there for the program, as an agent's interceptor does. ``MACHINERY``: grpcio, grpc_guard,
-    generated stubs, asyncio, what starts threads. ``LOOP``: machinery that runs an event
-    loop; what lies outside of it is no part of a task.
+    ``PROGRAM``: the code that a report is about. ``LIBRARY``: installed modules and Python's own,
+    for example an agent's interceptor. ``MACHINERY``: grpcio, grpc_guard, generated stubs,
+    asyncio, the code that starts threads. ``LOOP``: machinery that runs an event loop; frames
+    outside of it are not part of a task.
     """
 
     MACHINERY = 0
@@ -44,7 +44,7 @@ MACHINERY, PROGRAM, LIBRARY, LOOP = Whose
 kinds: dict[str, Whose] = {}  # by the file that the code names: what decide() found
 _KINDS_KEPT = 4096  # a program may compile code without end
 
-_GENERATED = "_pb2_grpc.py"  # a stub is a way to a call, and nobody's line
+_GENERATED = "_pb2_grpc.py"  # a stub only leads to a call: its lines say nothing
 _INSTALLED = ("site-packages", "dist-packages")
 
 

@@ -1,7 +1,7 @@
 """Operations that have waited long for their turn, in mode ``serialize``: each is logged, once.
 
-Whoever waits keeps no timer. One thread sleeps while somebody waits, until whoever came first will
-have waited too long; it ends when it finds that nobody waits.
+A caller that waits has no timer. While callers wait, one thread sleeps until the first of them will
+have waited too long. It ends when it finds no caller that waits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHORTEST = 0.01  # seconds between two looks
 
 
 class LongWaits:
-    """The directions in which somebody waits, and the thread that looks at them."""
+    """The directions in which callers wait, and the thread that checks them."""
 
     def __init__(self) -> None:
         self._directions: dict[int, weakref.ref[Direction]] = {}
@@ -35,7 +35,7 @@ class LongWaits:
 
     @never_disturbs("a long wait goes unnoticed")
     def note(self, direction: Direction) -> None:
-        """Note that somebody waits in `direction`, and stands in its queue already."""
+        """Note that a caller waits in `direction`; it is already in the queue."""
         known = self._directions.get(id(direction))
         if known is None or known() is not direction:
             self._directions[id(direction)] = weakref.ref(direction)
@@ -46,8 +46,12 @@ class LongWaits:
         timer = threading.Timer(max(_SHORTEST, seconds), self._ring)
         timer.name = "grpc_guard long waits"
         timer.daemon = True
-        timer.start()
-        self.timer = timer
+        self.timer = timer  # before it starts: it may have rung by the time that start() returns
+        try:
+            timer.start()
+        except BaseException:  # no more threads: the next one who waits has it tried again
+            self.timer = None
+            raise
 
     @never_disturbs("a long wait goes unnoticed")
     def _ring(self) -> None:
@@ -57,9 +61,9 @@ class LongWaits:
             self._arm(next_one)
 
     def look(self, now: float) -> float | None:
-        """Log who has waited too long; return in how many seconds to look again.
+        """Log the callers that have waited too long; return in how many seconds to check again.
 
-        None if nobody waits. `now` is a time of time.monotonic().
+        None if no caller waits. `now` is a time of time.monotonic().
         """
         seconds = thresholds().long_wait_seconds
         first = math.inf

@@ -1,4 +1,4 @@
-"""Who is inside a direction, found when somebody asks and never stored on the hot path.
+"""The owner of a direction: searched when it is needed, never stored on the hot path.
 
 The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
 local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
@@ -47,9 +47,9 @@ from .roles import frames_at_yield, roles
 
 
 def owner_of(direction: Direction) -> Owner | None:
-    """Describe who is inside `direction`; None if nobody is.
+    """Describe the party inside `direction`; None if there is none.
 
-    For a thread that has left while it was being looked for, what it noted still names it.
+    A thread that has left during the search is still named, from its note.
     """
     if direction.is_free:
         return None
@@ -63,7 +63,7 @@ def owner_with_frame(direction: Direction) -> Owner | None:
 
 
 def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
-    """Describe who is inside `direction`, or the thread that was there a moment ago.
+    """Describe the party inside `direction`, or the thread that was there a moment ago.
 
     Tell as well whether it is a task whose cancellation is on its way, not yet delivered.
     """
@@ -82,7 +82,7 @@ def _is_another(owner: object) -> bool:
 
 
 def party_met(turns: Turns, ticket: Ticket) -> Ticket | None:
-    """Return the ticket of whoever is inside, or comes next, when that of `ticket` arrives.
+    """Return the ticket of the party that is inside, or comes next, when that of `ticket` arrives.
 
     None if it is not known: it has no ticket, or has left and was nobody else.
     """
@@ -99,7 +99,7 @@ def party_met(turns: Turns, ticket: Ticket) -> Ticket | None:
 
 
 def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | None, bool]:
-    """Describe whoever an operation has `met`, as last_owner_of() does."""
+    """Describe the party that an operation has `met`, as last_owner_of() does."""
     if met is None:
         return last_owner_of(direction)
     if met.task is not None:
@@ -112,7 +112,7 @@ def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | Non
 
 
 def party_with(ticket: Ticket, now: float) -> Owner:
-    """Describe whoever has `ticket`; ``held_seconds`` is for how long."""
+    """Describe the party that has `ticket`; ``held_seconds`` is for how long."""
     if ticket.task is None:
         kind, name = name_of_thread(ticket.ident)
     else:

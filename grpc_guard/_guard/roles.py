@@ -1,4 +1,4 @@
-"""Who is inside a direction and who waits for it, read off the frames of a thread or task.
+"""Which party is inside a direction and which wait for it, by the frames of a thread or task.
 
 A frame of marked code (``operations.py``) whose local ``direction`` is a direction belongs to its
 owner, unless its local ``owns`` says otherwise: then it is on its way in, let through beside
@@ -23,7 +23,7 @@ from .._core.operations import (
 from .._core.stream import Direction, Stream
 from .._findings.waiters import await_chain
 
-_TURN = "turn"  # the operation of whoever waits in line
+_TURN = "turn"  # the operation of a party that waits in line
 
 
 class Role(NamedTuple):

@@ -1,9 +1,9 @@
 """Aio operations that CPython 3.11 ends without their ``finally``.
 
-It calls a trace or profile function of the program wherever a coroutine is left and gone on
-with, and if that raises (a signal handler runs in it and raises), the frame of the coroutine is
-cleared where it stands (``trace_function_entry()``, ``trace_function_exit()`` of its ceval.c). So
-its direction stays owned by nobody. Later versions raise the exception in the coroutine.
+It calls a trace or profile function of the program each time that a coroutine is suspended or
+resumed. If that function raises (a signal handler runs in it and raises), CPython clears the frame
+of the coroutine (``trace_function_entry()``, ``trace_function_exit()`` of its ceval.c). Then the
+direction stays taken, without an owner. Later versions raise the exception in the coroutine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def may_have_been() -> bool:
 
 
 def give_back(direction: Direction) -> bool:
-    """Give `direction`, of an aio stream, back if nobody is inside; tell whether that was so.
+    """Free `direction`, of an aio stream, if no party is inside; tell whether that was so.
 
-    Called by an operation that found it taken, in the thread of its loop: nobody comes between.
+    Called by an operation that found it taken, in the thread of its loop: no other task can run
+    in between.
     """
     stream = direction.stream
     if not CAN_BE or direction.loop_thread is None or stream.handler is not None:

@@ -245,7 +245,7 @@ def violate(
 ) -> Entry:
     """Record that a rule was broken; raise, log or return as the stream's mode says.
 
-    Returns its entry in the ledger. With `can_wait` False no waiting can heal it, whatever the rule: ``serialize`` refuses.
+    Returns its entry in the ledger. With `can_wait` False waiting cannot help, whatever the rule: ``serialize`` refuses.
     """
     mode = stream.mode
     if mode is Mode.SERIALIZE and not (evidence.rule.waitable and can_wait):

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from .._catalogue.words import printable
 from . import inspection_pb2 as pb
 from .messages import VERSION, snapshot_of
 from .places import entries
@@ -18,7 +19,7 @@ from .wire import receive, send
 
 SECONDS = 5.0  # for an answer
 _ENDED = "it has ended"
-_LIMIT = 1 << 30  # bytes of a reply
+LIMIT = 1 << 30  # bytes of a reply
 _AT_ONCE = 32  # processes that are asked by ps
 
 
@@ -47,7 +48,7 @@ def ask_at(entry: str, seconds: float = SECONDS) -> Snapshot:
         try:
             request = pb.Request(version=VERSION, token=token)
             send(connection, request.SerializeToString(), seconds)
-            reply = pb.Reply.FromString(receive(connection, seconds, _LIMIT))
+            reply = pb.Reply.FromString(receive(connection, seconds, LIMIT))
         finally:
             connection.close()
     except (ConnectionRefusedError, FileNotFoundError):
@@ -61,8 +62,13 @@ def ask_at(entry: str, seconds: float = SECONDS) -> Snapshot:
         ) from None
     except (OSError, DecodeError, ValueError) as error:
         raise NoAnswerError(f"no answer: {error}" if os.path.exists(entry) else _ENDED) from None
+    return snapshot_in(reply)
+
+
+def snapshot_in(reply: Any) -> Snapshot:
+    """Return the snapshot that a process has sent; NoAnswerError if it has sent why it cannot."""
     if reply.error:
-        raise NoAnswerError(f"it could not look at its streams: {reply.error}")
+        raise NoAnswerError(f"it could not look at its streams: {printable(reply.error)}")
     return snapshot_of(reply.snapshot)
 
 
@@ -86,7 +92,7 @@ def _answer_of(pid: int, entry: str, seconds: float) -> Snapshot | tuple[int, st
 
 
 def _connected(entry: str, seconds: float) -> tuple[Any, str]:
-    """Return a connection to whoever answers at `entry`, and the token that it wants."""
+    """Return a connection to the process at `entry`, and the token that it requires."""
     address: Any = entry
     token = ""
     family = _socket.AF_INET

@@ -1,8 +1,8 @@
-"""The endpoint at which this process answers: one thread that sleeps until somebody asks.
+"""The endpoint at which this process answers: one thread that sleeps until a request comes.
 
-No gRPC server: it has to answer when gRPC is what hangs. The thread is a raw one, so that
-``threading.enumerate()`` of the program is as it was, and a real one under gevent. Whoever asks
-must be the same user; what is sent is a snapshot, and nothing else can be asked.
+It is not a gRPC server, because it has to answer when gRPC hangs. The thread is not one of
+``threading``, so that the program does not see it in ``threading.enumerate()``, and it is a real
+thread under gevent. Only the same user may ask. The answer is a snapshot; there is no other request.
 """
 
 from __future__ import annotations
@@ -122,31 +122,29 @@ class Endpoint:
                 if listener is self._listener:
                     native("time", "sleep")(_PAUSE)
                 continue
-            with contextlib.suppress(Exception):  # who asks in a wrong way gets no answer
+            with contextlib.suppress(Exception):  # a malformed request gets no answer
                 self.answer(connection)
             connection.close()
 
     def answer(self, connection: Any) -> None:
-        """Answer whoever is at the other end of `connection`; raises if it asks in a wrong way."""
+        """Answer the request that comes by `connection`; raises if it is malformed."""
         if not _is_same_user(connection):
             return
         request = pb.Request.FromString(receive(connection, _REQUEST_SECONDS, REQUEST_LIMIT))
         if not hmac.compare_digest(request.token.encode(), self._token.encode()):
             return
         with collector_at_rest():
-            reply = _reply()
-        send(connection, reply, _REPLY_SECONDS)
+            data = reply().SerializeToString()
+        send(connection, data, _REPLY_SECONDS)
 
 
-def _reply() -> bytes:
-    reply = pb.Reply(version=VERSION)
+def reply() -> Any:
+    """Return a message that says what this process is doing, or what went wrong; never raises."""
     try:
-        reply.snapshot.CopyFrom(message_of(snapshot()))
+        return pb.Reply(version=VERSION, snapshot=message_of(snapshot()))
     except Exception as error:
-        reply.ClearField("snapshot")
-        reply.error = type(error).__name__  # its text might quote the program
-    data: bytes = reply.SerializeToString()
-    return data
+        # Its text might quote the program.
+        return pb.Reply(version=VERSION, error=type(error).__name__)
 
 
 def _is_same_user(connection: Any) -> bool:

@@ -26,11 +26,15 @@ def start(function: Callable[..., object], *args: object) -> None:
     """Run `function` in a thread that nothing waits for, not in ``threading.enumerate()``.
 
     Returns when it runs: a thread that has not begun still bears the ident of its starter, and
-    CPython 3.11 throws into it what another thread throws at that one.
+    CPython 3.11 throws into it what another thread throws at that one. Raises OSError where there
+    can be no thread more: the machine has no room for it, or the interpreter ends.
     """
     begun: Any = native("_thread", "allocate_lock")()
     begun.acquire()
-    native("_thread", "start_new_thread")(_run, (begun, function, args))
+    try:
+        native("_thread", "start_new_thread")(_run, (begun, function, args))
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
     begun.acquire(True, _BEGINNING)
 
 

@@ -1,8 +1,8 @@
 """Where processes can be asked: one entry each in a folder that is the user's alone.
 
-An entry is named after the pid and something random, so that nobody can be in its way. It is a
-Unix socket (``.sock``), or where there are none a file (``.port``) with the port on the loopback
-interface and a token that whoever asks must know.
+The name of an entry has the pid and a random part, so that no other user can occupy it. It is a
+Unix socket (``.sock``), or, on systems without them, a file (``.port``) with a port of the loopback
+interface and a token that a request must have.
 """
 
 from __future__ import annotations

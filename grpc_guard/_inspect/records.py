@@ -1,4 +1,4 @@
-"""What a snapshot says: frozen records that keep nothing of the program alive.
+"""The records of a snapshot: frozen, and keeping nothing of the program alive.
 
 Names, lines and numbers; no message, metadata, credential, argument or environment variable.
 Times are in seconds, counted back from the moment of the snapshot.
@@ -15,14 +15,14 @@ from .._findings.records import Finding, Frame, Owner
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DirectionSnapshot:
-    """One direction of a stream: who is inside, or who was last, and who waits.
+    """One direction of a stream: the party inside, or the last one, and the parties that wait.
 
     ``owner`` is inside at this moment. Without one, the last operation began
-    ``last_began_seconds`` ago (None: there was none yet) and was made by ``last``, a thread (None:
-    a task, which is not noted; idents of threads are reused, so a thread that has ended may be
-    named after a later one). When it ended is not noted. ``unsent`` tells that gRPC has a
-    message that it cannot send yet; ``suspended_at`` is the line at which the generator that
-    the messages come from is suspended.
+    ``last_began_seconds`` ago (None: there was none yet), in the thread ``last`` (None: in a task,
+    which the guard does not note). Python reuses the idents of threads, so ``last`` may be the name
+    of a later thread. The guard does not note when an operation ended. ``unsent`` tells that gRPC
+    has a message that it cannot send yet; ``suspended_at`` is the line at which the generator of
+    the messages is suspended.
     """
 
     owner: Owner | None = None
@@ -35,13 +35,13 @@ class DirectionSnapshot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StreamSnapshot:
-    """One stream that lives: what it is, where it comes from, and both of its directions.
+    """One live stream: its RPC, its origin, and both of its directions.
 
     ``number`` is its place in this snapshot, from 1, the oldest first; ``channel`` the number of
-    its channel, if that is known. ``state`` is ``open``, or ``over`` for a stream that somebody
-    is still inside of, or ``unknown``. ``age_seconds`` and ``origin`` (who started it, where) are
-    None where they are not known. ``read`` and ``write`` are None where the guard has nothing to guard:
-    the side of an RPC that has one message, or a list of requests.
+    its channel, if that is known. ``state`` is ``open``, or ``over`` for a stream with a party that
+    is still inside, or ``unknown``. ``age_seconds`` and ``origin`` (the party and the line that
+    started it) are None if they are not known. ``read`` and ``write`` are None for a direction that
+    the guard does not check: one with a single message, or a list of requests.
     """
 
     number: int
@@ -100,7 +100,7 @@ class ServerSnapshot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deduction:
-    """What follows for certain from what this process shows.
+    """A certain deduction from the state of this process.
 
     ``kind`` is ``flow-control``, ``joined``, ``circular-wait``, ``kept-alive`` (the main thread
     has ended) or ``pool-held``; ``streams`` are the numbers of the streams that it is about.

@@ -13,26 +13,29 @@ import grpc.aio
 from .._findings.ledger import ledger
 from .._findings.records import Finding
 from . import inspection_pb2 as pb
-from .messages import VERSION, message_of, message_of_finding, snapshot_of
+from .asking import snapshot_in
+from .endpoint import reply
+from .messages import VERSION, message_of_finding
 from .records import Snapshot
-from .snapshot import snapshot
+from .snapshot import collector_at_rest
 
 SERVICE = "grpc_guard.inspection.v1.Inspection"
 
 
 def add_servicer(server: Any) -> None:
-    """Let `server`, of ``grpc`` or ``grpc.aio``, tell what the streams of this process are doing.
+    """Add a service to `server` that reports what the streams of this process are doing.
 
-    Adds the service ``grpc_guard.inspection.v1.Inspection`` (``inspection.proto``), before or after the
-    server was started: ``TakeSnapshot`` and ``WatchFindings``, which only read. Who may call it
-    is for the credentials and interceptors of the server to decide: add it where channelz would
-    be added too. What it tells has names, lines of source code and RPCs, and no payload,
-    metadata, credential, argument or environment variable.
+    `server` is one of ``grpc`` or ``grpc.aio``, started or not. The service is
+    ``grpc_guard.inspection.v1.Inspection`` (``inspection.proto``), with the read-only methods
+    ``TakeSnapshot`` and ``WatchFindings``. The credentials and interceptors of the server decide
+    who may call it: add it to a server to which you would add channelz. The answers contain
+    names, lines of source code and RPCs, but no payload, metadata, credential, argument or
+    environment variable.
 
     A sync server answers on one of its threads: if all of them hang, ask the process by
     ``grpc-guard dump PID``.
 
-    Raises TypeError for what is no server.
+    Raises TypeError for an object that is not a server.
     """
     if not isinstance(server, (grpc.Server, grpc.aio.Server)):
         raise TypeError(f"add_servicer() takes a server of grpc or grpc.aio, not {server!r:.200}")
@@ -53,7 +56,8 @@ def add_servicer(server: Any) -> None:
 
 
 def _take(request: Any, context: Any) -> Any:
-    return pb.Reply(version=VERSION, snapshot=message_of(snapshot()))
+    with collector_at_rest():
+        return reply()
 
 
 async def _take_async(request: Any, context: Any) -> Any:
@@ -91,10 +95,13 @@ async def _watch_async(request: Any, context: Any) -> AsyncIterator[Any]:
 
 
 def ask_service(channel: Any, seconds: float) -> Snapshot:
-    """Return what the process at the other end of `channel` says; raises grpc.RpcError."""
+    """Return what the process at the other end of `channel` says.
+
+    Raises grpc.RpcError, and NoAnswerError if the process says why it cannot.
+    """
     take = channel.unary_unary(
         f"/{SERVICE}/TakeSnapshot",
         request_serializer=pb.Request.SerializeToString,
         response_deserializer=pb.Reply.FromString,
     )
-    return snapshot_of(take(pb.Request(version=VERSION), timeout=seconds).snapshot)
+    return snapshot_in(take(pb.Request(version=VERSION), timeout=seconds))

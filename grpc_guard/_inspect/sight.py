@@ -1,4 +1,4 @@
-"""One look at everybody who runs: who is inside which direction, who waits, and for whom.
+"""One look at all threads and tasks: which is inside which direction, which wait, and for which.
 
 The frames of all threads are taken once, and the tasks of each loop once. Frames of tasks are made,
 and stacks copied, only for those who are inside a stream, wait for one, or handle an RPC.

@@ -35,7 +35,7 @@ def processes(answers: Iterable[Snapshot | tuple[int, str]]) -> Iterator[str]:
 
 
 def holders(snapshot: Snapshot) -> Iterator[str]:
-    """Yield the lines of a table of who is inside which stream, whoever came first on top.
+    """Yield the lines of a table of the parties inside streams, the one that came first on top.
 
     Below it are the streams in which nobody is, and the server's handlers that run.
     """

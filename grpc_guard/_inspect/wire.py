@@ -1,7 +1,7 @@
-"""The bytes between who asks and who is asked: each message after its length.
+"""The bytes between the two sides of a request: each message after its length.
 
-Sockets here are those of the C module, and never the ones that gevent puts in their place: whoever
-asks or answers is a thread of its own.
+Sockets here are those of the C module, never those that gevent puts in their place: both sides
+run in threads of their own.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ _HEADER = 4  # bytes
 
 
 class WireError(OSError):
-    """What came is no message of ours."""
+    """The bytes are not a message of the guard."""
 
 
 def send(connection: _socket.socket, data: bytes, seconds: float) -> None:
-    """Send `data` within so many seconds; raises OSError."""
+    """Send `data` within this many seconds; raises OSError."""
     connection.settimeout(seconds)
     connection.sendall(len(data).to_bytes(_HEADER, "big") + data)
 

@@ -1,8 +1,8 @@
-"""Sync handlers that stand still though their RPC is over: the rule abandoned-handler.
+"""Sync handlers that stand still although their RPC is over: the rule abandoned-handler.
 
-A handler that runs when its RPC ends is looked at again after a while, from a timer that runs
-only then. Whether its thread stands still is told by the thread's processor time: it is the
-same as before. What wakes up now and then has used some.
+A handler that still runs when its RPC ends is checked again after a while, by a timer that runs
+only in this case. Its thread stands still if its processor time has not changed; a thread that
+wakes up now and then has used some.
 """
 
 from __future__ import annotations

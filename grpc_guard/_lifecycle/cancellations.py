@@ -3,7 +3,7 @@
 Cancelling is legal as the end of a stream. The finding is made when what the cancellation has
 broken is used again, by somebody who is not being cancelled as well. On a client that is the
 whole RPC, which grpcio cancels; on a server the direction alone: a read that was cancelled
-takes the next message with it, and a write stands in the way of the next one.
+takes the next message with it, and a write makes the next one fail.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def before_await(direction: Any) -> None:
 def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
     """Report the use of a broken `direction` at `frame`; return its class from now on.
 
-    It stays broken if whoever uses it is on its way out.
+    It stays broken if the task that uses it is being cancelled.
     """
     try:
         stream = direction.stream

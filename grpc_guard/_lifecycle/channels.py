@@ -281,7 +281,7 @@ def closing(channel: Any) -> None:
                     tell_dropped(going_on)
                 for stream in going_on:  # for the grace that grpcio may be given
                     note_unlisted(stream)
-            life.streams.clear()  # they end with it, and whoever keeps it must not keep them
+            life.streams.clear()  # they end with it, and an object that keeps it must not keep them
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):
             raise

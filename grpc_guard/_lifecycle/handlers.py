@@ -125,7 +125,7 @@ class Handlers:
             abandoned.watch.add(abandoned.Suspect(ident, look))
 
     def _look_at(self, ident: int, entry: Entry | UnaryEntry) -> tuple[Owner, Subject] | None:
-        """Return who still handles the RPC of `entry`, and what the RPC is; None if nobody does."""
+        """Return the party that still handles the RPC of `entry`, and the RPC; None if none does."""
         if self._by_thread.get(ident) is not entry:
             return None
         for owner, _ in self._threads(frozenset([ident])):
@@ -154,6 +154,7 @@ class Handlers:
 
     def _threads(self, only: frozenset[int] | None = None) -> Iterator[tuple[Owner, bool]]:
         """Yield who handles an RPC in a thread now, and whether that RPC is over."""
+        now = monotonic()  # the same for all: who came first is held longest
         frames = frames_of_threads()
         try:
             for ident, entry in tuple(self._by_thread.items()):
@@ -163,7 +164,7 @@ class Handlers:
                 if not self._is_inside(stream, frame):
                     continue
                 if only is None or ident in only:
-                    held = max(0.0, monotonic() - entry.since)
+                    held = max(0.0, now - entry.since)
                     who = Owner(*name_of_thread(ident), stream.rpc, held, fold(outward(frame)))
                     yield who, stream.is_over()
         finally:
@@ -174,12 +175,12 @@ class Handlers:
         return serves(frame)
 
     def _tasks(self) -> Iterator[Owner]:
+        now = monotonic()
         for task, entry in items_of(self._by_task):
             stream = entry.stream()
             if stream is not None and not stream.ended and not task.done():
-                held = max(0.0, monotonic() - entry.since)
                 stack = fold(reversed(list(await_chain(task.get_coro()))))
-                yield Owner("task", task.get_name(), stream.rpc, held, stack)
+                yield Owner("task", task.get_name(), stream.rpc, max(0.0, now - entry.since), stack)
 
     # Starvation
 
@@ -201,19 +202,17 @@ class Handlers:
     def _look(self) -> None:
         self._watcher = None  # from here on, who fills the server has it watched again
         pool = None if self._pool is None else self._pool()
-        if pool is None:
+        if pool is None or len(list(self._threads())) < self._size:
             return
+        waiting = waiting_in_pool(pool)  # first: who is told to hold the threads held them then
         workers = idents_of_workers(pool)
         found = sorted(self._threads(workers), key=lambda one: -(one[0].held_seconds or 0))
-        if len(found) < self._size:
-            # A thread of the pool is known to be its only some time after it has begun to work.
-            if len(list(self._threads())) >= self._size:
-                self._watch()
-            return
         held = [owner for owner, _ in found]
-        least = held[-1].held_seconds or 0
-        seen = Starved(held, waiting_in_pool(pool), [is_over for _, is_over in found])
-        if nobody_waits(seen) or least < thresholds().starved_server_seconds:
+        seen = Starved(held, waiting, [is_over for _, is_over in found])
+        # A pool knows a thread only some time after that has begun to work.
+        is_full = len(held) >= self._size
+        least = thresholds().starved_server_seconds
+        if not is_full or nobody_waits(seen) or (held[-1].held_seconds or 0) < least:
             self._watch()
             return
         warn(seen, Subject(held[0].operation, SERVER, self._api), caller=held[0])

@@ -1,11 +1,11 @@
 """Messages that are changed while they wait to be sent: the rule message-mutated.
 
-grpcio serializes what is written when it takes it, but for the calls of grpc.aio that have client
-interceptors: their write() puts the message itself into a queue. It is compared where it leaves
-the queue, before interceptors see it, who may change it; and where it is written again in the
-same turn of the loop in which its write() returned. Then nobody can know whether it had been
-serialized: that is luck. What a message said is a copy, which goes with the queue; the message itself is held
-for no longer than that turn.
+grpcio serializes a message when write() takes it, except for the calls of grpc.aio that have client
+interceptors: their write() puts the message itself into a queue. The guard compares the message
+when it leaves the queue, before interceptors, which may change it, see it. It also compares a
+message that is written again in the turn of the loop in which its write() returned: whether it had
+been serialized before is then a matter of luck. The guard keeps a serialized copy, which goes with
+the queue; it holds the message itself no longer than that turn.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _watched(queue: Any) -> Watched | None:
 
 
 def _writer(frame: FrameType) -> Origin | Owner:
-    """Return who is in the write() at `frame`: a note, which is cheap, where that has a line."""
+    """Return the party in the write() at `frame`: a note, which is cheap, if that has a line."""
     note = note_origin("write", 5)
     return this_party(frame, "write", is_task=True) if note.place is None else note
 

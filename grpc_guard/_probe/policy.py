@@ -1,4 +1,4 @@
-"""The probe's mind: which places are dangerous, when to delay, what a delay has shown.
+"""The decisions of the probe: which places are dangerous, when to delay, what a delay has shown.
 
 Nothing here waits, reads a clock or knows of threads and tasks: it is told that a party begins
 or ends an operation, where and when, and answers how long that is to be held back first. The

@@ -1,8 +1,8 @@
-"""The probe at the operations of one direction: finds place and party, and does the waiting.
+"""The probe at the operations of one direction: it finds place and party, and does the waiting.
 
-Only directions of streams that start while probing have a Watch; the others' operations
-pass nothing of this. Held back is an operation after its direction was claimed and before
-grpcio is reached: whoever comes meanwhile meets it for real.
+Only directions of streams that start while the probe is on have a Watch; operations of other
+streams run none of this code. The probe delays an operation after it has claimed its direction and
+before it reaches grpcio. So a caller that comes during the delay really overlaps it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from .._catalogue.boundary import overlooked
 def after_import(name: str, then: Callable[[], object]) -> None:
     """Call `then` when the top-level module `name` has been imported, at once if it has been.
 
-    Once, whoever else hooks that import. What it raises is logged: the import goes on.
+    It is called once, even if other code hooks that import too. An exception is logged, and the
+    import continues.
     """
     if name in sys.modules:
         then()

@@ -1,4 +1,4 @@
-"""Noting where work begins, so that a report has the line where nobody waits for the work.
+"""Noting where work begins, so that a report has a line even if no code waits for the work.
 
 ``create_task(call.read())`` that is never awaited, and ``Thread(target=call.next)`` that is
 never joined, leave no line of the program anywhere, unless it is noted when they begin. That
@@ -40,7 +40,7 @@ def note_where_work_begins() -> None:
 
 
 def stop_noting() -> None:
-    """Note nothing more; what somebody has patched on top stays."""
+    """Note nothing more; patches that other code has put on top stay."""
     sys.set_coroutine_origin_tracking_depth(0)
     while _replaced:
         owner, name, plain, replacement = _replaced.pop()

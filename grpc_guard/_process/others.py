@@ -33,7 +33,7 @@ def apply() -> None:
 
 
 def remove() -> None:
-    """Take back all patches, except where somebody has patched on top."""
+    """Take back all patches, except those on top of which other code has put one."""
     for patch in tuple(_patches.values()):
         patch.remove()
 

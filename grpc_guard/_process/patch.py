@@ -1,4 +1,4 @@
-"""One patch: an attribute of grpcio, replaced and put back beside others who patch it too."""
+"""One patch: an attribute of grpcio, replaced and restored, even if other code patches it too."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def apply() -> None:
 
 
 def remove() -> None:
-    """Take back all patches, except where somebody has patched on top."""
+    """Take back all patches, except those on top of which other code has put one."""
     others.remove()
     for patch in reversed(_patches):
         patch.remove()

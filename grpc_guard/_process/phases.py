@@ -1,8 +1,8 @@
 """The guard of the whole process: in which phase it is, and how it gets into the one that is wanted.
 
-Switching on applies patches to grpcio (patches.py). What they put in reads the mode once
-per RPC, so that a patch which cannot be taken out again, because somebody has patched on
-top of it, is inert while the guard is off.
+Switching on applies patches to grpcio (patches.py). The patched functions read the mode once
+per RPC. So a patch that cannot be removed, because other code has put one on top of it, does
+nothing while the guard is off.
 """
 
 from __future__ import annotations

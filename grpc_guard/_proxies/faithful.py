@@ -92,7 +92,7 @@ def _set_attribute(proxy: Any, name: str, value: object) -> None:
         return
     setattr(proxy.__wrapped__, name, value)
     twin = type(proxy)
-    if not name.startswith("__") and hasattr(twin, name):  # whoever replaces read() means it
+    if not name.startswith("__") and hasattr(twin, name):  # a program that replaces read() means it
         _become(proxy, _twin(twin, twin._self_type, {name: Forward(name), "_self_replaced": name}))
 
 

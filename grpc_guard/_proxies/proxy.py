@@ -45,7 +45,7 @@ class _Itself(weakref.ref[Callable[[], Any]]):
     __slots__ = ()
 
     def __iter__(self) -> IteratorFromFunction:
-        return IteratorFromFunction(cast("Callable[[], Any]", self()))  # whoever asks has it
+        return IteratorFromFunction(cast("Callable[[], Any]", self()))  # the caller holds it
 
 
 class NextProxy(StreamProxy):

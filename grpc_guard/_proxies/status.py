@@ -15,9 +15,9 @@ from .proxy import StreamProxy, isinstance_exactly
 @public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
-    """Who is inside a stream: the reader and the writer of the moment, None where nobody is.
+    """The parties inside a stream: its current reader and writer, or None.
 
-    ``waiting`` are those who wait for their turn in either direction, in mode ``serialize``.
+    ``waiting`` has the parties that wait for their turn in either direction, in mode ``serialize``.
     """
 
     read: Owner | None
@@ -27,10 +27,10 @@ class Status:
 
 @public
 def status(call: object) -> Status:
-    """Tell who reads, who writes and who waits for `call` at this moment, without touching it.
+    """Return which parties read, write and wait on `call` at this moment, without changing it.
 
-    `call` is a guarded call, context or message iterator; from any thread. Raises TypeError
-    for an object that is not guarded.
+    `call` is a guarded call, context or message iterator. It may be called from any thread. Raises
+    TypeError for an object that is not guarded.
     """
     if not isinstance_exactly(call, StreamProxy):
         raise TypeError(f"status() takes a guarded call or context, not {type(call).__name__}")

@@ -62,9 +62,9 @@ def wrap(obj: _AioServer, *, mode: ModeName | Mode | None = None) -> _GuardedAio
 def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T: ...
 @public
 def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T:
-    """Return the guarded twin of a channel, server, call or servicer context.
+    """Return a guarded object in place of `obj`: a channel, server, call or servicer context.
 
-    Sync or aio. Streams that start on the twin are guarded; `obj` itself is not changed.
+    Sync or aio. Streams that start on the guarded object are guarded; `obj` itself is not changed.
     Idempotent: a guarded object is returned unchanged. With ``mode="off"`` the result is
     `obj` itself. `mode` is ``raise``, ``warn``, ``serialize`` or ``off``; the default is that of
     the process-wide guard, or ``raise`` if that is off.

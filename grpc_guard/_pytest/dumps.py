@@ -1,7 +1,7 @@
-"""What is in progress in a test that takes too long: told before somebody ends it.
+"""What is in progress in a test that takes too long, printed before the test is ended.
 
-By pytest-timeout, by ``faulthandler_timeout``, or after a while that the user has chosen. It goes to
-stderr, past the capture of output, and into the report of the test, if there is one.
+That is before pytest-timeout or ``faulthandler_timeout`` ends it, or after a time that the user has
+chosen. It goes to stderr, uncaptured, and into the report of the test, if there is one.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Dumps:
         self.before_end(item, self._of_faulthandler)
 
     def before_end(self, item: pytest.Item, seconds: float | None) -> None:
-        """Tell it shortly before the test has run for so many seconds; None and 0 are never."""
+        """Print it shortly before the test has run for this many seconds; None and 0 mean never."""
         if seconds:
             self._set(item, max(seconds - _LEAD, seconds * _SHARE), seconds)
 
@@ -74,7 +74,7 @@ class Dumps:
         self._alarms.append(Alarm(seconds, functools.partial(self.tell, item, limit)))
 
     def tell(self, item: pytest.Item, limit: float) -> None:
-        """Tell what is in progress in `item`, whose limit is so many seconds."""
+        """Print what is in progress in `item`, whose limit is this many seconds."""
         from .._inspect.snapshot import snapshot
         from .._inspect.wording import dump
 

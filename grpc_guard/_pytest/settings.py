@@ -153,10 +153,10 @@ class Settings:
 
 
 def _needed(config: pytest.Config, mode: Setting[Mode]) -> Setting[Mode]:
-    """Return the mode with which no option of the guard would do nothing.
+    """Return the mode, so that every given option of the guard has an effect.
 
-    Where nobody has said a mode, one that needs the guard says ``raise``, as --grpc-guard does.
-    Raises ValueError where somebody has switched it off.
+    If no mode is set, an option that needs the guard sets ``raise``, as --grpc-guard does.
+    Raises ValueError if the guard is switched off.
     """
     for option in (BASELINE, WRITE_BASELINE, PROBE, PROBE_SEED, THRESHOLD):
         if mode.value is Mode.OFF and config.getoption(option):

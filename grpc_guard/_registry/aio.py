@@ -27,12 +27,12 @@ from .shares import Limits, Registry, checked_seconds
 class ChannelRegistry(Registry):
     """Channels that are shared: equal arguments get one connection, for any number of tasks.
 
-    As :class:`grpc_guard.ChannelRegistry`, for ``grpc.aio``: ``get()`` and ``stub()`` are plain calls
-    in a running loop, and each loop has channels of its own.
+    As :class:`grpc_guard.ChannelRegistry`, for ``grpc.aio``: call ``get()`` and ``stub()``, which are
+    not coroutines, in a running loop. Each loop has its own channels.
 
     ``get()`` returns a lease, which is a guarded ``grpc.aio.Channel`` whose ``close()`` ends
     that lease only. A channel closes when its last lease has ended and `idle_seconds` have
-    passed (None: at once). For `mode` and `max_streams` see there.
+    passed (None: at once). `mode` and `max_streams` are as there.
 
     Raises ValueError for an invalid setting.
     """
@@ -69,8 +69,8 @@ class ChannelRegistry(Registry):
     ) -> Lease:
         """Return a lease of this loop's channel to `target`, which is made if there is none.
 
-        Without `credentials` it is insecure. A channel is shared where all arguments are equal:
-        credentials and interceptors where they are the same objects.
+        Without `credentials` it is insecure. A channel is shared if all arguments are equal;
+        credentials and interceptors are equal only if they are the same objects.
 
         Raises RuntimeError if the registry is closed or no event loop runs here, TypeError or
         ValueError for an invalid argument.
@@ -81,9 +81,9 @@ class ChannelRegistry(Registry):
     async def close(self, grace: float | None = None) -> None:
         """End every lease and close every channel; get() raises RuntimeError from then on.
 
-        What lives may go on for `grace` seconds, then it is cancelled; None: at once.
-        Nothing new starts meanwhile. Idempotent, and safe beside get(). Channels of other
-        loops are closed on those; of one that stands still, when it runs again.
+        RPCs in progress may continue for `grace` seconds, then they are cancelled; None: at once.
+        No new RPC starts. Idempotent; get() may be called at the same time. Channels of other
+        loops are closed on their loops; if such a loop is blocked, when it runs again.
         """
         seconds = checked_seconds(grace, "close(grace)")
         ending = note_origin("close")
@@ -188,7 +188,7 @@ class LoopPool:
         task.add_done_callback(self._closing.discard)
 
     def report_lost_leases(self) -> tuple[list[Connection], float | None]:
-        """Record leases that nobody closed; return what to close, and when to come again."""
+        """Record leases that were not closed; return what to close, and when to check again."""
         leases, connections, seconds = self.pool.clean_up()
         for lease in leases:
             if lease.state is LeaseState.CLOSING:  # its close() was interrupted

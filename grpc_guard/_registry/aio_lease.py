@@ -151,12 +151,12 @@ class Lease(GuardedByItself, grpc.aio.Channel):
         await self._channel().channel_ready()
 
     async def close(self, grace: float | None = None) -> None:
-        """End this lease: what was started through it may go on for `grace` seconds.
+        """End this lease: RPCs that were started through it may continue for `grace` seconds.
 
-        Then it is cancelled; with None at once. Other leases do not notice. The channel closes
-        with its last lease, or when it has been idle for as long as the registry says.
-        Idempotent. Does not wait for a loop that stands still: what is to be done there is
-        done when it runs again.
+        Then they are cancelled; with None at once. Other leases are not affected. The channel
+        closes with its last lease, or when it has been idle for the time of the registry.
+        Idempotent. It does not wait for a loop that is blocked: the rest of the work is done when
+        that loop runs again.
         """
         lease = self._record
         if not lease.pool.close(lease, note_origin("close")):
@@ -198,7 +198,7 @@ def soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Non
 
 
 async def await_rpcs(leases: Sequence[LeaseRecord], seconds: float) -> None:
-    """Wait until no RPC of these leases lives, or so long."""
+    """Wait until no RPC of these leases lives, but at most this long."""
     loop = asyncio.get_running_loop()
     over = [asyncio.Event() for _ in leases]
     waiting = [
@@ -215,7 +215,7 @@ async def await_rpcs(leases: Sequence[LeaseRecord], seconds: float) -> None:
 
 
 async def close_all(pool: Pool, connections: Iterable[Connection]) -> None:
-    """Close channels of the running loop that nobody gets any more from the `pool`."""
+    """Close channels of the running loop that the `pool` no longer gives out."""
     for connection in connections:
         connection.is_closed = True
         try:
@@ -236,5 +236,5 @@ async def on_loop(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLo
         await asyncio.wait([done])
     finally:
         done.cancel()
-    if not done.cancelled():  # by the end of that loop: nobody has cancelled whoever waits here
+    if not done.cancelled():  # by the end of that loop: the task that waits here was not cancelled
         done.result()

@@ -20,10 +20,10 @@ logger = logging.getLogger("grpc_guard")
 
 
 class Cleanup:
-    """Closes what has been idle long enough, and records leases that nobody closed.
+    """Closes channels that have been idle long enough, and records leases that were not closed.
 
-    Its thread runs while there are channels, and knows the pool, not the registry: a
-    registry that nobody holds any more is collected with its stubs, and the pool runs empty.
+    Its thread runs while there are channels, and knows the pool, not the registry: a dropped
+    registry is collected with its stubs, and its pool becomes empty.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Cleanup:
         self._bell.put(None)
 
     def _come(self) -> None:
-        """Have a thread that cleans up, if there is none.
+        """Start the thread that cleans up, if there is none.
 
-        It is started while nothing is locked: the collector may run in it before it says that it
-        has started, and a finaliser that asks for a lease then would wait for whoever starts it.
+        It is started while no lock is held: the collector may run in it before it has reported its
+        start, and a finaliser that asks for a lease then would wait for the thread that starts it.
         """
         with self._mutex:
             if self.thread is not None:
@@ -73,7 +73,7 @@ class Cleanup:
 
     def _work(self) -> None:
         with self._mutex:
-            if self.thread is None:  # whoever started it was interrupted
+            if self.thread is None:  # the start was interrupted
                 self.thread = threading.current_thread()
             if self.thread is not threading.current_thread():
                 return

@@ -23,13 +23,13 @@ class LeaseEnded(Exception):  # noqa: N818  # never leaves the package: grpcio's
 
 
 class LeaseState(enum.Enum):
-    """Where a lease is on its way.
+    """The state of a lease.
 
-    OPEN -> CLOSING (its close() has begun) -> GONE (its place in the pool is given up)
-    OPEN -> ENDED (by its registry's close(), a fork, or because nobody held it) -> GONE
+    OPEN -> CLOSING (its close() has begun) -> GONE (its place in the pool is free)
+    OPEN -> ENDED (by its registry's close(), a fork, or because it was dropped) -> GONE
 
-    An interrupted close() leaves it CLOSING: the next one, or the background cleanup when nobody
-    holds the lease any more, does all of it again.
+    An interrupted close() leaves it CLOSING: the next one, or the background cleanup after the
+    lease was dropped, does all of it again.
     """
 
     OPEN = enum.auto()
@@ -168,7 +168,7 @@ class LeaseRecord:
         self.is_own = is_own  # the registry's, for its stubs
         self.state = LeaseState.OPEN
         self.ending: Origin | None = None  # where it was closed
-        self.is_given = False  # to whoever asked for it: else it was interrupted
+        self.is_given = False  # to the caller of get(): else that was interrupted
         self.is_cancelled = False  # what starts still was about to when the lease was closed
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
@@ -209,7 +209,7 @@ class LeaseRecord:
 
 
 class Start:
-    """Stands for an RPC until its call does: whoever starts it holds this, and nobody else."""
+    """Represents an RPC until there is a call: only the code that starts the RPC holds it."""
 
     __slots__ = ("__weakref__", "rpc")
 
@@ -252,7 +252,7 @@ class Rpc:
         """Cancel `call`; one that cannot be cancelled, as an interceptor's may, ends here."""
         try:
             call.cancel()
-        except Exception as error:  # no matter of whoever closes the lease
+        except Exception as error:  # does not concern the code that closes the lease
             self.end()
             if is_injected(error):
                 raise

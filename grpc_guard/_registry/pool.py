@@ -1,4 +1,4 @@
-"""The core of a registry: who shares which channel, and which of them nobody needs any more.
+"""The core of a registry: which leases share which channel, and which channels are unused.
 
 Knows neither threads nor loops and does no I/O: it says which channels to close.
 The mutex is reentrant, because a finaliser or a signal handler of the same thread may come in

@@ -59,9 +59,9 @@ class Registry(abc.ABC):
 
     @classmethod
     def default(cls) -> Self:
-        """Return the registry of the application: one per process, made when first asked for.
+        """Return the registry of the application: one per process, made at the first call.
 
-        After it was closed, a new one. Nobody has to close it before the process ends.
+        After it was closed, a new one. It need not be closed before the process ends.
         """
         with _default.mutex:
             found: Self | None = _default.by_class.get(cls)
@@ -82,8 +82,8 @@ class Registry(abc.ABC):
         """Return the shared stub of `stub_class` on the shared channel to `target`.
 
         The same object for the same arguments, as long as the registry is open: its channel
-        stays open with it, whoever else comes and goes. A new one after somebody closed the
-        channel that the stub was given. For the arguments see :meth:`get`.
+        stays open too, even without other leases. A new one after the channel that the stub was
+        given has been closed. For the arguments see :meth:`get`.
         """
         wanted = settings(target, credentials, options, compression, interceptors)
         pool = self._pool()
@@ -107,7 +107,7 @@ class Registry(abc.ABC):
 
     @abc.abstractmethod
     def _pool(self) -> Pool:
-        """Return the pool for whoever asks now."""
+        """Return the pool for the current caller."""
 
     @abc.abstractmethod
     def _pools(self) -> Iterable[Pool]:
@@ -115,7 +115,7 @@ class Registry(abc.ABC):
 
     @abc.abstractmethod
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Any:
-        """Return a new lease; with `is_own`, one that nobody but the registry closes."""
+        """Return a new lease; with `is_own`, one that only the registry closes."""
 
     @abc.abstractmethod
     def _is_closed(self) -> bool:

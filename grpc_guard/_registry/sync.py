@@ -28,10 +28,10 @@ class ChannelRegistry(Registry):
     lease only. A channel closes when its last lease has ended and `idle_seconds` have passed
     (None: at once).
 
-    `mode` is that of the guard: ``raise``, ``warn``, ``serialize`` or ``off``. When
-    `max_streams` streams (None: any number) live on a connection, the next opens on another
-    one, which closes when it is no longer needed: servers and proxies carry about 100 on one,
-    and let further ones wait, without an error.
+    `mode` is the mode of the guard: ``raise``, ``warn``, ``serialize`` or ``off``. When
+    `max_streams` streams (None: any number) are open on a connection, the registry opens the next
+    one on another connection, and closes that when it is no longer needed: servers and proxies
+    accept about 100 on one, and let further ones wait, without an error.
 
     A forked child starts with an empty registry. Safe to use from any thread.
     Raises ValueError for an invalid setting.
@@ -60,8 +60,8 @@ class ChannelRegistry(Registry):
     ) -> Lease:
         """Return a lease of the channel to `target`, which is made if there is none.
 
-        Without `credentials` it is insecure. A channel is shared where all arguments are equal:
-        credentials and interceptors where they are the same objects.
+        Without `credentials` it is insecure. A channel is shared if all arguments are equal;
+        credentials and interceptors are equal only if they are the same objects.
 
         Raises RuntimeError if the registry is closed, TypeError or ValueError for an invalid
         argument.
@@ -72,8 +72,8 @@ class ChannelRegistry(Registry):
     def close(self, grace: float | None = None) -> None:
         """End every lease and close every channel; get() raises RuntimeError from then on.
 
-        What lives may go on for `grace` seconds, then it is cancelled; None: at once.
-        Nothing new starts meanwhile. Idempotent, and safe beside get() in other threads.
+        RPCs in progress may continue for `grace` seconds, then they are cancelled; None: at once.
+        No new RPC starts. Idempotent; other threads may call get() at the same time.
         """
         seconds = checked_seconds(grace, "close(grace)")
         pool = self._cleanup.pool

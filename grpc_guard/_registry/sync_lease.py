@@ -148,7 +148,7 @@ class Lease(GuardedByItself, grpc.Channel):
         channel, lease = self._channel(), self._record
         lease.subscribed.append(callback)
         channel.subscribe(callback, try_to_connect)
-        if lease.ending is not None:  # meanwhile: whoever closed it may have been too early
+        if lease.ending is not None:  # meanwhile: that close() may have been too early
             channel.unsubscribe(callback)
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:

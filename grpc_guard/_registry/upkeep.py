@@ -1,9 +1,9 @@
-"""What nobody needs any more: noted by anybody, closed by whoever may wait.
+"""Closing channels that are no longer used: any code notes them, code that may wait closes them.
 
-Who lives on what is kept in sets and no counts, changed by single steps that may be done again.
-So nothing is lost where an exception arrives in between: what was not finished is found when it
-is next looked at, or when what stands for it, a lease, a call or its start, is collected.
-Finalisers take no lock: they leave a note, and wake who cleans up.
+Sets, not counts, keep which leases and RPCs use a channel. They are changed by single steps that
+may be repeated. So nothing is lost if an exception arrives in between: unfinished work is found at
+the next check, or when its lease, its call or the start of its RPC is collected.
+Finalisers take no lock: they leave a note, and wake the cleanup.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .leases import Connection, Entry, LeaseRecord, LeaseState, Note, Rpc
 class Upkeep:
     """The channels of a pool, and which of them are idle, or out of it and yet to be closed.
 
-    `wake` has clean_up() called soon by somebody who may wait, and itself takes no lock.
+    `wake` causes a call of clean_up() where waiting is allowed, and itself takes no lock.
     """
 
     def __init__(self, idle_seconds: float | None, wake: Callable[[object], object]) -> None:
@@ -116,7 +116,7 @@ class Upkeep:
         self.wake()
 
     def _remove(self, entry: Entry) -> None:
-        """Let nobody in any more; to be done again, it leaves the connections where they are last."""
+        """Let no lease in any more. It may be repeated: it removes the connections last."""
         if self._entries.get(entry.settings.key) is entry:
             del self._entries[entry.settings.key]
         for connection in entry.connections:
@@ -156,7 +156,7 @@ class Upkeep:
         return not (self._entries or self._unclosed or self.notes or self._rpcs)
 
     def shut(self, ending: Origin) -> tuple[list[LeaseRecord], list[Connection]]:
-        """End every lease and let nobody in; return the leases, and what to close after them.
+        """End every lease and let none in; return the leases, and what to close after them.
 
         Returns the same again until empty() was called.
         """

@@ -1,4 +1,4 @@
-"""Reports name files relative to the project, as whoever reads them elsewhere knows them."""
+"""Reports name files relative to the project, as readers on other machines know them."""
 
 from __future__ import annotations
 

@@ -71,9 +71,9 @@ class Receiver(Generic[T]):
     """The messages of one stream, for any number of tasks: each message goes to one of them.
 
     As :class:`grpc_guard.Receiver`, for ``grpc.aio``: `messages` is a client's call, the request
-    iterator of a handler, or any async iterable. It is read in a task of its own, and only while
-    somebody waits in receive(). Who waits may be cancelled, by ``asyncio.timeout()`` for instance:
-    the read goes on, the RPC lives, and nothing is lost.
+    iterator of a handler, or any async iterable. A separate task reads it, and only while a task
+    waits in receive(). The waiting task may be cancelled, by ``asyncio.timeout()`` for instance:
+    the read and the RPC continue, and nothing is lost.
 
     Raises TypeError if `messages` cannot be iterated over, RuntimeError if no loop runs.
     """
@@ -86,9 +86,9 @@ class Receiver(Generic[T]):
     async def receive(self, timeout: float | None = None) -> T:  # noqa: ASYNC109
         """Return the next message; wait for it for at most `timeout` seconds.
 
-        Raises TimeoutError if none came in time: the RPC goes on, and the message that comes
-        later goes to whoever asks next, as it does where the task is cancelled. Raises
-        StreamEnded at the end: with code OK at the normal end on a client, None where a client
+        Raises TimeoutError if none came in time: the RPC continues, and the next receive() gets
+        the message that comes later. The same holds if the task is cancelled. Raises
+        StreamEnded at the end: with code OK at the normal end on a client, None after a client
         has half-closed.
         """
         buffer = self._buffer
@@ -114,9 +114,9 @@ class Receiver(Generic[T]):
         raise waiter.error or buffer.ended()
 
     def close(self) -> None:
-        """Receive no more: who waits, or asks later, gets StreamEnded. Idempotent.
+        """Receive no more: every receive(), waiting or later, raises StreamEnded. Idempotent.
 
-        The RPC goes on: to end it, cancel the call.
+        The RPC continues: to end it, cancel the call.
         """
         self._reader.outlets.remove(self._buffer)
         self._reader.ask()  # the others of a FanOut may have waited for this one
@@ -168,10 +168,10 @@ class FanOut(Generic[T]):
     def subscribe(self, *, maxsize: int = 16, when_full: WhenFull = "wait") -> Receiver[T]:
         """Return a receiver of every message that is read from now on.
 
-        Up to `maxsize` messages wait for the subscriber. Where it is slower, ``"wait"`` holds up
-        the others, ``"drop_oldest"`` drops its oldest, ``"fail"`` closes it: it gets what waits
-        for it, and then StreamEnded, from asyncio.QueueFull. What is received is the same object
-        for all of them: read it, do not change it.
+        Up to `maxsize` messages wait for the subscriber. If there are more, `when_full` decides:
+        with ``"wait"`` the other subscribers wait, ``"drop_oldest"`` drops its oldest message,
+        ``"fail"`` closes it: it gets the messages in its queue, and then StreamEnded, from
+        asyncio.QueueFull. All subscribers get the same object: do not change it.
 
         Close it, or use it in an ``async with`` block: until then it counts as a subscriber.
         """

@@ -47,22 +47,22 @@ class Sender(Generic[T]):
             self.attach(rpc)
 
     def attach(self, rpc: object) -> None:
-        """Let the end of `rpc`, a call of grpc.aio or the context of a handler, be this sender's.
+        """Tell the sender its RPC: `rpc` is a call of grpc.aio or the context of a handler.
 
-        Not needed for a client whose requests are asked for by grpcio itself: the sender learns
-        it there. It is needed where nobody asks: the call is cancelled before its first step, or an
+        Not needed for a client whose requests are read by grpcio itself: then the sender finds
+        out. Needed if they are never read: the call is cancelled before its first step, or an
         interceptor refuses it.
         """
         self._has_looked = True
         watch_async(rpc, self._finish)
 
     async def send(self, message: T, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Have `message` sent; wait for room for at most `timeout` seconds, if need be.
+        """Queue `message` to be sent; if there is no room, wait for at most `timeout` seconds.
 
         Raises TimeoutError if there was no room in time, asyncio.QueueFull under ``"fail"``,
         StreamEnded if the RPC is over or the sender closed; the message will then never be
         sent. A task that is cancelled here sends nothing either, unless gRPC has taken the
-        message in that very moment.
+        message at that moment.
         """
         message = own(message)
         if not self._buffer.offer(message):
@@ -82,8 +82,8 @@ class Sender(Generic[T]):
     def send_from_thread(self, message: T, timeout: float | None = None) -> None:
         """Do send() from another thread, which is blocked until the message is accepted.
 
-        The loop measures `timeout`: while it stands still, nobody returns. Raises as send(), and
-        RuntimeError in the loop's own thread.
+        The loop measures `timeout`: while the loop is blocked, this does not return. Raises as
+        send(), and RuntimeError in the loop's own thread.
         """
         if asyncio._get_running_loop() is self._loop:
             raise RuntimeError("send_from_thread() would block the loop it waits for: await send()")
@@ -99,10 +99,10 @@ class Sender(Generic[T]):
             raise StreamEnded(None, "the event loop is closing") from None
 
     async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Wait until gRPC has written all that was accepted so far.
+        """Wait until gRPC has written all messages that were accepted so far.
 
-        Written is not received: gRPC does not tell that. Raises TimeoutError after `timeout`
-        seconds, and StreamEnded if the RPC ended before.
+        gRPC does not report whether the peer has received them. Raises TimeoutError after
+        `timeout` seconds, and StreamEnded if the RPC ended before.
         """
         buffer = self._buffer
         if buffer.has_flushed():
@@ -121,10 +121,10 @@ class Sender(Generic[T]):
             raise buffer.ended()
 
     def close(self) -> None:
-        """Accept nothing more, and half-close after what was accepted. Idempotent.
+        """Accept no more messages, and half-close after those that were accepted. Idempotent.
 
-        Anybody may call it, in any thread, in a callback or a finaliser as well. Who waits for
-        room gets StreamEnded.
+        It may be called in any thread, in a callback or a finaliser too. Callers that wait for
+        room get StreamEnded.
         """
         if asyncio._get_running_loop() is self._loop:
             self._buffer.close()
@@ -133,9 +133,9 @@ class Sender(Generic[T]):
                 self._loop.call_soon_threadsafe(self._buffer.close)
 
     def unsent(self) -> list[T]:
-        """Return the messages that were accepted and not taken by gRPC: to send them again.
+        """Return the messages that were accepted and not taken by gRPC, for example to send them again.
 
-        Whether what gRPC took has arrived is known to the server alone.
+        Only the peer knows which of the messages that gRPC took have arrived.
         """
         return list(self._buffer.items)
 

@@ -21,12 +21,12 @@ WhenFull = Literal["wait", "drop_oldest", "fail"]
 
 @public
 class StreamEnded(Exception):  # noqa: N818  # not always an error: it ends the loop of a producer
-    """The stream takes, or gives, no more messages; the call that raises it did nothing.
+    """The stream accepts, or has, no more messages; the call that raises it did nothing.
 
-    `code` and `details` are the RPC's; `code` is None where the RPC is not over, or its code
-    is not known: `details` then says who closed what. `left` is the number of messages that a
-    Sender had accepted and gRPC had not taken when the RPC ended; 0 elsewhere. Where the
-    end came by an exception, that is the ``__cause__``.
+    `code` and `details` are those of the RPC. `code` is None if the RPC is not over, or its code
+    is not known: then `details` says what was closed. `left` is the number of messages that a
+    Sender had accepted and gRPC had not taken when the RPC ended; 0 elsewhere. If an exception
+    ended the stream, it is the ``__cause__``.
     """
 
     def __init__(self, code: grpc.StatusCode | None, details: str | None, left: int = 0) -> None:
@@ -73,10 +73,10 @@ NOTHING = Nothing()
 
 
 class Waiter:
-    """Somebody who waits: with a message for room, or for a message.
+    """A thread or task that waits: with a message for room, or for a message.
 
-    It is settled when it got what it waits for. It is woken once, settled or not; if not, the
-    stream has ended, or `error` says what else happened.
+    It is settled when it got its room or its message. It is woken once, settled or not; if not, the
+    stream has ended, or `error` is what happened instead.
     """
 
     __slots__ = ("error", "is_settled", "message", "wait", "wake")
@@ -90,10 +90,10 @@ class Waiter:
 
 
 class Buffer(Generic[T]):
-    """Messages in the order in which they were accepted, and who waits for them or for room.
+    """Messages in the order in which they were accepted, and the waiters for them or for room.
 
-    First come, first served, among those who wait: while somebody waits for room the queue
-    is full, and while somebody waits for a message it is empty.
+    Waiters are served first come, first served. While one waits for room, the queue is full; while
+    one waits for a message, it is empty.
     """
 
     __slots__ = (
@@ -148,7 +148,7 @@ class Buffer(Generic[T]):
         return True
 
     def withdraw(self, waiter: Waiter) -> None:
-        """Take back the message of somebody who was interrupted, unless it has been taken."""
+        """Take back the message of a sender that was interrupted, unless it has been taken."""
         if not waiter.is_settled:
             _discard(self.senders, waiter)
             return
@@ -225,7 +225,7 @@ class Buffer(Generic[T]):
             _wake_all(self.takers)  # the queue is empty, or nobody would wait
 
     def finish(self, end: End) -> None:
-        """Note the end of the RPC, which everybody who waits is told at once."""
+        """Note the end of the RPC, and wake all waiters with it."""
         if self.end is None:
             self.is_flushed = self.has_flushed()
             self.end = self.refusal = end

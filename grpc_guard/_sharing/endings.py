@@ -1,9 +1,8 @@
-"""How a sender learns that its RPC is over: from grpcio, by whose call it is asked for messages.
+"""How a sender finds out that its RPC is over: by the frame of grpcio that asks for messages.
 
-A client hands its request iterator to the stub before there is a call, so there is nothing
-that the program could say at that moment. But whoever asks for the first message is grpcio,
-and the frame that asks knows the RPC. Only these frames are looked for; what is asked by
-anything else has to be attached.
+A client passes its request iterator to the stub before there is a call, so the program cannot
+name the call then. But grpcio asks for the first message, and its frame that does so knows the
+RPC. Only these frames are recognised; if other code asks, the program has to call attach().
 """
 
 from __future__ import annotations

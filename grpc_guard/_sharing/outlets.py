@@ -15,12 +15,12 @@ T = TypeVar("T")
 class Outlets(Generic[T]):
     """Where the messages of one stream go, and whether one more is wanted.
 
-    On demand: to one buffer, and only while somebody waits for a message. Otherwise to
-    every buffer, from when somebody has first waited for a message, so that all may subscribe
-    before; and while each of those that hold up the others has room.
+    On demand: to one buffer, and only while a receiver waits for a message. Otherwise to every
+    buffer, beginning when a subscriber first waits for a message, so that all may subscribe before;
+    and only while each buffer of mode ``"wait"`` has room.
 
-    On demand, neither the next message nor the end overtakes one that was handed to somebody
-    who has not run since: cancelled, he gives it back.
+    On demand, neither the next message nor the end overtakes a message whose receiver has not run
+    since it got it: if that is cancelled, it gives the message back.
     """
 
     def __init__(self, *, is_on_demand: bool) -> None:

@@ -101,14 +101,14 @@ class _Reader(Generic[T]):
 class Receiver(Generic[T]):
     """The messages of one stream, for any number of threads: each message goes to one of them.
 
-    `messages` is a client's call, the request iterator of a handler, or any iterable. It is read
-    in a thread of its own, and only while somebody waits in receive(); so at most one message is
-    read ahead, for a receive() that gave up meanwhile. The thread leaves at the end of the stream,
-    and when nobody has wanted a message for a moment.
+    `messages` is a client's call, the request iterator of a handler, or any iterable. A separate
+    thread reads it, and only while a thread waits in receive(). So at most one message is read
+    ahead, for a receive() that timed out. The reading thread ends at the end of the stream, or
+    when no receive() has waited for 50 ms.
 
     Iterating stops at the normal end of the stream, and raises StreamEnded at any other.
 
-    Nobody else may read the stream. A read that has begun keeps the call until a message or the
+    No other code may read the stream. A read that has begun keeps the call until a message or the
     end comes: to give up, cancel the call. In a forked child the stream has ended.
 
     Raises TypeError if `messages` cannot be iterated over.
@@ -122,10 +122,10 @@ class Receiver(Generic[T]):
     def receive(self, timeout: float | None = None) -> T:
         """Return the next message; wait for it for at most `timeout` seconds.
 
-        Raises TimeoutError if none came in time: the RPC goes on, and the message that comes
-        later goes to whoever asks next, as it does where another exception (of a signal
-        handler) ends the wait. Raises StreamEnded at the end: with code OK at the normal end on
-        a client, None where a client has half-closed.
+        Raises TimeoutError if none came in time: the RPC continues, and the next receive() gets
+        the message that comes later. The same holds if another exception (of a signal handler)
+        ends the wait. Raises StreamEnded at the end: with code OK at the normal end on a client,
+        None after a client has half-closed.
         """
         waiter = lock_waiter()
         try:
@@ -159,9 +159,9 @@ class Receiver(Generic[T]):
         raise TimeoutError(f"no message within {timeout:g} s")
 
     def close(self) -> None:
-        """Receive no more: who waits, or asks later, gets StreamEnded. Idempotent.
+        """Receive no more: every receive(), waiting or later, raises StreamEnded. Idempotent.
 
-        The RPC goes on: to end it, cancel the call.
+        The RPC continues: to end it, cancel the call.
         """
         with self._reader.mutex:
             self._reader.outlets.remove(self._buffer)
@@ -203,9 +203,9 @@ class _Subscription(Receiver[T]):
 class FanOut(Generic[T]):
     """The messages of one stream, each for every subscriber, in threads.
 
-    `messages` is a client's call, the request iterator of a handler, or any iterable. It is read
-    in a thread of its own, from when a subscriber first asks for a message, while there are
-    subscribers. Nobody else may read it.
+    `messages` is a client's call, the request iterator of a handler, or any iterable. A separate
+    thread reads it, beginning with the first receive() of a subscriber, while there are
+    subscribers. No other code may read it.
 
     Raises TypeError if `messages` cannot be iterated over.
     """
@@ -216,10 +216,10 @@ class FanOut(Generic[T]):
     def subscribe(self, *, maxsize: int = 16, when_full: WhenFull = "wait") -> Receiver[T]:
         """Return a receiver of every message that is read from now on.
 
-        Up to `maxsize` messages wait for the subscriber. Where it is slower, ``"wait"`` holds up
-        the others, ``"drop_oldest"`` drops its oldest, ``"fail"`` closes it: it gets what waits
-        for it, and then StreamEnded, from queue.Full. What is received is the same object for all
-        of them: read it, do not change it.
+        Up to `maxsize` messages wait for the subscriber. If there are more, `when_full` decides:
+        with ``"wait"`` the other subscribers wait, ``"drop_oldest"`` drops its oldest message,
+        ``"fail"`` closes it: it gets the messages in its queue, and then StreamEnded, from
+        queue.Full. All subscribers get the same object: do not change it.
 
         Close it, or use it in a ``with`` block: until then it counts as a subscriber.
         """

@@ -25,16 +25,16 @@ class Sender(Generic[T]):
     makes one with its context, ``sender = Sender(context)``, and returns it or yields from it.
     A sender serves one RPC.
 
-    - What send() accepted is sent in that order, and a protobuf message as it was then: it is
-      copied. Other messages must not be changed any more.
-    - At most `maxsize` messages wait for gRPC, which takes one when the one before is written.
-      Where there is no room, ``when_full`` decides: ``"wait"``; ``"drop_oldest"``, which is
-      never sent; or ``"fail"``, by queue.Full.
-    - close() half-closes after all that was accepted; leaving a ``with`` block closes.
-    - When the RPC ends, everybody who waits gets StreamEnded at once, and gRPC's thread leaves.
+    - Messages are sent in the order in which send() accepted them. send() copies a protobuf
+      message; a message of another kind must not be changed afterwards.
+    - At most `maxsize` messages wait for gRPC, which takes one after it has written the one before.
+      If there is no room, ``when_full`` decides: ``"wait"``; ``"drop_oldest"``, so that the oldest
+      message is never sent; or ``"fail"``, which raises queue.Full.
+    - close() half-closes after all accepted messages; leaving a ``with`` block closes.
+    - When the RPC ends, every waiting caller gets StreamEnded at once, and gRPC's thread leaves.
 
-    To end a client's RPC before its time, cancel the call. A sender that everybody has dropped
-    is not closed: gRPC holds it as long as its RPC lives. In a forked child it has ended.
+    To end a client's RPC early, cancel the call. A sender that the program has dropped is not
+    closed: gRPC keeps it as long as its RPC lives. In a forked child it has ended.
 
     Raises ValueError for an invalid setting, TypeError if `rpc` is neither a call nor a
     context.
@@ -53,22 +53,22 @@ class Sender(Generic[T]):
             self.attach(rpc)
 
     def attach(self, rpc: object) -> None:
-        """Let the end of `rpc`, a call of grpc or the context of a handler, be this sender's.
+        """Tell the sender its RPC: `rpc` is a call of grpc or the context of a handler.
 
-        Not needed for a client whose requests are asked for by grpcio itself: the sender learns
-        it there. It is needed where an interceptor asks from a thread of its own, or refuses the
-        RPC before anybody asks.
+        Not needed for a client whose requests are read by grpcio itself: then the sender finds
+        out. Needed if an interceptor reads the requests in its own thread, or refuses the RPC
+        before they are read.
         """
         self._has_looked = True
         watch(rpc, self._finish)
 
     def send(self, message: T, timeout: float | None = None) -> None:
-        """Have `message` sent; wait for room for at most `timeout` seconds, if need be.
+        """Queue `message` to be sent; if there is no room, wait for at most `timeout` seconds.
 
         Raises TimeoutError if there was no room in time, queue.Full under ``"fail"``,
         StreamEnded if the RPC is over or the sender closed; the message will then never be
-        sent. Where another exception comes meanwhile (of a signal handler), it is not sent
-        either, unless gRPC has taken it in that very moment.
+        sent. If another exception (of a signal handler) ends the wait, it is not sent either,
+        unless gRPC has taken it at that moment.
         """
         message = own(message)
         with self._mutex:  # to put it in, never while waiting
@@ -98,10 +98,10 @@ class Sender(Generic[T]):
         raise TimeoutError(f"no {what} within {timeout:g} s")
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until gRPC has written all that was accepted so far.
+        """Wait until gRPC has written all messages that were accepted so far.
 
-        Written is not received: gRPC does not tell that. Raises TimeoutError after `timeout`
-        seconds, and StreamEnded if the RPC ended before.
+        gRPC does not report whether the peer has received them. Raises TimeoutError after
+        `timeout` seconds, and StreamEnded if the RPC ended before.
         """
         buffer = self._buffer
         waiter = lock_waiter()
@@ -124,18 +124,18 @@ class Sender(Generic[T]):
             raise TimeoutError(f"not all was written within {timeout:g} s")
 
     def close(self) -> None:
-        """Accept nothing more, and half-close after what was accepted. Idempotent.
+        """Accept no more messages, and half-close after those that were accepted. Idempotent.
 
-        Any thread may call it, in a finaliser or a signal handler as well. Who waits for room
-        gets StreamEnded.
+        Any thread may call it, in a finaliser or a signal handler too. Callers that wait for room
+        get StreamEnded.
         """
         with self._mutex:
             self._buffer.close()
 
     def unsent(self) -> list[T]:
-        """Return the messages that were accepted and not taken by gRPC: to send them again.
+        """Return the messages that were accepted and not taken by gRPC, for example to send them again.
 
-        Whether what gRPC took has arrived is known to the server alone.
+        Only the peer knows which of the messages that gRPC took have arrived.
         """
         with self._mutex:
             return list(self._buffer.items)

@@ -31,6 +31,7 @@ from inside import (
     cancellations,
     core_fields,
     core_turns,
+    cpython_door,
     guard_owners,
     guard_violations,
     ledger,
@@ -662,12 +663,11 @@ async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:
                 await subject.operate()
             sys.setprofile(None)
         torn += not subject.direction.is_free
-        with undisturbed():
-            sys.setprofile(lambda *_: None)
-            try:
-                assert await asyncio.wait_for(subject.operate(), PATIENCE) == MESSAGE
-            finally:
-                sys.setprofile(None)
+        sys.setprofile(lambda *_: None)
+        try:
+            assert await asyncio.wait_for(subject.operate(), PATIENCE) == MESSAGE
+        finally:
+            sys.setprofile(None)
         assert_unowned(subject.direction)
     assert bool(torn) == TEARS
     assert found() == []
@@ -715,6 +715,19 @@ def test_tracer_that_reads_variables(install: Any, event: str, found: Any) -> No
     found()
     assert isinstance(answer, grpc_guard.ConcurrencyError) == (event == "return")
     assert_unowned(subject.direction)
+
+
+def test_code_that_calls_nothing() -> None:
+    """Code of one line that neither awaits nor calls anything stands on its first line."""
+
+    def nothing(one: object, other: object) -> object:
+        if one:
+            return other
+        return None
+
+    first = nothing.__code__.co_firstlineno
+    code = cpython_door.on_one_line(nothing.__code__)
+    assert {line for _, _, line in code.co_lines()} == {first}
 
 
 # Cancellation, at every await

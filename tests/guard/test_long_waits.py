@@ -155,6 +155,24 @@ def test_the_thread_that_looks(waits: Any, found: Any) -> None:
     found()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_thread_that_rings_before_its_start_returns(
+    fails: bool, waits: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not taken for one that is to ring; nor is one that could not be started."""
+
+    def start(timer: threading.Timer) -> None:
+        if fails:
+            raise RuntimeError("can't start new thread")
+        timer.function()
+
+    monkeypatch.setattr(threading.Timer, "start", start)
+    direction = steps.Responses(Stream("/x", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))
+    waits.note(direction)
+    assert waits.timer is None
+    assert logged_by_us(caplog) == ["a long wait goes unnoticed"] * fails
+
+
 def test_directions_that_are_gone(waits: Any) -> None:
     """Nothing is kept of them; another that has got its identity is another."""
     direction = steps.Responses(Stream("/x", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))

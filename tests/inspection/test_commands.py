@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -14,12 +15,20 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from inside import cli_main, cli_targets
-from support.staging import Gate, inside_grpc, path, sync_channel, sync_server
+from inside import asking, cli_main, cli_targets, endpoints
+from support.snapshots import SNAPSHOT
+from support.staging import PATIENCE, Gate, inside_grpc, path, sync_channel, sync_server
 
 from grpc_guard import inspection
 
 ME = str(os.getpid())
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for an answer than a user would: who is asked may get no processor for long."""
+    monkeypatch.setattr(cli_targets, "SECONDS", PATIENCE)
+    monkeypatch.setattr("grpc_guard._cli.ps.ask_all", lambda: asking.ask_all(PATIENCE))
 
 
 @pytest.fixture
@@ -285,6 +294,30 @@ def test_asking_a_server(
                 server.stop(None).wait()
     assert (status, err) == (0, "")
     assert "thread 'reader' in next for" in out
+
+
+def test_a_server_with_much_to_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its answer may be longer than the messages that gRPC takes by default."""
+    long = "x" * (5 << 20)
+    monkeypatch.setattr(endpoints, "snapshot", lambda: dataclasses.replace(SNAPSHOT, program=long))
+    with sync_server(inspection.add_servicer, mode=None) as address:
+        assert run(capsys, "dump", address)[1].startswith(f"process 1 ({long})")
+
+
+def test_a_server_that_cannot_look(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What went wrong is said by its kind alone: its text might quote the program."""
+
+    def fail() -> None:
+        raise ValueError("secret")
+
+    monkeypatch.setattr(endpoints, "snapshot", fail)
+    with sync_server(inspection.add_servicer, mode=None) as address:
+        status, _, err = run(capsys, "dump", address)
+    assert (status, err) == (1, "grpc-guard dump: it could not look at its streams: ValueError\n")
 
 
 def test_asking_where_there_is_no_service(capsys: pytest.CaptureFixture[str]) -> None:

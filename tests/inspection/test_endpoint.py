@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import _thread
 import gc
 import os
 import random
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 from inside import (
+    alarm,
     asking,
     endpoints,
     inspect_messages,
@@ -285,6 +287,29 @@ def test_a_folder_that_cannot_be_trusted(
         f"this process cannot be asked what its streams are doing: {folder} {because}"
     ]
     assert list(places.entries()) == []
+
+
+def test_no_thread_more(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the end of the interpreter, for one: a channel is made all the same, and no alarm rings."""
+
+    def refuse(function: Any, args: Any) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    opened = endpoints.Endpoint()
+    rung: list[str] = []
+    with monkeypatch.context() as shutdown:
+        shutdown.setattr(_thread, "start_new_thread", refuse)
+        opened.open()
+        alarm.Alarm(0.0, lambda: rung.append("rung"))._start()
+    assert (opened.entry, rung) == ("", [])
+    assert list(folder.iterdir()) == []
+    (said,) = logged_by_us(caplog)
+    assert said == (
+        "this process cannot be asked what its streams are doing: "
+        "can't create new thread at interpreter shutdown"
+    )
 
 
 def test_entries_left_behind(folder: Path) -> None:

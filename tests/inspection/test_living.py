@@ -406,6 +406,16 @@ def test_chains_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert inspect_lines.Lines().shown(over, set()) == (0, [])
 
 
+def test_a_direction_that_its_stream_has_replaced() -> None:
+    """One in which somebody was seen is there beside those that the stream has by now."""
+    stream = Stream("/x", Side.SERVER, Api.AIO, Mode.RAISE)
+    first = stream.write = AioDirection(stream, Way.WRITE)
+    second = stream.write = AioDirection(stream, Way.WRITE)
+    assert inspect_living.directions_of([stream]) == {id(stream): [second]}
+    found = inspect_living.directions_of([stream], {id(first): first})
+    assert found == {id(stream): [second, first]}
+
+
 def test_a_stream_that_ends_during_the_look() -> None:
     """It is left out where nobody is inside of it."""
     stream = Stream("/x", Side.SERVER, Api.SYNC, Mode.RAISE)

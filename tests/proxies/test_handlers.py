@@ -638,6 +638,26 @@ async def test_aio_behaviour_called_by_an_interceptor(found):
         assert await ask_aio(address, "stream_stream") == b"list"
 
 
+async def stream_from_a_thread(behavior: Any, request: Any, context: Any) -> Any:
+    async for response in await asyncio.to_thread(behavior, request, context):
+        yield response
+
+
+async def from_a_thread(behavior: Any, request: Any, context: Any) -> Any:
+    return await (await asyncio.to_thread(behavior, request, context))
+
+
+async def test_aio_behaviour_called_in_a_thread(found):
+    """An interceptor may call it where no loop runs, and hand what it returns to the loop."""
+
+    async def respond(requests: Any, context: Any) -> Any:
+        yield tell(requests, context)
+
+    methods = {METHOD: method_handler("stream_stream", respond)}
+    async with aio_server(methods, interceptors=[AioCalling(stream_from_a_thread)]) as address:
+        assert await ask_aio(address, "stream_stream") == b"plain"
+
+
 def noted() -> bytes:
     """Return how many handlers of the RPC are noted to be in flight."""
     in_flight = [
@@ -646,10 +666,10 @@ def noted() -> bytes:
     return b"%d" % sum(owner.operation == RPC for owner in in_flight)
 
 
-WAYS_TO_CALL = pytest.mark.parametrize(("way", "times"), [(as_grpc, b"1"), (by_keyword, b"0")])
+WAYS_TO_CALL = [(as_grpc, b"1"), (by_keyword, b"0")]
 
 
-@WAYS_TO_CALL
+@pytest.mark.parametrize(("way", "times"), WAYS_TO_CALL)
 def test_sync_unary_behaviour_called_by_an_interceptor(way, times, found):
     """A unary one is noted where it is called as gRPC does it, and handed on elsewhere."""
     methods = {METHOD: method_handler("unary_unary", lambda request, context: noted())}
@@ -658,7 +678,7 @@ def test_sync_unary_behaviour_called_by_an_interceptor(way, times, found):
             assert channel.unary_unary(RPC)(b"") == times
 
 
-@WAYS_TO_CALL
+@pytest.mark.parametrize(("way", "times"), [*WAYS_TO_CALL, (from_a_thread, b"0")])
 async def test_aio_unary_behaviour_called_by_an_interceptor(way, times, found):
     """A unary one is noted where it is called as gRPC does it, and handed on elsewhere."""
 

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import grpc_guard
-import grpc_guard.aio
-import grpc_guard.inspection
 from grpc_guard import (
     ChannelRecord,
     ChannelRegistry,

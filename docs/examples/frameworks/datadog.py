@@ -3,8 +3,7 @@
 import ddtrace.auto  # noqa: F401
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
-from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
+from grpc_guard.demo import FEATURES, Rectangle, RouteGuide, serving
 
 grpc_guard.enable()  # before the agent's line or after it
 

@@ -1,19 +1,21 @@
 """A FastAPI service that asks a gRPC server: uvicorn fastapi_app:app."""
 
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, WebSocket
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import Point, Rectangle, RouteNote
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
+from grpc_guard.demo import Point, Rectangle, RouteGuideStub, RouteNote
 
 EVERYWHERE = Rectangle(hi=Point(latitude=900_000_000, longitude=1_800_000_000))
 
 
 @asynccontextmanager
-async def lifespan(app):  # runs on the event loop that serves the requests
+async def lifespan(
+    app: FastAPI,
+) -> AsyncIterator[None]:  # runs on the event loop that serves the requests
     async with grpc_guard.aio.ChannelRegistry() as registry:
         app.state.guide = registry.stub(RouteGuideStub, os.environ["ROUTE_GUIDE"])
         yield

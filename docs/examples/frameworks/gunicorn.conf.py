@@ -5,7 +5,7 @@ workers = 2
 threads = 4
 
 
-def post_fork(server, worker):
+def post_fork(server: object, worker: object) -> None:
     """Switch the guard on in each worker, before it serves."""
     import grpc_guard
 

@@ -1,6 +1,7 @@
 """The findings of this process as a metric of prometheus_client, by rule and severity."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily
 
@@ -8,8 +9,8 @@ import grpc_guard
 
 
 class Findings:
-    def collect(self):
-        counts = Counter()
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        counts: Counter[tuple[str, str]] = Counter()
         for finding in grpc_guard.findings():
             counts[str(finding.rule), finding.severity] += finding.count
         metric = CounterMetricFamily(
@@ -27,9 +28,9 @@ if __name__ == "__main__":
 
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+    from grpc_guard.demo import AsyncRouteGuide, async_serving
 
-    async def read_twice_at_once():
+    async def read_twice_at_once() -> None:
         async with async_serving(AsyncRouteGuide(), mode="raise") as stub:
             chat = stub.RouteChat(timeout=20)
             outcomes = asyncio.gather(chat.read(), chat.read(), return_exceptions=True)

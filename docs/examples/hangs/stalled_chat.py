@@ -71,7 +71,7 @@ async def main() -> None:
         enough.set()
         tasks.append(asyncio.create_task(read(calls["bob"])))  # and all goes on
         await tasks[-2]
-        await calls["ann"].done_writing()  # whoever listens leaves when all has been said
+        await calls["ann"].done_writing()  # the listeners end after the last note
         await tasks[0]
         for name in ("bob", "carl"):
             await calls[name].done_writing()

@@ -1,7 +1,7 @@
 import asyncio
 
 import grpc_guard
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard.demo import AsyncRouteGuide, async_serving
 
 
 async def main() -> None:

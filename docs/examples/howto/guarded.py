@@ -1,7 +1,5 @@
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
-from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
+from grpc_guard.demo import FEATURES, Rectangle, RouteGuide, RouteGuideStub, serving
 
 
 @grpc_guard.guarded("warn")

@@ -2,8 +2,7 @@ from queue import SimpleQueue
 from threading import Thread
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteNote, serving
 
 notes: SimpleQueue[RouteNote | None] = SimpleQueue()
 

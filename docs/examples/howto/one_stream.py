@@ -1,6 +1,5 @@
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteNote, serving
 
 with serving(RouteGuide(), mode="off") as (stub,), grpc_guard.Sender[RouteNote]() as sender:
     answers = grpc_guard.Receiver(stub.RouteChat(sender))  # the sender is the request iterator

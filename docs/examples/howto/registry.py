@@ -1,5 +1,5 @@
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
+from grpc_guard.demo import RouteGuideStub
 
 registry = grpc_guard.ChannelRegistry.default()  # or grpc_guard.aio.ChannelRegistry
 

@@ -1,7 +1,7 @@
 import grpc
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
+from grpc_guard.demo import RouteGuideStub
 
 channel = grpc_guard.wrap(grpc.insecure_channel("localhost:50051"))
 stub = RouteGuideStub(channel)

@@ -3,7 +3,7 @@ from concurrent import futures
 import grpc
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2_grpc import (
+from grpc_guard.demo import (
     RouteGuideServicer,
     add_RouteGuideServicer_to_server,
 )

@@ -14,8 +14,7 @@ grpc.experimental.gevent.init_gevent()
 
 from gevent.event import Event
 
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import Feature, Rectangle, RouteGuide, serving
 
 one_has_failed = Event()
 

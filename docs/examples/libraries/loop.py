@@ -5,7 +5,7 @@ from typing import Any
 
 import uvloop
 
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard.demo import AsyncRouteGuide, async_serving
 
 
 async def read(chat: Any) -> Any:

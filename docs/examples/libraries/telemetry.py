@@ -7,8 +7,7 @@ from opentelemetry.instrumentation.grpc import (
 )
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
-from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
+from grpc_guard.demo import FEATURES, Rectangle, RouteGuide, serving
 
 GrpcInstrumentorClient().instrument()
 GrpcInstrumentorServer().instrument()

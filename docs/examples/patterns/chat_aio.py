@@ -1,4 +1,4 @@
-"""A chat: every handler has a Sender, and whoever has something to say sends to all of them.
+"""A chat: every handler has a Sender, and the handler that gets a note sends it to all of them.
 
 A member that does not read loses the oldest messages, and holds up nobody.
 """
@@ -7,9 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender, StreamEnded
+from grpc_guard.demo import AsyncRouteGuide, RouteNote, async_serving
 
 
 class Hut(AsyncRouteGuide):

@@ -1,4 +1,4 @@
-"""A chat: every handler has a Sender, and whoever has something to say sends to all of them.
+"""A chat: every handler has a Sender, and the handler that gets a note sends it to all of them.
 
 A member that does not read loses the oldest messages, and holds up nobody.
 """
@@ -8,8 +8,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from grpc_guard import Sender, StreamEnded
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteNote, serving
 
 
 class Hut(RouteGuide):

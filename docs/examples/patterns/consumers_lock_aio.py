@@ -5,8 +5,7 @@ from typing import Any
 
 import grpc
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
-from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
+from grpc_guard.demo import FEATURES, AsyncRouteGuide, Rectangle, async_serving
 
 
 async def work(features: Any, turn: asyncio.Lock, names: list[str]) -> None:

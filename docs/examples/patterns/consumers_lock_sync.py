@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from threading import Lock, Thread
 
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
+from grpc_guard.demo import FEATURES, Feature, Rectangle, RouteGuide, serving
 
 
 def work(features: Iterator[Feature], turn: Lock, names: list[str]) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
+from grpc_guard.demo import FEATURES, AsyncRouteGuide, Feature, Rectangle, async_serving
 
 
 async def work(features: asyncio.Queue[Feature | None], names: list[str]) -> None:

@@ -2,9 +2,8 @@
 
 import asyncio
 
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
 from grpc_guard.aio import Receiver
+from grpc_guard.demo import FEATURES, AsyncRouteGuide, Feature, Rectangle, async_serving
 
 
 async def work(features: Receiver[Feature], names: list[str]) -> None:

@@ -3,8 +3,7 @@
 from threading import Thread
 
 from grpc_guard import FanOut, Receiver
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard._cli.demo.service import FEATURES, RouteGuide, serving
+from grpc_guard.demo import FEATURES, Feature, Rectangle, RouteGuide, serving
 
 
 def consume(features: Receiver[Feature], counts: dict[str, int], name: str) -> None:

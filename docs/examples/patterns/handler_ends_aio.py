@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender, StreamEnded
+from grpc_guard.demo import AsyncRouteGuide, RouteNote, async_serving
 
 
 async def produce(sender: Sender[RouteNote]) -> StreamEnded:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteNote, serving
 
 Notes = queue.Queue[RouteNote | None]  # None is the end of one producer
 

@@ -3,8 +3,7 @@
 import asyncio
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard.demo import AsyncRouteGuide, RouteNote, async_serving
 
 Notes = asyncio.Queue[RouteNote | None]  # None is the end
 

@@ -2,9 +2,8 @@
 
 import asyncio
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender
+from grpc_guard.demo import AsyncRouteGuide, RouteNote, async_serving
 
 
 async def produce(sender: Sender[RouteNote], name: str) -> None:

@@ -3,8 +3,7 @@
 from threading import Thread
 
 from grpc_guard import Sender
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteNote, serving
 
 
 def produce(sender: Sender[RouteNote], name: str) -> None:

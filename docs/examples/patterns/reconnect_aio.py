@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
 from grpc_guard.aio import Sender, StreamEnded
+from grpc_guard.demo import AsyncRouteGuide, RouteGuideStub, RouteNote, async_serving
 
 
 class Outbox:

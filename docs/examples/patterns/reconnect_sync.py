@@ -4,9 +4,7 @@ import threading
 from collections.abc import Sequence
 
 from grpc_guard import Sender, StreamEnded
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideStub
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteGuideStub, RouteNote, serving
 
 
 class Outbox:

@@ -3,12 +3,12 @@
 import queue
 
 from grpc_guard import Sender
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
+from grpc_guard.demo import RouteNote
 
 notes = [RouteNote(message=str(number)) for number in range(5)]
 note = notes[0]  # the one that is sent
 
-waits = Sender[RouteNote](maxsize=2)  # the default: whoever sends waits, for so long
+waits = Sender[RouteNote](maxsize=2)  # the default: send() waits for room
 try:
     for note in notes:
         waits.send(note, timeout=0.01)

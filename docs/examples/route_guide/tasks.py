@@ -2,7 +2,7 @@
 
     python docs/examples/route_guide/tasks.py
 
-The service is the one of gRPC's own tutorial; its code comes with grpc_guard._cli.demo. Compare
+The service is the one of gRPC's own tutorial; its code comes with grpc_guard.demo. Compare
 threads.py.
 """
 
@@ -15,10 +15,14 @@ from typing import Any
 import grpc.aio
 
 import grpc_guard.aio
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
-from grpc_guard._cli.demo.route_guide_pb2_grpc import (
+from grpc_guard.demo import (
+    Feature,
+    Point,
+    Rectangle,
     RouteGuideServicer,
     RouteGuideStub,
+    RouteNote,
+    RouteSummary,
     add_RouteGuideServicer_to_server,
 )
 

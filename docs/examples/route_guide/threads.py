@@ -2,7 +2,7 @@
 
     python docs/examples/route_guide/threads.py
 
-The service is the one of gRPC's own tutorial; its code comes with grpc_guard._cli.demo.
+The service is the one of gRPC's own tutorial; its code comes with grpc_guard.demo.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 import grpc_guard
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Point, Rectangle, RouteNote, RouteSummary
-from grpc_guard._cli.demo.route_guide_pb2_grpc import (
+from grpc_guard.demo import (
+    Feature,
+    Point,
+    Rectangle,
     RouteGuideServicer,
     RouteGuideStub,
+    RouteNote,
+    RouteSummary,
     add_RouteGuideServicer_to_server,
 )
 

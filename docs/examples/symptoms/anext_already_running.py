@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard._cli.demo.service import FEATURES, AsyncRouteGuide, async_serving
+from grpc_guard.demo import FEATURES, AsyncRouteGuide, Feature, Rectangle, async_serving
 
 
 async def read(features: AsyncIterator[Feature]) -> None:

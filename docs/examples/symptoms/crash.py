@@ -3,8 +3,7 @@
 import asyncio
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2_grpc import RouteGuideServicer
-from grpc_guard._cli.demo.service import async_serving
+from grpc_guard.demo import RouteGuideServicer, async_serving
 
 
 class Hasty(RouteGuideServicer):

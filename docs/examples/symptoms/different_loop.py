@@ -4,8 +4,7 @@ import asyncio
 from threading import Thread
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2 import Rectangle
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard.demo import AsyncRouteGuide, Rectangle, async_serving
 
 
 def show(features: Any) -> None:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from threading import Event
 
 from grpc_guard import ConcurrencyError
-from grpc_guard._cli.demo.route_guide_pb2 import Point
-from grpc_guard._cli.demo.service import RouteGuide, point, serving
+from grpc_guard.demo import Point, RouteGuide, point, serving
 
 underway, one_is_over = Event(), Event()
 

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
-from grpc_guard._cli.demo.route_guide_pb2 import Feature, Rectangle
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import Feature, Rectangle, RouteGuide, serving
 
 one_has_failed = Event()
 

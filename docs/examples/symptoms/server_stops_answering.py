@@ -8,8 +8,7 @@ from typing import Any
 
 import grpc
 
-from grpc_guard._cli.demo.route_guide_pb2 import Point, RouteSummary
-from grpc_guard._cli.demo.service import FEATURES, RouteGuide, point, serving
+from grpc_guard.demo import FEATURES, Point, RouteGuide, RouteSummary, point, serving
 
 
 class Hasty(RouteGuide):

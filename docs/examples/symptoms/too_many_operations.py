@@ -5,8 +5,7 @@ from typing import Any
 
 import grpc
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import AsyncRouteGuide, async_serving
+from grpc_guard.demo import AsyncRouteGuide, RouteNote, async_serving
 
 
 async def write(chat: Any, message: str) -> None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from grpc_guard._cli.demo.route_guide_pb2 import RouteNote
-from grpc_guard._cli.demo.service import RouteGuide, serving
+from grpc_guard.demo import RouteGuide, RouteNote, serving
 
 
 def notes() -> Iterator[RouteNote]:

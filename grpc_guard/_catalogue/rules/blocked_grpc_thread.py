@@ -68,5 +68,5 @@ class Reading(Protocol):
 
 
 def rpc_is_over(reading: Reading) -> bool:
-    """The RPC has ended: what there is to read is there, and nobody waits."""
+    """The RPC has ended: its messages are there, and the read does not wait."""
     return reading.rpc_is_over

@@ -64,7 +64,7 @@ def rpc_was_cancelled_before(cancellation: Cancellation) -> bool:
 
 
 def nobody_cancels_the_task(cancellation: Cancellation) -> bool:
-    """Nobody is cancelling the task: the error came from the end of the RPC."""
+    """The task is not being cancelled: the error came from the end of the RPC."""
     return not cancellation.task_is_being_cancelled
 
 

@@ -50,7 +50,7 @@ class Server(Protocol):
 
 
 def was_stopped(server: Server) -> bool:
-    """The program has stopped the server: nobody expects it to serve."""
+    """The program has stopped the server: it is not expected to serve."""
     return server.was_stopped
 
 

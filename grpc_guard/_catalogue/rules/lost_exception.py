@@ -71,12 +71,12 @@ class Loss(Protocol):
 
 
 def rpc_is_over(loss: Loss) -> bool:
-    """The RPC has ended: nobody waits for what the exception could have said."""
+    """The RPC has ended: no code waits for its result, so the exception is not missed."""
     return loss.rpc_is_over
 
 
 def task_is_being_cancelled(loss: Loss) -> bool:
-    """Somebody cancels the task: the exception is how it ends."""
+    """The task is being cancelled: the exception is its normal end."""
     return loss.task_is_being_cancelled
 
 

@@ -53,11 +53,11 @@ class Feeding(Protocol):
 
     @property
     def is_inside(self) -> bool:
-        """Whether somebody advances the generator at this moment."""
+        """Whether a thread or task advances the generator at this moment."""
 
     def is_over(self) -> bool: ...
 
 
 def first_rpc_is_over(feeding: Feeding) -> bool:
-    """The RPC that had the generator has ended, and nobody is inside: using it again is legal."""
+    """The RPC that had the generator has ended, and it is not running: using it again is legal."""
     return feeding.is_over() and not feeding.is_inside

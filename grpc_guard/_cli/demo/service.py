@@ -21,7 +21,7 @@ from .route_guide_pb2_grpc import (
     add_RouteGuideServicer_to_server,
 )
 
-PATIENCE = 5.0  # seconds; whoever waits that long for an answer waits in vain
+PATIENCE = 5.0  # seconds; an answer that takes longer never comes
 
 _NAMES = (
     "Trailhead",
@@ -134,9 +134,9 @@ _ALONE = [("grpc.use_local_subchannel_pool", 1)]
 def serving(
     guide: RouteGuideServicer, mode: ModeName, clients: int = 1
 ) -> Iterator[tuple[RouteGuideStub, ...]]:
-    """Serve `guide` on 127.0.0.1; yield a stub for each of so many clients.
+    """Serve `guide` on 127.0.0.1; yield a tuple with a stub for each of the `clients`.
 
-    Each has a connection of its own. Servers and channels are guarded as `mode` says.
+    Each has its own connection. Servers and channels are guarded in `mode`.
     """
     server = wrap(grpc.server(ThreadPoolExecutor(8)), mode=mode)
     add_RouteGuideServicer_to_server(guide, server)

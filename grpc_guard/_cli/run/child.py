@@ -108,7 +108,7 @@ def _to_stderr(finding: Finding) -> None:
 
 
 def _shown(finding: Finding) -> str:
-    """Return the report for whoever reads stderr: for a person as it fits, else as a log has it.
+    """Return the report for stderr: fitted to a terminal, else as a log has it.
 
     Without rich: the program has not asked for it, and may have a module of that name.
     """

@@ -1,9 +1,9 @@
-"""Signals of a launcher: what somebody sends to it alone reaches the program, once.
+"""Signals of a launcher: a signal to the launcher alone is passed on to the program, once.
 
-The program runs in the launcher's process group, so what is sent to the group (Ctrl-C, a
-terminal that hangs up, ``kill -- -PGID``) has reached it already and must not be handed on. A
-second process of the group, the witness, tells the two apart: nobody knows its pid, so what
-it gets too was sent to all.
+The program runs in the launcher's process group, so a signal to the group (Ctrl-C, a terminal
+that hangs up, ``kill -- -PGID``) has reached it already and must not be passed on. A second
+process of the group, the witness, distinguishes the two: no other process knows its pid, so a
+signal that it also gets was sent to the group.
 """
 
 from __future__ import annotations

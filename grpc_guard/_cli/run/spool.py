@@ -38,8 +38,8 @@ _MEMORY = "memory.json"
 class Writer:
     """The spool of this process; a forked child, or what this one executes, has its own.
 
-    A finding is told whole once, and after that its number and count: each time that the count has
-    doubled, and at the end. So a program that is refused for ever does not fill the disk.
+    A finding is written whole once. After that, only its number and count are written, each time
+    that the count has doubled, and at the end. So endless refusals do not fill the disk.
     """
 
     def __init__(self, folder: str) -> None:

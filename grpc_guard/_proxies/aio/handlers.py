@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 from typing import Any, cast
 
+from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
 from ..._core.conflicts import contended_async
@@ -151,8 +152,9 @@ def guard_behavior(
         )
         return guarded_behavior(behavior, choose, functools.partial(_migrate, sync, handlers))
 
+    # With fewer arguments, or where no loop runs, it is not gRPC that calls.
     def enter_unary(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        if choose() is Mode.OFF or len(args) < 2:
+        if choose() is Mode.OFF or len(args) < 2 or running_loop() is None:
             return behavior(*args, **kwargs)
         handlers.enter_unary_task(rpc)
         return _run_unary(rpc, behavior, args, kwargs)
@@ -162,10 +164,10 @@ def guard_behavior(
 
     def enter(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         mode = choose()
-        if mode is Mode.OFF or len(args) < 2:  # with fewer, it is not gRPC that calls
+        if mode is Mode.OFF or len(args) < 2 or (loop := running_loop()) is None:
             return behavior(*args, **kwargs)
         request, context, *rest = args
-        stream = Stream(rpc, SERVER, AIO, mode, asyncio.get_running_loop())
+        stream = Stream(rpc, SERVER, AIO, mode, loop)
         handlers.enter_task(stream)
         context = Context(context, stream)
         if request_streaming and hasattr(type(request), "__aiter__"):

@@ -94,7 +94,7 @@ class StreamCall(NextProxy, Call):
 class SingleThreadedStreamCall(StreamCall):
     """The response iterator of a channel with the single-threaded unary-stream option.
 
-    Such a call has no thread of its own: whoever waits for its initial metadata takes
+    Such a call has no thread of its own: a caller that waits for its initial metadata takes
     events off the stream, which makes that a read too.
     """
 

@@ -130,9 +130,12 @@ def sanitize(session: nox.Session) -> None:
     made_so = {"GRPC_GUARD_PURE": "0", "CFLAGS": f"{checks} -O1 -g", "LDFLAGS": checks}
     session.chdir(_copied(session))  # what is compiled so must not come to others
     session.install("--editable", ".[test]", env=made_so)
-    runtime = session.run("gcc", "-print-file-name=libasan.so", external=True, silent=True)
+    preloaded = [  # the second one for gevent, which throws
+        str(session.run("gcc", f"-print-file-name={name}", external=True, silent=True)).strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
     env = {
-        "LD_PRELOAD": str(runtime).strip(),
+        "LD_PRELOAD": " ".join(preloaded),
         "ASAN_OPTIONS": "detect_leaks=0",  # CPython leaves much; the session leaks counts ours
         "PYTHONMALLOC": "malloc",
         "GRPC_GUARD_PURE": "0",
@@ -141,7 +144,9 @@ def sanitize(session: nox.Session) -> None:
     session.run("python", "-m", "support.hardship", "leaks", "--times", "1000", env=env)
     session.run("python", "-m", "support.hardship", "memory", env=env)
     tests = session.posargs or ["-n0", "tests/core", "tests/guard", "tests/proxies"]
-    session.run("python", "-m", "pytest", *tests, env=env)
+    # Two messages with the address of an object: here the second object gets another one.
+    not_here = "--deselect=tests/proxies/test_handlers.py::test_what_is_no_generic_handler"
+    session.run("python", "-m", "pytest", not_here, *tests, env=env)
 
 
 @nox.session

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import jsonschema
 import pytest
-from inside import Progress, Writer, endpoints, lingering, run_launcher
+from inside import Progress, Writer, deductions, endpoints, lingering, run_launcher
 from support.staging import (
     PATIENCE,
     Gate,
@@ -30,6 +30,8 @@ from support.staging import (
     telling,
     wait,
 )
+
+from grpc_guard import snapshot
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 
@@ -165,7 +167,7 @@ def test_a_python_that_cannot_say_when_main_has_ended(monkeypatch: pytest.Monkey
     lingering.watch(print)
 
 
-def test_which_threads_keep_a_process() -> None:
+def test_which_threads_keep_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only those that are no daemons, and are inside a stream."""
     gate = Gate()
 
@@ -186,9 +188,13 @@ def test_which_threads_keep_a_process() -> None:
             wait(entered)
             said: list[str] = []
             lingering.tell(said.append)
+            with monkeypatch.context() as ended:
+                ended.setattr(deductions, "waits_for_threads", lambda frame: True)
+                taken = snapshot()
         keeper.join()
-    assert len(said) == 1
-    assert "the process waits for thread 'keeper'" in said[0]
+    said += [one.text for one in taken.deductions if one.kind == "kept-alive"]
+    assert len(said) == 2
+    assert all("the process waits for thread 'keeper'" in one for one in said)
 
 
 def test_asking_the_processes_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,10 +33,12 @@ from inside import (
     finding_from_dict,
     ledger,
     lifecycle_churn,
+    lifecycle_handlers,
     lifecycle_leaks,
     route_guide_pb2,
     route_guide_pb2_grpc,
 )
+from support.sharing import until
 from support.staging import (
     PATIENCE,
     aio_channel,
@@ -566,7 +568,8 @@ def play_crowd(
     server.start()
     ledger.add_sink(found)
     try:
-        crowd(address, starved if example.is_wrong else None, tell)
+        handlers = lifecycle_handlers.handlers_of(server)
+        crowd(address, starved if example.is_wrong else None, tell, handlers)
     finally:
         ledger.remove_sink(found)
         wait(server.stop(None))
@@ -584,8 +587,16 @@ async def play_aio_crowd(
         await server.stop(None)
 
 
-def crowd(address: str, starved: threading.Event | None, tell: Callable[[object], None]) -> None:
-    """Chat three times at once; if the server is to be `starved`, it answers two until it is."""
+def crowd(
+    address: str,
+    starved: threading.Event | None,
+    tell: Callable[[object], None],
+    handlers: Any = None,
+) -> None:
+    """Chat three times at once; if the server is to be `starved`, it answers two until it is.
+
+    Its `handlers` are at a line of the example when the third chat comes.
+    """
     with sync_channel(address, mode=None) as channel:
         stub = route_guide_pb2_grpc.RouteGuideStub(channel)
         inboxes: list[queue.Queue[Any]] = [queue.Queue() for _ in range(3)]
@@ -595,6 +606,8 @@ def crowd(address: str, starved: threading.Event | None, tell: Callable[[object]
             chats.append(stub.RouteChat(iter(inbox.get, None), timeout=3 * PATIENCE))
             if starved is None or number < 2:
                 tell(next(chats[-1]).message)
+                if handlers is not None:
+                    until(lambda: all(owner.stack for owner in handlers.snapshot()))
             else:
                 wait(starved)
         for inbox in inboxes:

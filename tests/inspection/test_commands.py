@@ -15,13 +15,20 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from inside import cli_main, cli_targets, endpoints
+from inside import asking, cli_main, cli_targets, endpoints
 from support.snapshots import SNAPSHOT
-from support.staging import Gate, inside_grpc, path, sync_channel, sync_server
+from support.staging import PATIENCE, Gate, inside_grpc, path, sync_channel, sync_server
 
 from grpc_guard import inspection
 
 ME = str(os.getpid())
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for an answer than a user would: who is asked may get no processor for long."""
+    monkeypatch.setattr(cli_targets, "SECONDS", PATIENCE)
+    monkeypatch.setattr("grpc_guard._cli.ps.ask_all", lambda: asking.ask_all(PATIENCE))
 
 
 @pytest.fixture

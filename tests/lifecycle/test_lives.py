@@ -519,7 +519,7 @@ def test_rpcs_that_wait(
         calls.append(echo(iter(requests[3].get, None)))
         (finding,) = found()
         assert finding.rule == "stream-limit"
-        assert ": 1 RPC waits until another ends, for the peer carries no more than the 2 " in (
+        assert ": 1 RPC waits until another ends, because the peer accepts no more than the 2 " in (
             finding.message
         )
         for call, each in zip(calls, requests, strict=True):

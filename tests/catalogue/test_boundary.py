@@ -455,7 +455,12 @@ BY_CALL: dict[str, tuple[Act, object, str, object]] = {
         limit,
     ),
     "make": (functools.partial(_note, make), lifecycle_channels, "anchor_and_core", limit),
-    "close": (functools.partial(_note, close), lifecycle_channels, "note_origin", limit),
+    "close": (
+        functools.partial(_note, close),
+        lifecycle_channels.ChannelLife,
+        "sorted_out",
+        limit,
+    ),
     "warn": (a_warning, ledger, "record", limit),
     "cancel": (functools.partial(_note, cancel), cancellations, "tells_of_the_end", limit),
     "use": (_after_use, cancellations, "_cancellations", Mapping()),

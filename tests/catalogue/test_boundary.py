@@ -191,6 +191,15 @@ def test_overlooked(caplog: pytest.LogCaptureFixture) -> None:
     assert record.exc_info[0] is KeyError
 
 
+def test_a_thread_that_the_end_of_the_interpreter_refuses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A program that is ending is not told of what the guard no longer looks at."""
+    refused = RuntimeError("can't create new thread at interpreter shutdown")
+    assert boundary.overlooked(refused, "something goes unnoticed")
+    assert caplog.records == []
+
+
 def test_never_disturbs(caplog: pytest.LogCaptureFixture) -> None:
     """A protected function returns whatever goes wrong in it, and lets out what is the program's."""
     protected = boundary.never_disturbs("it goes unnoticed")(raising)

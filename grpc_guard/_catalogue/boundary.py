@@ -67,7 +67,8 @@ def overlooked(error: Exception, message: str, *args: object) -> bool:
     """
     if not is_own(error):
         return False
-    if not str(error).endswith(_AT_THE_END):
+    # No str(error): that of a KeyError asks a key, which may be the program's.
+    if not any(type(one) is str and one.endswith(_AT_THE_END) for one in error.args):
         logger.error(message, *args, exc_info=error)
     return True
 

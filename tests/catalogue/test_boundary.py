@@ -198,10 +198,25 @@ def test_overlooked(caplog: pytest.LogCaptureFixture) -> None:
     assert record.exc_info[0] is KeyError
 
 
+class Unprintable:
+    """A key of the program that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise Limit
+
+
+def test_overlooking_an_error_that_cannot_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the program runs in there, not the repr() of a key."""
+    logged: list[str] = []
+    monkeypatch.setattr(boundary.logger, "error", lambda message, **_: logged.append(message))
+    assert boundary.overlooked(KeyError(Unprintable()), "lost")
+    assert logged == ["lost"]
+
+
 def test_a_thread_that_the_end_of_the_interpreter_refuses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A program that is ending is not told of what the guard no longer looks at."""
+    """Nothing is logged when a program ends and the guard cannot start a thread any more."""
     refused = RuntimeError("can't create new thread at interpreter shutdown")
     assert boundary.overlooked(refused, "something goes unnoticed")
     assert caplog.records == []

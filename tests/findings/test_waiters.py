@@ -7,7 +7,7 @@ import concurrent.futures
 import threading
 
 from inside import inspect_lines, waiters
-from support.metaclasses import Unhashable
+from support.metaclasses import Telling
 from support.staging import PATIENCE, in_thread, settle
 
 
@@ -54,7 +54,7 @@ def test_a_callback_whose_variable_has_no_value_yet() -> None:
     assert later is None
 
 
-class Odd(metaclass=Unhashable):
+class Odd(metaclass=Telling):
     """An awaitable of a program, around another of its kind."""
 
     __slots__ = ("future", "inner")
@@ -73,7 +73,7 @@ class Odd(metaclass=Unhashable):
         return self.future
 
 
-async def test_an_awaitable_of_a_class_without_a_hash() -> None:
+async def test_an_awaitable_of_a_class_with_a_hash_of_its_own() -> None:
     """A chain of awaits ends there, and nothing of the program's class is called."""
 
     async def wait() -> None:
@@ -83,9 +83,12 @@ async def test_an_awaitable_of_a_class_without_a_hash() -> None:
     future = loop.create_future()
     task = asyncio.create_task(wait())
     await settle()
+    Telling.calls.clear()
     frames = list(waiters.await_chain(task.get_coro()))
     _, shown = inspect_lines.Lines().shown(task.get_coro(), ())
+    called = [*Telling.calls]
     task.cancel()
     await asyncio.wait([task], timeout=PATIENCE)
+    assert called == []
     assert [frame.f_code.co_name for frame in frames] == ["wait"]
     assert len(shown) == 1

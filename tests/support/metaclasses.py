@@ -1,12 +1,17 @@
-"""A class of a program whose metaclass has code of its own."""
+"""Classes of a program whose metaclass has code of its own."""
 
 from __future__ import annotations
 
 
-class Unhashable(type):
-    """A metaclass whose classes have no hash and cannot be compared."""
+class Telling(type):
+    """A metaclass that notes when one of its classes is hashed or compared."""
+
+    calls: list[str] = []  # of all its classes
 
     def __eq__(cls, other: object) -> bool:
-        raise AssertionError("the guard has called the program's code")
+        Telling.calls.append("__eq__")
+        return cls is other
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(cls) -> int:
+        Telling.calls.append("__hash__")
+        return type.__hash__(cls)

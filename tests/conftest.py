@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import os
 import queue
@@ -70,6 +71,18 @@ def unhurried() -> Iterator[None]:
         patch.setattr(outliving, "_MOMENT", 2 * staging.PATIENCE)
         abandoned.watch.forget()  # what it waits for would be an earlier test's time
         yield
+
+
+@pytest.fixture(autouse=True)
+def collected(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let what a test that is not to hear complaints leaves die before its end.
+
+    grpcio's async generators that nobody began to iterate over complain when they die: if the
+    collector took them later, another test would fail of it.
+    """
+    yield
+    if request.node.get_closest_marker("filterwarnings") is not None:
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -61,11 +61,19 @@ _MISTAKES = (
 
 
 def overlooked(error: Exception, message: str, *args: object) -> bool:
-    """Log `error` with `message` and return True if it is the guard's own, else return False."""
+    """Log `error` with `message` and return True if it is the guard's own, else return False.
+
+    That the interpreter starts no thread any more at its end is nobody's mistake, and not logged.
+    """
     if not is_own(error):
         return False
-    logger.error(message, *args, exc_info=error)
+    # No str(error): that of a KeyError asks a key, which may be the program's.
+    if not any(type(one) is str and one.endswith(_AT_THE_END) for one in error.args):
+        logger.error(message, *args, exc_info=error)
     return True
+
+
+_AT_THE_END = "at interpreter shutdown"  # what CPython says since 3.12
 
 
 def never_disturbs(message: str) -> Callable[[Callable[P, None]], Callable[P, None]]:

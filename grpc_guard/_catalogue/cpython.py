@@ -56,6 +56,10 @@ def frames_of_threads() -> dict[int, FrameType]:
 threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {})
 
 
+# CPython 3.12 starts no thread any more once the main thread has ended (gh-115533).
+starts_threads_at_the_end = sys.version_info[:2] != (3, 12)
+
+
 def before_threads_are_joined(function: Callable[[], object]) -> None:
     """Call `function` when the main thread has ended, before others are waited for.
 

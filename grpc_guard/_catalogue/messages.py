@@ -40,7 +40,7 @@ def contents_of(message: object) -> bytes | None:
 
     It costs what serializing the message costs.
     """
-    if type(message) in _CONTAINERS:
+    if _is_container(message):
         try:
             return marshal.dumps(cast("Any", message), _FORMAT)
         except ValueError:
@@ -51,12 +51,17 @@ def contents_of(message: object) -> bytes | None:
     return None
 
 
+def _is_container(message: object) -> bool:
+    # By identity: to compare or hash a class may run the program's metaclass.
+    return any(type(message) is kind for kind in _CONTAINERS)
+
+
 def has_changed(message: object, contents: bytes) -> bool:
     """Tell whether `message` is another one than when contents_of() returned `contents`."""
     now = contents_of(message)
     if now is None or now == contents:
         return False
-    if type(message) in _CONTAINERS:
+    if _is_container(message):
         return True
     # To read an extension can change how it is serialized, and not what it says.
     parse = cast("Any", type(message)).FromString

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
@@ -31,6 +32,13 @@ def _color(value: str) -> str:
         return parse_color(value, source="--color")
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("--color: ")) from None
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write `lines` to the standard output, whatever characters its encoding has."""
+    text = "".join(f"{line}\n" for line in lines)
+    sys.stdout.write(encodable(text, sys.stdout.encoding))
+    sys.stdout.flush()
 
 
 def show(blocks: Iterable[Block], stream: TextIO, look: Look) -> None:

@@ -10,6 +10,7 @@ from .._inspect.asking import NoAnswerError
 from .._inspect.wording import dump
 from .._reports.document import snapshot_to_dict
 from . import targets
+from .console import write_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +29,5 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps(snapshot_to_dict(snapshot), indent=2) + "\n")
     else:
-        sys.stdout.write(dump(snapshot))
+        write_lines(dump(snapshot).splitlines())
     return 0

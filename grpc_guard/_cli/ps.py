@@ -7,6 +7,7 @@ import sys
 
 from .._inspect.asking import ask_all
 from .._inspect.tables import processes
+from .console import write_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,5 +26,5 @@ def main(arguments: argparse.Namespace) -> int:
             "--grpc-guard can, and those with GRPC_GUARD_INSPECT=1 and the guard on\n"
         )
         return 1
-    sys.stdout.writelines(f"{line}\n" for line in processes(answers))
+    write_lines(processes(answers))
     return 0

@@ -11,6 +11,7 @@ import time
 from .._inspect.asking import NoAnswerError
 from .._inspect.tables import holders
 from . import targets
+from .console import write_lines
 
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -55,5 +56,4 @@ def _show(lines: list[str], *, is_first: bool) -> None:
         sys.stdout.write(_CLEAR)
     elif not is_first:
         sys.stdout.write("\n")
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
+    write_lines(lines)

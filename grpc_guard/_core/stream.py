@@ -11,9 +11,7 @@ for another call, which would refuse ``append()``.
 The token of a sync direction is an attribute, ``free``: ``del direction.free`` is a claim if it
 raises no AttributeError. In asyncio, where one thread alone gets that far, it is a flag: nobody
 can come between ``if direction.taken`` and ``direction.taken = True``. Threads that wait for
-their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``.
-A trace function written in Python runs wherever a new line begins, and signal handlers run in
-it: so an operation is one line (_core/operations.py).
+their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``. Under a trace function: _core/operations.py.
 """
 
 from __future__ import annotations

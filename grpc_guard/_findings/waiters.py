@@ -57,11 +57,7 @@ def awaited_by(awaitable: object) -> Any:
     if prefix is not None:
         return getattr(awaitable, _AWAITS[prefix])
     # anext() and coroutine wrappers show what they drive to the collector alone
-    for one in gc.get_referents(awaitable):
-        kind = type(one)
-        if _is_driven(kind):
-            return one
-    return None
+    return next((one for one in gc.get_referents(awaitable) if _is_driven(type(one))), None)
 
 
 def idle_type(loop: Any) -> type:
@@ -78,6 +74,12 @@ def frame_of(link: Any) -> FrameType | None:
     return None if prefix is None else getattr(link, f"{prefix}_frame", None)
 
 
+def is_coroutine(link: Any) -> bool:
+    """Tell whether `link` has the attributes of a coroutine."""
+    kind: Any = type(link)
+    return _prefix_of(kind) == "cr"
+
+
 def code_of(link: Any) -> object:
     """Return the code of a coroutine or generator, None for what has none."""
     kind: Any = type(link)
@@ -85,17 +87,24 @@ def code_of(link: Any) -> object:
     return None if prefix is None else getattr(link, f"{prefix}_code", None)
 
 
-@functools.lru_cache(maxsize=64)
-def _is_driven(kind: Any) -> bool:
-    return hasattr(kind, "ag_await") or hasattr(kind, "cr_await")
+def _is_driven(kind: type) -> bool:
+    return _prefix_of(kind) in ("ag", "cr")
 
 
 _AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}
 
 
-@functools.lru_cache(maxsize=64)
 def _prefix_of(kind: type) -> str | None:
-    """Return how the attributes of awaitables of this kind begin; None where they have none."""
+    """Return how the attributes of awaitables of this kind begin; None where they have none.
+
+    None too for a class of a metaclass that has its own hash: a table of classes would run it.
+    """
+    meta: Any = type(kind)
+    return _known_prefix(kind) if meta.__hash__ is type.__hash__ else None
+
+
+@functools.lru_cache(maxsize=64)
+def _known_prefix(kind: type) -> str | None:
     return next((prefix for prefix, link in _AWAITS.items() if hasattr(kind, link)), None)
 
 

@@ -47,14 +47,13 @@ from .roles import frames_at_yield, roles
 
 
 def owner_of(direction: Direction) -> Owner | None:
-    """Describe the party inside `direction`; None if there is none.
+    """Describe the party inside `direction`; None if nobody is inside.
 
     A thread that has left during the search is still named, from its note.
     """
     if direction.is_free:
         return None
-    found = owner_with_frame(direction)
-    return found if found is not None else owner_without_frame(direction)
+    return owner_with_frame(direction) or owner_without_frame(direction)
 
 
 def owner_with_frame(direction: Direction) -> Owner | None:

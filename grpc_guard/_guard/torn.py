@@ -34,7 +34,8 @@ def give_back(direction: Direction) -> bool:
     stream = direction.stream
     if not CAN_BE or direction.loop_thread is None or stream.handler is not None:
         return False  # an async generator leaves by a way of its own
-    own = next(frame for frame in outward(sys._getframe(1)) if _owns(frame, direction))
+    # The caller's; of a call with interceptors it has none, since its writes only wait in a queue.
+    own = next((frame for frame in outward(sys._getframe(1)) if _owns(frame, direction)), None)
     for coroutine in heap.instances([CoroutineType]):
         frame = coroutine.cr_frame
         if frame is None or frame is own or not _owns(frame, direction):

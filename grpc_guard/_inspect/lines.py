@@ -15,7 +15,7 @@ from .._core.operations import IDENTITIES
 from .._findings.origins import Place, line_of, site_of
 from .._findings.records import Frame
 from .._findings.stacks import copy_frame
-from .._findings.waiters import CHAIN_LENGTH, awaited_by, code_of, frame_of
+from .._findings.waiters import CHAIN_LENGTH, awaited_by, code_of, frame_of, is_coroutine
 from .._findings.whose import LIBRARY, PROGRAM, whose
 
 _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
@@ -34,19 +34,21 @@ class Lines:
         self._stacks: dict[tuple[int, ...], tuple[Frame, ...]] = {}
         self._same: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
         self._origins: dict[tuple[int, int], tuple[Frame, ...]] = {}
-        self._coroutines: set[type] = {CoroutineType}  # and those that Cython makes
-        self._without_code: set[type] = set()  # the types of what stands between coroutines
-        self._kept: list[object] = []  # code that must not give its identity away during the look
+        # Types by their identity: the hash of a type may be code of the program.
+        self._coroutines = {id(CoroutineType)}  # and those that Cython makes
+        self._without_code: set[int] = set()  # of what stands between coroutines
+        self._kept: list[object] = []  # must not give their identity away during the look
 
-    def shown(self, awaitable: Any, ends: Collection[type]) -> tuple[int, list[Any]]:
+    def shown(self, awaitable: Any, ends: Collection[int]) -> tuple[int, list[Any]]:
         """Return those links of a chain of awaits that say something, outermost first.
 
-        And what they are, in bits. The chain ends at an awaitable of a type in `ends`.
+        And what they are, in bits. The chain ends at an awaitable whose type has its identity
+        in `ends`.
         """
         kinds, shown = 0, []
         known, coroutines, without_code = self._kinds.get, self._coroutines, self._without_code
         for _ in range(CHAIN_LENGTH):
-            of = type(awaitable)
+            of = id(type(awaitable))
             if of in coroutines:
                 code, inner = awaitable.cr_code, awaitable.cr_await
             elif awaitable is None or of in ends:
@@ -56,10 +58,11 @@ class Lines:
                 continue
             else:
                 code, inner = code_of(awaitable), awaited_by(awaitable)
-                if hasattr(of, "cr_await"):
+                if is_coroutine(awaitable):
                     coroutines.add(of)
                 elif code is None:
                     without_code.add(of)
+                self._kept.append(type(awaitable))
             kind = known(id(code))
             if kind is None:
                 kind = self._kind_of(code, frame_of(awaitable))

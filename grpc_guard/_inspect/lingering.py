@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from .._catalogue.cpython import before_threads_are_joined
+from .._catalogue import cpython
 from . import wording
 from .alarm import Alarm
+from .native import native, start
+from .switch import switch
 
 _SECONDS = 5.0  # from the end of the main thread on
 
 
 def watch(say: Callable[[str], object], seconds: float = _SECONDS) -> None:
     """Say what keeps this process so many seconds after its main thread has ended, once."""
-    before_threads_are_joined(lambda: Alarm(seconds, lambda: tell(say)))
+    if cpython.starts_threads_at_the_end:
+        cpython.before_threads_are_joined(lambda: Alarm(seconds, lambda: tell(say)))
+    else:
+        switch.when_in_use(lambda: _wait_for_the_end(say, seconds))
+
+
+def _wait_for_the_end(say: Callable[[str], object], seconds: float) -> None:
+    """Start the thread at once; it sleeps until the main thread has ended."""
+    has_ended: Any = native("_thread", "allocate_lock")()
+    has_ended.acquire()
+
+    def wait() -> None:
+        has_ended.acquire()
+        native("time", "sleep")(seconds)
+        tell(say)
+
+    with contextlib.suppress(OSError):  # without a thread nothing is reported
+        start(wait)
+        cpython.before_threads_are_joined(has_ended.release)
 
 
 def tell(say: Callable[[str], object]) -> None:

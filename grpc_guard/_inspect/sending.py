@@ -40,7 +40,7 @@ def suspended(direction: Direction | None) -> Iterator[FrameType]:
             if type(one) is AsyncGeneratorType and not one.ag_running and one.ag_frame is not None:
                 yield one.ag_frame
                 return
-        held = [one for one in held if type(one) in _BETWEEN]
+        held = [one for one in held if any(type(one) is kind for kind in _BETWEEN)]
         if not held:
             return
         held = gc.get_referents(*held)

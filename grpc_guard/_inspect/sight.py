@@ -151,7 +151,8 @@ class Sight:
             frames.clear()  # this very frame is in there, in a cycle
 
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
-        ends = {idle_type(loop) for loop in loops}
+        idle = [idle_type(loop) for loop in loops]
+        ends = set(map(id, idle))
         for task in tasks_of(loops):
             kinds, links = self.lines.shown(task.get_coro(), ends)
             handles = handles_an_rpc(task)

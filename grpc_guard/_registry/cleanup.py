@@ -50,7 +50,7 @@ class Cleanup:
         self._bell.put(None)
 
     def _come(self) -> None:
-        """Start the thread that cleans up, if there is none.
+        """Start the thread that cleans up, unless it runs already.
 
         It is started while no lock is held: the collector may run in it before it has reported its
         start, and a finaliser that asks for a lease then would wait for the thread that starts it.

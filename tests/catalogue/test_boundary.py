@@ -28,6 +28,7 @@ from inside import (
     blocking,
     boundary,
     cancellations,
+    core_stream,
     grpcio_door,
     ledger,
     lifecycle_channels,
@@ -57,6 +58,12 @@ class Limit(Exception):  # no error: the program's own
 
 class Mishap(ValueError, TypeError, RuntimeError, IndexError, KeyError, ArithmeticError):
     """Derived from whatever the guard might raise itself, or expect."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A direction that counts has a finaliser, in which CPython swallows what arrives."""
+    monkeypatch.setattr(core_stream, "counting", False)
 
 
 # The rule
@@ -189,6 +196,30 @@ def test_overlooked(caplog: pytest.LogCaptureFixture) -> None:
     assert (record.getMessage(), record.levelno) == ("lost it", logging.ERROR)
     assert record.exc_info is not None
     assert record.exc_info[0] is KeyError
+
+
+class Unprintable:
+    """A key of the program that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise Limit
+
+
+def test_overlooking_an_error_that_cannot_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the program runs in there, not the repr() of a key."""
+    logged: list[str] = []
+    monkeypatch.setattr(boundary.logger, "error", lambda message, **_: logged.append(message))
+    assert boundary.overlooked(KeyError(Unprintable()), "lost")
+    assert logged == ["lost"]
+
+
+def test_a_thread_that_the_end_of_the_interpreter_refuses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing is logged when a program ends and the guard cannot start a thread any more."""
+    refused = RuntimeError("can't create new thread at interpreter shutdown")
+    assert boundary.overlooked(refused, "something goes unnoticed")
+    assert caplog.records == []
 
 
 def test_never_disturbs(caplog: pytest.LogCaptureFixture) -> None:
@@ -455,7 +486,12 @@ BY_CALL: dict[str, tuple[Act, object, str, object]] = {
         limit,
     ),
     "make": (functools.partial(_note, make), lifecycle_channels, "anchor_and_core", limit),
-    "close": (functools.partial(_note, close), lifecycle_channels, "note_origin", limit),
+    "close": (
+        functools.partial(_note, close),
+        lifecycle_channels.ChannelLife,
+        "sorted_out",
+        limit,
+    ),
     "warn": (a_warning, ledger, "record", limit),
     "cancel": (functools.partial(_note, cancel), cancellations, "tells_of_the_end", limit),
     "use": (_after_use, cancellations, "_cancellations", Mapping()),

@@ -27,6 +27,7 @@ from inside import (
     Mode,
     Ticket,
     Way,
+    aio_calls,
     aio_handlers,
     cancellations,
     core_fields,
@@ -673,16 +674,22 @@ async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:
     assert found() == []
 
 
-def test_suspended_owner_that_no_task_drives(found: Any) -> None:
-    """Whoever drives its coroutine by hand is inside, though no task awaits it."""
+@pytest.mark.parametrize(
+    ("kind", "name", "arguments"),
+    [(aio_calls.DuplexCall, "read", ()), (aio_calls.QueuedDuplexCall, "done_writing", (MESSAGE,))],
+)
+def test_suspended_owner_that_no_task_drives(
+    kind: Any, name: str, arguments: tuple[bytes, ...], found: Any
+) -> None:
+    """A coroutine that is driven by hand is inside, though no task awaits it."""
     loop = asyncio.new_event_loop()
     loop._thread_id = threading.get_ident()  # type: ignore[attr-defined]
-    subject = client_read(Suspending(), aio_stream(Mode.RAISE, loop))
-    owner = subject.operate()
+    call = kind(Suspending(), aio_stream(Mode.RAISE, loop))
+    owner = getattr(call, name)()
     owner.send(None)
-    with pytest.raises(grpc_guard.ConcurrencyError):
-        run_to_end(subject.operate())
-    assert run_to_end(owner) == MESSAGE
+    with pytest.raises(grpc_guard.ConcurrencyError):  # a queued write asks for nothing of its own
+        run_to_end(call.write(*arguments) if arguments else call.read())
+    assert run_to_end(owner) in (MESSAGE, None)
     loop._thread_id = None  # type: ignore[attr-defined]
     loop.close()
     found()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import threading
 
-from inside import waiters
-from support.staging import PATIENCE, in_thread
+from inside import inspect_lines, waiters
+from support.metaclasses import Telling
+from support.staging import PATIENCE, in_thread, settle
 
 
 class Told(threading.Condition):
@@ -50,3 +52,43 @@ def test_a_callback_whose_variable_has_no_value_yet() -> None:
     assert list(waiters._waiting_for(future)) == [other]
     later = None
     assert later is None
+
+
+class Odd(metaclass=Telling):
+    """An awaitable of a program, around another of its kind."""
+
+    __slots__ = ("future", "inner")
+
+    def __init__(self, future: asyncio.Future[None], inner: Odd | None = None) -> None:
+        self.future, self.inner = future, inner
+
+    def __await__(self) -> Odd:
+        return self
+
+    def __iter__(self) -> Odd:
+        return self
+
+    def __next__(self) -> asyncio.Future[None]:
+        self.future._asyncio_future_blocking = True
+        return self.future
+
+
+async def test_an_awaitable_of_a_class_with_a_hash_of_its_own() -> None:
+    """A chain of awaits ends there, and nothing of the program's class is called."""
+
+    async def wait() -> None:
+        await Odd(future, Odd(future))  # type: ignore[misc]
+
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    task = asyncio.create_task(wait())
+    await settle()
+    Telling.calls.clear()
+    frames = list(waiters.await_chain(task.get_coro()))
+    _, shown = inspect_lines.Lines().shown(task.get_coro(), ())
+    called = [*Telling.calls]
+    task.cancel()
+    await asyncio.wait([task], timeout=PATIENCE)
+    assert called == []
+    assert [frame.f_code.co_name for frame in frames] == ["wait"]
+    assert len(shown) == 1

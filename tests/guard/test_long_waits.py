@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from inside import Api, Mode, Side, Stream, Way, guard_violations, long_waits, steps
+from support.sharing import until
 from support.staging import (
     PATIENCE,
     Gate,
@@ -150,8 +151,7 @@ def test_the_thread_that_looks(waits: Any, found: Any) -> None:
                     call.cancel()
     finally:
         logging.getLogger("grpc_guard").removeHandler(handler)
-    while (timer := waits.timer) is not None:
-        timer.join(PATIENCE)
+    until(lambda: waits.timer is None)
     found()
 
 

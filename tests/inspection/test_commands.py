@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -251,6 +252,23 @@ def test_entering_a_process(
     assert run(capsys, "dump", ME)[2] == (
         f"grpc-guard dump: process {ME} could not be entered: remote debugging is off\n"
     )
+
+
+@pytest.mark.parametrize("argv", [("ps",), ("dump", "1"), ("top", "1", "--count", "1")])
+def test_characters_that_the_output_does_not_have(
+    argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names and lines of source may hold any."""
+    stream = dataclasses.replace(SNAPSHOT.streams[0], rpc="/a.B/Größe")
+    odd = dataclasses.replace(SNAPSHOT, program="größe.py", streams=(stream,))
+    monkeypatch.setattr(cli_targets, "asker", lambda arguments: lambda: odd)
+    monkeypatch.setattr("grpc_guard._cli.ps.ask_all", lambda: [odd])
+    written = io.BytesIO()
+    with monkeypatch.context() as terminal, io.TextIOWrapper(written, "ascii") as ascii_only:
+        terminal.setattr(sys, "stdout", ascii_only)
+        assert cli_main.main(argv) == 0
+        shown = written.getvalue()
+    assert b"gr??e.py" in shown
 
 
 # The service

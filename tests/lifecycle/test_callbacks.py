@@ -108,7 +108,7 @@ def test_a_callback_within_a_callback(found: Found) -> None:
             return inside
 
         assert in_callback(channel, register) is not None
-    until(lambda: not lifecycle_callbacks.running)  # what was said was said within
+    until(lambda: not lifecycle_callbacks.running)  # findings come from within it
     assert found() == []
 
 
@@ -140,7 +140,7 @@ def test_a_slow_callback(found: Found, reported: Any) -> None:
     with guarded("off", thresholds={"slow_callback_seconds": 0}):
         with sync_server(methods) as address, sync_channel(address) as channel:
             in_callback(channel, dawdle)
-            for _ in ("client", "server"):  # a callback is told of when it has ended
+            for _ in ("client", "server"):  # reported when each callback has ended
                 reported.get(timeout=PATIENCE)
     told = {finding.side: finding for finding in found()}
     assert set(told) == {"client", "server"}

@@ -258,10 +258,7 @@ def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[s
 
 
 def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
-    """Return `processes`, the first of which, `pid`, has ended; a signal is a `status` below 0.
-
-    It may have told nothing at its end.
-    """
+    """Return `processes`, of which `pid` has ended, perhaps unheard; a signal is a `status` below 0."""
     for process in processes:
         if process.pid == pid and status >= 0 and not process.has_ended:
             process.unguarded = UNHEARD

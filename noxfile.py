@@ -21,6 +21,8 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 ALL = ("-n", "auto")  # the whole suite, on every core
 
+COMPILED = {"GRPC_GUARD_PURE": "0"}  # the compiled core, in installations and in tests
+
 # Pinned: a new release of a linter must not fail an old commit.
 RUFF = "ruff==0.17.6"
 MYPY = "mypy==2.4.1"
@@ -73,15 +75,15 @@ def pyright(session: nox.Session) -> None:
     session.run("pyright", *typed_examples())
 
 
-def _copied(session: nox.Session) -> Path:
-    """Return a copy of what the tests need, for a session that changes it."""
+def _copied(session: nox.Session) -> None:
+    """Go to a copy of what the tests need: what is changed or compiled there comes to no other session."""
     copy = Path(session.create_tmp()).resolve() / "copy"
     shutil.rmtree(copy, ignore_errors=True)
-    for part in ("grpc_guard", "tests", "docs", "typings"):
+    for part in ("grpc_guard", "tests", "benchmarks", "docs", "typings"):
         shutil.copytree(part, copy / part, ignore=shutil.ignore_patterns("*.so", "*.pyd"))
     for part in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(part, copy)
-    return copy
+    session.chdir(copy)
 
 
 @nox.session(python=SUPPORTED)
@@ -89,8 +91,6 @@ def tests(session: nox.Session) -> None:
     """Run the test suite on each supported Python; arguments after ``--`` go to pytest."""
     session.install("--editable", ".[test]")
     session.run("python", "-m", "pytest", *(session.posargs or ALL))
-    pure = {"GRPC_GUARD_PURE": "1"}  # the core in Python, where there is a compiled one
-    session.run("python", "-m", "pytest", *(session.posargs or ALL), env=pure)
 
 
 @nox.session
@@ -115,30 +115,39 @@ def storm(session: nox.Session) -> None:
 
 
 @nox.session(python=SUPPORTED)
+def compiled(session: nox.Session) -> None:
+    """Run the test suite with the compiled core. No gate; needs a C compiler."""
+    _copied(session)
+    session.install("--editable", ".[test]", env=COMPILED)
+    session.run("python", "-m", "pytest", *(session.posargs or ALL), env=COMPILED)
+
+
+@nox.session(python=SUPPORTED)
 def leaks(session: nox.Session) -> None:
     """Do what the compiled core does a million times, and count what is left. Some minutes, no gate."""
-    session.install("--editable", ".[test]", env={"GRPC_GUARD_PURE": "0"})
+    _copied(session)
+    session.install("--editable", ".[test]", env=COMPILED)
     session.chdir("tests")
-    session.run("python", "-m", "support.hardship", "leaks", *session.posargs)
-    session.run("python", "-m", "support.hardship", "memory")
+    session.run("python", "-m", "support.hardship", "leaks", *session.posargs, env=COMPILED)
+    session.run("python", "-m", "support.hardship", "memory", env=COMPILED)
 
 
 @nox.session
 def sanitize(session: nox.Session) -> None:
     """Run the tests of the compiled core, made with AddressSanitizer and UBSan. No gate; needs gcc."""
     checks = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
-    made_so = {"GRPC_GUARD_PURE": "0", "CFLAGS": f"{checks} -O1 -g", "LDFLAGS": checks}
-    session.chdir(_copied(session))  # what is compiled so must not come to others
+    made_so = {**COMPILED, "CFLAGS": f"{checks} -O1 -g", "LDFLAGS": checks}
+    _copied(session)
     session.install("--editable", ".[test]", env=made_so)
     preloaded = [  # the second one for gevent, which throws
         str(session.run("gcc", f"-print-file-name={name}", external=True, silent=True)).strip()
         for name in ("libasan.so", "libstdc++.so")
     ]
     env = {
+        **COMPILED,
         "LD_PRELOAD": " ".join(preloaded),
         "ASAN_OPTIONS": "detect_leaks=0",  # CPython leaves much; the session leaks counts ours
         "PYTHONMALLOC": "malloc",
-        "GRPC_GUARD_PURE": "0",
         "PYTHONPATH": "tests",
     }
     session.run("python", "-m", "support.hardship", "leaks", "--times", "1000", env=env)
@@ -152,7 +161,7 @@ def sanitize(session: nox.Session) -> None:
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
-    session.chdir(_copied(session))  # the mutants are written there
+    _copied(session)
     session.install("--editable", ".[test]", COSMIC_RAY)
     session.run("python", "-m", "support.mutation", *session.posargs, env={"PYTHONPATH": "tests"})
 
@@ -177,14 +186,12 @@ def agents(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the test suite on the oldest Python with exactly the declared lower bounds.
 
-    With the core in Python, since the gate runs the other one where there is a compiler. What
-    concerns the proxies runs a second time with that one, and without wrapt's C code.
+    What concerns the proxies runs a second time without wrapt's C code.
     """
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
-    pure = {"GRPC_GUARD_PURE": "1"}
-    session.run("python", "-m", "pytest", *(session.posargs or ALL), env=pure)
+    session.run("python", "-m", "pytest", *(session.posargs or ALL))
     if not session.posargs:
         without_c = {"WRAPT_DISABLE_EXTENSIONS": "1"}
         session.run("python", "-m", "pytest", *ALL, "tests/proxies", env=without_c)
@@ -206,7 +213,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build sdist and wheel, and check what is in them and what they say of themselves."""
-    session.install("--editable", ".[test]", "build", "hatchling>=1.24", "setuptools>=69", "twine")
+    session.install("--editable", ".[test]", "build", "hatchling>=1.24", "twine")
     session.run("python", "-m", "pytest", "tests/test_package.py")
     built = Path(session.create_tmp()) / "dist"
     session.run("python", "-m", "build", "--no-isolation", "--outdir", str(built))
@@ -215,14 +222,19 @@ def package(session: nox.Session) -> None:
 
 @nox.session(python=SUPPORTED)
 def wheel(session: nox.Session) -> None:
-    """Install the wheel, and nothing else, with a C compiler and without one, and play the demo."""
-    built = Path(session.create_tmp()).resolve() / "wheel"
-    for core, env in {"c": {}, "py": {"CC": "/bin/false", "GRPC_GUARD_PURE": ""}}.items():
-        folder = built / core
-        shutil.rmtree(folder, ignore_errors=True)
-        command = ("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(folder), ".")
+    """Install the wheel, and nothing else, on each supported Python, and play the demo.
+
+    Where there is a C compiler, it does so a second time with the compiled core.
+    """
+    cores: dict[str, dict[str, str]] = {"py": {}, "c": COMPILED}
+    for core, env in cores.items():
+        if env and shutil.which("cc") is None:
+            continue
+        built = Path(session.create_tmp()).resolve() / core
+        shutil.rmtree(built, ignore_errors=True)
+        command = ("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(built), ".")
         session.run(*command, env=env)
-        session.install("--force-reinstall", *map(str, folder.glob("*.whl")))
-        with session.chdir(folder):  # where no source is in the way
-            session.run("grpc-guard", "--version")
-            session.run("grpc-guard", "demo")
+        session.install("--force-reinstall", *map(str, built.glob("*.whl")))
+        with session.chdir(built):  # where no source is in the way
+            session.run("grpc-guard", "--version", env=env)
+            session.run("grpc-guard", "demo", env=env)

@@ -11,13 +11,13 @@ import grpc
 import wrapt
 
 import grpc_guard
-from grpc_guard._core.which import CORE
+from grpc_guard._core import which
 
 
 def describe(*, pinned: str) -> dict[str, str]:
     """Return what a reader has to know of this machine, in words."""
     return {
-        "grpc_guard": f"grpc_guard {grpc_guard.__version__} (core: {CORE})",
+        "grpc_guard": f"grpc_guard {grpc_guard.__version__} (core: {which.name()})",
         "grpcio": f"grpcio {grpc.__version__}",
         "wrapt": f"wrapt {wrapt.__version__}",
         "protobuf": f"protobuf {google.protobuf.__version__}",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from grpc_guard._core.which import CORE
+from grpc_guard._core import which
 
 from ._measure import FULL, QUICK, Figure, Plan, process_clock, race
 from ._services import SHAPES, aio_blocks, sync_blocks
@@ -29,7 +29,7 @@ _PROGRAM = "import sys; from benchmarks import cores; cores.run(sys.argv[1])"
 
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the ratios of each shape of RPC and api, with each core that is here."""
-    if CORE != "c":
+    if which.name() != "c":
         print("  no compiled core here")
         return
     amount = "quick" if plan is QUICK else "full"

@@ -90,6 +90,7 @@ from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import extras as extras
 from grpc_guard._core import fields as core_fields
 from grpc_guard._core import loops as core_loops
+from grpc_guard._core import records as core_records
 from grpc_guard._core import steps as steps
 from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns

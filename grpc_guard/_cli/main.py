@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from .._catalogue import words
 from .._catalogue.version import __version__
-from .._core.which import CORE
+from .._core import which
 
 
 class Command(NamedTuple):
@@ -51,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises SystemExit for ``--help``, ``--version`` and what argparse refuses.
     """
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        which.compiled()
+    except (ImportError, ValueError) as error:
+        print(f"grpc-guard: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     chosen = next((word for word in argv if not word.startswith("-")), None)
     parser, subparser = _parser(chosen)
     if chosen is not None and subparser is parser:
@@ -81,7 +86,7 @@ def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, argparse.Argum
         description="Says who, where and why when two callers meet in one direction "
         "of a gRPC stream.",
     )
-    version = f"%(prog)s {__version__} (core: {CORE})"
+    version = f"%(prog)s {__version__} (core: {which.name()})"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     found = parser

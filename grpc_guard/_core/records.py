@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._catalogue.modes import Mode
 from . import fields, which
 from .loops import loop_thread_of
 
-if which.compiled is not None:
-    which.compiled.configure(vars(fields), Mode.SERIALIZE, loop_thread_of)
+
+def _offered() -> Any:
+    compiled = which.compiled()
+    if compiled is None:
+        return fields
+    compiled.configure(vars(fields), Mode.SERIALIZE, loop_thread_of)
+    return compiled
+
 
 if TYPE_CHECKING:
     from .fields import AioFields as AioFields
@@ -17,7 +23,7 @@ if TYPE_CHECKING:
     from .fields import StreamFields as StreamFields
     from .fields import SyncFields as SyncFields
 else:
-    _chosen = fields if which.compiled is None else which.compiled
+    _chosen = _offered()
     AioFields = _chosen.AioFields
     ConstructingType = _chosen.ConstructingType
     StreamFields = _chosen.StreamFields

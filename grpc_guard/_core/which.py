@@ -1,40 +1,42 @@
-"""Which core runs: the compiled one where it is there, else the one in Python.
+"""Which core runs, as GRPC_GUARD_PURE says: the compiled one, where it is there, or the one in Python.
 
-``GRPC_GUARD_PURE`` says otherwise: ``1``, never the compiled one; ``0``, no other, and what
-importing it raises comes out. One that was compiled from another source than the one beside it,
-as after an update of a clone that is installed, is as if it were not there.
-
-What the chosen one offers is in records.py; reports ask here, and need not import asyncio for it.
+A compiled core of another source than the one beside it, as after an update of a clone that is
+installed, is as if it were not there. What the chosen one offers is in records.py; who only wants
+to know its name asks here, and need not import asyncio for it.
 """
 
 from __future__ import annotations
 
-import os
+import functools
 import zlib
 from pathlib import Path
 from typing import Any
 
-from .._catalogue.settings import PURE
+from .._catalogue.settings import PURE, environment, resolve
 
-_CHOICES = ("", "0", "1")
+
+def _parse(value: str, *, source: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError(
+            f"{source}: {value!r} is not a choice; use 0 (the compiled core and no other), 1 (the "
+            "core in Python), or leave it unset (the compiled core where it is there)"
+        )
+    return value == "1"
 
 
 def _choose() -> Any:
-    """Return the compiled core, or None."""
-    wanted = os.environ.get(PURE, "")
-    if wanted not in _CHOICES:
-        raise ValueError(
-            f"the environment variable {PURE}: {wanted!r} is not one of 0 (the compiled core is "
-            "required), 1 (it is not used) and unset (it is used if it is there)"
-        )
-    if wanted == "1":
+    is_pure: bool | None = resolve(environment(PURE), parse=_parse, default=None).value
+    if is_pure:
         return None
     try:
         return _imported()
-    except ImportError:
-        if wanted == "0":
-            raise
-        return None
+    except ImportError as error:
+        if is_pure is None:
+            return None
+        raise ImportError(
+            f"{PURE}: '0' asks for the compiled core, and it is not there ({error}); install "
+            f"grpc_guard with {PURE}=0, use 1 (the core in Python), or leave it unset"
+        ) from error
 
 
 def _imported() -> Any:
@@ -42,12 +44,20 @@ def _imported() -> Any:
 
     source = Path(__file__).with_name("_compiled.c")  # in a clone; no wheel has it
     if source.exists() and zlib.crc32(source.read_bytes()) != _compiled.CHECKSUM:
-        raise ImportError(
-            f"{_compiled.__file__} was compiled from another {source.name} than the one beside "
-            "it: install grpc_guard again"
-        )
+        raise ImportError(f"{_compiled.__file__} was made from another {source.name}")
     return _compiled
 
 
-compiled = _choose()
-CORE = "py" if compiled is None else "c"
+@functools.cache
+def compiled() -> Any:
+    """Return the compiled core, or None if the one in Python runs; in a process always the same.
+
+    Raises ValueError if GRPC_GUARD_PURE is neither 0 nor 1, and ImportError if it is 0 and there
+    is no compiled core.
+    """
+    return _choose()
+
+
+def name() -> str:
+    """Return ``c`` or ``py``; raises what compiled() does."""
+    return "py" if compiled() is None else "c"

@@ -19,6 +19,7 @@ from .._catalogue.cpython import is_being_imported
 from .._catalogue.forks import start_clean
 from .._catalogue.modes import Mode, in_force
 from .._catalogue.scopes import Block, Scopes
+from .._core import which
 from .._inspect.switch import switch
 from .._probe.settings import ProbeSettings
 from .import_hook import after_import
@@ -123,6 +124,7 @@ class _Process:
 
     def _await_grpc(self) -> None:
         limits.thresholds()  # a bad one is an error here, and not where an RPC would find out
+        which.compiled()  # so is a bad choice of the core
         if not self._is_hooked:
             self._is_hooked = True
             after_import("grpc", self._on_import)

@@ -12,6 +12,7 @@ from .._catalogue.modes import Mode, parse_mode
 from .._catalogue.settings import MODE, Layer, Setting, environment, resolve
 from .._catalogue.thresholds import resolve_thresholds
 from .._catalogue.words import nearest, printable
+from .._core import which
 from .._probe.settings import ProbeSettings, resolve_probe, with_seed
 from .._reports.adoption import Adoption, allowed_from_line, allowed_in_pyproject
 from .._reports.baseline import read_baseline, read_if_there
@@ -132,6 +133,8 @@ class Settings:
                 default=Mode.OFF,
             )
             mode = _needed(config, mode)
+            if mode.value is not Mode.OFF:
+                which.compiled()  # a bad choice of the core is an error here
             thresholds = resolve_thresholds(
                 Layer(THRESHOLD, config.getoption(THRESHOLD)),
                 Layer("ini option grpc_guard_thresholds", config.getini("grpc_guard_thresholds")),
@@ -144,7 +147,7 @@ class Settings:
                 probe=_probe(config),
                 thresholds=thresholds,
             )
-        except ValueError as error:
+        except (ImportError, ValueError) as error:
             raise pytest.UsageError(str(error)) from None
 
     @property

@@ -13,7 +13,7 @@ import typing
 from typing import Any, TypeVar
 
 from .._catalogue.catalogue import rule_named
-from .._core.which import CORE
+from .._core import which
 from .._findings.records import Finding, Frame, Owner
 from .._inspect.records import Snapshot
 from .report import Report
@@ -35,7 +35,7 @@ def document(report: Report) -> Document:
         "schema": SCHEMA,
         "mode": report.mode,
         "pid": report.pid,
-        "core": CORE,
+        "core": which.name(),
         "streams": report.streams,
         "operations": report.operations,
         "findings": [finding_to_dict(one) for one in report.findings if not one.is_advice],

@@ -24,8 +24,22 @@ def test_version(capsys):
     """--version says the version and exits 0."""
     assert refused("--version") == 0
     assert capsys.readouterr().out == (
-        f"grpc-guard {grpc_guard.__version__} (core: {core_which.CORE})\n"
+        f"grpc-guard {grpc_guard.__version__} (core: {core_which.name()})\n"
     )
+
+
+def test_a_bad_core(monkeypatch, capsys):
+    """A choice of the core that cannot be followed is one line, and the exit status is 2."""
+    monkeypatch.setattr(core_which, "compiled", core_which._choose)
+    monkeypatch.setenv("GRPC_GUARD_PURE", "yes")
+    assert cli_main.main(["--version"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("grpc-guard: GRPC_GUARD_PURE: 'yes' is not a choice; use 0 (")
+    monkeypatch.setenv("GRPC_GUARD_PURE", "0")
+    monkeypatch.setitem(sys.modules, "grpc_guard._core._compiled", None)
+    assert cli_main.main(["run", "app.py"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("grpc-guard: GRPC_GUARD_PURE: '0' asks for the compiled core, and ")
 
 
 def test_help(capsys):
@@ -89,7 +103,7 @@ def test_arguments_of_the_process(monkeypatch, capsys):
         cli_main.main()
     assert left.value.code == 0
     assert capsys.readouterr().out == (
-        f"grpc-guard {grpc_guard.__version__} (core: {core_which.CORE})\n"
+        f"grpc-guard {grpc_guard.__version__} (core: {core_which.name()})\n"
     )
 
 

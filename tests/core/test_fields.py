@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import gc
-import importlib
-import os
-import subprocess
 import sys
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import Mode, core_fields, core_loops, core_which
+from inside import Mode, core_fields, core_which
 
-try:
-    compiled: Any = importlib.import_module("grpc_guard._core._compiled")
-    compiled.configure(vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of)
-except ImportError:
-    compiled = None
-
-needs_compiled = pytest.mark.skipif(compiled is None, reason="there is no compiled core here")
+compiled: Any = core_which.compiled()
+if compiled is None:
+    pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
 
 
 class Thing:
@@ -120,7 +112,6 @@ ACT = st.tuples(
 )
 
 
-@needs_compiled
 @settings(max_examples=300, deadline=None, database=None, derandomize=True)
 @given(st.lists(ACT, max_size=30))
 def test_compiled_records_beside_those_in_python(acts: list[Any]) -> None:
@@ -132,7 +123,6 @@ def test_compiled_records_beside_those_in_python(acts: list[Any]) -> None:
     assert other.log == plain.log
 
 
-@needs_compiled
 def test_compiled_records_in_a_cycle() -> None:
     """A cycle of records is collected, and a record alone goes at once."""
     stream = compiled.StreamFields("/a/b", "client", "sync", Mode.RAISE)
@@ -147,7 +137,6 @@ def test_compiled_records_in_a_cycle() -> None:
     assert gone() is None
 
 
-@needs_compiled
 def test_compiled_records_keep_nothing() -> None:
     """What a record held has as many references afterwards as before."""
     thing = Thing()
@@ -169,44 +158,3 @@ def test_compiled_records_keep_nothing() -> None:
     for _ in range(1000):
         use()
     assert sys.getrefcount(thing) == before
-
-
-def chosen(pure: str | None, program: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "GRPC_GUARD_PURE"}
-    if pure is not None:
-        environment["GRPC_GUARD_PURE"] = pure
-    program += "from grpc_guard._core import which; print(which.CORE)"
-    command = [sys.executable, "-c", program]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-WITHOUT = "import sys; sys.modules['grpc_guard._core._compiled'] = None\n"
-
-
-def test_choice_of_the_core() -> None:
-    """GRPC_GUARD_PURE: 1 is never compiled, 0 is nothing else, unset is what there is."""
-    assert chosen("1").stdout == "py\n"
-    assert chosen(None, WITHOUT).stdout == "py\n"
-    assert "ModuleNotFoundError" in chosen("0", WITHOUT).stderr
-    bad = chosen("yes").stderr
-    assert "the environment variable GRPC_GUARD_PURE: 'yes' is not one of 0 (" in bad
-    if compiled is not None:
-        assert chosen(None).stdout == chosen("0").stdout == "c\n"
-
-
-def test_a_core_of_another_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is as if it were not there, and an error where it is required; a wheel has no source."""
-    other = ModuleType("grpc_guard._core._compiled")
-    other.CHECKSUM, other.__file__ = 1, "_compiled.so"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, other.__name__, other)
-    monkeypatch.setattr(sys.modules["grpc_guard._core"], "_compiled", other, raising=False)
-    monkeypatch.setattr(core_which, "__file__", str(tmp_path / "which.py"))
-    monkeypatch.setenv("GRPC_GUARD_PURE", "0")
-    assert core_which._choose() is other
-    (tmp_path / "_compiled.c").write_text("int another;")
-    with pytest.raises(ImportError, match=r"_compiled.so was compiled from another _compiled\.c"):
-        core_which._choose()
-    monkeypatch.delenv("GRPC_GUARD_PURE")
-    assert core_which._choose() is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from inside import plugin
+from inside import core_which, plugin
 from support.sessions import ALONE, PROGRAMS, environment, lines_of
 from support.staging import PATIENCE
 
@@ -417,6 +417,22 @@ def test_bad_mode(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     expected = f"ERROR: {source} is not a mode; use off, raise, warn or serialize"
     assert expected in result.errlines
+
+
+def test_bad_core(
+    pytester: pytest.Pytester,
+    inner: Callable[..., pytest.RunResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So is a choice of the core that is none, if the guard is on."""
+    pytester.makepyfile("def test_nothing(): pass")
+    monkeypatch.setattr(core_which, "compiled", core_which._choose)
+    monkeypatch.setenv("GRPC_GUARD_PURE", "yes")
+    assert inner().ret == pytest.ExitCode.OK
+    result = inner("--grpc-guard")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert line.startswith("ERROR: GRPC_GUARD_PURE: 'yes' is not a choice; use 0 (")
 
 
 @pytest.mark.parametrize(

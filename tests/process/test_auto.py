@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from inside import core_which
 from support.staging import PATIENCE
 
 import grpc_guard
@@ -49,6 +50,19 @@ def test_import_with_a_bad_value(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "^GRPC_GUARD: 'on' is not a mode; use off, raise, warn or serialize$"
     with pytest.raises(ValueError, match=said):
         importlib.import_module("grpc_guard.auto")
+
+
+def test_import_with_a_bad_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a choice of the core that is none, before grpc is imported, and only if it is on."""
+    monkeypatch.setattr(core_which, "compiled", core_which._choose)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.setenv("GRPC_GUARD_PURE", "yes")
+    monkeypatch.setenv("GRPC_GUARD", "raise")
+    with pytest.raises(ValueError, match="^GRPC_GUARD_PURE: 'yes' is not a choice; use 0 "):
+        importlib.import_module("grpc_guard.auto")
+    monkeypatch.setenv("GRPC_GUARD", "off")
+    importlib.import_module("grpc_guard.auto")
+    assert not grpc_guard.is_enabled()
 
 
 def test_import_costs_nothing_when_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_json_document(tmp_path: Path) -> None:
         "schema": "grpc-guard-report/1",
         "mode": "raise",
         "pid": 1,
-        "core": core_which.CORE,
+        "core": core_which.name(),
         "streams": 12,
         "operations": 3402,
         "findings": [

@@ -42,7 +42,7 @@ from inside import (
 import grpc_guard
 
 FILE = Path(__file__).with_name("instructions.json")
-_COMPILED = ", compiled" if core_which.CORE == "c" else ""
+_COMPILED = ", compiled" if core_which.name() == "c" else ""
 PYTHON = (
     f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}{_COMPILED}"
 )

@@ -1,0 +1,90 @@
+"""Which core runs, as GRPC_GUARD_PURE says, and what is said of a value that cannot be followed."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from inside import Mode, core_fields, core_loops, core_records, core_which
+
+NAME = "grpc_guard._core._compiled"
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return a compiled core that is there, as in a wheel: its source is not."""
+    there: Any = ModuleType(NAME)
+    there.CHECKSUM, there.__file__ = zlib.crc32(b"int it;"), "_compiled.so"
+    monkeypatch.setitem(sys.modules, NAME, there)
+    monkeypatch.setattr(sys.modules["grpc_guard._core"], "_compiled", there, raising=False)
+    monkeypatch.setattr(core_which, "__file__", str(tmp_path / "which.py"))
+    monkeypatch.delenv("GRPC_GUARD_PURE", raising=False)
+    return there
+
+
+@pytest.fixture
+def none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be no compiled core."""
+    monkeypatch.setitem(sys.modules, NAME, None)
+    monkeypatch.delattr(sys.modules["grpc_guard._core"], "_compiled", raising=False)
+    monkeypatch.delenv("GRPC_GUARD_PURE", raising=False)
+
+
+def test_a_compiled_core(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken where it is there, unless the core in Python is asked for."""
+    assert core_which._choose() is compiled
+    monkeypatch.setenv("GRPC_GUARD_PURE", "")
+    assert core_which._choose() is compiled
+    monkeypatch.setenv("GRPC_GUARD_PURE", "0")
+    assert core_which._choose() is compiled
+    monkeypatch.setenv("GRPC_GUARD_PURE", "1")
+    assert core_which._choose() is None
+
+
+def test_no_compiled_core(none: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core in Python is taken, unless the compiled one is asked for."""
+    assert core_which._choose() is None
+    monkeypatch.setenv("GRPC_GUARD_PURE", "1")
+    assert core_which._choose() is None
+    monkeypatch.setenv("GRPC_GUARD_PURE", "0")
+    with pytest.raises(ImportError, match="GRPC_GUARD_PURE: '0' asks for .*; install grpc_guard "):
+        core_which._choose()
+
+
+def test_a_bad_choice(none: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that is none names its source and the choices."""
+    monkeypatch.setenv("GRPC_GUARD_PURE", "yes")
+    with pytest.raises(ValueError, match="GRPC_GUARD_PURE: 'yes' is not a choice; use 0 .*, 1 "):
+        core_which._choose()
+
+
+def test_a_core_of_another_source(
+    compiled: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is as if it were not there, and an error where it is asked for."""
+    source = tmp_path / "_compiled.c"
+    source.write_bytes(b"int it;")
+    assert core_which._choose() is compiled
+    source.write_bytes(b"int another;")
+    assert core_which._choose() is None
+    monkeypatch.setenv("GRPC_GUARD_PURE", "0")
+    with pytest.raises(ImportError, match=r"_compiled\.so was made from another _compiled\.c"):
+        core_which._choose()
+
+
+def test_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled core is told what it shares with the one in Python, before anything is made."""
+    told: list[Any] = []
+    compiled: Any = ModuleType(NAME)
+    compiled.configure = lambda *shared: told.extend(shared)
+    monkeypatch.setattr(core_which, "compiled", lambda: compiled)
+    assert core_records._offered() is compiled
+    assert told == [vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of]
+    assert core_which.name() == "c"
+    monkeypatch.setattr(core_which, "compiled", lambda: None)
+    assert core_records._offered() is core_fields
+    assert core_which.name() == "py"

@@ -54,7 +54,7 @@ _CHANGING = (  # what differs from run to run, and what stands for it in a compa
     (r"\b(reader)_\d\b", r"\1_N"),  # of a pool: who comes first is a matter of luck,
     (r'("(streams|operations)":) \d+', r"\1 TOTAL"),
     (r"Task <.*> got Future <.*> attached", "TASKS attached"),
-    (r"(\bcore: |\"core\": \")(c|py)\b", r"\1CORE"),  # which is there is a matter of the compiler
+    (r"(\bcore: |\"core\": \")(c|py)\b", r"\1CORE"),  # a matter of the installation
     (r"=+", "="),  # pytest fills its lines, however long the time is
 )
 

@@ -55,6 +55,8 @@ _CHANGING = (  # what differs from run to run, and what stands for it in a compa
     (r'("(streams|operations)":) \d+', r"\1 TOTAL"),
     (r"Task <.*> got Future <.*> attached", "TASKS attached"),
     (r"(\bcore: |\"core\": \")(c|py)\b", r"\1CORE"),  # a matter of the installation
+    # Printed by grpcio if the end of the loop comes before that of a handler:
+    (r"Traceback .*\n(  File \"src/python/grpcio/.*\n)+asyncio\.\S+CancelledError\n", ""),
     (r"=+", "="),  # pytest fills its lines, however long the time is
 )
 

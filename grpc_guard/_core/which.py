@@ -8,8 +8,7 @@ to know its name asks here, and need not import asyncio for it.
 from __future__ import annotations
 
 import functools
-import zlib
-from pathlib import Path
+import importlib
 from typing import Any
 
 from .._catalogue.settings import PURE, environment, resolve
@@ -40,12 +39,15 @@ def _choose() -> Any:
 
 
 def _imported() -> Any:
-    from . import _compiled  # type: ignore[attr-defined]
+    compiled: Any = importlib.import_module("._compiled", __package__)
+
+    import zlib  # here: the core in Python need not pay for these
+    from pathlib import Path
 
     source = Path(__file__).with_name("_compiled.c")  # in a clone; no wheel has it
-    if source.exists() and zlib.crc32(source.read_bytes()) != _compiled.CHECKSUM:
-        raise ImportError(f"{_compiled.__file__} was made from another {source.name}")
-    return _compiled
+    if source.exists() and zlib.crc32(source.read_bytes()) != compiled.CHECKSUM:
+        raise ImportError(f"{compiled.__file__} was made from another {source.name}")
+    return compiled
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from inside import (
     blocking,
     boundary,
     cancellations,
-    core_stream,
+    core_fields,
     grpcio_door,
     ledger,
     lifecycle_channels,
@@ -63,7 +63,7 @@ class Mishap(ValueError, TypeError, RuntimeError, IndexError, KeyError, Arithmet
 @pytest.fixture(autouse=True)
 def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     """A direction that counts has a finaliser, in which CPython swallows what arrives."""
-    monkeypatch.setattr(core_stream, "counting", False)
+    monkeypatch.setattr(core_fields, "counting", False)
 
 
 # The rule

@@ -20,7 +20,6 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     there: Any = ModuleType(NAME)
     there.CHECKSUM, there.__file__ = zlib.crc32(b"int it;"), "_compiled.so"
     monkeypatch.setitem(sys.modules, NAME, there)
-    monkeypatch.setattr(sys.modules["grpc_guard._core"], "_compiled", there, raising=False)
     monkeypatch.setattr(core_which, "__file__", str(tmp_path / "which.py"))
     monkeypatch.delenv("GRPC_GUARD_PURE", raising=False)
     return there
@@ -30,7 +29,6 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let there be no compiled core."""
     monkeypatch.setitem(sys.modules, NAME, None)
-    monkeypatch.delattr(sys.modules["grpc_guard._core"], "_compiled", raising=False)
     monkeypatch.delenv("GRPC_GUARD_PURE", raising=False)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from types import ModuleType
 from typing import Any
 
@@ -55,12 +56,15 @@ class Driven:
 
         self.things = things
         self.kinds = {"stream": Stream, "sync": Sync, "aio": Aio}
-        self.made: dict[str, Any] = {}
+        self.made: dict[str, Any] = {}  # the last of each kind
+        self.numbers: MutableMapping[Any, int] = weakref.WeakKeyDictionary()  # of all that live
+        self.number = itertools.count()
 
     def act(self, what: str, mode: Mode, thing: int, name: str) -> Any:
         value, made = self.things[thing], self.made
         if what == "stream":
             made["stream"] = self.kinds["stream"]("/a/b", "client", "sync", mode, value)
+            self.numbers[made["stream"]] = next(self.number)
             return None
         stream = made.get("stream")
         if what in ("sync", "aio"):
@@ -68,8 +72,12 @@ class Driven:
                 return None
             args = (stream, value) if what == "sync" else (stream, "read", value)
             direction = done(self.kinds[what], *args)
-            made[what] = None if isinstance(direction, type) else direction
-            return direction if isinstance(direction, type) else None
+            if isinstance(direction, type):
+                made[what] = None
+                return direction
+            made[what] = direction
+            self.numbers[direction] = next(self.number)
+            return None
         subject = made.get("sync") if thing % 2 else stream
         if what == "get":
             return self._named(done(getattr, subject, name))
@@ -82,9 +90,8 @@ class Driven:
 
     def _named(self, value: Any) -> Any:
         """Return `value` in words that do not depend on the core."""
-        for name, thing in self.made.items():
-            if value is thing and thing is not None:
-                return name
+        if type(value) in self.kinds.values():
+            return self.numbers[value]
         if isinstance(value, weakref.ref):
             return "reference", self._named(value())
         return value

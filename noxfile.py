@@ -1,6 +1,6 @@
 """Every gate of the project: ``nox`` runs them all, ``nox -s lint`` one, ``nox -l`` lists them.
 
-Not a gate at present is ``coverage``, see there.
+``coverage`` is not a gate at present: see there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.4.15"
-nox.options.error_on_missing_interpreters = False  # what is not on this machine is skipped
+nox.options.error_on_missing_interpreters = False  # a Python that is not on this machine is skipped
 nox.options.sessions = [
     *("lint", "types", "pyright", "tests", "lowest", "integration", "agents"),
     *("docs", "package", "wheel"),
@@ -82,10 +82,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the test suite and fail where a line or a branch of the package went untested.
+    """Run the test suite and fail if a line or a branch of the package was not run.
 
-    No gate at present: some thirty lines are not covered, of them those that only a busy machine
-    comes to.
+    No gate at present: some thirty lines are not covered, among them lines that run only on a busy
+    machine.
     """
     session.install("--editable", ".[test]")
     session.run("coverage", "erase")
@@ -103,7 +103,7 @@ def storm(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
+    """Change the package in a sample of places, one at a time, and see tests fail. No gate."""
     copy = Path(session.create_tmp()).resolve() / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     for part in ("grpc_guard", "tests", "docs", "typings"):
@@ -161,7 +161,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build sdist and wheel, and check what is in them and what they say of themselves."""
+    """Build sdist and wheel, and check their contents and metadata."""
     session.install("--editable", ".[test]", "build", "hatchling>=1.24", "twine")
     session.run("python", "-m", "pytest", "tests/test_package.py")
     built = Path(session.create_tmp()) / "dist"
@@ -175,5 +175,5 @@ def wheel(session: nox.Session) -> None:
     built = Path(session.create_tmp()).resolve() / "wheel"
     session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(built), ".")
     session.install(*map(str, built.glob("*.whl")))
-    session.chdir(built)  # where no source is in the way
+    session.chdir(built)  # away from the sources
     session.run("grpc-guard", "demo")

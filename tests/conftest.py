@@ -77,7 +77,7 @@ def unhurried() -> Iterator[None]:
 def collected(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let what a test that is not to hear complaints leaves die before its end.
 
-    grpcio's async generators that nobody began to iterate over complain when they die: if the
+    grpcio's async generators that were never iterated over complain when they die: if the
     collector took them later, another test would fail of it.
     """
     yield

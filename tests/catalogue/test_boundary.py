@@ -57,7 +57,7 @@ class Limit(Exception):  # no error: the program's own
 
 
 class Mishap(ValueError, TypeError, RuntimeError, IndexError, KeyError, ArithmeticError):
-    """Derived from whatever the guard might raise itself, or expect."""
+    """Derived from each class that the guard itself might raise or expect."""
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ def alarm() -> Iterator[Callable[[Any], None]]:
     ids=["function", "arguments", "object", "partial"],
 )
 def test_mistake_of_a_signal_handler(handling: Any, alarm: Any) -> None:
-    """What a signal handler raises comes out, of whatever class."""
+    """An exception that a signal handler raises comes out, whatever its class."""
     alarm(handling)
 
     def work() -> None:
@@ -179,7 +179,7 @@ def test_own_error_of_the_programs_code_that_the_guard_called() -> None:
     assert not boundary.is_injected(caught(functools.partial(raising, Limit)))
     for error, injected in ((Limit, True), (TimeoutError, True), (ValueError, False)):
         assert boundary.is_injected(arising_in_guard(error)) is injected
-    assert not boundary.is_injected(Limit())  # nobody raised it
+    assert not boundary.is_injected(Limit())  # it was never raised
 
 
 def arising_in_guard(error: type[Exception]) -> Exception:
@@ -216,14 +216,14 @@ def test_overlooking_an_error_that_cannot_be_shown(monkeypatch: pytest.MonkeyPat
 def test_a_thread_that_the_end_of_the_interpreter_refuses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing is logged when a program ends and the guard cannot start a thread any more."""
+    """Nothing is logged when a program ends and the guard can no longer start a thread."""
     refused = RuntimeError("can't create new thread at interpreter shutdown")
     assert boundary.overlooked(refused, "something goes unnoticed")
     assert caplog.records == []
 
 
 def test_never_disturbs(caplog: pytest.LogCaptureFixture) -> None:
-    """A protected function returns whatever goes wrong in it, and lets out what is the program's."""
+    """A protected function swallows the guard's own errors, and lets out those of the program."""
     protected = boundary.never_disturbs("it goes unnoticed")(raising)
     protected(KeyError)
     assert caplog.messages == ["it goes unnoticed"]
@@ -244,7 +244,7 @@ class Wayward:
 
 
 def test_deadline_of_a_call_that_raises() -> None:
-    """A call that cannot tell its deadline allows nothing, whatever it raises."""
+    """A call that raises when asked for its deadline allows no delay."""
     assert limits.time_left([Wayward(functools.partial(raising, Limit))]) == 0
 
 
@@ -419,7 +419,7 @@ INJECTED: dict[str, tuple[type[Exception], Callable[[], Callable[[], Any]]]] = {
 async def test_injected_exception_comes_out(
     place: Callable[[], Iterator[Act]], kind: str, alarm: Any, found: Any
 ) -> None:
-    """Whatever arrives before whichever instruction of the bookkeeping reaches the program."""
+    """An exception that arrives before any instruction of the bookkeeping reaches the program."""
     error, make_trigger = INJECTED[kind]
     trigger = make_trigger()
     vanished = []

@@ -78,7 +78,7 @@ def test_rpcs_that_wait_to_be_tried_again(told: Any) -> None:
 
 
 def test_rpcs_that_wait_for_a_connection(told: Any) -> None:
-    """Where one of the channels is not connected, nobody knows what its RPCs wait for."""
+    """If one of the channels is not connected, it is unknown what its RPCs wait for."""
     connecting = channel("a", 2, 2, state={"state": "CONNECTING"})
     told({"channel": [connecting], "end": True}, subchannels={})
     assert channelz_door.crowd_at("a") is None

@@ -1,4 +1,4 @@
-"""Thresholds of the warnings: who may say them, who wins, and what a bad one does."""
+"""Thresholds of the warnings: where they are set, which one wins, and errors for bad ones."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_bad_environment_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def crowd(channel: Any) -> None:
-    """Let two streams live on a channel, to a server that there is not."""
+    """Keep two streams alive on a channel to a server that does not exist."""
     calls = [channel.unary_stream(path("Crowd"))(b"", wait_for_ready=True) for _ in range(2)]
     for call in calls:
         call.cancel()

@@ -150,7 +150,7 @@ def test_report_shows_the_lines_of_the_demo(found):
 
 @pytest.mark.parametrize("play", [false_end.play, two_writes.play])
 def test_unguarded(play):
-    """Unguarded nothing is refused and nothing found, whatever comes of it."""
+    """Without the guard nothing is refused and nothing found, whatever the outcome."""
     shown = play("off")
     assert (shown.refusal, shown.findings) == (None, 0)
 
@@ -244,7 +244,7 @@ REFUSAL = finding_to_dict(FINDING)
     ],
 )
 def test_telling_of_outage(tries, died, text, harmed):
-    """A server that serves nobody is harm, and so are lost points; luck is called luck."""
+    """A server that answers no client is harm, and so are lost points; luck is called luck."""
     assert outage.tell(tries, died) == Played(text, harmed)
 
 
@@ -279,7 +279,7 @@ def test_route_stays_open(monkeypatch):
 
 
 class Broken(outage.HastyRouteGuide):
-    """Answers nobody."""
+    """Answers no client."""
 
     def GetFeature(self, request, context):  # noqa: N802
         context.abort(grpc.StatusCode.UNAVAILABLE, "closed for the winter")
@@ -639,7 +639,7 @@ def test_demo_after_ctrl_c(monkeypatch, capsys):
 
 
 def test_ended_halves():
-    """Who interrupts the demo ends what is being played, and what was about to begin."""
+    """An interrupt ends what the demo is playing, and what was about to begin."""
     halves = scenarios.Halves()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         halves._children.add(child)

@@ -34,7 +34,7 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start programs as if nobody had set anything."""
+    """Start programs without any setting."""
     for name in os.environ:
         if name.startswith(("GRPC_GUARD", "PYTHON")):
             monkeypatch.delenv(name)
@@ -219,7 +219,7 @@ def test_equal_findings_are_one(ending: str, streams: int, tmp_path: Path) -> No
 
 
 def test_format_that_is_not_that_of_the_suffix(tmp_path: Path) -> None:
-    """--format is what counts, whatever FILE is called."""
+    """--format decides, whatever the name of FILE."""
     report = tmp_path / "report.json"
     process = launch("--format", "text", "--report", report, "endings.py", "return")
     assert process.returncode == 66, process.stderr
@@ -236,7 +236,7 @@ def test_finding_that_comes_again(tmp_path: Path) -> None:
 
 
 def test_findings_while_the_interpreter_shuts_down(tmp_path: Path) -> None:
-    """Threads that outlive main, exit handlers and finalizers at the very end are told of."""
+    """Findings in threads that outlive main, exit handlers and last finalizers are reported."""
     report = tmp_path / "report.json"
     process = launch("--report", report, "shutdown.py")
     assert process.returncode == 66, process.stderr
@@ -716,7 +716,7 @@ def test_ctrl_c_on_a_terminal() -> None:
 
 
 def test_spool_of_a_launcher_that_has_gone(tmp_path: Path) -> None:
-    """A process that outlives its launcher has nobody to tell, and goes on."""
+    """A process that outlives its launcher reports to none, and goes on."""
     folder = tmp_path / "spool"
     folder.mkdir()
     writer = Writer(str(folder))
@@ -795,7 +795,7 @@ WHOLE = {
     ],
 )
 def test_spool_with_a_damaged_line(line: bytes, tmp_path: Path) -> None:
-    """What nobody can have meant is counted, and all other lines are read."""
+    """Invalid lines are counted, and all other lines are read."""
     found = json.dumps({**FOUND, "found": WHOLE}).encode() + b"\n"
     (tmp_path / "1-7.jsonl").write_bytes(line + b"\n" + found + line + b"\n")
     (process,) = read(str(tmp_path))

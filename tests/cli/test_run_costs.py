@@ -96,7 +96,7 @@ def test_nothing_walks_the_heap(tmp_path: Path) -> None:
 
 
 def test_equal_findings_are_told_now_and_then(tmp_path: Path, writer: Writer) -> None:
-    """A process that is killed has told of half of them at least, and one that ends of all."""
+    """A killed process has reported at least half of them, and one that ends all of them."""
     for _ in range(5000):
         ledger.record(finding())
     assert counts(tmp_path) == [4096]
@@ -158,7 +158,7 @@ def test_in_any_order(tmp_path: Path) -> None:
 def test_always_new_findings(
     tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that clears its findings, and has others then, makes the writer keep no more."""
+    """The writer does not grow if the program clears its findings and has new ones."""
     monkeypatch.setattr(run_spool, "KEPT", 3)
     for number in range(10):
         ledger.record(finding(test=str(number)))

@@ -283,7 +283,7 @@ def test_counting_in_a_forked_child(counting: None, monkeypatch: pytest.MonkeyPa
 
 
 class Silent(asyncio.SelectorEventLoop):
-    """A loop that tells nobody but itself which thread runs it, as uvloop's."""
+    """A loop that hides which thread runs it, as uvloop's do."""
 
     _kept: int | None = None
 
@@ -334,7 +334,7 @@ class Plain:
 
 @LOOPS
 def test_operation_on_its_own_loop(make: Any) -> None:
-    """An operation on its own loop is no finding, whatever the loop says of its thread."""
+    """An operation on its own loop is not a finding, whatever the loop tells about its thread."""
     loop = make()
     try:
         call = aio_calls.DuplexCall(Plain(), Stream("/x", "client", "aio", Mode.RAISE, loop))
@@ -346,7 +346,7 @@ def test_operation_on_its_own_loop(make: Any) -> None:
 
 @LOOPS
 def test_operation_on_another_loop(make: Any, found: Any) -> None:
-    """An operation on another loop than its own is refused, whatever the loops say."""
+    """An operation on a loop other than its own is refused, whatever the loops tell."""
     own, other = make(), asyncio.new_event_loop()
     try:
         call = aio_calls.DuplexCall(Plain(), Stream("/x", "client", "aio", Mode.RAISE, own))

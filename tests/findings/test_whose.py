@@ -85,7 +85,7 @@ def test_library(file: str) -> None:
 
 
 def test_a_program_beside_the_entry_points() -> None:
-    """A script that somebody put where pip puts entry points is a program."""
+    """A script of the user in the folder where pip puts entry points is a program."""
     file = os.path.join(sysconfig.get_path("scripts"), "app.py")
     assert findings_whose.whose_file(file) is Whose.PROGRAM
 
@@ -106,7 +106,7 @@ def test_loop(file: str) -> None:
 
 @pytest.mark.parametrize("file", ["/srv/chat_pb2_grpc.py", "/build/channel.pyx.pxi"])
 def test_nobodys_line(file: str) -> None:
-    """A generated stub, and what grpcio was compiled from, is nobody's line."""
+    """A line of a generated stub, or of grpcio's compiled sources, is not the program's."""
     assert findings_whose.whose_file(file) is Whose.MACHINERY
 
 

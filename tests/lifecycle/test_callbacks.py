@@ -128,7 +128,7 @@ def test_a_callback_where_nothing_is_delivered(found: Found) -> None:
 
 
 def test_a_slow_callback(found: Found, reported: Any) -> None:
-    """A callback that ran for long is told of when it has ended, on both sides."""
+    """A callback that ran for long is reported when it has ended, on both sides."""
 
     def dawdle() -> None: ...
 

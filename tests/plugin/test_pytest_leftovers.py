@@ -132,7 +132,7 @@ def test_the_end():
 
 
 def test_leaving_something_open(pytester: pytest.Pytester, inner: Inner) -> None:
-    """Only what a test made and leaked is told of, with its id; no test fails for it."""
+    """Only what a test itself made and leaked is reported, with its id; no test fails for it."""
     pytester.makepyfile(LEAKING)
     pytester.makeconftest(TELLING)
     result = inner("--grpc-guard", "-p", "no:cacheprovider")

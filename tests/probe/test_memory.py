@@ -102,7 +102,7 @@ GOOD = {
     ],
 )
 def test_a_foreign_file(content: str, tmp_path: Path) -> None:
-    """A file that is corrupt or somebody else's is refused with a reason."""
+    """A file that is corrupt, or not a probe file, is refused with a reason."""
     (tmp_path / "probe.json").write_text(content)
     with pytest.raises(
         ProbeFileError, match=r"not a file of the probe|is not 'grpc-guard-probe/1'"

@@ -152,7 +152,7 @@ def test_a_finder_that_goes_while_it_is_asked(late: Callable[[], list[str]]) -> 
 
 @pytest.mark.usefixtures("written")
 def test_the_loader_is_as_it_was(late: Callable[[], list[str]]) -> None:
-    """Whoever looks at the loader, before or after the import, sees the plain one."""
+    """Code that reads the loader, before or after the import, sees the plain one."""
     spec = importlib.util.find_spec("late")
     assert spec is not None
     assert isinstance(spec.loader, importlib.machinery.SourceFileLoader)
@@ -165,7 +165,7 @@ def test_the_loader_is_as_it_was(late: Callable[[], list[str]]) -> None:
 
 @pytest.mark.usefixtures("written")
 def test_two_copies_of_a_module(late: Callable[[], list[str]]) -> None:
-    """Of a module that is executed twice, from two specs, the first time counts."""
+    """If a module is executed twice, from two specs, the first time counts."""
     specs = [importlib.util.find_spec("late") for _ in range(2)]
     for spec in specs:
         assert spec is not None

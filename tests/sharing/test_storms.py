@@ -1,7 +1,7 @@
 """Crowds on one sender or receiver, with time-outs, cancellations and RPCs that die midway.
 
-Whatever the schedule: what was accepted was taken once, in each producer's order, or is
-left; what was refused was not taken; and nobody hangs.
+Whatever the schedule: each accepted message was taken once, in its producer's order, or is
+left; refused messages were not taken; and no thread or task hangs.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # connections that end are no news
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # no log lines about ended connections
 
 import grpc_guard
 

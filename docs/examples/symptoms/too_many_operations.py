@@ -27,7 +27,6 @@ async def main() -> None:
             elif outcome is not None:
                 first_line, *_ = str(outcome).splitlines()
                 print(f"{type(outcome).__name__}: {first_line}")
-        await chat.initial_metadata()  # the server has begun to answer
         chat.cancel()
 
 

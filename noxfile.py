@@ -106,7 +106,7 @@ def storm(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Change the package in a sample of places, one at a time, and see tests fail. No gate."""
+    """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
     copy = Path(session.create_tmp()).resolve() / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     for part in ("grpc_guard", "tests", "docs", "typings"):
@@ -178,5 +178,5 @@ def wheel(session: nox.Session) -> None:
     built = Path(session.create_tmp()).resolve() / "wheel"
     session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(built), ".")
     session.install(*map(str, built.glob("*.whl")))
-    session.chdir(built)  # away from the sources
+    session.chdir(built)  # where no source is in the way
     session.run("grpc-guard", "demo")

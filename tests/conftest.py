@@ -1,4 +1,4 @@
-"""What every test gets: coroutine tests run, and no finding goes unnoticed."""
+"""Fixtures of every test: coroutine tests run, and no finding goes unnoticed."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def awaited_by(awaitable: object) -> Any:
     prefix = _prefix_of(kind)
     if prefix is not None:
         return getattr(awaitable, _AWAITS[prefix])
-    # only the collector sees what anext() and coroutine wrappers drive
+    # anext() and coroutine wrappers show what they drive to the collector alone
     return next((one for one in gc.get_referents(awaitable) if _is_driven(type(one))), None)
 
 

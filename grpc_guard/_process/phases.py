@@ -122,7 +122,7 @@ class _Process:
             self._phase = phase
 
     def _await_grpc(self) -> None:
-        limits.thresholds()  # a bad threshold is an error here, and not at an RPC
+        limits.thresholds()  # a bad one is an error here, and not where an RPC would find out
         if not self._is_hooked:
             self._is_hooked = True
             after_import("grpc", self._on_import)

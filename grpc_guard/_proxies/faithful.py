@@ -115,7 +115,7 @@ def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any
     return twin
 
 
-class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without C code, wrapt has its own
+class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
     """The type of the classes of proxies.
 
     A class defines special methods as any other class does. They are put aside: only twins of
@@ -153,7 +153,7 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without C code, wrapt has
         return tuple(base for base in real if base not in _HIDDEN)
 
     def __call__(cls, wrapped: Any, *args: Any) -> Any:
-        # The constructor runs on the class itself, where attributes are its own.
+        # The constructor runs on the class as it is written, where attributes are its own.
         proxy = _construct(cls, wrapped, *args)
         plain = type(wrapped)
         _become(proxy, cls._self_twins.get(id(plain)) or cls._make_twin(plain))

@@ -103,7 +103,7 @@ def test_error_of_another_kind(error: type[Exception]) -> None:
 
 
 def test_error_of_the_guards_own_class() -> None:
-    """What the guard's own classes say is its own."""
+    """An error of one of the guard's own classes counts as its own."""
     assert boundary.is_own(type("Broken", (Exception,), {"__module__": "grpc_guard._a.b"})())
     assert ConcurrencyError.__module__.partition(".")[0] == "grpc_guard"
     assert not boundary.is_own(type("Own", (Exception,), {"__module__": "grpc_guards"})())
@@ -175,7 +175,7 @@ def test_mistake_of_a_function_of_the_guard_that_is_given_a_frame() -> None:
 
 
 def test_own_error_of_the_programs_code_that_the_guard_called() -> None:
-    """What it raises of its own class is not injected; what arises in the guard so is."""
+    """An error that the called code raises is not injected; one that arises in the guard is."""
     assert not boundary.is_injected(caught(functools.partial(raising, Limit)))
     for error, injected in ((Limit, True), (TimeoutError, True), (ValueError, False)):
         assert boundary.is_injected(arising_in_guard(error)) is injected
@@ -518,7 +518,7 @@ BY_CALL: dict[str, tuple[Act, object, str, object]] = {
 async def test_exception_of_the_program_comes_out(
     place: str, monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
-    """What is the program's comes out, wherever in the bookkeeping it arose."""
+    """An exception of the program comes out, wherever in the bookkeeping it arose."""
     act, owner, name, instead = BY_CALL[place]
     monkeypatch.setattr(owner, name, instead, raising=False)
     with pytest.raises((Limit, Mishap)):

@@ -1,4 +1,4 @@
-"""What exists, by its kind: found, and nothing else is held meanwhile."""
+"""Live objects by type: they are found, and no other object is held meanwhile."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_unguarded(rule: Rule, side: str, api: str) -> None:
 
 
 def test_unguarded_of_one_side() -> None:
-    """What holds for one side and api only is said there only."""
+    """A text that holds for only one side and api is shown only there."""
     rule = CONCURRENT_WRITE
     assert "INTERNAL" in rule.unguarded("client", "aio")
     assert "INTERNAL" not in rule.unguarded("client", "sync")

@@ -1,4 +1,4 @@
-"""What the commands show to a person: by rich or without, the same; on a terminal and where asked for."""
+"""Output for a person: the same with and without rich; on a terminal, or on request."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_rich_and_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rich_on_a_stream_that_cannot_encode_signs() -> None:
-    """What cannot be written has a plain sign in its place."""
+    """A character that cannot be encoded is replaced by a plain one."""
     pytest.importorskip("rich")
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")

@@ -529,7 +529,7 @@ def test_page():
 
 
 def test_page_where_it_does_not_come_as_said():
-    """What did not go as expected is named, and the exit status is 1."""
+    """An unexpected outcome is named, and the exit status is 1."""
     stream = io.StringIO()
     assert show(stream, (BREAKS, LUCK, FINE)) == 1
     row, *_, verdict = table(stream.getvalue()).splitlines()[2:]
@@ -550,7 +550,7 @@ def test_width(width, monkeypatch):
 
 
 def test_narrow_table(monkeypatch):
-    """Where three columns have no room, they stand below each other, each below its head."""
+    """If there is no room for three columns, they stand below each other, each below its head."""
     monkeypatch.setenv("COLUMNS", "60")
     stream = Terminal()
     show(stream, (LEGAL, FINE, FINE), color="never")
@@ -613,7 +613,7 @@ def test_no_colours_where_none_are_wanted(monkeypatch, name, value):
 
 
 def test_signs_that_cannot_be_encoded():
-    """Where the output cannot encode the signs, plain ones stand for them."""
+    """Signs that the output cannot encode are replaced by plain ones."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     odd = Played("lost in Zürich", harmed=True)

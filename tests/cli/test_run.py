@@ -227,7 +227,7 @@ def test_format_that_is_not_that_of_the_suffix(tmp_path: Path) -> None:
 
 
 def test_finding_that_comes_again(tmp_path: Path) -> None:
-    """What happens again in the same place is printed once, and counted."""
+    """A finding that occurs again in the same place is printed once, and counted."""
     report = tmp_path / "report.json"
     process = launch("--report", report, "endings.py", "again")
     (finding,) = found_in(report)
@@ -286,7 +286,7 @@ def test_children_are_guarded(how: str, tmp_path: Path) -> None:
 
 @posix
 def test_fork_does_not_count_twice(tmp_path: Path) -> None:
-    """What a process had done before it forked is not its child's."""
+    """What a process did before a fork does not count for its child."""
     report = tmp_path / "report.json"
     process = launch("--report", report, "endings.py", "leave")
     assert process.returncode == 66, process.stderr
@@ -421,7 +421,7 @@ def test_mode_warn(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mode_warn_with_logging() -> None:
-    """What the program logs goes where it logs, besides what the launcher says."""
+    """The program's log goes where it always goes, beside the launcher's output."""
     code = (
         "import asyncio, logging, sys\n"
         "logging.basicConfig(stream=sys.stdout, format='%(name)s %(levelname)s %(message).16s')\n"
@@ -509,7 +509,7 @@ def test_report_that_cannot_be_written_at_the_end(tmp_path: Path) -> None:
 
 
 def test_launcher_does_not_import_grpc() -> None:
-    """To start and judge a program, the launcher needs no grpc."""
+    """The launcher starts and judges a program without importing grpc."""
     code = "import sys, grpc_guard._cli.run.command; print('grpc' in sys.modules)"
     assert python("-c", code).stdout == "False\n"
 
@@ -618,7 +618,7 @@ def started() -> Iterator[Callable[..., Started]]:
 def test_signal_reaches_the_program_once(
     number: signal.Signals, started: Callable[..., Started]
 ) -> None:
-    """What is sent to the launcher is handed on; what is sent to the group is not, once more."""
+    """A signal to the launcher is passed on; a signal to the group is not passed on again."""
     launcher = started("handlers.py")
     assert launcher.line() == "ready"
     os.kill(launcher.process.pid, number)
@@ -826,7 +826,7 @@ def test_a_program_that_damages_the_spool(tmp_path: Path) -> None:
 
 
 def test_without_posix_signals() -> None:
-    """Where there are no POSIX signals, Ctrl-C is left to the program, and restored after it."""
+    """Without POSIX signals, Ctrl-C is left to the program, and restored afterwards."""
     before = signal.getsignal(signal.SIGINT)
     with handling("win32") as signals:
         program = "import sys; sys.stdin.read(); sys.exit(3)"

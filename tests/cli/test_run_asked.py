@@ -106,7 +106,7 @@ def test_a_program_that_is_ended(name: str, tmp_path: Path) -> None:
 
 @posix
 def test_dump_after() -> None:
-    """With --dump-after it is told after a while, and the program goes on."""
+    """With --dump-after it is printed after some time, and the program goes on."""
     with running("--dump-after", "3", "stuck.py", launcher=("-c", GATED)) as launcher:
         assert launcher.stdin is not None
         assert launcher.stdout is not None

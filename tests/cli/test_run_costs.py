@@ -106,7 +106,7 @@ def test_equal_findings_are_told_now_and_then(tmp_path: Path, writer: Writer) ->
 
 
 def test_findings_after_the_end(tmp_path: Path, writer: Writer) -> None:
-    """What is found after the process has told its end is told at once, and once."""
+    """A finding after the process has reported its end is reported at once, and only once."""
     for _ in range(5):
         ledger.record(finding())
     writer.ended()
@@ -143,7 +143,7 @@ def test_a_party_that_had_left(tmp_path: Path, writer: Writer) -> None:
 
 
 def test_in_any_order(tmp_path: Path) -> None:
-    """Of two threads the later one may tell first, and both may tell of the whole finding."""
+    """The later of two threads may report first, and both may report the whole finding."""
     whole = {"streams": 1, "operations": 2, "found": finding_to_dict(finding())}
     lines = [
         {"again": [[1, 7]], "streams": 1, "operations": 2},

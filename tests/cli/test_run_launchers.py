@@ -208,7 +208,7 @@ def by_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("by_path")
 def test_found_by_path_alone(bare: Path, run: Callable[..., Any], tmp_path: Path) -> None:
-    """Where nothing is installed, PYTHONPATH brings the guard into the processes."""
+    """If nothing is installed, PYTHONPATH brings the guard into the processes."""
     (tmp_path / "app.py").write_text(GUARDED)
     process = run(*guard(bare), "app.py")
     assert (process.stdout, process.returncode) == ("guarded: True\n", 0), process.stderr
@@ -232,7 +232,7 @@ def test_found_by_path_alone_beside_a_launcher(
 def test_hidden_by_a_launcher(
     bare: Path, run: Callable[..., Any], agent: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """What cannot be helped is said: the launcher hid the only way in."""
+    """If a launcher hides the only way in, that is reported."""
     (tmp_path / "app.py").write_text(GUARDED)
     report = tmp_path / "report.json"
     process = run(*guard(bare), "--report", report, *agent("ignores", bare), bare, "app.py")

@@ -38,7 +38,7 @@ def test_instructions_after_specialisation() -> None:
 
 
 def test_instructions_of_others() -> None:
-    """What the program executes inside an operation is not counted as the guard's."""
+    """Instructions of the program inside an operation do not count as the guard's."""
 
     def requests() -> Any:
         while True:

@@ -229,7 +229,7 @@ def test_operation_that_interrupts_one_in_line(found: Any) -> None:
 
 
 def test_finaliser_in_line_for_another_stream(found: Any) -> None:
-    """What runs on top of a waiting operation may wait for its turn on another stream."""
+    """A finaliser that interrupts a waiting operation may wait for its turn on another stream."""
     gate, other_gate = Gate(), Gate()
     call, other = sync_call(gate.park), sync_call(other_gate.park)
     owners = [in_thread(next, call), in_thread(next, other)]
@@ -364,7 +364,7 @@ def test_client_whose_rpc_ended_meanwhile(found: Any) -> None:
 async def test_meetings_of_the_same_places_are_composed_once(
     monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
-    """Of tasks that meet at the same two lines, one report is composed and every one counted."""
+    """If tasks meet at the same two lines, one report is composed and every meeting counted."""
     composed = []
     compose = guard_violations.new_finding
 
@@ -393,7 +393,7 @@ class AsyncGateThatIsOpen:
 
 
 async def test_meetings_after_the_findings_were_cleared(found: Any) -> None:
-    """What was found before is found anew once it was forgotten."""
+    """After clear_findings(), an earlier finding is new again."""
     call = aio_call(AsyncGateThatIsOpen().park)
 
     async def read() -> None:

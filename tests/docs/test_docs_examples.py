@@ -66,7 +66,7 @@ def test_the_output_of_a_command_in_a_page(command: str, shown: str) -> None:
 
 @pytest.mark.parametrize(("command", "shown"), marks("once"))
 def test_the_outcome_of_luck_in_a_page(command: str, shown: str) -> None:
-    """What is a matter of luck is shown as it came once, of a program that is the same still."""
+    """An output that depends on luck is kept from one run, of a program that has not changed."""
     first, *rest = shown.splitlines()
     assert first == f"$ {command}"
     assert rest != []

@@ -139,7 +139,7 @@ def test_recording_a_party_that_has_left(party: str) -> None:
 
 
 def test_recording_findings_without_a_line() -> None:
-    """Where no line is known, a party that has left is not taken for one that was there."""
+    """Without a known line, a party that has left is not taken for an earlier one."""
     book = Ledger()
     lineless = Owner("thread", "b", "next")
     assert book.record(finding(caller=lineless, owner=None)) == 1

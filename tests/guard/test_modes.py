@@ -314,7 +314,7 @@ async def test_warn_aio_server_write(name, found, reported, logged):
 
 
 async def test_warn_aio_yield(found, reported, logged):
-    """What is yielded beside a context.write() is let through, and the RPC dies of it."""
+    """A message that is yielded during a context.write() is let through, and the RPC dies of it."""
     kind = BY_NAME["aio server stream_stream yield"]
     async with kind.open("warn") as subject:
         await subject.begin("context.write")
@@ -343,7 +343,7 @@ def test_warn_shared_generator(found, logged):
 
 
 def test_warn_after_the_handler(found, logged):
-    """What is used after its handler is let through: a silent end of stream."""
+    """A use after the handler is let through: a silent end of stream."""
     leaked: list[Any] = []
 
     def record(requests: Any, context: Any) -> bytes:

@@ -101,7 +101,7 @@ def test_thread_inside(mode: Mode) -> None:
 
 
 def test_thread_inside_a_users_iterator() -> None:
-    """Where a user's own iterator is what holds the direction, its lines are shown."""
+    """If the user's own iterator has the direction, its lines are shown."""
     gate = Gate()
 
     def requests() -> Iterator[bytes]:
@@ -121,7 +121,7 @@ def test_thread_inside_a_users_iterator() -> None:
 
 
 def test_thread_that_is_let_through(found: Any) -> None:
-    """Of two threads inside, the one that was let through is not the owner."""
+    """If two threads are inside, the one that was let through is not the owner."""
     gates = {"owner": Gate(), "guest": Gate()}
 
     def park() -> None:
@@ -162,7 +162,7 @@ def test_thread_that_python_does_not_know() -> None:
 
 
 def test_thread_that_python_does_not_know_and_that_has_no_line() -> None:
-    """Where such a thread was given the operation itself to do, nothing leads to a line."""
+    """If the operation itself was handed to such a thread, no line can be found."""
     gate, ended = Gate(), threading.Event()
 
     def park() -> None:
@@ -615,7 +615,7 @@ def test_greenlet_that_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no greenlet is inside either, what the owner noted names it."""
+    """If no greenlet is inside either, the owner is named from its note."""
     greenlet = pytest.importorskip("greenlet")
     monkeypatch.setitem(sys.modules, "gevent", greenlet)
     main = greenlet.getcurrent()
@@ -674,7 +674,7 @@ def test_party_met_where_nobody_is_left() -> None:
 
 
 async def test_places_of_owners_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is remembered of where owners were found does not grow."""
+    """The memory of where owners were found does not grow."""
     monkeypatch.setattr(guard_owners, "_OUTERMOST_KEPT", 1)
     for coroutine in (asyncio.sleep(0), asyncio.sleep(0)):
         guard_owners._remember(coroutine)

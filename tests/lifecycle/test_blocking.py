@@ -141,7 +141,7 @@ async def test_failing_to_tell(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What goes wrong in telling is in the log, and the read goes on."""
+    """An error while reporting is logged, and the read goes on."""
     monkeypatch.setattr(blocking, "warn", None)
     assert list(numbers()) == [b"1", b"2"]
     assert set(logged_by_us(caplog)) == {"a blocked loop goes unnoticed"}

@@ -70,7 +70,7 @@ def test_reading_in_a_callback(how: str, found: Found) -> None:
 
 
 def test_reading_what_is_over_in_a_callback(found: Found) -> None:
-    """What has ended is read without waiting."""
+    """A call that has ended is read without waiting."""
     with sync_server(METHODS, mode=None) as address, sync_channel(address) as channel:
 
         def reopen() -> Any:

@@ -400,7 +400,7 @@ async def test_writing_on_in_a_handler(found: Found) -> None:
 
 
 async def test_yielding_after_a_cancelled_write(found: Found) -> None:
-    """What an async generator yields is a write, and the next one as well."""
+    """A yield of an async generator is a write, and so is the next one."""
 
     ended = asyncio.Event()
 
@@ -458,7 +458,7 @@ async def test_a_task_that_cannot_tell(found: Found, monkeypatch: pytest.MonkeyP
 async def test_failing_to_notice(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What goes wrong in noticing is in the log, and the stream is as it was."""
+    """An error of the bookkeeping is logged, and the stream is unchanged."""
     async with held() as call:
         monkeypatch.setattr(cancellations, "warn", None)
         await cancel(call.read())

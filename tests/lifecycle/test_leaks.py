@@ -1,4 +1,4 @@
-"""What is left open at the end: found if it is leaked, and legal if it is kept on purpose."""
+"""Objects left open at the end: found if they are leaked, and legal if kept on purpose."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_channel_that_a_stub_holds(found: Found) -> None:
 
 
 def test_a_channel_of_somebody_else(found: Found) -> None:
-    """What was made before the test, or in a wider fixture, is not the test's."""
+    """A channel made before the test, or in a wider fixture, does not belong to the test."""
     ledger.test_attempt = None
     channel = grpc.insecure_channel("127.0.0.1:1")
     ledger.test_attempt = object()
@@ -193,7 +193,7 @@ def test_a_channel_made_at_module_level(found: Found) -> None:
 
 
 def test_a_channel_that_a_keeper_holds(found: Found) -> None:
-    """What a fixture of a wider scope holds may outlive the test."""
+    """A channel that a fixture of a wider scope holds may outlive the test."""
     channel = grpc.insecure_channel("127.0.0.1:1")
     look([channel])
     look(channel._call_state)
@@ -202,7 +202,7 @@ def test_a_channel_that_a_keeper_holds(found: Found) -> None:
 
 
 def test_a_channel_that_a_thread_holds(found: Found) -> None:
-    """What a running thread holds is in use, if the thread is one that counts."""
+    """A channel that a running thread holds is in use, if the thread counts."""
     gate = Gate()
 
     def use() -> None:
@@ -544,7 +544,7 @@ def test_an_iterator_of_a_live_rpc(found: Found) -> None:
 
 
 def test_failing_to_look(caplog: pytest.LogCaptureFixture) -> None:
-    """What goes wrong in looking is in the log, and stops nothing."""
+    """An error during the check is logged, and stops nothing."""
     with grpc.insecure_channel("127.0.0.1:1"):
         lifecycle_leaks.look(None)  # type: ignore[arg-type]
     assert logged_by_us(caplog) == ["what is left open goes unnoticed"]

@@ -430,7 +430,7 @@ def test_a_channel_of_the_applications_own(found: Found) -> None:
 def test_bookkeeping_that_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What goes wrong in the records stays out of the program, and is in the log."""
+    """An error of the records is logged, and does not reach the program."""
     with sync_server(METHODS) as address:
         with monkeypatch.context() as broken:
             broken.setattr(lifecycle_channels, "anchor_and_core", None)
@@ -628,7 +628,7 @@ def test_the_channel_of_each_set_up(found: Found, case: Any) -> None:
 
 @pytest.mark.usefixtures("churning")
 def test_advice(found: Found, caplog: pytest.LogCaptureFixture) -> None:
-    """What may cost is logged as information, and stands apart in reports."""
+    """Advice is logged as information, and listed separately in reports."""
     caplog.set_level("INFO", logger="grpc_guard")
     make("127.0.0.1:1", 4)
     (finding,) = found()

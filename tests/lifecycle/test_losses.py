@@ -138,7 +138,7 @@ async def test_a_handler_that_is_cancelled(shape: str, found: Found) -> None:
 
 
 async def test_a_task_that_cannot_tell(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is reported for a task that does not tell whether it is being cancelled."""
+    """Of a task that does not say whether it is being cancelled, nothing is said."""
     monkeypatch.setattr(asyncio, "current_task", SimpleNamespace)
     losses.handler_cancelled(Subject(STREAM, "server", "aio"), asyncio.CancelledError())
     assert found() == []

@@ -152,7 +152,7 @@ async def test_a_container_changed_in_the_queue(found: Found) -> None:
 async def test_a_large_message(
     is_counted: bool, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If operations are not counted, a call is no longer compared after a large message."""
+    """Where operations are not counted, a call is not looked at any more once it was large."""
     monkeypatch.setattr(core_stream, "counting", is_counted)
     gate = AsyncGate()
     async with call_through(held(gate)) as call:

@@ -441,7 +441,7 @@ def test_a_misspelt_option(
 def test_path_after_the_option(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:
-    """What follows --grpc-guard is a path if it is no mode; its conftest is loaded in time."""
+    """What follows --grpc-guard is a path unless it is a mode; its conftest is loaded in time."""
     folder = pytester.mkpydir("checks")
     (folder / "conftest.py").write_text(
         "def pytest_addoption(parser): parser.addoption('--own', action='store_true')"
@@ -983,7 +983,7 @@ def test_rerun_is_a_new_attempt(
 def test_clear_in_a_rerun(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:
-    """What comes again after clear() is new, in the second attempt at a test as in the first."""
+    """A finding that occurs again after clear() is new, in any attempt at a test."""
     pytester.makepyfile(
         """
         import asyncio
@@ -1029,7 +1029,7 @@ def test_finding_outside_of_any_test(workers: list[str], pytester: pytest.Pytest
 
 
 def test_worker_that_crashes(pytester: pytest.Pytester) -> None:
-    """What a worker that crashed had found is lost; the other findings are there."""
+    """The findings of a crashed worker are lost; the other findings are reported."""
     pytester.makepyfile(COLLIDING, test_crash="import os\ndef test_crash(): os._exit(1)")
     result = pytester.runpytest_subprocess("--grpc-guard", "-n2", *ALONE)
     result.assert_outcomes(failed=2)

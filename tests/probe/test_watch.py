@@ -69,7 +69,7 @@ def calls(mode: str = "raise", **options: Any) -> Iterator[Any]:
 
 
 def test_not_probing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that starts while the probe is off has nothing of the probe in it."""
+    """A stream that starts while nobody probes has nothing of the probe in it."""
     monkeypatch.setattr(core_stream, "counting", False)
     for call in calls():
         direction = call._self_read

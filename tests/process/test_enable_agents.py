@@ -260,7 +260,7 @@ def test_a_unary_refusal_is_told_once(how: str, patching: pytest.MonkeyPatch) ->
 
 
 def test_two_of_ours_around_an_agent(agent: Agent) -> None:
-    """Where enable() found an agent on top of it, one of its two patches guards, and only one."""
+    """If an agent patched on top before enable(), only one of the guard's two patches acts."""
     enable()
     agent.patch("wrapt")
     disable()

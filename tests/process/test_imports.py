@@ -29,7 +29,7 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 
 def test_after_import(tmp_path: Path, late: Callable[[], list[str]]) -> None:
-    """What waits for an import is done once, after the first one that succeeds."""
+    """A function that waits for an import is called once, after the first that succeeds."""
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("late")
     (tmp_path / "late.py").write_text("1 / 0")
@@ -45,7 +45,7 @@ def test_after_import(tmp_path: Path, late: Callable[[], list[str]]) -> None:
 
 
 def test_after_import_twice(tmp_path: Path, late: Callable[[], list[str]]) -> None:
-    """Of two who wait for one module each is told, in their order."""
+    """Two functions that wait for one module are both called, in order."""
     after_import("late", lambda: late().append("imported, said to the second"))
     (tmp_path / "late.py").touch()
     importlib.invalidate_caches()
@@ -62,7 +62,7 @@ def test_after_import_of_a_folder(tmp_path: Path, late: Callable[[], list[str]])
 
 
 def test_after_import_of_what_is_there() -> None:
-    """What waits for a module that is imported already is done at once."""
+    """A function that waits for a module that is imported already is called at once."""
     happened: list[str] = []
     after_import("sys", lambda: happened.append("imported"))
     assert happened == ["imported"]
@@ -196,7 +196,7 @@ def test_finders_that_were_put_back(late: Callable[[], list[str]]) -> None:
 def test_what_fails_after_the_import(
     late: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What waited and fails is logged; the import succeeds, and the next is told all the same."""
+    """An error of such a function is logged; the import succeeds, and the next one is called."""
 
     def fail() -> None:
         raise ValueError("no such patch")

@@ -304,7 +304,7 @@ async def test_a_closed_aio_channel_with_interceptors(
 
 
 async def test_an_interceptor_that_needs_no_channel(found: Found) -> None:
-    """What an interceptor answers by itself is no RPC on a closed channel, nor is a cancelled one."""
+    """An RPC that an interceptor answers is not on a closed channel, nor is a cancelled one."""
     channel = wrap(grpc.aio.insecure_channel("127.0.0.1:1", interceptors=[Answering()]))
     same = channel.unary_unary(path("Same"))
     await channel.close()
@@ -374,7 +374,7 @@ def test_a_unary_rpc_on_the_parents_channel(
 def test_a_unary_rpc_on_the_parents_channel_with_fork_support(
     child: Callable[[], None], monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
-    """Where gRPC supports forks nothing is told."""
+    """If gRPC supports forks, nothing is reported."""
     monkeypatch.setattr(grpcio_door.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", True)
     with sync_server(METHODS) as address, sync_channel(address) as channel:
         child()

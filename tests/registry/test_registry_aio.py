@@ -230,7 +230,7 @@ async def test_dropping_a_lease_whose_stream_is_open(reported: Reported) -> None
 
 
 async def test_dropping_an_aio_call() -> None:
-    """What becomes of it is what becomes of grpcio's own: counting it makes no cycle."""
+    """The same happens to it as to grpcio's own call: counting it makes no cycle."""
     async with (
         serving() as address,
         grpc.aio.insecure_channel(address) as plain,

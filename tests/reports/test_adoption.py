@@ -253,7 +253,7 @@ def test_what_no_line_can_show() -> None:
 
 
 def test_lines_where_not_all_ran() -> None:
-    """Where not everything ran nothing is called removable: how many there are is said, and why."""
+    """If not everything ran, no entry is called removable: their number is printed, and why."""
     gone = Known("concurrent-write", "/q", "server", ("c.py:f", "c.py:g"))
     adoption = Adoption(ROOT, [Allowed("*", "d.py", "why")], [Known.of(finding(), ROOT), gone])
     assert list(adoption.lines([finding()], "tests were deselected")) == [

@@ -34,7 +34,7 @@ DIES = pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
 
 
 class Storm:
-    """What the producers meant to send, and what became of it."""
+    """What the producers meant to send, and what happened to it."""
 
     def __init__(self, producers: int, messages: int) -> None:
         self.producers, self.messages = producers, messages

@@ -94,7 +94,7 @@ def size_of_pool(pool: object) -> int:
 def has_idle_workers(pool: object) -> bool:
     """Tell whether threads of `pool` wait for work, by ``_idle_semaphore``.
 
-    Since Python 3.8. False where it is missing, and the handlers are looked at in any case.
+    Since Python 3.8. False where it is missing, and the handlers are checked in any case.
     """
     return int(getattr(getattr(pool, "_idle_semaphore", None), "_value", 0)) > 0
 

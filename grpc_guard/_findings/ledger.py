@@ -23,7 +23,7 @@ Sink = Callable[[Finding], None]
 
 
 KEPT = 10_000  # different findings; further ones are only counted, by rule and RPC
-_KEPT_RPCS = 1_000  # rules and RPCs that are told apart among those
+_KEPT_RPCS = 1_000  # rules and RPCs that are counted separately among those
 NOT_LOGGED = 0  # the count of a finding that was not kept
 OTHER_RPCS = "(other RPCs)"
 
@@ -37,7 +37,7 @@ class Entry:
         self.finding = finding
         self.count = finding.count - 1  # the first of it is yet to be counted
         self.is_kept = True  # False once it was forgotten
-        self.due = 0  # the count at which the sparse sinks are told again
+        self.due = 0  # the count at which the sparse sinks are called again
 
     def counted(self, count: int) -> Finding:
         return dataclasses.replace(self.finding, count=count)

@@ -28,7 +28,7 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
     """Copy `frames` (innermost first) into records, outermost first, without the machinery.
 
     The last is the program's line: what a library does further in on its behalf is left out,
-    unless no line of the program is there at all.
+    unless there is no line of the program at all.
     """
     kept = [frame for frame in frames if whose(frame) in (PROGRAM, LIBRARY)]
     lines = (index for index, frame in enumerate(kept) if whose(frame) is PROGRAM)

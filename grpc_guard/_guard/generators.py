@@ -1,7 +1,7 @@
 """Which RPC a generator object feeds: the rule shared-iterator.
 
-Only generators are looked at. Other iterators may be made to be shared (an object around
-a queue), and reuse of a generator after its RPC ended is legal.
+Only generators are checked. Other iterators may be meant to be shared (an object around a
+queue), and reuse of a generator after its RPC ended is legal.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def _held(direction: Direction) -> float:
 def _by_thread(direction: Direction) -> Owner | None:
     frames = frames_of_threads()
     try:
-        # The thread that is noted as the owner is looked at first.
+        # The thread that is noted as the owner is searched first.
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):
             inside = _inside(outward(frames[ident]), direction)
             if inside is not None:

@@ -41,7 +41,7 @@ def keep_record(
     forget: Callable[[Any], None] = _forget,
     aio: Api = AIO,
 ) -> None:
-    """Keep the record of `stream`, whose channel has died, if it is known to go on.
+    """Keep the record of `stream`, whose channel has died, if the stream is known to continue.
 
     Made for finalisers: takes no lock.
     """
@@ -53,7 +53,7 @@ def keep_record(
 
 
 def channelless_streams() -> list[Stream]:
-    """Return the streams of this process that go on without their channel."""
+    """Return the streams of this process that continue without their channel."""
     return [entry.stream for entry in tuple(_streams_by_call.values()) if entry.stream.is_open()]
 
 

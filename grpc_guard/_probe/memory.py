@@ -66,7 +66,7 @@ class Learnt(NamedTuple):
     pairs: tuple[Pair, ...]
 
     def told(self) -> Document:
-        """Return what another process can :meth:`read`."""
+        """Return this as data that another process can :meth:`read`."""
         return {"totals": list(self.totals), "memory": to_document(Memory(0, self.pairs))}
 
     @classmethod

@@ -56,7 +56,7 @@ class Pair:
         self.has_met = False
 
     def copy(self) -> Pair:
-        """Return the pair as it is known at the begin of a run."""
+        """Return the pair as known at the beginning of a run."""
         return Pair(
             self.places,
             self.state,

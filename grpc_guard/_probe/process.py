@@ -64,7 +64,7 @@ class _Probe:
         return Learnt(prober.core.totals, tuple(prober.core.pairs.copy().values()))
 
     def told(self) -> Document | None:
-        """Return :meth:`learnt` for another process."""
+        """Return :meth:`learnt` as data for another process."""
         learnt = self.learnt()
         return None if learnt is None else learnt.told()
 

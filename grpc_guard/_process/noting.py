@@ -23,7 +23,7 @@ from .._findings.waiters import NOTE, Note
 
 _DEPTH = 8  # frames that each coroutine notes of its maker; those of libraries come first
 
-_replaced: list[tuple[Any, str, Any, Any]] = []  # owner, name, what was there, what is there now
+_replaced: list[tuple[Any, str, Any, Any]] = []  # owner, name, the original, its replacement
 
 
 def note_where_work_begins() -> None:
@@ -40,7 +40,7 @@ def note_where_work_begins() -> None:
 
 
 def stop_noting() -> None:
-    """Note nothing more; patches that other code has put on top stay."""
+    """Stop noting; patches that other code has put on top stay."""
     sys.set_coroutine_origin_tracking_depth(0)
     while _replaced:
         owner, name, plain, replacement = _replaced.pop()

@@ -54,7 +54,7 @@ _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients in
 
 
 def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardOfServer) -> Any:
-    """Return the guarded twin of a grpc.RpcMethodHandler; None as it is."""
+    """Return the guarded twin of a grpc.RpcMethodHandler; None for None."""
     if handler is None:
         return handler
     if isinstance_exactly(handler, _Handler):

@@ -18,7 +18,7 @@ _SOME_ONLY = {  # options by which pytest leaves out tests, perhaps without repo
 class Completeness:
     """Whether a session left something out: ``gap`` is the first of it in words, None if nothing.
 
-    It is a plugin of pytest, since some of it only hooks can tell.
+    It is a plugin of pytest, because only hooks report some of that.
     """
 
     def __init__(self) -> None:

@@ -174,7 +174,7 @@ class Session:
             yield f"allowed by a test, {times}x: {entry}"
 
     def write_baseline(self) -> list[str]:
-        """Write the baseline if an option asks for it, and yield lines about it.
+        """Write the baseline if an option asks for it, and return lines about it.
 
         Raises OSError and AdoptionError.
         """

@@ -38,7 +38,7 @@ class Process:
         self.pairs += learnt.pairs
 
     def told(self) -> dict[str, Any]:
-        """Return what another process can :meth:`read`."""
+        """Return this as data that another process can :meth:`read`."""
         return {
             "pid": self.pid,
             "findings": [finding_to_dict(finding) for finding in self.findings],

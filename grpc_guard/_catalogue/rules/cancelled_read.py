@@ -69,7 +69,7 @@ def nobody_cancels_the_task(cancellation: Cancellation) -> bool:
 
 
 def stream_goes_on(cancellation: Cancellation) -> bool:
-    """Nothing broke: a client's write that still waits for the connection may be cancelled."""
+    """Nothing broke: a client's write may be cancelled while it still waits for the connection."""
     return not cancellation.has_broken_the_stream
 
 

@@ -1,7 +1,7 @@
 """What happens inside a Python process of a guarded program, before the program starts.
 
 grpc is not imported here: the program may first have to set environment variables or to
-patch the standard library (gevent). The guard goes on right after the program's own import
+patch the standard library (gevent). The guard is switched on right after the program's own import
 of grpc. An error here does not stop the program: it is reported, and the program runs unguarded.
 """
 

@@ -45,7 +45,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # a shell's exit statuses for such a com
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What ``grpc-guard run`` was told."""
+    """The settings of ``grpc-guard run``."""
 
     command: Sequence[str]
     mode: Mode = Mode.RAISE

@@ -17,7 +17,7 @@ _MOST = 20  # streams of each process that stderr shows; a report has them all
 
 
 class Progress:
-    """The last answers of the processes of a run, each told on stderr as it comes."""
+    """The last answers of the processes of a run, each printed on stderr as it comes."""
 
     def __init__(self, spool: str, say: Callable[[str], object]) -> None:
         self._spool = spool

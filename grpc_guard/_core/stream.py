@@ -54,7 +54,7 @@ class Stream(StreamFields):
     """One streaming RPC as one side sees it: its name, its directions, whether it lives.
 
     Holds its call weakly: dropping the last reference to a sync call cancels it, and a
-    guard that kept it alive would change the program. So it does its directions, which hold it.
+    guard that kept it alive would change the program. Its directions too: they hold the stream.
     """
 
     __slots__ = ()

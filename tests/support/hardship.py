@@ -292,8 +292,9 @@ def main() -> int:
         if options.what == "leaks":
             times = options.times // (100 if name == "import" else 1)
             left, references = leaking(act, times, shared)
-            # The list of the subclasses of object grows and shrinks with those made at a time.
-            wrong += left > (times // 10 if name == "import" else 0) or references > 10
+            # The list of the subclasses of object has some hundred blocks more at one time than at
+            # another, however often the module was made.
+            wrong += left > (1000 if name == "import" else 0) or references > 10
             say(f"{name}: {times} times, {left} blocks and {references} references left")
         elif sys.version_info < (3, 12) or not ("refusals" in name or name == "import"):
             number, others = failing(act)

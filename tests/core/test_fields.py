@@ -20,6 +20,12 @@ if compiled is None:
     pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
 
 
+@pytest.fixture(autouse=True)
+def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equip only streams in mode ``serialize``, whatever an earlier test has switched on."""
+    monkeypatch.setattr(core_fields, "counting", False)
+
+
 class Thing:
     """Whatever a record holds."""
 

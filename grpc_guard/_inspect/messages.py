@@ -13,6 +13,7 @@ from .._catalogue.catalogue import RULES
 from .._catalogue.rule import ANY, Rule
 from .._findings.records import Finding
 from . import inspection_pb2 as pb
+from .native import in_slices
 from .records import Snapshot
 
 VERSION = 1
@@ -47,11 +48,13 @@ def _write(snapshot: Snapshot, message: Any, text: Text | None) -> None:
     known: dict[int, list[Any]] = {}
     few = dataclasses.replace(snapshot, streams=(), servers=())
     message.MergeFrom(pb.Snapshot(**_fields(few, known, text)))
-    for stream in snapshot.streams:
+    for stream in in_slices(snapshot.streams):
         message.streams.add(**_fields(stream, known, text))
     for server in snapshot.servers:
-        added = message.servers.add(**_fields(dataclasses.replace(server, handlers=()), known, text))
-        for handler in server.handlers:
+        added = message.servers.add(
+            **_fields(dataclasses.replace(server, handlers=()), known, text)
+        )
+        for handler in in_slices(server.handlers):
             added.handlers.add(**_fields(handler, known, text))
 
 
@@ -77,7 +80,8 @@ def _fields(record: Any, known: dict[int, list[Any]], text: Text | None) -> dict
     In `known` are those of the tuples that were met, by identity: most parties stand at the same
     few lines. If there is a `text`, all text is passed through it.
     """
-    read, others = _reader_of(type(record))
+    of: Any = type(record)
+    read, others = _reader_of(of)
     found = read(record)
     if text is not None:
         found = {name: text(value) for name, value in found.items()}

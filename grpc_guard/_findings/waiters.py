@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread
 import functools
-import gc
 import operator
 import threading
 from collections import deque
@@ -20,6 +19,7 @@ from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads
+from .._catalogue.heap import held_by
 from .records import Frame
 from .stacks import fold, outward
 
@@ -88,7 +88,7 @@ def reader_of(link: Any) -> Callable[[Any], tuple[Any, Any]]:
 
 def _without_code(link: object) -> tuple[None, Any]:
     """Read an anext() or a coroutine wrapper: they show what they drive to the collector alone."""
-    for one in gc.get_referents(link):
+    for one in held_by(link):
         if _prefix_of(type(one)) in ("ag", "cr"):
             return None, one
     return None, None

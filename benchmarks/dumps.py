@@ -97,7 +97,7 @@ class _Loaded:
         yield Figure(name, wall, "ms", column="wall clock")
         name = f"the message made of it, {self.streams:,} streams"
         yield Figure(name, message, "ms", column="processor time")
-        row = "one task with a pause of 2 ms after each message, messages in a second"
+        row = f"one task beside {self.streams:,} streams, 2 ms after each message: messages in a second"
         for when, messages in zip(("", ", while a dump is made"), self._said("paced"), strict=True):
             yield Figure(f"{row}{when}", messages, "count", column="wall clock")
 

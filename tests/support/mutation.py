@@ -14,8 +14,11 @@ import random
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+from support import covering
 
 TESTS = {  # of each folder of the package, those that fail soonest first
     "_core": "tests/core tests/guard",
@@ -27,12 +30,13 @@ _ALIKE = re.compile(
     r"core/Replace(BinaryOperator_BitOr_\w+"
     r"|ComparisonOperator_(Eq_Is|NotEq_IsNot|Is_Eq|IsNot_NotEq))$"
 )
+_PATIENCE = 5  # times as long as without a mutant: only what hangs outside the tests comes to it
 _CONFIGURATION = """
 [cosmic-ray]
 module-path = "grpc_guard/{folder}"
-timeout = 600.0
+timeout = {timeout}
 excluded-modules = []
-test-command = "{python} -m pytest -q -n0 -x -p no:cacheprovider --timeout=60 --ignore=tests/core/test_instructions.py {tests}"
+test-command = "{python} -m support.covering {folder}"
 
 [cosmic-ray.distributor]
 name = "local"
@@ -42,12 +46,15 @@ name = "local"
 def tried(folder: str, size: int, seed: int) -> tuple[int, int]:
     """Try a sample of the mutants of `folder`; return how many there were, and how many survived."""
     from cosmic_ray.work_db import WorkDB, use_db
-    from cosmic_ray.work_item import WorkerOutcome, WorkResult
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
     configuration, session = f"{folder}.toml", f"{folder}.sqlite"
-    tests = TESTS[folder]
+    begun = time.monotonic()
+    covering.record(folder, TESTS[folder])
+    seconds = time.monotonic() - begun
+    _say(f"{folder}: its tests take {seconds:.0f} s without a mutant")
     Path(configuration).write_text(
-        _CONFIGURATION.format(folder=folder, tests=tests, python=sys.executable)
+        _CONFIGURATION.format(folder=folder, python=sys.executable, timeout=_PATIENCE * seconds)
     )
     _run("cosmic-ray", "init", "--force", configuration, session)
     with use_db(session, WorkDB.Mode.open) as database:
@@ -60,7 +67,12 @@ def tried(folder: str, size: int, seed: int) -> tuple[int, int]:
     _run("cosmic-ray", "exec", configuration, session)
     with use_db(session, WorkDB.Mode.open) as database:
         results = [result for job, result in database.results if job in chosen]
-    survivors = [result for result in results if not result.is_killed]
+    for result in results:
+        if result.worker_outcome is not WorkerOutcome.NORMAL or (
+            result.test_outcome is TestOutcome.INCOMPETENT
+        ):  # cosmic-ray counts it as killed
+            sys.exit(f"{folder}: a mutant was not tried: {result.output}")
+    survivors = [result for result in results if result.test_outcome is TestOutcome.SURVIVED]
     _say(f"{folder}: {len(results)} of {len(fit)} mutants tried, {len(survivors)} survived")
     for survivor in survivors:
         _say(survivor.diff)

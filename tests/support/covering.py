@@ -1,0 +1,124 @@
+"""Which tests execute which lines of the package: what mutation.py tries a mutant by.
+
+As a plugin of pytest this module has coverage note the test that runs. As a program it finds the
+function that a mutant has changed, and runs the tests that execute it, those first that execute the
+changed line itself. Code that is executed at an import is tried by all tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import coverage
+import pytest
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+_PYTEST = ("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider")
+_NOT_FOR_MUTANTS = "--ignore=tests/core/test_instructions.py"  # it would kill those that are alike
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Have what is executed from now on counted as that of `item`."""
+    measuring = coverage.Coverage.current()
+    assert measuring is not None
+    measuring.switch_context(item.nodeid)
+    return (yield)
+
+
+def record(folder: str, tests: str) -> None:
+    """Run `tests` without a mutant, and keep what they execute of `folder`; exit if one fails."""
+    configuration, data = Path(f"{folder}.coveragerc"), Path(f"{folder}.coverage")
+    configuration.write_text(f"[run]\nsource = grpc_guard/{folder}\ndata_file = {data}\n")
+    measured = ("-m", "coverage", "run", f"--rcfile={configuration}")
+    arguments = (*_PYTEST, _NOT_FOR_MUTANTS, *tests.split())
+    early = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+    if _python(*measured, *arguments, "-x", "-p", "support.covering", *early).returncode:
+        sys.exit(f"{folder}: its tests fail without a mutant")
+    # A name that is another one in each process could not be asked for: that would fail each time.
+    listed = _python(*arguments, "--collect-only", stdout=subprocess.PIPE, text=True).stdout
+    names = [line for line in listed.splitlines() if "::" in line]
+    shutil.rmtree(_unchanged(folder), ignore_errors=True)
+    shutil.copytree(Path("grpc_guard", folder), _unchanged(folder))
+    known = coverage.CoverageData(str(data))
+    known.read()
+    package = Path("grpc_guard", folder).resolve()
+    lines = {
+        str(Path(file).relative_to(package)): known.contexts_by_lineno(file)
+        for file in known.measured_files()
+    }
+    Path(f"{folder}.lines.json").write_text(json.dumps({"tests": names, "lines": lines}))
+
+
+def tests_of_mutant(folder: str) -> list[str]:
+    """Return the tests that the mutant in `folder` is tried by, in this order."""
+    known = json.loads(Path(f"{folder}.lines.json").read_text())
+    file, lines, function = _changed(folder)
+    executed = known["lines"].get(file, {})
+    first = _contexts(executed, lines)
+    chosen = set(known["tests"])
+    if function is not None:
+        # All of an operation is on one line, that of its first decorator: see _core/operations.py.
+        top = min(node.lineno for node in (function, *function.decorator_list))
+        end = function.end_lineno or function.lineno
+        if "" not in _contexts(executed, range(function.body[0].lineno, end + 1)):
+            chosen &= _contexts(executed, range(top, end + 1))
+    order = {name: place for place, name in enumerate(known["tests"])}
+    return sorted(chosen, key=lambda name: (name not in first, order[name]))
+
+
+def _contexts(executed: dict[str, list[str]], lines: range) -> set[str]:
+    return {context for line in lines for context in executed.get(str(line), ())}
+
+
+def _changed(folder: str) -> tuple[str, range, Function | None]:
+    """Return the file that was changed, its lines there, and the function that they are in."""
+    for file in sorted(_unchanged(folder).rglob("*.py")):
+        name = str(file.relative_to(_unchanged(folder)))
+        before, after = file.read_text(), Path("grpc_guard", folder, name).read_text()
+        if before != after:
+            matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), False)
+            changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
+            lines = range(changes[0][1] + 1, changes[-1][2] + 1)
+            return name, lines, _function_around(ast.parse(before), lines[0])
+    sys.exit(f"{folder}: there is no mutant")
+
+
+def _function_around(tree: ast.AST, line: int) -> Function | None:
+    """Return the innermost function around `line`; None for a line of a module or a class."""
+    innermost = None
+    for node in ast.walk(tree):  # outer ones come first
+        if isinstance(node, Function) and node.lineno <= line <= (node.end_lineno or 0):
+            innermost = node
+    return innermost
+
+
+def _unchanged(folder: str) -> Path:
+    return Path(f"{folder}.unchanged")
+
+
+def _python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], check=False, **options)
+
+
+def main(folder: str) -> None:
+    """Try the mutant that is in `folder` now; the exit status is that of the tests."""
+    tests = tests_of_mutant(folder)
+    Path(f"{folder}.tests").write_text("\n".join(tests))
+    sys.stdout.write(f"tried by {len(tests)} tests\n")
+    sys.stdout.flush()
+    run = _python(*_PYTEST, "-x", "--timeout=60", _NOT_FOR_MUTANTS, f"@{folder}.tests")
+    sys.exit(run.returncode if tests else 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -65,6 +65,9 @@ class Plain:
         return False
 
 
+AGO = 1000.0  # seconds by which a test has an operation begun earlier
+
+
 def sync_call(park: Callable[[], Any], mode: Mode = Mode.RAISE) -> Any:
     return sync_calls.StreamCall(Plain(park), Stream("/x", "client", "sync", mode))
 
@@ -89,12 +92,13 @@ def test_thread_inside(mode: Mode) -> None:
     assert owner_of(call._self_read) is None
     party = in_thread(consume, name="consumer")
     with gate.held():
+        call._self_read.since -= AGO
         owner = owner_of(call._self_read)
     party.result()
     assert owner is not None
     assert (owner.kind, owner.name, owner.operation) == ("thread", "consumer", "next")
     assert owner.held_seconds is not None
-    assert 0 <= owner.held_seconds < PATIENCE
+    assert AGO <= owner.held_seconds < AGO + PATIENCE
     assert owner.site is not None
     assert (owner.site.function, owner.site.code) == ("consume", "next(call)")
     assert owner_of(call._self_read) is None
@@ -324,10 +328,11 @@ async def test_task_that_waits_is_no_owner(found: Any) -> None:
 def owner_though_asked_first(task: asyncio.Task[Any], direction: Any) -> tuple[str, str]:
     """Return who owns `direction`, and in which operation, if `task` is the first to be looked at."""
     direction.owner = weakref.ref(task)
+    direction.since -= AGO
     owner = owner_of(direction)
     assert owner is not None
     assert owner.held_seconds is not None
-    assert 0 <= owner.held_seconds < PATIENCE
+    assert AGO <= owner.held_seconds < AGO + PATIENCE
     return owner.name, owner.operation
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import coverage
 import pytest
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -29,6 +28,8 @@ _NOT_FOR_MUTANTS = "--ignore=tests/core/test_instructions.py"  # it would kill t
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Have what is executed from now on counted as that of `item`."""
+    import coverage
+
     measuring = coverage.Coverage.current()
     assert measuring is not None
     measuring.switch_context(item.nodeid)
@@ -37,6 +38,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 def record(folder: str, tests: str) -> None:
     """Run `tests` without a mutant, and keep what they execute of `folder`; exit if one fails."""
+    from coverage import CoverageData
+
     configuration, data = Path(f"{folder}.coveragerc"), Path(f"{folder}.coverage")
     configuration.write_text(f"[run]\nsource = grpc_guard/{folder}\ndata_file = {data}\n")
     measured = ("-m", "coverage", "run", f"--rcfile={configuration}")
@@ -49,7 +52,7 @@ def record(folder: str, tests: str) -> None:
     names = [line for line in listed.splitlines() if "::" in line]
     shutil.rmtree(_unchanged(folder), ignore_errors=True)
     shutil.copytree(Path("grpc_guard", folder), _unchanged(folder))
-    known = coverage.CoverageData(str(data))
+    known = CoverageData(str(data))
     known.read()
     package = Path("grpc_guard", folder).resolve()
     lines = {

@@ -195,6 +195,8 @@ def test_thread_that_has_just_left() -> None:
     assert owner is not None
     assert owner.kind == "thread"
     assert owner.operation == "read"
+    next(call)
+    assert last_owner_of(direction) == (None, False)  # it was the one that asks
 
 
 def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:

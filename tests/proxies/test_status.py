@@ -94,6 +94,33 @@ async def test_asking_for_the_status_of_an_aio_call() -> None:
         assert (status(call).read, status(call).write) == (None, None)
 
 
+async def test_asking_for_the_status_of_a_call_with_a_queue(found: Any) -> None:
+    """status() names the tasks that wait for their turn, each at its own line."""
+
+    async def silent(request: bytes, context: Any) -> None:
+        await asyncio.sleep(PATIENCE)
+
+    async def consume(call: Any) -> bytes:
+        return await call.read()
+
+    methods = {"Silent": grpc.unary_stream_rpc_method_handler(silent)}
+    async with (
+        aio_server(methods, mode=None) as address,
+        aio_channel(address, mode="serialize") as channel,
+    ):
+        call = channel.unary_stream(path("Silent"))(b"")
+        tasks = [asyncio.create_task(consume(call), name=name) for name in ("first", "second")]
+        await settle()
+        during = status(call)
+        call.cancel()
+        await asyncio.wait(tasks)
+    assert (during.read.name, during.read.site.function) == ("first", "consume")
+    (waiter,) = during.waiting
+    assert (waiter.kind, waiter.name, waiter.operation) == ("task", "second", "read")
+    assert waiter.site.function == "consume"
+    assert [finding.rule for finding in found()] == ["concurrent-read"]
+
+
 def test_asking_for_the_status_of_a_handler() -> None:
     """status() of a context names who reads the requests."""
     gate = Gate()

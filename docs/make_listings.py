@@ -54,6 +54,8 @@ _CHANGING = (  # what differs from run to run, and what stands for it in a compa
     (r"\b(reader)_\d\b", r"\1_N"),  # of a pool: who comes first is a matter of luck,
     (r'("(streams|operations)":) \d+', r"\1 TOTAL"),
     (r"Task <.*> got Future <.*> attached", "TASKS attached"),
+    # Printed by grpcio if the end of the loop comes before that of a handler:
+    (r"Traceback .*\n(  File \"src/python/grpcio/.*\n)+asyncio\.\S+CancelledError\n", ""),
     (r"=+", "="),  # pytest fills its lines, however long the time is
 )
 

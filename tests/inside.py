@@ -23,6 +23,7 @@ from grpc_guard._catalogue.files import LIMIT as FILE_LIMIT
 from grpc_guard._catalogue.files import FileError as FileError
 from grpc_guard._catalogue.files import content_of as content_of
 from grpc_guard._catalogue.files import replace as replace
+from grpc_guard._catalogue.heap import held_by as held_by
 from grpc_guard._catalogue.heap import instances as instances
 from grpc_guard._catalogue.heap import with_subclasses as with_subclasses
 from grpc_guard._catalogue.messages import contents_of as contents_of

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .heap import held_by
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -156,7 +158,7 @@ def items_in_pool(pool: object) -> list[Any]:
     In ``_work_queue``, a queue made in C, which keeps them in a list before Python 3.13. Empty
     where it is missing.
     """
-    held = gc.get_referents(getattr(pool, "_work_queue", None))
+    held = held_by(getattr(pool, "_work_queue", None))
     return [item for one in held for item in (one if type(one) is list else [one])]
 
 
@@ -176,7 +178,7 @@ def executor_in(obj: object) -> Executor | None:
     """
     from concurrent.futures import Executor  # here, for a program that never serves
 
-    return next((held for held in gc.get_referents(obj) if issubclass(type(held), Executor)), None)
+    return next((held for held in held_by(obj) if issubclass(type(held), Executor)), None)
 
 
 # The interpreter

@@ -9,7 +9,6 @@ are read without a call, because each RPC passes: ``_channel`` and ``_loop`` of 
 from __future__ import annotations
 
 import asyncio
-import gc
 from concurrent.futures import Executor
 from types import FrameType
 from typing import Any
@@ -20,6 +19,7 @@ from grpc.aio import _call
 
 from .boundary import is_own
 from .cpython import executor_in
+from .heap import held_by
 
 # Files of grpcio's own compiled code, by paths of the machine that built it.
 COMPILED = ".pyx.pxi"
@@ -262,6 +262,6 @@ def stores_of_handlers(server: Any) -> list[Any]:
     """
     state = getattr(server, "_state", None)
     if state is None:
-        return list(gc.get_referents(getattr(server, "_server", None)))
+        return held_by(getattr(server, "_server", None))
     names = ("generic_handlers", "registered_method_handlers")
     return [getattr(state, name) for name in names if hasattr(state, name)]

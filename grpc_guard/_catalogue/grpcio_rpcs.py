@@ -7,7 +7,6 @@ are missing: less is seen.
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
 from collections.abc import Iterator
 from types import CodeType, FrameType
@@ -18,6 +17,7 @@ from grpc._cython import cygrpc
 from grpc.aio import _call
 
 from .cpython import items_in_pool
+from .heap import held_by
 
 # In ``due`` of the state of a sync RPC, client or server, from the start of an operation of
 # grpcio's core to its end: since 1.0; the last one, of a server's first message, since 1.15.
@@ -106,7 +106,7 @@ def waiting_rpcs(server: Any) -> Iterator[str]:
 
 def _arguments_of(item: Any) -> Iterator[Any]:
     """Yield the arguments of a work item: they are in a tuple, in Python 3.14 inside another."""
-    for held in gc.get_referents(item):
+    for held in held_by(item):
         for one in held if type(held) is tuple else ():
             yield from one if type(one) is tuple else [one]
 
@@ -132,11 +132,11 @@ def method_of_task(task: asyncio.Task[Any]) -> str | None:
 
 def is_served_by(server: Any, task: asyncio.Task[Any]) -> bool:
     """Tell whether `task` handles an RPC of `server`: it holds that server's own list of handlers."""
-    referents = gc.get_referents(getattr(server, "_server", None))
+    referents = held_by(getattr(server, "_server", None))
     lists = {id(one) for one in referents if type(one) is list}
     held: list[Any] = [task.get_coro()]
     for _ in range(4):  # coroutine, what it encloses, the coroutine of the RPC, what that encloses
-        held = gc.get_referents(*held)
+        held = held_by(*held)
         if any(id(one) in lists for one in held):
             return True
     return False

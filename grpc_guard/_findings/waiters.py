@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread
 import functools
-import gc
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads
+from .._catalogue.heap import held_by
 from .records import Frame
 from .stacks import fold, outward
 
@@ -57,7 +57,7 @@ def awaited_by(awaitable: object) -> Any:
     if prefix is not None:
         return getattr(awaitable, _AWAITS[prefix])
     # anext() and coroutine wrappers show what they drive to the collector alone
-    return next((one for one in gc.get_referents(awaitable) if _is_driven(type(one))), None)
+    return next((one for one in held_by(awaitable) if _is_driven(type(one))), None)
 
 
 def idle_type(loop: Any) -> type:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from types import (
     AsyncGeneratorType,
@@ -16,6 +15,7 @@ from types import (
 from typing import Any
 
 from .._catalogue import grpcio_rpcs
+from .._catalogue.heap import held_by
 from .._catalogue.nouns import AIO
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Direction, Stream
@@ -43,7 +43,7 @@ def suspended(direction: Direction | None) -> Iterator[FrameType]:
         held = [one for one in held if any(type(one) is kind for kind in _BETWEEN)]
         if not held:
             return
-        held = gc.get_referents(*held)
+        held = held_by(*held)
 
 
 def is_sending(stream: Stream, sight: Sight) -> bool:

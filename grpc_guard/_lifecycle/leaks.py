@@ -7,16 +7,16 @@ running thread or from an object that the caller names.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from types import FrameType, ModuleType
 
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython import is_worker
-from .._catalogue.heap import instances, with_subclasses
+from .._catalogue.heap import held_by, instances, with_subclasses
 from .._catalogue.leak import KEPT_ON_PURPOSE
 from .._catalogue.nouns import Way
 from .._catalogue.rule import Evidence
@@ -32,9 +32,7 @@ from .channelless import channelless_streams
 from .channels import ChannelLife, lives
 from .parked import look_for_parked
 
-# What holds what is in use, and not what is kept: an event loop, and the modules of the
-# machinery and of threads, loops and tasks.
-_NOT_TRAVERSED = (ModuleType, asyncio.AbstractEventLoop)
+# They hold what is in use, and not what is kept: the machinery, threads, loops and tasks.
 _RUNTIME_MODULES = ("_asyncio", "asyncio", "grpc", "grpc_guard", "threading")
 
 
@@ -150,13 +148,13 @@ def _reachable(wanted: set[int], keepers: list[object]) -> set[int]:
     ]
     found = wanted & {id(obj) for obj in todo}
     while todo and found != wanted:
-        referents, todo = gc.get_referents(*todo), []
+        referents, todo = held_by(*todo), []
         for obj in referents:
             if id(obj) not in seen:
                 seen.add(id(obj))
                 if id(obj) in wanted:
                     found.add(id(obj))
-                if gc.is_tracked(obj) and not issubclass(type(obj), _NOT_TRAVERSED):
+                if gc.is_tracked(obj) and not issubclass(type(obj), AbstractEventLoop):
                     todo.append(obj)
     return found
 

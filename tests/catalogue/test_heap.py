@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
-from inside import Direction, Stream, instances, with_subclasses
+from inside import Direction, Stream, held_by, instances, with_subclasses
 from support.staging import Gate, in_thread
 
 import grpc_guard
@@ -96,3 +96,23 @@ def test_tuple_that_another_thread_makes(look: str) -> None:
         sys.setprofile(None)
         gate.open()
     assert maker.result() == (b"",)
+
+
+# What holds what
+
+
+def test_what_objects_hold() -> None:
+    """It is what the collector sees, of each of them."""
+    inner = [Kind()]
+    assert held_by([inner, 1], (inner,)) == [1, inner, inner]
+
+
+class Odd(ModuleType):
+    pass
+
+
+@pytest.mark.parametrize("name", ["_asyncio", "odd"])
+def test_what_modules_hold_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One module of CPython has shown the collector what it had freed: issue 122695 of CPython."""
+    monkeypatch.setitem(sys.modules, "odd", Odd("odd"))
+    assert held_by([name], sys.modules[name]) == [name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dataclasses
 import io
 import json
@@ -67,6 +68,27 @@ async def test_async_service():
         assert (route.point_count, route.feature_count) == (26, 2)
         answers = stub.RouteChat(iter([RouteNote(message="snow")]), timeout=PATIENCE)
         assert [note.message async for note in answers] == ["the ranger has read: snow"]
+
+
+async def test_the_async_service_ends_after_its_handlers():
+    """Its handlers have ended before it has: grpcio prints what the end of the loop cuts off."""
+    ended = []
+
+    class Slow(service.AsyncRouteGuide):
+        async def ListFeatures(self, request, context, /):  # noqa: N802
+            try:
+                yield SUMMIT
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(
+                    1_000
+                ):  # many more turns of the loop than the end of the server takes
+                    await asyncio.sleep(0)
+                ended.append(request)
+
+    async with service.async_serving(Slow(), "raise") as stub:
+        assert await stub.ListFeatures(UPPER_HALF, timeout=PATIENCE).read() == SUMMIT
+    assert ended == [UPPER_HALF]
 
 
 # The scenarios, guarded: what is promised comes true

@@ -96,6 +96,18 @@ def test_a_lucky_listing_is_made_once() -> None:
     assert listings.show(made, lambda kind, what: "lost\n") == made
 
 
+def test_a_handler_cut_off_by_the_end_of_the_loop_is_luck() -> None:
+    """What grpcio prints about it does not count; another traceback does."""
+    cut_off = (
+        "Traceback (most recent call last):\n"
+        '  File "src/python/grpcio/grpc/_cython/_cygrpc/aio/server.pyx.pxi", line 812, in grpc._x\n'
+        "asyncio.exceptions.CancelledError\n"
+    )
+    own = cut_off.replace("src/python/grpcio/", "/src/")
+    assert listings.same(f"a\n{cut_off}b\n") == "a\nb\n"
+    assert listings.same(f"a\n{own}b\n") != "a\nb\n"
+
+
 svg = script("make_svg")
 
 

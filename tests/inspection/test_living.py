@@ -420,6 +420,7 @@ def test_a_stream_that_ends_during_the_look() -> None:
     """It is left out where nobody is inside of it."""
     stream = Stream("/x", Side.SERVER, Api.SYNC, Mode.RAISE)
     look = sight.Sight([])
+    look.directions.clear()  # of streams that other tests have left
     origins = inspect_snapshot._Origins(look.lines)
     assert len(list(inspect_snapshot._streams_told([stream], look, origins, {}))) == 1
     stream.ended = True

@@ -247,18 +247,18 @@ def both_stuck(taken: Snapshot) -> Snapshot | None:
     return taken if len(deduced(taken, "flow-control")) == 2 else None
 
 
-def both_parked(taken: Snapshot) -> Snapshot | None:
+def both_parked(taken: Snapshot, method: str) -> Snapshot | None:
     """As both_stuck(), and the handler's generator did not run at any moment of the look."""
     if both_stuck(taken) is None:
         return None
-    (handling,) = server_of(taken, "Echo").handlers
+    (handling,) = server_of(taken, method).handlers
     return None if handling.handler.site is None else taken
 
 
 @pytest.mark.parametrize("is_counted", [False, True], ids=["plain", "counted"])
 def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each side waits for the other to read: said of both, and where their generators stand."""
-    gc.collect()  # the streams that an earlier test of this RPC has left
+    method = f"Stuck{is_counted}"  # the other one's streams may be there still
     monkeypatch.setattr(core_stream, "counting", is_counted)
     is_stuck = threading.Event()
 
@@ -273,11 +273,11 @@ def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.Monke
                 is_stuck.set()
             yield BULK
 
-    with sync_server({"Echo": SS(echo)}, options=NARROW) as address:
+    with sync_server({method: SS(echo)}, options=NARROW) as address:
         with sync_channel(address, options=NARROW) as channel:
-            call = channel.stream_stream(path("Echo"))(requests())
-            taken = until(lambda: both_parked(snapshot()))
-            (client,), (server,) = streams(taken, "Echo"), streams(taken, "Echo", "server")
+            call = channel.stream_stream(path(method))(requests())
+            taken = until(lambda: both_parked(snapshot(), method))
+            (client,), (server,) = streams(taken, method), streams(taken, method, "server")
             call.cancel()
     assert client.write is not None
     assert (client.write.unsent, client.write.owner) == (True, None)
@@ -286,7 +286,7 @@ def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.Monke
     assert server.write is not None
     assert server.write.suspended_at is not None
     assert server.write.suspended_at.code == "yield request"
-    (handling,) = server_of(taken, "Echo").handlers
+    (handling,) = server_of(taken, method).handlers
     assert handling.handler.site == server.write.suspended_at
     assert deduced(taken, "flow-control")[0].startswith("nobody has ever read while a message")
     text = inspect_wording.dump(taken)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import queue
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -76,10 +77,12 @@ AIO_METHODS = {"Echo": grpc.stream_stream_rpc_method_handler(_aio_echo)}
 
 
 class Chat:
-    """An open call of Echo, to which messages are given one by one."""
+    """An open call of Echo, to which messages are given one by one; it goes when this does."""
 
     def __init__(self, echo: Any) -> None:
         self._outbox = queue.Queue[Any]()
+        # Else gRPC's thread would wait for a message until this process ends.
+        weakref.finalize(self, self._outbox.put, None)
         self.call = echo(iter(self._outbox.get, None))
         self.first = next(self.call)
 

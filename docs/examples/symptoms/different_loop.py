@@ -24,7 +24,6 @@ async def main() -> None:
         thread = Thread(target=show, args=[features], name="another-loop")
         thread.start()
         await asyncio.to_thread(thread.join)
-        await features.initial_metadata()  # the loop of the call can still use it
 
 
 asyncio.run(main())

@@ -165,3 +165,15 @@ async def async_serving(guide: RouteGuideServicer, mode: ModeName) -> AsyncItera
             yield RouteGuideStub(wrap(channel, mode=mode))
     finally:
         await asyncio.wait_for(server.stop(None), PATIENCE)
+        await _end_of_handlers()
+
+
+async def _end_of_handlers() -> None:
+    # A loop that ends before them makes grpcio print a traceback.
+    running = [task for task in asyncio.all_tasks() if _is_of_grpcio(task)]
+    if running:
+        await asyncio.wait(running, timeout=PATIENCE)
+
+
+def _is_of_grpcio(task: asyncio.Task[Any]) -> bool:
+    return type(task.get_coro()).__module__.startswith("_cython")

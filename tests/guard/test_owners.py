@@ -23,7 +23,9 @@ from inside import (
     aio_calls,
     aio_handlers,
     extras,
+    findings_stacks,
     guard_owners,
+    guard_roles,
     last_owner_of,
     loops_door,
     owner_of,
@@ -181,6 +183,27 @@ def test_thread_that_python_does_not_know_and_that_has_no_line() -> None:
     assert owner is not None
     assert (owner.name, owner.relation) == (f"thread {ident}", "inside")
     assert (owner.stack, owner.started_at) == ((), None)
+
+
+def test_frames_that_show_where_an_owner_is() -> None:
+    """They begin where the program asked for the operation, whatever runs inside that."""
+    idents: list[int] = []
+
+    def consume() -> None:
+        idents.append(threading.get_ident())
+        next(call)
+
+    gate = Gate()
+    call = sync_call(gate.park)
+    party = in_thread(consume, name="consumer")
+    with gate.held():
+        frames = list(findings_stacks.outward(sys._current_frames()[idents[0]]))
+        (role,) = guard_roles.roles(frames)
+        names = [frame.f_code.co_name for frame in role.frames]
+        frames.clear()
+    party.result()
+    assert names[0] == "consume"
+    assert role.direction is call._self_read
 
 
 def test_thread_that_has_just_left() -> None:

@@ -89,6 +89,7 @@ from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import extras as extras
+from grpc_guard._core import operations as core_operations
 from grpc_guard._core import steps as steps
 from grpc_guard._core import stream as core_stream
 from grpc_guard._core import turns as core_turns

@@ -13,7 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import pytest
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
+# In the folder where the mutants are made: what the tests execute, and the package as it was.
+_RECORD, _UNCHANGED = Path("mutants.json"), Path("mutants.unchanged")
 _PYTEST = ("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider")
 _NOT_FOR_MUTANTS = "--ignore=tests/core/test_instructions.py"  # it would kill those that are alike
 
@@ -36,36 +38,36 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return (yield)
 
 
-def record(folder: str, tests: str) -> None:
-    """Run `tests` without a mutant, and keep what they execute of `folder`; exit if one fails."""
+def record(tests: Sequence[str]) -> None:
+    """Run `tests` without a mutant, and keep what they execute; exit if one of them fails."""
     from coverage import CoverageData
 
-    configuration, data = Path(f"{folder}.coveragerc"), Path(f"{folder}.coverage")
-    configuration.write_text(f"[run]\nsource = grpc_guard/{folder}\ndata_file = {data}\n")
+    configuration, data = Path("mutants.coveragerc"), Path("mutants.coverage")
+    configuration.write_text(f"[run]\nsource = grpc_guard\ndata_file = {data}\n")
     measured = ("-m", "coverage", "run", f"--rcfile={configuration}")
-    arguments = (*_PYTEST, _NOT_FOR_MUTANTS, *tests.split())
+    arguments = (*_PYTEST, _NOT_FOR_MUTANTS, *tests)
     early = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
     if _python(*measured, *arguments, "-x", "-p", "support.covering", *early).returncode:
-        sys.exit(f"{folder}: its tests fail without a mutant")
+        sys.exit("the tests fail without a mutant")
     # A name that is another one in each process could not be asked for: that would fail each time.
     listed = _python(*arguments, "--collect-only", stdout=subprocess.PIPE, text=True).stdout
     names = [line for line in listed.splitlines() if "::" in line]
-    shutil.rmtree(_unchanged(folder), ignore_errors=True)
-    shutil.copytree(Path("grpc_guard", folder), _unchanged(folder))
+    shutil.rmtree(_UNCHANGED, ignore_errors=True)
+    shutil.copytree("grpc_guard", _UNCHANGED)
     known = CoverageData(str(data))
     known.read()
-    package = Path("grpc_guard", folder).resolve()
+    package = Path("grpc_guard").resolve()
     lines = {
         str(Path(file).relative_to(package)): known.contexts_by_lineno(file)
         for file in known.measured_files()
     }
-    Path(f"{folder}.lines.json").write_text(json.dumps({"tests": names, "lines": lines}))
+    _RECORD.write_text(json.dumps({"tests": names, "lines": lines}))
 
 
-def tests_of_mutant(folder: str) -> list[str]:
-    """Return the tests that the mutant in `folder` is tried by, in this order."""
-    known = json.loads(Path(f"{folder}.lines.json").read_text())
-    file, lines, function = _changed(folder)
+def tests_of_mutant() -> list[str]:
+    """Return the tests that the mutant is tried by, in this order."""
+    known = json.loads(_RECORD.read_text())
+    file, lines, function = _changed()
     executed = known["lines"].get(file, {})
     first = _contexts(executed, lines)
     chosen = set(known["tests"])
@@ -83,17 +85,17 @@ def _contexts(executed: dict[str, list[str]], lines: range) -> set[str]:
     return {context for line in lines for context in executed.get(str(line), ())}
 
 
-def _changed(folder: str) -> tuple[str, range, Function | None]:
+def _changed() -> tuple[str, range, Function | None]:
     """Return the file that was changed, its lines there, and the function that they are in."""
-    for file in sorted(_unchanged(folder).rglob("*.py")):
-        name = str(file.relative_to(_unchanged(folder)))
-        before, after = file.read_text(), Path("grpc_guard", folder, name).read_text()
+    for file in sorted(_UNCHANGED.rglob("*.py")):
+        name = str(file.relative_to(_UNCHANGED))
+        before, after = file.read_text(), Path("grpc_guard", name).read_text()
         if before != after:
             matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), False)
             changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
             lines = range(changes[0][1] + 1, changes[-1][2] + 1)
             return name, lines, _function_around(ast.parse(before), lines[0])
-    sys.exit(f"{folder}: there is no mutant")
+    sys.exit("there is no mutant")
 
 
 def _function_around(tree: ast.AST, line: int) -> Function | None:
@@ -105,23 +107,19 @@ def _function_around(tree: ast.AST, line: int) -> Function | None:
     return innermost
 
 
-def _unchanged(folder: str) -> Path:
-    return Path(f"{folder}.unchanged")
-
-
 def _python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], check=False, **options)
 
 
-def main(folder: str) -> None:
-    """Try the mutant that is in `folder` now; the exit status is that of the tests."""
-    tests = tests_of_mutant(folder)
-    Path(f"{folder}.tests").write_text("\n".join(tests))
+def main() -> None:
+    """Try the mutant that there is now; the exit status is that of the tests."""
+    tests = tests_of_mutant()
+    Path("mutants.tests").write_text("\n".join(tests))
     sys.stdout.write(f"tried by {len(tests)} tests\n")
     sys.stdout.flush()
-    run = _python(*_PYTEST, "-x", "--timeout=60", _NOT_FOR_MUTANTS, f"@{folder}.tests")
+    run = _python(*_PYTEST, "-x", "--timeout=60", _NOT_FOR_MUTANTS, "@mutants.tests")
     sys.exit(run.returncode if tests else 0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

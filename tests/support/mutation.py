@@ -23,11 +23,12 @@ from typing import Any
 
 from support import covering
 
-TESTS = {  # of each folder of the package
-    "_core": "tests/core tests/guard",
-    "_guard": "tests/core tests/guard tests/inspection tests/probe tests/proxies/test_status.py",
-    "_proxies": "tests/proxies tests/guard tests/lifecycle tests/process",
-}
+FOLDERS = ("_core", "_guard", "_proxies")
+# Of the folders themselves, and of those that use what only a snapshot, or the probe, asks them.
+TESTS = [
+    f"tests/{folder}"
+    for folder in ("core", "guard", "proxies", "lifecycle", "process", "inspection", "probe")
+]
 SAMPLE, SEED, LEAST = 40, 13, 95.0  # mutants of each folder; per cent
 _ALIKE = re.compile(
     r"core/Replace(BinaryOperator_BitOr_\w+"
@@ -75,25 +76,21 @@ _CONFIGURATION = """
 module-path = "grpc_guard/{folder}"
 timeout = {timeout}
 excluded-modules = []
-test-command = "{python} -m support.covering {folder}"
+test-command = "{python} -m support.covering"
 
 [cosmic-ray.distributor]
 name = "local"
 """
 
 
-def tried(folder: str, size: int, seed: int) -> tuple[int, int]:
+def tried(folder: str, size: int, seed: int, timeout: float) -> tuple[int, int]:
     """Try a sample of the mutants of `folder`; return how many count, and how many of them survived."""
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
     configuration, session = f"{folder}.toml", f"{folder}.sqlite"
-    begun = time.monotonic()
-    covering.record(folder, TESTS[folder])
-    seconds = time.monotonic() - begun
-    _say(f"{folder}: its tests take {seconds:.0f} s without a mutant")
     Path(configuration).write_text(
-        _CONFIGURATION.format(folder=folder, python=sys.executable, timeout=_PATIENCE * seconds)
+        _CONFIGURATION.format(folder=folder, python=sys.executable, timeout=timeout)
     )
     _run("cosmic-ray", "init", "--force", configuration, session)
     with use_db(session, WorkDB.Mode.open) as database:
@@ -171,17 +168,23 @@ def _say(line: str) -> None:
 def main() -> None:
     """Try a sample of each folder that the command line names; in a copy of the project only."""
     parser = argparse.ArgumentParser(prog="python -m support.mutation")
-    parser.add_argument("folders", nargs="*", metavar="FOLDER", help=f"default: {', '.join(TESTS)}")
+    parser.add_argument(
+        "folders", nargs="*", metavar="FOLDER", help=f"default: {', '.join(FOLDERS)}"
+    )
     parser.add_argument("--sample", type=int, default=SAMPLE, help=f"of each folder; {SAMPLE}")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the sample; {SEED}")
     parser.add_argument("--least", type=float, default=LEAST, help=f"per cent killed; {LEAST:g}")
     arguments = parser.parse_args()
     for folder in arguments.folders:
-        if folder not in TESTS:
-            parser.error(f"{folder!r} has no tests here; choose from {', '.join(TESTS)}")
+        if folder not in FOLDERS:
+            parser.error(f"{folder!r} is not tried; choose from {', '.join(FOLDERS)}")
+    begun = time.monotonic()
+    covering.record(TESTS)
+    seconds = time.monotonic() - begun
+    _say(f"the tests take {seconds:.0f} s without a mutant")
     mutants = survivors = 0
-    for folder in arguments.folders or TESTS:
-        made, survived = tried(folder, arguments.sample, arguments.seed)
+    for folder in arguments.folders or FOLDERS:
+        made, survived = tried(folder, arguments.sample, arguments.seed, _PATIENCE * seconds)
         mutants, survivors = mutants + made, survivors + survived
     killed = 100 * (mutants - survivors) / mutants
     _say(f"{mutants} mutants, seed {arguments.seed}: {killed:.1f} % killed")

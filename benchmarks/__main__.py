@@ -16,7 +16,7 @@ from ._sections import ON_REQUEST, SECTIONS, section
 
 def main() -> None:
     """Measure the sections that the command line names, all by default, and print the figures."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # connections that end are no news
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # no log lines about ended connections
     arguments = _arguments()
     plan = QUICK if arguments.quick else FULL
     machine = _machine.describe(pinned=pin_to_one_core())
@@ -97,7 +97,7 @@ def _blocks(
     blocks = {"machine": f"Measured on: {', '.join(machine.values())}.{manner}"}
     for name, figures in results.items():
         if not figures:
-            continue  # this machine lacks what it takes; another's table may stay
+            continue  # this machine lacks a tool; keep the table of another one
         table = "\n".join(_tables.markdown(figures))
         blocks[name] = f"{getattr(section(name), 'INTRO', '')}\n\n{table}"
     costs = _summary.summary(results)

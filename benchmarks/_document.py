@@ -13,9 +13,9 @@ _BLOCK = re.compile(r"(<!-- benchmarks: (\w+) -->\n).*?(<!-- end -->)", re.DOTAL
 
 
 def update(pages: Sequence[Path], blocks: Mapping[str, str]) -> None:
-    """Replace the named blocks wherever `pages` have them; others, and all text around, stay.
+    """Replace the named blocks wherever `pages` have them; other blocks and text stay.
 
-    Raises ValueError, before anything is written, where no page has a place for a block.
+    Raises ValueError, before anything is written, if no page has a place for a block.
     """
     texts = {page: page.read_text(encoding="utf-8") for page in pages}
     places = {found[2] for text in texts.values() for found in _BLOCK.finditer(text)}

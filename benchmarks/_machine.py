@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import grpc_guard
 
 
 def describe(*, pinned: str) -> dict[str, str]:
-    """Return what a reader has to know of this machine, in words."""
+    """Return a description of this machine, as far as it matters to readers."""
     return {
         "grpc_guard": f"grpc_guard {grpc_guard.__version__}",
         "grpcio": f"grpcio {grpc.__version__}",

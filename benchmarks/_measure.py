@@ -3,8 +3,8 @@
 Every round runs one block of each contender, so that a machine that slows down or speeds up
 does so for all of them. A ratio is the median of the ratios of single rounds. The reference
 runs twice in each round: the ratio of its two blocks, which ought to be 1, shows how far
-the machine can be trusted (A/A). Where its 95 % interval leaves 1 out, which chance alone
-does to one case in twenty, the case is measured once more; if it fails again it has no figure.
+the machine can be trusted (A/A). If its 95 % interval excludes 1, which happens by chance in
+one case of twenty, the case is measured once more; if it fails again it has no figure.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Figure:
 
     @property
     def is_certain(self) -> bool:
-        """False where even the reference differs from itself: the machine was too restless."""
+        """False if even the reference differs from itself: the machine was too busy."""
         return self.control is None or self.control.low <= 1 <= self.control.high
 
 
@@ -140,8 +140,8 @@ def race(
 ) -> Race:
     """Measure all contenders against each other, in blocks of so many `operations`.
 
-    For at most `seconds`, by default the plan's, and twice that where the reference differed
-    from itself.
+    For at most `seconds`, by default the plan's, and twice that if the reference differed from
+    itself.
     """
     blocks = {**contenders, _CONTROL: contenders[reference]}
     count = operations or _operations_in_a_block(contenders[reference], clock)
@@ -194,7 +194,7 @@ def ratio_figure(
 
 
 def control_figure(row: str, measured: Race) -> Figure:
-    """Return the A/A ratio as a figure of its own."""
+    """Return the A/A ratio as a separate figure."""
     control = measured.control
     return Figure(row, control.median, "x", interval=control, column="A/A")
 

@@ -1,9 +1,9 @@
 """Real streams to measure: one server and one connection, of which each end is plain or guarded.
 
-Plain and guarded use the same server and the same connection, so that they differ in the guard alone:
-the server has its methods twice, plain and guarded, and the guarded channel wraps the
-plain one. Methods are registered in both ways, as generated code does it, so that gRPC finds the one as fast
-as the other.
+Plain and guarded use the same server and the same connection, so that only the guard differs: the
+server has its methods twice, plain and guarded, and the guarded channel wraps the plain one.
+Methods are registered in both ways, as in generated code, so that gRPC finds either equally
+fast.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _METHODS = {
 _UNLIMITED = [("grpc.max_receive_message_length", -1)]
 
 Start = Callable[..., Any]  # a multi-callable
-Dressed = Mapping[str, Callable[[Start], Start]]  # by name, what is made of the plain one
+Dressed = Mapping[str, Callable[[Start], Start]]  # by name, what makes it from the plain one
 
 
 class Blocks(Protocol):
-    """Makes blocks of so many `size` bytes a message: for each end, and what else is asked for."""
+    """Makes blocks with messages of `size` bytes: for each guarded end, and for further variants."""
 
     def __call__(self, shape: str, size: int, dressed: Dressed = ...) -> dict[str, Block]: ...
 
@@ -167,7 +167,7 @@ _SYNC_ACTS: dict[str, Callable[[Any, bytes, int], None]] = {
 
 @contextmanager
 def aio_blocks() -> Iterator[Blocks]:
-    """Start an asyncio server on a loop of its own; yield what makes the blocks of a shape."""
+    """Start an asyncio server on its own loop; yield what makes the blocks of a shape."""
     loop = asyncio.new_event_loop()
     channel, server = loop.run_until_complete(_open_aio())
 

@@ -20,7 +20,7 @@ _REFUSED = ("sync next during next", "aio read during read, 10 tasks")
 
 
 def summary(results: Results) -> str | None:
-    """Return the table as Markdown; None if `results` lack a section that it takes."""
+    """Return the table as Markdown; None if `results` lack a section that it needs."""
     if not all(results.get(name) for name in _NEEDED):
         return None
     rows = ["| | sync | asyncio |", "|---|---|---|"]

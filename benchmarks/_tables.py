@@ -20,7 +20,7 @@ _THOUSAND = 1000
 
 
 def cell(figure: Figure) -> str:
-    """Return the figure in words, or that the machine was too restless for one."""
+    """Return the figure in words, or that the machine was too busy for one."""
     if not figure.is_certain and figure.control is not None:
         low, high = figure.control.low, figure.control.high
         return f"too restless (A/A {low:.3f} to {high:.3f})"

@@ -1,7 +1,7 @@
-"""Running a program under callgrind, and reading off what each stretch of it took.
+"""Running a program under callgrind, and reading the counts of each stretch of it.
 
-A stretch begins and ends with ``os.getppid()``: callgrind writes its counts down at each call,
-and starts again from nought.
+A stretch begins and ends with ``os.getppid()``: callgrind dumps its counts at each call, and
+starts again from zero.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COMMAND = (
     *("--cache-sim=yes", "--branch-sim=yes"),
     *("--I1=32768,8,64", "--D1=32768,8,64", "--LL=33554432,16,64"),  # the same on any machine
 )
-# What callgrind counts, by what is told of it: of a cache, misses of the first level.
+# What callgrind counts, by the name in the table; for a cache, misses of the first level.
 EVENTS = {
     "instructions": ("Ir",),
     "instruction cache misses": ("I1mr",),
@@ -48,8 +48,8 @@ def lap(block: Block, operations: int) -> None:
 def stretches(statement: str) -> Iterator[Counts]:
     """Run `statement`, which names modules of this package, and return what each lap() took.
 
-    The events are those of the interpreter alone, and not of the C library and gRPC, whose
-    threads wait and are woken in another way each time.
+    Only events of the interpreter count, and not those of the C library and gRPC, whose threads
+    wait and wake differently each time.
     """
     program = f"import asyncio\nfrom benchmarks import callgrind, cold\n{statement}"
     with tempfile.TemporaryDirectory() as directory:

@@ -1,7 +1,7 @@
 """Machine instructions, by valgrind: no clock, and C functions count in full.
 
-They agree to the instruction from run to run. Another processor, another build of Python or
-of the C library has other numbers, so that no test compares them.
+They agree to the instruction from run to run. They differ with the processor and with the build
+of Python and of the C library, so no test compares them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INTRO = (
     "the C library adds is not there."
 )
 
-PASSES = 100  # of a loop
+PASSES = 100  # passes of a loop
 
 
 def measure(plan: Plan) -> Iterator[Figure]:

@@ -1,6 +1,6 @@
 """Messages and streams under callgrind: how many instructions, and how cold they run.
 
-Real streams are not the same each time, so that the median of several stretches counts.
+Real streams differ each time, so the median of several stretches counts.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ INTRO = (
     "up to ten thousand from run to run: there, only that *both* add something can be told, and about how much."
 )
 
-LAPS = 3  # of which the median counts
+LAPS = 3  # their median counts
 
 _OPEN = {"sync": sync_blocks, "aio": aio_blocks}
 _SIZE = 16  # bytes
-# What is counted of each api: operations of one stream, the second less the first, or whole
-# streams. Messages of an aio stream that nobody answers come in bunches, never in the same.
+# The counts for each api: operations of one stream, the second less the first, or whole
+# streams. Unanswered messages of an aio stream come in bunches, which differ each time.
 _CASES = {
     "sync": {
         "a message of a server stream": (("server stream", 60), ("server stream", 180)),
@@ -47,7 +47,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 
 def run_streams(api: str) -> None:
-    """Let the streams of an api run, plain and guarded, and all of it some times over."""
+    """Run the streams of an api, plain and guarded, several times."""
     core = compiled.build()
     dressed = {} if core is None else {_COMPILED: compiled.layers(core, api)[_COMPILED]}
     with _OPEN[api]() as blocks:

@@ -1,4 +1,4 @@
-"""A guard in C in place of ours: what it costs at the least to stand in between."""
+"""A guard in C in place of ours: the least that a guard can cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INTRO = (
 )
 
 _SOURCE = Path(__file__).with_suffix(".c")
-_SHARE_OF_TIME = 0.8  # of what a case end to end is given
+_SHARE_OF_TIME = 0.8  # of the time for a case end to end
 _SIZE = 16  # bytes
 _PLAIN, _RIVAL, _GUARDED, _TWICE = "plain", "the rival", "guarded", "guarded twice"
 _COMPILED = "compiled"
@@ -162,7 +162,7 @@ def _messages(
 
 
 def layers(core: Any, api: str) -> dict[str, Callable[[Start], Start]]:
-    """Return, by column, what makes a guarded way to start an RPC from the plain one."""
+    """Return, by column, a function that makes a guarded start of an RPC from the plain one."""
     if api == "aio":
         return {
             _GUARDED: lambda start: lambda *request: _guard_aio(start(*request)),

@@ -1,9 +1,9 @@
 """What a crowd on one registry leaves behind: ``python -m benchmarks.crowds [--runs N] [CROWD ...]``.
 
-Counts, and no times: 64 threads, and then 500 tasks, which take a lease, make a unary RPC and
-close the lease, 200 times each; several runs in one process, each with a registry of its own. The
-same beside it on one plain channel that all share: what grows there too is not the registry's.
-The server is another process, and tells by how many connections the RPCs came.
+It counts, and takes no times: 64 threads, and then 500 tasks, take a lease, make a unary RPC and
+close the lease, 200 times each; several runs in one process, each with its own registry. For
+comparison it does the same on one plain channel that all share: what grows there too is not due to
+the registry. The server is another process, and counts the connections of the RPCs.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _seen(target: str) -> list[int]:
 
 
 def _measure(crowd: str, *, shared: bool, rounds: int, runs: int) -> bool:
-    """Print a line for each run; return whether nothing is left that the first had not made.
+    """Print a line for each run; return whether later runs leave no more than the first.
 
     The first run may leave what is made once: it is what the others are compared with.
     """
@@ -247,13 +247,13 @@ def _measure(crowd: str, *, shared: bool, rounds: int, runs: int) -> bool:
             cells = " | ".join(f"{figures[name]:>8}" for name in _COLUMNS)
             print(f"| {title}, run {number} | {cells} |", flush=True)
     first, later = standings[1], standings[2:] or standings[1:]
-    # The least of them: gRPC closes a socket a little later now and then, and a leak only grows.
+    # The lowest count: gRPC sometimes closes a socket a little later, while a leak only grows.
     left = {name: min(after[name] for after in later) for name in _MUST_COME_BACK}
     return not failed and all(left[name] <= first[name] for name in left)
 
 
 def main() -> None:
-    """Run the crowds that the command line names, each in a process of its own."""
+    """Run the crowds that the command line names, each in a separate process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crowds")
     parser.add_argument(
         "crowds", nargs="*", metavar="CROWD", help=f"{', '.join(_CROWDS)}; default: all"

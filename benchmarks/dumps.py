@@ -1,8 +1,8 @@
 """What a dump takes, and what it costs a process under load that is asked once in a second.
 
-The process is another one, and so is whoever asks. Its load is as much as one interpreter does: 64
-threads and 500 tasks, each of which sends messages on a stream of its own and reads the answers,
-beside streams that only live. Windows with dumps and without take turns. All answers are checked.
+The process that is asked and the one that asks are separate. The load is all that one interpreter
+can do: 64 threads and 500 tasks each send messages on their own stream and read the answers, beside
+streams that only live. Windows with dumps and without alternate. All answers are checked.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ALONE = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Yield the times of a dump, and what one each second costs."""
+    """Yield the times of a dump, and the cost of one dump each second."""
     seconds, rounds = (5.0, 2) if plan is QUICK else (10.0, 6)
     load = os.getloadavg()[0]
     yield Figure("load average of the machine, at first", load, "count", column="wall clock")
@@ -225,9 +225,9 @@ async def _greet(call: Any) -> None:
 
 
 def _time_of_a_snapshot() -> Iterator[float]:
-    """Yield how many milliseconds a snapshot takes, by the wall clock and of this thread.
+    """Yield the milliseconds of a snapshot, by the wall clock and in this thread.
 
-    And how many of this thread to make it a message, which an answer takes as well.
+    And those in this thread for making it a message, which an answer needs as well.
     """
     taken = []
     for _ in range(5):
@@ -255,12 +255,14 @@ async def _begin(work: _Work, target: str, tasks: list[Any]) -> None:
 
 
 def main() -> None:
-    """Be the process that is asked; for nobody to run by hand."""
+    """Be the process that is asked; not to be run by hand."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dumps")
     parser.add_argument("--serve", type=int, required=True, metavar="STREAMS")
     streams = parser.parse_args().serve
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))  # who asks has a core of its own
+        os.sched_setaffinity(
+            0, range(os.cpu_count() or 1)
+        )  # the process that asks has its own core
     grpc_guard.enable(inspect=True)
     asyncio.run(_serve(streams))
 

@@ -1,6 +1,6 @@
-"""The bytecode instructions of a guarded operation: figures that no machine changes.
+"""The bytecode instructions of a guarded operation: the same on every machine.
 
-They are not counted here: a test of the suite counts them and holds them to the file.
+They are not counted here: a test of the suite counts them and compares them with the file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the guard adds to a stream, in bytes, and that it adds nothing when it is off.
 
-Counted is what the guarded object leads to and what was not there before: of a direction
-its record, the token, the bound step, the noted owner and start time, and its share of the
-proxy. The record of the whole stream, which its directions share as well, is counted apart.
+It counts the objects that the guarded object refers to and that did not exist before: for a
+direction, its record, the token, the bound step, the noted owner and start time, and its share of
+the proxy. The record of the whole stream, which its directions share, is counted separately.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _added(guarded: object, plain: object) -> Iterator[object]:
             continue
         seen.add(id(part))
         yield part
-        # What else a function leads to is that of its module.
+        # All else that a function refers to belongs to its module.
         front.extend([part.__closure__] if _encloses(part) else gc.get_referents(part))
 
 
@@ -143,7 +143,7 @@ def _method(channel: Any) -> Any:
 
 
 def _off() -> Figure:
-    """Return how many of the kinds of object that wrap() takes are another object in mode off."""
+    """Return how many kinds of object wrap() replaces by another object in mode off."""
 
     async def wrapped() -> int:
         kinds = [

@@ -1,4 +1,4 @@
-"""What the rules of a life cost where something begins: the notes that are taken then."""
+"""What the rules about lives cost when an object is made: the notes that are taken then."""
 
 from __future__ import annotations
 

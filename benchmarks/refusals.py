@@ -81,7 +81,7 @@ async def _aio(refusals: int, tasks: int, depth: int) -> float:
     readers = [asyncio.create_task(_deep(call.read, depth), name="reader") for call in calls]
     waits = [asyncio.Event().wait for _ in range(tasks - len(readers) - 1)]
     idle = [asyncio.create_task(_deep(wait, depth)) for wait in waits]
-    await asyncio.sleep(0)  # now every task is inside its first await
+    await asyncio.sleep(0)  # every task is inside its first await now
     in_turn = itertools.cycle(calls)  # the search may meet one owner early and another late
     try:
         return _median_microseconds(refusals, lambda: next(in_turn).read().send(None))

@@ -99,7 +99,7 @@ def _rpcs(plan: Plan) -> Iterator[Figure]:
 
 
 class _Service(grpc.GenericRpcHandler):
-    """Answers with what it was sent."""
+    """Answers with the request."""
 
     def service(self, handler_call_details: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(lambda request, context: request)

@@ -1,4 +1,4 @@
-"""Whether an operation costs more where many guarded streams live."""
+"""Whether an operation costs more while many guarded streams live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a message costs that goes through a Sender, against what people write by hand."""
+"""What a message through a Sender costs, against what people write by hand."""
 
 from __future__ import annotations
 

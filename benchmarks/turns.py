@@ -1,8 +1,8 @@
-"""What mode ``serialize`` costs where many want the same stream, beside a lock that does the same.
+"""What mode ``serialize`` costs if many parties want the same stream, compared with a lock.
 
-Ratios of throughput, in one run: parties that read one stream as often as each other, in mode
-``serialize`` and under a lock of the program's own. What they read lets others run once, as a
-read of gRPC does: a sleep of no time.
+Ratios of throughput, in one run: parties that read one stream equally often, in mode
+``serialize`` and under a lock of the program. Each read lets others run once, as a read of gRPC
+does: it sleeps for no time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _AioCall(AioCall):
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the ratio of the throughputs for each number of parties, threads and tasks."""
     logger = logging.getLogger("grpc_guard")
-    before, logger.disabled = logger.disabled, True  # to format a log line is not what is measured
+    before, logger.disabled = logger.disabled, True  # formatting log lines must not be measured
     stack = threading.stack_size(_STACK)
     try:
         for parties in _PARTIES:

@@ -17,7 +17,7 @@ from pathlib import Path
 TOP = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "grpc_guard/**/*.md")
 MODULES = ("grpc_guard/**/*.py", "docs/*.py", "docs/examples/**/*.py", "noxfile.py")
-# Code that is not written by hand; and pages that are made of other texts, which are checked.
+# Generated code, and pages made from other texts, which are checked themselves.
 LEFT_OUT = ("docs/_build/", "docs/rules/", "_pb2.py", "_pb2_grpc.py", "docs/reference/changelog.md")
 
 _ROW = re.compile(r"^\| (?P<wrong>`.*?) \| (?P<right>.*) \|$")
@@ -27,7 +27,7 @@ _TEXT = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", 
 
 
 def word_list(page: str) -> dict[str, str]:
-    """Return what is not to be written, and what is in its place, from the table of `page`."""
+    """Return the forbidden phrases and their replacements, from the table of `page`."""
     _, _, section = page.partition("\n### Words\n")
     section, *_ = section.split("\n## ")
     rows = [match for line in section.splitlines() if (match := _ROW.match(line))]
@@ -35,7 +35,7 @@ def word_list(page: str) -> dict[str, str]:
 
 
 def pattern(phrases: dict[str, str]) -> re.Pattern[str]:
-    """Return what finds any of `phrases`, across ends of lines and with a capital letter too."""
+    """Return a pattern that finds any of `phrases`, across line ends and with a capital letter too."""
     alternatives = (
         rf"[{phrase[0].lower()}{phrase[0].upper()}]"
         + re.escape(phrase[1:]).replace(r"\ ", r"[\s#]+")
@@ -56,7 +56,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
         if token.type is not tokenize.COMMENT and token.type is not tokenize.NL and comment:
             yield begin, comment
             comment = ""
-        if token.type == tokenize.COMMENT:  # those in a row are one text
+        if token.type == tokenize.COMMENT:  # consecutive comments are one text
             begin = begin if comment else token.start[0]
             comment += token.string + "\n"
         elif token.type in _TEXT:
@@ -74,7 +74,7 @@ def complaints(path: Path, phrases: dict[str, str]) -> Iterator[str]:
             )
             where = f"{path.relative_to(TOP)}:{line + text.count(chr(10), 0, match.start())}"
             yield f"{where}: {phrase!r}: {right}"
-        if TOP / "grpc_guard" in path.parents:  # what is installed has no such folder
+        if TOP / "grpc_guard" in path.parents:  # the installed package has no such folder
             for match in _ELSEWHERE.finditer(text):
                 where = f"{path.relative_to(TOP)}:{line + text.count(chr(10), 0, match.start())}"
                 yield f"{where}: {match[0]!r} is not in the wheel"

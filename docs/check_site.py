@@ -1,7 +1,7 @@
-"""Check the built site: every link inside it has its page and its place; the search knows us.
+"""Check the built site: every internal link has its page and anchor; the search finds our words.
 
 Usage: ``python docs/check_site.py docs/_build/html``. Prints what is wrong; the exit status
-is 1 if anything is.
+is 1 if there is any error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-# What people search for when their stream hangs: text, and a page that must be found by it.
+# What people search for when their stream hangs: a text, and the page that it must find.
 SOUGHT = {
     "Internal gRPC call error 8": "symptoms/internal-grpc-call-error-8",
     "anext(): asynchronous generator is already running": "symptoms/anext-already-running",
@@ -28,7 +28,7 @@ SOUGHT = {
     "Locally cancelled by application": "symptoms/cancelled-error-and-nothing-else",
 }
 
-# What people type who have no error text, and more of what grpcio raises: a page for each.
+# What people type without an error text, and more errors of grpcio: a page for each.
 WORDS = {
     "deadlock": "howto/hangs",
     "hang": "howto/hangs",
@@ -62,7 +62,7 @@ WORDS = {
 
 
 class Page(HTMLParser):
-    """The links and the named places of one page."""
+    """The links and the anchors of one page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Page(HTMLParser):
 
 
 def broken_links(site: Path) -> list[str]:
-    """Return what is linked and is not there, one sentence for each."""
+    """Return one sentence for each link without a target."""
     pages = {path.resolve(): Page(path) for path in site.rglob("*.html")}
     wrong = []
     for path, page in pages.items():
@@ -98,7 +98,7 @@ def broken_links(site: Path) -> list[str]:
 
 
 def unfound(site: Path, sought: dict[str, str] | None = None) -> list[str]:
-    """Return the texts by which the search does not find their page, one sentence for each."""
+    """Return one sentence for each text by which the search does not find its page."""
     from sphinx.search.en import SearchEnglish  # as the script of the page does: conf.language
 
     english = SearchEnglish({})

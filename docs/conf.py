@@ -20,8 +20,8 @@ exclude_patterns = ["_build", "examples"]
 highlight_language = "text"  # a block that names no language is output
 
 nitpicky = True
-# The site is built without a network, so other projects' objects cannot be looked up; and
-# what is not public has no place in it.
+# The site is built without a network, so other projects' objects cannot be looked up; private
+# objects have no page.
 nitpick_ignore_regex = [("py:.*", r"(grpc|grpc_guard\._\w+|collections)\..*")]
 
 myst_heading_anchors = 4
@@ -47,12 +47,12 @@ _RULES = """
 """
 
 
-# Pages that the tables of contents name before they are there.
+# Pages that the tables of contents name before they exist.
 _TO_COME = ("lifecycle", "performance", "probe", "registry")
 
 
 def _complete(app: Any, page: str, source: list[str]) -> None:
-    """Hang the pages about rules below their index, which is made for readers on a forge too."""
+    """Add the pages about rules below their index, which is also for readers on a code host."""
     if page == "rules/README":
         source[0] += _RULES
     if page.endswith("/index"):
@@ -62,7 +62,7 @@ def _complete(app: Any, page: str, source: list[str]) -> None:
 
 
 class Output(RegexLexer):
-    """What a command prints: prompts, and the parts of a report that a reader looks for."""
+    """The output of a command: prompts, and the parts of a report that a reader looks for."""
 
     name = "output"
     tokens = {
@@ -78,7 +78,7 @@ class Output(RegexLexer):
 
 
 def setup(app: Any) -> None:
-    """Tell Sphinx what is special here."""
+    """Register our extensions of Sphinx."""
     assert Path(grpc_guard.__file__).parent.parent == Path(__file__).parent.parent, (
         "the site must be built from the package beside it"
     )

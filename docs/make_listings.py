@@ -1,6 +1,6 @@
 """Put files and the output of commands into the pages, below the marks that name them.
 
-A mark is a comment on a line of its own, right above a fenced block:
+A mark is a comment on a separate line, right above a fenced block:
 
     <!-- file: docs/examples/chat.py -->       the block is that file
     <!-- run: grpc-guard run chat.py -->       the block is that command, run in
@@ -9,8 +9,8 @@ A mark is a comment on a line of its own, right above a fenced block:
                                                matter of luck: made where the block is empty
 
 Run ``python docs/make_listings.py`` after a change to an example, to a report or to the
-command line; it writes the pages whose listings say something else now. Times, addresses and
-versions differ from run to run and do not count.
+command line; it writes the pages whose listings have changed. Times, addresses and versions
+differ from run to run and do not count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOP = Path(__file__).parent.parent
 EXAMPLES = TOP / "docs/examples"
 PAGES = ("README.md", "docs/*.md", "docs/[!_]*/*.md")
 TIMEOUT = 60.0  # seconds, for one command
-PLACES = {  # of this machine, longest first, and what stands for them
+PLACES = {  # paths of this machine, longest first, and what replaces them
     str(EXAMPLES): "/src",
     str(TOP): "/src",
     sysconfig.get_path("purelib"): "/usr/lib/python3/site-packages",
@@ -40,7 +40,7 @@ _LISTING = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PROGRAMS = {"grpc-guard": ["-m", "grpc_guard"], "python": [], "pytest": ["-m", "pytest"]}
-_CHANGING = (  # what differs from run to run, and what stands for it in a comparison
+_CHANGING = (  # what differs from run to run, and what replaces it in a comparison
     (r"\d+(\.\d+)? (µs|ms|s)\b", "TIME"),
     (r"\d+\.\d+s\b", "TIME"),
     (r'("held_seconds":) [\d.e-]+', r"\1 TIME"),
@@ -51,7 +51,7 @@ _CHANGING = (  # what differs from run to run, and what stands for it in a compa
     (r"\b(127\.0\.0\.1|localhost):\d+", r"\1:PORT"),
     (r"\d+ streams? and \d+ operations?", "TOTALS"),
     (r"\b(Thread|Task)-\d+", r"\1-N"),
-    (r"\b(reader)_\d\b", r"\1_N"),  # of a pool: who comes first is a matter of luck,
+    (r"\b(reader)_\d\b", r"\1_N"),  # of a pool: which comes first is a matter of luck,
     (r'("(streams|operations)":) \d+', r"\1 TOTAL"),
     (r"Task <.*> got Future <.*> attached", "TASKS attached"),
     # Printed by grpcio if the end of the loop comes before that of a handler:
@@ -71,7 +71,7 @@ def pages(top: Path = TOP) -> Iterator[Path]:
 def show(text: str, listing: Callable[[str, str], str]) -> str:
     """Return the page `text` with its listings made again by ``listing(kind, what)``.
 
-    A listing that differs only in what changes from run to run stays as it is.
+    A listing that differs only in such details stays as it is.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -93,7 +93,7 @@ def same(listing: str) -> str:
 
 
 def listing(kind: str, what: str) -> str:
-    """Return what stands below the mark ``<!-- kind: what -->``."""
+    """Return the text below the mark ``<!-- kind: what -->``."""
     return (TOP / what).read_text(encoding="utf-8") if kind == "file" else run(what)
 
 
@@ -105,14 +105,14 @@ def run(command: str, **variables: str) -> str:
     program, *arguments = shlex.split(command)
     environment = {
         **os.environ,
-        "COLUMNS": "90",  # what the site has room for
+        "COLUMNS": "90",  # as many as fit on the site
         "GRPC_VERBOSITY": "NONE",
         "PYTHONUNBUFFERED": "1",  # both streams in the order of their lines
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_PLUGINS": "grpc_guard.pytest_plugin",
     }
-    # By these, programs would print something else than on a terminal.
+    # With these, programs would not print as on a terminal.
     for name in (
         "GRPC_GUARD",
         "GRPC_GUARD_COLOR",
@@ -140,7 +140,7 @@ def run(command: str, **variables: str) -> str:
         printed = printed.replace(place, shown)
     lines = [f"$ {command}", *map(str.rstrip, printed.splitlines())]
     if ran.returncode:
-        status = ran.returncode if ran.returncode > 0 else 128 - ran.returncode  # as a shell says
+        status = ran.returncode if ran.returncode > 0 else 128 - ran.returncode  # as in a shell
         lines += ["$ echo $?", str(status)]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Write the pages of the reference that are made from the package itself.
+"""Write the pages of the reference that are generated from the package.
 
 docs/reference/command-line.md comes from the argument parsers, docs/reference/report-schema.md
 from the JSON Schema of the report. Run it after a change to either; a test compares.
@@ -43,7 +43,7 @@ validate every report. Its name is `grpc-guard-report/1`. A later version with o
 
 `grpc-guard run --report FILE` writes such a document. Nothing in it is a message, metadata or a credential.
 """
-_ABOUT = {  # what the names of the schema's parts stand for
+_ABOUT = {  # the meaning of the names of the schema's parts
     "report": "The document",
     "finding": "An entry of `findings` or `advice`",
     "owner": "`owner` of a finding",

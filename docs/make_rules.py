@@ -1,6 +1,6 @@
 """Write the pages about the rules, docs/rules/, from the texts in the package.
 
-Run it after a change to the texts in grpc_guard/_catalogue/rules/*.py or grpc_guard/_catalogue/rules/; a test compares.
+Run it after a change to a text or a page in grpc_guard/_catalogue/rules/; a test compares.
 """
 
 from __future__ import annotations

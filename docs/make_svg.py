@@ -1,4 +1,4 @@
-"""Draw what a command shows on a terminal with colours, for the README and the first pages.
+"""Draw the output of a command on a terminal with colours, for the README and the first pages.
 
 Run ``python docs/make_svg.py`` after a change to an example or to a report; it needs rich.
 """
@@ -35,7 +35,7 @@ listings = _listings()
 
 
 def shown(command: str) -> str:
-    """Return what `command` shows, as it is written to a terminal with colours."""
+    """Return the output of `command` on a terminal with colours."""
     text: str = listings.run(command, FORCE_COLOR="1", COLUMNS=str(WIDTH))
     return text
 
@@ -47,7 +47,7 @@ def letters(text: str) -> str:
 
 
 def letters_in(picture: str) -> str:
-    """Return the letters that an SVG shows, as letters() does: spaces may be gaps in it."""
+    """Return the letters that an SVG shows, as letters() does: a space may be a gap in it."""
     _, _, matrix = picture.rpartition('-matrix">')
     return letters(unescape("".join(_PART.findall(matrix))))
 
@@ -60,16 +60,16 @@ def draw(text: str, title: str) -> str:
 
     console = Console(record=True, file=io.StringIO(), width=WIDTH, force_terminal=True)
     drawn = Text.from_ansi(text)
-    drawn.highlight_regex(r"(?m)^\$ .*", "bold green")  # what was typed
+    drawn.highlight_regex(r"(?m)^\$ .*", "bold green")  # the prompts
     console.print(drawn)
-    # A picture in a page loads no fonts from anywhere.
+    # A picture in a page cannot load fonts.
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     svg = console.export_svg(title=title, code_format=template.replace("Fira Code, ", ""))
     return "\n".join(map(str.rstrip, svg.splitlines())) + "\n"
 
 
 def main() -> None:
-    """Draw each picture whose command shows something else now."""
+    """Draw each picture whose command shows a different output now."""
     for name, command in DRAWN.items():
         picture = TOP / name
         text = shown(command)

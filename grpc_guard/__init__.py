@@ -1,4 +1,4 @@
-"""grpc_guard: says who, where and why when two callers meet in one direction of a gRPC stream."""
+"""grpc_guard: reports two callers that use one direction of a gRPC stream at the same time."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a process says about its streams when it is asked: the records of snapshot(), and the service."""
+"""The state of a process's streams: the records of snapshot(), and the service that sends them."""
 
 from ._inspect.records import (
     ChannelSnapshot,

@@ -1,4 +1,4 @@
-"""pytest plugin: a test that breaks gRPC's concurrency contract fails, whatever else it asserts.
+"""pytest plugin: a test that breaks gRPC's concurrency contract fails, even if its asserts hold.
 
 Inert unless switched on by ``--grpc-guard[=MODE]``, the ini option ``grpc_guard``, the
 environment variable ``GRPC_GUARD`` (in that precedence), the fixture or the marker. Switched

@@ -1,4 +1,4 @@
-"""What every test gets: coroutine tests run, and no finding goes unnoticed."""
+"""Fixtures of every test: coroutine tests run, and no finding goes unnoticed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # connections that end are no news
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # no log lines about ended connections
 
 import grpc_guard
 
@@ -77,7 +77,7 @@ def unhurried() -> Iterator[None]:
 def collected(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let what a test that is not to hear complaints leaves die before its end.
 
-    grpcio's async generators that nobody began to iterate over complain when they die: if the
+    grpcio's async generators that were never iterated over complain when they die: if the
     collector took them later, another test would fail of it.
     """
     yield

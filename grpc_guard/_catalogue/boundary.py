@@ -41,7 +41,7 @@ logger = logging.getLogger("grpc_guard")
 
 _GUARD = __name__.partition(".")[0]
 
-# Kinds of mistakes, and of what the system raises. Of OSError, TimeoutError is left out.
+# Kinds of mistakes, and what the system raises. OSError without TimeoutError.
 _MISTAKES = (
     ArithmeticError,
     AssertionError,
@@ -63,7 +63,7 @@ _MISTAKES = (
 def overlooked(error: Exception, message: str, *args: object) -> bool:
     """Log `error` with `message` and return True if it is the guard's own, else return False.
 
-    That the interpreter starts no thread any more at its end is nobody's mistake, and not logged.
+    If the interpreter is shutting down and starts no new thread, that is no mistake: not logged.
     """
     if not is_own(error):
         return False
@@ -77,7 +77,7 @@ _AT_THE_END = "at interpreter shutdown"  # what CPython says since 3.12
 
 
 def never_disturbs(message: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Let a function return whatever goes wrong in it; log that with `message`.
+    """Let a function return whatever goes wrong inside; log the guard's own errors with `message`.
 
     It costs a call, and shifts the frames that sys._getframe() counts.
     """
@@ -104,9 +104,9 @@ def is_own(error: Exception) -> bool:
 def is_injected(error: Exception) -> bool:
     """Tell whether `error` came out of a signal handler or another thread.
 
-    For an exception that code of the program may have raised which the guard called, in any
-    class: a reporter, a call of an interceptor's own kind. Injected is what a signal handler
-    raised, or what arose in a frame of the guard and is not its own.
+    For an exception of any class that may come from code of the program which the guard called:
+    a reporter, a call that an interceptor made. It is injected if a signal handler raised it, or
+    if it arose in a frame of the guard and is not the guard's own.
     """
     return _of_signal_handler(error) or (_arose_in_guard(error) and not _is_mistake(error))
 
@@ -134,7 +134,7 @@ def _holds(frame: FrameType, interrupted: FrameType) -> bool:
     return any(
         value is interrupted
         or (type(value) is tuple and any(argument is interrupted for argument in value))
-        for value in tuple(frame.f_locals.values())  # of a module they are shared
+        for value in tuple(frame.f_locals.values())  # a module's are shared
     )
 
 

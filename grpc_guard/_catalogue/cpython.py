@@ -1,4 +1,4 @@
-"""The one door to private names of CPython and its standard library, but for asyncio's.
+"""The one door to private names of CPython and its standard library, except those of asyncio.
 
 Each function says since when its name holds, and what follows where it is missing: the guard
 finds less, and nothing fails. Names that start with an underscore and are documented
@@ -58,7 +58,7 @@ def frames_of_threads() -> dict[int, FrameType]:
 threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {})
 
 
-# CPython 3.12 starts no thread any more once the main thread has ended (gh-115533).
+# CPython 3.12 starts no thread after the main thread has ended (gh-115533).
 starts_threads_at_the_end = sys.version_info[:2] != (3, 12)
 
 
@@ -73,7 +73,7 @@ def before_threads_are_joined(function: Callable[[], object]) -> None:
 
 
 def waits_for_threads(frame: FrameType) -> bool:
-    """Tell whether `frame` waits, at the end of the main thread, for all that are no daemons.
+    """Tell whether `frame` waits, at the end of the main thread, for the non-daemon threads.
 
     By ``threading._shutdown()``: since Python 2.5. False where it is missing.
     """
@@ -94,7 +94,7 @@ def size_of_pool(pool: object) -> int:
 def has_idle_workers(pool: object) -> bool:
     """Tell whether threads of `pool` wait for work, by ``_idle_semaphore``.
 
-    Since Python 3.8. False where it is missing, and the handlers are looked at in any case.
+    Since Python 3.8. False where it is missing, and the handlers are checked in any case.
     """
     return int(getattr(getattr(pool, "_idle_semaphore", None), "_value", 0)) > 0
 
@@ -111,16 +111,16 @@ def idents_of_workers(pool: object) -> frozenset[int]:
 def waiting_in_pool(pool: object) -> int:
     """Return how many pieces of work wait for a thread of `pool`, by ``_work_queue``.
 
-    Since Python 3.2. 0 where it is missing: nothing is known to wait, and nothing is told.
+    Since Python 3.2. 0 where it is missing: nothing is known to wait, and nothing is reported.
     """
     waiting: Any = getattr(pool, "_work_queue", None)
     return 0 if waiting is None else int(waiting.qsize())
 
 
 def is_shut(pool: object) -> bool:
-    """Tell whether `pool` takes no more work, by ``_shutdown``.
+    """Tell whether `pool` has been shut down, by ``_shutdown``.
 
-    Since Python 3.2. False where it is missing: the cause of an error is not told.
+    Since Python 3.2. False where it is missing: the cause of an error is not reported.
     """
     return bool(getattr(pool, "_shutdown", False))
 
@@ -128,8 +128,8 @@ def is_shut(pool: object) -> bool:
 def interpreter_shuts_pools() -> bool:
     """Tell whether the interpreter ends and has shut down all pools, by ``_shutdown``.
 
-    Of ``concurrent.futures.thread``, since Python 3.9. True where it is missing, so that nothing is
-    reported of the end of a program.
+    In ``concurrent.futures.thread``, since Python 3.9. True where it is missing, so that the end
+    of a program is never reported.
     """
     from concurrent.futures import thread  # here, for a program that never serves
 
@@ -137,9 +137,9 @@ def interpreter_shuts_pools() -> bool:
 
 
 def processor_time(ident: int) -> int | None:
-    """Return how long the thread `ident` has run so far, in nanoseconds of its processor time.
+    """Return the processor time that the thread `ident` has used so far, in nanoseconds.
 
-    By the clock of a thread of Linux (CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED of its
+    By the per-thread clock of Linux (CPUCLOCK_PERTHREAD and CPUCLOCK_SCHED in its
     posix-timers.h): time.pthread_getcpuclockid() would crash for a thread that has just ended.
     None if it cannot be read; such a thread is never reported to stand still.
     """
@@ -210,13 +210,13 @@ _KINDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATO
 
 
 def in_place_of(plain: Any, function: Any) -> Any:
-    """Return `function`, which returns what `plain` returns, as one of its kind, name and attributes.
+    """Return `function`, which returns what `plain` does, with its kind, name and attributes.
 
-    What it returns is what it is written to return: the flags of its code, by which ``inspect``
-    knows a kind, make nothing (see ``types.coroutine()``; since Python 3.11).
+    Only the flags of its code change, by which ``inspect`` knows a kind: they do not change what
+    it returns (see ``types.coroutine()``; since Python 3.11).
     """
     kind = getattr(plain, "__code__", function.__code__).co_flags & _KINDS
-    if kind:  # by a new function: 3.13 deprecates that another kind of code is put into one
+    if kind:  # by a new function: 3.13 deprecates replacing the code of one by another kind of code
         code = _of_kind(function.__code__, kind)
         function = FunctionType(code, function.__globals__, closure=function.__closure__)
     return functools.update_wrapper(function, plain)
@@ -254,7 +254,7 @@ def on_one_line(code: CodeType) -> CodeType:
 
 
 def _line_of_work(code: CodeType) -> int:
-    """Return the line that a traceback shows of `code`: what an operation does for the program."""
+    """Return the line of `code` that a traceback shows: the one that does the operation."""
     instructions = code.co_code[::_UNIT]
     end = instructions.find(_RETURN)
     for name in _WORK:

@@ -31,9 +31,9 @@ running_loop = getattr(asyncio, "_get_running_loop", _public_running_loop)
 
 
 def is_being_cancelled(task: object) -> bool:
-    """Tell whether a cancellation of `task` is on its way, by way of what it waits for, too.
+    """Tell whether `task`, or what it waits for, has a cancellation that is not yet delivered.
 
-    grpcio waits for tasks of its own: for the one that sends the request, and for interceptors.
+    grpcio waits for its own tasks: the one that sends the request, and those of interceptors.
     By ``Task._must_cancel`` and ``Task._fut_waiter``: since Python 3.4, ``task.cancelling()``
     counts those that were delivered as well. True where they are missing, as on a task of
     the program's own kind: an operation that meets it is then no finding.
@@ -50,17 +50,17 @@ def is_being_cancelled(task: object) -> bool:
     return False
 
 
-# Where asyncio keeps its tasks, weakly but for eager ones. Python 3.14 has other places for most.
+# Where asyncio keeps its tasks: weakly, except eager ones. Python 3.14 keeps most elsewhere.
 _KEPT = () if sys.version_info >= (3, 14) else ("_all_tasks", "_scheduled_tasks", "_eager_tasks")
 
 
 def tasks_of(loops: Collection[asyncio.AbstractEventLoop]) -> list[asyncio.Task[Any]]:
-    """Return the tasks of `loops` that are not done, whatever thread asks.
+    """Return the tasks of `loops` that are not done. Any thread may call it.
 
     By the sets ``_all_tasks`` (up to Python 3.11), ``_scheduled_tasks`` and ``_eager_tasks`` (3.12
-    and 3.13) of asyncio.tasks, each copied in one step. Where none is there
-    ``asyncio.all_tasks()`` is asked, which before 3.14 begins anew each time that the loop makes a
-    task meanwhile, and gives up in the end.
+    and 3.13) of asyncio.tasks, each copied in one step. If all are missing, ``asyncio.all_tasks()``
+    is called. Before 3.14 it starts again whenever the loop makes a task meanwhile, and gives up in
+    the end.
     """
     kept = [getattr(asyncio.tasks, name, None) for name in _KEPT]
     if not any(tasks is not None for tasks in kept):
@@ -81,7 +81,7 @@ def task_awaited_by(task: object) -> asyncio.Task[Any] | None:
 
 
 def error_of(future: object) -> BaseException | None:
-    """Return what `future` ended with, by ``_exception``: exception() counts as having looked.
+    """Return the exception of `future`, by ``_exception``: exception() would mark it as retrieved.
 
     Since Python 3.4. None where it is missing, as if there were none.
     """
@@ -90,7 +90,7 @@ def error_of(future: object) -> BaseException | None:
 
 
 def arguments_of_callbacks(task: object) -> list[object]:
-    """Return what the callbacks of `task` that are partials were given, by ``_callbacks``.
+    """Return the arguments of those callbacks of `task` that are partials, by ``_callbacks``.
 
     Since Python 3.4, pairs of callback and context since 3.7. None where it is missing.
     """
@@ -110,7 +110,7 @@ def timers_of(loop: object) -> tuple[asyncio.TimerHandle, ...]:
 
 
 def tasks_stopped_by(timer: object) -> Iterator[object]:
-    """Yield the tasks whose time-out `timer` is; one that was cancelled has no callback.
+    """Yield the tasks that `timer` times out; a cancelled timer has no callback.
 
     By ``Handle._callback``, since Python 3.4, and what it is a method of: ``_task`` of
     asyncio.timeout() (since 3.11) and async_timeout, ``_tasks`` of a scope of anyio. None where

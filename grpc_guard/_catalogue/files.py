@@ -22,8 +22,8 @@ class FileError(ValueError):
 def content_of(path: Path) -> bytes:
     """Return the content of the file `path`.
 
-    Raises FileNotFoundError if there is none, FileError for one that cannot be read, is no
-    regular file, or has more than LIMIT bytes.
+    Raises FileNotFoundError if it does not exist, FileError if it cannot be read, is not a regular
+    file, or has more than LIMIT bytes.
     """
     try:
         mode = path.stat().st_mode
@@ -41,12 +41,12 @@ def content_of(path: Path) -> bytes:
 
 
 def json_of(path: Path) -> Any:
-    """Return the JSON in the file `path`. Raises as :func:`content_of`, and ValueError for no JSON."""
+    """Return the JSON in the file `path`. Raises as :func:`content_of` and :func:`json_in`."""
     return json_in(content_of(path))
 
 
 def json_in(content: bytes) -> Any:
-    """Return the JSON in `content`. Raises ValueError for no JSON, too deep or too large."""
+    """Return the JSON in `content`. Raises ValueError for invalid, too deep or too large JSON."""
     try:
         return json.loads(content, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
@@ -74,8 +74,8 @@ def _finite(text: str) -> float:
 def replace(path: Path, content: str) -> None:
     """Write `content` to `path`, whole or not at all. Raises OSError that names `path`.
 
-    A link stays a link, and the rights of the file what they were; so does its owner, where this
-    process may give a file away.
+    A link stays a link. The file keeps its mode, and its owner where this process may set
+    that.
     """
     target = path.resolve()
     part = target.with_name(f"{target.name}.{os.getpid()}.part")

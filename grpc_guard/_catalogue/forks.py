@@ -1,7 +1,7 @@
 """A forked child starts clean: no lock of the parent, none of its channels.
 
-The one place that registers with ``os.register_at_fork``: what holds a lock or a table
-of the process says so here.
+The one place that registers with ``os.register_at_fork``: an object that has a lock or a table
+of the process registers here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class _StartsClean(Protocol):
     def after_fork(self) -> None: ...
 
 
-# What is the parent's: to destroy a channel in the child can hang, and a loop's own selector
+# Objects of the parent: destroying a channel in the child can hang, and a loop's own selector
 # is shared with the parent.
 _inherited: list[object] = []
 generation = 0  # how many forks lie between this process and the first

@@ -1,8 +1,8 @@
-"""The one door to private names of grpcio, but for the classes that _process/patches.py patches.
+"""The one door to private names of grpcio, except the classes that _process/patches.py patches.
 
 Each function says since which grpcio its name holds (1.66.2 is the oldest that is
 supported), and what follows where it is missing: the guard finds less, and nothing fails. Three
-are read without a call, because each RPC passes: ``_channel`` and ``_loop`` of a multi-callable,
+are read without a call, as each RPC reads them: ``_channel`` and ``_loop`` of a multi-callable,
 ``_state.initial_metadata`` of a single-threaded call.
 """
 
@@ -23,10 +23,10 @@ from .heap import held_by
 
 # Files of grpcio's own compiled code, by paths of the machine that built it.
 COMPILED = ".pyx.pxi"
-# The classes of calls of the sync api: an unknown one is looked at for what it can do.
+# The call classes of the sync api: an object of any other class is judged by its methods.
 MULTI_THREADED_CALL = "_MultiThreadedRendezvous"
 SINGLE_THREADED_CALL = "_SingleThreadedRendezvous"
-# What a call of the aio api has that begins when its interceptors let it: since 1.25.
+# Only an aio call with interceptors, which begins when they let it, has this: since 1.25.
 INTERCEPTORS_TASK = "_interceptors_task"
 
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
@@ -88,7 +88,7 @@ def is_core_closed(anchor: Any) -> bool:
 
 
 def state_of_core(anchor: Any) -> str:
-    """Return the state of the connection of the core channel below `anchor`, as gRPC names it.
+    """Return the connection state of the core channel below `anchor`, in gRPC's words.
 
     By ``check_connectivity_state()`` of what is_core_closed() looks at, since 1.66 and before.
     ``unknown`` where it is missing, and where the channel has been closed a moment ago.
@@ -108,7 +108,7 @@ def state_of_core(anchor: Any) -> str:
 def target_of(core: Any) -> str | None:
     """Return the target that a core channel was made for; gRPC puts ``dns:///`` before it.
 
-    By ``target`` (sync ``target()``); of an aio channel since 1.67. None where it is missing.
+    By ``target`` (sync ``target()``); aio channels have it since 1.67. None where it is missing.
     """
     target = getattr(core, "target", None)
     if callable(target):
@@ -175,7 +175,7 @@ def deadline_of(call: Any) -> tuple[bool, float | None]:
 
 
 def tells_of_the_end(error: BaseException) -> bool:
-    """Tell whether grpcio raised `error` to say that the call had been cancelled before.
+    """Tell whether grpcio raised `error` because the call had been cancelled before.
 
     By ``Call._raise_for_status`` among its frames: since 1.25. True where it has another name,
     and a cancelled operation is then no finding.
@@ -191,11 +191,11 @@ def tells_of_the_end(error: BaseException) -> bool:
 
 
 def sends_requests(frame: FrameType) -> bool:
-    """Tell whether `frame`, of a file of grpcio, is what advances a request iterator.
+    """Tell whether `frame`, in a file of grpcio, advances a request iterator.
 
     By the names ``consume_request_iterator`` (sync) and ``_consume_request_iterator`` (aio):
-    since 1.0. True where they are others: a use after a handler's end is then no finding
-    where code of grpcio is on the stack.
+    since 1.0. True where the names differ: then a use after a handler's end is not a finding
+    if code of grpcio is on the stack.
     """
     if not hasattr(_channel, "_consume_request_iterator"):
         return True
@@ -203,7 +203,7 @@ def sends_requests(frame: FrameType) -> bool:
 
 
 def delivers_events(frame: FrameType) -> bool:
-    """Tell whether `frame` is what delivers all events of a sync channel: ``channel_spin``.
+    """Tell whether `frame` delivers all events of a sync channel: ``channel_spin``.
 
     Since 1.0. False where it has another name: a wait in a callback is not refused.
     """
@@ -229,7 +229,7 @@ def executor_of_state(state: Any) -> Executor | None:
 
 
 def keeps_channels(frame: FrameType) -> bool:
-    """Tell whether `frame` is of what keeps channels for one-shot calls, ``grpc._simple_stubs``.
+    """Tell whether `frame` is in ``grpc._simple_stubs``, which keeps channels for one-shot calls.
 
     Since 1.28. False where it has another name: such channels are taken for the program's.
     """
@@ -237,15 +237,15 @@ def keeps_channels(frame: FrameType) -> bool:
 
 
 def is_aio_server(server: Any) -> bool:
-    """Tell whether `server` is grpcio's own of the aio api, by ``_server``: since 1.25."""
+    """Tell whether `server` is grpcio's own aio server, by ``_server``: since 1.25."""
     return isinstance(getattr(server, "_server", None), kind("AioServer"))
 
 
 def executor_of_server(server: Any) -> Executor | None:
     """Return the pool in which `server` runs sync handlers, by ``_state.thread_pool``.
 
-    Since 1.0; of an aio server, whose fields only the collector can see, what it was given. None
-    where it is missing: starved-server is not looked for.
+    Since 1.0. For an aio server, whose fields only the collector can see, the pool that it was
+    given. None where it is missing: starved-server is not checked.
     """
     if is_aio_server(server):
         return executor_in(server._server)

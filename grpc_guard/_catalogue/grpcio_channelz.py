@@ -1,7 +1,7 @@
 """The door to what the core of grpcio knows about its channels: the functions behind channelz.
 
-Since 1.19, and on in every channel that does not ask for something else. Where it is missing, or
-a channel is not in it, the answer is None.
+Since 1.19, and on by default in every channel. Where it is missing, or does not know a channel,
+the functions return None.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _PAGES = 8  # of up to a hundred channels, that are looked through
 
 
 class Crowd(NamedTuple):
-    """How many RPCs to one target wait for a connection to take them, and how many are on their way."""
+    """How many RPCs to one target wait for a connection, and how many are on one."""
 
     waiting: int
     carried: int
 
 
 def crowd_at(target: str) -> Crowd | None:
-    """Return how the RPCs to `target` stand; None if it is not known, or not all of it is connected.
+    """Return the counts of RPCs to `target`; None if unknown, or if part of it is not connected.
 
-    A channel counts an RPC from its start on, and its subchannel from the moment at which a
-    connection takes it: since some grpcio between 1.66 and 1.85 that is where an RPC waits
-    when the peer lets no more streams be opened. (The limit itself is not told: the core
-    fills the field peerMaxConcurrentStreams with 0.) An RPC that is tried again counts twice
-    below, and one that waits to be tried again not at all: of the two differences the
-    smaller one is certain. What ends between two of the questions is gone at a second look.
+    A channel counts an RPC from its start, and a subchannel counts it when a connection takes
+    it. Since some version between 1.66 and 1.85, an RPC waits between the two while the peer
+    allows no more streams. (The core does not report that limit: peerMaxConcurrentStreams is
+    always 0.) Subchannels count a retried RPC as started twice, and one that waits for its retry
+    as not in progress; so of the differences of the two counts the smaller one is certain. The
+    second look leaves out RPCs that ended between two of the queries.
     """
     try:
         looks = [_crowd(target), _crowd(target)]

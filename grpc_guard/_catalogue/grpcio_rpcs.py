@@ -1,4 +1,4 @@
-"""The door to what grpcio notes of the RPCs in flight: for who asks, and never with each RPC.
+"""The door to grpcio's records of RPCs in flight: read on request, and never for each RPC.
 
 As in grpcio.py, each function says since which grpcio its names hold and what follows where they
 are missing: less is seen.
@@ -66,7 +66,7 @@ def _due(call: object) -> frozenset[Any]:
 
 
 def sending_call(inner: FrameType, outer: FrameType) -> Any:
-    """Return the aio call for whose request iterator two frames of a chain send; else None."""
+    """Return the aio call whose requests these two frames of a chain send; else None."""
     if _ADVANCES is not None and outer.f_code is _ADVANCES and inner.f_code is _SENDS_ONE:
         return outer.f_locals.get("self")
     return None
@@ -91,7 +91,7 @@ def is_over(rpc_state: Any) -> bool:
 
 
 def rpc_states_of(server: Any) -> Any:
-    """Return the states of the RPCs that a sync `server` has in its books; empty if unknown."""
+    """Return the states of the RPCs that a sync `server` keeps; empty if unknown."""
     return getattr(getattr(server, "_state", None), "rpc_states", ())
 
 
@@ -120,12 +120,12 @@ def _method_of(event: Any) -> str:
 
 
 def handles_an_rpc(task: asyncio.Task[Any]) -> bool:
-    """Tell whether `task` is what an aio server handles an RPC in."""
+    """Tell whether an aio server handles an RPC in `task`."""
     return getattr(task.get_coro(), "__name__", "") == _AIO_HANDLES
 
 
 def method_of_task(task: asyncio.Task[Any]) -> str | None:
-    """Return the name of the RPC that `task` handles; None where grpcio has not named it after."""
+    """Return the name of the RPC that `task` handles; None if grpcio has not named the task so."""
     named = _METHOD.search(task.get_name())
     return None if named is None else named[1]
 

@@ -1,8 +1,8 @@
-"""What exists in this process, by its kind, and what it holds: walks that disturb nobody.
+"""The live objects of this process, by type, and what they hold; other threads are not disturbed.
 
-``tuple(iterator)`` in another thread raises SystemError at its end if anybody else holds the
-tuple that it makes, and gc.get_objects() returns that tuple as well. So nothing that is not wanted
-may be held while another thread can run.
+``tuple(iterator)`` in another thread raises SystemError at its end if other code holds the
+tuple that it is building, and gc.get_objects() returns that tuple as well. So no object except
+those asked for may be held while another thread can run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, of type.__flags__
 
 
 def instances(kinds: Iterable[type]) -> list[Any]:
-    """Return the objects of just these types; of subclasses only where they are named too.
+    """Return the objects of exactly these types: a subclass must be named as well.
 
     Objects that the garbage collector does not track are not among them. It takes some 10 ms for
     each 100,000 objects of the process, during which no other thread runs.
@@ -59,7 +59,7 @@ def _is_of_python(kind: type) -> bool:
 
 
 def _walked(is_wanted: Callable[[object], bool]) -> list[Any]:
-    """Return the objects of whose types the id is wanted; within one call of list(), all in C."""
+    """Return the objects whose type has one of the ids; within one call of list(), all in C."""
     every = chain.from_iterable(map(operator.call, (gc.get_objects,)))  # not yet called
     return list(_of_kinds(is_wanted, *tee(every)))
 
@@ -67,5 +67,5 @@ def _walked(is_wanted: Callable[[object], bool]) -> list[Any]:
 def _of_kinds(
     is_wanted: Callable[[object], bool], objects: Iterator[Any], again: Iterator[Any]
 ) -> Iterator[Any]:
-    """Return an iterator that alone holds the two, and so what they have in store at the end."""
+    """Return an iterator that is the only owner of the two, and so of what they still hold."""
     return compress(objects, map(is_wanted, map(id, map(type, again))))

@@ -19,7 +19,7 @@ def lazily(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a `package` with `names` (submodule -> names).
 
-    `modules` are submodules that are there without an import of their own.
+    `modules` are submodules that are available without being imported first.
     """
     homes = {name: module for module, listed in names.items() for name in listed}
 
@@ -39,10 +39,10 @@ def lazily(
 
 
 def public(thing: T, *, module: str = "grpc_guard") -> T:
-    """Let a class or function say that its home is the public `module`; for use as a decorator.
+    """Give a class or function the public `module` as its ``__module__``; for use as a decorator.
 
-    Tracebacks and reprs then have the name under which people know it, and pickles survive a move
-    of its code. The annotations of a class are read here, where their names are known.
+    Tracebacks and reprs then show its public name, and pickles survive a move of its code. The
+    annotations of a class are resolved here, where their names are known.
     """
     if isinstance(thing, type) and "__annotations__" in vars(thing):
         known = {**vars(sys.modules[thing.__module__]), thing.__name__: thing}

@@ -33,7 +33,7 @@ def is_reachable(candidate: Candidate) -> bool:
     return candidate.is_reachable
 
 
-# Up to the threshold: so many that one line made are kept by mistake.
+# Up to the threshold: more than that from one line are kept by mistake.
 KEPT_ON_PURPOSE = (was_made_in_module, is_reachable)
 
 

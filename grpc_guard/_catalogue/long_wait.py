@@ -1,4 +1,4 @@
-"""When it is logged that an operation still waits for its turn, in mode ``serialize``."""
+"""The time after which a wait for a turn is logged, in mode ``serialize``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The threshold of it; there is no rule: the finding was reported when the wait began."""
+    """The threshold. It has no rule: the finding was reported when the wait began."""
 
-    long_wait_seconds: float = 30.0  # an operation has waited so long for its turn
+    long_wait_seconds: float = 30.0  # how long an operation has waited for its turn

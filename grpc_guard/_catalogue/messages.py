@@ -1,8 +1,8 @@
-"""Messages that their program can change: how to copy one, and how to see that it was changed.
+"""Messages that a program can change: how to copy one, and how to detect a change.
 
-Only what the guard knows is looked into: messages of protobuf, and Python's own containers. What
-a program's serializer would make of any other message is not asked: it may count, or
-encrypt, and give other bytes each time.
+Only protobuf messages and Python's own containers are read. For any other message the program's
+serializer would have to be called, and it may count, or encrypt, and return other bytes each
+time.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 _CONTAINERS = (bytearray, dict, list, set)
-# A format of marshal's in which equal things are equal bytes: later ones note who else holds them.
+# A marshal format in which equal things are equal bytes: later ones encode reference counts.
 _FORMAT = 0
 
 
 def _is_of_protobuf(message: object) -> bool:
-    module: Any = sys.modules.get("google.protobuf.message")  # or nobody has such messages
+    module: Any = sys.modules.get("google.protobuf.message")  # else there are none
     return module is not None and issubclass(type(message), module.Message)
 
 
 def own(message: T) -> T:
-    """Return a copy of a protobuf message, which its producer may change; anything else as it is.
+    """Return a copy of a protobuf message, which the program may change; any other object itself.
 
     It costs 0.2 us for a small message, and half of its serialization for one of megabytes.
     """
@@ -36,7 +36,7 @@ def own(message: T) -> T:
 
 
 def contents_of(message: object) -> bytes | None:
-    """Return what is in `message` now; None where it cannot change, or the guard cannot tell.
+    """Return the contents of `message` now; None if it cannot change, or the guard cannot tell.
 
     It costs what serializing the message costs.
     """
@@ -57,12 +57,12 @@ def _is_container(message: object) -> bool:
 
 
 def has_changed(message: object, contents: bytes) -> bool:
-    """Tell whether `message` is another one than when contents_of() returned `contents`."""
+    """Tell whether `message` has changed since contents_of() returned `contents`."""
     now = contents_of(message)
     if now is None or now == contents:
         return False
     if _is_container(message):
         return True
-    # To read an extension can change how it is serialized, and not what it says.
+    # Reading an extension can change how it is serialized, but not what it says.
     parse = cast("Any", type(message)).FromString
     return bool(parse(now) != parse(contents))

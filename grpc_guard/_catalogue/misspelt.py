@@ -10,7 +10,7 @@ from . import words
 from .settings import COLOR, INSPECT, MODE, PREFIX, PROBE, PURE, SPOOL
 from .thresholds import NAMES, variable_of
 
-# By what follows the prefix. Many would look for the mode under this name.
+# By what follows the prefix. Many users expect the mode under this name.
 _SETTINGS = {
     name.removeprefix(PREFIX): name
     for name in (PROBE, INSPECT, PURE, COLOR, *(variable_of(name) for name in NAMES))
@@ -20,7 +20,7 @@ _were_reported = False
 
 
 def misspelt(variables: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is to be said of each variable of ours that does not exist; never its value."""
+    """Yield a message for each variable of ours that does not exist, without its value."""
     known = {*_SETTINGS.values(), SPOOL}
     for name in sorted(variables):
         if name.startswith(PREFIX) and name not in known:

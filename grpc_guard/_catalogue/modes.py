@@ -26,8 +26,8 @@ class Mode(enum.StrEnum):
     SERIALIZE = "serialize"
 
 
-# The mode for the next RPC: fixed where somebody wrapped an object, changing with the process
-# where the process-wide guard did.
+# The mode for the next RPC: fixed for an object that the program has wrapped; for the
+# process-wide guard, the mode of the process at that time.
 ChooseMode = Callable[[], Mode]
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Way(enum.StrEnum):
-    """Which way the messages of a direction go, as its side sees it."""
+    """Whether a side reads or writes the messages of a direction."""
 
     READ = "read"
     WRITE = "write"
@@ -57,7 +57,7 @@ class Line(Protocol):
 
 
 class Party(Protocol):
-    """Who did something, by which operation, for how long or how long ago, and where."""
+    """The party that did something, its operation, for how long or how long ago, and where."""
 
     @property
     def kind(self) -> str: ...

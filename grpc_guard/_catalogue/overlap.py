@@ -12,10 +12,10 @@ from .rule import Evidence
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Overlap(Evidence):
-    """An operation met the operation of `owner`, which is None if that has left and is not known.
+    """An operation met the operation of `owner`, which is None if it has left and is not known.
 
     `probe` says what the probe did. `waits`: the owner waits for its turn too, and comes first.
-    `interrupts`: the caller interrupts an operation of its own thread.
+    `interrupts`: the caller interrupts an operation of the same thread.
     """
 
     owner: Party | None
@@ -52,7 +52,7 @@ class Meeting(Protocol):
 
 
 def rpc_is_over(meeting: Meeting) -> bool:
-    """The RPC has ended: both operations only have to be let out of it."""
+    """The RPC has ended: both operations only have to return."""
     return meeting.rpc_is_over
 
 
@@ -71,5 +71,5 @@ def both_half_close(meeting: Meeting) -> bool:
     )
 
 
-# In this order: to look for the owner takes long.
+# In this order: searching for the owner takes long.
 NO_CONFLICT = (rpc_is_over, owner_is_being_cancelled, both_half_close)

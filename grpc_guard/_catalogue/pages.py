@@ -1,7 +1,7 @@
 """The pages about rules: what ``grpc-guard explain RULE`` prints and the docs show.
 
-A page stands beside its rule in the folder rules/ and says at length what the rule's own
-texts, put in here, say in a line. grpc is not imported: to read about a rule is free.
+A page stands beside its rule in the folder rules/. It explains at length what the texts of the
+rule, which are inserted here, say in a line. This module does not import grpc.
 """
 
 from __future__ import annotations

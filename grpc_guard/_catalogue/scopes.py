@@ -1,4 +1,4 @@
-"""The innermost block wins: what a process says, and what the blocks that run say over it."""
+"""Settings of a process, and of the blocks that run and override them: the innermost wins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Block(Generic[T]):
-    """One run of a block, different from all others, whatever it says."""
+    """One run of a block: never equal to another, even with the same settings."""
 
     __slots__ = ("said",)
 

@@ -18,7 +18,7 @@ PROBE = "GRPC_GUARD_PROBE"
 INSPECT = "GRPC_GUARD_INSPECT"
 PURE = "GRPC_GUARD_PURE"
 COLOR = "GRPC_GUARD_COLOR"
-SPOOL = "GRPC_GUARD_SPOOL"  # the launcher's own: nobody else sets it
+SPOOL = "GRPC_GUARD_SPOOL"  # set by the launcher only
 
 V = TypeVar("V")  # what a layer holds: a text, or several
 V_contra = TypeVar("V_contra", contravariant=True)
@@ -27,7 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Layer(NamedTuple, Generic[V]):
-    """One place where a setting can be made; `value` is None if it was not made there.
+    """One place where a setting can be made; `value` is None if it was not set there.
 
     `source` is what errors call the place.
     """
@@ -42,7 +42,7 @@ def environment(variable: str) -> Layer[str]:
 
 
 class Setting(NamedTuple, Generic[T]):
-    """A value, and the source of the layer that said so: None for the default."""
+    """A value, and the source of the layer that it came from: None for the default."""
 
     value: T
     source: str | None = None
@@ -55,9 +55,9 @@ class Parse(Protocol[V_contra, T_co]):
 
 
 def resolve(*layers: Layer[V], parse: Parse[V, T], default: T) -> Setting[T]:
-    """Return what the first of `layers` that says something says; ValueError if that is wrong.
+    """Return the setting of the first layer that has a value; ValueError if the value is wrong.
 
-    The layers below it are not read: what does not count need not be right.
+    The layers below it are not read: a value without effect may be invalid.
     """
     for source, value in layers:
         if value is not None:

@@ -1,7 +1,7 @@
 """The thresholds at which warnings are reported: one frozen object, and its precedence.
 
-The innermost block of the running program wins, then what it set for the process, then the
-environment. A command line or a file sets thresholds in the same way as a block.
+The innermost block of the running program wins, then what the program set for the process, then
+the environment. A command line or a file sets thresholds in the same way as a block.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def _in_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def to_environment(told: Mapping[str, float]) -> dict[str, str]:
-    """Return the variables that say `told`."""
+    """Return the environment variables that set the thresholds in `told`."""
     return {variable_of(name): str(value) for name, value in told.items()}
 
 
 def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
-    """Return the thresholds that a mapping of names to numbers says.
+    """Return the thresholds in a mapping of names to numbers.
 
     Raises ValueError that names the source, the value and the choices.
     """
@@ -83,9 +83,9 @@ def parse_thresholds(settings: object, *, source: str) -> dict[str, float]:
 
 
 def resolve_thresholds(*layers: Layer[Iterable[str]]) -> dict[str, float]:
-    """Return the thresholds that `layers` say, of each name the first that has it.
+    """Return the thresholds that `layers` set: the first layer that has a name wins.
 
-    Those of the environment, below them all, are tried as well. ValueError as below.
+    Those of the environment, which come last, are checked as well. ValueError as below.
     """
     thresholds()
     told: dict[str, float] = {}
@@ -95,7 +95,7 @@ def resolve_thresholds(*layers: Layer[Iterable[str]]) -> dict[str, float]:
 
 
 def _parse_settings(settings: Iterable[str], *, source: str) -> dict[str, float]:
-    """Return the thresholds that settings as in ``stream_limit=50`` say; the last of a name counts.
+    """Return the thresholds in settings such as ``stream_limit=50``; the last one of a name counts.
 
     Raises ValueError that names the source, the value and the choices.
     """
@@ -117,7 +117,7 @@ def _checked(name: object, value: object, source: str) -> float:
 
 
 def _number(name: str, value: object, told: str) -> float:
-    """Return what `value` says, a text or a number; `told` is what an error begins with."""
+    """Return the number in `value`, a text or a number; an error begins with `told`."""
     text = str(value)
     if not name.endswith("_seconds"):
         if not (text.isascii() and text.isdigit()):
@@ -132,12 +132,12 @@ def _number(name: str, value: object, told: str) -> float:
     return seconds
 
 
-_current: Thresholds | None = None  # as the environment said when they were first needed
-_scopes: Scopes[Mapping[str, float]] = Scopes({})  # the base is what enable() says
+_current: Thresholds | None = None  # from the environment, read when they were first needed
+_scopes: Scopes[Mapping[str, float]] = Scopes({})  # the base is what enable() set
 
 
 class holding:  # noqa: N801  # reads like a keyword: with holding({"kept": 20}): …
-    """Let `told` hold while a block runs, over what holds without it."""
+    """Apply `told` while a block runs, on top of the thresholds in force without it."""
 
     def __init__(self, told: Mapping[str, float]) -> None:
         self.told = told
@@ -151,7 +151,7 @@ class holding:  # noqa: N801  # reads like a keyword: with holding({"kept": 20})
 
 
 def set_base(told: Mapping[str, float]) -> None:
-    """Let `told` hold from now on, below all blocks, instead of what was set here before."""
+    """Apply `told` from now on, below all blocks, in place of what was set here before."""
     _scopes.base = told
 
 

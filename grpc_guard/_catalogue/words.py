@@ -12,14 +12,14 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-SHOWN = 200  # characters of a name that somebody else chose
+SHOWN = 200  # characters of a name that comes from outside
 
 
 def escaped(name: str) -> str:
     """Return `name` as it may stand in a log, on a terminal and in a file; cut after SHOWN characters.
 
     A client chooses the names of methods, and a target or the name of a thread may hold anything:
-    what is not printable, as a line's end or ESC, is written as in a literal of Python.
+    unprintable characters, such as a line feed or ESC, are written as in a Python literal.
     """
     return printable(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
 
@@ -50,7 +50,7 @@ def duration(seconds: float | None) -> str:
 
 
 def party(who: Party) -> str:
-    """Return who it is: task 'reader'."""
+    """Return the party in words: task 'reader'."""
     return f"{who.kind} {quoted(who.name)}"
 
 
@@ -61,12 +61,12 @@ def place(who: Party) -> str:
 
 
 def place_and_party(who: Party) -> str:
-    """Return where somebody was, and who: at app.py:12 by task 'reader'."""
+    """Return where a party was, and its name: at app.py:12 by task 'reader'."""
     return f"{place(who)} by {party(who)}"
 
 
 def lease(target: str, taker: Party) -> str:
-    """Return whose lease it is, which a registry gave out."""
+    """Return a lease of a registry in words: the party that took it."""
     return f"the lease of {quoted(target)} was taken {place_and_party(taker)}"
 
 
@@ -84,13 +84,13 @@ def unknown(name: object, kind: str, choices: Iterable[str]) -> str:
 
 
 def did_you_mean(name: object, choices: Iterable[str]) -> str:
-    """Return what is added to an error that has named the `choices`, nothing if none is near."""
+    """Return the hint for an error that has listed the `choices`; empty if none is near."""
     meant = nearest(name.lower(), choices, cutoff=0.7) if isinstance(name, str) else None
     return "" if meant is None else f". Did you mean {str(meant)!r}?"
 
 
 def nearest(name: str, choices: Iterable[str], cutoff: float = 0.4) -> str | None:
-    """Return which of `choices` was probably meant by `name`, None if none is near it."""
-    import difflib  # here: only who has made a mistake pays for it
+    """Return the one of `choices` that `name` probably means, None if none is near it."""
+    import difflib  # here: needed after a mistake only
 
     return next(iter(difflib.get_close_matches(name[:80], choices, n=1, cutoff=cutoff)), None)

@@ -1,1 +1,1 @@
-"""The command line: ``run``, ``demo``, ``rules`` and ``explain``."""
+"""The command line: a module or a folder for each subcommand."""

@@ -1,4 +1,4 @@
-"""Showing blocks on a stream, by rich where that is installed; and the option --color."""
+"""Showing blocks on a stream, by rich if it is installed; and the option --color."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._reports.looks import Look, encodable, parse_color, text_of
 
 
 def add_color(parser: argparse.ArgumentParser) -> None:
-    """Tell `parser` of --color; a usage error for a bad value of the environment."""
+    """Add --color to `parser`; a bad value in the environment is a usage error."""
     parser.add_argument(
         "--color",
         metavar="WHEN",
@@ -35,7 +35,7 @@ def _color(value: str) -> str:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Write `lines` to the standard output, whatever characters its encoding has."""
+    """Write `lines` to the standard output; characters that its encoding lacks are replaced."""
     text = "".join(f"{line}\n" for line in lines)
     sys.stdout.write(encodable(text, sys.stdout.encoding))
     sys.stdout.flush()
@@ -53,7 +53,7 @@ def show(blocks: Iterable[Block], stream: TextIO, look: Look) -> None:
 
 
 def _by_rich(stream: TextIO) -> Callable[[Line], None] | None:
-    """Return what writes a line by rich; None if that is not installed."""
+    """Return a function that writes a line by rich; None if rich is not installed."""
     try:
         from rich.console import Console
         from rich.syntax import Syntax

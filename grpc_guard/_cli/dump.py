@@ -1,4 +1,4 @@
-"""``grpc-guard dump``: everything that a process says of its streams, like a thread dump."""
+"""``grpc-guard dump``: everything that a process knows about its streams, like a thread dump."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """``grpc-guard rules`` and ``grpc-guard explain RULE``.
 
-grpc is not imported: to read about a rule is free.
+grpc is not imported: reading about a rule does not need it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .._reports.layout import Block, Columns, Span, Text
 from .._reports.looks import Look, look_of
 from .console import add_color, show
 
-_PLAIN = Look(width=100, has_colours=False)  # of a table that no terminal shows
+_PLAIN = Look(width=100, has_colours=False)  # for a table that no terminal shows
 
 
 def add_arguments_of_rules(parser: argparse.ArgumentParser) -> None:

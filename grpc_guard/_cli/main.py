@@ -1,9 +1,9 @@
 """The command line: which subcommands there are, and where each of them lives.
 
-A subcommand is a module with ``add_arguments(parser)`` and ``main(arguments) -> int``; where
-one module has two, the names of the other's end in its suffix. It is imported when it is
-chosen, so that ``grpc-guard --help`` and commands that need no gRPC do
-not pay for importing it.
+A subcommand is a module with ``add_arguments(parser)`` and ``main(arguments) -> int``; if one
+module has two subcommands, the functions of the second end in a suffix. The module is imported
+when it is chosen, so that ``grpc-guard --help`` and commands that need no gRPC do not pay for
+importing it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .._catalogue.version import __version__
 
 
 class Command(NamedTuple):
-    """One subcommand: its name, the module that does it, and what that is."""
+    """One subcommand: its name, its module, and what it does."""
 
     name: str
     module: str

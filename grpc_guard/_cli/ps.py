@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print a table of the processes and return the exit status, 1 if there is none.
+    """Print a table of the processes and return the exit status, 1 if there are no processes.
 
-    What processes that were killed have left behind is removed.
+    Files that killed processes have left behind are removed.
     """
     answers = list(ask_all())
     if not answers:

@@ -32,7 +32,7 @@ class TargetError(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell `parser` how somebody is named."""
+    """Add to `parser` the arguments that name a target."""
     parser.add_argument(
         "target",
         metavar="PID|ADDRESS",
@@ -62,9 +62,9 @@ def seconds(value: str) -> float:
 
 
 def asker(arguments: argparse.Namespace) -> Ask:
-    """Return what asks the one that `arguments` name; it raises NoAnswerError.
+    """Return a function that asks the target named by `arguments`; it raises NoAnswerError.
 
-    Raises TargetError where they name nobody, or TLS where there is none.
+    Raises TargetError if they name no target, or ask for TLS where it does not apply.
     """
     target, seconds = arguments.target, arguments.timeout
     if ":" in target and not os.path.exists(target):
@@ -85,7 +85,7 @@ def _ask_process(pid: int, seconds: float) -> Snapshot:
 
 
 def _find(pid: int) -> None:
-    """Raise NoAnswerError if there is no such process, or it is another user's."""
+    """Raise NoAnswerError if there is no such process, or it belongs to another user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -95,7 +95,7 @@ def _find(pid: int) -> None:
 
 
 def _prepare(pid: int, seconds: float, platform: str = sys.platform) -> None:
-    """Let a process answer that was not prepared for it, where Python can do that.
+    """Make a process answer that was not prepared for it, where Python supports that.
 
     Raises NoAnswerError that says what to do where it cannot.
     """
@@ -114,7 +114,7 @@ def _prepare(pid: int, seconds: float, platform: str = sys.platform) -> None:
         remote_exec(pid, script)
         deadline = time.monotonic() + seconds
         while not any(entries(pid)) and time.monotonic() < deadline:
-            time.sleep(0.02)  # it gets there at its next bytecode, if it has one
+            time.sleep(0.02)  # it answers at its next bytecode instruction, if it runs one
     except (OSError, RuntimeError, ValueError) as error:
         raise NoAnswerError(f"process {pid} could not be entered: {error}") from None
     finally:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the table again and again; return the exit status: 1 when no answer comes any more."""
+    """Print the table again and again; return the exit status: 1 when there is no answer."""
     looks = itertools.count() if arguments.count is None else range(arguments.count)
     try:
         ask = targets.asker(arguments)
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _show(lines: list[str], *, is_first: bool) -> None:
-    """Print `lines`: on a terminal as many as it has room for, in the place of those before."""
+    """Print `lines`: on a terminal, as many as fit, in place of the previous ones."""
     if sys.stdout.isatty():
         size = shutil.get_terminal_size()
         lines = [line[: size.columns - 1] for line in lines[: size.lines - 1]]

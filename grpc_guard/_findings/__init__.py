@@ -1,1 +1,1 @@
-"""What was said: records, the ledger, wording, stacks, parties and origins."""
+"""What was found: records, the ledger, wording, stacks, parties and origins."""

@@ -22,8 +22,8 @@ logger = logging.getLogger("grpc_guard")
 Sink = Callable[[Finding], None]
 
 
-KEPT = 10_000  # different findings; of more, only how many there are of each rule and RPC
-_KEPT_RPCS = 1_000  # rules and RPCs that are told apart among those
+KEPT = 10_000  # different findings; further ones are only counted, by rule and RPC
+_KEPT_RPCS = 1_000  # rules and RPCs that are counted separately among those
 NOT_LOGGED = 0  # the count of a finding that was not kept
 OTHER_RPCS = "(other RPCs)"
 
@@ -37,7 +37,7 @@ class Entry:
         self.finding = finding
         self.count = finding.count - 1  # the first of it is yet to be counted
         self.is_kept = True  # False once it was forgotten
-        self.due = 0  # the count at which the sparse sinks are told again
+        self.due = 0  # the count at which the sparse sinks are called again
 
     def counted(self, count: int) -> Finding:
         return dataclasses.replace(self.finding, count=count)
@@ -48,7 +48,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
-        self._wholes: dict[Key, Key] = {}  # of a finding without a party -> the one with both
+        self._wholes: dict[Key, Key] = {}  # key without a party -> key with both
         self._overflow: dict[tuple[str, str], int] = {}  # of findings too many
         self._mutex = threading.RLock()  # reentrant: a signal handler may record too
         self._sinks: list[Sink] = []
@@ -61,7 +61,7 @@ class Ledger:
         return self.enter(finding)[1]
 
     def enter(self, finding: Finding) -> tuple[Entry, int]:
-        """Record `finding`; return its entry, with which to do so again(), and its count."""
+        """Record `finding`; return its entry, which again() takes, and its count."""
         with self._mutex:  # the count only, never across a sink
             entry = self._entered(finding)
             if not entry.is_kept:
@@ -97,9 +97,9 @@ class Ledger:
                 logger.exception("a reporter failed; the finding is kept")
 
     def _entered(self, finding: Finding) -> Entry:
-        """Return the entry of `finding` and what is the same; one not kept if there are too many."""
+        """Return the entry for `finding` and its equals; it is not kept if there are too many."""
         key = finding.key
-        whole = self._wholes.get(key)  # the same with a party that has left this time
+        whole = self._wholes.get(key)  # the whole finding, if a party has left this time
         entry = self._entries.get(key if whole is None else whole)
         if entry is not None:
             return entry
@@ -160,7 +160,7 @@ class Ledger:
         """Call `sink` with each finding as it occurs; its failures are logged and swallowed.
 
         A sparse one is called when a finding is new, and each time that its count has doubled:
-        a program that is refused for ever pays nothing for it.
+        endless refusals cost almost nothing.
         """
         (self._sparse if sparse else self._sinks).append(sink)
 

@@ -1,7 +1,7 @@
-"""Where and when something was made, and by whom: noted when it is, put in words when asked.
+"""Where and when something was made, and by whom: noted at that moment, worded on demand.
 
-A note holds code objects and line numbers, and no frame, thread or task: it keeps nothing
-of the program alive, and costs a walk over the innermost frames.
+A note holds code objects and indexes of instructions, and no frame, thread or task: it keeps
+nothing of the program alive, and costs a walk over the innermost frames.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def site_of(place: Place) -> Frame:
 
 
 def is_of_program(place: Place) -> bool:
-    """Tell whether `place` is the program's own, and no machinery or generated stub."""
+    """Tell whether `place` is in the program, and not in machinery or a generated stub."""
     file = place[0].co_filename
     return (kinds[file] if file in kinds else whose_file(file)) is PROGRAM
 
 
 class Origin:
-    """The line of the program at which something was made or done, by whom, and when.
+    """The line of the program at which something was made or done, the party, and the time.
 
-    ``since`` is in seconds of time.monotonic(). ``place`` is None where no line of the
-    program is on the stack, else the code and the index of its instruction: to work out the
-    number of the line takes longer than all the rest. ``in_module`` tells that the line is
+    ``since`` is in seconds of time.monotonic(). ``place`` is None if no line of the program is
+    on the stack, else the code and the index of its instruction: computing the line number
+    takes longer than all the rest. ``in_module`` tells that the line is
     outside of any function, ``test_attempt`` during which test it was, ``on_loop`` that an event loop ran on the thread.
     """
 
@@ -103,10 +103,10 @@ class Origin:
 
 
 def note_origin(operation: str, depth: int = 1) -> Origin:
-    """Return the note of what is done now by `operation`, at the innermost line of the program.
+    """Note who does `operation` now, and where: at the innermost line of the program.
 
-    That is a library's only where no line of the program itself is on the stack.
-    So many callers as `depth` are known to be of the guard: to make a frame for each is what
+    It is a library's line only if no line of the program itself is on the stack. The innermost
+    `depth` callers are known to be the guard's and are skipped: making a frame for each is what
     takes the time.
     """
     frame: FrameType | None
@@ -119,7 +119,7 @@ def note_origin(operation: str, depth: int = 1) -> Origin:
     while frame is not None:
         code = frame.f_code
         file = code.co_filename
-        # By file and not by code object: those hash their whole content each time.
+        # By file and not by code object, which hashes its whole content each time.
         kind = kinds[file] if file in kinds else decide(frame)
         if kind is PROGRAM:
             return Origin(operation, (code, frame.f_lasti))

@@ -1,4 +1,4 @@
-"""Who runs: threads, tasks and greenlets as the parties to a finding."""
+"""Threads, tasks and greenlets as the parties to a finding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HANDLER = "HandleExceptions["  # how grpc.aio names the task of a handler
 def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
     """Describe the caller: the running task or thread, with its stack from `frame` outward."""
     if is_task:
-        # Without a loop a thread strayed into an aio object.
+        # Without a loop, it is a thread that uses an aio object.
         task = None if running_loop() is None else asyncio.current_task()
         if task is not None:
             return task_at(task, operation, None, fold(_of_task(frame)))
@@ -47,7 +47,7 @@ def task_at(
 ) -> Owner:
     """Describe `task` in `operation`, whose own stack is `stack`.
 
-    Where that is empty the operation is the task, and the line is looked for elsewhere.
+    If that is empty, the task consists of the operation, and the line is searched elsewhere.
     """
     relation = "inside"
     for elsewhere, find in _LINES_OF_TASKS if not stack else ():
@@ -58,7 +58,7 @@ def task_at(
 
 
 def _asked_at(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
-    """Return where the coroutine of `task` was made, if this thread notes that of coroutines."""
+    """Return where the coroutine of `task` was made, if its thread notes that."""
     origin = getattr(task.get_coro(), "cr_origin", None) or ()
     return line_in((file, line, function) for file, line, function in origin)
 
@@ -95,7 +95,7 @@ def thread_at(
 ) -> Owner:
     """Describe the thread `ident`, which is at `frame` in `operation`; its own stack is `stack`.
 
-    Where that is empty the thread was given the operation itself to do.
+    If that is empty, the operation itself was handed to the thread.
     """
     relation = "inside"
     started: tuple[Frame, ...] = ()

@@ -25,7 +25,7 @@ class Frame:
 @public
 @dataclasses.dataclass(frozen=True, slots=True)
 class Owner:
-    """A party to a finding: who, in which operation, for how long, and where.
+    """A party to a finding: its name, its operation, for how long, and where.
 
     ``kind`` is ``thread``, ``task`` or ``greenlet``. ``held_seconds`` is how long the
     operation had been in progress (None for a caller, which had only arrived).
@@ -86,7 +86,7 @@ class Finding:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where the parties were, in no order of theirs; one place where a party has left."""
+        """Where the parties were, in sorted order; a single place if a party has left."""
         owner = self.owner
         if owner is None or not owner.stack:
             return (_place(self.caller, None),)
@@ -95,9 +95,9 @@ class Finding:
 
     @property
     def halves(self) -> tuple[Key, ...]:
-        """The keys that this finding has if the one party, or the other, has left.
+        """The keys that this finding has if one of the parties has left.
 
-        Where no line of the program is known, nothing can be said to be the same.
+        Without a known line of the program, nothing tells that two findings are the same.
         """
         parties = (self.caller, self.owner)
         head = (self.rule.name, self.rpc, self.side, self.test)
@@ -123,7 +123,7 @@ def _named(frame: Frame | None) -> tuple[str, int, str]:
 def _first_difference(
     one: tuple[Frame, ...], other: tuple[Frame, ...]
 ) -> tuple[Frame | None, Frame | None]:
-    """Return the first frames outward in which two stacks differ, if they end in one line.
+    """Return the first frames outward in which two stacks differ, if they end in the same line.
 
     Two parties that meet in a helper function of the program are distinguished by its callers.
     """

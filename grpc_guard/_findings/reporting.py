@@ -1,4 +1,4 @@
-"""Composing a finding, recording it, and logging it where that is worth a line."""
+"""Composing a finding, recording it, and logging it if that is worth a line."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def new_finding(
 def warn(
     evidence: Evidence, subject: Subject, *, caller: Owner, owner: Owner | None = None
 ) -> None:
-    """Record that a rule of a life was broken, and log it; never raises.
+    """Record and log a finding of warning severity; never raises.
 
-    `caller` is the party whose line a reader should look at (of a leak: who made it; of a
-    use: who used it), `owner` the other one, if there is one.
+    `caller` is the party whose line a reader should look at (the maker of a leaked object, the
+    user of a closed one), `owner` the other party, if there is one.
     """
     try:
         finding = new_finding(evidence, subject, caller=caller, owner=owner)
@@ -83,7 +83,7 @@ def log_refusal(finding: Finding, count: int) -> None:
 
 
 def _is_worth_a_line(count: int) -> bool:
-    """Tell whether it is the first of equal findings, or a tenfold: a loop must not fill the disk."""
+    """Tell whether `count` is 1, 10, 100 …: a finding that repeats must not fill the disk."""
     return str(count).strip("0") == "1"
 
 
@@ -98,7 +98,7 @@ def _log(text: str, finding: Finding) -> None:
 
 
 class Told:
-    """Who tells the user of the findings of this process, beside the log."""
+    """How the user learns of the findings of this process, beside the log."""
 
     elsewhere = False  # grpc-guard run or a test session, which sum up as well
     at_exit = False  # the line at the end is arranged for

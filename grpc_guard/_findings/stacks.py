@@ -1,4 +1,4 @@
-"""Stacks as people want to read them: copied, and without the frames of the machinery."""
+"""Stacks for people to read: copied, and without the frames of the machinery."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
     """Copy `frames` (innermost first) into records, outermost first, without the machinery.
 
     The last is the program's line: what a library does further in on its behalf is left out,
-    unless no line of the program is there at all.
+    unless there is no line of the program at all.
     """
     kept = [frame for frame in frames if whose(frame) in (PROGRAM, LIBRARY)]
     lines = (index for index, frame in enumerate(kept) if whose(frame) is PROGRAM)
@@ -39,7 +39,7 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
 def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:
     """Return the first of `lines` (file, line, function) that is the program's, as a stack.
 
-    That is a library's only where none is the program's.
+    It is a library's line only if none is the program's.
     """
     found = [(whose_file(file), file, line, function) for file, line, function in lines]
     for accepted in (PROGRAM, LIBRARY):
@@ -50,7 +50,7 @@ def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:
 
 
 def lines_of(error: BaseException) -> tuple[Frame, ...]:
-    """Return the lines through which `error` has come, as fold() does those of frames."""
+    """Return the lines in the traceback of `error`, folded as fold() does."""
     trace = reversed(list(traceback.walk_tb(error.__traceback__)))
     kept = [(frame, line) for frame, line in trace if whose(frame) in (PROGRAM, LIBRARY)]
     lines = (index for index, (frame, _) in enumerate(kept) if whose(frame) is PROGRAM)

@@ -1,9 +1,9 @@
-"""What waits for a task, a future or a thread: searched when it is needed, at no cost before.
+"""What waits for a task, a future or a thread: searched on demand, at no cost before.
 
-An operation is often a task, or a piece of work for a thread, by itself: ``gather(call.read())``,
-``run_in_executor(None, next, call)``. Its own stack has no line of the program then. The
-done-callbacks of tasks and futures lead to the party that waits for it, and a party that waits without one,
-as ``Future.result()`` and ``Thread.join()`` do, shows that on its stack.
+An operation is often itself a task, or a piece of work for a thread: ``gather(call.read())``,
+``run_in_executor(None, next, call)``. Then its own stack has no line of the program. The
+done-callbacks of tasks and futures lead to the party that waits for it. A party that waits
+without one, in ``Future.result()`` or ``Thread.join()``, shows that on its stack.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .stacks import fold, outward
 CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
 _LOOKED_AT = 1000  # futures on the way to the party that waits; more are not followed
 
-# The attribute of a thread, or of a piece of work for one, with the Note of it.
+# The attribute in which a thread, or a piece of work for one, has its Note.
 NOTE = "_grpc_guard_note"
 _RUNS_WORK = concurrent.futures.thread._WorkItem.run.__code__
 
 Future = asyncio.Future[Any] | concurrent.futures.Future[Any]
 _FUTURES = (asyncio.Future, concurrent.futures.Future)
-# Where a thread waits for one of them, by the function's code; it is the local `self`.
+# The code of functions in which a thread waits for one of them, their local `self`.
 _WAITING = (
     concurrent.futures.Future.result.__code__,
     concurrent.futures.Future.exception.__code__,
@@ -61,7 +61,7 @@ def awaited_by(awaitable: object) -> Any:
 
 
 def idle_type(loop: Any) -> type:
-    """Return the type of what a coroutine awaits that awaits a future, the end of its chain."""
+    """Return the type at the end of the await chain of a coroutine that awaits a future."""
     return type(loop.create_future().__await__())
 
 
@@ -95,9 +95,9 @@ _AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}
 
 
 def _prefix_of(kind: type) -> str | None:
-    """Return how the attributes of awaitables of this kind begin; None where they have none.
+    """Return the prefix of the attributes of awaitables of this kind; None if they have none.
 
-    None too for a class of a metaclass that has its own hash: a table of classes would run it.
+    None too for a class whose metaclass defines a hash: a table of classes would call it.
     """
     meta: Any = type(kind)
     return _known_prefix(kind) if meta.__hash__ is type.__hash__ else None
@@ -114,9 +114,9 @@ def stack_of_task(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
 
 
 def stack_of_waiter(waited_for: Future | threading.Thread) -> tuple[Frame, ...]:
-    """Return where somebody waits for a task, future or thread; empty if nobody shows.
+    """Return where a party waits for a task, future or thread; empty if none is found.
 
-    Of several, it is the nearest one that has a line of the program.
+    If several wait, it is the nearest one that has a line of the program.
     """
     todo: deque[Any] = deque([waited_for])
     seen = {id(waited_for)}
@@ -138,7 +138,7 @@ def stack_of_waiter(waited_for: Future | threading.Thread) -> tuple[Frame, ...]:
 
 
 def work_at(frame: FrameType | None) -> Any:
-    """Return the piece of work that the thread of a pool does at `frame`; None for no pool."""
+    """Return the piece of work that a pool's thread does at `frame`; None if it is not a pool's."""
     for outer in outward(frame):
         if outer.f_code is _RUNS_WORK:
             return outer.f_locals.get("self")
@@ -146,16 +146,16 @@ def work_at(frame: FrameType | None) -> Any:
 
 
 class Note(NamedTuple):
-    """Who asked for a thread, or a piece of work for one, and where; the task is held weakly."""
+    """The party that asked for a thread, or for work on one, and where; its task is held weakly."""
 
     site: Callable[[], Frame | None]
     task: Callable[[], asyncio.Task[Any] | None]
 
 
 def stack_noted(thing: object) -> tuple[Frame, ...]:
-    """Return the line that asked for `thing`, a thread or a piece of work, if it was noted.
+    """Return the line that started `thing`, a thread or a piece of work, if it was noted.
 
-    Where a library asked for it on behalf of a task, that is the line of the task.
+    If a library started it on behalf of a task, it is the line of the task.
     """
     note: Note | None = getattr(thing, NOTE, None)
     if note is None:

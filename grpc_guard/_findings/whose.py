@@ -1,7 +1,7 @@
-"""Whose a frame is: the program's, a library's, or the machinery's.
+"""What a frame belongs to: the program, a library, or the machinery.
 
-Decided by where the frame's *module* was loaded from, links and ``..`` resolved: the file that
-its code names may be spelled in any way, or be of the machine that compiled it.
+This depends on where the frame's *module* was loaded from, links and ``..`` resolved: its code
+may name the file in any spelling, or as it was on the machine that compiled it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .._catalogue.grpcio import COMPILED
 
 
 class Whose(enum.IntEnum):
-    """To what a frame belongs.
+    """What a frame belongs to.
 
     ``PROGRAM``: the code that a report is about. ``LIBRARY``: installed modules and Python's own,
     for example an agent's interceptor. ``MACHINERY``: grpcio, grpc_guard, generated stubs,
@@ -44,27 +44,27 @@ MACHINERY, PROGRAM, LIBRARY, LOOP = Whose
 kinds: dict[str, Whose] = {}  # by the file that the code names: what decide() found
 _KINDS_KEPT = 4096  # a program may compile code without end
 
-_GENERATED = "_pb2_grpc.py"  # a stub only leads to a call: its lines say nothing
+_GENERATED = "_pb2_grpc.py"  # a stub only makes a call: its lines are of no interest
 _INSTALLED = ("site-packages", "dist-packages")
 
 
 def whose(frame: FrameType) -> Whose:
-    """Return whose `frame` is."""
+    """Return what `frame` belongs to."""
     kind = kinds.get(frame.f_code.co_filename)
     return decide(frame) if kind is None else kind
 
 
 def decide(frame: FrameType) -> Whose:
-    """Return whose `frame` is, and note it by the file that its code names."""
+    """Return what `frame` belongs to, and note it by the file that its code names."""
     file = frame.f_code.co_filename
     kind = whose_file(_origin_of(frame.f_globals) or file)
-    if file[:1] != "<" and len(kinds) < _KINDS_KEPT:  # <string> is everybody's
+    if file[:1] != "<" and len(kinds) < _KINDS_KEPT:  # any code may be called <string>
         kinds[file] = kind
     return kind
 
 
 def is_of_grpc(frame: FrameType) -> bool:
-    """Tell whether `frame` is grpcio's, or the guard's own, which takes its place."""
+    """Tell whether `frame` is in grpcio, or in the guard, which takes its place."""
     file = frame.f_code.co_filename
     if kinds.get(file, MACHINERY) is not MACHINERY:
         return False
@@ -74,7 +74,7 @@ def is_of_grpc(frame: FrameType) -> bool:
 
 @functools.lru_cache(_KINDS_KEPT)
 def whose_file(file: str) -> Whose:
-    """Return whose the code in `file` is, where no frame can tell better."""
+    """Return what the code in `file` belongs to, if no frame can tell better."""
     if file.startswith("<"):
         return LIBRARY if file.startswith("<frozen ") else PROGRAM
     if file.endswith((_GENERATED, COMPILED)):
@@ -110,7 +110,7 @@ def _is_installed(path: str) -> bool:
     if any(f"{os.sep}{name}{os.sep}" in path for name in _INSTALLED):
         return True
     folder, name = os.path.split(path)
-    # What pip makes of an entry point only calls the program.
+    # The script that pip makes of an entry point only calls the program.
     return folder == _SCRIPTS and not name.endswith(".py")
 
 

@@ -1,4 +1,4 @@
-"""The wording of every report: produced here once, from a finding and nothing else.
+"""The wording of every report, made in this one place, from a finding and nothing else.
 
 The evidence, in the file of its rule, words what was seen.
 """
@@ -55,7 +55,7 @@ def long_wait(subject: Subject, waiter: Owner, owner: Owner | None) -> str:
 
 
 def held_by_probe(delay: float, window: float, run: int) -> str:
-    """Return what a finding says of the probe that brought it about."""
+    """Return what a finding says about the probe that caused it."""
     return (
         f", held back there by the probe ({duration(delay)}; near miss within "
         f"{duration(window)} first seen in run {run})"

@@ -1,1 +1,1 @@
-"""From a claim that failed to a finding: owners, violations, generators."""
+"""From a failed claim to a finding: owners, violations, generators."""

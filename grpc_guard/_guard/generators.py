@@ -1,7 +1,7 @@
 """Which RPC a generator object feeds: the rule shared-iterator.
 
-Only generators are looked at. Other iterators may be made to be shared (an object around
-a queue), and reuse of a generator after its RPC ended is legal.
+Only generators are checked. Other iterators may be meant to be shared (an object around a
+queue), and reuse of a generator after its RPC ended is legal.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .violations import violate
 
 
 class _Feeding:
-    """A generator and the stream that it feeds, or has fed, and what is asked about them."""
+    """A generator and the stream that it feeds, or has fed, as the excuses see them."""
 
     def __init__(self, generator: Any, holder: Any) -> None:
         self.is_over = holder.is_over
-        # Exactly one of the two attributes is there.
+        # Exactly one of the two attributes exists.
         self.is_inside = bool(
             getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False)
         )
@@ -69,8 +69,8 @@ class _Feeds:
             return None
 
     def _forget(self, feed: _Feed) -> None:
-        # A finaliser takes no lock. Nobody can note the generator any more, and what comes to
-        # lie at its place does so later.
+        # A finaliser takes no lock. No other thread can bind this generator now, and a new object
+        # gets its identity only later.
         self._known.pop(feed.key, None)
 
     def after_fork(self) -> None:

@@ -30,7 +30,7 @@ class LongWaits:
 
     def __init__(self) -> None:
         self._directions: dict[int, weakref.ref[Direction]] = {}
-        self._looked_at = -math.inf  # who came up to then has been looked at, and told if need be
+        self._looked_at = -math.inf  # callers that came before this time have been checked
         self.timer: threading.Timer | None = None
 
     @never_disturbs("a long wait goes unnoticed")
@@ -49,13 +49,13 @@ class LongWaits:
         self.timer = timer  # before it starts: it may have rung by the time that start() returns
         try:
             timer.start()
-        except BaseException:  # no more threads: the next one who waits has it tried again
+        except BaseException:  # no more threads: the next caller that waits tries again
             self.timer = None
             raise
 
     @never_disturbs("a long wait goes unnoticed")
     def _ring(self) -> None:
-        self.timer = None  # from here on, the next one who waits has it armed again
+        self.timer = None  # from here on, the next caller that waits starts it again
         next_one = self.look(monotonic())
         if next_one is not None and self.timer is None:
             self._arm(next_one)
@@ -68,7 +68,7 @@ class LongWaits:
         seconds = thresholds().long_wait_seconds
         first = math.inf
         for key, reference in tuple(self._directions.items()):
-            # Taken out before its queue is looked at: who comes later puts it in again.
+            # Removed before its queue is checked: a caller that comes later adds it again.
             self._directions.pop(key, None)
             direction = reference()
             waiting = () if direction is None else _waiting(direction)

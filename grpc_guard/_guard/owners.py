@@ -2,9 +2,9 @@
 
 The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
 local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
-otherwise). Threads show their frames
-in ``sys._current_frames()``; tasks are searched down their await chains; greenlets, which
-neither shows, are found among the live objects when gevent is loaded.
+otherwise). Threads show their frames in ``sys._current_frames()``. Tasks are searched down their
+await chains. Suspended greenlets are in neither: if gevent is loaded, they are found among the
+live objects.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .roles import frames_at_yield, roles
 
 
 def owner_of(direction: Direction) -> Owner | None:
-    """Describe the party inside `direction`; None if nobody is inside.
+    """Describe the party inside `direction`; None if it is free.
 
     A thread that has left during the search is still named, from its note.
     """
@@ -64,7 +64,7 @@ def owner_with_frame(direction: Direction) -> Owner | None:
 def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
     """Describe the party inside `direction`, or the thread that was there a moment ago.
 
-    Tell as well whether it is a task whose cancellation is on its way, not yet delivered.
+    Also tell whether it is a task with a cancellation that is not yet delivered.
     """
     found = None if direction.loop_thread is None else _owning_task(direction)
     if found is not None:
@@ -76,14 +76,14 @@ def last_owner_of(direction: Direction) -> tuple[Owner | None, bool]:
 
 
 def _is_another(owner: object) -> bool:
-    """Tell whether `owner` is the noted thread, and not the one that asks."""
+    """Tell whether `owner` is a noted thread other than the caller's."""
     return isinstance(owner, int) and owner != get_ident()
 
 
 def party_met(turns: Turns, ticket: Ticket) -> Ticket | None:
-    """Return the ticket of the party that is inside, or comes next, when that of `ticket` arrives.
+    """Return the ticket of the party inside, or next, when the caller, with `ticket`, arrives.
 
-    None if it is not known: it has no ticket, or has left and was nobody else.
+    None if it is unknown: it has no ticket, or has left and was the caller itself.
     """
     inside = turns.inside
     if not turns.is_free:
@@ -102,7 +102,7 @@ def party_to_wait(direction: Direction, met: Ticket | None) -> tuple[Owner | Non
     if met is None:
         return last_owner_of(direction)
     if met.task is not None:
-        direction.owner = met.task  # there it is looked for first
+        direction.owner = met.task  # the search begins there
     owner = owner_of(direction)
     if owner is not None and owner.operation == met.operation:
         return owner, is_being_cancelled(met)
@@ -123,13 +123,13 @@ def party_with(ticket: Ticket, now: float) -> Owner:
 
 
 def is_being_cancelled(met: Ticket | None) -> bool:
-    """Tell whether `met` is that of a task whose cancellation is on its way, not yet delivered."""
+    """Tell whether `met` is the ticket of a task with a cancellation that is not yet delivered."""
     task = None if met is None or met.task is None else met.task()
     return task is not None and cpython_loops.is_being_cancelled(task)
 
 
 def waiting_for(direction: Direction) -> list[Owner]:
-    """Describe those who wait for their turn in `direction`, in mode ``serialize``."""
+    """Describe the parties that wait for their turn in `direction`, in mode ``serialize``."""
     if direction.turns is None:
         return []
     found = []
@@ -162,7 +162,7 @@ def _held(direction: Direction) -> float:
 def _by_thread(direction: Direction) -> Owner | None:
     frames = frames_of_threads()
     try:
-        # The thread that is noted as the owner is looked at first.
+        # The thread that is noted as the owner is searched first.
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):
             inside = _inside(outward(frames[ident]), direction)
             if inside is not None:
@@ -222,7 +222,7 @@ def _owning_task(
     current = asyncio.current_task(running) if running is not None else None
     for task in _in_likely_order(direction):
         if task is current:
-            continue  # it is the one that asks
+            continue  # it is the caller
         coroutine = task.get_coro()
         if not _is_in_operation(coroutine, idle):
             continue
@@ -234,8 +234,8 @@ def _owning_task(
     return None
 
 
-# The outermost code of tasks that were found to be owners, by identity: where there are many
-# tasks, those that run it are searched first. An identity that was given out again costs time only.
+# The outermost code of tasks that were found to be owners, by identity: if there are many
+# tasks, those that run it are searched first. An identity that is reused only costs time.
 _outermost: set[int] = set()
 _OUTERMOST_KEPT = 64
 
@@ -262,7 +262,7 @@ def _in_likely_order(direction: Direction) -> Iterator[asyncio.Task[Any]]:
 def _is_in_operation(awaitable: Any, idle: type) -> bool:
     """Tell whether an operation of any stream may be among what `awaitable` awaits.
 
-    Of coroutines no frame is made for it: there may be ten of them in each of 10,000 tasks.
+    It makes no frames for coroutines: there may be ten of them in each of 10,000 tasks.
     """
     for _ in range(CHAIN_LENGTH):
         if type(awaitable) is not CoroutineType:

@@ -21,20 +21,20 @@ CAN_BE = sys.version_info < (3, 12)
 
 
 def may_have_been() -> bool:
-    """Tell whether there is a trace or profile function that may have torn an operation out."""
+    """Tell whether there is a trace or profile function that may have ended an operation so."""
     return CAN_BE and (sys.gettrace() is not None or sys.getprofile() is not None)
 
 
 def give_back(direction: Direction) -> bool:
-    """Free `direction`, of an aio stream, if no party is inside; tell whether that was so.
+    """Free `direction`, of an aio stream, if no party is inside; tell whether it did.
 
-    Called by an operation that found it taken, in the thread of its loop: no other task can run
+    Called by an operation that found it taken, on the thread of its loop: no other task can run
     in between.
     """
     stream = direction.stream
     if not CAN_BE or direction.loop_thread is None or stream.handler is not None:
-        return False  # an async generator leaves by a way of its own
-    # The caller's; of a call with interceptors it has none, since its writes only wait in a queue.
+        return False  # an async generator gives its direction back elsewhere
+    # The caller's frame. In a call with interceptors it has none: a write only waits in a queue.
     own = next((frame for frame in outward(sys._getframe(1)) if _owns(frame, direction)), None)
     for coroutine in heap.instances([CoroutineType]):
         frame = coroutine.cr_frame

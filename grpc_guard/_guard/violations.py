@@ -45,7 +45,7 @@ CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: Concu
 
 
 class _Meeting:
-    """An operation that met another in its direction. Its owner is looked for when somebody asks."""
+    """An operation that met another in its direction. Its owner is searched at the first access."""
 
     def __init__(self, direction: Direction, operation: str) -> None:
         self._direction = direction
@@ -75,7 +75,7 @@ class _Meeting:
 
 
 class _Wait(_Meeting):
-    """An operation that waits for its turn, and whom it has met: known by a ticket, or searched."""
+    """An operation that waits for its turn; the party it met is known by a ticket, or searched."""
 
     def __init__(self, direction: Direction, ticket: Ticket, met: Ticket | None) -> None:
         super().__init__(direction, ticket.operation)
@@ -112,9 +112,9 @@ def report_conflict(direction: Direction, operation: str) -> None:
 def report_wait(direction: Direction, ticket: Ticket) -> None:
     """Act on an operation that has to wait for its turn, in mode ``serialize``.
 
-    The same as report_conflict(), and cheaper: where two places have met before, their finding
-    is counted and not composed again. An operation that interrupts another, and would wait for
-    it for ever, is refused.
+    As report_conflict(), but cheaper: if two places have met before, their finding is only
+    counted. An operation that interrupts another one, and would wait for it for ever, is
+    refused.
     """
     turns = direction.turns
     assert turns is not None
@@ -148,16 +148,16 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     if pair is not None:
         if len(turns.counted) >= _PAIRS_KEPT:
             turns.counted.clear()
-        turns.counted[pair] = entry, ticket.place, met and met.place  # so that no id comes again
+        turns.counted[pair] = entry, ticket.place, met and met.place  # so that no id is reused
 
 
-_PAIRS_KEPT = 64  # of each direction: pairs of places that have met in it
+_PAIRS_KEPT = 64  # pairs of places that have met, in each direction
 
 
 def _pair(direction: Direction, ticket: Ticket, met: Ticket | None) -> object:
-    """Return by what a meeting is known again; None where its finding may be another each time.
+    """Return the key by which a meeting is recognised; None if its finding may differ each time.
 
-    By the identity of code objects: they hash their whole content each time.
+    It uses identities of code objects, which would hash their whole content each time.
     """
     if met is None or not direction.is_shared or direction.watch is not None:
         return None
@@ -174,7 +174,7 @@ def _pair(direction: Direction, ticket: Ticket, met: Ticket | None) -> object:
 
 
 def check_loop(stream: Stream, operation: str) -> None:
-    """Act on an aio operation whose quick look said that it runs on another loop."""
+    """Act on an aio operation that, by the quick check, runs on another loop."""
     running = running_loop()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_ASTRAY):
@@ -183,7 +183,7 @@ def check_loop(stream: Stream, operation: str) -> None:
 
 
 def check_start(stream: Stream) -> None:
-    """Act on the start of an aio RPC where another loop, or none, runs than its channel's."""
+    """Act on the start of an aio RPC where the loop of its channel does not run."""
     running = running_loop()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
@@ -198,7 +198,7 @@ def failed_on_loop(
     kind: type[CallAstray | ChannelAstray | ServerAstray],
     made: Origin | None = None,
 ) -> None:
-    """Act on the `error` of an aio coroutine that need not fail on another loop, if it ran on one.
+    """Act on the `error` of an aio coroutine that may be legal on another loop, if it ran on one.
 
     `made` tells where a server was made.
     """
@@ -217,7 +217,7 @@ def failed_on_loop(
 def _astray(
     kind: type[CallAstray | ChannelAstray], on_loop: bool, stream: Stream, operation: str
 ) -> None:
-    """Act on the use of an aio object off its loop: `kind` says of what."""
+    """Act on the use of an aio object, of this `kind`, off its loop."""
     channel, loop = stream.channel, cast("asyncio.AbstractEventLoop", stream.loop)
     if channel is None:  # a server's, or one that was made before the guard was there
         violate(kind(on_loop), stream, operation)
@@ -245,7 +245,7 @@ def violate(
 ) -> Entry:
     """Record that a rule was broken; raise, log or return as the stream's mode says.
 
-    Returns its entry in the ledger. With `can_wait` False waiting cannot help, whatever the rule: ``serialize`` refuses.
+    Returns its entry in the ledger. With `can_wait` False, ``serialize`` refuses whatever the rule.
     """
     mode = stream.mode
     if mode is Mode.SERIALIZE and not (evidence.rule.waitable and can_wait):
@@ -269,7 +269,7 @@ def _caller(stream: Stream, operation: str, frame: FrameType) -> Owner:
 
 
 class _Guard:
-    """What the core is answered with."""
+    """The answers to what the core asks."""
 
     report_conflict = staticmethod(report_conflict)
     report_wait = staticmethod(report_wait)

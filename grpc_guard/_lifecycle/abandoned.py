@@ -24,7 +24,7 @@ _SHORTEST = 0.01  # seconds between two looks
 
 
 class Suspect:
-    """A handler that runs though its RPC is over; `look` says who it is, None when it has ended."""
+    """A handler that runs though its RPC is over; `look` returns its party, None once it ended."""
 
     __slots__ = ("ident", "look", "since", "time")
 
@@ -35,7 +35,7 @@ class Suspect:
         self.time = processor_time(ident)
 
     def is_settled(self) -> bool:
-        """Look at it again: tell whether nothing more is to be seen, and warn if it stands still."""
+        """Check it again: warn if it stands still; tell whether no further check is needed."""
         found = self.look()
         if found is None:
             return True

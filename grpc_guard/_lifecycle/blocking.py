@@ -1,8 +1,8 @@
 """What blocks an event loop: the rule blocked-loop.
 
-Watched are only the calls that are started while a loop runs on the thread, and sync request
-iterators of grpc.aio: no other call pays for it. What counts is what waited for long, if a
-loop ran where it waited.
+Only calls that are started while a loop runs on the thread, and sync request iterators of
+grpc.aio, are watched: no other call pays for it. A finding is a long wait on a thread whose loop
+ran.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .losses import iterator_raised
 
 
 def watched(call: Any, stream: Stream) -> Any:
-    """Return `call`, or if it could block an event loop, what is watched and reads from it."""
+    """Return `call`; if it could block an event loop, a watched iterator that reads from it."""
     origin = stream.origin
     if origin is None or not origin.on_loop or is_in_notebook(sys):
         return call
@@ -50,7 +50,7 @@ def watched(call: Any, stream: Stream) -> Any:
 
 
 def blocking(function: Callable[..., Any], subject: Subject, *args: Any, **kwargs: Any) -> Any:
-    """Return what `function` returns, a whole RPC that is waited for while a loop runs here."""
+    """Call `function`, which waits for a whole RPC while a loop runs here; return its result."""
     if is_in_notebook(sys):
         return function(*args, **kwargs)
     began = monotonic()
@@ -61,9 +61,9 @@ def blocking(function: Callable[..., Any], subject: Subject, *args: Any, **kwarg
 
 
 def on_the_loop(steps: Any, iterator: Any, stream: Stream) -> Any:
-    """Return what takes the place of `steps`, those of a sync request `iterator` of grpc.aio.
+    """Return the replacement of `steps`, those of a sync request `iterator` of grpc.aio.
 
-    gRPC advances it on the loop, and keeps to itself what it raises.
+    gRPC advances the iterator on the loop, and swallows what it raises.
     """
     step = steps.__next__
 
@@ -94,7 +94,7 @@ def _tell(
     """Act on an operation that has just ended: did a loop stand still since it `began`?"""
     seconds = monotonic() - began
     loop = running_loop()
-    # Where none runs, another thread has waited, or the loop has ended since.
+    # If none runs, another thread has waited, or the loop has ended since.
     if seconds < thresholds().blocked_loop_seconds or loop is None:
         return
     caller = parties.this_party(sys._getframe(1), operation, is_task=True)

@@ -1,6 +1,6 @@
 """The program's callbacks on threads of gRPC: the rule blocked-grpc-thread.
 
-A read is looked at only where its call was started in a callback: no other call pays for it.
+A read is checked only if its call was started in a callback: no other call pays for it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Reading:
 
 
 def refusing(call: Any, stream: Stream) -> Any:
-    """Return `call`, or if it starts in a callback of its channel, what refuses to wait there."""
+    """Return `call`; if it starts in a callback of its channel, one that refuses to wait there."""
     ident, channel = get_ident(), stream.channel
     if channel is None or running.get(ident) is not channel:
         return call

@@ -1,9 +1,9 @@
-"""One read or write that was cancelled, and what comes after it: the rule cancelled-read.
+"""A read or write that was cancelled, and the use of the stream after it: the rule cancelled-read.
 
-Cancelling is legal as the end of a stream. The finding is made when what the cancellation has
-broken is used again, by somebody who is not being cancelled as well. On a client that is the
-whole RPC, which grpcio cancels; on a server the direction alone: a read that was cancelled
-takes the next message with it, and a write makes the next one fail.
+Cancelling is legal as the end of a stream. It becomes a finding when a party that is not being
+cancelled itself uses again what the cancellation has broken. On a client that is the whole RPC,
+which grpcio cancels. On a server it is the direction alone: a cancelled read takes the next
+message with it, and a cancelled write makes the next one fail.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Cancellation:
 
 
 class _Cancelled:
-    """The error that has just ended an operation on a stream, and what is asked about it."""
+    """The error that has just ended an operation on a stream, as the excuses see it."""
 
     def __init__(self, stream: Stream, error: asyncio.CancelledError) -> None:
         self._stream = stream
@@ -57,7 +57,7 @@ class _Cancelled:
 
 
 class _Use:
-    """The use of a broken stream, and what is asked about it."""
+    """The use of a broken stream, as the excuses see it."""
 
     def __init__(self, stream: Stream, cancellation: _Cancellation) -> None:
         self.was_reported = cancellation.was_reported
@@ -86,10 +86,10 @@ _is_taken, _take = _flag.__get__, _flag.__set__
 
 
 class Broken(AioDirection):
-    """A direction of which the next claim is a finding.
+    """A direction whose next claim is a finding.
 
-    A class, which a direction is given when it breaks, so that the claims of all others are
-    what they were. To give back runs through no code of Python here either.
+    A direction gets this class when it breaks, so that claims of all other directions cost
+    nothing more. Giving it back runs no Python code either.
     """
 
     __slots__ = ()
@@ -120,7 +120,7 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
 
 
 def _is_being_cancelled(task: asyncio.Task[Any] | None) -> bool:
-    """Tell whether somebody is cancelling `task`; a task of the program's own kind cannot tell."""
+    """Tell whether `task` is being cancelled; a task of another class may not tell."""
     cancelling = getattr(task, "cancelling", None)
     return cancelling is not None and bool(cancelling())
 
@@ -147,7 +147,7 @@ def _broken(stream: Stream, frame: FrameType) -> Iterator[Direction]:
 
 
 def give_up(stream: Stream) -> None:
-    """Note that `stream` is ended by cancel(): to use it then is the way to learn of it."""
+    """Note that cancel() ends `stream`: a program learns of it by using the stream again."""
     _given_up.add(stream)
 
 

@@ -1,7 +1,7 @@
-"""Streams that go on though their channel was dropped, as those of grpc.aio do.
+"""Streams that continue after their channel was dropped, as those of grpc.aio do.
 
-The record of such a stream stays for as long as its call, which is held weakly. A sync call
-is none of them: while its RPC lives grpcio keeps the channel, or else it ends the RPC with it.
+The record of such a stream is kept as long as its call, which is held weakly. Sync calls are not
+among them: grpcio keeps the channel while the RPC lives, or ends the RPC together with it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class _ChannellessStream(weakref.ref[Any]):
 
 _streams_by_call: dict[int, _ChannellessStream] = {}  # by the identity of the call
 
-# No globals in what finalisers run: at the end of the interpreter they are gone before the
-# channels and calls are.
+# Finalisers use no globals: at the end of the interpreter those are gone before the channels
+# and calls.
 
 
 def _forget(entry: Any, table: dict[int, _ChannellessStream] = _streams_by_call) -> None:
@@ -41,7 +41,7 @@ def keep_record(
     forget: Callable[[Any], None] = _forget,
     aio: Api = AIO,
 ) -> None:
-    """Keep the record of `stream`, whose channel has died, if it is known to go on.
+    """Keep the record of `stream`, whose channel has died, if the stream is known to continue.
 
     Made for finalisers: takes no lock.
     """
@@ -53,7 +53,7 @@ def keep_record(
 
 
 def channelless_streams() -> list[Stream]:
-    """Return the streams of this process that go on without their channel."""
+    """Return the streams of this process that continue without their channel."""
     return [entry.stream for entry in tuple(_streams_by_call.values()) if entry.stream.is_open()]
 
 

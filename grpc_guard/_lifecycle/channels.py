@@ -1,8 +1,8 @@
 """The lives of channels: where each was made and closed, and which streams live on it.
 
-The records stand in a table by the identity of grpcio's core channel, which is what a
-multi-callable has in its hand when an RPC starts. They hold the channel weakly, streams by
-their records alone, and vanish with the channel; channelless.py keeps the record of a stream that goes on.
+The records are in a table whose key is the identity of grpcio's core channel, which a
+multi-callable knows when an RPC starts. They hold the channel weakly, and only the records of its
+streams. They vanish with the channel; channelless.py keeps the record of a stream that continues.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from .dropped import tell_dropped
 from .inherited import aio_of_parent, uses_aio
 from .unlisted import note_unlisted
 
-_LOOKED_AT = 128  # streams of a channel that is kept below the limit, before some are dropped
+_LOOKED_AT = 128  # records of streams on a channel below its limit, before ended ones are dropped
 _MOMENT = 1.0  # seconds between two questions about one channel, which take a millisecond or two
-_BY_HAND = "(a channel wrapped by hand)"  # of which the target is not known
+_BY_HAND = "(a channel wrapped by hand)"  # its target is unknown
 
-# Instead of the generation: the channel is this process's own, made while its parent's grpc.aio
-# lived on in it.
+# In place of a generation: this process made the channel, while its parent's grpc.aio still
+# existed in it.
 DOOMED = -1
 
 _lives: dict[int, ChannelLife] = {}
@@ -89,9 +89,9 @@ def pooled(*, is_limited: bool) -> Iterator[None]:
 
 
 class ChannelLife:
-    """One channel: its target, by whom it was made and closed, and its streams so far.
+    """One channel: its target, the parties that made and closed it, and its streams so far.
 
-    ``streams`` may hold some that have ended: they are sorted out when there are many.
+    ``streams`` may include some that have ended: they are dropped when there are many.
     """
 
     __slots__ = (
@@ -115,16 +115,16 @@ class ChannelLife:
         self.target = target
         self.api = api
         self.origin = origin
-        self.thread = name_of_thread(get_ident())[1]  # which has the loop that it belongs to
+        self.thread = name_of_thread(get_ident())[1]  # the one that runs the channel's loop
         self.closing: Origin | None = None
         self.generation = forks.generation
         self.streams: deque[Stream] = deque()
-        # A registry's, which knows who uses it, or one that grpcio itself keeps and closes.
+        # It belongs to a registry, or to grpcio, which closes it itself.
         self.is_pooled = _making.is_pooled
         self.is_limited = registry_keeps_the_limit(_making)
         self.next_report_at = _LOOKED_AT if self.is_limited else thresholds().stream_limit
-        self.crowded_at = 0  # streams, at which that is reported
-        self.asked_at = 0.0  # when the core was: in seconds of time.monotonic()
+        self.crowded_at = 0  # the number of streams at which that is reported
+        self.asked_at = 0.0  # when the core was asked: in seconds of time.monotonic()
         self.anchor = anchor
 
     @property
@@ -133,7 +133,7 @@ class ChannelLife:
         return Subject(self.target, Side.CLIENT, self.api)
 
     def is_closed(self) -> bool:
-        """Tell whether no RPC can start on the channel any more: grpcio knows best."""
+        """Tell whether the channel refuses new RPCs: grpcio knows best."""
         anchor = self.anchor()
         return anchor is None or is_core_closed(anchor)
 
@@ -159,14 +159,14 @@ class ChannelLife:
         if live < limit:
             self.crowded_at = 0
             return
-        self.next_report_at = live + live // 4 + 1  # so many before it is looked at again
+        self.next_report_at = live + live // 4 + 1  # the number at which it is checked again
         crowd, maker = self._crowd(), self.origin.owner()
         caller = note_origin("start").owner()
         if crowd is not None and crowd.waiting:
-            # With an owner, or it would be counted as the guess that came before it.
+            # With an owner: otherwise it would count as the same finding as the guess before it.
             warn(Queued(*crowd, maker), self.subject, caller=caller, owner=maker)
         elif live >= self.crowded_at:
-            self.crowded_at = 2 * live  # so many before it is reported again, and counted
+            self.crowded_at = 2 * live  # the number at which it is reported again
             warn(Crowded(live, maker), self.subject, caller=caller)
 
     def _crowd(self) -> Crowd | None:
@@ -194,7 +194,7 @@ class ChannelLife:
 def made(
     channel: Any, api: str, operation: str, target: str = "", sharing_key: object = None
 ) -> None:
-    """Note that `channel` was made by `operation`, if grpcio's own; again changes nothing.
+    """Note that `operation` made `channel`, if it is grpcio's own; a second note changes nothing.
 
     `target` is what it was made for. Channels of equal `sharing_key` could have been one.
     """
@@ -235,7 +235,7 @@ def _forget(
     lives: dict[int, ChannelLife] = _lives,
     keep_record: Callable[[Stream], None] = keep_record,
 ) -> None:
-    # No globals: at the end of the interpreter they are gone before the channels are.
+    # No globals: at the end of the interpreter those are gone before the channels.
     streams = lives.pop(anchor.key).streams
     for stream in streams.copy():
         keep_record(stream)
@@ -248,13 +248,13 @@ def _life_of_core(core: object) -> ChannelLife | None:
 
 def life_of(multi_callable: Any) -> ChannelLife | None:
     """Return the channel on which `multi_callable`, if grpcio's own, starts its RPCs."""
-    # Read here and not in _catalogue/grpcio.py: each start of an RPC passes.
+    # Read here and not in _catalogue/grpcio.py: each start of an RPC runs this.
     return _lives.get(id(getattr(multi_callable, "_channel", None)))
 
 
 @never_disturbs("the use of a closed channel goes unnoticed")
 def subscribing(channel: Any) -> None:
-    """Act on a subscription to the states of a sync `channel` that is closed: it is never told any."""
+    """Act on a subscription to a closed sync `channel`, which never reports a state."""
     life = _life_of_core(anchor_and_core(channel)[1])
     if life is not None and life.is_closed():
         closing = None if life.closing is None else life.closing.owner()
@@ -263,25 +263,23 @@ def subscribing(channel: Any) -> None:
 
 
 def closing(channel: Any) -> None:
-    """Note that `channel` is about to be closed, and by whom."""
+    """Note that the caller is about to close `channel`."""
     try:
         life = _life_of_core(anchor_and_core(channel)[1])
         if life is not None and life.closing is None:
             life.closing = note_origin("close")
             for stream in life.sorted_out() if life.api == SYNC else ():
                 call = stream.call()
-                if isinstance(
-                    call, BaseException
-                ):  # as calls of grpcio are, which raise themselves
+                if isinstance(call, BaseException):  # as grpcio's calls do, which raise themselves
                     note_closed(call, life)
             if life.api == AIO:
                 are_many = len(life.streams) > thresholds().kept
                 going_on = life.sorted_out()
                 if are_many:
                     tell_dropped(going_on)
-                for stream in going_on:  # for the grace that grpcio may be given
+                for stream in going_on:  # for the grace period of close()
                     note_unlisted(stream)
-            life.streams.clear()  # they end with it, and an object that keeps it must not keep them
+            life.streams.clear()  # they end with it, and must not live as long as the object
     except Exception as error:
         if not overlooked(error, "the end of a channel goes unnoticed"):
             raise

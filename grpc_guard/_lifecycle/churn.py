@@ -19,8 +19,8 @@ from .._findings.origins import Origin
 from .._findings.reporting import warn
 from .._findings.stacks import outward
 
-_PLACES = 256  # places that make channels, of which the times are kept
-# Whose frames run a test, and the local variable that has it.
+_PLACES = 256  # places that make channels; when there are more, all counts begin again
+# Code whose frames run a test, and the local variable that has the test.
 _RUNNERS = {
     "unittest.case": "self",
     "unittest.async_case": "self",
@@ -29,22 +29,22 @@ _RUNNERS = {
 }
 
 _makers: dict[object, deque[float]] = {}
-# Loops and tests by a number that is given once: an identity may come again.
+# Loops and tests by a number that is used once: an identity may be reused.
 _numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
 _next_number = itertools.count()
 
 
 def sharing_key(options: Any, credentials: object) -> object:
-    """Return what channels have in common that could have been one; None to leave one out.
+    """Return a key that is equal for channels that could have been one; None to leave one out.
 
-    By the identity of credentials and a hash of the options: nothing of either is kept.
+    It has the identity of the credentials and a hash of the options, and keeps neither.
     """
     text = repr(options)
     return None if wants_its_own_connection(text) else (id(credentials), hash(text))
 
 
 def look_at_churn(channel: Subject, origin: Origin, sharing_key: object) -> None:
-    """Count a `channel` that was made at `origin`, and tell if they are too many."""
+    """Count a `channel` that was made at `origin`, and report if there are too many."""
     place = origin.place
     if place is None:
         return
@@ -59,14 +59,14 @@ def look_at_churn(channel: Subject, origin: Origin, sharing_key: object) -> None
     if len(times) > limits.channel_churn and times[-1] - times[0] <= limits.channel_churn_seconds:
         maker = origin.owner()
         seen = ManyChannels(len(times), times[-1] - times[0], maker)
-        times.clear()  # so many again before it is reported again
+        times.clear()  # the count begins again before the next report
         warn(seen, channel, caller=maker)
 
 
 def _running_test() -> object:
     """Return the test for which the caller makes a channel; None where no test runs on its thread.
 
-    Each test has a channel of its own set-up, and that is how tests are.
+    It is normal that the set-up of each test makes a channel.
     """
     if "unittest" not in sys.modules and "_pytest.runner" not in sys.modules:
         return None
@@ -79,7 +79,7 @@ def _running_test() -> object:
 
 
 def _number_of(obj: object) -> int | None:
-    """Return what stands for `obj`, and for no other thing that comes to lie at its place."""
+    """Return a number for `obj` that no other object gets, even with the same identity."""
     if obj is None:
         return None
     try:
@@ -91,7 +91,7 @@ def _number_of(obj: object) -> int | None:
 
 
 def forget_churn() -> None:
-    """Begin to count channels from zero, as each test does, and each child of a fork."""
+    """Count channels from zero again, for each test, and in each child of a fork."""
     _makers.clear()
 
 

@@ -1,4 +1,4 @@
-"""What the error of an RPC says that died of its channel: the rule closed-channel."""
+"""What is added to the error of an RPC on a closed channel: the rule closed-channel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .._core.stream import Channel
 
 
 def note_closed(error: BaseException, channel: Channel) -> ChannelClosed:
-    """Add to `error` a note on who closed `channel`, and where it was made; return what it says."""
+    """Add a note to `error`: where `channel` was made, and who closed it; return the evidence."""
     closing = None if channel.closing is None else channel.closing.owner()
     seen = ChannelClosed(channel.origin.owner(), closing)
     error.add_note(f"grpc_guard: channel to {escaped(channel.target)}: {seen}")

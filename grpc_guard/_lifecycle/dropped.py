@@ -15,7 +15,7 @@ from .._findings.reporting import warn
 
 
 def tell_dropped(streams: Iterable[Stream]) -> None:
-    """Warn of those of `streams`, whose channel is being closed, that nobody could end any more."""
+    """Warn of those of `streams`, whose channel is being closed, that the program has dropped."""
     by_line: dict[object, list[Stream]] = {}
     for stream in streams:
         was_dropped = stream._read is not None and stream.read is None  # its reader has gone

@@ -1,6 +1,6 @@
-"""The end of the process: what is left open then is looked for, if the guard is on.
+"""The end of the process: open channels and streams are searched then, if the guard is on.
 
-Registered as early as can be, to run after the program's own exit handlers. grpc is not
+Registered as early as possible, to run after the program's own exit handlers. grpc is not
 imported here.
 """
 
@@ -15,7 +15,7 @@ _registered = False
 
 
 def watch() -> None:
-    """Look for what is left open when this process ends; once is enough."""
+    """Search for what is left open when this process ends; a second call does nothing."""
     global _registered
     if not _registered:
         _registered = True
@@ -23,7 +23,7 @@ def watch() -> None:
 
 
 def look() -> None:
-    """Look for what is left open, if there is anything that could be."""
+    """Search for what is left open, if the guard is on and the program has used grpc."""
     if current_mode() is Mode.OFF or "grpc_guard._lifecycle.channels" not in sys.modules:
         return  # switched off again, or the program never spoke gRPC
     from .leaks import look as look_for_leaks

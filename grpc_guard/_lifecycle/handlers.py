@@ -42,7 +42,7 @@ from . import abandoned
 from .in_flight import Entry, UnaryEntry, items_of, serves
 from .inherited import uses_aio
 
-ALL_RPCS = "(all RPCs of a server)"  # what a finding about a server itself is about
+ALL_RPCS = "(all RPCs of a server)"  # the RPC of a finding about a server itself
 _SHORTEST = 0.01  # seconds between two looks at a server that is full
 
 _of_servers: weakref.WeakKeyDictionary[object, Handlers] = weakref.WeakKeyDictionary()
@@ -55,7 +55,7 @@ class Handlers:
 
     def __init__(self, pool: Executor | None) -> None:
         if not isinstance(pool, ThreadPoolExecutor):
-            pool = None  # one that does not say what it does
+            pool = None  # a pool that does not show its state
         self._pool = None if pool is None else weakref.ref(pool)
         self._size = size_of_pool(pool)
         # A thread runs one handler at a time: the next one takes the place of the last.
@@ -74,7 +74,7 @@ class Handlers:
         self._enter(Entry(stream), context)
 
     def enter_unary(self, rpc: str, context: Any = None) -> UnaryEntry:
-        """Note the same of a unary RPC; the caller says by ``ended`` when the handler has ended."""
+        """Note the same for a unary RPC; the caller sets ``ended`` when the handler has ended."""
         entry = UnaryEntry(rpc)
         self._enter(entry, context)
         return entry
@@ -88,7 +88,7 @@ class Handlers:
             self._watch()
 
     def enter_at_first_step(self, stream: Stream) -> None:
-        """Note it of the thread that takes the first step of the responses of `stream`."""
+        """Note the same for the thread that takes the first step of the responses of `stream`."""
         responses: Any = stream.write
         iterator = responses.iterator
 
@@ -107,14 +107,14 @@ class Handlers:
             self._by_task[task] = Entry(stream)
 
     def enter_unary_task(self, rpc: str) -> None:
-        """Note the same of a unary RPC."""
+        """Note the same for a unary RPC."""
         task = asyncio.current_task()
         if task is not None:
             self._by_task[task] = UnaryEntry(rpc)
 
     @never_disturbs("the end of an RPC goes unnoticed")
     def _rpc_ended(self, ident: int, entry: Entry | UnaryEntry) -> None:
-        """Have a handler looked at again that runs though its RPC has just ended."""
+        """Arrange a later check of a handler that still runs although its RPC has just ended."""
         stream = entry.stream()
         if stream is None or stream.ended:
             return
@@ -148,13 +148,13 @@ class Handlers:
         return (owner for owner, _ in self._threads()) if self._by_thread else iter(())
 
     def snapshot(self) -> tuple[Owner, ...]:
-        """Return who handles streams now, the longest first; ``operation`` is the RPC."""
+        """Return the parties that handle RPCs now, the longest first; ``operation`` is the RPC."""
         found = [*(owner for owner, _ in self._threads()), *self._tasks()]
         return tuple(sorted(found, key=lambda owner: -(owner.held_seconds or 0)))
 
     def _threads(self, only: frozenset[int] | None = None) -> Iterator[tuple[Owner, bool]]:
-        """Yield who handles an RPC in a thread now, and whether that RPC is over."""
-        now = monotonic()  # the same for all: who came first is held longest
+        """Yield the threads that handle an RPC now, and whether that RPC is over."""
+        now = monotonic()  # the same for all, so that the order is that of arrival
         frames = frames_of_threads()
         try:
             for ident, entry in tuple(self._by_thread.items()):
@@ -186,7 +186,7 @@ class Handlers:
 
     @never_disturbs("a server is not watched")
     def _watch(self) -> None:
-        """Look again in a while, from a thread, whether the server is still full."""
+        """Check again after some time, from a thread, whether the server is still full."""
         if self._watcher is not None and self._watcher.is_alive():
             return
         if has_idle_workers(None if self._pool is None else self._pool()):
@@ -200,16 +200,16 @@ class Handlers:
 
     @never_disturbs("a starved server goes unnoticed")
     def _look(self) -> None:
-        self._watcher = None  # from here on, who fills the server has it watched again
+        self._watcher = None  # from here on, the handler that fills the server has it watched again
         pool = None if self._pool is None else self._pool()
         if pool is None or len(list(self._threads())) < self._size:
             return
-        waiting = waiting_in_pool(pool)  # first: who is told to hold the threads held them then
+        waiting = waiting_in_pool(pool)  # first: the threads that are reported were in use then
         workers = idents_of_workers(pool)
         found = sorted(self._threads(workers), key=lambda one: -(one[0].held_seconds or 0))
         held = [owner for owner, _ in found]
         seen = Starved(held, waiting, [is_over for _, is_over in found])
-        # A pool knows a thread only some time after that has begun to work.
+        # A pool registers a thread only some time after the thread has begun to work.
         is_full = len(held) >= self._size
         least = thresholds().starved_server_seconds
         if not is_full or nobody_waits(seen) or (held[-1].held_seconds or 0) < least:
@@ -219,9 +219,9 @@ class Handlers:
 
 
 class AioHandlers(Handlers):
-    """Those of a server of grpc.aio: coroutines are tasks, sync ones run in a thread pool.
+    """The handlers of a grpc.aio server: coroutines are tasks, sync ones run in a thread pool.
 
-    That is the one that the server was given, or else the default executor of its loop.
+    The pool is the one that the server was given, or else the default executor of its loop.
     """
 
     _api = AIO
@@ -231,9 +231,9 @@ class AioHandlers(Handlers):
         self._loop = None if loop is None or pool is not None else weakref.ref(loop)
 
     def _enter(self, entry: Entry | UnaryEntry, context: Any) -> None:
-        """Note what the running thread begins to handle, if it is one of the pool.
+        """Note what the running thread begins to handle, if it belongs to the pool.
 
-        On the thread of the loop gRPC calls a handler that streams its responses. That only
+        gRPC calls a handler that streams its responses on the thread of the loop. That call only
         makes their iterator, which is advanced in the pool: see enter_at_first_step().
         """
         if running_loop() is None:
@@ -242,15 +242,15 @@ class AioHandlers(Handlers):
 
     def _find_pool(self) -> None:
         loop = None if self._loop is None else self._loop()
-        if loop is not None:  # its executor is made when it is first needed, and may change
+        if loop is not None:  # its default executor is made at the first use, and may change
             pool = default_executor(loop)
             if isinstance(pool, ThreadPoolExecutor):
                 self._pool = weakref.ref(pool)
                 self._size = size_of_pool(pool)
 
     def _is_inside(self, stream: Stream | UnaryEntry, frame: FrameType) -> bool:
-        # Between two steps it waits, in code of gRPC that has no frames, until the client has
-        # taken the message. Then the response iterator is alive.
+        # Between two steps the thread waits, in code of gRPC that has no frames, until the client
+        # has taken the message. Meanwhile the response iterator is alive.
         is_between = stream.write is not None and not is_worker(frame)
         return super()._is_inside(stream, frame) or is_between
 
@@ -260,7 +260,7 @@ def handlers_of(server: Any) -> Handlers:
     try:
         known = _of_servers.get(server)
         return _of_servers.setdefault(server, _new_records(server)) if known is None else known
-    except TypeError:  # a server of the application's own kind, which cannot be held weakly
+    except TypeError:  # an application's own server class, which cannot be held weakly
         return Handlers(None)
 
 
@@ -280,7 +280,7 @@ def _follow(context: Any, rpc_ended: Callable[[], None]) -> None:
 
 
 def made(server: Any, operation: str) -> None:
-    """Note that a plain `server` was made by `operation`, here and now; again changes nothing."""
+    """Note that `operation` makes a plain `server` here; a second note changes nothing."""
     records = handlers_of(server)
     if records.origin is None:
         records.origin = note_origin(operation)

@@ -27,7 +27,7 @@ class Entry:
 
 
 class UnaryEntry:
-    """A unary handler in flight; in one record what a streaming one has in two."""
+    """A unary handler in flight: entry and stream in one record."""
 
     __slots__ = ("ended", "is_gone", "rpc", "since")
 
@@ -36,7 +36,7 @@ class UnaryEntry:
     def __init__(self, rpc: str) -> None:
         self.rpc = rpc
         self.ended = False
-        self.is_gone = False  # the RPC
+        self.is_gone = False  # whether the RPC is over
         self.since = monotonic()
 
     def stream(self) -> UnaryEntry:
@@ -52,7 +52,7 @@ def serves(frame: FrameType) -> bool:
 
 
 def items_of(known: weakref.WeakKeyDictionary[K, V]) -> Iterator[tuple[K, V]]:
-    """Yield the items of `known`, to which another thread may add some meanwhile."""
+    """Yield the items of `known`, to which another thread may add meanwhile."""
     for reference in known.keyrefs():  # a list, made in one step
         key = reference()
         value = None if key is None else known.get(key)

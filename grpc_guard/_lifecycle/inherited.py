@@ -1,7 +1,7 @@
-"""What a forked child has of its parent's grpc.aio, whose state belongs to the process.
+"""What a forked child inherits of its parent's grpc.aio, whose state belongs to the process.
 
-One completion queue and one poller thread serve all of it: while a channel or server of the
-parent's lives, a child has the queue, and no thread.
+One completion queue and one poller thread serve the whole process. While a channel or server of
+the parent lives, a child has the queue, but no thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .._findings.origins import Origin
 
 
 class Record(Protocol):
-    """What is known of a channel or server."""
+    """What is known about a channel or server."""
 
     @property
     def origin(self) -> Origin | None: ...
@@ -30,7 +30,7 @@ def uses_aio(user: Any, record: Record) -> None:
 
 
 def aio_of_parent() -> Record | None:
-    """Return what of a parent's grpc.aio lives on in this forked child; None if nothing does."""
+    """Return the record of a parent's grpc.aio object that this forked child still has, or None."""
     for generation, record in tuple(_users.values()):
         if generation != forks.generation:
             return record

@@ -32,7 +32,8 @@ from .channelless import channelless_streams
 from .channels import ChannelLife, lives
 from .parked import look_for_parked
 
-# They hold what is in use, and not what is kept: the machinery, threads, loops and tasks.
+# These modules (the machinery, threads, loops, tasks) hold objects because they are in use: that
+# does not mean that the program keeps them on purpose.
 _RUNTIME_MODULES = ("_asyncio", "asyncio", "grpc", "grpc_guard", "threading")
 
 
@@ -42,7 +43,7 @@ class LeakCandidate:
     def __init__(self, record: ChannelLife | Stream, obj: object) -> None:
         self.record = record
         self.obj = obj
-        self.is_reachable = False  # until somebody has looked
+        self.is_reachable = False  # until it was checked
 
     @property
     def origin(self) -> Origin:
@@ -60,7 +61,7 @@ class LeakCandidate:
         return (type(self.record), self.record.subject, line)
 
     def evidence(self, maker: Owner, others: int, last: tuple[Way, float] | None) -> Evidence:
-        """Return what was seen of this one and `others` from its line; `last` was a stream's."""
+        """Return the evidence for this one and `others` from its line; `last` is for streams."""
         if isinstance(self.record, Stream):
             return NeverEnded(maker, others, last)
         return NeverClosed(maker, others)
@@ -72,17 +73,17 @@ def look(
     keepers: Iterable[object] = (),
     threads: Callable[[int, FrameType], bool] = lambda ident, frame: True,
 ) -> None:
-    """Warn of what is left of the origins that `is_ours` accepts; never raises.
+    """Warn of what is left whose origin `is_ours` accepts; never raises.
 
-    What is reachable from `keepers`, or from a running thread (ident and innermost frame)
-    that `threads` accepts, is kept on purpose, as is what a module can reach. A thread that
-    is about to leave a request iterator is given a moment, only if there is one.
+    An object is kept on purpose if it is reachable from a module, from `keepers`, or from a
+    running thread (ident and innermost frame) that `threads` accepts. If a thread is about to
+    leave a request iterator, this waits for a moment.
     """
     look_for_parked(is_ours)
     left = list(_left(is_ours))
     if left:
         del left  # or it would keep them from the collector
-        gc.collect()  # what is garbage has been given up, and grpcio ends it now
+        gc.collect()  # the program has given up what is garbage, and grpcio ends it now
         _report(list(_left(is_ours)), [*keepers, *_held_by_threads(threads)])
 
 
@@ -135,7 +136,7 @@ def _last_operations(streams: set[Stream]) -> dict[object, tuple[Way, float]]:
     return {stream: (way, now - since) for stream, (way, since) in found.items()}
 
 
-# Who keeps what
+# What keeps what
 
 
 def _reachable(wanted: set[int], keepers: list[object]) -> set[int]:
@@ -168,5 +169,5 @@ def _held_by_threads(threads: Callable[[int, FrameType], bool]) -> Iterator[obje
 
 
 def is_of_a_pool(frame: FrameType) -> bool:
-    """Tell whether the thread at `frame` belongs to a pool, which may live for long."""
+    """Tell whether the thread at `frame` belongs to a pool, which may live long."""
     return any(is_worker(outer) for outer in outward(frame))

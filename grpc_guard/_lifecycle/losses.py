@@ -1,7 +1,7 @@
 """Exceptions of the program that vanish in grpcio: the rule lost-exception.
 
-Looked at where they leave the program's code. Nothing of them is kept: their type and the
-lines of their traceback are copied.
+They are checked where they leave the program's code. No exception is kept: its type and the
+lines of its traceback are copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .._findings.stacks import lines_of
 
 
 class _Loss:
-    """An exception on its way into grpcio, and what is asked about it."""
+    """An exception on its way into grpcio, as the excuses see it."""
 
     def __init__(self, stream: Stream | None, error: BaseException) -> None:
         self.is_of_grpcio = not lines_of(error)
@@ -28,9 +28,7 @@ class _Loss:
     @property
     def task_is_being_cancelled(self) -> bool:
         cancelling = getattr(asyncio.current_task(), "cancelling", None)
-        return cancelling is None or bool(
-            cancelling()
-        )  # a task of the program's own kind cannot tell
+        return cancelling is None or bool(cancelling())  # a task of another class may not tell
 
 
 @never_disturbs("a lost exception goes unnoticed")

@@ -25,24 +25,24 @@ from .._findings.parties import this_party
 from .._findings.records import Owner
 from .._findings.reporting import warn
 
-_LARGE = 65536  # bytes; to serialize such messages again is what a program would notice
+_LARGE = 65536  # bytes; a program would notice if such messages were serialized again
 
 
 class Handed:
-    """A message that a write() takes: which, what it said, and who wrote it where.
+    """A message that a write() takes: its identity, its contents, and which party wrote it where.
 
-    The write() of the intercepted `call` is done in a ``with`` block: if it fails, the program may
-    do with the message what it likes.
+    The write() of the intercepted `call` runs in a ``with`` block: if it fails, the program may
+    change the message freely.
     """
 
     __slots__ = ("_call", "_given", "contents", "ident", "message", "stream", "writer")
 
-    contents: bytes | None  # None where the message is not looked at
+    contents: bytes | None  # None if the message is not compared
     writer: Origin | Owner
 
     def __init__(self, call: Any, message: object, stream: Stream) -> None:
-        self._call, self._given = call, message  # as long as the write() has them
-        self.ident = id(message)  # which is this message's as long as it waits
+        self._call, self._given = call, message  # while write() runs
+        self.ident = id(message)  # unique while the message waits
         self.message: object = None  # in the turn in which its write() returned, else None
         self.contents = None
         self.stream = stream
@@ -71,7 +71,7 @@ class Handed:
 
 
 class Watched(asyncio.Queue[Any]):
-    """The queue of grpcio's whose messages are looked at when they leave it."""
+    """A queue of grpcio whose messages are compared when they leave it."""
 
     waiting: dict[Handed, None]
     last: Handed | None
@@ -93,7 +93,7 @@ def _hand_over(call: Any, message: object, handed: Handed) -> None:
     contents = None if queue is None or not queue.is_looked_at else contents_of(message)
     if queue is None or contents is None:
         return
-    # In a run or a test session, where operations are counted, it may cost what it costs.
+    # In a run or a test session, where operations are counted, the cost does not matter.
     queue.is_looked_at = handed.stream.is_instrumented or len(contents) <= _LARGE
     last = queue.last
     if last is not None and last.message is message:
@@ -116,7 +116,7 @@ def _take_back(call: Any, message: object, handed: Handed) -> None:
 
 
 def _watched(queue: Any) -> Watched | None:
-    # In its place: a task of grpcio's may wait at it, and it may have messages.
+    # In place: a task of grpcio may wait at the queue, and it may have messages.
     if type(queue) is asyncio.Queue:
         plain: Any = queue
         plain.__class__ = Watched
@@ -125,7 +125,7 @@ def _watched(queue: Any) -> Watched | None:
 
 
 def _writer(frame: FrameType) -> Origin | Owner:
-    """Return the party in the write() at `frame`: a note, which is cheap, if that has a line."""
+    """Return the party in the write() at `frame`: from its note if there is one, which is cheap."""
     note = note_origin("write", 5)
     return this_party(frame, "write", is_task=True) if note.place is None else note
 

@@ -1,8 +1,8 @@
 """Async request iterators that outlive their RPC: the rule parked-request-iterator, aio.
 
 grpcio does not tell an iterator that its RPC has ended. If gRPC is in the iterator at that
-moment, its direction gets a class of its own, by which it is seen how the iterator is left; a
-direction whose RPC has not ended pays nothing.
+moment, its direction gets another class, which observes how the iterator is left. A direction
+whose RPC has not ended pays nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import lines_of
 
-_MOMENT = 0.1  # seconds that an iterator has to end where its loop, too, comes to its end
+_MOMENT = 0.1  # seconds that an iterator has to end when its loop ends too
 
 _flag: Any = vars(AioDirection)["taken"]
 _is_taken, _take = _flag.__get__, _flag.__set__
 
-# What finalisers have found, who may not tell themselves.
+# What finalisers have found: they may not report it themselves.
 _found: deque[tuple[Stream, Owner, Owner]] = deque()
 
 
@@ -44,7 +44,7 @@ class _LateStep:
 
 
 def _leave(direction: Any, value: bool) -> None:
-    """Give back `direction`, whose RPC is over, and look at how its iterator has been left."""
+    """Give back `direction`, whose RPC is over, and check how its iterator has been left."""
     _take(direction, value)
     if not value:
         ended_at = direction.step.since
@@ -65,14 +65,14 @@ class Outlived(GrpcDriven):
 
 
 def watch_end(call: Any, stream: Stream) -> None:
-    """Look at the request iterator of `stream` when the RPC of `call` has ended."""
+    """Check the request iterator of `stream` when the RPC of `call` has ended."""
     direction = stream.write
     if direction is None:
         return
     try:
         # It must not hold the direction: that holds the iterator.
         call.add_done_callback(functools.partial(_rpc_ended, weakref.ref(direction)))
-    except Exception as error:  # an interceptor's own kind of call
+    except Exception as error:  # an interceptor's own call class
         if not overlooked(error, "the end of a stream goes unnoticed"):
             raise
 
@@ -80,8 +80,8 @@ def watch_end(call: Any, stream: Stream) -> None:
 def _rpc_ended(reference: weakref.ref[Any], call: Any) -> None:
     direction = reference()
     # cancel() ends the iterator as well: it is being cancelled now.
-    # A direction that is no more, as one that has got its class, is of another type. In mode
-    # serialize `taken` says nothing of who is inside.
+    # The reference is dead (None), or the direction has its new class already: both are of another
+    # type. In mode serialize `taken` does not tell whether a party is inside.
     if type(direction) is not GrpcDriven or direction.turns is not None:
         return
     if direction.taken and not call.cancelled():
@@ -102,7 +102,7 @@ def _was_left(direction: Any, seconds: float, error: BaseException | None) -> No
             warn(TookOneMore(seconds, starter), stream.subject, caller=starter, owner=task)
         return
     if not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-        return  # it has come to an end by itself
+        return  # it has ended by itself
     if seconds >= min(_MOMENT, patience):
         is_collected = isinstance(error, GeneratorExit)
         name = "(collected)" if is_collected else name_of_running_task()

@@ -1,4 +1,4 @@
-"""Request iterators that gRPC is still in though their RPC is over."""
+"""Request iterators that gRPC is still inside although their RPC is over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .._findings.reporting import warn
 from .._findings.stacks import fold, other_threads, outward
 from .outliving import tell_parked
 
-_STEP = 0.01  # seconds between two looks at a thread that has a moment left
+_STEP = 0.01  # seconds between two checks of a thread that has some time left
 
 
 _ADVANCE = inner_code(taking_requests, "advance")

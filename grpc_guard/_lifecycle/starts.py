@@ -24,15 +24,15 @@ from .closed import note_closed
 from .inherited import aio_of_parent
 from .unlisted import note_unlisted
 
-REFUSALS = (ValueError, UsageError)  # with which grpcio meets an RPC on a closed channel
+REFUSALS = (ValueError, UsageError)  # what grpcio raises for an RPC on a closed channel
 
 
-# note_origin() itself, starting(), new_stream(), what starts the RPC, and a multi-callable's method.
+# note_origin(), starting(), new_stream(), what starts the RPC, and the multi-callable's method.
 _DEPTH_OF_A_START = 5
 
 
 def starting(stream: Stream, multi_callable: Any) -> None:
-    """Note that `stream` is about to start by `multi_callable`: where, and on which channel."""
+    """Note where `multi_callable` is about to start `stream`, and on which channel."""
     try:
         stream.origin = note_origin("start", _DEPTH_OF_A_START)
         life = life_of(multi_callable)
@@ -49,7 +49,7 @@ def starting(stream: Stream, multi_callable: Any) -> None:
 
 
 def starting_unary(life: ChannelLife | None, rpc: str) -> None:
-    """Act on a unary RPC that is about to start in a forked child: is its channel the parent's?"""
+    """Act on a unary RPC about to start in a forked child, if its channel is the parent's."""
     if life is not None and life.generation != forks.generation:
         _used_after_fork(life, rpc)
 
@@ -57,7 +57,7 @@ def starting_unary(life: ChannelLife | None, rpc: str) -> None:
 def failed_to_start(
     life: Channel | None, rpc: str, error: BaseException, start: Origin | None = None
 ) -> None:
-    """Act on the `error` with which grpcio refused to start an RPC: was its channel closed?
+    """Act on the `error` with which grpcio refused to start an RPC, if its channel was closed.
 
     It was started at `start`, by default here.
     """

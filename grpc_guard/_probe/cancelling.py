@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Cancelled:
-    """An operation that is begun, and cancelled at once.
+    """An operation that begins, and is cancelled at once.
 
-    What a task that is cancelled during a delay would have met without the delay: on a client
-    that ends the RPC, and grpcio alone knows how.
+    It does what the cancellation would have done without the delay: on a client it ends the
+    RPC, and only grpcio knows how.
     """
 
     def __init__(self, operation: Awaitable[Any], cancellation: asyncio.CancelledError) -> None:

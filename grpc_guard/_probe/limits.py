@@ -28,7 +28,7 @@ def time_left(timed: Iterable[Any]) -> float:
 
 
 def _until_deadline(timed: Any) -> float:
-    # grpcio's sync calls tell it under a lock that somebody may hold while he waits.
+    # grpcio's sync calls return it under a lock that another thread may hold while it waits.
     notes_it, deadline = deadline_of(timed)
     if deadline is not None:
         return deadline - time.time()
@@ -39,18 +39,18 @@ def _until_deadline(timed: Any) -> float:
     except Exception as error:
         if is_injected(error):
             raise
-        return 0.0  # a call of an interceptor, which does not say
+        return 0.0  # an interceptor's own call, which does not tell
     return math.inf if remaining is None else float(remaining)
 
 
 def until_timeout(task: asyncio.Task[Any]) -> float:
-    """Return the seconds until the first time-out around the step that `task` is in.
+    """Return the seconds until the first time-out around the current step of `task`.
 
-    Known are those of asyncio (timeout(), wait_for()), anyio and async_timeout, on loops that
-    show their timers: asyncio's own do.
+    It knows those of asyncio (timeout(), wait_for()), anyio and async_timeout, on loops that
+    show their timers, as asyncio's own do.
     """
     loop = task.get_loop()
-    # wait_for() before 3.12 runs its awaitable in a task, and tells this future of its end.
+    # wait_for() before 3.12 runs its awaitable in a task, whose end sets this future.
     told = arguments_of_callbacks(task)
     return min(
         (timer.when() - loop.time() for timer in timers_of(loop) if _stops(timer, task, told)),

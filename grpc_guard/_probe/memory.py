@@ -15,7 +15,7 @@ from .settings import Totals
 
 SCHEMA = "grpc-guard-probe/1"
 
-_KEPT = 20  # runs: a pair that was not near for so many is forgotten; the program has changed
+_KEPT = 20  # runs; a pair that did not come near in so many is forgotten: the program has changed
 
 Document = dict[str, Any]
 
@@ -31,11 +31,11 @@ class Memory(NamedTuple):
     pairs: tuple[Pair, ...] = ()
 
     def copies(self) -> list[Pair]:
-        """Return the pairs for a run, which learns more of them."""
+        """Return copies of the pairs for a run, which learns more about them."""
         return [pair.copy() for pair in self.pairs]
 
     def merged(self, learnt: Iterable[Pair]) -> Memory:
-        """Return the memory after one more run, in whose processes `learnt` was learnt."""
+        """Return the memory after one more run, whose processes have learnt `learnt`."""
         run = self.runs + 1
         told: dict[tuple[Place, Place], Pair] = {}
         for pair in learnt:
@@ -60,13 +60,13 @@ def _more_certain(one: Pair, other: Pair) -> Pair:
 
 
 class Learnt(NamedTuple):
-    """What the probe of a process did, and the pairs it knows by now."""
+    """What the probe of a process did, and the pairs that it knows now."""
 
     totals: Totals
     pairs: tuple[Pair, ...]
 
     def told(self) -> Document:
-        """Return what another process can :meth:`read`."""
+        """Return this as data that another process can :meth:`read`."""
         return {"totals": list(self.totals), "memory": to_document(Memory(0, self.pairs))}
 
     @classmethod
@@ -149,7 +149,7 @@ def _relative(file: str, root: Path) -> str:
 
 
 def load(path: Path, root: Path = _NOWHERE) -> Memory:
-    """Return what the file `path` remembers, nothing if there is none. Raises ProbeFileError."""
+    """Return the memory in the file `path`, empty if it does not exist. Raises ProbeFileError."""
     try:
         return from_document(json_of(path), root)
     except FileNotFoundError:

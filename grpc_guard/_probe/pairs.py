@@ -16,10 +16,10 @@ class Place(NamedTuple):
 
 
 class State(enum.StrEnum):
-    """What is known of a pair.
+    """What is known about a pair.
 
     ``dangerous``: its parties came near each other. ``synchronised``: one waits for the
-    other, no delay makes them meet. ``found``: they met.
+    other, so no delay makes them meet. ``found``: they met.
     """
 
     DANGEROUS = "dangerous"
@@ -28,7 +28,7 @@ class State(enum.StrEnum):
 
 
 class Pair:
-    """Two places (or one, twice) that came near each other, and what was learnt of them.
+    """Two places (or one, twice) that came near each other, and what was learnt about them.
 
     ``gaps``: seconds from the end of an operation at the first or the second place to
     the other party's, as last seen. ``stalls``: delays that the other party waited out. ``first_run``,
@@ -56,7 +56,7 @@ class Pair:
         self.has_met = False
 
     def copy(self) -> Pair:
-        """Return the pair as it is known at the begin of a run."""
+        """Return the pair as known at the beginning of a run."""
         return Pair(
             self.places,
             self.state,
@@ -68,12 +68,12 @@ class Pair:
 
     @property
     def is_settled(self) -> bool:
-        """Tell whether this run has nothing to learn of it; what an earlier one found is tried."""
+        """Tell whether this run can learn nothing about it. What an earlier run found is tried."""
         return self.has_met or self.state is State.SYNCHRONISED
 
     @property
     def name(self) -> str:
-        """What stays the same from one folder, and one machine, to another."""
+        """A name that does not depend on the folder or the machine."""
         return " ".join(
             f"{os.path.basename(place.file)}:{place.line}:{place.function}" for place in self.places
         )
@@ -82,7 +82,7 @@ class Pair:
         return self.gaps[self.places.index(place)]
 
     def has_follower(self, place: Place) -> bool:
-        """Tell whether the other party may come after `place`: not where it only came before."""
+        """Tell whether the other party may come after `place`; False if it only came before."""
         return self.gap_after(place) is not None or not any(gap is not None for gap in self.gaps)
 
     def note_gap(self, place: Place, gap: float) -> None:

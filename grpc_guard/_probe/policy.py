@@ -1,9 +1,9 @@
 """The decisions of the probe: which places are dangerous, when to delay, what a delay has shown.
 
-Nothing here waits, reads a clock or knows of threads and tasks: it is told that a party begins
-or ends an operation, where and when, and answers how long that is to be held back first. The
-way is TSVD's (Li et al., SOSP 2019): no analysis of what might overlap, but a delay where
-two parties came near each other, during which they meet or do not.
+Nothing here waits, reads a clock or knows threads and tasks: a caller reports that a party begins
+or ends an operation, where and when, and gets the time by which to delay it. The method is TSVD's
+(Li et al., SOSP 2019): it does not analyse what might overlap, but adds a delay where two parties
+came near each other, during which they meet or do not.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import NamedTuple
 from .pairs import Pair, Place, State
 from .settings import ProbeSettings, Totals
 
-PROMPT = 0.005  # seconds after a delayed operation within which it has let somebody go on
+PROMPT = 0.005  # seconds; a party that arrives so soon after a delayed operation was waiting for it
 
 Allowance = Callable[[], float]  # how long an operation may be held back now, in seconds
 
 
 class ProbedOperation:
-    """One operation: where, by whom, and how long it was held back (seconds)."""
+    """One operation: its place, its party, and how long it was held back (seconds)."""
 
     __slots__ = ("delay", "ended", "is_held", "party", "place")
 
@@ -47,7 +47,7 @@ class Track:
 
 
 class Held(NamedTuple):
-    """What a finding says of the probe that made it: seconds, and the run that first saw the pair."""
+    """What a finding says about the probe: seconds held, and the run that first saw the pair."""
 
     delay: float
     window: float
@@ -57,8 +57,8 @@ class Held(NamedTuple):
 class ProbePolicy:
     """The probe of one process.
 
-    Not synchronised: the owner of a direction reports its operations, and what all
-    directions share is reported by one party at a time (see watch.py).
+    It has no lock: the owner of a direction reports its operations, and only one party at a
+    time reports what all directions share (see watch.py).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ProbePolicy:
     # Operations
 
     def is_repeated(self, last: ProbedOperation, place: Place, party: object) -> bool:
-        """Tell whether `last` can stand for the visit that follows it."""
+        """Tell whether the visit after `last` is the same again."""
         return (
             last.place is place
             and (last.party is party or last.party == party)
@@ -112,7 +112,7 @@ class ProbePolicy:
     def collide(self, track: Track, place: Place, party: object) -> Held | None:
         """Learn that `party` came to a direction while it was owned.
 
-        Return how the probe brought that about; None if it did not.
+        Return how the probe caused that; None if it did not.
         """
         owner = track.current
         if owner is None or owner.party == party:
@@ -139,8 +139,8 @@ class ProbePolicy:
         if not last.delay:
             pair.note_gap(last.place, gap)
         elif not pair.is_settled and usual is not None and usual < last.delay:
-            # By the time it keeps of itself, the other would have come during the delay. It
-            # came when that was over, as soon as ever: it has been waiting for it.
+            # By its usual gap, the other party would have come during the delay. It came as soon
+            # as the delay was over: it was waiting for this operation.
             if gap <= max(PROMPT, 1.5 * usual):
                 pair.stalls += 1
             if pair.stalls >= self.settings.stalls:
@@ -166,7 +166,7 @@ class ProbePolicy:
         self, track: Track, visit: ProbedOperation, now: float, allowance: Allowance
     ) -> float:
         settings = self.settings
-        # One at a time in the whole process: what another party does meanwhile is its answer.
+        # One delay at a time in the process: what the other party does meanwhile is the result.
         if now < self._busy_until or now - next(iter(track.delays), now) < 1:
             return 0.0
         due = [pair for pair in self._at.get(visit.place, ()) if self._is_due(pair, visit.place)]
@@ -187,7 +187,7 @@ class ProbePolicy:
         return delay
 
     def _is_due(self, pair: Pair, place: Place) -> bool:
-        """Draw for `pair` at `place`: its own numbers, which no other place uses up."""
+        """Draw for `pair` at `place`, which has its own sequence of random numbers."""
         if pair.is_settled or not pair.has_follower(place):
             return False
         key = (pair, place)

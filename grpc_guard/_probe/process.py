@@ -1,7 +1,7 @@
 """The probe of this process: switched on and off, and asked for what it learnt.
 
-What needs grpc is imported with the first stream: the guard can be on before the program has
-imported grpc.
+Modules that need grpc are imported with the first stream: the guard can be on before the program
+has imported grpc.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class _Probe:
-    """One prober for the process, for as long as its settings stay the same."""
+    """One prober for the process, as long as its settings stay the same."""
 
     def __init__(self) -> None:
         self._asked: ProbeSettings | None = None
         self._settings = ProbeSettings()
         self._memory = Memory()
         self._began = 0.0
-        self._probers: dict[str, Prober] = {}  # the one there is, once there was a stream
+        self._probers: dict[str, Prober] = {}  # one at most, from the first stream on
 
     def remember(self, memory: Memory) -> None:
-        """Begin again, with what earlier runs have learnt, when the probe is switched on next."""
+        """Let the probe begin with what earlier runs have learnt, when it is switched on next."""
         self._asked, self._probers, self._memory = None, {}, memory
 
     def use(self, settings: ProbeSettings | None) -> None:
-        """Probe the streams that start from now on as `settings` say; None for not at all."""
+        """Probe streams that start from now on as `settings` say; None switches the probe off."""
         if settings is not None and settings != self._asked:
             self._asked = settings
             self._settings = with_seed(settings)
@@ -45,7 +45,7 @@ class _Probe:
         return self.prober().watch(stream, step)
 
     def prober(self) -> Prober:
-        """Return the prober, made if there is none yet."""
+        """Return the prober; make it at the first call."""
         made = self._probers.get("")
         if made is not None:
             return made
@@ -64,7 +64,7 @@ class _Probe:
         return Learnt(prober.core.totals, tuple(prober.core.pairs.copy().values()))
 
     def told(self) -> Document | None:
-        """Return :meth:`learnt` for another process."""
+        """Return :meth:`learnt` as data for another process."""
         learnt = self.learnt()
         return None if learnt is None else learnt.told()
 

@@ -1,4 +1,4 @@
-"""What the probe may be told, in one frozen object, the one parser that reads it, and what it tells."""
+"""The settings of the probe in one frozen object, their one parser, and the totals of a run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .._catalogue.settings import PROBE, Layer, environment, resolve
 
 @dataclasses.dataclass(frozen=True)
 class ProbeSettings:
-    """The thresholds of the probe. Times are seconds, shares are parts of one.
+    """The thresholds of the probe. Times are in seconds, shares between 0 and 1.
 
-    ``window``: two parties are near each other if one begins an operation so soon after the
-    other's has ended. ``delay``: how long an operation is held back, at most, and ``shortest``:
-    what is not worth it. ``share``: how much of the time that is left to a deadline or to a
-    time-out of the task a delay may take. ``rate``: delays in any second of one direction.
-    ``budget``: how much of the run all delays may take, but for the first ``floor`` seconds
-    of them. ``decay``: by how much the chance of a delay falls with each. ``stalls``: how
-    many delays the other party has to wait out until the two are taken to be
-    synchronised. ``seed``: of the choices; None for one by chance.
+    ``window``: two parties are near each other if one begins an operation within this time after
+    the other's has ended. ``delay``: the longest time for which an operation is held back;
+    ``shortest``: below this it is not held back. ``share``: the share of the time until a
+    deadline, or a time-out of the task, that a delay may take. ``rate``: the delays per second in
+    one direction. ``budget``: the share of the run that all delays together may take, after the
+    first ``floor`` seconds of them. ``decay``: by how much each delay lowers the chance of the
+    next. ``stalls``: how many delays the other party has to wait out until the two count as
+    synchronised. ``seed``: the seed of the choices; None for a random one.
     """
 
     window: float = 0.1
@@ -48,7 +48,7 @@ class ProbeSettings:
 
 
 class Totals(NamedTuple):
-    """What the probe did in a run; seconds that operations were held back are ``spent``."""
+    """What the probe did in a run; ``spent`` is the seconds for which operations were held back."""
 
     near_misses: int = 0
     delays: int = 0
@@ -71,9 +71,9 @@ _NAMES = [field.name for field in dataclasses.fields(ProbeSettings)]
 
 
 def parse_probe(value: bool | str, *, source: str) -> ProbeSettings | None:
-    """Return the settings that `value` says, None for none; `source` is where it came from.
+    """Return the settings in `value`, None if it is ``off``; `source` is where it came from.
 
-    ``on``, ``off``, or settings as in ``delay=0.02,seed=7``. Raises ValueError that names
+    ``on``, ``off``, or settings such as ``delay=0.02,seed=7``. Raises ValueError that names
     the source, the value and the choices.
     """
     if value in (False, "off"):
@@ -112,11 +112,11 @@ def resolve_probe(
     *,
     details: Iterable[Layer[object]] = (),
 ) -> ProbeSettings | None:
-    """Return the settings of the probe, None for none.
+    """Return the settings of the probe, None if it is off.
 
-    Its numbers are the environment's; `switch` switches it on, by default with its own numbers, and
-    `seed` goes before theirs. `seed` and `details` are ValueErrors where nobody has switched it
-    on, as is a bad value: the error names the source.
+    The numbers come from the environment. `switch` switches the probe on, by default with its own
+    numbers; `seed` overrides their seed. A bad value is a ValueError, which names its source, and
+    so is a `seed` or `details` while the probe is off.
     """
     probe = resolve(environment(PROBE), parse=parse_probe, default=None).value
     if probe is None and switch is not None and switch.value:
@@ -131,12 +131,12 @@ def resolve_probe(
 
 
 def parse_seed(value: str, *, source: str) -> int:
-    """Return the seed that `value` says. Raises ValueError that names the source and the value."""
+    """Return the seed in `value`. Raises ValueError that names the source and the value."""
     return int(_number("seed", value, source))
 
 
 def with_seed(settings: ProbeSettings) -> ProbeSettings:
-    """Return `settings` with a seed by chance if they have none."""
+    """Return `settings`, with a random seed if they have none."""
     if settings.seed is not None:
         return settings
     return dataclasses.replace(settings, seed=int.from_bytes(os.urandom(4), "big"))

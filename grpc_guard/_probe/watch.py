@@ -1,4 +1,4 @@
-"""The probe at the operations of one direction: it finds place and party, and does the waiting.
+"""The probe at the operations of one direction: it finds place and party, and waits.
 
 Only directions of streams that start while the probe is on have a Watch; operations of other
 streams run none of this code. The probe delays an operation after it has claimed its direction and
@@ -36,7 +36,7 @@ _parties = itertools.count(1)
 
 
 class _Thread(threading.local):
-    """A number for each thread: idents are recycled."""
+    """A number for each thread: idents are reused."""
 
     party = 0
 
@@ -57,7 +57,7 @@ _UNKNOWN: tuple[object, int, Place] = (None, 0, Place("", 0, ""))
 
 
 class Prober:
-    """What the watches of a process share: the core, and how to tell time and to wait."""
+    """What the watches of a process share: the core, the clock, and how to wait."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class Prober:
         self.clock = clock
         self.sleep = sleep
         self.sleep_async = sleep_async
-        # Never waited for: who finds it taken goes on without learning. So an interrupt
-        # that leaves it taken silences the probe, and hurts nobody.
+        # No operation waits for it: one that finds it taken goes on without learning. So an
+        # interrupt that leaves it taken only silences the probe.
         self.mutex = allocate_lock()
 
     def watch(self, stream: Stream, step: Any) -> Watch:
@@ -80,20 +80,20 @@ class Prober:
 
 
 class Watch:
-    """The probe's view of one direction. Must not hold it: its step holds this."""
+    """The probe's view of one direction. It must not hold the direction, whose step holds this."""
 
     __slots__ = ("_is_aio", "_known", "_object", "_prober", "_stream", "_track")
 
     def __init__(self, prober: Prober, stream: Stream, obj: object) -> None:
         self._prober = prober
         self._stream = stream
-        self._object = obj  # what the step is a method of: it lives as long as the direction
+        self._object = obj  # the step is a method of it: it lives as long as the direction
         self._track = prober.core.track()
         self._known = _UNKNOWN  # where the latest operation came from, and its place
         self._is_aio = stream.loop is not None
 
     def watching(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `step`, watched and now and then held back."""
+        """Return `step`, watched, and sometimes held back."""
         return self._in_task(step) if self._is_aio else self._in_thread(step)
 
     def _in_thread(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,7 +140,7 @@ class Watch:
         return watched
 
     async def yields(self, responses: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-        """Pass on what a guarded handler yields, which it owns the direction for, held back."""
+        """Pass on, sometimes delayed, what a guarded handler yields while it owns the direction."""
         track, clock = self._track, self._prober.clock
         async with contextlib.aclosing(responses):
             relay = Relay(responses)
@@ -148,7 +148,7 @@ class Watch:
                 visit = self._arrive(self._yielding())
                 try:
                     if visit is not None and visit.delay:
-                        await self._hold(visit)  # cancelled there, it is as in gRPC's own write
+                        await self._hold(visit)  # a cancellation there acts as in gRPC's own write
                     with relay:  # an interceptor may throw something in
                         relay.sent = yield message
                 finally:
@@ -157,7 +157,7 @@ class Watch:
                         track.last, track.current = visit, None
 
     def _yielding(self) -> FrameType | None:
-        """Return the frame of the user's async generator, which nobody's call leads to."""
+        """Return the frame of the user's async generator, which no caller's frame leads to."""
         handler = self._stream.handler
         generator = None if handler is None else handler[1]()
         return None if generator is None else generator.ag_frame
@@ -170,7 +170,7 @@ class Watch:
             visit.is_held = False
 
     def collided(self, frame: FrameType) -> str:
-        """Return what a report says of the probe's part in a collision that `frame` ran into."""
+        """Return what a report says about the probe's part in the collision at `frame`."""
         try:
             prober = self._prober
             if not prober.mutex.acquire(False):
@@ -189,7 +189,7 @@ class Watch:
     # Around an operation
 
     def _arrive(self, frame: FrameType | None) -> ProbedOperation | None:
-        """Begin a visit from `frame`; None for one that was let through beside the owner's."""
+        """Begin a visit from `frame`; None if it was let through beside the owner's."""
         try:
             prober, track = self._prober, self._track
             code, instruction, place = self._known
@@ -200,7 +200,7 @@ class Watch:
             if current is not None and current.party != party:
                 return None
             if last is not None and prober.core.is_repeated(last, place, party):
-                track.current = last  # the same again, and nothing to it: the usual case
+                track.current = last  # the same again, and nothing to learn: the usual case
                 return last
             visit = ProbedOperation(place, party)
             if prober.core.concerns(track, visit) and prober.mutex.acquire(False):
@@ -242,7 +242,7 @@ class Watch:
             if kind is PROGRAM:
                 return _place_at(frame)
             if kind is LOOP and self._is_aio:
-                break  # beyond it is nothing of this task
+                break  # frames beyond it are not this task's
             if kind is LIBRARY:
                 second_best = second_best or _place_at(frame)
             frame = frame.f_back
@@ -263,7 +263,7 @@ class Watch:
                 return 0.0
             left = until_timeout(task)
         elif running is not None or is_finalising(frame):
-            return 0.0  # the loop of this thread would stand still
+            return 0.0  # it would stop the loop of this thread
         left = min(left, time_left((self._object, stream.call())))
         return left * self._prober.core.settings.share
 

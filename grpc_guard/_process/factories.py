@@ -1,4 +1,4 @@
-"""Patches to gRPC's public factories: the second best, for a grpcio that lacks a private name."""
+"""Patches to gRPC's public factories: the fallback for a grpcio that lacks a private name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .patch import Patch
 
 
 def factory_patches() -> list[Patch]:
-    """Return the patches to grpc's public factories, the second best."""
+    """Return the patches to grpc's public factories, the fallback."""
     kinds: list[tuple[Any, str, Callable[[Any], Any]]] = [
         (grpc, "insecure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),
         (grpc, "secure_channel", lambda plain: sync_channel.Channel(plain, current_mode)),

@@ -1,7 +1,7 @@
-"""Doing something right after the program's own import of a module, and leaving no trace.
+"""Calling a function right after the program's own import of a module, and leaving no trace.
 
-The standard library alone: what wrapt would bring along (asyncio, and with it ssl) must not be
-imported before a program that patches them, as those with gevent do.
+Only with the standard library: wrapt imports asyncio, and so ssl, which must not be imported
+before a program patches them, as one with gevent does.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def after_import(name: str, then: Callable[[], object]) -> None:
 
 
 class _Finder:
-    """Finds one module as the others do, and learns when it has been executed."""
+    """Finds one module as the other finders do, and learns when it has been executed."""
 
     def __init__(self, name: str, then: Callable[[], object]) -> None:
         self.name = name
         self.then = [then]
-        self._asking: set[int] = set()  # threads that this asks the other finders in
+        self._asking: set[int] = set()  # threads in which it is asking the other finders
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         thread = get_ident()
-        # One of the others may ask the whole import system, and so this: agents' finders do.
+        # Another finder may ask the whole import system, and so this one: agents' finders do.
         if name != self.name or not self.then or thread in self._asking:
             return None
         self._asking.add(thread)
@@ -70,8 +70,8 @@ class _Finder:
         return None
 
     def executed(self) -> None:
-        """Step out of the way, and do what waited; again does nothing."""
-        with contextlib.suppress(ValueError):  # somebody may have put back an older meta_path
+        """Remove this finder, and call the function; a second call does nothing."""
+        with contextlib.suppress(ValueError):  # other code may have restored an older meta_path
             sys.meta_path.remove(self)
         waiting, self.then = self.then, []
         for then in waiting:
@@ -83,10 +83,10 @@ class _Finder:
 
 
 class _Loader:
-    """Stands for another loader until the module is executed, and then gives its place back.
+    """Stands in for another loader until the module is executed.
 
-    Not an attribute on the other one: agents' loaders hand on what is set on them, and some
-    importers have one loader for all modules.
+    An attribute of the other loader would not do: agents' loaders forward attributes that are set,
+    and some importers have one loader for all modules.
     """
 
     def __init__(self, plain: Any, finder: _Finder) -> None:
@@ -107,4 +107,4 @@ class _Loader:
         if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._plain
         self._plain.exec_module(module)
-        self._finder.executed()  # not before: a failed import may be tried again
+        self._finder.executed()  # not before: a failed import may be repeated

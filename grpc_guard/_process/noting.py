@@ -1,9 +1,9 @@
-"""Noting where work begins, so that a report has a line even if no code waits for the work.
+"""Noting where work is started, so that a report has a line even if no code waits for the work.
 
-``create_task(call.read())`` that is never awaited, and ``Thread(target=call.next)`` that is
-never joined, leave no line of the program anywhere, unless it is noted when they begin. That
-costs something for each coroutine, thread and piece of work of the process: it is done in
-``grpc-guard run`` and in test sessions only.
+``create_task(call.read())`` that is never awaited, and ``Thread(target=call.next)`` that is never
+joined, leave no line of the program anywhere, unless it is noted when they begin. That costs
+something for each coroutine, thread and piece of work in the process: only ``grpc-guard run`` and
+test sessions do it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .._findings.waiters import NOTE, Note
 
 _DEPTH = 8  # frames that each coroutine notes of its maker; those of libraries come first
 
-_replaced: list[tuple[Any, str, Any, Any]] = []  # owner, name, what was there, what is there now
+_replaced: list[tuple[Any, str, Any, Any]] = []  # owner, name, the original, its replacement
 
 
 def note_where_work_begins() -> None:
-    """Note the maker of each coroutine, thread and piece of work from now on; once is enough.
+    """Note the maker of each coroutine, thread and piece of work from now on. Idempotent.
 
-    Coroutines note it in this thread and in those that start later.
+    For coroutines this holds in this thread and in threads that start later.
     """
     if _replaced:
         return
@@ -40,7 +40,7 @@ def note_where_work_begins() -> None:
 
 
 def stop_noting() -> None:
-    """Note nothing more; patches that other code has put on top stay."""
+    """Stop noting; patches that other code has put on top stay."""
     sys.set_coroutine_origin_tracking_depth(0)
     while _replaced:
         owner, name, plain, replacement = _replaced.pop()
@@ -66,7 +66,7 @@ def _noting_method(operation: str) -> Callable[[Callable[..., Any]], Any]:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 vars(self)[NOTE] = _note(operation)
-            except TypeError:  # it has no room for a note
+            except TypeError:  # its class does not allow a note
                 pass
             return plain(self, *args, **kwargs)
 

@@ -1,8 +1,8 @@
-"""Multi-callables that are not grpcio's: those of an agent with a channel class of its own.
+"""Multi-callables that are not grpcio's: those of agents that have their own channel class.
 
-Such a one may put a generator around a call, as interceptors do (_proxies/sync/intercepted.py),
-and is found by what it derives from. Only classes that a module holds are patched: they are few,
-and stay as long as the process does.
+Such a multi-callable may put a generator around a call, as interceptors do
+(_proxies/sync/intercepted.py). It is found by its base classes. Only classes that are attributes
+of a module are patched: they are few, and live as long as the process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _patches: dict[Any, Patch] = {}
 
 
 def apply() -> None:
-    """Patch the classes that there are, and those which were patched before."""
+    """Patch the classes that exist now, and those that were patched before."""
     for patch in tuple(_patches.values()):
         patch.apply()
     look_for_more()
@@ -40,7 +40,7 @@ def remove() -> None:
 
 @never_disturbs("the multi-callables of an agent are not guarded")
 def look_for_more() -> None:
-    """Patch the classes that came since; may be called by any number of threads."""
+    """Patch classes that are new since then; any number of threads may call it."""
     pending = list(_KINDS)
     for kind in pending:  # grows
         kinds = kind.__subclasses__()
@@ -53,7 +53,7 @@ def look_for_more() -> None:
 
 
 def looking(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what makes a multi-callable of grpcio: one of an agent's may be put around it."""
+    """Return `plain`, which makes a multi-callable: an agent's may be put around that."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if current_mode() is not Mode.OFF:
@@ -64,11 +64,11 @@ def looking(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_of_others(kind: type) -> bool:
-    if type(kind).__hash__ is not type.__hash__:  # tables of classes would run the program's code
+    if type(kind).__hash__ is not type.__hash__:  # a table of classes would run the program's hash
         return False
     if kind.__module__.startswith(("grpc.", "grpc_guard.")) or "__call__" not in vars(kind):
         return False
-    # Not by getattr(): a module may answer that by an import, or by an error of its own.
+    # Not by getattr(): a module's __getattr__ may import something, or raise its own error.
     names = getattr(sys.modules.get(kind.__module__), "__dict__", {})
     return names.get(kind.__name__) is kind
 
@@ -87,7 +87,7 @@ def _guarding(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _name_of(multi_callable: Any) -> str:
-    """Return the name of its RPC if it keeps that where grpcio does, else that of its class."""
+    """Return the name of its RPC if it is in grpcio's attribute, else the name of its class."""
     method = getattr(multi_callable, "_method", None)
     if isinstance(method, (str, bytes)):
         return name_of(method)

@@ -12,7 +12,7 @@ from .._proxies.once import name_of, patched, start_once
 
 Make = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_LAYERS = 16  # replacements of one attribute that are known again, made as others came and went
+_LAYERS = 16  # remembered replacements of one attribute, made as other patches came and went
 
 
 class Patch:
@@ -22,7 +22,7 @@ class Patch:
         self._owner = owner
         self._name = name
         self._make = make
-        # What was found and what took its place, the latest last: others come and go.
+        # What was found and what replaced it, the latest last: other patches come and go.
         self._layers: deque[tuple[Any, Any]] = deque(maxlen=_LAYERS)
 
     def apply(self) -> None:
@@ -39,7 +39,7 @@ class Patch:
         plain = found
         if isinstance(self._owner, type):
             plain = as_function(found)
-            if self._layers:  # somebody has patched on top of ours
+            if self._layers:  # other code has patched on top of ours
                 plain = _starting_once(plain)
         replacement = functools.wraps(found)(self._make(plain))
         self._layers.append((found, replacement))
@@ -54,12 +54,12 @@ class Patch:
 
 
 def as_function(found: Any) -> Callable[..., Any]:
-    """Return what calls `found` as the class that holds it would: the instance comes first.
+    """Return a function that calls `found` as a method of its class: the instance comes first.
 
-    What others put there may be no function: a wrapper of wrapt and a functools.partialmethod
-    learn their instance from the descriptor protocol, a static method or a mock has none.
+    `found` need not be a function: a wrapper of wrapt and a functools.partialmethod learn their
+    instance from the descriptor protocol, a static method or a mock has none.
     """
-    if type(found) is FunctionType:  # not isinstance(): wrapt's claim to be one
+    if type(found) is FunctionType:  # not isinstance(): wrapt's pass for one
         return found
     get = getattr(type(found), "__get__", None)
 

@@ -1,9 +1,9 @@
 """How the process-wide guard reaches a program: patches to grpcio, applied and taken back.
 
-Patched are the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
-channels and stubs made earlier use too, the server classes, and what makes and closes a
-channel. These names are private; where a grpcio lacks one, the public factories are patched
-instead, and the log says so once.
+It patches the ``__call__``, ``with_call`` and ``future`` of grpcio's multi-callables, which
+channels and stubs made earlier use too; the server classes; and what makes and closes a channel.
+These names are private. If a grpcio lacks one, the public factories are patched instead, and the
+log says so once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _patches: list[Patch] = []
 
 
 def apply() -> None:
-    """Apply all patches; if one fails, take back those before it and let the error through."""
+    """Apply all patches; if one fails, undo those before it and raise the error."""
     exits.watch()
     if not _patches:
         _patches.extend(_private_patches() or factory_patches())
@@ -74,7 +74,7 @@ def _adopt_servers() -> None:
         inspection.switch.use()
 
 
-# Where grpcio keeps what starts a stream: class name -> methods and what guards each.
+# The classes of grpcio that start a stream: class name -> methods and what guards each.
 _SYNC_STARTS: dict[str, dict[str, Any]] = {
     "_UnaryStreamMultiCallable": {"__call__": sync_channel.start_unary_stream},
     "_SingleThreadedUnaryStreamMultiCallable": {"__call__": sync_channel.start_unary_stream},
@@ -90,7 +90,7 @@ _AIO_STARTS: dict[str, dict[str, Any]] = {
     "StreamUnaryMultiCallable": {"__call__": aio_channel.start_stream_unary},
     "StreamStreamMultiCallable": {"__call__": aio_channel.start_stream_stream},
 }
-# Where grpcio runs client interceptors; in grpc.aio they run below its multi-callables.
+# The classes in which grpcio runs client interceptors; in grpc.aio these run below multi-callables.
 _INTERCEPTED: dict[str, dict[str, Any]] = {
     "_UnaryStreamMultiCallable": {"__call__": start_intercepted},
     "_StreamUnaryMultiCallable": {
@@ -106,7 +106,7 @@ _SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
 }
 
 
-_WAITS = {  # the waits of aio objects; Channel.channel_ready() waits by the first
+_WAITS = {  # the waits of aio objects; Channel.channel_ready() uses the first
     ("grpc.aio._channel", "Channel"): ("wait_for_state_change",),
     ("grpc.aio._server", "Server"): ("start", "stop", "wait_for_termination"),
 }
@@ -150,7 +150,7 @@ def _start_patches(module: str, starts: dict[str, dict[str, Any]]) -> Iterable[P
 
 
 def _patch(owner: Any, name: str, make: Make) -> Patch:
-    if name not in vars(owner):  # an inherited one is no place for a patch
+    if name not in vars(owner):  # an inherited attribute is not patched here
         raise AttributeError(f"{owner.__module__}.{owner.__name__}.{name}")
     return Patch(owner, name, make)
 
@@ -190,7 +190,7 @@ def _watching_aio(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _wait_patches() -> Iterable[Patch]:
-    """Return the patches that see an aio channel or server being awaited on another loop."""
+    """Return the patches that notice when an aio channel or server is awaited on another loop."""
     for (module, class_name), names in _WAITS.items():
         owner = getattr(importlib.import_module(module), class_name)
         for name in names:
@@ -198,7 +198,7 @@ def _wait_patches() -> Iterable[Patch]:
 
 
 def _channel_patches() -> Iterable[Patch]:
-    """Return the patches that see channels being made, closed, and listened to."""
+    """Return the patches that notice when channels are made, closed, and subscribed to."""
     for module, api in (("grpc._channel", "sync"), ("grpc.aio._channel", "aio")):
         owner = importlib.import_module(module).Channel
         yield _patch(owner, "__init__", functools.partial(_making, api))
@@ -245,7 +245,7 @@ def _serving(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 def _server_patches() -> Iterable[Patch]:
     module: Any = importlib.import_module("grpc._server")
-    if hasattr(module, "_serve"):  # what the thread of a server runs; nothing else depends on it
+    if hasattr(module, "_serve"):  # the thread of a server runs it; no other patch depends on it
         yield Patch(module, "_serve", _serving)
     for names, guard in _SERVERS.items():
         owner = getattr(importlib.import_module(names[0]), names[1])

@@ -1,4 +1,4 @@
-"""The guard of the whole process: in which phase it is, and how it gets into the one that is wanted.
+"""The guard of the whole process: its phase, and how it gets from there to the wanted one.
 
 Switching on applies patches to grpcio (patches.py). The patched functions read the mode once
 per RPC. So a patch that cannot be removed, because other code has put one on top of it, does
@@ -35,7 +35,7 @@ class Phase(enum.Enum):
 
 
 class Wanted(NamedTuple):
-    """What enable(), or a block, says of the process."""
+    """What enable(), or a block, asks for."""
 
     mode: Mode
     probe: Probing = None
@@ -43,10 +43,10 @@ class Wanted(NamedTuple):
 
 class _Process:
     def __init__(self) -> None:
-        self._mutex = threading.RLock()  # patching and the choice of the mode
+        self._mutex = threading.RLock()  # for patching and the choice of the mode
         self._scopes = Scopes(Wanted(Mode.OFF))
         self._phase = Phase.OFF
-        self._is_hooked = False  # whether grpc's import will call us
+        self._is_hooked = False  # whether the import of grpc will call us
 
     def set_base(
         self,
@@ -88,7 +88,7 @@ class _Process:
             self._apply_desired_mode()
 
     def _apply_desired_mode(self) -> None:
-        """Apply the mode of the innermost scope, and the probe of the innermost that sets it."""
+        """Apply the mode of the innermost scope, and the probe of the innermost that sets one."""
         mode = next(wanted.mode for wanted in self._scopes)
         phase = self._phase_for(mode)
         if phase is not Phase.OFF:
@@ -99,7 +99,7 @@ class _Process:
             self._go_to(phase)
 
     def _phase_for(self, mode: Mode) -> Phase:
-        """Return where to be in `mode`, coming from where we are.
+        """Return the phase for `mode`, coming from the current one.
 
         grpc is not imported here, which could be too early: the program may first have to set
         environment variables that grpc reads, or to patch the standard library.
@@ -112,7 +112,7 @@ class _Process:
         if grpc is None:
             return Phase.AWAITING_GRPC
         if self._is_hooked and is_being_imported(grpc):
-            return Phase.AWAITING_GRPC  # by another thread, which will call us and must not wait
+            return Phase.AWAITING_GRPC  # another thread imports it, and will call us
         return Phase.PATCHED
 
     def _go_to(self, phase: Phase) -> None:
@@ -128,7 +128,7 @@ class _Process:
             after_import("grpc", self._on_import)
 
     def _await_no_more(self) -> None:
-        """Leave the hook where it is: it does nothing in this phase, and is there for the next."""
+        """Leave the hook in place: it does nothing in this phase, and serves the next."""
 
     def _patch(self) -> None:
         limits.thresholds()  # as above
@@ -154,7 +154,7 @@ class _Process:
                     raise
 
     def _set_probe(self) -> None:
-        """Tell the probe, once the guard is where streams start: that is not imported before."""
+        """Set the probe, once the guard is in grpcio: the probe's module is not imported before."""
         said = (wanted.probe for wanted in self._scopes if wanted.probe is not None)
         settings = (next(said, None) or None) if in_force.mode is not Mode.OFF else None
         is_needed = (

@@ -1,8 +1,8 @@
-"""Guarded handler functions: real functions, of the kind of those that they stand for.
+"""Guarded handler functions: real functions, of the same kind as those that they replace.
 
-gRPC asks a handler function for its kind and for attributes, for each RPC. Of a proxy it gets
-the answers in microseconds, most of them for what is not there. A function or a method, which is what nearly all handlers
-are, is therefore replaced by another one; any other callable by a proxy.
+For each RPC, gRPC asks a handler function for its kind and for attributes. A proxy takes
+microseconds to answer, most of them for attributes that do not exist. So a function or method, as
+nearly all handlers are, is replaced by another function, and any other callable by a proxy.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from .._catalogue.modes import ChooseMode
 
 
 class Handle(Protocol):
-    """Does a handler function, `behavior`, with what it was called with."""
+    """Runs a handler function, `behavior`, with the arguments of its call."""
 
     def __call__(self, behavior: Any, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any: ...
 
 
 class _Proxy(wrapt.FunctionWrapper):
-    """A guarded handler that is no function: a partial, an object that can be called."""
+    """A guarded handler that is not a function: a partial, or another callable object."""
 
     _self_choose: ChooseMode
 
 
-# The guarded functions, and who chose the mode of each. By the function itself and by no
-# attribute of it: functools.wraps() would copy that to a function of the program's.
+# The guarded functions, and what chooses the mode of each. Keyed by the function, and not an
+# attribute of it: functools.wraps() would copy that to a function of the program.
 _choices: weakref.WeakKeyDictionary[Callable[..., Any], ChooseMode] = weakref.WeakKeyDictionary()
 
 
 def guarded_behavior(behavior: Any, choose: ChooseMode, handle: Handle) -> Any:
-    """Return what takes the place of the handler function `behavior`: each call is one of `handle`."""
+    """Return the replacement of the handler function `behavior`: a call of it calls `handle`."""
     if type(behavior) is FunctionType:
         return _function(behavior, choose, handle)
     if type(behavior) is MethodType and type(behavior.__func__) is FunctionType:
@@ -47,7 +47,7 @@ def guarded_behavior(behavior: Any, choose: ChooseMode, handle: Handle) -> Any:
 
 
 def choice_of(behavior: Any) -> ChooseMode | None:
-    """Return what chooses the mode of a guarded handler function; None of any other."""
+    """Return what chooses the mode of a guarded handler function; None for any other."""
     if issubclass(type(behavior), _Proxy):
         chosen: ChooseMode = behavior._self_choose
         return chosen
@@ -56,7 +56,7 @@ def choice_of(behavior: Any) -> ChooseMode | None:
 
 
 def plain_behavior(behavior: Any) -> Any:
-    """Return the handler function in place of which there is `behavior`, a guarded one."""
+    """Return the handler function that the guarded `behavior` replaces."""
     plain = behavior.__wrapped__
     return MethodType(plain, behavior.__self__) if type(behavior) is MethodType else plain
 

@@ -1,4 +1,4 @@
-"""What the servicer contexts of both apis share: methods that die with the handler."""
+"""What the servicer contexts of both apis share: methods that are illegal after the handler."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .contract import Kind, forwards
 
 T = TypeVar("T", bound=type)
 
-# Where they are coroutines they have to wait, and fail on another loop than the stream's.
+# Those that are coroutines must wait, and fail on a loop other than the stream's.
 _AWAITED = ("abort", "abort_with_status", "send_initial_metadata")
 
 
 class Touch:
     """A method that uses the server's call: ConcurrencyError after the handler has ended.
 
-    A descriptor, so that a method the wrapped context lacks is lacking on the proxy too.
+    A descriptor, so that the proxy lacks a method that the wrapped context lacks.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,17 +42,17 @@ class Touch:
 
 
 async def _on_its_loop(stream: Stream, name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    # Not before it is awaited: another thread may hand it over to the loop.
+    # Not before it is awaited: another thread may pass it to the loop.
     try:
         check_loop(stream, f"context.{name}")
     except BaseException:
-        coroutine.close()  # or it would be said that nobody has awaited it
+        coroutine.close()  # or Python would warn that it was never awaited
         raise
     return await coroutine
 
 
 def context_methods(table: Mapping[str, Kind]) -> Callable[[T], T]:
-    """Spell out on a context's proxy every method of `table` that it does not define itself."""
+    """Define on a context's proxy every method of `table` that it does not define itself."""
 
     def spell_out(proxy: T) -> T:
         for name, kind in table.items():

@@ -1,7 +1,7 @@
 """The contract, method by method: what each public method of grpcio's stream objects is.
 
-A test compares these tables with the classes of the installed grpcio, so that a method
-which a new grpcio brings fails the suite instead of going unguarded.
+A test compares these tables with the classes of the installed grpcio, so that a new method in
+grpcio fails the suite instead of staying unguarded.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Kind(enum.Enum):
 
     READ = "read"  # an operation in the reading direction
     WRITE = "write"  # an operation in the writing direction
-    FREE = "free"  # legal for anyone at any time
+    FREE = "free"  # legal for any party at any time
     TOUCH = "touch"  # uses the server's call: not after the handler ended
     OPEN = "open"  # starts an RPC, or makes what starts one
-    CLOSE = "close"  # legal for anyone at any time, and looked at: it closes, or fails once closed
-    LOOP = "loop"  # on the object's own event loop; on another only if nothing has to be waited for
+    CLOSE = "close"  # legal for any party at any time, but noted: it closes, or fails once closed
+    LOOP = "loop"  # on the object's own event loop; on another only if it need not wait
     VISIT = "visit"  # registers a callback, which gets the guarded object
 
 
@@ -79,7 +79,7 @@ AIO_CONTEXT = _table(
     "send_initial_metadata",
     visit="add_done_callback",
 )
-# What a sync handler of an aio server gets.
+# The context that a sync handler of an aio server gets.
 AIO_SYNC_CONTEXT = _table(
     free="disable_next_message_compression invocation_metadata set_code set_compression "
     "set_details set_trailing_metadata time_remaining",
@@ -94,7 +94,7 @@ AIO_SERVER = _table(
 
 
 def forwards(table: Mapping[str, Kind]) -> Callable[[T], T]:
-    """Spell out on a proxy class every method of `table` that it does not define itself."""
+    """Define on a proxy class every method of `table` that it does not define itself."""
 
     def spell_out(proxy: T) -> T:
         for name, kind in table.items():

@@ -1,7 +1,7 @@
-"""What takes the place of the special methods that wrapt's proxy has for every object.
+"""Replacements of the special methods that wrapt's proxy has for every object.
 
-Operators decline, so that the other operand is asked, and everything else is not there: for
-``hasattr`` as for the interpreter.
+Operators decline, so that the other operand is asked. All others are absent, both for
+``hasattr`` and for the interpreter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import wrapt
 
-# Called by the class, not by the interpreter on the type of an object: what asks the object
+# The class calls these, not the interpreter on the type of an object: code that asks the object
 # for them gets those of the wrapped one. The finaliser runs when *that* object dies.
 _NOT_FOR_TWINS = {"__getattr__", "__del__", "__class_getitem__", "__init_subclass__"}
 
@@ -32,8 +32,8 @@ def is_special(name: str, value: object) -> bool:
     )
 
 
-# What is raised where a special method is not there: AttributeError for those who look for
-# one, TypeError for those who need it.
+# Raised where a special method is absent: an AttributeError for code that looks for it, a
+# TypeError for code that needs it.
 _NotThereError = type("TypeError", (AttributeError, TypeError), {"__module__": "builtins"})
 
 
@@ -42,7 +42,7 @@ def _enter(x: Any) -> None:
         pass
 
 
-# What the interpreter does by a special method; on an object without one it says why not.
+# What the interpreter does by a special method; without one, its error tells the reason.
 _USES: dict[str, Callable[[Any], Any]] = {
     "__iter__": iter,
     "__bytes__": bytes,
@@ -95,7 +95,7 @@ def _decline(*_: object) -> Any:
 
 
 def _items(proxy: Any) -> Any:
-    """Return the items of `proxy` for those who fall back on iterating, or what cannot."""
+    """Return the items of `proxy` for code that falls back on iteration, or a bare object."""
     if not hasattr(type(proxy), "__iter__"):
         return _bare(type(proxy).__name__)
     return (item for item in proxy)
@@ -112,18 +112,18 @@ _OPERATORS = {
 
 
 def emptied() -> dict[str, Any]:
-    """Return what takes the place of the special methods that wrapt has for every object."""
+    """Return the replacements of the special methods that wrapt has for every object."""
     offered = {
         name
         for owner in WRAPT.__mro__[:-1]
         for name, value in vars(owner).items()
         if is_special(name, value) and not name.startswith("__self_")
     }
-    # math looks for these two before it asks for a number, which wrapt would make of anything.
+    # math looks for these two before it asks for a number, which wrapt makes of any object.
     offered |= {"__floor__", "__ceil__"}
     return {
         **{name: _decline if name in _OPERATORS else _Absent(name) for name in offered},
         "__bool__": lambda self: bool(self.__wrapped__),
         "__contains__": lambda self, value: value in _items(self),
-        "__iter__": _Absent("__iter__"),  # or iter() would take it for a sequence
+        "__iter__": _Absent("__iter__"),  # otherwise iter() would take it for a sequence
     }

@@ -1,10 +1,10 @@
-"""A proxy that supports exactly the protocols which the object it wraps supports.
+"""A proxy that supports exactly the protocols of the object that it wraps.
 
-Each proxy is of a class that was made for the type of what it wraps, its *twin*: with the
-special methods that this type has. wrapt's BaseObjectProxy, which all derive from, has a method
-for every operator, for sequences, mappings and contexts; what the type of the wrapped object
-lacks is emptied on top of it: operators decline, so that the other operand is asked, and the
-rest is not there, for ``hasattr`` as for the interpreter (emptied.py).
+The class of each proxy is made for the type of the object that it wraps: its *twin*, with the
+special methods of this type. wrapt's BaseObjectProxy, the base of all, has a method for every
+operator, for sequences, mappings and contexts. A method that the type of the wrapped object lacks
+is emptied: operators decline, so that the other operand is asked, and all others are absent, both
+for ``hasattr`` and for the interpreter (emptied.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from .emptied import WRAPT, emptied, is_special
 
-# Assigns the real class: ``x.__class__ = …`` means that of the wrapped object.
+# Assigns the real class: ``x.__class__ = …`` would assign that of the wrapped object.
 _become = object.__dict__["__class__"].__set__
 _construct = type.__call__
 
-# What Python leaves in the namespace of a class, and a look at an instance would find there.
+# What Python puts into the namespace of a class, where a lookup on an instance would find it.
 _TELLTALES = (
     *("__annotations__", "__annotate__", "__annotate_func__"),
     *("__firstlineno__", "__static_attributes__"),
@@ -28,11 +28,11 @@ _TELLTALES = (
 
 
 class Forward:
-    """A method that the proxy hands on as it is, spelled out on the class.
+    """A method that the proxy forwards unchanged, defined on the class.
 
-    Spelled out, so that ``mock.patch.object(type(proxy), "close")`` finds it, on the class as
-    that of the wrapped object; a descriptor, so that a method the wrapped object lacks is
-    lacking on the proxy too.
+    On the class, so that ``mock.patch.object(type(proxy), "close")`` finds it, as on the class
+    of the wrapped object; a descriptor, so that the proxy lacks a method that the wrapped
+    object lacks.
     """
 
     __slots__ = ("name",)
@@ -65,7 +65,7 @@ class _BorrowedText(str):
 
 
 def _forwarding(name: str) -> Callable[..., Any]:
-    """Return special method `name`, done by the wrapped object; what returns itself is guarded."""
+    """Return special method `name`, done by the wrapped object; the proxy replaces it as result."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         wrapped = self.__wrapped__
@@ -92,7 +92,7 @@ def _set_attribute(proxy: Any, name: str, value: object) -> None:
         return
     setattr(proxy.__wrapped__, name, value)
     twin = type(proxy)
-    if not name.startswith("__") and hasattr(twin, name):  # a program that replaces read() means it
+    if not name.startswith("__") and hasattr(twin, name):  # the program replaces read(), say
         _become(proxy, _twin(twin, twin._self_type, {name: Forward(name), "_self_replaced": name}))
 
 
@@ -118,13 +118,13 @@ def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any
 class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
     """The type of the classes of proxies.
 
-    A class defines special methods as any other does. They are laid aside, and are there for
-    the twins of those types which have the method themselves.
+    A class defines special methods as any other class does. They are put aside: only twins of
+    types that have the method themselves get them.
     """
 
     _self_specials: dict[str, Any]
-    _self_twins: dict[int, Any]  # by the identity of a type, which lives: an object has it
-    _self_type: weakref.ref[type] | None  # of a twin
+    _self_twins: dict[int, Any]  # by the identity of a type, which is alive while an object has it
+    _self_type: weakref.ref[type] | None  # set on twins
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ProxyType:
         is_root = WRAPT in bases
@@ -135,7 +135,7 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
             namespace |= emptied()
         texts = {name: namespace.get(name) for name in ("__module__", "__doc__")}
         kind = super().__new__(cls, name, bases, namespace)
-        for name_, text in texts.items():  # without its C code wrapt has put properties there
+        for name_, text in texts.items():  # without its C code, wrapt has properties there
             type.__setattr__(kind, name_, text)
         type.__delattr__(kind, "__slots__")
         inherited = [getattr(base, "_self_specials", {}) for base in reversed(kind.__mro__[1:])]
@@ -148,7 +148,7 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
 
     @property
     def __mro__(cls) -> tuple[type, ...]:
-        """The order as abc and typing see it: without what was emptied."""
+        """The method resolution order for abc and typing: without wrapt's and emptied classes."""
         real = type.__dict__["__mro__"].__get__(cls)
         return tuple(base for base in real if base not in _HIDDEN)
 
@@ -167,7 +167,7 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
         }
         for name in {name for owner in plain.__mro__[:-1] for name in vars(owner)}:  # but object's
             value = getattr(plain, name, None)
-            if value is None and is_special(name, value):  # taken back: such as __hash__
+            if value is None and is_special(name, value):  # removed by None, as __hash__ is
                 namespace[name] = None
             elif any(name in vars(base) for base in cls.__mro__[:-1]) or name in vars(object):
                 continue
@@ -177,14 +177,14 @@ class ProxyType(type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt 
                 namespace[name] = cls._self_specials.get(name) or _forwarding(name)
         twins, key = cls._self_twins, id(plain)
         twin = _twin(cls, weakref.ref(plain, lambda _: twins.pop(key, None)), namespace)
-        for base in plain.__mro__:  # for those who ask type(x), such as a mock with x as its spec
+        for base in plain.__mro__:  # for code that asks type(x), such as a mock with x as its spec
             if isinstance(base, abc.ABCMeta):
                 abc.ABCMeta.register(base, twin)
         return twins.setdefault(key, twin)
 
 
 class _TwinType(ProxyType):
-    """The type of twins: who asks one, ``type(x)``, for another object gets a plain one."""
+    """The type of twins: calling one, as ``type(x)(...)``, makes a plain object."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return cls._self_type()(*args, **kwargs)  # type: ignore[misc]  # x has the type
@@ -196,17 +196,17 @@ _HIDDEN: set[type] = set(WRAPT.__mro__[:-1])
 class Proxy(WRAPT, metaclass=ProxyType):
     """Looks, compares, hashes and prints like the object it wraps.
 
-    BaseObjectProxy and not ObjectProxy: the latter's ``__iter__`` hands out the bare
-    object's iterator, and every ``for`` would bypass the guard. State lives in slots
-    under ``_self_``; plain ``object.__getattribute__`` reads them five times as fast as
-    wrapt's, and what it does not find still goes to the wrapped object.
+    BaseObjectProxy and not ObjectProxy: the ``__iter__`` of the latter returns the iterator of
+    the bare object, so every ``for`` would bypass the guard. State is in slots that begin with
+    ``_self_``. The plain ``object.__getattribute__`` reads them five times as fast as wrapt's,
+    and attributes that it does not find still go to the wrapped object.
     """
 
     __slots__ = ()
 
     __wrapped__: Any
     __getattribute__ = object.__getattribute__
-    __wrapped_setattr_fixups__ = bool  # called when __wrapped__ is set: there is nothing to do
+    __wrapped_setattr_fixups__ = bool  # wrapt calls it when __wrapped__ is set: nothing to do
 
     def __init__(self, wrapped: object) -> None:
         self.__wrapped__ = wrapped

@@ -9,12 +9,12 @@ from .._catalogue.modes import ChooseMode, Mode
 from .once import unguarded
 from .proxy import Proxy
 
-# A method of grpcio's own multi-callable: what it takes is between the program and grpcio.
+# A method of grpcio's own multi-callable: its arguments are passed on unseen.
 PlainStart = Callable[..., Any]
 
 
 class StartRpc(Protocol):
-    """Starts a guarded RPC by `start`, a plain method of `multi_callable`, with what the user passed."""
+    """Starts a guarded RPC by `start`, a plain method of `multi_callable`, with these arguments."""
 
     def __call__(
         self,
@@ -29,7 +29,7 @@ class StartRpc(Protocol):
 
 
 class MultiCallable(Proxy):
-    """A guarded multi-callable: what a stub's method is."""
+    """A guarded multi-callable, as a stub's methods are."""
 
     __slots__ = ("_self_choose", "_self_rpc")
 

@@ -1,7 +1,7 @@
-"""One guard for one start of an RPC: where two would meet, the outer one is it.
+"""One guard for each start of an RPC: of two, only the outer one acts.
 
-A guard put on by hand, with a mode of its own, lies above the process-wide one, whether
-another library's patch or interceptors lie between them or not.
+A guard from wrap(), with its own mode, is outside the process-wide one, whether or not another
+library's patch or interceptors are between them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ patched: set[type] = set()  # classes of grpcio that the process-wide guard has 
 
 
 class _Starting(threading.local):
-    """The RPC that this thread starts and that is guarded already."""
+    """The RPC that this thread is starting and that is guarded already."""
 
     rpc: str | None = None
 
@@ -31,7 +31,7 @@ def name_of(rpc: str | bytes) -> str:
 
 
 def start_once(start: Callable[..., Any], rpc: str | None, *args: Any, **kwargs: Any) -> Any:
-    """Call `start`, which starts `rpc`; whatever guards starts further in lets it through."""
+    """Call `start`, which starts `rpc`; guards further in let it through."""
     before = starting.rpc
     starting.rpc = rpc
     try:
@@ -43,7 +43,7 @@ def start_once(start: Callable[..., Any], rpc: str | None, *args: Any, **kwargs:
 def unguarded(obj: object, name: str, rpc: str) -> Callable[..., Any]:
     """Return method `name` of `obj`, a multi-callable of `rpc`, without the process-wide guard.
 
-    What others have patched on top of it, or below, is called as ever.
+    Other patches on top of it, or below, are called as before.
     """
     bound: Callable[..., Any] = getattr(obj, name)
     if current_mode() is Mode.OFF:

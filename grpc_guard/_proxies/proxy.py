@@ -13,7 +13,7 @@ from .faithful import Proxy as Proxy
 
 
 class GuardedByItself:
-    """A channel that starts guarded streams, and is no proxy: a lease."""
+    """A channel that starts guarded streams but is not a proxy: a lease."""
 
     __slots__ = ()
 
@@ -36,10 +36,10 @@ def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
 
 
 class _Itself(weakref.ref[Callable[[], Any]]):
-    """What ``__next__.__self__`` is: something to iterate over, which goes on where `__next__` is.
+    """The object in ``__next__.__self__``: an iterable that continues where `__next__` is.
 
-    heapq.merge() keeps no iterator but its ``__next__``, and asks that for the iterator when it
-    is the last one. Weak, or each function would keep itself.
+    heapq.merge() keeps only the ``__next__`` of an iterator, and gets the last iterator from it.
+    The reference is weak: otherwise each function would keep itself alive.
     """
 
     __slots__ = ()
@@ -49,7 +49,7 @@ class _Itself(weakref.ref[Callable[[], Any]]):
 
 
 class NextProxy(StreamProxy):
-    """A proxy of an iterator: its ``__next__`` is what advances its direction."""
+    """A proxy of an iterator: its ``__next__`` advances its direction."""
 
     __slots__ = ("__next__",)
 
@@ -65,12 +65,12 @@ class NextProxy(StreamProxy):
         return self.__next__
 
 
-# Not by its name: somebody may have replaced that by a mock.
+# Not by its name: a mock may have replaced that.
 _advance_of: Callable[[Any], Any] = vars(NextProxy)["__next__"].__get__
 
 
 class GuardedCallback:
-    """A done-callback that gets the guarded object; prints as the user's own in grpcio's log."""
+    """A done-callback that gets the guarded object; grpcio logs it as the user's own."""
 
     __slots__ = ("_callback", "_proxy")
 
@@ -82,5 +82,5 @@ class GuardedCallback:
         self._callback(self._proxy)
 
     def __repr__(self) -> str:
-        callback = self._callback  # grpcio wraps it into a partial, and partials melt into one
+        callback = self._callback  # grpcio wraps it into a partial, and nested partials become one
         return repr(callback.func if isinstance(callback, functools.partial) else callback)

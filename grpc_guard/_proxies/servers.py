@@ -1,7 +1,7 @@
 """Guarded servers, sync and aio: handlers are wrapped where they are registered.
 
-What a handler gets is guarded, and what it returns is guarded. Unary-unary handlers get and
-return what they did: that they run is noted.
+What a handler gets and returns is guarded. Unary-unary handlers get and return the plain objects;
+the guard only notes that they run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GuardOfServer(Protocol):
 
 
 class GuardBehavior(Protocol):
-    """The same for any server, whose handlers in flight are `handlers`: see noting()."""
+    """The same for any server, which has its records in `handlers`: see noting()."""
 
     def __call__(
         self,
@@ -54,7 +54,7 @@ _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients in
 
 
 def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: GuardOfServer) -> Any:
-    """Return the guarded twin of a grpc.RpcMethodHandler; None as it is."""
+    """Return the guarded twin of a grpc.RpcMethodHandler; None for None."""
     if handler is None:
         return handler
     if isinstance_exactly(handler, _Handler):
@@ -78,12 +78,12 @@ def guard_handler(handler: Any, rpc: str, choose: ChooseMode, guard_behavior: Gu
 
 
 def _gives_way(chosen: ChooseMode | None, choose: ChooseMode) -> bool:
-    """Tell whether a guard yields to another: the process-wide one to one put on by hand."""
+    """Tell whether a guard gives way to another: the process-wide one does to one from wrap()."""
     return chosen is current_mode and choose is not current_mode
 
 
 class _Handler(Proxy):
-    """A handler object of the application's own class, with its behaviour replaced."""
+    """A handler object of an application's own class, with its behaviour replaced."""
 
     __slots__ = ("_self_attribute", "_self_behavior")
 
@@ -142,9 +142,9 @@ class GenericHandler(Proxy):
 
 
 def _twins_of(plain: Any) -> dict[object, Callable[[], Any]]:
-    """Return the guarded twins of a method handler, which stand among its attributes.
+    """Return the guarded twins of a method handler, which are in its attributes.
 
-    They hold what it holds, so that no table of the guard's could let go of them in time.
+    They refer to what the handler refers to, so a table of the guard could not drop them in time.
     """
     if isinstance_exactly(plain, Proxy) or not hasattr(plain, "__dict__"):
         return {}
@@ -153,17 +153,17 @@ def _twins_of(plain: Any) -> dict[object, Callable[[], Any]]:
 
 
 def _held(guarded: Any) -> Callable[[], Any]:
-    """Return what leads to the twin of a handler: weakly, if it keeps that handler itself."""
+    """Return a reference to the twin of a handler: weak, if the twin keeps that handler itself."""
     try:
         return weakref.ref(guarded)
-    except TypeError:  # a named tuple, as those of grpcio are
+    except TypeError:  # a named tuple, as grpcio's handlers are
         return lambda: guarded
 
 
 def guard_generic_handlers(
     handlers: Iterable[Any], choose: ChooseMode, guard_behavior: GuardOfServer
 ) -> tuple[Any, ...]:
-    """Return `handlers` guarded; what is no generic handler is left for grpcio to refuse."""
+    """Return `handlers` guarded; any other object in it is left for grpcio to refuse."""
 
     def guard(handler: Any) -> Any:
         if isinstance_exactly(handler, GenericHandler):
@@ -191,9 +191,9 @@ def noting(server: Any, guard_behavior: GuardBehavior) -> GuardOfServer:
 
 
 def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> None:
-    """Guard the handlers that `server` has already, in place.
+    """Guard in place the handlers that `server` has already.
 
-    grpcio has no public way to them.
+    grpcio has no public access to them.
     """
     guard = noting(server, guard_behavior)
     for store in stores_of_handlers(server):
@@ -210,7 +210,7 @@ def adopt(server: Any, choose: ChooseMode, guard_behavior: GuardBehavior) -> Non
 
 @forwards(SYNC_SERVER)
 class Server(Proxy):
-    """A guarded server: its handlers are guarded, whenever they are registered."""
+    """A guarded server: its handlers are guarded, no matter when they are registered."""
 
     __slots__ = ("_self_behavior", "_self_choose")
 
@@ -225,10 +225,10 @@ class Server(Proxy):
         return sorted({*dir(self.__wrapped__), "snapshot"})
 
     def snapshot(self) -> tuple[Owner, ...]:
-        """Return who handles RPCs of this server at this moment, the longest first.
+        """Return the parties that handle RPCs of this server now, the longest first.
 
-        A thread or task each: ``operation`` is the RPC, ``held_seconds`` how long it has
-        been handled, and the end of ``stack`` the line where it is now. From any thread.
+        Each is a thread or task: ``operation`` is the RPC, ``held_seconds`` how long it has been
+        handled, and the end of ``stack`` the current line. Any thread may call it.
         """
         return handlers_of(self.__wrapped__).snapshot()
 

@@ -1,4 +1,4 @@
-"""status(): who is inside a guarded stream now."""
+"""status(): which parties are inside a guarded stream now."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Unary RPCs: they have no directions, and all that can be wrong is the channel they start on.
+"""Unary RPCs: they have no directions; only the channel that they start on can be wrong.
 
-A healthy one makes no record and costs two looks: has this process been forked, and did
-grpcio refuse to start it. Everything else is worked out once something is wrong.
+A healthy one makes no record, and costs two checks: whether this process was forked, and whether
+grpcio refused to start it. All else is computed only if something is wrong.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .multicallables import PlainStart
 from .once import name_of, patched, starting
 from .proxy import Proxy
 
-# The same three times, because a hundred nanoseconds are a part of a unary RPC: what is not
-# needed by a healthy one, the mode and its name, is asked for where something is wrong.
+# The same code three times, because a hundred nanoseconds matter to a unary RPC. The mode and
+# the name, which a healthy RPC does not need, are read only if something is wrong.
 
 
 def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, kwargs: Any) -> Any:
@@ -36,9 +36,9 @@ def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, k
 
 
 def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
-    """Return what takes the place of `plain` on grpcio's own class; inert while the guard is off.
+    """Return the replacement of `plain` on grpcio's own class; inert while the guard is off.
 
-    It `blocks` if it returns when the RPC has ended.
+    `blocks` tells that it returns when the RPC has ended.
     """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -82,7 +82,7 @@ def _subject(rpc: str | bytes) -> Subject:
 
 
 def _tells(proxy: Any) -> bool:
-    """Tell whether it is for `proxy` to speak, and not for a patch or another proxy below it."""
+    """Tell whether `proxy` reports, and not a patch or another proxy below it."""
     below = type(proxy.__wrapped__)
     if proxy._self_choose() is Mode.OFF or issubclass(below, Proxy):
         return False
@@ -91,7 +91,7 @@ def _tells(proxy: Any) -> bool:
 
 @never_disturbs("the start of a unary RPC goes unnoticed")
 def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
-    """Look at the channel before a unary RPC starts in a forked child: it may never return."""
+    """Check the channel before a unary RPC starts in a forked child: it may never return."""
     starting_unary(life_of(multi_callable), name_of(rpc))
 
 

@@ -1,4 +1,4 @@
-"""wrap() and status(): guarding one object by hand, and looking at a guarded one."""
+"""wrap() and status(): guarding one object by hand, and inspecting a guarded one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 _UNNAMED = "(an RPC wrapped by hand)"
 
 # The guarded twins of calls and contexts that were wrapped by hand: wrapping one twice must
-# not make two guards that know nothing of each other.
+# not make two guards that do not know each other.
 _twins: weakref.WeakKeyDictionary[object, weakref.ref[object]] = weakref.WeakKeyDictionary()
 
 _twins_by_id: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -88,7 +88,7 @@ def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T:
         )
     if chosen is Mode.OFF or isinstance_exactly(obj, GuardedByItself):
         return obj
-    thresholds()  # a bad one is an error here, and not where an RPC would find out
+    thresholds()  # a bad threshold is an error here, and not at an RPC
     plain: Any = obj
     if isinstance_exactly(obj, Proxy):
         if getattr(obj, "_self_choose", None) is not current_mode:

@@ -1,4 +1,4 @@
-"""One attempt at a test: what was found in it, and what the test says of that."""
+"""One attempt at a test: what was found in it, and what the test allows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .._reports.adoption import Allowed
 
 
 class Attempt:
-    """The state of the test that runs, replaced whole by the next one, or by a rerun.
+    """The state of the running test; the next test, or a rerun, gets a new one.
 
-    `test` is its id; between tests there is an attempt at None.
+    `test` is its id; between tests it is None.
     """
 
     def __init__(self, test: str | None = None) -> None:
         self.test = test
         self.allowed: list[Allowed] = []
-        self.told: set[tuple[object, ...]] = set()  # keys of what it has been told
+        self.told: set[tuple[object, ...]] = set()  # keys of the findings that it was given
         self.threads = frozenset(threads_by_ident)  # at its beginning
         self._before = {finding.key: finding.count for finding in ledger.findings()}
 
     def begin(self) -> None:
-        """Let what is found and made from now on belong to this attempt."""
+        """Assign what is found and made from now on to this attempt."""
         ledger.test = self.test
         ledger.test_attempt = None if self.test is None else object()
 
@@ -38,7 +38,7 @@ class Attempt:
                 yield finding
 
     def forget(self, findings: Iterable[Finding]) -> None:
-        """Let `findings` not have been; if they come again they are new."""
+        """Remove `findings`; if they occur again they are new."""
         for finding in tuple(findings):
             ledger.forget([finding])
             self._before.pop(finding.key, None)
@@ -49,13 +49,13 @@ class Attempt:
 
 
 class TestGuard:
-    """What the fixture ``grpc_guard`` is: the guard, as seen from one test.
+    """The fixture ``grpc_guard``: the guard, for one test.
 
-    ``findings`` are those of this test so far. ``clear()`` forgets them: a test that breaks
-    the contract on purpose says so that way. ``allow()`` says it beforehand.
+    ``findings`` are those of this test so far. A test that breaks the contract on purpose calls
+    ``clear()`` afterwards, which forgets them, or ``allow()`` beforehand.
     """
 
-    __test__ = False  # a class whose name starts with Test, but none
+    __test__ = False  # not a test class, though its name starts with Test
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -70,7 +70,7 @@ class TestGuard:
         self._attempt.forget(self.findings)
 
     def allow(self, rule: str, site: str = "*", *, reason: str) -> None:
-        """Let findings of `rule` (or ``*``) at a call site that matches `site` not fail this test.
+        """Allow findings of `rule` (or ``*``) at call sites that match `site`: they do not fail it.
 
         `site` is a pattern for ``file`` or ``file:function``, relative to the rootdir.
         Raises ValueError for an unknown rule or an empty reason.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-_SOME_ONLY = {  # options by which pytest does without tests and need not say so
+_SOME_ONLY = {  # options by which pytest leaves out tests, perhaps without reporting that
     "lf": "--lf",
     "stepwise": "--stepwise",
     "collectonly": "--collect-only",
@@ -16,9 +16,9 @@ _SOME_ONLY = {  # options by which pytest does without tests and need not say so
 
 
 class Completeness:
-    """What a session did without; ``gap`` is the first of it in words, None if nothing.
+    """Whether a session left something out: ``gap`` is the first of it in words, None if nothing.
 
-    A plugin of pytest, for what only hooks say.
+    It is a plugin of pytest, because only hooks report some of that.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Completeness:
 
 
 def _are_all(config: pytest.Config) -> bool:
-    """Tell whether the arguments are the rootdir, or all folders that hold tests."""
+    """Tell whether the arguments are the rootdir, or all folders with tests."""
     asked = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
     testpaths = {(config.rootpath / path).resolve() for path in config.getini("testpaths")}
     return config.rootpath.resolve() in asked or (testpaths != set() and testpaths <= asked)

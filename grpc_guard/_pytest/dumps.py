@@ -1,7 +1,7 @@
 """What is in progress in a test that takes too long, printed before the test is ended.
 
 That is before pytest-timeout or ``faulthandler_timeout`` ends it, or after a time that the user has
-chosen. It goes to stderr, uncaptured, and into the report of the test, if there is one.
+chosen. It is printed on stderr, uncaptured, and added to the report of the test, if there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .._inspect.alarm import Alarm
 from .._inspect.switch import of_environment, switch
 from .settings import DUMP_AFTER
 
-_LEAD, _SHARE = 1.0, 0.8  # seconds before the end, or after so much of the time, if that is later
+_LEAD, _SHARE = 1.0, 0.8  # seconds before the end, or this share of the time, whichever is later
 _MOST = 20  # streams that are shown
 
 
@@ -28,7 +28,7 @@ class Dumps:
         self._after = after
         self._of_faulthandler = of_faulthandler
         self._alarms: list[Alarm] = []
-        self._stderr = -1  # the descriptor that stderr had before it was captured
+        self._stderr = -1  # a descriptor of stderr, from before the capture
         self._was_wanted = False  # whether this process could be asked before
 
     @classmethod
@@ -46,7 +46,7 @@ class Dumps:
         """
         self._was_wanted = switch.wanted
         switch.want(of_environment(default=is_on))
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # there is none
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr has no descriptor
             self._stderr = os.dup(sys.stderr.fileno())
 
     def end(self) -> None:

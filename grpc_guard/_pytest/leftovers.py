@@ -1,4 +1,4 @@
-"""What a test leaves open: of what it made itself, and of nothing that may outlive it."""
+"""What a test leaves open: only objects that it made itself and that must not outlive it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .._findings.ledger import ledger
 
 
 class Leftovers:
-    """Looks at the end of each test, if it spoke gRPC under the guard.
+    """Checks the end of each test that used gRPC under the guard.
 
-    A fixture of a wider scope than the test, and all that it holds, may outlive it, as may
-    what a thread holds that ran before or belongs to a pool. grpc is not imported here.
+    A fixture of a wider scope than the test, and all that it holds, may outlive the test. So may
+    what a thread holds that ran before the test or belongs to a pool. grpc is not imported here.
     """
 
     def __init__(self) -> None:
-        self._fixtures: dict[int, Any] = {}  # those of a wider scope that are set up
+        self._fixtures: dict[int, Any] = {}  # those of a wider scope that are active
 
     def begin(self) -> None:
-        """Leave what was made before a test, or between two, out of account."""
+        """Ignore what was made before a test, or between two."""
         churn = sys.modules.get("grpc_guard._lifecycle.churn")
         if churn is not None:
             churn.forget_churn()
 
     @contextlib.contextmanager
     def setting_up(self, fixture: Any) -> Iterator[None]:
-        """Leave what is made meanwhile out of account, if `fixture` outlives the test."""
+        """Ignore what is made meanwhile, if `fixture` outlives the test."""
         if fixture.scope == "function":
             yield
             return
@@ -44,9 +44,9 @@ class Leftovers:
         self._fixtures.pop(id(fixture), None)
 
     def look(self, threads: Collection[int]) -> None:
-        """Warn of what the test that ends has left open; `threads` ran when it began."""
+        """Warn of what the test that ends has left open; `threads` already ran when it began."""
         if "grpc_guard._lifecycle.channels" not in sys.modules:
-            return  # it never spoke gRPC under the guard
+            return  # it has not used gRPC under the guard
         from .._lifecycle import leaks
 
         def may_outlive(ident: int, frame: FrameType) -> bool:

@@ -1,4 +1,4 @@
-"""What the marker ``grpc_guard`` of a test says."""
+"""The marker ``grpc_guard`` of a test."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .._catalogue.thresholds import parse_thresholds
 
 
 def of_marker(item: pytest.Item) -> tuple[Mode | None, dict[str, float]]:
-    """Return mode and thresholds that the item's marker says, no mode without a marker.
+    """Return the mode and thresholds of the item's marker; None for the mode without a marker.
 
-    Raises ValueError for a bad one.
+    Raises ValueError for an invalid marker.
     """
     marker = item.get_closest_marker("grpc_guard")
     if marker is None:

@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> None:
-    if keep_paths(args):  # in time for the conftest files of those paths
+    if keep_paths(args):  # early enough for the conftest files of those paths
         parsed = parser.parse_known_args(args, copy.copy(early_config.option))
         early_config.known_args_namespace.file_or_dir = parsed.file_or_dir
     _, unknown = parser.parse_known_and_unknown_args(args, copy.copy(early_config.option))
@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
         'grpc_guard(mode="raise", thresholds={}): guard the gRPC streams of this test in this '
         'mode, or not at all with mode="off"; thresholds as in {"stream_limit": 50}',
     )
-    if not hasattr(config, "workerinput"):  # the controller of pytest-xdist has said it
+    if not hasattr(config, "workerinput"):  # else the controller of pytest-xdist reports it
         report_misspelt()
     settings = Settings.of(config)
     try:
@@ -86,7 +86,7 @@ def grpc_guard(request: pytest.FixtureRequest) -> Iterator[TestGuard]:
     """The guard of gRPC streams, switched on for this test.
 
     In the mode of the marker or of the session, or ``raise``. ``grpc_guard.findings``,
-    ``.allow(rule, site, reason=...)`` and ``.clear()`` concern this test alone.
+    ``.allow(rule, site, reason=...)`` and ``.clear()`` concern only this test.
     """
     session = request.config.stash[_SESSION]
     if of_marker(request.node)[0] is not None or session.settings.is_on:
@@ -103,7 +103,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     try:
         mode, told = of_marker(item)
     except ValueError:
-        mode, told = None, {}  # its setup fails
+        mode, told = None, {}  # the setup of the test fails
     session.begin_test(item, mode)
     item.config.stash[_DUMPS].begin_test(item)
     with holding(told):
@@ -206,7 +206,7 @@ def _write_baseline(session: pytest.Session, guard: Session) -> list[str]:
         return guard.write_baseline()
     except OSError as error:
         said = f"baseline not written to {error.filename}: {error.strerror}"
-    except AdoptionError as error:  # somebody has broken it while the tests ran
+    except AdoptionError as error:  # it became invalid while the tests ran
         said = f"baseline not written: {error}"
     session.exitstatus = pytest.ExitCode.TESTS_FAILED
     return [said]

@@ -1,4 +1,4 @@
-"""The probe in a test session: what it remembers, in pytest's cache, and what it says."""
+"""The probe in a test session: its memory, in pytest's cache, and its output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CACHED = "grpc_guard/probe"
 
 
 class Probing:
-    """The probe of a session and of its workers; `settings` None for a session without."""
+    """The probe of a session and of its workers; `settings` is None if the probe is off."""
 
     def __init__(self, config: pytest.Config, settings: ProbeSettings | None) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class Probing:
 
     @property
     def setting(self) -> str | None:
-        """What guarded(probe) is told; None for nothing."""
+        """The argument for guarded(probe=...); None for none."""
         return None if self._settings is None else str(self._settings)
 
     def _recall(self) -> None:
@@ -46,14 +46,14 @@ class Probing:
         probe.remember(self._memory)
 
     def header(self) -> list[str]:
-        """Return what the report header says of it."""
+        """Return the line of the report header about the probe."""
         if self._settings is None:
             return []
         said = wording.probing(self._settings.seed, self._memory.runs + 1)
         return [said if self._error is None else f"{said}; {self._error}"]
 
     def learnt(self) -> Learnt | None:
-        """Return what was done and learnt in this process, None if nothing was."""
+        """Return what the probe did and learnt in this process, None if it did nothing."""
         if self._settings is None:
             return None
         from .._probe.process import probe

@@ -1,4 +1,4 @@
-"""One test session under the guard: which findings belong to which test, and what they do to it."""
+"""One test session under the guard: which findings belong to which test, and how they affect it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Session:
     # The process
 
     def begin(self) -> None:
-        """Switch the guard on for the whole session, and let its thresholds hold."""
+        """Switch the guard on for the whole session, and apply its thresholds."""
         self._scopes.enter_context(holding(self.settings.thresholds))
         if self.settings.is_on:
             self._scopes.enter_context(self.guarding(self.settings.mode))
@@ -58,7 +58,7 @@ class Session:
     @contextlib.contextmanager
     def guarding(self, mode: Mode) -> Iterator[None]:
         """Guard the process in `mode` while the block runs, and count what is guarded."""
-        # Imported here: a session that is off need not pay for it.
+        # Imported here, so that a session without the guard does not pay for it.
         from .._core.stream import start_counting
         from .._process.switch import guarded
 
@@ -73,13 +73,13 @@ class Session:
     # One test
 
     def begin_test(self, item: pytest.Item, mode: Mode | None) -> None:
-        """Begin an attempt at a test, whose marker says `mode`."""
+        """Begin an attempt at a test, whose marker sets `mode`."""
         self._begin(Attempt(item.nodeid))
         if (self.settings.mode if mode is None else mode) is not Mode.OFF:
             self.watch()
 
     def watch(self) -> None:
-        """Let the findings of the running test count: the guard is on in it."""
+        """Count the findings of the running test: the guard is on in it."""
         self._watched.add(self._attempt.test)
         self.was_on = True
 
@@ -89,7 +89,7 @@ class Session:
         self._begin(Attempt())
 
     def _begin(self, attempt: Attempt) -> None:
-        """Let `attempt` follow the one there is, which has had its say about its findings."""
+        """Replace the current attempt by `attempt`, and record what it has allowed."""
         root = self.settings.adoption.root
         for finding in tuple(self._attempt.findings()):
             entry = self._attempt.allowing(finding, root)
@@ -104,17 +104,17 @@ class Session:
         return TestGuard(self._attempt)
 
     def setting_up(self, fixture: Any) -> contextlib.AbstractContextManager[None]:
-        """Return what to do during the setup of a fixture: what it makes may outlive the test."""
+        """Return a context for the setup of a fixture: what it makes may outlive the test."""
         return self._leftovers.setting_up(fixture)
 
     def torn_down(self, fixture: Any) -> None:
         self._leftovers.torn_down(fixture)
 
     def judge(self, item: pytest.Item, phase: str, error: BaseException | None) -> None:
-        """Fail the running test if it broke a rule of error severity; say where it did.
+        """Fail the running test, with the places, if it broke a rule of error severity.
 
-        `error` is what it fails with anyway: then the findings are a section of its report.
-        A test that is being skipped is told at its teardown.
+        If it fails anyway with `error`, the findings are a section of its report. A test that is
+        being skipped fails at its teardown.
         """
         if isinstance(error, (pytest.skip.Exception, unittest.SkipTest)):
             return
@@ -145,9 +145,9 @@ class Session:
 
     @property
     def run(self) -> GuardedRun:
-        """What the session has come to so far, with its workers.
+        """The outcome of the session so far, with its workers.
 
-        Its findings are those of the tests in which the guard was on, and those of no test.
+        Its findings are those of the tests in which the guard was on, and those outside of tests.
         """
         settings = self.settings
         processes = [self._this_process(), *self._workers]
@@ -163,18 +163,18 @@ class Session:
         return process
 
     def unattributed(self) -> list[Finding]:
-        """Return the findings that no test can answer for: between tests, or at the end."""
+        """Return the findings that belong to no test: between tests, or at the end."""
         return [
             finding for finding in self.run.failing if not finding.test and self._fails(finding)
         ]
 
     def notes(self) -> Iterator[str]:
-        """Yield what the summary says of what tests have allowed."""
+        """Yield the lines of the summary about what tests have allowed."""
         for entry, times in self._allowed_by_tests.items():
             yield f"allowed by a test, {times}x: {entry}"
 
     def write_baseline(self) -> list[str]:
-        """Write the baseline if that was asked for, and say how that went.
+        """Write the baseline if an option asks for it, and return lines about it.
 
         Raises OSError and AdoptionError.
         """
@@ -188,7 +188,7 @@ class Session:
     # Workers of pytest-xdist
 
     def to_controller(self) -> dict[str, Any]:
-        """Return what a worker tells its controller."""
+        """Return what a worker sends to its controller."""
         return {
             "process": self._this_process().told(),
             "was_on": self.was_on,
@@ -203,12 +203,12 @@ class Session:
         self._allowed_by_tests.update(result["allowed_by_tests"])
 
 
-_notings = 0  # blocks of a session, one inside the other, that note where work begins
+_notings = 0  # nested blocks of a session that note where work begins
 
 
 @contextlib.contextmanager
 def _noting() -> Iterator[None]:
-    """Note where work begins while the block runs, from when the program has imported grpc on."""
+    """Note where work begins while the block runs, once the program has imported grpc."""
     global _notings
     _notings += 1
     after_import("grpc", _note)

@@ -1,4 +1,4 @@
-"""What the pytest plugin was told, by whom, and what follows from it."""
+"""The settings of the pytest plugin, their sources, and what follows from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THRESHOLD = "--grpc-guard-threshold"
 DUMP_AFTER = "--grpc-guard-dump-after"
 _OPTIONS = ("--grpc-guard", BASELINE, WRITE_BASELINE, PROBE, PROBE_SEED, THRESHOLD, DUMP_AFTER)
 
-SEED = "grpc_guard_probe_seed"  # what the controller of pytest-xdist tells its workers
+SEED = "grpc_guard_probe_seed"  # sent by the controller of pytest-xdist to its workers
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -83,7 +83,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def keep_paths(args: list[str]) -> bool:
-    """Let ``--grpc-guard tests/`` mean what it says: what follows is no mode but a path.
+    """Make ``--grpc-guard tests/`` work: ``tests/`` is a path and not a mode.
 
     Return whether `args` were changed.
     """
@@ -98,7 +98,7 @@ def keep_paths(args: list[str]) -> bool:
 
 
 def refuse_misspelt(unknown: Iterable[str]) -> None:
-    """Raise pytest.UsageError for an option that is nearly one of ours.
+    """Raise pytest.UsageError for an option that resembles one of ours.
 
     All others are left to pytest: they may be those of conftest files that are not loaded yet.
     """
@@ -114,7 +114,7 @@ class Settings:
     """The effective settings of a test session."""
 
     mode: Mode
-    source: str | None  # who said so; None if nobody did
+    source: str | None  # where the mode was set; None if nowhere
     adoption: Adoption
     write_baseline: Path | None
     probe: ProbeSettings | None = None
@@ -122,7 +122,7 @@ class Settings:
 
     @classmethod
     def of(cls, config: pytest.Config) -> Settings:
-        """Read the settings; pytest.UsageError names what is wrong and where it came from."""
+        """Read the settings; pytest.UsageError names a wrong one and its source."""
         try:
             mode = resolve(
                 Layer("--grpc-guard", config.getoption("--grpc-guard")),
@@ -190,10 +190,10 @@ def _baseline_to_write(config: pytest.Config) -> Path | None:
     target = config.getoption(WRITE_BASELINE)
     if target is None:
         return None
-    if not hasattr(config, "workerinput"):  # the controller of pytest-xdist has tried it
+    if not hasattr(config, "workerinput"):  # else the controller of pytest-xdist has checked it
         try:
             check_writable(Path(target))
         except OSError as error:
             raise pytest.UsageError(f"{WRITE_BASELINE}: {target}: {error.strerror}") from None
-        read_if_there(Path(target), WRITE_BASELINE)  # what is in it must not be lost
+        read_if_there(Path(target), WRITE_BASELINE)  # its content must not be lost
     return Path(target)

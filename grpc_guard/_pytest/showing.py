@@ -1,6 +1,6 @@
-"""Findings on the terminal of pytest: fitted to its width, and in colours by its own writer.
+"""Findings on pytest's terminal: fitted to its width, and in colours by pytest's own writer.
 
-Where no person sits before it, everything is as a log has it.
+If the output is not a terminal, everything is as in a log.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .._reports.blocks import EMPTY, of_finding, of_summary
 from .._reports.layout import Block, Line, Span, Text, fitted
 from .._reports.looks import NARROWEST, WIDEST, Look, text_of
 
-WIDTH = "grpc_guard_width"  # what the controller of pytest-xdist tells its workers
+WIDTH = "grpc_guard_width"  # sent by the controller of pytest-xdist to its workers
 _MARKUP = {"bold": "bold", "dim": "light", "red": "red", "yellow": "yellow", "cyan": "cyan"}
-_BLOCKS: pytest.StashKey[list[Block]] = pytest.StashKey()  # why a test was failed
+_BLOCKS: pytest.StashKey[list[Block]] = pytest.StashKey()  # the reports of a failed test
 
 
 def width_of(config: pytest.Config) -> int | None:
-    """Return how wide the terminal is; None where nobody sits before it."""
+    """Return the width of the terminal; None if the output is not one."""
     if hasattr(config, "workerinput"):
         told: int | None = config.workerinput.get(WIDTH)
         return told
@@ -55,7 +55,7 @@ def fail(item: pytest.Item, title: str, findings: Sequence[Finding]) -> None:
 
 
 def colour(item: pytest.Item, made: pytest.TestReport) -> None:
-    """Let the report of a test that was failed here be shown in colours."""
+    """Show the report of a test that fail() has failed in colours."""
     blocks = item.stash.get(_BLOCKS, None)
     if blocks is not None and made.longrepr is not None:
         del item.stash[_BLOCKS]
@@ -64,7 +64,7 @@ def colour(item: pytest.Item, made: pytest.TestReport) -> None:
 
 
 class _InColours:
-    """What pytest made of a failure, and shows itself where it is not a terminal that is written."""
+    """The report of a failure: in colours on a terminal, elsewhere as pytest made it."""
 
     def __init__(self, plain: object, blocks: Sequence[Block]) -> None:
         self._plain = plain

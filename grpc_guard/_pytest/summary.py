@@ -1,4 +1,4 @@
-"""What the terminal summary says of a test session, and the annotations for GitHub Actions."""
+"""The terminal summary of a test session, and the annotations for GitHub Actions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _place(finding: Finding, session: Session) -> str:
 
 
 def _escape(value: str, more: str = "") -> str:
-    """Escape what ends a workflow command, or in a property its value."""
+    """Escape what would end a workflow command, or the value of its property."""
     for character in "%\r\n" + more:
         value = value.replace(character, f"%{ord(character):02X}")
     return value

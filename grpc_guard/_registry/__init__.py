@@ -1,1 +1,1 @@
-"""The shared channels: one core without I/O, and around it the same shell twice, sync and aio."""
+"""The shared channels: one core without I/O, and around it the same shell for sync and aio."""

@@ -51,10 +51,10 @@ class ChannelRegistry(Registry):
 
     def _clear(self) -> None:
         self._loop_pools: dict[asyncio.AbstractEventLoop, LoopPool] = {}
-        self._mutex = threading.RLock()  # which loops have pools, never across their work
+        self._mutex = threading.RLock()  # guards the table of pools, never across their work
 
     def after_fork(self) -> None:
-        """Start without loops: the one that forked looks in the child as if it ran there."""
+        """Start without loops: in the child, the one that forked looks as if it ran there."""
         inherit(self._loop_pools)
         self._clear()
 
@@ -67,7 +67,7 @@ class ChannelRegistry(Registry):
         compression: grpc.Compression | None = None,
         interceptors: Sequence[Any] = (),
     ) -> Lease:
-        """Return a lease of this loop's channel to `target`, which is made if there is none.
+        """Return a lease of this loop's channel to `target`; make the channel if there is none.
 
         Without `credentials` it is insecure. A channel is shared if all arguments are equal;
         credentials and interceptors are equal only if they are the same objects.
@@ -95,7 +95,7 @@ class ChannelRegistry(Registry):
         try:
             if seconds:
                 await await_rpcs([lease for _, leases, _ in shut for lease in leases], seconds)
-        finally:  # also if nobody waits for it any more: these channels are in no pool
+        finally:  # even if the caller was cancelled: no pool has these channels
             for loop_pool, leases, connections in shut:
                 end = functools.partial(_end, loop_pool.pool, leases, connections)
                 if loop_pool.loop.is_closed():
@@ -147,7 +147,7 @@ class ChannelRegistry(Registry):
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Lease:
         loop = asyncio.get_running_loop()
         record = LeaseRecord(pool, note_origin("get"), is_own)
-        lease = Lease(record, self._mode, loop)  # first: the record is followed by it
+        lease = Lease(record, self._mode, loop)  # first: the record follows it
         pool.grant(record, wanted)
         record.is_given = True
         return lease
@@ -162,7 +162,7 @@ class ChannelRegistry(Registry):
 
 
 class LoopPool:
-    """The pool of one loop, and what keeps it in order on that loop."""
+    """The pool of one loop, and its maintenance on that loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.loop = loop
@@ -182,7 +182,7 @@ class LoopPool:
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._clean_up)
 
     def do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start `work`; to be called on the loop."""
+        """Start `work`; called on the loop."""
         task = self.loop.create_task(work())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -24,7 +24,7 @@ from .leases import Connection, LeaseEnded, LeaseRecord, Pool, Rpc, Start
 from .multicallables import MultiCallable
 from .parties import this_task
 
-_CLOSED = "Channel is closed."  # as grpcio says it
+_CLOSED = "Channel is closed."  # grpcio's own words
 
 
 class _AioMultiCallable(MultiCallable):
@@ -34,7 +34,7 @@ class _AioMultiCallable(MultiCallable):
 
 
 def _tell_the_end(rpc: Rpc, call: Any) -> None:
-    """Have the end of `call` noted by what lies below it, and so hold nothing of it.
+    """Have the end of `call` noted by the object below it, without a reference to the call.
 
     The public add_done_callback() would hold the call in a cycle, and a dropped call would be
     cancelled by the next garbage collection only.
@@ -48,7 +48,7 @@ def _tell_the_end(rpc: Rpc, call: Any) -> None:
     cython_call = getattr(call, "_cython_call", None)
     if cython_call is not None:
         cython_call.add_done_callback(rpc.end)
-    else:  # an interceptor's own kind of call
+    else:  # an interceptor's own call class
         call.add_done_callback(rpc.end)
 
 
@@ -190,7 +190,7 @@ class Lease(GuardedByItself, grpc.aio.Channel):
 
 
 def soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """Have `callback` called on `loop`, unless that is closed; from anywhere, without a lock."""
+    """Call `callback` on `loop` soon, unless that is closed; from any thread, without a lock."""
     try:
         loop.call_soon_threadsafe(callback)
     except RuntimeError:
@@ -222,12 +222,12 @@ async def close_all(pool: Pool, connections: Iterable[Connection]) -> None:
             await connection.channel.close()
             pool.closed_one(connection)
         except BaseException:
-            connection.is_closed = False  # to be done again
+            connection.is_closed = False  # to be closed again later
             raise
 
 
 async def on_loop(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
-    """Do `work` on `loop`, which may be another one than runs here."""
+    """Do `work` on `loop`, which may differ from the running one."""
     if asyncio.get_running_loop() is loop:
         await work
         return
@@ -236,5 +236,5 @@ async def on_loop(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLo
         await asyncio.wait([done])
     finally:
         done.cancel()
-    if not done.cancelled():  # by the end of that loop: the task that waits here was not cancelled
+    if not done.cancelled():  # else by the end of that loop: the task here was not cancelled
         done.result()

@@ -1,4 +1,4 @@
-"""The thread that does for a sync registry what a finaliser or a callback must not do."""
+"""The thread of a sync registry that does what a finaliser or a callback must not do."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Cleanup:
 
     def after_fork(self) -> None:
         """Forget the thread, which stayed in the parent."""
-        self._mutex = threading.RLock()  # whether there is a thread, never across its work
+        self._mutex = threading.RLock()  # start and end of the thread, never across its work
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
 
     def wake(self, _: object = None) -> None:
-        """Have the notes worked off soon. A finaliser may call it: this queue is reentrant."""
+        """Have the notes processed soon. A finaliser may call it: this queue is reentrant."""
         self._bell.put(None)
 
     def _come(self) -> None:
@@ -67,7 +67,7 @@ class Cleanup:
         except RuntimeError:  # no more threads, or the interpreter shuts down
             self.thread = None
             logger.exception("idle channels are not closed before their registry is")
-        except BaseException:  # it may have started: then it says so itself
+        except BaseException:  # it may have started: then it reports that itself
             self.thread = None
             raise
 
@@ -91,7 +91,7 @@ class Cleanup:
             _quietly(_let_go, lease)
         for connection in connections:
             _quietly(functools.partial(close_all, self.pool), [connection])
-            self.pool.closed_one(connection)  # or it cannot be: not tried for ever
+            self.pool.closed_one(connection)  # or it cannot be closed: not tried for ever
         return seconds
 
     def _leaves(self) -> bool:
@@ -111,7 +111,7 @@ def _let_go(lease: LeaseRecord) -> None:
 
 
 def _quietly(close: Callable[[Any], object], thing: Any) -> None:
-    """Close one thing; whatever happens to it, the others have their turn."""
+    """Close one thing; an error must not keep the others from being closed."""
     try:
         close(thing)
     except Exception:  # in a thread of the guard's own, where no signal handler runs

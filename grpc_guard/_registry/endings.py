@@ -43,5 +43,5 @@ def lost(lease: LeaseRecord, api: str) -> None:
 
 
 def was_dropped(lease: LeaseRecord) -> bool:
-    """Tell whether the program let go of a lease, that is not the registry's, without close()."""
+    """Tell whether the program dropped a lease, other than the registry's own, without close()."""
     return not lease.is_own and lease.ending is not None and lease.ending.operation == "drop"

@@ -62,7 +62,7 @@ class Pool(Protocol):
 
 
 class Note(weakref.ref[Any]):
-    """A weak reference that says, when its object is collected, what that was about."""
+    """A weak reference that tells, when its object is collected, what the object stood for."""
 
     __slots__ = ("about",)
 
@@ -70,10 +70,11 @@ class Note(weakref.ref[Any]):
 
 
 def note_end(thing: object, about: LeaseRecord | Rpc, pool: Pool) -> tuple[Note, Note]:
-    """Have it noted in `pool` that `thing` was collected, for as long as the result is kept.
+    """Note in `pool` when `thing` is collected, as long as the result is kept.
 
-    CPython swallows what is injected into a finaliser, with what that still had to do. So the
-    note is one call into C, which cannot be interrupted; to wake the cleanup is another matter.
+    CPython swallows an exception that is injected into a finaliser, and the rest of the finaliser
+    does not run. So the note is one call into C, which cannot be interrupted, and waking the
+    cleanup is a separate step.
     """
     note = Note(thing, pool.notes.append)
     note.about = about
@@ -93,7 +94,7 @@ class Entry:
 
 
 class Connection:
-    """One real channel, and what lives on it: sets, since a count may be interrupted half way."""
+    """One real channel, and what lives on it: in sets, as a count can be interrupted half way."""
 
     __slots__ = ("_live", "_streams", "callers", "channel", "entry", "is_closed", "origin", "rpcs")
 
@@ -129,19 +130,19 @@ class Connection:
                 del self.callers[next(iter(self.callers))]
 
     def release(self, rpc: Rpc) -> None:
-        """Take `rpc` out; again changes nothing."""
+        """Remove `rpc`; a second call changes nothing."""
         self._live.discard(rpc)
         self._streams.discard(rpc)
         rpc.lease.rpcs.discard(rpc)
 
     @property
     def is_spare(self) -> bool:
-        """Whether it was opened for many streams and has none any more."""
+        """Whether it was opened for many streams and has none left."""
         return not self._live and self in self.entry.connections[1:]
 
 
 class LeaseRecord:
-    """What the core knows of a lease, which it holds weakly."""
+    """What the core knows about a lease, which it holds weakly."""
 
     __slots__ = (
         "__weakref__",
@@ -160,16 +161,16 @@ class LeaseRecord:
         "subscribed",
     )
 
-    entry: Entry  # once it was granted
+    entry: Entry  # set when it is granted
 
     def __init__(self, pool: Pool, origin: Origin, is_own: bool) -> None:
         self.pool = pool
         self.origin = origin
-        self.is_own = is_own  # the registry's, for its stubs
+        self.is_own = is_own  # of the registry, for its stubs
         self.state = LeaseState.OPEN
         self.ending: Origin | None = None  # where it was closed
-        self.is_given = False  # to the caller of get(): else that was interrupted
-        self.is_cancelled = False  # what starts still was about to when the lease was closed
+        self.is_given = False  # to the caller of get(); False if get() was interrupted
+        self.is_cancelled = False  # cancel RPCs too that were just starting at close()
         self.is_dropped = False  # collected; its RPCs may still live
         self.rpcs: set[Rpc] = set()
         self.on_last_rpc: tuple[Callable[[], object], ...] = ()
@@ -181,26 +182,26 @@ class LeaseRecord:
         self._notes = note_end(lease, self, self.pool)
 
     def finish(self, ending: Origin, state: LeaseState) -> None:
-        """Let nothing start on the lease any more; again changes nothing."""
+        """Refuse new RPCs on the lease; a second call changes nothing."""
         if self.ending is None:
             self.state = state
             self.ending = ending
 
     def forget(self) -> None:
-        """Do not wait for the lease's being collected any more."""
+        """Stop waiting for the lease to be collected."""
         self.state = LeaseState.GONE
         self._notes = ()
 
     def watch(self, callback: Callable[[], object]) -> bool:
-        """Have `callback` called after the last RPC; False if there is none.
+        """Call `callback` after the last RPC; return False if there is none.
 
         It must take no lock: a finaliser may call it.
         """
-        self.on_last_rpc += (callback,)  # beside others: a lease and its registry both wait
+        self.on_last_rpc += (callback,)  # added to others: a lease and its registry may both wait
         return bool(self.rpcs)
 
     def cancel_rpcs(self) -> None:
-        """Cancel what was started through the lease and lives, as closing its channel would."""
+        """Cancel the live RPCs of the lease, as closing its channel would."""
         self.is_cancelled = True
         for rpc in tuple(self.rpcs):
             call = rpc.call()
@@ -229,27 +230,27 @@ class Rpc:
         self._notes: tuple[Note, ...] = ()
 
     def begin(self) -> Start:
-        """Return what stands for the RPC; when that is collected, the RPC is over."""
+        """Return an object that stands for the RPC; when it is collected, the RPC is over."""
         start = Start(self)
         self._notes = note_end(start, self, self.lease.pool)
         return start
 
     def call(self) -> Any:
-        """Return the call, None if there is none yet or any more."""
+        """Return the call, None if it does not exist yet or was collected."""
         thing = self._notes[0]() if self._notes else None
         return None if type(thing) is Start else thing
 
     def hold(self, call: Any) -> None:
-        """Know `call`, and notice when it is collected; one that cannot be held ends here."""
+        """Note `call`, and when it is collected; one that cannot be held weakly ends here."""
         try:
             self._notes = note_end(call, self, self.lease.pool)
         except TypeError:
             self.end()
-        if self.lease.is_cancelled:  # while the call was made: nobody knew it then
+        if self.lease.is_cancelled:  # it was closed while the call was made
             self.cancel(call)
 
     def cancel(self, call: Any) -> None:
-        """Cancel `call`; one that cannot be cancelled, as an interceptor's may, ends here."""
+        """Cancel `call`; one that cannot be cancelled (an interceptor's, say) ends here."""
         try:
             call.cancel()
         except Exception as error:  # does not concern the code that closes the lease
@@ -260,9 +261,9 @@ class Rpc:
                 logger.exception("a call could not be cancelled")
 
     def end(self, *_: object) -> None:
-        """Note that it is over: from any thread, at any moment, as often as one likes."""
+        """Note that it is over: from any thread, at any moment, any number of times."""
         self.lease.pool.ended(self)
 
     def forget(self) -> None:
-        """Wait for nothing any more."""
+        """Stop waiting for anything."""
         self._notes = ()

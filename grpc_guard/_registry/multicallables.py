@@ -27,7 +27,7 @@ class MultiCallable(abc.ABC):
         self._arguments = args, kwargs
         self._plain: dict[Connection, Any] = {}
         connections = lease._record.entry.connections
-        if connections:  # now, so that wrong arguments fail here as they always did
+        if connections:  # now, so that wrong arguments fail here as without the guard
             self._on(connections[0])
 
     def _on(self, connection: Connection) -> Any:
@@ -45,9 +45,9 @@ class MultiCallable(abc.ABC):
     def _start(self, name: str, guard: StartRpc, args: Any, kwargs: Any) -> Any:
         """Start an RPC by method `name` of grpcio's multi-callable, guarded by `guard`.
 
-        The call that comes of it is counted to its end, which holds nothing of it.
+        The resulting call is counted to its end, without a reference to it.
         """
-        begun = self._begin()  # which stands for the RPC until its call does
+        begun = self._begin()  # it stands for the RPC until there is a call
         rpc = begun.rpc
         mode: Mode = self._lease._mode
         try:
@@ -66,7 +66,7 @@ class MultiCallable(abc.ABC):
 
     @abc.abstractmethod
     def _follow(self, rpc: Rpc, call: Any) -> None:
-        """Have the end of `call` noted, and hold nothing of it."""
+        """Have the end of `call` noted, without a reference to it."""
 
 
 def _followed(

@@ -1,4 +1,4 @@
-"""The name of who runs: cheap, because each RPC asks for it."""
+"""The name of the running thread or task: cheap, because each RPC asks for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def this_thread() -> str:
 
 
 def this_task() -> str:
-    """Return the name of the running task, or of the thread where none runs."""
+    """Return the name of the running task, or of the thread if no task runs."""
     loop = asyncio._get_running_loop()
     task = None if loop is None else asyncio.current_task(loop)
     return this_thread() if task is None else task.get_name()

@@ -1,8 +1,8 @@
 """The core of a registry: which leases share which channel, and which channels are unused.
 
-Knows neither threads nor loops and does no I/O: it says which channels to close.
-The mutex is reentrant, because a finaliser or a signal handler of the same thread may come in
-anywhere.
+It knows neither threads nor loops and does no I/O: it tells its caller which channels to close.
+The mutex is reentrant, because a finaliser or a signal handler of the same thread may run at any
+point.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Pool(Upkeep):
 
     def _clear(self) -> None:
         super()._clear()
-        self.life = object()  # another one after a fork
+        self.life = object()  # replaced after a fork
         self._making = threading.RLock()  # one thread makes a channel, the others wait for it
 
     def after_fork(self) -> None:
@@ -53,7 +53,7 @@ class Pool(Upkeep):
         fork = Origin("fork", None)
         for entry in self._entries.values():
             inherit(entry.connections)
-            entry.connections = []  # whatever of the parent's ends here closes none
+            entry.connections = []  # leases of the parent that end here close no channel
             for lease in entry.leases:
                 lease.finish(fork, LeaseState.ENDED)
                 lease.forget()
@@ -62,16 +62,16 @@ class Pool(Upkeep):
     # Leases
 
     def grant(self, lease: LeaseRecord, settings: Settings) -> None:
-        """Give a new `lease` a place at the channel with these settings; make it if there is none."""
+        """Give a new `lease` a share in the channel with these settings, made if there is none."""
         while not self._enter(settings.key, lease):
             with self._making:
                 if settings.key not in self._entries:
                     entry = Entry(settings, lease.origin)
                     entry.connections.append(Connection(entry, self._made(settings), lease.origin))
                     with self.mutex:
-                        # A finaliser may have been here meanwhile.
+                        # A finaliser may have changed it meanwhile.
                         if self.closed is None and settings.key not in self._entries:
-                            lease.entry = entry  # first: it takes the entry with it if it goes
+                            lease.entry = entry  # first: if the lease is dropped, so is the entry
                             entry.leases.add(lease)
                             self._entries[settings.key] = entry
         self._on_entry()
@@ -94,13 +94,13 @@ class Pool(Upkeep):
             entry.leases.add(lease)
             if not entry.connections:  # a finaliser has closed the registry before this
                 return False
-            self._idle.pop(entry, None)  # now: one may have closed the last lease as well
+            self._idle.pop(entry, None)  # only now: a finaliser may have closed the last lease
             return True
 
     def close(self, lease: LeaseRecord, ending: Origin) -> bool:
-        """Let nothing start on `lease` any more; False if there is nothing left to do.
+        """Refuse new RPCs on `lease`; return False if there is nothing left to do.
 
-        True as well where an earlier close() was interrupted: it is to be done again.
+        Also True if an earlier close() was interrupted: all of it is done again.
         """
         with self.mutex:
             lease.finish(ending, LeaseState.CLOSING)
@@ -111,11 +111,11 @@ class Pool(Upkeep):
     def begin(
         self, lease: LeaseRecord, is_stream: bool, who: str, *, may_grow: bool = True
     ) -> Start:
-        """Enter an RPC that is about to start: ``rpc.connection`` is where.
+        """Register an RPC that is about to start; ``rpc.connection`` is its connection.
 
         Streams fill the first connection up to max_streams, then the next. A unary RPC is not
-        counted, but goes where there is room: behind a full connection it might have to wait.
-        Raises LeaseEnded if the lease has ended.
+        counted, but uses a connection with room: on a full one it might have to wait. Raises
+        LeaseEnded if the lease has ended.
         """
         while (start := self._reserve(lease, is_stream, who, may_grow)) is None:
             with self._making:
@@ -163,7 +163,7 @@ class Pool(Upkeep):
         return bool(mutex._is_owned() or making._is_owned())
 
     def snapshot(self, connectivity: Callable[[Any], Any]) -> Iterable[ChannelRecord]:
-        """Yield a record of each channel; `connectivity` tells the state of one."""
+        """Yield a record of each channel; `connectivity` returns the state of one."""
         with self.mutex:
             self._settle()
             seen = [

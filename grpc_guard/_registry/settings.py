@@ -1,4 +1,4 @@
-"""What a channel is made of, and the key under which it is shared."""
+"""The arguments of a channel, and the key under which it is shared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALONE = ("grpc.use_local_subchannel_pool", 1)
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)  # holds secrets
 class Settings:
-    """The arguments of a channel; ``key`` is equal for those that may share one.
+    """The arguments of a channel; settings with equal ``key`` may share one.
 
     Credentials and interceptors are equal only if they are the same objects. The settings
     hold them, so that while a channel lives no other object can get their identity.
@@ -29,7 +29,7 @@ class Settings:
 
     @property
     def channel_options(self) -> tuple[tuple[str, Any], ...]:
-        """The options for a channel with a connection of its own."""
+        """The options for a channel that has its own connection."""
         return (*self.options, _ALONE)
 
 
@@ -40,10 +40,10 @@ def settings(
     compression: grpc.Compression | None,
     interceptors: Sequence[Any],
 ) -> Settings:
-    """Return the settings that these arguments make.
+    """Return the settings for these arguments.
 
-    Raises TypeError or ValueError for what can be no channel. No message shows the value of
-    an option or of the credentials.
+    Raises TypeError or ValueError for invalid arguments. No message shows the value of an option
+    or of the credentials.
     """
     if not isinstance(target, str):
         raise TypeError(f"the target must be a str such as 'localhost:50051', not {target!r:.200}")
@@ -73,7 +73,7 @@ def settings(
 def _options(
     options: Sequence[tuple[str, Any]],
 ) -> tuple[tuple[tuple[str, Any], ...], tuple[Hashable, ...]]:
-    """Return the options, and what compares them: by name, and by kind and value."""
+    """Return the options, and the key that compares them: by name, type and value."""
     try:
         pairs = tuple((name, value) for name, value in options)
     except (TypeError, ValueError):

@@ -26,7 +26,7 @@ class Limits(TypedDict):
 
 
 class _Default:
-    """Which registry is the application's, by class."""
+    """The application's registry, by class."""
 
     def __init__(self) -> None:
         self.by_class: dict[type, Any] = {}
@@ -41,7 +41,7 @@ _default = _Default()
 
 
 class Registry(abc.ABC):
-    """A pool or several, the stubs made once for all, and how long and how full."""
+    """One or several pools, the shared stubs, and the limits."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Registry(abc.ABC):
     def default(cls) -> Self:
         """Return the registry of the application: one per process, made at the first call.
 
-        After it was closed, a new one. It need not be closed before the process ends.
+        After it was closed, the next call makes a new one. It need not be closed at the end.
         """
         with _default.mutex:
             found: Self | None = _default.by_class.get(cls)
@@ -81,9 +81,9 @@ class Registry(abc.ABC):
     ) -> S:
         """Return the shared stub of `stub_class` on the shared channel to `target`.
 
-        The same object for the same arguments, as long as the registry is open: its channel
-        stays open too, even without other leases. A new one after the channel that the stub was
-        given has been closed. For the arguments see :meth:`get`.
+        The same arguments return the same object as long as the registry is open. Its channel
+        stays open too, even without other leases; if the channel of the stub was closed, the next
+        call returns a new one. For the arguments see :meth:`get`.
         """
         wanted = settings(target, credentials, options, compression, interceptors)
         pool = self._pool()
@@ -93,7 +93,7 @@ class Registry(abc.ABC):
             lease = self._lease(pool, wanted, is_own=True)
             made = stub_class(lease), lease
             with pool.mutex:
-                found = self._stubs.get(key)  # what another thread was first to make
+                found = self._stubs.get(key)  # another thread may have made it first
                 if found is None or _has_ended(found[1]):
                     found = self._stubs[key] = made
         stub: S = found[0]
@@ -141,7 +141,7 @@ def _checked_max_streams(given: int | None) -> int | None:
 
 
 def checked_seconds(given: float | None, source: str) -> float | None:
-    """Return `given` if it is a time, or the longest to wait for; `source` says where it came from."""
+    """Return `given`, at most the longest possible wait; an error for a bad one names `source`."""
     if given is None:
         return None
     if isinstance(given, (int, float)) and 0 <= given < float("inf"):

@@ -58,7 +58,7 @@ class ChannelRegistry(Registry):
         compression: grpc.Compression | None = None,
         interceptors: Sequence[Any] = (),
     ) -> Lease:
-        """Return a lease of the channel to `target`, which is made if there is none.
+        """Return a lease of the channel to `target`; make the channel if there is none.
 
         Without `credentials` it is insecure. A channel is shared if all arguments are equal;
         credentials and interceptors are equal only if they are the same objects.
@@ -82,7 +82,7 @@ class ChannelRegistry(Registry):
         try:
             if seconds:
                 _await_rpcs(leases, seconds)
-        finally:  # also after an interrupt; what that leaves, the next close() does
+        finally:  # even after an interrupt; the next close() does what is left
             for lease in leases:
                 lease.cancel_rpcs()
             close_all(pool, connections)
@@ -102,7 +102,7 @@ class ChannelRegistry(Registry):
 
     def _lease(self, pool: Pool, wanted: Settings, *, is_own: bool = False) -> Lease:
         record = LeaseRecord(pool, note_origin("get"), is_own)
-        lease = Lease(record, self._mode)  # first: the record is followed by it
+        lease = Lease(record, self._mode)  # first: the record follows it
         pool.grant(record, wanted)
         record.is_given = True
         return lease
@@ -125,9 +125,9 @@ def _make(wanted: Settings) -> Any:
 
 
 def _connectivity(channel: Any) -> grpc.ChannelConnectivity | None:
-    """Return the state of a channel without watching it, which would cost a thread.
+    """Return the state of a channel without a subscription, which would cost a thread.
 
-    Below interceptors, grpcio keeps what knows it under a private name.
+    Below interceptors, it is under a private name of grpcio.
     """
     while not hasattr(channel, "check_connectivity_state"):
         channel = getattr(channel, "_channel", None)

@@ -26,12 +26,12 @@ from .leases import Connection, LeaseEnded, LeaseRecord, Pool, Rpc, Start
 from .multicallables import MultiCallable
 from .parties import this_thread
 
-_CLOSED = "Cannot invoke RPC on closed channel!"  # as grpcio says it
+_CLOSED = "Cannot invoke RPC on closed channel!"  # grpcio's own words
 
 
 class _SyncMultiCallable(MultiCallable):
     def _follow(self, rpc: Rpc, call: Any) -> None:
-        """Learn of the end by add_callback(), which, unlike add_done_callback(), holds no call."""
+        """Note the end by add_callback(), which, unlike add_done_callback(), keeps no call."""
         rpc.hold(call)
         add_callback = getattr(call, "add_callback", None)
         if add_callback is not None and not add_callback(rpc.end):
@@ -148,7 +148,7 @@ class Lease(GuardedByItself, grpc.Channel):
         channel, lease = self._channel(), self._record
         lease.subscribed.append(callback)
         channel.subscribe(callback, try_to_connect)
-        if lease.ending is not None:  # meanwhile: that close() may have been too early
+        if lease.ending is not None:  # closed meanwhile: that close() may have come too early
             channel.unsubscribe(callback)
 
     def unsubscribe(self, callback: Callable[[Any], object]) -> None:
@@ -161,8 +161,8 @@ class Lease(GuardedByItself, grpc.Channel):
     def close(self) -> None:
         """End this lease, and cancel the streams and futures that were started through it.
 
-        Other leases do not notice. The channel closes with its last lease, or when it has
-        been idle for as long as the registry says. Idempotent.
+        Other leases are not affected. The channel closes with its last lease, or when it has been
+        idle for the time of the registry. Idempotent.
         """
         lease, pool = self._record, self._record.pool
         try:
@@ -184,7 +184,7 @@ class Lease(GuardedByItself, grpc.Channel):
 
 
 def _serves_a_channel(frame: FrameType) -> bool:
-    """Tell whether `frame` is a callback in the thread that serves a channel's calls.
+    """Tell whether `frame` is in a callback on the thread that serves a channel's calls.
 
     Closing a channel waits for that thread: grpcio's own channel hangs if it is closed there.
     """
@@ -194,7 +194,7 @@ def _serves_a_channel(frame: FrameType) -> bool:
 
 
 def unsubscribe_all(lease: LeaseRecord) -> None:
-    """Tell the callbacks of a lease that has ended nothing more."""
+    """Unsubscribe the callbacks of a lease that has ended."""
     for connection in lease.entry.connections[:1]:
         for callback in tuple(lease.subscribed):
             connection.channel.unsubscribe(callback)
@@ -202,12 +202,12 @@ def unsubscribe_all(lease: LeaseRecord) -> None:
 
 
 def close_all(pool: Pool, connections: Iterable[Connection]) -> None:
-    """Close channels that nobody gets any more from the `pool`."""
+    """Close channels that the `pool` no longer gives out."""
     for connection in connections:
         connection.is_closed = True
         try:
             connection.channel.close()
             pool.closed_one(connection)
         except BaseException:
-            connection.is_closed = False  # to be done again
+            connection.is_closed = False  # to be closed again later
             raise

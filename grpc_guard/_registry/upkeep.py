@@ -1,4 +1,4 @@
-"""Closing channels that are no longer used: any code notes them, code that may wait closes them.
+"""Closing unused channels: any code notes them, only code that may wait closes them.
 
 Sets, not counts, keep which leases and RPCs use a channel. They are changed by single steps that
 may be repeated. So nothing is lost if an exception arrives in between: unfinished work is found at
@@ -30,16 +30,16 @@ class Upkeep:
         self._clear()
 
     def _clear(self) -> None:
-        self.mutex = threading.RLock()  # who shares what, never across I/O or the program's code
+        self.mutex = threading.RLock()  # for the shares, never across I/O or the program's code
         self._entries: dict[Hashable, Entry] = {}
-        self._unclosed: dict[Connection, None] = {}  # out of the entries, and yet to be closed
+        self._unclosed: dict[Connection, None] = {}  # removed from the entries, but not closed yet
         self._idle: dict[Entry | Connection, float] = {}  # until when each is kept, oldest first
-        self._rpcs: set[Rpc] = set()  # whose end is still to be noted
+        self._rpcs: set[Rpc] = set()  # without a noted end so far
         self.notes: deque[Note] = deque()  # of leases, calls and starts that were collected
-        self._lost: dict[LeaseRecord, None] = {}  # collected, and the cleanup is to be told
+        self._lost: dict[LeaseRecord, None] = {}  # collected; the cleanup will report them
 
     def wake(self, _: object = None) -> object:
-        """Have clean_up() called soon. A finaliser calls it: takes no lock."""
+        """Cause a call of clean_up() soon. A finaliser calls it: takes no lock."""
         return self._wake(None)
 
     def ended(self, rpc: Rpc) -> None:
@@ -57,12 +57,12 @@ class Upkeep:
             self._release(lease)
         if self.is_empty:
             self.wake()
-        rpc.forget()  # last: until then its being collected has all of this done again
+        rpc.forget()  # last: until then, collecting it repeats all of this
 
     def leave(self, lease: LeaseRecord, *, later: bool = False) -> list[Connection]:
         """Give up the place of a lease that has ended; return the connections to close.
 
-        With `later` there are none: the background cleanup closes them.
+        With `later` it returns none: the background cleanup closes them.
         """
         entry = lease.entry
         close: list[Connection] = []
@@ -80,13 +80,13 @@ class Upkeep:
         return close
 
     def closed_one(self, connection: Connection) -> None:
-        """Note that the channel of `connection`, which was to be closed, is."""
+        """Note that the channel of `connection` has been closed."""
         self._unclosed.pop(connection, None)
         if self.is_empty:
             self.wake()
 
     def _settle(self) -> None:
-        """Work off the notes, each to its end before it goes."""
+        """Process the notes; each is removed only after it was processed."""
         while self.notes:
             about = self.notes[0].about
             if isinstance(about, Rpc):
@@ -116,7 +116,7 @@ class Upkeep:
         self.wake()
 
     def _remove(self, entry: Entry) -> None:
-        """Let no lease in any more. It may be repeated: it removes the connections last."""
+        """Refuse new leases. It may be repeated: it removes the connections last."""
         if self._entries.get(entry.settings.key) is entry:
             del self._entries[entry.settings.key]
         for connection in entry.connections:
@@ -129,7 +129,7 @@ class Upkeep:
         return [connection for connection in self._unclosed if not connection.is_closed]
 
     def clean_up(self) -> tuple[list[LeaseRecord], list[Connection], float | None]:
-        """Work off the notes; return the leases lost, what to close, and when to come again.
+        """Process the notes; return the lost leases, what to close, and when to call it again.
 
         The time is in seconds from now; None if nothing is idle.
         """
@@ -145,7 +145,7 @@ class Upkeep:
                     if thing.is_spare:  # or it is used again
                         self._unclosed[thing] = None
                         thing.entry.connections.remove(thing)
-                elif not thing.leases:  # or somebody has come
+                elif not thing.leases:  # otherwise a new lease shares it
                     self._remove(thing)
                 self._idle.pop(thing, None)
             lost, self._lost = self._lost, {}
@@ -156,7 +156,7 @@ class Upkeep:
         return not (self._entries or self._unclosed or self.notes or self._rpcs)
 
     def shut(self, ending: Origin) -> tuple[list[LeaseRecord], list[Connection]]:
-        """End every lease and let none in; return the leases, and what to close after them.
+        """End every lease and refuse new ones; return the leases, and what to close after them.
 
         Returns the same again until empty() was called.
         """
@@ -169,7 +169,7 @@ class Upkeep:
             return leases, connections + self._to_close()
 
     def empty(self, leases: Iterable[LeaseRecord]) -> None:
-        """Forget what shut() has returned: it is closed."""
+        """Forget what shut() has returned, which is closed."""
         with self.mutex:
             self._idle.clear()
             for entry in tuple(self._entries.values()):
@@ -182,7 +182,7 @@ class Upkeep:
         self.wake()
 
     def abandon(self, ending: Origin) -> None:
-        """End and forget everything, and close nothing: it is dropped."""
+        """End and forget everything without closing: grpcio closes dropped channels."""
         leases, connections = self.shut(ending)
         for connection in connections:
             connection.is_closed = True

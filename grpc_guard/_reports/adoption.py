@@ -45,7 +45,7 @@ class Allowed:
 
 
 class Adoption:
-    """What of a run's findings is new, and which entries it did not need."""
+    """Which findings of a run are new, and which entries the run did not need."""
 
     def __init__(
         self, root: Path, allowed: Sequence[Allowed] = (), known: Iterable[Known] = ()
@@ -55,7 +55,7 @@ class Adoption:
         self._known = dict.fromkeys(known)
 
     def excuse(self, finding: Finding) -> str | None:
-        """Return why `finding` does not count, None if it is new."""
+        """Return the reason why `finding` does not count, None if it is new."""
         entry = self._entry_for(finding)
         if entry is None:
             return None
@@ -70,7 +70,7 @@ class Adoption:
             if entry.matches(finding, self.root):
                 return entry
         seen = Known.of(finding, self.root)
-        if seen in self._known:  # most are
+        if seen in self._known:  # most are known
             return seen
         return next((known for known in self._known if known.covers(seen)), None)
 
@@ -90,7 +90,7 @@ class Adoption:
     def lines(self, findings: Iterable[Finding], gap: str | None = None) -> Iterator[str]:
         """Yield what the summary says of `findings`: entries used, unused and removable.
 
-        `gap` says why what was not found may be there all the same; None if everything ran.
+        `gap` says why a finding may exist that did not occur; None if everything ran.
         """
         used: Counter[Allowed | Known | None] = Counter()
         for finding in findings:
@@ -158,10 +158,10 @@ def allowed_in_pyproject(folder: Path) -> list[Allowed]:
     try:
         content = content_of(path)
         if b"tool.grpc_guard" not in content:
-            return []  # nothing of ours: not even worth a parser
+            return []  # no table of ours: no parser is needed
         table: Any = tomllib.loads(content.decode())["tool"]["grpc_guard"]
     except (FileNotFoundError, KeyError):
-        return []  # there is none, or it was in a comment
+        return []  # no table, or only in a comment
     except FileError as error:
         raise AdoptionError(f"{path}: {error}") from None
     except RecursionError:

@@ -28,7 +28,7 @@ class AdoptionError(ValueError):
 class Known:
     """An entry of the baseline: a finding as it was seen when the baseline was written.
 
-    The sites are those of both parties in no order: who comes first is a matter of luck.
+    The sites are those of both parties, sorted: which party comes first is a matter of luck.
     """
 
     rule: str
@@ -42,9 +42,9 @@ class Known:
         return cls(finding.rule.name, finding.rpc, finding.side, tuple(found))
 
     def covers(self, other: Known) -> bool:
-        """Tell whether `other` is this one, or this one seen with a party less: it had left.
+        """Tell whether `other` is this one, or this one without a party, which had left.
 
-        No line is like no line, and like nothing else: it tells no race from another.
+        An entry without a line equals only another without a line: it does not identify a race.
         """
         if self == other:
             return True
@@ -84,7 +84,7 @@ def _known(rule: str, rpc: str, side: str, sites: list[str]) -> Known:
 
 
 def read_if_there(path: Path, option: str) -> list[Known]:
-    """Return what :func:`read_baseline` does, nothing for a file that is missing or empty."""
+    """Return what :func:`read_baseline` does, no entries if the file is missing or empty."""
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return []
     return read_baseline(path, option)
@@ -92,7 +92,7 @@ def read_if_there(path: Path, option: str) -> list[Known]:
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-    """A baseline with what a run has found put into it."""
+    """A baseline into which the findings of a run are merged."""
 
     entries: Sequence[Known]
     added: Sequence[Known]
@@ -100,7 +100,7 @@ class Merged:
 
     @classmethod
     def of(cls, before: Sequence[Known], found: Iterable[Known], *, removes: bool) -> Merged:
-        """Put `found` into the entries `before`; with `removes`, let go those that were not found."""
+        """Merge `found` into the entries `before`; with `removes`, drop entries not found."""
         found = sorted({*found}, key=str)
         known = [entry for entry in before if not removes or any(map(entry.covers, found))]
         added: list[Known] = []
@@ -122,7 +122,7 @@ class Merged:
         replace(path, json.dumps(data, indent=2) + "\n")
 
     def lines(self, path: Path) -> Iterator[str]:
-        """Yield the lines to print: how large it is, and what has changed."""
+        """Yield the lines to print: its size, and what has changed."""
         yield f"baseline written to {path}: {words.count(len(self.entries), 'entry', 'entries')}"
         yield from (f"  added: {entry}" for entry in self.added)
         yield from (f"  removed, as it was not found: {entry}" for entry in self.removed)

@@ -1,7 +1,7 @@
 """What is shown to a person: a finding, a summary or a page, as blocks that fit any width.
 
-The words are those of the log and of the files, from _findings/wording.py; here is which of them
-stand where, and with which lines of source.
+The words are those of the log and of the files, from _findings/wording.py. This module decides
+where each of them stands, and with which lines of source.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _file(frame: Frame) -> str:
 
 
 def _rows(frame: Frame, around: int) -> Iterator[Row]:
-    """Yield the line of `frame` and its neighbours, if the source still says what it said."""
+    """Yield the line of `frame` and its neighbours, if the source has not changed."""
     source = linecache.getlines(frame.file)
     if not 0 < frame.line <= len(source) or source[frame.line - 1].strip() != frame.code:
         if frame.code:
@@ -84,7 +84,7 @@ def _rows(frame: Frame, around: int) -> Iterator[Row]:
 
 
 def of_summary(lines: Iterable[str]) -> Iterator[Block]:
-    """Yield the `lines` at the end of a run, further in what stood further in."""
+    """Yield the `lines` at the end of a run, with their indentation."""
     for line in lines:
         text = line.lstrip(" ")
         indent = len(line) - len(text)

@@ -1,7 +1,7 @@
 """The report document, schema grpc-guard-report/1: made from findings and read back.
 
-The schema itself is in report.schema.json. Payloads, metadata and credentials never get into
-a finding, so none can get in here.
+The schema itself is in report.schema.json. A finding has no payload, metadata or credentials, so
+a document has none.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def snapshot_to_dict(snapshot: Snapshot) -> Document:
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:
     caller = _party(finding.caller)
-    del caller["held_seconds"]  # it had only arrived
+    del caller["held_seconds"]  # a caller has only arrived
     return {
         "rule": finding.rule.name,
         "severity": finding.severity,
@@ -113,7 +113,7 @@ def _owner(data: dict[str, Any]) -> Owner:
 
 
 def _checked(record: T) -> T:
-    """Return `record`; TypeError if a field has not the type that its class says."""
+    """Return `record`; TypeError if a field does not have the type that its class declares."""
     made: Any = type(record)
     for name, kinds in _kinds(made).items():
         if type(getattr(record, name)) not in kinds:
@@ -123,7 +123,7 @@ def _checked(record: T) -> T:
 
 @functools.cache
 def _kinds(record: type) -> dict[str, tuple[type, ...]]:
-    """Return of which types each field may be."""
+    """Return the types that each field may have."""
     hints = typing.get_type_hints(record)
     return {name: tuple(_alternatives(hint)) for name, hint in hints.items()}
 

@@ -1,7 +1,7 @@
-"""Text that fits: blocks of styled words, laid out in lines of a width.
+"""Text that fits: blocks of styled words, laid out in lines of a given width.
 
-Words stay whole. A path that is longer than a line loses its beginning; any other such word
-goes on in the next line.
+Words stay whole. A path that is longer than a line loses its beginning; any other word that is
+too long continues in the next line.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 CUT = "…"  # stands for the beginning of a path
 GAP = "  "  # between columns
-NARROW = 18  # columns; where the last cell would have less, cells stand below each other
-_ENDS = ",([{"  # of source: what follows may stand in the next line
+NARROW = 18  # columns; if the last cell would have fewer, cells stand below each other
+_ENDS = ",([{"  # in source: a line may be broken after one of these
 _OPENING = "(<'\"`"
 _SEPARATORS = {"/", os.sep}
 
 
 class Span(NamedTuple):
-    """Text in one style: names such as ``bold red``, which each printer has its own signs for."""
+    """Text in one style, named as in ``bold red``; each printer has its own codes for it."""
 
     text: str
     style: str = ""
@@ -32,7 +32,7 @@ Line = tuple[Span, ...]
 
 
 class Row(NamedTuple):
-    """A line of source: its number, None where that says nothing, and whether it is *the* line."""
+    """A line of source: its number, None if it has none, and whether it is *the* line."""
 
     number: int | None
     text: str
@@ -92,7 +92,7 @@ class Code:
 class Columns:
     """Cells side by side, each as wide as `widths` says, the last with what is left.
 
-    Where that is too little, they stand below each other, each below its head if it has one.
+    If there is too little room, they stand below each other, each below its head if it has one.
     """
 
     cells: tuple[tuple[Text, ...], ...]
@@ -137,7 +137,7 @@ def fitted(blocks: Iterable[Block], width: int) -> Iterator[Line]:
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal `text` takes."""
+    """Return the width of `text` on a terminal, in columns."""
     if text.isascii():
         return len(text)
     return sum(_columns_of(character) for character in text)
@@ -150,7 +150,7 @@ def _columns_of(character: str) -> int:
 
 
 def _head(text: str, room: int) -> int:
-    """Return how many characters of `text` there is room for, at least one."""
+    """Return how many characters of `text` fit, at least one."""
     used = 0
     for number, character in enumerate(text):
         used += _columns_of(character)
@@ -160,7 +160,7 @@ def _head(text: str, room: int) -> int:
 
 
 def _words(spans: Sequence[Span]) -> Iterator[list[Span]]:
-    """Yield the words of `spans`, which may change the style within one."""
+    """Yield the words of `spans`; the style may change within a word."""
     word: list[Span] = []
     for text, style in spans:
         first, *others = text.split(" ")
@@ -177,7 +177,7 @@ def _words(spans: Sequence[Span]) -> Iterator[list[Span]]:
 def _parts(word: list[Span], room: int, left: int) -> Iterator[list[Span]]:
     """Yield `word` as it fits: whole, without its beginning, or in parts.
 
-    There is `room` in a line, and so much is `left` in this one.
+    A whole line has `room` columns; `left` of them are free in the current one.
     """
     text = "".join(span.text for span in word)
     if columns(text) <= max(room, left):
@@ -200,7 +200,7 @@ def shortened(path: str, room: int) -> str:
     tail = path[len(opening) :]
     tail = tail[::-1][: _head(tail[::-1], room - len(opening) - len(CUT))][::-1]
     cut = min((tail.index(one) for one in _SEPARATORS if one in tail), default=0)
-    if cut <= len(tail) // 2:  # else little would be left of it
+    if cut <= len(tail) // 2:  # else too little of it would remain
         tail = tail[cut:]
     return f"{opening}{CUT}{tail}"
 
@@ -227,7 +227,7 @@ def _margin(row: Row, digits: int, *, is_first: bool) -> Iterator[Span]:
 
 
 def _broken(text: str, room: int) -> Iterator[str]:
-    """Yield a line of source as it fits, broken at spaces, commas and brackets where there are some."""
+    """Yield a line of source as it fits, broken at spaces, commas and brackets if possible."""
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     start = ""
     while columns(start + text) > room:

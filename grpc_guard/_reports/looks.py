@@ -1,4 +1,4 @@
-"""How text is shown on a stream: how wide, whether in colours; and the printer that needs no library."""
+"""How a stream shows text: width and colours; and the printer that needs no library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .layout import CUT, Block, Line, fitted
 
 COLORS = ("auto", "always", "never")
 NARROWEST, WIDEST = 40, 200  # columns
-_WIDTH = 80  # where nobody knows it
+_WIDTH = 80  # if the width is unknown
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _PLAIN = str.maketrans({"✗": "x", "✓": "+", "─": "-", "·": "-", CUT: "~"})
@@ -29,7 +29,7 @@ class Look:
 
 
 def parse_color(value: str, *, source: str) -> str:
-    """Return when colours are wanted: ``auto``, ``always`` or ``never``.
+    """Return the setting of colours: ``auto``, ``always`` or ``never``.
 
     Raises ValueError that names the source, the value and the choices.
     """
@@ -42,10 +42,11 @@ def parse_color(value: str, *, source: str) -> str:
 def look_of(
     stream: Any, color: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> Look | None:
-    """Return how `stream` shows text to a person; None where a program reads it, or a file keeps it.
+    """Return how `stream` shows text to a person; None if it is a pipe or a file.
 
-    A person sits before a terminal, and where colours are asked for: by `color`, by what the
-    environment says, or by ``FORCE_COLOR``. ``NO_COLOR`` and a dumb terminal have none.
+    A person reads a terminal, or a stream for which colours are requested: by `color`, by the
+    environment variable of the guard, or by ``FORCE_COLOR``. ``NO_COLOR`` and a dumb terminal
+    have no colours.
     """
     if color is None:
         color = resolve(environment(COLOR), parse=parse_color, default="auto").value
@@ -65,7 +66,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 def width_of(stream: Any, environ: Mapping[str, str] = os.environ) -> int:
-    """Return how many columns `stream` has: as ``COLUMNS`` says, or its terminal, else 80."""
+    """Return the width of `stream` in columns: from ``COLUMNS``, or its terminal, else 80."""
     width = 0
     with contextlib.suppress(KeyError, ValueError):
         width = int(environ["COLUMNS"])
@@ -76,7 +77,7 @@ def width_of(stream: Any, environ: Mapping[str, str] = os.environ) -> int:
 
 
 def text_of(blocks: Iterable[Block], look: Look, encoding: str | None = None) -> str:
-    """Return `blocks` as text for a stream that looks so; signs it cannot encode become plain ones."""
+    """Return `blocks` as text for `look`; characters not in `encoding` become plain ones."""
     lines = (_painted(line, has_colours=look.has_colours) for line in fitted(blocks, look.width))
     return encodable("".join(f"{line}\n" for line in lines), encoding)
 
@@ -88,7 +89,7 @@ def _painted(line: Line, *, has_colours: bool) -> str:
 
 
 def painted(text: str, style: str) -> str:
-    """Return `text` in the colours of `style`, by the codes that every terminal knows."""
+    """Return `text` in the colours of `style`, by codes that every terminal knows."""
     codes = ";".join(_CODES[name] for name in style.split() if name in _CODES)
     return f"\x1b[{codes}m{text}\x1b[0m" if codes and text.strip() else text
 

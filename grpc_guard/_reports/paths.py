@@ -10,7 +10,7 @@ from .._findings.records import Finding, Frame, Owner
 
 
 def relative(file: str, root: Path) -> str:
-    """Return `file` relative to `root` where it lies below it, with forward slashes."""
+    """Return `file` relative to `root` if it is below that, with forward slashes."""
     try:
         file = str(Path(file).relative_to(root))
     except ValueError:
@@ -19,13 +19,13 @@ def relative(file: str, root: Path) -> str:
 
 
 def sites(finding: Finding) -> list[Frame]:
-    """Return the lines of the program where the parties to `finding` were, as far as known."""
+    """Return the lines of the program at which the parties to `finding` were, if known."""
     owners = (finding.caller, finding.owner)
     return [owner.site for owner in owners if owner is not None and owner.site is not None]
 
 
 def names(frame: Frame, root: Path) -> tuple[str, str]:
-    """Return what patterns and entries call a line: its file, and file:function."""
+    """Return the names of a line in patterns and entries: its file, and file:function."""
     file = relative(frame.file, root)
     return file, f"{file}:{frame.function}"
 

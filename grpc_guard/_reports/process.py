@@ -1,4 +1,4 @@
-"""What one process of a guarded run tells: its findings, how much it guarded, what it probed."""
+"""What one process of a guarded run reports: its findings, how much it guarded, what it probed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .document import finding_from_dict, finding_to_dict
 
 @dataclasses.dataclass
 class Process:
-    """What one process told: its findings and its totals."""
+    """The report of one process: its findings and its totals."""
 
     pid: int
     findings: list[Finding] = dataclasses.field(default_factory=list)
@@ -29,16 +29,16 @@ class Process:
     in_progress: Snapshot | None = None  # before it was ended from outside
     not_kept: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     unguarded: str | None = None  # why its streams were not guarded
-    unreadable: int = 0  # lines that it told, of which nothing can be known
-    has_ended: bool = False  # as far as the guard could see, in the program that it ran last
+    unreadable: int = 0  # lines of its file that cannot be read
+    has_ended: bool = False  # as far as the guard knows, the last program that it executed
 
     def add(self, learnt: Learnt) -> None:
-        """Take over what the probe of the process learnt."""
+        """Add what the probe of the process has learnt."""
         self.probed = self.probed.plus(learnt.totals)
         self.pairs += learnt.pairs
 
     def told(self) -> dict[str, Any]:
-        """Return what another process can :meth:`read`."""
+        """Return this as data that another process can :meth:`read`."""
         return {
             "pid": self.pid,
             "findings": [finding_to_dict(finding) for finding in self.findings],
@@ -70,4 +70,4 @@ def not_kept_from_list(told: list[list[Any]]) -> dict[tuple[str, str], int]:
 def guarded_so_far() -> tuple[int, int]:
     """Return how many streams and operations this process has guarded, without importing grpc."""
     totals = getattr(sys.modules.get("grpc_guard._core.stream"), "totals", None)
-    return (0, 0) if totals is None else totals()  # not there if the program never spoke gRPC
+    return (0, 0) if totals is None else totals()  # None if the program has not used gRPC

@@ -1,4 +1,4 @@
-"""What a report is made of, whatever its format."""
+"""The content of a report, which does not depend on its format."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def _no_excuse(finding: Finding) -> str | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """The findings of one process, or of several, and what is to be said of them.
+    """The findings of one process, or of several, and what a report says about them.
 
-    ``findings`` may be given as they were found: here, equal ones are one, and their files are
-    relative to ``root``. ``pid`` is the process's, or the first one's; ``streams`` and
-    ``operations`` are how many were guarded. ``excuse(finding)`` says why one does not count,
-    None if it does. ``notes`` are more lines for a summary, ``in_progress`` what processes were
-    doing before they were ended from outside, and ``unguarded`` says of processes, by their pid,
-    why they were not guarded. ``not_kept`` counts findings that are too many to be in ``findings``,
-    by the names of rule and RPC. A format shows what it has a place for.
+    ``findings`` may be given as they were found: equal ones are merged here, and their files made
+    relative to ``root``. ``pid`` is that of the process, or of the first one; ``streams`` and
+    ``operations`` are the numbers that were guarded. ``excuse(finding)`` returns why a finding does
+    not count, None if it does. ``notes`` are more lines for a summary, ``in_progress`` is what
+    processes did before they were ended from outside, and ``unguarded`` is why processes, by pid,
+    were not guarded. ``not_kept`` counts findings that were too many to be kept, by the names of
+    rule and RPC. A format shows what it has a place for.
     """
 
     findings: Sequence[Finding]
@@ -46,7 +46,7 @@ class Report:
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return `findings` of several processes with equal ones made one, their counts added."""
+    """Return `findings` of several processes with equal ones merged, their counts added."""
     entries: dict[tuple[object, ...], Finding] = {}
     for finding in findings:
         known = entries.get(finding.key)

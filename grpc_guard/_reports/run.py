@@ -1,4 +1,4 @@
-"""A guarded run: what its processes told, judged and summed up, for every way in."""
+"""A guarded run: the reports of its processes, judged and summed up, for every way in."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from .summary import summary
 class GuardedRun:
     """The outcome of a program, or of a test session, in all its processes.
 
-    A way in says where the settings come from, which processes there are, and where the lines go.
+    A way in decides where settings come from, which processes there are, and where text goes.
     """
 
     adoption: Adoption
     processes: Sequence[Process]
     is_probed: bool = False
-    gap: str | None = None  # why it need not have found all that is there; None if it need
+    gap: str | None = None  # why it may have missed findings; None if everything ran
 
     @property
     def findings(self) -> list[Finding]:
@@ -45,7 +45,7 @@ class GuardedRun:
 
     @property
     def failing(self) -> list[Finding]:
-        """Those for which the run fails; none is a good verdict."""
+        """Those for which the run fails; if there are none, it passes."""
         return [finding for finding in self.new_findings if finding.severity == "error"]
 
     @property
@@ -89,7 +89,7 @@ class GuardedRun:
         )
 
     def notes(self) -> Iterator[str]:
-        """Yield what is to be said below the summary: of damage, allow-lists, baseline and probe."""
+        """Yield the lines below the summary: about damage, allow-lists, baseline and probe."""
         for process in self.processes:
             if process.unreadable:
                 lines = count(process.unreadable, "line")
@@ -104,7 +104,7 @@ class GuardedRun:
         return [wording.probed(*totals)] if self.is_probed else []
 
     def report(self, mode: str, pid: int) -> Report:
-        """Return the report of the run, whose first process is `pid`."""
+        """Return the report of the run; its first process is `pid`."""
         return Report(
             self.findings,
             self.adoption.root,
@@ -120,13 +120,13 @@ class GuardedRun:
         )
 
     def merged_into(self, path: Path, option: str) -> Merged:
-        """Return the baseline in the file `path` with all errors in it that are not allowed.
+        """Return the baseline in the file `path`, merged with all errors that are not allowed.
 
-        Entries that were not found are gone, if there is no gap. Raises AdoptionError.
+        If there is no gap, entries that were not found are removed. Raises AdoptionError.
         """
         found = self.adoption.to_write(self.findings)
         return Merged.of(read_if_there(path, option), found, removes=self.gap is None)
 
     def knowing(self, merged: Merged) -> GuardedRun:
-        """Return the same run with the baseline `merged`: it has found nothing new."""
+        """Return the same run with the baseline `merged`: then it has no new findings."""
         return dataclasses.replace(self, adoption=self.adoption.with_known(merged.entries))

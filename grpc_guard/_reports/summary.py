@@ -1,4 +1,4 @@
-"""The summary at the end of a run, and what it calls the places of a finding."""
+"""The summary at the end of a run, and its names for the places of a finding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._findings.ledger import KEPT
 from .._findings.records import Finding
 from .._findings.wording import sites
 
-# Why a process that exited has told nothing at its end: from outside, both look the same.
+# Why a process that exited has reported nothing at its end: from outside, both look the same.
 UNHEARD = "it executed a program that the guard did not reach, or was ended below Python, as by faulthandler"
 
 
@@ -25,8 +25,8 @@ def summary(
 ) -> Iterator[str]:
     """Yield the lines of the summary: what was guarded, and the findings by rule and call site.
 
-    Advice comes last, and is in no total. `unguarded` says of processes, by their pid, why they
-    were not guarded; `not_kept` is how many findings were only counted.
+    Advice comes last, and is in no total. `unguarded` tells why processes, by pid, were not
+    guarded; `not_kept` is the number of findings that were only counted.
     """
     unheard = sum(why == UNHEARD for why in unguarded.values())
     missed = ""

@@ -36,7 +36,7 @@ SUFFIXES = {suffix: form for form in _ALL for suffix in form.suffixes}
 
 
 def format_for(path: Path, chosen: str | None) -> ReportFormat:
-    """Return the format of a report: `chosen`, or what the file's suffix says, or JSON."""
+    """Return the format of a report: `chosen`, or the one for the suffix of the file, or JSON."""
     return SUFFIXES.get(path.suffix, json) if chosen is None else FORMATS[chosen]
 
 
@@ -55,11 +55,11 @@ def check_writable(path: Path) -> None:
 def write(report: Report, path: Path, form: ReportFormat) -> None:
     """Write `report` to `path` in the format `form`. Raises OSError.
 
-    It shows lines of the program: a new file is for its user alone. One that exists keeps its mode,
-    and a link is followed.
+    It shows lines of the program, so only the user can read a new file. An existing file keeps its
+    mode, and a link is followed.
     """
     content = form.render(report)
-    # A file name may hold bytes that are no text: the escape of Python is the one of JSON.
+    # A file name may hold undecodable bytes: Python escapes them as JSON does.
     with open(path, "w", encoding="utf-8", errors="backslashreplace", opener=_for_its_user) as file:
         file.write(content)
 

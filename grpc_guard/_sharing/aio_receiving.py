@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class _Reader(Generic[T]):
-    """Reads a stream in a task of its own, a message at a time, while one is wanted.
+    """Reads a stream in a separate task, a message at a time, while one is wanted.
 
-    The task knows the reader and no receiver, and is there while it reads.
+    The task knows the reader but no receiver, and lives only while it reads.
     """
 
     def __init__(self, messages: AsyncIterable[T], outlets: Outlets[T]) -> None:
@@ -36,7 +36,7 @@ class _Reader(Generic[T]):
         start_clean(self)
 
     def ask(self) -> None:
-        """Have the next message read, if it is wanted and not being read."""
+        """Start to read the next message, if it is wanted and not being read."""
         if self._task is None and self.outlets.wants():
             self._task = self.loop.create_task(self._run(), name="grpc_guard-receiver")
 
@@ -44,9 +44,9 @@ class _Reader(Generic[T]):
         try:
             while self.outlets.wants():
                 self.outlets.deliver(await anext(self._messages))
-        except ConcurrencyError as error:  # somebody else reads now: no end
+        except ConcurrencyError as error:  # other code reads the stream: not its end
             self.outlets.fail(error)
-        except asyncio.CancelledError as error:  # the RPC's, or this task's: so ends a loop
+        except asyncio.CancelledError as error:  # of the RPC, or of this task, when its loop ends
             cause = error.with_traceback(None)
             self._finish(End(grpc.StatusCode.CANCELLED, None, cause))
         except BaseException as error:
@@ -55,12 +55,12 @@ class _Reader(Generic[T]):
             self._task = None
 
     def _finish(self, end: End) -> None:
-        self._source = None  # the call goes now
+        self._source = None  # drops the call
         del self._messages
         self.outlets.finish(end)
 
     def after_fork(self) -> None:
-        """The RPC is the parent's, and so are those who wait."""
+        """The RPC belongs to the parent, and so do the waiting tasks."""
         for buffer in self.outlets.buffers:
             buffer.takers.clear()
         self.outlets.forked()
@@ -94,7 +94,7 @@ class Receiver(Generic[T]):
         buffer = self._buffer
         message = buffer.take()
         if message is not NOTHING:
-            self._reader.ask()  # there may be room for another
+            self._reader.ask()  # there may be room for another message
             return message  # type: ignore[return-value]
         if buffer.refusal is not None:
             raise buffer.ended()
@@ -109,7 +109,7 @@ class Receiver(Generic[T]):
             raise
         if waiter.is_settled:
             self._reader.outlets.received(waiter)
-            self._reader.ask()  # others may wait for the next
+            self._reader.ask()  # others may wait for the next message
             return waiter.message  # type: ignore[no-any-return]
         raise waiter.error or buffer.ended()
 
@@ -119,7 +119,7 @@ class Receiver(Generic[T]):
         The RPC continues: to end it, cancel the call.
         """
         self._reader.outlets.remove(self._buffer)
-        self._reader.ask()  # the others of a FanOut may have waited for this one
+        self._reader.ask()  # the other subscribers of a FanOut may have waited for this one
 
     def __aiter__(self) -> Self:
         return self

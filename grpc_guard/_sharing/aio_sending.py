@@ -129,7 +129,7 @@ class Sender(Generic[T]):
         if asyncio._get_running_loop() is self._loop:
             self._buffer.close()
         else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no task waits
                 self._loop.call_soon_threadsafe(self._buffer.close)
 
     def unsent(self) -> list[T]:
@@ -190,14 +190,14 @@ class Sender(Generic[T]):
         self._buffer.finish(end)
 
     def after_fork(self) -> None:
-        """The RPC is the parent's, and so are those who wait."""
+        """The RPC belongs to the parent, and so do the waiting tasks."""
         for waiters in (self._buffer.senders, self._buffer.takers, self._buffer.flushers):
             waiters.clear()
         self._buffer.finish(FORKED)
 
 
 def future_waiter(loop: asyncio.AbstractEventLoop, message: object = NOTHING) -> Waiter:
-    """Return a waiter for a task: woken once, it lets who waits go on."""
+    """Return a waiter for a task: waking it lets the waiting task continue."""
     future: asyncio.Future[None] = loop.create_future()
 
     def wake() -> None:

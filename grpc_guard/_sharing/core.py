@@ -1,7 +1,7 @@
 """The queue between many parties and one stream: order, bounds, policies, end.
 
-Neither locks nor loops: a shell calls it under its mutex (sync) or on its loop (aio), and waits
-where the core says that one must wait.
+It has neither locks nor loops: a shell calls it under its mutex (sync) or on its loop (aio), and
+waits when the core says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WhenFull = Literal["wait", "drop_oldest", "fail"]
 
 @public
 class StreamEnded(Exception):  # noqa: N818  # not always an error: it ends the loop of a producer
-    """The stream accepts, or has, no more messages; the call that raises it did nothing.
+    """The stream accepts no more messages, or has none left; the call that raises it did nothing.
 
     `code` and `details` are those of the RPC. `code` is None if the RPC is not over, or its code
     is not known: then `details` says what was closed. `left` is the number of messages that a
@@ -48,7 +48,7 @@ class End(NamedTuple):
     code: grpc.StatusCode | None
     details: str | None
     cause: BaseException | None = None
-    is_normal: bool = False  # as who iterates sees it
+    is_normal: bool = False  # for code that iterates over the stream
 
 
 CLOSED = End(None, "close() was called", is_normal=True)
@@ -56,7 +56,7 @@ FORKED = End(None, "the RPC belongs to the process that forked this one")
 
 
 class Statistics(NamedTuple):
-    """How a sender stands, in numbers of messages: ``accepted == taken + dropped + queued``."""
+    """Counts of a sender's messages: ``accepted == taken + dropped + queued``."""
 
     accepted: int  # by send()
     taken: int  # by gRPC
@@ -66,17 +66,17 @@ class Statistics(NamedTuple):
 
 
 class Nothing:
-    """What take() returns where nothing is there: None may be a message."""
+    """What take() returns from an empty queue: None may be a message."""
 
 
 NOTHING = Nothing()
 
 
 class Waiter:
-    """A thread or task that waits: with a message for room, or for a message.
+    """A thread or task that waits: for room for its message, or for a message.
 
-    It is settled when it got its room or its message. It is woken once, settled or not; if not, the
-    stream has ended, or `error` is what happened instead.
+    It is settled when it has got its room or its message. It is woken once. If it is not settled
+    then, the stream has ended, or `error` is the reason.
     """
 
     __slots__ = ("error", "is_settled", "message", "wait", "wake")
@@ -116,15 +116,15 @@ class Buffer(Generic[T]):
     def __init__(self, maxsize: int, when_full: str, full: type[Exception]) -> None:
         self.maxsize = checked_size(maxsize)
         self.when_full = checked_policy(when_full)
-        self.full = full  # what is raised under the policy "fail"
+        self.full = full  # raised under the policy "fail"
         self.items: deque[T] = deque()
         self.senders: deque[Waiter] = deque()
         self.takers: deque[Waiter] = deque()
         self.flushers: deque[tuple[int, Waiter]] = deque()
         self.accepted = self.dropped = self.withdrawn = 0
-        self.end: End | None = None  # of the RPC
-        self.refusal: End | None = None  # why nothing is accepted any more: closed, or the end
-        self.is_flushed = False  # once nobody will come for more: all was taken, and done with
+        self.end: End | None = None  # that of the RPC
+        self.refusal: End | None = None  # why no message is accepted: closed, or the end
+        self.is_flushed = False  # no taker will come again: all was taken and finished
 
     # Putting in
 
@@ -148,7 +148,7 @@ class Buffer(Generic[T]):
         return True
 
     def withdraw(self, waiter: Waiter) -> None:
-        """Take back the message of a sender that was interrupted, unless it has been taken."""
+        """Remove the message of a sender that was interrupted, unless it has been taken."""
         if not waiter.is_settled:
             _discard(self.senders, waiter)
             return
@@ -180,7 +180,7 @@ class Buffer(Generic[T]):
             waiter.wake()
 
     def give_back(self, waiter: Waiter) -> None:
-        """Let the next one have what a taker that was interrupted had got."""
+        """Give to the next taker the message that an interrupted one had got."""
         if not waiter.is_settled:
             _discard(self.takers, waiter)
         elif self.takers:
@@ -202,7 +202,7 @@ class Buffer(Generic[T]):
         return self.accepted - len(self.items)
 
     def confirm(self) -> None:
-        """Note that who takes comes back: whatever left the queue is done with."""
+        """Note that the taker comes back: it has finished all messages that left the queue."""
         passed = self.passed
         while self.flushers and self.flushers[0][0] <= passed:
             _, waiter = self.flushers.popleft()
@@ -210,7 +210,7 @@ class Buffer(Generic[T]):
             waiter.wake()
 
     def has_flushed(self) -> bool:
-        """Tell whether all that was accepted was taken, and who took it came back."""
+        """Tell whether all accepted messages were taken, and the taker came back after the last."""
         if self.end is not None:
             return self.is_flushed
         return not self.items and (bool(self.takers) or not self.passed or self.is_flushed)
@@ -222,7 +222,7 @@ class Buffer(Generic[T]):
         if self.refusal is None:
             self.refusal = reason
             _wake_all(self.senders)
-            _wake_all(self.takers)  # the queue is empty, or nobody would wait
+            _wake_all(self.takers)  # the queue is empty if a taker waits
 
     def finish(self, end: End) -> None:
         """Note the end of the RPC, and wake all waiters with it."""
@@ -235,21 +235,21 @@ class Buffer(Generic[T]):
                 self.flushers.popleft()[1].wake()
 
     def fail(self, error: BaseException) -> None:
-        """Raise in all who wait for a message an error that is not the end."""
+        """Raise an error, which is not the end, in all waiters for a message."""
         while self.takers:
             taker = self.takers.popleft()
             taker.error = error
             taker.wake()
 
     def ended(self) -> StreamEnded:
-        """Return what to raise, with what it is raised from: a new one for everybody."""
+        """Return the exception to raise, with its cause: a new one for each caller."""
         end = self.refusal or CLOSED
         error = StreamEnded(end.code, end.details, len(self.items) if self.end is not None else 0)
         error.__cause__ = end.cause
         return error
 
     def statistics(self) -> Statistics:
-        """Return how it stands."""
+        """Return the counts."""
         accepted = self.accepted - self.withdrawn
         queued = len(self.items)
         taken = accepted - self.dropped - queued
@@ -271,7 +271,7 @@ def checked_policy(when_full: str) -> str:
 
 
 def _discard(waiters: deque[Waiter], waiter: Waiter) -> None:
-    if waiter in waiters:  # not if the end woke it
+    if waiter in waiters:  # unless the end woke it
         waiters.remove(waiter)
 
 

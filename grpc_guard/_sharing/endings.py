@@ -22,7 +22,7 @@ Tell = Callable[[End], object]
 
 _CANCELLED = End(grpc.StatusCode.CANCELLED, None)
 
-# Whose frame asks for messages, and the variable in it that knows the RPC.
+# The code whose frame asks for messages, and its variable that knows the RPC.
 _ASKING = {
     ("grpc._channel", "consume_request_iterator"): "state",
     ("grpc._server", "_take_response_from_response_iterator"): "state",
@@ -31,7 +31,7 @@ _ASKING = {
 
 
 def watch_asker(tell: Tell) -> None:
-    """Call `tell` with the end of the RPC for which grpcio asks this thread or task, if it does."""
+    """If grpcio's sender is among the callers, call `tell` with the end of its RPC."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = _ASKING.get((frame.f_globals.get("__name__", ""), frame.f_code.co_name))
@@ -68,7 +68,7 @@ def end_of_messages(messages: Any, error: BaseException) -> End:
 def watch(rpc: Any, tell: Tell) -> None:
     """Call `tell` once with the end of `rpc`, a client's call or the context of a handler.
 
-    `rpc` is not kept: to drop the last reference to a call cancels it. Raises TypeError if it
+    `rpc` is not kept: dropping the last reference to a call cancels it. Raises TypeError if it
     cannot tell its end.
     """
     state = getattr(rpc, "_state", None)
@@ -106,7 +106,7 @@ def _watch_state(state: Any, tell: Tell) -> None:
     """As add_callback() of the call or context to which `state` belongs."""
 
     def end() -> None:
-        tell(_end_of_state(state))  # grpcio forgets the callback now, and with it this circle
+        tell(_end_of_state(state))  # grpcio drops the callback now, and so this reference cycle
 
     with state.condition:
         if state.callbacks is not None:
@@ -116,7 +116,7 @@ def _watch_state(state: Any, tell: Tell) -> None:
 
 
 def _wait_for_end_of(state: Any, tell: Tell) -> None:
-    """Call `tell` from a thread of its own: a blocking stream-unary call calls no callbacks."""
+    """Call `tell` from a separate thread: a blocking stream-unary call calls no callbacks."""
 
     def wait() -> None:
         with state.condition:
@@ -129,7 +129,7 @@ def _wait_for_end_of(state: Any, tell: Tell) -> None:
 
 def _end_of_state(state: Any) -> End:
     code, details = state.code, state.details
-    if getattr(state, "client", None) == "cancelled":  # a server's: its client has left
+    if getattr(state, "client", None) == "cancelled":  # on a server: its client has left
         return _CANCELLED
     if isinstance(details, bytes):
         details = details.decode(errors="replace")
@@ -139,12 +139,12 @@ def _end_of_state(state: Any) -> End:
 def _weakly(rpc: Any) -> Callable[[], Any]:
     try:
         return weakref.ref(rpc)
-    except TypeError:  # an object of Cython, such as the context of a sync handler of grpc.aio
+    except TypeError:  # a Cython object, such as the context of a sync handler of grpc.aio
         return lambda: rpc
 
 
 def _end_by_methods(rpc: Any) -> End:
-    """Return the end of an RPC whose class is not grpcio's; None: it was dropped."""
+    """Return the end of an RPC whose class is not grpcio's; None if it was dropped."""
     if not hasattr(rpc, "code"):
         return End(None, "the RPC is over")
     return End(rpc.code(), rpc.details())
@@ -154,7 +154,7 @@ def _end_by_methods(rpc: Any) -> End:
 
 
 def _end_of_context(context: Any) -> End:
-    if not context.done():  # no status was sent: nobody is there to have it
+    if not context.done():  # no status was sent: the client has gone
         return _CANCELLED
     code = context.code()
     return End(grpc.StatusCode.OK if code in (None, 0) else code, context.details())
@@ -165,7 +165,7 @@ def _end_of_call(call: Any) -> End:
 
 
 def _known(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return what a coroutine that has nothing to wait for returns: the RPC is over."""
+    """Return the result of a coroutine that need not wait, since the RPC is over."""
     try:
         coroutine.send(None)
     except StopIteration as stop:

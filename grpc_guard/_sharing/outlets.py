@@ -1,6 +1,6 @@
-"""Where the messages of one stream go: to one of those who wait, or to all who subscribed.
+"""Where the messages of one stream go: to one of the waiting receivers, or to all subscribers.
 
-Neither locks nor loops, as core.py.
+It has neither locks nor loops, like core.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ T = TypeVar("T")
 class Outlets(Generic[T]):
     """Where the messages of one stream go, and whether one more is wanted.
 
-    On demand: to one buffer, and only while a receiver waits for a message. Otherwise to every
-    buffer, beginning when a subscriber first waits for a message, so that all may subscribe before;
-    and only while each buffer of mode ``"wait"`` has room.
+    On demand, they go to one buffer, and only while a receiver waits for a message. Otherwise they
+    go to every buffer, from the first time that a subscriber waits for a message, so that all can
+    subscribe before; and only while each buffer of mode ``"wait"`` has room.
 
-    On demand, neither the next message nor the end overtakes a message whose receiver has not run
-    since it got it: if that is cancelled, it gives the message back.
+    On demand, neither the next message nor the end is given out while a receiver that has got a
+    message has not run yet: if it is cancelled, it gives the message back.
     """
 
     def __init__(self, *, is_on_demand: bool) -> None:
@@ -28,18 +28,18 @@ class Outlets(Generic[T]):
         self.buffers: list[Buffer[T]] = []
         self.end: End | None = None
         self._has_begun = False
-        self._hand: Waiter | None = None  # who was handed the last message
+        self._hand: Waiter | None = None  # the receiver that got the last message
         self._end_to_come: End | None = None
 
     def add(self, buffer: Buffer[T]) -> None:
-        """Let `buffer` have the messages from now on."""
+        """Give messages to `buffer` from now on."""
         if self.end is None:
             self.buffers.append(buffer)
         else:
             buffer.finish(self.end)
 
     def remove(self, buffer: Buffer[T]) -> None:
-        """Let `buffer` have no more; what it holds is dropped."""
+        """Give no more to `buffer`; drop what it holds."""
         buffer.items.clear()
         buffer.close()
         if buffer in self.buffers:
@@ -64,7 +64,7 @@ class Outlets(Generic[T]):
         )
 
     def deliver(self, message: T) -> None:
-        """Give `message` to each; one that has no room and asked for it is closed."""
+        """Give `message` to each buffer; a full one of mode ``"fail"`` is closed."""
         for buffer in tuple(self.buffers):
             self._note_hand(buffer)
             try:
@@ -78,7 +78,7 @@ class Outlets(Generic[T]):
             self._hand = buffer.takers[0]
 
     def give_back(self, buffer: Buffer[T], waiter: Waiter) -> None:
-        """Let the next one have what a taker that was interrupted had got."""
+        """Give to the next taker the message that an interrupted one had got."""
         if self._hand is waiter:
             self._hand = None
             self._note_hand(buffer)
@@ -86,7 +86,7 @@ class Outlets(Generic[T]):
         self._end_now()
 
     def received(self, waiter: Waiter) -> None:
-        """Note that who was handed a message has it for good."""
+        """Note that a receiver keeps the message that it got."""
         if self._hand is waiter:
             self._hand = None
             self._end_now()
@@ -96,17 +96,17 @@ class Outlets(Generic[T]):
             self.finish(self._end_to_come)
 
     def fail(self, error: BaseException) -> None:
-        """Raise in all who wait an error that is not the end."""
+        """Raise an error, which is not the end, in all waiters."""
         for buffer in self.buffers:
             buffer.fail(error)
 
     def forked(self) -> None:
-        """Tell all that the stream is the parent's."""
+        """End all buffers: the stream belongs to the parent."""
         self._hand = None
         self.finish(FORKED)
 
     def finish(self, end: End) -> None:
-        """Tell all of the end; what they have can still be taken."""
+        """Pass the end to all buffers; what they hold can still be taken."""
         if self._hand is not None:
             self._end_to_come = end
         elif self.end is None:

@@ -18,14 +18,14 @@ from .sync_sending import lock_waiter
 
 T = TypeVar("T")
 
-_IDLE = 0.05  # seconds that the reading thread stays while nobody wants a message
+_IDLE = 0.05  # seconds that the reading thread stays while no receiver wants a message
 
 
 class _Reader(Generic[T]):
-    """Reads a stream in a thread of its own, a message at a time, while one is wanted.
+    """Reads a stream in a separate thread, a message at a time, while one is wanted.
 
-    The thread knows the reader and no receiver. It leaves at the end of the stream, and
-    when nothing was wanted for a moment.
+    The thread knows the reader but no receiver. It ends at the end of the stream, and when no
+    message was wanted for a moment.
     """
 
     def __init__(self, messages: Iterable[T], outlets: Outlets[T]) -> None:
@@ -35,14 +35,14 @@ class _Reader(Generic[T]):
         start_clean(self)
 
     def _clear(self) -> None:
-        self.mutex = threading.RLock()  # of the outlets, never held while reading or waiting
+        self.mutex = threading.RLock()  # for the outlets, never held while reading or waiting
         self._is_reading = False
         self._has_thread = False
         self._bell = threading.Lock()
         self._bell.acquire()
 
     def ask(self) -> None:
-        """Have the next message read, if it is wanted and not being read; under the mutex."""
+        """Start to read the next message, if it is wanted and not being read; under the mutex."""
         if self._is_reading or not self.outlets.wants():
             return
         self._is_reading = True
@@ -62,18 +62,18 @@ class _Reader(Generic[T]):
             pass
 
     def _read(self) -> bool:
-        """Read one message; tell whether to read another at once: who asks later, rings."""
+        """Read one message; tell whether to read another at once. A later ask() rings the bell."""
         goes_on = False
         try:
             message = next(self._messages)
-        except ConcurrencyError as error:  # somebody else reads now: no end
+        except ConcurrencyError as error:  # other code reads the stream: not its end
             with self.mutex:
                 self.outlets.fail(error)
                 self._is_reading = False
         except BaseException as error:
             end = end_of_messages(self._messages, error)
             with self.mutex:
-                self._messages = iter(())  # the call goes now
+                self._messages = iter(())  # drops the call
                 self._is_reading = False
                 self.outlets.finish(end)
         else:
@@ -86,13 +86,13 @@ class _Reader(Generic[T]):
         if not self.outlets.is_over and self._bell.acquire(timeout=_IDLE):
             return True
         with self.mutex:
-            if self._is_reading:  # it was wanted in this very moment
+            if self._is_reading:  # a receiver has just asked for one
                 return self._bell.acquire()
             self._has_thread = False
             return False
 
     def after_fork(self) -> None:
-        """The thread stayed in the parent, as the RPC did."""
+        """The thread stayed in the parent, and so did the RPC."""
         self._clear()
         self.outlets.forked()
 
@@ -132,7 +132,7 @@ class Receiver(Generic[T]):
             with self._reader.mutex:
                 message = self._buffer.take()
                 if message is not NOTHING:
-                    self._reader.ask()  # there may be room for another
+                    self._reader.ask()  # there may be room for another message
                     return message  # type: ignore[return-value]
                 if self._buffer.refusal is not None:
                     raise self._buffer.ended()
@@ -150,7 +150,7 @@ class Receiver(Generic[T]):
     def _outcome(self, waiter: Waiter, timeout: float | None) -> T:
         if waiter.is_settled:
             self._reader.outlets.received(waiter)
-            self._reader.ask()  # others may wait for the next
+            self._reader.ask()  # others may wait for the next message
             return waiter.message  # type: ignore[no-any-return]
         if waiter.error is not None:
             raise waiter.error
@@ -165,7 +165,7 @@ class Receiver(Generic[T]):
         """
         with self._reader.mutex:
             self._reader.outlets.remove(self._buffer)
-            self._reader.ask()  # the others of a FanOut may have waited for this one
+            self._reader.ask()  # the other subscribers of a FanOut may have waited for this one
 
     def __iter__(self) -> Self:
         return self

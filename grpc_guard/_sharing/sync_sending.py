@@ -71,7 +71,7 @@ class Sender(Generic[T]):
         unless gRPC has taken it at that moment.
         """
         message = own(message)
-        with self._mutex:  # to put it in, never while waiting
+        with self._mutex:  # for the queue, never while waiting
             if self._buffer.offer(message):
                 return
         self._wait_for_room(message, timeout)
@@ -184,7 +184,7 @@ class Sender(Generic[T]):
     def _wait_for_message(self, waiter: Waiter) -> T:
         try:
             waiter.wait(None)
-        except BaseException:  # a program that asks itself, and is interrupted
+        except BaseException:  # the program itself takes messages, and was interrupted
             with self._mutex:
                 self._buffer.give_back(waiter)
             raise
@@ -200,13 +200,13 @@ class Sender(Generic[T]):
             self._buffer.finish(end)
 
     def after_fork(self) -> None:
-        """The RPC is the parent's."""
+        """The RPC belongs to the parent."""
         self._mutex = threading.RLock()
         self._buffer.finish(FORKED)
 
 
 def lock_waiter(message: object = NOTHING) -> Waiter:
-    """Return a waiter for a thread: woken once, it lets who waits go on."""
+    """Return a waiter for a thread: waking it lets the waiting thread continue."""
     lock = threading.Lock()
     lock.acquire()
 

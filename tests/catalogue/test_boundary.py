@@ -57,7 +57,7 @@ class Limit(Exception):  # no error: the program's own
 
 
 class Mishap(ValueError, TypeError, RuntimeError, IndexError, KeyError, ArithmeticError):
-    """Derived from whatever the guard might raise itself, or expect."""
+    """Derived from each class that the guard itself might raise or expect."""
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_error_of_another_kind(error: type[Exception]) -> None:
 
 
 def test_error_of_the_guards_own_class() -> None:
-    """What the guard's own classes say is its own."""
+    """An error of one of the guard's own classes counts as its own."""
     assert boundary.is_own(type("Broken", (Exception,), {"__module__": "grpc_guard._a.b"})())
     assert ConcurrencyError.__module__.partition(".")[0] == "grpc_guard"
     assert not boundary.is_own(type("Own", (Exception,), {"__module__": "grpc_guards"})())
@@ -140,7 +140,7 @@ def alarm() -> Iterator[Callable[[Any], None]]:
     ids=["function", "arguments", "object", "partial"],
 )
 def test_mistake_of_a_signal_handler(handling: Any, alarm: Any) -> None:
-    """What a signal handler raises comes out, of whatever class."""
+    """An exception that a signal handler raises comes out, whatever its class."""
     alarm(handling)
 
     def work() -> None:
@@ -175,11 +175,11 @@ def test_mistake_of_a_function_of_the_guard_that_is_given_a_frame() -> None:
 
 
 def test_own_error_of_the_programs_code_that_the_guard_called() -> None:
-    """What it raises of its own class is not injected; what arises in the guard so is."""
+    """An error that the called code raises is not injected; one that arises in the guard is."""
     assert not boundary.is_injected(caught(functools.partial(raising, Limit)))
     for error, injected in ((Limit, True), (TimeoutError, True), (ValueError, False)):
         assert boundary.is_injected(arising_in_guard(error)) is injected
-    assert not boundary.is_injected(Limit())  # nobody raised it
+    assert not boundary.is_injected(Limit())  # it was never raised
 
 
 def arising_in_guard(error: type[Exception]) -> Exception:
@@ -216,14 +216,14 @@ def test_overlooking_an_error_that_cannot_be_shown(monkeypatch: pytest.MonkeyPat
 def test_a_thread_that_the_end_of_the_interpreter_refuses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing is logged when a program ends and the guard cannot start a thread any more."""
+    """Nothing is logged when a program ends and the guard can no longer start a thread."""
     refused = RuntimeError("can't create new thread at interpreter shutdown")
     assert boundary.overlooked(refused, "something goes unnoticed")
     assert caplog.records == []
 
 
 def test_never_disturbs(caplog: pytest.LogCaptureFixture) -> None:
-    """A protected function returns whatever goes wrong in it, and lets out what is the program's."""
+    """A protected function swallows the guard's own errors, and lets out those of the program."""
     protected = boundary.never_disturbs("it goes unnoticed")(raising)
     protected(KeyError)
     assert caplog.messages == ["it goes unnoticed"]
@@ -244,7 +244,7 @@ class Wayward:
 
 
 def test_deadline_of_a_call_that_raises() -> None:
-    """A call that cannot tell its deadline allows nothing, whatever it raises."""
+    """A call that raises when asked for its deadline allows no delay."""
     assert limits.time_left([Wayward(functools.partial(raising, Limit))]) == 0
 
 
@@ -419,7 +419,7 @@ INJECTED: dict[str, tuple[type[Exception], Callable[[], Callable[[], Any]]]] = {
 async def test_injected_exception_comes_out(
     place: Callable[[], Iterator[Act]], kind: str, alarm: Any, found: Any
 ) -> None:
-    """Whatever arrives before whichever instruction of the bookkeeping reaches the program."""
+    """An exception that arrives before any instruction of the bookkeeping reaches the program."""
     error, make_trigger = INJECTED[kind]
     trigger = make_trigger()
     vanished = []
@@ -518,7 +518,7 @@ BY_CALL: dict[str, tuple[Act, object, str, object]] = {
 async def test_exception_of_the_program_comes_out(
     place: str, monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
-    """What is the program's comes out, wherever in the bookkeeping it arose."""
+    """An exception of the program comes out, wherever in the bookkeeping it arose."""
     act, owner, name, instead = BY_CALL[place]
     monkeypatch.setattr(owner, name, instead, raising=False)
     with pytest.raises((Limit, Mishap)):

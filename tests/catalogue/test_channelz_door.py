@@ -59,7 +59,7 @@ def test_rpcs_on_their_way() -> None:
 
 
 def test_rpcs_that_wait(told: Any) -> None:
-    """What a channel has and its subchannels have not waits; channels may share a subchannel."""
+    """RPCs of a channel that its subchannels lack are waiting; channels may share a subchannel."""
     told(
         {"channel": [channel("other", 9, 1)], "end": False},
         {"channel": [channel("dns:///a", 4, 2), channel("dns:///a", 3, 2)], "end": True},
@@ -78,14 +78,14 @@ def test_rpcs_that_wait_to_be_tried_again(told: Any) -> None:
 
 
 def test_rpcs_that_wait_for_a_connection(told: Any) -> None:
-    """Where one of the channels is not connected, nobody knows what its RPCs wait for."""
+    """If one of the channels is not connected, it is unknown what its RPCs wait for."""
     connecting = channel("a", 2, 2, state={"state": "CONNECTING"})
     told({"channel": [connecting], "end": True}, subchannels={})
     assert channelz_door.crowd_at("a") is None
 
 
 def test_another_grpcio(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is worded otherwise, or is not there, nothing is known."""
+    """If it is worded otherwise, or missing, nothing is known."""
     told({"channel": [{}], "end": True}, subchannels={})
     assert channelz_door.crowd_at("a") is None
     endless = {"channel": [channel("b", 1, 1)], "end": False}

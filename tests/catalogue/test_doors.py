@@ -321,7 +321,7 @@ async def test_aio_channel() -> None:
 
 
 def test_channel_without_its_names() -> None:
-    """Of a channel that tells nothing there is no record, and nothing is said of its end."""
+    """A channel that tells nothing has no record, and its end is not reported."""
     assert grpcio_door.anchor_and_core(NOTHING) == (None, None)
     assert not grpcio_door.is_core_closed(NOTHING)
     assert not grpcio_door.is_core_closed(types.SimpleNamespace(_channel=NOTHING))
@@ -509,7 +509,7 @@ async def test_aio_server() -> None:
 
 
 def test_server_without_its_names() -> None:
-    """Of a server that tells nothing no handlers are found, and none is watched."""
+    """The handlers of a server that tells nothing are not found, and not watched."""
     assert not grpcio_door.is_aio_server(NOTHING)
     assert grpcio_door.executor_of_server(NOTHING) is None
     assert grpcio_door.stores_of_handlers(types.SimpleNamespace(_state=NOTHING)) == []

@@ -172,7 +172,7 @@ def test_page_shows_what_people_search_for(text: str, names: list[str]) -> None:
     ],
 )
 def test_explain_an_unknown_rule(name: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """explain says on stderr that there is no such rule, which is nearest, and which there are."""
+    """For an unknown rule, explain prints the nearest one and all rules on stderr."""
     out = io.StringIO()
     assert cli_explain.explain(name, out) == 2
     assert out.getvalue() == ""
@@ -334,8 +334,8 @@ class Servicer(route_guide_pb2_grpc.RouteGuideServicer):
 class Stage(grpc.ServerInterceptor):
     """Keeps back every answer of a sync server until a rule has been broken.
 
-    Whoever reads is then still in the read when the next one comes, whoever writes in the
-    write; and a handler that has an answer to send has ended.
+    The first reader is then still in its read when the next one comes, and the first writer in
+    its write; and a handler that has an answer to send has ended.
     """
 
     def __init__(self) -> None:
@@ -452,7 +452,7 @@ def play(example: Example, is_staged: bool = True) -> list[str]:
                 play_server(names["RouteGuide"], stage, names["print"])
     finally:
         for each in queues:
-            each.put(None)  # nobody who still waits there is left behind
+            each.put(None)  # no thread is left waiting there
     return printed
 
 
@@ -512,7 +512,7 @@ def play_dead(make_server: Callable[[], Any]) -> None:
 
 
 class AskedQueue(queue.Queue[Any]):
-    """A queue that tells when somebody begins to wait for what it has not."""
+    """A queue that signals when a thread begins to wait because it is empty."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -641,7 +641,7 @@ def visit(address: str, kind: type, tell: Callable[[object], None]) -> None:
 
 
 def test_every_rule_has_its_examples() -> None:
-    """Each page has a wrong and a right example; of an error, for each api that can break it."""
+    """Each page has a wrong and a right example; for an error, one per api that can break it."""
     errors = [name for name, rule in RULES.items() if rule.severity == "error"]
     apis = {name: {"sync", "aio"} for name in errors} | {
         "wrong-loop": {"aio"},

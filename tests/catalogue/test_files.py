@@ -1,4 +1,4 @@
-"""Files that others wrote: whatever they are, they are read or refused with a reason."""
+"""Files from outside: any content is read, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 @posix
 def test_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another user lets nobody read is said; what he lets nobody replace stays as it is."""
+    """A file without read permission is an error; one that cannot be replaced stays as it is."""
     file = tmp_path / "file"
     file.write_text("his")
 

@@ -1,4 +1,4 @@
-"""What exists, by its kind: found, and nothing else is held meanwhile."""
+"""Live objects by type: they are found, and no other object is held meanwhile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ids(objects: list[Any]) -> list[int]:
 
 @pytest.mark.parametrize("others", [(), (OfC,)])
 def test_instances(others: tuple[type, ...]) -> None:
-    """Those of just these types are found, whatever else passes for one."""
+    """Only objects of exactly these types are found, not others that pass for one."""
     made = [Kind(), Below(), Alike(), OfC()]
     of_c = made[3:] if others else []
     assert ids(instances([Kind, *others])) == ids([made[0], *of_c])
@@ -73,7 +73,7 @@ LOOKS: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_tuple_that_another_thread_makes(look: str) -> None:
-    """Nobody else holds it at any time, or its maker would fail where it shortens it."""
+    """No other code ever holds it; otherwise its maker would fail when it shortens it."""
     gate = Gate()
 
     def messages() -> Iterator[bytes]:
@@ -82,7 +82,7 @@ def test_tuple_that_another_thread_makes(look: str) -> None:
     def profile(frame: FrameType, event: str, argument: object) -> None:
         if event in ("return", "c_return") and not maker.is_done and is_looking(frame, argument):
             gate.open()
-            maker.exception()  # has ended, in whatever way
+            maker.exception()  # has ended, in any way
 
     def is_looking(frame: FrameType, argument: object) -> bool:
         return argument is gc.get_objects or frame.f_code is instances.__code__

@@ -15,7 +15,7 @@ NOTHING = types.SimpleNamespace()  # has none of the names
 
 
 def test_the_state_of_a_channel() -> None:
-    """A fresh one is idle; of a closed one, and where the name is missing, it is unknown."""
+    """A fresh one is idle; the state is unknown if it is closed, or the name is missing."""
     with sync_server({}) as address, sync_channel(address, mode=None) as channel:
         anchor, _ = grpcio_door.anchor_and_core(channel)
         assert grpcio_door.state_of_core(anchor) == "idle"
@@ -39,7 +39,7 @@ def test_an_error_of_the_program_in_the_state_of_a_channel() -> None:
 
 
 def test_calls_without_notes() -> None:
-    """Nothing is sent and nothing received, as far as anyone knows."""
+    """Nothing counts as being sent or received."""
     assert not rpcs_door.is_sending(NOTHING)
     assert not rpcs_door.is_receiving(None)
 
@@ -54,7 +54,7 @@ def test_servers_without_notes() -> None:
 
 
 def test_a_handler_without_its_state() -> None:
-    """A frame that does not know its RPC yet is none of a handler."""
+    """A frame that does not know its RPC yet does not count as a handler's."""
     code = next(iter(rpcs_door._HANDLES))
     frame: Any = types.SimpleNamespace(f_code=code, f_locals={})
     assert rpcs_door.handled_at(frame) is None
@@ -84,7 +84,7 @@ async def test_tasks() -> None:
 
 
 def test_the_end_of_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who wants to know of it is registered, where Python can do that."""
+    """The function is registered, if Python can do that."""
     registered: list[Callable[[], object]] = []
     monkeypatch.setattr("threading._register_atexit", registered.append)
     cpython_door.before_threads_are_joined(print)

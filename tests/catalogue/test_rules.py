@@ -55,14 +55,14 @@ def test_unguarded(rule: Rule, side: str, api: str) -> None:
 
 
 def test_unguarded_of_one_side() -> None:
-    """What holds for one side and api only is said there only."""
+    """A text that holds for only one side and api is shown only there."""
     rule = CONCURRENT_WRITE
     assert "INTERNAL" in rule.unguarded("client", "aio")
     assert "INTERNAL" not in rule.unguarded("client", "sync")
 
 
 def test_waiting_heals_only_overlap() -> None:
-    """Of the rules, those about two operations at once are healed by waiting, and no other."""
+    """Waiting helps for the rules about two operations at once, and for no other rule."""
     waitable = [rule.name for rule in RULES.values() if rule.waitable]
     assert waitable == ["concurrent-read", "concurrent-write"]
 
@@ -74,6 +74,6 @@ def test_unknown_name() -> None:
 
 
 def test_catalogue_is_read_only() -> None:
-    """Nobody can add a rule to the catalogue."""
+    """A program cannot add a rule to the catalogue."""
     with pytest.raises(TypeError):
         RULES["concurrent-nap"] = CONCURRENT_READ  # type: ignore[index]

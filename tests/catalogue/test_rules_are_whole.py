@@ -507,7 +507,7 @@ def test_page(rule: Rule) -> None:
 
 @EVERY_RULE
 def test_evidence(rule: Rule) -> None:
-    """What was seen says so in one whole sentence, knows the rule, and cannot be changed."""
+    """Evidence is one whole sentence, knows its rule, and is immutable."""
     kinds = evidence_of(rule)
     assert kinds
     for kind in kinds:

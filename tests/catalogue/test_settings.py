@@ -19,7 +19,7 @@ misspelt = catalogue_misspelt.misspelt
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody have set anything, and nothing have been said of it."""
+    """Start without any setting, and without earlier messages about settings."""
     for name in os.environ:
         if name.startswith("GRPC_GUARD"):
             monkeypatch.delenv(name)
@@ -100,7 +100,7 @@ def test_variables_that_are_not_misspelt() -> None:
 def test_misspelt_variables_are_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each is a record of the log; whoever starts the guard again in this process is silent."""
+    """Each is one log record; starting the guard again in this process logs nothing."""
     monkeypatch.setenv("GRPC_GUARD_B", "")
     monkeypatch.setenv("GRPC_GUARD_A", "")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Thresholds of the warnings: who may say them, who wins, and what a bad one does."""
+"""Thresholds of the warnings: where they are set, which one wins, and errors for bad ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def in_force() -> tuple[int, int, float]:
 
 
 def test_enable_with_thresholds() -> None:
-    """What enable() says goes before the environment, until it says otherwise or disable()."""
+    """enable() overrides the environment, until the next enable() or disable()."""
     assert in_force() == (5, 90, 60.0)
     enable(thresholds={"stream_limit": 3})
     assert in_force() == (5, 3, 60.0)
@@ -147,7 +147,7 @@ def test_a_bad_threshold_in_python(settings: Any, said: str) -> None:
 
 
 def test_a_bad_environment_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the environment is wrong, nothing else that was asked for comes into force."""
+    """If the environment is invalid, no other setting takes effect."""
     monkeypatch.setenv("GRPC_GUARD_KEPT", "x")
     for switch_on in (enable, lambda **told: guarded(**told).__enter__()):
         with pytest.raises(ValueError, match=r"^GRPC_GUARD_KEPT: 'x' is not a number; use a whole"):
@@ -158,7 +158,7 @@ def test_a_bad_environment_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def crowd(channel: Any) -> None:
-    """Let two streams live on a channel, to a server that there is not."""
+    """Keep two streams alive on a channel to a server that does not exist."""
     calls = [channel.unary_stream(path("Crowd"))(b"", wait_for_ready=True) for _ in range(2)]
     for call in calls:
         call.cancel()

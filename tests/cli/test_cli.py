@@ -105,7 +105,7 @@ def test_entry_point():
 
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], []])
 def test_help_does_not_import_grpc(argv):
-    """Who only asks for help pays neither for grpc nor for a subcommand."""
+    """--help imports neither grpc nor a subcommand."""
     program = (
         "import sys\n"
         "from grpc_guard.__main__ import main\n"

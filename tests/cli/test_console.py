@@ -1,4 +1,4 @@
-"""What the commands show to a person: by rich or without, the same; on a terminal and where asked for."""
+"""Output for a person: the same with and without rich; on a terminal, or on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUN = ["-m", "grpc_guard", "run"]
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start as if nobody had set anything."""
+    """Start without any setting."""
     for name in os.environ:
         if name.startswith(("GRPC_GUARD", "PYTHON")) or name.endswith("_COLOR"):
             monkeypatch.delenv(name)
@@ -64,7 +64,7 @@ def test_rich_and_plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rich_on_a_stream_that_cannot_encode_signs() -> None:
-    """What cannot be written has a plain sign in its place."""
+    """A character that cannot be encoded is replaced by a plain one."""
     pytest.importorskip("rich")
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
@@ -113,7 +113,7 @@ def test_bad_colors(
 
 
 def test_the_nearest_option_and_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who misspells an option or a command is told which one was meant."""
+    """The error for a misspelt option or command names the one that was meant."""
     for argv, hint in (
         (["run", "--exitcode=3", "app.py"], "unrecognized arguments: --exitcode=3. Did you mean"),
         (["dump", "--jsn", "1"], "unrecognized arguments: --jsn. Did you mean '--json'?"),
@@ -129,7 +129,7 @@ def test_the_nearest_option_and_command(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_run_in_colours() -> None:
-    """With --color always the report fits COLUMNS, in colours, whoever reads it; and so the summary."""
+    """With --color always, report and summary fit COLUMNS and have colours, even in a pipe."""
     ran = subprocess.run(
         [sys.executable, *RUN, "--color", "always", "--", sys.executable, *COLLIDE],
         cwd=PROGRAMS,
@@ -159,7 +159,7 @@ def test_run_on_a_terminal() -> None:
         while select.select([ours], [], [], PATIENCE)[0]:
             try:
                 data = os.read(ours, 4096)
-            except OSError:  # Linux says so that nobody writes any more
+            except OSError:  # how Linux reports that no writer is left
                 break
             if not data:
                 break

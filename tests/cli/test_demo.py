@@ -172,7 +172,7 @@ def test_report_shows_the_lines_of_the_demo(found):
 
 @pytest.mark.parametrize("play", [false_end.play, two_writes.play])
 def test_unguarded(play):
-    """Unguarded nothing is refused and nothing found, whatever comes of it."""
+    """Without the guard nothing is refused and nothing found, whatever the outcome."""
     shown = play("off")
     assert (shown.refusal, shown.findings) == (None, 0)
 
@@ -266,7 +266,7 @@ REFUSAL = finding_to_dict(FINDING)
     ],
 )
 def test_telling_of_outage(tries, died, text, harmed):
-    """A server that serves nobody is harm, and so are lost points; luck is called luck."""
+    """A server that answers no client is harm, and so are lost points; luck is called luck."""
     assert outage.tell(tries, died) == Played(text, harmed)
 
 
@@ -301,7 +301,7 @@ def test_route_stays_open(monkeypatch):
 
 
 class Broken(outage.HastyRouteGuide):
-    """Answers nobody."""
+    """Answers no client."""
 
     def GetFeature(self, request, context):  # noqa: N802
         context.abort(grpc.StatusCode.UNAVAILABLE, "closed for the winter")
@@ -529,7 +529,7 @@ def test_page():
 
 
 def test_page_where_it_does_not_come_as_said():
-    """What did not go as expected is named, and the exit status is 1."""
+    """An unexpected outcome is named, and the exit status is 1."""
     stream = io.StringIO()
     assert show(stream, (BREAKS, LUCK, FINE)) == 1
     row, *_, verdict = table(stream.getvalue()).splitlines()[2:]
@@ -550,7 +550,7 @@ def test_width(width, monkeypatch):
 
 
 def test_narrow_table(monkeypatch):
-    """Where three columns have no room, they stand below each other, each below its head."""
+    """If there is no room for three columns, they stand below each other, each below its head."""
     monkeypatch.setenv("COLUMNS", "60")
     stream = Terminal()
     show(stream, (LEGAL, FINE, FINE), color="never")
@@ -613,7 +613,7 @@ def test_no_colours_where_none_are_wanted(monkeypatch, name, value):
 
 
 def test_signs_that_cannot_be_encoded():
-    """Where the output cannot encode the signs, plain ones stand for them."""
+    """Signs that the output cannot encode are replaced by plain ones."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     odd = Played("lost in Zürich", harmed=True)
@@ -661,7 +661,7 @@ def test_demo_after_ctrl_c(monkeypatch, capsys):
 
 
 def test_ended_halves():
-    """Who interrupts the demo ends what is being played, and what was about to begin."""
+    """An interrupt ends what the demo is playing, and what was about to begin."""
     halves = scenarios.Halves()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         halves._children.add(child)

@@ -34,7 +34,7 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start programs as if nobody had set anything."""
+    """Start programs without any setting."""
     for name in os.environ:
         if name.startswith(("GRPC_GUARD", "PYTHON")):
             monkeypatch.delenv(name)
@@ -219,7 +219,7 @@ def test_equal_findings_are_one(ending: str, streams: int, tmp_path: Path) -> No
 
 
 def test_format_that_is_not_that_of_the_suffix(tmp_path: Path) -> None:
-    """--format is what counts, whatever FILE is called."""
+    """--format decides, whatever the name of FILE."""
     report = tmp_path / "report.json"
     process = launch("--format", "text", "--report", report, "endings.py", "return")
     assert process.returncode == 66, process.stderr
@@ -227,7 +227,7 @@ def test_format_that_is_not_that_of_the_suffix(tmp_path: Path) -> None:
 
 
 def test_finding_that_comes_again(tmp_path: Path) -> None:
-    """What happens again in the same place is printed once, and counted."""
+    """A finding that occurs again in the same place is printed once, and counted."""
     report = tmp_path / "report.json"
     process = launch("--report", report, "endings.py", "again")
     (finding,) = found_in(report)
@@ -236,7 +236,7 @@ def test_finding_that_comes_again(tmp_path: Path) -> None:
 
 
 def test_findings_while_the_interpreter_shuts_down(tmp_path: Path) -> None:
-    """Threads that outlive main, exit handlers and finalizers at the very end are told of."""
+    """Findings in threads that outlive main, exit handlers and last finalizers are reported."""
     report = tmp_path / "report.json"
     process = launch("--report", report, "shutdown.py")
     assert process.returncode == 66, process.stderr
@@ -286,7 +286,7 @@ def test_children_are_guarded(how: str, tmp_path: Path) -> None:
 
 @posix
 def test_fork_does_not_count_twice(tmp_path: Path) -> None:
-    """What a process had done before it forked is not its child's."""
+    """What a process did before a fork does not count for its child."""
     report = tmp_path / "report.json"
     process = launch("--report", report, "endings.py", "leave")
     assert process.returncode == 66, process.stderr
@@ -421,7 +421,7 @@ def test_mode_warn(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mode_warn_with_logging() -> None:
-    """What the program logs goes where it logs, besides what the launcher says."""
+    """The program's log goes where it always goes, beside the launcher's output."""
     code = (
         "import asyncio, logging, sys\n"
         "logging.basicConfig(stream=sys.stdout, format='%(name)s %(levelname)s %(message).16s')\n"
@@ -509,7 +509,7 @@ def test_report_that_cannot_be_written_at_the_end(tmp_path: Path) -> None:
 
 
 def test_launcher_does_not_import_grpc() -> None:
-    """To start and judge a program, the launcher needs no grpc."""
+    """The launcher starts and judges a program without importing grpc."""
     code = "import sys, grpc_guard._cli.run.command; print('grpc' in sys.modules)"
     assert python("-c", code).stdout == "False\n"
 
@@ -618,7 +618,7 @@ def started() -> Iterator[Callable[..., Started]]:
 def test_signal_reaches_the_program_once(
     number: signal.Signals, started: Callable[..., Started]
 ) -> None:
-    """What is sent to the launcher is handed on; what is sent to the group is not, once more."""
+    """A signal to the launcher is passed on; a signal to the group is not passed on again."""
     launcher = started("handlers.py")
     assert launcher.line() == "ready"
     os.kill(launcher.process.pid, number)
@@ -716,7 +716,7 @@ def test_ctrl_c_on_a_terminal() -> None:
 
 
 def test_spool_of_a_launcher_that_has_gone(tmp_path: Path) -> None:
-    """A process that outlives its launcher has nobody to tell, and goes on."""
+    """A process that outlives its launcher reports to none, and goes on."""
     folder = tmp_path / "spool"
     folder.mkdir()
     writer = Writer(str(folder))
@@ -795,7 +795,7 @@ WHOLE = {
     ],
 )
 def test_spool_with_a_damaged_line(line: bytes, tmp_path: Path) -> None:
-    """What nobody can have meant is counted, and all other lines are read."""
+    """Invalid lines are counted, and all other lines are read."""
     found = json.dumps({**FOUND, "found": WHOLE}).encode() + b"\n"
     (tmp_path / "1-7.jsonl").write_bytes(line + b"\n" + found + line + b"\n")
     (process,) = read(str(tmp_path))
@@ -826,7 +826,7 @@ def test_a_program_that_damages_the_spool(tmp_path: Path) -> None:
 
 
 def test_without_posix_signals() -> None:
-    """Where there are no POSIX signals, Ctrl-C is left to the program, and restored after it."""
+    """Without POSIX signals, Ctrl-C is left to the program, and restored afterwards."""
     before = signal.getsignal(signal.SIGINT)
     with handling("win32") as signals:
         program = "import sys; sys.stdin.read(); sys.exit(3)"

@@ -44,7 +44,7 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start programs as if nobody had set anything."""
+    """Start programs without any setting."""
     for name in os.environ:
         if name.startswith(("GRPC_GUARD", "PYTHON")):
             monkeypatch.delenv(name)
@@ -106,7 +106,7 @@ def test_a_program_that_is_ended(name: str, tmp_path: Path) -> None:
 
 @posix
 def test_dump_after() -> None:
-    """With --dump-after it is told after a while, and the program goes on."""
+    """With --dump-after it is printed after some time, and the program goes on."""
     with running("--dump-after", "3", "stuck.py", launcher=("-c", GATED)) as launcher:
         assert launcher.stdin is not None
         assert launcher.stdout is not None
@@ -218,7 +218,7 @@ def test_asking_the_processes_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.ask("too late")
     assert progress.answers == [kept]
     monkeypatch.setattr("grpc_guard._cli.run.progress.SECONDS", PATIENCE)
-    opened._listener.shutdown(socket.SHUT_RDWR)  # it answers no more
+    opened._listener.shutdown(socket.SHUT_RDWR)  # it no longer answers
     progress.ask("again")
     assert progress.answers == [kept]
     assert len(said) == 1
@@ -227,7 +227,7 @@ def test_asking_the_processes_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_program_that_ends_before_it_is_asked(tmp_path: Path) -> None:
-    """Nobody is left who would ask later."""
+    """No timer is left that would ask later."""
     timers = []
 
     class Noted(Progress):

@@ -96,7 +96,7 @@ def test_nothing_walks_the_heap(tmp_path: Path) -> None:
 
 
 def test_equal_findings_are_told_now_and_then(tmp_path: Path, writer: Writer) -> None:
-    """A process that is killed has told of half of them at least, and one that ends of all."""
+    """A killed process has reported at least half of them, and one that ends all of them."""
     for _ in range(5000):
         ledger.record(finding())
     assert counts(tmp_path) == [4096]
@@ -106,7 +106,7 @@ def test_equal_findings_are_told_now_and_then(tmp_path: Path, writer: Writer) ->
 
 
 def test_findings_after_the_end(tmp_path: Path, writer: Writer) -> None:
-    """What is found after the process has told its end is told at once, and once."""
+    """A finding after the process has reported its end is reported at once, and only once."""
     for _ in range(5):
         ledger.record(finding())
     writer.ended()
@@ -143,7 +143,7 @@ def test_a_party_that_had_left(tmp_path: Path, writer: Writer) -> None:
 
 
 def test_in_any_order(tmp_path: Path) -> None:
-    """Of two threads the later one may tell first, and both may tell of the whole finding."""
+    """The later of two threads may report first, and both may report the whole finding."""
     whole = {"streams": 1, "operations": 2, "found": finding_to_dict(finding())}
     lines = [
         {"again": [[1, 7]], "streams": 1, "operations": 2},
@@ -158,7 +158,7 @@ def test_in_any_order(tmp_path: Path) -> None:
 def test_always_new_findings(
     tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that clears its findings, and has others then, makes the writer keep no more."""
+    """The writer does not grow if the program clears its findings and has new ones."""
     monkeypatch.setattr(run_spool, "KEPT", 3)
     for number in range(10):
         ledger.record(finding(test=str(number)))

@@ -69,7 +69,7 @@ os.execvp(command[0], command)
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start programs as if nobody had set anything."""
+    """Start programs without any setting."""
     for name in os.environ:
         if name.startswith(("GRPC_GUARD", "PYTHON")):
             monkeypatch.delenv(name)
@@ -208,7 +208,7 @@ def by_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("by_path")
 def test_found_by_path_alone(bare: Path, run: Callable[..., Any], tmp_path: Path) -> None:
-    """Where nothing is installed, PYTHONPATH brings the guard into the processes."""
+    """If nothing is installed, PYTHONPATH brings the guard into the processes."""
     (tmp_path / "app.py").write_text(GUARDED)
     process = run(*guard(bare), "app.py")
     assert (process.stdout, process.returncode) == ("guarded: True\n", 0), process.stderr
@@ -220,7 +220,7 @@ def test_found_by_path_alone(bare: Path, run: Callable[..., Any], tmp_path: Path
 def test_found_by_path_alone_beside_a_launcher(
     habit: str, bare: Path, run: Callable[..., Any], agent: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A launcher that lets the sitecustomize that it hides run, in whatever way, works on."""
+    """A launcher that runs the sitecustomize that it hides, in any way, still works."""
     (tmp_path / "app.py").write_text(GUARDED)
     process = run(*guard(bare), *agent(habit, bare), bare, "app.py")
     assert process.stdout == "agent started\nguarded: True\n", process.stderr
@@ -232,7 +232,7 @@ def test_found_by_path_alone_beside_a_launcher(
 def test_hidden_by_a_launcher(
     bare: Path, run: Callable[..., Any], agent: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """What cannot be helped is said: the launcher hid the only way in."""
+    """If a launcher hides the only way in, that is reported."""
     (tmp_path / "app.py").write_text(GUARDED)
     report = tmp_path / "report.json"
     process = run(*guard(bare), "--report", report, *agent("ignores", bare), bare, "app.py")
@@ -328,7 +328,7 @@ def test_a_process_that_gave_up(run: Callable[..., Any], tmp_path: Path) -> None
 
 @posix
 def test_a_process_that_cannot_tell(run: Callable[..., Any], tmp_path: Path) -> None:
-    """Where a process may not write to the spool any more it goes on, without an error."""
+    """A process that may no longer write to the spool goes on, without an error."""
     (tmp_path / "grpc.py").write_text("")
     (tmp_path / "app.py").write_text(
         "import os, shutil\n"

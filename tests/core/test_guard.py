@@ -116,7 +116,7 @@ def test_direction_is_free(mode: Mode) -> None:
 
 
 def test_directions_are_held_by_their_proxies_alone() -> None:
-    """What the user gave to a stream goes when its proxy goes, without the collector's help."""
+    """An object that the user gave to a stream dies with its proxy, without the collector."""
     requests: Iterator[bytes] = iter(list[bytes]())
     plain = type("Requests", (), {"__next__": lambda self: next(requests)})()
     stream = sync_stream()
@@ -261,7 +261,7 @@ def test_counting_of_streams_that_go_at_the_same_time(
 
 
 def test_no_counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no report will tell them, operations are not counted."""
+    """Without a report that shows them, operations are not counted."""
     monkeypatch.setattr(core_stream, "counting", False)
     assert use(3)._self_read.operations == 0
 
@@ -295,7 +295,7 @@ def test_counting_in_a_forked_child(counting: None, monkeypatch: pytest.MonkeyPa
 
 
 class Silent(asyncio.SelectorEventLoop):
-    """A loop that tells nobody but itself which thread runs it, as uvloop's."""
+    """A loop that hides which thread runs it, as uvloop's do."""
 
     _kept: int | None = None
 
@@ -346,7 +346,7 @@ class Plain:
 
 @LOOPS
 def test_operation_on_its_own_loop(make: Any) -> None:
-    """An operation on its own loop is no finding, whatever the loop says of its thread."""
+    """An operation on its own loop is not a finding, whatever the loop tells about its thread."""
     loop = make()
     try:
         call = aio_calls.DuplexCall(Plain(), Stream("/x", "client", "aio", Mode.RAISE, loop))
@@ -358,7 +358,7 @@ def test_operation_on_its_own_loop(make: Any) -> None:
 
 @LOOPS
 def test_operation_on_another_loop(make: Any, found: Any) -> None:
-    """An operation on another loop than its own is refused, whatever the loops say."""
+    """An operation on a loop other than its own is refused, whatever the loops tell."""
     own, other = make(), asyncio.new_event_loop()
     try:
         call = aio_calls.DuplexCall(Plain(), Stream("/x", "client", "aio", Mode.RAISE, own))
@@ -382,7 +382,7 @@ def test_operation_without_a_loop(found: Any) -> None:
 
 
 def test_home_of_a_loop_that_says_nothing() -> None:
-    """Where a loop does not say which thread runs it, it is asked whether it runs here."""
+    """If a loop does not tell which thread runs it, the guard checks whether it runs here."""
     loop = Silent()
     loop_thread = loop_thread_of(loop)
     assert loop_thread is not loop

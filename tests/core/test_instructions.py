@@ -38,7 +38,7 @@ def test_instructions_after_specialisation() -> None:
 
 
 def test_instructions_of_others() -> None:
-    """What the program executes inside an operation is not counted as the guard's."""
+    """Instructions of the program inside an operation do not count as the guard's."""
 
     def requests() -> Any:
         while True:
@@ -52,7 +52,7 @@ def test_instructions_of_others() -> None:
 
 
 def test_count_leaves_the_tracer() -> None:
-    """Whoever traces the program, to measure coverage for instance, still does afterwards."""
+    """A trace function of the program, for coverage for instance, is still set afterwards."""
     before = sys.gettrace()
     count(lambda: None)
     assert sys.gettrace() is before

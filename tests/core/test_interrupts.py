@@ -123,7 +123,7 @@ def finish(loop: asyncio.AbstractEventLoop) -> None:
     """Run `loop` until none of its tasks is left; an interrupt may have stopped it early."""
     while tasks := asyncio.all_tasks(loop):
         _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
-        assert not pending, "somebody waits for ever"
+        assert not pending, "a task waits for ever"
 
 
 async def use(operate: Callable[[], Any]) -> Any:
@@ -182,7 +182,7 @@ def test_interrupt_of_an_aio_operation(
 def test_interrupt_of_the_operation_after_a_cancelled_one(
     is_told: bool, mode: Mode, loop: asyncio.AbstractEventLoop, found: Any
 ) -> None:
-    """Interrupted while it is told of, an operation leaves its direction free as well."""
+    """An operation that is interrupted while it is reported leaves its direction free as well."""
     codes = GUARD | code_of(cancellations._look_at_token, cancellations._after_use)
     origin = cancellations.note_origin("read")
     for injection in sweep(codes):
@@ -291,7 +291,7 @@ def test_interrupt_of_a_waiting_thread(found: Any) -> None:
 
 
 def test_interrupt_of_an_owning_thread(found: Any) -> None:
-    """Whoever waits for a thread gets its turn, wherever that thread is interrupted."""
+    """A party that waits for a thread gets its turn, wherever that thread is interrupted."""
 
     def admit_another() -> None:
         waiters.append(in_thread(subject.operate, name="waiter"))
@@ -616,7 +616,7 @@ def test_signal_in_a_tracer(install: Any, make: Any, mode: Mode) -> None:
 @pytest.mark.parametrize("make", AIO)
 @INSTALL
 def test_signal_in_a_tracer_of_coroutines(install: Any, make: Any, mode: Mode, found: Any) -> None:
-    """The next operation has the direction, on 3.11 after it was found that nobody is inside."""
+    """The next operation gets the direction, on 3.11 after the guard finds it has no owner."""
     loop = asyncio.new_event_loop()
     loop._thread_id = threading.get_ident()  # type: ignore[attr-defined]  # passes for running
     subject = make(Suspending(), aio_stream(mode, loop))
@@ -652,7 +652,7 @@ def test_operations_are_one_line() -> None:
 
 
 async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:
-    """Under a trace function, the next one to come finds that nobody is inside."""
+    """Under a trace function, the next operation finds that no party is inside."""
     codes = frozenset({core_turns.take_turn_async.__code__})
     torn = 0
     for number in range(30):
@@ -781,7 +781,7 @@ async def test_time_out(make: Any, mode: Mode, found: Any) -> None:
 @pytest.mark.parametrize("victim", [0, 1, 2])
 @pytest.mark.parametrize("make", [client_read, client_anext, client_write])
 async def test_cancellation_in_line(make: Any, victim: int, found: Any) -> None:
-    """Whoever of three tasks in line is cancelled, and when, the others get their turns at once."""
+    """Whichever of three tasks in line is cancelled, and when, the others get their turns."""
     for opened_after in range(6):
         for cancelled_after in range(12):
             gate = AsyncGate()

@@ -204,7 +204,7 @@ class ThreadSchedule(Schedule):
         raise NotImplementedError
 
     def expect(self, events: Iterable[tuple[Any, ...]]) -> None:
-        """Wait until just `events` have happened, in whatever order."""
+        """Wait until exactly `events` have happened, in any order."""
         expected = sorted(events, key=repr)
         happened = [self.events.get(timeout=PATIENCE) for _ in expected]
         assert sorted(happened, key=repr) == expected
@@ -408,7 +408,7 @@ class Tasks(Schedule):
     # Steps
 
     def settle(self) -> None:
-        """Run the loop until nobody can go on: every step takes far fewer passes than these."""
+        """Run the loop until no task can go on: every step takes far fewer passes than these."""
 
         async def passes() -> None:
             for _ in range(25):
@@ -429,7 +429,7 @@ class Tasks(Schedule):
             self.tasks[name] = task
 
     def compare(self, found: list[tuple[Any, ...]], ended: dict[str, str]) -> None:
-        """Let everybody go on; compare findings, outcomes, and who is inside."""
+        """Let all parties go on; compare findings, outcomes, and the parties inside."""
         self.settle()
         assert self.found == found
         self.found = []
@@ -549,7 +549,7 @@ class Tasks(Schedule):
         successor = model.end(owner.name)
         found, ended = self.begin(name, operation, owner_wakes=successor is not None)
         if found:
-            # The owner had just left, and whoever comes next has not begun: in line it is named.
+            # The owner had just left, and the next party has not begun: it is named as waiting.
             met = successor if model.mode is Mode.SERIALIZE else None
             found = [expected_finding(Party(name, operation), met)]
             if met is not None and met.operation == operation == "done_writing":

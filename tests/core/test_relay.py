@@ -111,7 +111,7 @@ async def test_nothing_is_kept() -> None:
 
 
 async def test_generator_that_does_not_end() -> None:
-    """One that ignores the end is told so, as without anybody in between; one may end quietly."""
+    """One that ignores the end gets the same error as without the relay; one may end quietly."""
 
     async def stubborn() -> Generator:
         with contextlib.suppress(GeneratorExit):

@@ -108,7 +108,7 @@ async def test_tasks_in_line(found: Any) -> None:
 
 
 async def test_newcomer_while_the_next_wakes_up(found: Any) -> None:
-    """Who comes when the direction is free but promised waits too, and is told for whom."""
+    """A caller that finds the direction free but promised waits too; its report names the next."""
     newcomers: list[asyncio.Task[Any]] = []
 
     async def newcomer() -> Any:
@@ -180,13 +180,13 @@ def test_operation_that_interrupts_another(found: Any) -> None:
 
 
 def test_leaving_while_nobody_waits() -> None:
-    """An operation that met nobody leaves no trace."""
+    """An operation that met no other leaves no trace."""
     call = sync_call(lambda: None)
     assert [next(call), next(call)] == [1, 2]
     assert not call._self_read.turns.queue
 
 
-# Whoever can never get its turn
+# Callers that can never get their turn
 
 
 def test_operation_that_interrupts_one_in_line(found: Any) -> None:
@@ -229,7 +229,7 @@ def test_operation_that_interrupts_one_in_line(found: Any) -> None:
 
 
 def test_finaliser_in_line_for_another_stream(found: Any) -> None:
-    """What runs on top of a waiting operation may wait for its turn on another stream."""
+    """A finaliser that interrupts a waiting operation may wait for its turn on another stream."""
     gate, other_gate = Gate(), Gate()
     call, other = sync_call(gate.park), sync_call(other_gate.park)
     owners = [in_thread(next, call), in_thread(next, other)]
@@ -258,7 +258,7 @@ def test_finaliser_in_line_for_another_stream(found: Any) -> None:
 
 
 def test_thread_that_comes_back(found: Any) -> None:
-    """A thread that comes again while another is next is told of that one, never of itself."""
+    """If a thread comes again while another is next, its report names that one, never itself."""
     gate = Gate()
     call = sync_call(gate.park)
     turns = call._self_read.turns
@@ -280,11 +280,11 @@ def test_thread_that_comes_back(found: Any) -> None:
 
 
 def test_party_that_has_just_left_is_nobody_else(found: Any) -> None:
-    """Where only the caller itself was there before, nobody is named."""
+    """If only the caller itself was there before, no party is named."""
     call = sync_call(lambda: None)
     direction = call._self_read
     assert next(call) == 1
-    direction.turns.token.pop()  # somebody is there, and gone when it is looked for
+    direction.turns.token.pop()  # a party is there, and gone when it is searched
 
     def leave(finding: Finding) -> None:
         direction.turns.token += (0,)
@@ -364,7 +364,7 @@ def test_client_whose_rpc_ended_meanwhile(found: Any) -> None:
 async def test_meetings_of_the_same_places_are_composed_once(
     monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
-    """Of tasks that meet at the same two lines, one report is composed and every one counted."""
+    """If tasks meet at the same two lines, one report is composed and every meeting counted."""
     composed = []
     compose = guard_violations.new_finding
 
@@ -393,7 +393,7 @@ class AsyncGateThatIsOpen:
 
 
 async def test_meetings_after_the_findings_were_cleared(found: Any) -> None:
-    """What was found before is found anew once it was forgotten."""
+    """After clear_findings(), an earlier finding is new again."""
     call = aio_call(AsyncGateThatIsOpen().park)
 
     async def read() -> None:
@@ -458,7 +458,7 @@ async def test_task_woken_before_its_turn(found: Any) -> None:
 
 @pytest.mark.parametrize("is_known", [False, True])
 async def test_owner_that_is_being_cancelled(is_known: bool, found: Any) -> None:
-    """Whoever waits for a task that is on its way out has done nothing wrong."""
+    """A party that waits for a task that is being cancelled has done nothing wrong."""
     gate = AsyncGate()
     call = aio_call(gate.park)
 
@@ -482,7 +482,7 @@ async def test_owner_that_is_being_cancelled(is_known: bool, found: Any) -> None
 
 
 def test_wait_on_a_stream_that_is_over(found: Any) -> None:
-    """Whoever waits for its turn on an RPC that is over is told by grpcio, and not by a finding."""
+    """A party that waits on an RPC that is over gets grpcio's error, and not a finding."""
     gate = Gate()
     call = sync_call(gate.park)
     owner = in_thread(next, call)
@@ -532,7 +532,7 @@ async def test_wake_up_that_is_interrupted(
 
 
 async def test_wake_up_that_was_taken_on(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
-    """A waker that is interrupted after asyncio took its wake-up on wakes nobody twice."""
+    """A waker that is interrupted after asyncio accepted its wake-up wakes no party twice."""
     loop: Any = asyncio.get_running_loop()
     plain = loop.call_soon
 
@@ -557,7 +557,7 @@ async def test_wake_up_that_was_taken_on(monkeypatch: pytest.MonkeyPatch, found:
 
 
 async def test_waker_that_is_interrupted_with_nobody_in_line() -> None:
-    """Where nobody waits there is nothing to make good."""
+    """If no party waits, there is nothing to repair."""
     call = aio_call(AsyncGateThatIsOpen().park)
     core_turns.wake_after_all(call._self_read.turns)
     assert await call.read() == 1
@@ -597,7 +597,7 @@ async def test_cancelled_waiter_that_is_interrupted(
 async def test_handler_whose_wake_up_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
-    """A handler that goes on after a yield, and is interrupted then, leaves nobody asleep."""
+    """A handler that is interrupted when it goes on after a yield leaves no party asleep."""
 
     async def handler(request: Any, context: Any) -> Any:
         try:
@@ -633,7 +633,7 @@ class Writable:
 
 
 def test_line_of_a_loop_that_is_closed(found: Any) -> None:
-    """When operations are thrown away after their loop was closed, nobody is woken."""
+    """Operations that are dropped after their loop was closed wake no party."""
     loop = asyncio.new_event_loop()
 
     async def begin() -> tuple[Any, Any]:

@@ -66,7 +66,7 @@ def test_the_output_of_a_command_in_a_page(command: str, shown: str) -> None:
 
 @pytest.mark.parametrize(("command", "shown"), marks("once"))
 def test_the_outcome_of_luck_in_a_page(command: str, shown: str) -> None:
-    """What is a matter of luck is shown as it came once, of a program that is the same still."""
+    """An output that depends on luck is kept from one run, of a program that has not changed."""
     first, *rest = shown.splitlines()
     assert first == f"$ {command}"
     assert rest != []
@@ -89,7 +89,7 @@ def test_a_listing_of_old_is_made_anew() -> None:
 
 
 def test_a_lucky_listing_is_made_once() -> None:
-    """A listing that is a matter of luck is made where there is none yet, and then kept."""
+    """A listing that depends on luck is made if it is missing, and then kept."""
     page = "<!-- once: x -->\n```text\n```\n"
     made = listings.show(page, lambda kind, what: "won\n")
     assert made == "<!-- once: x -->\n```text\nwon\n```\n"
@@ -124,7 +124,7 @@ MARKED = [page for page in PAGES if page.name not in BY_HAND]
 
 
 def test_every_output_in_a_page_is_marked() -> None:
-    """No page shows the output of a command that nobody makes: a prompt stands below a mark."""
+    """Every output on a page is made by make_listings: each prompt has a mark above it."""
     for page in MARKED:
         unmarked = listings._LISTING.sub("", page.read_text(encoding="utf-8"))
         assert re.findall(r"^ *\$ .*", unmarked, re.MULTILINE) == [], page

@@ -108,7 +108,7 @@ def test_recording_equal_findings() -> None:
 
 
 def test_recording_the_parties_the_other_way_round() -> None:
-    """Who came first is a matter of luck: it is the same finding."""
+    """Which party came first is a matter of luck: it is the same finding."""
     book = Ledger()
     one = finding()
     assert one.owner is not None
@@ -139,7 +139,7 @@ def test_recording_a_party_that_has_left(party: str) -> None:
 
 
 def test_recording_findings_without_a_line() -> None:
-    """Where no line is known, a party that has left is not taken for one that was there."""
+    """Without a known line, a party that has left is not taken for an earlier one."""
     book = Ledger()
     lineless = Owner("thread", "b", "next")
     assert book.record(finding(caller=lineless, owner=None)) == 1
@@ -148,7 +148,7 @@ def test_recording_findings_without_a_line() -> None:
 
 
 def test_recording_what_meets_in_a_helper() -> None:
-    """Parties that meet in one line of a helper are told apart by who called it."""
+    """Parties that meet in one line of a helper are distinguished by its callers."""
 
     def sent_by(name: str, line: int) -> Owner:
         outer = Frame("app.py", line, name, "_send(message)")
@@ -221,7 +221,7 @@ def test_sinks() -> None:
 
 
 def test_sparse_sinks() -> None:
-    """A sparse sink is told of a new finding, and when its count has doubled."""
+    """A sparse sink gets a new finding, and again when its count has doubled."""
     book = Ledger()
     told: list[Finding] = []
     book.add_sink(told.append, sparse=True)

@@ -1,4 +1,4 @@
-"""Names that somebody else chose: escaped and cut wherever they are shown."""
+"""Names from outside: escaped and cut wherever they are shown."""
 
 from __future__ import annotations
 

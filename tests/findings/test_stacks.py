@@ -46,7 +46,7 @@ def test_fold() -> None:
 
 
 def test_fold_of_a_deep_stack() -> None:
-    """Of a deep stack those frames are kept that are nearest to the user's line."""
+    """From a deep stack, the frames nearest to the user's line are kept."""
     frames = [frame_in("app.py", f"level_{level}") for level in range(60)]
     folded = findings_stacks.fold(frames)
     assert [frame.function for frame in folded] == [f"level_{n}" for n in reversed(range(40))]

@@ -1,4 +1,4 @@
-"""Who waits for a future: found on the stacks of threads, and in what its callbacks hold."""
+"""What waits for a future: found on the stacks of threads, and through its callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a frame is, however the path of its module is spelled."""
+"""What a frame belongs to, however the path of its module is spelled."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_library(file: str) -> None:
 
 
 def test_a_program_beside_the_entry_points() -> None:
-    """A script that somebody put where pip puts entry points is a program."""
+    """A script of the user in the folder where pip puts entry points is a program."""
     file = os.path.join(sysconfig.get_path("scripts"), "app.py")
     assert findings_whose.whose_file(file) is Whose.PROGRAM
 
@@ -106,7 +106,7 @@ def test_loop(file: str) -> None:
 
 @pytest.mark.parametrize("file", ["/srv/chat_pb2_grpc.py", "/build/channel.pyx.pxi"])
 def test_nobodys_line(file: str) -> None:
-    """A generated stub, and what grpcio was compiled from, is nobody's line."""
+    """A line of a generated stub, or of grpcio's compiled sources, is not the program's."""
     assert findings_whose.whose_file(file) is Whose.MACHINERY
 
 
@@ -128,7 +128,7 @@ def test_any_spelling(module: object) -> None:
 
 
 def test_a_linked_folder(tmp_path: Path) -> None:
-    """What is found through a link is what the link leads to."""
+    """A file that is found through a link counts as the target of the link."""
     links = {"vendor": grpc, "tools": pytest}
     for name, module in links.items():
         (tmp_path / name).symlink_to(os.path.dirname(module.__file__), target_is_directory=True)
@@ -139,7 +139,7 @@ def test_a_linked_folder(tmp_path: Path) -> None:
 def test_an_installation_by_link(
     tmp_path: Path, imported: Callable[[str, str], FrameType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the folder of what is installed is a link, what is in it is installed all the same."""
+    """If site-packages is a link, its content still counts as installed."""
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "agent_by_link.py").write_text(CODE)
     link = tmp_path / "site-packages"
@@ -179,7 +179,7 @@ def test_what_was_compiled_elsewhere(
 
 
 def test_a_zip_file(tmp_path: Path, imported: Callable[[str, str], FrameType]) -> None:
-    """What is in a zip file is told by where that stands."""
+    """The place of a zip file decides for its content."""
     (tmp_path / "site-packages").mkdir()
     found = []
     for archive, name in (("site-packages/agents.zip", "agent_zipped"), ("app.zip", "app_zipped")):
@@ -190,7 +190,7 @@ def test_a_zip_file(tmp_path: Path, imported: Callable[[str, str], FrameType]) -
 
 
 def test_code_without_a_file() -> None:
-    """What a library makes of a string is the library's, and the same name is not elsewhere."""
+    """Code that a library compiles from a string is its own; the same name elsewhere is not."""
     library = frame_of("<string>", __file__=pytest.__file__)
     program = frame_of("<string>")
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_code_without_a_file() -> None:
 
 
 def test_is_of_grpc() -> None:
-    """Of grpcio are its own frames and the guard's, but the demo's."""
+    """Frames of grpcio and of the guard belong to grpcio, those of the demo do not."""
     demo = os.path.join(os.path.dirname(grpc_guard.__file__), "_cli", "demo", "play.py")
     for _ in range(2):
         assert findings_whose.is_of_grpc(frame_of(grpc.__file__))
@@ -231,14 +231,14 @@ def test_the_last_line_of_the_program() -> None:
 
 
 def test_a_program_that_is_installed() -> None:
-    """Where all is installed, the innermost line is the one that is told."""
+    """If everything is installed, the innermost line is reported."""
     frames = [frame_of(f"/srv/site-packages/{name}.py") for name in ("app", "framework")]
     folded = findings_stacks.fold([frame_of(grpc.__file__), *frames])
     assert [os.path.basename(frame.file) for frame in folded] == ["framework.py", "app.py"]
 
 
 def test_a_line_among_lines() -> None:
-    """Of lines that come without frames, too, the first that is the program's is the one."""
+    """Among lines without frames, too, the first line of the program counts."""
     library, program = ("/srv/site-packages/agent.py", 1, "f"), ("app.py", 2, "g")
     for lines in ([library, program], [program, library], [program]):
         (frame,) = findings_stacks.line_in([(grpc.__file__, 3, "h"), *lines])
@@ -249,7 +249,7 @@ def test_a_line_among_lines() -> None:
 
 
 def test_the_origin_of_what_a_library_made_by_itself() -> None:
-    """Where no line of the program is on the stack, that of a library is told."""
+    """If no line of the program is on the stack, that of a library is reported."""
     names: dict[str, Any] = {"note": note_origin, "made": []}
     exec(
         compile("def make(): made.append(note('start'))", "/srv/site-packages/m.py", "exec"), names
@@ -302,7 +302,7 @@ server.stop(None).wait()
 
 
 def test_grpcio_by_a_path_with_dots(tmp_path: Path) -> None:
-    """Where grpcio and the guard are found by a path with ``..``, a legal program is left alone."""
+    """If grpcio and the guard are found by a path with ``..``, a legal program has no finding."""
     vendor = tmp_path / "vendor"
     vendor.mkdir()
     (tmp_path / "src").mkdir()

@@ -1,4 +1,4 @@
-"""Where an installed library stands between the program and its streams: whose line is told."""
+"""With an installed library between the program and its streams: which line is reported."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ async def test_both_lines(
     found()
 
 
-# Nobody awaits them yet: their lines have to be noted
+# No task awaits them yet: their lines have to be noted
 
 
 async def create_task(step: Step) -> None:
@@ -308,7 +308,7 @@ def test_threads(
     found: Any,
     noting: None,
 ) -> None:
-    """A thread that was given the operation to do shows who waits for it, or who asked for it."""
+    """A thread that only runs the operation shows the party that waits for it, or started it."""
     call, release = parked
     party = in_thread(form, call, name="program")
     finding = reported.get(timeout=PATIENCE)

@@ -76,12 +76,12 @@ def test_a_thread_that_waits_long(
             again = waits.look(came + LONG / 2)
             assert again == pytest.approx(LONG / 2)
             assert long_ones(caplog) == []
-            assert waits.look(came + LONG) == LONG  # nobody else waits
+            assert waits.look(came + LONG) == LONG  # no other party waits
             (text,) = long_ones(caplog)
             assert waits.look(came + 2 * LONG) == LONG
             first.open()
             second.wait()
-            assert waits.look(came + 4 * LONG) is None  # it is inside, and nobody waits
+            assert waits.look(came + 4 * LONG) is None  # it is inside, and no party waits
             second.open()
             assert [party.result() for party in parties] == [b"0", b"1"]
             call.cancel()
@@ -128,7 +128,7 @@ async def test_a_task_that_waits_long(
 
 
 def test_the_thread_that_looks(waits: Any, found: Any) -> None:
-    """It starts with the first who waits, and ends when nobody does."""
+    """It starts with the first waiting caller, and ends when no caller waits."""
     logged = threading.Event()
     handler = logging.Handler()
     handler.emit = lambda record: logged.set() if "for its turn" in record.getMessage() else None  # type: ignore[method-assign, func-returns-value]
@@ -196,7 +196,7 @@ def test_directions_that_are_gone(waits: Any) -> None:
 def test_nobody_inside_at_this_moment(
     waits: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two turns nobody is: then that is said. One in which nobody waits ends no look."""
+    """Between two turns no party is inside: the report says so. An idle direction ends no look."""
     idle = steps.Responses(Stream("/y", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))
     direction = steps.Responses(Stream("/x", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))
     assert direction.turns is not None

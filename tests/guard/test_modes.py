@@ -48,7 +48,7 @@ async def test_serialize(kind: Kind, inside: str, arriving: str, found, reported
         finding = await within(asyncio.to_thread(reported.get, timeout=PATIENCE))
         subject.release()
         messages = await within(owner)
-        if inside == "done_writing":  # what is half-closed takes no more messages
+        if inside == "done_writing":  # a half-closed stream takes no more messages
             assert isinstance(await ended(late), asyncio.InvalidStateError)
         else:
             messages += await within(late)
@@ -93,7 +93,7 @@ AIO_READERS = [name for name in READERS if name.startswith("aio")]
 @pytest.mark.parametrize("name", AIO_READERS)
 @pytest.mark.parametrize("which", [0, 1, 2])
 async def test_serialize_cancelled_in_line(name, which, found, reported):
-    """Who waits can be cancelled; the others get their turns, and no message is lost."""
+    """A waiting task can be cancelled; the others get their turns, and no message is lost."""
     kind = BY_NAME[name]
     operation = kind.operations[0]
     async with kind.open("serialize") as subject:
@@ -140,7 +140,7 @@ async def test_serialize_cancelled_when_its_turn_has_come(name, found, reported)
 
 @pytest.mark.parametrize("name", READERS)
 async def test_serialize_when_the_rpc_fails(name, found, reported):
-    """Who waits for a turn on an RPC that fails gets grpcio's error, and is not left behind."""
+    """A party that waits on an RPC that fails gets grpcio's error, and does not wait for ever."""
     kind = BY_NAME[name]
     operation = kind.operations[0]
     async with kind.open("serialize") as subject:
@@ -155,7 +155,7 @@ async def test_serialize_when_the_rpc_fails(name, found, reported):
 
 @pytest.mark.parametrize("name", READERS)
 async def test_serialize_without_a_crowd(name, found):
-    """Alone in its direction, nobody waits and nothing is found."""
+    """A party alone in its direction does not wait, and nothing is found."""
     kind = BY_NAME[name]
     async with kind.open("serialize") as subject:
         subject.release()
@@ -314,7 +314,7 @@ async def test_warn_aio_server_write(name, found, reported, logged):
 
 
 async def test_warn_aio_yield(found, reported, logged):
-    """What is yielded beside a context.write() is let through, and the RPC dies of it."""
+    """A message that is yielded during a context.write() is let through, and the RPC dies of it."""
     kind = BY_NAME["aio server stream_stream yield"]
     async with kind.open("warn") as subject:
         await subject.begin("context.write")
@@ -343,7 +343,7 @@ def test_warn_shared_generator(found, logged):
 
 
 def test_warn_after_the_handler(found, logged):
-    """What is used after its handler is let through: a silent end of stream."""
+    """A use after the handler is let through: a silent end of stream."""
     leaked: list[Any] = []
 
     def record(requests: Any, context: Any) -> bytes:
@@ -495,7 +495,7 @@ async def test_equal_findings_are_counted(found):
 
 
 async def test_findings_are_frozen_and_dated(found):
-    """A finding is a record: nobody changes it, and it says when."""
+    """A finding is an immutable record, and has a time."""
     kind = BY_NAME["aio client unary_stream read"]
     async with kind.open("raise") as subject:
         await subject.begin("read")

@@ -1,4 +1,4 @@
-"""Who is inside a direction: threads, tasks and greenlets, found on their stacks."""
+"""The owner of a direction: a thread, task or greenlet, found on its stack."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_thread_inside(mode: Mode) -> None:
 
 
 def test_thread_inside_a_users_iterator() -> None:
-    """Where a user's own iterator is what holds the direction, its lines are shown."""
+    """If the user's own iterator has the direction, its lines are shown."""
     gate = Gate()
 
     def requests() -> Iterator[bytes]:
@@ -127,7 +127,7 @@ def test_thread_inside_a_users_iterator() -> None:
 
 
 def test_thread_that_is_let_through(found: Any) -> None:
-    """Of two threads inside, the one that was let through is not the owner."""
+    """If two threads are inside, the one that was let through is not the owner."""
     gates = {"owner": Gate(), "guest": Gate()}
 
     def park() -> None:
@@ -168,7 +168,7 @@ def test_thread_that_python_does_not_know() -> None:
 
 
 def test_thread_that_python_does_not_know_and_that_has_no_line() -> None:
-    """Where such a thread was given the operation itself to do, nothing leads to a line."""
+    """If the operation itself was handed to such a thread, no line can be found."""
     gate, ended = Gate(), threading.Event()
 
     def park() -> None:
@@ -223,7 +223,7 @@ def test_thread_that_has_just_left() -> None:
 
 
 def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is on no stack any more is named by what it noted, too."""
+    """A thread that no longer has a stack is named from its note."""
     monkeypatch.delitem(sys.modules, "gevent", raising=False)  # another test may have loaded it
     direction = steps.HandlerResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
     steps.taking_responses(direction)
@@ -236,7 +236,7 @@ def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPat
     assert owner.stack == ()
 
 
-# Tasks, below whatever they await
+# Tasks, below the objects that they await
 
 
 async def by_coroutine(call: Any) -> None:
@@ -282,7 +282,7 @@ async def by_wrapped_coroutine(call: Any) -> None:
     [by_coroutine, by_async_generator, by_asend, by_anext, by_awaitable, by_wrapped_coroutine],
 )
 async def test_task_inside(consume: Any, mode: Mode) -> None:
-    """A task inside is found through whatever it awaits the operation by."""
+    """A task inside is found through any object by which it awaits the operation."""
     gate = AsyncGate()
     call = aio_call(gate.park, mode)
     task = asyncio.create_task(consume(call), name="consumer")
@@ -318,7 +318,7 @@ async def test_task_far_below(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_task_that_is_asked_by_another_thread() -> None:
-    """Who is inside can be asked from any thread."""
+    """Any thread can ask for the owner."""
     gate = AsyncGate()
     call = aio_call(gate.park)
     task = asyncio.create_task(by_coroutine(call), name="consumer")
@@ -330,7 +330,7 @@ async def test_task_that_is_asked_by_another_thread() -> None:
 
 
 async def test_task_that_has_left() -> None:
-    """A task notes nothing on its way: when it has left, nobody can be named."""
+    """A task leaves no note: when it has left, no party can be named."""
     call = aio_call(settle)
     await call.read()
     assert last_owner_of(call._self_read) == (None, False)
@@ -378,7 +378,7 @@ async def test_task_that_was_let_through_is_no_owner(found: Any) -> None:
 
 
 async def test_task_whose_message_waits_in_a_queue_is_no_owner() -> None:
-    """Who writes through grpcio's queue does not own the direction that done_writing() has."""
+    """A write through grpcio's queue does not own the direction that done_writing() has."""
     gate = AsyncGate()
     plain: Any = Plain(gate.park)
     plain.done_writing = gate.park
@@ -510,7 +510,7 @@ async def test_task_that_has_no_frame() -> None:
 
 
 def test_caller_that_is_all_of_its_stack() -> None:
-    """The frames of a task may be all there are: nobody seems to run a loop."""
+    """A task's frames may be the only ones, as if no loop ran."""
 
     def inner() -> list[str]:
         return [frame.f_code.co_name for frame in parties._of_task(sys._getframe())]
@@ -522,7 +522,7 @@ def test_caller_that_is_all_of_its_stack() -> None:
 
 
 async def test_caller_that_is_a_task() -> None:
-    """A task that calls is named, with its own frames and none of who runs the loop."""
+    """A calling task is named, with its own frames and none of those that run the loop."""
     party = parties.this_party(sys._getframe(), "read", is_task=True)
     assert (party.kind, party.name, party.operation, party.held_seconds) == (
         "task",
@@ -554,7 +554,7 @@ async def test_caller_that_is_a_callback() -> None:
 
 
 def test_whole_report(found: Any) -> None:
-    """The report of two threads says who, where, and what to do, in full."""
+    """The report of two threads, in full: parties, places, and what to do."""
 
     def consume() -> None:
         next(call)
@@ -645,7 +645,7 @@ def test_greenlet_that_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no greenlet is inside either, what the owner noted names it."""
+    """If no greenlet is inside either, the owner is named from its note."""
     greenlet = pytest.importorskip("greenlet")
     monkeypatch.setitem(sys.modules, "gevent", greenlet)
     main = greenlet.getcurrent()
@@ -699,12 +699,12 @@ print(owner.kind, owner.operation, owner.site.function, owner_of(call._self_read
 
 
 def test_party_met_where_nobody_is_left() -> None:
-    """A thread that is interrupted out of the line finds nobody: it has met nobody."""
+    """A thread that an interrupt takes out of the line has no finding: it has met no party."""
     assert guard_owners.party_met(extras.Turns(), Ticket("next", None)) is None
 
 
 async def test_places_of_owners_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is remembered of where owners were found does not grow."""
+    """The memory of where owners were found does not grow."""
     monkeypatch.setattr(guard_owners, "_OUTERMOST_KEPT", 1)
     for coroutine in (asyncio.sleep(0), asyncio.sleep(0)):
         guard_owners._remember(coroutine)
@@ -739,7 +739,7 @@ async def test_chain_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fork_while_an_owner_is_looked_for(
     monkeypatch: pytest.MonkeyPatch, found: Callable[[], Any]
 ) -> None:
-    """The child reports its own conflicts, whoever was in the middle of a report in its parent."""
+    """The child reports its own conflicts, even if a thread of its parent was in a report."""
     looking = Gate()
 
     def look(direction: Any) -> Any:

@@ -105,7 +105,7 @@ def test_an_etcd_watcher() -> None:
     rpc_pb2_grpc = pytest.importorskip("aetcd.rpc.rpc_pb2_grpc")
 
     class Watch(rpc_pb2_grpc.WatchServicer):  # type: ignore[misc, name-defined]
-        """Puts a value into each key as soon as somebody watches it."""
+        """Puts a value into each key as soon as a client watches it."""
 
         async def Watch(  # noqa: N802
             self, requests: AsyncIterator[Any], context: Any

@@ -64,7 +64,7 @@ def test_a_sync_service_on_an_aio_server() -> None:
 
 
 def test_a_program_with_dead_weak_proxies() -> None:
-    """Objects that cannot be looked at any more, which every larger program has, do no harm."""
+    """Objects that raise when they are inspected, which every larger program has, do no harm."""
 
     class Referent:
         pass
@@ -94,7 +94,7 @@ def test_a_program_without_streams() -> None:
 
 
 def test_a_program_that_swallows_a_finding(found: Any) -> None:
-    """The comparison fails for a program in which something was found, whatever it did then."""
+    """The comparison fails for a program with a finding, whatever else it did."""
 
     def requests(outbox: queue.Queue[Any]) -> Any:
         yield from iter(outbox.get, None)

@@ -55,7 +55,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_reading_on_a_loop(numbers: Callable[[], Any], found: Found) -> None:
-    """A read that blocks a running loop is told of, with its line and what it keeps waiting."""
+    """A read that blocks a running loop is reported, with its line and the tasks that wait."""
     waiting = asyncio.create_task(asyncio.sleep(0))
     assert list(numbers()) == [b"1", b"2"]
     (finding,) = found()
@@ -109,7 +109,7 @@ async def test_reading_after_the_loop(numbers: Callable[[], Any], found: Found) 
 
 
 def test_reading_without_a_loop(numbers: Callable[[], Any], found: Found) -> None:
-    """Where no loop runs there is none to be blocked."""
+    """Without a running loop nothing is reported."""
     assert list(numbers()) == [b"1", b"2"]
     assert found() == []
 
@@ -130,7 +130,7 @@ async def test_reading_quickly(
 async def test_reading_in_a_notebook(
     numbers: Callable[[], Any], found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a notebook every cell blocks the kernel's loop, and nobody wants to hear of it."""
+    """In a notebook every cell blocks the kernel's loop: that is not reported."""
     monkeypatch.setitem(sys.modules, "ipykernel", threading)
     assert list(numbers()) == [b"1", b"2"]
     assert found() == []
@@ -141,7 +141,7 @@ async def test_failing_to_tell(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What goes wrong in telling is in the log, and the read goes on."""
+    """An error while reporting is logged, and the read goes on."""
     monkeypatch.setattr(blocking, "warn", None)
     assert list(numbers()) == [b"1", b"2"]
     assert set(logged_by_us(caplog)) == {"a blocked loop goes unnoticed"}
@@ -150,7 +150,7 @@ async def test_failing_to_tell(
 @pytest.mark.parametrize("way", ["wrap", "enable"])
 @pytest.mark.parametrize("shape", WHOLE_RPCS)
 async def test_a_whole_rpc_on_a_loop(shape: str, way: str, found: Found) -> None:
-    """A call that blocks a running loop until its RPC has ended is told of, with its line."""
+    """A call that blocks a running loop until its RPC has ended is reported, with its line."""
     with sync_server(METHODS, mode=None) as address:
         if way == "wrap":
             with sync_channel(address) as channel:

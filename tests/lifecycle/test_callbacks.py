@@ -70,7 +70,7 @@ def test_reading_in_a_callback(how: str, found: Found) -> None:
 
 
 def test_reading_what_is_over_in_a_callback(found: Found) -> None:
-    """What has ended is read without waiting."""
+    """A call that has ended is read without waiting."""
     with sync_server(METHODS, mode=None) as address, sync_channel(address) as channel:
 
         def reopen() -> Any:
@@ -128,7 +128,7 @@ def test_a_callback_where_nothing_is_delivered(found: Found) -> None:
 
 
 def test_a_slow_callback(found: Found, reported: Any) -> None:
-    """A callback that ran for long is told of when it has ended, on both sides."""
+    """A callback that ran for long is reported when it has ended, on both sides."""
 
     def dawdle() -> None: ...
 

@@ -123,7 +123,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("first", "later"), PAIRS)
 async def test_going_on_after_a_cancelled_operation(first: str, later: str, found: Found) -> None:
-    """A client's operation that was cancelled has ended the RPC, whatever comes next is told."""
+    """A cancelled operation of a client has ended the RPC: any use after that is reported."""
     async with held() as call:
         if later in ("__anext__", "asend"):
             call.__aiter__()  # there before, as in the middle of an async for
@@ -138,7 +138,7 @@ async def test_going_on_after_a_cancelled_operation(first: str, later: str, foun
 
 
 async def test_awaiting_the_response_after_a_cancelled_write(found: Found) -> None:
-    """Whoever waits for the response of a stream-unary call is told as well."""
+    """Waiting for the response of a stream-unary call is reported as well."""
     async with held("stream_unary") as call:
         await cancel(call.write(BIG))
         for _ in range(2):
@@ -193,7 +193,7 @@ async def test_writing_again_before_the_stream_has_begun(found: Found) -> None:
 
 
 async def test_a_time_out(found: Found) -> None:
-    """A read that is timed out is cancelled, and whoever timed it out reads again."""
+    """A read that is timed out is cancelled, and the task that set the time-out reads again."""
     async with held() as call:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(call.read(), 0.001)
@@ -244,7 +244,7 @@ async def test_a_cancelled_call(found: Found) -> None:
 
 
 async def test_a_read_that_another_cancellation_has_ended(found: Found) -> None:
-    """Nobody cancelled the read that was in progress beside a cancelled write: the write is named."""
+    """A read beside a cancelled write was not cancelled by the program: the write is named."""
     async with held() as call:
         reading = asyncio.create_task(call.read(), name="reader")
         await settle()
@@ -303,7 +303,7 @@ async def test_a_closed_channel(found: Found) -> None:
 
 
 async def test_leaving_by_the_other_direction(found: Found) -> None:
-    """A task on its way out may half-close; whoever uses the stream after that is told."""
+    """A task that is being cancelled may half-close; a use of the stream after that is reported."""
 
     async def consume(call: Any) -> None:
         try:
@@ -400,7 +400,7 @@ async def test_writing_on_in_a_handler(found: Found) -> None:
 
 
 async def test_yielding_after_a_cancelled_write(found: Found) -> None:
-    """What an async generator yields is a write, and the next one as well."""
+    """A yield of an async generator is a write, and so is the next one."""
 
     ended = asyncio.Event()
 
@@ -458,7 +458,7 @@ async def test_a_task_that_cannot_tell(found: Found, monkeypatch: pytest.MonkeyP
 async def test_failing_to_notice(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What goes wrong in noticing is in the log, and the stream is as it was."""
+    """An error of the bookkeeping is logged, and the stream is unchanged."""
     async with held() as call:
         monkeypatch.setattr(cancellations, "warn", None)
         await cancel(call.read())

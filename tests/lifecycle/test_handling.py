@@ -1,4 +1,4 @@
-"""The handlers of a server in flight: who is in snapshot(), and when they starve the server."""
+"""Handlers in flight: which ones snapshot() has, and when they starve the server."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ async def test_entering_without_a_task() -> None:
 
 
 def test_a_stream_that_is_gone() -> None:
-    """A record whose stream is no more, or whose thread is not in gRPC, is nobody."""
+    """A record whose stream is gone, or whose thread is not in gRPC, is not listed."""
     handlers = lifecycle_handlers.Handlers(None)
     streams = [Stream("/a/b", "server", "sync", Mode.RAISE)]
     gate = Gate()
@@ -252,7 +252,7 @@ class RunningAio:
 
     async def __aenter__(self) -> RunningAio:
         await self.server.start()
-        # The client takes in no more ahead than it must.
+        # The client reads no further ahead than it must.
         self.channel = grpc.aio.insecure_channel(self.address, [("grpc.http2.bdp_probe", 0)])
         return self
 
@@ -271,7 +271,7 @@ class RunningAio:
 
 @pytest.fixture
 def pools() -> Iterator[Callable[..., ThreadPoolExecutor]]:
-    """Yield what makes pools, which are shut down when nothing runs in them any more."""
+    """Yield a factory of pools, which are shut down at the end, when nothing runs in them."""
     made: list[ThreadPoolExecutor] = []
 
     def make(workers: int) -> ThreadPoolExecutor:
@@ -370,7 +370,7 @@ def test_a_sync_handler_that_is_no_more(pools: Pools) -> None:
 async def test_a_full_aio_server(
     kind: str, way: str, found: Found, reported: Any, pools: Pools
 ) -> None:
-    """A pool whose threads are all held by streams while sync handlers wait is told of."""
+    """A pool is reported if streams have all its threads while sync handlers wait."""
     service, pool = Service(), pools(2)
     if kind == "default":
         asyncio.get_running_loop().set_default_executor(pool)
@@ -433,7 +433,7 @@ def test_an_executor_that_a_loop_hides(pools: Pools) -> None:
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("workers", [1, 7])
 def test_a_full_server(workers: int, found: Found, reported: Any) -> None:
-    """A server whose threads are all held by streams while another RPC waits is told of."""
+    """A server is reported if streams have all its threads while another RPC waits."""
     service = Service()
     with Running(service, workers, wrapped) as running, sync_channel(running.address) as channel:
         calls = [running.hold(channel) for _ in range(workers)]
@@ -506,7 +506,7 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], bool]]:
 def test_a_full_server_that_nobody_waits_for(
     by_hand: Callable[[Any], bool], found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that is full, and one with a thread to spare, starve nobody."""
+    """A full server without waiting RPCs is not reported, nor is one with a free thread."""
     service = Service()
     with Running(service, 2, wrapped) as running, sync_channel(running.address) as channel:
         handlers = lifecycle_handlers.handlers_of(running.server.__wrapped__)
@@ -522,7 +522,7 @@ def test_a_full_server_that_nobody_waits_for(
 
 
 def test_not_yet_starved(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams that hold the threads for a moment only starve nobody."""
+    """Streams that have the threads for only a moment are not reported."""
     monkeypatch.setattr(
         catalogue_thresholds,
         "_current",

@@ -1,4 +1,4 @@
-"""What is left open at the end: found if it is leaked, and legal if it is kept on purpose."""
+"""Objects left open at the end: found if they are leaked, and legal if kept on purpose."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def rules(found: Found) -> list[str]:
 
 
 class Hidden:
-    """Holds an object where nobody but the running function can reach it."""
+    """Holds an object where only the running function can reach it."""
 
     def __init__(self, obj: Any) -> None:
         self.obj = obj
@@ -116,7 +116,7 @@ def test_an_open_channel(found: Found) -> None:
 
 @pytest.mark.filterwarnings("ignore::grpc.experimental.ExperimentalApiWarning")
 def test_channels_that_grpcio_keeps(found: Found) -> None:
-    """The channels of one-shot calls, which grpcio itself keeps and closes, are nobody's leak."""
+    """The channels of one-shot calls, which grpcio itself keeps and closes, are not leaks."""
     with sync_server(METHODS) as address:
         for number in range(30):  # which would be many channels from one place
             options = (("test.number", number),)
@@ -167,7 +167,7 @@ def test_a_channel_that_a_stub_holds(found: Found) -> None:
 
 
 def test_a_channel_of_somebody_else(found: Found) -> None:
-    """What was made before the test, or in a wider fixture, is not the test's."""
+    """A channel made before the test, or in a wider fixture, does not belong to the test."""
     ledger.test_attempt = None
     channel = grpc.insecure_channel("127.0.0.1:1")
     ledger.test_attempt = object()
@@ -193,7 +193,7 @@ def test_a_channel_made_at_module_level(found: Found) -> None:
 
 
 def test_a_channel_that_a_keeper_holds(found: Found) -> None:
-    """What a fixture of a wider scope holds may outlive the test."""
+    """A channel that a fixture of a wider scope holds may outlive the test."""
     channel = grpc.insecure_channel("127.0.0.1:1")
     look([channel])
     look(channel._call_state)
@@ -202,7 +202,7 @@ def test_a_channel_that_a_keeper_holds(found: Found) -> None:
 
 
 def test_a_channel_that_a_thread_holds(found: Found) -> None:
-    """What a running thread holds is in use, if the thread is one that counts."""
+    """A channel that a running thread holds is in use, if the thread counts."""
     gate = Gate()
 
     def use() -> None:
@@ -256,7 +256,7 @@ def test_too_many_channels(found: Found) -> None:
 
 
 def test_an_open_stream(found: Found) -> None:
-    """A stream that is neither drained nor cancelled is told of; its channel is another matter."""
+    """A stream that is neither drained nor cancelled is reported, whether its channel is or not."""
     requests: queue.Queue[bytes | None] = queue.Queue()
     with sync_server(METHODS, mode=None) as address, grpc.insecure_channel(address) as channel:
         call = channel.stream_stream(path("Echo"))(iter(requests.get, None))
@@ -325,7 +325,7 @@ async def started_on_a_dropped_channel(address: str, method: str = "Echo") -> An
 
 
 async def test_an_open_aio_stream_whose_channel_was_dropped(found: Found) -> None:
-    """A stream of grpc.aio goes on without its channel, and is told of until it has ended."""
+    """A grpc.aio stream continues without its channel, and is reported until it has ended."""
     async with aio_server(METHODS, mode=None) as address:
         call = await started_on_a_dropped_channel(address)
         look(call)
@@ -370,7 +370,7 @@ async def test_an_aio_stream_that_ended_before_its_channel_was_dropped(found: Fo
 
 
 def test_a_sync_stream_whose_channel_was_dropped(found: Found) -> None:
-    """A sync call keeps its channel, and is told of with it, until it is cancelled."""
+    """A sync call keeps its channel, and both are reported, until it is cancelled."""
     requests: queue.Queue[bytes | None] = queue.Queue()
     with sync_server(METHODS, mode=None) as address:
         call = grpc.insecure_channel(address).stream_stream(path("Echo"))(iter(requests.get, None))
@@ -423,7 +423,7 @@ with grpc_guard.guarded():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_forking_beside_a_stream_whose_channel_was_dropped() -> None:
-    """The streams of the parent are none of the child."""
+    """The streams of the parent do not belong to the child."""
     subprocess.run(
         [sys.executable, "-c", FORKING],
         env=os.environ | {"GRPC_VERBOSITY": "NONE"},
@@ -433,7 +433,7 @@ def test_forking_beside_a_stream_whose_channel_was_dropped() -> None:
 
 
 def test_a_blocking_stream_unary_rpc(found: Found) -> None:
-    """An RPC that somebody waited for, or that has been refused, is no stream left open."""
+    """An RPC that the program waited for, or that was refused, is not a stream left open."""
 
     with sync_server(METHODS, mode=None) as address, grpc.insecure_channel(address) as channel:
         count = channel.stream_unary(path("Count"))
@@ -447,7 +447,7 @@ def test_a_blocking_stream_unary_rpc(found: Found) -> None:
 
 
 def test_a_stream_of_which_nothing_is_known(found: Found) -> None:
-    """An RPC of which nobody can tell whether it goes on is not said to be left open."""
+    """An RPC is not reported if it is unknown whether it continues."""
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         stream = Stream(path("Count"), "client", "sync", Mode.RAISE)
         starts.starting(stream, channel.stream_unary(path("Count")))
@@ -481,7 +481,7 @@ def ending_at(gate: Gate) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_parked_request_iterator(found: Found) -> None:
-    """A request iterator that gRPC's thread waits in after the RPC is told of, with its line."""
+    """A request iterator in which gRPC's thread waits after the RPC is reported, with its line."""
     gate = Gate()
 
     def requests() -> Iterator[bytes]:
@@ -544,7 +544,7 @@ def test_an_iterator_of_a_live_rpc(found: Found) -> None:
 
 
 def test_failing_to_look(caplog: pytest.LogCaptureFixture) -> None:
-    """What goes wrong in looking is in the log, and stops nothing."""
+    """An error during the check is logged, and stops nothing."""
     with grpc.insecure_channel("127.0.0.1:1"):
         lifecycle_leaks.look(None)  # type: ignore[arg-type]
     assert logged_by_us(caplog) == ["what is left open goes unnoticed"]

@@ -151,7 +151,7 @@ def test_a_sync_rpc_on_a_closed_channel(way: str, end: Callable[..., None], foun
 def test_a_sync_rpc_on_a_channel_closed_under_the_process_guard(
     way: str, end: Callable[..., None], found: Found
 ) -> None:
-    """A program that nobody touched is told too, about stubs that outlive their channel's name."""
+    """Under the process-wide guard it is reported too, even for a stub that the program kept."""
     with guarded():
         channel = grpc.insecure_channel("127.0.0.1:1")
         stub = WAYS[way]
@@ -180,7 +180,7 @@ async def test_an_aio_rpc_on_a_closed_channel(
 async def test_an_aio_rpc_on_a_channel_closed_under_the_process_guard(
     way: str, end: Callable[..., Any], found: Found
 ) -> None:
-    """A program that nobody touched is told too."""
+    """Under the process-wide guard it is reported too."""
     with guarded():
         channel = grpc.aio.insecure_channel("127.0.0.1:1")
         await end(channel)
@@ -190,7 +190,7 @@ async def test_an_aio_rpc_on_a_channel_closed_under_the_process_guard(
 
 
 def test_a_sync_stream_that_dies_of_its_channel(found: Found) -> None:
-    """The error that ends the reader says who closed the channel; of one that had ended nothing is said."""
+    """The reader's error names the party that closed the channel, unless the RPC had ended."""
     gate = Gate()
     hold = grpc.unary_stream_rpc_method_handler(lambda request, context: iter([gate.park(b"1")]))
     with sync_server({**METHODS, "Hold": hold}, mode=None) as address:
@@ -211,7 +211,7 @@ def test_a_sync_stream_that_dies_of_its_channel(found: Found) -> None:
 
 
 async def caught(awaitable: Any) -> BaseException | None:
-    """Return the CancelledError by which `awaitable` ends: who awaits a task gets another one."""
+    """Return the CancelledError that ends `awaitable`: awaiting a task would raise a new one."""
     try:
         await awaitable
     except asyncio.CancelledError as error:
@@ -245,7 +245,7 @@ async def test_an_aio_stream_that_dies_of_its_channel(found: Found) -> None:
 
 @pytest.mark.parametrize(("times", "is_kept"), [(10, False), (10, True), (8, False)])
 async def test_aio_calls_that_were_dropped(times: int, is_kept: bool, found: Found) -> None:
-    """Many calls of one line that nobody holds any more live on to the end of their channel."""
+    """Many dropped calls of one line live on to the end of their channel."""
     release = AsyncGate()
 
     async def hold(request: bytes, context: Any) -> AsyncIterator[bytes]:
@@ -279,7 +279,7 @@ async def test_aio_calls_that_were_dropped(times: int, is_kept: bool, found: Fou
 
 
 def test_a_channel_that_was_closed_unseen(found: Found) -> None:
-    """Where nobody saw who closed the channel, the place where it was made is said."""
+    """If the close of the channel was not seen, the report says where the channel was made."""
     plain = grpc.insecure_channel("127.0.0.1:1")
     channel = wrap(plain)
     plain.close()
@@ -291,7 +291,7 @@ def test_a_channel_that_was_closed_unseen(found: Found) -> None:
 
 
 def test_closing_twice(found: Found) -> None:
-    """Who closed the channel first is who closed it."""
+    """The party that closed the channel first is the one that is named."""
     channel = wrap(grpc.insecure_channel("127.0.0.1:1"))
     close_it(channel)
     leave_it(channel)
@@ -307,7 +307,7 @@ def test_closing_twice(found: Found) -> None:
 def test_subscribing_to_a_closed_channel(
     way: str, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who subscribes to a closed channel is told so: gRPC's thread would die, and tell nobody."""
+    """A subscription to a closed channel is reported: gRPC's thread would die silently."""
     monkeypatch.setattr(grpc._channel.Channel, "subscribe", lambda *_, **__: None)
     with contextlib.nullcontext() if way == "wrap" else guarded():
         channel: Any = grpc.insecure_channel("127.0.0.1:1")
@@ -326,7 +326,7 @@ def test_subscribing_to_a_closed_channel(
 
 
 def test_another_error_at_the_start(found: Found) -> None:
-    """An RPC that cannot start for another reason is none on a closed channel."""
+    """An RPC that cannot start for another reason is not reported as on a closed channel."""
     with sync_channel("127.0.0.1:1") as channel, pytest.raises(TypeError):
         channel.unary_stream(path("Numbers"))(b"", metadata=3)
     with sync_channel("127.0.0.1:1") as channel:
@@ -349,7 +349,7 @@ def test_the_record_of_a_channel_goes_with_it() -> None:
 
 
 def test_the_record_of_a_channel_that_has_just_gone() -> None:
-    """A channel that is no more is closed."""
+    """A channel that is gone counts as closed."""
     channel = wrap(grpc.insecure_channel("127.0.0.1:1"))
     life = next(reversed(lifecycle_channels._lives.values()))
     assert (life.target, life.is_closed()) == ("127.0.0.1:1", False)
@@ -403,7 +403,7 @@ def test_wrapping_a_channel_again() -> None:
 
 
 def test_a_channel_of_the_applications_own(found: Found) -> None:
-    """A channel that is none of grpcio's has no record, and works."""
+    """A channel that is not grpcio's has no record, and works."""
 
     class Own(grpc.Channel):
         def subscribe(self, callback: Any, try_to_connect: Any = False) -> None: ...
@@ -430,7 +430,7 @@ def test_a_channel_of_the_applications_own(found: Found) -> None:
 def test_bookkeeping_that_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What goes wrong in the records stays out of the program, and is in the log."""
+    """An error of the records is logged, and does not reach the program."""
     with sync_server(METHODS) as address:
         with monkeypatch.context() as broken:
             broken.setattr(lifecycle_channels, "anchor_and_core", None)
@@ -460,7 +460,7 @@ def test_bookkeeping_that_fails(
 
 
 def test_many_streams_on_a_sync_channel(found: Found, limits: Callable[..., None]) -> None:
-    """Streams that live at the same time on one channel are told of as they come near its limit."""
+    """Live streams on one channel are reported when they come near its limit."""
     limits(stream_limit=3)
     with sync_server(METHODS) as address, sync_channel(address) as channel:
         echo = channel.stream_stream(path("Echo"))
@@ -498,7 +498,7 @@ async def test_many_streams_on_an_aio_channel(found: Found, limits: Callable[...
 def test_rpcs_that_wait(
     found: Found, limits: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the core knows that RPCs wait for the peer, that is said: it is no guess any more."""
+    """If the core knows that RPCs wait for the peer, the report says so, and no longer guesses."""
     limits(stream_limit=3)
     monkeypatch.setattr(lifecycle_channels, "_MOMENT", 0.0)
     options = [("grpc.max_concurrent_streams", 2)]
@@ -558,7 +558,7 @@ def churning(limits: Callable[..., None]) -> Iterator[None]:
 
 @pytest.mark.usefixtures("churning")
 def test_many_channels_to_one_target(found: Found) -> None:
-    """Channels that one line makes to one target are told of when there are too many."""
+    """Channels that one line makes to one target are reported if there are too many."""
     make("127.0.0.1:1", 3)
     make("127.0.0.1:2", 3)
     assert found() == []
@@ -628,7 +628,7 @@ def test_the_channel_of_each_set_up(found: Found, case: Any) -> None:
 
 @pytest.mark.usefixtures("churning")
 def test_advice(found: Found, caplog: pytest.LogCaptureFixture) -> None:
-    """What may cost is logged as information, and stands apart in reports."""
+    """Advice is logged as information, and listed separately in reports."""
     caplog.set_level("INFO", logger="grpc_guard")
     make("127.0.0.1:1", 4)
     (finding,) = found()
@@ -713,7 +713,7 @@ os._exit(0)
 def test_using_a_channel_of_an_earlier_process(
     support: bool, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An RPC on a channel of before the fork is told of, unless gRPC supports that."""
+    """An RPC on a channel from before the fork is reported, unless gRPC supports that."""
     monkeypatch.setattr(grpcio_door.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", support)
     with sync_server(METHODS) as address, sync_channel(address) as channel:
         monkeypatch.setattr(forks, "generation", forks.generation)

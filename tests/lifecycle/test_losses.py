@@ -229,7 +229,7 @@ async def test_an_iterator_that_is_parked_to_the_end(patience: int, found: Found
 
 
 async def test_an_iterator_of_a_call_that_was_cancelled(found: Found) -> None:
-    """cancel() ends the iterator as well: nobody is parked."""
+    """cancel() ends the iterator as well: nothing is parked."""
     outlasting = Outlasting()
     async with aio_server(FAILING, mode=None) as address, aio_channel(address) as channel:
         call = channel.stream_stream(STREAM)(outlasting.requests())
@@ -258,7 +258,7 @@ def leave(error: type[BaseException] | None, stream: Any) -> Any:
 
 
 def test_how_an_iterator_is_left(found: Found) -> None:
-    """One that ends by itself is none; one that the collector takes is told of later."""
+    """One that ends by itself is not parked; one that the collector takes is reported later."""
     stream: Any = SimpleNamespace(
         loop=None,
         is_instrumented=False,
@@ -266,7 +266,7 @@ def test_how_an_iterator_is_left(found: Found) -> None:
         subject=Subject("/a/b", "client", "aio"),
     )
     with guarded("off", thresholds={"parked_iterator_seconds": 0}):
-        leave(GeneratorExit, stream)  # nobody knows where it began
+        leave(GeneratorExit, stream)  # it is unknown where it began
         stream.origin = Origin("start", None)
         leave(StopAsyncIteration, stream)
         leave(GeneratorExit, stream)

@@ -205,7 +205,7 @@ async def test_a_message_changed_by_an_interceptor() -> None:
 
 
 async def test_a_message_changed_after_the_end() -> None:
-    """What an interceptor takes out of the queue when the RPC is over is not sent any more."""
+    """A message that an interceptor takes from the queue after the RPC is never sent."""
     gate = AsyncGate()
     left = asyncio.Event()
 
@@ -296,7 +296,7 @@ async def test_a_message_that_nobody_knows() -> None:
     ],
 )
 def test_a_message_that_is_as_it_was(message: Any) -> None:
-    """A message that nobody changes is the same each time."""
+    """A message without changes is the same each time."""
     contents = contents_of(message)
     assert contents is not None
     assert not has_changed(message, contents)
@@ -315,7 +315,7 @@ def test_a_message_that_cannot_be_told(message: Any) -> None:
 
 
 def test_a_message_that_became_another_kind() -> None:
-    """A container that the guard cannot look into any more is not compared."""
+    """A container that the guard can no longer read is not compared."""
     message: list[Any] = [1]
     contents = contents_of(message)
     assert contents is not None

@@ -40,7 +40,7 @@ def serving_on(pool: ThreadPoolExecutor) -> Iterator[tuple[Any, str]]:
 def test_a_pool_that_somebody_else_shuts_down(
     found: Found, reported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server serves no more, and the finding says where it was made, and why."""
+    """The server no longer serves, and the finding says where it was made, and why."""
     died: queue.Queue[Any] = queue.Queue()
     monkeypatch.setattr(threading, "excepthook", died.put)
     pool = ThreadPoolExecutor(2)
@@ -59,7 +59,7 @@ def test_a_pool_that_somebody_else_shuts_down(
 
 
 def test_a_server_that_was_stopped(found: Found) -> None:
-    """What ends the thread of a server that was stopped is nobody's loss."""
+    """An exception that ends the thread of a stopped server is not reported."""
     pool = ThreadPoolExecutor(2)
     with serving_on(pool) as (server, _):
         wait(server.stop(None))
@@ -69,13 +69,13 @@ def test_a_server_that_was_stopped(found: Found) -> None:
 
 
 def test_a_server_at_the_end_of_the_program(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter shuts down all pools before a server that nobody stops."""
+    """The interpreter shuts down all pools before a server that the program does not stop."""
     state = SimpleNamespace(stage=SimpleNamespace(value="started"), thread_pool=None)
     with monkeypatch.context() as ending:
         ending.setattr("concurrent.futures.thread._shutdown", True)
         serving.serving_ended(state, RuntimeError())
         assert found() == []
-    serving.serving_ended(state, ValueError())  # of a server that nobody knows
+    serving.serving_ended(state, ValueError())  # of an unknown server
     (finding,) = found()
     assert finding.message.endswith(": the thread that serves all RPCs has ended by ValueError")
 
@@ -123,7 +123,7 @@ def begin(channel: Any, shape: str) -> Any:
 
 @pytest.mark.parametrize("shape", ["stream", "unary"])
 def test_an_abandoned_handler(shape: str, found: Found, reported: Any) -> None:
-    """A handler that stands still when its client has gone is told of, with its line."""
+    """A handler that stands still after its client has gone is reported, with its line."""
     holding = Holding()
     with guarded("off", thresholds={"abandoned_handler_seconds": 0}):
         with sync_server(holding.methods()) as address:
@@ -141,7 +141,7 @@ def test_an_abandoned_handler(shape: str, found: Found, reported: Any) -> None:
 def test_a_handler_that_still_works(
     time: int | None, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A handler whose thread has run in the meantime may be on its way; so may one nobody knows of."""
+    """A handler whose thread has run since, or is unknown, may be about to end."""
     holding, looks, last = Holding(), [], threading.Event()
 
     def processor_time(ident: int) -> int | None:
@@ -210,7 +210,7 @@ def test_a_suspect_that_comes_during_the_look() -> None:
 
 
 def test_the_processor_time_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that waits uses none; of one that has ended, or elsewhere, nothing is known."""
+    """A waiting thread uses none; for one that has ended, or off Linux, nothing is known."""
     assert cpython_door.processor_time(-1) is None
     threads = {1: SimpleNamespace(native_id=0x3FFFFFF), 2: threading.current_thread()}
     monkeypatch.setattr(threading, "_active", threads)
@@ -221,7 +221,7 @@ def test_the_processor_time_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_rpc_that_ended_before_its_handler_began() -> None:
-    """Where nobody can be called back any more, the end is looked at now; a context may not tell."""
+    """If no callback can be added, the end is checked at once; a context may not tell."""
     ended: list[int] = []
     lifecycle_handlers._follow(
         SimpleNamespace(add_callback=lambda f: False), lambda: ended.append(1)

@@ -10,7 +10,7 @@ from support.sessions import PROGRAMS, environment
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run inner sessions as if nobody had set anything, with the programs' modules at hand."""
+    """Run inner sessions without any setting, with the programs' modules at hand."""
     for name in set(os.environ) - set(environment()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(PROGRAMS))

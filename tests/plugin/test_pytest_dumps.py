@@ -1,4 +1,4 @@
-"""Tests that hang: what is in progress is told before somebody ends them."""
+"""Tests that hang: what is in progress is printed before they are ended."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_the_alarms_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_stderr_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes to the stderr of before, whatever takes its place later."""
+    """It goes to the original stderr, whatever replaces that later."""
     dumps, item = Dumps(None, 0.0), Item()
     with (tmp_path / "stderr").open("w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)

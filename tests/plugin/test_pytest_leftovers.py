@@ -36,7 +36,7 @@ def test_fixtures_of_a_wider_scope() -> None:
 
 
 def test_a_test_that_never_spoke_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing was guarded there is nothing to look for, and nothing is imported for it."""
+    """If nothing was guarded, there is no check, and nothing is imported for one."""
     monkeypatch.delitem(sys.modules, "grpc_guard._lifecycle.channels")
     monkeypatch.setattr(lifecycle_leaks, "look", None)
     Leftovers().look(())
@@ -132,7 +132,7 @@ def test_the_end():
 
 
 def test_leaving_something_open(pytester: pytest.Pytester, inner: Inner) -> None:
-    """Only what a test made and leaked is told of, with its id; no test fails for it."""
+    """Only what a test itself made and leaked is reported, with its id; no test fails for it."""
     pytester.makepyfile(LEAKING)
     pytester.makeconftest(TELLING)
     result = inner("--grpc-guard", "-p", "no:cacheprovider")
@@ -149,7 +149,7 @@ def test_leaving_something_open(pytester: pytest.Pytester, inner: Inner) -> None
 
 
 def test_leaving_something_open_unguarded(pytester: pytest.Pytester, inner: Inner) -> None:
-    """Where the guard is off, nothing is looked for."""
+    """If the guard is off, there is no check."""
     pytester.makepyfile(LEAKING)
     result = inner("-p", "no:cacheprovider")
     result.assert_outcomes(passed=8, failed=1)

@@ -287,7 +287,7 @@ def test_outcome(name: str, session: Inner) -> None:
     findings = 0 if name in LEGAL else 2 if name == "test_asserted_before" else 1
     assert len(outcome.properties) == findings
     if findings and kind != "skipped":
-        # Of a test that fails by itself, the JUnit file tells no more than its own exception.
+        # For a test that fails by itself, the JUnit file has only its own exception.
         text = outcome.text if FINDING in message else session.stdout
         assert text.count(outcome.properties[0]) >= 1  # the first line of the report
         assert "how to fix it: " in text
@@ -317,7 +317,7 @@ def test_outcomes_of_all(session: Inner) -> None:
 
 
 def test_summary_of_all(session: Inner) -> None:
-    """The summary counts what was guarded, by rule and call site, whoever ran the tests."""
+    """The summary counts what was guarded, by rule and call site, with and without workers."""
     section = session.stdout.partition(" grpc_guard ==")[2].partition("\n==")[0]
     _, head, rule, *places = section.splitlines()
     assert re.fullmatch(
@@ -378,7 +378,7 @@ def test_precedence(
     inner: Callable[..., pytest.RunResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The command line wins over the ini file, that over the environment; the header says who."""
+    """The command line overrides the ini file, and that the environment; the header says which."""
     pytester.makeini(f"[pytest]\ngrpc_guard = {ini}")
     monkeypatch.setenv("GRPC_GUARD", environment)
     pytester.makepyfile(
@@ -441,7 +441,7 @@ def test_a_misspelt_option(
 def test_path_after_the_option(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:
-    """What follows --grpc-guard is a path if it is no mode; its conftest is loaded in time."""
+    """What follows --grpc-guard is a path unless it is a mode; its conftest is loaded in time."""
     folder = pytester.mkpydir("checks")
     (folder / "conftest.py").write_text(
         "def pytest_addoption(parser): parser.addoption('--own', action='store_true')"
@@ -475,7 +475,7 @@ def test_inert():
 
 @pytest.mark.parametrize("arguments", [[], ["-n1"], ["--grpc-guard=off"]], ids=str)
 def test_inert_when_off(arguments: list[str], pytester: pytest.Pytester) -> None:
-    """Switched off, the plugin imports no grpc, and says nothing that nobody asked it."""
+    """Switched off, the plugin does not import grpc, and prints at most that it is off."""
     pytester.makepyfile(INERT)
     result = pytester.runpytest_subprocess(*ALONE, "-p", "no:anyio", *arguments)
     result.assert_outcomes(passed=1)
@@ -535,7 +535,7 @@ def test_without_the_terminal(pytester: pytest.Pytester) -> None:
 
 
 def test_marker_modes(pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]) -> None:
-    """The marker chooses the mode of a test, of a class and of a module, whatever the session's."""
+    """The marker sets the mode of a test, class or module, whatever the mode of the session."""
     pytester.makepyfile(
         """
         import asyncio, grpc_guard, pytest
@@ -823,7 +823,7 @@ def test_option_that_needs_the_guard(
     inner: Callable[..., pytest.RunResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It switches the guard on where nobody has said a mode, and is a mistake where it is off."""
+    """It switches the guard on if no mode is set, and is an error if the guard is off."""
     pytester.makepyfile(LEGAL_TEST)
     (pytester.path / "known.json").write_text('{"schema": "grpc-guard-baseline/1", "findings": []}')
     name = option.partition("=")[0]
@@ -845,7 +845,7 @@ def test_option_that_needs_the_guard(
 def test_baseline_that_is_broken_on_the_way(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:
-    """What somebody else has put into the file is not overwritten."""
+    """A file that was not written by the guard is not overwritten."""
     pytester.makepyfile("def test_it(): open('known.json', 'w').write('{}')")
     result = inner("--grpc-guard-write-baseline=known.json")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -983,7 +983,7 @@ def test_rerun_is_a_new_attempt(
 def test_clear_in_a_rerun(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:
-    """What comes again after clear() is new, in the second attempt at a test as in the first."""
+    """A finding that occurs again after clear() is new, in any attempt at a test."""
     pytester.makepyfile(
         """
         import asyncio
@@ -1029,7 +1029,7 @@ def test_finding_outside_of_any_test(workers: list[str], pytester: pytest.Pytest
 
 
 def test_worker_that_crashes(pytester: pytest.Pytester) -> None:
-    """What a worker that crashed had found is lost; the other findings are there."""
+    """The findings of a crashed worker are lost; the other findings are reported."""
     pytester.makepyfile(COLLIDING, test_crash="import os\ndef test_crash(): os._exit(1)")
     result = pytester.runpytest_subprocess("--grpc-guard", "-n2", *ALONE)
     result.assert_outcomes(failed=2)
@@ -1098,7 +1098,7 @@ def test_annotation_without_a_site(
 def test_warnings_do_not_fail(
     pytester: pytest.Pytester, inner: Callable[..., pytest.RunResult]
 ) -> None:
-    """A finding of severity warning is told, in the summary and as a property, and no more."""
+    """A finding of severity warning is only in the summary and in a property."""
     pytester.makepyfile(
         """
         from grpc_guard import Finding, Owner

@@ -1,4 +1,4 @@
-"""The probe's mind, told of operations at times that the tests make up."""
+"""The decisions of the probe, for operations at times that the tests make up."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_two_parties_within_the_window() -> None:
 
 
 def test_two_parties_outside_the_window() -> None:
-    """Parties farther apart than the window are none."""
+    """Parties farther apart than the window are not a pair."""
     script = Script()
     script.near(gap=0.11)
     assert script.core.totals == Totals()
@@ -87,14 +87,14 @@ def test_one_place_of_two_parties() -> None:
 
 
 def test_the_place_that_nobody_follows() -> None:
-    """There is no delay where the other party only came before: nobody would meet it."""
+    """There is no delay if the other party only came before: no party would meet it."""
     script = Script()
     script.near()
     assert script.visit(THERE, "B", after=10) == 0
 
 
 def test_a_pair_found_without_a_near_miss() -> None:
-    """Of a pair that met by itself either place may be the first."""
+    """In a pair that met without a delay, either place may come first."""
     core = ProbePolicy(
         ProbeSettings(seed=0), began=0, pairs=[Pair((HERE, THERE), State.FOUND, first_run=1)], run=2
     )
@@ -102,7 +102,7 @@ def test_a_pair_found_without_a_near_miss() -> None:
 
 
 def test_collision_during_a_delay() -> None:
-    """Who comes during a delay is told of it, and that pair is not delayed again in this run."""
+    """The report of a party that comes during a delay says so; the pair is not delayed again."""
     script = Script()
     script.near()
     owner = script.track.current = ProbedOperation(HERE, "A")
@@ -113,7 +113,7 @@ def test_collision_during_a_delay() -> None:
 
 
 def test_collision_without_a_delay() -> None:
-    """Who comes while nobody is held back met the owner by himself; the pair is known then."""
+    """A party that comes while none is held back met the owner by chance; the pair is known now."""
     script = Script()
     script.track.current = ProbedOperation(HERE, "A")
     assert script.core.collide(script.track, THERE, "B") is None
@@ -174,7 +174,7 @@ def test_a_party_that_comes_late() -> None:
 
 
 def test_a_pair_that_is_first_near_after_a_delay() -> None:
-    """Of a pair that no undelayed operation has shown nothing can be concluded."""
+    """A pair without an undelayed operation allows no conclusion."""
     script = Script(decay=1, stalls=1)
     script.near()
     assert script.visit(HERE, "A", after=10) == 0.05
@@ -224,7 +224,7 @@ def test_floor_and_budget() -> None:
 
 
 def test_rate() -> None:
-    """One direction has four delays in a second, no more."""
+    """One direction has at most four delays in a second."""
     script = Script(decay=1)
     script.near()
     script.now = 50
@@ -269,7 +269,7 @@ def test_interrupted() -> None:
 
 
 def test_repeated() -> None:
-    """A visit stands for the next one if that is the same, was not delayed and concerns nobody."""
+    """A visit stands for the next one if that is the same, undelayed and without consequences."""
     script = Script()
     script.visit(HERE, "A")
     last = script.track.last

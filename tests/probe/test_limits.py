@@ -66,7 +66,7 @@ async def test_a_scope_of_anyio() -> None:
 
 
 async def test_a_timer_that_was_cancelled() -> None:
-    """A time-out that is over counts no more, and neither does a timer of somebody else."""
+    """A time-out that is over does not count, and neither does another party's timer."""
     task = asyncio.current_task()
     assert task is not None
     with anyio.move_on_after(5):

@@ -1,4 +1,4 @@
-"""What one run of the probe leaves to the next."""
+"""The memory that one run of the probe leaves to the next."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def facts(pair: Pair) -> list[Any]:
 
 
 def test_there_and_back(tmp_path: Path) -> None:
-    """What is saved is loaded, in another folder too: files below the root are relative."""
+    """A saved memory can be loaded in another folder too: files below the root are relative."""
     known = pair(State.FOUND, last_run=2, stalls=1, gaps=(0.5, None))
     outside = Pair((Place("", 0, "/rpc"), Place("/lib/x.py", 3, "f")), first_run=2)
     save(Memory(2, (known, outside)), tmp_path / "probe.json", ROOT)
@@ -57,7 +57,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """What cannot be read is said."""
+    """A file that cannot be read is an error."""
     with pytest.raises(ProbeFileError, match="Is a directory"):
         load(tmp_path)
 
@@ -102,7 +102,7 @@ GOOD = {
     ],
 )
 def test_a_foreign_file(content: str, tmp_path: Path) -> None:
-    """A file that is corrupt or somebody else's is refused with a reason."""
+    """A file that is corrupt, or not a probe file, is refused with a reason."""
     (tmp_path / "probe.json").write_text(content)
     with pytest.raises(
         ProbeFileError, match=r"not a file of the probe|is not 'grpc-guard-probe/1'"
@@ -111,7 +111,7 @@ def test_a_foreign_file(content: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """What cannot be written leaves nothing behind."""
+    """A failed write leaves nothing behind."""
     (tmp_path / "probe.json").mkdir()
     with pytest.raises(OSError):  # noqa: PT011
         save(Memory(), tmp_path / "probe.json")

@@ -78,7 +78,7 @@ def test_not_probing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_held_back_while_owned(found: Found) -> None:
-    """Who comes while a read is held back meets its owner, on the line that it came from."""
+    """A party that comes while a read is held back meets its owner, at that party's line."""
     gate = Gate()
     with holding(sleep=lambda seconds: gate.park()):
         for call in calls():
@@ -233,7 +233,7 @@ def test_a_read_by_a_library_alone() -> None:
 
 
 def test_a_thread_that_takes_the_ident_of_another() -> None:
-    """Threads that follow each other are different parties, whatever their idents."""
+    """Threads that follow each other are different parties, even with equal idents."""
     with holding() as core:
         for call in calls():
             for _ in range(3):
@@ -252,7 +252,7 @@ def test_what_grpc_alone_advances() -> None:
 
 
 def test_two_writers_of_one_table() -> None:
-    """Who finds the table taken goes on without the probe, and never waits for it."""
+    """An operation that finds the lock taken goes on without the probe, and never waits."""
     with holding() as core:
         prober = probe.prober()
         with prober.mutex:
@@ -285,7 +285,7 @@ def test_a_probe_that_fails(
 
 
 def test_the_collector() -> None:
-    """A call that nobody uses any more is gone, probed or not, without the collector."""
+    """A call that the program drops is gone, probed or not, without the collector."""
     gc.disable()
     try:
         with holding():
@@ -604,5 +604,5 @@ def test_timeouts(error: BaseException, is_one: bool) -> None:
 
 
 def test_visit() -> None:
-    """A visit that nobody delayed is not held."""
+    """A visit without a delay is not held."""
     assert not ProbedOperation(Place("", 0, ""), 1).is_held

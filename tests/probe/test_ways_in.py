@@ -62,7 +62,7 @@ SYNCHRONISED = PROGRAM.replace("WAIT", "read.wait()")
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    probe.remember(Memory())  # whatever an earlier test had it learn
+    probe.remember(Memory())  # with nothing learnt in earlier tests
     yield
     grpc_guard.disable()
     probe.remember(Memory())
@@ -127,7 +127,7 @@ def test_one_prober() -> None:
 
 
 def test_two_threads_make_one_prober() -> None:
-    """Of the first streams of two threads one makes the prober."""
+    """If two threads start their first streams at once, only one prober is made."""
     grpc_guard.enable(probe=True)
     assert len({in_thread(probe.prober).result() for _ in range(3)}) == 1
 
@@ -325,7 +325,7 @@ def test_session_without_a_cache(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("content", ["{}", "[" * 100_000])
 def test_session_with_a_foreign_memory(content: str, pytester: pytest.Pytester) -> None:
-    """A memory that is none is said, not used, and left as it is."""
+    """An invalid memory is reported, not used, and left as it is."""
     pytester.makepyfile("def test_it(): pass")
     cached = pytester.path / ".pytest_cache" / "v" / "grpc_guard" / "probe"
     cached.parent.mkdir(parents=True)

@@ -104,7 +104,7 @@ def aio_agent(patching: pytest.MonkeyPatch) -> Agent:
     return Agent(patching, "grpc.aio._channel", "StreamStreamMultiCallable")
 
 
-# Above somebody else's patch
+# Above a patch of other code
 
 
 @pytest.mark.parametrize("how", _HOW)
@@ -182,12 +182,12 @@ def test_above_patches_of_servers_and_channels(patching: pytest.MonkeyPatch) -> 
     disable()
 
 
-# Below somebody else's patch
+# Below a patch of other code
 
 
 @pytest.mark.parametrize("how", _HOW)
 def test_by_hand_with_an_agent_between(how: str, agent: Agent) -> None:
-    """What was wrapped by hand has its own mode, whatever patch lies on top of enable()'s."""
+    """An object wrapped by hand has its own mode, whatever patch is on top of that of enable()."""
     enable("raise")
     agent.patch(how)
     with sync_server(METHODS, mode=None) as address, sync_channel(address, mode=None) as channel:
@@ -241,7 +241,7 @@ def test_by_hand_around_an_interceptor() -> None:
 
 @pytest.mark.parametrize("how", _HOW)
 def test_a_unary_refusal_is_told_once(how: str, patching: pytest.MonkeyPatch) -> None:
-    """A unary RPC on a closed channel is one finding, whoever stands between two guards."""
+    """A unary RPC on a closed channel is one finding, whatever is between two guards."""
     agent = Agent(patching, "grpc._channel", "_UnaryUnaryMultiCallable")
     enable()
     agent.patch(how)
@@ -260,7 +260,7 @@ def test_a_unary_refusal_is_told_once(how: str, patching: pytest.MonkeyPatch) ->
 
 
 def test_two_of_ours_around_an_agent(agent: Agent) -> None:
-    """Where enable() found an agent on top of it, one of its two patches guards, and only one."""
+    """If an agent patched on top before enable(), only one of the guard's two patches acts."""
     enable()
     agent.patch("wrapt")
     disable()

@@ -59,7 +59,7 @@ def channel() -> Iterator[Any]:
 
 
 def test_classes_of_the_programs_own_kind(channel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither what their metaclass nor what their module does reaches whoever makes a stub."""
+    """Errors of their metaclass, or of their module, do not reach the code that makes a stub."""
 
     class Unhashable(type(grpc.StreamStreamMultiCallable)):  # type: ignore[misc]
         def __eq__(cls, other: object) -> bool:
@@ -145,7 +145,7 @@ def test_what_is_left_alone(channel: Any) -> None:
     disable()
     assert vars(AgentsStreamStream)["__call__"] is before
     echo = AgentsStreamStream(make(channel, path("Echo")), path("Echo"))
-    assert type(patched(echo, iter([b"0"]))) is GeneratorType  # if somebody has kept it
+    assert type(patched(echo, iter([b"0"]))) is GeneratorType  # if other code has kept it
     enable()
     assert vars(AgentsStreamStream)["__call__"] is patched
 

@@ -36,7 +36,7 @@ __all__ = ["restored"]
 
 
 def test_a_patch_that_came_later(caplog: pytest.LogCaptureFixture) -> None:
-    """What somebody patched on top stays at work after disable(), and after another enable()."""
+    """A patch of other code on top still works after disable(), and after another enable()."""
     owner = importlib.import_module("grpc._channel")._StreamStreamMultiCallable
     original = owner.__call__
     enable()
@@ -65,7 +65,7 @@ def test_a_patch_that_came_later(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_wrap_under_a_patch_that_came_later() -> None:
-    """A channel wrapped by hand goes through what somebody patched on top."""
+    """A channel wrapped by hand goes through a patch of other code on top."""
     owner = importlib.import_module("grpc._channel")._StreamStreamMultiCallable
     original = owner.__call__
     enable()
@@ -86,7 +86,7 @@ def test_wrap_under_a_patch_that_came_later() -> None:
 
 
 def test_a_patch_that_came_later_and_went(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody put back after disable() is inert, and is there for the next enable()."""
+    """A patch that other code restored after disable() is inert, and serves the next enable()."""
     owner = importlib.import_module("grpc._channel")._StreamStreamMultiCallable
     original = owner.__call__
     enable()
@@ -108,7 +108,7 @@ def test_a_patch_that_came_later_and_went(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("how", ["generic", "registered"])
 def test_a_server_under_patches_that_came_later(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where somebody patched a server class on top, it makes plain servers after disable()."""
+    """A server class with another patch on top makes plain servers after disable()."""
     owner = importlib.import_module("grpc._server")._Server
     names = ("__init__", "add_generic_rpc_handlers", "add_registered_method_handlers")
     enable()
@@ -126,7 +126,7 @@ def test_a_server_under_patches_that_came_later(how: str, monkeypatch: pytest.Mo
 
 
 def test_a_channel_under_patches_that_came_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where somebody patched the channel's class on top, no note is taken after disable()."""
+    """A channel class with another patch on top notes nothing after disable()."""
     owner = importlib.import_module("grpc._channel").Channel
     enable()
     with monkeypatch.context() as foreign:
@@ -175,7 +175,7 @@ def test_a_patch_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_removal_that_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard is off all the same, and whoever enables it next finds nothing half done."""
+    """The guard is off all the same, and the next enable() finds nothing half done."""
     plain_remove = process_patches.remove
 
     def interrupted() -> None:

@@ -148,7 +148,7 @@ def test_a_block_entered_again_inside_another() -> None:
 
 
 def test_overlapping_blocks_of_two_threads() -> None:
-    """The guard stays on until both have left; who entered last decides, whoever leaves first."""
+    """The guard stays on until both have left; the last one to enter decides."""
     modes = []
 
     def block(mode: str, gate: Gate) -> None:

@@ -29,7 +29,7 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 
 def test_after_import(tmp_path: Path, late: Callable[[], list[str]]) -> None:
-    """What waits for an import is done once, after the first one that succeeds."""
+    """A function that waits for an import is called once, after the first that succeeds."""
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("late")
     (tmp_path / "late.py").write_text("1 / 0")
@@ -45,7 +45,7 @@ def test_after_import(tmp_path: Path, late: Callable[[], list[str]]) -> None:
 
 
 def test_after_import_twice(tmp_path: Path, late: Callable[[], list[str]]) -> None:
-    """Of two who wait for one module each is told, in their order."""
+    """Two functions that wait for one module are both called, in order."""
     after_import("late", lambda: late().append("imported, said to the second"))
     (tmp_path / "late.py").touch()
     importlib.invalidate_caches()
@@ -62,7 +62,7 @@ def test_after_import_of_a_folder(tmp_path: Path, late: Callable[[], list[str]])
 
 
 def test_after_import_of_what_is_there() -> None:
-    """What waits for a module that is imported already is done at once."""
+    """A function that waits for a module that is imported already is called at once."""
     happened: list[str] = []
     after_import("sys", lambda: happened.append("imported"))
     assert happened == ["imported"]
@@ -152,7 +152,7 @@ def test_a_finder_that_goes_while_it_is_asked(late: Callable[[], list[str]]) -> 
 
 @pytest.mark.usefixtures("written")
 def test_the_loader_is_as_it_was(late: Callable[[], list[str]]) -> None:
-    """Whoever looks at the loader, before or after the import, sees the plain one."""
+    """Code that reads the loader, before or after the import, sees the plain one."""
     spec = importlib.util.find_spec("late")
     assert spec is not None
     assert isinstance(spec.loader, importlib.machinery.SourceFileLoader)
@@ -165,7 +165,7 @@ def test_the_loader_is_as_it_was(late: Callable[[], list[str]]) -> None:
 
 @pytest.mark.usefixtures("written")
 def test_two_copies_of_a_module(late: Callable[[], list[str]]) -> None:
-    """Of a module that is executed twice, from two specs, the first time counts."""
+    """If a module is executed twice, from two specs, the first time counts."""
     specs = [importlib.util.find_spec("late") for _ in range(2)]
     for spec in specs:
         assert spec is not None
@@ -196,7 +196,7 @@ def test_finders_that_were_put_back(late: Callable[[], list[str]]) -> None:
 def test_what_fails_after_the_import(
     late: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What waited and fails is logged; the import succeeds, and the next is told all the same."""
+    """An error of such a function is logged; the import succeeds, and the next one is called."""
 
     def fail() -> None:
         raise ValueError("no such patch")

@@ -14,7 +14,7 @@ from inside import note_where_work_begins, process_noting, stop_noting, waiters
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have Python's own put back whatever a test leaves."""
+    """Restore Python's own functions after a test."""
     for name in ("start", "_bootstrap_inner"):
         monkeypatch.setattr(threading.Thread, name, vars(threading.Thread)[name])
     depth = sys.get_coroutine_origin_tracking_depth()
@@ -24,7 +24,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_patch_that_came_later() -> None:
-    """What somebody has patched on top stays, and the rest is taken out."""
+    """A patch of other code on top stays, and the rest is removed."""
     plain = vars(concurrent.futures.thread._WorkItem)["__init__"]
     note_where_work_begins()
     ours = threading.Thread.start

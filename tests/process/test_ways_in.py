@@ -116,7 +116,7 @@ def test_off(way: WayIn, tmp_path: Path) -> None:
 
 @every_way
 def test_bad_mode(way: WayIn, tmp_path: Path) -> None:
-    """A mode that is none is an error that names its source and the choices, before anything runs."""
+    """An unknown mode is an error that names its source and the choices, before anything runs."""
     ran = start(way, "on", tmp_path)
     said = f"{way.source}: 'on' is not a mode; use off, raise, warn or serialize"
     assert said in ran.stderr + ran.stdout

@@ -59,7 +59,7 @@ def hang():
     asyncio.run(collide())
     told, teller = os.pipe()
     os.set_blocking(teller, False)
-    signal.set_wakeup_fd(teller)  # whatever the interpreter is doing when it comes
+    signal.set_wakeup_fd(teller)  # at any moment of the interpreter
     print("ready", flush=True)
     select.select([told], [], [])
 

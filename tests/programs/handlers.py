@@ -6,7 +6,7 @@ import signal
 
 told, teller = os.pipe()
 os.set_blocking(teller, False)
-signal.set_wakeup_fd(teller)  # a byte for each, whatever the interpreter is doing
+signal.set_wakeup_fd(teller)  # a byte for each, at any moment of the interpreter
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda number, frame: None)
 print("ready", flush=True)

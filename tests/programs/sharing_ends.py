@@ -9,7 +9,7 @@ from grpc_guard import Receiver, Sender, StreamEnded
 
 
 def at_fork() -> None:
-    """In the child, all has ended, whatever lock was held; the parent goes on."""
+    """In the child everything has ended, even if a lock was held; the parent goes on."""
     sender, receiver = Sender[int](), Receiver(iter([1, 2]))
     sender.send(1)
     with sender._mutex:  # held by a thread that the child does not have

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc_guard
 
-LIFE = 60.0  # seconds; nobody waits that long
+LIFE = 60.0  # seconds: longer than any test waits
 gone, first = threading.Event(), threading.Event()
 
 

@@ -29,8 +29,8 @@ async def test_hand_over(kind: Kind, operation: str, found):
 
 
 def looks(kind: Kind, call: Any) -> list[Callable[[], Any]]:
-    """Return what anyone may do to `call` at any time, whoever reads or writes."""
-    if call is None:  # a context that nobody keeps
+    """Return what any party may do to `call` at any time, even during reads and writes."""
+    if call is None:  # a context without other references
         return []
     if kind.side == "client":
         named = ["cancelled", "done"]
@@ -57,7 +57,7 @@ def looks(kind: Kind, call: Any) -> list[Callable[[], Any]]:
 
 @pytest.mark.parametrize(("kind", "operation"), each_operation())
 async def test_looks_during_operation(kind: Kind, operation: str, found):
-    """Metadata, code, deadline, callbacks and status() are free while somebody is inside."""
+    """Metadata, code, deadline, callbacks and status() are free while a party is inside."""
     async with kind.open("raise") as subject:
         owner = await subject.begin(operation)
         for look in looks(kind, subject.call):
@@ -74,7 +74,7 @@ async def test_looks_during_operation(kind: Kind, operation: str, found):
 
 @pytest.mark.parametrize(("kind", "operation"), each_operation(with_ends=True))
 async def test_status_of_quiet_stream(kind: Kind, operation: str, found):
-    """Before and after an operation nobody is inside."""
+    """Before and after an operation no party is inside."""
     async with kind.open("raise") as subject:
         assert getattr(status(subject.guarded), kind.direction) is None
         subject.release()
@@ -90,7 +90,7 @@ async def test_status_of_quiet_stream(kind: Kind, operation: str, found):
     each_operation(lambda kind: kind.side == "client" and not kind.advanced_by_grpc),
 )
 async def test_operation_after_cancel_of_call(kind: Kind, operation: str, found):
-    """cancel() ends the RPC under its owner, and who comes after it gets grpcio's own error."""
+    """cancel() ends the RPC under its owner, and a later caller gets grpcio's own error."""
     async with kind.open("raise") as subject:
         owner = await subject.begin(operation)
         assert subject.call.cancel()

@@ -72,7 +72,7 @@ def sync_handler(shape: str, leak: Leak, end: Callable[[Any], None]) -> Any:
 
 
 def exhaust(read: Callable[[], Any]) -> None:
-    """Read a call to its end, whatever that is."""
+    """Read a call to its end, whether that is an error or not."""
     try:
         read()
     except grpc.RpcError:
@@ -379,7 +379,7 @@ KINDS = [
 @pytest.mark.parametrize("end", AIO_ENDS)
 @pytest.mark.parametrize(("shape", "kind"), KINDS)
 async def test_aio_objects_after_the_handler(shape, kind, end, found):
-    """Whatever touches the call is refused after the handler, above all what would crash."""
+    """Every method that uses the call is refused after the handler, even one that would crash."""
     async with aio_leak(shape, kind, end) as leak:
         context, requests = leak.context, leak.requests
         uses = {

@@ -43,7 +43,7 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.close()
 
 
-# Who strays: each runs a coroutine function where its call does not belong, and tells how it
+# Off the loop: each runs a coroutine function where its call does not belong, and tells how it
 # is named there. The loop of the call is at rest meanwhile.
 
 

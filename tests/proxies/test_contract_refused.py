@@ -23,7 +23,7 @@ async def test_operation_during_another(kind: Kind, inside: str, arriving: str, 
 
         subject.release()
         messages = await within(owner)
-        if inside != "done_writing":  # what is half-closed takes no more messages
+        if inside != "done_writing":  # a half-closed stream takes no more messages
             messages += await subject.do(arriving)
         messages += await subject.rest()
         assert messages == await subject.carried()

@@ -64,7 +64,7 @@ async def test_timeout(kind: Kind, operation: str, found):
     ("kind", "operation"), each_operation(lambda kind: kind.direction == "read")
 )
 async def test_exhausted_stream(kind: Kind, operation: str, found):
-    """At the end of the stream everybody is told so, as often as they ask."""
+    """After the end of the stream every read returns the end, any number of times."""
     async with kind.open("raise") as subject:
         subject.release()
         messages = []

@@ -1,4 +1,4 @@
-"""The report of a refusal: who, where, since when, what else would happen, and the way out."""
+"""The report of a refusal: parties, places, times, the unguarded outcome, and the fix."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ async def test_report_of_a_refused_yield(found):
         aio_channel(address, mode=None, options=NARROW) as channel,
     ):
         call = channel.unary_stream(RPC)(b"")
-        error = await within(refused)  # nobody reads before: the helper is inside till then
+        error = await within(refused)  # no reader comes before: the helper is inside until then
         assert [len(message) async for message in call] == [len(BULK)]
     [finding] = found()
     assert error.finding == finding

@@ -1,7 +1,7 @@
 """The tables of _proxies/contract.py against the classes of the installed grpcio, in both directions.
 
 A method that a new grpcio adds fails here instead of going unguarded, and so does an entry
-that no grpcio has any more.
+that no grpcio has now.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ async def test_lives_of_drained_calls(world: AioWorld) -> Any:
 
 
 async def test_messages_keep_their_call() -> None:
-    """Who iterates over a guarded call keeps it, for whoever holds it weakly."""
+    """Iterating over a guarded call keeps it alive for code that holds it weakly."""
 
     class Plain:
         def __aiter__(self) -> Any:

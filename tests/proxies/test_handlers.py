@@ -1,4 +1,4 @@
-"""Handlers, however they come to a server and whatever they are: guarded, and else unchanged."""
+"""Handlers of every kind, added to a server in every way: guarded, and otherwise unchanged."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_what_interceptors_may_do(connect: Any, act: Any) -> None:
 
 
 def test_status_behind_a_generator(connect: Any) -> None:
-    """status() knows who reads an interceptor's generator."""
+    """status() knows the reader of an interceptor's generator."""
     gate = Gate()
 
     def requests() -> Iterator[bytes]:
@@ -172,7 +172,7 @@ def test_status_behind_a_generator(connect: Any) -> None:
 
 
 def test_intercepted_call_while_the_guard_is_off() -> None:
-    """Where somebody has kept what the guard put on grpcio's class, it is inert once it is off."""
+    """A function of the guard that other code took from grpcio's class is inert after disable()."""
     with (
         sync_server(Service().methods(), mode=None) as address,
         sync_channel(address, mode=None) as channel,

@@ -1,4 +1,4 @@
-"""Whatever a program does with an object, it gets what it gets plain: generated, not listed.
+"""Whatever a program does with an object, the result is that of the plain one: generated tests.
 
 Every kind of guarded object x every special method and operator x the usual operands, and what
 the standard library, mocks and the libraries for iterators do with it. What differs stands in
@@ -188,7 +188,7 @@ class NamedAsPlain(Survey):
 def check_leases(twins: dict[str, tuple[Any, Any]]) -> None:
     survey = NamedAsPlain(twins)
     survey_twins(survey, twins)
-    # Of the class itself, which is no proxy here, there is more to tell apart than of a proxy.
+    # The class itself, which is not a proxy here, differs in more than a proxy does.
     of_classes = {pattern for pattern in listed() if pattern.startswith("hasattr(type)")}
     known = patterns(rows("Leases"))
     assert survey.unlisted(known | of_classes) == {}
@@ -250,7 +250,7 @@ class Streams:
         elif kind == "call of a lease":
             yield self._leased.unary_stream(path("Numbers"))(b"3")
         elif kind == "future":
-            # Over: whoever iterates over one that is not may end the thread of grpcio's channel,
+            # Over: iterating over one that is not may end the thread of grpcio's channel,
             # guarded or not (KeyError of an operation that was due twice), and waits for ever.
             future = channel.stream_unary(path("Count")).future(iter(messages))
             future.result(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""status(): who is inside a stream."""
+"""status(): the parties inside a stream."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def address() -> Iterator[str]:
 
 
 def test_asking_for_the_status_of_a_call(address: str) -> None:
-    """status() names the thread that reads, from any thread, and nobody before and after."""
+    """status() names the reading thread, from any thread, and no party before and after."""
     gate = Gate()
     with sync_channel(address) as channel:
         start = channel.unary_stream(path("Numbers"), response_deserializer=gate.park_at(b"0"))

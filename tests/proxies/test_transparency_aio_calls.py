@@ -43,7 +43,7 @@ async def test_iterating_to_the_end(world: AioWorld) -> AsyncIterator[Any]:
 
 @same_as_plain
 async def test_iteration_helpers(world: AioWorld) -> AsyncIterator[Any]:
-    """Whatever of Python iterates an async iterable gets what it got before."""
+    """Every way to iterate over an async iterable gives the same as on the plain call."""
     start = (await world.channel(AioService().methods())).unary_stream(path("Numbers"))
     call = start(b"4")
     messages = aiter(call)

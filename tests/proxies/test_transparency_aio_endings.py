@@ -105,7 +105,7 @@ async def test_a_deadline(world: AioWorld) -> AsyncIterator[Any]:
 
 @same_as_plain
 async def test_cancelling(world: AioWorld) -> AsyncIterator[Any]:
-    """cancel() ends the call at once, whoever reads is cancelled, and the server sees it."""
+    """cancel() ends the call at once, the reader is cancelled, and the server sees it."""
     service = AioService()
     channel = await world.channel(service.methods())
     call = channel.unary_stream(path("Hold"))(b"")

@@ -232,7 +232,7 @@ class Servicer:
 
 @same_as_plain
 async def test_the_kinds_of_handlers(world: AioWorld) -> AsyncIterator[Any]:
-    """Whatever can be called can be a handler, and runs where it ran before."""
+    """Any callable can be a handler, and runs where it runs without the guard."""
     servicer = Servicer()
 
     @functools.wraps(servicer.method)

@@ -26,7 +26,7 @@ from support.staging import PATIENCE, path, settle, within
 
 @same_as_plain
 async def test_dropping_an_aio_call(world: AioWorld) -> AsyncIterator[Any]:
-    """An aio call that nobody refers to any more ends, or goes on, as it does plain."""
+    """An aio call without references ends, or continues, as the plain one does."""
     service = AioService()
     channel = await world.channel(service.methods())
 
@@ -153,7 +153,7 @@ async def test_the_end_of_an_aio_response_generator(world: AioWorld) -> AsyncIte
 
 @same_as_plain
 async def test_what_is_left_of_many_aio_calls(world: AioWorld) -> AsyncIterator[Any]:
-    """Once channels and servers are closed, no more is left of an RPC than is plain."""
+    """After channels and servers are closed, no more is left of an RPC than of a plain one."""
     await world.channel({})  # what grpc.aio makes once is there before
     with no_collector():
         before = leftovers()

@@ -71,7 +71,7 @@ def test_a_stub(world: World) -> Iterator[Any]:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @same_as_plain
 def test_the_connectivity_of_a_channel(world: World) -> Iterator[Any]:
-    """Subscribers are told of the channel's states, and a channel becomes ready."""
+    """Subscribers get the channel's states, and a channel becomes ready."""
     channel = world.channel(Service().methods())
     before = set(threading.enumerate())
     states: queue.SimpleQueue[Any] = queue.SimpleQueue()

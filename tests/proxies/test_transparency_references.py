@@ -42,7 +42,7 @@ class Listening(Service):
 
 @same_as_plain
 def test_dropping_a_call(world: World) -> Iterator[Any]:
-    """A sync call that nobody refers to any more is cancelled at once, and the server sees it."""
+    """A sync call without references is cancelled at once, and the server sees it."""
     service = Listening()
     methods = service.methods()
     methods["Listen"] = grpc.stream_unary_rpc_method_handler(service.listen)

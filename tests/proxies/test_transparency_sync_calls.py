@@ -68,7 +68,7 @@ def test_an_open_call(world: World) -> Iterator[Any]:
 
 @same_as_plain
 def test_iteration_helpers(world: World) -> Iterator[Any]:
-    """Whatever of Python iterates a call gets what it got before."""
+    """Every way to iterate over a call gives the same as on the plain call."""
     start = world.channel(Service().methods()).unary_stream(path("Numbers"))
 
     def delegating(call: Any) -> Iterator[bytes]:

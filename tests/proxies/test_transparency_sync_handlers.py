@@ -146,7 +146,7 @@ class Servicer:
 
 @same_as_plain
 def test_the_kinds_of_handlers(world: World) -> Iterator[Any]:
-    """Whatever can be called can be a handler."""
+    """Any callable can be a handler."""
     servicer = Servicer()
     for behavior in (servicer.method, Servicer.of_class, Servicer.static, servicer):
         yield handled(world, "unary_stream", behavior)

@@ -72,7 +72,7 @@ def test_callbacks_of_a_context(world: World) -> Iterator[Any]:
 
 @same_as_plain
 def test_reading_the_requests(world: World) -> Iterator[Any]:
-    """The request iterator is iterated by whatever of Python iterates."""
+    """Every way to iterate works on the request iterator."""
 
     def by_next(requests: Any, context: Any) -> bytes:
         return next(requests) + requests.next() + next(requests, b"-") + next(requests, b"-")
@@ -96,7 +96,7 @@ def test_reading_the_requests(world: World) -> Iterator[Any]:
 
 @same_as_plain
 def test_the_ways_to_respond(world: World) -> Iterator[Any]:
-    """Handlers respond with any iterator; what is none fails inside the RPC as before."""
+    """Handlers respond with any iterator; other objects fail inside the RPC as before."""
     logs = world.logs()
     ways = {
         "iterator": lambda request, context: iter([b"1", b"2"]),

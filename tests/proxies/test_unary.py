@@ -1,4 +1,4 @@
-"""Unary RPCs: nothing of them is guarded, and a wrong channel is told of all the same."""
+"""Unary RPCs: they are not guarded, but a wrong channel is reported."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Credentials:
 
 
 def test_a_closed_channel_after_the_guard_was_taken_back(found: Found) -> None:
-    """What is left of the patches, because somebody has patched on top, tells nothing."""
+    """Patches that stay because other code has patched on top report nothing."""
     owner = importlib.import_module("grpc._channel")._UnaryUnaryMultiCallable
     with guarded():
         left = owner.__call__
@@ -179,7 +179,7 @@ class OfStreams(grpc.StreamStreamClientInterceptor):
 
 @way
 def test_a_closed_channel_below_interceptors(way: str, found: Found) -> None:
-    """It is told of once, whether the process is guarded or the channel, or both."""
+    """It is reported once, whether the process or the channel is guarded, or both."""
     for mode, guard in (("raise", as_it_is), ("raise", by_hand), ("off", by_hand)):
         with guarded(mode):
             plain = grpc.insecure_channel("127.0.0.1:1")
@@ -283,7 +283,7 @@ def finalised_by_grpcio(test: Any) -> Any:
 async def test_a_closed_aio_channel_with_interceptors(
     shape: str, guard: Callable[[Any], Any], found: Found
 ) -> None:
-    """grpcio's error comes when the interceptors went on, and is told of with the line before."""
+    """grpcio's error comes after the interceptors, and is reported with the line of the start."""
     with guarded("raise" if guard is as_it_is else "off"):
         plain = grpc.aio.insecure_channel("127.0.0.1:1", interceptors=letting_through())
         channel = guard(plain)
@@ -304,7 +304,7 @@ async def test_a_closed_aio_channel_with_interceptors(
 
 
 async def test_an_interceptor_that_needs_no_channel(found: Found) -> None:
-    """What an interceptor answers by itself is no RPC on a closed channel, nor is a cancelled one."""
+    """An RPC that an interceptor answers is not on a closed channel, nor is a cancelled one."""
     channel = wrap(grpc.aio.insecure_channel("127.0.0.1:1", interceptors=[Answering()]))
     same = channel.unary_unary(path("Same"))
     await channel.close()
@@ -352,7 +352,7 @@ async def test_bookkeeping_of_an_intercepted_rpc_that_fails(
 def test_a_unary_rpc_on_the_parents_channel(
     way: str, mode: str, guard: Callable[[Any], Any], child: Callable[[], None], found: Found
 ) -> None:
-    """It is told of; on a channel of the child's own, or one without a record, nothing is."""
+    """It is reported, but not on the child's own channel, or on one without a record."""
     with sync_server(METHODS) as address, sync_channel(address, mode=None) as unknown:
         with guarded(mode):
             with grpc.insecure_channel(address) as plain:
@@ -374,7 +374,7 @@ def test_a_unary_rpc_on_the_parents_channel(
 def test_a_unary_rpc_on_the_parents_channel_with_fork_support(
     child: Callable[[], None], monkeypatch: pytest.MonkeyPatch, found: Found
 ) -> None:
-    """Where gRPC supports forks nothing is told."""
+    """If gRPC supports forks, nothing is reported."""
     monkeypatch.setattr(grpcio_door.cygrpc, "_GRPC_ENABLE_FORK_SUPPORT", True)
     with sync_server(METHODS) as address, sync_channel(address) as channel:
         child()
@@ -385,7 +385,7 @@ def test_a_unary_rpc_on_the_parents_channel_with_fork_support(
 async def test_an_aio_unary_rpc_on_the_parents_channel(
     child: Callable[[], None], found: Found
 ) -> None:
-    """It is told of, by a guarded channel and in a guarded process."""
+    """It is reported, by a guarded channel and in a guarded process."""
     async with aio_server(METHODS) as address, aio_channel(address) as channel:
         with guarded():
             plain = grpc.aio.insecure_channel(address)

@@ -77,7 +77,7 @@ def test_wrapping_something_else(thing: Any) -> None:
 
 
 def test_wrapping_something_long() -> None:
-    """The TypeError shows no more than the beginning of what was given."""
+    """The TypeError shows only the beginning of the object."""
     with pytest.raises(TypeError) as raised:
         wrap("x" * 10_000)
     assert str(raised.value) == KINDS.format("str", "'" + "x" * 199)
@@ -342,7 +342,7 @@ async def test_keeping_nothing_of_a_context_that_was_wrapped() -> None:
 
 
 def contexts_alive() -> int:
-    """Count the contexts of grpc.aio that somebody refers to."""
+    """Count the live contexts of grpc.aio."""
     gc.collect()
     kinds = (cygrpc._ServicerContext, cygrpc._SyncServicerContext)
     return sum(type(thing) in kinds for thing in gc.get_objects())

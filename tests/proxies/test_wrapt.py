@@ -1,4 +1,4 @@
-"""What users hold is a proxy of wrapt: tools that know wrapt know the guarded objects too."""
+"""Guarded objects are proxies of wrapt: tools that know wrapt know them too."""
 
 from __future__ import annotations
 

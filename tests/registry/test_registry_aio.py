@@ -230,7 +230,7 @@ async def test_dropping_a_lease_whose_stream_is_open(reported: Reported) -> None
 
 
 async def test_dropping_an_aio_call() -> None:
-    """What becomes of it is what becomes of grpcio's own: counting it makes no cycle."""
+    """The same happens to it as to grpcio's own call: counting it makes no cycle."""
     async with (
         serving() as address,
         grpc.aio.insecure_channel(address) as plain,
@@ -749,7 +749,7 @@ def test_a_lease_that_is_dropped_after_its_loop(found: Found) -> None:
 
 
 async def test_dropping_a_registry() -> None:
-    """Its stubs go with it, their channels are closed, and nobody is blamed."""
+    """Its stubs go with it, their channels are closed, and nothing is reported."""
     registry = ChannelRegistry()
     registry.stub(Stub, "localhost:1")
     closed = aio_closing_of(aio_connections(registry)[0])
@@ -766,7 +766,7 @@ async def test_the_repr_of_a_lease() -> None:
 
 
 async def test_clean_up_that_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often somebody wants things in order, one timer is wound up for the next time."""
+    """However often the cleanup is requested, there is one timer for the next one."""
     loop = asyncio.get_running_loop()
     handles: list[asyncio.TimerHandle] = []
 

@@ -244,7 +244,7 @@ def interrupt_entering(registry: Any, meanwhile: Any) -> None:
 def test_closing_the_last_lease_in_a_finaliser_while_another_is_taken(
     idle_seconds: float | None,
 ) -> None:
-    """Whoever takes it gets a channel that the registry knows."""
+    """The code that takes it gets a channel that the registry knows."""
     with ChannelRegistry(idle_seconds=idle_seconds) as registry, serving() as (address, _):
         clients = [ClosesWhenCollected(registry.get(address))]
 
@@ -275,7 +275,7 @@ def test_getting_a_channel_in_a_finaliser_while_it_is_made() -> None:
 
 
 def test_closing_the_registry_in_a_finaliser_while_a_lease_is_taken() -> None:
-    """Whoever takes it gets the error."""
+    """The code that takes it gets the error."""
     with ChannelRegistry() as registry, serving() as (address, _):
         with registry.get(address):
             interrupt_entering(registry, registry.close)
@@ -284,7 +284,7 @@ def test_closing_the_registry_in_a_finaliser_while_a_lease_is_taken() -> None:
 
 
 def test_an_rpc_that_ends_while_the_registry_is_busy() -> None:
-    """Its end waits for no lock: the cleanup closes what nobody needs after it."""
+    """Its end waits for no lock: the cleanup closes what is unused after it."""
     with ChannelRegistry(max_streams=1) as registry, serving() as (address, _):
         lease = registry.get(address)
         calls = [Stub(lease).hold(b"") for _ in range(2)]
@@ -316,7 +316,7 @@ def test_an_rpc_that_ends_after_its_channel_while_the_registry_is_busy() -> None
 
 
 class Endless:
-    """A call of an interceptor's own kind, which is over when nobody holds it any more."""
+    """A call of an interceptor's own class, which is over when it has no references."""
 
     def cancel(self) -> None: ...
 
@@ -331,7 +331,7 @@ class Inventing(grpc.UnaryStreamClientInterceptor):
 def test_no_thread_for_the_cleanup(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Leases work all the same; that nobody cleans up is logged."""
+    """Leases work all the same; the missing cleanup is logged."""
     registry = ChannelRegistry()
 
     def fail(thread: threading.Thread) -> None:
@@ -525,7 +525,7 @@ def _one_by_one(address: str) -> None:
 
 
 def test_dropping_a_lease_just_before_its_registry_is_closed() -> None:
-    """The registry has ended it by the time somebody looks: nobody is blamed."""
+    """The registry has ended it by the time of the check: nothing is reported."""
     registry = ChannelRegistry()
     with serving() as (address, _):
         lease = registry.get(address)

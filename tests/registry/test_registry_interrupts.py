@@ -121,7 +121,7 @@ def _codes() -> frozenset[types.CodeType]:
 
 
 def assert_nothing_left(pool: Any) -> None:
-    """Let the cleanup do its work once; then nobody lives on anything."""
+    """Let the cleanup do its work once; after that nothing is in use."""
     leases, connections, _ = pool.clean_up()
     if pool._rpcs or pool._entries:
         gc.collect()  # an exception was in a cycle with its frames
@@ -143,7 +143,7 @@ def assert_nothing_left(pool: Any) -> None:
     assert not pool._unclosed
     assert not pool._idle
     if any(each() is not None for each in OPEN.values()):
-        gc.collect()  # it was made, and came to nobody: grpcio closes it
+        gc.collect()  # it was made, and nothing got it: grpcio closes it
     assert [each for each in OPEN.values() if each() is not None] == []
     OPEN.clear()
 

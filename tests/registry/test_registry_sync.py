@@ -1,4 +1,4 @@
-"""The registry for threads: who shares a channel, and when it closes."""
+"""The registry for threads: which leases share a channel, and when it closes."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class OwnCall:
 
 
 def test_a_call_of_an_interceptors_own_kind(registry: ChannelRegistry, address: str) -> None:
-    """It lives on the channel as long as somebody holds it; one that cannot be held weakly, not."""
+    """It counts as long as it has references; one that cannot be held weakly does not count."""
     with registry.get(address, interceptors=[Returning(OwnCall)]) as lease:
         call = lease.unary_stream(path("Numbers"))(b"1")
         assert list(call) == [b"own"]
@@ -311,7 +311,7 @@ def test_using_a_stub_after_its_registry_was_closed(
 
 
 def test_closing_a_registry_while_a_stub_is_made(registry: ChannelRegistry, address: str) -> None:
-    """Whoever asks for the stub again gets the error."""
+    """A second call for the stub raises the error."""
 
     def closing(channel: Any) -> Stub:
         registry.close()
@@ -323,7 +323,7 @@ def test_closing_a_registry_while_a_stub_is_made(registry: ChannelRegistry, addr
 
 
 def test_closing_the_channel_of_a_shared_stub(registry: ChannelRegistry, address: str) -> None:
-    """Whoever asks again gets a new stub that works, and everybody the same."""
+    """A second call returns a new stub that works, the same for all."""
     stub = registry.stub(Stub, address)
     stub.channel.close()
     again = registry.stub(Stub, address)
@@ -335,7 +335,7 @@ def test_closing_the_channel_of_a_shared_stub(registry: ChannelRegistry, address
 def test_asking_for_one_stub_from_two_threads_at_once(
     registry: ChannelRegistry, address: str
 ) -> None:
-    """The one that is ready first is everybody's."""
+    """All get the one that is ready first."""
     gate, made = Gate(), list[Stub]()
 
     def make(channel: Any) -> Stub:
@@ -350,7 +350,7 @@ def test_asking_for_one_stub_from_two_threads_at_once(
 
 
 def test_dropping_a_registry(address: str) -> None:
-    """Its stubs go with it, their channels are closed, and nobody is blamed."""
+    """Its stubs go with it, their channels are closed, and nothing is reported."""
     registry = ChannelRegistry()
     registry.stub(Stub, address)
     cleanup, closed = registry._cleanup, closing_of(connections(registry)[0])
@@ -543,7 +543,7 @@ def test_holding_only_a_stub(registry: ChannelRegistry, address: str) -> None:
 
 
 def test_dropping_a_sync_call(registry: ChannelRegistry) -> None:
-    """It is cancelled at once, as with grpcio, and not counted any more."""
+    """It is cancelled at once, as with grpcio, and no longer counted."""
     with serving() as (address, service), registry.get(address) as lease:
         call = Stub(lease).hold(b"")
         assert next(call) == b"0"
@@ -559,7 +559,7 @@ def test_dropping_a_sync_call(registry: ChannelRegistry) -> None:
 
 
 def test_dropping_a_call_without_a_thread_of_its_own(registry: ChannelRegistry) -> None:
-    """A single-threaded call tells nobody of its end: that it was collected does."""
+    """A single-threaded call does not report its end: its collection does."""
     options = [(grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1)]
     with serving() as (address, _), registry.get(address, options=options) as lease:
         call = lease.unary_stream(path("Numbers"))(b"9")
@@ -612,7 +612,7 @@ def test_the_longest_times(address: str) -> None:
 
 
 def test_subscribing_on_a_lease(registry: ChannelRegistry, address: str) -> None:
-    """A subscriber is told of the shared channel's states until the lease ends."""
+    """A subscriber gets the shared channel's states until the lease ends."""
     with registry.get(address) as other:
         states: queue.SimpleQueue[Any] = queue.SimpleQueue()
         before = set(threading.enumerate())
@@ -636,7 +636,7 @@ def watchers_leave(before: set[threading.Thread]) -> None:
 def test_closing_a_lease_while_somebody_subscribes_on_it(
     registry: ChannelRegistry, address: str
 ) -> None:
-    """Nobody stays subscribed to the channel, which another lease keeps open."""
+    """No subscription to the channel stays, though another lease keeps it open."""
     with registry.get(address) as other:
         before = set(threading.enumerate())
         lease, channel = registry.get(address), other._channel()
@@ -734,7 +734,7 @@ def test_interrupting_the_grace_period_of_a_registry(
 def test_closing_a_registry_while_a_channel_is_made(
     registry: ChannelRegistry, address: str
 ) -> None:
-    """Whoever waits for that channel gets the error, and no channel stays."""
+    """A thread that waits for that channel gets the error, and no channel stays."""
     gate = Gate()
     pool = registry._cleanup.pool
     make = pool._make

@@ -149,7 +149,7 @@ def pyproject(folder: Path, content: str) -> list[Allowed]:
 
 
 def test_allow_list_in_pyproject(tmp_path: Path) -> None:
-    """The allow-list is tool.grpc_guard.allow; where there is none, nothing is allowed."""
+    """The allow-list is tool.grpc_guard.allow; without it, nothing is allowed."""
     assert allowed_in_pyproject(tmp_path) == []
     assert pyproject(tmp_path, "[project]\ndependencies = ['grpc_guard']") == []
     assert pyproject(tmp_path, "# no tool.grpc_guard here") == []
@@ -215,7 +215,7 @@ def test_baseline_survives_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seen", "known"),
     [
-        (finding("b.py:loop", "a.py:read"), True),  # who comes first is a matter of luck
+        (finding("b.py:loop", "a.py:read"), True),  # which party comes first is a matter of luck
         (finding("a.py:read", None), True),  # the owner had left by the time it was looked for
         (finding(test="tests/test_x.py::test_y", count=9), True),
         (finding(None, None), False),  # no line tells no race from another
@@ -247,13 +247,13 @@ def test_no_line_is_like_no_line_only() -> None:
 
 
 def test_what_no_line_can_show() -> None:
-    """An entry is one line whatever is in it."""
+    """An entry is one line whatever its content."""
     strange = Known("concurrent-read", "/\n\x1b[31m\ud800", "client", ("ä.py:f",))
     assert str(strange) == r"concurrent-read on /\n\x1b[31m\ud800 (client): ä.py:f"
 
 
 def test_lines_where_not_all_ran() -> None:
-    """Where not everything ran nothing is called removable: how many there are is said, and why."""
+    """If not everything ran, no entry is called removable: their number is printed, and why."""
     gone = Known("concurrent-write", "/q", "server", ("c.py:f", "c.py:g"))
     adoption = Adoption(ROOT, [Allowed("*", "d.py", "why")], [Known.of(finding(), ROOT), gone])
     assert list(adoption.lines([finding()], "tests were deselected")) == [

@@ -69,7 +69,7 @@ def test_sample(
 
 @every_format
 def test_files_are_relative_to_the_root(form: writing.ReportFormat) -> None:
-    """A file of the project is named as anybody who has the project knows it."""
+    """A file of the project is named relative to the project."""
     content = form.render(report([FINDING]))
     assert re.search(r"\bapp/main\.py\b", content)
     assert str(ROOT / "app").replace(os.sep, "/") not in content

@@ -186,7 +186,7 @@ def test_schema_names_every_field() -> None:
 
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_finding_survives_json(finding: Finding) -> None:
-    """What is read back equals what was written, but for the caller's time, which is none."""
+    """What is read back equals what was written, except the caller's time, which is absent."""
     assert finding_from_dict(json.loads(json.dumps(finding_to_dict(finding)))) == finding
 
 
@@ -386,7 +386,7 @@ def test_report_through_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no modes there")
 def test_report_is_for_its_user(tmp_path: Path) -> None:
-    """A new report can be read by its user alone; the mode of an old file is somebody's choice."""
+    """Only its user can read a new report; an existing file keeps its mode."""
     written(tmp_path / "new.json", "json")
     assert (tmp_path / "new.json").stat().st_mode & 0o777 == 0o600
     (tmp_path / "old.json").touch()

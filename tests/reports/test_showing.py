@@ -92,7 +92,7 @@ def test_source_that_has_changed(tmp_path: Path) -> None:
 
 
 def test_source_that_is_nowhere() -> None:
-    """A line whose source nobody knows has its place alone."""
+    """A line with unknown source is shown by its place alone."""
     caller = dataclasses.replace(CALLER, stack=(Frame("<string>", 3, "read", ""),))
     printed = shown(dataclasses.replace(FINDING, owner=None, caller=caller), 80)
     assert "    <string>:3 in read\n\n" in printed
@@ -130,7 +130,7 @@ def test_columns_of_letters() -> None:
 
 
 def test_paths_lose_their_beginning() -> None:
-    """Of a path that is too long the end is shown, from a folder on if that leaves most of it."""
+    """A path that is too long loses its beginning, up to a folder if most of it remains."""
     assert layout.shortened("/work/project/app/main.py:12", 20) == "…/app/main.py:12"
     assert layout.shortened("(/work/project/app/main.py:12", 20) == "(…/app/main.py:12"
     assert layout.shortened("/a.package.Service/Method", 20) == "…kage.Service/Method"

@@ -32,7 +32,7 @@ POLICIES = pytest.mark.parametrize("policy", ["drop_oldest", "fail"])
 
 
 class Room:
-    """Members with a sender each; whoever's is full loses the oldest, or leaves."""
+    """Each member has a sender; a full one loses the oldest message, or the member leaves."""
 
     def __init__(self, policy: Any) -> None:
         self.policy = policy

@@ -124,7 +124,7 @@ async def test_dropping_both_ends_in_a_loop() -> None:
 
 
 def test_keeping_no_message() -> None:
-    """A message that was taken is nobody's of ours any more."""
+    """A message that was taken has no reference of ours left."""
 
     class Message:
         pass

@@ -61,7 +61,7 @@ async def test_many_tasks_receiving(mode: Any) -> None:
 
 
 async def test_receiving_once_each() -> None:
-    """Whoever waits is served, though those who were served do not come again."""
+    """Every waiting task is served, though those that were served do not come again."""
     receiver = Receiver[bytes](numbers(4))
     received = await outcomes(*(receiver.receive() for _ in range(4)))
     assert received == await all_of(numbers(4))
@@ -101,7 +101,7 @@ async def test_being_cancelled_with_a_message_in_the_hand() -> None:
 
 @MODES
 async def test_the_rpc_failing(mode: Any) -> None:
-    """Whoever waits gets StreamEnded, with the error of grpc as its cause; so does iteration."""
+    """Waiting tasks get StreamEnded, with the error of grpc as its cause; so does iteration."""
     async with serving(mode) as (channel, peer):
         receiver = Receiver[bytes](channel.stream_stream(path("Refuses"))(numbers(0)))
         assert await receiver.receive() == b"begun"
@@ -116,7 +116,7 @@ async def test_the_rpc_failing(mode: Any) -> None:
 
 @MODES
 async def test_cancelling_the_call(mode: Any) -> None:
-    """cancel() ends the receiver with CANCELLED; nobody's task is cancelled."""
+    """cancel() ends the receiver with CANCELLED; no task is cancelled."""
     async with serving(mode) as (channel, _):
         call = channel.stream_stream(path("Ends"))(numbers(0))
         async with Receiver[bytes](call) as receiver:
@@ -169,7 +169,7 @@ async def test_what_cannot_be_iterated_over() -> None:
 
 
 async def test_closing_a_receiver() -> None:
-    """Whoever waits gets StreamEnded; what comes later is nobody's."""
+    """Waiting tasks get StreamEnded; no receiver gets later messages."""
     sender = Sender[int]()
     receiver = Receiver(sender)
     waiting = asyncio.create_task(receiver.receive())
@@ -252,7 +252,7 @@ async def test_subscribers_of_each_kind() -> None:
 
 
 async def test_a_subscriber_leaving() -> None:
-    """It holds up nobody any more, and gets nothing; closing twice is legal."""
+    """It no longer holds up the others, and gets nothing; closing twice is legal."""
     fan = FanOut(numbers(5))
     stalled = fan.subscribe(maxsize=1)
     lively = fan.subscribe(maxsize=1)

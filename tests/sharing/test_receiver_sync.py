@@ -62,7 +62,7 @@ def test_many_threads_receiving(channel: Any) -> None:
 
 
 def test_receiving_once_each(channel: Any) -> None:
-    """Whoever waits is served, though those who were served do not come again."""
+    """Every waiting thread is served, though those that were served do not come again."""
     with Sender[bytes]() as sender:
         receiver = Receiver[bytes](channel.stream_stream(path("Echo"))(sender))
         parties = [in_thread(receiver.receive) for _ in range(4)]
@@ -89,7 +89,7 @@ def test_receiving_with_a_timeout(channel: Any) -> None:
 
 
 def test_the_rpc_failing(channel: Any, peer: Peer) -> None:
-    """Whoever waits gets StreamEnded, with the error of grpc as its cause; so does iteration."""
+    """Waiting threads get StreamEnded, with the error of grpc as its cause; so does iteration."""
     receiver = Receiver[bytes](channel.stream_stream(path("Refuses"))(numbers(0)))
     assert receiver.receive() == b"begun"
     waiting = [in_thread(receiver.receive) for _ in range(3)]
@@ -105,7 +105,7 @@ def test_the_rpc_failing(channel: Any, peer: Peer) -> None:
 
 
 def test_cancelling_the_call(channel: Any) -> None:
-    """cancel() ends a read that nobody waits for any more."""
+    """cancel() ends a read that no thread waits for."""
     call = channel.stream_stream(path("Ends"))(numbers(0))
     with Receiver[bytes](call) as receiver:
         assert receiver.receive() == b"begun"
@@ -134,7 +134,7 @@ def test_reading_only_while_somebody_waits() -> None:
 
 
 def test_a_thread_that_comes_back() -> None:
-    """The reading thread leaves when nobody wants a message, and a new one comes."""
+    """The reading thread leaves when no receiver wants a message, and a new one comes."""
     receiver = Receiver(threading.current_thread() for _ in range(2))
     first = receiver.receive()
     leave({first})
@@ -166,7 +166,7 @@ def test_what_cannot_be_iterated_over() -> None:
 
 
 def test_closing_a_receiver() -> None:
-    """Whoever waits gets StreamEnded; what comes later is nobody's."""
+    """Waiting threads get StreamEnded; no receiver gets later messages."""
     gate = Gate()
     receiver = Receiver(map(gate.park, [1, 2]))
     waiting = in_thread(receiver.receive)
@@ -260,7 +260,7 @@ def test_a_message_that_is_wanted_as_another_was_read() -> None:
     """The thread is told by the bell alone: it would read twice, and hear the bell later."""
 
     class Mutex:
-        """Lets somebody ask just after the thread has left it."""
+        """Lets a receiver ask just after the thread has left it."""
 
         def __enter__(self) -> None:
             pass
@@ -371,7 +371,7 @@ def test_subscribers_of_each_kind() -> None:
 
 
 def test_a_subscriber_leaving() -> None:
-    """It holds up nobody any more, and gets nothing; closing twice is legal."""
+    """It no longer holds up the others, and gets nothing; closing twice is legal."""
     with Sender[int](maxsize=100) as sender:
         fan = FanOut(sender)
         stalled = fan.subscribe(maxsize=1)

@@ -42,7 +42,7 @@ async def serving(mode: Any, **options: Any) -> AsyncIterator[tuple[Any, AioPeer
 
 
 async def waiting(sender: Sender[Any]) -> None:
-    """Wait until somebody waits for room, or for a flush."""
+    """Wait until a task waits for room, or for a flush."""
     while not (sender.statistics().waiting or sender._buffer.flushers):
         await settle()
 
@@ -190,7 +190,7 @@ async def test_a_timeout_that_comes_with_the_room() -> None:
 @MODES
 @pytest.mark.parametrize("method", ["Ends", "Refuses"])
 async def test_the_server_ending_the_rpc(mode: Any, method: str) -> None:
-    """Whoever waits gets StreamEnded, with code, details and what is left; what waits is bounded."""
+    """Waiting tasks get StreamEnded, with code, details and what is left; the queue is bounded."""
     async with serving(mode) as (channel, peer):
         sender = Sender[bytes](maxsize=4)
         call = await never(sender, channel, method)
@@ -224,7 +224,7 @@ class Call:
 
 
 async def test_the_end_while_others_wait() -> None:
-    """Who waits for room, for a flush, or for a message is told at once."""
+    """Tasks that wait for room, for a flush, or for a message are woken at once."""
     call = Call()
     sender = Sender[int](call, maxsize=2)
     await sender.send(0)
@@ -289,7 +289,7 @@ async def test_the_server_ending_while_grpc_waits_for_a_message(mode: Any) -> No
 
 
 async def test_closing_while_others_wait_for_room() -> None:
-    """What was accepted is sent; who waits gets StreamEnded. close() may come from anywhere."""
+    """Accepted messages are sent; waiting tasks get StreamEnded. Any thread may call close()."""
     sender = Sender[int](maxsize=1)
     await sender.send(0)
     party = asyncio.create_task(sender.send(1))
@@ -302,7 +302,7 @@ async def test_closing_while_others_wait_for_room() -> None:
 
 
 async def test_closing_while_grpc_waits() -> None:
-    """Whoever waits for a message gets the end."""
+    """A task that waits for a message gets the end."""
     sender = Sender[int]()
     taking = asyncio.create_task(anext(sender, None))
     await settle()
@@ -442,7 +442,7 @@ def test_a_loop_that_closes() -> None:
 
 
 def test_the_end_coming_after_the_loop() -> None:
-    """An end that arrives when the loop is closed wakes nobody, and raises nothing."""
+    """An end that arrives when the loop is closed wakes no task, and raises nothing."""
 
     async def main() -> Any:
         sender = Sender[int]()

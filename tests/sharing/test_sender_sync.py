@@ -92,7 +92,7 @@ def test_sending_on_a_blocking_call(channel: Any, peer: Peer) -> None:
 
 
 def test_the_end_of_a_blocking_call(channel: Any) -> None:
-    """Whoever waits for room in the sender of a blocking call is told of its end."""
+    """A thread that waits for room in the sender of a blocking call gets its end."""
     sender = Sender[bytes](maxsize=1)
     call = in_thread(channel.stream_unary(path("CountRefuses")), sender)
 
@@ -116,7 +116,7 @@ def test_sending_on_a_future(channel: Any) -> None:
 
 
 def test_sending_through_generators_and_interceptors(channel: Any) -> None:
-    """The sender finds its RPC through whatever asks it in gRPC's own thread."""
+    """The sender finds its RPC through any iterator around it in gRPC's own thread."""
 
     class Doubling(grpc.StreamStreamClientInterceptor):
         def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
@@ -208,7 +208,7 @@ def test_a_policy_that_is_none() -> None:
 
 
 def test_first_come_first_served() -> None:
-    """Who waits for room is served in the order of coming."""
+    """Threads that wait for room are served first come, first served."""
     sender = Sender[int](maxsize=1)
     sender.send(0)
     waiting = []
@@ -224,7 +224,7 @@ def test_first_come_first_served() -> None:
 
 
 def test_closing_while_others_wait_for_room() -> None:
-    """What was accepted is sent; who waits gets StreamEnded, without a code."""
+    """Accepted messages are sent; waiting threads get StreamEnded, without a code."""
     sender = Sender[int](maxsize=1)
     sender.send(0)
     waiting = in_thread(sender.send, 1)
@@ -262,7 +262,7 @@ def test_an_exception_in_one_producer(channel: Any) -> None:
 @pytest.mark.parametrize("method", ["Ends", "Refuses"])
 @pytest.mark.parametrize("act", ["send", "flush"])
 def test_the_server_ending_the_rpc(channel: Any, peer: Peer, method: str, act: str) -> None:
-    """Whoever waits gets StreamEnded, with code, details and what is left."""
+    """Waiting threads get StreamEnded, with code, details and what is left."""
     sender = Sender[bytes](maxsize=4)
     _, gate = full(channel, method, sender, 4)
     with gate.held():
@@ -287,7 +287,7 @@ def test_the_server_ending_the_rpc(channel: Any, peer: Peer, method: str, act: s
 @pytest.mark.parametrize("how", ["cancel", "drop", "close", "deadline"])
 @MODES
 def test_ending_the_rpc_while_grpc_waits_for_a_message(peer: Peer, how: str, mode: Any) -> None:
-    """gRPC's thread leaves the sender; nobody had to tell it."""
+    """gRPC's thread leaves the sender, without attach()."""
     asking: queue.Queue[threading.Thread] = queue.Queue()
     sender = Sender[bytes]()
 
@@ -400,7 +400,7 @@ class _Interrupt(BaseException):
 
 
 def interrupting(monkeypatch: pytest.MonkeyPatch, before: Any = lambda: None) -> None:
-    """Let whoever waits do `before`, and then be interrupted."""
+    """Let the waiting thread do `before`, and then be interrupted."""
     make = sync_sending.lock_waiter
 
     def lock_waiter(*message: Any) -> Any:
@@ -432,7 +432,7 @@ def test_an_interrupted_send(monkeypatch: pytest.MonkeyPatch, taken: int) -> Non
 
 
 def test_an_interrupted_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What had been handed to it goes to who asks next."""
+    """The message that it had got goes to the next taker."""
     sender = Sender[int]()
     interrupting(monkeypatch, lambda: sender.send(1))
     with pytest.raises(_Interrupt):
@@ -442,7 +442,7 @@ def test_an_interrupted_next(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_room_that_comes_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who was about to wait does not."""
+    """A thread that was about to wait does not."""
     sender = Sender[int](maxsize=1)
     sender.send(0)
     make = sync_sending.lock_waiter
@@ -457,7 +457,7 @@ def test_room_that_comes_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_closing_in_a_signal_handler_or_finaliser() -> None:
-    """Whoever is inside the sender may close it: its mutex is reentrant."""
+    """A thread inside the sender may close it: its mutex is reentrant."""
     sender = Sender[int]()
 
     class Closing(int):

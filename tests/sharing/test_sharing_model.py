@@ -1,4 +1,4 @@
-"""Random schedules of who sends, takes, gives up, closes: at every step the queue is the model's."""
+"""Random schedules of sends, takes, interrupts, closes: at every step the queue is the model's."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_taking_back_a_message_that_others_follow() -> None:
 
 
 def test_the_end_overtaking_nobody() -> None:
-    """Who was handed the last message and gives it back comes before the end."""
+    """A receiver that gives back the last message comes before the end."""
     outlets = sharing_outlets.Outlets(is_on_demand=True)
     buffer = Buffer(1, "wait", queue.Full)
     outlets.add(buffer)

@@ -1,7 +1,7 @@
 """Crowds on one sender or receiver, with time-outs, cancellations and RPCs that die midway.
 
-Whatever the schedule: what was accepted was taken once, in each producer's order, or is
-left; what was refused was not taken; and nobody hangs.
+Whatever the schedule: each accepted message was taken once, in its producer's order, or is
+left; refused messages were not taken; and no thread or task hangs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DIES = pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
 
 
 class Storm:
-    """What the producers meant to send, and what became of it."""
+    """What the producers meant to send, and what happened to it."""
 
     def __init__(self, producers: int, messages: int) -> None:
         self.producers, self.messages = producers, messages

@@ -27,7 +27,7 @@ from support.staging import (
 
 
 def _parked(gate: Gate) -> Any:
-    """A user's generator that parks whoever advances it first."""
+    """A user's generator that parks the first thread that advances it."""
     for message in MESSAGES:
         yield gate.park_at(MESSAGES[0])(message)
 

@@ -136,7 +136,7 @@ _DETAILS = re.compile(rf"(?<={{){_DETAIL}(?:, {_DETAIL})*(?=}})")
 
 
 def tidy(fact: Any) -> Any:
-    """Return `fact` without addresses, ports and times; of an exception its type and text."""
+    """Return `fact` without addresses, ports and times; for an exception, its type and text."""
     if isinstance(fact, str):
         for pattern, stand_in in _FLEETING:
             fact = pattern.sub(stand_in, fact)

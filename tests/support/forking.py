@@ -34,6 +34,6 @@ def in_child(function: Callable[[], str]) -> str:
         assert has_answered, "the forked child hangs"
         return os.read(reader, 10_000).decode()
     finally:
-        os.kill(child, signal.SIGKILL)  # waited for by nobody so far: the number is still its own
+        os.kill(child, signal.SIGKILL)  # not reaped yet: the pid is still its own
         os.waitpid(child, 0)
         os.close(reader)

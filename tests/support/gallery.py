@@ -148,7 +148,7 @@ async def aio_stage() -> AsyncIterator[dict[str, Any]]:
 # A lease is no proxy: what it shall look like is a channel of grpcio beside it.
 
 _ARITIES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-_TARGET = "127.0.0.1:1"  # nobody connects
+_TARGET = "127.0.0.1:1"  # no client connects
 
 
 def _twins(channel: Any, lease: Any) -> dict[str, tuple[Any, Any]]:

@@ -118,7 +118,7 @@ def _is_ours(code: CodeType) -> bool:
 
 
 if sys.version_info >= (3, 12):
-    _TOOL = 3  # nobody's: coverage has 1, profilers have 2, interrupts.py has 4
+    _TOOL = 3  # free: coverage has 1, profilers have 2, interrupts.py has 4
 
     @contextmanager
     def _listing_instructions(executed: list[CodeType]) -> Iterator[None]:

@@ -58,7 +58,7 @@ def untraced_threads() -> Iterator[None]:
     """Start threads without the tracer that others get from what measures coverage.
 
     While an exception is pending in a thread of CPython 3.11, every other thread that is traced
-    stands still where it next enters a function, and whoever waits for it waits for ever:
+    stands still where it next enters a function, and a thread that waits for it waits for ever:
     coveragepy issue 1626.
     """
     tracer = threading.gettrace()
@@ -131,7 +131,7 @@ class _Injection:
 
 
 if sys.version_info >= (3, 12):
-    _TOOL = 4  # nobody's: coverage has 1, profilers have 2
+    _TOOL = 4  # free: coverage has 1, profilers have 2
     _INSTRUCTION = sys.monitoring.events.INSTRUCTION
 
     class Injection(_Injection):
@@ -181,7 +181,7 @@ else:
 def sweep(
     codes: frozenset[CodeType], step: int = 1, trigger: Callable[[], Any] = by_thread
 ) -> Iterator[Injection]:
-    """Yield an injection for each instruction, or every `step`-th, until there are no more."""
+    """Yield an injection for each instruction, or every `step`-th."""
     with untraced_threads():
         for number in itertools.count(0, step):
             injection = Injection(number, codes, trigger)

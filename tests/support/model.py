@@ -9,7 +9,7 @@ from grpc_guard import Mode
 
 
 class Verdict(enum.Enum):
-    """What becomes of somebody who begins an operation."""
+    """What happens to a party that begins an operation."""
 
     ENTERS = "enters"
     REFUSED = "refused"
@@ -18,7 +18,7 @@ class Verdict(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Party:
-    """Somebody with an operation in the direction."""
+    """A party with an operation in the direction."""
 
     name: str
     operation: str
@@ -32,7 +32,7 @@ class Model:
         self.owner: Party | None = None
         self.guests: list[Party] = []
         self.line: list[Party] = []
-        self.is_over = False  # the RPC has ended: nobody is to blame any more
+        self.is_over = False  # the RPC has ended: nothing is reported
 
     def begin(
         self, party: Party, *, owner_leaves: bool = False, owner_wakes: bool = False
@@ -56,7 +56,7 @@ class Model:
         return Verdict.ENTERS, is_finding
 
     def end(self, name: str) -> Party | None:
-        """Let `name` leave, in whatever way; return who enters in its place, if anybody."""
+        """Let `name` leave, in any way; return the party that enters in its place, if any."""
         self.guests = [party for party in self.guests if party.name != name]
         self.line = [party for party in self.line if party.name != name]
         if self.owner is None or self.owner.name != name:

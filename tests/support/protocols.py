@@ -370,7 +370,7 @@ def _named(text: str, x: Any) -> str:
 
 
 class _Probe:
-    """An iterator that notes whether somebody takes something from it."""
+    """An iterator that notes whether an item was taken from it."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -386,7 +386,7 @@ class _Probe:
 
 
 class _CallableProbe:
-    """A callable that notes whether somebody calls it."""
+    """A callable that notes whether it was called."""
 
     def __init__(self) -> None:
         self.called = False

@@ -126,7 +126,7 @@ async def sync_server_reads(
 ) -> AsyncIterator[Subject]:
     """A handler that lends its requests to other threads, as it may while it runs.
 
-    With `forgetting` nobody keeps its context, once it has returned its responses.
+    With `forgetting`, nothing keeps its context after it has returned its responses.
     """
     gate, done = Gate(), Gate()
     lent: concurrent.futures.Future[Any] = concurrent.futures.Future()

@@ -12,7 +12,7 @@ ALONE = ("-p", "no:randomly", "-p", "no:asyncio")  # plugins that are not what t
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a session for which nobody has set anything."""
+    """Return the environment of a session without any setting."""
     mine = ("GRPC_GUARD", "GITHUB_", "PYTEST_", "PYTHON")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     return plain | {"PYTHONPATH": str(PROGRAMS)}

@@ -120,7 +120,7 @@ def leave(threads: set[threading.Thread]) -> None:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait until somebody else has made `condition` true; nothing tells when."""
+    """Wait until another party has made `condition` true; nothing signals that."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"

@@ -1,7 +1,7 @@
 """One direction of one live stream, staged: the interface behind which subjects.py has them all.
 
 The stream runs on a real connection to a plain peer that holds still until it is released:
-whoever begins an operation before that stays inside it.
+a party that begins an operation before that stays inside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BULK = bytes(4 << 20)
 NARROW = [("grpc.max_receive_message_length", -1), ("grpc.http2.bdp_probe", 0)]
 
 Carried = list[bytes]  # the first bytes of the messages that an operation carried
-Operation = Callable[[], Any]  # of the sync api a function, of aio a coroutine function
+Operation = Callable[[], Any]  # a function for the sync api, a coroutine function for aio
 
 
 @dataclasses.dataclass
@@ -39,7 +39,7 @@ class Subject:
     ``gate``: where the peer is parked, or what it is that holds up the operation.
     ``rest``: end the RPC in the regular way and return what that carried.
     ``carried``: what went over the wire, in order, as the peer has it.
-    ``begun``: for operations that somebody else does for us, what tells that they have begun.
+    ``begun``: for operations that other code does for us, tells that they have begun.
     """
 
     guarded: Any

@@ -56,7 +56,7 @@ class Lost(Exception):  # no error: the test wants it
 class Gate:
     """A place where threads park: each says that it has come, and waits until it may go on.
 
-    Once open, the gate lets everybody through.
+    Once open, the gate lets all through.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Gate:
         assert came, "a gate was never opened, or nobody came to it"
 
     def park(self, value: T = None) -> T:
-        """Say that somebody is here, wait for open(), and return `value`."""
+        """Signal that a party is here, wait for open(), and return `value`."""
         with self._state:
             self._entered += 1
             self._state.notify_all()
@@ -81,7 +81,7 @@ class Gate:
     def park_at(self, value: object) -> Callable[[T], T]:
         """Return a function that hands on what it is given, and parks where that is `value`.
 
-        Made for (de)serializers: whoever receives or sends that message is parked inside
+        Made for (de)serializers: a party that receives or sends that message is parked inside
         the operation.
         """
         return lambda given: self.park(given) if given == value else given
@@ -92,7 +92,7 @@ class Gate:
             self._wait(lambda: self._entered >= parties)
 
     def open(self) -> None:
-        """Let go whoever is parked here, and all who come later."""
+        """Release the parties that are parked here, and all later ones."""
         with self._state:
             self._is_open = True
             self._state.notify_all()
@@ -104,7 +104,7 @@ class Gate:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Run the block while somebody is parked here, then open."""
+        """Run the block while a party is parked here, then open."""
         try:
             self.wait()
             yield
@@ -121,11 +121,11 @@ class AsyncGate:
         self._broken = False
 
     def arrive(self) -> None:
-        """Say that somebody is here."""
+        """Signal that a party is here."""
         self._entered.set()
 
     async def park(self, value: T = None) -> T:
-        """Say that somebody is here, wait for open(), and return `value`."""
+        """Signal that a party is here, wait for open(), and return `value`."""
         self.arrive()
         await self._go.wait()  # the test as a whole has a deadline
         if self._broken:
@@ -133,11 +133,11 @@ class AsyncGate:
         return value
 
     async def wait(self) -> None:
-        """Wait until somebody is parked here."""
+        """Wait until a party is parked here."""
         await asyncio.wait_for(self._entered.wait(), PATIENCE)
 
     def open(self) -> None:
-        """Let go whoever is parked here, and all who come later."""
+        """Release the parties that are parked here, and all later ones."""
         self._go.set()
 
     def destroy(self) -> None:
@@ -147,7 +147,7 @@ class AsyncGate:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Run the block while somebody is parked here, then open."""
+        """Run the block while a party is parked here, then open."""
         try:
             await self.wait()
             yield
@@ -180,7 +180,7 @@ class Party(Generic[T]):
     def _run(self, function: Callable[..., T], *args: Any) -> None:
         try:
             self._outcome.set_result(function(*args))
-        except BaseException as error:  # handed to whoever asks
+        except BaseException as error:  # for any caller
             self._outcome.set_exception(error)
 
     def result(self) -> T:
@@ -223,7 +223,7 @@ _MACHINERY = tuple(
 
 
 class _Told(threading.Event):
-    """What is set in a profile function; who waits for it goes on when that has returned.
+    """An event that a profile function sets; waiters continue when that has returned.
 
     Until then the function would stand in the stack of its thread, as a line of the program.
     """
@@ -406,7 +406,7 @@ async def aio_server(
 
 @contextmanager
 def kept(address: str) -> Iterator[None]:
-    """Keep the port of a server that stops and starts again: nobody else is given it meanwhile."""
+    """Keep the port of a server that stops and starts again, so that no other gets it meanwhile."""
     host, _, port = address.rpartition(":")
     with socket.socket() as keeper:
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as gRPC does

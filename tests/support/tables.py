@@ -15,7 +15,7 @@ STEADY = 40  # entries by which a bounded table may differ
 
 
 def tables() -> Counter[str]:
-    """Return the size of each table, by where it is: of a module, or of all records of a kind."""
+    """Return the size of each table, by its place: in a module, or in all records of a class."""
     gc.collect()
     sizes: Counter[str] = Counter()
     for name, module in tuple(sys.modules.items()):

@@ -47,5 +47,5 @@ class Limits:
 
 
 def still_works(thread_time: int | None, thread_time_before: int | None) -> bool:
-    """Its thread has run in the meantime, or cannot tell: it may be on its way, or asks now and then."""
+    """Its thread has run since, or that is unknown: it may be ending, or polls now and then."""
     return thread_time is None or thread_time != thread_time_before

@@ -29,7 +29,7 @@ BLOCKED_LOOP = Rule(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoopStoodStill(Evidence):
-    """The loop of the thread stood still for `seconds`, and with it so many `others` of its tasks."""
+    """The loop of the thread stood still for `seconds`, and with it its other tasks, `others`."""
 
     rule = BLOCKED_LOOP
     seconds: float
@@ -45,7 +45,7 @@ class LoopStoodStill(Evidence):
 class Limits:
     """The thresholds of this rule."""
 
-    blocked_loop_seconds: float = 0.1  # what waits longer blocks its loop
+    blocked_loop_seconds: float = 0.1  # a call that waits longer blocks its loop
 
 
 class Program(Protocol):
@@ -56,5 +56,5 @@ class Program(Protocol):
 
 
 def is_in_notebook(program: Program) -> bool:
-    """In a notebook every cell runs on the loop of the kernel, and that is how notebooks are."""
+    """In a notebook every cell runs on the loop of the kernel: that is normal there."""
     return "ipykernel" in program.modules

@@ -30,7 +30,7 @@ CANCELLED_READ = Rule(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OperationCancelled(Evidence):
-    """An operation on the stream was cancelled by way of a task, which broke the stream."""
+    """A task was cancelled inside an operation on the stream, which broke the stream."""
 
     rule = CANCELLED_READ
     cancelled: Party
@@ -59,7 +59,7 @@ class Cancellation(Protocol):
 
 
 def rpc_was_cancelled_before(cancellation: Cancellation) -> bool:
-    """The RPC had been cancelled as a whole, and grpcio says so by this error."""
+    """The RPC had been cancelled as a whole, which grpcio reports by this error."""
     return cancellation.tells_of_the_end
 
 
@@ -69,7 +69,7 @@ def nobody_cancels_the_task(cancellation: Cancellation) -> bool:
 
 
 def stream_goes_on(cancellation: Cancellation) -> bool:
-    """Nothing broke: a client's write that still waits for the connection may be cancelled."""
+    """Nothing broke: a client's write may be cancelled while it still waits for the connection."""
     return not cancellation.has_broken_the_stream
 
 
@@ -92,7 +92,7 @@ def was_reported(use: UseAfterCancellation) -> bool:
 
 
 def is_given_up(use: UseAfterCancellation) -> bool:
-    """cancel() was called, or the channel closed: to use the stream is the way to learn of it."""
+    """cancel() was called, or the channel closed: a program learns of it by using the stream."""
     return use.is_given_up
 
 

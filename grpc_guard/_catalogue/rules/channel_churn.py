@@ -27,7 +27,7 @@ CHANNEL_CHURN = Rule(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ManyChannels(Evidence):
-    """So many channels to one target were made within `seconds`, the last of them by `maker`."""
+    """Too many channels to one target were made within `seconds`, the last of them by `maker`."""
 
     rule = CHANNEL_CHURN
     channels: int
@@ -49,5 +49,5 @@ class Limits:
 
 
 def wants_its_own_connection(options: str) -> bool:
-    """The channel has a subchannel pool of its own: who sets that wants connections of their own."""
+    """The channel has its own subchannel pool: a program sets this for separate connections."""
     return "grpc.use_local_subchannel_pool" in options

@@ -45,12 +45,12 @@ class LateUse(Protocol):
 
 
 def is_in_done_callback(use: LateUse) -> bool:
-    """A done-callback runs, which may look at the stream still."""
+    """A done-callback runs: it may still read the state of the stream."""
     return use.in_done_callback
 
 
 def grpc_asks_once_more(use: LateUse) -> bool:
-    """GRPC sends the requests on, which the handler gave to another call: only so it learns of the end."""
+    """The handler gave its requests to another call: gRPC reads on, and so learns of their end."""
     return use.grpc_asks
 
 

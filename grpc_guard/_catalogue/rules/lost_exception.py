@@ -45,7 +45,7 @@ class IteratorRaised(Evidence):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HandlerCancelled(Evidence):
-    """A handler ended by a CancelledError that came out of what it waited for, in `raiser`."""
+    """A CancelledError from what the handler awaited, in `raiser`, ended the handler."""
 
     rule = LOST_EXCEPTION
     raiser: Party
@@ -71,7 +71,7 @@ class Loss(Protocol):
 
 
 def rpc_is_over(loss: Loss) -> bool:
-    """The RPC has ended: no code waits for its result, so the exception is not missed."""
+    """The RPC has ended: no code waits for its result, so nothing is lost with the exception."""
     return loss.rpc_is_over
 
 
@@ -81,7 +81,7 @@ def task_is_being_cancelled(loss: Loss) -> bool:
 
 
 def is_of_grpcio(loss: Loss) -> bool:
-    """No line of the program raised it: an iterator of another RPC, say, whose end it tells."""
+    """No line of the program raised it: it is the end of another RPC's iterator, for example."""
     return loss.is_of_grpcio
 
 

@@ -26,20 +26,20 @@ STARVED_SERVER = Rule(
 )
 
 
-# Where handlers serve RPCs that are over, more threads would only be used up later.
+# If handlers serve RPCs that are over, more threads would only be used up later.
 WAKE_UP = (
     "let a handler end with its RPC: wake it from context.add_callback(), by an end marker in the "
     "queue that it waits for, or wait with a timeout and check context.is_active()"
 )
 
-_SHOWN = 5  # of many that could be named
+_SHOWN = 5  # handlers that a report names
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Starved(Evidence):
-    """Handlers hold all threads of a server, those that are `held`, while RPCs are `waiting`.
+    """Handlers have all threads of a server, `held`, while the RPCs `waiting` wait.
 
-    `over` has the same length: whether the RPC of each of them has ended already.
+    `over` has the same length: whether the RPC of each handler has ended already.
     """
 
     rule = STARVED_SERVER
@@ -74,9 +74,9 @@ def _holding(party: Party, is_over: bool) -> str:
 class Limits:
     """The thresholds of this rule."""
 
-    starved_server_seconds: float = 1.0  # how long all threads have been held
+    starved_server_seconds: float = 1.0  # how long all threads have been in use
 
 
 def nobody_waits(seen: Starved) -> bool:
-    """All threads are held, and no RPC waits for one: the server is full, and not starved."""
+    """All threads are in use, and no RPC waits for one: the server is full, but not starved."""
     return seen.waiting == 0

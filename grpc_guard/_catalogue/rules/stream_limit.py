@@ -29,7 +29,7 @@ STREAM_LIMIT = Rule(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Crowded(Evidence):
-    """So many streams live on one channel, which `maker` made."""
+    """Too many streams live on one channel, which `maker` made."""
 
     rule = STREAM_LIMIT
     streams: int
@@ -41,7 +41,7 @@ class Crowded(Evidence):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Queued(Evidence):
-    """So many RPCs wait, on a channel that `maker` made, while the connection carries others."""
+    """RPCs on a channel that `maker` made wait, while its connection carries others."""
 
     rule = STREAM_LIMIT
     waiting: int

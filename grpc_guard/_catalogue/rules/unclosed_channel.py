@@ -27,7 +27,7 @@ UNCLOSED_CHANNEL = Rule(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NeverClosed(Evidence):
-    """The channel that `maker` made was not closed, and so many `others` from there were not."""
+    """The channel that `maker` made was not closed; `others` counts more of them from that line."""
 
     rule = UNCLOSED_CHANNEL
     maker: Party

@@ -26,9 +26,9 @@ UNFINISHED_STREAM = Rule(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NeverEnded(Evidence):
-    """The stream that `starter` started was not ended, and so many `others` from there were not.
+    """The stream that `starter` started was not ended; `others` counts more of them from that line.
 
-    `last` is the way of its last operation, and how many seconds ago that began.
+    `last` is the direction of its last operation, and how many seconds ago that began.
     """
 
     rule = UNFINISHED_STREAM

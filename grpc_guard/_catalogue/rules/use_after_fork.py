@@ -48,7 +48,7 @@ class ChannelOfParent(Evidence):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AioOfParent(Evidence):
-    """The process was forked while its parent had grpc.aio in use: a channel or server of `maker`."""
+    """The process was forked while its parent used grpc.aio: `maker` made the channel or server."""
 
     rule = USE_AFTER_FORK
     maker: Party | None

@@ -41,7 +41,7 @@ class Whereabouts:
 
 
 def is_at_home(use: Whereabouts) -> bool:
-    """The quick look at the loop's thread was wrong: some loops inherit its note, and do not keep it."""
+    """The quick check was wrong: some loops inherit their thread's attribute, and never set it."""
     return use.running is use.own
 
 
@@ -56,7 +56,7 @@ NOT_STARTED_ASTRAY = (is_at_home, begins_with_its_loop)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Home:
-    """Where an aio object belongs: by whom it was made, on which thread, and what its loop does."""
+    """Where an aio object belongs: its maker and thread, and what its loop does."""
 
     maker: Party
     thread: str
@@ -75,7 +75,7 @@ def state_of(loop: Loop) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CallAstray(Evidence):
-    """A call was used on another loop than its own, or where no loop runs."""
+    """A call was used on a loop that is not its own, or where no loop runs."""
 
     rule = WRONG_LOOP
     on_loop: bool
@@ -89,7 +89,7 @@ class CallAstray(Evidence):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServerAstray(Evidence):
-    """A server was used on another loop than its own, which is as `state` says, or on none."""
+    """A server was used off its own loop, which is as `state` says, or where no loop runs."""
 
     rule = WRONG_LOOP
     on_loop: bool

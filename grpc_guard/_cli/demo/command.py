@@ -21,7 +21,7 @@ from .played import Played
 from .scenarios import SCENARIOS, Halves, Scenario, complaints
 from .screen import Screen
 
-_INTERRUPTED = 130  # what a shell says of a command that Ctrl-C has ended
+_INTERRUPTED = 130  # the exit status for a command that Ctrl-C has ended
 _LOOK = 1.0  # seconds between two looks at what is being played
 _WAYS_IN = (  # how, and what that is for
     ("grpc-guard run app.py", "a program as it is"),
@@ -114,7 +114,7 @@ def _title(screen: Screen) -> None:
 def _await(
     screen: Screen, number: str, scenario: Scenario, halves: Sequence[Future[Played]]
 ) -> None:
-    """Wait for both `halves` of `scenario`, and say meanwhile for how long it has been."""
+    """Wait for both `halves` of `scenario`, and show meanwhile how long that has taken."""
     begun, is_over = time.monotonic(), False
     while not is_over:
         lasted = time.monotonic() - begun
@@ -152,7 +152,7 @@ def _report(screen: Screen, scenario: Scenario, refusal: dict[str, Any]) -> None
 
 
 def _ways_in() -> Iterator[Block]:
-    """Yield what leads from here to a program of the reader's own."""
+    """Yield the ways in which readers can guard their own programs."""
     yield Text((Span("To guard a program of your own:", "bold"),))
     width = max(len(way) for way, _ in _WAYS_IN) + 4
     for way, what in _WAYS_IN:

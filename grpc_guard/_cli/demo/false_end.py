@@ -65,7 +65,7 @@ def play(mode: ModeName) -> Played:
 
 
 def tell(count: int, outcomes: list[Any]) -> Played:
-    """Say what came of it: so many points in the summary, and so `outcomes` of the readers."""
+    """Return the result: the number of points in the summary, and the `outcomes` of the readers."""
     refusals = refusals_in(outcomes)
     if count < STEPS:
         lost = STEPS - count

@@ -1,4 +1,4 @@
-"""Two threads of one handler read one stream, until the server dies for everybody."""
+"""Two threads of one handler read one stream, until the server dies for all clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRIES = 100  # unguarded, where it is a matter of luck
 GUARDED_TRIES = 5
 _ENOUGH = 8.0  # seconds after which no other try begins
 _DEADLINE = 3.0  # seconds, for the innocent client
-_LINGER = 0.2  # seconds for which an unguarded route stays open when nobody has left it
+_LINGER = 0.2  # seconds for which an unguarded route stays open while no reader has left it
 
 
 class HastyRouteGuide(RouteGuide):
@@ -67,7 +67,7 @@ class Try:
 
 @contextmanager
 def deaths(news: threading.Event) -> Iterator[list[str]]:
-    """Yield a list of what threads die of while the block runs; each death sets `news`."""
+    """Yield a list of the exceptions that end threads while the block runs; each sets `news`."""
     died: list[str] = []
 
     def note(death: Any) -> None:
@@ -144,7 +144,7 @@ def tell(tries: list[Try], died: list[str]) -> Played:
 
 
 def play(mode: ModeName) -> Played:
-    """Record routes until the server is dead for everybody, or until enough is enough.
+    """Record routes until the server is dead for all clients, or until enough is enough.
 
     Guarded, each route stays open until a reader has been refused: of two that keep reading
     an open route, one must be.

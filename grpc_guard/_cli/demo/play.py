@@ -1,4 +1,4 @@
-"""Plays one half of a scenario in a process of its own, for what it breaks is really broken."""
+"""Plays one half of a scenario in a separate process, because what it breaks is really broken."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from .played import Played
 
 _TIMEOUT = 20.0  # seconds; a half that is not over by then hangs
 
-# Where the package lies: a half is played by this very package, whatever the working
-# directory holds.
+# Where the package is: this very package plays a half, even if the working directory has
+# another one.
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -57,7 +57,7 @@ SCENARIOS = (
 
 
 class Halves:
-    """Plays halves of scenarios, each in a process of its own, until it is ended."""
+    """Plays halves of scenarios, each in a separate process, until it is ended."""
 
     def __init__(self) -> None:
         self._children: set[subprocess.Popen[bytes]] = set()

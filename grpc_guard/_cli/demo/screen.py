@@ -1,4 +1,4 @@
-"""What the demo looks like: a table as wide as there is room, and what is being played meanwhile."""
+"""The demo on a terminal: a table as wide as there is room, and meanwhile what is being played."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ async def async_serving(guide: RouteGuideServicer, mode: ModeName) -> AsyncItera
 
 
 async def _end_of_handlers() -> None:
-    # A loop that ends before them makes grpcio print a traceback.
+    # If the loop ends before them, grpcio prints a traceback.
     running = [task for task in asyncio.all_tasks() if _is_of_grpcio(task)]
     if running:
         await asyncio.wait(running, timeout=PATIENCE)

@@ -21,7 +21,7 @@ _LONG = 1 << 20  # characters: a note that does not fit into the connection's bu
 
 
 class BusyRouteGuide(AsyncRouteGuide):
-    """Lets those who write wait until it is ready to read."""
+    """Lets the writers wait until it is ready to read."""
 
     def __init__(self) -> None:
         self.ready = asyncio.Event()

@@ -1,7 +1,7 @@
 """What happens inside a Python process of a guarded program, before the program starts.
 
 grpc is not imported here: the program may first have to set environment variables or to
-patch the standard library (gevent). The guard goes on right after the program's own import
+patch the standard library (gevent). The guard is switched on right after the program's own import
 of grpc. An error here does not stop the program: it is reported, and the program runs unguarded.
 """
 
@@ -31,7 +31,7 @@ from .spool import Writer, recall
 
 @functools.cache
 def start() -> None:
-    """Arrange for the guard, as the launcher's environment variables say; again does nothing.
+    """Prepare the guard as the launcher's environment variables say; a second call does nothing.
 
     Called by grpc_guard.pth, which no other launcher can hide, and by site/sitecustomize.py.
     """
@@ -74,7 +74,7 @@ def _enable(mode: Mode, settings: ProbeSettings | None, writer: Writer) -> None:
             probe.remember(recall(os.environ[SPOOL]))
         enable(mode, probe=settings is not None and str(settings))
         writer.has_guarded = True
-    except Exception as error:  # somebody else's module called grpc, for one
+    except Exception as error:  # for example, another module that is called grpc
         if is_injected(error):
             raise
         _give_up(error, writer)
@@ -82,7 +82,7 @@ def _enable(mode: Mode, settings: ProbeSettings | None, writer: Writer) -> None:
 
 def _end(writer: Writer) -> None:
     writer.ended()
-    ledger.add_sink(writer.found)  # nobody tells the counts of what is found from now on
+    ledger.add_sink(writer.found)  # nothing reports the counts of later findings
 
 
 def _give_up(error: Exception, writer: Writer) -> None:
@@ -110,7 +110,7 @@ def _to_stderr(finding: Finding) -> None:
 def _shown(finding: Finding) -> str:
     """Return the report for stderr: fitted to a terminal, else as a log has it.
 
-    Without rich: the program has not asked for it, and may have a module of that name.
+    Without rich: the program has not chosen it, and may have its own module of that name.
     """
     look = look_of(sys.__stderr__)
     if look is None:
@@ -128,5 +128,5 @@ def _print_to_stderr(text: str) -> None:
 
 
 def _is_for_the_log(record: logging.LogRecord) -> bool:
-    """Keep findings from logging's last resort, stderr: they are there already."""
+    """Keep findings from logging's last resort, stderr, where they have been shown already."""
     return not hasattr(record, RULE_OF_RECORD) or logger.hasHandlers()

@@ -40,12 +40,12 @@ from .spool import read, remind
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 _GAP = "a run of one program need not find all"
 _PTH = "grpc_guard.pth"
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what a shell says of such a command
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # a shell's exit statuses for such a command
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What ``grpc-guard run`` was told."""
+    """The settings of ``grpc-guard run``."""
 
     command: Sequence[str]
     mode: Mode = Mode.RAISE
@@ -112,7 +112,7 @@ def command_line(command: Sequence[str]) -> list[str]:
 
 
 def _is_script(program: str) -> bool:
-    """Tell whether `program` is a file for the interpreter; what can be executed is a command."""
+    """Tell whether `program` is a file for the interpreter; an executable file is a command."""
     return os.path.isfile(program) and (
         program.endswith((".py", ".pyw", ".pyz")) or not os.access(program, os.X_OK)
     )
@@ -140,7 +140,7 @@ def _is_installed() -> bool:
 
 
 def _prepare(settings: Settings) -> Adoption:
-    """Read and try every file that is named, while saying so can still help."""
+    """Read and check every file that is named, while an error can still stop the run."""
     root = Path.cwd()
     for option, path in (
         ("--report", settings.report),
@@ -162,7 +162,7 @@ def _prepare(settings: Settings) -> Adoption:
 
 
 def _recall(settings: Settings) -> Memory | None:
-    """Return what earlier runs of the probe have learnt; None if it is off."""
+    """Return what the probe learnt in earlier runs; None if it is off."""
     if settings.probe is None:
         return None
     memory = Memory()
@@ -178,7 +178,7 @@ def _recall(settings: Settings) -> Memory | None:
 
 
 def _remember(settings: Settings, memory: Memory, learnt: Sequence[Pair]) -> None:
-    """Write what was learnt, unless the file is somebody else's."""
+    """Write what was learnt, unless the file is not a probe file."""
     if settings.probe_file is None:
         return
     with contextlib.suppress(ProbeFileError), _told():
@@ -241,12 +241,12 @@ def _write_reports(settings: Settings, report: Path, outcome: GuardedRun, pid: i
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Say that a file could not be written, at the end, where nothing is left to be stopped."""
+    """Report that a file could not be written, at the end, when there is nothing left to stop."""
     try:
         yield
     except OSError as error:
         _print(f"grpc_guard: {error.filename}: {error.strerror}")
-    except AdoptionError as error:  # a baseline that somebody has broken while the program ran
+    except AdoptionError as error:  # a baseline that became invalid while the program ran
         _print(f"grpc_guard: {error}; it is left as it is")
 
 
@@ -258,7 +258,7 @@ def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[s
 
 
 def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
-    """Return `processes`, of which `pid` has ended, perhaps unheard; a signal is a `status` below 0."""
+    """Return `processes`, of which `pid` has ended, perhaps silently; `status` < 0 is a signal."""
     for process in processes:
         if process.pid == pid and status >= 0 and not process.has_ended:
             process.unguarded = UNHEARD
@@ -281,16 +281,16 @@ def _print(text: str) -> None:
 
 
 def end_as(status: int) -> int:
-    """Return `status`, or die of the signal that ended the program, as it would have."""
+    """Return `status`, or die of the signal that ended the program, as the program did."""
     if status < 0:  # pragma: no cover  # as below
         _die_of(-status)
     return status
 
 
-def _die_of(number: int) -> None:  # pragma: no cover  # nobody is left to tell what was covered
+def _die_of(number: int) -> None:  # pragma: no cover  # no coverage is saved after it
     import resource
 
-    # The core to look at is the program's, which ours would overwrite.
+    # The core dump of interest is the program's, which ours would overwrite.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)

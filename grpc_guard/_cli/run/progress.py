@@ -1,4 +1,4 @@
-"""What is in progress in a guarded program, asked when it is about to be ended, or after a while."""
+"""What is in progress in a guarded program when it is about to be ended, or after some time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST = 20  # streams of each process that stderr shows; a report has them all
 
 
 class Progress:
-    """The last answers of the processes of a run, each told on stderr as it comes."""
+    """The last answers of the processes of a run, each printed on stderr as it comes."""
 
     def __init__(self, spool: str, say: Callable[[str], object]) -> None:
         self._spool = spool
@@ -53,7 +53,7 @@ class Progress:
         return next((answer for answer in self.answers if answer.pid == pid), None)
 
     def ask_after(self, seconds: float | None) -> threading.Timer | None:
-        """Ask in so many seconds, from a thread; None is never. Return what can be cancelled."""
+        """Ask in so many seconds, from a thread; None means never. Return a timer to cancel."""
         if seconds is None:
             return None
         timer = threading.Timer(seconds, self.ask, [f"after {seconds:g} s"])

@@ -39,7 +39,7 @@ class Forwarding:
 
     def __enter__(self) -> Forwarding:
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._handed_on, signal.SIGCHLD})
-        # What a system ignores by default it may drop (macOS does), though somebody waits for it.
+        # A signal that is ignored by default may be dropped (macOS does) even if a thread waits.
         self._on_child = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._witness.start()
         return self
@@ -81,10 +81,10 @@ class Forwarding:
 
 
 class _Witness:
-    """A process of our group that only says which signals it has got. Dies with us."""
+    """A process of our group that only reports which signals it has received. Dies with us."""
 
     def start(self) -> None:
-        """Fork it; the signals in question are blocked, and stay so in it."""
+        """Fork it; the signals in question are blocked, and stay blocked in it."""
         self._ours, its = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:  # pragma: no cover  # no coverage is written at os._exit
@@ -97,7 +97,7 @@ class _Witness:
 
     def end(self) -> None:
         self._ours.close()
-        with contextlib.suppress(ChildProcessError):  # a caller that ignores SIGCHLD reaps nobody
+        with contextlib.suppress(ChildProcessError):  # with SIGCHLD ignored it is gone
             os.waitpid(self._pid, 0)
 
     def has_got(self, number: int) -> bool:
@@ -120,7 +120,7 @@ def _testify(questions: socket.socket) -> None:  # pragma: no cover  # as above
 
 
 class Ignoring:
-    """Where there are no POSIX signals: Ctrl-C reaches the whole console by itself."""
+    """For systems without POSIX signals: Ctrl-C reaches every process of the console anyway."""
 
     def __enter__(self) -> Ignoring:
         # A handler that does nothing and not SIG_IGN, which the program would inherit.
@@ -144,7 +144,7 @@ class Ignoring:
         child: subprocess.Popen[bytes],
         before_end: Callable[[str], object] = lambda reason: None,
     ) -> int:
-        """Return the exit status of `child`; nobody knows here when it is about to be ended."""
+        """Return the exit status of `child`; the moment before its end is not known here."""
         return child.wait()
 
 

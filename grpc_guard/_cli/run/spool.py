@@ -49,7 +49,7 @@ class Writer:
         in_child(self._begin)
 
     def _begin(self) -> None:
-        # In a forked child: whatever is touched of the heap here, the child owns a copy of.
+        # In a forked child: each page of the heap that is touched here is copied.
         self._path = os.path.join(self._folder, f"{time.time_ns()}-{os.getpid()}.jsonl")
         self._now = (0, 0)
         self._numbers = itertools.count(1)
@@ -68,7 +68,7 @@ class Writer:
         if told:
             self._write({"again": [[number, finding.count]]})
         else:
-            learnt = not number & (number - 1)  # rarer and rarer, as it grows with each
+            learnt = not number & (number - 1)  # less and less often, as it grows each time
             self._write(_whole(finding, number), learnt=learnt)
         if not told and len(self._told) >= KEPT:
             self._told.clear()  # the program clears its findings, and has always new ones
@@ -90,7 +90,7 @@ class Writer:
                 missing.append(_whole(finding, number))
             elif told < finding.count:
                 event["again"].append([number, finding.count])
-        with contextlib.suppress(OSError):  # a process that gave up the user's rights, for one
+        with contextlib.suppress(OSError):  # for example, a process that gave up the user's rights
             self._write(*missing, event, learnt=True)
 
     def _write(self, *events: dict[str, Any], learnt: bool = False) -> None:
@@ -108,7 +108,7 @@ class Writer:
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except FileNotFoundError:
-            return  # the launcher has gone, and nobody reads any more
+            return  # the launcher has gone: no process reads it
         try:
             os.write(descriptor, lines)
         finally:
@@ -120,13 +120,13 @@ def _whole(finding: Finding, number: int) -> dict[str, Any]:
 
 
 def _learnt() -> dict[str, Any] | None:
-    """Return what the probe of this process tells, None if there was none."""
+    """Return what the probe of this process has learnt, None without a probe."""
     probe = getattr(sys.modules.get("grpc_guard._probe.process"), "probe", None)
     return None if probe is None else probe.told()
 
 
 def files(folder: str) -> Iterator[tuple[int, Path]]:
-    """Yield the pid and the file of each process, in the order of their first words."""
+    """Yield the pid and the file of each process, in the order of their first lines."""
     for path in sorted(Path(folder).glob("*.jsonl")):  # their names begin with the time
         pid = path.stem.partition("-")[2]
         if pid.isdecimal():  # else it is the program's
@@ -134,10 +134,10 @@ def files(folder: str) -> Iterator[tuple[int, Path]]:
 
 
 def read(folder: str) -> list[Process]:
-    """Return what each process told, in the order of their first words.
+    """Return what each process reported, in the order of their first lines.
 
-    It takes the memory of what was found and not of what was written. A line that is not as it
-    was written here is counted, and the others are read.
+    It uses memory for the findings, not for all lines of the file. Invalid lines are counted and
+    skipped.
     """
     processes: dict[int, Process] = {}
     for pid, path in files(folder):
@@ -157,7 +157,7 @@ def read(folder: str) -> list[Process]:
 
 
 class _Told:
-    """What one file tells, with its findings in any order: threads may have written them."""
+    """The content of one file; its findings are in any order, as threads may have written them."""
 
     def __init__(self, path: Path) -> None:
         self.totals = (0, 0)
@@ -222,10 +222,10 @@ class _Told:
 
 
 def remind(folder: str, memory: Memory) -> None:
-    """Leave for the processes what earlier runs of the probe have learnt."""
+    """Write, for the processes, what the probe learnt in earlier runs."""
     save(memory, Path(folder) / _MEMORY)
 
 
 def recall(folder: str) -> Memory:
-    """Return what the launcher has left; a process needs nothing more to be probed."""
+    """Return what the launcher has written: all that the probe of a process needs."""
     return load(Path(folder) / _MEMORY)

@@ -107,8 +107,8 @@ async def done_writing(self: Any) -> None:
 async def queued_write(self: Any, request: Any) -> None:
     """Send one message through the queue that grpcio has for calls with interceptors.
 
-    Writes may overlap there, and done_writing() may follow one that waits. What is written
-    once done_writing() has begun comes behind the end, and is never sent: refused.
+    Writes may overlap there, and done_writing() may follow one that waits. A message that is
+    written after done_writing() has begun would never be sent: it is refused.
     """
     direction = self._self_write
     if direction.loop_thread._thread_id != get_ident():
@@ -157,11 +157,11 @@ class ReadingCall(Call):
         messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
             messages = Messages(plain, self._self_stream, self._self_read, self)
-            _note_messages(self, weakref.ref(messages))  # which keeps this call
+            _note_messages(self, weakref.ref(messages))  # it keeps this call
         return messages
 
 
-# Without a look at the name, which says whether the attribute is of the proxy.
+# Past __setattr__, which looks at the name to find out whose attribute it is.
 _note_messages = ReadingCall._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
@@ -283,8 +283,8 @@ class SyncRequestIterator(RequestIterator):
 def guard_requests(iterator: Any, stream: Stream) -> Any:
     """Return `iterator` guarded as the writing direction of `stream`.
 
-    A sync iterator is one too. A mere iterable, such as a list, makes a new iterator for
-    each RPC and is handed on as it is, as is what is neither.
+    It may be a sync iterator too. A mere iterable, such as a list, makes a new iterator for each
+    RPC: it is passed on unchanged, as is any other object.
     """
     kind: Callable[[Any, Stream], Any]
     if isinstance(iterator, AsyncIterable):

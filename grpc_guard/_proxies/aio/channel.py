@@ -34,12 +34,12 @@ from .waits import waits
 
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
-    """Return the record of an RPC about to start on the loop of `owner`, a multi-callable.
+    """Return the record of an RPC that is about to start on the loop of `owner`, a multi-callable.
 
-    Raises ConcurrencyError if another loop, or another thread, is starting it.
+    Raises ConcurrencyError if another loop, or another thread, starts it.
     """
     running = running_loop()
-    # Read here and below, not in _catalogue/grpcio.py: each start of an RPC passes.
+    # Read here and below, not in _catalogue/grpcio.py: each start of an RPC runs this.
     loop: Any = getattr(owner, "_loop", None) or running
     stream = Stream(rpc, CLIENT, AIO, mode, loop)
     if running is not loop:
@@ -57,7 +57,7 @@ def new_client_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
 
 # Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
 # object itself, `start` its plain method, and the rest is what the user passed. Calls that
-# send by an iterator need no guard on write(): grpcio refuses it by itself.
+# send by an iterator need no guard on write(): grpcio itself refuses it.
 
 
 def start_unary_unary(
@@ -136,7 +136,7 @@ def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
 
 @never_disturbs("the use of a closed channel goes unnoticed")
 def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
-    """Act on the error of a `call` on a closed channel, which interceptors make late, if ever."""
+    """Act on the error of a `call` on a closed channel: interceptors make it late, if ever."""
     if life is not None and life.is_closed():
         refused = functools.partial(_refused_late, life, rpc, note_origin("start"))
         getattr(call, INTERCEPTORS_TASK).add_done_callback(refused)

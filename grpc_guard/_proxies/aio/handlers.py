@@ -52,7 +52,7 @@ class RequestIterator(StreamProxy):
         return self.__aiter__().__anext__()
 
 
-# Without a look at the name, which says whether the attribute is of the proxy.
+# Past __setattr__, which looks at the name to find out whose attribute it is.
 _keep_messages = RequestIterator._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
@@ -138,8 +138,8 @@ def guard_behavior(
 ) -> Any:
     """Return a handler function whose stream objects are guarded.
 
-    It is of the same kind as `behavior`, in the eyes of ``inspect``: that is how grpc.aio
-    decides to run it on the loop or in the thread pool.
+    For ``inspect`` it is of the same kind as `behavior`: that is how grpc.aio decides whether to
+    run it on the loop or in the thread pool.
     """
     handle: Callable[..., Any]
     if inspect.iscoroutinefunction(behavior):
@@ -152,7 +152,7 @@ def guard_behavior(
         )
         return guarded_behavior(behavior, choose, functools.partial(_migrate, sync, handlers))
 
-    # With fewer arguments, or where no loop runs, it is not gRPC that calls.
+    # With fewer arguments, or where no loop runs, the caller is not gRPC.
     def enter_unary(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         if choose() is Mode.OFF or len(args) < 2 or running_loop() is None:
             return behavior(*args, **kwargs)
@@ -180,7 +180,7 @@ def guard_behavior(
 
 
 def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
-    """Do a sync handler by `sync`: its responses are advanced in a thread of the pool."""
+    """Run a sync handler by `sync`: a thread of the pool advances its responses."""
     responses = sync(*call)
     if isinstance_exactly(responses, sync_handlers.ResponseIterator):
         handlers.enter_at_first_step(note_unlisted(responses._self_stream))
@@ -205,16 +205,14 @@ async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwarg
         stream.ended = True
 
 
-@operation(
-    "yield", owns=False
-)  # at a yield it is in no chain of awaits: see owner_of() of the guard
+@operation("yield", owns=False)  # at a yield it is in no await chain: see owner_of() in _guard
 async def _generate(
     stream: Stream, behavior: Callable[..., Any], request: Any, context: Context, **kwargs: Any
 ) -> AsyncGenerator[Any, Any]:
     """Run an async generator handler.
 
-    gRPC writes what it yields below the proxies, before it asks for the next message: the
-    writing direction is owned from the yield until then.
+    gRPC writes what the handler yields, below the proxies, before it asks for the next message.
+    So the handler owns the writing direction from the yield until then.
     """
     direction = context._self_write
     turns = direction.turns
@@ -246,7 +244,7 @@ async def _generate(
                 report_conflict(direction, "yield")
                 advance, given = proceed, ((yield message),)
             except GeneratorExit:
-                stream.ended = True  # gRPC dropped it: what the handler still does is too late
+                stream.ended = True  # gRPC has dropped it: further use by the handler is too late
                 raise
             except BaseException as thrown:  # the refusal, or what an interceptor threw in
                 advance, given = responses.athrow, (thrown,)

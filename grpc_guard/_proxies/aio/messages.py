@@ -16,7 +16,7 @@ from ..proxy import StreamProxy
 
 
 class Messages(StreamProxy):
-    """What ``async for`` runs over; shares its direction with ``read()``."""
+    """The iterator of ``async for``; shares its direction with ``read()``."""
 
     __slots__ = ("_self_anext", "_self_keeps", "_self_read")
 

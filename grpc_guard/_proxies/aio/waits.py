@@ -1,7 +1,7 @@
-"""What may be awaited on any loop unless it has to wait: for a status, a state, the end of a server.
+"""Methods that are legal on any loop unless they must wait: for a status, a state, a server's end.
 
-Operations are compared with their loop before they begin. These are not: on another loop they
-are legal if what they wait for is there already. grpcio's own error tells that it was not.
+The loop of an operation is checked before it begins; that of these methods is not. On another
+loop they are legal if they need not wait. If they must, grpcio's own error tells.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..proxy import StreamProxy, isinstance_exactly
 
 T = TypeVar("T", bound=type)
 
-FAILURES = (RuntimeError, ValueError)  # of asyncio, where a future belongs to another loop
+FAILURES = (RuntimeError, ValueError)  # asyncio's errors for a future of another loop
 
 
 def wait_failed(error: Exception, obj: Any, mode: Mode, operation: str) -> None:
-    """Act on the `error` of a coroutine of `obj`, a plain channel or server, if it ran astray."""
+    """Act on the `error` of a coroutine of `obj`, a plain channel or server, on a wrong loop."""
     life = life_of(obj)
     loop = loop_of(obj)
     if life is not None:
@@ -42,13 +42,13 @@ def wait_failed(error: Exception, obj: Any, mode: Mode, operation: str) -> None:
 
 
 class _Wait(Forward):
-    """A method that waits, spelled out as Forward does."""
+    """A method that waits, defined on the class as by Forward."""
 
     __slots__ = ()
 
     def __get__(self, proxy: Any, owner: Any) -> Any:
         method = super().__get__(proxy, owner)
-        if proxy is None or not isinstance(method, MethodType):  # somebody has put a mock there
+        if proxy is None or not isinstance(method, MethodType):  # a mock has replaced it
             return method
 
         def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -70,7 +70,7 @@ async def _wait(proxy: Any, name: str, awaitable: Awaitable[Any]) -> Any:
 
 
 def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
-    """Spell out on a proxy class every method of `table` that waits, unless it is there."""
+    """Define on a proxy class every method of `table` that waits, unless the class has it."""
 
     def spell_out(proxy: T) -> T:
         for name, kind in table.items():
@@ -82,7 +82,7 @@ def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
 
 
 def waiting(name: str, choose: ChooseMode, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what grpcio's method `plain`, called `name`, is while the guard of the process is on."""
+    """Return the replacement of grpcio's method `plain`, called `name`, while the guard is on."""
 
     async def wait(self: Any, awaitable: Awaitable[Any]) -> Any:
         try:

@@ -21,7 +21,7 @@ from ..._lifecycle.callbacks import refusing, run_callback, running
 from ..contract import SYNC_CALL, forwards
 from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
 
-# None where a grpcio has no such class.
+# None if this grpcio has no such class.
 _USUAL = getattr(_channel, MULTI_THREADED_CALL, None)
 _SINGLE_THREADED = getattr(_channel, SINGLE_THREADED_CALL, None)
 
@@ -94,8 +94,8 @@ class StreamCall(NextProxy, Call):
 class SingleThreadedStreamCall(StreamCall):
     """The response iterator of a channel with the single-threaded unary-stream option.
 
-    Such a call has no thread of its own: a caller that waits for its initial metadata takes
-    events off the stream, which makes that a read too.
+    Such a call has no thread: a caller that waits for its initial metadata takes events off the
+    stream, which makes that a read too.
     """
 
     __slots__ = ("_self_initial_metadata",)
@@ -107,7 +107,7 @@ class SingleThreadedStreamCall(StreamCall):
     def initial_metadata(self) -> Any:
         """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
         call = self.__wrapped__
-        # Read here and not in _catalogue/grpcio.py: each of these calls passes.
+        # Read here and not in _catalogue/grpcio.py: each of these calls runs this.
         if call._state.initial_metadata is not None:
             return call.initial_metadata()
         return self._self_initial_metadata()
@@ -128,7 +128,7 @@ class RequestIterator(NextProxy):
 def guard_requests(iterator: Any, stream: Stream) -> Any:
     """Return `iterator` guarded as the writing direction of `stream`.
 
-    What is no iterator is handed on as it is, to fail inside the RPC as it always did.
+    An object that is not an iterator is passed on, to fail inside the RPC as without the guard.
     """
     if not hasattr(type(iterator), "__next__") or isinstance_exactly(iterator, RequestIterator):
         return iterator
@@ -137,8 +137,8 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 
 def guard_call(call: Any, stream: Stream) -> Any:
-    """Return the guarded twin of a client call; interceptors may return anything, even that."""
-    if type(call) is _USUAL:  # to save it a longer look
+    """Return the guarded twin of a client call; interceptors may return anything, even a twin."""
+    if type(call) is _USUAL:  # the usual class needs no further checks
         return StreamCall(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
@@ -151,5 +151,5 @@ def guard_future(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a stream-unary future, if it is one."""
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "add_done_callback"):
         return call
-    # grpcio's own future is an iterator as well, of its one response.
+    # grpcio's own future is also an iterator over its one response.
     return (StreamCall if hasattr(type(call), "__next__") else Call)(call, stream)

@@ -143,7 +143,7 @@ class StreamStream(MultiCallable):
 
 @forwards(SYNC_CHANNEL)
 class Channel(Proxy):
-    """A guarded channel: every stream that starts on it is guarded, and every RPC looked after.
+    """A guarded channel: every stream that starts on it is guarded, and every RPC checked.
 
     May be shared by any number of threads, as the channel it wraps may.
     """
@@ -177,7 +177,7 @@ class Channel(Proxy):
 
     def subscribe(self, *args: Any, **kwargs: Any) -> None:
         """See grpc.Channel.subscribe."""
-        if current_mode() is Mode.OFF:  # or the guard of the process looks at it
+        if current_mode() is Mode.OFF:  # otherwise the guard of the process checks it
             subscribing(self.__wrapped__)
         self.__wrapped__.subscribe(*args, **kwargs)
 

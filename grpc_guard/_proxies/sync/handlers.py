@@ -55,8 +55,8 @@ def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any],
 class Context(StreamProxy):
     """The context of a streaming handler, usable while the handler runs.
 
-    Its state (metadata, code, deadline, is_active(), cancel()) may be looked at and set by
-    anyone at any time.
+    Any thread may read and set its state (metadata, code, deadline, is_active(), cancel()) at
+    any time.
     """
 
     __slots__ = ()
@@ -98,8 +98,8 @@ def handling(
     handlers: Handlers,
     api: Api = SYNC,
 ) -> Handle:
-    """Return what does a sync handler with guarded stream objects; a unary one is only noted."""
-    # A server of grpc.aio learns of the end of an RPC otherwise, and runs handlers on other threads.
+    """Return what runs a sync handler with guarded stream objects; a unary one is only noted."""
+    # A grpc.aio server learns of the end of an RPC in another way, and runs handlers elsewhere.
     is_followed = api == SYNC
 
     def handle_unary(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -138,7 +138,7 @@ def handling(
 
 def _respond(responses: Any, stream: Stream) -> Any:
     if not hasattr(type(responses), "__next__"):
-        return responses  # no iterator: gRPC fails the RPC, as it always did
+        return responses  # not an iterator: gRPC fails the RPC, as without the guard
     guarded = ResponseIterator(responses, stream)
     bind(responses, stream, "return of a response iterator")
     return guarded

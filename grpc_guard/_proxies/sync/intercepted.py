@@ -1,8 +1,8 @@
-"""Client interceptors of the sync api: what the program hands to one, and gets from one.
+"""Client interceptors of the sync api: what the program passes to one, and gets from one.
 
-An interceptor may put a generator of its own around the requests, and around the responses.
-Two that meet in such a generator do so before the guard of the RPC below it: Python lets the
-second one go no further. So what the program itself holds is guarded too, by the record of
+An interceptor may put its own generator around the requests, and around the responses. Two
+callers that meet in such a generator never reach the guard of the RPC below: Python stops the
+second one first. So the objects that the program itself holds are guarded too, by the record of
 that RPC.
 """
 
@@ -23,7 +23,7 @@ from ..proxy import NextProxy
 
 
 class Handed:
-    """The requests that the program hands to interceptors, until an RPC has begun below them."""
+    """The requests that the program passes to interceptors, until an RPC has begun below them."""
 
     __slots__ = ("outer", "requests", "stream")
 
@@ -39,8 +39,8 @@ _handed: contextvars.ContextVar[Handed | None] = contextvars.ContextVar("handed"
 def join(stream: Stream) -> None:
     """Note that `stream` begins below the interceptors that are running here, if there are any.
 
-    Raises ConcurrencyError if the generator which the program handed to them feeds another
-    live RPC. Of the RPCs that one interceptor starts, the first is the one that is fed.
+    Raises ConcurrencyError if the generator that the program passed to them feeds another live
+    RPC. If one interceptor starts several RPCs, the generator feeds the first.
     """
     handed = _handed.get()
     while handed is not None:
@@ -53,7 +53,7 @@ def join(stream: Stream) -> None:
 
 
 class Responses(NextProxy):
-    """The generator that an interceptor returned in place of a call: read by one at a time."""
+    """The generator that an interceptor returned in place of a call: one reader at a time."""
 
     __slots__ = ()
 
@@ -73,8 +73,8 @@ def start_intercepted(
 ) -> Any:
     """Start an RPC by interceptors; guard what they return if it is a generator.
 
-    Calls are guarded already, and whether other iterators may be shared is for the author of
-    the interceptor to say.
+    Calls are guarded already. Whether other iterators may be shared is up to the author of the
+    interceptor.
     """
     requests = args[0] if args else kwargs.get("request_iterator")
     handed = Handed(requests, _handed.get())

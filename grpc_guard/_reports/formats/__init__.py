@@ -1,4 +1,4 @@
-"""The formats of a report: a module each, and nothing else in this folder.
+"""The formats of a report: one module for each, and nothing else in this folder.
 
 A format is a module with ``name``, ``suffixes`` and ``render(report) -> str``, as
 ``writing.ReportFormat`` says; ``writing.FORMATS`` lists them.

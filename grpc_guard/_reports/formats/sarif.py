@@ -23,7 +23,7 @@ suffixes = (".sarif",)
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
-# Severities that have another name there.
+# Severities that have another name in SARIF.
 _LEVELS = {ADVICE: "note"}
 _PROBLEMS = {ADVICE: "recommendation"}
 
@@ -107,7 +107,7 @@ def _result(finding: Finding, rules: list[Rule], excuse: str | None) -> dict[str
 
 
 def _fingerprint(finding: Finding) -> str:
-    """Return what stays the same of a finding when lines are inserted above it."""
+    """Return a key of the finding that does not change when lines are inserted above it."""
     parts = [finding.rule.name, finding.rpc, finding.side]
     for owner in (finding.caller, finding.owner):
         if owner is not None and owner.site is not None:

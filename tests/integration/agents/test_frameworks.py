@@ -125,7 +125,7 @@ def test_datadog(environment: dict[str, str]) -> None:
     """The agent and the guard are switched on by one line each."""
     pytest.importorskip("ddtrace", exc_type=ImportError)
     for sender in ("TRACE", "INSTRUMENTATION_TELEMETRY", "REMOTE_CONFIGURATION"):
-        environment[f"DD_{sender}_ENABLED"] = "false"  # nobody is there to send anything to
+        environment[f"DD_{sender}_ENABLED"] = "false"  # there is no agent to send to
     printed, told = guarded(environment, str(EXAMPLES / "datadog.py"))
     assert printed == ["read: 12"]
     assert "0 findings" in told

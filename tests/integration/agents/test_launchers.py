@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.staging import PATIENCE
 
-# A module that both take for an application: whoever loads it says so, and ends it all.
+# A module that both take for an application: it prints when it is loaded, and ends the process.
 _APP = """
 import os, signal
 import grpc, grpc_guard

@@ -1,7 +1,7 @@
 """A conversation beside an agent, and a race if the guard is on: chat.py AGENT ORDER.
 
 ORDER: `first` or `last`: enable() before or after the agent is switched on; `never`: without, unless
-whoever started this has switched the guard on; `launched`: so, and the agent is on as well.
+the launcher has switched the guard on; `launched`: that, and the agent is on as well.
 Prints as JSON what it saw, with threads and with asyncio, what spans the agent ended, and what
 the guard found in the race.
 """

@@ -68,7 +68,7 @@ def condition(stage: Stage, start: Start) -> None:
 
 @SYNCHRONISED.add("client", "sync")
 def token_in_a_queue(stage: Stage, start: Start) -> None:
-    """Two readers; who takes the token out of a queue may read."""
+    """Two readers; the one that takes the token from a queue may read."""
     call, tokens = start(), queue.Queue[object]()
     tokens.put(object())
 

@@ -1,7 +1,7 @@
 """Brings the guard into a Python process, then steps aside for the sitecustomize it hides.
 
-The second way in, beside grpc_guard.pth: for where grpc_guard is found by PYTHONPATH alone. And it
-runs where grpc_guard is not installed, to report a process that uses grpc there.
+The second way in, beside grpc_guard.pth: for an interpreter that finds grpc_guard by PYTHONPATH
+only. It also runs where grpc_guard is not installed, to report a process that uses grpc there.
 """
 
 
@@ -41,7 +41,7 @@ def _grpc_guard_absent(folder: str) -> None:
 
 
 def _grpc_guard_step_aside() -> None:
-    """Let the sitecustomize that is hidden take the place, as if this one were not there."""
+    """Import the sitecustomize that this one hides, as if this one were not there."""
     import os
     import sys
 
@@ -57,7 +57,7 @@ def _grpc_guard_step_aside() -> None:
             caller = caller.f_back
         is_asked_by_python = caller.f_code.co_name == "execsitecustomize"
         if is_asked_by_python or error.name != "sitecustomize":
-            raise  # with which Python learns that there is none
+            raise  # so that Python learns that there is no other one
         sys.modules["sitecustomize"] = replaced
 
 

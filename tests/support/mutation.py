@@ -34,12 +34,12 @@ _ALIKE = re.compile(
     r"core/Replace(BinaryOperator_BitOr_\w+"
     r"|ComparisonOperator_(Eq_Is|NotEq_IsNot|Is_Eq|IsNot_NotEq))$"
 )
-# By file, and by the line as the mutant has it.
+# By file, and by the line as the mutant has it, without its comment.
 _EQUIVALENT = {
     ("_core/extras.py", "GIVE_BACK = ( 1,)"): "how long the token is decides, not what is in it",
     (
         "_core/turns.py",
-        "if ticket.bell._state < _PENDING:  # woken before its turn",
+        "if ticket.bell._state < _PENDING:",
     ): "the other states, CANCELLED and FINISHED, come before PENDING in the alphabet as well",
     ("_guard/owners.py", "if last is not None and  last.done():"): "where a search begins",
     (
@@ -143,7 +143,7 @@ def _change(diff: str) -> tuple[str, str]:
     (file,) = (line.removeprefix("+++ b/grpc_guard/") for line in lines if line.startswith("+++ "))
     body = lines[lines.index(f"+++ b/grpc_guard/{file}") + 1 :]
     changed = [line for sign in "+-" for line in body if line.startswith(sign) and line[1:].strip()]
-    return file, changed[0][1:].strip()
+    return file, changed[0][1:].partition("  #")[0].strip()
 
 
 def _place(item: Any) -> tuple[Any, ...]:

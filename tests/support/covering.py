@@ -23,6 +23,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # In the folder where the mutants are made: what the tests execute, and the package as it was.
 _RECORD, _UNCHANGED = Path("mutants.json"), Path("mutants.unchanged")
+_AT_IMPORT = -1  # stands for no test
 _PYTEST = ("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider")
 _NOT_FOR_MUTANTS = "--ignore=tests/core/test_instructions.py"  # it would kill those that are alike
 
@@ -38,12 +39,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return (yield)
 
 
-def record(tests: Sequence[str]) -> None:
-    """Run `tests` without a mutant, and keep what they execute; exit if one of them fails."""
+def record(tests: Sequence[str], folders: Sequence[str]) -> None:
+    """Run `tests` without a mutant, and keep what they execute of `folders`; exit if one fails."""
     from coverage import CoverageData
 
     configuration, data = Path("mutants.coveragerc"), Path("mutants.coverage")
-    configuration.write_text(f"[run]\nsource = grpc_guard\ndata_file = {data}\n")
+    source = ",".join(f"grpc_guard/{folder}" for folder in folders)
+    configuration.write_text(f"[run]\nsource = {source}\ndata_file = {data}\n")
     measured = ("-m", "coverage", "run", f"--rcfile={configuration}")
     arguments = (*_PYTEST, _NOT_FOR_MUTANTS, *tests)
     early = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
@@ -52,13 +54,17 @@ def record(tests: Sequence[str]) -> None:
     # A name that is another one in each process could not be asked for: that would fail each time.
     listed = _python(*arguments, "--collect-only", stdout=subprocess.PIPE, text=True).stdout
     names = [line for line in listed.splitlines() if "::" in line]
+    places = {name: place for place, name in enumerate(names)} | {"": _AT_IMPORT}
     shutil.rmtree(_UNCHANGED, ignore_errors=True)
     shutil.copytree("grpc_guard", _UNCHANGED)
     known = CoverageData(str(data))
     known.read()
     package = Path("grpc_guard").resolve()
     lines = {
-        str(Path(file).relative_to(package)): known.contexts_by_lineno(file)
+        str(Path(file).relative_to(package)): {
+            line: sorted(places[name] for name in contexts if name in places)
+            for line, contexts in known.contexts_by_lineno(file).items()
+        }
         for file in known.measured_files()
     }
     _RECORD.write_text(json.dumps({"tests": names, "lines": lines}))
@@ -69,20 +75,19 @@ def tests_of_mutant() -> list[str]:
     known = json.loads(_RECORD.read_text())
     file, lines, function = _changed()
     executed = known["lines"].get(file, {})
-    first = _contexts(executed, lines)
-    chosen = set(known["tests"])
+    first = _executing(executed, lines)
+    chosen = set(range(len(known["tests"])))
     if function is not None:
         # All of an operation is on one line, that of its first decorator: see _core/operations.py.
         top = min(node.lineno for node in (function, *function.decorator_list))
         end = function.end_lineno or function.lineno
-        if "" not in _contexts(executed, range(function.body[0].lineno, end + 1)):
-            chosen &= _contexts(executed, range(top, end + 1))
-    order = {name: place for place, name in enumerate(known["tests"])}
-    return sorted(chosen, key=lambda name: (name not in first, order[name]))
+        if _AT_IMPORT not in _executing(executed, range(function.body[0].lineno, end + 1)):
+            chosen &= _executing(executed, range(top, end + 1))
+    return [known["tests"][place] for place in sorted(chosen, key=lambda at: (at not in first, at))]
 
 
-def _contexts(executed: dict[str, list[str]], lines: range) -> set[str]:
-    return {context for line in lines for context in executed.get(str(line), ())}
+def _executing(executed: dict[str, list[int]], lines: range) -> set[int]:
+    return {place for line in lines for place in executed.get(str(line), ())}
 
 
 def _changed() -> tuple[str, range, Function | None]:

@@ -179,7 +179,7 @@ def main() -> None:
         if folder not in FOLDERS:
             parser.error(f"{folder!r} is not tried; choose from {', '.join(FOLDERS)}")
     begun = time.monotonic()
-    covering.record(TESTS)
+    covering.record(TESTS, FOLDERS)
     seconds = time.monotonic() - begun
     _say(f"the tests take {seconds:.0f} s without a mutant")
     mutants = survivors = 0

@@ -96,7 +96,11 @@ def test_thread_inside(mode: Mode) -> None:
     with gate.held():
         call._self_read.since -= AGO
         owner = owner_of(call._self_read)
+        call._self_read.since += 2 * AGO  # as of an operation that began during the search
+        begun = owner_of(call._self_read)
     party.result()
+    assert begun is not None
+    assert begun.held_seconds == 0.0
     assert owner is not None
     assert (owner.kind, owner.name, owner.operation) == ("thread", "consumer", "next")
     assert owner.held_seconds is not None
@@ -696,6 +700,12 @@ print(owner.kind, owner.operation, owner.site.function, owner_of(call._self_read
         "greenlet next consume None\n",
         "",
     )
+
+
+def test_party_that_came_during_the_search() -> None:
+    """It has held nothing for less than no time."""
+    ticket = Ticket("next", None)
+    assert guard_owners.party_with(ticket, ticket.since - AGO).held_seconds == 0.0
 
 
 def test_party_met_where_nobody_is_left() -> None:

@@ -387,6 +387,31 @@ async def test_meetings_of_the_same_places_are_composed_once(
     assert seen == list(range(1, len(seen) + 1))
 
 
+async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
+    """Each pair of lines has a finding of its own, whichever came first, though the code is the same."""
+
+    class Slow(Plain):
+        async def read(self) -> int:
+            await asyncio.sleep(0)
+            return self._next()
+
+    loop = asyncio.get_running_loop()
+    stream = Stream("/x", "client", "aio", Mode.SERIALIZE, loop)
+    call: Any = aio_calls.DuplexCall(Slow(None), stream)
+
+    async def read(at_second_line: bool) -> None:
+        if at_second_line:
+            await call.read()
+        else:
+            await call.read()
+
+    for inside in (False, True):
+        for arriving in (False, True):
+            tasks = [asyncio.create_task(read(at)) for at in (inside, arriving)]
+            await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+    assert [finding.count for finding in found()] == [1, 2, 1]
+
+
 class AsyncGateThatIsOpen:
     async def park(self) -> None:
         await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,8 @@ def test_asking_for_the_status_of_a_call(address: str) -> None:
         call = start(b"")
         idle = status(call)
         assert (idle.read, idle.write) == (None, None)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            idle.read = idle.write
         reader = in_thread(next, call, name="reader")
         with gate.held():
             for during in (status(call), in_thread(status, call, name="onlooker").result()):

@@ -54,6 +54,10 @@ _EQUIVALENT = {
         "_guard/violations.py",
         'probe = "" if direction.watch is None else direction.watch.collided(sys._getframe( 2))',
     ): "the frame that is left out is one of the guard",
+    (
+        "_guard/roles.py",
+        "yield Role(direction, operation_of(code, names), True, [*inner, *outer], come >= NOTED)",
+    ): "nothing comes after NOTED",
     ("_core/extras.py", "if len(_retired) >= _RETIRED:"): "the same sum, one stream earlier",
     (
         "_core/operations.py",

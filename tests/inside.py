@@ -125,6 +125,7 @@ from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import long_waits as long_waits
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import roles as guard_roles
+from grpc_guard._guard import torn as guard_torn
 from grpc_guard._guard import violations as guard_violations
 from grpc_guard._guard.generators import _feeds as _feeds
 from grpc_guard._guard.generators import bind as bind

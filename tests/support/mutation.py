@@ -4,14 +4,15 @@ cosmic-ray makes the mutants. Here the sample is drawn, by a seed that is said, 
 status is 1 if fewer are killed than is asked for. Nothing is tried where the tests fail without a
 mutant; what does not compile is no mutant, and only tests that fail or hang kill one. Mutants that
 no test can tell from the package are left out: another operator in an annotation, which nobody
-evaluates, and ``==`` for ``is`` and the like. Others that behave as the package does are tried, and
-then not counted: each has its reason below. covering.py knows which tests execute what.
+evaluates, and ``==`` for ``is`` and the like. Others that behave as the package does have a
+reason each, below. covering.py knows which tests execute what.
 test_instructions.py does not take part: it would kill mutants that behave as the package does.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import random
 import re
 import subprocess
@@ -58,6 +59,15 @@ _EQUIVALENT = {
         "_guard/roles.py",
         "yield Role(direction, operation_of(code, names), True, [*inner, *outer], come >= NOTED)",
     ): "nothing comes after NOTED",
+    ("_proxies/wrap.py", "@overload"): "only type checkers see it",
+    (
+        "_proxies/status.py",
+        "@dataclasses.dataclass(frozen=True, slots=False)",
+    ): "what cannot be changed needs no room for more either",
+    (
+        "_proxies/emptied.py",
+        '"__setitem__": lambda x: operator.setitem(x, 1, 0),',
+    ): "at whatever index, it fails in the same words",
     ("_core/extras.py", "if len(_retired) >= _RETIRED:"): "the same sum, one stream earlier",
     (
         "_core/operations.py",
@@ -101,7 +111,9 @@ def tried(folder: str, size: int, seed: int, timeout: float) -> tuple[int, int]:
         items = sorted(database.work_items, key=_place)
         fit = [item for item in items if not _ALIKE.match(item.mutations[0].operator_name)]
         drawn = random.Random(seed).sample(fit, min(size, len(fit)))
-        chosen = {item.job_id for item in drawn if _compiles(item.mutations[0])}
+        changes = {item.job_id: _change(item.mutations[0]) for item in drawn}
+        programs = {job: change for job, change in changes.items() if change is not None}
+        chosen = {job for job, change in programs.items() if change not in _EQUIVALENT}
         for item in items:
             if item.job_id not in chosen:
                 database.set_result(item.job_id, WorkResult(WorkerOutcome.SKIPPED))
@@ -114,40 +126,38 @@ def tried(folder: str, size: int, seed: int, timeout: float) -> tuple[int, int]:
         ):  # cosmic-ray counts it as killed
             sys.exit(f"{folder}: a mutant was not tried: {result.output}")
     survivors = [result for result in results if result.test_outcome is TestOutcome.SURVIVED]
-    reasons = [_EQUIVALENT.get(_change(result.diff)) for result in survivors]
-    alike = sum(reason is not None for reason in reasons)
     _say(
-        f"{folder}: {len(results)} of {len(fit)} mutants tried, {len(survivors)} survived, of which "
-        f"{alike} behave as the package does"
+        f"{folder}: {len(drawn)} of {len(fit)} mutants drawn, {len(drawn) - len(programs)} do not "
+        f"compile, {len(programs) - len(chosen)} behave as the package does, {len(results)} tried, "
+        f"{len(survivors)} survived"
     )
-    for survivor, reason in zip(survivors, reasons, strict=True):
-        _say(survivor.diff if reason is None else f"{survivor.diff}\nas the package: {reason}")
-    return len(results) - alike, len(survivors) - alike
+    for survivor in survivors:
+        _say(survivor.diff)
+    return len(results), len(survivors)
 
 
-def _compiles(mutation: Any) -> bool:
-    """Tell whether a mutant is a program: of the ``*`` of a signature no other operator is one."""
+def _change(mutation: Any) -> tuple[str, str] | None:
+    """Return the file and the line of a mutant: as it is then, or what has gone.
+
+    None if it does not compile: no other operator may stand for the ``*`` of a signature.
+    """
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
     operator = get_operator(mutation.operator_name)(**mutation.operator_args)
-    code = mutate_code(mutation.module_path.read_text(), operator, mutation.occurrence)
+    before = mutation.module_path.read_text()
+    after = mutate_code(before, operator, mutation.occurrence)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as ``is`` before a literal: no test is needed
         try:
-            compile(code, str(mutation.module_path), "exec", dont_inherit=True)
+            compile(after, str(mutation.module_path), "exec", dont_inherit=True)
         except SyntaxError:
-            return False
-    return True
-
-
-def _change(diff: str) -> tuple[str, str]:
-    """Return the file and the changed line of a mutant: as it is then, or what has gone."""
-    lines = diff.splitlines()
-    (file,) = (line.removeprefix("+++ b/grpc_guard/") for line in lines if line.startswith("+++ "))
-    body = lines[lines.index(f"+++ b/grpc_guard/{file}") + 1 :]
-    changed = [line for sign in "+-" for line in body if line.startswith(sign) and line[1:].strip()]
-    return file, changed[0][1:].partition("  #")[0].strip()
+            return None
+    lines = [*difflib.unified_diff(before.splitlines(), after.splitlines(), n=0)][2:]
+    changed = [line for line in lines if line[0] in "+-" and line[1:].strip()]
+    line = min(changed, key=lambda line: line[0] != "+")  # the first that there is then, if any
+    file = mutation.module_path.relative_to("grpc_guard").as_posix()
+    return file, line[1:].partition("  #")[0].strip()
 
 
 def _place(item: Any) -> tuple[Any, ...]:

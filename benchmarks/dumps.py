@@ -24,6 +24,7 @@ import grpc.aio
 
 import grpc_guard
 from grpc_guard._inspect.asking import ask
+from grpc_guard._inspect.endpoint import reply
 from grpc_guard._inspect.messages import message_of
 from grpc_guard._inspect.snapshot import collector_at_rest
 
@@ -96,6 +97,9 @@ class _Loaded:
         yield Figure(name, wall, "ms", column="wall clock")
         name = f"the message made of it, {self.streams:,} streams"
         yield Figure(name, message, "ms", column="processor time")
+        row = f"one task beside {self.streams:,} streams, 2 ms after each message: messages in a second"
+        for when, messages in zip(("", ", while a dump is made"), self._said("paced"), strict=True):
+            yield Figure(f"{row}{when}", messages, "count", column="wall clock")
 
     def load(self) -> None:
         """Let the process work, from now on to its end."""
@@ -195,6 +199,8 @@ async def _serve(streams: int) -> None:
     while question := await asyncio.to_thread(_question):
         if question == "snapshot":
             print(*await asyncio.to_thread(_time_of_a_snapshot), flush=True)
+        elif question == "paced":
+            print(*await _messages_in_a_second(target), flush=True)
         elif question == "load":
             await _begin(work, target, readers)
             print(0, flush=True)
@@ -239,6 +245,28 @@ def _time_of_a_snapshot() -> Iterator[float]:
             taken.append((ended - wall, used - processor, time.thread_time() - used))
             del seen
     return (1e3 * median(column) for column in zip(*taken, strict=True))
+
+
+async def _messages_in_a_second(target: str) -> Iterator[float]:
+    """Yield how many messages one task exchanges in a second, alone and while an answer is made."""
+    calls: list[Any] = []
+    await _start(calls, 1, target)
+    seen: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(9):
+        for is_asked, rates in seen.items():
+            work = asyncio.to_thread(_answer) if is_asked else asyncio.sleep(0.5)
+            done, messages, began = asyncio.create_task(work), 0, time.perf_counter()
+            while not done.done():
+                await _greet(calls[0])
+                messages += 1
+                await asyncio.sleep(0.002)
+            rates.append(messages / (time.perf_counter() - began))
+    return map(median, seen.values())
+
+
+def _answer() -> None:
+    with collector_at_rest():
+        reply().SerializeToString()
 
 
 async def _begin(work: _Work, target: str, tasks: list[Any]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread
 import functools
+import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -56,8 +57,7 @@ def awaited_by(awaitable: object) -> Any:
     prefix = _prefix_of(kind)
     if prefix is not None:
         return getattr(awaitable, _AWAITS[prefix])
-    # anext() and coroutine wrappers show what they drive to the collector alone
-    return next((one for one in held_by(awaitable) if _is_driven(type(one))), None)
+    return _without_code(awaitable)[1]
 
 
 def idle_type(loop: Any) -> type:
@@ -74,21 +74,24 @@ def frame_of(link: Any) -> FrameType | None:
     return None if prefix is None else getattr(link, f"{prefix}_frame", None)
 
 
-def is_coroutine(link: Any) -> bool:
-    """Tell whether `link` has the attributes of a coroutine."""
-    kind: Any = type(link)
-    return _prefix_of(kind) == "cr"
+def reader_of(link: Any) -> Callable[[Any], tuple[Any, Any]]:
+    """Return what reads the code of `link` and what it awaits, and those of others of its type.
 
-
-def code_of(link: Any) -> object:
-    """Return the code of a coroutine or generator, None for what has none."""
+    The code is None for what has none.
+    """
     kind: Any = type(link)
     prefix = _prefix_of(kind)
-    return None if prefix is None else getattr(link, f"{prefix}_code", None)
+    if prefix is None or not hasattr(kind, f"{prefix}_code"):
+        return _without_code
+    return operator.attrgetter(f"{prefix}_code", _AWAITS[prefix])
 
 
-def _is_driven(kind: type) -> bool:
-    return _prefix_of(kind) in ("ag", "cr")
+def _without_code(link: object) -> tuple[None, Any]:
+    """Read an anext() or a coroutine wrapper: they show what they drive to the collector alone."""
+    for one in held_by(link):
+        if _prefix_of(type(one)) in ("ag", "cr"):
+            return None, one
+    return None, None
 
 
 _AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}

@@ -18,7 +18,7 @@ from typing import Any
 
 from .._catalogue.forks import in_child
 from . import inspection_pb2 as pb
-from .messages import VERSION, message_of
+from .messages import VERSION, write
 from .native import native, start
 from .places import new_entry
 from .snapshot import collector_at_rest, program, snapshot
@@ -140,8 +140,10 @@ class Endpoint:
 
 def reply() -> Any:
     """Return a message that says what this process is doing, or what went wrong; never raises."""
+    answer = pb.Reply(version=VERSION)
     try:
-        return pb.Reply(version=VERSION, snapshot=message_of(snapshot()))
+        write(snapshot(), answer.snapshot)
+        return answer
     except Exception as error:
         # Its text might quote the program.
         return pb.Reply(version=VERSION, error=type(error).__name__)

@@ -6,8 +6,8 @@ coroutine is made when somebody asks for it, so that is done for those alone whi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from types import CoroutineType, FrameType
+from collections.abc import Callable, Collection, Sequence
+from types import FrameType
 from typing import Any
 
 from .._catalogue.grpcio_rpcs import SENDING_CODES
@@ -15,7 +15,7 @@ from .._core.operations import IDENTITIES
 from .._findings.origins import Place, line_of, site_of
 from .._findings.records import Frame
 from .._findings.stacks import copy_frame
-from .._findings.waiters import CHAIN_LENGTH, awaited_by, code_of, frame_of, is_coroutine
+from .._findings.waiters import CHAIN_LENGTH, frame_of, reader_of
 from .._findings.whose import LIBRARY, PROGRAM, whose
 
 _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
@@ -34,9 +34,8 @@ class Lines:
         self._stacks: dict[tuple[int, ...], tuple[Frame, ...]] = {}
         self._same: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
         self._origins: dict[tuple[int, int], tuple[Frame, ...]] = {}
-        # Types by their identity: the hash of a type may be code of the program.
-        self._coroutines = {id(CoroutineType)}  # and those that Cython makes
-        self._without_code: set[int] = set()  # of what stands between coroutines
+        # By the identity of types: the hash of a type may be code of the program.
+        self._readers: dict[int, Callable[[Any], tuple[Any, Any]]] = {}
         self._kept: list[object] = []  # must not give their identity away during the look
 
     def shown(self, awaitable: Any, ends: Collection[int]) -> tuple[int, list[Any]]:
@@ -46,23 +45,15 @@ class Lines:
         in `ends`.
         """
         kinds, shown = 0, []
-        known, coroutines, without_code = self._kinds.get, self._coroutines, self._without_code
+        known, readers = self._kinds.get, self._readers
         for _ in range(CHAIN_LENGTH):
             of = id(type(awaitable))
-            if of in coroutines:
-                code, inner = awaitable.cr_code, awaitable.cr_await
-            elif awaitable is None or of in ends:
-                break
-            elif of in without_code:
-                awaitable = awaited_by(awaitable)
-                continue
-            else:
-                code, inner = code_of(awaitable), awaited_by(awaitable)
-                if is_coroutine(awaitable):
-                    coroutines.add(of)
-                elif code is None:
-                    without_code.add(of)
+            if of not in readers:
+                if awaitable is None or of in ends:
+                    break
+                readers[of] = reader_of(awaitable)
                 self._kept.append(type(awaitable))
+            code, inner = readers[of](awaitable)
             kind = known(id(code))
             if kind is None:
                 kind = self._kind_of(code, frame_of(awaitable))

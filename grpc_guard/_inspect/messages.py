@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.catalogue import RULES
 from .._catalogue.rule import ANY, Rule
 from .._findings.records import Finding
 from . import inspection_pb2 as pb
+from .native import in_slices
 from .records import Snapshot
 
 VERSION = 1
@@ -21,12 +21,41 @@ VERSION = 1
 
 def message_of(snapshot: Snapshot) -> Any:
     """Return `snapshot` as a message."""
-    return _message(pb.Snapshot, snapshot)
+    message = pb.Snapshot()
+    write(snapshot, message)
+    return message
 
 
 def message_of_finding(finding: Finding) -> Any:
     """Return `finding` as a message."""
-    return _message(pb.Finding, finding)
+    try:
+        return pb.Finding(**_fields(finding, {}, None))
+    except UnicodeEncodeError:
+        return pb.Finding(**_fields(finding, {}, _encodable))
+
+
+def write(snapshot: Snapshot, message: Any) -> None:
+    """Write `snapshot` into `message`, which is empty."""
+    try:
+        _write(snapshot, message, None)
+    except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
+        message.Clear()
+        _write(snapshot, message, _encodable)
+
+
+def _write(snapshot: Snapshot, message: Any, text: Text | None) -> None:
+    """Write what there may be thousands of one by one: within a call of protobuf no thread runs."""
+    known: dict[int, list[Any]] = {}
+    few = dataclasses.replace(snapshot, streams=(), servers=())
+    message.MergeFrom(pb.Snapshot(**_fields(few, known, text)))
+    for stream in in_slices(snapshot.streams):
+        message.streams.add(**_fields(stream, known, text))
+    for server in snapshot.servers:
+        added = message.servers.add(
+            **_fields(dataclasses.replace(server, handlers=()), known, text)
+        )
+        for handler in in_slices(server.handlers):
+            added.handlers.add(**_fields(handler, known, text))
 
 
 def snapshot_of(message: Any) -> Snapshot:
@@ -35,56 +64,62 @@ def snapshot_of(message: Any) -> Snapshot:
     return taken
 
 
-_NUMBERS = frozenset({float, int, bool})
-_PLAIN = _NUMBERS | {str}
-
-
-def _message(kind: Any, record: Any) -> Any:
-    try:
-        return kind(**_fields(record, {}, _PLAIN))
-    except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
-        return kind(**_fields(record, {}, _NUMBERS))
-
-
-def _fields(record: Any, known: dict[int, list[Any]], plain: Collection[type]) -> dict[str, Any]:
-    """Return the fields of `record` that are not None, as protobuf takes them.
-
-    In `known` are those of the tuples that were met, by identity: most parties stand at the same
-    few lines. Values of the types in `plain` are taken as they are.
-    """
-    of: Any = type(record)
-    names, values = _fields_of(of)
-    found: dict[str, Any] = {}
-    for name, value in zip(names, values(record)):  # noqa: B905  # of one length, and often
-        kind = type(value)
-        if kind in plain:
-            found[name] = value
-        elif kind is tuple:
-            if value:
-                told = known.get(id(value))
-                if told is None:
-                    told = known[id(value)] = [_value_of(one, known, plain) for one in value]
-                found[name] = told
-        elif value is not None:
-            found[name] = _value_of(value, known, plain)
-    return found
-
-
-def _value_of(value: Any, known: dict[int, list[Any]], plain: Collection[type]) -> Any:
-    return _fields(value, known, plain) if dataclasses.is_dataclass(value) else _encodable(value)
-
-
-@functools.cache
-def _fields_of(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
-    names = tuple(field.name for field in dataclasses.fields(kind))
-    return names, operator.attrgetter(*names)
+Text = Callable[[Any], Any]
 
 
 def _encodable(value: Any) -> Any:
-    """Return `value`, of a rule its name; names of files may hold what is no text for protobuf."""
+    """Return `value`; names of files may hold what is no text for protobuf."""
     if isinstance(value, str):
         return str.__str__(value).encode(errors="backslashreplace").decode()
     return value
+
+
+def _fields(record: Any, known: dict[int, list[Any]], text: Text | None) -> dict[str, Any]:
+    """Return the fields of `record` as protobuf takes them, to which None is an unset one.
+
+    In `known` are those of the tuples that were met, by identity: most parties stand at the same
+    few lines. If there is a `text`, all text is passed through it.
+    """
+    of: Any = type(record)
+    read, others = _reader_of(of)
+    found = read(record)
+    if text is not None:
+        found = {name: text(value) for name, value in found.items()}
+    for name in others:
+        value = found[name]
+        if type(value) is tuple:
+            told = known.get(id(value))
+            if told is None:
+                told = known[id(value)] = [_value_of(one, known, text) for one in value]
+            found[name] = told
+        elif value is not None:
+            found[name] = _fields(value, known, text)
+    return found
+
+
+def _value_of(value: Any, known: dict[int, list[Any]], text: Text | None) -> Any:
+    if dataclasses.is_dataclass(value):
+        return _fields(value, known, text)
+    return value if text is None else text(value)
+
+
+@functools.cache
+def _reader_of(kind: Any) -> tuple[Callable[[Any], dict[str, Any]], list[str]]:
+    """Return what reads all fields of records of `kind`, and the names of those that may hold records.
+
+    It is compiled, as the methods of dataclasses are: a loop over the fields takes thrice as long.
+    """
+    types_of = _types_of(kind)
+    entries = ", ".join(f"{name!r}: record.{name}" for name in types_of)
+    others = [name for name, of in types_of.items() if not _PLAIN.issuperset(_choices(of))]
+    return eval(f"lambda record: {{{entries}}}"), others
+
+
+_PLAIN = {str, Rule, float, int, bool, types.NoneType}
+
+
+def _choices(expected: Any) -> tuple[Any, ...]:
+    return typing.get_args(expected) or (expected,)
 
 
 def _read(message: Any, kind: Any) -> Any:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import _thread
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 _BEGINNING = 1.0  # seconds; a process that ends lets no thread begin
+_SLICE = 256  # items, which take a millisecond or two
+_NAP = 5e-5  # seconds; in none at all the others would not wake up in time
+
+T = TypeVar("T")
 
 assert _thread, time  # in sys.modules, for native()
 
@@ -20,6 +24,19 @@ def native(module: str, name: str) -> Callable[..., Any]:
         getattr(sys.modules[module], name) if monkey is None else monkey.get_original(module, name)
     )
     return original
+
+
+def in_slices(items: Iterable[T]) -> Iterator[T]:
+    """Yield `items`, and let other threads run after each slice of them.
+
+    Python would let them wait for ``sys.getswitchinterval()``, 5 ms, each time that they have let
+    go of the interpreter, as an event loop does in every turn.
+    """
+    sleep = native("time", "sleep")
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number % _SLICE == 0:
+            sleep(_NAP)
 
 
 def start(function: Callable[..., object], *args: object) -> None:

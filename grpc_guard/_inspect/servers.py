@@ -25,6 +25,7 @@ from .._catalogue.grpcio_rpcs import (
 from .._core.stream import Stream
 from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, servers
+from .native import in_slices
 from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
 from .sending import suspended
 from .sight import Party, Sight
@@ -99,7 +100,7 @@ def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[Han
     migrated = list(handlers.threads())
     loop = loop_of(server)
     is_alone = sum(1 for one, _ in servers() if loop_of(one) is loop) == 1
-    for task, frames in sight.rpc_tasks:
+    for task, frames in in_slices(sight.rpc_tasks):
         if task.get_loop() is not loop or not (is_alone or is_served_by(server, task)):
             continue
         noted = streams.get(id(task))

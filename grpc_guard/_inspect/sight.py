@@ -33,6 +33,7 @@ from .._guard.owners import owner_with_frame, owner_without_frame
 from .._guard.roles import Role, roles
 from .._lifecycle.handlers import servers
 from .lines import OPERATION, SENDING, Lines
+from .native import in_slices
 from .records import new_owner
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
@@ -153,7 +154,7 @@ class Sight:
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         idle = [idle_type(loop) for loop in loops]
         ends = set(map(id, idle))
-        for task in tasks_of(loops):
+        for task in in_slices(tasks_of(loops)):
             kinds, links = self.lines.shown(task.get_coro(), ends)
             handles = handles_an_rpc(task)
             if handles or kinds & (OPERATION | SENDING):

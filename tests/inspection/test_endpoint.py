@@ -175,7 +175,7 @@ def test_one_who_never_reads(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> 
     """Who never takes its answer is given up on after a moment, and the next one is answered."""
     whole = inspect_messages.message_of(snapshot())
     whole.program = "x" * (4 << 20)  # more than a socket takes in
-    monkeypatch.setattr(endpoints, "message_of", lambda taken: whole)
+    monkeypatch.setattr(endpoints, "write", lambda taken, message: message.MergeFrom(whole))
     ours, its = socket.socketpair()
     with ours, its, monkeypatch.context() as at_once:
         at_once.setattr(endpoints, "_REPLY_SECONDS", 0.01)

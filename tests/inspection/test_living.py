@@ -33,6 +33,7 @@ from inside import (
     inspect_snapshot,
     items_of,
     loops_door,
+    native,
     sight,
     steps,
 )
@@ -222,8 +223,10 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.wait(parties)
 
 
-def test_a_look_at_a_loop_that_goes_on() -> None:
+@pytest.mark.parametrize("size", [native._SLICE, 1])
+def test_a_look_at_a_loop_that_goes_on(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams that begin and end meanwhile, on another thread, neither fail it nor tear it."""
+    monkeypatch.setattr(native, "_SLICE", size)  # after one item each the others run
     begun, enough = threading.Event(), threading.Event()
 
     async def handler(requests: Any, context: Any) -> None:

@@ -34,3 +34,5 @@ def test_a_name_that_is_no_text() -> None:
     """The name of a file may hold bytes that are no text: they are escaped."""
     odd = dataclasses.replace(SNAPSHOT, program="app\udcff.py")
     assert inspect_messages.snapshot_of(sent(odd)).program == "app\\udcff.py"
+    finding = dataclasses.replace(SNAPSHOT.findings[0], rpc="/app\udcff")
+    assert inspect_messages.message_of_finding(finding).rpc == "/app\\udcff"

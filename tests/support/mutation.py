@@ -51,6 +51,11 @@ _EQUIVALENT = {
         "_guard/owners.py",
         "if len(_outermost) is not _OUTERMOST_KEPT:",
     ): "as much is remembered as the search needs, or less: it finds the same",
+    ("_guard/owners.py", "if len(_outermost) <= _OUTERMOST_KEPT:"): "the same",
+    (
+        "_guard/violations.py",
+        "caller = _caller(stream, operation, sys._getframe( 0))",
+    ): "the frame that is added is one of the guard",
     (
         "_guard/violations.py",
         'probe = "" if direction.watch is None else direction.watch.collided(sys._getframe( 2))',

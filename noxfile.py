@@ -104,7 +104,7 @@ def storm(session: nox.Session) -> None:
     session.run("python", "-m", "support.storm", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
-@nox.session
+@nox.session(python=SUPPORTED[0])
 def mutation(session: nox.Session) -> None:
     """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
     copy = Path(session.create_tmp()).resolve() / "copy"

@@ -161,7 +161,7 @@ def sanitize(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", not_here, *tests, env=env)
 
 
-@nox.session
+@nox.session(python=SUPPORTED[0])
 def mutation(session: nox.Session) -> None:
     """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
     _copied(session)

@@ -91,6 +91,7 @@ from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import extras as extras
 from grpc_guard._core import fields as core_fields
 from grpc_guard._core import loops as core_loops
+from grpc_guard._core import operations as core_operations
 from grpc_guard._core import records as core_records
 from grpc_guard._core import steps as steps
 from grpc_guard._core import stream as core_stream
@@ -128,6 +129,7 @@ from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import long_waits as long_waits
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import roles as guard_roles
+from grpc_guard._guard import torn as guard_torn
 from grpc_guard._guard import violations as guard_violations
 from grpc_guard._guard.generators import _feeds as _feeds
 from grpc_guard._guard.generators import bind as bind

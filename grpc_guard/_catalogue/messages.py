@@ -19,7 +19,7 @@ _FORMAT = 0
 
 
 def _is_of_protobuf(message: object) -> bool:
-    module: Any = sys.modules.get("google.protobuf.message")  # else there are none
+    module: Any = sys.modules.get("google.protobuf.message")  # not imported: no messages
     return module is not None and issubclass(type(message), module.Message)
 
 

@@ -108,11 +108,13 @@ def _reader_of(kind: Any) -> tuple[Callable[[Any], dict[str, Any]], list[str]]:
     """Return what reads all fields of records of `kind`, and the names of those that may hold records.
 
     It is compiled, as the methods of dataclasses are: a loop over the fields takes thrice as long.
+    Not from a string by eval(): that makes CPython forget that the program died of an interrupt.
     """
     types_of = _types_of(kind)
     entries = ", ".join(f"{name!r}: record.{name}" for name in types_of)
     others = [name for name, of in types_of.items() if not _PLAIN.issuperset(_choices(of))]
-    return eval(f"lambda record: {{{entries}}}"), others
+    code = compile(f"lambda record: {{{entries}}}", __file__, "eval")
+    return eval(code), others
 
 
 _PLAIN = {str, Rule, float, int, bool, types.NoneType}

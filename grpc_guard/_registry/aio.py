@@ -67,7 +67,7 @@ class ChannelRegistry(Registry):
         compression: grpc.Compression | None = None,
         interceptors: Sequence[Any] = (),
     ) -> Lease:
-        """Return a lease of this loop's channel to `target`; make the channel if there is none.
+        """Return a lease of this loop's channel to `target`; make the channel if it does not exist.
 
         Without `credentials` it is insecure. A channel is shared if all arguments are equal;
         credentials and interceptors are equal only if they are the same objects.

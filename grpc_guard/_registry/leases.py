@@ -193,7 +193,7 @@ class LeaseRecord:
         self._notes = ()
 
     def watch(self, callback: Callable[[], object]) -> bool:
-        """Call `callback` after the last RPC; return False if there is none.
+        """Call `callback` after the last RPC; return False if no RPC is running.
 
         It must take no lock: a finaliser may call it.
         """

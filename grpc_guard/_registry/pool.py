@@ -62,7 +62,7 @@ class Pool(Upkeep):
     # Leases
 
     def grant(self, lease: LeaseRecord, settings: Settings) -> None:
-        """Give a new `lease` a share in the channel with these settings, made if there is none."""
+        """Give a new `lease` a share in the channel with these settings; make it if needed."""
         while not self._enter(settings.key, lease):
             with self._making:
                 if settings.key not in self._entries:

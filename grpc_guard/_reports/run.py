@@ -45,7 +45,7 @@ class GuardedRun:
 
     @property
     def failing(self) -> list[Finding]:
-        """Those for which the run fails; if there are none, it passes."""
+        """The findings for which the run fails; without any it passes."""
         return [finding for finding in self.new_findings if finding.severity == "error"]
 
     @property

@@ -34,6 +34,7 @@ from inside import (
     core_turns,
     cpython_door,
     guard_owners,
+    guard_torn,
     guard_violations,
     ledger,
 )
@@ -679,9 +680,16 @@ async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:
     [(aio_calls.DuplexCall, "read", ()), (aio_calls.QueuedDuplexCall, "done_writing", (MESSAGE,))],
 )
 def test_suspended_owner_that_no_task_drives(
-    kind: Any, name: str, arguments: tuple[bytes, ...], found: Any
+    kind: Any,
+    name: str,
+    arguments: tuple[bytes, ...],
+    found: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A coroutine that is driven by hand is inside, though no task awaits it."""
+    """A coroutine that is driven by hand is inside, though no task awaits it, and others come first."""
+    instances, other = guard_torn.heap.instances, Suspending().read()
+    other.send(None)
+    monkeypatch.setattr(guard_torn.heap, "instances", lambda kinds: [other, *instances(kinds)])
     loop = asyncio.new_event_loop()
     loop._thread_id = threading.get_ident()  # type: ignore[attr-defined]
     call = kind(Suspending(), aio_stream(Mode.RAISE, loop))
@@ -690,6 +698,7 @@ def test_suspended_owner_that_no_task_drives(
     with pytest.raises(grpc_guard.ConcurrencyError):  # a queued write asks for nothing of its own
         run_to_end(call.write(*arguments) if arguments else call.read())
     assert run_to_end(owner) in (MESSAGE, None)
+    run_to_end(other)
     loop._thread_id = None  # type: ignore[attr-defined]
     loop.close()
     found()

@@ -387,6 +387,31 @@ async def test_meetings_of_the_same_places_are_composed_once(
     assert seen == list(range(1, len(seen) + 1))
 
 
+async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
+    """Each pair of lines has a finding of its own, whichever came first, though the code is the same."""
+
+    class Slow(Plain):
+        async def read(self) -> int:
+            await asyncio.sleep(0)
+            return self._next()
+
+    loop = asyncio.get_running_loop()
+    stream = Stream("/x", "client", "aio", Mode.SERIALIZE, loop)
+    call: Any = aio_calls.DuplexCall(Slow(None), stream)
+
+    async def read(at_second_line: bool) -> None:
+        if at_second_line:
+            await call.read()
+        else:
+            await call.read()
+
+    for inside in (False, True):
+        for arriving in (False, True):
+            tasks = [asyncio.create_task(read(at)) for at in (inside, arriving)]
+            await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+    assert [finding.count for finding in found()] == [1, 2, 1]
+
+
 class AsyncGateThatIsOpen:
     async def park(self) -> None:
         await asyncio.sleep(0)
@@ -405,18 +430,18 @@ async def test_meetings_after_the_findings_were_cleared(found: Any) -> None:
 
 
 async def test_pairs_of_places_are_bounded(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
-    """Lines that meet without end leave no table that grows."""
+    """Lines that meet without end leave no table that grows: one that is full is emptied."""
     monkeypatch.setattr(guard_violations, "_PAIRS_KEPT", 2)
     gate = AsyncGate()
     call = aio_call(gate.park)
     owner = asyncio.create_task(reader(call, 0))
     await gate.wait()
-    tasks = [asyncio.create_task(reader(call, number)) for number in range(1, 6)]
+    tasks = [asyncio.create_task(reader(call, number)) for number in range(1, 7)]
     await settle()
-    assert 1 <= len(call._self_read.turns.counted) <= 2
+    assert len(call._self_read.turns.counted) == 2  # the fifth and the sixth
     gate.open()
     await asyncio.wait_for(asyncio.gather(owner, *tasks), PATIENCE)
-    assert len(found()) == 5
+    assert len(found()) == 6
 
 
 async def reader(call: Any, number: int) -> None:

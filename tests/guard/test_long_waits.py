@@ -196,13 +196,15 @@ def test_directions_that_are_gone(waits: Any) -> None:
 def test_nobody_inside_at_this_moment(
     waits: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two turns no party is inside: the report says so."""
+    """Between two turns no party is inside: the report says so. An idle direction ends no look."""
+    idle = steps.Responses(Stream("/y", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))
     direction = steps.Responses(Stream("/x", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))
     assert direction.turns is not None
     steps.reading_responses(direction)
     ticket = long_waits.Ticket("next", None)
     direction.turns.queue.append(ticket)
     waits.timer = threading.Timer(PATIENCE, print)  # never started
+    waits.note(idle)
     waits.note(direction)
     waits.look(ticket.since + LONG)
     (text,) = long_ones(caplog)

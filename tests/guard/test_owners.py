@@ -23,7 +23,9 @@ from inside import (
     aio_calls,
     aio_handlers,
     extras,
+    findings_stacks,
     guard_owners,
+    guard_roles,
     last_owner_of,
     loops_door,
     owner_of,
@@ -65,6 +67,9 @@ class Plain:
         return False
 
 
+AGO = 1000.0  # seconds by which a test has an operation begun earlier
+
+
 def sync_call(park: Callable[[], Any], mode: Mode = Mode.RAISE) -> Any:
     return sync_calls.StreamCall(Plain(park), Stream("/x", "client", "sync", mode))
 
@@ -89,12 +94,17 @@ def test_thread_inside(mode: Mode) -> None:
     assert owner_of(call._self_read) is None
     party = in_thread(consume, name="consumer")
     with gate.held():
+        call._self_read.since -= AGO
         owner = owner_of(call._self_read)
+        call._self_read.since += 2 * AGO  # as of an operation that began during the search
+        begun = owner_of(call._self_read)
     party.result()
+    assert begun is not None
+    assert begun.held_seconds == 0.0
     assert owner is not None
     assert (owner.kind, owner.name, owner.operation) == ("thread", "consumer", "next")
     assert owner.held_seconds is not None
-    assert 0 <= owner.held_seconds < PATIENCE
+    assert AGO <= owner.held_seconds < AGO + PATIENCE
     assert owner.site is not None
     assert (owner.site.function, owner.site.code) == ("consume", "next(call)")
     assert owner_of(call._self_read) is None
@@ -179,6 +189,27 @@ def test_thread_that_python_does_not_know_and_that_has_no_line() -> None:
     assert (owner.stack, owner.started_at) == ((), None)
 
 
+def test_frames_that_show_where_an_owner_is() -> None:
+    """They begin where the program asked for the operation, whatever runs inside that."""
+    idents: list[int] = []
+
+    def consume() -> None:
+        idents.append(threading.get_ident())
+        next(call)
+
+    gate = Gate()
+    call = sync_call(gate.park)
+    party = in_thread(consume, name="consumer")
+    with gate.held():
+        frames = list(findings_stacks.outward(sys._current_frames()[idents[0]]))
+        (role,) = guard_roles.roles(frames)
+        names = [frame.f_code.co_name for frame in role.frames]
+        frames.clear()
+    party.result()
+    assert names[0] == "consume"
+    assert role.direction is call._self_read
+
+
 def test_thread_that_has_just_left() -> None:
     """A thread that has left is still named by what it noted."""
     call = sync_call(lambda: None)
@@ -191,6 +222,8 @@ def test_thread_that_has_just_left() -> None:
     assert owner is not None
     assert owner.kind == "thread"
     assert owner.operation == "read"
+    next(call)
+    assert last_owner_of(direction) == (None, False)  # it was the one that asks
 
 
 def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,10 +357,11 @@ async def test_task_that_waits_is_no_owner(found: Any) -> None:
 def owner_though_asked_first(task: asyncio.Task[Any], direction: Any) -> tuple[str, str]:
     """Return who owns `direction`, and in which operation, if `task` is the first to be looked at."""
     direction.owner = weakref.ref(task)
+    direction.since -= AGO
     owner = owner_of(direction)
     assert owner is not None
     assert owner.held_seconds is not None
-    assert 0 <= owner.held_seconds < PATIENCE
+    assert AGO <= owner.held_seconds < AGO + PATIENCE
     return owner.name, owner.operation
 
 
@@ -666,6 +700,12 @@ print(owner.kind, owner.operation, owner.site.function, owner_of(call._self_read
         "greenlet next consume None\n",
         "",
     )
+
+
+def test_party_that_came_during_the_search() -> None:
+    """It has held nothing for less than no time."""
+    ticket = Ticket("next", None)
+    assert guard_owners.party_with(ticket, ticket.since - AGO).held_seconds == 0.0
 
 
 def test_party_met_where_nobody_is_left() -> None:

@@ -25,6 +25,7 @@ from inside import (
     Stream,
     Way,
     aio_handlers,
+    core_operations,
     guard_owners,
     guard_roles,
     inspect_lines,
@@ -375,6 +376,8 @@ def test_how_far_an_operation_has_come(code: Any) -> None:
         assert (guard_owners._inside([frame], direction) is not None) == bool(roles[-1])
     changes = [one for one, before in zip(roles, [None, *roles], strict=False) if one != before]
     assert changes == [[], [(True, False)], [(True, True)]]
+    claim, note = (at // 2 for at in core_operations._points_of(code))
+    assert (roles[claim], roles[note]) == ([], [(True, False)])  # neither is done yet
 
 
 async def test_tasks_that_asyncio_keeps_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

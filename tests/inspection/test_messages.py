@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 from typing import Any
 
+import pytest
 from inside import inspect_messages, inspection_pb2
 from support.snapshots import SNAPSHOT
+from support.staging import PATIENCE
 
 from grpc_guard import Rule, inspection
 
@@ -36,3 +42,28 @@ def test_a_name_that_is_no_text() -> None:
     assert inspect_messages.snapshot_of(sent(odd)).program == "app\\udcff.py"
     finding = dataclasses.replace(SNAPSHOT.findings[0], rpc="/app\udcff")
     assert inspect_messages.message_of_finding(finding).rpc == "/app\\udcff"
+
+
+INTERRUPTED = """
+import atexit
+import grpc_guard
+from grpc_guard._inspect.messages import message_of
+
+atexit.register(lambda: print(message_of(grpc_guard.snapshot()).pid))
+grpc_guard.snapshot()
+raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows a process dies of no signal")
+def test_a_message_made_at_the_end_of_an_interrupted_program() -> None:
+    """The program dies of SIGINT still: CPython forgets that where a string is evaluated meanwhile."""
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert int(ran.stdout) > 0, ran.stderr
+    assert ran.returncode == -signal.SIGINT

@@ -6,11 +6,12 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
-from inside import blocking, catalogue_thresholds
+from inside import blocking, catalogue_thresholds, watching
 from support.staging import (
     aio_channel,
     aio_server,
@@ -204,3 +205,12 @@ async def test_a_sync_request_iterator_in_a_notebook(
     async with aio_server(METHODS, mode=None) as address, aio_channel(address) as channel:
         assert await within(channel.stream_unary(path("Count"))(iter([b"1"]))) == b"1"
     assert found() == []
+
+
+async def test_a_whole_rpc_while_the_guard_is_off(found: Callable[[], list[Finding]]) -> None:
+    """What takes the place of grpcio's own method reports nothing then."""
+    method = watching(lambda multi_callable: "answer", blocks=True)
+    for mode, rules in (("off", []), ("raise", ["blocked-loop"])):
+        with guarded(mode):
+            assert method(SimpleNamespace(_method="/a/b")) == "answer"
+        assert [finding.rule for finding in found()] == rules

@@ -472,12 +472,16 @@ async def test_failing_to_notice(
     assert logged_by_us(caplog) == ["a cancelled operation goes unnoticed"]
 
 
-async def test_a_handler_that_has_ended() -> None:
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_handler_that_has_ended(ended: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that is over anyway is not looked at."""
-    stream = Stream("/a/b", "server", "aio", Mode.RAISE)
-    stream.ended = True
+    cancelled = SimpleNamespace(cancelling=lambda: 1, get_name=lambda: "timed-out")
+    monkeypatch.setattr(asyncio, "current_task", lambda *loop: cancelled)
+    stream = Stream("/a/b", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
+    stream.ended = ended
+    direction = AioDirection(stream, Way.READ)  # that of the operation, by this name
     cancellations.after_cancel(stream, "context.read", asyncio.CancelledError())
-    assert stream not in cancellations._cancellations
+    assert (type(direction) is cancellations.Broken) is not ended
 
 
 async def test_a_claim_of_which_nothing_is_known(caplog: pytest.LogCaptureFixture) -> None:

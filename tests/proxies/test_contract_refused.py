@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 from support.staging import within
 from support.subjects import Kind, each_pair
@@ -12,6 +14,7 @@ import grpc_guard
 @pytest.mark.parametrize(("kind", "inside", "arriving"), each_pair())
 async def test_operation_during_another(kind: Kind, inside: str, arriving: str, found):
     """The one that arrives is refused; the one inside loses nothing; the next one works."""
+    begun = monotonic()
     async with kind.open("raise") as subject:
         owner = await subject.begin(inside)
         with pytest.raises(grpc_guard.ConcurrencyError) as refusal:
@@ -36,3 +39,5 @@ async def test_operation_during_another(kind: Kind, inside: str, arriving: str, 
         )
         assert finding.owner.operation == inside.lstrip(".")
         assert finding.caller.operation == arriving.lstrip(".")
+        # However long all that took: the owner has noted when it came.
+        assert finding.owner.held_seconds <= monotonic() - begun

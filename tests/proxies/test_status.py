@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,8 @@ def test_asking_for_the_status_of_a_call(address: str) -> None:
         call = start(b"")
         idle = status(call)
         assert (idle.read, idle.write) == (None, None)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            idle.read = idle.write
         reader = in_thread(next, call, name="reader")
         with gate.held():
             for during in (status(call), in_thread(status, call, name="onlooker").result()):
@@ -92,6 +95,40 @@ async def test_asking_for_the_status_of_an_aio_call() -> None:
         call.cancel()
         await asyncio.wait(tasks)
         assert (status(call).read, status(call).write) == (None, None)
+
+
+async def test_asking_for_the_status_of_a_call_with_a_queue(found: Any) -> None:
+    """status() names the tasks that wait for their turn, each at its own line."""
+
+    async def silent(request: bytes, context: Any) -> None:
+        await asyncio.sleep(PATIENCE)
+
+    async def receive(call: Any) -> bytes:
+        return await call.read()
+
+    async def consume(call: Any) -> bytes:
+        return await receive(call)
+
+    methods = {"Silent": grpc.unary_stream_rpc_method_handler(silent)}
+    async with (
+        aio_server(methods, mode=None) as address,
+        aio_channel(address, mode="serialize") as channel,
+    ):
+        call = channel.unary_stream(path("Silent"))(b"")
+        tasks = [asyncio.create_task(consume(call), name=name) for name in ("first", "second")]
+        await settle()
+        during = status(call)
+        call.cancel()
+        await asyncio.wait(tasks)
+    assert (during.read.name, functions(during.read)) == ("first", ["consume", "receive"])
+    (waiter,) = during.waiting
+    assert (waiter.kind, waiter.name, waiter.operation) == ("task", "second", "read")
+    assert functions(waiter) == ["consume", "receive"]
+    assert [finding.rule for finding in found()] == ["concurrent-read"]
+
+
+def functions(party: Any) -> list[str]:
+    return [frame.function for frame in party.stack]
 
 
 def test_asking_for_the_status_of_a_handler() -> None:

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 from support.comparison import AioWorld, kind, same_as_plain, what, what_async
 from support.services import AioService, ending_async
-from support.staging import path
+from support.staging import path, within
 
 
 @same_as_plain
@@ -108,15 +108,31 @@ async def test_mixing_the_styles_of_writing(world: AioWorld) -> AsyncIterator[An
         yield call.cancel()
 
 
+class LastingService(AioService):
+    """One whose Echo ends when it may: of a call that is over, grpcio would say that instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = asyncio.Event()
+
+    async def echo(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for message in super().echo(requests, context):
+            yield message
+        await within(self.may_end.wait())
+
+
 @same_as_plain
 async def test_writing_to_the_end(world: AioWorld) -> AsyncIterator[Any]:
     """write() and done_writing() send in order; afterwards grpcio refuses in its own words."""
-    call = (await world.channel(AioService().methods())).stream_stream(path("Echo"))()
+    service = LastingService()
+    call = (await world.channel(service.methods())).stream_stream(path("Echo"))()
     for message in (b"a", b"b"):
         yield await call.write(message), await call.read()
     yield await call.write(request=b"c"), await call.read()
     yield await call.done_writing(), await call.done_writing()
-    yield await what_async(call.write(b"d")), await call.read()
+    yield await what_async(call.write(b"d"))
+    service.may_end.set()
+    yield await call.read()
     async for fact in ending_async(call):
         yield fact
 

@@ -32,7 +32,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         folder = Path(self.root) / _FOLDER
-        library = _compiled(folder / "_compiled.c") if _is_wanted() else None
+        library = _compiled(folder / "c") if _is_wanted() else None
         if version == "editable":
             _put_in_place(library, folder)
         elif library is not None:
@@ -41,15 +41,21 @@ class CustomBuildHook(BuildHookInterface[Any]):
             build_data["force_include"][str(library)] = str(_FOLDER / library.name)
 
 
-def _compiled(source: Path) -> Path:
+def _compiled(sources: Path) -> Path:
     """Compile the core into a folder that goes when this process ends; return the library."""
     from setuptools import Distribution, Extension
     from setuptools.command.build_ext import build_ext
 
     folder = tempfile.mkdtemp(prefix="grpc_guard")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    checksum = f"{zlib.crc32(source.read_bytes())}u"  # compared when it is imported: which.py
-    extension = Extension(_NAME, [str(source)], define_macros=[("CHECKSUM", checksum)])
+    files, checksum = sorted(sources.glob("*.[ch]")), 0
+    for file in files:
+        checksum = zlib.crc32(file.read_bytes(), checksum)
+    extension = Extension(
+        _NAME,
+        [str(file) for file in files if file.suffix == ".c"],
+        define_macros=[("CHECKSUM", f"{checksum}u")],  # compared when it is imported: which.py
+    )
     command = build_ext(Distribution({"name": "grpc-guard", "ext_modules": [extension]}))
     command.build_lib = command.build_temp = folder
     command.ensure_finalized()

@@ -58,7 +58,7 @@ def test_the_contents_of_the_wheel(wheel: zipfile.ZipFile) -> None:
         path.relative_to(TOP).as_posix()
         for path in PACKAGE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
-        if path.suffix not in {".c", ".so", ".pyd"}
+        if path.suffix not in {".c", ".h", ".so", ".pyd"}
     }
     package.remove("grpc_guard/_cli/run/site/grpc_guard.pth")
     package.add("grpc_guard.pth")  # where Python looks for it at start
@@ -82,7 +82,7 @@ def test_the_contents_of_the_sdist(built: Path) -> None:
     needed = {
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "noxfile.py"),
         *("pyproject.toml", "docs/conf.py", "docs/examples/chat.py", "tests/support/staging.py"),
-        *("hatch_build.py", "grpc_guard/_core/_compiled.c"),
+        *("hatch_build.py", "grpc_guard/_core/c/core.h", "grpc_guard/_core/c/module.c"),
         *("benchmarks/__main__.py", "grpc_guard/_reports/report.schema.json", "typings/wrapt.pyi"),
     }
     assert needed - names == set()

@@ -1,6 +1,6 @@
 """What happens once for each stream: the records of a stream and its directions, and proxies made.
 
-The reference; _compiled.c does the same, and a test compares them. Each class is the base of one
+The reference; the files in c/ do the same, and a test compares them. Each class is the base of one
 that adds what is no part of a start: Stream, SyncDirection, AioDirection, ProxyType.
 """
 

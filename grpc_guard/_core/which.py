@@ -44,9 +44,12 @@ def _imported() -> Any:
     import zlib  # here: the core in Python need not pay for these
     from pathlib import Path
 
-    source = Path(__file__).with_name("_compiled.c")  # in a clone; no wheel has it
-    if source.exists() and zlib.crc32(source.read_bytes()) != compiled.CHECKSUM:
-        raise ImportError(f"{compiled.__file__} was made from another {source.name}")
+    sources = Path(__file__).with_name("c")  # in a clone; no wheel has them
+    checksum = 0
+    for source in sorted(sources.glob("*.[ch]")):  # as hatch_build.py does
+        checksum = zlib.crc32(source.read_bytes(), checksum)
+    if checksum not in (0, compiled.CHECKSUM):
+        raise ImportError(f"{compiled.__file__} was made from other sources than {sources}")
     return compiled
 
 

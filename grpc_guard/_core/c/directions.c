@@ -1,0 +1,207 @@
+/* The directions of a stream: the same as SyncFields and AioFields of fields.py, name by name. */
+
+#include "core.h"
+
+/* Returns a new reference to a field of a stream, without a lookup if it is one of ours. */
+static PyObject *
+of_stream(State *state, PyObject *stream, Py_ssize_t offset, PyObject *name)
+{
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        PyObject *value = *(PyObject **)((char *)stream + offset);
+        if (value != NULL) {
+            return Py_NewRef(value);
+        }
+    }
+    return PyObject_GetAttr(stream, name);
+}
+
+#define OF_STREAM(state, stream, name) \
+    of_stream(state, stream, offsetof(StreamFields, name), (state)->str_##name)
+
+/* Has the direction equipped with what its stream asks for; nothing for nearly all. */
+static int
+equip(PyObject *self, State *state, PyObject *stream)
+{
+    PyObject *value = OF_STREAM(state, stream, is_instrumented);
+    int instrumented = value == NULL ? -1 : PyObject_IsTrue(value);
+    Py_XDECREF(value);
+    if (instrumented <= 0) {
+        return instrumented;
+    }
+    PyObject *nothing = PyObject_CallMethodNoArgs(self, state->str_equip);
+    Py_XDECREF(nothing);
+    return nothing == NULL ? -1 : 0;
+}
+
+static int
+takes_no_names(PyObject *kwargs)
+{
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "a direction takes no keyword arguments");
+        return 0;
+    }
+    return 1;
+}
+
+static int
+sync_init(SyncFields *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *stream, *iterator;
+    if (!takes_no_names(kwargs) || !PyArg_UnpackTuple(args, "direction", 2, 2, &stream, &iterator)) {
+        return -1;
+    }
+    State *state = state_of(Py_TYPE(self));
+    if (state == NULL) {
+        return -1;
+    }
+    SET(self->free, Py_NewRef(Py_True));
+    SET(self->stream, Py_NewRef(stream));
+    SET(self->owner, Py_NewRef(Py_None));
+    SET(self->since, Py_NewRef(state->zero));
+    SET(self->extra, Py_NewRef(Py_None));
+    SET(self->iterator, Py_NewRef(iterator));
+    return equip((PyObject *)self, state, stream);
+}
+
+/* Returns what tells which thread runs the loop of a stream: mostly the loop. See loops.py. */
+static PyObject *
+loop_thread_of(State *state, PyObject *stream)
+{
+    PyObject *loop = OF_STREAM(state, stream, loop);
+    if (loop == NULL) {
+        return NULL;
+    }
+    PyObject *thread = PyObject_GetAttr(loop, state->str_thread_id);
+    if (thread != NULL) {
+        Py_DECREF(thread);
+        return loop;
+    }
+    PyObject *teller = NULL;
+    if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        teller = PyObject_CallOneArg(state->loop_thread_of, loop);
+    }
+    Py_DECREF(loop);
+    return teller;
+}
+
+static int
+aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *stream, *way, *step = Py_None;
+    if (!takes_no_names(kwargs)
+        || !PyArg_UnpackTuple(args, "direction", 2, 3, &stream, &way, &step)) {
+        return -1;
+    }
+    State *state = state_of(Py_TYPE(self));
+    if (state == NULL) {
+        return -1;
+    }
+    PyObject *loop_thread = loop_thread_of(state, stream);
+    if (loop_thread == NULL) {
+        return -1;
+    }
+    SET(self->stream, Py_NewRef(stream));
+    SET(self->way, Py_NewRef(way));
+    SET(self->owner, Py_NewRef(Py_None));
+    SET(self->since, Py_NewRef(state->zero));
+    SET(self->extra, Py_NewRef(Py_None));
+    SET(self->step, Py_NewRef(step));
+    SET(self->taken, Py_NewRef(Py_False));
+    SET(self->loop_thread, loop_thread);
+    return equip((PyObject *)self, state, stream);
+}
+
+#define LIFE_OF(prefix, Fields, EACH) \
+    static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
+    { \
+        Py_VISIT(Py_TYPE(self)); \
+        EACH(VISIT_) \
+        return 0; \
+    } \
+    static int prefix##_clear(Fields *self) \
+    { \
+        EACH(CLEAR_) \
+        return 0; \
+    } \
+    static void prefix##_dealloc(Fields *self) \
+    { \
+        PyTypeObject *type = Py_TYPE(self); \
+        PyObject_GC_UnTrack(self); \
+        if (self->weakrefs != NULL) { \
+            PyObject_ClearWeakRefs((PyObject *)self); \
+        } \
+        prefix##_clear(self); \
+        type->tp_free(self); \
+        Py_DECREF(type); \
+    }
+
+#define VISIT_(name) Py_VISIT(self->name);
+#define CLEAR_(name) Py_CLEAR(self->name);
+LIFE_OF(sync, SyncFields, EACH_OF_SYNC)
+LIFE_OF(aio, AioFields, EACH_OF_AIO)
+
+#define DIRECTION_MEMBERS(Fields) \
+    WEAK(Fields), OBJECT(Fields, extra, "_extra"), OBJECT(Fields, owner, "owner"), \
+    OBJECT(Fields, since, "since"), OBJECT(Fields, stream, "stream")
+
+static PyMemberDef sync_members[] = {
+    DIRECTION_MEMBERS(SyncFields),
+    OBJECT(SyncFields, free, "free"),
+    OBJECT(SyncFields, iterator, "iterator"),
+    {NULL},
+};
+
+static PyMemberDef aio_members[] = {
+    DIRECTION_MEMBERS(AioFields),
+    OBJECT(AioFields, loop_thread, "loop_thread"),
+    OBJECT(AioFields, step, "step"),
+    OBJECT(AioFields, taken, "taken"),
+    OBJECT(AioFields, way, "way"),
+    {NULL},
+};
+
+static PyType_Slot sync_slots[] = {
+    {Py_tp_doc, "A direction of a sync iterator: see fields.py."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, sync_init},
+    {Py_tp_traverse, sync_traverse},
+    {Py_tp_clear, sync_clear},
+    {Py_tp_dealloc, sync_dealloc},
+    {Py_tp_members, sync_members},
+    {0, NULL},
+};
+
+static PyType_Spec sync_spec = {
+    .name = "grpc_guard._core._compiled.SyncFields",
+    .basicsize = sizeof(SyncFields),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = sync_slots,
+};
+
+static PyType_Slot aio_slots[] = {
+    {Py_tp_doc, "A direction of an aio stream: see fields.py."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, aio_init},
+    {Py_tp_traverse, aio_traverse},
+    {Py_tp_clear, aio_clear},
+    {Py_tp_dealloc, aio_dealloc},
+    {Py_tp_members, aio_members},
+    {0, NULL},
+};
+
+static PyType_Spec aio_spec = {
+    .name = "grpc_guard._core._compiled.AioFields",
+    .basicsize = sizeof(AioFields),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = aio_slots,
+};
+
+int
+grpc_guard_add_directions(PyObject *module, State *state)
+{
+    if (grpc_guard_add_type(module, &state->sync_fields, &sync_spec, NULL) < 0) {
+        return -1;
+    }
+    return grpc_guard_add_type(module, &state->aio_fields, &aio_spec, NULL);
+}

@@ -1,0 +1,144 @@
+/* The module of the compiled core: what is in it, and what it was told. */
+
+#include "core.h"
+
+static struct PyModuleDef module_definition;
+
+State *
+grpc_guard_state_of(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &module_definition);
+    if (module == NULL) {
+        return NULL;
+    }
+    State *state = PyModule_GetState(module);
+    if (state->switches == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "configure() of the module comes first");
+        return NULL;
+    }
+    return state;
+}
+
+static PyObject *
+configure(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    State *state = PyModule_GetState(module);
+    if (count != 3 || !PyDict_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "configure() takes the switches, a mode and a function");
+        return NULL;
+    }
+    SET(state->switches, Py_NewRef(args[0]));
+    SET(state->serialize, Py_NewRef(args[1]));
+    SET(state->loop_thread_of, Py_NewRef(args[2]));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+    {"configure", (PyCFunction)(void (*)(void))configure, METH_FASTCALL,
+     "Take the namespace that has the switches, the mode in which all streams are equipped, and "
+     "what tells the thread of a loop."},
+    {NULL},
+};
+
+int
+grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases)
+{
+    *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, bases);
+    return *type == NULL ? -1 : PyModule_AddType(module, *type);
+}
+
+static int
+module_exec(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+#define INTERN(field, text) \
+    if ((state->field = PyUnicode_InternFromString(text)) == NULL) { \
+        return -1; \
+    }
+    INTERN(str_created, "created")
+    INTERN(str_counting, "counting")
+    INTERN(str_watch, "watch")
+    INTERN(str_equip, "_equip")
+    INTERN(str_thread_id, "_thread_id")
+    INTERN(str_is_instrumented, "is_instrumented")
+    INTERN(str_loop, "loop")
+    INTERN(str_twins, "_self_twins")
+    INTERN(str_make_twin, "_make_twin")
+#undef INTERN
+    PyObject *checksum = PyLong_FromUnsignedLong(CHECKSUM);
+    if (checksum == NULL || PyModule_AddObjectRef(module, "CHECKSUM", checksum) < 0) {
+        Py_XDECREF(checksum);
+        return -1;
+    }
+    Py_DECREF(checksum);
+    state->zero = PyFloat_FromDouble(0.0);
+    PyObject *of_object = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__dict__");
+    if (of_object == NULL) {
+        return -1;
+    }
+    state->become = PyMapping_GetItemString(of_object, "__class__");
+    Py_DECREF(of_object);
+    if (state->zero == NULL || state->become == NULL) {
+        return -1;
+    }
+    if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
+        || grpc_guard_add_proxies(module, state) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+#define EACH_OF_STATE(DO) \
+    DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
+    DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
+    DO(str_twins) DO(str_make_twin) DO(str_thread_id) \
+    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero)
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+#define VISIT(name) Py_VISIT(state->name);
+    EACH_OF_STATE(VISIT)
+#undef VISIT
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+#define CLEAR(name) Py_CLEAR(state->name);
+    EACH_OF_STATE(CLEAR)
+#undef CLEAR
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear((PyObject *)module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "grpc_guard._core._compiled",
+    .m_doc = "What happens once for each stream, compiled: the same as fields.py.",
+    .m_size = sizeof(State),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__compiled(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}

@@ -1,0 +1,267 @@
+/* The record of a stream: the same as StreamFields of fields.py, name by name. */
+
+#include "core.h"
+
+/* Returns what fields.py has under a name, borrowed. */
+static PyObject *
+switch_of(State *state, PyObject *name)
+{
+    PyObject *value = PyDict_GetItemWithError(state->switches, name);
+    if (value == NULL && !PyErr_Occurred()) {
+        PyErr_SetObject(PyExc_NameError, name);
+    }
+    return value;
+}
+
+/* Tells whether the directions of a new stream count, wait or are watched; -1: an error is set. */
+static int
+instruments(State *state, PyObject *mode)
+{
+    PyObject *counting = switch_of(state, state->str_counting);
+    int is_counting = counting == NULL ? -1 : PyObject_IsTrue(counting);
+    if (is_counting != 0) {
+        return is_counting;
+    }
+    PyObject *watch = switch_of(state, state->str_watch);
+    if (watch == NULL) {
+        return -1;
+    }
+    return watch != Py_None || mode == state->serialize;
+}
+
+/* Counts a new stream: next(created). */
+static int
+count_one(State *state)
+{
+    PyObject *created = switch_of(state, state->str_created);
+    if (created == NULL) {
+        return -1;
+    }
+    Py_INCREF(created);
+    PyObject *number = PyIter_Check(created) ? PyIter_Next(created) : NULL;
+    Py_DECREF(created);
+    if (number == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "created is not an iterator that goes on");
+        }
+        return -1;
+    }
+    Py_DECREF(number);
+    return 0;
+}
+
+static int
+stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"rpc", "side", "api", "mode", "loop", NULL};
+    PyObject *rpc, *side, *api, *mode, *loop = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "OOOO|O:Stream", names, &rpc, &side, &api, &mode, &loop)) {
+        return -1;
+    }
+    State *state = state_of(Py_TYPE(self));
+    if (state == NULL) {
+        return -1;
+    }
+    int instrumented = count_one(state) < 0 ? -1 : instruments(state, mode);
+    if (instrumented < 0) {
+        return -1;
+    }
+    SET(self->rpc, Py_NewRef(rpc));
+    SET(self->side, Py_NewRef(side));
+    SET(self->api, Py_NewRef(api));
+    SET(self->mode, Py_NewRef(mode));
+    SET(self->loop, Py_NewRef(loop));
+    SET(self->ended, Py_NewRef(Py_False));
+    SET(self->in_done_callback, Py_NewRef(Py_False));
+    SET(self->read, Py_NewRef(Py_None));
+    SET(self->write, Py_NewRef(Py_None));
+    SET(self->origin, Py_NewRef(Py_None));
+    SET(self->channel, Py_NewRef(Py_None));
+    SET(self->handler, Py_NewRef(Py_None));
+    SET(self->call, Py_NewRef(Py_None));
+    SET(self->context, Py_NewRef(Py_None));
+    SET(self->is_instrumented, Py_NewRef(instrumented ? Py_True : Py_False));
+    return 0;
+}
+
+static int
+stream_traverse(StreamFields *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+#define VISIT(name) Py_VISIT(self->name);
+    EACH_OF_STREAM(VISIT)
+#undef VISIT
+    return 0;
+}
+
+static int
+stream_clear(StreamFields *self)
+{
+#define CLEAR(name) Py_CLEAR(self->name);
+    EACH_OF_STREAM(CLEAR)
+#undef CLEAR
+    return 0;
+}
+
+static void
+stream_dealloc(StreamFields *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    stream_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+stream_track_call(StreamFields *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "track_call() takes a call and has_ended");
+        return NULL;
+    }
+    PyObject *reference = PyWeakref_NewRef(args[0], NULL);
+    if (reference == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+            return NULL;
+        }
+        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
+        Py_RETURN_NONE;
+    }
+    SET(self->call, reference);
+    SET(self->has_ended, Py_NewRef(args[1]));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+stream_track_context(StreamFields *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "track_context() takes a context and has_ended");
+        return NULL;
+    }
+    SET(self->has_ended, Py_NewRef(args[1]));
+    SET(self->context, Py_NewRef(args[0]));
+    Py_RETURN_NONE;
+}
+
+/* Returns what a weak reference in a field leads to, or None. */
+static PyObject *
+referent(PyObject *reference, const char *name)
+{
+    if (reference == NULL) {
+        PyErr_SetString(PyExc_AttributeError, name);
+        return NULL;
+    }
+    if (reference == Py_None) {
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(reference);
+    PyObject *object = PyObject_CallNoArgs(reference);
+    Py_DECREF(reference);
+    return object;
+}
+
+static PyObject *
+stream_get_read(StreamFields *self, void *closure)
+{
+    return referent(self->read, "_read");
+}
+
+static PyObject *
+stream_get_write(StreamFields *self, void *closure)
+{
+    return referent(self->write, "_write");
+}
+
+static int
+set_reference(PyObject **field, PyObject *direction)
+{
+    if (direction == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "a direction stays");
+        return -1;
+    }
+    PyObject *reference = PyWeakref_NewRef(direction, NULL);
+    if (reference == NULL) {
+        return -1;
+    }
+    SET(*field, reference);
+    return 0;
+}
+
+static int
+stream_set_read(StreamFields *self, PyObject *direction, void *closure)
+{
+    return set_reference(&self->read, direction);
+}
+
+static int
+stream_set_write(StreamFields *self, PyObject *direction, void *closure)
+{
+    return set_reference(&self->write, direction);
+}
+
+static PyMemberDef stream_members[] = {
+    WEAK(StreamFields),
+    OBJECT(StreamFields, call, "_call"),
+    OBJECT(StreamFields, context, "_context"),
+    OBJECT(StreamFields, has_ended, "_has_ended"),
+    OBJECT(StreamFields, read, "_read"),
+    OBJECT(StreamFields, write, "_write"),
+    OBJECT(StreamFields, api, "api"),
+    OBJECT(StreamFields, channel, "channel"),
+    OBJECT(StreamFields, ended, "ended"),
+    OBJECT(StreamFields, handler, "handler"),
+    OBJECT(StreamFields, in_done_callback, "in_done_callback"),
+    OBJECT(StreamFields, is_instrumented, "is_instrumented"),
+    OBJECT(StreamFields, loop, "loop"),
+    OBJECT(StreamFields, mode, "mode"),
+    OBJECT(StreamFields, origin, "origin"),
+    OBJECT(StreamFields, rpc, "rpc"),
+    OBJECT(StreamFields, side, "side"),
+    {NULL},
+};
+
+static PyMethodDef stream_methods[] = {
+    {"track_call", (PyCFunction)(void (*)(void))stream_track_call, METH_FASTCALL,
+     "Learn from a call, held weakly, whether the RPC is over."},
+    {"track_context", (PyCFunction)(void (*)(void))stream_track_context, METH_FASTCALL,
+     "Learn it from a server's context."},
+    {NULL},
+};
+
+static PyGetSetDef stream_properties[] = {
+    {"read", (getter)stream_get_read, (setter)stream_set_read, NULL, NULL},
+    {"write", (getter)stream_get_write, (setter)stream_set_write, NULL, NULL},
+    {NULL},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_doc, "What is known of one stream: see fields.py."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, stream_init},
+    {Py_tp_traverse, stream_traverse},
+    {Py_tp_clear, stream_clear},
+    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_members, stream_members},
+    {Py_tp_methods, stream_methods},
+    {Py_tp_getset, stream_properties},
+    {0, NULL},
+};
+
+static PyType_Spec stream_spec = {
+    .name = "grpc_guard._core._compiled.StreamFields",
+    .basicsize = sizeof(StreamFields),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = stream_slots,
+};
+
+int
+grpc_guard_add_streams(PyObject *module, State *state)
+{
+    return grpc_guard_add_type(module, &state->stream_fields, &stream_spec, NULL);
+}

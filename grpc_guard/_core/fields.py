@@ -146,6 +146,7 @@ class AioFields:
     )
 
     _extra: Extra | None
+    inside: Any = None  # the operation in C that owns it: here every one has a frame
 
     def __init__(self, stream: Any, way: Way, step: Any = None, /) -> None:
         self.stream = stream

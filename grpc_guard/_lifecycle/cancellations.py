@@ -19,6 +19,7 @@ from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import tells_of_the_end
 from .._catalogue.nouns import CLIENT, SERVER, Way
 from .._catalogue.rules.cancelled_read import LEGAL_USE, NOTHING_BROKEN, OperationCancelled
+from .._core.aio_methods import after_cancels
 from .._core.operations import operation, operation_in
 from .._core.records import AioFields
 from .._core.stream import AioDirection, Direction, Stream
@@ -103,6 +104,18 @@ class Broken(AioDirection):
 
 def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
     """Note that `error` has just ended `operation`, the caller, if that has broken the stream."""
+    names = sys._getframe(1).f_locals
+    after_cancel_of(stream, operation, error, names["direction"], names["self"])
+
+
+def after_cancel_of(
+    stream: Stream,
+    operation: str,
+    error: asyncio.CancelledError,
+    direction: Direction,
+    proxy: Any,
+) -> None:
+    """Note that `error` has just ended `operation` of `proxy`, if that has broken the stream."""
     try:
         channel = stream.channel
         if channel is not None and channel.closing is not None:
@@ -112,12 +125,15 @@ def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) 
             return
         cancellation = _Cancellation(note_origin(operation))
         known = _cancellations.setdefault(stream, {})
-        for direction in _broken(stream, sys._getframe(1)):
-            known[direction.way] = cancellation
-            direction.__class__ = Broken
+        for broken in _broken(stream, direction, proxy):
+            known[broken.way] = cancellation
+            broken.__class__ = Broken
     except Exception as failure:
         if not overlooked(failure, "a cancelled operation goes unnoticed"):
             raise
+
+
+after_cancels(after_cancel_of)
 
 
 def _is_being_cancelled(task: asyncio.Task[Any] | None) -> bool:
@@ -137,12 +153,12 @@ def _has_broken(stream: Stream) -> bool:
     return call is not None and bool(call.cancelled())
 
 
-def _broken(stream: Stream, frame: FrameType) -> Iterator[Direction]:
-    """Yield the directions that break with the operation at `frame`."""
-    yield frame.f_locals["direction"]
+def _broken(stream: Stream, direction: Direction, proxy: Any) -> Iterator[Direction]:
+    """Yield the directions that break with an operation of `proxy` in `direction`."""
+    yield direction
     if stream.side == CLIENT:
         # The reading direction is known to the proxies alone.
-        for other in (getattr(frame.f_locals["self"], "_self_read", None), stream.write):
+        for other in (getattr(proxy, "_self_read", None), stream.write):
             if other is not None and other.is_shared:
                 yield other
 

@@ -20,6 +20,8 @@ from typing import Any
 
 from inside import Mode, core_fields, core_loops
 
+from support.hardship_aio import aio_acts
+
 Act = Callable[[], object]
 
 
@@ -287,7 +289,7 @@ def main() -> int:
     options = parser.parse_args()
     wrong, core = 0, compiled()
     shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
-    for name, act in {**acts(core), "import": importing(core)}.items():
+    for name, act in {**acts(core), **aio_acts(core), "import": importing(core)}.items():
         act()
         if options.what == "leaks":
             times = options.times // (100 if name == "import" else 1)

@@ -29,6 +29,10 @@ typedef struct {
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
+    PyTypeObject *aio_method, *aio_operation;
+    PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth, *monotonic; /* configure_aio() */
+    PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
+    PyObject *str_throw, *str_close;
 } State;
 
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
@@ -40,6 +44,8 @@ int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec
 int grpc_guard_add_streams(PyObject *module, State *state);
 int grpc_guard_add_directions(PyObject *module, State *state);
 int grpc_guard_add_proxies(PyObject *module, State *state);
+int grpc_guard_add_aio_methods(PyObject *module, State *state);
+int grpc_guard_add_aio_operations(PyObject *module, State *state);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
@@ -79,6 +85,7 @@ typedef struct {
 typedef struct {
     DIRECTION
     PyObject *loop_thread, *step, *taken, *way;
+    PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
 } AioFields;
 
 #define OBJECT(type, field, name) {name, T_OBJECT_EX, offsetof(type, field), 0, NULL}

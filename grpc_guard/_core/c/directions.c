@@ -161,6 +161,17 @@ static PyMemberDef aio_members[] = {
     {NULL},
 };
 
+static PyObject *
+aio_inside(AioFields *self, void *closure)
+{
+    return Py_NewRef(self->inside != NULL ? self->inside : Py_None);
+}
+
+static PyGetSetDef aio_properties[] = {
+    {"inside", (getter)aio_inside, NULL, "The operation in C that owns it, or None.", NULL},
+    {NULL},
+};
+
 static PyType_Slot sync_slots[] = {
     {Py_tp_doc, "A direction of a sync iterator: see fields.py."},
     {Py_tp_new, PyType_GenericNew},
@@ -187,6 +198,7 @@ static PyType_Slot aio_slots[] = {
     {Py_tp_clear, aio_clear},
     {Py_tp_dealloc, aio_dealloc},
     {Py_tp_members, aio_members},
+    {Py_tp_getset, aio_properties},
     {0, NULL},
 };
 

@@ -33,10 +33,41 @@ configure(PyObject *module, PyObject *const *args, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+configure_aio(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    State *state = PyModule_GetState(module);
+    if (count != 5 || !PyType_Check(args[0]) || !PyType_IsSubtype((PyTypeObject *)args[0], state->aio_fields)) {
+        PyErr_SetString(PyExc_TypeError, "configure_aio() takes a class of directions, one of errors, "
+                                         "and three functions");
+        return NULL;
+    }
+    SET(state->aio_direction, Py_NewRef(args[0]));
+    SET(state->cancelled_error, Py_NewRef(args[1]));
+    SET(state->awaiting, Py_NewRef(args[2]));
+    SET(state->origin_depth, Py_NewRef(args[3]));
+    SET(state->monotonic, Py_NewRef(args[4]));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+tell_of_cancels(PyObject *module, PyObject *function)
+{
+    State *state = PyModule_GetState(module);
+    SET(state->after_cancel, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"configure", (PyCFunction)(void (*)(void))configure, METH_FASTCALL,
      "Take the namespace that has the switches, the mode in which all streams are equipped, and "
      "what tells the thread of a loop."},
+    {"configure_aio", (PyCFunction)(void (*)(void))configure_aio, METH_FASTCALL,
+     "Take the class whose directions operations claim, the error that is a cancellation, what awaits "
+     "any object, what tells how far origins are tracked, and the clock."},
+    {"tell_of_cancels", tell_of_cancels, METH_O,
+     "Have a function called after each operation that a cancellation ended: with stream, operation, "
+     "error, direction and proxy."},
     {NULL},
 };
 
@@ -64,6 +95,8 @@ module_exec(PyObject *module)
     INTERN(str_loop, "loop")
     INTERN(str_twins, "_self_twins")
     INTERN(str_make_twin, "_make_twin")
+    INTERN(str_throw, "throw")
+    INTERN(str_close, "close")
 #undef INTERN
     PyObject *checksum = PyLong_FromUnsignedLong(CHECKSUM);
     if (checksum == NULL || PyModule_AddObjectRef(module, "CHECKSUM", checksum) < 0) {
@@ -82,7 +115,9 @@ module_exec(PyObject *module)
         return -1;
     }
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
-        || grpc_guard_add_proxies(module, state) < 0) {
+        || grpc_guard_add_proxies(module, state) < 0
+        || grpc_guard_add_aio_methods(module, state) < 0
+        || grpc_guard_add_aio_operations(module, state) < 0) {
         return -1;
     }
     return 0;
@@ -92,7 +127,9 @@ module_exec(PyObject *module)
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
     DO(str_twins) DO(str_make_twin) DO(str_thread_id) \
-    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero)
+    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
+    DO(aio_method) DO(aio_operation) DO(aio_direction) DO(cancelled_error) DO(awaiting) \
+    DO(origin_depth) DO(monotonic) DO(after_cancel) DO(str_throw) DO(str_close)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

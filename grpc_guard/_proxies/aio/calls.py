@@ -13,6 +13,7 @@ from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.nouns import READ, WRITE
 from ..._core import steps
+from ..._core.aio_methods import aio_method
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, GrpcDriven, Stream
@@ -63,6 +64,7 @@ def _await(self: Call) -> Any:
     return self.__wrapped__.__await__()
 
 
+@aio_method("_self_write")
 @operation("write")
 async def write(self: Any, request: Any) -> None:
     """Send one message; refused while a write or done_writing() is in progress."""
@@ -134,6 +136,7 @@ class ReadingCall(Call):
         self._self_read = stream.read = AioDirection(stream, READ, call.read)
         self._self_messages: weakref.ref[Messages] | None = None
 
+    @aio_method("_self_read")
     @operation("read")
     async def read(self) -> Any:
         """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""

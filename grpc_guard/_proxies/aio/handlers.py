@@ -14,6 +14,7 @@ from typing import Any, cast
 from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
+from ..._core.aio_methods import aio_method
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, Stream
@@ -69,6 +70,7 @@ class Context(StreamProxy):
             stream, WRITE, getattr(context, "write", None)
         )
 
+    @aio_method("_self_read")
     @operation("context.read")
     async def read(self) -> Any:
         """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
@@ -89,6 +91,7 @@ class Context(StreamProxy):
                 direction.taken = False
         return await contended_async(direction, "context.read", direction.step)
 
+    @aio_method("_self_write")
     @operation("context.write")
     async def write(self, message: Any) -> None:
         """Send one message; refused while a write is in progress."""

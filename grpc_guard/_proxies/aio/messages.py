@@ -7,6 +7,7 @@ from _thread import get_ident
 from time import monotonic
 from typing import Any, Self
 
+from ..._core.aio_methods import aio_method
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.stream import AioDirection, Stream
@@ -31,6 +32,7 @@ class Messages(StreamProxy):
     def __aiter__(self) -> Self:
         return self
 
+    @aio_method("_self_read", "_self_anext")
     @operation("__anext__")
     async def __anext__(self) -> Any:
         direction = self._self_read

@@ -1,0 +1,70 @@
+"""Methods of proxies that are operations of the asyncio api: done in C where the compiled core runs.
+
+A method is written once, as a function that does everything. The compiled core does by itself what
+is a claim of the direction, the step, and no more; for all else it has the function's own coroutine
+do the operation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeVar
+
+from . import which
+from .operations import IDENTITIES
+from .stream import AioDirection, Direction, Stream
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def aio_method(direction: str, step: str | None = None) -> Callable[[F], F]:
+    """Have a method that is marked as an operation done by the core that runs.
+
+    `direction` is the slot of the proxy with the direction that the method claims, and `step` the
+    one with its step, where that is not the direction's. The method has one argument or none.
+    """
+
+    def done(function: F) -> F:
+        if _compiled is None:
+            return function
+        code = function.__code__
+        method: F = _compiled.AioMethod(
+            function, IDENTITIES[id(code)], direction, step, code.co_argcount
+        )
+        return method
+
+    return done
+
+
+def after_cancels(
+    tell: Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None],
+) -> None:
+    """Have ``tell(stream, operation, error, direction, proxy)`` called where C did the operation.
+
+    The functions call what they need themselves.
+    """
+    if _compiled is not None:
+        _compiled.tell_of_cancels(tell)
+
+
+async def _awaiting(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _configured() -> Any:
+    compiled = which.compiled()
+    if compiled is not None:
+        compiled.configure_aio(
+            AioDirection,
+            asyncio.CancelledError,
+            _awaiting,
+            sys.get_coroutine_origin_tracking_depth,
+            monotonic,
+        )
+    return compiled
+
+
+_compiled = _configured()

@@ -1,0 +1,91 @@
+/* Asyncio: what the files of its methods and operations share. */
+
+#ifndef GRPC_GUARD_AIO_H
+#define GRPC_GUARD_AIO_H
+
+#include "core.h"
+
+/* A method of a proxy that makes operations. To everybody who looks, it is the function that it was
+ * made from, which does whatever is more than a claim. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *weakrefs;
+    vectorcallfunc vectorcall;
+    PyObject *function;  /* async def, and marked */
+    PyObject *operation; /* the name of the operation */
+    PyObject *direction; /* the name of the slot of the proxy */
+    PyObject *step;      /* the name of the slot of its step, or None: the direction's */
+    Py_ssize_t count;    /* of the arguments, the proxy among them */
+} AioMethod;
+
+#define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step)
+
+typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
+
+/* What a method returns: a coroutine to everybody who looks. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *weakrefs;
+    PyObject *method, *proxy, *argument, *direction;
+    PyObject *inner; /* what it drives: the step of the direction, or the coroutine of the function */
+    PyObject *code;  /* with offset, where it was made; NULL if Python was not the caller */
+    PyObject *name, *qualname; /* if somebody has set them */
+    int offset;
+    char owns; /* the direction, from the claim until it gives it back */
+    char progress;
+} AioOperation;
+
+#define EACH_OF_OPERATION(DO) \
+    DO(method) DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname)
+
+/* Returns a new operation of a proxy, or NULL without an exception: the function is to do it. */
+PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args);
+
+/* Tells whether the direction is claimed by operations at all: of its own class, nothing added. */
+int grpc_guard_is_plain(State *state, PyObject *direction);
+
+/* What an operation does, and what becomes of it: as the methods of coroutines. */
+PySendResult grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result);
+PyObject *grpc_guard_operation_throw(AioOperation *self, PyObject *args);
+int grpc_guard_operation_close(AioOperation *self);
+void grpc_guard_operation_finalize(AioOperation *self);
+
+/* Makes the coroutine of the function what is driven; -1 with an exception set. */
+int grpc_guard_hand_over(AioOperation *self);
+
+/* Takes the exception that is set, and sets it again: one object on every Python. */
+static inline PyObject *
+take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &trace);
+    if (trace != NULL) {
+        PyException_SetTraceback(value, trace);
+    }
+    Py_DECREF(type);
+    Py_XDECREF(trace);
+    return value;
+#endif
+}
+
+static inline void
+set_exception(PyObject *exception)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception);
+#else
+    if (exception != NULL) {
+        PyObject *type = Py_NewRef((PyObject *)Py_TYPE(exception));
+        PyErr_Restore(type, exception, PyException_GetTraceback(exception));
+    }
+#endif
+}
+
+#endif

@@ -1,0 +1,309 @@
+/* What makes an AioOperation a coroutine to everybody who looks: its methods and attributes. */
+
+#include "aio.h"
+
+static PyObject *
+coroutine_send(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult status = grpc_guard_operation_send((AioOperation *)self, value, &result);
+    if (status == PYGEN_RETURN) {
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+        if (stop != NULL) {
+            PyErr_SetObject(PyExc_StopIteration, stop);
+            Py_DECREF(stop);
+        }
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+static PySendResult
+coroutine_am_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    return grpc_guard_operation_send((AioOperation *)self, value, result);
+}
+
+static PyObject *
+coroutine_iternext(PyObject *self)
+{
+    return coroutine_send(self, Py_None);
+}
+
+static PyObject *
+coroutine_await(AioOperation *self)
+{
+    /* anext() with a default asks at each step; the plain step can be awaited again, too. */
+    int is_anext = ((AioMethod *)self->method)->step != Py_None;
+    if (self->progress == SUSPENDED && !is_anext) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
+        return NULL;
+    }
+    return Py_NewRef((PyObject *)self);
+}
+
+static PyObject *
+coroutine_close(AioOperation *self, PyObject *unused)
+{
+    if (grpc_guard_operation_close(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"send", coroutine_send, METH_O, "send(arg) -> send 'arg' into coroutine,\n"
+     "return next iterated value or raise StopIteration."},
+    {"throw", (PyCFunction)grpc_guard_operation_throw, METH_VARARGS,
+     "throw(value)\nthrow(type[,value[,traceback]])\n\nRaise exception in coroutine, return next "
+     "iterated value or raise\nStopIteration."},
+    {"close", (PyCFunction)coroutine_close, METH_NOARGS, "close() -> raise GeneratorExit inside coroutine."},
+    {NULL},
+};
+
+/* Returns an attribute of the function. */
+static PyObject *
+of_function(AioOperation *self, const char *name)
+{
+    return PyObject_GetAttrString(((AioMethod *)self->method)->function, name);
+}
+
+static PyObject *
+get_name(AioOperation *self, void *unused)
+{
+    return self->name != NULL ? Py_NewRef(self->name) : of_function(self, "__name__");
+}
+
+static PyObject *
+get_qualname(AioOperation *self, void *unused)
+{
+    return self->qualname != NULL ? Py_NewRef(self->qualname) : of_function(self, "__qualname__");
+}
+
+static int
+set_text(PyObject **field, PyObject *value, const char *name)
+{
+    if (value == NULL || !PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "%s must be set to a string object", name);
+        return -1;
+    }
+    SET(*field, Py_NewRef(value));
+    return 0;
+}
+
+static int
+set_name(AioOperation *self, PyObject *value, void *unused)
+{
+    return set_text(&self->name, value, "__name__");
+}
+
+static int
+set_qualname(AioOperation *self, PyObject *value, void *unused)
+{
+    return set_text(&self->qualname, value, "__qualname__");
+}
+
+static PyObject *
+get_class(AioOperation *self, void *unused)
+{
+    return Py_NewRef((PyObject *)&PyCoro_Type);
+}
+
+static PyObject *
+get_code(AioOperation *self, void *unused)
+{
+    return of_function(self, "__code__");
+}
+
+/* Returns an attribute of the coroutine that it drives; NULL without an exception if there is none. */
+static PyObject *
+of_inner(AioOperation *self, const char *name)
+{
+    if (self->inner == NULL || !PyCoro_CheckExact(self->inner)) {
+        return NULL;
+    }
+    return PyObject_GetAttrString(self->inner, name);
+}
+
+static PyObject *
+get_cr_code(AioOperation *self, void *unused)
+{
+    PyObject *code = of_inner(self, "cr_code");
+    return code != NULL || PyErr_Occurred() ? code : get_code(self, NULL);
+}
+
+/* One that was not driven yet has the frame of the coroutine of the function, which it drives then. */
+static PyObject *
+get_cr_frame(AioOperation *self, void *unused)
+{
+    if (self->progress == CREATED && self->inner == NULL && grpc_guard_hand_over(self) < 0) {
+        return NULL;
+    }
+    PyObject *frame = of_inner(self, "cr_frame");
+    return frame != NULL || PyErr_Occurred() ? frame : Py_NewRef(Py_None);
+}
+
+static PyObject *
+get_cr_await(AioOperation *self, void *unused)
+{
+    int has_begun = self->progress == RUNNING || self->progress == SUSPENDED;
+    return Py_NewRef(has_begun && self->inner != NULL ? self->inner : Py_None);
+}
+
+static PyObject *
+get_cr_running(AioOperation *self, void *unused)
+{
+    return PyBool_FromLong(self->progress == RUNNING);
+}
+
+static PyObject *
+get_cr_suspended(AioOperation *self, void *unused)
+{
+    return PyBool_FromLong(self->progress == SUSPENDED);
+}
+
+static PyObject *
+get_cr_origin(AioOperation *self, void *unused)
+{
+    Py_RETURN_NONE; /* where origins are noted, the function makes the coroutine */
+}
+
+static PyObject *
+get_direction(AioOperation *self, void *unused)
+{
+    return Py_NewRef(self->direction != NULL ? self->direction : Py_None);
+}
+
+static PyObject *
+get_proxy(AioOperation *self, void *unused)
+{
+    return Py_NewRef(self->proxy != NULL ? self->proxy : Py_None);
+}
+
+static PyObject *
+get_operation(AioOperation *self, void *unused)
+{
+    return Py_NewRef(((AioMethod *)self->method)->operation);
+}
+
+static PyObject *
+get_owns(AioOperation *self, void *unused)
+{
+    return PyBool_FromLong(self->owns);
+}
+
+static PyObject *
+get_place(AioOperation *self, void *unused)
+{
+    return self->code == NULL ? Py_NewRef(Py_None) : Py_BuildValue("(Oi)", self->code, self->offset);
+}
+
+#define GETTER(name, doc) {#name, (getter)get_##name, NULL, doc, NULL}
+
+static PyGetSetDef properties[] = {
+    {"__name__", (getter)get_name, (setter)set_name, "name of the coroutine", NULL},
+    {"__qualname__", (getter)get_qualname, (setter)set_qualname, "qualified name of the coroutine", NULL},
+    {"__class__", (getter)get_class, NULL, "types.CoroutineType, as type() does not say", NULL},
+    GETTER(cr_await, "What it drives, or None."),
+    GETTER(cr_code, "The code of the coroutine that it drives, or would drive."),
+    GETTER(cr_frame, "The frame of that, or None."),
+    GETTER(cr_origin, "None."),
+    GETTER(cr_running, "Whether it runs."),
+    GETTER(cr_suspended, "Whether it waits."),
+    GETTER(code, "The marked code of the function that it stands for."),
+    GETTER(direction, "The direction that it claims, or None when it has ended."),
+    GETTER(operation, "Its name, as findings have it."),
+    GETTER(owns, "Whether it is inside the direction."),
+    GETTER(place, "Where it was made: code, and index of an instruction; or None."),
+    GETTER(proxy, "The object whose method it is, or None when it has ended."),
+    {NULL},
+};
+
+static PyObject *
+coroutine_repr(AioOperation *self)
+{
+    PyObject *name = get_qualname(self, NULL);
+    if (name == NULL) {
+        return NULL;
+    }
+    PyObject *text = PyUnicode_FromFormat("<coroutine object %S at %p>", name, self);
+    Py_DECREF(name);
+    return text;
+}
+
+static int
+coroutine_traverse(AioOperation *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+#define VISIT(name) Py_VISIT(self->name);
+    EACH_OF_OPERATION(VISIT)
+#undef VISIT
+    return 0;
+}
+
+/* Of what was finalized: it owns nothing. The method answers for its names. */
+static int
+coroutine_clear(AioOperation *self)
+{
+    Py_CLEAR(self->inner);
+    Py_CLEAR(self->argument);
+    Py_CLEAR(self->proxy);
+    Py_CLEAR(self->direction);
+    return 0;
+}
+
+static void
+coroutine_dealloc(AioOperation *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    if (self->progress != CLOSED && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return; /* somebody has it again */
+    }
+    PyObject_GC_UnTrack(self);
+#define CLEAR(name) Py_CLEAR(self->name);
+    EACH_OF_OPERATION(CLEAR)
+#undef CLEAR
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef members[] = {
+    WEAK(AioOperation),
+    {NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_members, members},
+    {Py_tp_repr, coroutine_repr},
+    {Py_tp_iternext, coroutine_iternext},
+    {Py_am_await, coroutine_await},
+    {Py_am_send, coroutine_am_send},
+    {Py_tp_traverse, coroutine_traverse},
+    {Py_tp_clear, coroutine_clear},
+    {Py_tp_finalize, grpc_guard_operation_finalize},
+    {Py_tp_dealloc, coroutine_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "grpc_guard._core._compiled.coroutine", /* as type(x).__name__ and errors have it */
+    .basicsize = sizeof(AioOperation),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+int
+grpc_guard_add_aio_operations(PyObject *module, State *state)
+{
+    state->aio_operation = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    if (state->aio_operation == NULL) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "AioOperation", (PyObject *)state->aio_operation);
+}

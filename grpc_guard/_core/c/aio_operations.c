@@ -1,0 +1,407 @@
+/* AioOperation: one operation of the asyncio api. It claims its direction when it is first driven.
+ *
+ * Where there is more to do than a claim, it drives the coroutine of the function that it stands for
+ * instead, which does it all. Between the claim and the giving back nothing else of ours runs.
+ */
+
+#include "aio.h"
+
+#ifdef __linux__
+#include <time.h>
+#endif
+
+/* Returns time.monotonic(). */
+static PyObject *
+now(State *state)
+{
+#ifdef __linux__
+    struct timespec time;
+    if (clock_gettime(CLOCK_MONOTONIC, &time) == 0) {
+        return PyFloat_FromDouble((double)time.tv_sec + (double)time.tv_nsec * 1e-9);
+    }
+#endif
+    return PyObject_CallNoArgs(state->monotonic);
+}
+
+int
+grpc_guard_is_plain(State *state, PyObject *direction)
+{
+    return (PyObject *)Py_TYPE(direction) == state->aio_direction
+           && ((AioFields *)direction)->extra == Py_None;
+}
+
+/* Notes the line that asks: code and index of the instruction, by which its number is found later. */
+static void
+note_place(AioOperation *self)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    if (frame != NULL) {
+        self->code = (PyObject *)PyFrame_GetCode(frame);
+        self->offset = PyFrame_GetLasti(frame);
+        Py_DECREF(frame);
+    }
+}
+
+PyObject *
+grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
+{
+    PyObject *direction = PyObject_GenericGetAttr(args[0], method->direction);
+    if (direction == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear(); /* the function says that when it is awaited */
+        }
+        return NULL;
+    }
+    if (!grpc_guard_is_plain(state, direction)) {
+        Py_DECREF(direction);
+        return NULL;
+    }
+    PyTypeObject *type = state->aio_operation;
+    AioOperation *self = (AioOperation *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        Py_DECREF(direction);
+        return NULL;
+    }
+    self->method = Py_NewRef((PyObject *)method);
+    self->proxy = Py_NewRef(args[0]);
+    self->argument = method->count == 2 ? Py_NewRef(args[1]) : NULL;
+    self->direction = direction;
+    note_place(self);
+    return (PyObject *)self;
+}
+
+int
+grpc_guard_hand_over(AioOperation *self)
+{
+    AioMethod *method = (AioMethod *)self->method;
+    PyObject *args[] = {self->proxy, self->argument};
+    self->inner = PyObject_Vectorcall(method->function, args, method->count, NULL);
+    return self->inner == NULL ? -1 : 0;
+}
+
+/* Tells whether the loop of the direction runs on this thread. */
+static int
+is_at_home(State *state, AioFields *direction)
+{
+    PyObject *home = PyObject_GetAttr(direction->loop_thread, state->str_thread_id);
+    if (home == NULL) {
+        return -1;
+    }
+    int is_home = 0;
+    if (PyLong_CheckExact(home)) {
+        is_home = PyLong_AsUnsignedLong(home) == PyThread_get_thread_ident();
+        if (PyErr_Occurred()) {
+            is_home = -1;
+        }
+    }
+    Py_DECREF(home);
+    return is_home;
+}
+
+/* Returns what does the step. */
+static PyObject *
+step_of(AioOperation *self)
+{
+    PyObject *step = ((AioMethod *)self->method)->step;
+    if (step == Py_None) {
+        return Py_XNewRef(((AioFields *)self->direction)->step);
+    }
+    return PyObject_GenericGetAttr(self->proxy, step);
+}
+
+/* Returns what `await` drives for an object; the reference to it is taken. */
+static PyObject *
+awaited(State *state, PyObject *awaitable)
+{
+    if (PyCoro_CheckExact(awaitable) && Py_REFCNT(awaitable) == 1) {
+        return awaitable; /* made for this, and by nobody awaited */
+    }
+    PyAsyncMethods *methods = Py_TYPE(awaitable)->tp_as_async;
+    PyObject *iterator;
+    if (!PyCoro_CheckExact(awaitable) && methods != NULL && methods->am_await != NULL) {
+        iterator = methods->am_await(awaitable);
+        if (iterator == NULL || (PyIter_Check(iterator) && !PyCoro_CheckExact(iterator))) {
+            Py_DECREF(awaitable);
+            return iterator;
+        }
+        Py_DECREF(iterator);
+    }
+    iterator = PyObject_CallOneArg(state->awaiting, awaitable); /* Python knows what is wrong */
+    Py_DECREF(awaitable);
+    return iterator;
+}
+
+static void
+give_back(AioOperation *self)
+{
+    AioFields *direction = (AioFields *)self->direction;
+    self->owns = 0;
+    direction->inside = NULL;
+    SET(direction->taken, Py_NewRef(Py_False));
+}
+
+/* Claims the direction and makes what is driven, or hands over. */
+static int
+begin(State *state, AioOperation *self)
+{
+    AioFields *direction = (AioFields *)self->direction;
+    StreamFields *stream = (StreamFields *)direction->stream;
+    if (stream == NULL || !PyObject_TypeCheck(stream, state->stream_fields)
+        || direction->loop_thread == NULL) {
+        return grpc_guard_hand_over(self);
+    }
+    int is_home = is_at_home(state, direction);
+    PyObject *step = is_home <= 0 ? NULL : step_of(self);
+    PyObject *since = step == NULL ? NULL : now(state);
+    if (PyErr_Occurred()) {
+        Py_XDECREF(step);
+        return -1;
+    }
+    if (since == NULL || stream->ended != Py_False || direction->taken != Py_False
+        || !grpc_guard_is_plain(state, self->direction)) {
+        Py_XDECREF(step);
+        Py_XDECREF(since);
+        return grpc_guard_hand_over(self);
+    }
+    SET(direction->taken, Py_NewRef(Py_True));
+    self->owns = 1;
+    direction->inside = (PyObject *)self;
+    SET(direction->since, since);
+    PyObject *awaitable = self->argument == NULL ? PyObject_CallNoArgs(step)
+                                                 : PyObject_CallOneArg(step, self->argument);
+    Py_DECREF(step);
+    self->inner = awaitable == NULL ? NULL : awaited(state, awaitable);
+    return self->inner == NULL ? -1 : 0;
+}
+
+/* An exception leaves the operation while it owns: if it is a cancellation, somebody has rules for that. */
+static void
+tell_of_cancel(State *state, AioOperation *self)
+{
+    if (state->after_cancel == NULL || !PyErr_ExceptionMatches(state->cancelled_error)) {
+        return;
+    }
+    PyObject *error = take_exception();
+    PyObject *args[] = {((AioFields *)self->direction)->stream, ((AioMethod *)self->method)->operation,
+                        error, self->direction, self->proxy};
+    PyObject *nothing = PyObject_Vectorcall(state->after_cancel, args, 5, NULL);
+    if (nothing == NULL) {
+        PyObject *other = take_exception();
+        if (other != error) {
+            PyException_SetContext(other, Py_NewRef(error));
+        }
+        Py_SETREF(error, other);
+    }
+    Py_XDECREF(nothing);
+    set_exception(error);
+}
+
+/* Ends the operation, with an exception set if it failed, and lets go of all that it held. */
+static void
+end(State *state, AioOperation *self, int failed)
+{
+    if (self->owns) {
+        if (failed) {
+            tell_of_cancel(state, self);
+        }
+        give_back(self);
+    }
+    self->progress = CLOSED;
+    Py_CLEAR(self->inner);
+    Py_CLEAR(self->argument);
+    Py_CLEAR(self->proxy);
+    Py_CLEAR(self->direction);
+}
+
+/* As Python does in a coroutine: a StopIteration that is raised must not look like its result. */
+static void
+replace_stop_iteration(void)
+{
+    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        PyObject *cause = take_exception();
+        PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+        PyObject *error = take_exception();
+        PyException_SetCause(error, Py_NewRef(cause));
+        PyException_SetContext(error, cause);
+        set_exception(error);
+    }
+}
+
+/* Tells whether the operation can go on; else an exception is set. */
+static int
+can_go_on(AioOperation *self)
+{
+    if (self->progress == RUNNING) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+        return 0;
+    }
+    if (self->progress == CLOSED) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        return 0;
+    }
+    return 1;
+}
+
+PySendResult
+grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
+{
+    *result = NULL;
+    if (!can_go_on(self)) {
+        return PYGEN_ERROR;
+    }
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    int is_first = self->progress == CREATED;
+    if (is_first && value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+        return PYGEN_ERROR;
+    }
+    Py_INCREF(self);
+    self->progress = RUNNING;
+    PySendResult status = PYGEN_ERROR;
+    if (is_first && self->inner == NULL && begin(state, self) < 0) {
+        replace_stop_iteration();
+    }
+    else {
+        status = PyIter_Send(self->inner, value, result);
+    }
+    if (status == PYGEN_NEXT) {
+        self->progress = SUSPENDED;
+    }
+    else {
+        end(state, self, status == PYGEN_ERROR);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+/* Calls a method of what is driven; NULL without an exception if it has none of that name. */
+static PyObject *
+call_inner(AioOperation *self, PyObject *name, PyObject *args)
+{
+    PyObject *method = PyObject_GetAttr(self->inner, name);
+    if (method == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+        }
+        return NULL;
+    }
+    PyObject *result = args == NULL ? PyObject_CallNoArgs(method) : PyObject_Call(method, args, NULL);
+    Py_DECREF(method);
+    return result;
+}
+
+/* Raises what was given to throw(): an exception, or its type and value. */
+static void
+raise_given(PyObject *args)
+{
+    PyObject *type, *value = Py_None, *trace = Py_None;
+    if (PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &trace)) {
+        int is_one = PyExceptionInstance_Check(type);
+        PyErr_SetObject(is_one ? (PyObject *)Py_TYPE(type) : type, is_one ? type : value);
+    }
+}
+
+/* Tells whether throw() can be given these; if not, nothing happens to a coroutine but an exception. */
+static int
+can_be_thrown(PyObject *args)
+{
+    PyObject *type, *value = NULL, *trace = NULL;
+    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &trace)) {
+        return 0;
+    }
+    int is_one = PyExceptionInstance_Check(type);
+    if (trace != NULL && trace != Py_None && !PyTraceBack_Check(trace)) {
+        PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback object");
+    }
+    else if (!is_one && !PyExceptionClass_Check(type)) {
+        PyErr_Format(PyExc_TypeError,
+                     "exceptions must be classes or instances deriving from BaseException, not %s",
+                     Py_TYPE(type)->tp_name);
+    }
+    else if (is_one && value != NULL && value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
+    }
+    return !PyErr_Occurred();
+}
+
+static int
+is_generator_exit(PyObject *args)
+{
+    return PyErr_GivenExceptionMatches(PyTuple_GET_ITEM(args, 0), PyExc_GeneratorExit);
+}
+
+PyObject *
+grpc_guard_operation_throw(AioOperation *self, PyObject *args)
+{
+    if (!can_be_thrown(args) || !can_go_on(self)) {
+        return NULL;
+    }
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    if (self->inner == NULL && grpc_guard_hand_over(self) < 0) {
+        return NULL;
+    }
+    Py_INCREF(self);
+    self->progress = RUNNING;
+    PyObject *result = NULL;
+    if (self->owns && is_generator_exit(args)) {
+        PyObject *closed = call_inner(self, state->str_close, NULL);
+        Py_XDECREF(closed);
+    }
+    else {
+        result = call_inner(self, state->str_throw, args);
+    }
+    if (result != NULL) {
+        self->progress = SUSPENDED;
+    }
+    else {
+        if (!PyErr_Occurred()) {
+            raise_given(args);
+        }
+        end(state, self, 1);
+    }
+    Py_DECREF(self);
+    return result;
+}
+
+/* Closes the operation: 0, or -1 with an exception set. */
+int
+grpc_guard_operation_close(AioOperation *self)
+{
+    if (self->progress == CLOSED) {
+        return 0;
+    }
+    if (!can_go_on(self)) {
+        return -1;
+    }
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    Py_INCREF(self);
+    self->progress = RUNNING;
+    if (self->inner != NULL) {
+        PyObject *closed = call_inner(self, state->str_close, NULL);
+        Py_XDECREF(closed);
+    }
+    int failed = PyErr_Occurred() != NULL;
+    end(state, self, failed);
+    Py_DECREF(self);
+    return failed ? -1 : 0;
+}
+
+/* Nobody has the operation any more, or the collector found it: as for a coroutine of Python. */
+void
+grpc_guard_operation_finalize(AioOperation *self)
+{
+    PyObject *error = take_exception();
+    if (self->progress == SUSPENDED) {
+        if (grpc_guard_operation_close(self) < 0) {
+            PyErr_WriteUnraisable((PyObject *)self);
+        }
+    }
+    else if (self->progress == CREATED && self->method != NULL) {
+        self->progress = CLOSED;
+        if (self->inner == NULL && grpc_guard_hand_over(self) < 0) {
+            PyErr_WriteUnraisable((PyObject *)self);
+        }
+        Py_CLEAR(self->inner); /* it warns that it was never awaited */
+    }
+    set_exception(error);
+}

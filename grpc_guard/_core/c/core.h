@@ -12,6 +12,7 @@
 #include <Python.h>
 #include <structmember.h>
 #include <stddef.h>
+#include "steps.h"
 
 #ifndef CHECKSUM
 #define CHECKSUM 0u /* of these files: see hatch_build.py and which.py */
@@ -29,6 +30,7 @@ typedef struct {
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
+    Steps steps;
 } State;
 
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
@@ -40,6 +42,7 @@ int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec
 int grpc_guard_add_streams(PyObject *module, State *state);
 int grpc_guard_add_directions(PyObject *module, State *state);
 int grpc_guard_add_proxies(PyObject *module, State *state);
+int grpc_guard_add_steps(PyObject *module, State *state);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
@@ -67,19 +70,37 @@ typedef struct {
     PyObject *weakrefs; \
     PyObject *extra, *owner, *since, *stream;
 
-#define EACH_OF_SYNC(DO) DO(extra) DO(owner) DO(since) DO(stream) DO(free) DO(iterator)
+#define EACH_OF_SYNC(DO) \
+    DO(extra) DO(owner) DO(since) DO(stream) DO(free) DO(iterator) DO(frame) DO(operation)
 #define EACH_OF_AIO(DO) \
     DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(taken) DO(way)
 
 typedef struct {
     DIRECTION
     PyObject *free, *iterator;
+    PyObject *frame, *operation; /* what called the operation in C that is in progress, its name */
+    Links links;
 } SyncFields;
 
 typedef struct {
     DIRECTION
     PyObject *loop_thread, *step, *taken, *way;
 } AioFields;
+
+/* What advances a SyncFields, of one of the kinds in steps.h */
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *weakrefs, *dict;
+    SyncFields *direction;
+    PyObject *self; /* __self__ */
+    PyObject *call; /* whose metadata is read; NULL: the iterator of the direction is advanced */
+    int kind;
+} SyncOperation;
+
+PyObject *grpc_guard_operate(
+    PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
 #define OBJECT(type, field, name) {name, T_OBJECT_EX, offsetof(type, field), 0, NULL}
 #define WEAK(type) {"__weaklistoffset__", T_PYSSIZET, offsetof(type, weakrefs), READONLY, NULL}

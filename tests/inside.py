@@ -88,6 +88,7 @@ from grpc_guard._cli.run.progress import Progress as Progress
 from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
+from grpc_guard._core import advances as core_advances
 from grpc_guard._core import extras as extras
 from grpc_guard._core import fields as core_fields
 from grpc_guard._core import loops as core_loops
@@ -101,6 +102,7 @@ from grpc_guard._core.extras import Ticket as Ticket
 from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import ONLOOKERS as ONLOOKERS
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
+from grpc_guard._core.records import SyncFields as SyncFields
 from grpc_guard._core.relay import Relay as Relay
 from grpc_guard._core.steps import IteratorFromFunction as IteratorFromFunction
 from grpc_guard._core.stream import AioDirection as AioDirection
@@ -127,6 +129,7 @@ from grpc_guard._findings.whose import Whose as Whose
 from grpc_guard._findings.wording import in_one_line as in_one_line
 from grpc_guard._findings.wording import report as report
 from grpc_guard._guard import long_waits as long_waits
+from grpc_guard._guard import noted as guard_noted
 from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import roles as guard_roles
 from grpc_guard._guard import torn as guard_torn

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from .answers import report_conflict
+from .operations import CONTENDED
 from .operations import operation as marked
 from .stream import Direction
 from .turns import take_turn, take_turn_async
@@ -13,7 +14,7 @@ from .turns import take_turn, take_turn_async
 T = TypeVar("T")
 
 
-@marked("contended", owns=False)
+@marked(CONTENDED, owns=False)
 def contended(direction: Direction, operation: str, function: Callable[..., T], *args: Any) -> T:
     """Do a sync operation that found its direction taken, or raise ConcurrencyError."""
     if direction.turns is not None:
@@ -22,7 +23,7 @@ def contended(direction: Direction, operation: str, function: Callable[..., T], 
     return function(*args)
 
 
-@marked("contended", owns=False)
+@marked(CONTENDED, owns=False)
 async def contended_async(
     direction: Direction, operation: str, function: Callable[..., Awaitable[T]], *args: Any
 ) -> T:

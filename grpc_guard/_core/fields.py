@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import weakref
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .._catalogue.modes import Mode
@@ -122,6 +123,11 @@ class SyncFields:
     _extra: Extra | None
     free: bool  # the token: there while nobody is inside
 
+    # What tells of an operation that shows no frame, as those in C: its name, and what called it.
+    operation: str | None = None
+    frame: FrameType | None = None
+    shows_frames = True
+
     def __init__(self, stream: Any, iterator: Any, /) -> None:
         self.free = True
         self.stream = stream
@@ -137,6 +143,25 @@ class SyncFields:
         def _equip(self) -> None: ...
 
 
+class AioOperation:
+    """An operation that shows no frame: in C. Here each shows one, and there is none of these.
+
+    It ``owns`` its direction from its claim until it gives it back.
+    """
+
+    __slots__ = ("cr_await", "direction", "operation", "owns")
+
+    cr_await: Any
+    direction: Any
+    operation: str
+    owns: bool
+
+
+def operations_in_progress() -> list[Any]:
+    """Return the sync directions whose owners show no frame: none, here."""
+    return []
+
+
 class AioFields:
     """A direction of an aio stream. ``_equip()`` is called where its stream asks for more."""
 
@@ -146,7 +171,9 @@ class AioFields:
     )
 
     _extra: Extra | None
-    inside: Any = None  # the operation in C that owns it: here every one has a frame
+
+    inside: AioOperation | None = None  # the owner, where it shows no frame
+    shows_frames = True
 
     def __init__(self, stream: Any, way: Way, step: Any = None, /) -> None:
         self.stream = stream

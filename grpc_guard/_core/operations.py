@@ -64,6 +64,19 @@ def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
     return next(code for code in inner if code.co_name == function)
 
 
+def asked_at(frame: FrameType | None) -> FrameType | None:
+    """Return the frame that asked for the operation at `frame`: that itself, if the operation shows none."""
+    return frame.f_back if frame is not None and id(frame.f_code) in IDENTITIES else frame
+
+
+CONTENDED = "contended"  # the outermost function of an operation that found its direction taken
+
+
+def is_outermost(code: int, direction: Any) -> bool:
+    """Tell whether marked code of this identity has no frame of the method further out."""
+    return not direction.shows_frames and IDENTITIES[code] == CONTENDED
+
+
 # How far an operation has come. Between its claim and its note of the time, ``since`` is still that
 # of the operation before it: CPython lets other threads run there, behind the call of the clock.
 COMING, CLAIMED, NOTED = range(3)

@@ -19,12 +19,16 @@ def _offered() -> Any:
 
 if TYPE_CHECKING:
     from .fields import AioFields as AioFields
+    from .fields import AioOperation as AioOperation
     from .fields import ConstructingType as ConstructingType
     from .fields import StreamFields as StreamFields
     from .fields import SyncFields as SyncFields
+    from .fields import operations_in_progress as operations_in_progress
 else:
     _chosen = _offered()
     AioFields = _chosen.AioFields
+    AioOperation = getattr(_chosen, "AioOperation", fields.AioOperation)
     ConstructingType = _chosen.ConstructingType
     StreamFields = _chosen.StreamFields
     SyncFields = _chosen.SyncFields
+    operations_in_progress = _chosen.operations_in_progress

@@ -1,29 +1,14 @@
-"""Sync operations: what ``next()`` of a guarded iterator runs.
-
-Each stream gets a function of its own, in the slot of the proxy where ``__next__`` is looked
-for, which encloses its direction. next() then reaches the direction without looking anything
-up on the proxy. It runs through little of the interpreter, which matters more than the number
-of instructions: gRPC has had the processor since the last message, and what has to be fetched
-again is what an operation costs.
-"""
+"""The directions of sync iterators, and what advances them: in C, or as in advances.py."""
 
 from __future__ import annotations
 
-from _thread import get_ident
-from collections.abc import Callable
-from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._catalogue.nouns import Way
-from .answers import used_after_end
-from .conflicts import contended
-from .operations import operation_within
+from . import advances, which
+from .advances import Step as Step
 from .records import SyncFields
 from .stream import Direction
-
-Step = Callable[..., Any]
-
-# By the name `direction`, _guard/owners.py recognises the frame of an owner.
 
 
 class SyncDirection(Direction, SyncFields):
@@ -53,6 +38,8 @@ class IteratorFromFunction:
 
 def direction_of(advance: Any) -> Any:
     """Return the direction that a function made by this module advances."""
+    if _compiled is not None:
+        return advance.direction
     (cell,) = advance.__closure__  # they enclose nothing else
     return cell.cell_contents
 
@@ -99,146 +86,22 @@ class SentResponses(SyncDirection):
     way = Way.WRITE
 
 
-# Each returns what advances a direction; once, for the token is the function's own.
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.configure_steps(vars(advances))
 
-
-@operation_within("advance", "next")
-def reading_responses(direction: Responses) -> Step:
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return direction.iterator.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next", direction.iterator.__next__)
-
-    return advance
-
-
-@operation_within("advance", "next")
-@operation_within("initial_metadata", "initial_metadata")
-def reading_responses_or_metadata(direction: Responses, call: Any) -> tuple[Step, Step]:
-    """Return what reads the next response, and what reads the initial metadata of `call`."""
-
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return direction.iterator.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next", direction.iterator.__next__)
-
-    def initial_metadata() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return call.initial_metadata()
-            finally:
-                direction.free = True
-        return contended(direction, "initial_metadata", call.initial_metadata)
-
-    return advance, initial_metadata
-
-
-@operation_within("advance", "next")
-def reading_requests(direction: Requests) -> Step:
-    def advance() -> Any:
-        if direction.stream.ended:
-            used_after_end(direction.stream, "next")
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return direction.iterator.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next", direction.iterator.__next__)
-
-    return advance
-
-
-@operation_within("advance", "next(request_iterator)")
-def taking_requests(direction: ClientRequests) -> Step:
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                iterated = direction.iterator
-                return iterated.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next(request_iterator)", direction.iterator.__next__)
-
-    return advance
-
-
-@operation_within("advance", "next(response_iterator)")
-def taking_responses(direction: HandlerResponses) -> Step:
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                iterated = direction.iterator
-                return iterated.__next__()
-            except BaseException:
-                direction.stream.ended = True
-                raise
-            finally:
-                direction.free = True
-        return contended(direction, "next(response_iterator)", direction.iterator.__next__)
-
-    return advance
-
-
-@operation_within("advance", "send_response")
-def sending_responses(direction: SentResponses) -> Step:
-    def advance(response: Any) -> None:
-        if direction.stream.ended:
-            used_after_end(direction.stream, "send_response")
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return direction.iterator.__next__(response)  # type: ignore[no-any-return]
-            finally:
-                direction.free = True
-                if response is None:
-                    direction.stream.ended = True
-        contended(direction, "send_response", direction.iterator.__next__, response)
-
-    return advance
+if TYPE_CHECKING:
+    from .advances import reading_requests as reading_requests
+    from .advances import reading_responses as reading_responses
+    from .advances import reading_responses_or_metadata as reading_responses_or_metadata
+    from .advances import sending_responses as sending_responses
+    from .advances import taking_requests as taking_requests
+    from .advances import taking_responses as taking_responses
+else:
+    _chosen = _compiled or advances
+    reading_requests = _chosen.reading_requests
+    reading_responses = _chosen.reading_responses
+    reading_responses_or_metadata = _chosen.reading_responses_or_metadata
+    sending_responses = _chosen.sending_responses
+    taking_requests = _chosen.taking_requests
+    taking_responses = _chosen.taking_responses

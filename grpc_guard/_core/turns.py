@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from .answers import report_wait, used_after_end
 from .extras import GIVE_BACK, Ticket, Turns
+from .operations import asked_at
 from .operations import operation as marked
 from .stream import Direction
 
@@ -40,7 +41,7 @@ def take_turn(direction: Direction, operation: str, function: Callable[..., T], 
     turns = _turns_of(direction)
     queue, token = turns.queue, turns.token
     owns = False
-    ticket = Ticket(operation, sys._getframe(2).f_back)
+    ticket = Ticket(operation, asked_at(sys._getframe(1).f_back))
     try:
         # CPython 3.12 takes what interrupts a jump backward to have happened before its target:
         # no jump may go back to just behind the `return`, as one from an `except` would.
@@ -109,7 +110,7 @@ async def take_turn_async(
     turns = _turns_of(direction)
     queue = turns.queue
     owns = False
-    ticket = ticket_of_task(operation, sys._getframe(2).f_back)
+    ticket = ticket_of_task(operation, asked_at(sys._getframe(1).f_back))
     if queue or turns.taken:
         await wait_for_turn(direction, ticket)
     turns.taken = True  # between the look and this, no other task can run

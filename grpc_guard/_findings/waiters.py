@@ -40,15 +40,21 @@ _WAITING = (
 )
 
 
-def await_chain(awaitable: object) -> Iterator[FrameType]:
-    """Yield the frames of `awaitable` and of what it awaits, outermost first."""
+def links_of(awaitable: object) -> Iterator[Any]:
+    """Yield `awaitable` and what it awaits, outermost first."""
     for _ in range(CHAIN_LENGTH):
         if awaitable is None:
             return
-        frame = frame_of(awaitable)
+        yield awaitable
+        awaitable = awaited_by(awaitable)
+
+
+def await_chain(awaitable: object) -> Iterator[FrameType]:
+    """Yield the frames of `awaitable` and of what it awaits, outermost first."""
+    for link in links_of(awaitable):
+        frame = frame_of(link)
         if frame is not None:
             yield frame
-        awaitable = awaited_by(awaitable)
 
 
 def awaited_by(awaitable: object) -> Any:

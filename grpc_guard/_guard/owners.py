@@ -2,7 +2,7 @@
 
 The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
 local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
-otherwise). Threads show their frames in ``sys._current_frames()``. Tasks are searched down their
+otherwise). An operation of the compiled core shows no frame: noted.py. Threads show their frames in ``sys._current_frames()``. Tasks are searched down their
 await chains. Suspended greenlets are in neither: if gevent is loaded, they are found among the
 live objects.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from _thread import get_ident
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from types import CoroutineType, FrameType
 from typing import Any
@@ -22,15 +22,7 @@ from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import running_loop
 from .._catalogue.nouns import Way
 from .._core.extras import Ticket, Turns
-from .._core.operations import (
-    COMING,
-    IDENTITIES,
-    NOTED,
-    ONLOOKERS,
-    OPERATIONS,
-    operation_in,
-    progress,
-)
+from .._core.operations import IDENTITIES
 from .._core.stream import Direction, Stream
 from .._findings.origins import is_of_program, site_of
 from .._findings.parties import (
@@ -43,7 +35,8 @@ from .._findings.parties import (
 from .._findings.records import Frame, Owner
 from .._findings.stacks import fold, other_threads, outward
 from .._findings.waiters import CHAIN_LENGTH, await_chain, idle_type
-from .roles import frames_at_yield, roles
+from .noted import owner_noted
+from .roles import frames_at_yield, held, inside, inside_task, roles
 
 
 def owner_of(direction: Direction) -> Owner | None:
@@ -152,54 +145,25 @@ def _everybody(direction: Direction) -> Iterator[tuple[str, str, list[FrameType]
         yield "greenlet", name, list(outward(frame))
 
 
-def _held(direction: Direction) -> float:
-    return max(0.0, monotonic() - direction.since)
-
-
 # Threads and greenlets
 
 
 def _by_thread(direction: Direction) -> Owner | None:
+    if direction.operation is not None:
+        return owner_noted(direction)
     frames = frames_of_threads()
     try:
         # The thread that is noted as the owner is searched first.
         for ident in sorted(frames, key=lambda ident: ident != direction.owner):
-            inside = _inside(outward(frames[ident]), direction)
-            if inside is not None:
-                return thread_at(ident, frames[ident], *inside)
+            found = inside(outward(frames[ident]), direction)
+            if found is not None:
+                return thread_at(ident, frames[ident], *found)
     finally:
         frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
     for name, frame in suspended_greenlets():
-        inside = _inside(outward(frame), direction)
-        if inside is not None:
-            return Owner("greenlet", name, *inside)
-    return None
-
-
-def _inside(
-    frames: Iterable[FrameType], direction: Direction
-) -> tuple[str, float, tuple[Frame, ...]] | None:
-    """Return operation, seconds and folded stack if `frames` (innermost first) own `direction`."""
-    inner: list[FrameType] = []
-    rest = iter(frames)
-    is_outside = False  # on its way into the direction, or let through beside the owner
-    for frame in rest:
-        if frame.f_code in OPERATIONS and frame.f_locals.get("direction") is direction:
-            if id(frame.f_code) in ONLOOKERS or not frame.f_locals.get("owns", True):
-                is_outside = True
-                continue
-            if is_outside:  # the method of the proxy; further out, an owner may be interrupted
-                is_outside = False
-                continue
-            come = progress(frame)
-            if come == COMING:
-                continue
-            held = _held(direction) if come == NOTED else 0.0
-            # A user's iterator runs inside the operation, and its frames tell where it is;
-            # inside any other operation there is only grpcio.
-            users = inner if "iterated" in frame.f_locals else []
-            return operation_in(frame), held, fold([*users, *rest])
-        inner.append(frame)
+        found = inside(outward(frame), direction)
+        if found is not None:
+            return Owner("greenlet", name, *found)
     return None
 
 
@@ -226,11 +190,11 @@ def _owning_task(
         coroutine = task.get_coro()
         if not _is_in_operation(coroutine, idle):
             continue
-        inside = _inside(reversed(list(await_chain(coroutine))), direction)
-        if inside is not None:
+        found = inside_task(coroutine, direction)
+        if found is not None:
             direction.owner = weakref.ref(task)
             _remember(coroutine)
-            return task, *inside
+            return task, *found
     return None
 
 
@@ -293,8 +257,8 @@ def owner_without_frame(direction: Direction) -> Owner:
         task = handler[0]()
         if task is not None:
             stack = at_yield(direction.stream)
-            return task_at(task, "yield", _held(direction), stack)
+            return task_at(task, "yield", held(direction), stack)
     operation = direction.way.value
     if not isinstance(direction.owner, int):
-        return Owner("task", _NOT_FOUND, operation, _held(direction))
-    return Owner(*name_of_thread(direction.owner), operation, _held(direction))
+        return Owner("task", _NOT_FOUND, operation, held(direction))
+    return Owner(*name_of_thread(direction.owner), operation, held(direction))

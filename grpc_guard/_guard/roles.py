@@ -2,14 +2,15 @@
 
 A frame of marked code (``operations.py``) whose local ``direction`` is a direction belongs to its
 owner, unless its local ``owns`` says otherwise: then it is on its way in, let through beside
-the owner, or waiting for its turn.
+the owner, or waiting for its turn. What shows no frame *stands* among the others: noted.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._core.operations import (
     CLAIMED,
@@ -17,11 +18,17 @@ from .._core.operations import (
     IDENTITIES,
     NOTED,
     ONLOOKERS,
+    OPERATIONS,
+    is_outermost,
+    operation_in,
     operation_of,
     progress,
 )
 from .._core.stream import Direction, Stream
-from .._findings.waiters import await_chain
+from .._findings.records import Frame
+from .._findings.stacks import fold
+from .._findings.waiters import await_chain, links_of
+from .noted import Standing, frames_of_task
 
 _TURN = "turn"  # the operation of a party that waits in line
 
@@ -40,8 +47,10 @@ class Role(NamedTuple):
     is_timed: bool = True
 
 
-def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
-    """Yield the roles of the party with these `frames`, innermost first."""
+def roles(frames: Sequence[FrameType], standing: Iterable[Standing] = ()) -> Iterator[Role]:
+    """Yield the roles of the party with these `frames`, innermost first, and what stands there."""
+    for one in standing:
+        yield Role(one.direction, one.operation, True, one.shown(frames))
     outside: set[int] = set()  # on its way into these directions, or let through beside the owner
     for index, frame in enumerate(frames):
         code = frame.f_code
@@ -62,7 +71,10 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
             elif come == CLAIMED and direction.stream.handler is not None:  # about to yield
                 at = frames_at_yield(direction.stream)
                 yield Role(direction, operation_of(code, names), True, at, False)
-            outside.add(id(direction))
+            if is_outermost(id(code), direction):
+                outside.discard(id(direction))
+            else:
+                outside.add(id(direction))
         elif id(direction) in outside:  # the method of the proxy; further out, an owner may be
             outside.remove(id(direction))  # interrupted
         elif come != COMING:
@@ -70,6 +82,51 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
             # inside any other operation there is only grpcio.
             inner = frames[:index] if "iterated" in names else ()
             yield Role(direction, operation_of(code, names), True, [*inner, *outer], come == NOTED)
+
+
+def held(direction: Direction) -> float:
+    """Return for how many seconds the operation in progress has been there."""
+    return max(0.0, monotonic() - direction.since)
+
+
+def inside(
+    frames: Iterable[FrameType], direction: Direction
+) -> tuple[str, float, tuple[Frame, ...]] | None:
+    """Return operation, seconds and folded stack if `frames` (innermost first) own `direction`."""
+    inner: list[FrameType] = []
+    rest = iter(frames)
+    is_outside = False  # on its way into the direction, or let through beside the owner
+    for frame in rest:
+        if frame.f_code in OPERATIONS and frame.f_locals.get("direction") is direction:
+            if id(frame.f_code) in ONLOOKERS or not frame.f_locals.get("owns", True):
+                is_outside = not is_outermost(id(frame.f_code), direction)
+                continue
+            if is_outside:  # the method of the proxy; further out, an owner may be interrupted
+                is_outside = False
+                continue
+            come = progress(frame)
+            if come == COMING:
+                continue
+            seconds = held(direction) if come == NOTED else 0.0
+            # A user's iterator runs inside the operation, and its frames tell where it is;
+            # inside any other operation there is only grpcio.
+            users = inner if "iterated" in frame.f_locals else []
+            return operation_in(frame), seconds, fold([*users, *rest])
+        inner.append(frame)
+    return None
+
+
+def inside_task(
+    coroutine: Any, direction: Direction
+) -> tuple[str, float, tuple[Frame, ...]] | None:
+    """Return the same of a task that runs `coroutine`."""
+    if direction.inside is None:
+        return inside(reversed(list(await_chain(coroutine))), direction)
+    frames, standing = frames_of_task(links_of(coroutine))
+    for one in standing:
+        if one.direction is direction:
+            return one.operation, held(direction), fold(one.shown(frames))
+    return inside(frames, direction)
 
 
 def frames_at_yield(stream: Stream) -> list[FrameType]:

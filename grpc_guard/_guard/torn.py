@@ -34,6 +34,8 @@ def give_back(direction: Direction) -> bool:
     stream = direction.stream
     if not CAN_BE or direction.loop_thread is None or stream.handler is not None:
         return False  # an async generator gives its direction back elsewhere
+    if direction.inside is not None:
+        return False  # an operation of the compiled core always gives back
     # The caller's frame. In a call with interceptors it has none: a write only waits in a queue.
     own = next((frame for frame in outward(sys._getframe(1)) if _owns(frame, direction)), None)
     for coroutine in heap.instances([CoroutineType]):

@@ -12,6 +12,7 @@ from typing import Any
 
 from .._catalogue.grpcio_rpcs import SENDING_CODES
 from .._core.operations import IDENTITIES
+from .._core.records import AioOperation
 from .._findings.origins import Place, line_of, site_of
 from .._findings.records import Frame
 from .._findings.stacks import copy_frame
@@ -29,13 +30,16 @@ class Lines:
     """What one look knows of the code that it has met."""
 
     def __init__(self) -> None:
-        self._kinds: dict[int, int] = {id(None): 0}
+        # A compiled operation has no code of its own: its type stands for that.
+        self._kinds: dict[int, int] = {id(None): 0, id(AioOperation): OPERATION}
         self._frames: dict[tuple[int, int], Frame] = {}
         self._stacks: dict[tuple[int, ...], tuple[Frame, ...]] = {}
         self._same: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
         self._origins: dict[tuple[int, int], tuple[Frame, ...]] = {}
         # By the identity of types: the hash of a type may be code of the program.
-        self._readers: dict[int, Callable[[Any], tuple[Any, Any]]] = {}
+        self._readers: dict[int, Callable[[Any], tuple[Any, Any]]] = {
+            id(AioOperation): lambda link: (AioOperation, link.cr_await)
+        }
         self._kept: list[object] = []  # must not give their identity away during the look
 
     def shown(self, awaitable: Any, ends: Collection[int]) -> tuple[int, list[Any]]:

@@ -28,7 +28,8 @@ from .._findings.parties import (
 )
 from .._findings.records import Owner
 from .._findings.stacks import outward
-from .._findings.waiters import frame_of, idle_type
+from .._findings.waiters import idle_type
+from .._guard.noted import frames_of_task, noted_directions, standing_among
 from .._guard.owners import owner_with_frame, owner_without_frame
 from .._guard.roles import Role, roles
 from .._lifecycle.handlers import servers
@@ -83,7 +84,8 @@ class Sight:
         self._look_at_threads(loops)
         for name, frame in suspended_greenlets():
             party = Party("greenlet", name, ("greenlet", id(frame)))
-            self._note(party, roles(list(outward(frame))))
+            chain = list(outward(frame))
+            self._note(party, roles(chain, standing_among(chain, noted_directions())))
 
     def forget_frames(self) -> None:
         """Let go of all frames: they hold what the program has in hand."""
@@ -135,14 +137,14 @@ class Sight:
                 yield owner, self.directions[key]
 
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
-        frames = frames_of_threads()
+        frames, noted = frames_of_threads(), noted_directions()
         self._running = {loop: asyncio.current_task(loop) for loop in loops}
         try:
             for ident, innermost in frames.items():
                 chain = list(outward(innermost))
                 self.threads[ident] = chain
                 party = Party.thread(ident)
-                self._note(party, roles(chain))
+                self._note(party, roles(chain, standing_among(chain, noted, ident)))
                 for frame in chain:
                     if frame.f_code is _JOIN:
                         names = frame.f_locals
@@ -158,11 +160,11 @@ class Sight:
             kinds, links = self.lines.shown(task.get_coro(), ends)
             handles = handles_an_rpc(task)
             if handles or kinds & (OPERATION | SENDING):
-                frames = [frame for frame in map(frame_of, reversed(links)) if frame is not None]
+                frames, standing = frames_of_task(links)
                 if handles:
                     self.rpc_tasks.append((task, frames))
                 if kinds & OPERATION:
-                    self._note(self.party(task), roles(frames))
+                    self._note(self.party(task), roles(frames, standing))
                 if kinds & SENDING:
                     calls = itertools.starmap(sending_call, itertools.pairwise(frames))
                     self.sending.update(id(call) for call in calls if call is not None)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 from .._catalogue.rules.parked_request_iterator import Parked
 from .._catalogue.thresholds import thresholds
+from .._core.advances import taking_requests
 from .._core.operations import inner_code
-from .._core.steps import taking_requests
-from .._core.stream import Stream
+from .._core.steps import ClientRequests
+from .._core.stream import Direction, Stream
 from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, other_threads, outward
+from .._guard.noted import noted_directions, standing_among
 from .outliving import tell_parked
 
 _STEP = 0.01  # seconds between two checks of a thread that has some time left
@@ -42,17 +43,22 @@ def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
 def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]:
     """Yield the RPCs that are over while gRPC's thread is in their request iterator."""
     for ident, frame in other_threads():
-        for outer in outward(frame):
-            if outer.f_code is _ADVANCE:
-                direction = outer.f_locals["direction"]
-                stream = direction.stream
-                if stream.origin is not None and is_ours(stream.origin) and stream.is_over():
-                    inner = [*_until(frame, outer)]
-                    held = max(0.0, time.monotonic() - direction.since)
-                    kind, name = name_of_thread(ident)
-                    yield stream, Owner(kind, name, "next(request_iterator)", held, fold(inner))
-                break
+        chain = list(outward(frame))
+        for direction, index in _request_iterators(ident, chain):
+            stream = direction.stream
+            if stream.origin is not None and is_ours(stream.origin) and stream.is_over():
+                held = max(0.0, time.monotonic() - direction.since)
+                kind, name = name_of_thread(ident)
+                stack = fold(chain[:index])
+                yield stream, Owner(kind, name, "next(request_iterator)", held, stack)
+            break
 
 
-def _until(frame: FrameType, last: FrameType) -> Iterator[FrameType]:
-    return itertools.takewhile(lambda outer: outer is not last, outward(frame))
+def _request_iterators(ident: int, chain: list[FrameType]) -> Iterator[tuple[Direction, int]]:
+    """Yield the directions in which thread `ident` advances an iterator, and how many frames do that."""
+    for standing in standing_among(chain, noted_directions(), ident):
+        if issubclass(type(standing.direction), ClientRequests):
+            yield standing.direction, standing.at
+    for index, frame in enumerate(chain):
+        if frame.f_code is _ADVANCE:
+            yield frame.f_locals["direction"], index

@@ -23,6 +23,7 @@ from weakref import ref
 
 from .._catalogue.boundary import overlooked
 from .._catalogue.cpython_loops import running_loop
+from .._core.operations import asked_at
 from .._core.relay import Relay
 from .._core.stream import Stream
 from .._findings import wording
@@ -100,7 +101,7 @@ class Watch:
         arrive, track, clock = self._arrive, self._track, self._prober.clock
 
         def watched(*args: Any) -> Any:
-            visit = arrive(sys._getframe(1).f_back)
+            visit = arrive(asked_at(sys._getframe(1)))
             try:
                 if visit is not None and visit.delay:
                     visit.is_held = True
@@ -121,7 +122,7 @@ class Watch:
         arrive, track, clock = self._arrive, self._track, self._prober.clock
 
         async def watched(*args: Any) -> Any:
-            visit = arrive(sys._getframe(1).f_back)
+            visit = arrive(asked_at(sys._getframe(1)))
             try:
                 if visit is not None and visit.delay:
                     try:

@@ -25,6 +25,7 @@ from inside import (
     Direction,
     IteratorFromFunction,
     Mode,
+    SyncFields,
     Ticket,
     Way,
     aio_calls,
@@ -153,12 +154,26 @@ def assert_unowned(direction: Direction) -> None:
 # At every instruction
 
 
+class Busy(Plain):
+    """Its sync operations execute some instructions: those of the compiled core execute no others."""
+
+    def __next__(self) -> bytes:
+        for _ in range(3):
+            threading.get_ident()
+        return MESSAGE
+
+    initial_metadata = __next__
+
+    def send(self, response: bytes) -> None:
+        self.__next__()
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("make", SYNC)
 def test_interrupt_of_a_sync_operation(make: Any, mode: Mode) -> None:
     """Interrupted at any instruction, a sync operation leaves its direction free."""
-    for injection in sweep(GUARD):
-        subject = make(Plain(), sync_stream(mode))
+    for injection in sweep(GUARD | code_of(Busy.__next__, Busy.send)):
+        subject = make(Busy(), sync_stream(mode))
         assert_interrupted_at_most(injection.run(subject.operate))
         assert_unowned(subject.direction)
         assert subject.operate() in (MESSAGE, None)
@@ -396,6 +411,8 @@ def _cold(operate: Any) -> Callable[[], Any]:
     if not isinstance(called, (types.FunctionType, types.MethodType)):
         called = called.__call__
     plain = getattr(called, "__func__", called)
+    if not hasattr(plain, "__code__"):
+        return operate  # type: ignore[no-any-return]  # compiled: it is always as cold
     cold: Any = types.FunctionType(
         plain.__code__.replace(), plain.__globals__, plain.__name__, closure=plain.__closure__
     )
@@ -556,6 +573,9 @@ class RaisingTracer:
         return self
 
 
+STEPS = code_of(Plain.__next__, Plain.initial_metadata, Plain.send)
+
+
 class Suspending(Plain):
     """Its coroutines suspend without an event loop."""
 
@@ -607,11 +627,11 @@ def test_signal_in_a_tracer(install: Any, make: Any, mode: Mode) -> None:
     """Wherever a trace function raises what a signal handler raises in it, the direction is free."""
     subject = make(Plain(), sync_stream(mode))
     for number in itertools.count():
-        fired = raised_by(RaisingTracer(number, GUARD), install, subject.operate)
+        fired = raised_by(RaisingTracer(number, GUARD | STEPS), install, subject.operate)
         assert_unowned(subject.direction)
         if not fired:
             break
-    assert number >= 3
+    assert number >= (3 if subject.direction.shows_frames else 2)
 
 
 @pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN])
@@ -647,10 +667,12 @@ def test_operations_are_one_line() -> None:
         def __next__(self) -> bytes:
             raise ZeroDivisionError
 
+    subject = client_next(Failing(), sync_stream(Mode.RAISE))
     with pytest.raises(ZeroDivisionError) as failed:
-        client_next(Failing(), sync_stream(Mode.RAISE)).operate()
+        subject.operate()
     lines = [frame.line for frame in traceback.extract_tb(failed.value.__traceback__)]
-    assert lines[-2:] == ["return direction.iterator.__next__()", "raise ZeroDivisionError"]
+    own = ["return direction.iterator.__next__()"] if subject.direction.shows_frames else []
+    assert lines == ["subject.operate()", *own, "raise ZeroDivisionError"]
 
 
 async def test_turn_that_a_tracer_has_torn_out(found: Any) -> None:
@@ -704,6 +726,7 @@ def test_suspended_owner_that_no_task_drives(
     found()
 
 
+@pytest.mark.skipif(not SyncFields.shows_frames, reason="no tracer sees the variables of C")
 @pytest.mark.parametrize("event", ["call", "return"])
 @pytest.mark.parametrize("install", [sys.settrace, sys.setprofile])
 def test_tracer_that_reads_variables(install: Any, event: str, found: Any) -> None:

@@ -24,6 +24,7 @@ from inside import (
     aio_handlers,
     extras,
     findings_stacks,
+    guard_noted,
     guard_owners,
     guard_roles,
     last_owner_of,
@@ -202,7 +203,8 @@ def test_frames_that_show_where_an_owner_is() -> None:
     party = in_thread(consume, name="consumer")
     with gate.held():
         frames = list(findings_stacks.outward(sys._current_frames()[idents[0]]))
-        (role,) = guard_roles.roles(frames)
+        noted = guard_noted.noted_directions()
+        (role,) = guard_roles.roles(frames, guard_noted.standing_among(frames, noted, idents[0]))
         names = [frame.f_code.co_name for frame in role.frames]
         frames.clear()
     party.result()

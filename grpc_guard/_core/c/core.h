@@ -12,6 +12,7 @@
 #include <Python.h>
 #include <structmember.h>
 #include <stddef.h>
+#include "steps.h"
 
 #ifndef CHECKSUM
 #define CHECKSUM 0u /* of these files: see hatch_build.py and which.py */
@@ -33,6 +34,7 @@ typedef struct {
     PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth, *monotonic; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
     PyObject *str_throw, *str_close;
+    Steps steps;
 } State;
 
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
@@ -46,6 +48,7 @@ int grpc_guard_add_directions(PyObject *module, State *state);
 int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
+int grpc_guard_add_steps(PyObject *module, State *state);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
@@ -73,13 +76,16 @@ typedef struct {
     PyObject *weakrefs; \
     PyObject *extra, *owner, *since, *stream;
 
-#define EACH_OF_SYNC(DO) DO(extra) DO(owner) DO(since) DO(stream) DO(free) DO(iterator)
+#define EACH_OF_SYNC(DO) \
+    DO(extra) DO(owner) DO(since) DO(stream) DO(free) DO(iterator) DO(frame) DO(operation)
 #define EACH_OF_AIO(DO) \
     DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(taken) DO(way)
 
 typedef struct {
     DIRECTION
     PyObject *free, *iterator;
+    PyObject *frame, *operation; /* what called the operation in C that is in progress, its name */
+    Links links;
 } SyncFields;
 
 typedef struct {
@@ -87,6 +93,21 @@ typedef struct {
     PyObject *loop_thread, *step, *taken, *way;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
 } AioFields;
+
+/* What advances a SyncFields, of one of the kinds in steps.h */
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *weakrefs, *dict;
+    SyncFields *direction;
+    PyObject *self; /* __self__ */
+    PyObject *call; /* whose metadata is read; NULL: the iterator of the direction is advanced */
+    int kind;
+} SyncOperation;
+
+PyObject *grpc_guard_operate(
+    PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
 #define OBJECT(type, field, name) {name, T_OBJECT_EX, offsetof(type, field), 0, NULL}
 #define WEAK(type) {"__weaklistoffset__", T_PYSSIZET, offsetof(type, weakrefs), READONLY, NULL}

@@ -149,6 +149,8 @@ static PyMemberDef sync_members[] = {
     DIRECTION_MEMBERS(SyncFields),
     OBJECT(SyncFields, free, "free"),
     OBJECT(SyncFields, iterator, "iterator"),
+    {"frame", T_OBJECT, offsetof(SyncFields, frame), READONLY, NULL},
+    {"operation", T_OBJECT, offsetof(SyncFields, operation), READONLY, NULL},
     {NULL},
 };
 
@@ -212,8 +214,13 @@ static PyType_Spec aio_spec = {
 int
 grpc_guard_add_directions(PyObject *module, State *state)
 {
-    if (grpc_guard_add_type(module, &state->sync_fields, &sync_spec, NULL) < 0) {
+    if (grpc_guard_add_type(module, &state->sync_fields, &sync_spec, NULL) < 0
+        || grpc_guard_add_type(module, &state->aio_fields, &aio_spec, NULL) < 0) {
         return -1;
     }
-    return grpc_guard_add_type(module, &state->aio_fields, &aio_spec, NULL);
+    static const char name[] = "shows_frames"; /* see fields.py */
+    if (PyObject_SetAttrString((PyObject *)state->sync_fields, name, Py_False) < 0) {
+        return -1;
+    }
+    return PyObject_SetAttrString((PyObject *)state->aio_fields, name, Py_True);
 }

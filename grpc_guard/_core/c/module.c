@@ -115,7 +115,7 @@ module_exec(PyObject *module)
         return -1;
     }
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
-        || grpc_guard_add_proxies(module, state) < 0
+        || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0) {
         return -1;
@@ -138,7 +138,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 #define VISIT(name) Py_VISIT(state->name);
     EACH_OF_STATE(VISIT)
 #undef VISIT
-    return 0;
+    return grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
 
 static int
@@ -148,6 +148,7 @@ module_clear(PyObject *module)
 #define CLEAR(name) Py_CLEAR(state->name);
     EACH_OF_STATE(CLEAR)
 #undef CLEAR
+    grpc_guard_steps_clear(&state->steps);
     return 0;
 }
 

@@ -1,0 +1,272 @@
+/* Sync operations: the same as the functions of advances.py, name by name.
+ *
+ * What an operation stores, and what tells where it was asked for, is ready before the claim; what
+ * it lets go of goes after the direction is given back. Between the two there is no code of
+ * anybody's but the step itself: nothing else can raise, and no signal handler, finaliser or other
+ * thread runs.
+ */
+
+#include "core.h"
+
+static int
+needs_handler(SyncOperation *self)
+{
+    return self->kind == REQUESTS || self->kind == SENDING;
+}
+
+/* Returns a new reference to what advances.py has under a name. */
+static PyObject *
+named(Steps *steps, PyObject *name)
+{
+    PyObject *value = PyDict_GetItemWithError(steps->namespace, name);
+    if (value == NULL && !PyErr_Occurred()) {
+        PyErr_SetObject(PyExc_NameError, name);
+    }
+    return Py_XNewRef(value);
+}
+
+static PyObject *
+call_named(Steps *steps, PyObject *name, PyObject *const *args, size_t count)
+{
+    PyObject *function = named(steps, name);
+    if (function == NULL) {
+        return NULL;
+    }
+    PyObject *result = PyObject_Vectorcall(function, args, count, NULL);
+    Py_DECREF(function);
+    return result;
+}
+
+/* Returns who this thread is: the number that the direction has noted, where that is still right. */
+static PyObject *
+this_thread(Steps *steps, PyObject *noted)
+{
+    if (!steps->has_native_ident) {
+        PyObject *name = PyUnicode_FromString("get_ident");
+        PyObject *ident = name == NULL ? NULL : call_named(steps, name, NULL, 0);
+        Py_XDECREF(name);
+        return ident;
+    }
+    unsigned long ident = PyThread_get_thread_ident();
+    if (noted != NULL && PyLong_CheckExact(noted) && PyLong_AsUnsignedLongMask(noted) == ident) {
+        return Py_NewRef(noted);
+    }
+    return PyLong_FromUnsignedLong(ident);
+}
+
+/* Calls what `object` has under a name; without a lookup if nobody can have replaced that. */
+static PyObject *
+do_step(Steps *steps, PyObject *object, PyObject *name, PyObject *response)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (name == steps->str_next && response == NULL && type->tp_iternext != NULL
+        && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) && type->tp_dictoffset == 0
+        && type->tp_getattro == PyObject_GenericGetAttr) {
+        PyObject *item = type->tp_iternext(object);
+        if (item == NULL && !PyErr_Occurred()) {
+            PyErr_SetNone(PyExc_StopIteration);
+        }
+        return item;
+    }
+    PyObject *args[] = {object, response};
+    return PyObject_VectorcallMethod(name, args, response == NULL ? 1 : 2, NULL);
+}
+
+static int
+has_ended(State *state, PyObject *stream)
+{
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        PyObject *ended = ((StreamFields *)stream)->ended;
+        if (ended == Py_False || ended == Py_True) {
+            return ended == Py_True;
+        }
+    }
+    PyObject *ended = PyObject_GetAttr(stream, state->steps.str_ended);
+    int answer = ended == NULL ? -1 : PyObject_IsTrue(ended);
+    Py_XDECREF(ended);
+    return answer;
+}
+
+/* Notes that the handler has ended; an error that is set stays. Returns the old value, if that is ours. */
+static PyObject *
+end_handler(State *state, PyObject *stream)
+{
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        PyObject *before = ((StreamFields *)stream)->ended;
+        ((StreamFields *)stream)->ended = Py_NewRef(Py_True);
+        return before;
+    }
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    if (PyObject_SetAttr(stream, state->steps.str_ended, Py_True) < 0) {
+        PyErr_WriteUnraisable(stream);
+    }
+    PyErr_Restore(type, value, trace);
+    return NULL;
+}
+
+/* Returns a new reference to what does the step, as the direction has it by now. */
+static PyObject *
+subject_of(SyncOperation *self)
+{
+    PyObject *subject = self->call != NULL ? self->call : self->direction->iterator;
+    if (subject == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "iterator");
+    }
+    return Py_XNewRef(subject);
+}
+
+/* Does an operation that has found its direction taken: contended() of conflicts.py. */
+static PyObject *
+meet(Steps *steps, SyncOperation *self, PyObject *name, PyObject *response)
+{
+    PyObject *object = subject_of(self);
+    PyObject *step = object == NULL ? NULL : PyObject_GetAttr(object, name);
+    Py_XDECREF(object);
+    if (step == NULL) {
+        return NULL;
+    }
+    PyObject *args[] = {(PyObject *)self->direction, steps->operations[self->kind], step, response};
+    PyObject *result = call_named(steps, steps->str_contended, args, response == NULL ? 3 : 4);
+    Py_DECREF(step);
+    if (result != NULL && response != NULL) {
+        Py_SETREF(result, Py_NewRef(Py_None));
+    }
+    return result;
+}
+
+static PyObject *
+operate(State *state, SyncOperation *self, PyObject *response)
+{
+    Steps *steps = &state->steps;
+    SyncFields *direction = self->direction;
+    PyObject *stream = Py_XNewRef(direction->stream), *object = NULL, *result = NULL;
+    PyObject *name = self->kind == METADATA ? steps->str_initial_metadata : steps->str_next;
+    PyObject *frame = NULL, *since = NULL, *owner = NULL, *before = NULL;
+    if (stream == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "stream");
+        goto done;
+    }
+    if (needs_handler(self)) {
+        int ended = has_ended(state, stream);
+        if (ended < 0) {
+            goto done;
+        }
+        if (ended) {
+            PyObject *args[] = {stream, steps->operations[self->kind]};
+            PyObject *nothing = call_named(steps, steps->str_used_after_end, args, 2);
+            if (nothing == NULL) {
+                goto done;
+            }
+            Py_DECREF(nothing);
+        }
+    }
+    frame = Py_XNewRef((PyObject *)PyEval_GetFrame()); /* its place is the line that asks */
+    since = call_named(steps, steps->str_monotonic, NULL, 0);
+    owner = since == NULL ? NULL : this_thread(steps, direction->owner);
+    if (owner == NULL) {
+        goto done;
+    }
+    PyObject *token = direction->free;
+    direction->free = NULL; /* the claim */
+    if (token == NULL) {
+        result = meet(steps, self, name, response);
+        goto done;
+    }
+#define SWAP(field, value) \
+    do { \
+        PyObject *swapped = direction->field; \
+        direction->field = value; \
+        value = swapped; \
+    } while (0)
+    PyObject *operation = Py_NewRef(steps->operations[self->kind]);
+    SWAP(owner, owner);
+    SWAP(since, since);
+    SWAP(frame, frame);
+    SWAP(operation, operation);
+    Links *links = &direction->links, *head = &steps->in_progress;
+    if (links->next == NULL) { /* else somebody has given it back by hand */
+        *links = (Links){head->next, head};
+        head->next->previous = links;
+        head->next = links;
+    }
+    Py_XDECREF(operation);
+    Py_CLEAR(frame);
+
+    object = subject_of(self);
+    result = object == NULL ? NULL : do_step(steps, object, name, response);
+
+    if (result == NULL && self->kind == TAKING_RESPONSES) {
+        before = end_handler(state, stream);
+    }
+    if (links->next != NULL) {
+        links->next->previous = links->previous;
+        links->previous->next = links->next;
+        *links = (Links){NULL, NULL};
+    }
+    operation = NULL;
+    SWAP(operation, operation);
+    SWAP(frame, frame);
+    SWAP(free, token); /* given back */
+    Py_XDECREF(operation);
+    Py_XDECREF(token);
+    if (response == Py_None) {
+        Py_XSETREF(before, end_handler(state, stream));
+    }
+
+done:
+    Py_XDECREF(before);
+    Py_XDECREF(frame);
+    Py_XDECREF(since);
+    Py_XDECREF(owner);
+    Py_XDECREF(object);
+    Py_XDECREF(stream);
+    return result;
+}
+
+/* Tells whether the arguments are right, and finds the response among them; else sets TypeError. */
+static int
+takes(SyncOperation *self, Steps *steps, PyObject *const *args, Py_ssize_t count, PyObject *names,
+      PyObject **response)
+{
+    Py_ssize_t wanted = self->kind == SENDING;
+    Py_ssize_t given = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    if (given != wanted) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments but %zd were given",
+                     self->kind == METADATA ? "initial_metadata" : "advance", wanted, given);
+        return 0;
+    }
+    if (given > count) {
+        PyObject *name = PyTuple_GET_ITEM(names, 0);
+        int is_right = PyObject_RichCompareBool(name, steps->str_response, Py_EQ);
+        if (is_right == 0) {
+            PyErr_Format(PyExc_TypeError, "advance() got an unexpected keyword argument %R", name);
+        }
+        if (is_right <= 0) {
+            return 0;
+        }
+    }
+    *response = wanted ? args[0] : NULL;
+    return 1;
+}
+
+PyObject *
+grpc_guard_operate(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    SyncOperation *self = (SyncOperation *)callable;
+    State *state = PyType_GetModuleState(Py_TYPE(callable));
+    if (self->direction == NULL || state->steps.namespace == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
+        return NULL;
+    }
+    PyObject *response = NULL;
+    if (!takes(self, &state->steps, args, PyVectorcall_NARGS(nargsf), kwnames, &response)
+        || Py_EnterRecursiveCall(" in a guarded operation")) {
+        return NULL;
+    }
+    PyObject *direction = Py_NewRef((PyObject *)self->direction);
+    PyObject *result = operate(state, self, response);
+    Py_DECREF(direction);
+    Py_LeaveRecursiveCall();
+    return result;
+}

@@ -1,0 +1,28 @@
+/* Sync operations: what of them the other files need. See steps.c. */
+
+#ifndef GRPC_GUARD_STEPS_H
+#define GRPC_GUARD_STEPS_H
+
+#include <Python.h>
+
+/* A list of the directions with an operation in progress: borrowed, each is held by that. */
+typedef struct Links {
+    struct Links *next, *previous;
+} Links;
+
+enum { READING, METADATA, REQUESTS, TAKING_REQUESTS, TAKING_RESPONSES, SENDING, KINDS };
+
+typedef struct {
+    PyTypeObject *type;
+    PyObject *namespace; /* of advances.py: the clock, and what is done where a claim fails */
+    PyObject *operations[KINDS]; /* their names, interned */
+    PyObject *str_monotonic, *str_contended, *str_used_after_end, *str_next;
+    PyObject *str_initial_metadata, *str_response, *str_ended, *str_signature_of;
+    int has_native_ident; /* get_ident of the namespace tells what C knows */
+    Links in_progress;
+} Steps;
+
+int grpc_guard_steps_traverse(Steps *steps, visitproc visit, void *arg);
+void grpc_guard_steps_clear(Steps *steps);
+
+#endif

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import _imp
 import argparse
+import copy
 import gc
 import itertools
 import sys
 import weakref
+from _thread import get_ident
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from inside import Mode, core_fields, core_loops
+from inside import Mode, core_advances, core_fields, core_loops
 
 from support.hardship_aio import aio_acts
 
@@ -182,6 +184,178 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         "cycle": lambda: in_cycle(stream(), Sync, Aio),
         "refusals": refusals,
         "refusals of the unfinished": refusals_of_the_unfinished,
+        **operations(core),
+    }
+
+
+# What is done where a claim fails, and after the end of a handler: the same without the guard.
+NAMES = {
+    **vars(core_advances),
+    "contended": lambda direction, operation, function, *args: function(*args),
+    "used_after_end": lambda stream, operation: None,
+}
+
+
+class Steps:
+    """An iterator, a call and a sender whose steps end as they are told."""
+
+    def __init__(self, error: type[BaseException] | None = None) -> None:
+        self._error = error
+
+    def __next__(self, response: object = None) -> object:
+        if self._error is not None:
+            raise self._error()
+        return response
+
+    initial_metadata = __next__
+
+
+def operations(core: ModuleType | Any) -> dict[str, Act]:
+    """Return, by name, all that can be done with the sync operations of a core."""
+
+    class Stream(core.StreamFields):  # type: ignore[misc]
+        __slots__ = ()
+
+    class Sync(core.SyncFields):  # type: ignore[misc]
+        __slots__ = ()
+
+    def direction(iterator: Any) -> Any:
+        one = Sync(Stream("/a/b", "server", "sync", Mode.RAISE), iterator)
+        one.stream.read = one
+        return one
+
+    good, bad = Steps(), Steps(KeyError)
+    makers = [
+        *(core.reading_responses, core.reading_requests),
+        *(core.taking_requests, core.taking_responses),
+    ]
+
+    def done() -> None:
+        for make in makers:
+            one = direction(good)
+            advance = make(one)
+            assert advance() is advance() is None
+            assert one.free
+            assert one.operation is one.frame is None
+
+    def failed() -> None:
+        for make in makers:
+            one = direction(bad)
+            refused(make(one), KeyError)
+            assert one.free
+            assert one.stream.ended is (make is core.taking_responses)
+
+    def exhausted() -> None:
+        for make in makers:
+            advance = make(direction(iter((1,))))
+            assert advance() == 1
+            refused(advance, StopIteration)
+
+    def sent() -> None:
+        one = direction(good)
+        send = core.sending_responses(one)
+        assert send(good) is send(response=good) is good
+        assert send(None) is None
+        assert one.stream.ended
+
+    def metadata() -> None:
+        for call in (good, bad):
+            one = direction(good)
+            advance, initial_metadata = core.reading_responses_or_metadata(one, call)
+            assert advance() is None
+            if call is good:
+                initial_metadata()
+            else:
+                refused(initial_metadata, KeyError)
+            assert one.free
+
+    def inside() -> None:
+        seen: list[Any] = []
+
+        class Looking(Steps):
+            def __next__(self) -> None:
+                seen.append(core.operations_in_progress())
+                seen.append((one.operation, one.frame, one.owner))
+                one.free = True  # by hand: another one comes in
+                if len(seen) < 4:
+                    advance()
+
+        one = direction(Looking())
+        advance = core.reading_responses(one)
+        advance()
+        assert seen[0] == seen[2] == [one]
+        assert seen[1][0] == "next"
+        assert one.free
+        assert core.operations_in_progress() == []
+
+    def as_a_function() -> None:
+        advance = core.sending_responses(direction(good))
+        advance.__self__ = weakref.ref(advance)
+        advance.note = advance.__self__
+        assert advance.__name__ == "advance" < advance.__qualname__
+        assert len(advance.__signature__.parameters) == 1
+        assert copy.copy(advance) is copy.deepcopy(advance) is advance
+        assert advance.direction.iterator is good
+
+    def cyclic() -> None:
+        one = direction(good)
+        one.iterator = advance = core.taking_requests(one)
+        advance.__self__ = advance.note = core.reading_responses_or_metadata(one, advance)
+
+    def met() -> None:
+        for make in (*makers, core.sending_responses):
+            one = direction(good)
+            one.stream.ended = True
+            act = make(one)
+            for _ in range(2):
+                assert (act(good) if make is core.sending_responses else act()) in (None, good)
+                one.free = True
+                del one.free
+
+    def identified() -> None:
+        one = direction(good)
+        for ident in (7, 7, 1 << 80, "a greenlet"):
+            core.configure_steps({**NAMES, "get_ident": lambda ident=ident: ident})
+            core.reading_responses(one)()
+            assert one.owner == ident
+        core.configure_steps(NAMES)
+        for _ in range(2):
+            core.reading_responses(one)()
+            assert one.owner == get_ident()
+
+    def refused_operations() -> None:
+        one = direction(good)
+        advance, send = core.reading_responses(one), core.sending_responses(one)
+        refused(lambda: advance(1), TypeError)
+        refused(lambda: advance(x=1), TypeError)
+        refused(send, TypeError)
+        refused(lambda: send(1, 2), TypeError)
+        refused(lambda: send(x=1), TypeError)
+        refused(lambda: core.reading_responses(7), TypeError)
+        refused(lambda: core.reading_responses_or_metadata(one), TypeError)
+        refused(lambda: core.reading_responses_or_metadata(7, one), TypeError)
+        refused(lambda: core.configure_steps({}), TypeError)
+        refused(lambda: core.configure_steps(7), TypeError)
+        refused(type(advance), TypeError)
+        refused(lambda: setattr(one, "operation", "next"), AttributeError)
+        del one.iterator
+        refused(advance, AttributeError)
+        assert one.free
+        del one.stream
+        refused(advance, AttributeError)
+
+    return {
+        "operations": done,
+        "operations that fail": failed,
+        "operations at the end": exhausted,
+        "operation that sends": sent,
+        "operation of the metadata": metadata,
+        "operations in progress": inside,
+        "operation as a function": as_a_function,
+        "operations in a cycle": cyclic,
+        "operations that meet others": met,
+        "operations of others": identified,
+        "refusals of operations": refused_operations,
     }
 
 
@@ -274,6 +448,7 @@ def compiled() -> Any:
     from grpc_guard._core import _compiled  # type: ignore[attr-defined]
 
     _compiled.configure(vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of)
+    _compiled.configure_steps(NAMES)
     return _compiled
 
 

@@ -83,10 +83,14 @@ static PyObject *
 configure_steps(PyObject *module, PyObject *namespace)
 {
     State *state = PyModule_GetState(module);
-    PyObject *get_ident = PyDict_Check(namespace) ? PyDict_GetItemString(namespace, "get_ident")
-                                                  : NULL;
+    PyObject *get_ident = NULL;
+    if (PyDict_Check(namespace)) {
+        get_ident = PyDict_GetItemWithError(namespace, state->steps.str_get_ident);
+    }
     if (get_ident == NULL) {
-        PyErr_SetString(PyExc_TypeError, "configure_steps() takes the namespace of advances.py");
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "configure_steps() takes the names of advances.py");
+        }
         return NULL;
     }
     Py_INCREF(get_ident);
@@ -232,7 +236,7 @@ static PyType_Spec operation_spec = {
 };
 
 #define EACH_NAME(DO) \
-    DO(monotonic) DO(contended) DO(used_after_end) DO(initial_metadata) DO(response) DO(ended) \
+    DO(monotonic) DO(get_ident) DO(contended) DO(used_after_end) DO(initial_metadata) DO(response) DO(ended) \
     DO(signature_of)
 
 int

@@ -42,10 +42,7 @@ static PyObject *
 this_thread(Steps *steps, PyObject *noted)
 {
     if (!steps->has_native_ident) {
-        PyObject *name = PyUnicode_FromString("get_ident");
-        PyObject *ident = name == NULL ? NULL : call_named(steps, name, NULL, 0);
-        Py_XDECREF(name);
-        return ident;
+        return call_named(steps, steps->str_get_ident, NULL, 0);
     }
     unsigned long ident = PyThread_get_thread_ident();
     if (noted != NULL && PyLong_CheckExact(noted) && PyLong_AsUnsignedLongMask(noted) == ident) {

@@ -16,7 +16,7 @@ typedef struct {
     PyTypeObject *type;
     PyObject *namespace; /* of advances.py: the clock, and what is done where a claim fails */
     PyObject *operations[KINDS]; /* their names, interned */
-    PyObject *str_monotonic, *str_contended, *str_used_after_end, *str_next;
+    PyObject *str_monotonic, *str_get_ident, *str_contended, *str_used_after_end, *str_next;
     PyObject *str_initial_metadata, *str_response, *str_ended, *str_signature_of;
     int has_native_ident; /* get_ident of the namespace tells what C knows */
     Links in_progress;

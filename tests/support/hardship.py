@@ -467,7 +467,7 @@ def main() -> int:
     for name, act in {**acts(core), **aio_acts(core), "import": importing(core)}.items():
         act()
         if options.what == "leaks":
-            times = options.times // (100 if name == "import" else 1)
+            times = options.times // (100 if name == "import" or "collected" in name else 1)
             left, references = leaking(act, times, shared)
             # The list of the subclasses of object has some hundred blocks more at one time than at
             # another, however often the module was made.

@@ -80,6 +80,13 @@ class Subject:
     operate: Callable[[], Any]
     proxy: Any
 
+    @property
+    def shows_frame(self) -> bool:
+        """Tell whether the operation, of asyncio, is done in Python and not in C."""
+        operation = self.operate()
+        operation.close()
+        return type(operation) is types.CoroutineType
+
 
 def client_next(plain: Any, stream: Stream) -> Subject:
     call = sync_calls.StreamCall(plain, stream)

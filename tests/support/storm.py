@@ -131,11 +131,37 @@ def _coroutine(make: Any) -> tuple[Subject, Callable[[], Any]]:
 
 def cancellations(size: int) -> Iterator[Figure]:
     """Cancel, `size` times, at random, some of the tasks that stand in one line."""
+    alone = asyncio.run(_cancel_alone(size))
+    yield Figure("tasks cancelled in an operation", alone["cancelled"], size * len(AIO))
+    yield Figure("directions owned after that", alone["owned"], 0)
     outcomes = asyncio.run(_cancel(size))
     yield Figure("operations done in line", outcomes["done"])
     yield Figure("tasks cancelled in line", outcomes["cancelled"])
     yield Figure("tasks that wait for ever", outcomes["hangs"], 0)
     yield Figure("directions owned for ever", outcomes["owned"], 0)
+
+
+async def _cancel_alone(size: int) -> Counter[str]:
+    """Cancel one task in each kind of operation, bare or awaited, at one of its steps."""
+    moments = random.Random(SEED)
+    outcomes: Counter[str] = Counter()
+
+    async def work(subject: Subject) -> None:
+        await subject.operate()
+
+    loop = asyncio.get_running_loop()
+    for _ in range(size):
+        for make in AIO:
+            subject = make(Plain(steps=4), aio_stream(Mode.RAISE, loop))
+            operation = subject.operate() if moments.random() < 0.5 else work(subject)
+            task = asyncio.create_task(operation)
+            for _ in range(moments.randrange(4)):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=PATIENCE)
+            outcomes["cancelled"] += task.cancelled()
+            outcomes["owned"] += not subject.direction.is_free
+    return outcomes
 
 
 async def _cancel(size: int) -> Counter[str]:

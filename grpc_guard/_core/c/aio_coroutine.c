@@ -42,6 +42,22 @@ coroutine_await(AioOperation *self)
     return Py_NewRef((PyObject *)self);
 }
 
+/* A call of __await__(), not what `await` does: its result can be iterated, as a coroutine's. Who
+ * calls that goes on without this object, with the coroutine of the function. */
+static PyObject *
+coroutine_call_await(AioOperation *self, PyObject *unused)
+{
+    if (self->progress == CREATED && self->inner == NULL && grpc_guard_hand_over(self) < 0) {
+        return NULL;
+    }
+    if (self->owns || self->inner == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, self->owns ? "coroutine is being awaited already"
+                                                       : "cannot reuse already awaited coroutine");
+        return NULL;
+    }
+    return PyObject_CallMethod(self->inner, "__await__", NULL);
+}
+
 static PyObject *
 coroutine_close(AioOperation *self, PyObject *unused)
 {
@@ -57,6 +73,8 @@ static PyMethodDef methods[] = {
     {"throw", (PyCFunction)grpc_guard_operation_throw, METH_VARARGS,
      "throw(value)\nthrow(type[,value[,traceback]])\n\nRaise exception in coroutine, return next "
      "iterated value or raise\nStopIteration."},
+    {"__await__", (PyCFunction)coroutine_call_await, METH_NOARGS | METH_COEXIST,
+     "Return an iterator to be used in await expression."},
     {"close", (PyCFunction)coroutine_close, METH_NOARGS, "close() -> raise GeneratorExit inside coroutine."},
     {NULL},
 };

@@ -89,6 +89,7 @@ from grpc_guard._cli.run.signals import handling as handling
 from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import advances as core_advances
+from grpc_guard._core import conflicts as core_conflicts
 from grpc_guard._core import extras as extras
 from grpc_guard._core import fields as core_fields
 from grpc_guard._core import loops as core_loops

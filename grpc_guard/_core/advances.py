@@ -170,6 +170,12 @@ def sending_responses(direction: Any) -> Step:
     return advance
 
 
+def direction_of(advance: Any) -> Any:
+    """Return the direction that a function made by this module advances."""
+    (cell,) = advance.__closure__  # they enclose nothing else
+    return cell.cell_contents
+
+
 def signature_of(*names: str) -> Signature:
     """Return the signature of a compiled operation, as inspect finds that of one in Python."""
     return Signature([Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._catalogue.nouns import Way
 from . import advances, which
@@ -34,14 +34,6 @@ class IteratorFromFunction:
 
     def __init__(self, step: Step) -> None:
         self.__next__ = step
-
-
-def direction_of(advance: Any) -> Any:
-    """Return the direction that a function made by this module advances."""
-    if _compiled is not None:
-        return advance.direction
-    (cell,) = advance.__closure__  # they enclose nothing else
-    return cell.cell_contents
 
 
 class Responses(SyncDirection):
@@ -91,6 +83,7 @@ if _compiled is not None:
     _compiled.configure_steps(vars(advances))
 
 if TYPE_CHECKING:
+    from .advances import direction_of as direction_of
     from .advances import reading_requests as reading_requests
     from .advances import reading_responses as reading_responses
     from .advances import reading_responses_or_metadata as reading_responses_or_metadata
@@ -99,6 +92,7 @@ if TYPE_CHECKING:
     from .advances import taking_responses as taking_responses
 else:
     _chosen = _compiled or advances
+    direction_of = _chosen.direction_of
     reading_requests = _chosen.reading_requests
     reading_responses = _chosen.reading_responses
     reading_responses_or_metadata = _chosen.reading_responses_or_metadata

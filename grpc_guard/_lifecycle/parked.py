@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from .._catalogue.cpython import timeout_of_wait
 from .._catalogue.rules.parked_request_iterator import Parked
 from .._catalogue.thresholds import thresholds
 from .._core.advances import taking_requests
@@ -21,7 +22,7 @@ from .._guard.noted import noted_directions, standing_among
 from .outliving import tell_parked
 
 _STEP = 0.01  # seconds between two checks of a thread that has some time left
-
+_POLLING = 5.0  # seconds: a wait as short as this ends soon, and its iterator may look around then
 
 _ADVANCE = inner_code(taking_requests, "advance")
 
@@ -30,11 +31,9 @@ def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
     tell_parked()
     patience = thresholds().parked_iterator_seconds
     deadline = time.monotonic() + patience
-    while any(_parked(is_ours)):
-        if time.monotonic() >= deadline:
-            break
+    while (parked := list(_parked(is_ours))) and time.monotonic() < deadline:
         time.sleep(_STEP)
-    for stream, thread in _parked(is_ours):
+    for stream, thread in parked:
         assert stream.origin is not None
         starter = stream.origin.owner()
         warn(Parked(thread, starter), stream.subject, caller=starter, owner=thread)
@@ -46,7 +45,12 @@ def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]
         chain = list(outward(frame))
         for direction, index in _request_iterators(ident, chain):
             stream = direction.stream
-            if stream.origin is not None and is_ours(stream.origin) and stream.is_over():
+            if (
+                stream.origin is not None
+                and is_ours(stream.origin)
+                and stream.is_over()
+                and not _polls(frame)
+            ):
                 held = max(0.0, time.monotonic() - direction.since)
                 kind, name = name_of_thread(ident)
                 stack = fold(chain[:index])
@@ -62,3 +66,8 @@ def _request_iterators(ident: int, chain: list[FrameType]) -> Iterator[tuple[Dir
     for index, frame in enumerate(chain):
         if frame.f_code is _ADVANCE:
             yield frame.f_locals["direction"], index
+
+
+def _polls(frame: FrameType) -> bool:
+    timeout = timeout_of_wait(frame)
+    return timeout is not None and timeout <= _POLLING

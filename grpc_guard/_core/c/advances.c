@@ -65,6 +65,12 @@ reading_responses_or_metadata(PyObject *module, PyObject *const *args, Py_ssize_
 }
 
 static PyObject *
+direction_of(PyObject *module, PyObject *advance)
+{
+    return PyObject_GetAttrString(advance, "direction");
+}
+
+static PyObject *
 operations_in_progress(PyObject *module, PyObject *unused)
 {
     State *state = PyModule_GetState(module);
@@ -110,6 +116,7 @@ configure_steps(PyObject *module, PyObject *namespace)
 static PyMethodDef module_methods[] = {
     {"configure_steps", configure_steps, METH_O,
      "Take the namespace that has the clock, and what is done where a claim fails."},
+    {"direction_of", direction_of, METH_O, NULL},
     {"operations_in_progress", operations_in_progress, METH_NOARGS,
      "Return the directions that an operation of this module owns."},
     {"reading_responses", reading_responses, METH_O, NULL},

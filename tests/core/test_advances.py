@@ -1,0 +1,281 @@
+"""The compiled sync operations beside those in Python: one schedule for both, and the same reports."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import gc
+import heapq
+import inspect
+import itertools
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inside import (
+    Direction,
+    Mode,
+    Stream,
+    core_advances,
+    core_fields,
+    core_which,
+    ledger,
+    owner_of,
+    steps,
+)
+from support.operating import MESSAGE, Plain, client_next, server_sender, sync_stream
+from support.staging import PATIENCE
+
+import grpc_guard
+from grpc_guard import ConcurrencyError, Finding, Owner
+
+compiled: Any = core_which.compiled()
+needs_compiled = pytest.mark.skipif(compiled is None, reason="needs the compiled core")
+
+NAMES = ["ann", "bob", "cid"]
+KINDS: dict[str, Any] = {
+    "reading_responses": steps.Responses,
+    "reading_requests": steps.Requests,
+    "taking_requests": steps.ClientRequests,
+    "taking_responses": steps.HandlerResponses,
+    "sending_responses": steps.SentResponses,
+}
+
+
+@pytest.fixture(autouse=True)
+def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_fields, "counting", False)
+
+
+class BrokenError(Exception):
+    """An operation failed."""
+
+
+def of_python(kind: type, *bases: type) -> Any:
+    """Return the twin of a class that stands on the fields in Python."""
+    names = {name: value for name, value in vars(kind).items() if name != "__weakref__"}
+    return type(kind.__name__, bases, names)
+
+
+PYTHON_STREAM = of_python(Stream, core_fields.StreamFields)
+PYTHON_DIRECTION = of_python(steps.SyncDirection, Direction, core_fields.SyncFields)
+
+
+class World:
+    """One stream of one core, whose operations are done by threads, and what is seen of them."""
+
+    def __init__(self, core: ModuleType, kind: str, mode: Mode) -> None:
+        is_python = core is core_advances
+        of_stream = PYTHON_STREAM if is_python else Stream
+        of_direction = of_python(KINDS[kind], PYTHON_DIRECTION) if is_python else KINDS[kind]
+        self.mode = mode
+        self.stream = of_stream("/a/b", "client" if "client" in kind else "server", "sync", mode)
+        self.direction = of_direction(self.stream, steps.IteratorFromFunction(self.step))
+        advance = getattr(core, kind)(self.direction)
+        self.operate = (lambda: advance(MESSAGE)) if kind == "sending_responses" else advance
+        self.events: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        self.orders: dict[str, SimpleQueue[Any]] = {name: SimpleQueue() for name in NAMES}
+        self.inside: list[str] = []
+        self.waiting: list[str] = []
+        self.threads: list[threading.Thread] = []
+
+    def step(self, *response: object) -> object:
+        name = threading.current_thread().name
+        tell, order = self.events.put, self.orders[name].get
+        # On one line: where the party stands does not depend on how far it has come.
+        what = (tell(("inside", name)), order(timeout=PATIENCE))[1]
+        if what is not MESSAGE:
+            raise what
+        return what
+
+    def take(self, finding: Finding) -> None:
+        grpc_guard.clear_findings()  # of equal findings only the first would be told in full
+        self.events.put(("found", finding))
+
+    def run(self) -> None:
+        name = threading.current_thread().name
+        try:
+            self.events.put(("ended", name, self.operate()))
+        except (ConcurrencyError, BrokenError, StopIteration) as error:
+            self.events.put(("ended", name, type(error)))
+
+    def until(self, *last: tuple[str, str]) -> list[Any]:
+        """Return what happens until all of `last` has, in an order that is always the same."""
+        happened = []
+        left = set(last)
+        while left:
+            event = self.events.get(timeout=PATIENCE)
+            happened.append(event)
+            left.discard(event[:2])
+            if event[0] == "found":
+                if self.mode is Mode.SERIALIZE and event[1].rule.waitable:
+                    left.clear()
+            elif event[0] == "ended" and event[1] not in self.inside:  # refused
+                left.clear()
+        return sorted(map(described, happened), key=repr)
+
+    def begin(self, name: str) -> Any:
+        if name in self.inside or name in self.waiting:
+            return None
+        if self.inside and self.stream.ended and self.mode is Mode.SERIALIZE:
+            return None  # it would wait, and nobody would be told
+        thread = threading.Thread(target=self.run, name=name, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+        happened = self.until(("inside", name))
+        if ("inside", name) in happened:
+            self.inside.append(name)
+        elif not any(event[0] == "ended" for event in happened):
+            self.waiting.append(name)
+        return happened, self.seen()
+
+    def end(self, name: str, what: object) -> Any:
+        if name not in self.inside:
+            return None
+        last = [("ended", name)]
+        if self.waiting:
+            self.inside.append(self.waiting.pop(0))
+            last.append(("inside", self.inside[-1]))
+        self.orders[name].put(what)
+        happened = self.until(*last)
+        self.inside.remove(name)
+        return happened, self.seen()
+
+    def end_handler(self) -> Any:
+        if not self.waiting:  # they would be refused, one after the other
+            self.stream.ended = True
+        return self.seen()
+
+    def seen(self) -> Any:
+        return self.direction.is_free, self.stream.ended, described(owner_of(self.direction))
+
+    def finish(self) -> None:
+        while self.inside:
+            self.end(self.inside[0], MESSAGE)
+        for thread in self.threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+def described(one: Any) -> Any:
+    """Return a finding, or what is in it, without what no two runs have in common."""
+    if isinstance(one, tuple):
+        return tuple(map(described, one))
+    if isinstance(one, Finding):
+        message = re.sub(r"[0-9.]+ m?s\b", "some s", one.message)
+        parties = {"caller": described(one.caller), "owner": described(one.owner)}
+        return dataclasses.replace(one, message=message, time="", **parties)
+    if isinstance(one, Owner):
+        return dataclasses.replace(one, held_seconds=None)
+    return one
+
+
+ACTS: list[tuple[Any, ...]] = [
+    *(("begin", name) for name in NAMES * 2),
+    *(("end", name, what) for name in NAMES for what in (MESSAGE, BrokenError, StopIteration)),
+    ("end_handler",),
+]
+
+
+@needs_compiled
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_operations_beside_those_in_python(kind: str) -> None:
+    """Whatever threads do in a direction, both cores answer, find and report the same."""
+    outcomes: list[Any] = []
+
+    @settings(max_examples=50, deadline=None, database=None, derandomize=True)
+    @given(
+        st.sampled_from([Mode.RAISE, Mode.WARN, Mode.SERIALIZE]),
+        st.lists(st.sampled_from(ACTS), min_size=6, max_size=14),
+    )
+    def drive(mode: Mode, acts: list[Any]) -> None:
+        told: list[list[Any]] = []
+        for core in (core_advances, compiled):
+            world = World(core, kind, mode)
+            ledger.add_sink(world.take)
+            try:
+                told.append([getattr(world, act)(*args) for act, *args in acts])
+            finally:
+                world.finish()
+                ledger.remove_sink(world.take)
+                grpc_guard.clear_findings()
+        assert told[0] == told[1]
+        outcomes.append(told[0])
+
+    drive()
+    assert "concurrent-" in repr(outcomes)
+
+
+# As what a program sees them, on each core
+
+
+def test_an_operation_as_a_function() -> None:
+    """What stands in the slot has a name and a signature, can be referenced weakly, and kept aside."""
+    subject = client_next(Plain(), sync_stream(Mode.RAISE))
+    send = server_sender(Plain(), sync_stream(Mode.RAISE)).proxy
+    advance = subject.proxy.__next__
+    assert (advance.__name__, send.__name__) == ("advance", "advance")
+    assert advance.__qualname__ == "reading_responses.<locals>.advance"
+    assert list(inspect.signature(advance).parameters) == []
+    assert list(inspect.signature(send).parameters) == ["response"]
+    assert copy.copy(advance) is copy.deepcopy(advance) is advance
+    advance.note = weakref.ref(advance)
+    assert vars(advance)["note"]() is advance
+    assert advance() == MESSAGE
+    assert send(response=MESSAGE) is None
+    for wrong in (lambda: advance(1), send, lambda: send(1, 2), lambda: send(x=1)):
+        with pytest.raises(TypeError, match=r"advance\(\)"):
+            wrong()
+
+
+def test_an_operation_in_a_merge() -> None:
+    """heapq.merge() goes on with the last iterator by its __next__ alone."""
+    odd = client_next(iter((1, 3, 5, 7)), sync_stream(Mode.RAISE)).proxy
+    even = client_next(iter((2, 4)), sync_stream(Mode.RAISE)).proxy
+    assert list(heapq.merge(odd, even)) == [1, 2, 3, 4, 5, 7]
+
+
+def test_next_that_a_program_has_replaced() -> None:
+    """The step is looked for on the object, where a program or a mock may have put another one."""
+    plain: Any = Plain()
+    proxy = client_next(plain, sync_stream(Mode.RAISE)).proxy
+    assert next(proxy) == MESSAGE
+    plain.__next__ = lambda: b"replaced"
+    assert next(proxy) == b"replaced"
+    del plain.__next__
+    assert next(proxy) == MESSAGE
+
+
+def numbers() -> Iterator[int]:
+    yield 1
+    return 7  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("make", [lambda: iter([1]), numbers, lambda: itertools.repeat(1, 1)])
+def test_the_end_of_an_iterator(make: Callable[[], Iterator[int]]) -> None:
+    """next() raises what the iterator raises, its value included."""
+    plain, guarded = make(), client_next(make(), sync_stream(Mode.RAISE))
+    assert next(guarded.proxy) == next(plain) == 1
+    with pytest.raises(StopIteration) as expected:
+        next(plain)
+    with pytest.raises(StopIteration) as raised:
+        next(guarded.proxy)
+    assert raised.value.args == expected.value.args
+    assert guarded.direction.is_free
+
+
+def test_an_operation_in_a_cycle() -> None:
+    """An iterator that holds its own proxy is collected with it."""
+    plain = Plain()
+    plain.own = client_next(plain, sync_stream(Mode.RAISE)).proxy  # type: ignore[attr-defined]
+    gone = weakref.ref(plain)
+    del plain
+    gc.collect()
+    assert gone() is None

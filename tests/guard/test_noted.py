@@ -1,0 +1,188 @@
+"""Owners whose operations show no frame: found by what their directions note, on either core."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import pytest
+from inside import (
+    AioDirection,
+    Mode,
+    Stream,
+    Way,
+    core_conflicts,
+    core_turns,
+    findings_stacks,
+    guard_noted,
+    guard_roles,
+    inspect_lines,
+    owner_of,
+    steps,
+)
+from inside import parked as parked_rule
+from support.staging import Gate, in_thread
+
+
+def noting(kind: Any = steps.Responses, **noted: Any) -> Any:
+    """Return a direction that notes an operation in progress, as those of the compiled core do."""
+    unseen = type(kind.__name__, (kind,), {"__slots__": (), "shows_frames": False, **noted})
+    return unseen(Stream("/a/b", "client", "sync", Mode.RAISE), iter(()))
+
+
+@pytest.fixture
+def parked() -> Iterator[tuple[int, FrameType]]:
+    """Yield the ident of a thread, and its frame that has a line of the program."""
+    frames: list[Any] = []
+
+    def work() -> None:
+        frames.append((threading.get_ident(), sys._getframe()))
+        gate.park(None)
+
+    gate = Gate()
+    party = in_thread(work, name="worker")
+    with gate.held():
+        yield frames.pop()
+    party.result()
+
+
+def test_a_thread(parked: tuple[int, FrameType], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told with the line that called, whichever ident it has noted; or as another's."""
+    monkeypatch.delitem(sys.modules, "gevent", raising=False)
+    ident, frame = parked
+    for owner in (ident, 7):  # as gevent's are
+        direction = noting(operation="next", frame=frame)
+        del direction.free
+        direction.owner = owner
+        found = owner_of(direction)
+        assert found is not None
+        assert (found.kind, found.name, found.operation) == ("thread", "worker", "next")
+        assert found.stack[-1].function == "work"
+
+
+def test_a_thread_that_nothing_in_python_has_called(parked: tuple[int, FrameType]) -> None:
+    """Its ident is all that is known of it; all its frames are inside of the operation."""
+    direction = noting(steps.ClientRequests, operation="next(request_iterator)", frame=None)
+    direction.owner = parked[0]
+    found = guard_noted.owner_noted(direction)
+    assert found is not None
+    assert found.name == "worker"
+    assert "work" in [frame.function for frame in found.stack]
+    direction = noting(operation="next", frame=None)
+    direction.owner = parked[0]
+    assert guard_noted.owner_noted(direction).name == "worker"  # type: ignore[union-attr]
+
+
+def test_a_thread_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for some times, for it may be another one by now."""
+    monkeypatch.delitem(sys.modules, "gevent", raising=False)
+    gone = in_thread(sys._getframe).result()
+    assert guard_noted.owner_noted(noting(operation="next", frame=gone)) is None
+    assert guard_noted.owner_noted(noting(operation=None, frame=gone)) is None
+    noted = {None: [noting(operation=None, frame=None)], id(gone): [noting(operation=None)]}
+    assert guard_noted.standing_among([gone], noted, 0) == []
+
+
+def test_a_greenlet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspended one is known by the frame that called, though its thread does something else."""
+    frame = in_thread(sys._getframe).result()
+    monkeypatch.setattr(guard_noted, "suspended_greenlets", lambda: [("green", frame)])
+    direction = noting(operation="next", frame=frame)
+    direction.owner = threading.get_ident()
+    found = guard_noted.owner_noted(direction)
+    assert found is not None
+    assert (found.kind, found.name, found.operation) == ("greenlet", "green", "next")
+
+
+def test_where_gRPC_is_in_a_request_iterator(  # noqa: N802
+    parked: tuple[int, FrameType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has called, and only that, is looked at."""
+    ident, frame = parked
+    requests = noting(steps.ClientRequests, operation="next(request_iterator)", frame=frame)
+    noted = {id(frame): [noting(operation="next", frame=frame), requests]}
+    monkeypatch.setattr(parked_rule, "noted_directions", lambda: noted)
+    chain = list(findings_stacks.outward(sys._current_frames()[ident]))
+    found = list(parked_rule._request_iterators(ident, chain))
+    assert found == [(requests, chain.index(frame))]
+    chain.clear()
+
+
+@pytest.mark.parametrize("shows_frames", [False, True])
+def test_the_owner_that_a_signal_handler_meets(shows_frames: bool) -> None:
+    """Further out on the stack, it is not taken for the method of the one that waits."""
+    direction: Any = noting() if not shows_frames else noting(shows_frames=True)
+    names = {"direction": direction, "owns": True}
+    frames: Any = [
+        SimpleNamespace(f_code=function.__code__, f_lasti=1 << 20, f_locals=names)
+        for function in (core_conflicts.contended, core_turns.take_turn)
+    ]
+    owners = [role for role in guard_roles.roles(frames) if role.is_owner]
+    assert bool(owners) is not shows_frames
+    is_inside = guard_roles.inside([*frames, sys._getframe()], direction) is not None
+    assert is_inside is not shows_frames
+
+
+# Tasks
+
+
+class Operation:
+    """An aio operation as one of a compiled core: a link in a chain of awaits, without a frame."""
+
+    cr_frame = None
+
+    def __init__(self, direction: Any, *, owns: bool) -> None:
+        self.direction = direction
+        self.operation = "read"
+        self.owns = owns
+        self.cr_await: Any = None
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> None:
+        return None
+
+
+class Unseen(AioDirection):
+    """A direction of such operations."""
+
+    __slots__ = ()
+    shows_frames = False
+
+
+async def reads(operation: Operation) -> None:
+    await operation
+
+
+def test_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told with the line that awaits, from the claim until the direction is given back."""
+    monkeypatch.setattr(guard_noted, "AioOperation", Operation)
+    monkeypatch.setattr(inspect_lines, "AioOperation", Operation)
+    stream = Stream("/a/b", "client", "aio", Mode.RAISE, asyncio.new_event_loop())
+    direction = Unseen(stream, Way.READ)
+    operation = Operation(direction, owns=True)
+    coroutine = reads(operation)
+    coroutine.send(None)
+    found = guard_roles.inside_task(coroutine, direction)
+    assert found is not None
+    assert (found[0], found[2][-1].code) == ("read", "await operation")
+    assert guard_roles.inside_task(coroutine, Unseen(stream, Way.READ)) is None
+
+    kinds, links = inspect_lines.Lines().shown(coroutine, set())
+    assert kinds & inspect_lines.OPERATION
+    (role,) = guard_roles.roles(*guard_noted.frames_of_task(links))
+    assert (role.direction, role.operation, role.is_owner) == (direction, "read", True)
+
+    operation.owns = False
+    assert guard_roles.inside_task(coroutine, direction) is None
+    coroutine.close()
+    assert stream.loop is not None
+    stream.loop.close()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import types
 import warnings
-import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inside import Mode, Stream, aio_calls, aio_handlers, core_fields, core_which
-
-import grpc_guard
 from support.operating import MESSAGE, Plain
 from support.staging import run, settle
+
+import grpc_guard
 
 if core_which.compiled() is None:
     pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)

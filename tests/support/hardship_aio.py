@@ -179,7 +179,7 @@ def aio_acts(core: Any) -> dict[str, Act]:
         repr(operation), operation.cr_frame, operation.cr_await, operation.cr_code
         ended(operation)
         assert operation.proxy is operation.direction is operation.cr_await is None
-        assert not (operation.owns or operation.cr_running or operation.cr_suspended)
+        assert [operation.owns, operation.cr_running, operation.cr_suspended] == [False] * 3
 
     def cycle() -> None:
         holder = Holder(paused)
@@ -206,7 +206,11 @@ def aio_acts(core: Any) -> dict[str, Act]:
             operation.send(1)
         except TypeError:
             operation.close()
-        for args in ((), (written, "write", "direction", None, 3), (written, 1, "direction", None, 2)):
+        for args in (
+            (),
+            (written, "write", "direction", None, 3),
+            (written, 1, "direction", None, 2),
+        ):
             try:
                 core.AioMethod(*args)
             except (TypeError, ValueError):

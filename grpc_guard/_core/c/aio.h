@@ -50,6 +50,15 @@ PyObject *grpc_guard_operation_throw(AioOperation *self, PyObject *args);
 int grpc_guard_operation_close(AioOperation *self);
 void grpc_guard_operation_finalize(AioOperation *self);
 
+/* Tells whether it can go on; else an exception is set. */
+int grpc_guard_can_go_on(AioOperation *self);
+
+/* Ends it, with an exception set if it failed, and lets go of all that it held. */
+void grpc_guard_end(State *state, AioOperation *self, int failed);
+
+/* Its attributes. */
+extern PyGetSetDef grpc_guard_operation_properties[];
+
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
+import inspect
+import sys
 import types
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -194,3 +198,115 @@ def test_one_schedule_for_both(schedule: list[tuple[str, int]], side: str, mode:
     """Results, errors, warnings and findings of any schedule are the same in C and in Python."""
     in_c, in_python = (run(play(schedule, side, mode, in_c=each)) for each in (True, False))
     assert in_c == in_python
+
+
+def stub(mode: Mode = Mode.RAISE) -> Pair:
+    return Pair("client", mode, in_c=True)
+
+
+async def test_it_is_a_coroutine() -> None:
+    """Whoever asks what a call of read() returns gets the answers that a coroutine gives."""
+    pair = stub()
+    operation = pair.proxy.read()
+    assert inspect.iscoroutinefunction(pair.proxy.read)
+    assert inspect.iscoroutine(operation)
+    assert inspect.isawaitable(operation)
+    assert asyncio.iscoroutine(operation)
+    assert isinstance(operation, Coroutine)
+    assert inspect.getcoroutinestate(operation) == inspect.CORO_CREATED
+    assert (operation.__name__, operation.__qualname__) == ("read", "ReadingCall.read")
+    assert repr(operation).startswith("<coroutine object ReadingCall.read at 0x")
+    assert (type(operation).__name__, operation.cr_origin) == ("coroutine", None)
+    operation.close()
+    assert inspect.getcoroutinestate(operation) == inspect.CORO_CLOSED
+
+
+async def test_what_shows_of_it_while_it_waits() -> None:
+    """A task of the operation alone shows where the plain coroutine is, as without the guard."""
+    pair = stub()
+    task = asyncio.create_task(pair.proxy.read())
+    await settle()
+    operation: Any = task.get_coro()
+    assert inspect.getcoroutinestate(operation) == inspect.CORO_SUSPENDED
+    assert f"<coroutine object {Staged.read.__qualname__}" in repr(operation.cr_await)
+    assert [frame.f_code for frame in task.get_stack()] == [Staged.read.__code__]
+    assert f"ReadingCall.read() running at {__file__}:" in repr(task)
+    assert operation.place[0] is test_what_shows_of_it_while_it_waits.__code__
+    assert pair.directions[0].inside is operation
+    with pytest.raises(RuntimeError, match="coroutine is being awaited already"):
+        await operation
+    _answer(pair.plain, "answer")
+    assert await task == MESSAGE
+    assert pair.directions[0].inside is None
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+        await operation
+
+
+async def test_what_drives_it() -> None:
+    """All that drives a coroutine drives the operation: gather(), wait_for(), ``yield from``."""
+
+    class Delegating:
+        def __await__(self) -> Any:
+            return (yield from pair.proxy.read().__await__())
+
+    async def in_turn() -> Any:
+        return await Delegating()
+
+    for drive in (
+        lambda: asyncio.gather(pair.proxy.read(), pair.proxy.write(MESSAGE)),
+        lambda: asyncio.wait_for(pair.proxy.read(), None),
+        lambda: asyncio.ensure_future(pair.proxy.read()),
+        in_turn,
+    ):
+        pair = stub()
+        task = asyncio.ensure_future(drive())
+        await settle()
+        await settle()
+        for _ in pair.plain.waiting:
+            _answer(pair.plain, "answer")
+        assert await task in (MESSAGE, [MESSAGE, None])
+        assert [direction.taken for direction in pair.directions] == [False, False]
+
+
+async def test_origin_of_a_coroutine() -> None:
+    """Where asyncio notes the origin of coroutines, in its debug mode, that of the operation is known."""
+    pair = stub()
+    before = sys.get_coroutine_origin_tracking_depth()
+    sys.set_coroutine_origin_tracking_depth(1)
+    try:
+        operation = pair.proxy.read()
+    finally:
+        sys.set_coroutine_origin_tracking_depth(before)
+    function = test_origin_of_a_coroutine.__name__
+    assert [line[2] for line in operation.cr_origin] == [function]
+    operation.close()
+
+
+async def test_cycle_that_nobody_has() -> None:
+    """An operation that is found by the collector alone ends then, and frees its direction."""
+    pair = stub()
+    operation = pair.proxy.read()
+    operation.send(None)
+    pair.plain.waiting[0].operation = operation  # type: ignore[attr-defined]
+    gone, direction = weakref.ref(operation), pair.directions[0]
+    pair.plain.waiting.clear()
+    del operation, pair
+    gc.collect()
+    assert gone() is None
+    assert (direction.taken, direction.inside) == (False, None)
+
+
+async def test_function_that_stands_for_it() -> None:
+    """The method is a function to everybody who looks, and does what a function does."""
+    method: Any = vars(aio_calls.ReadingCall)["read"]
+    function = method.__get__(None, aio_calls.ReadingCall)
+    assert inspect.isfunction(method)
+    assert type(function) is types.FunctionType
+    assert (method.__code__, method.__doc__) == (function.__code__, function.__doc__)
+    assert repr(method) == repr(function)
+    assert aio_calls.ReadingCall.read is method
+    with pytest.raises(TypeError, match=r"takes 1 positional argument but 2 were given"):
+        method(1, 2)
+    written = stub().proxy.write(request=MESSAGE)  # by name: the coroutine of Python
+    assert type(written) is types.CoroutineType
+    written.close()

@@ -123,7 +123,7 @@ class SyncFields:
     _extra: Extra | None
     free: bool  # the token: there while nobody is inside
 
-    # What tells of an operation that shows no frame, as those in C: its name, and what called it.
+    # Of an operation that shows no frame, as those in C: its name, and what called it.
     operation: str | None = None
     frame: FrameType | None = None
     shows_frames = True
@@ -144,7 +144,7 @@ class SyncFields:
 
 
 class AioOperation:
-    """An operation that shows no frame: in C. Here each shows one, and there is none of these.
+    """An operation that shows no frame: in C. Here each shows one, so nothing is of this class.
 
     It ``owns`` its direction from its claim until it gives it back.
     """

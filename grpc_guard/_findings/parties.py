@@ -14,7 +14,7 @@ from .._catalogue.cpython_loops import running_loop
 from .._catalogue.heap import instances, with_subclasses
 from .records import Frame, Owner
 from .stacks import fold, line_in, outward
-from .waiters import stack_noted, stack_of_waiter, work_at
+from .waiters import ASKED_AT, stack_noted, stack_of_waiter, work_at
 from .whose import LOOP, whose
 
 _HANDLER = "HandleExceptions["  # how grpc.aio names the task of a handler
@@ -58,8 +58,9 @@ def task_at(
 
 
 def _asked_at(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
-    """Return where the coroutine of `task` was made, if its thread notes that."""
-    origin = getattr(task.get_coro(), "cr_origin", None) or ()
+    """Return where the coroutine of `task` was made, if its thread, or the coroutine, notes that."""
+    coroutine = task.get_coro()
+    origin = getattr(coroutine, "cr_origin", None) or getattr(coroutine, ASKED_AT, ())
     return line_in((file, line, function) for file, line, function in origin)
 
 

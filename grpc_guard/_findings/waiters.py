@@ -28,6 +28,8 @@ _LOOKED_AT = 1000  # futures on the way to the party that waits; more are not fo
 
 # The attribute in which a thread, or a piece of work for one, has its Note.
 NOTE = "_grpc_guard_note"
+# The attribute in which an operation in C has the line that asked for it, as cr_origin would.
+ASKED_AT = "_grpc_guard_asked_at"
 _RUNS_WORK = concurrent.futures.thread._WorkItem.run.__code__
 
 Future = asyncio.Future[Any] | concurrent.futures.Future[Any]

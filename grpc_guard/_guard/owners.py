@@ -33,8 +33,8 @@ from .._findings.parties import (
     thread_at,
 )
 from .._findings.records import Frame, Owner
-from .._findings.stacks import fold, other_threads, outward
-from .._findings.waiters import CHAIN_LENGTH, await_chain, idle_type
+from .._findings.stacks import fold, line_in, other_threads, outward
+from .._findings.waiters import ASKED_AT, CHAIN_LENGTH, await_chain, idle_type
 from .noted import owner_noted
 from .roles import frames_at_yield, held, inside, inside_task, roles
 
@@ -250,8 +250,19 @@ def is_unknown(owner: Owner | None) -> bool:
     return owner is not None and owner.kind == "task" and owner.name == _NOT_FOUND
 
 
+def _owner_in_c(direction: Direction, operation: Any) -> Owner:
+    """Describe the owner by its `operation` alone, which runs just now, or which no task drives."""
+    task = asyncio.current_task(direction.stream.loop) if operation.cr_running else None
+    stack = line_in(getattr(operation, ASKED_AT))
+    if task is None:
+        return Owner("task", _NOT_FOUND, operation.operation, held(direction), stack)
+    return task_at(task, operation.operation, held(direction), stack)
+
+
 def owner_without_frame(direction: Direction) -> Owner:
     """Describe an owner whose operation shows no frame."""
+    if direction.loop_thread is not None and direction.inside is not None:
+        return _owner_in_c(direction, direction.inside)
     handler = direction.stream.handler
     if handler is not None and direction.way == Way.WRITE:
         task = handler[0]()

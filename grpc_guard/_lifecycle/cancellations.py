@@ -105,7 +105,7 @@ class Broken(AioDirection):
 def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
     """Note that `error` has just ended `operation`, the caller, if that has broken the stream."""
     names = sys._getframe(1).f_locals
-    after_cancel_of(stream, operation, error, names["direction"], names["self"])
+    after_cancel_of(stream, operation, error, names["direction"], names.get("self"))
 
 
 def after_cancel_of(

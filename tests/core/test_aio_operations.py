@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import Mode, Stream, aio_calls, aio_handlers, core_fields, core_which
+from inside import (
+    Mode,
+    Stream,
+    aio_calls,
+    aio_handlers,
+    core_fields,
+    core_which,
+    last_owner_of,
+    owner_of,
+)
 from support.operating import MESSAGE, Plain
 from support.staging import run, settle
 
@@ -104,8 +113,14 @@ def _told(error: BaseException) -> Any:
 
 
 def _of_party(owner: Any) -> Any:
-    frames = [(frame.function, frame.line) for frame in owner.stack] if owner else None
-    return owner and (owner.kind, owner.name, owner.operation, owner.relation, frames)
+    """Return what is told of a party, but for what an operation in C alone knows: who asked for it."""
+    if owner is None:
+        return None
+    if owner.name == "(not found)":
+        return owner.name
+    is_awaited = owner.stack and owner.relation in ("inside", "awaited-by")
+    frames = [(frame.function, frame.line) for frame in owner.stack] if is_awaited else None
+    return owner.kind, owner.name, owner.operation, frames
 
 
 async def party(operation: Any) -> Any:
@@ -233,6 +248,9 @@ async def test_what_shows_of_it_while_it_waits() -> None:
     assert f"ReadingCall.read() running at {__file__}:" in repr(task)
     assert operation.place[0] is test_what_shows_of_it_while_it_waits.__code__
     assert pair.directions[0].inside is operation
+    owner = owner_of(pair.directions[0])
+    assert (owner.name, owner.relation) == (task.get_name(), "asked-at")  # type: ignore[union-attr]
+    assert owner.stack[-1].function == "test_what_shows_of_it_while_it_waits"  # type: ignore[union-attr]
     with pytest.raises(RuntimeError, match="coroutine is being awaited already"):
         await operation
     _answer(pair.plain, "answer")
@@ -287,6 +305,9 @@ async def test_cycle_that_nobody_has() -> None:
     pair = stub()
     operation = pair.proxy.read()
     operation.send(None)
+    (owner, _) = last_owner_of(pair.directions[0])
+    assert (owner.name, owner.operation) == ("(not found)", "read")  # type: ignore[union-attr]
+    assert owner.stack[-1].function == test_cycle_that_nobody_has.__name__  # type: ignore[union-attr]
     pair.plain.waiting[0].operation = operation  # type: ignore[attr-defined]
     gone, direction = weakref.ref(operation), pair.directions[0]
     pair.plain.waiting.clear()

@@ -155,7 +155,7 @@ class Unseen(AioDirection):
     """A direction of such operations."""
 
     __slots__ = ()
-    shows_frames = False
+    inside = "an operation"
 
 
 async def reads(operation: Operation) -> None:

@@ -172,7 +172,7 @@ def aio_acts(core: Any) -> dict[str, Act]:
 
     def shown() -> None:
         operation = slow.write(quick)
-        repr(operation), operation.place, operation.operation, operation.direction
+        repr(operation), operation.place, operation._grpc_guard_asked_at, operation.direction
         operation.__name__ = operation.__qualname__ = "other"
         assert operation.cr_frame.f_code is operation.cr_code is operation.code
         operation.send(None)

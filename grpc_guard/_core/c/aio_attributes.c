@@ -139,6 +139,23 @@ get_place(AioOperation *self, void *unused)
     return self->code == NULL ? Py_NewRef(Py_None) : Py_BuildValue("(Oi)", self->code, self->offset);
 }
 
+/* Returns that as cr_origin has it: a tuple of (file, line, function). */
+static PyObject *
+get_asked_at(AioOperation *self, void *unused)
+{
+    if (self->code == NULL) {
+        return PyTuple_New(0);
+    }
+    PyObject *file = PyObject_GetAttrString(self->code, "co_filename");
+    PyObject *name = file == NULL ? NULL : PyObject_GetAttrString(self->code, "co_name");
+    if (name == NULL) {
+        Py_XDECREF(file);
+        return NULL;
+    }
+    int line = PyCode_Addr2Line((PyCodeObject *)self->code, self->offset);
+    return Py_BuildValue("((NiN))", file, line, name);
+}
+
 #define GETTER(name, doc) {#name, (getter)get_##name, NULL, doc, NULL}
 
 PyGetSetDef grpc_guard_operation_properties[] = {
@@ -151,6 +168,7 @@ PyGetSetDef grpc_guard_operation_properties[] = {
     GETTER(cr_origin, "None."),
     GETTER(cr_running, "Whether it runs."),
     GETTER(cr_suspended, "Whether it waits."),
+    {"_grpc_guard_asked_at", (getter)get_asked_at, NULL, "The same line as cr_origin would have.", NULL},
     GETTER(code, "The marked code of the function that it stands for."),
     GETTER(direction, "The direction that it claims, or None when it has ended."),
     GETTER(operation, "Its name, as findings have it."),

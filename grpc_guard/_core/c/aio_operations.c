@@ -187,9 +187,11 @@ tell_of_cancel(State *state, AioOperation *self)
     PyObject *nothing = PyObject_Vectorcall(state->after_cancel, args, 5, NULL);
     if (nothing == NULL) {
         PyObject *other = take_exception();
-        if (other != error) {
+        PyObject *context = PyException_GetContext(other);
+        if (context == NULL && other != error) {
             PyException_SetContext(other, Py_NewRef(error));
         }
+        Py_XDECREF(context);
         Py_SETREF(error, other);
     }
     Py_XDECREF(nothing);

@@ -60,7 +60,7 @@ def task_at(
 def _asked_at(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
     """Return where the coroutine of `task` was made, if its thread, or the coroutine, notes that."""
     coroutine = task.get_coro()
-    origin = getattr(coroutine, "cr_origin", None) or getattr(coroutine, ASKED_AT, ())
+    origin: Any = getattr(coroutine, "cr_origin", None) or getattr(coroutine, ASKED_AT, ())
     return line_in((file, line, function) for file, line, function in origin)
 
 

@@ -186,3 +186,24 @@ def test_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     coroutine.close()
     assert stream.loop is not None
     stream.loop.close()
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_task_that_no_chain_shows(runs: bool) -> None:
+    """The operation tells the line that asked for it; and the task that runs now, if it runs."""
+
+    class Driven(AioDirection):
+        __slots__ = ()
+        inside = Operation(None, owns=True)
+
+    Driven.inside.cr_running = runs  # type: ignore[attr-defined]
+    Driven.inside._grpc_guard_asked_at = ((__file__, 7, "asks"),)  # type: ignore[attr-defined]
+    loop = asyncio.get_running_loop()
+    direction = Driven(Stream("/a/b", "client", "aio", Mode.RAISE, loop), Way.READ)
+    direction.taken = True
+    owner = owner_of(direction)
+    task = asyncio.current_task()
+    assert owner is not None
+    assert task is not None
+    assert owner.name == (task.get_name() if runs else "(not found)")
+    assert [(frame.line, frame.function) for frame in owner.stack] == [(7, "asks")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 import warnings
 import weakref
 from asyncio import CancelledError
@@ -103,6 +104,12 @@ def aio_acts(core: Any) -> dict[str, Act]:
         def done() -> None:
             try:
                 act()
+            except BaseException as error:
+                one: BaseException | None = error
+                while one is not None:  # its frames have operations that are not done
+                    traceback.clear_frames(one.__traceback__)
+                    one = one.__context__
+                raise
             finally:
                 for holder in holders:
                     if holder.direction.taken or holder.direction.inside is not None:

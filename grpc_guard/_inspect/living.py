@@ -45,7 +45,7 @@ def directions_of(
             mine.append(read)
         if write is not None and (others.pop(id(write), None) is not None or _is_whole(write)):
             mine.append(write)
-        if read is None and stream.side == CLIENT and stream.api == SYNC:
+        if read is None and stream.side == CLIENT and stream.api == SYNC and not stream.is_over():
             hidden.add(id(stream))
     for one in others.values():
         found[id(one.stream)].append(one)

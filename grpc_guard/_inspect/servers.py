@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from time import monotonic
-from types import FrameType
 from typing import Any
 
 from .._catalogue.cpython import idents_of_workers, size_of_pool
@@ -23,7 +22,7 @@ from .._catalogue.grpcio_rpcs import (
     waiting_rpcs,
 )
 from .._core.stream import Stream
-from .._findings.records import Owner
+from .._findings.records import Frame, Owner
 from .._lifecycle.handlers import Handlers, servers
 from .native import in_slices
 from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
@@ -56,7 +55,8 @@ def _sync_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[Ha
         handled = next(filter(None, map(handled_at, frames)), None)
         if handled is not None and _serves(server, handled[0], ident):
             rpc_state, rpc = handled
-            owner = _handler(sight, Party.thread(ident), rpc, frames, streams.get(ident))
+            stack = sight.lines.stack(frames)
+            owner = _handler(sight, Party.thread(ident), rpc, stack, streams.get(ident))
             yield new_handler(rpc, owner, is_over(rpc_state))
 
 
@@ -77,11 +77,10 @@ def _handler(
     sight: Sight,
     party: Party,
     rpc: str,
-    frames: list[FrameType],
+    stack: tuple[Frame, ...],
     noted: tuple[Stream, float] | None,
 ) -> Owner:
     """Return who handles `rpc`, at its line; of a streaming one it is noted since when."""
-    stack = sight.lines.stack(frames)
     held = None
     if noted is not None and noted[0].rpc == rpc:
         stream, since = noted
@@ -98,14 +97,18 @@ def _handler(
 def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
     streams = handlers.streams()
     migrated = list(handlers.threads())
+    methods: dict[str, str | None] = {}  # by the names of tasks
     loop = loop_of(server)
     is_alone = sum(1 for one, _ in servers() if loop_of(one) is loop) == 1
-    for task, frames in in_slices(sight.rpc_tasks):
+    for task, stack in in_slices(sight.rpc_tasks):
         if task.get_loop() is not loop or not (is_alone or is_served_by(server, task)):
             continue
         noted = streams.get(id(task))
-        rpc = method_of_task(task) or (noted[0].rpc if noted is not None else _UNNAMED)
-        owner = _handler(sight, sight.party(task), rpc, frames, noted)
+        name = task.get_name()
+        if name not in methods:
+            methods[name] = method_of_task(task)
+        rpc = methods[name] or (noted[0].rpc if noted is not None else _UNNAMED)
+        owner = _handler(sight, sight.party(task), rpc, stack, noted)
         in_pool = None
         if migrated and not owner.stack:  # it may be a sync handler, which a thread runs
             in_pool = next((one for one in migrated if one.operation == rpc), None)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
 import threading
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import repeat
 from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
-from .._catalogue.cpython_loops import task_awaited_by, tasks_of
+from .._catalogue.cpython_loops import tasks_of, waits_for_tasks
 from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
 from .._core.stream import Direction, Stream
@@ -26,18 +28,22 @@ from .._findings.parties import (
     task_at,
     thread_at,
 )
-from .._findings.records import Owner
+from .._findings.records import Frame, Owner
 from .._findings.stacks import outward
-from .._findings.waiters import frame_of, idle_type
+from .._findings.waiters import idle_type
 from .._guard.owners import owner_with_frame, owner_without_frame
-from .._guard.roles import Role, roles
+from .._guard.roles import Role, owner_at, roles
 from .._lifecycle.handlers import servers
+from .chains import Place, groups, places
 from .lines import OPERATION, SENDING, Lines
-from .native import in_slices
+from .native import slices_of
 from .records import new_owner
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
+_TOGETHER = 512  # tasks that are followed together, which takes a millisecond or two
+_locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
+_since = operator.attrgetter("since")
 _JOIN = threading.Thread.join.__code__
 
 
@@ -74,7 +80,7 @@ class Sight:
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
-        self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
+        self.rpc_tasks: list[tuple[asyncio.Task[Any], tuple[Frame, ...]]] = []
         self._tasks: dict[int, Party] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
@@ -101,10 +107,10 @@ class Sight:
         return found
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
-        """Return the streams that are `listed` and not over, and those that somebody is inside of."""
-        inside = {id(one.stream): one.stream for one in self.directions.values()}
-        alive = {id(stream): stream for stream in listed if not stream.is_over()}
-        return list((alive | inside).values())
+        """Return the streams that are `listed`, and those that somebody is inside of."""
+        found = {id(stream): stream for stream in listed}
+        found.update((id(one.stream), one.stream) for one in self.directions.values())
+        return list(found.values())
 
     def owner_not_seen(self, direction: Direction) -> Owner | None:
         """Return the owner of a direction that is owned, in which nobody was seen.
@@ -152,23 +158,60 @@ class Sight:
             frames.clear()  # this very frame is in there, in a cycle
 
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
-        idle = [idle_type(loop) for loop in loops]
-        ends = set(map(id, idle))
-        for task in in_slices(tasks_of(loops)):
-            kinds, links = self.lines.shown(task.get_coro(), ends)
-            handles = handles_an_rpc(task)
-            if handles or kinds & (OPERATION | SENDING):
-                frames = [frame for frame in map(frame_of, reversed(links)) if frame is not None]
-                if handles:
-                    self.rpc_tasks.append((task, frames))
-                if kinds & OPERATION:
-                    self._note(self.party(task), roles(frames))
-                if kinds & SENDING:
-                    calls = itertools.starmap(sending_call, itertools.pairwise(frames))
-                    self.sending.update(id(call) for call in calls if call is not None)
-            awaited = task_awaited_by(task)
-            if awaited is not None:
+        ends = {id(idle_type(loop)) for loop in loops}
+        for tasks in slices_of(tasks_of(loops), _TOGETHER):
+            for group in groups(tasks, self.lines, ends):
+                handles = any(map(handles_an_rpc, group.tasks))
+                if handles or group.kinds & (OPERATION | SENDING):
+                    for place in places(group):
+                        self._look_at_place(place, group.kinds, handles=handles)
+            for task, awaited in waits_for_tasks(tasks):
                 self.joins.append(Wait(self.party(task), self.party(awaited)))
+
+    def _look_at_place(self, place: Place, kinds: int, *, handles: bool) -> None:
+        if handles:
+            stack = self.lines.stack(place.frames_of(0))
+            self.rpc_tasks += [(task, stack) for task in place.tasks if handles_an_rpc(task)]
+        if kinds & OPERATION and not self._note_together(place):
+            for index, task in enumerate(place.tasks):
+                self._note(self.party(task), roles(place.frames_of(index)))
+        if kinds & SENDING:
+            for inner, outer in itertools.pairwise(place.frames):
+                calls = map(sending_call, inner, outer)
+                self.sending.update(id(call) for call in calls if call is not None)
+
+    def _note_together(self, place: Place) -> bool:
+        """Note in which directions the tasks at one place are, if the place tells their role."""
+        found = owner_at(place.frames_of(0))
+        if found is None:
+            return False
+        index, role = found
+        stack = self.lines.stack(role.frames)
+        if not stack and self._found_elsewhere < _ELSEWHERE:
+            return False
+        try:
+            directions = list(map(_direction, map(_locals, place.frames[index])))
+        except KeyError:  # one of them has gone on meanwhile
+            return False
+        parties = self._parties(place.tasks)
+        sinces = map(_since, directions) if role.is_timed else repeat(self.time)
+        owners = [
+            new_owner("task", party[1], role.operation, max(0.0, held), stack, "inside", None)
+            for party, held in zip(parties, map(self.time.__sub__, sinces), strict=False)
+        ]
+        keys = list(map(id, directions))
+        self.directions.update(zip(keys, directions, strict=True))
+        self.owners.update(zip(keys, zip(parties, owners, strict=True), strict=True))
+        return True
+
+    def _parties(self, tasks: Sequence[asyncio.Task[Any]]) -> list[Party]:
+        """Return `tasks` as parties."""
+        keys, kinds = list(map(id, tasks)), repeat("task")
+        names = map(name_of_task, tasks)
+        values = zip(kinds, names, zip(kinds, keys, strict=False), repeat(0), tasks, strict=False)
+        parties = list(map(tuple.__new__, repeat(Party), values))
+        self._tasks.update(zip(keys, parties, strict=True))
+        return parties
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""

@@ -146,6 +146,7 @@ from grpc_guard._inspect import living as inspect_living
 from grpc_guard._inspect import messages as inspect_messages
 from grpc_guard._inspect import native as native
 from grpc_guard._inspect import places as places
+from grpc_guard._inspect import remembered as remembered
 from grpc_guard._inspect import sending as inspect_sending
 from grpc_guard._inspect import servers as inspect_servers
 from grpc_guard._inspect import service as inspect_service

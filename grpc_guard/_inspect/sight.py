@@ -33,11 +33,12 @@ from .._findings.stacks import outward
 from .._findings.waiters import idle_type
 from .._guard.owners import owner_with_frame, owner_without_frame
 from .._guard.roles import Role, owner_at, roles
-from .._lifecycle.handlers import servers
+from .._lifecycle.handlers import Handlers, servers
 from .chains import Place, groups, places
 from .lines import OPERATION, SENDING, Lines
 from .native import slices_of
 from .records import new_owner
+from .remembered import NOWHERE, Memory, Standing
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
@@ -74,7 +75,8 @@ class Sight:
 
     def __init__(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         self.lines = Lines()
-        self.owners: dict[int, tuple[Party, Owner]] = {}
+        self.owners: dict[int, Owner] = {}
+        self.holders: dict[int, Party | asyncio.Task[Any]] = {}  # the owners themselves
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
         self.directions: dict[int, Direction] = {}  # those of owners and waiters
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
@@ -82,6 +84,7 @@ class Sight:
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
         self.rpc_tasks: list[tuple[asyncio.Task[Any], tuple[Frame, ...]]] = []
         self._tasks: dict[int, Party] = {}
+        self._handled: dict[int, tuple[Handlers, dict[int, tuple[Stream, float]]]] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
@@ -125,20 +128,37 @@ class Sight:
                 break
         return owner_without_frame(direction)
 
-    def owner(self, direction: Direction) -> Owner | None:
-        found = self.owners.get(id(direction))
-        return None if found is None else found[1]
+    def holder(self, direction: Direction) -> Party:
+        """Return the owner of `direction` as a party."""
+        holder = self.holders[id(direction)]
+        return holder if isinstance(holder, Party) else self.party(holder)
 
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
-        found = self.waiters.get(id(direction))
+        found = self.waiters.get(id(direction)) if self.waiters else None
         return () if found is None else tuple(owner for _, owner in found)
+
+    def handled_by(self, handlers: Handlers) -> dict[int, tuple[Stream, float]]:
+        """Return ``handlers.streams()``, the same in the whole look."""
+        key = id(handlers)
+        if key not in self._handled:
+            self._handled[key] = handlers, handlers.streams()
+        return self._handled[key][1]
+
+    def begun_handling(self) -> dict[int, float]:
+        """Return since when each stream of a server has been handled, by its identity."""
+        return {
+            id(stream): since
+            for _, handlers in servers()
+            for stream, since in self.handled_by(handlers).values()
+        }
 
     def keepers(self) -> Iterator[tuple[Owner, Direction]]:
         """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
-        for key, (party, owner) in self.owners.items():
-            thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
+        for key, party in self.holders.items():
+            ident = party.ident if isinstance(party, Party) else 0
+            thread = threads_by_ident.get(ident)  # none has the 0 of tasks and greenlets
             if thread is not None and not thread.daemon and thread is not threading.main_thread():
-                yield owner, self.directions[key]
+                yield self.owners[key], self.directions[key]
 
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         frames = frames_of_threads()
@@ -159,59 +179,80 @@ class Sight:
 
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         ends = {id(idle_type(loop)) for loop in loops}
+        memory = Memory()
         for tasks in slices_of(tasks_of(loops), _TOGETHER):
-            for group in groups(tasks, self.lines, ends):
+            fresh: list[asyncio.Task[Any]] = []
+            for standing, some, directions in memory.recalled(tasks, fresh):
+                self._note_together(some, standing, directions)
+            for group in groups(fresh, self.lines, ends):
                 handles = any(map(handles_an_rpc, group.tasks))
-                if handles or group.kinds & (OPERATION | SENDING):
-                    for place in places(group):
-                        self._look_at_place(place, group.kinds, handles=handles)
+                if not (handles or group.kinds & (OPERATION | SENDING)):
+                    memory.note(group.tasks, NOWHERE)
+                    continue
+                for place in places(group):
+                    told = self._look_at_place(place, group.kinds, handles=handles)
+                    if told is not None:
+                        memory.note(place.tasks, *told)
             for task, awaited in waits_for_tasks(tasks):
                 self.joins.append(Wait(self.party(task), self.party(awaited)))
+        memory.leave()
 
-    def _look_at_place(self, place: Place, kinds: int, *, handles: bool) -> None:
-        if handles:
-            stack = self.lines.stack(place.frames_of(0))
-            self.rpc_tasks += [(task, stack) for task in place.tasks if handles_an_rpc(task)]
-        if kinds & OPERATION and not self._note_together(place):
+    def _look_at_place(
+        self, place: Place, kinds: int, *, handles: bool
+    ) -> tuple[Standing, Sequence[Direction]] | None:
+        """Note what the tasks at one place do; return what the place tells of all of them alike."""
+        found = self._standing_at(place) if kinds & OPERATION else (NOWHERE, ())
+        if found is None:
             for index, task in enumerate(place.tasks):
                 self._note(self.party(task), roles(place.frames_of(index)))
         if kinds & SENDING:
             for inner, outer in itertools.pairwise(place.frames):
                 calls = map(sending_call, inner, outer)
                 self.sending.update(id(call) for call in calls if call is not None)
+        handling = [task for task in place.tasks if handles_an_rpc(task)] if handles else []
+        stack = self.lines.stack(place.frames_of(0)) if handling else None
+        if found is None or kinds & SENDING or 0 < len(handling) < len(place.tasks):
+            self.rpc_tasks += zip(handling, repeat(stack or ()), strict=False)
+            if found is not None:
+                self._note_together(place.tasks, *found)
+            return None
+        standing, directions = found[0]._replace(handler=stack), found[1]
+        self._note_together(place.tasks, standing, directions)
+        return standing, directions
 
-    def _note_together(self, place: Place) -> bool:
-        """Note in which directions the tasks at one place are, if the place tells their role."""
+    def _standing_at(self, place: Place) -> tuple[Standing, Sequence[Direction]] | None:
+        """Return in which directions the tasks at one place are, if the place tells their role."""
         found = owner_at(place.frames_of(0))
         if found is None:
-            return False
+            return None
         index, role = found
         stack = self.lines.stack(role.frames)
-        if not stack and self._found_elsewhere < _ELSEWHERE:
-            return False
+        if not stack:  # the line may be elsewhere
+            return None
         try:
             directions = list(map(_direction, map(_locals, place.frames[index])))
         except KeyError:  # one of them has gone on meanwhile
-            return False
-        parties = self._parties(place.tasks)
-        sinces = map(_since, directions) if role.is_timed else repeat(self.time)
-        owners = [
-            new_owner("task", party[1], role.operation, max(0.0, held), stack, "inside", None)
-            for party, held in zip(parties, map(self.time.__sub__, sinces), strict=False)
-        ]
+            return None
+        return Standing(None, role.operation, stack, role.is_timed), directions
+
+    def _note_together(
+        self,
+        tasks: Sequence[asyncio.Task[Any]],
+        standing: Standing,
+        directions: Sequence[Direction],
+    ) -> None:
+        """Note what tasks of one standing do, and in which directions they are."""
+        if standing.handler is not None:
+            self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
+        time, operation, stack = self.time, standing.operation, standing.stack
+        sinces = map(_since, directions) if standing.is_timed else repeat(time)
         keys = list(map(id, directions))
         self.directions.update(zip(keys, directions, strict=True))
-        self.owners.update(zip(keys, zip(parties, owners, strict=True), strict=True))
-        return True
-
-    def _parties(self, tasks: Sequence[asyncio.Task[Any]]) -> list[Party]:
-        """Return `tasks` as parties."""
-        keys, kinds = list(map(id, tasks)), repeat("task")
-        names = map(name_of_task, tasks)
-        values = zip(kinds, names, zip(kinds, keys, strict=False), repeat(0), tasks, strict=False)
-        parties = list(map(tuple.__new__, repeat(Party), values))
-        self._tasks.update(zip(keys, parties, strict=True))
-        return parties
+        self.holders.update(zip(keys, tasks, strict=False))
+        self.owners.update(
+            (key, new_owner("task", name, operation, max(0.0, time - since), stack, "inside", None))
+            for key, name, since in zip(keys, map(name_of_task, tasks), sinces, strict=False)
+        )
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""
@@ -222,7 +263,7 @@ class Sight:
             self.directions[key] = direction
             if role.is_owner:
                 held = max(0.0, self.time - direction.since) if role.is_timed else 0.0
-                self.owners[key] = actual, self._owner(actual, role, held)
+                self.owners[key], self.holders[key] = self._owner(actual, role, held), actual
             else:
                 self.waiters.setdefault(key, []).append((actual, self._owner(actual, role, None)))
 

@@ -24,7 +24,6 @@ from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import now
 from .._lifecycle.channels import lives
-from .._lifecycle.handlers import servers
 from .deductions import Told, deduced
 from .lines import Lines
 from .living import directions_of, streams_listed
@@ -117,7 +116,7 @@ def _streams_told(
 ) -> Iterator[Told]:
     """Yield the record of each stream, the oldest first; `channels` are numbers of channels."""
     by_stream = directions_of(streams, sight.directions)
-    begun = _begun_handling()
+    begun = sight.begun_handling()
     for stream in streams:
         if stream.origin is not None:
             begun[id(stream)] = stream.origin.since
@@ -150,15 +149,6 @@ def _streams_told(
             yield described, stream, mine
 
 
-def _begun_handling() -> dict[int, float]:
-    """Return since when each stream of a server has been handled, by its identity."""
-    return {
-        id(stream): since
-        for _, handlers in servers()
-        for stream, since in handlers.streams().values()
-    }
-
-
 def _state(stream: Stream) -> str:
     if stream.is_over():
         return "over"
@@ -177,9 +167,9 @@ def _described(
     if direction is None:
         return None
     unsent = way is WRITE and is_sending(direction.stream, sight)
-    found = sight.owners.get(id(direction))
-    if found is not None:
-        inside, waiting = found[1], sight.waiting(direction)
+    inside = sight.owners.get(id(direction))
+    if inside is not None:
+        waiting = sight.waiting(direction)
         return new_direction(inside, waiting, inside.held_seconds, None, unsent, None)
     began = direction.since
     owner = last = suspended_at = None

@@ -34,6 +34,7 @@ from inside import (
     items_of,
     loops_door,
     native,
+    remembered,
     sight,
     steps,
 )
@@ -188,6 +189,7 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     counted(sight, "tasks_of")
     counted(sight, "frames_of_threads")
     counted(sight, "groups")
+    monkeypatch.setattr(remembered, "_SECONDS", 0.0)  # nothing is known from a look before
     counted(inspect_lines, "copy_frame")
 
     reading: list[Any] = []  # what has a direction, from its second read on

@@ -60,12 +60,12 @@ class Memory:
         if not self._is_kept:
             fresh += tasks
             return
-        futures = awaited_by_tasks(tasks)
-        self._waited = dict(zip(map(id, tasks), futures, strict=True))
+        keys, futures = list(map(id, tasks)), awaited_by_tasks(tasks)
+        self._waited = dict(zip(keys, futures, strict=True))
         found: dict[int, tuple[Standing, list[asyncio.Task[Any]], list[Direction]]] = {}
         before, after = self._before, self._after
         for key, known, task, future in zip(
-            self._waited, map(before.get, self._waited), tasks, futures, strict=True
+            keys, map(before.get, keys), tasks, futures, strict=True
         ):
             if (
                 known is None

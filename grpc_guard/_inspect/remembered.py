@@ -45,10 +45,11 @@ _Known = tuple["weakref.ref[Any]", "weakref.ref[Any]", Standing, "weakref.ref[An
 class Memory:
     """What one look remembers of the last one, and leaves to the next."""
 
+    _before: Mapping[int, _Known]
+
     def __init__(self) -> None:
         now = monotonic()
-        last, before = _last
-        self._before: Mapping[int, _Known] = before if now - last < _SECONDS else {}
+        last, self._before = _last
         self._is_kept = now - last < _SECONDS  # one look alone leaves nothing: that takes time, too
         self._waited: dict[int, object] = {}
         self._after: dict[int, _Known] = {}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from inside import (
     OPERATIONS,
@@ -25,7 +26,7 @@ from inside import (
     sight,
     waiters,
 )
-from support.staging import PATIENCE, settle
+from support.staging import PATIENCE, aio_channel, aio_server, path, settle
 
 EACH = 5  # tasks of each kind: more than are followed one by one
 KINDS: list[Callable[[Any], Any]] = []
@@ -90,6 +91,25 @@ class Numbered(asyncio.Future[None]):
     number = 0
 
 
+def together(tasks: list[Any]) -> tuple[dict[Any, Any], dict[Any, list[Any]]]:
+    """Return kinds and links of each task, and the frames of those, as they are found together."""
+    ends = {id(waiters.idle_type(asyncio.get_running_loop()))}
+    found, frames = {}, {}
+    for group in chains.groups(tasks, inspect_lines.Lines(), ends):
+        for index, task in enumerate(group.tasks):
+            found[task] = group.kinds, [column[index] for column in group.shown]
+        for place in chains.places(group):
+            for index, task in enumerate(place.tasks):
+                frames[task] = place.frames_of(index)
+    return found, frames
+
+
+def alone(tasks: list[Any]) -> dict[Any, Any]:
+    """Return kinds and links of each task as they are found one by one."""
+    lines, ends = inspect_lines.Lines(), {id(waiters.idle_type(asyncio.get_running_loop()))}
+    return {task: lines.shown(task.get_coro(), ends) for task in tasks}
+
+
 @pytest.mark.parametrize("length", [500, 3])
 async def test_as_one_by_one(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the chains consist of; one that is too long is followed as far."""
@@ -103,24 +123,60 @@ async def test_as_one_by_one(length: int, monkeypatch: pytest.MonkeyPatch) -> No
             tasks.append(asyncio.create_task(function(future)))
     await settle()
     await settle()
-    ends = {id(waiters.idle_type(asyncio.get_running_loop()))}
-    together: dict[Any, Any] = {}
-    places: dict[Any, Any] = {}
-    for group in chains.groups(tasks, inspect_lines.Lines(), ends):
-        for index, task in enumerate(group.tasks):
-            together[task] = group.kinds, [column[index] for column in group.shown]
-        for place in chains.places(group):
-            for index, task in enumerate(place.tasks):
-                places[task] = place.frames_of(index)
-    lines = inspect_lines.Lines()
-    alone = {task: lines.shown(task.get_coro(), ends) for task in tasks}
+    found, frames = together(tasks)
+    expected = alone(tasks)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks, timeout=PATIENCE)
-    assert together == alone
-    for task, (_, shown) in alone.items():
-        assert len(places[task]) == len(shown)
-    assert {len(shown) for _, shown in alone.values()} >= {1, 2, 3}
+    assert found == expected
+    assert {task: len(shown) for task, (_, shown) in expected.items()} == {
+        task: len(some) for task, some in frames.items()
+    }
+    assert {len(shown) for _, shown in expected.values()} >= {1, 2, 3}
+
+
+async def test_rpcs_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains that end in the core of grpcio are not followed into it: it would say nothing."""
+
+    async def echo(requests: Any, context: Any) -> None:
+        async for request in requests:
+            await context.write(request)
+
+    handler = grpc.stream_stream_rpc_method_handler(echo)
+    async with aio_server({"Echo": handler}) as address, aio_channel(address) as channel:
+        calls = [channel.stream_stream(path("Echo"))() for _ in range(EACH)]
+        for call in calls:
+            await call.write(b"")
+            await call.read()
+        readers = [asyncio.create_task(call.read()) for call in calls]
+        await settle()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        found, expected = together(tasks)[0], alone(tasks)
+        monkeypatch.setattr(inspect_lines, "awaits_core", lambda code: False)
+        followed = together(tasks)[0], alone(tasks)
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(readers, timeout=PATIENCE)
+    assert found == expected == followed[0] == followed[1]
+    assert (
+        len([kinds for kinds, _ in found.values() if kinds & inspect_lines.OPERATION]) == 2 * EACH
+    )
+
+
+async def test_tasks_that_handle_an_rpc_by_name_alone() -> None:
+    """Those of one group that do are told from those that do not."""
+    future = asyncio.get_running_loop().create_future()
+    coroutines = [waits(future) for _ in range(EACH)]
+    for coroutine in coroutines[:2]:
+        coroutine.__name__ = "_handle_exceptions"
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    await settle()
+    for _ in range(3):  # the first one alone, and those that remember
+        look = sight.Sight({asyncio.get_running_loop()})
+        handling = {task for task, _ in look.rpc_tasks}
+        assert handling & set(tasks) == set(tasks[:2])
+    future.set_result(None)
+    await asyncio.wait(tasks, timeout=PATIENCE)
 
 
 def test_places_of_tasks_that_go_on() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import grpc
 import pytest
 from inside import AioDirection, Api, Mode, Side, Stream, Way, remembered, sight
+from support.stage import BULK, NARROW
 from support.staging import PATIENCE, aio_channel, aio_server, path, settle, within
 
 from grpc_guard import Owner, snapshot
-from grpc_guard.inspection import Snapshot
+from grpc_guard.inspection import Snapshot, StreamSnapshot
 
 SS = grpc.stream_stream_rpc_method_handler
 STANDING, HANDLING = remembered.Standing(None, "read"), remembered.Standing(())
@@ -127,6 +128,42 @@ async def test_a_read_at_another_line() -> None:
         await asyncio.wait({task}, timeout=PATIENCE)
     assert [line(one) for one in before] == ["await one.read()  # first"]
     assert [line(one) for one in after] == ["await other.read()  # then"]
+
+
+async def test_what_is_looked_for_each_time(looks: list[int]) -> None:
+    """The line of a task that is a read and nothing else, and messages that cannot be sent."""
+
+    async def deaf(requests: Any, context: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def requests() -> Any:
+        while True:
+            yield BULK
+
+    async def gathers(call: Any) -> None:
+        await asyncio.gather(call.read())
+
+    async with aio_server({"Each": SS(deaf)}, options=NARROW) as address:
+        async with aio_channel(address, options=NARROW) as channel:
+            call = channel.stream_stream(path("Each"))(requests())
+            reader = asyncio.create_task(gathers(call))
+            async with asyncio.timeout(PATIENCE):
+                while not (call._self_read.taken and any(map(is_stuck, snapshot().streams))):
+                    await settle()
+            seen = []
+            for _ in range(3):
+                seen += [one for one in snapshot().streams if is_stuck(one)]
+            call.cancel()
+            await asyncio.wait({reader}, timeout=PATIENCE)
+    assert len(seen) == 3
+    owners = [one.read.owner for one in seen if one.read is not None]
+    lines = [(one.relation, line(one)) for one in owners if one is not None]
+    assert lines == [("awaited-by", "await asyncio.gather(call.read())")] * 3
+
+
+def is_stuck(stream: StreamSnapshot) -> bool:
+    is_it = stream.rpc == path("Each") and stream.side == "client" and stream.write is not None
+    return is_it and stream.write is not None and stream.write.unsent
 
 
 async def waits(future: Any) -> None:

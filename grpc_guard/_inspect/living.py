@@ -63,6 +63,6 @@ def directions_of(
 def _is_whole(direction: Direction) -> bool:
     """Tell whether `direction` has been made to its end: another thread may be about to."""
     try:
-        return direction.is_free or direction.since >= 0.0
+        return direction.since > 0.0 or direction.is_free or direction.since >= 0.0
     except AttributeError:
         return False

@@ -34,7 +34,7 @@ class Encoder:
         Their fields are text, numbers, records, and tuples of records; all may be None but tuples.
         """
         if id(kind) not in self._made:
-            names: dict[str, Any] = {"double": _double}
+            names: dict[str, Any] = {"__name__": __name__, "double": _double}
             for name, expected in types_of(kind).items():
                 field = descriptor.fields_by_name[name]
                 of = _choice(expected)

@@ -146,7 +146,12 @@ def _maker(kind: type[R]) -> Callable[..., R]:
     lines = [f"def make({', '.join(names)}):", " record = _new(_twin)"]
     lines += [f" record.{name} = {name}" for name in names]
     lines += [" record.__class__ = _kind", " return record"]
-    found: dict[str, Any] = {"_new": object.__new__, "_twin": twin, "_kind": kind}
+    found: dict[str, Any] = {
+        "__name__": __name__,
+        "_new": object.__new__,
+        "_twin": twin,
+        "_kind": kind,
+    }
     exec(compile("\n".join(lines), __file__, "exec"), found)
     made: Callable[..., R] = found["make"]
     return made

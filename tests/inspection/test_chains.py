@@ -219,6 +219,7 @@ def test_what_links_without_code_drive() -> None:
     assert list(waiters.driven_by([[1, one], [other]])) == [one, other]
     assert list(waiters.driven_by([[1, one], [other, 1]])) == [one, other]
     assert list(waiters.driven_by([[1], [2, other]])) == [None, other]
+    assert list(waiters.driven_by([[1], [other, 2]])) == [None, other]
     assert list(waiters.driven_by([[1], [2]])) == [None, None]
     one.close()
     other.close()

@@ -92,8 +92,8 @@ def places(group: Group) -> Iterator[Place]:
     ]
     if any(None in column for column in frames):  # some have gone on meanwhile, or show none
         for task, *links in zip(group.tasks, *group.shown, strict=True):
-            own, standing = frames_of_task(links)
-            yield Place([task], [[frame] for frame in own], standing)
+            seen, standing = frames_of_task(links)
+            yield Place([task], [[frame] for frame in seen], standing)
         return
     at = [list(map(_instruction, column)) for column in frames]
     columns = [group.tasks, *frames]

@@ -225,6 +225,7 @@ def test_an_operation_as_a_function() -> None:
     assert advance.__qualname__ == "reading_responses.<locals>.advance"
     assert list(inspect.signature(advance).parameters) == []
     assert list(inspect.signature(send).parameters) == ["response"]
+    assert str(core_advances.signature_of("response")) == "(response)"
     assert copy.copy(advance) is copy.deepcopy(advance) is advance
     advance.note = weakref.ref(advance)
     assert vars(advance)["note"]() is advance

@@ -87,10 +87,21 @@ def test_a_thread_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard_noted.standing_among([gone], noted, 0) == []
 
 
+def test_what_is_noted_at_one_moment(
+    parked: tuple[int, FrameType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directions are told by what called their operations."""
+    frame = parked[1]
+    one, other = noting(operation="next", frame=frame), noting(operation="next", frame=None)
+    monkeypatch.setattr(guard_noted, "operations_in_progress", lambda: [one, other])
+    assert guard_noted.noted_directions() == {id(frame): [one], None: [other]}
+
+
 def test_a_greenlet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A suspended one is known by the frame that called, though its thread does something else."""
     frame = in_thread(sys._getframe).result()
-    monkeypatch.setattr(guard_noted, "suspended_greenlets", lambda: [("green", frame)])
+    greenlets = [("another", sys._getframe()), ("green", frame)]
+    monkeypatch.setattr(guard_noted, "suspended_greenlets", lambda: greenlets)
     direction = noting(operation="next", frame=frame)
     direction.owner = threading.get_ident()
     found = guard_noted.owner_noted(direction)
@@ -178,7 +189,7 @@ def test_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
     kinds, links = inspect_lines.Lines().shown(coroutine, set())
     assert kinds & inspect_lines.OPERATION
-    (role,) = guard_roles.roles(*guard_noted.frames_of_task(links))
+    (role,) = guard_roles.roles(*guard_noted.frames_of_task([*links, object()]))
     assert (role.direction, role.operation, role.is_owner) == (direction, "read", True)
 
     operation.owns = False

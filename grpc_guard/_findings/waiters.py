@@ -81,7 +81,11 @@ def frame_of(link: Any) -> FrameType | None:
         return link.cr_frame
     kind: Any = type(link)
     prefix = _prefix_of(kind)
-    return None if prefix is None else getattr(link, f"{prefix}_frame", None)
+    if prefix is None or hasattr(
+        kind, ASKED_AT
+    ):  # that is the frame of what such an operation drives
+        return None
+    return getattr(link, f"{prefix}_frame", None)
 
 
 def reader_of(link: Any) -> Callable[[Any], tuple[Any, Any]]:

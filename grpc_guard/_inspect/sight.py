@@ -224,6 +224,10 @@ class Sight:
 
     def _standing_at(self, place: Place) -> tuple[Standing, Sequence[Direction]] | None:
         """Return in which directions the tasks at one place are, if the place tells their role."""
+        if place.standing:
+            role, *others = roles(place.frames_of(0), place.standing)
+            stack = () if others else self.lines.stack(role.frames)
+            return (Standing(None, role.operation, stack), [role.direction]) if stack else None
         found = owner_at(place.frames_of(0))
         if found is None:
             return None

@@ -76,14 +76,15 @@ def idle_type(loop: Any) -> type:
 
 
 def frame_of(link: Any) -> FrameType | None:
-    """Return the frame of a coroutine or generator, None for what has none."""
+    """Return the frame of a coroutine or generator, None for what has none.
+
+    None too for an operation in C, which lends itself the frame of what it drives.
+    """
     if type(link) is CoroutineType:
         return link.cr_frame
     kind: Any = type(link)
     prefix = _prefix_of(kind)
-    if prefix is None or hasattr(
-        kind, ASKED_AT
-    ):  # that is the frame of what such an operation drives
+    if prefix is None or hasattr(kind, ASKED_AT):
         return None
     return getattr(link, f"{prefix}_frame", None)
 

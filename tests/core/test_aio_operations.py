@@ -23,6 +23,7 @@ from inside import (
     aio_handlers,
     core_fields,
     core_which,
+    guard_roles,
     last_owner_of,
     owner_of,
 )
@@ -331,3 +332,20 @@ async def test_function_that_stands_for_it() -> None:
     written = stub().proxy.write(request=MESSAGE)  # by name: the coroutine of Python
     assert type(written) is types.CoroutineType
     written.close()
+
+
+async def test_party_let_through_beside_an_owner_in_python() -> None:
+    """It is not the owner, though the method that it drives holds the direction."""
+    pair = stub(Mode.WARN)
+    owner = asyncio.create_task(pair.messages.asend(None), name="owner")
+    await settle()
+    guest = asyncio.create_task(pair.proxy.read(), name="guest")
+    await settle()
+    assert guard_roles.inside_task(owner.get_coro(), pair.directions[0]) is not None
+    assert guard_roles.inside_task(guest.get_coro(), pair.directions[0]) is None
+    for _ in pair.plain.waiting:
+        _answer(pair.plain, "answer")
+    assert await owner == await guest == MESSAGE
+    (finding,) = grpc_guard.findings()
+    assert (finding.owner.name, finding.caller.name) == ("owner", "guest")  # type: ignore[union-attr]
+    grpc_guard.clear_findings()

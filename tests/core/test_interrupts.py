@@ -438,14 +438,14 @@ def test_operation_at_the_recursion_limit(make: Any, mode: Mode) -> None:
     """An operation that fails for want of stack gives back what it claimed."""
     room = sys.getrecursionlimit() - _depth()
     failures = 0
-    for depth in range(room - 40, room):
+    for depth in range(room - 40, room + 2):  # of those in C only the step needs a frame
         subject = make(Plain(), sync_stream(mode))
         try:
             _at_depth(depth, _cold(subject.operate))
         except RecursionError:
             failures += 1
         assert_unowned(subject.direction)
-    assert 0 < failures < 40
+    assert 0 < failures < 42
 
 
 @pytest.mark.parametrize("make", AIO)

@@ -192,6 +192,8 @@ def _do(act: str, made: list[Any], at: int, tasks: list[asyncio.Task[Any]]) -> A
     if act == "task":
         tasks.append(asyncio.create_task(operation, name=name))
     elif act == "party":
+        if operation.__name__ == "__anext__" and operation.cr_suspended:
+            return None  # refused in Python alone; in C, as by grpcio's own, it disturbs the first
         tasks.append(asyncio.create_task(party(operation), name=name))
     elif act == "drop":
         del made[at]

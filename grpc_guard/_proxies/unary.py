@@ -20,7 +20,7 @@ from .multicallables import PlainStart
 from .once import name_of, patched, starting
 from .proxy import Proxy
 
-# The same code three times, because a hundred nanoseconds matter to a unary RPC. The mode and
+# The same code three times, and once more in the aio channel, because a hundred nanoseconds matter to a unary RPC. The mode and
 # the name, which a healthy RPC does not need, are read only if something is wrong.
 
 
@@ -31,7 +31,7 @@ def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, k
     try:
         return start(*args, **kwargs)
     except REFUSALS as error:
-        _refused(multi_callable, rpc, error)
+        refused(multi_callable, rpc, error)
         raise
 
 
@@ -50,7 +50,7 @@ def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
             return plain(self, *args, **kwargs)
         except REFUSALS as error:
             if current_mode() is not Mode.OFF and starting.rpc != name_of(self._method):
-                _refused(self, self._method, error)
+                refused(self, self._method, error)
             raise
 
     return method
@@ -70,7 +70,7 @@ def watching_below(name: str) -> PlainStart:
             return function(*args, **kwargs)
         except REFUSALS as error:
             if _tells(self):
-                _refused(plain, self._self_rpc, error)
+                refused(plain, self._self_rpc, error)
             raise
 
     method.__name__ = name
@@ -96,5 +96,5 @@ def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
 
 
 @never_disturbs("the refusal of a unary RPC goes unnoticed")
-def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
+def refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
     failed_to_start(life_of(multi_callable), name_of(rpc), error)

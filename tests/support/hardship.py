@@ -13,6 +13,7 @@ import argparse
 import gc
 import itertools
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -24,7 +25,19 @@ Act = Callable[[], object]
 
 
 class Thing:
-    """Whatever a record holds."""
+    """Whatever a record holds; a stream or a task to the records of handlers."""
+
+    ended = False
+
+
+class Context:
+    """The context of a server, whose add_callback() tells that the RPC is over."""
+
+    def __init__(self, state: object) -> None:
+        self._state = state
+
+    def add_callback(self, callback: object) -> bool:
+        return False
 
 
 class Loop:
@@ -160,7 +173,53 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         direction = Sync(one, thing)
         direction.__init__(one, loop)
 
+    class Handlers(core.InFlight):  # type: ignore[misc]
+        def _rpc_ended(self, entry: Any) -> None:
+            pass
+
+        def _watch(self) -> None:
+            pass
+
+    handlers, listed = Handlers(1), SimpleNamespace(callbacks=[])
+
+    def entered() -> None:
+        handlers.enter(thing, Context(listed))
+        handlers.enter_unary("/a/b", Context(listed)).ended = True
+        for callback in listed.callbacks:
+            callback()
+        listed.callbacks.clear()
+        handlers.enter_unary("/a/b", Context(SimpleNamespace(callbacks=None)))
+        handlers.enter_unary("/a/b", Context(None))
+        handlers.enter_unary("/a/b", thing)
+
+    def entered_by_tasks() -> None:
+        task = Thing()
+        handlers.enter_task(thing, task)
+        handlers.enter_unary_task("/a/b", task)
+        handlers.enter_unary_task("/a/b", None)
+
+    def servers() -> None:
+        server = Handlers(0)
+        server.enter_unary("/a/b")()
+        Handlers.__new__(Handlers)
+
+    def refusals_of_entries() -> None:
+        refused(lambda: Handlers("1"), TypeError)
+        refused(lambda: Handlers(size=1), TypeError)
+        refused(lambda: core.Entry(), TypeError)
+        refused(lambda: core.Entry(7), TypeError)
+        refused(lambda: core.Entry(thing)(), AttributeError)
+        refused(lambda: core.UnaryEntry("/a/b")(1), TypeError)
+        refused(lambda: handlers.enter(7), TypeError)
+        refused(lambda: handlers.enter(), TypeError)
+        refused(lambda: handlers.enter_task(thing), TypeError)
+        refused(lambda: handlers.enter_task(thing, 7), TypeError)
+
     return {
+        "handlers, by thread": entered,
+        "handlers, by task": entered_by_tasks,
+        "records of a server": servers,
+        "refusals of entries": refusals_of_entries,
         "start of a stream": stream,
         "start of a stream, equipped": lambda: stream(Mode.SERIALIZE),
         "direction, sync": lambda: Sync(plain, thing),
@@ -271,7 +330,14 @@ def _fails_later(act: Act, number: int) -> bool:
 def compiled() -> Any:
     from grpc_guard._core import _compiled  # type: ignore[attr-defined]
 
-    _compiled.configure(vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of)
+    _compiled.configure(
+        vars(core_fields),
+        Mode.SERIALIZE,
+        core_loops.loop_thread_of,
+        time.monotonic,
+        lambda loop: loop,  # the task
+        {"SERVER_CONTEXT": Context},
+    )
     return _compiled
 
 

@@ -98,6 +98,16 @@ class _Plain:
         pass
 
 
+class _Starting:
+    """A plain multi-callable of the aio api."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __call__(self, *args: object) -> _Plain:
+        return _Plain()
+
+
 class _OfHandler:
     """A generic handler of one method, and the details of a call of it."""
 
@@ -226,6 +236,8 @@ async def _aio_counts() -> dict[str, int]:
     context = aio_handlers.Context(_Plain(), stream("server"))
     requests = aio_handlers.RequestIterator(_Plain(), stream("server"), context._self_read)
     plain, multi_callable = _Plain(), SimpleNamespace(_loop=loop)
+    wrapped_unary = aio_channel.UnaryUnary(_Starting(loop), _RPC, _ALWAYS)
+    wrapped = aio_channel.StreamStream(_Starting(loop), _RPC, _ALWAYS)
     kept: list[object] = []
     operations: dict[str, Operation] = {
         "aio client: read": _done(call.read),
@@ -240,6 +252,8 @@ async def _aio_counts() -> dict[str, int]:
         "aio client: start of a unary call": lambda: aio_channel.start_unary_unary(
             multi_callable, lambda: None, _RPC, Mode.RAISE
         ),
+        "aio client: start of a unary call, wrapped": wrapped_unary,
+        "aio client: start of a stream, wrapped": lambda: kept.append(wrapped()),
         "aio server: context.read": _done(context.read),
         "aio server: __anext__": _done(aiter(requests).__anext__),
         "aio server: context.write": _done(functools.partial(context.write, _MESSAGE)),

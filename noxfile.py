@@ -79,13 +79,14 @@ def pyright(session: nox.Session) -> None:
 
 
 def _copied(session: nox.Session) -> None:
-    """Go to a copy of what the tests need: what is changed or compiled there comes to no other session."""
+    """Go to a copy of the project: what is changed or compiled there comes to no other session."""
     copy = Path(session.create_tmp()).resolve() / "copy"
+    del session.env["TMPDIR"]  # set by create_tmp(): tests are not to find this project above them
     shutil.rmtree(copy, ignore_errors=True)
-    for part in ("grpc_guard", "tests", "benchmarks", "docs", "typings"):
-        shutil.copytree(part, copy / part, ignore=shutil.ignore_patterns("*.so", "*.pyd"))
-    for part in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
-        shutil.copy(part, copy)
+    unwanted = shutil.ignore_patterns(
+        *(".git", ".nox", ".venv", ".*_cache", "_build"), "*.so", "*.pyd"
+    )
+    shutil.copytree(".", copy, ignore=unwanted)
     session.chdir(copy)
 
 

@@ -83,6 +83,20 @@ def waits_for_threads(frame: FrameType) -> bool:
 # Pools of threads: concurrent.futures.ThreadPoolExecutor
 
 
+def timeout_of_wait(frame: FrameType) -> float | None:
+    """Return the seconds after which the wait of a thread that is at `frame` ends by itself.
+
+    None if it may last for ever, or is none that the threading module does.
+    """
+    if frame.f_code is not _CONDITION_WAIT:  # an event, a queue, a semaphore wait by it
+        return None
+    timeout: float | None = frame.f_locals["timeout"]
+    return timeout
+
+
+_CONDITION_WAIT = threading.Condition.wait.__code__
+
+
 def size_of_pool(pool: object) -> int:
     """Return how many threads `pool` may have, by ``_max_workers``.
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from .._catalogue.cpython import timeout_of_wait
 from .._catalogue.rules.parked_request_iterator import Parked
 from .._catalogue.thresholds import thresholds
 from .._core.operations import inner_code
@@ -20,7 +21,7 @@ from .._findings.stacks import fold, other_threads, outward
 from .outliving import tell_parked
 
 _STEP = 0.01  # seconds between two checks of a thread that has some time left
-
+_POLLING = 5.0  # seconds: a wait as short as this ends soon, and its iterator may look around then
 
 _ADVANCE = inner_code(taking_requests, "advance")
 
@@ -29,11 +30,9 @@ def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
     tell_parked()
     patience = thresholds().parked_iterator_seconds
     deadline = time.monotonic() + patience
-    while any(_parked(is_ours)):
-        if time.monotonic() >= deadline:
-            break
+    while (parked := list(_parked(is_ours))) and time.monotonic() < deadline:
         time.sleep(_STEP)
-    for stream, thread in _parked(is_ours):
+    for stream, thread in parked:
         assert stream.origin is not None
         starter = stream.origin.owner()
         warn(Parked(thread, starter), stream.subject, caller=starter, owner=thread)
@@ -46,12 +45,22 @@ def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]
             if outer.f_code is _ADVANCE:
                 direction = outer.f_locals["direction"]
                 stream = direction.stream
-                if stream.origin is not None and is_ours(stream.origin) and stream.is_over():
+                if (
+                    stream.origin is not None
+                    and is_ours(stream.origin)
+                    and stream.is_over()
+                    and not _polls(frame)
+                ):
                     inner = [*_until(frame, outer)]
                     held = max(0.0, time.monotonic() - direction.since)
                     kind, name = name_of_thread(ident)
                     yield stream, Owner(kind, name, "next(request_iterator)", held, fold(inner))
                 break
+
+
+def _polls(frame: FrameType) -> bool:
+    timeout = timeout_of_wait(frame)
+    return timeout is not None and timeout <= _POLLING
 
 
 def _until(frame: FrameType, last: FrameType) -> Iterator[FrameType]:

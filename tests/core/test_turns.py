@@ -387,8 +387,8 @@ async def test_meetings_of_the_same_places_are_composed_once(
     assert seen == list(range(1, len(seen) + 1))
 
 
-async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
-    """Each pair of lines has a finding of its own, whichever came first, though the code is the same."""
+def slow_aio_call() -> Any:
+    """Return a call in which each read lets other tasks run."""
 
     class Slow(Plain):
         async def read(self) -> int:
@@ -397,7 +397,13 @@ async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
 
     loop = asyncio.get_running_loop()
     stream = Stream("/x", "client", "aio", Mode.SERIALIZE, loop)
-    call: Any = aio_calls.DuplexCall(Slow(None), stream)
+    return aio_calls.DuplexCall(Slow(None), stream)
+
+
+async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
+    """Each pair of lines has a finding of its own, whichever came first, though the code is the same."""
+
+    call = slow_aio_call()
 
     async def read(at_second_line: bool) -> None:
         if at_second_line:
@@ -410,6 +416,36 @@ async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
             tasks = [asyncio.create_task(read(at)) for at in (inside, arriving)]
             await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
     assert [finding.count for finding in found()] == [1, 2, 1]
+
+
+async def test_meetings_at_one_line_that_is_reached_by_two_ways(
+    monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """A report is composed for each way: the line is that of a helper, and its callers differ."""
+    composed = []
+    compose = guard_violations.new_finding
+
+    def counting(*args: Any, **kwargs: Any) -> Finding:
+        composed.append(args)
+        return compose(*args, **kwargs)
+
+    monkeypatch.setattr(guard_violations, "new_finding", counting)
+    call = slow_aio_call()
+
+    async def read() -> None:
+        await call.read()
+
+    async def one() -> None:
+        await read()
+
+    async def another() -> None:
+        await read()
+
+    for inside, arriving in [(one, one), (one, another), (one, one), (another, one)]:
+        tasks = [asyncio.create_task(inside()), asyncio.create_task(arriving())]
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+    assert len(composed) == 3  # the third meeting is the first one again
+    assert sum(finding.count for finding in found()) == 4
 
 
 class AsyncGateThatIsOpen:

@@ -524,6 +524,30 @@ def test_an_iterator_that_ends_with_its_rpc(found: Found, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("seconds", "rules"), [(5, []), (60, ["parked-request-iterator"])])
+def test_an_iterator_that_polls(found: Found, seconds: float, rules: list[str]) -> None:
+    """An iterator in a short wait looks around soon, as the remedy says, and may end then."""
+    gate, condition = Gate(), threading.Condition()
+    gate.open()
+
+    def requests() -> Iterator[bytes]:
+        yield b"1"
+        with condition:
+            gate.park()
+            condition.wait(seconds)
+
+    with (
+        sync_server(ending_at(gate), mode=None) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        assert channel.stream_unary(path("Count"))(requests()) == b"at once"
+        with condition:  # gRPC's thread has let go of it, thus it waits
+            look(channel)
+            condition.notify()
+    assert [finding.rule for finding in found()] == rules
+
+
+@pytest.mark.usefixtures("impatient")
 def test_an_iterator_of_a_live_rpc(found: Found) -> None:
     """An iterator that waits while its RPC lives does what it should, as one of another test."""
     gate = Gate()

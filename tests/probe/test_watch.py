@@ -242,12 +242,24 @@ def test_a_thread_that_takes_the_ident_of_another() -> None:
 
 
 def test_what_grpc_alone_advances() -> None:
-    """A request iterator has no second party: it is not watched."""
-    with holding():
-        methods = {"Join": grpc.stream_unary_rpc_method_handler(lambda requests, context: b"")}
-        with sync_server(methods, mode=None) as address, sync_channel(address) as chan:
-            requests = iter([b"0"])
-            assert chan.stream_unary(path("Join"))(requests) == b""
+    """Nobody can meet gRPC where it alone advances: those directions are not held back."""
+    written: list[Any] = []
+
+    def echo(requests: Any, context: Any) -> Iterator[bytes]:
+        written.append(context._self_stream.write)
+        yield from requests
+
+    methods = {"Echo": grpc.stream_stream_rpc_method_handler(echo)}
+    with (
+        holding(),
+        sync_server(methods, mode="raise") as address,
+        sync_channel(address) as channel,
+    ):
+        call = channel.stream_stream(path("Echo"))(iter([b"1"]))
+        written.append(call._self_stream.write)
+        assert list(call) == [b"1"]
+    assert [direction.watch for direction in written] == [None, None]
+    assert call._self_read.watch is not None
     assert not GrpcDriven.is_shared
 
 

@@ -79,6 +79,12 @@ _EQUIVALENT = {
         "return -1, - 0",
     ): "no operation is asked before its second instruction",
     ("_core/operations.py", "return -1, +1"): "no operation is asked before its second instruction",
+    ("_core/operations.py", "return -1, not 1"): "the same",
+    ("_core/operations.py", "return -1, - 2"): "the same",
+    (
+        "_core/extras.py",
+        "_retired.append(sum(_retired.popleft() for _ in range(_RETIRED ^ 8)))",
+    ): "the same sum, of more of them at a time",
     ("_core/turns.py", "elif attempt > 2:"): "one look at the token more, and then the same wait",
     (
         "_core/turns.py",

@@ -6,13 +6,15 @@ grpcio refused to start it. All else is computed only if something is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .._catalogue import forks
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython_loops import running_loop
-from .._catalogue.modes import Mode, current_mode
+from .._catalogue.modes import Mode, current_mode, in_force
 from .._catalogue.nouns import CLIENT, SYNC, Subject
+from .._core import which
 from .._lifecycle.blocking import blocking
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
@@ -69,12 +71,45 @@ def watching_below(name: str) -> PlainStart:
                 return blocking(function, _subject(self._self_rpc), *args, **kwargs)
             return function(*args, **kwargs)
         except REFUSALS as error:
-            if _tells(self):
-                refused(plain, self._self_rpc, error)
+            refused_below(self, error)
             raise
 
     method.__name__ = name
     return method
+
+
+def in_c(
+    method: PlainStart,
+    refused: Callable[[Any, BaseException], None],
+    refused_late: Callable[[Any, Any], None] | None = None,
+    late: str | None = None,
+) -> PlainStart:
+    """Return `method`, the ``__call__`` of a proxy, or what does the same in C where it can.
+
+    ``refused(proxy, error)`` acts on an error of grpcio's, ``refused_late(proxy, call)`` on a call
+    that has the attribute `late`: the asyncio api alone has those.
+    """
+    compiled = which.compiled()
+    if compiled is None:
+        return method
+    quick: PlainStart = compiled.UnaryStart(
+        method,
+        vars(forks),
+        None if late is None else in_force,
+        Mode.OFF,
+        running_loop,
+        REFUSALS,
+        refused,
+        late,
+        refused_late,
+    )
+    return quick
+
+
+def refused_below(proxy: Any, error: BaseException) -> None:
+    """Act on the `error` with which grpcio refused to start a unary RPC of a sync `proxy`."""
+    if _tells(proxy):
+        refused(proxy.__wrapped__, proxy._self_rpc, error)
 
 
 def _subject(rpc: str | bytes) -> Subject:

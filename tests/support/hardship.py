@@ -40,6 +40,18 @@ class Context:
         return False
 
 
+class Starting:
+    """A plain multi-callable of the aio api."""
+
+    _loop = Thing()
+    late = True
+
+    def __call__(self, error: Any = None) -> Any:
+        if error is not None:
+            raise error
+        return self
+
+
 class Loop:
     """A loop as those of asyncio: it says which thread runs it."""
 
@@ -215,7 +227,41 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         refused(lambda: handlers.enter_task(thing), TypeError)
         refused(lambda: handlers.enter_task(thing, 7), TypeError)
 
+    def start(*changed: Any) -> Any:
+        told = ({"generation": 0}, None, Mode.OFF, bool, (ValueError,), refused_start)
+        return core.UnaryStart(method, *told[: 6 - len(changed)], *changed, "late", refused_start)
+
+    def method(proxy: Any) -> None:
+        pass
+
+    def refused_start(proxy: Any, what: Any) -> None:
+        pass
+
+    in_force = SimpleNamespace(mode=Mode.OFF)
+    tasks_of = SimpleNamespace(_self_choose=lambda: Mode.RAISE, __wrapped__=Starting())
+
+    def started() -> None:
+        for one in (start(), start(lambda: None, (ValueError,), refused_start)):
+            one(tasks_of)
+        aio = start(in_force, Mode.OFF, lambda: loop_of, (ValueError,), refused_start)
+        aio(tasks_of)
+        one.__name__  # noqa: B018
+        refused(lambda: aio(tasks_of, ValueError), ValueError)
+
+    loop_of = Starting._loop
+
+    def refusals_of_starts() -> None:
+        refused(lambda: core.UnaryStart(method), TypeError)
+        refused(lambda: core.UnaryStart(method=method), TypeError)
+        refused(lambda: start()(), TypeError)
+        refused(lambda: start()(thing), AttributeError)
+        refused(
+            lambda: start(lambda: 1 / 0, (ValueError,), refused_start)(tasks_of), ArithmeticError
+        )
+
     return {
+        "start of a unary RPC": started,
+        "refusals of unary starts": refusals_of_starts,
         "handlers, by thread": entered,
         "handlers, by task": entered_by_tasks,
         "records of a server": servers,

@@ -66,6 +66,11 @@ module_exec(PyObject *module)
     INTERN(str_thread_id, "_thread_id")
     INTERN(str_is_instrumented, "is_instrumented")
     INTERN(str_loop, "loop")
+    INTERN(str_generation, "generation")
+    INTERN(str_mode, "mode")
+    INTERN(str_choose, "_self_choose")
+    INTERN(str_wrapped, "__wrapped__")
+    INTERN(str_own_loop, "_loop")
     INTERN(str_add_callback, "add_callback")
     INTERN(str_callbacks, "callbacks")
     INTERN(str_state, "_state")
@@ -94,7 +99,8 @@ module_exec(PyObject *module)
     }
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
         || grpc_guard_add_proxies(module, state) < 0
-        || grpc_guard_add_entries(module, state) < 0) {
+        || grpc_guard_add_entries(module, state) < 0
+        || grpc_guard_add_starts(module, state) < 0) {
         return -1;
     }
     return 0;
@@ -107,7 +113,9 @@ module_exec(PyObject *module)
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \
-    DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches)
+    DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
+    DO(unary_start) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
+    DO(str_own_loop)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -21,7 +21,7 @@ from ..._lifecycle.starts import REFUSALS, failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
 from ..proxy import Proxy, isinstance_exactly
-from ..unary import refused, start_watched
+from ..unary import in_c, refused, start_watched
 from .calls import (
     AsyncRequestIterator,
     AwaitableCall,
@@ -151,29 +151,43 @@ def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> 
         failed_to_start(life, rpc, error, start)
 
 
+def _call_unary(self: Any, *args: Any, **kwargs: Any) -> Any:
+    # What start_unary_unary() does, in one frame: each takes a microsecond of a unary RPC.
+    wrapped = self.__wrapped__
+    if (
+        forks.generation
+        or in_force.mode is not OFF
+        or self._self_choose() is OFF
+        or running_loop() is not getattr(wrapped, "_loop", None)
+    ):
+        return _start_unary(self, *args, **kwargs)
+    try:
+        call = wrapped(*args, **kwargs)
+    except REFUSALS as error:
+        _refused(self, error)
+        raise
+    if hasattr(call, INTERCEPTORS_TASK):
+        _refused_later(self, call)
+    return call
+
+
+_call_unary.__name__ = "__call__"
+
+
+def _refused(proxy: Any, error: BaseException) -> None:
+    refused(proxy.__wrapped__, proxy._self_rpc, error)
+
+
+def _refused_later(proxy: Any, call: Any) -> None:
+    _await_refusal(call, life_of(proxy.__wrapped__), proxy._self_rpc)
+
+
 class UnaryUnary(MultiCallable):
     """See grpc.aio.UnaryUnaryMultiCallable."""
 
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # What start_unary_unary() does, in one frame: each takes a microsecond of a unary RPC.
-        wrapped = self.__wrapped__
-        if (
-            forks.generation
-            or in_force.mode is not OFF
-            or self._self_choose() is OFF
-            or running_loop() is not getattr(wrapped, "_loop", None)
-        ):
-            return _start_unary(self, *args, **kwargs)
-        try:
-            call = wrapped(*args, **kwargs)
-        except REFUSALS as error:
-            refused(wrapped, self._self_rpc, error)
-            raise
-        if hasattr(call, INTERCEPTORS_TASK):
-            _await_refusal(call, life_of(wrapped), self._self_rpc)
-        return call
+    __call__ = in_c(_call_unary, _refused, _refused_later, INTERCEPTORS_TASK)
 
 
 _start_unary = guarding("__call__", start_unary_unary)

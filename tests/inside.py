@@ -24,6 +24,7 @@ from grpc_guard._catalogue.files import FileError as FileError
 from grpc_guard._catalogue.files import content_of as content_of
 from grpc_guard._catalogue.files import replace as replace
 from grpc_guard._catalogue.heap import held_by as held_by
+from grpc_guard._catalogue.heap import held_by_each as held_by_each
 from grpc_guard._catalogue.heap import instances as instances
 from grpc_guard._catalogue.heap import with_subclasses as with_subclasses
 from grpc_guard._catalogue.messages import contents_of as contents_of
@@ -139,7 +140,9 @@ from grpc_guard._guard.owners import last_owner_of as last_owner_of
 from grpc_guard._guard.owners import owner_of as owner_of
 from grpc_guard._inspect import alarm as alarm
 from grpc_guard._inspect import asking as asking
+from grpc_guard._inspect import chains as chains
 from grpc_guard._inspect import deductions as deductions
+from grpc_guard._inspect import encoding as encoding
 from grpc_guard._inspect import endpoint as endpoints
 from grpc_guard._inspect import inspection_pb2 as inspection_pb2
 from grpc_guard._inspect import lines as inspect_lines
@@ -148,6 +151,7 @@ from grpc_guard._inspect import living as inspect_living
 from grpc_guard._inspect import messages as inspect_messages
 from grpc_guard._inspect import native as native
 from grpc_guard._inspect import places as places
+from grpc_guard._inspect import remembered as remembered
 from grpc_guard._inspect import sending as inspect_sending
 from grpc_guard._inspect import servers as inspect_servers
 from grpc_guard._inspect import service as inspect_service

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from itertools import repeat
+from operator import is_
 from typing import Any
 
 from .cpython import executor_in
@@ -78,6 +80,23 @@ def task_awaited_by(task: object) -> asyncio.Task[Any] | None:
     """Return the task that `task` awaits, by ``_fut_waiter``: since Python 3.4; else None."""
     awaited = getattr(task, "_fut_waiter", None)
     return awaited if isinstance(awaited, asyncio.Task) else None
+
+
+def awaited_by_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[Any]:
+    """Return the future that each of `tasks` awaits; None where there is none. As before."""
+    return list(map(getattr, tasks, repeat("_fut_waiter"), repeat(None)))
+
+
+def waits_for_tasks(
+    tasks: Sequence[asyncio.Task[Any]],
+) -> Iterator[tuple[asyncio.Task[Any], asyncio.Task[Any]]]:
+    """Yield those of `tasks` that await a task, each with that one: see task_awaited_by()."""
+    if all(map(is_, map(type, awaited_by_tasks(tasks)), repeat(asyncio.Future))):
+        return  # as most of them do
+    for task in tasks:
+        awaited = task_awaited_by(task)
+        if awaited is not None:
+            yield task, awaited
 
 
 def error_of(future: object) -> BaseException | None:

@@ -65,6 +65,29 @@ def _due(call: object) -> frozenset[Any]:
     return frozenset(getattr(getattr(call, "_state", None), "due", None) or ())
 
 
+# Coroutines in which grpc.aio waits for its core alone: since 1.32, the last one since 1.49.
+_AWAIT_CORE = frozenset(
+    (
+        "execute_batch",
+        "_receive_message",
+        "_send_message",
+        "receive_serialized_message",
+        "send_serialized_message",
+        "_handle_status_once_received",
+        "_handle_cancellation_from_core",
+        "_schedule_rpc_coro",
+    )
+)
+
+
+def awaits_core(code: CodeType) -> bool:
+    """Tell whether a coroutine of this code awaits grpcio's core: its chain has no code of others.
+
+    By names of coroutines in cygrpc. False where they are missing: the chain is followed to its end.
+    """
+    return code.co_name in _AWAIT_CORE and "_cygrpc" in code.co_filename
+
+
 def sending_call(inner: FrameType, outer: FrameType) -> Any:
     """Return the aio call whose requests these two frames of a chain send; else None."""
     if _ADVANCES is not None and outer.f_code is _ADVANCES and inner.f_code is _SENDS_ONE:

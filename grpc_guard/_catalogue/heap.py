@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 import operator
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, compress, tee
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, compress, repeat, tee
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +42,16 @@ def held_by(*objects: object) -> list[Any]:
     Up to CPython 3.12.5 the module ``_asyncio`` shows the collector objects that it has freed. A
     list of them frees them once more: python/cpython issue 122695.
     """
-    return gc.get_referents(*(one for one in objects if not issubclass(type(one), ModuleType)))
+    if any(map(issubclass, map(type, objects), repeat(ModuleType))):
+        objects = tuple(one for one in objects if not issubclass(type(one), ModuleType))
+    return gc.get_referents(*objects)
+
+
+def held_by_each(objects: Sequence[object]) -> list[list[Any]]:
+    """Return what held_by() returns, of each object by itself."""
+    if any(map(issubclass, map(type, objects), repeat(ModuleType))):
+        return [held_by(one) for one in objects]
+    return list(map(gc.get_referents, objects))
 
 
 def with_subclasses(kind: type) -> Iterator[type]:

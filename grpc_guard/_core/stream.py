@@ -68,7 +68,7 @@ class Stream(StreamFields):
         """Tell whether the RPC has ended: what is still inside it is on its way out."""
         if self.ended:
             return True
-        if not self._is_followed():
+        if not self.is_followed():
             return False
         call = self.call()
         return call is None or self._has_ended(call)
@@ -79,9 +79,9 @@ class Stream(StreamFields):
 
     def is_open(self) -> bool:
         """Tell whether the RPC is known to be running; False where it is over or cannot be followed."""
-        return self._is_followed() and not self.is_over()
+        return self.is_followed() and not self.is_over()
 
-    def _is_followed(self) -> bool:
+    def is_followed(self) -> bool:
         return self._call is not None or self._context is not None
 
 

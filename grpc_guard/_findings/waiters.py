@@ -14,12 +14,14 @@ import functools
 import operator
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import is_
 from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads
-from .._catalogue.heap import held_by
+from .._catalogue.heap import held_by, held_by_each
 from .records import Frame
 from .stacks import fold, outward
 
@@ -57,7 +59,7 @@ def awaited_by(awaitable: object) -> Any:
     prefix = _prefix_of(kind)
     if prefix is not None:
         return getattr(awaitable, _AWAITS[prefix])
-    return _without_code(awaitable)[1]
+    return without_code(awaitable)[1]
 
 
 def idle_type(loop: Any) -> type:
@@ -82,16 +84,35 @@ def reader_of(link: Any) -> Callable[[Any], tuple[Any, Any]]:
     kind: Any = type(link)
     prefix = _prefix_of(kind)
     if prefix is None or not hasattr(kind, f"{prefix}_code"):
-        return _without_code
+        return without_code
     return operator.attrgetter(f"{prefix}_code", _AWAITS[prefix])
 
 
-def _without_code(link: object) -> tuple[None, Any]:
+def without_code(link: object) -> tuple[None, Any]:
     """Read an anext() or a coroutine wrapper: they show what they drive to the collector alone."""
     for one in held_by(link):
-        if _prefix_of(type(one)) in ("ag", "cr"):
+        if _prefix_of(type(one)) in _DRIVEN:
             return None, one
     return None, None
+
+
+_DRIVEN = ("ag", "cr")
+
+
+def driven_by(links: Sequence[Any]) -> Sequence[Any]:
+    """Return what without_code() finds in each of `links`, which are of one type."""
+    held = held_by_each(links)
+    columns = zip(*held, strict=True)
+    try:
+        for column in columns:
+            kinds = list(map(type, column))
+            if not all(map(is_, kinds, repeat(kinds[0]))):
+                break
+            if _prefix_of(kinds[0]) in _DRIVEN:
+                return column
+    except ValueError:  # not all hold equally many objects
+        pass
+    return [without_code(link)[1] for link in links]
 
 
 _AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}

@@ -72,6 +72,26 @@ def roles(frames: Sequence[FrameType]) -> Iterator[Role]:
             yield Role(direction, operation_of(code, names), True, [*inner, *outer], come == NOTED)
 
 
+# Local variables of operations that say more of the role of their party than the place does.
+_TELLING = frozenset(("owns", "ticket", "operation", "iterated"))
+
+
+def owner_at(frames: Sequence[FrameType]) -> tuple[int, Role] | None:
+    """Return the role of the party with these `frames`, if each party at the same places has it.
+
+    And the index of the frame whose local ``direction`` is where. None if it takes more to tell.
+    """
+    marked = [index for index, frame in enumerate(frames) if id(frame.f_code) in IDENTITIES]
+    if len(marked) != 1:
+        return None
+    code = frames[marked[0]].f_code
+    names = (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
+    if id(code) in ONLOOKERS or not _TELLING.isdisjoint(names):
+        return None
+    found = list(roles(frames))
+    return (marked[0], found[0]) if found else None
+
+
 def frames_at_yield(stream: Stream) -> list[FrameType]:
     """Return where the async generator that handles `stream` is: it shows no frame at a yield."""
     assert stream.handler is not None

@@ -74,14 +74,15 @@ def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
             owner = sight.owners.get(id(direction))
             if owner is None:
                 continue
-            inside[owner[0].key] = described, owner[1]
+            holder = sight.holder(direction)
+            inside[holder.key] = described, owner
             for waiter, _ in sight.waiters.get(id(direction), ()):
-                waits[waiter.key] = Wait(waiter, owner[0])
+                waits[waiter.key] = Wait(waiter, holder)
     for wait in sight.joins:
         waits.setdefault(wait.waiter.key, wait)
         if wait.awaited.key in inside:
-            stream, holder = inside[wait.awaited.key]
-            text = wording.joined(_called(wait.waiter), holder, stream.rpc, is_timed=wait.is_timed)
+            stream, owner = inside[wait.awaited.key]
+            text = wording.joined(_called(wait.waiter), owner, stream.rpc, is_timed=wait.is_timed)
             yield Deduction("joined", text, (stream.number,))
     for circle in _circles(waits):
         parties = [wait.waiter for wait in circle]

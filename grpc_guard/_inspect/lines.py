@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from types import FrameType
 from typing import Any
 
-from .._catalogue.grpcio_rpcs import SENDING_CODES
+from .._catalogue.grpcio_rpcs import SENDING_CODES, awaits_core
 from .._core.operations import IDENTITIES
 from .._findings.origins import Place, line_of, site_of
 from .._findings.records import Frame
@@ -22,6 +22,7 @@ _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
 
 # What a piece of code is, in bits.
 OF_PROGRAM, OF_LIBRARY, OPERATION, SENDING = 1, 2, 4, 8
+CORE = 16  # what it awaits is in grpcio's core: the chain says no more
 _SHOWN = OF_PROGRAM | OF_LIBRARY
 
 
@@ -45,29 +46,41 @@ class Lines:
         in `ends`.
         """
         kinds, shown = 0, []
-        known, readers = self._kinds.get, self._readers
         for _ in range(CHAIN_LENGTH):
-            of = id(type(awaitable))
-            if of not in readers:
-                if awaitable is None or of in ends:
-                    break
-                readers[of] = reader_of(awaitable)
-                self._kept.append(type(awaitable))
-            code, inner = readers[of](awaitable)
-            kind = known(id(code))
-            if kind is None:
-                kind = self._kind_of(code, frame_of(awaitable))
+            read = self.reader(awaitable, ends)
+            if read is None:
+                break
+            code, inner = read(awaitable)
+            kind = self.kind(code, awaitable)
+            if kind & CORE:
+                break
             if kind:
                 kinds |= kind
                 shown.append(awaitable)
             awaitable = inner
         return kinds, shown
 
+    def reader(self, awaitable: Any, ends: Collection[int]) -> Callable[[Any], Any] | None:
+        """Return what reads the links of a chain that are of this type; None where chains end."""
+        of = type(awaitable)
+        read = self._readers.get(id(of))
+        if read is None and awaitable is not None and id(of) not in ends:
+            read = self._readers[id(of)] = reader_of(awaitable)
+            self._kept.append(of)
+        return read
+
+    def kind(self, code: Any, awaitable: Any) -> int:
+        """Return what the `code` of a link is, in bits."""
+        kind = self._kinds.get(id(code))
+        return self._kind_of(code, frame_of(awaitable)) if kind is None else kind
+
     def _kind_of(self, code: Any, frame: FrameType | None) -> int:
         kind = 0
         if frame is not None:
             known = whose(frame)
             kind = OF_PROGRAM * (known is PROGRAM) + OF_LIBRARY * (known is LIBRARY)
+        if code is not None and awaits_core(code):
+            kind = CORE
         kind |= OPERATION * (id(code) in IDENTITIES) + SENDING * (id(code) in SENDING_CODES)
         self._kept.append(code)
         self._kinds[id(code)] = kind

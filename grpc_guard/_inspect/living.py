@@ -45,7 +45,7 @@ def directions_of(
             mine.append(read)
         if write is not None and (others.pop(id(write), None) is not None or _is_whole(write)):
             mine.append(write)
-        if read is None and stream.side == CLIENT and stream.api == SYNC:
+        if read is None and stream.side == CLIENT and stream.api == SYNC and not stream.is_over():
             hidden.add(id(stream))
     for one in others.values():
         found[id(one.stream)].append(one)
@@ -63,6 +63,6 @@ def directions_of(
 def _is_whole(direction: Direction) -> bool:
     """Tell whether `direction` has been made to its end: another thread may be about to."""
     try:
-        return direction.is_free or direction.since >= 0.0
+        return direction.since > 0.0 or direction.is_free or direction.since >= 0.0
     except AttributeError:
         return False

@@ -6,14 +6,15 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._catalogue.catalogue import RULES
 from .._catalogue.rule import ANY, Rule
 from .._findings.records import Finding
 from . import inspection_pb2 as pb
-from .native import in_slices
+from .encoding import Encoder, Heads, types_of
+from .native import slices_of
 from .records import Snapshot
 
 VERSION = 1
@@ -37,25 +38,31 @@ def message_of_finding(finding: Finding) -> Any:
 def write(snapshot: Snapshot, message: Any) -> None:
     """Write `snapshot` into `message`, which is empty."""
     try:
-        _write(snapshot, message, None)
+        _write(snapshot, message, None, Encoder("strict"))
     except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
         message.Clear()
-        _write(snapshot, message, _encodable)
+        _write(snapshot, message, _encodable, Encoder("backslashreplace"))
 
 
-def _write(snapshot: Snapshot, message: Any, text: Text | None) -> None:
-    """Write what there may be thousands of one by one: within a call of protobuf no thread runs."""
-    known: dict[int, list[Any]] = {}
+def _write(snapshot: Snapshot, message: Any, text: Text | None, encoder: Encoder) -> None:
     few = dataclasses.replace(snapshot, streams=(), servers=())
-    message.MergeFrom(pb.Snapshot(**_fields(few, known, text)))
-    for stream in in_slices(snapshot.streams):
-        message.streams.add(**_fields(stream, known, text))
+    message.MergeFrom(pb.Snapshot(**_fields(few, {}, text)))
+    _add(snapshot.streams, message, "streams", encoder)
     for server in snapshot.servers:
-        added = message.servers.add(
-            **_fields(dataclasses.replace(server, handlers=()), known, text)
-        )
-        for handler in in_slices(server.handlers):
-            added.handlers.add(**_fields(handler, known, text))
+        added = message.servers.add(**_fields(dataclasses.replace(server, handlers=()), {}, text))
+        _add(server.handlers, added, "handlers", encoder)
+
+
+def _add(records: Sequence[Any], message: Any, name: str, encoder: Encoder) -> None:
+    """Add `records`, of which there may be thousands, to a repeated field of `message`.
+
+    Some at a time: within a call of protobuf no thread runs.
+    """
+    field = message.DESCRIPTOR.fields_by_name[name]
+    heads = Heads(field.number)
+    for some in slices_of(records):
+        encode = encoder.of(type(some[0]), field.message_type)
+        message.MergeFromString(heads.joined(map(encode, some)))
 
 
 def snapshot_of(message: Any) -> Snapshot:
@@ -110,9 +117,9 @@ def _reader_of(kind: Any) -> tuple[Callable[[Any], dict[str, Any]], list[str]]:
     It is compiled, as the methods of dataclasses are: a loop over the fields takes thrice as long.
     Not from a string by eval(): that makes CPython forget that the program died of an interrupt.
     """
-    types_of = _types_of(kind)
-    entries = ", ".join(f"{name!r}: record.{name}" for name in types_of)
-    others = [name for name, of in types_of.items() if not _PLAIN.issuperset(_choices(of))]
+    fields = types_of(kind)
+    entries = ", ".join(f"{name!r}: record.{name}" for name in fields)
+    others = [name for name, of in fields.items() if not _PLAIN.issuperset(_choices(of))]
     code = compile(f"lambda record: {{{entries}}}", __file__, "eval")
     return eval(code), others
 
@@ -125,13 +132,8 @@ def _choices(expected: Any) -> tuple[Any, ...]:
 
 
 def _read(message: Any, kind: Any) -> Any:
-    values = {name: _value(message, name, expected) for name, expected in _types_of(kind).items()}
+    values = {name: _value(message, name, expected) for name, expected in types_of(kind).items()}
     return kind(**values)
-
-
-@functools.cache
-def _types_of(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _value(message: Any, name: str, expected: Any) -> Any:

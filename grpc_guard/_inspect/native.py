@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 _BEGINNING = 1.0  # seconds; a process that ends lets no thread begin
@@ -37,6 +37,16 @@ def in_slices(items: Iterable[T]) -> Iterator[T]:
         yield item
         if number % _SLICE == 0:
             sleep(_NAP)
+
+
+def slices_of(items: Sequence[T], size: int = 0) -> Iterator[Sequence[T]]:
+    """Yield `items`, so many at a time, and let other threads run in between: see in_slices()."""
+    sleep = native("time", "sleep")
+    size = size or _SLICE
+    for begin in range(0, len(items), size):
+        if begin:
+            sleep(_NAP)
+        yield items[begin : begin + size]
 
 
 def start(function: Callable[..., object], *args: object) -> None:

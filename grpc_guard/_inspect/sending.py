@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import (
     AsyncGeneratorType,
     CellType,
@@ -26,11 +26,14 @@ _BETWEEN = (IteratorFromFunction, FunctionType, MethodType, MethodWrapperType, C
 _DEPTH = 8
 
 
-def suspended(direction: Direction | None) -> Iterator[FrameType]:
-    """Yield the frame of the generator that a direction takes messages from, if it waits."""
-    taking: Any = direction
-    if taking is None or (taking.is_shared and taking.loop_thread is not None):
-        return  # tasks write by themselves
+def suspended(direction: Direction | None) -> Iterable[FrameType]:
+    """Return the frame of the generator that a direction takes messages from, if it waits."""
+    if direction is None or (direction.is_shared and direction.loop_thread is not None):
+        return ()  # tasks write by themselves
+    return _suspended(direction)
+
+
+def _suspended(taking: Any) -> Iterator[FrameType]:
     held: list[Any] = [getattr(taking, "iterator", None) or getattr(taking, "step", None)]
     for _ in range(_DEPTH):
         for one in held:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from time import monotonic
-from types import FrameType
 from typing import Any
 
 from .._catalogue.cpython import idents_of_workers, size_of_pool
@@ -23,12 +22,13 @@ from .._catalogue.grpcio_rpcs import (
     waiting_rpcs,
 )
 from .._core.stream import Stream
-from .._findings.records import Owner
+from .._findings.parties import name_of_task, name_of_thread
+from .._findings.records import Frame, Owner
 from .._lifecycle.handlers import Handlers, servers
 from .native import in_slices
 from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
 from .sending import suspended
-from .sight import Party, Sight
+from .sight import Sight
 
 _UNNAMED = "(a unary RPC)"
 
@@ -51,12 +51,14 @@ def servers_seen(sight: Sight) -> Iterator[ServerSnapshot]:
 
 
 def _sync_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = handlers.streams()
+    streams = sight.handled_by(handlers)
     for ident, frames in sight.threads.items():
         handled = next(filter(None, map(handled_at, frames)), None)
         if handled is not None and _serves(server, handled[0], ident):
             rpc_state, rpc = handled
-            owner = _handler(sight, Party.thread(ident), rpc, frames, streams.get(ident))
+            stack = sight.lines.stack(frames)
+            kind, name = name_of_thread(ident)
+            owner = _handler(sight, kind, name, rpc, stack, streams.get(ident))
             yield new_handler(rpc, owner, is_over(rpc_state))
 
 
@@ -75,13 +77,13 @@ def _serves(server: Any, rpc_state: Any, ident: int) -> bool:
 
 def _handler(
     sight: Sight,
-    party: Party,
+    kind: str,
+    name: str,
     rpc: str,
-    frames: list[FrameType],
+    stack: tuple[Frame, ...],
     noted: tuple[Stream, float] | None,
 ) -> Owner:
     """Return who handles `rpc`, at its line; of a streaming one it is noted since when."""
-    stack = sight.lines.stack(frames)
     held = None
     if noted is not None and noted[0].rpc == rpc:
         stream, since = noted
@@ -89,23 +91,28 @@ def _handler(
         # Between two messages the generator shows no frame of its own.
         if at_rest := list(suspended(stream.write)):
             stack = (*stack, *sight.lines.stack(at_rest))
-    return new_owner(party.kind, party.name, "handler", held, stack, "inside", None)
+    return new_owner(kind, name, "handler", held, stack, "inside", None)
 
 
 # Aio
 
 
 def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = handlers.streams()
+    streams = sight.handled_by(handlers)
     migrated = list(handlers.threads())
+    known: dict[str, tuple[str | None, str]] = {}  # thousands of tasks have the same name
     loop = loop_of(server)
     is_alone = sum(1 for one, _ in servers() if loop_of(one) is loop) == 1
-    for task, frames in in_slices(sight.rpc_tasks):
+    for task, stack in in_slices(sight.rpc_tasks):
         if task.get_loop() is not loop or not (is_alone or is_served_by(server, task)):
             continue
         noted = streams.get(id(task))
-        rpc = method_of_task(task) or (noted[0].rpc if noted is not None else _UNNAMED)
-        owner = _handler(sight, sight.party(task), rpc, frames, noted)
+        name = task.get_name()
+        if name not in known:
+            known[name] = method_of_task(task), name_of_task(task)
+        method, party = known[name]
+        rpc = method or (noted[0].rpc if noted is not None else _UNNAMED)
+        owner = _handler(sight, "task", party, rpc, stack, noted)
         in_pool = None
         if migrated and not owner.stack:  # it may be a sync handler, which a thread runs
             in_pool = next((one for one in migrated if one.operation == rpc), None)

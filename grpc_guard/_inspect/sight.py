@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
 import threading
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from itertools import repeat
 from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
-from .._catalogue.cpython_loops import task_awaited_by, tasks_of
+from .._catalogue.cpython_loops import tasks_of, waits_for_tasks
 from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
 from .._core.stream import Direction, Stream
@@ -26,18 +28,23 @@ from .._findings.parties import (
     task_at,
     thread_at,
 )
-from .._findings.records import Owner
+from .._findings.records import Frame, Owner
 from .._findings.stacks import outward
-from .._findings.waiters import frame_of, idle_type
+from .._findings.waiters import idle_type
 from .._guard.owners import owner_with_frame, owner_without_frame
-from .._guard.roles import Role, roles
-from .._lifecycle.handlers import servers
+from .._guard.roles import Role, owner_at, roles
+from .._lifecycle.handlers import Handlers, servers
+from .chains import Place, groups, places
 from .lines import OPERATION, SENDING, Lines
-from .native import in_slices
+from .native import slices_of
 from .records import new_owner
+from .remembered import NOWHERE, Memory, Standing
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
+_TOGETHER = 512  # tasks that are followed together, which takes a millisecond or two
+_locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
+_since = operator.attrgetter("since")
 _JOIN = threading.Thread.join.__code__
 
 
@@ -68,14 +75,16 @@ class Sight:
 
     def __init__(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         self.lines = Lines()
-        self.owners: dict[int, tuple[Party, Owner]] = {}
+        self.owners: dict[int, Owner] = {}
+        self.holders: dict[int, Party | asyncio.Task[Any]] = {}  # the owners themselves
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
         self.directions: dict[int, Direction] = {}  # those of owners and waiters
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
-        self.rpc_tasks: list[tuple[asyncio.Task[Any], list[FrameType]]] = []
+        self.rpc_tasks: list[tuple[asyncio.Task[Any], tuple[Frame, ...]]] = []
         self._tasks: dict[int, Party] = {}
+        self._handled: dict[int, tuple[Handlers, dict[int, tuple[Stream, float]]]] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
@@ -101,10 +110,10 @@ class Sight:
         return found
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
-        """Return the streams that are `listed` and not over, and those that somebody is inside of."""
-        inside = {id(one.stream): one.stream for one in self.directions.values()}
-        alive = {id(stream): stream for stream in listed if not stream.is_over()}
-        return list((alive | inside).values())
+        """Return the streams that are `listed`, and those that somebody is inside of."""
+        found = {id(stream): stream for stream in listed}
+        found.update((id(one.stream), one.stream) for one in self.directions.values())
+        return list(found.values())
 
     def owner_not_seen(self, direction: Direction) -> Owner | None:
         """Return the owner of a direction that is owned, in which nobody was seen.
@@ -119,20 +128,37 @@ class Sight:
                 break
         return owner_without_frame(direction)
 
-    def owner(self, direction: Direction) -> Owner | None:
-        found = self.owners.get(id(direction))
-        return None if found is None else found[1]
+    def holder(self, direction: Direction) -> Party:
+        """Return the owner of `direction` as a party."""
+        holder = self.holders[id(direction)]
+        return holder if isinstance(holder, Party) else self.party(holder)
 
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
-        found = self.waiters.get(id(direction))
+        found = self.waiters.get(id(direction)) if self.waiters else None
         return () if found is None else tuple(owner for _, owner in found)
+
+    def handled_by(self, handlers: Handlers) -> dict[int, tuple[Stream, float]]:
+        """Return ``handlers.streams()``, the same in the whole look."""
+        key = id(handlers)
+        if key not in self._handled:
+            self._handled[key] = handlers, handlers.streams()
+        return self._handled[key][1]
+
+    def begun_handling(self) -> dict[int, float]:
+        """Return since when each stream of a server has been handled, by its identity."""
+        return {
+            id(stream): since
+            for _, handlers in servers()
+            for stream, since in self.handled_by(handlers).values()
+        }
 
     def keepers(self) -> Iterator[tuple[Owner, Direction]]:
         """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
-        for key, (party, owner) in self.owners.items():
-            thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
+        for key, party in self.holders.items():
+            ident = party.ident if isinstance(party, Party) else 0
+            thread = threads_by_ident.get(ident)  # none has the 0 of tasks and greenlets
             if thread is not None and not thread.daemon and thread is not threading.main_thread():
-                yield owner, self.directions[key]
+                yield self.owners[key], self.directions[key]
 
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         frames = frames_of_threads()
@@ -152,23 +178,81 @@ class Sight:
             frames.clear()  # this very frame is in there, in a cycle
 
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
-        idle = [idle_type(loop) for loop in loops]
-        ends = set(map(id, idle))
-        for task in in_slices(tasks_of(loops)):
-            kinds, links = self.lines.shown(task.get_coro(), ends)
-            handles = handles_an_rpc(task)
-            if handles or kinds & (OPERATION | SENDING):
-                frames = [frame for frame in map(frame_of, reversed(links)) if frame is not None]
-                if handles:
-                    self.rpc_tasks.append((task, frames))
-                if kinds & OPERATION:
-                    self._note(self.party(task), roles(frames))
-                if kinds & SENDING:
-                    calls = itertools.starmap(sending_call, itertools.pairwise(frames))
-                    self.sending.update(id(call) for call in calls if call is not None)
-            awaited = task_awaited_by(task)
-            if awaited is not None:
+        ends = {id(idle_type(loop)) for loop in loops}
+        memory = Memory()
+        for tasks in slices_of(tasks_of(loops), _TOGETHER):
+            fresh: list[asyncio.Task[Any]] = []
+            for standing, some, directions in memory.recalled(tasks, fresh):
+                self._note_together(some, standing, directions)
+            for group in groups(fresh, self.lines, ends):
+                handles = any(map(handles_an_rpc, group.tasks))
+                if not (handles or group.kinds & (OPERATION | SENDING)):
+                    memory.note(group.tasks, NOWHERE)
+                    continue
+                for place in places(group):
+                    told = self._look_at_place(place, group.kinds, handles=handles)
+                    if told is not None:
+                        memory.note(place.tasks, *told)
+            for task, awaited in waits_for_tasks(tasks):
                 self.joins.append(Wait(self.party(task), self.party(awaited)))
+        memory.leave()
+
+    def _look_at_place(
+        self, place: Place, kinds: int, *, handles: bool
+    ) -> tuple[Standing, Sequence[Direction]] | None:
+        """Note what the tasks at one place do; return what the place tells of all of them alike."""
+        found = self._standing_at(place) if kinds & OPERATION else (NOWHERE, ())
+        if found is None:
+            for index, task in enumerate(place.tasks):
+                self._note(self.party(task), roles(place.frames_of(index)))
+        if kinds & SENDING:
+            for inner, outer in itertools.pairwise(place.frames):
+                calls = map(sending_call, inner, outer)
+                self.sending.update(id(call) for call in calls if call is not None)
+        handling = [task for task in place.tasks if handles_an_rpc(task)] if handles else []
+        stack = self.lines.stack(place.frames_of(0)) if handling else None
+        if found is None or kinds & SENDING or 0 < len(handling) < len(place.tasks):
+            self.rpc_tasks += zip(handling, repeat(stack or ()), strict=False)
+            if found is not None:
+                self._note_together(place.tasks, *found)
+            return None
+        standing, directions = found[0]._replace(handler=stack), found[1]
+        self._note_together(place.tasks, standing, directions)
+        return standing, directions
+
+    def _standing_at(self, place: Place) -> tuple[Standing, Sequence[Direction]] | None:
+        """Return in which directions the tasks at one place are, if the place tells their role."""
+        found = owner_at(place.frames_of(0))
+        if found is None:
+            return None
+        index, role = found
+        stack = self.lines.stack(role.frames)
+        if not stack:  # the line may be elsewhere
+            return None
+        try:
+            directions = list(map(_direction, map(_locals, place.frames[index])))
+        except KeyError:  # one of them has gone on meanwhile
+            return None
+        return Standing(None, role.operation, stack, role.is_timed), directions
+
+    def _note_together(
+        self,
+        tasks: Sequence[asyncio.Task[Any]],
+        standing: Standing,
+        directions: Sequence[Direction],
+    ) -> None:
+        """Note what tasks of one standing do, and in which directions they are."""
+        if standing.handler is not None:
+            self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
+        time, operation, stack = self.time, standing.operation, standing.stack
+        sinces = map(_since, directions) if standing.is_timed else repeat(time)
+        keys = list(map(id, directions))
+        self.directions.update(zip(keys, directions, strict=True))
+        self.holders.update(zip(keys, tasks, strict=False))
+        self.owners.update(
+            (key, new_owner("task", name, operation, max(0.0, time - since), stack, "inside", None))
+            for key, name, since in zip(keys, map(name_of_task, tasks), sinces, strict=False)
+        )
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""
@@ -179,7 +263,7 @@ class Sight:
             self.directions[key] = direction
             if role.is_owner:
                 held = max(0.0, self.time - direction.since) if role.is_timed else 0.0
-                self.owners[key] = actual, self._owner(actual, role, held)
+                self.owners[key], self.holders[key] = self._owner(actual, role, held), actual
             else:
                 self.waiters.setdefault(key, []).append((actual, self._owner(actual, role, None)))
 

@@ -24,11 +24,10 @@ from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import now
 from .._lifecycle.channels import lives
-from .._lifecycle.handlers import servers
 from .deductions import Told, deduced
 from .lines import Lines
 from .living import directions_of, streams_listed
-from .native import in_slices
+from .native import slices_of
 from .records import (
     ChannelSnapshot,
     DirectionSnapshot,
@@ -49,8 +48,8 @@ def snapshot() -> Snapshot:
     """Return what every live stream, channel and server of this process is doing.
 
     Frozen records, from any thread; nothing of the program is touched, and nothing but names,
-    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams some
-    hundreds. Meanwhile other threads run, mostly after a millisecond or two, but not while the
+    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams one or two
+    hundred. Meanwhile other threads run, mostly after a millisecond or two, but not while the
     objects of the process are walked: some 10 ms for each 100,000 of them.
     """
     with collector_at_rest():
@@ -117,7 +116,7 @@ def _streams_told(
 ) -> Iterator[Told]:
     """Yield the record of each stream, the oldest first; `channels` are numbers of channels."""
     by_stream = directions_of(streams, sight.directions)
-    begun = _begun_handling()
+    begun = sight.begun_handling()
     for stream in streams:
         if stream.origin is not None:
             begun[id(stream)] = stream.origin.since
@@ -125,44 +124,35 @@ def _streams_told(
     owned, text = sight.owners, str.__str__  # of an enum a plain one
     number = 0
     in_order = sorted(streams, key=lambda one: begun.get(id(one), present))
-    for stream in in_slices(in_order):
-        key, origin = id(stream), stream.origin
-        mine = by_stream[key]
-        state = _state(stream)
-        if state == "over" and not any(id(one) in owned for one in mine):
-            continue
-        number += 1
-        described = new_stream(
-            number,
-            stream.rpc,
-            text(stream.side),
-            text(stream.api),
-            text(stream.mode),
-            state,
-            present - begun[key] if key in begun else None,
-            None if origin is None else origins.owner(origin),
-            channels.get(id(stream.channel)),
-            _described(READ, mine, sight, present),
-            _described(WRITE, mine, sight, present),
-        )
-        yield described, stream, mine
-
-
-def _begun_handling() -> dict[int, float]:
-    """Return since when each stream of a server has been handled, by its identity."""
-    return {
-        id(stream): since
-        for _, handlers in servers()
-        for stream, since in handlers.streams().values()
-    }
+    for some in slices_of(in_order):
+        for stream in some:
+            key, origin = id(stream), stream.origin
+            mine = by_stream[key]
+            state = _state(stream)
+            if state == "over" and not any(id(one) in owned for one in mine):
+                continue
+            number += 1
+            since = begun.get(key)
+            described = new_stream(
+                number,
+                stream.rpc,
+                text(stream.side),
+                text(stream.api),
+                text(stream.mode),
+                state,
+                None if since is None else present - since,
+                None if origin is None else origins.owner(origin),
+                channels.get(id(stream.channel)),
+                _described(READ, mine, sight, present),
+                _described(WRITE, mine, sight, present),
+            )
+            yield described, stream, mine
 
 
 def _state(stream: Stream) -> str:
-    if stream.is_open():
-        return "open"
     if stream.is_over():
         return "over"
-    return "open" if stream.side == SERVER else "unknown"
+    return "open" if stream.side == SERVER or stream.is_followed() else "unknown"
 
 
 def _described(
@@ -176,21 +166,23 @@ def _described(
             direction = one
     if direction is None:
         return None
-    owner, last, began = sight.owner(direction), None, direction.since
-    if owner is None:
-        if not direction.is_free and began <= sight.time:
-            owner = sight.owner_not_seen(direction)
-        elif isinstance(direction.owner, int) and began:
-            last = "{} {!r}".format(*name_of_thread(direction.owner))
+    unsent = way is WRITE and is_sending(direction.stream, sight)
+    inside = sight.owners.get(id(direction))
+    if inside is not None:
+        waiting = sight.waiting(direction)
+        return new_direction(inside, waiting, inside.held_seconds, None, unsent, None)
+    began = direction.since
+    owner = last = suspended_at = None
+    if not direction.is_free and began <= sight.time:
+        owner = sight.owner_not_seen(direction)
+    elif isinstance(direction.owner, int) and began:
+        last = "{} {!r}".format(*name_of_thread(direction.owner))
     ago = max(0.0, present - began) if began else None
-    unsent, suspended_at = False, None
-    if way is WRITE:
-        unsent = is_sending(direction.stream, sight)
-        if owner is None:
-            for frame in suspended(direction):
-                suspended_at = next(reversed(sight.lines.stack([frame])), None)
     if owner is not None:
         ago = owner.held_seconds
+    elif way is WRITE:
+        for frame in suspended(direction):
+            suspended_at = next(reversed(sight.lines.stack([frame])), None)
     return new_direction(owner, sight.waiting(direction), ago, last, unsent, suspended_at)
 
 

@@ -9,7 +9,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
-from inside import Direction, Stream, held_by, instances, with_subclasses
+from inside import Direction, Stream, held_by, held_by_each, instances, with_subclasses
 from support.staging import Gate, in_thread
 
 import grpc_guard
@@ -116,3 +116,5 @@ def test_what_modules_hold_is_left_alone(name: str, monkeypatch: pytest.MonkeyPa
     """One module of CPython has shown the collector what it had freed: issue 122695 of CPython."""
     monkeypatch.setitem(sys.modules, "odd", Odd("odd"))
     assert held_by([name], sys.modules[name]) == [name]
+    assert held_by_each([[name], sys.modules[name]]) == [[name], []]
+    assert held_by_each([[name], (name, 1)]) == [[name], [1, name]]

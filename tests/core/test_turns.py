@@ -107,6 +107,26 @@ async def test_tasks_in_line(found: Any) -> None:
     assert sum(finding.count for finding in found()) == 4
 
 
+async def test_stack_of_the_party_inside(found: Any) -> None:
+    """Whoever has to wait is told all of the stack of the party inside, not its line alone."""
+
+    async def fetch() -> None:
+        await call.read()
+
+    async def consume() -> None:
+        await fetch()
+
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    inside = asyncio.create_task(consume())
+    async with gate.held():
+        waiting = asyncio.create_task(call.read())
+        await settle()
+    await asyncio.wait_for(asyncio.gather(inside, waiting), PATIENCE)
+    (finding,) = found()
+    assert [frame.function for frame in finding.owner.stack] == ["consume", "fetch"]
+
+
 async def test_newcomer_while_the_next_wakes_up(found: Any) -> None:
     """A caller that finds the direction free but promised waits too; its report names the next."""
     newcomers: list[asyncio.Task[Any]] = []

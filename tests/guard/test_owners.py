@@ -82,6 +82,15 @@ def aio_call(park: Callable[[], Any], mode: Mode = Mode.RAISE) -> Any:
 # Threads
 
 
+def test_owner_that_has_not_noted_itself_yet() -> None:
+    """Between its claim and its note an owner is unknown, which is no error."""
+    call = sync_call(lambda: None)
+    del call._self_read.free
+    owner = owner_of(call._self_read)
+    assert owner is not None
+    assert (owner.operation, owner.stack) == ("read", ())
+
+
 @MODES
 def test_thread_inside(mode: Mode) -> None:
     """A thread inside is named, with operation, time, and its stack down to the user's line."""

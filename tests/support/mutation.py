@@ -64,6 +64,11 @@ _EQUIVALENT = {
         "_guard/roles.py",
         "yield Role(direction, operation_of(code, names), True, [*inner, *outer], come >= NOTED)",
     ): "nothing comes after NOTED",
+    (
+        "_guard/violations.py",
+        "caller = _caller(stream, operation, sys._getframe( 2))",
+    ): "the frame that is left out is one of the guard",
+    ("_guard/violations.py", "_PAIRS_KEPT = 63"): "one pair fewer is remembered: a cost, no answer",
     ("_proxies/wrap.py", "@overload"): "only type checkers see it",
     (
         "_proxies/status.py",

@@ -1,0 +1,113 @@
+"""The chains of awaits of many tasks, followed together: thousands of them wait at the same lines.
+
+A group of tasks goes from link to link in a few calls, and parts where the chains do. What is
+found for one task of a group is found for all of them, as far as their code says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from itertools import repeat
+from operator import attrgetter, is_
+from types import CoroutineType, FrameType
+from typing import Any, NamedTuple
+
+from .._findings.waiters import CHAIN_LENGTH, driven_by, frame_of, without_code
+from .lines import CORE, Lines
+
+_frame, _instruction = attrgetter("cr_frame"), attrgetter("f_lasti")
+_FEW = 2  # tasks, of which each is followed by itself in less time
+
+Columns = list[Sequence[Any]]  # all of the same length: an entry for each task
+
+
+class Group(NamedTuple):
+    """Tasks whose chains of awaits run through the same code.
+
+    ``kinds`` says what that is, in bits; ``shown`` are the links that say something, outermost
+    first, of all tasks each.
+    """
+
+    tasks: Sequence[Any]
+    kinds: int
+    shown: Columns
+
+
+def groups(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterator[Group]:
+    """Yield `tasks` in groups; `ends` as for Lines.shown()."""
+    todo: list[tuple[int, int, Columns]] = [(0, 0, [[task.get_coro() for task in tasks], tasks])]
+    while todo:
+        depth, kinds, columns = todo.pop()
+        links = columns[0]
+        if len(links) <= _FEW:
+            for link, *own in zip(*columns, strict=True):
+                more, rest = lines.shown(link, ends)
+                yield Group(own[:1], kinds | more, [[one] for one in (*own[1:], *rest)])
+            continue
+        types = list(map(type, links))
+        if not _is_one(types):
+            todo += [(depth, kinds, part) for part in _parted(map(id, types), columns)]
+            continue
+        read = None if depth == CHAIN_LENGTH else lines.reader(links[0], ends)
+        if read is None:
+            yield Group(columns[1], kinds, columns[2:])
+            continue
+        if read is without_code:
+            todo.append((depth + 1, kinds, [driven_by(links), *columns[1:]]))
+            continue
+        codes, inner = zip(*map(read, links), strict=True)
+        columns = [inner, *columns[1:], links, codes]
+        for part in [columns] if _is_one(codes) else _parted(map(id, codes), columns):
+            code, links = part.pop()[0], part.pop()
+            kind = lines.kind(code, links[0])
+            if kind & CORE:
+                yield Group(part[1], kinds, part[2:])
+                continue
+            if kind:
+                part.append(links)
+            todo.append((depth + 1, kinds | kind, part))
+
+
+class Place(NamedTuple):
+    """Tasks that are at the same instructions; ``frames`` innermost first, of all tasks each."""
+
+    tasks: Sequence[Any]
+    frames: Columns
+
+    def frames_of(self, index: int) -> list[FrameType]:
+        """Return the frames of one task."""
+        return [column[index] for column in self.frames]
+
+
+def places(group: Group) -> Iterator[Place]:
+    """Yield the tasks of a group by the places where they are."""
+    frames: Columns = [
+        list(map(_frame if type(links[0]) is CoroutineType else frame_of, links))
+        for links in reversed(group.shown)
+    ]
+    if any(None in column for column in frames):  # some have gone on meanwhile
+        for task, *own in zip(group.tasks, *frames, strict=True):
+            yield Place([task], [[frame] for frame in own if frame is not None])
+        return
+    at = [list(map(_instruction, column)) for column in frames]
+    columns = [group.tasks, *frames]
+    if all(column.count(column[0]) == len(column) for column in at):
+        parts = [columns]
+    else:
+        parts = list(_parted(zip(*at, strict=True), columns))
+    for tasks, *own in parts:
+        yield Place(tasks, own)
+
+
+def _is_one(objects: Sequence[object]) -> bool:
+    """Tell whether all are the same object; they may have a hash and a comparison of their own."""
+    return all(map(is_, objects, repeat(objects[0])))
+
+
+def _parted(keys: Iterator[Hashable], columns: Columns) -> Iterator[Columns]:
+    """Yield the columns of those entries that have the same key."""
+    indexes: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        indexes.setdefault(key, []).append(index)
+    for some in indexes.values():
+        yield [[column[index] for index in some] for column in columns]

@@ -22,8 +22,9 @@ from .multicallables import PlainStart
 from .once import name_of, patched, starting
 from .proxy import Proxy
 
-# The same code three times, and once more in the aio channel, because a hundred nanoseconds matter to a unary RPC. The mode and
-# the name, which a healthy RPC does not need, are read only if something is wrong.
+# The same code three times, and once more in the aio channel, because a hundred nanoseconds matter
+# to a unary RPC. The mode and the name, which a healthy RPC does not need, are read only if
+# something is wrong.
 
 
 def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, kwargs: Any) -> Any:

@@ -30,6 +30,7 @@ from grpc_guard._catalogue.heap import with_subclasses as with_subclasses
 from grpc_guard._catalogue.messages import contents_of as contents_of
 from grpc_guard._catalogue.messages import has_changed as has_changed
 from grpc_guard._catalogue.modes import Mode as Mode
+from grpc_guard._catalogue.modes import always as always
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
 from grpc_guard._catalogue.modes import parse_mode as parse_mode
@@ -91,6 +92,7 @@ from grpc_guard._cli.run.spool import Writer as Writer
 from grpc_guard._cli.run.spool import read as read
 from grpc_guard._core import advances as core_advances
 from grpc_guard._core import conflicts as core_conflicts
+from grpc_guard._core import entries as core_entries
 from grpc_guard._core import extras as extras
 from grpc_guard._core import fields as core_fields
 from grpc_guard._core import loops as core_loops

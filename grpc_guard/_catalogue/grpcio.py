@@ -1,9 +1,10 @@
 """The one door to private names of grpcio, except the classes that _process/patches.py patches.
 
 Each function says since which grpcio its name holds (1.66.2 is the oldest that is
-supported), and what follows where it is missing: the guard finds less, and nothing fails. Three
+supported), and what follows where it is missing: the guard finds less, and nothing fails. Four
 are read without a call, as each RPC reads them: ``_channel`` and ``_loop`` of a multi-callable,
-``_state.initial_metadata`` of a single-threaded call.
+``_state.initial_metadata`` of a single-threaded call, ``_state.callbacks`` of a sync server's
+context (since 1.0; where it is missing, ``add_callback()`` is called).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from concurrent.futures import Executor
 from types import FrameType
 from typing import Any
 
-from grpc import ChannelConnectivity, _channel
+from grpc import ChannelConnectivity, _channel, _server
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
@@ -45,6 +46,8 @@ def kind(name: str) -> type:
 # The contexts of streaming handlers: aio, and sync ones that a server of the aio api runs.
 AIO_CONTEXT = kind("_ServicerContext")
 AIO_SYNC_CONTEXT = kind("_SyncServicerContext")
+# The context of a sync server's handlers: any other class is judged by its methods.
+SERVER_CONTEXT: type = getattr(_server, "_Context", _Missing)
 
 
 # Channels

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from time import monotonic
 from typing import Any, TypeVar
 
 from . import which
@@ -62,7 +61,6 @@ def _configured() -> Any:
             asyncio.CancelledError,
             _awaiting,
             sys.get_coroutine_origin_tracking_depth,
-            monotonic,
         )
     return compiled
 

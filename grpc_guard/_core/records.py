@@ -1,23 +1,35 @@
-"""What happens once for each stream, by the core that runs: in C, or as in fields.py."""
+"""What happens once for each RPC, by the core that runs: in C, or as in fields.py and entries.py."""
 
 from __future__ import annotations
 
+import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._catalogue.modes import Mode
-from . import fields, which
+from . import entries, fields, which
 from .loops import loop_thread_of
 
 
-def _offered() -> Any:
+def _offered() -> tuple[Any, Any]:
     compiled = which.compiled()
     if compiled is None:
-        return fields
-    compiled.configure(vars(fields), Mode.SERIALIZE, loop_thread_of)
-    return compiled
+        return fields, entries
+    compiled.configure(
+        vars(fields),
+        Mode.SERIALIZE,
+        loop_thread_of,
+        monotonic,
+        asyncio.current_task,
+        vars(entries),
+    )
+    return compiled, compiled
 
 
 if TYPE_CHECKING:
+    from .entries import Entry as Entry
+    from .entries import InFlight as InFlight
+    from .entries import UnaryEntry as UnaryEntry
     from .fields import AioFields as AioFields
     from .fields import AioOperation as AioOperation
     from .fields import ConstructingType as ConstructingType
@@ -25,10 +37,13 @@ if TYPE_CHECKING:
     from .fields import SyncFields as SyncFields
     from .fields import operations_in_progress as operations_in_progress
 else:
-    _chosen = _offered()
-    AioFields = _chosen.AioFields
-    AioOperation = getattr(_chosen, "AioOperation", fields.AioOperation)
-    ConstructingType = _chosen.ConstructingType
-    StreamFields = _chosen.StreamFields
-    SyncFields = _chosen.SyncFields
-    operations_in_progress = _chosen.operations_in_progress
+    _fields, _entries = _offered()
+    AioFields = _fields.AioFields
+    AioOperation = getattr(_fields, "AioOperation", fields.AioOperation)
+    ConstructingType = _fields.ConstructingType
+    StreamFields = _fields.StreamFields
+    SyncFields = _fields.SyncFields
+    Entry = _entries.Entry
+    InFlight = _entries.InFlight
+    UnaryEntry = _entries.UnaryEntry
+    operations_in_progress = _fields.operations_in_progress

@@ -24,7 +24,7 @@ _SECONDS = 10.0  # between two looks; after more, nothing is remembered
 
 
 class Standing(NamedTuple):
-    """What the place of a task tells of it.
+    """What can be said of a task by its place.
 
     ``handler`` is where it handles an RPC; None if it handles none. ``operation`` is in progress in
     a direction, ``stack`` is where, and ``is_timed`` as in a Role; empty if it is in none.

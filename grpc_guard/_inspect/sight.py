@@ -202,7 +202,7 @@ class Sight:
     def _look_at_place(
         self, place: Place, kinds: int, *, handles: bool
     ) -> tuple[Standing, Sequence[Direction]] | None:
-        """Note what the tasks at one place do; return what the place tells of all of them alike."""
+        """Note what the tasks at one place do; return what is true of all of them."""
         found = self._standing_at(place) if kinds & OPERATION else (NOWHERE, ())
         if found is None:
             for index, task in enumerate(place.tasks):

@@ -9,8 +9,7 @@ import asyncio
 import functools
 import threading
 import weakref
-from _thread import get_ident
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from time import monotonic
 from types import FrameType
@@ -30,6 +29,7 @@ from .._catalogue.grpcio import executor_of_server, is_aio_server, loop_of
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
+from .._core.records import Entry, InFlight, UnaryEntry
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
@@ -39,7 +39,7 @@ from .._findings.reporting import warn
 from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
 from . import abandoned
-from .in_flight import Entry, UnaryEntry, items_of, serves
+from .in_flight import items_of, serves
 from .inherited import uses_aio
 
 ALL_RPCS = "(all RPCs of a server)"  # the RPC of a finding about a server itself
@@ -48,44 +48,18 @@ _SHORTEST = 0.01  # seconds between two looks at a server that is full
 _of_servers: weakref.WeakKeyDictionary[object, Handlers] = weakref.WeakKeyDictionary()
 
 
-class Handlers:
-    """The handlers of one server that are in flight."""
+class Handlers(InFlight):
+    """The handlers of one server that are in flight, and what follows if they stay so."""
 
     _api = SYNC
 
     def __init__(self, pool: Executor | None) -> None:
         if not isinstance(pool, ThreadPoolExecutor):
             pool = None  # a pool that does not show its state
+        super().__init__(size_of_pool(pool))
         self._pool = None if pool is None else weakref.ref(pool)
-        self._size = size_of_pool(pool)
-        # A thread runs one handler at a time: the next one takes the place of the last.
-        self._by_thread: dict[int, Entry | UnaryEntry] = {}
-        self._by_task: weakref.WeakKeyDictionary[Any, Entry | UnaryEntry] = (
-            weakref.WeakKeyDictionary()
-        )
         self._watcher: threading.Thread | None = None
         self.origin: Origin | None = None  # where the server was made, if that was seen
-
-    def enter(self, stream: Stream, context: Any = None) -> None:
-        """Note that the running thread begins to handle `stream`.
-
-        A `context` of the sync api tells when the RPC ends.
-        """
-        self._enter(Entry(stream), context)
-
-    def enter_unary(self, rpc: str, context: Any = None) -> UnaryEntry:
-        """Note the same for a unary RPC; the caller sets ``ended`` when the handler has ended."""
-        entry = UnaryEntry(rpc)
-        self._enter(entry, context)
-        return entry
-
-    def _enter(self, entry: Entry | UnaryEntry, context: Any) -> None:
-        ident = get_ident()
-        self._by_thread[ident] = entry
-        if context is not None:
-            _follow(context, functools.partial(self._rpc_ended, ident, entry))
-        if 0 < self._size <= len(self._by_thread):  # only a first, quick look
-            self._watch()
 
     def enter_at_first_step(self, stream: Stream) -> None:
         """Note the same for the thread that takes the first step of the responses of `stream`."""
@@ -100,35 +74,18 @@ class Handlers:
 
         responses.iterator = IteratorFromFunction(first_step)
 
-    def enter_task(self, stream: Stream) -> None:
-        """Note that the running task begins to handle `stream`."""
-        task = asyncio.current_task(stream.loop)
-        if task is not None:
-            self._by_task[task] = Entry(stream)
-
-    def enter_unary_task(self, rpc: str) -> None:
-        """Note the same for a unary RPC."""
-        task = asyncio.current_task()
-        if task is not None:
-            self._by_task[task] = UnaryEntry(rpc)
-
     @never_disturbs("the end of an RPC goes unnoticed")
-    def _rpc_ended(self, ident: int, entry: Entry | UnaryEntry) -> None:
+    def _rpc_ended(self, entry: Entry | UnaryEntry) -> None:
         """Arrange a later check of a handler that still runs although its RPC has just ended."""
-        stream = entry.stream()
-        if stream is None or stream.ended:
-            return
-        if isinstance(entry, UnaryEntry):
-            entry.is_gone = True
-        look = functools.partial(self._look_at, ident, entry)
+        look = functools.partial(self._look_at, entry)
         if look() is not None:
-            abandoned.watch.add(abandoned.Suspect(ident, look))
+            abandoned.watch.add(abandoned.Suspect(entry.ident, look))
 
-    def _look_at(self, ident: int, entry: Entry | UnaryEntry) -> tuple[Owner, Subject] | None:
+    def _look_at(self, entry: Entry | UnaryEntry) -> tuple[Owner, Subject] | None:
         """Return the party that still handles the RPC of `entry`, and the RPC; None if none does."""
-        if self._by_thread.get(ident) is not entry:
+        if self._by_thread.get(entry.ident) is not entry:
             return None
-        for owner, _ in self._threads(frozenset([ident])):
+        for owner, _ in self._threads(frozenset([entry.ident])):
             return owner, Subject(owner.operation, SERVER, self._api)
         return None
 
@@ -139,7 +96,7 @@ class Handlers:
     def streams(self) -> dict[int, tuple[Stream, float]]:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
         entries = list(self._by_thread.items())
-        entries += [(id(task), entry) for task, entry in items_of(self._by_task)]
+        entries += [(id(task), entry) for task, entry in self._in_tasks()]
         found = ((key, entry.stream(), entry.since) for key, entry in entries)
         return {key: (stream, since) for key, stream, since in found if isinstance(stream, Stream)}
 
@@ -176,11 +133,17 @@ class Handlers:
 
     def _tasks(self) -> Iterator[Owner]:
         now = monotonic()
-        for task, entry in items_of(self._by_task):
+        for task, entry in self._in_tasks():
             stream = entry.stream()
             if stream is not None and not stream.ended and not task.done():
                 stack = fold(reversed(list(await_chain(task.get_coro()))))
                 yield Owner("task", task.get_name(), stream.rpc, max(0.0, now - entry.since), stack)
+
+    def _in_tasks(self) -> Iterator[tuple[asyncio.Task[Any], Entry | UnaryEntry]]:
+        for reference, entry in list(self._by_task.items()):
+            task = reference()
+            if task is not None:
+                yield task, entry
 
     # Starvation
 
@@ -230,15 +193,21 @@ class AioHandlers(Handlers):
         super().__init__(pool)
         self._loop = None if loop is None or pool is not None else weakref.ref(loop)
 
-    def _enter(self, entry: Entry | UnaryEntry, context: Any) -> None:
-        """Note what the running thread begins to handle, if it belongs to the pool.
+    # A thread of the pool. gRPC calls a handler that streams its responses on the thread of the loop:
+    # that call only makes their iterator, which is advanced in the pool, see enter_at_first_step().
 
-        gRPC calls a handler that streams its responses on the thread of the loop. That call only
-        makes their iterator, which is advanced in the pool: see enter_at_first_step().
-        """
+    def enter(self, stream: Stream, context: Any = None, /) -> None:
+        """See InFlight; `context` tells nothing here."""
         if running_loop() is None:
             self._find_pool()
-            super()._enter(entry, None)
+            super().enter(stream)
+
+    def enter_unary(self, rpc: str, context: Any = None, /) -> UnaryEntry:
+        """See InFlight; `context` tells nothing here."""
+        if running_loop() is not None:
+            return UnaryEntry(rpc)
+        self._find_pool()
+        return super().enter_unary(rpc)
 
     def _find_pool(self) -> None:
         loop = None if self._loop is None else self._loop()
@@ -270,13 +239,6 @@ def records_of_state(state: Any) -> Handlers | None:
         if getattr(server, "_state", None) is state:
             return records
     return None
-
-
-def _follow(context: Any, rpc_ended: Callable[[], None]) -> None:
-    """Call `rpc_ended` when the RPC of `context` ends, or now if it has."""
-    add_callback = getattr(context, "add_callback", None)  # an interceptor's own kind may lack it
-    if add_callback is not None and add_callback(rpc_ended) is False:
-        rpc_ended()
 
 
 def made(server: Any, operation: str) -> None:

@@ -18,10 +18,13 @@ from .._catalogue.cpython import in_place_of
 from .._catalogue.modes import ChooseMode
 
 
-class Handle(Protocol):
-    """Runs a handler function, `behavior`, with the arguments of its call."""
+class Replace(Protocol):
+    """Returns a new function that does what the handler function `plain` does, and guards it.
 
-    def __call__(self, behavior: Any, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any: ...
+    Its arguments are those of `plain`; the request is the one at index `first`, 1 for a method.
+    """
+
+    def __call__(self, plain: Callable[..., Any], first: int, /) -> Any: ...
 
 
 class _Proxy(wrapt.FunctionWrapper):
@@ -35,13 +38,16 @@ class _Proxy(wrapt.FunctionWrapper):
 _choices: weakref.WeakKeyDictionary[Callable[..., Any], ChooseMode] = weakref.WeakKeyDictionary()
 
 
-def guarded_behavior(behavior: Any, choose: ChooseMode, handle: Handle) -> Any:
-    """Return the replacement of the handler function `behavior`: a call of it calls `handle`."""
+def guarded_behavior(behavior: Any, choose: ChooseMode, replace: Replace) -> Any:
+    """Return the replacement of the handler function `behavior`, made by `replace`."""
     if type(behavior) is FunctionType:
-        return _function(behavior, choose, handle)
+        return _in_place_of(behavior, replace(behavior, 0), choose)
     if type(behavior) is MethodType and type(behavior.__func__) is FunctionType:
-        return MethodType(_method(behavior.__func__, choose, handle), behavior.__self__)
-    proxy = _Proxy(behavior, lambda plain, instance, args, kwargs: handle(plain, args, kwargs))
+        function = behavior.__func__
+        return MethodType(_in_place_of(function, replace(function, 1), choose), behavior.__self__)
+    proxy = _Proxy(
+        behavior, lambda plain, instance, args, kwargs: replace(plain, 0)(*args, **kwargs)
+    )
     proxy._self_choose = choose
     return proxy
 
@@ -59,20 +65,6 @@ def plain_behavior(behavior: Any) -> Any:
     """Return the handler function that the guarded `behavior` replaces."""
     plain = behavior.__wrapped__
     return MethodType(plain, behavior.__self__) if type(behavior) is MethodType else plain
-
-
-def _function(plain: FunctionType, choose: ChooseMode, handle: Handle) -> Any:
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        return handle(plain, args, kwargs)
-
-    return _in_place_of(plain, guarded, choose)
-
-
-def _method(plain: FunctionType, choose: ChooseMode, handle: Handle) -> Any:
-    def guarded(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return handle(MethodType(plain, instance), args, kwargs)
-
-    return _in_place_of(plain, guarded, choose)
 
 
 def _in_place_of(plain: FunctionType, guarded: Any, choose: ChooseMode) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .._catalogue.modes import ChooseMode, Mode
+from .._catalogue.modes import ChooseMode, Mode, in_force
 from .once import unguarded
 from .proxy import Proxy
+
+OFF = Mode.OFF
 
 # A method of grpcio's own multi-callable: its arguments are passed on unseen.
 PlainStart = Callable[..., Any]
@@ -43,11 +45,13 @@ def guarding(name: str, start: StartRpc) -> Callable[..., Any]:
     """Return method `name` of a multi-callable's proxy, which starts its RPCs by `start`."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        plain = unguarded(self.__wrapped__, name, self._self_rpc)
+        wrapped, rpc = self.__wrapped__, self._self_rpc
+        is_alone = in_force.mode is OFF
+        plain = getattr(wrapped, name) if is_alone else unguarded(wrapped, name, rpc)
         mode = self._self_choose()
-        if mode is Mode.OFF:
+        if mode is OFF:
             return plain(*args, **kwargs)
-        return start(self.__wrapped__, plain, self._self_rpc, mode, *args, **kwargs)
+        return start(wrapped, plain, rpc, mode, *args, **kwargs)
 
     method.__name__ = name
     return method

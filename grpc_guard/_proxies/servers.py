@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from .._catalogue.grpcio import stores_of_handlers
@@ -129,35 +129,38 @@ class GenericHandler(Proxy):
         """See grpc.GenericRpcHandler.service."""
         plain = self.__wrapped__.service(handler_call_details)
         rpc = handler_call_details.method
-        twins, key = _twins_of(plain), (self._self_key, rpc)
-        known = twins.get(key)
-        guarded = None if known is None else known()
-        if guarded is None:
-            guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
-            if guarded is not plain:
-                if len(twins) >= _CACHE_SIZE:  # clients choose the names
-                    twins.clear()
-                twins[key] = _held(guarded)
+        twins = _twins_of(plain)
+        guarded = twins.get((self._self_key, rpc))
+        if type(guarded) is weakref.ref:
+            guarded = guarded()
+        return self._twin(plain, rpc, twins) if guarded is None else guarded
+
+    def _twin(self, plain: Any, rpc: str, twins: dict[object, Any]) -> Any:
+        guarded = guard_handler(plain, rpc, self._self_choose, self._self_behavior)
+        if guarded is not plain:
+            if len(twins) >= _CACHE_SIZE:  # clients choose the names
+                twins.clear()
+            twins[self._self_key, rpc] = _held(guarded)
         return guarded
 
 
-def _twins_of(plain: Any) -> dict[object, Callable[[], Any]]:
+def _twins_of(plain: Any) -> dict[object, Any]:
     """Return the guarded twins of a method handler, which are in its attributes.
 
     They refer to what the handler refers to, so a table of the guard could not drop them in time.
     """
-    if isinstance_exactly(plain, Proxy) or not hasattr(plain, "__dict__"):
+    if issubclass(type(plain), Proxy) or not hasattr(plain, "__dict__"):
         return {}
-    twins: dict[object, Callable[[], Any]] = vars(plain).setdefault("_grpc_guard", {})
+    twins: dict[object, Any] = plain.__dict__.setdefault("_grpc_guard", {})
     return twins
 
 
-def _held(guarded: Any) -> Callable[[], Any]:
-    """Return a reference to the twin of a handler: weak, if the twin keeps that handler itself."""
+def _held(guarded: Any) -> Any:
+    """Return a weak reference to the twin of a handler, if the twin keeps that handler itself."""
     try:
         return weakref.ref(guarded)
     except TypeError:  # a named tuple, as grpcio's handlers are
-        return lambda: guarded
+        return guarded
 
 
 def guard_generic_handlers(

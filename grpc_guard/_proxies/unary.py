@@ -6,13 +6,15 @@ grpcio refused to start it. All else is computed only if something is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .._catalogue import forks
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.cpython_loops import running_loop
-from .._catalogue.modes import Mode, current_mode
+from .._catalogue.modes import Mode, current_mode, in_force
 from .._catalogue.nouns import CLIENT, SYNC, Subject
+from .._core import which
 from .._lifecycle.blocking import blocking
 from .._lifecycle.channels import life_of
 from .._lifecycle.starts import REFUSALS, failed_to_start, starting_unary
@@ -20,8 +22,9 @@ from .multicallables import PlainStart
 from .once import name_of, patched, starting
 from .proxy import Proxy
 
-# The same code three times, because a hundred nanoseconds matter to a unary RPC. The mode and
-# the name, which a healthy RPC does not need, are read only if something is wrong.
+# The same code three times, and once more in the aio channel, because a hundred nanoseconds matter
+# to a unary RPC. The mode and the name, which a healthy RPC does not need, are read only if
+# something is wrong.
 
 
 def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, kwargs: Any) -> Any:
@@ -31,7 +34,7 @@ def start_watched(multi_callable: Any, start: PlainStart, rpc: str, args: Any, k
     try:
         return start(*args, **kwargs)
     except REFUSALS as error:
-        _refused(multi_callable, rpc, error)
+        refused(multi_callable, rpc, error)
         raise
 
 
@@ -50,7 +53,7 @@ def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
             return plain(self, *args, **kwargs)
         except REFUSALS as error:
             if current_mode() is not Mode.OFF and starting.rpc != name_of(self._method):
-                _refused(self, self._method, error)
+                refused(self, self._method, error)
             raise
 
     return method
@@ -69,12 +72,45 @@ def watching_below(name: str) -> PlainStart:
                 return blocking(function, _subject(self._self_rpc), *args, **kwargs)
             return function(*args, **kwargs)
         except REFUSALS as error:
-            if _tells(self):
-                _refused(plain, self._self_rpc, error)
+            refused_below(self, error)
             raise
 
     method.__name__ = name
     return method
+
+
+def in_c(
+    method: PlainStart,
+    refused: Callable[[Any, BaseException], None],
+    refused_late: Callable[[Any, Any], None] | None = None,
+    late: str | None = None,
+) -> PlainStart:
+    """Return `method`, the ``__call__`` of a proxy, or what does the same in C where it can.
+
+    ``refused(proxy, error)`` acts on an error of grpcio's, ``refused_late(proxy, call)`` on a call
+    that has the attribute `late`: the asyncio api alone has those.
+    """
+    compiled = which.compiled()
+    if compiled is None:
+        return method
+    quick: PlainStart = compiled.UnaryStart(
+        method,
+        vars(forks),
+        None if late is None else in_force,
+        Mode.OFF,
+        running_loop,
+        REFUSALS,
+        refused,
+        late,
+        refused_late,
+    )
+    return quick
+
+
+def refused_below(proxy: Any, error: BaseException) -> None:
+    """Act on the `error` with which grpcio refused to start a unary RPC of a sync `proxy`."""
+    if _tells(proxy):
+        refused(proxy.__wrapped__, proxy._self_rpc, error)
 
 
 def _subject(rpc: str | bytes) -> Subject:
@@ -96,5 +132,5 @@ def _look_back(multi_callable: Any, rpc: str | bytes) -> None:
 
 
 @never_disturbs("the refusal of a unary RPC goes unnoticed")
-def _refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
+def refused(multi_callable: Any, rpc: str | bytes, error: BaseException) -> None:
     failed_to_start(life_of(multi_callable), name_of(rpc), error)

@@ -326,7 +326,7 @@ def refuse() -> Iterator[Act]:
 
         def act() -> None:
             starts.failed_to_start(life, "/a/b", ValueError())
-            proxies_unary._refused(multi_callable, "/a/b", ValueError())
+            proxies_unary.refused(multi_callable, "/a/b", ValueError())
             proxies_unary._look_back(multi_callable, "/a/b")
 
         yield act

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from inside import Mode, core_fields, core_loops, core_records, core_which
+from inside import Mode, core_entries, core_fields, core_loops, core_records, core_which
 
 NAME = "grpc_guard._core._compiled"
 
@@ -81,9 +83,16 @@ def test_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: Any = ModuleType(NAME)
     compiled.configure = lambda *shared: told.extend(shared)
     monkeypatch.setattr(core_which, "compiled", lambda: compiled)
-    assert core_records._offered() is compiled
-    assert told == [vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of]
+    assert core_records._offered() == (compiled, compiled)
+    assert told == [
+        vars(core_fields),
+        Mode.SERIALIZE,
+        core_loops.loop_thread_of,
+        time.monotonic,
+        asyncio.current_task,
+        vars(core_entries),
+    ]
     assert core_which.name() == "c"
     monkeypatch.setattr(core_which, "compiled", lambda: None)
-    assert core_records._offered() is core_fields
+    assert core_records._offered() == (core_fields, core_entries)
     assert core_which.name() == "py"

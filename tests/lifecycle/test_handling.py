@@ -174,18 +174,19 @@ async def test_tasks_in_flight() -> None:
 async def test_entering_without_a_task() -> None:
     """What runs on a loop outside of any task is not noted."""
     handlers = lifecycle_handlers.Handlers(None)
-    stream = Stream("/a/b", "server", "aio", Mode.RAISE)
+    loop = asyncio.get_running_loop()
+    stream = Stream("/a/b", "server", "aio", Mode.RAISE, loop)
     called = asyncio.Event()
 
     async def handle() -> None:
-        handlers.enter_task(stream)
+        handlers.enter_task(stream, loop)
         assert [owner.kind for owner in handlers.snapshot()] == ["task"]
         stream.ended = True
         assert handlers.snapshot() == ()
 
     def enter() -> None:
-        handlers.enter_task(stream)
-        handlers.enter_unary_task("/a/b")
+        handlers.enter_task(stream, loop)
+        handlers.enter_unary_task("/a/b", loop)
         called.set()
 
     asyncio.get_running_loop().call_soon(enter)

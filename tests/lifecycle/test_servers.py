@@ -12,7 +12,16 @@ from typing import Any
 
 import grpc
 import pytest
-from inside import abandoned, cpython_door, lifecycle_handlers, process_patches, serving
+from inside import (
+    Mode,
+    Stream,
+    abandoned,
+    core_entries,
+    cpython_door,
+    lifecycle_handlers,
+    process_patches,
+    serving,
+)
 from support.staging import PATIENCE, Gate, in_thread, path, sync_channel, sync_server, wait
 
 from grpc_guard import Finding, guarded, wrap
@@ -220,31 +229,79 @@ def test_the_processor_time_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpython_door.processor_time(2) is None
 
 
-def test_an_rpc_that_ended_before_its_handler_began() -> None:
+class OwnContext:
+    """A context of an interceptor: `tells` is what its add_callback() returns."""
+
+    def __init__(self, tells: object) -> None:
+        self.tells = tells
+        self.callbacks: list[Any] = []
+
+    def add_callback(self, callback: Any) -> object:
+        self.callbacks.append(callback)
+        return self.tells
+
+
+class UsualContext(OwnContext):
+    """A context of grpcio's own class, whose list of callbacks is read."""
+
+    def __init__(self, state: object, tells: object = True) -> None:
+        super().__init__(tells)
+        if state is not ...:
+            self._state = state
+
+
+def test_an_rpc_that_ended_before_its_handler_began(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no callback can be added, the end is checked at once; a context may not tell."""
-    ended: list[int] = []
-    lifecycle_handlers._follow(
-        SimpleNamespace(add_callback=lambda f: False), lambda: ended.append(1)
-    )
-    lifecycle_handlers._follow(
-        SimpleNamespace(add_callback=lambda f: True), lambda: ended.append(2)
-    )
-    lifecycle_handlers._follow(SimpleNamespace(), lambda: ended.append(3))
-    assert ended == [1]
+    monkeypatch.setattr(core_entries, "SERVER_CONTEXT", UsualContext)
+    handlers = lifecycle_handlers.Handlers(None)
+    listed: list[Any] = []
+    for context, is_gone in (
+        (OwnContext(False), True),
+        (OwnContext(None), False),
+        (object(), False),
+        (UsualContext(SimpleNamespace(callbacks=None)), True),
+        (UsualContext(SimpleNamespace(callbacks=listed)), False),
+        (UsualContext(SimpleNamespace(callbacks=7), False), True),
+        (UsualContext(SimpleNamespace(), False), True),
+        (UsualContext(..., False), True),
+    ):
+        entry = handlers.enter_unary("/a/b", context)
+        assert entry.is_over() is is_gone, context
+    assert [type(entry) for entry in listed] == [type(entry)]
 
 
 def test_a_thread_that_has_gone_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler whose thread serves another RPC by now, or is in none, is not looked at."""
     monkeypatch.setattr(abandoned, "watch", abandoned._Watch())
     handlers = lifecycle_handlers.Handlers(None)
-    entry = handlers.enter_unary("/a/b")
+    entry, later = handlers.enter_unary("/a/b"), handlers.enter_unary("/a/b")
     assert not entry.is_over()
-    handlers._rpc_ended(0, entry)  # of another thread
+    entry()  # its thread handles the later one
     assert entry.is_over()
-    entry.ended = True
-    handlers._rpc_ended(threading.get_ident(), entry)
-    assert handlers._look_at(threading.get_ident(), entry) is None
+    later.ended = True
+    later()
+    assert not later.is_over()
+    assert handlers._look_at(later) is None
     assert abandoned.watch.suspects == {}
+
+
+def test_the_end_of_an_rpc_that_nobody_waits_for() -> None:
+    """An RPC may end when its stream, or the records of its server, are gone."""
+    handlers = lifecycle_handlers.Handlers(None)
+    context, stream = OwnContext(True), Stream("/a/b", "server", "sync", Mode.RAISE)
+    handlers.enter(stream, context)
+    unary = handlers.enter_unary("/a/b")
+    (entry,) = context.callbacks
+    entry()
+    stream.ended = True
+    entry()
+    stream.ended = False
+    del handlers
+    entry()
+    unary()
+    assert unary.is_over()
+    del stream
+    entry()
 
 
 def test_unary_handlers_in_flight(found: Found) -> None:

@@ -132,6 +132,17 @@ def test_replacing_a_method_of_one_object() -> None:
     assert guarded.__wrapped__.cancel() == "two"
 
 
+def test_an_attribute_of_one_object() -> None:
+    """What the program notes on an object is of that object, and changes no class."""
+    plain = Rich()
+    guarded = guard(plain)
+    kind = type(guarded)
+    guarded.note = "mine"
+    assert plain.note == guarded.note == "mine"  # type: ignore[attr-defined]
+    assert type(guarded) is kind
+    assert not hasattr(kind, "note")
+
+
 def test_replacing_a_method_of_a_class() -> None:
     """What is put on the class of a guarded object is called on all of its kind."""
     guarded = guard(Rich())

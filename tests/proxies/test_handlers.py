@@ -407,8 +407,9 @@ def test_methods_that_clients_invent(found):
     server = wrap(grpc.server(None))
     server.add_generic_rpc_handlers((Anything(),))
     [generic] = server._state.generic_handlers
-    first, *_, last = [generic.service(Details(number)) for number in range(1200)]
+    first, *_, one, last = [generic.service(Details(number)) for number in range(1200)]
     assert last.unary_stream.__wrapped__ is plain.unary_stream
+    assert generic.service(Details(1198)) is one
     assert generic.service(Details(1199)) is last
     assert generic.service(Details(0)) is not first
     assert len(vars(plain)["_grpc_guard"]) < 1024

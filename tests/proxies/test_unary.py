@@ -11,6 +11,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -18,9 +19,11 @@ import grpc.aio
 import pytest
 from inside import (
     aio_channels,
+    core_which,
     current_mode,
     forks,
     grpcio_door,
+    in_force,
     lifecycle_channels,
     proxies_unary,
     starts,
@@ -112,12 +115,27 @@ def test_a_unary_rpc_that_fails(way: str) -> None:
             with pytest.raises(grpc.RpcError) as caught:
                 WAYS[way](plain.unary_unary(path("Same")))
             errors.append(caught.value)
-    for error in errors:
+    in_c = core_which.name() == "c" and way == "__call__"  # of what wrap() returns: no frame at all
+    for error, is_in_c in zip(errors, (in_c, False), strict=True):
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
         assert not hasattr(error, "__notes__")
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         ours = [file for file in files if file.startswith(os.path.dirname(proxies_unary.__file__))]
-        assert ours == [proxies_unary.__file__] * (way != "future")  # whose result() is grpcio's
+        assert ours == [proxies_unary.__file__] * (
+            way != "future" and not is_in_c  # result() of a future is grpcio's
+        )
+
+
+def test_which_method_starts_unary_rpcs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The method in Python, unless there is a compiled core, which has one around it."""
+    monkeypatch.setattr(core_which, "compiled", lambda: None)
+    assert proxies_unary.in_c(len, print) is len
+    compiled = SimpleNamespace(UnaryStart=lambda *told: told)
+    monkeypatch.setattr(core_which, "compiled", lambda: compiled)
+    sync: Any = proxies_unary.in_c(len, print)
+    aio: Any = proxies_unary.in_c(len, print, repr, "late")
+    assert (sync[0], sync[2], *sync[6:]) == (len, None, print, None, None)
+    assert (aio[2], *aio[6:]) == (in_force, print, "late", repr)
 
 
 def test_another_error_at_the_start_of_a_unary_rpc() -> None:

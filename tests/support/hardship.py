@@ -14,6 +14,7 @@ import copy
 import gc
 import itertools
 import sys
+import time
 import weakref
 from _thread import get_ident
 from collections.abc import Callable
@@ -28,7 +29,31 @@ Act = Callable[[], object]
 
 
 class Thing:
-    """Whatever a record holds."""
+    """Whatever a record holds; a stream or a task to the records of handlers."""
+
+    ended = False
+
+
+class Context:
+    """The context of a server, whose add_callback() tells that the RPC is over."""
+
+    def __init__(self, state: object) -> None:
+        self._state = state
+
+    def add_callback(self, callback: object) -> bool:
+        return False
+
+
+class Starting:
+    """A plain multi-callable of the aio api."""
+
+    _loop = Thing()
+    late = True
+
+    def __call__(self, error: Any = None) -> Any:
+        if error is not None:
+            raise error
+        return self
 
 
 class Loop:
@@ -164,7 +189,87 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         direction = Sync(one, thing)
         direction.__init__(one, loop)
 
+    class Handlers(core.InFlight):  # type: ignore[misc]
+        def _rpc_ended(self, entry: Any) -> None:
+            pass
+
+        def _watch(self) -> None:
+            pass
+
+    handlers, listed = Handlers(1), SimpleNamespace(callbacks=[])
+
+    def entered() -> None:
+        handlers.enter(thing, Context(listed))
+        handlers.enter_unary("/a/b", Context(listed)).ended = True
+        for callback in listed.callbacks:
+            callback()
+        listed.callbacks.clear()
+        handlers.enter_unary("/a/b", Context(SimpleNamespace(callbacks=None)))
+        handlers.enter_unary("/a/b", Context(None))
+        handlers.enter_unary("/a/b", thing)
+
+    def entered_by_tasks() -> None:
+        task = Thing()
+        handlers.enter_task(thing, task)
+        handlers.enter_unary_task("/a/b", task)
+        handlers.enter_unary_task("/a/b", None)
+
+    def servers() -> None:
+        server = Handlers(0)
+        server.enter_unary("/a/b")()
+        Handlers.__new__(Handlers)
+
+    def refusals_of_entries() -> None:
+        refused(lambda: Handlers("1"), TypeError)
+        refused(lambda: Handlers(size=1), TypeError)
+        refused(lambda: core.Entry(), TypeError)
+        refused(lambda: core.Entry(7), TypeError)
+        refused(lambda: core.Entry(thing)(), AttributeError)
+        refused(lambda: core.UnaryEntry("/a/b")(1), TypeError)
+        refused(lambda: handlers.enter(7), TypeError)
+        refused(lambda: handlers.enter(), TypeError)
+        refused(lambda: handlers.enter_task(thing), TypeError)
+        refused(lambda: handlers.enter_task(thing, 7), TypeError)
+
+    def start(*changed: Any) -> Any:
+        told = ({"generation": 0}, None, Mode.OFF, bool, (ValueError,), refused_start)
+        return core.UnaryStart(method, *told[: 6 - len(changed)], *changed, "late", refused_start)
+
+    def method(proxy: Any) -> None:
+        pass
+
+    def refused_start(proxy: Any, what: Any) -> None:
+        pass
+
+    in_force = SimpleNamespace(mode=Mode.OFF)
+    tasks_of = SimpleNamespace(_self_choose=lambda: Mode.RAISE, __wrapped__=Starting())
+
+    def started() -> None:
+        for one in (start(), start(lambda: None, (ValueError,), refused_start)):
+            one(tasks_of)
+        aio = start(in_force, Mode.OFF, lambda: loop_of, (ValueError,), refused_start)
+        aio(tasks_of)
+        one.__name__  # noqa: B018
+        refused(lambda: aio(tasks_of, ValueError), ValueError)
+
+    loop_of = Starting._loop
+
+    def refusals_of_starts() -> None:
+        refused(lambda: core.UnaryStart(method), TypeError)
+        refused(lambda: core.UnaryStart(method=method), TypeError)
+        refused(lambda: start()(), TypeError)
+        refused(lambda: start()(thing), AttributeError)
+        refused(
+            lambda: start(lambda: 1 / 0, (ValueError,), refused_start)(tasks_of), ArithmeticError
+        )
+
     return {
+        "start of a unary RPC": started,
+        "refusals of unary starts": refusals_of_starts,
+        "handlers, by thread": entered,
+        "handlers, by task": entered_by_tasks,
+        "records of a server": servers,
+        "refusals of entries": refusals_of_entries,
         "start of a stream": stream,
         "start of a stream, equipped": lambda: stream(Mode.SERIALIZE),
         "direction, sync": lambda: Sync(plain, thing),
@@ -447,7 +552,14 @@ def _fails_later(act: Act, number: int) -> bool:
 def compiled() -> Any:
     from grpc_guard._core import _compiled  # type: ignore[attr-defined]
 
-    _compiled.configure(vars(core_fields), Mode.SERIALIZE, core_loops.loop_thread_of)
+    _compiled.configure(
+        vars(core_fields),
+        Mode.SERIALIZE,
+        core_loops.loop_thread_of,
+        time.monotonic,
+        lambda loop: loop,  # the task
+        {"SERVER_CONTEXT": Context},
+    )
     _compiled.configure_steps(NAMES)
     return _compiled
 

@@ -25,13 +25,16 @@ from pathlib import Path
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
+import grpc
 from inside import (
+    GenericHandler,
     Handlers,
     Mode,
     Stream,
     aio_calls,
     aio_channel,
     aio_handlers,
+    always,
     core_which,
     sync_calls,
     sync_channel,
@@ -50,6 +53,8 @@ PYTHON = (
 _PACKAGE = str(Path(grpc_guard.__file__).parent)
 _RPC = "/test/Instructions"
 _MESSAGE = b"message"
+
+_ALWAYS = always(Mode.RAISE)
 
 Operation = Callable[[], object]
 
@@ -91,6 +96,28 @@ class _Plain:
 
     async def done_writing(self) -> None:
         pass
+
+
+class _Starting:
+    """A plain multi-callable of the aio api."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __call__(self, *args: object) -> _Plain:
+        return _Plain()
+
+
+class _OfHandler:
+    """A generic handler of one method, and the details of a call of it."""
+
+    method = _RPC
+
+    def __init__(self) -> None:
+        self._handler = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+
+    def service(self, details: object) -> Any:
+        return self._handler
 
 
 def counts() -> dict[str, int]:
@@ -169,15 +196,15 @@ def _sync_counts() -> dict[str, int]:
     sender = sync_handlers.guard_sender(_Plain().send, stream("server"))
     plain, iterator = _Plain(), _Plain()
     behavior = sync_handlers.guard_behavior(
-        lambda request, context: iterator,
-        _RPC,
-        lambda: Mode.RAISE,
-        True,
-        True,
-        handlers=Handlers(None),
+        lambda request, context: iterator, _RPC, _ALWAYS, True, True, handlers=Handlers(None)
     )
+    unary_behavior = sync_handlers.guard_behavior(
+        lambda request, context: request, _RPC, _ALWAYS, False, False, handlers=Handlers(None)
+    )
+    of_handler = _OfHandler()
+    generic = GenericHandler(of_handler, _ALWAYS, lambda *_: unary_behavior)
     unary = functools.partial(watching(lambda _, message: message), None)
-    wrapped_unary = sync_channel.UnaryUnary(lambda message: message, _RPC, lambda: Mode.RAISE)
+    wrapped_unary = sync_channel.UnaryUnary(lambda message: message, _RPC, _ALWAYS)
     kept: list[object] = []  # what is started is not finalised while it is counted
     operations: dict[str, Operation] = {
         "sync client: next": functools.partial(next, call),
@@ -192,6 +219,8 @@ def _sync_counts() -> dict[str, int]:
         "sync server: next(response_iterator)": functools.partial(next, responses),
         "sync server: send_response": functools.partial(sender, _MESSAGE),
         "sync server: start of a stream": lambda: kept.append(behavior(iterator, plain)),
+        "sync server: start and end of a unary handler": lambda: unary_behavior(_MESSAGE, plain),
+        "sync server: service of a generic handler": functools.partial(generic.service, of_handler),
     }
     return {name: count(operation) for name, operation in operations.items()}
 
@@ -207,6 +236,8 @@ async def _aio_counts() -> dict[str, int]:
     context = aio_handlers.Context(_Plain(), stream("server"))
     requests = aio_handlers.RequestIterator(_Plain(), stream("server"), context._self_read)
     plain, multi_callable = _Plain(), SimpleNamespace(_loop=loop)
+    wrapped_unary = aio_channel.UnaryUnary(_Starting(loop), _RPC, _ALWAYS)
+    wrapped = aio_channel.StreamStream(_Starting(loop), _RPC, _ALWAYS)
     kept: list[object] = []
     operations: dict[str, Operation] = {
         "aio client: read": _done(call.read),
@@ -221,6 +252,8 @@ async def _aio_counts() -> dict[str, int]:
         "aio client: start of a unary call": lambda: aio_channel.start_unary_unary(
             multi_callable, lambda: None, _RPC, Mode.RAISE
         ),
+        "aio client: start of a unary call, wrapped": wrapped_unary,
+        "aio client: start of a stream, wrapped": lambda: kept.append(wrapped()),
         "aio server: context.read": _done(context.read),
         "aio server: __anext__": _done(aiter(requests).__anext__),
         "aio server: context.write": _done(functools.partial(context.write, _MESSAGE)),
@@ -228,17 +261,18 @@ async def _aio_counts() -> dict[str, int]:
     numbers = {name: count(operation) for name, operation in operations.items()}
     return {
         **numbers,
-        "aio server: start and end of a handler": _handler_count(),
+        "aio server: start and end of a handler": _handler_count(streams=True),
+        "aio server: start and end of a unary handler": _handler_count(streams=False),
         "aio server: yield": _yield_count(stream("server")),
     }
 
 
-def _handler_count() -> int:
+def _handler_count(*, streams: bool) -> int:
     async def handle(request: object, context: object) -> None:
         pass
 
     behavior = aio_handlers.guard_behavior(
-        handle, _RPC, lambda: Mode.RAISE, True, True, handlers=Handlers(None)
+        handle, _RPC, _ALWAYS, streams, streams, handlers=Handlers(None)
     )
     return count(_done(lambda: behavior(_Plain(), _Plain())))
 

@@ -25,10 +25,14 @@ from typing import Any
 from support import covering
 
 FOLDERS = ("_core", "_guard", "_proxies")
-# Of the folders themselves, and of those that use what only a snapshot, or the probe, asks them.
+# Of the folders themselves, of those that use what only a snapshot, or the probe, asks them, and of
+# the names that users see.
 TESTS = [
-    f"tests/{folder}"
-    for folder in ("core", "guard", "proxies", "lifecycle", "process", "inspection", "probe")
+    f"tests/{part}"
+    for part in (
+        *("core", "guard", "proxies", "lifecycle", "process", "inspection", "probe"),
+        "test_public_names.py",
+    )
 ]
 SAMPLE, SEED, LEAST = 40, 13, 95.0  # mutants of each folder; per cent
 _ALIKE = re.compile(

@@ -23,15 +23,21 @@ typedef struct {
     PyTypeObject *sync_fields;
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
+    PyTypeObject *entry, *unary_entry, *in_flight, *unary_start;
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
     PyObject *loop_thread_of; /* of loops.py */
+    PyObject *monotonic;  /* of time */
+    PyObject *current_task; /* of asyncio */
+    PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
+    PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
+    PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
     PyTypeObject *aio_method, *aio_operation;
-    PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth, *monotonic; /* configure_aio() */
+    PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
     PyObject *str_throw, *str_close;
     Steps steps;
@@ -45,6 +51,8 @@ State *grpc_guard_state_of(PyTypeObject *type);
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
 int grpc_guard_add_streams(PyObject *module, State *state);
 int grpc_guard_add_directions(PyObject *module, State *state);
+int grpc_guard_add_entries(PyObject *module, State *state);
+int grpc_guard_add_starts(PyObject *module, State *state);
 int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);

@@ -23,13 +23,17 @@ static PyObject *
 configure(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     State *state = PyModule_GetState(module);
-    if (count != 3 || !PyDict_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "configure() takes the switches, a mode and a function");
+    if (count != 6 || !PyDict_Check(args[0]) || !PyDict_Check(args[5])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "configure() takes a namespace, a mode, three functions, a namespace");
         return NULL;
     }
     SET(state->switches, Py_NewRef(args[0]));
     SET(state->serialize, Py_NewRef(args[1]));
     SET(state->loop_thread_of, Py_NewRef(args[2]));
+    SET(state->monotonic, Py_NewRef(args[3]));
+    SET(state->current_task, Py_NewRef(args[4]));
+    SET(state->of_entries, Py_NewRef(args[5]));
     Py_RETURN_NONE;
 }
 
@@ -37,16 +41,15 @@ static PyObject *
 configure_aio(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     State *state = PyModule_GetState(module);
-    if (count != 5 || !PyType_Check(args[0]) || !PyType_IsSubtype((PyTypeObject *)args[0], state->aio_fields)) {
+    if (count != 4 || !PyType_Check(args[0]) || !PyType_IsSubtype((PyTypeObject *)args[0], state->aio_fields)) {
         PyErr_SetString(PyExc_TypeError, "configure_aio() takes a class of directions, one of errors, "
-                                         "and three functions");
+                                         "and two functions");
         return NULL;
     }
     SET(state->aio_direction, Py_NewRef(args[0]));
     SET(state->cancelled_error, Py_NewRef(args[1]));
     SET(state->awaiting, Py_NewRef(args[2]));
     SET(state->origin_depth, Py_NewRef(args[3]));
-    SET(state->monotonic, Py_NewRef(args[4]));
     Py_RETURN_NONE;
 }
 
@@ -60,11 +63,11 @@ tell_of_cancels(PyObject *module, PyObject *function)
 
 static PyMethodDef module_methods[] = {
     {"configure", (PyCFunction)(void (*)(void))configure, METH_FASTCALL,
-     "Take the namespace that has the switches, the mode in which all streams are equipped, and "
-     "what tells the thread of a loop."},
+     "Take the namespace that has the switches, the mode in which all streams are equipped, what "
+     "tells the thread of a loop, the time, the running task, and the namespace of entries.py."},
     {"configure_aio", (PyCFunction)(void (*)(void))configure_aio, METH_FASTCALL,
      "Take the class whose directions operations claim, the error that is a cancellation, what awaits "
-     "any object, what tells how far origins are tracked, and the clock."},
+     "any object, and what tells how far origins are tracked."},
     {"tell_of_cancels", tell_of_cancels, METH_O,
      "Have a function called after each operation that a cancellation ended: with stream, operation, "
      "error, direction and proxy."},
@@ -93,6 +96,18 @@ module_exec(PyObject *module)
     INTERN(str_thread_id, "_thread_id")
     INTERN(str_is_instrumented, "is_instrumented")
     INTERN(str_loop, "loop")
+    INTERN(str_generation, "generation")
+    INTERN(str_mode, "mode")
+    INTERN(str_choose, "_self_choose")
+    INTERN(str_wrapped, "__wrapped__")
+    INTERN(str_own_loop, "_loop")
+    INTERN(str_add_callback, "add_callback")
+    INTERN(str_callbacks, "callbacks")
+    INTERN(str_state, "_state")
+    INTERN(str_server_context, "SERVER_CONTEXT")
+    INTERN(str_ended, "ended")
+    INTERN(str_rpc_ended, "_rpc_ended")
+    INTERN(str_watches, "_watch")
     INTERN(str_twins, "_self_twins")
     INTERN(str_make_twin, "_make_twin")
     INTERN(str_throw, "throw")
@@ -116,6 +131,7 @@ module_exec(PyObject *module)
     }
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
         || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
+        || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_starts(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0) {
         return -1;
@@ -128,8 +144,13 @@ module_exec(PyObject *module)
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
     DO(str_twins) DO(str_make_twin) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
+    DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
+    DO(of_entries) DO(str_server_context) \
+    DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
+    DO(unary_start) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
+    DO(str_own_loop) \
     DO(aio_method) DO(aio_operation) DO(aio_direction) DO(cancelled_error) DO(awaiting) \
-    DO(origin_depth) DO(monotonic) DO(after_cancel) DO(str_throw) DO(str_close)
+    DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -166,7 +187,7 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "grpc_guard._core._compiled",
-    .m_doc = "What happens once for each stream, compiled: the same as fields.py.",
+    .m_doc = "What happens once for each RPC, compiled: the same as fields.py and entries.py.",
     .m_size = sizeof(State),
     .m_methods = module_methods,
     .m_slots = module_slots,

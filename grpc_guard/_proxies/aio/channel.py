@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any, Self
 
+from ..._catalogue import forks
 from ..._catalogue.boundary import never_disturbs
 from ..._catalogue.cpython_loops import error_of, running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
-from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.modes import ChooseMode, Mode, in_force
 from ..._catalogue.nouns import AIO, CLIENT
 from ..._core.stream import Channel as CarryingChannel
 from ..._core.stream import Stream
@@ -16,11 +17,11 @@ from ..._findings.origins import Origin, note_origin
 from ..._guard.violations import check_start
 from ..._lifecycle.channels import closing, life_of, made
 from ..._lifecycle.outliving import watch_end
-from ..._lifecycle.starts import failed_to_start, starting
+from ..._lifecycle.starts import REFUSALS, failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
 from ..proxy import Proxy, isinstance_exactly
-from ..unary import start_watched
+from ..unary import in_c, refused, start_watched
 from .calls import (
     AsyncRequestIterator,
     AwaitableCall,
@@ -31,6 +32,8 @@ from .calls import (
     guard_requests,
 )
 from .waits import waits
+
+OFF = Mode.OFF
 
 
 def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
@@ -148,12 +151,46 @@ def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> 
         failed_to_start(life, rpc, error, start)
 
 
+def _call_unary(self: Any, *args: Any, **kwargs: Any) -> Any:
+    # What start_unary_unary() does, in one frame: each takes a microsecond of a unary RPC.
+    wrapped = self.__wrapped__
+    if (
+        forks.generation
+        or in_force.mode is not OFF
+        or self._self_choose() is OFF
+        or running_loop() is not getattr(wrapped, "_loop", None)
+    ):
+        return _start_unary(self, *args, **kwargs)
+    try:
+        call = wrapped(*args, **kwargs)
+    except REFUSALS as error:
+        _refused(self, error)
+        raise
+    if hasattr(call, INTERCEPTORS_TASK):
+        _refused_later(self, call)
+    return call
+
+
+_call_unary.__name__ = "__call__"
+
+
+def _refused(proxy: Any, error: BaseException) -> None:
+    refused(proxy.__wrapped__, proxy._self_rpc, error)
+
+
+def _refused_later(proxy: Any, call: Any) -> None:
+    _await_refusal(call, life_of(proxy.__wrapped__), proxy._self_rpc)
+
+
 class UnaryUnary(MultiCallable):
     """See grpc.aio.UnaryUnaryMultiCallable."""
 
     __slots__ = ()
 
-    __call__ = guarding("__call__", start_unary_unary)
+    __call__ = in_c(_call_unary, _refused, _refused_later, INTERCEPTORS_TASK)
+
+
+_start_unary = guarding("__call__", start_unary_unary)
 
 
 class UnaryStream(MultiCallable):

@@ -9,6 +9,7 @@ import weakref
 from _thread import get_ident
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
+from types import MethodType
 from typing import Any, cast
 
 from ..._catalogue.cpython_loops import running_loop
@@ -24,12 +25,14 @@ from ..._lifecycle.cancellations import after_cancel
 from ..._lifecycle.handlers import Handlers
 from ..._lifecycle.losses import handler_cancelled
 from ..._lifecycle.unlisted import note_unlisted
-from ..behaviors import guarded_behavior
+from ..behaviors import Replace, guarded_behavior
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
 from ..proxy import StreamProxy, isinstance_exactly
 from ..sync import handlers as sync_handlers
 from .messages import Messages
+
+OFF = Mode.OFF
 
 
 class RequestIterator(StreamProxy):
@@ -144,55 +147,79 @@ def guard_behavior(
     For ``inspect`` it is of the same kind as `behavior`: that is how grpc.aio decides whether to
     run it on the loop or in the thread pool.
     """
-    handle: Callable[..., Any]
+    run: Callable[..., Any]
     if inspect.iscoroutinefunction(behavior):
-        handle = _run
+        run = _run
     elif inspect.isasyncgenfunction(behavior):
-        handle = _generate
+        run = _generate
     else:
-        sync = sync_handlers.handling(
+        sync = sync_handlers.replacing(
             rpc, choose, request_streaming, response_streaming, handlers=handlers, api=AIO
         )
-        return guarded_behavior(behavior, choose, functools.partial(_migrate, sync, handlers))
+        if not response_streaming:
+            return guarded_behavior(behavior, choose, sync)
+        return guarded_behavior(behavior, choose, functools.partial(_migrating, sync, handlers))
+
+    enter, enter_unary = handlers.enter_task, handlers.enter_unary_task
 
     # With fewer arguments, or where no loop runs, the caller is not gRPC.
-    def enter_unary(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        if choose() is Mode.OFF or len(args) < 2 or running_loop() is None:
-            return behavior(*args, **kwargs)
-        handlers.enter_unary_task(rpc)
-        return _run_unary(rpc, behavior, args, kwargs)
+    def replace_unary(plain: Callable[..., Any], first: int) -> Any:
+        fewest = first + 2
 
-    if not (request_streaming or response_streaming):
-        return guarded_behavior(behavior, choose, enter_unary)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
+                return plain(*args, **kwargs)
+            enter_unary(rpc, loop)
+            return _run_unary(rpc, plain, args, kwargs)
 
-    def enter(behavior: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-        mode = choose()
-        if mode is Mode.OFF or len(args) < 2 or (loop := running_loop()) is None:
-            return behavior(*args, **kwargs)
-        request, context, *rest = args
-        stream = Stream(rpc, SERVER, AIO, mode, loop)
-        handlers.enter_task(stream)
-        context = Context(context, stream)
-        if request_streaming and hasattr(type(request), "__aiter__"):
-            request = RequestIterator(request, stream, context._self_read)
-        responses = handle(stream, behavior, request, context, *rest, **kwargs)
-        writing = context._self_write.watch
-        return responses if writing is None or handle is _run else writing.yields(responses)
+        return guarded
 
-    return guarded_behavior(behavior, choose, enter)
+    def replace(plain: Callable[..., Any], first: int) -> Any:
+        fewest = first + 2
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            mode = choose()
+            if mode is OFF or len(args) < fewest or (loop := running_loop()) is None:
+                return plain(*args, **kwargs)
+            behavior = plain
+            if first:
+                behavior, args = MethodType(plain, args[0]), args[1:]
+            request, context, *rest = args
+            stream = Stream(rpc, SERVER, AIO, mode, loop)
+            enter(stream, loop)
+            context = Context(context, stream)
+            if request_streaming and hasattr(type(request), "__aiter__"):
+                request = RequestIterator(request, stream, context._self_read)
+            responses = run(stream, behavior, request, context, *rest, **kwargs)
+            if run is _run:
+                return responses
+            writing = context._self_write.watch
+            return responses if writing is None else writing.yields(responses)
+
+        return guarded
+
+    streams = request_streaming or response_streaming
+    return guarded_behavior(behavior, choose, replace if streams else replace_unary)
 
 
-def _migrate(sync: Callable[..., Any], handlers: Handlers, *call: Any) -> Any:
-    """Run a sync handler by `sync`: a thread of the pool advances its responses."""
-    responses = sync(*call)
-    if isinstance_exactly(responses, sync_handlers.ResponseIterator):
-        handlers.enter_at_first_step(note_unlisted(responses._self_stream))
-    return responses
+def _migrating(
+    sync: Replace, handlers: Handlers, plain: Callable[..., Any], first: int
+) -> Callable[..., Any]:
+    """Replace a sync handler as `sync` does: a thread of the pool advances its responses."""
+    begin = sync(plain, first)
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        responses = begin(*args, **kwargs)
+        if isinstance_exactly(responses, sync_handlers.ResponseIterator):
+            handlers.enter_at_first_step(note_unlisted(responses._self_stream))
+        return responses
+
+    return guarded
 
 
-async def _run_unary(rpc: str, behavior: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+async def _run_unary(rpc: str, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     try:
-        return await behavior(*args, **kwargs)
+        return await plain(*args, **kwargs)
     except asyncio.CancelledError as error:
         handler_cancelled(Subject(rpc, SERVER, AIO), error)
         raise

@@ -14,7 +14,7 @@ from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import SYNC_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
 from ..proxy import Proxy
-from ..unary import watching_below
+from ..unary import in_c, refused_below, watching_below
 from .calls import guard_call, guard_future, guard_requests
 from .intercepted import join
 
@@ -110,7 +110,7 @@ class UnaryUnary(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = watching_below("__call__")
+    __call__ = in_c(watching_below("__call__"), refused_below)
     with_call = watching_below("with_call")
     future = watching_below("future")
 

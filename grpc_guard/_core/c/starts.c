@@ -1,0 +1,253 @@
+/* The start of a healthy unary RPC: what the method of a multi-callable does, with no frame.
+ *
+ * A method descriptor, as a function is. All that is not usual, and whatever the program asks of
+ * the method itself, is left to the method in Python that it stands for.
+ */
+
+#include "core.h"
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *method;  /* in Python: does the same, whatever is the case */
+    PyObject *forks;   /* the namespace that has generation */
+    PyObject *in_force, *off; /* aio: the mode of the process, and the one in which all is as usual */
+    PyObject *running_loop;
+    PyObject *refusals, *refused; /* refused(proxy, error) is called for these errors */
+    PyObject *late, *refused_late; /* aio: for a call that has the attribute, refused_late(proxy, call) */
+} UnaryStart;
+
+#define EACH_OF_START(DO) \
+    DO(method) DO(forks) DO(in_force) DO(off) DO(running_loop) DO(refusals) DO(refused) DO(late) \
+    DO(refused_late)
+
+/* Tells whether a mode is the one in which nothing is guarded; -1: an error is set. */
+static int
+is_off(UnaryStart *self, PyObject *mode)
+{
+    int off = mode == NULL ? -1 : mode == self->off;
+    Py_XDECREF(mode);
+    return off;
+}
+
+static PyObject *
+call_attribute(PyObject *object, PyObject *name)
+{
+    PyObject *function = PyObject_GetAttr(object, name);
+    PyObject *result = function == NULL ? NULL : PyObject_CallNoArgs(function);
+    Py_XDECREF(function);
+    return result;
+}
+
+/* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
+static int
+is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
+{
+    PyObject *generation = PyDict_GetItemWithError(self->forks, state->str_generation);
+    int forked = generation == NULL ? -1 : PyObject_IsTrue(generation);
+    if (forked != 0) {
+        return forked < 0 && PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *running = PyObject_CallNoArgs(self->running_loop);
+    if (running == NULL) {
+        return -1;
+    }
+    if (self->in_force == Py_None) { /* sync: no loop is blocked */
+        int usual = running == Py_None;
+        Py_DECREF(running);
+        return usual;
+    }
+    PyObject *loop = PyObject_GetAttr(wrapped, state->str_own_loop);
+    if (loop == NULL) {
+        Py_DECREF(running);
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    int usual = loop == running;
+    Py_DECREF(loop);
+    Py_DECREF(running);
+    if (usual) {
+        usual = is_off(self, PyObject_GetAttr(self->in_force, state->str_mode));
+    }
+    if (usual > 0) {
+        int off = is_off(self, call_attribute(proxy, state->str_choose));
+        usual = off < 0 ? -1 : !off;
+    }
+    return usual;
+}
+
+#if PY_VERSION_HEX >= 0x030C0000
+#define take_error PyErr_GetRaisedException
+#define set_error PyErr_SetRaisedException
+#else
+static PyObject *
+take_error(void)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(error, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_DECREF(type);
+    return error;
+}
+
+static void
+set_error(PyObject *error)
+{
+    PyErr_Restore(Py_NewRef(Py_TYPE(error)), error, PyException_GetTraceback(error));
+}
+#endif
+
+/* Has an error that is set looked at, if it is a refusal; it stays set. */
+static void
+look_at_error(UnaryStart *self, PyObject *proxy)
+{
+    if (!PyErr_ExceptionMatches(self->refusals)) {
+        return;
+    }
+    PyObject *error = take_error();
+    PyObject *nothing =
+        error == NULL ? NULL : PyObject_CallFunctionObjArgs(self->refused, proxy, error, NULL);
+    if (nothing == NULL) {
+        Py_XDECREF(error);
+        return;
+    }
+    Py_DECREF(nothing);
+    set_error(error);
+}
+
+static PyObject *
+start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+{
+    UnaryStart *self = (UnaryStart *)callable;
+    Py_ssize_t count = PyVectorcall_NARGS(flagged);
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    if (count < 1) {
+        return PyObject_Vectorcall(self->method, args, (size_t)count, names);
+    }
+    PyObject *proxy = args[0];
+    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
+    int usual = wrapped == NULL ? -1 : is_usual(self, state, proxy, wrapped);
+    if (usual <= 0) {
+        Py_XDECREF(wrapped);
+        return usual < 0 ? NULL
+                         : PyObject_Vectorcall(self->method, args, (size_t)count, names);
+    }
+    PyObject *call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
+    Py_DECREF(wrapped);
+    if (call == NULL) {
+        look_at_error(self, proxy);
+    }
+    else if (self->late != Py_None && PyObject_HasAttr(call, self->late)) {
+        PyObject *nothing = PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
+        Py_XDECREF(nothing);
+        if (nothing == NULL) {
+            Py_CLEAR(call);
+        }
+    }
+    return call;
+}
+
+static PyObject *
+start_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *method, *forks, *in_force, *off, *running_loop, *refusals, *refused, *late,
+        *refused_late;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "UnaryStart() takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "OO!OOOOOOO:UnaryStart", &method, &PyDict_Type, &forks, &in_force,
+                          &off, &running_loop, &refusals, &refused, &late, &refused_late)) {
+        return NULL;
+    }
+    UnaryStart *self = (UnaryStart *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->vectorcall = start_vectorcall;
+#define TAKE(name) self->name = Py_NewRef(name);
+    EACH_OF_START(TAKE)
+#undef TAKE
+    return (PyObject *)self;
+}
+
+static int
+start_traverse(UnaryStart *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+#define VISIT(name) Py_VISIT(self->name);
+    EACH_OF_START(VISIT)
+#undef VISIT
+    return 0;
+}
+
+static int
+start_clear(UnaryStart *self)
+{
+#define CLEAR(name) Py_CLEAR(self->name);
+    EACH_OF_START(CLEAR)
+#undef CLEAR
+    return 0;
+}
+
+static void
+start_dealloc(UnaryStart *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    start_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+start_get(PyObject *self, PyObject *proxy, PyObject *owner)
+{
+    return proxy == NULL || proxy == Py_None ? Py_NewRef(self) : PyMethod_New(self, proxy);
+}
+
+/* Its name, text, signature and code are those of the method. */
+static PyObject *
+start_getattro(PyObject *self, PyObject *name)
+{
+    return PyObject_GetAttr(((UnaryStart *)self)->method, name);
+}
+
+static PyMemberDef start_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(UnaryStart, vectorcall), READONLY, NULL},
+    {NULL},
+};
+
+static PyType_Slot start_slots[] = {
+    {Py_tp_doc, "The start of a unary RPC: see _proxies/unary.py."},
+    {Py_tp_new, start_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_descr_get, start_get},
+    {Py_tp_getattro, start_getattro},
+    {Py_tp_traverse, start_traverse},
+    {Py_tp_clear, start_clear},
+    {Py_tp_dealloc, start_dealloc},
+    {Py_tp_members, start_members},
+    {0, NULL},
+};
+
+static PyType_Spec start_spec = {
+    .name = "grpc_guard._core._compiled.UnaryStart",
+    .basicsize = sizeof(UnaryStart),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
+             | Py_TPFLAGS_METHOD_DESCRIPTOR,
+    .slots = start_slots,
+};
+
+int
+grpc_guard_add_starts(PyObject *module, State *state)
+{
+    return grpc_guard_add_type(module, &state->unary_start, &start_spec, NULL);
+}

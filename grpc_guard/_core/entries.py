@@ -1,0 +1,151 @@
+"""What happens once for each handler: it is noted as in flight, and the end of its RPC is awaited.
+
+The reference; entries.c does the same, and a test compares them. InFlight is the base of the class
+that says what follows: Handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from _thread import get_ident
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .._catalogue.grpcio import SERVER_CONTEXT
+
+
+class Entry:
+    """A streaming handler in flight: its stream, and since when. Its RPC calls it at its end."""
+
+    __slots__ = ("ident", "records", "since", "stream")
+
+    ident: int  # of its thread; a task has no more than the other two
+    records: weakref.ref[InFlight]
+
+    def __init__(self, stream: Any, /) -> None:
+        self.stream: weakref.ref[Any] = weakref.ref(stream)
+        self.since = monotonic()
+
+    def __call__(self) -> None:
+        stream = self.stream()
+        if stream is not None and not stream.ended:
+            records = self.records()
+            if records is not None:
+                records._rpc_ended(self)
+
+
+class UnaryEntry:
+    """A unary handler in flight: entry and stream in one record."""
+
+    __slots__ = ("ended", "ident", "is_gone", "records", "rpc", "since")
+
+    write = None  # as of a stream that writes nothing
+
+    ident: int
+    records: weakref.ref[InFlight]
+
+    def __init__(self, rpc: str, /) -> None:
+        self.rpc = rpc
+        self.ended = False
+        self.is_gone = False  # whether the RPC is over
+        self.since = monotonic()
+
+    def __call__(self) -> None:
+        if not self.ended:
+            self.is_gone = True
+            records = self.records()
+            if records is not None:
+                records._rpc_ended(self)
+
+    def stream(self) -> UnaryEntry:
+        return self
+
+    def is_over(self) -> bool:
+        return self.is_gone
+
+
+class InFlight:
+    """The handlers of one server that are in flight.
+
+    A thread or task runs one at a time: the next takes the place of the last. Those of a task, which
+    is held weakly, vanish with it.
+    """
+
+    __slots__ = ("__weakref__", "_by_task", "_by_thread", "_forget", "_itself", "_size")
+
+    def __init__(self, size: int, /) -> None:
+        self._by_thread: dict[int, Any] = {}
+        self._by_task: dict[weakref.ref[Any], Any] = {}
+        self._forget: Callable[[weakref.ref[Any]], object] = self._by_task.pop
+        self._size = size  # of the pool; 0 if it is never taken to be full
+        self._itself = weakref.ref(self)
+
+    def enter(self, stream: Any, context: Any = None, /) -> None:
+        """Note that the running thread begins to handle `stream`.
+
+        A `context` of the sync api tells when the RPC ends.
+        """
+        entry = Entry(stream)
+        entry.records = self._itself
+        entry.ident = ident = get_ident()
+        self._by_thread[ident] = entry
+        if context is not None:
+            _follow(context, entry)
+        if 0 < self._size <= len(self._by_thread):  # only a first, quick look
+            self._watch()
+
+    def enter_unary(self, rpc: str, context: Any = None, /) -> UnaryEntry:
+        """Note the same for a unary RPC; the caller sets ``ended`` when the handler has ended."""
+        entry = UnaryEntry(rpc)
+        entry.records = self._itself
+        entry.ident = ident = get_ident()
+        self._by_thread[ident] = entry
+        if context is not None:
+            _follow(context, entry)
+        if 0 < self._size <= len(self._by_thread):
+            self._watch()
+        return entry
+
+    def enter_task(self, stream: Any, loop: Any, /) -> None:
+        """Note that the running task of `loop` begins to handle `stream`."""
+        task = asyncio.current_task(loop)
+        if task is not None:
+            self._by_task[weakref.ref(task, self._forget)] = Entry(stream)
+
+    def enter_unary_task(self, rpc: str, loop: Any, /) -> None:
+        """Note the same for a unary RPC."""
+        task = asyncio.current_task(loop)
+        if task is not None:
+            self._by_task[weakref.ref(task, self._forget)] = UnaryEntry(rpc)
+
+    if TYPE_CHECKING:
+
+        def _rpc_ended(self, entry: Any) -> None: ...
+
+        def _watch(self) -> None: ...
+
+
+def _follow(context: Any, entry: Entry | UnaryEntry) -> None:
+    """Have `entry` called when the RPC of `context` ends, or call it now if it has."""
+    if type(context) is SERVER_CONTEXT:
+        # Read here and not in _catalogue/grpcio.py: each RPC runs this, and add_callback() takes a
+        # lock, which costs more than all the rest. If the RPC ends between two of these
+        # instructions, the entry is not called.
+        try:
+            callbacks: Any = context._state.callbacks  # type: ignore[attr-defined]
+        except AttributeError:
+            callbacks = ()
+        if type(callbacks) is list:
+            callbacks.append(entry)
+            return
+        if callbacks is None:
+            entry()
+            return
+    try:
+        add_callback = context.add_callback
+    except AttributeError:  # an interceptor's own kind may lack it
+        return
+    if add_callback(entry) is False:
+        entry()

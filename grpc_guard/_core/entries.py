@@ -13,7 +13,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._catalogue.grpcio import SERVER_CONTEXT
+# grpcio's class of the context of a sync server's handlers. _lifecycle enters it here: to import
+# the core is not to import grpc, as the core is imported while the program imports grpc.
+SERVER_CONTEXT: type | None = None
 
 
 class Entry:

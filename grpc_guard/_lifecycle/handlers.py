@@ -25,10 +25,11 @@ from .._catalogue.cpython import (
     waiting_in_pool,
 )
 from .._catalogue.cpython_loops import default_executor, running_loop
-from .._catalogue.grpcio import executor_of_server, is_aio_server, loop_of
+from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_server, loop_of
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
+from .._core import entries
 from .._core.records import Entry, InFlight, UnaryEntry
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
@@ -41,6 +42,8 @@ from .._findings.waiters import await_chain
 from . import abandoned
 from .in_flight import items_of, serves
 from .inherited import uses_aio
+
+entries.SERVER_CONTEXT = SERVER_CONTEXT
 
 ALL_RPCS = "(all RPCs of a server)"  # the RPC of a finding about a server itself
 _SHORTEST = 0.01  # seconds between two looks at a server that is full

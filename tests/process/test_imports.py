@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import wrapt
 from inside import after_import
+from support.staging import PATIENCE
 
 
 @pytest.fixture
@@ -26,6 +28,12 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     yield lambda: happened
     sys.meta_path[:] = finders
     sys.modules.pop("late", None)
+
+
+def test_the_core_imports_no_grpc() -> None:
+    """The guard can be on before the program imports grpc, which has the guard import its core."""
+    program = "import sys, grpc_guard._core.stream; sys.exit('grpc' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE)
 
 
 def test_after_import(tmp_path: Path, late: Callable[[], list[str]]) -> None:

@@ -1,7 +1,7 @@
 """What happens once for each handler: it is noted as in flight, and the end of its RPC is awaited.
 
-The reference; entries.c does the same, and a test compares them. InFlight is the base of the class
-that says what follows: Handlers.
+The reference; entries.c and in_flight.c do the same, and a test compares them. InFlight is the base
+of the class that says what follows: Handlers.
 """
 
 from __future__ import annotations

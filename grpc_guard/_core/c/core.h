@@ -52,6 +52,7 @@ int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec
 int grpc_guard_add_streams(PyObject *module, State *state);
 int grpc_guard_add_directions(PyObject *module, State *state);
 int grpc_guard_add_entries(PyObject *module, State *state);
+int grpc_guard_add_in_flight(PyObject *module, State *state);
 int grpc_guard_add_starts(PyObject *module, State *state);
 int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);

@@ -131,7 +131,8 @@ module_exec(PyObject *module)
     }
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
         || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
-        || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_starts(module, state) < 0
+        || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_in_flight(module, state) < 0
+        || grpc_guard_add_starts(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0) {
         return -1;

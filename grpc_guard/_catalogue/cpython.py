@@ -86,7 +86,7 @@ def waits_for_threads(frame: FrameType) -> bool:
 def timeout_of_wait(frame: FrameType) -> float | None:
     """Return the seconds after which the wait of a thread that is at `frame` ends by itself.
 
-    None if it may last for ever, or is none that the threading module does.
+    None if the wait has no timeout, or is not one of the threading module.
     """
     if frame.f_code is not _CONDITION_WAIT:  # an event, a queue, a semaphore wait by it
         return None

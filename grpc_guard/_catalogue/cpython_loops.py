@@ -83,7 +83,7 @@ def task_awaited_by(task: object) -> asyncio.Task[Any] | None:
 
 
 def awaited_by_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[Any]:
-    """Return the future that each of `tasks` awaits; None where there is none. As before."""
+    """Return the future that each of `tasks` awaits, or None; by the name above."""
     return list(map(getattr, tasks, repeat("_fut_waiter"), repeat(None)))
 
 

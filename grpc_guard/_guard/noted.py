@@ -99,6 +99,7 @@ def owner_noted(direction: Direction) -> Owner | None:
         noted = {None if caller is None else id(caller): [direction]}
         since, ident = direction.since, direction.owner
         frames = frames_of_threads()
+        chain: list[FrameType] = []
         try:
             for one in sorted(frames, key=lambda one: one != ident):
                 chain = list(outward(frames[one]))
@@ -107,6 +108,7 @@ def owner_noted(direction: Direction) -> Owner | None:
                     return thread_at(one, frames[one], found.operation, _held(since), stack)
         finally:
             frames.clear()  # this very frame is in there: in a cycle it would keep the call alive
+            chain = []
         for name, frame in suspended_greenlets():
             chain = list(outward(frame))
             for found in standing_among(chain, noted):

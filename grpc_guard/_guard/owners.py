@@ -2,9 +2,9 @@
 
 The proxies' methods mark themselves with :func:`operation`: a frame of marked code whose
 local ``direction`` is the direction in question is the owner's (unless its local ``owns`` says
-otherwise). An operation of the compiled core shows no frame: noted.py. Threads show their frames in ``sys._current_frames()``. Tasks are searched down their
-await chains. Suspended greenlets are in neither: if gevent is loaded, they are found among the
-live objects.
+otherwise). An operation of the compiled core shows no frame: noted.py. Threads show their frames
+in ``sys._current_frames()``. Tasks are searched down their await chains. Suspended greenlets are in
+neither: if gevent is loaded, they are found among the live objects.
 """
 
 from __future__ import annotations

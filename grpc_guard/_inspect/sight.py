@@ -98,6 +98,8 @@ class Sight:
 
     def forget_frames(self) -> None:
         """Let go of all frames: they hold what the program has in hand."""
+        for chain in self.threads.values():
+            chain.clear()  # a frame of ours that is in the list has it as a local variable
         self.threads.clear()
         self.rpc_tasks.clear()
         self._running.clear()
@@ -165,19 +167,17 @@ class Sight:
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         frames, noted = frames_of_threads(), noted_directions()
         self._running = {loop: asyncio.current_task(loop) for loop in loops}
-        try:
-            for ident, innermost in frames.items():
-                chain = list(outward(innermost))
-                self.threads[ident] = chain
-                party = Party.thread(ident)
-                self._note(party, roles(chain, standing_among(chain, noted, ident)))
-                for frame in chain:
-                    if frame.f_code is _JOIN:
-                        names = frame.f_locals
-                        joined = Party.thread(names["self"].ident or 0)
-                        self.joins.append(Wait(party, joined, names.get("timeout") is not None))
-        finally:
-            frames.clear()  # this very frame is in there, in a cycle
+        # Into no variable of this frame, which is among them: in a cycle it would keep them alive.
+        self.threads = {ident: list(outward(innermost)) for ident, innermost in frames.items()}
+        frames.clear()
+        for ident, chain in self.threads.items():
+            party = Party.thread(ident)
+            self._note(party, roles(chain, standing_among(chain, noted, ident)))
+            for frame in chain:
+                if frame.f_code is _JOIN:
+                    names = frame.f_locals
+                    joined = Party.thread(names["self"].ident or 0)
+                    self.joins.append(Wait(party, joined, names.get("timeout") is not None))
 
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         ends = {id(idle_type(loop)) for loop in loops}

@@ -114,7 +114,7 @@ def _told(error: BaseException) -> Any:
 
 
 def _of_party(owner: Any) -> Any:
-    """Return what is told of a party, but for what an operation in C alone knows: who asked for it."""
+    """Return what is reported of a party, without the line that asked: only an operation in C has it."""
     if owner is None:
         return None
     if owner.name == "(not found)":

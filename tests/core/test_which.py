@@ -56,7 +56,7 @@ def test_no_compiled_core(none: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bad_choice(none: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value that is none names its source and the choices."""
+    """The error for an unknown value names its source and the choices."""
     monkeypatch.setenv("GRPC_GUARD_PURE", "yes")
     with pytest.raises(ValueError, match="GRPC_GUARD_PURE: 'yes' is not a choice; use 0 .*, 1 "):
         core_which._choose()

@@ -38,6 +38,7 @@ from inside import (
     waiters,
 )
 from support import staging
+from support.comparison import no_collector
 from support.forking import in_child
 from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
 
@@ -90,6 +91,29 @@ def test_owner_that_has_not_noted_itself_yet() -> None:
     owner = owner_of(call._self_read)
     assert owner is not None
     assert (owner.operation, owner.stack) == ("read", ())
+
+
+def test_a_thread_that_meets_itself(found: Callable[[], Any]) -> None:
+    """The search for an owner on the stack of the caller keeps nothing of that stack."""
+
+    class Held:
+        pass
+
+    calls: list[Any] = []
+    calls.append(sync_call(lambda: next(calls[0])))
+
+    def read() -> weakref.ref[Held]:
+        held = Held()
+        try:
+            next(calls[0])
+        except ConcurrencyError:
+            return weakref.ref(held)
+        raise AssertionError("nothing was refused")
+
+    with no_collector():
+        kept = read()
+        found()
+        assert kept() is None
 
 
 @MODES

@@ -38,6 +38,7 @@ from inside import (
     remembered,
     sight,
 )
+from support.comparison import no_collector
 from support.staging import (
     Gate,
     aio_channel,
@@ -436,3 +437,18 @@ def test_a_stream_that_ends_during_the_look() -> None:
     assert len(list(inspect_snapshot._streams_told([stream], look, origins, {}))) == 1
     stream.ended = True
     assert list(inspect_snapshot._streams_told([stream], look, origins, {})) == []
+
+
+def test_nothing_of_the_caller_is_kept() -> None:
+    """A snapshot looks at the stack of its own thread too, and lets go of it."""
+
+    class Held:
+        pass
+
+    def look() -> weakref.ref[Held]:
+        held = Held()
+        snapshot()
+        return weakref.ref(held)
+
+    with no_collector():
+        assert look()() is None

@@ -424,7 +424,7 @@ def test_bad_core(
     inner: Callable[..., pytest.RunResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So is a choice of the core that is none, if the guard is on."""
+    """So is an unknown core, if the guard is on."""
     pytester.makepyfile("def test_nothing(): pass")
     monkeypatch.setattr(core_which, "compiled", core_which._choose)
     monkeypatch.setenv("GRPC_GUARD_PURE", "yes")

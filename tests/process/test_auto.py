@@ -53,7 +53,7 @@ def test_import_with_a_bad_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_import_with_a_bad_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is a choice of the core that is none, before grpc is imported, and only if it is on."""
+    """So is an unknown core, before grpc is imported, and only if the guard is on."""
     monkeypatch.setattr(core_which, "compiled", core_which._choose)
     monkeypatch.setitem(sys.modules, "grpc", None)
     monkeypatch.setenv("GRPC_GUARD_PURE", "yes")

@@ -41,7 +41,7 @@ async def at_once(message: object = None) -> object:
 
 
 def told(stream: Any, operation: str, error: object, direction: Any, proxy: object) -> None:
-    assert direction.taken, "what is told of still owns"
+    assert direction.taken, "the operation that is reported still owns its direction"
 
 
 def not_told(*_: object) -> None:

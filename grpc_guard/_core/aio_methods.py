@@ -27,10 +27,10 @@ def aio_method(direction: str, step: str | None = None) -> Callable[[F], F]:
     """
 
     def done(function: F) -> F:
-        if _compiled is None:
+        if compiled is None:
             return function
         code = function.__code__
-        method: F = _compiled.AioMethod(
+        method: F = compiled.AioMethod(
             function, IDENTITIES[id(code)], direction, step, code.co_argcount
         )
         return method
@@ -45,8 +45,8 @@ def after_cancels(
 
     The functions call what they need themselves.
     """
-    if _compiled is not None:
-        _compiled.tell_of_cancels(tell)
+    if compiled is not None:
+        compiled.tell_of_cancels(tell)
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
@@ -54,15 +54,15 @@ async def _awaiting(awaitable: Awaitable[Any]) -> Any:
 
 
 def _configured() -> Any:
-    compiled = which.compiled()
-    if compiled is not None:
-        compiled.configure_aio(
+    chosen = which.compiled()
+    if chosen is not None:
+        chosen.configure_aio(
             AioDirection,
             asyncio.CancelledError,
             _awaiting,
             sys.get_coroutine_origin_tracking_depth,
         )
-    return compiled
+    return chosen
 
 
-_compiled = _configured()
+compiled = _configured()

@@ -199,6 +199,7 @@ _become = object.__dict__["__class__"].__set__
 class ConstructingType(type):
     """Makes proxies, and gives each the class that belongs to what it wraps."""
 
+    _self_recipe: Any = None  # how C makes them without their constructor: see recipes.py
     _self_twins: dict[int, Any]
 
     def __call__(cls, wrapped: Any, /, *args: Any) -> Any:

@@ -142,6 +142,7 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
         kind._self_specials = {
             key: value for each in inherited for key, value in each.items()
         } | own
+        kind._self_recipe = None  # that of a base is not its own
         kind._self_twins = {}
         kind._self_type = None
         return kind

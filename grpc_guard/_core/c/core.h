@@ -24,6 +24,7 @@ typedef struct {
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
     PyTypeObject *entry, *unary_entry, *in_flight, *unary_start;
+    PyTypeObject *recipe;
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -34,7 +35,8 @@ typedef struct {
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
     PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
-    PyObject *str_twins, *str_make_twin, *str_thread_id, *str_is_instrumented, *str_loop;
+    PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared;
+    PyObject *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
     PyTypeObject *aio_method, *aio_operation;
     PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
@@ -55,6 +57,7 @@ int grpc_guard_add_entries(PyObject *module, State *state);
 int grpc_guard_add_in_flight(PyObject *module, State *state);
 int grpc_guard_add_starts(PyObject *module, State *state);
 int grpc_guard_add_proxies(PyObject *module, State *state);
+int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
@@ -77,6 +80,8 @@ typedef struct {
     DO(call) DO(context) DO(has_ended) DO(read) DO(write) DO(api) DO(channel) DO(ended) \
     DO(handler) DO(in_done_callback) DO(is_instrumented) DO(loop) DO(mode) DO(origin) DO(rpc) \
     DO(side)
+
+int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_ended);
 
 /* SyncFields and AioFields: the directions. Their first fields are the same. */
 
@@ -102,6 +107,9 @@ typedef struct {
     PyObject *loop_thread, *step, *taken, *way;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
 } AioFields;
+
+/* Makes a direction of the class that operations claim: AioDirection. */
+PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *step);
 
 /* What advances a SyncFields, of one of the kinds in steps.h */
 

@@ -86,17 +86,8 @@ loop_thread_of(State *state, PyObject *stream)
 }
 
 static int
-aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
+fill(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObject *step)
 {
-    PyObject *stream, *way, *step = Py_None;
-    if (!takes_no_names(kwargs)
-        || !PyArg_UnpackTuple(args, "direction", 2, 3, &stream, &way, &step)) {
-        return -1;
-    }
-    State *state = state_of(Py_TYPE(self));
-    if (state == NULL) {
-        return -1;
-    }
     PyObject *loop_thread = loop_thread_of(state, stream);
     if (loop_thread == NULL) {
         return -1;
@@ -110,6 +101,29 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
     SET(self->taken, Py_NewRef(Py_False));
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
+}
+
+PyObject *
+grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *step)
+{
+    PyTypeObject *type = (PyTypeObject *)state->aio_direction;
+    AioFields *self = (AioFields *)type->tp_alloc(type, 0);
+    if (self != NULL && fill(state, self, stream, way, step) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int
+aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *stream, *way, *step = Py_None;
+    if (!takes_no_names(kwargs)
+        || !PyArg_UnpackTuple(args, "direction", 2, 3, &stream, &way, &step)) {
+        return -1;
+    }
+    State *state = state_of(Py_TYPE(self));
+    return state == NULL ? -1 : fill(state, self, stream, way, step);
 }
 
 #define LIFE_OF(prefix, Fields, EACH) \

@@ -110,6 +110,8 @@ module_exec(PyObject *module)
     INTERN(str_watches, "_watch")
     INTERN(str_twins, "_self_twins")
     INTERN(str_make_twin, "_make_twin")
+    INTERN(str_recipe, "_self_recipe")
+    INTERN(str_prepared, "prepared")
     INTERN(str_throw, "throw")
     INTERN(str_close, "close")
 #undef INTERN
@@ -132,7 +134,7 @@ module_exec(PyObject *module)
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
         || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
         || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_in_flight(module, state) < 0
-        || grpc_guard_add_starts(module, state) < 0
+        || grpc_guard_add_starts(module, state) < 0 || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0) {
         return -1;
@@ -143,7 +145,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(str_prepared) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \

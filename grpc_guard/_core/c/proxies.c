@@ -1,12 +1,43 @@
 /* ConstructingType of fields.py: the type of the classes of proxies, as far as it makes proxies. */
 
-#include "core.h"
+#include "recipes.h"
 
+/* Gives a new proxy the class that belongs to what it wraps; -1 with an exception set. */
+static int
+become_twin(State *state, PyTypeObject *cls, PyObject *proxy, PyTypeObject *plain)
+{
+    PyObject *twins = PyObject_GetAttr((PyObject *)cls, state->str_twins);
+    PyObject *key = twins == NULL ? NULL : PyLong_FromVoidPtr(plain);
+    PyObject *twin = key == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(twins, key));
+    if (twin == NULL && !PyErr_Occurred()) {
+        twin = PyObject_CallMethodOneArg((PyObject *)cls, state->str_make_twin, (PyObject *)plain);
+    }
+    int failed = twin == NULL || Py_TYPE(state->become)->tp_descr_set(state->become, proxy, twin) < 0;
+    Py_XDECREF(twin);
+    Py_XDECREF(key);
+    Py_XDECREF(twins);
+    return failed ? -1 : 0;
+}
+
+/* Makes a proxy by the recipe of its class; NULL without an exception if that has none for these. */
+static PyObject *
+made_by_recipe(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *recipe = PyObject_GetAttr((PyObject *)cls, state->str_recipe);
+    PyObject *proxy = NULL;
+    if (recipe != NULL && Py_TYPE(recipe) == state->recipe
+        && grpc_guard_fits(state, (Recipe *)recipe, args, count)) {
+        proxy = grpc_guard_follow_recipe(state, (Recipe *)recipe, cls, args, count);
+    }
+    Py_XDECREF(recipe);
+    return proxy;
+}
 
 static PyObject *
 constructing_call(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) < 1 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+    Py_ssize_t count = PyTuple_GET_SIZE(args);
+    if (count < 1 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         PyErr_Format(PyExc_TypeError, "%.100s() takes what it wraps, by position", cls->tp_name);
         return NULL;
     }
@@ -14,47 +45,27 @@ constructing_call(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
     if (state == NULL) {
         return NULL;
     }
-    PyObject *proxy = PyType_Type.tp_call((PyObject *)cls, args, kwargs);
-    if (proxy == NULL) {
-        return NULL;
+    PyObject *proxy = made_by_recipe(state, cls, PySequence_Fast_ITEMS(args), count);
+    if (proxy == NULL && !PyErr_Occurred()) {
+        proxy = PyType_Type.tp_call((PyObject *)cls, args, kwargs);
     }
-    PyObject *plain = (PyObject *)Py_TYPE(PyTuple_GET_ITEM(args, 0));
-    PyObject *twin = NULL, *key = NULL;
-    PyObject *twins = PyObject_GetAttr((PyObject *)cls, state->str_twins);
-    if (twins == NULL) {
-        goto failed;
+    if (proxy != NULL && become_twin(state, cls, proxy, Py_TYPE(PyTuple_GET_ITEM(args, 0))) < 0) {
+        Py_CLEAR(proxy);
     }
-    key = PyLong_FromVoidPtr(plain);
-    if (key == NULL) {
-        goto failed;
-    }
-    twin = PyDict_GetItemWithError(twins, key);
-    if (twin != NULL) {
-        Py_INCREF(twin);
-    }
-    else if (PyErr_Occurred()) {
-        goto failed;
-    }
-    else {
-        twin = PyObject_CallMethodOneArg((PyObject *)cls, state->str_make_twin, plain);
-        if (twin == NULL) {
-            goto failed;
-        }
-    }
-    if (Py_TYPE(state->become)->tp_descr_set(state->become, proxy, twin) < 0) {
-        goto failed;
-    }
-    Py_DECREF(twin);
-    Py_DECREF(key);
-    Py_DECREF(twins);
     return proxy;
+}
 
-failed:
-    Py_XDECREF(twin);
-    Py_XDECREF(key);
-    Py_XDECREF(twins);
-    Py_DECREF(proxy);
-    return NULL;
+PyObject *
+grpc_guard_construct(State *state, PyObject *cls, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *proxy = made_by_recipe(state, (PyTypeObject *)cls, args, count);
+    if (proxy == NULL) {
+        return PyErr_Occurred() ? NULL : PyObject_Vectorcall(cls, args, (size_t)count, NULL);
+    }
+    if (become_twin(state, (PyTypeObject *)cls, proxy, Py_TYPE(args[0])) < 0) {
+        Py_CLEAR(proxy);
+    }
+    return proxy;
 }
 
 static PyType_Slot constructing_slots[] = {
@@ -72,6 +83,9 @@ static PyType_Spec constructing_spec = {
 int
 grpc_guard_add_proxies(PyObject *module, State *state)
 {
-    return grpc_guard_add_type(module, &state->constructing_type, &constructing_spec,
-                               (PyObject *)&PyType_Type);
+    if (grpc_guard_add_type(module, &state->constructing_type, &constructing_spec,
+                            (PyObject *)&PyType_Type) < 0) {
+        return -1;
+    }
+    return PyObject_SetAttr((PyObject *)state->constructing_type, state->str_recipe, Py_None);
 }

@@ -117,6 +117,22 @@ stream_dealloc(StreamFields *self)
     Py_DECREF(type);
 }
 
+int
+grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
+{
+    PyObject *reference = PyWeakref_NewRef(call, NULL);
+    if (reference == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
+        return 0;
+    }
+    SET(self->call, reference);
+    SET(self->has_ended, Py_NewRef(has_ended));
+    return 0;
+}
+
 static PyObject *
 stream_track_call(StreamFields *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -124,17 +140,7 @@ stream_track_call(StreamFields *self, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "track_call() takes a call and has_ended");
         return NULL;
     }
-    PyObject *reference = PyWeakref_NewRef(args[0], NULL);
-    if (reference == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            return NULL;
-        }
-        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
-        Py_RETURN_NONE;
-    }
-    SET(self->call, reference);
-    SET(self->has_ended, Py_NewRef(args[1]));
-    Py_RETURN_NONE;
+    return grpc_guard_track_call(self, args[0], args[1]) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *

@@ -16,6 +16,7 @@ from ..._core import steps
 from ..._core.aio_methods import aio_method
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
+from ..._core.recipes import argument, direction, made_of, nothing
 from ..._core.stream import AioDirection, GrpcDriven, Stream
 from ..._guard.generators import bind
 from ..._guard.violations import check_loop
@@ -33,6 +34,11 @@ from .waits import waits
 def has_ended(call: Any) -> bool:
     """Tell whether the RPC of a client call is over."""
     return bool(call.done())
+
+
+_STREAM = argument("_self_stream", 1)
+_READER = _STREAM, direction("_self_read", READ), nothing("_self_messages")
+_WRITER = direction("_self_write", WRITE)
 
 
 @waits(AIO_CALL)
@@ -122,6 +128,7 @@ async def queued_write(self: Any, request: Any) -> None:
         await plain(request)
 
 
+@made_of(*_READER, has_ended=has_ended)
 class ReadingCall(Call):
     """A call with many responses, whose requests do not come from ``write()``.
 
@@ -168,6 +175,7 @@ class ReadingCall(Call):
 _note_messages = ReadingCall._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
+@made_of(*_READER, _WRITER, has_ended=has_ended)
 class DuplexCall(ReadingCall):
     """A stream-stream call that sends with ``write()``: one reader beside one writer."""
 
@@ -181,6 +189,7 @@ class DuplexCall(ReadingCall):
     done_writing = done_writing
 
 
+@made_of(*_READER, _WRITER, has_ended=has_ended)
 class QueuedDuplexCall(DuplexCall):
     """A stream-stream call with interceptors, whose messages wait in a queue of grpcio's."""
 
@@ -189,6 +198,7 @@ class QueuedDuplexCall(DuplexCall):
     write = queued_write
 
 
+@made_of(_STREAM, has_ended=has_ended)
 class AwaitableCall(Call):
     """A call with one response, whose requests do not come from ``write()``."""
 
@@ -197,6 +207,7 @@ class AwaitableCall(Call):
     __await__ = _await
 
 
+@made_of(_STREAM, _WRITER, has_ended=has_ended)
 class WritingCall(Call):
     """A stream-unary call that sends with ``write()``."""
 
@@ -214,6 +225,7 @@ class WritingCall(Call):
     done_writing = done_writing
 
 
+@made_of(_STREAM, _WRITER, has_ended=has_ended)
 class QueuedWritingCall(WritingCall):
     """A stream-unary call with interceptors, whose messages wait in a queue of grpcio's."""
 

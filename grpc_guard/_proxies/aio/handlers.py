@@ -18,6 +18,7 @@ from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
 from ..._core.aio_methods import aio_method
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
+from ..._core.recipes import argument, direction, made_of, nothing
 from ..._core.stream import AioDirection, Stream
 from ..._core.turns import ticket_of_task, wait_for_turn, wake, wake_after_all
 from ..._guard.violations import check_loop, report_conflict, used_after_end
@@ -35,6 +36,12 @@ from .messages import Messages
 OFF = Mode.OFF
 
 
+@made_of(
+    argument("_self_stream", 1),
+    argument("_self_read", 2),
+    nothing("_self_messages"),
+    arguments=3,
+)
 class RequestIterator(StreamProxy):
     """The requests of a stream; shares its direction with ``context.read()``."""
 
@@ -60,6 +67,11 @@ class RequestIterator(StreamProxy):
 _keep_messages = RequestIterator._self_messages.__set__  # type: ignore[misc, union-attr]
 
 
+@made_of(
+    argument("_self_stream", 1),
+    direction("_self_read", READ, if_there=True),
+    direction("_self_write", WRITE, if_there=True),
+)
 @context_methods(AIO_CONTEXT)
 class Context(StreamProxy):
     """The context of a streaming handler: one reader beside one writer, while it runs."""

@@ -10,12 +10,21 @@ from typing import Any, Self
 from ..._core.aio_methods import aio_method
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
+from ..._core.recipes import argument, made_of, step
 from ..._core.stream import AioDirection, Stream
 from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..proxy import StreamProxy
 
 
+@made_of(
+    argument("_self_stream", 1),
+    argument("_self_keeps", 3),
+    argument("_self_read", 2),
+    step("_self_anext", "__anext__", 2),
+    arguments=4,
+    more=1,
+)
 class Messages(StreamProxy):
     """The iterator of ``async for``; shares its direction with ``read()``."""
 

@@ -1,0 +1,40 @@
+/* How proxies are made without their constructors, as far as other files need it. */
+
+#ifndef GRPC_GUARD_RECIPES_H
+#define GRPC_GUARD_RECIPES_H
+
+#include "aio.h"
+
+#define MOST_ARGUMENTS 4 /* of a constructor: what is wrapped, its stream, and two more */
+
+/* Where the value of a slot comes from; see recipes.py. */
+typedef enum { ARGUMENT, STEP, DIRECTION_OF, DIRECTION_IF_THERE } How;
+
+typedef struct {
+    PyObject *descriptor; /* of the slot */
+    PyObject *name;       /* of a method of what is wrapped */
+    PyObject *way;
+    Py_ssize_t index;     /* of an argument */
+    How how;
+    char is_write;
+} Part;
+
+typedef struct {
+    PyObject_VAR_HEAD
+    PyObject *wrapped;    /* the descriptor of __wrapped__; NULL where there is none */
+    PyObject *has_ended;  /* of calls, which are followed; or None */
+    Py_ssize_t fewest, most; /* arguments */
+    Part parts[1];
+} Recipe;
+
+/* Tells whether a recipe is for these arguments. */
+int grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count);
+
+/* Makes a proxy of class `cls`, which is not the twin yet. */
+PyObject *grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls,
+                                   PyObject *const *args, Py_ssize_t count);
+
+/* The same as cls(*args), for a class of proxies. */
+PyObject *grpc_guard_construct(State *state, PyObject *cls, PyObject *const *args, Py_ssize_t count);
+
+#endif

@@ -95,6 +95,15 @@ class StreamFields:
         self._has_ended = has_ended
         self._context = context
 
+    def is_over(self) -> bool:
+        """Tell whether the RPC has ended: what is still inside it is on its way out."""
+        if self.ended:
+            return True
+        if self._call is None:
+            return self._context is not None and self._has_ended(self._context)
+        call = self._call()
+        return call is None or self._has_ended(call)
+
     # The directions belong to the proxies. They are held weakly here: they hold this record,
     # and with it in a cycle they would keep the user's iterators alive.
 

@@ -65,15 +65,6 @@ class Stream(StreamFields):
         """What a finding about this stream is about; made when it is asked for."""
         return Subject(self.rpc, self.side, self.api)
 
-    def is_over(self) -> bool:
-        """Tell whether the RPC has ended: what is still inside it is on its way out."""
-        if self.ended:
-            return True
-        if not self.is_followed():
-            return False
-        call = self.call()
-        return call is None or self._has_ended(call)
-
     def call(self) -> Any:
         """Return the call, or a server's context; None if it is not known or no more."""
         return self._context if self._call is None else self._call()

@@ -55,6 +55,7 @@ _BY_HAND = "(a channel wrapped by hand)"  # its target is unknown
 DOOMED = -1
 
 _lives: dict[int, ChannelLife] = {}
+lives_by_core = _lives  # read by the compiled core
 
 
 class _Anchor(weakref.ref[Any]):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from _thread import get_ident
+from time import monotonic
 from typing import Any
 
 from grpc.aio import UsageError
@@ -16,10 +20,16 @@ from .._catalogue.rules.use_after_fork import (
     ChannelOfParent,
     grpc_makes_channels_anew,
 )
+from .._catalogue.cpython import threads_by_ident
+from .._catalogue.cpython_loops import running_loop
+from .._core import which
 from .._core.stream import Channel, Stream
+from .._findings.ledger import ledger
 from .._findings.origins import Origin, note_origin
+from .._findings.parties import name_of_thread
 from .._findings.reporting import warn
-from .channels import DOOMED, ChannelLife, life_of
+from .._findings.whose import LOOP, PROGRAM, kinds
+from .channels import DOOMED, ChannelLife, life_of, lives_by_core
 from .closed import note_closed
 from .inherited import aio_of_parent
 from .unlisted import note_unlisted
@@ -29,12 +39,13 @@ REFUSALS = (ValueError, UsageError)  # what grpcio raises for an RPC on a closed
 
 # note_origin(), starting(), new_stream(), what starts the RPC, and the multi-callable's method.
 _DEPTH_OF_A_START = 5
+_DEPTH_OF_A_START_IN_C = 2  # note_origin() and starting() alone
 
 
-def starting(stream: Stream, multi_callable: Any) -> None:
+def starting(stream: Stream, multi_callable: Any, depth: int = _DEPTH_OF_A_START) -> None:
     """Note where `multi_callable` is about to start `stream`, and on which channel."""
     try:
-        stream.origin = note_origin("start", _DEPTH_OF_A_START)
+        stream.origin = note_origin("start", depth)
         life = life_of(multi_callable)
         if life is not None:
             stream.channel = life
@@ -44,8 +55,17 @@ def starting(stream: Stream, multi_callable: Any) -> None:
         else:
             note_unlisted(stream)
     except Exception as error:
-        if not overlooked(error, "the start of a stream goes unnoticed"):
+        if not overlooked(error, _UNNOTICED):
             raise
+
+
+_UNNOTICED = "the start of a stream goes unnoticed"
+
+
+def _start_failed(error: BaseException) -> None:
+    """Act on an error of what does the same as starting() in C."""
+    if not isinstance(error, Exception) or not overlooked(error, _UNNOTICED):
+        raise error
 
 
 def starting_unary(life: ChannelLife | None, rpc: str) -> None:
@@ -91,3 +111,29 @@ def _used_after_fork(life: ChannelLife, rpc: str) -> None:
         seen = ChannelOfParent(maker)
     caller = note_origin("start").owner()
     warn(seen, Subject(rpc, CLIENT, life.api), caller=caller, owner=maker)
+
+
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.configure_starts(
+        {
+            "names": globals(),
+            "note_origin": note_origin,
+            "starting": functools.partial(starting, depth=_DEPTH_OF_A_START_IN_C),
+            "start_failed": _start_failed,
+            "Stream": Stream,
+            "Origin": Origin,
+            "kinds": kinds,
+            "PROGRAM": PROGRAM,
+            "LOOP": LOOP,
+            "ledger": ledger,
+            "monotonic": monotonic,
+            "running_loop": running_loop,
+            "asyncio": asyncio,
+            "get_ident": get_ident,
+            "threads_by_ident": threads_by_ident,
+            "name_of_thread": name_of_thread,
+            "lives": lives_by_core,
+            "forks": forks,
+        }
+    )

@@ -12,6 +12,7 @@
 #include <Python.h>
 #include <structmember.h>
 #include <stddef.h>
+#include "starts.h"
 #include "steps.h"
 
 #ifndef CHECKSUM
@@ -43,6 +44,7 @@ typedef struct {
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
     PyObject *str_throw, *str_close;
     Steps steps;
+    Starts starts;
 } State;
 
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
@@ -61,6 +63,7 @@ int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
+int grpc_guard_add_lives(PyObject *module, State *state);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
@@ -81,7 +84,36 @@ typedef struct {
     DO(handler) DO(in_done_callback) DO(is_instrumented) DO(loop) DO(mode) DO(origin) DO(rpc) \
     DO(side)
 
+/* Makes a stream of a class that is or extends StreamFields; a new reference. */
+PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
+                                 PyObject *api, PyObject *mode, PyObject *loop);
+PyObject *grpc_guard_is_over(StreamFields *stream, PyObject *unused);
 int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_ended);
+
+/* The same as note_origin() and starting() in Python, called by the frame that runs; for `stream` a
+ * StreamFields. */
+PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
+int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
+
+/* Take and set the error that is raised; by these names CPython 3.12 has its own. */
+#if PY_VERSION_HEX >= 0x030C0000
+#define grpc_guard_take_error PyErr_GetRaisedException
+#define grpc_guard_set_error PyErr_SetRaisedException
+#else
+PyObject *grpc_guard_take_error(void);
+void grpc_guard_set_error(PyObject *error);
+#endif
+
+/* Assign to `field` what is told under a name, or what a class has to assign to one of its fields. */
+int grpc_guard_take(PyObject *told, const char *name, PyObject **field);
+int grpc_guard_take_descriptor(PyObject *type, const char *name, PyObject **field);
+
+/* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
+static inline int
+grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
+{
+    return Py_TYPE(descriptor)->tp_descr_set(descriptor, object, value);
+}
 
 /* SyncFields and AioFields: the directions. Their first fields are the same. */
 

@@ -134,7 +134,9 @@ module_exec(PyObject *module)
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
         || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
         || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_in_flight(module, state) < 0
-        || grpc_guard_add_starts(module, state) < 0 || grpc_guard_add_recipes(module, state) < 0
+        || grpc_guard_add_starts(module, state) < 0
+        || grpc_guard_add_lives(module, state) < 0
+        || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0) {
         return -1;
@@ -162,7 +164,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 #define VISIT(name) Py_VISIT(state->name);
     EACH_OF_STATE(VISIT)
 #undef VISIT
-    return grpc_guard_steps_traverse(&state->steps, visit, arg);
+    int failed = grpc_guard_starts_traverse(&state->starts, visit, arg);
+    return failed ? failed : grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
 
 static int
@@ -173,6 +176,7 @@ module_clear(PyObject *module)
     EACH_OF_STATE(CLEAR)
 #undef CLEAR
     grpc_guard_steps_clear(&state->steps);
+    grpc_guard_starts_clear(&state->starts);
     return 0;
 }
 

@@ -2,12 +2,6 @@
 
 #include "recipes.h"
 
-static int
-set_slot(PyObject *descriptor, PyObject *object, PyObject *value)
-{
-    return Py_TYPE(descriptor)->tp_descr_set(descriptor, object, value);
-}
-
 /* Returns what a direction does as its step: a method of what is wrapped. */
 static PyObject *
 step_of(Part *part, PyObject *wrapped)
@@ -86,13 +80,13 @@ grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObje
         return NULL;
     }
     int failed = recipe->wrapped == NULL ? PyObject_SetAttr(proxy, state->str_wrapped, args[0])
-                                         : set_slot(recipe->wrapped, proxy, args[0]);
+                                         : grpc_guard_set(recipe->wrapped, proxy, args[0]);
     if (failed == 0 && recipe->has_ended != Py_None) {
         failed = grpc_guard_track_call((StreamFields *)args[1], args[0], recipe->has_ended);
     }
     for (Py_ssize_t i = 0; failed == 0 && i < Py_SIZE(recipe); i++) {
         PyObject *value = value_of(state, &recipe->parts[i], args, count);
-        failed = value == NULL ? -1 : set_slot(recipe->parts[i].descriptor, proxy, value);
+        failed = value == NULL ? -1 : grpc_guard_set(recipe->parts[i].descriptor, proxy, value);
         Py_XDECREF(value);
     }
     if (failed != 0) {

@@ -79,12 +79,9 @@ is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
     return usual;
 }
 
-#if PY_VERSION_HEX >= 0x030C0000
-#define take_error PyErr_GetRaisedException
-#define set_error PyErr_SetRaisedException
-#else
-static PyObject *
-take_error(void)
+#if PY_VERSION_HEX < 0x030C0000
+PyObject *
+grpc_guard_take_error(void)
 {
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
@@ -97,8 +94,8 @@ take_error(void)
     return error;
 }
 
-static void
-set_error(PyObject *error)
+void
+grpc_guard_set_error(PyObject *error)
 {
     PyErr_Restore(Py_NewRef(Py_TYPE(error)), error, PyException_GetTraceback(error));
 }
@@ -111,7 +108,7 @@ look_at_error(UnaryStart *self, PyObject *proxy)
     if (!PyErr_ExceptionMatches(self->refusals)) {
         return;
     }
-    PyObject *error = take_error();
+    PyObject *error = grpc_guard_take_error();
     PyObject *nothing =
         error == NULL ? NULL : PyObject_CallFunctionObjArgs(self->refused, proxy, error, NULL);
     if (nothing == NULL) {
@@ -119,7 +116,7 @@ look_at_error(UnaryStart *self, PyObject *proxy)
         return;
     }
     Py_DECREF(nothing);
-    set_error(error);
+    grpc_guard_set_error(error);
 }
 
 static PyObject *

@@ -51,18 +51,9 @@ count_one(State *state)
 }
 
 static int
-stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
+fill(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *api,
+     PyObject *mode, PyObject *loop)
 {
-    static char *names[] = {"rpc", "side", "api", "mode", "loop", NULL};
-    PyObject *rpc, *side, *api, *mode, *loop = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "OOOO|O:Stream", names, &rpc, &side, &api, &mode, &loop)) {
-        return -1;
-    }
-    State *state = state_of(Py_TYPE(self));
-    if (state == NULL) {
-        return -1;
-    }
     int instrumented = count_one(state) < 0 ? -1 : instruments(state, mode);
     if (instrumented < 0) {
         return -1;
@@ -83,6 +74,30 @@ stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
     SET(self->context, Py_NewRef(Py_None));
     SET(self->is_instrumented, Py_NewRef(instrumented ? Py_True : Py_False));
     return 0;
+}
+
+PyObject *
+grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
+                       PyObject *api, PyObject *mode, PyObject *loop)
+{
+    StreamFields *self = (StreamFields *)type->tp_alloc(type, 0);
+    if (self != NULL && fill(state, self, rpc, side, api, mode, loop) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int
+stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"rpc", "side", "api", "mode", "loop", NULL};
+    PyObject *rpc, *side, *api, *mode, *loop = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "OOOO|O:Stream", names, &rpc, &side, &api, &mode, &loop)) {
+        return -1;
+    }
+    State *state = state_of(Py_TYPE(self));
+    return state == NULL ? -1 : fill(state, self, rpc, side, api, mode, loop);
 }
 
 static int
@@ -233,6 +248,8 @@ static PyMemberDef stream_members[] = {
 };
 
 static PyMethodDef stream_methods[] = {
+    {"is_over", (PyCFunction)(void (*)(void))grpc_guard_is_over, METH_NOARGS,
+     "Tell whether the RPC has ended: what is still inside it is on its way out."},
     {"track_call", (PyCFunction)(void (*)(void))stream_track_call, METH_FASTCALL,
      "Learn from a call, held weakly, whether the RPC is over."},
     {"track_context", (PyCFunction)(void (*)(void))stream_track_context, METH_FASTCALL,

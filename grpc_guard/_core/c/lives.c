@@ -1,0 +1,250 @@
+/* Whether a stream lives: its start on a channel, and whether it is over.
+ *
+ * The same as starting() of _lifecycle/starts.py and is_over() of fields.py.
+ */
+
+#include "core.h"
+
+/* Tells whether the channel was made in this process; -1: an error is set. */
+static int
+is_of_this_process(Starts *starts, PyObject *life)
+{
+    PyObject *its = PyObject_GetAttr(life, starts->str_generation);
+    PyObject *ours = its == NULL ? NULL : PyObject_GetAttr(starts->forks, starts->str_generation);
+    int is_equal = ours == NULL ? -1 : PyObject_RichCompareBool(its, ours, Py_EQ);
+    Py_XDECREF(its);
+    Py_XDECREF(ours);
+    return is_equal;
+}
+
+/* Returns the streams of a channel, if one more is no reason to look at them: NULL, without an
+ * error, if it is. */
+static PyObject *
+with_room(Starts *starts, PyObject *life)
+{
+    PyObject *limit = PyObject_GetAttr(life, starts->str_next_report_at);
+    Py_ssize_t most = limit == NULL ? -1 : PyNumber_AsSsize_t(limit, NULL);
+    Py_XDECREF(limit);
+    PyObject *streams =
+        most == -1 && PyErr_Occurred() ? NULL : PyObject_GetAttr(life, starts->str_streams);
+    Py_ssize_t size = streams == NULL ? -1 : PyObject_Size(streams);
+    if (size < 0 || size + 1 >= most) {
+        Py_CLEAR(streams);
+    }
+    return streams;
+}
+
+/* Returns the record of the channel, a new reference; NULL, without an error, if nobody has it. */
+static PyObject *
+life_of(Starts *starts, PyObject *multi_callable)
+{
+    PyObject *channel = PyObject_GetAttr(multi_callable, starts->str__channel);
+    if (channel == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+        }
+        return NULL;
+    }
+    PyObject *key = PyLong_FromVoidPtr(channel);
+    PyObject *life = key == NULL ? NULL : PyDict_GetItemWithError(starts->lives, key);
+    Py_XINCREF(life);
+    Py_XDECREF(key);
+    Py_DECREF(channel);
+    return life;
+}
+
+/* Does what starting() does if all is as usual: 1, else 0 and nothing is done; -1: an error is set. */
+static int
+start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
+{
+    Starts *starts = &state->starts;
+    if (PyDict_GetItemWithError(starts->names, starts->str_note_origin) != starts->note_origin) {
+        return PyErr_Occurred() ? -1 : 0; /* somebody has replaced it */
+    }
+    PyObject *life = life_of(starts, multi_callable);
+    if (life == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int is_done = is_of_this_process(starts, life);
+    PyObject *streams = is_done > 0 ? with_room(starts, life) : NULL;
+    if (streams == NULL) {
+        Py_DECREF(life);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *origin = grpc_guard_note_origin(state, starts->str_start);
+    PyObject *nothing = NULL;
+    if (origin != NULL) {
+        SET(stream->origin, origin);
+        SET(stream->channel, Py_NewRef(life));
+        PyObject *args[] = {streams, (PyObject *)stream};
+        nothing = PyObject_VectorcallMethod(starts->str_append, args, 2, NULL);
+    }
+    Py_XDECREF(nothing);
+    Py_DECREF(streams);
+    Py_DECREF(life);
+    return nothing == NULL ? -1 : 1;
+}
+
+int
+grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
+{
+    Starts *starts = &state->starts;
+    int is_done = start_as_usual(state, (StreamFields *)stream, multi_callable);
+    if (is_done > 0) {
+        return 0;
+    }
+    PyObject *nothing;
+    if (is_done < 0) {
+        PyObject *error = grpc_guard_take_error();
+        nothing = error == NULL ? NULL : PyObject_CallOneArg(starts->start_failed, error);
+        Py_XDECREF(error);
+    }
+    else {
+        nothing = PyObject_CallFunctionObjArgs(starts->starting, stream, multi_callable, NULL);
+    }
+    Py_XDECREF(nothing);
+    return nothing == NULL ? -1 : 0;
+}
+
+PyObject *
+grpc_guard_is_over(StreamFields *stream, PyObject *unused)
+{
+    if (stream->ended == NULL || stream->call == NULL || stream->context == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "a stream that was not started");
+        return NULL;
+    }
+    int ended = PyObject_IsTrue(stream->ended);
+    if (ended != 0) {
+        return ended < 0 ? NULL : Py_NewRef(Py_True);
+    }
+    PyObject *followed = Py_NewRef(stream->call != Py_None ? stream->call : stream->context);
+    if (stream->call != Py_None) {
+        Py_SETREF(followed, PyObject_CallNoArgs(followed));
+        if (followed == Py_None) {
+            Py_DECREF(followed);
+            Py_RETURN_TRUE;
+        }
+    }
+    else if (followed == Py_None) {
+        Py_DECREF(followed);
+        Py_RETURN_FALSE;
+    }
+    PyObject *has_ended = followed == NULL ? NULL : Py_XNewRef(stream->has_ended);
+    PyObject *answer = has_ended == NULL ? NULL : PyObject_CallOneArg(has_ended, followed);
+    if (followed != NULL && has_ended == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_has_ended");
+    }
+    Py_XDECREF(has_ended);
+    Py_XDECREF(followed);
+    return answer;
+}
+
+/* What the layers above tell */
+
+static PyObject *
+note_origin(PyObject *module, PyObject *operation)
+{
+    State *state = PyModule_GetState(module);
+    if (state->starts.names == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "configure_starts() of the module comes first");
+        return NULL;
+    }
+    return grpc_guard_note_origin(state, operation);
+}
+
+static PyObject *
+configure_starts(PyObject *module, PyObject *told)
+{
+    Starts *starts = &((State *)PyModule_GetState(module))->starts;
+#define TAKE(name) \
+    if (grpc_guard_take(told, #name, &starts->name) < 0) { \
+        return NULL; \
+    }
+    EACH_TOLD_OF_STARTS(TAKE)
+#undef TAKE
+    if (!PyDict_Check(starts->names) || !PyDict_Check(starts->kinds) || !PyDict_Check(starts->lives)
+        || !PyDict_Check(starts->threads_by_ident) || !PyType_Check(starts->Origin)
+        || !PyType_Check(starts->Stream)) {
+        PyErr_SetString(PyExc_TypeError, "configure_starts() takes what starts.py tells");
+        return NULL;
+    }
+#define TAKE(name) \
+    if (grpc_guard_take_descriptor(starts->Origin, #name, &starts->set_##name) < 0) { \
+        return NULL; \
+    }
+    EACH_OF_ORIGIN(TAKE)
+#undef TAKE
+    Py_RETURN_NONE;
+}
+
+int
+grpc_guard_take(PyObject *told, const char *name, PyObject **field)
+{
+    PyObject *value = PyMapping_GetItemString(told, name);
+    if (value == NULL) {
+        return -1;
+    }
+    SET(*field, value);
+    return 0;
+}
+
+int
+grpc_guard_take_descriptor(PyObject *type, const char *name, PyObject **field)
+{
+    PyObject *descriptor = PyObject_GetAttrString(type, name);
+    if (descriptor == NULL) {
+        return -1;
+    }
+    if (Py_TYPE(descriptor)->tp_descr_set == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s is no field", name);
+        Py_DECREF(descriptor);
+        return -1;
+    }
+    SET(*field, descriptor);
+    return 0;
+}
+
+static PyMethodDef module_methods[] = {
+    {"configure_starts", configure_starts, METH_O, "Take by name what starts.h lists."},
+    {"note_origin", note_origin, METH_O, "Note who does an operation now, and where: see origins.py."},
+    {NULL},
+};
+
+int
+grpc_guard_add_lives(PyObject *module, State *state)
+{
+    Starts *starts = &state->starts;
+#define INTERN(name) \
+    if ((starts->str_##name = PyUnicode_InternFromString(#name)) == NULL) { \
+        return -1; \
+    }
+    EACH_NAME_OF_STARTS(INTERN)
+#undef INTERN
+    return PyModule_AddFunctions(module, module_methods);
+}
+
+int
+grpc_guard_starts_traverse(Starts *starts, visitproc visit, void *arg)
+{
+#define VISIT(name) Py_VISIT(starts->name);
+    EACH_TOLD_OF_STARTS(VISIT)
+#undef VISIT
+#define VISIT(name) Py_VISIT(starts->set_##name);
+    EACH_OF_ORIGIN(VISIT)
+#undef VISIT
+    return 0;
+}
+
+void
+grpc_guard_starts_clear(Starts *starts)
+{
+#define CLEAR(name) Py_CLEAR(starts->name);
+    EACH_TOLD_OF_STARTS(CLEAR)
+#undef CLEAR
+#define CLEAR(name) Py_CLEAR(starts->set_##name);
+    EACH_OF_ORIGIN(CLEAR)
+#undef CLEAR
+#define CLEAR(name) Py_CLEAR(starts->str_##name);
+    EACH_NAME_OF_STARTS(CLEAR)
+#undef CLEAR
+}

@@ -32,6 +32,15 @@ def _public_running_loop() -> asyncio.AbstractEventLoop | None:
 running_loop = getattr(asyncio, "_get_running_loop", _public_running_loop)
 
 
+# The task that `loop` runs, None if it runs none. By ``asyncio.tasks._current_tasks`` on Python 3.11,
+# where the public function is written in Python, and each RPC of a server asks; it is there since 3.7.
+# The public one takes over where it is missing.
+_current_tasks = (
+    getattr(asyncio.tasks, "_current_tasks", None) if sys.version_info < (3, 12) else None
+)
+current_task: Any = asyncio.current_task if _current_tasks is None else _current_tasks.get
+
+
 def is_being_cancelled(task: object) -> bool:
     """Tell whether `task`, or what it waits for, has a cancellation that is not yet delivered.
 

@@ -49,6 +49,12 @@ def after_cancels(
         compiled.tell_of_cancels(tell)
 
 
+def after_cancelled_handlers(tell: Callable[[Any, asyncio.CancelledError], None]) -> None:
+    """Have ``tell(what, error)`` called where C ran the handler: of a stream, or of an RPC by its name."""
+    if compiled is not None:
+        compiled.tell_of_cancelled_handlers(tell)
+
+
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from .._catalogue.cpython_loops import current_task
 from .._catalogue.modes import Mode
 from . import entries, fields, which
 from .loops import loop_thread_of
@@ -20,7 +20,7 @@ def _offered() -> tuple[Any, Any]:
         Mode.SERIALIZE,
         loop_thread_of,
         monotonic,
-        asyncio.current_task,
+        current_task,
         vars(entries),
     )
     return compiled, compiled

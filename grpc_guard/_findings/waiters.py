@@ -98,7 +98,13 @@ def reader_of(link: Any) -> Callable[[Any], tuple[Any, Any]]:
     prefix = _prefix_of(kind)
     if prefix is None or not hasattr(kind, f"{prefix}_code"):
         return without_code
+    if hasattr(kind, ASKED_AT):
+        return _without_frame
     return operator.attrgetter(f"{prefix}_code", _AWAITS[prefix])
+
+
+def _without_frame(link: Any) -> tuple[None, Any]:
+    return None, link.cr_await
 
 
 def without_code(link: object) -> tuple[None, Any]:

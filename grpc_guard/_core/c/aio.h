@@ -30,16 +30,22 @@ typedef struct {
     PyObject *inner; /* what it drives: the step of the direction, or the coroutine of the function */
     PyObject *code;  /* with offset, where it was made; NULL if Python was not the caller */
     PyObject *name, *qualname; /* if somebody has set them */
+    PyObject *subject; /* of a run: a handler's stream, or the name of its RPC */
     int offset;
     char owns; /* the direction, from the claim until it gives it back */
     char progress;
 } AioOperation;
 
 #define EACH_OF_OPERATION(DO) \
-    DO(method) DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname)
+    DO(method) DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname) \
+    DO(subject)
 
 /* Returns a new operation of a proxy, or NULL without an exception: the function is to do it. */
 PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args);
+
+/* Returns the run of a handler: a coroutine that drives `coroutine`, which the function of `method`
+ * has made, and tells how that ends. The reference to `coroutine` is taken, even by an error. */
+PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine);
 
 /* Tells whether the direction is claimed by operations at all: of its own class, nothing added. */
 int grpc_guard_is_plain(State *state, PyObject *direction);

@@ -42,6 +42,18 @@ coroutine_await(AioOperation *self)
     return Py_NewRef((PyObject *)self);
 }
 
+/* Returns what iterates a run: Python's own kind of object around a coroutine that awaits it. */
+static PyObject *
+await_run(AioOperation *self)
+{
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    PyObject *coroutine = PyObject_CallOneArg(state->awaiting, (PyObject *)self);
+    PyObject *iterator =
+        coroutine == NULL ? NULL : PyObject_CallMethod(coroutine, "__await__", NULL);
+    Py_XDECREF(coroutine);
+    return iterator;
+}
+
 /* A call of __await__(), not what `await` does: its result can be iterated, as a coroutine's. Who
  * calls that goes on without this object, with the coroutine of the function. */
 static PyObject *
@@ -49,6 +61,9 @@ coroutine_call_await(AioOperation *self, PyObject *unused)
 {
     if (self->progress == CREATED && self->inner == NULL && grpc_guard_hand_over(self) < 0) {
         return NULL;
+    }
+    if (self->subject != NULL && self->progress == CREATED) {
+        return await_run(self);
     }
     if (self->owns || self->inner == NULL) {
         PyErr_SetString(PyExc_RuntimeError, self->owns ? "coroutine is being awaited already"
@@ -109,6 +124,7 @@ coroutine_clear(AioOperation *self)
     Py_CLEAR(self->argument);
     Py_CLEAR(self->proxy);
     Py_CLEAR(self->direction);
+    Py_CLEAR(self->subject);
     return 0;
 }
 
@@ -158,9 +174,38 @@ static PyType_Spec spec = {
     .slots = slots,
 };
 
+/* The same, of another type: for those who follow awaits, it is no operation. */
+static PyType_Spec run_spec = {
+    .name = "grpc_guard._core._compiled.coroutine",
+    .basicsize = sizeof(AioOperation),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION
+             | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = slots,
+};
+
+PyObject *
+grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine)
+{
+    PyTypeObject *type = state->aio_run;
+    AioOperation *self = (AioOperation *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        Py_DECREF(coroutine);
+        return NULL;
+    }
+    self->method = Py_NewRef(method);
+    self->subject = Py_NewRef(subject);
+    self->inner = coroutine;
+    return (PyObject *)self;
+}
+
 int
 grpc_guard_add_aio_operations(PyObject *module, State *state)
 {
+    state->aio_run = (PyTypeObject *)PyType_FromModuleAndSpec(module, &run_spec, NULL);
+    if (state->aio_run == NULL
+        || PyObject_SetAttrString(module, "AioRun", (PyObject *)state->aio_run) < 0) {
+        return -1;
+    }
     state->aio_operation = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
     if (state->aio_operation == NULL) {
         return -1;

@@ -58,6 +58,15 @@ is_generator_exit(PyObject *args)
     return PyErr_GivenExceptionMatches(PyTuple_GET_ITEM(args, 0), PyExc_GeneratorExit);
 }
 
+/* A handler that has not begun does not end either. */
+static void
+leave_unstarted(AioOperation *self)
+{
+    if (self->progress == CREATED) {
+        Py_CLEAR(self->subject);
+    }
+}
+
 PyObject *
 grpc_guard_operation_throw(AioOperation *self, PyObject *args)
 {
@@ -69,6 +78,7 @@ grpc_guard_operation_throw(AioOperation *self, PyObject *args)
         return NULL;
     }
     Py_INCREF(self);
+    leave_unstarted(self);
     self->progress = RUNNING;
     PyObject *result = NULL;
     if (self->owns && is_generator_exit(args)) {
@@ -103,6 +113,7 @@ grpc_guard_operation_close(AioOperation *self)
     }
     State *state = PyType_GetModuleState(Py_TYPE(self));
     Py_INCREF(self);
+    leave_unstarted(self);
     self->progress = RUNNING;
     if (self->inner != NULL) {
         PyObject *closed = call_inner(self, state->str_close, NULL);

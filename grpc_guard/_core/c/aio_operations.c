@@ -174,17 +174,18 @@ begin(State *state, AioOperation *self)
     return self->inner == NULL ? -1 : 0;
 }
 
-/* An exception leaves the operation while it owns: if it is a cancellation, somebody has rules for that. */
+/* Has somebody told of a cancellation that ends the operation; what is raised then takes its place. */
 static void
-tell_of_cancel(State *state, AioOperation *self)
+tell_of_cancel(State *state, PyObject *teller, PyObject *const *told, size_t count, Py_ssize_t place)
 {
-    if (state->after_cancel == NULL || !PyErr_ExceptionMatches(state->cancelled_error)) {
+    if (teller == NULL || !PyErr_ExceptionMatches(state->cancelled_error)) {
         return;
     }
-    PyObject *error = take_exception();
-    PyObject *args[] = {((AioFields *)self->direction)->stream, ((AioMethod *)self->method)->operation,
-                        error, self->direction, self->proxy};
-    PyObject *nothing = PyObject_Vectorcall(state->after_cancel, args, 5, NULL);
+    PyObject *error = take_exception(), *args[5];
+    for (size_t i = 0; i < count; i++) {
+        args[i] = (Py_ssize_t)i == place ? error : told[i];
+    }
+    PyObject *nothing = PyObject_Vectorcall(teller, args, count, NULL);
     if (nothing == NULL) {
         PyObject *other = take_exception();
         PyObject *context = PyException_GetContext(other);
@@ -198,14 +199,36 @@ tell_of_cancel(State *state, AioOperation *self)
     set_exception(error);
 }
 
+/* The handler of a run has ended: its stream objects are to be used no more. */
+static void
+end_run(State *state, AioOperation *self, int failed)
+{
+    PyObject *subject = self->subject;
+    self->subject = NULL;
+    if (failed) {
+        PyObject *told[] = {subject, NULL};
+        tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
+    }
+    if (PyObject_TypeCheck(subject, state->stream_fields)) {
+        SET(((StreamFields *)subject)->ended, Py_NewRef(Py_True));
+    }
+    Py_DECREF(subject);
+}
+
 void
 grpc_guard_end(State *state, AioOperation *self, int failed)
 {
     if (self->owns) {
         if (failed) {
-            tell_of_cancel(state, self);
+            PyObject *told[] = {((AioFields *)self->direction)->stream,
+                                ((AioMethod *)self->method)->operation, NULL, self->direction,
+                                self->proxy};
+            tell_of_cancel(state, state->after_cancel, told, 5, 2);
         }
         give_back(self);
+    }
+    if (self->subject != NULL) {
+        end_run(state, self, failed);
     }
     self->progress = CLOSED;
     Py_CLEAR(self->inner);

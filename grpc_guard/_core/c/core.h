@@ -36,12 +36,13 @@ typedef struct {
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
     PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
-    PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared;
+    PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
-    PyTypeObject *aio_method, *aio_operation;
+    PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler;
     PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
+    PyObject *handler_cancelled; /* the same for the run of a handler */
     PyObject *str_throw, *str_close;
     Steps steps;
     Starts starts;
@@ -62,6 +63,7 @@ int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
+int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_lives(PyObject *module, State *state);
 

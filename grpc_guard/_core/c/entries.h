@@ -27,4 +27,7 @@ typedef PyObject *(*Maker)(State *, PyObject *);
 PyObject *grpc_guard_make_entry(State *state, PyObject *stream);
 PyObject *grpc_guard_make_unary_entry(State *state, PyObject *rpc);
 
+/* Notes what the running task of a loop begins to handle; -1 with an exception set. */
+int grpc_guard_enter_task(State *state, PyObject *in_flight, Maker make, PyObject *what, PyObject *loop);
+
 #endif

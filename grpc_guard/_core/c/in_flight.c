@@ -178,9 +178,26 @@ in_flight_enter_unary(PyObject *self, PyTypeObject *cls, PyObject *const *args, 
     return enter_thread((InFlight *)self, cls, grpc_guard_make_unary_entry, args, count, names);
 }
 
-/* Notes what the running task of a loop begins to handle. */
+int
+grpc_guard_enter_task(State *state, PyObject *in_flight, Maker make, PyObject *what, PyObject *loop)
+{
+    InFlight *self = (InFlight *)in_flight;
+    PyObject *task = PyObject_CallOneArg(state->current_task, loop);
+    if (task == NULL || task == Py_None) {
+        Py_XDECREF(task);
+        return task == NULL ? -1 : 0;
+    }
+    PyObject *entry = make(state, what);
+    PyObject *reference = entry == NULL ? NULL : PyWeakref_NewRef(task, self->forget);
+    int failed = reference == NULL || PyDict_SetItem(self->by_task, reference, entry) < 0;
+    Py_XDECREF(reference);
+    Py_XDECREF(entry);
+    Py_DECREF(task);
+    return failed ? -1 : 0;
+}
+
 static PyObject *
-enter_by_task(InFlight *self, PyTypeObject *cls, Maker make, PyObject *const *args,
+enter_by_task(PyObject *self, PyTypeObject *cls, Maker make, PyObject *const *args,
               Py_ssize_t count, PyObject *names)
 {
     if (count != 2 || names != NULL) {
@@ -188,34 +205,21 @@ enter_by_task(InFlight *self, PyTypeObject *cls, Maker make, PyObject *const *ar
         return NULL;
     }
     State *state = PyType_GetModuleState(cls);
-    PyObject *task = PyObject_CallOneArg(state->current_task, args[1]);
-    if (task == NULL || task == Py_None) {
-        return task;
-    }
-    PyObject *entry = make(state, args[0]);
-    PyObject *reference = entry == NULL ? NULL : PyWeakref_NewRef(task, self->forget);
-    int failed = reference == NULL || PyDict_SetItem(self->by_task, reference, entry) < 0;
-    Py_XDECREF(reference);
-    Py_XDECREF(entry);
-    Py_DECREF(task);
-    if (failed) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return grpc_guard_enter_task(state, self, make, args[0], args[1]) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *
 in_flight_enter_task(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
                      PyObject *names)
 {
-    return enter_by_task((InFlight *)self, cls, grpc_guard_make_entry, args, count, names);
+    return enter_by_task(self, cls, grpc_guard_make_entry, args, count, names);
 }
 
 static PyObject *
 in_flight_enter_unary_task(PyObject *self, PyTypeObject *cls, PyObject *const *args,
                            Py_ssize_t count, PyObject *names)
 {
-    return enter_by_task((InFlight *)self, cls, grpc_guard_make_unary_entry, args, count, names);
+    return enter_by_task(self, cls, grpc_guard_make_unary_entry, args, count, names);
 }
 
 static PyMemberDef in_flight_members[] = {

@@ -61,6 +61,14 @@ tell_of_cancels(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+tell_of_cancelled_handlers(PyObject *module, PyObject *function)
+{
+    State *state = PyModule_GetState(module);
+    SET(state->handler_cancelled, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"configure", (PyCFunction)(void (*)(void))configure, METH_FASTCALL,
      "Take the namespace that has the switches, the mode in which all streams are equipped, what "
@@ -71,6 +79,9 @@ static PyMethodDef module_methods[] = {
     {"tell_of_cancels", tell_of_cancels, METH_O,
      "Have a function called after each operation that a cancellation ended: with stream, operation, "
      "error, direction and proxy."},
+    {"tell_of_cancelled_handlers", tell_of_cancelled_handlers, METH_O,
+     "Have a function called after each handler that a cancellation ended: with its stream, or the "
+     "name of its RPC, and the error."},
     {NULL},
 };
 
@@ -112,6 +123,7 @@ module_exec(PyObject *module)
     INTERN(str_make_twin, "_make_twin")
     INTERN(str_recipe, "_self_recipe")
     INTERN(str_prepared, "prepared")
+    INTERN(str_self_read, "_self_read")
     INTERN(str_throw, "throw")
     INTERN(str_close, "close")
 #undef INTERN
@@ -138,7 +150,8 @@ module_exec(PyObject *module)
         || grpc_guard_add_lives(module, state) < 0
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
-        || grpc_guard_add_aio_operations(module, state) < 0) {
+        || grpc_guard_add_aio_operations(module, state) < 0
+        || grpc_guard_add_aio_handlers(module, state) < 0) {
         return -1;
     }
     return 0;
@@ -147,14 +160,15 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(str_prepared) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(str_prepared) DO(str_self_read) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \
     DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
     DO(unary_start) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
     DO(str_own_loop) \
-    DO(aio_method) DO(aio_operation) DO(aio_direction) DO(cancelled_error) DO(awaiting) \
+    DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
+    DO(aio_direction) DO(cancelled_error) DO(awaiting) \
     DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close)
 
 static int

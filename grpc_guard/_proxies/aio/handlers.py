@@ -15,7 +15,7 @@ from typing import Any, cast
 from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
-from ..._core.aio_methods import aio_method
+from ..._core.aio_methods import after_cancelled_handlers, aio_method, compiled
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.recipes import argument, direction, made_of, nothing
@@ -184,7 +184,7 @@ def guard_behavior(
             enter_unary(rpc, loop)
             return _run_unary(rpc, plain, args, kwargs)
 
-        return guarded
+        return in_c(guarded, plain, first, False)
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
@@ -205,10 +205,23 @@ def guard_behavior(
             responses = run(stream, behavior, request, context, *rest, **kwargs)
             if run is _run:
                 return responses
-            writing = context._self_write.watch
-            return responses if writing is None else writing.yields(responses)
+            return _watched(context, responses)
 
-        return guarded
+        generate, watched = (_generate, _watched) if run is _generate else (None, None)
+        of_stream = Stream, SERVER, AIO, Context, RequestIterator, generate, watched
+        return in_c(guarded, plain, first, request_streaming, *of_stream)
+
+    def in_c(
+        guarded: Callable[..., Any], plain: Callable[..., Any], first: int, reads: bool, *more: Any
+    ) -> Callable[..., Any]:
+        """Return what does the same as `guarded`, in C where it can; a function, too."""
+        if compiled is None:
+            return guarded
+        method = compiled.AioMethod(plain, "handler", "", None, 1)
+        act = compiled.AioHandler(
+            guarded, plain, first, reads, rpc, choose, OFF, running_loop, handlers, method, *more
+        )
+        return lambda *args, **kwargs: act(*args, **kwargs)
 
     streams = request_streaming or response_streaming
     return guarded_behavior(behavior, choose, replace if streams else replace_unary)
@@ -229,11 +242,25 @@ def _migrating(
     return guarded
 
 
+def _watched(context: Context, responses: Any) -> Any:
+    writing = context._self_write.watch
+    return responses if writing is None else writing.yields(responses)
+
+
+def _was_cancelled(handled: Stream | str, error: BaseException) -> None:
+    """Act on the CancelledError by which the handler of a stream, or of a unary RPC, has ended."""
+    is_stream = isinstance(handled, Stream)
+    handler_cancelled(handled.subject if is_stream else Subject(handled, SERVER, AIO), error)
+
+
+after_cancelled_handlers(_was_cancelled)
+
+
 async def _run_unary(rpc: str, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     try:
         return await plain(*args, **kwargs)
     except asyncio.CancelledError as error:
-        handler_cancelled(Subject(rpc, SERVER, AIO), error)
+        _was_cancelled(rpc, error)
         raise
 
 
@@ -241,7 +268,7 @@ async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwarg
     try:
         return await behavior(*args, **kwargs)
     except asyncio.CancelledError as error:
-        handler_cancelled(stream.subject, error)
+        _was_cancelled(stream, error)
         raise
     finally:
         stream.ended = True

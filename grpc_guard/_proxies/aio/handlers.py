@@ -249,8 +249,8 @@ def _watched(context: Context, responses: Any) -> Any:
 
 def _was_cancelled(handled: Stream | str, error: BaseException) -> None:
     """Act on the CancelledError by which the handler of a stream, or of a unary RPC, has ended."""
-    is_stream = isinstance(handled, Stream)
-    handler_cancelled(handled.subject if is_stream else Subject(handled, SERVER, AIO), error)
+    named = Subject(handled, SERVER, AIO) if isinstance(handled, str) else handled.subject
+    handler_cancelled(named, error)
 
 
 after_cancelled_handlers(_was_cancelled)

@@ -6,6 +6,7 @@ queue), and reuse of a generator after its RPC ended is legal.
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from types import AsyncGeneratorType, GeneratorType
@@ -18,6 +19,7 @@ from .._catalogue.rules.shared_iterator import (
     first_rpc_is_over,
 )
 from .._catalogue.words import escaped
+from .._core import which
 from .._core.stream import Stream
 from . import owners
 from .violations import violate
@@ -34,44 +36,35 @@ class _Feeding:
         )
 
 
-class _Feed(weakref.ref[object]):
-    """A generator, held weakly, and the stream that it feeds."""
-
-    __slots__ = ("key", "stream")
-
-    key: int  # the identity of the generator
-    stream: weakref.ref[Stream]
+# A generator and the stream that it feeds, both held weakly.
+_Feed = tuple[weakref.ref[object], weakref.ref[Stream]]
 
 
 class _Feeds:
-    """Generator object -> the stream it feeds; both held weakly."""
+    """Which stream a generator object feeds."""
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()  # reentrant: a finaliser may start an RPC
-        self._known: dict[int, _Feed] = {}
+        self.known: dict[int, _Feed] = {}  # by the identity of the generator
 
     def bind(self, generator: object, stream: Stream) -> Stream | None:
         """Note that `generator` feeds `stream`; return the live stream it already feeds, if any."""
-        feed = _Feed(generator, self._forget)
-        feed.key = id(generator)
-        feed.stream = weakref.ref(stream)
-        known = self._known.setdefault(feed.key, feed)  # atomic, and nearly always the first
-        return None if known is feed else self._bind_again(feed, stream)
+        key = id(generator)
+        # A finaliser takes no lock, and this one runs no Python code. No other thread can bind this
+        # generator then, and a new object gets its identity only later.
+        forget = functools.partial(self.known.pop, key)
+        feed = weakref.ref(generator, forget), weakref.ref(stream)
+        known = self.known.setdefault(key, feed)  # atomic, and nearly always the first
+        return None if known is feed else self._bind_again(key, feed, stream)
 
-    def _bind_again(self, feed: _Feed, stream: Stream) -> Stream | None:
+    def _bind_again(self, key: int, feed: _Feed, stream: Stream) -> Stream | None:
         with self._mutex:  # the check-and-set only
-            known = self._known.get(feed.key, feed)
-            holder = known.stream()
+            holder = self.known.get(key, feed)[1]()
             is_other = holder is not None and holder is not stream
-            if is_other and not first_rpc_is_over(_Feeding(feed(), holder)):
+            if is_other and not first_rpc_is_over(_Feeding(feed[0](), holder)):
                 return holder
-            self._known[feed.key] = feed
+            self.known[key] = feed
             return None
-
-    def _forget(self, feed: _Feed) -> None:
-        # A finaliser takes no lock. No other thread can bind this generator now, and a new object
-        # gets its identity only later.
-        self._known.pop(feed.key, None)
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()
@@ -94,3 +87,15 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
             operation,
             owner=owners.owner_of(holder.write) if holder.write is not None else None,
         )
+
+
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.tell(
+        {
+            "feeds": _feeds.known,
+            "forget": _feeds.known.pop,
+            "partial": functools.partial,
+            "bind": bind,
+        }
+    )

@@ -12,16 +12,17 @@ from grpc.aio import UsageError
 
 from .._catalogue import forks
 from .._catalogue.boundary import overlooked
+from .._catalogue.cpython import threads_by_ident
+from .._catalogue.cpython_loops import running_loop
 from .._catalogue.grpcio import has_fork_support
-from .._catalogue.nouns import AIO, CLIENT, Subject
+from .._catalogue.modes import Mode, in_force
+from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC, Subject
 from .._catalogue.rule import Evidence
 from .._catalogue.rules.use_after_fork import (
     AioOfParent,
     ChannelOfParent,
     grpc_makes_channels_anew,
 )
-from .._catalogue.cpython import threads_by_ident
-from .._catalogue.cpython_loops import running_loop
 from .._core import which
 from .._core.stream import Channel, Stream
 from .._findings.ledger import ledger
@@ -115,7 +116,7 @@ def _used_after_fork(life: ChannelLife, rpc: str) -> None:
 
 _compiled = which.compiled()
 if _compiled is not None:
-    _compiled.configure_starts(
+    _compiled.tell(
         {
             "names": globals(),
             "note_origin": note_origin,
@@ -135,5 +136,11 @@ if _compiled is not None:
             "name_of_thread": name_of_thread,
             "lives": lives_by_core,
             "forks": forks,
+            "in_force": in_force,
+            "OFF": Mode.OFF,
+            "CLIENT": CLIENT,
+            "SERVER": SERVER,
+            "SYNC": SYNC,
+            **{f"set_{name}": vars(Origin)[name] for name in Origin.__slots__},
         }
     )

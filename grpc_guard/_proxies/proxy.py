@@ -5,11 +5,27 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
-from typing import Any, Self, cast
+from types import GetSetDescriptorType
+from typing import Any, Self, TypeVar, cast
 
+from .._core import which
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
+from .emptied import WRAPT
 from .faithful import Proxy as Proxy
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def in_c(name: str) -> Callable[[M], M]:
+    """Return what puts the compiled method `name`, if there is one, in the place of that in Python.
+
+    It does the same, and leaves to the one in Python whatever is not usual.
+    """
+    compiled = which.compiled()
+    if compiled is None:
+        return lambda method: method
+    return lambda method: compiled.Method(method, name)
 
 
 class GuardedByItself:
@@ -55,6 +71,7 @@ class NextProxy(StreamProxy):
 
     __next__: Callable[[], Any]
 
+    @in_c("itself")
     def __iter__(self) -> Self:
         advance = _advance_of(self)
         advance.__self__ = _Itself(advance)
@@ -67,6 +84,18 @@ class NextProxy(StreamProxy):
 
 # Not by its name: a mock may have replaced that.
 _advance_of: Callable[[Any], Any] = vars(NextProxy)["__next__"].__get__
+
+_compiled = which.compiled()
+_wrapped = vars(WRAPT).get("__wrapped__")
+if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt has its C code, too
+    _compiled.tell(
+        {
+            "wrapped": _wrapped,
+            "stream": vars(StreamProxy)["_self_stream"],
+            "next": vars(NextProxy)["__next__"],
+            "Itself": _Itself,
+        }
+    )
 
 
 class GuardedCallback:

@@ -14,17 +14,8 @@ static const struct {
 };
 
 static PyObject *
-make(PyObject *module, PyObject *direction, int kind, PyObject *call)
+new_operation(State *state, PyObject *direction, int kind, PyObject *call)
 {
-    State *state = PyModule_GetState(module);
-    if (state->steps.namespace == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "configure_steps() of the module comes first");
-        return NULL;
-    }
-    if (!PyObject_TypeCheck(direction, state->sync_fields)) {
-        PyErr_Format(PyExc_TypeError, "%s() takes a direction", kinds[kind].maker);
-        return NULL;
-    }
     SyncOperation *self = PyObject_GC_New(SyncOperation, state->steps.type);
     if (self == NULL) {
         return NULL;
@@ -36,6 +27,27 @@ make(PyObject *module, PyObject *direction, int kind, PyObject *call)
     self->kind = kind;
     PyObject_GC_Track(self);
     return (PyObject *)self;
+}
+
+PyObject *
+grpc_guard_make_operation(State *state, PyObject *direction, int kind)
+{
+    return new_operation(state, direction, kind, NULL);
+}
+
+static PyObject *
+make(PyObject *module, PyObject *direction, int kind, PyObject *call)
+{
+    State *state = PyModule_GetState(module);
+    if (state->steps.namespace == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "configure_steps() of the module comes first");
+        return NULL;
+    }
+    if (!PyObject_TypeCheck(direction, state->sync_fields)) {
+        PyErr_Format(PyExc_TypeError, "%s() takes a direction", kinds[kind].maker);
+        return NULL;
+    }
+    return new_operation(state, direction, kind, call);
 }
 
 #define MAKER(name, kind) \
@@ -194,6 +206,32 @@ get_signature(SyncOperation *self, void *closure)
     return signature;
 }
 
+/* What stands for the iterator, which merge() takes from here: made when somebody asks for it. */
+static PyObject *
+get_self(SyncOperation *self, void *closure)
+{
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    if (self->self == NULL) {
+        if (state->starts.Itself == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "__self__");
+            return NULL;
+        }
+        PyObject *itself = PyObject_CallOneArg(state->starts.Itself, (PyObject *)self);
+        if (itself == NULL) {
+            return NULL;
+        }
+        SET(self->self, itself);
+    }
+    return Py_NewRef(self->self);
+}
+
+static int
+set_self(SyncOperation *self, PyObject *value, void *closure)
+{
+    SET(self->self, Py_XNewRef(value));
+    return 0;
+}
+
 static PyObject *
 same(PyObject *self, PyObject *unused)
 {
@@ -205,13 +243,13 @@ static PyMemberDef operation_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(SyncOperation, dict), READONLY, NULL},
     WEAK(SyncOperation),
     {"direction", T_OBJECT_EX, offsetof(SyncOperation, direction), READONLY, NULL},
-    OBJECT(SyncOperation, self, "__self__"),
     {NULL},
 };
 
 static PyGetSetDef operation_properties[] = {
     {"__name__", (getter)get_name, NULL, NULL, NULL},
     {"__qualname__", (getter)get_name, NULL, NULL, "qualified"},
+    {"__self__", (getter)get_self, (setter)set_self, NULL, NULL},
     {"__signature__", (getter)get_signature, NULL, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL},

@@ -24,7 +24,7 @@ typedef struct {
     PyTypeObject *sync_fields;
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
-    PyTypeObject *entry, *unary_entry, *in_flight, *unary_start;
+    PyTypeObject *entry, *unary_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
@@ -65,7 +65,9 @@ int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
 int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
-int grpc_guard_add_lives(PyObject *module, State *state);
+int grpc_guard_add_told(PyObject *module, State *state);
+int grpc_guard_add_guarded(PyObject *module, State *state);
+int grpc_guard_add_handling(PyObject *module, State *state);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
@@ -105,10 +107,6 @@ int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable
 PyObject *grpc_guard_take_error(void);
 void grpc_guard_set_error(PyObject *error);
 #endif
-
-/* Assign to `field` what is told under a name, or what a class has to assign to one of its fields. */
-int grpc_guard_take(PyObject *told, const char *name, PyObject **field);
-int grpc_guard_take_descriptor(PyObject *type, const char *name, PyObject **field);
 
 /* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
 static inline int
@@ -159,6 +157,11 @@ typedef struct {
 
 PyObject *grpc_guard_operate(
     PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
+
+/* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
+PyObject *grpc_guard_make_direction(
+    State *state, PyTypeObject *type, PyObject *stream, PyObject *iterator);
+PyObject *grpc_guard_make_operation(State *state, PyObject *direction, int kind);
 
 #define OBJECT(type, field, name) {name, T_OBJECT_EX, offsetof(type, field), 0, NULL}
 #define WEAK(type) {"__weaklistoffset__", T_PYSSIZET, offsetof(type, weakrefs), READONLY, NULL}

@@ -44,16 +44,8 @@ takes_no_names(PyObject *kwargs)
 }
 
 static int
-sync_init(SyncFields *self, PyObject *args, PyObject *kwargs)
+fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
 {
-    PyObject *stream, *iterator;
-    if (!takes_no_names(kwargs) || !PyArg_UnpackTuple(args, "direction", 2, 2, &stream, &iterator)) {
-        return -1;
-    }
-    State *state = state_of(Py_TYPE(self));
-    if (state == NULL) {
-        return -1;
-    }
     SET(self->free, Py_NewRef(Py_True));
     SET(self->stream, Py_NewRef(stream));
     SET(self->owner, Py_NewRef(Py_None));
@@ -61,6 +53,27 @@ sync_init(SyncFields *self, PyObject *args, PyObject *kwargs)
     SET(self->extra, Py_NewRef(Py_None));
     SET(self->iterator, Py_NewRef(iterator));
     return equip((PyObject *)self, state, stream);
+}
+
+PyObject *
+grpc_guard_make_direction(State *state, PyTypeObject *type, PyObject *stream, PyObject *iterator)
+{
+    SyncFields *self = (SyncFields *)type->tp_alloc(type, 0);
+    if (self != NULL && fill(state, self, stream, iterator) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int
+sync_init(SyncFields *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *stream, *iterator;
+    if (!takes_no_names(kwargs) || !PyArg_UnpackTuple(args, "direction", 2, 2, &stream, &iterator)) {
+        return -1;
+    }
+    State *state = state_of(Py_TYPE(self));
+    return state == NULL ? -1 : fill(state, self, stream, iterator);
 }
 
 /* Returns what tells which thread runs the loop of a stream: mostly the loop. See loops.py. */

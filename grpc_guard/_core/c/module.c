@@ -147,7 +147,9 @@ module_exec(PyObject *module)
         || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
         || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_in_flight(module, state) < 0
         || grpc_guard_add_starts(module, state) < 0
-        || grpc_guard_add_lives(module, state) < 0
+        || grpc_guard_add_told(module, state) < 0
+        || grpc_guard_add_guarded(module, state) < 0
+        || grpc_guard_add_handling(module, state) < 0
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
@@ -165,7 +167,7 @@ module_exec(PyObject *module)
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \
     DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
-    DO(unary_start) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
+    DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
     DO(str_own_loop) \
     DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
     DO(aio_direction) DO(cancelled_error) DO(awaiting) \

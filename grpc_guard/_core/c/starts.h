@@ -1,31 +1,61 @@
-/* The starts of streams in C: what they are told by the layers above, by name, and what they share. */
+/* The starts of streams in C: what the layers above tell of themselves, by name. */
 
 #ifndef GRPC_GUARD_STARTS_H
 #define GRPC_GUARD_STARTS_H
 
 #include <Python.h>
 
-/* configure_starts(): see _lifecycle/starts.py */
-#define EACH_TOLD_OF_STARTS(DO) \
-    DO(names) DO(note_origin) DO(starting) DO(start_failed) DO(Stream) DO(Origin) DO(kinds) \
-    DO(PROGRAM) DO(LOOP) DO(ledger) DO(monotonic) DO(running_loop) DO(asyncio) DO(get_ident) \
-    DO(threads_by_ident) DO(name_of_thread) DO(lives) DO(forks)
+static inline int
+grpc_guard_is_anything(PyObject *object)
+{
+    return object != NULL;
+}
 
-/* The fields of an Origin, each by its descriptor. */
-#define EACH_OF_ORIGIN(DO) \
-    DO(kind) DO(name) DO(on_loop) DO(operation) DO(place) DO(since) DO(test_attempt)
+static inline int
+grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assign to the field */
+{
+    return Py_TYPE(object)->tp_descr_set != NULL;
+}
+
+#define TOLD_ANY grpc_guard_is_anything
+#define TOLD_FIELD grpc_guard_is_field
+
+/* Every name, and what is of that kind. Who tells: */
+#define EACH_TOLD(DO) \
+    /* _lifecycle/starts.py */ \
+    DO(names, PyDict_Check) DO(note_origin, TOLD_ANY) DO(starting, TOLD_ANY) \
+    DO(start_failed, TOLD_ANY) DO(Stream, PyType_Check) DO(Origin, PyType_Check) \
+    DO(kinds, PyDict_Check) DO(PROGRAM, TOLD_ANY) DO(LOOP, TOLD_ANY) DO(ledger, TOLD_ANY) \
+    DO(monotonic, TOLD_ANY) DO(running_loop, TOLD_ANY) DO(asyncio, TOLD_ANY) \
+    DO(get_ident, TOLD_ANY) DO(threads_by_ident, PyDict_Check) DO(name_of_thread, TOLD_ANY) \
+    DO(lives, PyDict_Check) DO(forks, TOLD_ANY) DO(in_force, TOLD_ANY) DO(OFF, TOLD_ANY) \
+    DO(CLIENT, TOLD_ANY) DO(SERVER, TOLD_ANY) DO(SYNC, TOLD_ANY) DO(set_kind, TOLD_FIELD) DO(set_name, TOLD_FIELD) \
+    DO(set_on_loop, TOLD_FIELD) DO(set_operation, TOLD_FIELD) DO(set_place, TOLD_FIELD) \
+    DO(set_since, TOLD_FIELD) DO(set_test_attempt, TOLD_FIELD) \
+    /* _guard/generators.py */ \
+    DO(feeds, PyDict_Check) DO(forget, TOLD_ANY) DO(partial, TOLD_ANY) DO(bind, TOLD_ANY) \
+    /* _proxies/proxy.py */ \
+    DO(wrapped, TOLD_FIELD) DO(stream, TOLD_FIELD) DO(next, TOLD_FIELD) DO(Itself, PyType_Check) \
+    /* _proxies/sync/channel.py */ \
+    DO(sends, TOLD_ANY) DO(request_twins, PyDict_Check) DO(ClientRequests, PyType_Check) \
+    DO(guard_requests, TOLD_ANY) DO(callbacks_running, PyDict_Check) DO(usual_call, TOLD_ANY) \
+    DO(call_twins, PyDict_Check) DO(Responses, PyType_Check) DO(call_has_ended, TOLD_ANY) \
+    DO(guard_call, TOLD_ANY) DO(failed_to_start, TOLD_ANY) DO(handed, PyContextVar_CheckExact) \
+    DO(join, TOLD_ANY) \
+    /* _proxies/sync/handlers.py */ \
+    DO(received_twins, PyDict_Check) \
+    DO(Requests, PyType_Check) DO(RequestIterator, TOLD_ANY) DO(context_twins, PyDict_Check) \
+    DO(Context, TOLD_ANY) DO(context_has_ended, TOLD_ANY) DO(response_twins, PyDict_Check) \
+    DO(HandlerResponses, PyType_Check) DO(respond, TOLD_ANY) DO(returns, TOLD_ANY)
 
 #define EACH_NAME_OF_STARTS(DO) \
     DO(start) DO(note_origin) DO(_channel) DO(generation) DO(streams) DO(next_report_at) \
     DO(append) DO(co_filename) DO(test_attempt) DO(current_task) DO(get_name) DO(name) \
-    DO(thread) DO(task)
+    DO(thread) DO(task) DO(mode) DO(_self_choose) DO(_self_rpc) DO(on_loop) DO(__call__) DO(ended)
 
 typedef struct {
-#define FIELD(name) PyObject *name;
-    EACH_TOLD_OF_STARTS(FIELD)
-#undef FIELD
-#define FIELD(name) PyObject *set_##name;
-    EACH_OF_ORIGIN(FIELD)
+#define FIELD(name, is_right) PyObject *name;
+    EACH_TOLD(FIELD)
 #undef FIELD
 #define FIELD(name) PyObject *str_##name;
     EACH_NAME_OF_STARTS(FIELD)

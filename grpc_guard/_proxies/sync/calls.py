@@ -22,7 +22,7 @@ from ..contract import SYNC_CALL, forwards
 from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
 
 # None if this grpcio has no such class.
-_USUAL = getattr(_channel, MULTI_THREADED_CALL, None)
+USUAL = getattr(_channel, MULTI_THREADED_CALL, None)
 _SINGLE_THREADED = getattr(_channel, SINGLE_THREADED_CALL, None)
 
 
@@ -138,7 +138,7 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even a twin."""
-    if type(call) is _USUAL:  # the usual class needs no further checks
+    if type(call) is USUAL:  # the usual class needs no further checks
         return StreamCall(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call

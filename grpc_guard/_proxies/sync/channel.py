@@ -7,16 +7,20 @@ from typing import Any, Self
 
 from ..._catalogue.modes import ChooseMode, Mode, current_mode
 from ..._catalogue.nouns import CLIENT, SYNC
+from ..._core import steps, which
 from ..._core.stream import Stream
 from ..._lifecycle.blocking import blocking
+from ..._lifecycle.callbacks import running
 from ..._lifecycle.channels import closing, made, subscribing
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import SYNC_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
-from ..proxy import Proxy
-from ..unary import in_c, refused_below, watching_below
+from ..proxy import Proxy, in_c
+from ..unary import in_c as unary_in_c
+from ..unary import refused_below, watching_below
+from . import calls
 from .calls import guard_call, guard_future, guard_requests
-from .intercepted import join
+from .intercepted import handed_here, join
 
 
 def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
@@ -110,7 +114,7 @@ class UnaryUnary(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c(watching_below("__call__"), refused_below)
+    __call__ = unary_in_c(watching_below("__call__"), refused_below)
     with_call = watching_below("with_call")
     future = watching_below("future")
 
@@ -120,7 +124,7 @@ class UnaryStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = guarding("__call__", start_unary_stream)
+    __call__ = in_c("start_unary_stream")(guarding("__call__", start_unary_stream))
 
 
 class StreamUnary(MultiCallable):
@@ -138,7 +142,7 @@ class StreamStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = guarding("__call__", start_stream_stream)
+    __call__ = in_c("start_stream_stream")(guarding("__call__", start_stream_stream))
 
 
 @forwards(SYNC_CHANNEL)
@@ -193,3 +197,24 @@ class Channel(Proxy):
     def __exit__(self, *exc_info: object) -> Any:
         closing(self.__wrapped__)
         return self.__wrapped__.__exit__(*exc_info)
+
+
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.tell(
+        {
+            "sends": "next(request_iterator)",
+            "request_twins": calls.RequestIterator._self_twins,
+            "ClientRequests": steps.ClientRequests,
+            "guard_requests": guard_requests,
+            "callbacks_running": running,
+            "usual_call": calls.USUAL,
+            "call_twins": calls.StreamCall._self_twins,
+            "Responses": steps.Responses,
+            "call_has_ended": calls.has_ended,
+            "guard_call": guard_call,
+            "failed_to_start": failed_to_start,
+            "handed": handed_here,
+            "join": join,
+        }
+    )

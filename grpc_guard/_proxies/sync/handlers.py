@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import SERVER, SYNC, Api
-from ..._core import steps
+from ..._core import steps, which
 from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.callbacks import run_callback
@@ -108,6 +108,27 @@ def replacing(
     is_followed = api == SYNC
     enter, enter_unary = handlers.enter, handlers.enter_unary
 
+    def in_c(function: Any, plain: Any, first: int, enter: Any) -> Any:
+        if _compiled is None:
+            return function
+        handle = _compiled.Handling(
+            function,
+            plain,
+            first,
+            choose,
+            enter,
+            rpc,
+            api,
+            is_followed,
+            request_streaming,
+            response_streaming,
+        )
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            return handle(args, kwargs)
+
+        return guarded
+
     # One function, as each frame takes a microsecond of a unary RPC.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:
         second = first + 1
@@ -121,7 +142,7 @@ def replacing(
             finally:
                 entry.ended = True
 
-        return guarded
+        return in_c(guarded, plain, first, enter_unary)
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         second = first + 1
@@ -150,7 +171,7 @@ def replacing(
             finally:
                 stream.ended = True
 
-        return guarded
+        return in_c(guarded, plain, first, enter)
 
     return replace if request_streaming or response_streaming else replace_unary
 
@@ -161,3 +182,21 @@ def _respond(responses: Any, stream: Stream) -> Any:
     guarded = ResponseIterator(responses, stream)
     bind(responses, stream, "return of a response iterator")
     return guarded
+
+
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.tell(
+        {
+            "received_twins": RequestIterator._self_twins,
+            "Requests": steps.Requests,
+            "RequestIterator": RequestIterator,
+            "context_twins": Context._self_twins,
+            "Context": Context,
+            "context_has_ended": has_ended,
+            "response_twins": ResponseIterator._self_twins,
+            "HandlerResponses": steps.HandlerResponses,
+            "respond": _respond,
+            "returns": "return of a response iterator",
+        }
+    )

@@ -33,7 +33,7 @@ class Handed:
         self.stream: Stream | None = None
 
 
-_handed: contextvars.ContextVar[Handed | None] = contextvars.ContextVar("handed", default=None)
+handed_here: contextvars.ContextVar[Handed | None] = contextvars.ContextVar("handed", default=None)
 
 
 def join(stream: Stream) -> None:
@@ -42,7 +42,7 @@ def join(stream: Stream) -> None:
     Raises ConcurrencyError if the generator that the program passed to them feeds another live
     RPC. If one interceptor starts several RPCs, the generator feeds the first.
     """
-    handed = _handed.get()
+    handed = handed_here.get()
     while handed is not None:
         if handed.stream is None:
             handed.stream = stream
@@ -77,12 +77,12 @@ def start_intercepted(
     interceptor.
     """
     requests = args[0] if args else kwargs.get("request_iterator")
-    handed = Handed(requests, _handed.get())
-    token = _handed.set(handed)
+    handed = Handed(requests, handed_here.get())
+    token = handed_here.set(handed)
     try:
         responses = start(*args, **kwargs)
     finally:
-        _handed.reset(token)
+        handed_here.reset(token)
         handed.requests = None
     if type(responses) is not GeneratorType:
         return responses

@@ -1,0 +1,232 @@
+/* The guarded objects of a stream: the same as the classes of _proxies/sync make, with no frame. */
+
+#include "guarded.h"
+
+PyObject *
+grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream)
+{
+    Starts *starts = &state->starts;
+    PyObject *key = PyLong_FromVoidPtr(Py_TYPE(wrapped));
+    PyObject *twin = key == NULL ? NULL : PyDict_GetItemWithError(twins, key);
+    PyObject *nothing = twin == NULL ? NULL : PyTuple_New(0);
+    PyObject *proxy = NULL;
+    if (nothing != NULL) {
+        Py_INCREF(twin);
+        proxy = ((PyTypeObject *)twin)->tp_new((PyTypeObject *)twin, nothing, NULL);
+        Py_DECREF(twin);
+        Py_DECREF(nothing);
+    }
+    if (proxy != NULL
+        && (grpc_guard_set(starts->wrapped, proxy, wrapped) < 0
+            || grpc_guard_set(starts->stream, proxy, stream) < 0)) {
+        Py_CLEAR(proxy);
+    }
+    Py_XDECREF(key);
+    return proxy;
+}
+
+PyObject *
+grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream,
+                         PyObject *type, int kind, PyObject **field)
+{
+    PyObject *proxy = grpc_guard_make_proxy(state, twins, wrapped, stream);
+    if (proxy == NULL) {
+        return NULL;
+    }
+    PyObject *direction =
+        grpc_guard_make_direction(state, (PyTypeObject *)type, stream, wrapped);
+    PyObject *advance =
+        direction == NULL ? NULL : grpc_guard_make_operation(state, direction, kind);
+    PyObject *reference =
+        advance == NULL || field == NULL ? NULL : PyWeakref_NewRef(direction, NULL);
+    int failed = advance == NULL || (field != NULL && reference == NULL)
+                 || grpc_guard_set(state->starts.next, proxy, advance) < 0;
+    if (reference != NULL && !failed) {
+        SET(*field, Py_NewRef(reference));
+    }
+    Py_XDECREF(reference);
+    Py_XDECREF(advance);
+    Py_XDECREF(direction);
+    if (failed) {
+        Py_CLEAR(proxy);
+    }
+    return proxy;
+}
+
+void
+grpc_guard_end_stream(PyObject *stream)
+{
+    SET(((StreamFields *)stream)->ended, Py_NewRef(Py_True));
+}
+
+/* Returns what notes which stream a generator feeds, and forgets it with the generator. */
+static PyObject *
+feed_of(Starts *starts, PyObject *generator, PyObject *key, PyObject *stream)
+{
+    PyObject *forget = PyObject_CallFunctionObjArgs(starts->partial, starts->forget, key, NULL);
+    PyObject *fed = forget == NULL ? NULL : PyWeakref_NewRef(generator, forget);
+    PyObject *stream_held = fed == NULL ? NULL : PyWeakref_NewRef(stream, NULL);
+    PyObject *feed = stream_held == NULL ? NULL : PyTuple_Pack(2, fed, stream_held);
+    Py_XDECREF(forget);
+    Py_XDECREF(fed);
+    Py_XDECREF(stream_held);
+    return feed;
+}
+
+int
+grpc_guard_bind(State *state, PyObject *iterator, PyObject *stream, PyObject *operation)
+{
+    Starts *starts = &state->starts;
+    if (!PyGen_CheckExact(iterator) && !PyAsyncGen_CheckExact(iterator)) {
+        return 0;
+    }
+    PyObject *key = PyLong_FromVoidPtr(iterator);
+    PyObject *feed = key == NULL ? NULL : feed_of(starts, iterator, key, stream);
+    PyObject *known = feed == NULL ? NULL : PyDict_SetDefault(starts->feeds, key, feed);
+    int failed = known == NULL ? -1 : 0;
+    if (known != NULL && known != feed) {
+        PyObject *nothing =
+            PyObject_CallFunctionObjArgs(starts->bind, iterator, stream, operation, NULL);
+        failed = nothing == NULL ? -1 : 0;
+        Py_XDECREF(nothing);
+    }
+    Py_XDECREF(key);
+    Py_XDECREF(feed);
+    return failed;
+}
+
+/* The methods that stand for functions */
+
+static PyObject *
+method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+{
+    Method *self = (Method *)callable;
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    return self->quick(state, self, args, PyVectorcall_NARGS(flagged), names);
+}
+
+/* __iter__ of NextProxy: the proxy itself. Its __next__ has what merge() takes from it in any case. */
+static PyObject *
+itself(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    if (count == 1 && names == NULL && state->starts.next != NULL) {
+        descrgetfunc get = Py_TYPE(state->starts.next)->tp_descr_get;
+        PyObject *advance = get(state->starts.next, args[0], (PyObject *)Py_TYPE(args[0]));
+        int is_ours = advance != NULL && Py_IS_TYPE(advance, state->steps.type);
+        Py_XDECREF(advance);
+        if (is_ours) {
+            return Py_NewRef(args[0]);
+        }
+        PyErr_Clear();
+    }
+    return IN_PYTHON(method, args, count, names);
+}
+
+static PyObject *
+method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static const struct {
+        const char *name;
+        Quick quick;
+    } known[] = {
+        {"itself", itself},
+        {"start_unary_stream", grpc_guard_start_unary_stream},
+        {"start_stream_stream", grpc_guard_start_stream_stream},
+    };
+    PyObject *function;
+    const char *name;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "Method() takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "Os:Method", &function, &name)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(known); i++) {
+        if (strcmp(known[i].name, name) == 0) {
+            Method *self = (Method *)type->tp_alloc(type, 0);
+            if (self != NULL) {
+                self->vectorcall = method_vectorcall;
+                self->function = Py_NewRef(function);
+                self->quick = known[i].quick;
+            }
+            return (PyObject *)self;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "no method is called %s", name);
+    return NULL;
+}
+
+static int
+method_traverse(Method *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->function);
+    return 0;
+}
+
+/* No tp_clear: see aio_methods.c. */
+
+static void
+method_dealloc(Method *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    Py_CLEAR(self->function);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+method_get(PyObject *self, PyObject *proxy, PyObject *owner)
+{
+    return proxy == NULL || proxy == Py_None ? Py_NewRef(self) : PyMethod_New(self, proxy);
+}
+
+static PyObject *
+method_getattr(Method *self, PyObject *name)
+{
+    return PyObject_GetAttr(self->function, name);
+}
+
+static PyObject *
+method_repr(Method *self)
+{
+    return PyObject_Repr(self->function);
+}
+
+static PyMemberDef method_members[] = {
+    WEAK(Method),
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Method, vectorcall), READONLY, NULL},
+    {NULL},
+};
+
+static PyType_Slot method_slots[] = {
+    {Py_tp_doc, "A method of a proxy, done in C where all is as usual."},
+    {Py_tp_new, method_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_descr_get, method_get},
+    {Py_tp_getattro, method_getattr},
+    {Py_tp_repr, method_repr},
+    {Py_tp_traverse, method_traverse},
+    {Py_tp_dealloc, method_dealloc},
+    {Py_tp_members, method_members},
+    {0, NULL},
+};
+
+static PyType_Spec method_spec = {
+    .name = "grpc_guard._core._compiled.Method",
+    .basicsize = sizeof(Method),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
+             | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = method_slots,
+};
+
+int
+grpc_guard_add_guarded(PyObject *module, State *state)
+{
+    return grpc_guard_add_type(module, &state->method, &method_spec, NULL);
+}

@@ -1,0 +1,43 @@
+/* The guarded objects of a stream in C: what is told of them by name, and what makes them. */
+
+#ifndef GRPC_GUARD_GUARDED_H
+#define GRPC_GUARD_GUARDED_H
+
+#include "core.h"
+
+/* Returns a proxy of `wrapped` that belongs to `stream`, of the class that `twins` has for it. NULL,
+ * without an error, if there is none yet: the class in Python makes it. */
+PyObject *grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream);
+
+/* The same for an iterator: its __next__ advances a new direction of `type`, of which `field`, unless
+ * it is NULL, gets a weak reference. */
+PyObject *grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped,
+                                   PyObject *stream, PyObject *type, int kind, PyObject **field);
+
+/* Does what bind() of _guard/generators.py does; -1: an error is set. */
+int grpc_guard_bind(State *state, PyObject *iterator, PyObject *stream, PyObject *operation);
+
+/* Notes that a stream has ended; an error that is set stays. */
+void grpc_guard_end_stream(PyObject *stream);
+
+typedef struct Method Method;
+typedef PyObject *(*Quick)(State *, Method *, PyObject *const *, Py_ssize_t, PyObject *);
+
+PyObject *grpc_guard_start_unary_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *grpc_guard_start_stream_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
+/* A method of a proxy's class, that stands for a function in Python and leaves to it what is not usual. */
+struct Method {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *weakrefs;
+    PyObject *function;
+    Quick quick;
+};
+
+#define IN_PYTHON(method, args, count, names) \
+    PyObject_Vectorcall((method)->function, args, (size_t)(count), names)
+
+#endif

@@ -1,0 +1,225 @@
+/* The start of a sync stream by a client: the same as start_unary_stream() and start_stream_stream()
+ * of _proxies/sync/channel.py, and what they call. */
+
+#include "guarded.h"
+
+static int
+is_told(Starts *starts)
+{
+    return starts->feeds != NULL && starts->wrapped != NULL && starts->join != NULL;
+}
+
+/* Tells whether the guard of the process is off, so that this one is alone; -1: an error is set. */
+static int
+is_alone(Starts *starts)
+{
+    PyObject *mode = PyObject_GetAttr(starts->in_force, starts->str_mode);
+    int is_off = mode == NULL ? -1 : mode == starts->OFF;
+    Py_XDECREF(mode);
+    return is_off;
+}
+
+/* Returns the mode that the proxy has for its next RPC. */
+static PyObject *
+chosen(Starts *starts, PyObject *proxy)
+{
+    PyObject *choose = PyObject_GetAttr(proxy, starts->str__self_choose);
+    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
+    Py_XDECREF(choose);
+    return mode;
+}
+
+static PyObject *
+new_stream(State *state, PyObject *proxy, PyObject *multi_callable, PyObject *mode)
+{
+    Starts *starts = &state->starts;
+    PyObject *rpc = PyObject_GetAttr(proxy, starts->str__self_rpc), *stream = NULL;
+    if (rpc != NULL) {
+        stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc, starts->CLIENT,
+                                        starts->SYNC, mode, Py_None);
+        Py_DECREF(rpc);
+    }
+    if (stream != NULL && grpc_guard_starting(state, stream, multi_callable) < 0) {
+        Py_CLEAR(stream);
+    }
+    return stream;
+}
+
+static PyObject *
+guard_requests(State *state, PyObject *iterator, PyObject *stream)
+{
+    Starts *starts = &state->starts;
+    PyObject *guarded = NULL;
+    if (PyIter_Check(iterator)) {
+        if (grpc_guard_bind(state, iterator, stream, starts->sends) < 0) {
+            return NULL;
+        }
+        guarded = grpc_guard_make_iterator(state, starts->request_twins, iterator, stream,
+                                           starts->ClientRequests, TAKING_REQUESTS,
+                                           &((StreamFields *)stream)->write);
+    }
+    if (guarded != NULL || PyErr_Occurred()) {
+        return guarded;
+    }
+    return PyObject_CallFunctionObjArgs(starts->guard_requests, iterator, stream, NULL);
+}
+
+/* Tells whether a call is read as usual: not on a loop that it could block, and not in a callback. */
+static int
+is_read_as_usual(Starts *starts, StreamFields *stream)
+{
+    if (PyDict_GET_SIZE(starts->callbacks_running) > 0 || stream->origin == NULL) {
+        return 0;
+    }
+    if (stream->origin == Py_None) {
+        return 1;
+    }
+    PyObject *on_loop = PyObject_GetAttr(stream->origin, starts->str_on_loop);
+    int is_usual = on_loop == NULL ? -1 : on_loop == Py_False;
+    Py_XDECREF(on_loop);
+    return is_usual;
+}
+
+static PyObject *
+guard_call(State *state, PyObject *call, PyObject *stream)
+{
+    Starts *starts = &state->starts;
+    if ((PyObject *)Py_TYPE(call) == starts->usual_call) {
+        int is_usual = is_read_as_usual(starts, (StreamFields *)stream);
+        if (is_usual < 0) {
+            return NULL;
+        }
+        PyObject *guarded = !is_usual ? NULL
+                                      : grpc_guard_make_iterator(state, starts->call_twins, call,
+                                                                 stream, starts->Responses, READING,
+                                                                 NULL);
+        if (guarded == NULL && PyErr_Occurred()) {
+            return NULL;
+        }
+        if (guarded != NULL) {
+            if (grpc_guard_track_call((StreamFields *)stream, call, starts->call_has_ended) < 0) {
+                Py_CLEAR(guarded);
+            }
+            return guarded;
+        }
+    }
+    return PyObject_CallFunctionObjArgs(starts->guard_call, call, stream, NULL);
+}
+
+/* Has an error that is set looked at, with which a stream did not start; it stays set. */
+static void
+did_not_start(Starts *starts, StreamFields *stream)
+{
+    PyObject *error = grpc_guard_take_error();
+    grpc_guard_end_stream((PyObject *)stream); /* its generator is free for the next attempt */
+    PyObject *nothing = PyObject_CallFunctionObjArgs(
+        starts->failed_to_start, stream->channel, stream->rpc, error, NULL);
+    if (nothing == NULL && error != NULL) {
+        PyObject *newer = grpc_guard_take_error();
+        PyException_SetContext(newer, error);
+        error = newer;
+    }
+    Py_XDECREF(nothing);
+    grpc_guard_set_error(error);
+}
+
+/* Notes that the stream begins below interceptors, if it does: join() of intercepted.py. */
+static int
+join(Starts *starts, PyObject *stream)
+{
+    PyObject *handed;
+    if (PyContextVar_Get(starts->handed, NULL, &handed) < 0) {
+        return -1;
+    }
+    PyObject *nothing = handed == Py_None ? Py_NewRef(Py_None)
+                                          : PyObject_CallOneArg(starts->join, stream);
+    Py_XDECREF(handed);
+    Py_XDECREF(nothing);
+    return nothing == NULL ? -1 : 0;
+}
+
+/* Starts a stream with these arguments, the first of which becomes the multi-callable. */
+static PyObject *
+start(State *state, PyObject *stream, PyObject *multi_callable, int writes, PyObject **args,
+      Py_ssize_t count, PyObject *names)
+{
+    Starts *starts = &state->starts;
+    PyObject *requests = NULL, *call = NULL;
+    args[0] = multi_callable;
+    if (writes) {
+        requests = guard_requests(state, args[1], stream);
+        if (requests == NULL) {
+            grpc_guard_end_stream(stream); /* it will never start */
+            return NULL;
+        }
+        args[1] = requests;
+    }
+    if (join(starts, stream) == 0) {
+        call = PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
+    }
+    Py_XDECREF(requests);
+    if (call == NULL) {
+        did_not_start(starts, (StreamFields *)stream);
+        return NULL;
+    }
+    PyObject *guarded = guard_call(state, call, stream);
+    Py_DECREF(call);
+    return guarded;
+}
+
+#define FEW 8 /* arguments, with the multi-callable */
+
+static PyObject *
+start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
+             int writes)
+{
+    Starts *starts = &state->starts;
+    int alone = count < 1 + writes || !is_told(starts) ? 0 : is_alone(starts);
+    if (alone <= 0) {
+        return alone < 0 ? NULL : IN_PYTHON(method, args, count, names);
+    }
+    PyObject *mode = chosen(starts, args[0]);
+    if (mode == NULL) {
+        return NULL;
+    }
+    if (mode == starts->OFF) {
+        Py_DECREF(mode);
+        return IN_PYTHON(method, args, count, names);
+    }
+    size_t all = (size_t)count + (names == NULL ? 0 : (size_t)PyTuple_GET_SIZE(names));
+    PyObject *few[FEW], **given = all <= FEW ? few : PyMem_New(PyObject *, all);
+    PyObject *wrapped = NULL, *stream = NULL, *guarded = NULL;
+    if (given == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    memcpy(given, args, all * sizeof(PyObject *));
+    wrapped = PyObject_GetAttr(args[0], state->str_wrapped);
+    stream = wrapped == NULL ? NULL : new_stream(state, args[0], wrapped, mode);
+    if (stream != NULL) {
+        guarded = start(state, stream, wrapped, writes, given, count, names);
+    }
+
+done:
+    Py_XDECREF(stream);
+    Py_XDECREF(wrapped);
+    Py_DECREF(mode);
+    if (given != few) {
+        PyMem_Free(given);
+    }
+    return guarded;
+}
+
+PyObject *
+grpc_guard_start_unary_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return start_stream(state, method, args, count, names, 0);
+}
+
+PyObject *
+grpc_guard_start_stream_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return start_stream(state, method, args, count, names, 1);
+}

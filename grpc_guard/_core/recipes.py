@@ -52,7 +52,8 @@ def made_of(
     """
 
     def noted(cls: T) -> T:
-        if compiled is not None:
+        wrapped: Any = getattr(cls, "__wrapped__", None)
+        if compiled is not None and hasattr(wrapped, "__set__"):  # wrapt has its C code, too
             cls._self_recipe = compiled.Recipe(  # type: ignore[attr-defined]
                 cls, arguments - more, arguments, has_ended, parts
             )

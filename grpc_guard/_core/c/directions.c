@@ -99,7 +99,7 @@ loop_thread_of(State *state, PyObject *stream)
 }
 
 static int
-fill(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObject *step)
+fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObject *step)
 {
     PyObject *loop_thread = loop_thread_of(state, stream);
     if (loop_thread == NULL) {
@@ -121,7 +121,7 @@ grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyO
 {
     PyTypeObject *type = (PyTypeObject *)state->aio_direction;
     AioFields *self = (AioFields *)type->tp_alloc(type, 0);
-    if (self != NULL && fill(state, self, stream, way, step) < 0) {
+    if (self != NULL && fill_aio(state, self, stream, way, step) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -136,7 +136,7 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     State *state = state_of(Py_TYPE(self));
-    return state == NULL ? -1 : fill(state, self, stream, way, step);
+    return state == NULL ? -1 : fill_aio(state, self, stream, way, step);
 }
 
 #define LIFE_OF(prefix, Fields, EACH) \

@@ -132,6 +132,11 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         {"itself", itself},
         {"start_unary_stream", grpc_guard_start_unary_stream},
         {"start_stream_stream", grpc_guard_start_stream_stream},
+        {"start_aio_unary_stream", grpc_guard_start_aio_unary_stream},
+        {"start_aio_stream_unary", grpc_guard_start_aio_stream_unary},
+        {"start_aio_stream_stream", grpc_guard_start_aio_stream_stream},
+        {"iterate_call", grpc_guard_iterate_call},
+        {"iterate_requests", grpc_guard_iterate_requests},
     };
     PyObject *function;
     const char *name;

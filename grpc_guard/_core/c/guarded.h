@@ -28,6 +28,17 @@ PyObject *grpc_guard_start_unary_stream(
 PyObject *grpc_guard_start_stream_stream(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
 
+PyObject *grpc_guard_start_aio_unary_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *grpc_guard_start_aio_stream_unary(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *grpc_guard_start_aio_stream_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *grpc_guard_iterate_call(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *grpc_guard_iterate_requests(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
 /* A method of a proxy's class, that stands for a function in Python and leaves to it what is not usual. */
 struct Method {
     PyObject_HEAD

@@ -2,9 +2,9 @@
 
 #include "recipes.h"
 
-/* Gives a new proxy the class that belongs to what it wraps; -1 with an exception set. */
-static int
-become_twin(State *state, PyTypeObject *cls, PyObject *proxy, PyTypeObject *plain)
+/* Returns the class that belongs to what a proxy of a class wraps. */
+static PyObject *
+twin_of(State *state, PyTypeObject *cls, PyTypeObject *plain)
 {
     PyObject *twins = PyObject_GetAttr((PyObject *)cls, state->str_twins);
     PyObject *key = twins == NULL ? NULL : PyLong_FromVoidPtr(plain);
@@ -12,11 +12,21 @@ become_twin(State *state, PyTypeObject *cls, PyObject *proxy, PyTypeObject *plai
     if (twin == NULL && !PyErr_Occurred()) {
         twin = PyObject_CallMethodOneArg((PyObject *)cls, state->str_make_twin, (PyObject *)plain);
     }
-    int failed = twin == NULL || Py_TYPE(state->become)->tp_descr_set(state->become, proxy, twin) < 0;
-    Py_XDECREF(twin);
     Py_XDECREF(key);
     Py_XDECREF(twins);
-    return failed ? -1 : 0;
+    return twin;
+}
+
+/* Gives a proxy its class; takes the reference to it by an error. */
+static PyObject *
+become(State *state, PyTypeObject *cls, PyObject *proxy, PyTypeObject *plain)
+{
+    PyObject *twin = proxy == NULL ? NULL : twin_of(state, cls, plain);
+    if (twin == NULL || grpc_guard_set(state->become, proxy, twin) < 0) {
+        Py_CLEAR(proxy);
+    }
+    Py_XDECREF(twin);
+    return proxy;
 }
 
 /* Makes a proxy by the recipe of its class; NULL without an exception if that has none for these. */
@@ -27,7 +37,11 @@ made_by_recipe(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_
     PyObject *proxy = NULL;
     if (recipe != NULL && Py_TYPE(recipe) == state->recipe
         && grpc_guard_fits(state, (Recipe *)recipe, args, count)) {
-        proxy = grpc_guard_follow_recipe(state, (Recipe *)recipe, cls, args, count);
+        PyObject *twin = twin_of(state, cls, Py_TYPE(args[0]));
+        if (twin != NULL) {
+            proxy = grpc_guard_follow_recipe(state, (Recipe *)recipe, (PyTypeObject *)twin, args, count);
+            Py_DECREF(twin);
+        }
     }
     Py_XDECREF(recipe);
     return proxy;
@@ -46,24 +60,19 @@ constructing_call(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *proxy = made_by_recipe(state, cls, PySequence_Fast_ITEMS(args), count);
-    if (proxy == NULL && !PyErr_Occurred()) {
-        proxy = PyType_Type.tp_call((PyObject *)cls, args, kwargs);
+    if (proxy != NULL || PyErr_Occurred()) {
+        return proxy;
     }
-    if (proxy != NULL && become_twin(state, cls, proxy, Py_TYPE(PyTuple_GET_ITEM(args, 0))) < 0) {
-        Py_CLEAR(proxy);
-    }
-    return proxy;
+    proxy = PyType_Type.tp_call((PyObject *)cls, args, kwargs);
+    return become(state, cls, proxy, Py_TYPE(PyTuple_GET_ITEM(args, 0)));
 }
 
 PyObject *
 grpc_guard_construct(State *state, PyObject *cls, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *proxy = made_by_recipe(state, (PyTypeObject *)cls, args, count);
-    if (proxy == NULL) {
-        return PyErr_Occurred() ? NULL : PyObject_Vectorcall(cls, args, (size_t)count, NULL);
-    }
-    if (become_twin(state, (PyTypeObject *)cls, proxy, Py_TYPE(args[0])) < 0) {
-        Py_CLEAR(proxy);
+    if (proxy == NULL && !PyErr_Occurred()) {
+        proxy = PyObject_Vectorcall(cls, args, (size_t)count, NULL);
     }
     return proxy;
 }

@@ -79,8 +79,7 @@ grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObje
     if (proxy == NULL) {
         return NULL;
     }
-    int failed = recipe->wrapped == NULL ? PyObject_SetAttr(proxy, state->str_wrapped, args[0])
-                                         : grpc_guard_set(recipe->wrapped, proxy, args[0]);
+    int failed = grpc_guard_set(recipe->wrapped, proxy, args[0]);
     if (failed == 0 && recipe->has_ended != Py_None) {
         failed = grpc_guard_track_call((StreamFields *)args[1], args[0], recipe->has_ended);
     }
@@ -169,8 +168,8 @@ recipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         }
     }
     self->wrapped = settable(cls, state->str_wrapped);
-    if (self->wrapped == NULL) { /* wrapt without its C code */
-        PyErr_Clear();
+    if (self->wrapped == NULL) {
+        Py_CLEAR(self);
     }
     return (PyObject *)self;
 }

@@ -21,7 +21,7 @@ typedef struct {
 
 typedef struct {
     PyObject_VAR_HEAD
-    PyObject *wrapped;    /* the descriptor of __wrapped__; NULL where there is none */
+    PyObject *wrapped;    /* the descriptor of __wrapped__ */
     PyObject *has_ended;  /* of calls, which are followed; or None */
     Py_ssize_t fewest, most; /* arguments */
     Part parts[1];
@@ -30,7 +30,7 @@ typedef struct {
 /* Tells whether a recipe is for these arguments. */
 int grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count);
 
-/* Makes a proxy of class `cls`, which is not the twin yet. */
+/* Makes a proxy of class `cls`, a twin. */
 PyObject *grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls,
                                    PyObject *const *args, Py_ssize_t count);
 

@@ -46,12 +46,19 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(received_twins, PyDict_Check) \
     DO(Requests, PyType_Check) DO(RequestIterator, TOLD_ANY) DO(context_twins, PyDict_Check) \
     DO(Context, TOLD_ANY) DO(context_has_ended, TOLD_ANY) DO(response_twins, PyDict_Check) \
-    DO(HandlerResponses, PyType_Check) DO(respond, TOLD_ANY) DO(returns, TOLD_ANY)
+    DO(HandlerResponses, PyType_Check) DO(respond, TOLD_ANY) DO(returns, TOLD_ANY) \
+    /* _proxies/aio/channel.py */ \
+    DO(AIO, TOLD_ANY) DO(StreamProxy, PyType_Check) DO(guard_started, TOLD_ANY) \
+    DO(guard_aio_requests, TOLD_ANY) DO(ReadingCall, PyType_Check) DO(DuplexCall, PyType_Check) \
+    DO(AwaitableCall, PyType_Check) DO(WritingCall, PyType_Check) \
+    /* _proxies/aio/calls.py, handlers.py */ \
+    DO(Messages, PyType_Check) DO(messages_of_call, TOLD_FIELD) DO(messages_of_requests, TOLD_FIELD)
 
 #define EACH_NAME_OF_STARTS(DO) \
     DO(start) DO(note_origin) DO(_channel) DO(generation) DO(streams) DO(next_report_at) \
     DO(append) DO(co_filename) DO(test_attempt) DO(current_task) DO(get_name) DO(name) \
-    DO(thread) DO(task) DO(mode) DO(_self_choose) DO(_self_rpc) DO(on_loop) DO(__call__) DO(ended)
+    DO(thread) DO(task) DO(mode) DO(_self_choose) DO(_self_rpc) DO(on_loop) DO(__call__) DO(ended) \
+    DO(_interceptors_task) DO(__aiter__) DO(_self_stream)
 
 typedef struct {
 #define FIELD(name, is_right) PyObject *name;

@@ -13,7 +13,7 @@ from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.nouns import READ, WRITE
 from ..._core import steps
-from ..._core.aio_methods import aio_method
+from ..._core.aio_methods import aio_method, compiled
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.recipes import argument, direction, made_of, nothing
@@ -25,7 +25,7 @@ from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.losses import iterator_raised
 from ..._lifecycle.mutations import Handed
 from ..contract import AIO_CALL, forwards
-from ..proxy import GuardedCallback, StreamProxy, isinstance_exactly
+from ..proxy import GuardedCallback, StreamProxy, in_c, isinstance_exactly
 from ..sync.calls import RequestIterator
 from .messages import Messages
 from .waits import waits
@@ -162,6 +162,7 @@ class ReadingCall(Call):
                 direction.taken = False
         return await contended_async(direction, "read", direction.step)
 
+    @in_c("iterate_call")
     def __aiter__(self) -> Messages:
         plain = self.__wrapped__.__aiter__()
         messages = None if self._self_messages is None else self._self_messages()
@@ -173,6 +174,9 @@ class ReadingCall(Call):
 
 # Past __setattr__, which looks at the name to find out whose attribute it is.
 _note_messages = ReadingCall._self_messages.__set__  # type: ignore[misc, union-attr]
+
+if compiled is not None:
+    compiled.tell({"Messages": Messages, "messages_of_call": vars(ReadingCall)["_self_messages"]})
 
 
 @made_of(*_READER, _WRITER, has_ended=has_ended)

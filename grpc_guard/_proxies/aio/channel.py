@@ -11,6 +11,7 @@ from ..._catalogue.cpython_loops import error_of, running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.modes import ChooseMode, Mode, in_force
 from ..._catalogue.nouns import AIO, CLIENT
+from ..._core.aio_methods import compiled
 from ..._core.stream import Channel as CarryingChannel
 from ..._core.stream import Stream
 from ..._findings.origins import Origin, note_origin
@@ -20,8 +21,9 @@ from ..._lifecycle.outliving import watch_end
 from ..._lifecycle.starts import REFUSALS, failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import MultiCallable, PlainStart, guarding
-from ..proxy import Proxy, isinstance_exactly
-from ..unary import in_c, refused, start_watched
+from ..proxy import Proxy, StreamProxy, in_c, isinstance_exactly
+from ..unary import in_c as unary_in_c
+from ..unary import refused, start_watched
 from .calls import (
     AsyncRequestIterator,
     AwaitableCall,
@@ -137,6 +139,13 @@ def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     return call
 
 
+def _guard_started(call: Any, stream: Stream, kind: Any) -> Any:
+    """Return the guarded twin of a call that C has started and leaves to Python."""
+    if hasattr(call, INTERCEPTORS_TASK):
+        _await_refusal(call, stream.channel, stream.rpc)
+    return guard_call(call, stream, kind)
+
+
 @never_disturbs("the use of a closed channel goes unnoticed")
 def _await_refusal(call: Any, life: CarryingChannel | None, rpc: str) -> None:
     """Act on the error of a `call` on a closed channel: interceptors make it late, if ever."""
@@ -187,7 +196,7 @@ class UnaryUnary(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c(_call_unary, _refused, _refused_later, INTERCEPTORS_TASK)
+    __call__ = unary_in_c(_call_unary, _refused, _refused_later, INTERCEPTORS_TASK)
 
 
 _start_unary = guarding("__call__", start_unary_unary)
@@ -198,7 +207,7 @@ class UnaryStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = guarding("__call__", start_unary_stream)
+    __call__ = in_c("start_aio_unary_stream")(guarding("__call__", start_unary_stream))
 
 
 class StreamUnary(MultiCallable):
@@ -206,7 +215,7 @@ class StreamUnary(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = guarding("__call__", start_stream_unary)
+    __call__ = in_c("start_aio_stream_unary")(guarding("__call__", start_stream_unary))
 
 
 class StreamStream(MultiCallable):
@@ -214,7 +223,7 @@ class StreamStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = guarding("__call__", start_stream_stream)
+    __call__ = in_c("start_aio_stream_stream")(guarding("__call__", start_stream_stream))
 
 
 @waits(AIO_CHANNEL)
@@ -264,3 +273,18 @@ class Channel(Proxy):
     async def __aexit__(self, *exc_info: object) -> Any:
         closing(self.__wrapped__)
         return await self.__wrapped__.__aexit__(*exc_info)
+
+
+if compiled is not None:
+    compiled.tell(
+        {
+            "AIO": AIO,
+            "StreamProxy": StreamProxy,
+            "guard_started": _guard_started,
+            "guard_aio_requests": guard_requests,
+            "ReadingCall": ReadingCall,
+            "DuplexCall": DuplexCall,
+            "AwaitableCall": AwaitableCall,
+            "WritingCall": WritingCall,
+        }
+    )

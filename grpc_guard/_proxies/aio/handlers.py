@@ -29,7 +29,7 @@ from ..._lifecycle.unlisted import note_unlisted
 from ..behaviors import Replace, guarded_behavior
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, isinstance_exactly
+from ..proxy import StreamProxy, in_c, isinstance_exactly
 from ..sync import handlers as sync_handlers
 from .messages import Messages
 
@@ -52,6 +52,7 @@ class RequestIterator(StreamProxy):
         self._self_read = direction
         self._self_messages: Messages | None = None
 
+    @in_c("iterate_requests")
     def __aiter__(self) -> Messages:
         messages = self._self_messages
         if messages is None:
@@ -65,6 +66,9 @@ class RequestIterator(StreamProxy):
 
 # Past __setattr__, which looks at the name to find out whose attribute it is.
 _keep_messages = RequestIterator._self_messages.__set__  # type: ignore[misc, union-attr]
+
+if compiled is not None:
+    compiled.tell({"messages_of_requests": vars(RequestIterator)["_self_messages"]})
 
 
 @made_of(
@@ -184,7 +188,7 @@ def guard_behavior(
             enter_unary(rpc, loop)
             return _run_unary(rpc, plain, args, kwargs)
 
-        return in_c(guarded, plain, first, False)
+        return act_in_c(guarded, plain, first, False)
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
@@ -209,9 +213,9 @@ def guard_behavior(
 
         generate, watched = (_generate, _watched) if run is _generate else (None, None)
         of_stream = Stream, SERVER, AIO, Context, RequestIterator, generate, watched
-        return in_c(guarded, plain, first, request_streaming, *of_stream)
+        return act_in_c(guarded, plain, first, request_streaming, *of_stream)
 
-    def in_c(
+    def act_in_c(
         guarded: Callable[..., Any], plain: Callable[..., Any], first: int, reads: bool, *more: Any
     ) -> Callable[..., Any]:
         """Return what does the same as `guarded`, in C where it can; a function, too."""

@@ -1,0 +1,195 @@
+/* The start of an asyncio stream by a client: the same as start_unary_stream() and the like of
+ * _proxies/aio/channel.py, and what they call.
+ */
+
+#include "guarded.h"
+#include "recipes.h"
+
+/* Tells whether all is as usual: the guard of the process is off, and the loop of the multi-callable
+ * runs; -1: an error is set. `loop` gets a new reference. */
+static int
+is_usual(Starts *starts, State *state, PyObject *wrapped, PyObject **loop)
+{
+    PyObject *mode = PyObject_GetAttr(starts->in_force, starts->str_mode);
+    Py_XDECREF(mode);
+    if (mode != starts->OFF) {
+        return mode == NULL ? -1 : 0;
+    }
+    PyObject *running = PyObject_CallNoArgs(starts->running_loop);
+    PyObject *own = running == NULL ? NULL : PyObject_GetAttr(wrapped, state->str_own_loop);
+    if (own == NULL && running != NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        Py_DECREF(running);
+        return 0;
+    }
+    int usual = own == NULL ? -1 : own == running && own != Py_None;
+    Py_XDECREF(running);
+    if (usual > 0) {
+        *loop = own;
+        return 1;
+    }
+    Py_XDECREF(own);
+    return usual;
+}
+
+/* Returns the mode that the proxy has for its next RPC. */
+static PyObject *
+chosen(Starts *starts, PyObject *proxy)
+{
+    PyObject *choose = PyObject_GetAttr(proxy, starts->str__self_choose);
+    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
+    Py_XDECREF(choose);
+    return mode;
+}
+
+static PyObject *
+new_stream(State *state, PyObject *proxy, PyObject *wrapped, PyObject *mode, PyObject *loop)
+{
+    Starts *starts = &state->starts;
+    PyObject *rpc = PyObject_GetAttr(proxy, starts->str__self_rpc), *stream = NULL;
+    if (rpc != NULL) {
+        stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc, starts->CLIENT,
+                                        starts->AIO, mode, loop);
+        Py_DECREF(rpc);
+    }
+    if (stream != NULL && grpc_guard_starting(state, stream, wrapped) < 0) {
+        Py_CLEAR(stream);
+    }
+    return stream;
+}
+
+/* Has an error that is set looked at, with which a stream did not start; it stays set. */
+static void
+did_not_start(Starts *starts, StreamFields *stream)
+{
+    PyObject *error = take_exception();
+    grpc_guard_end_stream((PyObject *)stream); /* its generator is free for the next attempt */
+    PyObject *nothing = PyObject_CallFunctionObjArgs(
+        starts->failed_to_start, stream->channel, stream->rpc, error, NULL);
+    if (nothing == NULL) {
+        PyObject *newer = take_exception();
+        if (newer != error) {
+            PyException_SetContext(newer, Py_NewRef(error));
+        }
+        Py_SETREF(error, newer);
+    }
+    Py_XDECREF(nothing);
+    set_exception(error);
+}
+
+/* Guards the call of a stream that has started; takes the reference to it. */
+static PyObject *
+guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
+{
+    Starts *starts = &state->starts;
+    PyObject *guarded;
+    if (PyObject_HasAttr(call, starts->str__interceptors_task)
+        || PyObject_TypeCheck(call, (PyTypeObject *)starts->StreamProxy)) {
+        guarded = PyObject_CallFunctionObjArgs(starts->guard_started, call, stream, kind, NULL);
+    }
+    else {
+        PyObject *args[] = {call, stream};
+        guarded = grpc_guard_construct(state, kind, args, 2);
+    }
+    Py_DECREF(call);
+    return guarded;
+}
+
+/* Starts a stream with these arguments, the first of which becomes the multi-callable. */
+static PyObject *
+start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, int writes,
+      PyObject **args, Py_ssize_t count, PyObject *names)
+{
+    Starts *starts = &state->starts;
+    PyObject *requests = NULL;
+    args[0] = wrapped;
+    if (writes && count > 1 && args[1] != Py_None) {
+        requests = PyObject_CallFunctionObjArgs(starts->guard_aio_requests, args[1], stream, NULL);
+        if (requests == NULL) {
+            grpc_guard_end_stream(stream); /* it will never start */
+            return NULL;
+        }
+        args[1] = requests;
+    }
+    PyObject *call = PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
+    Py_XDECREF(requests);
+    if (call == NULL) {
+        did_not_start(starts, (StreamFields *)stream);
+        return NULL;
+    }
+    return guard_call(state, call, stream, kind);
+}
+
+#define FEW 8 /* arguments, with the multi-callable */
+
+/* Tells whether an argument of this name is given. */
+static int
+is_named(PyObject *names, const char *name)
+{
+    for (Py_ssize_t i = names == NULL ? 0 : PyTuple_GET_SIZE(names); i > 0; i--) {
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i - 1), name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *
+start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
+             PyObject *kind, PyObject *kind_that_writes)
+{
+    Starts *starts = &state->starts;
+    Py_ssize_t all = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    int writes = kind_that_writes != kind;
+    if (count < 1 || all > FEW || starts->AIO == NULL || starts->in_force == NULL
+        || (writes && is_named(names, "request_iterator"))) {
+        return IN_PYTHON(method, args, count, names);
+    }
+    PyObject *wrapped = PyObject_GetAttr(args[0], state->str_wrapped), *loop = NULL;
+    int usual = wrapped == NULL ? -1 : is_usual(starts, state, wrapped, &loop);
+    PyObject *mode = usual > 0 ? chosen(starts, args[0]) : NULL;
+    PyObject *stream = NULL, *guarded = NULL;
+    if (mode == starts->OFF || usual == 0) {
+        guarded = IN_PYTHON(method, args, count, names);
+    }
+    else if (mode != NULL) {
+        stream = new_stream(state, args[0], wrapped, mode, loop);
+    }
+    if (stream != NULL) {
+        PyObject *given[FEW];
+        memcpy(given, args, (size_t)all * sizeof(PyObject *));
+        if (writes && (count == 1 || args[1] == Py_None)) {
+            kind = kind_that_writes;
+        }
+        guarded = start(state, stream, wrapped, kind, writes, given, count, names);
+    }
+    Py_XDECREF(stream);
+    Py_XDECREF(mode);
+    Py_XDECREF(loop);
+    Py_XDECREF(wrapped);
+    return guarded;
+}
+
+PyObject *
+grpc_guard_start_aio_unary_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *kind = state->starts.ReadingCall;
+    return start_stream(state, method, args, count, names, kind, kind);
+}
+
+PyObject *
+grpc_guard_start_aio_stream_unary(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return start_stream(state, method, args, count, names, state->starts.AwaitableCall,
+                        state->starts.WritingCall);
+}
+
+PyObject *
+grpc_guard_start_aio_stream_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return start_stream(state, method, args, count, names, state->starts.ReadingCall,
+                        state->starts.DuplexCall);
+}

@@ -19,11 +19,14 @@ from .stream import AioDirection, Direction, Stream
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def aio_method(direction: str, step: str | None = None) -> Callable[[F], F]:
+def aio_method(
+    direction: str, step: str | None = None, *, of_wrapped: str | None = None
+) -> Callable[[F], F]:
     """Have a method that is marked as an operation done by the core that runs.
 
     `direction` is the slot of the proxy with the direction that the method claims, and `step` the
-    one with its step, where that is not the direction's. The method has one argument or none.
+    one with its step, where that is not the direction's; `of_wrapped` is the method of what is
+    wrapped that is its step. The method has one argument or none.
     """
 
     def done(function: F) -> F:
@@ -31,7 +34,7 @@ def aio_method(direction: str, step: str | None = None) -> Callable[[F], F]:
             return function
         code = function.__code__
         method: F = compiled.AioMethod(
-            function, IDENTITIES[id(code)], direction, step, code.co_argcount
+            function, IDENTITIES[id(code)], direction, step, code.co_argcount, of_wrapped
         )
         return method
 

@@ -15,10 +15,11 @@ typedef struct {
     PyObject *operation; /* the name of the operation */
     PyObject *direction; /* the name of the slot of the proxy */
     PyObject *step;      /* the name of the slot of its step, or None: the direction's */
+    PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
     Py_ssize_t count;    /* of the arguments, the proxy among them */
 } AioMethod;
 
-#define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step)
+#define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
 
 typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 
@@ -47,7 +48,11 @@ PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *co
  * has made, and tells how that ends. The reference to `coroutine` is taken, even by an error. */
 PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine);
 
-/* Tells whether the direction is claimed by operations at all: of its own class, nothing added. */
+/* Tells whether the direction is claimed by operations at all: of its own class, and nobody waits for
+ * its turn there, or is watched; -1: an error is set. */
+int grpc_guard_is_claimable(State *state, PyObject *direction);
+
+/* Tells whether its steps are done as they are: nothing was added to it. */
 int grpc_guard_is_plain(State *state, PyObject *direction);
 
 /* What an operation does, and what becomes of it: as the methods of coroutines. */

@@ -35,11 +35,13 @@ method_vectorcall(PyObject *self, PyObject *const *args, size_t flags, PyObject 
 static PyObject *
 method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"function", "operation", "direction", "step", "count", NULL};
-    PyObject *function, *operation, *direction, *step;
+    static char *names[] = {"function", "operation", "direction", "step", "count", "of_wrapped",
+                            NULL};
+    PyObject *function, *operation, *direction, *step, *of_wrapped = Py_None;
     Py_ssize_t count;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "OUUOn:AioMethod", names, &function, &operation, &direction, &step, &count)) {
+            args, kwargs, "OUUOn|O:AioMethod", names, &function, &operation, &direction, &step,
+            &count, &of_wrapped)) {
         return NULL;
     }
     if (count != 1 && count != 2) {
@@ -60,6 +62,7 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->operation = Py_NewRef(operation);
     self->direction = Py_NewRef(direction);
     self->step = Py_NewRef(step);
+    self->of_wrapped = Py_NewRef(of_wrapped);
     self->count = count;
     PyUnicode_InternInPlace(&self->direction);
     return (PyObject *)self;

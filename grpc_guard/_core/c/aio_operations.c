@@ -30,6 +30,26 @@ grpc_guard_is_plain(State *state, PyObject *direction)
            && ((AioFields *)direction)->extra == Py_None;
 }
 
+int
+grpc_guard_is_claimable(State *state, PyObject *direction)
+{
+    PyObject *extra = ((AioFields *)direction)->extra;
+    if ((PyObject *)Py_TYPE(direction) != state->aio_direction || extra == NULL) {
+        return 0;
+    }
+    if (extra == Py_None) {
+        return 1;
+    }
+    Py_INCREF(extra); /* its operations are counted, at least */
+    PyObject *turns = PyObject_GetAttr(extra, state->str_turns);
+    PyObject *watch = turns == NULL ? NULL : PyObject_GetAttr(extra, state->str_watch);
+    Py_DECREF(extra);
+    int is_claimable = watch == NULL ? -1 : turns == Py_None && watch == Py_None;
+    Py_XDECREF(turns);
+    Py_XDECREF(watch);
+    return is_claimable;
+}
+
 /* Notes the line that asks: code and index of the instruction, by which its number is found later. */
 static void
 note_place(AioOperation *self)
@@ -52,7 +72,7 @@ grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
         }
         return NULL;
     }
-    if (!grpc_guard_is_plain(state, direction)) {
+    if (grpc_guard_is_claimable(state, direction) <= 0) {
         Py_DECREF(direction);
         return NULL;
     }
@@ -98,15 +118,32 @@ is_at_home(State *state, AioFields *direction)
     return is_home;
 }
 
+/* Returns the step that is a method of what is wrapped, as the owner of the direction does it. */
+static PyObject *
+step_of_wrapped(State *state, AioOperation *self)
+{
+    PyObject *wrapped = PyObject_GetAttr(self->proxy, state->str_wrapped);
+    PyObject *step =
+        wrapped == NULL ? NULL : PyObject_GetAttr(wrapped, ((AioMethod *)self->method)->of_wrapped);
+    Py_XDECREF(wrapped);
+    if (step != NULL && !grpc_guard_is_plain(state, self->direction)) {
+        Py_SETREF(step, PyObject_CallMethodOneArg(self->direction, state->str_prepared, step));
+    }
+    return step;
+}
+
 /* Returns what does the step. */
 static PyObject *
-step_of(AioOperation *self)
+step_of(State *state, AioOperation *self)
 {
-    PyObject *step = ((AioMethod *)self->method)->step;
-    if (step == Py_None) {
+    AioMethod *method = (AioMethod *)self->method;
+    if (method->of_wrapped != Py_None) {
+        return step_of_wrapped(state, self);
+    }
+    if (method->step == Py_None) {
         return Py_XNewRef(((AioFields *)self->direction)->step);
     }
-    return PyObject_GenericGetAttr(self->proxy, step);
+    return PyObject_GenericGetAttr(self->proxy, method->step);
 }
 
 /* Returns what `await` drives for an object; the reference to it is taken. */
@@ -151,14 +188,15 @@ begin(State *state, AioOperation *self)
         return grpc_guard_hand_over(self);
     }
     int is_home = is_at_home(state, direction);
-    PyObject *step = is_home <= 0 ? NULL : step_of(self);
+    PyObject *step = is_home <= 0 ? NULL : step_of(state, self);
     PyObject *since = step == NULL ? NULL : now(state);
+    int is_claimable = since == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
     if (PyErr_Occurred()) {
         Py_XDECREF(step);
+        Py_XDECREF(since);
         return -1;
     }
-    if (since == NULL || stream->ended != Py_False || direction->taken != Py_False
-        || !grpc_guard_is_plain(state, self->direction)) {
+    if (!is_claimable || stream->ended != Py_False || direction->taken != Py_False) {
         Py_XDECREF(step);
         Py_XDECREF(since);
         return grpc_guard_hand_over(self);

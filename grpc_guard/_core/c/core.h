@@ -36,7 +36,7 @@ typedef struct {
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
     PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
-    PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read;
+    PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
     PyObject *zero;       /* 0.0 */
     PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler;

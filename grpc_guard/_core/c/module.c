@@ -124,6 +124,7 @@ module_exec(PyObject *module)
     INTERN(str_recipe, "_self_recipe")
     INTERN(str_prepared, "prepared")
     INTERN(str_self_read, "_self_read")
+    INTERN(str_turns, "turns")
     INTERN(str_throw, "throw")
     INTERN(str_close, "close")
 #undef INTERN
@@ -162,7 +163,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(str_prepared) DO(str_self_read) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \

@@ -90,6 +90,7 @@ async def write(self: Any, request: Any) -> None:
     await contended_async(direction, "write", direction.step, request)
 
 
+@aio_method("_self_write", of_wrapped="done_writing")
 @operation("done_writing")
 async def done_writing(self: Any) -> None:
     """Close the send side; a write in the sense of the contract."""

@@ -12,7 +12,7 @@ from time import monotonic
 from types import MethodType
 from typing import Any, cast
 
-from ..._catalogue.cpython_loops import running_loop
+from ..._catalogue.cpython_loops import current_task, running_loop
 from ..._catalogue.modes import ChooseMode, Mode
 from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
 from ..._core.aio_methods import after_cancelled_handlers, aio_method, compiled
@@ -288,12 +288,15 @@ async def _generate(
     So the handler owns the writing direction from the yield until then.
     """
     direction = context._self_write
-    turns = direction.turns
-    token = direction if turns is None else turns
+    turns, token = None, cast("Any", direction)
     responses = behavior(request, context, **kwargs)
-    stream.handler = weakref.ref(asyncio.current_task()), weakref.ref(responses)
-    proceed: Callable[..., Any] = direction.counted(responses.asend)
+    stream.handler = weakref.ref(current_task(running_loop())), weakref.ref(responses)
+    proceed: Callable[..., Any] = responses.asend
+    if direction._extra is not None:
+        turns, proceed = direction.turns, direction.counted(proceed)
+        token = direction if turns is None else turns
     advance, given = proceed, cast("tuple[Any, ...]", (None,))
+    goes_on = True
     try:
         while True:
             message = await advance(*given)
@@ -322,12 +325,13 @@ async def _generate(
             except BaseException as thrown:  # the refusal, or what an interceptor threw in
                 advance, given = responses.athrow, (thrown,)
     except StopAsyncIteration:
-        pass
+        goes_on = False
     except asyncio.CancelledError as error:
-        handler_cancelled(stream.subject, error)
+        _was_cancelled(stream, error)
         raise
     finally:
-        await _close(responses)
+        if goes_on:
+            await _close(responses)
         stream.ended = True
 
 

@@ -42,16 +42,22 @@ coroutine_await(AioOperation *self)
     return Py_NewRef((PyObject *)self);
 }
 
-/* Returns what iterates a run: Python's own kind of object around a coroutine that awaits it. */
-static PyObject *
-await_run(AioOperation *self)
+/* Has another run, awaited by a coroutine of Python's, drive what this one would: whoever drops what
+ * iterates that coroutine leaves it, and this run, as they are. */
+static int
+hand_over_run(AioOperation *self)
 {
     State *state = PyType_GetModuleState(Py_TYPE(self));
-    PyObject *coroutine = PyObject_CallOneArg(state->awaiting, (PyObject *)self);
-    PyObject *iterator =
-        coroutine == NULL ? NULL : PyObject_CallMethod(coroutine, "__await__", NULL);
-    Py_XDECREF(coroutine);
-    return iterator;
+    PyObject *run = grpc_guard_new_run(state, (AioMethod *)self->method, self->subject,
+                                       Py_NewRef(self->inner));
+    PyObject *coroutine = run == NULL ? NULL : PyObject_CallOneArg(state->awaiting, run);
+    Py_XDECREF(run);
+    if (coroutine == NULL) {
+        return -1;
+    }
+    SET(self->inner, coroutine);
+    Py_CLEAR(self->subject);
+    return 0;
 }
 
 /* A call of __await__(), not what `await` does: its result can be iterated, as a coroutine's. Who
@@ -62,8 +68,8 @@ coroutine_call_await(AioOperation *self, PyObject *unused)
     if (self->progress == CREATED && self->inner == NULL && grpc_guard_hand_over(self) < 0) {
         return NULL;
     }
-    if (self->subject != NULL && self->progress == CREATED) {
-        return await_run(self);
+    if (self->subject != NULL && self->progress == CREATED && hand_over_run(self) < 0) {
+        return NULL;
     }
     if (self->owns || self->inner == NULL) {
         PyErr_SetString(PyExc_RuntimeError, self->owns ? "coroutine is being awaited already"

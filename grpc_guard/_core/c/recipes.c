@@ -112,6 +112,10 @@ read_part(Part *part, PyObject *cls, Py_ssize_t fewest, PyObject *told)
     PyObject *slot, *name, *way;
     int how;
     Py_ssize_t index;
+    if (!PyTuple_Check(told)) {
+        PyErr_SetString(PyExc_TypeError, "a part is a tuple");
+        return -1;
+    }
     if (!PyArg_ParseTuple(told, "UinUU;a part is a slot, how, an index, a name, a way", &slot, &how,
                           &index, &name, &way)) {
         return -1;

@@ -1,0 +1,178 @@
+"""The runs of asyncio handlers in C beside those in Python: they do the same, driven in the same way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import itertools
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from inside import Handlers, Mode, aio_handlers, always, core_which
+from support.operating import Plain
+from support.staging import settle
+
+import grpc_guard
+
+if core_which.compiled() is None:
+    pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
+
+RPC = "/test/Runs"
+
+
+class Kept(Plain):
+    """What a handler is given; it keeps what it gets of the guard."""
+
+    streams: list[Any]
+
+
+class Pause:
+    """What a handler awaits: it suspends it once."""
+
+    def __await__(self) -> Any:
+        yield None
+
+
+async def handle(request: Any, context: Any) -> Any:
+    """Return the request, after a pause."""
+    request.streams.append(getattr(context, "_self_stream", None))
+    try:
+        await Pause()
+    except KeyError:
+        return "caught"
+    return "handled"
+
+
+class Servicer:
+    """What has the handler as a method."""
+
+    async def handle(self, request: Any, context: Any, *, more: int = 0) -> Any:
+        return more, await handle(request, context)
+
+
+def guarded(behavior: Any, *, streams: bool, in_c: bool, monkeypatch: Any) -> Any:
+    with monkeypatch.context() as patch:
+        if not in_c:
+            patch.setattr(aio_handlers, "compiled", None)
+        return aio_handlers.guard_behavior(
+            behavior, RPC, always(Mode.RAISE), streams, False, handlers=Handlers(None)
+        )
+
+
+def outcome(act: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return act(*args)
+    except BaseException as error:
+        value = error.value if isinstance(error, StopIteration) else str(error)
+        return type(error).__name__, value
+
+
+ACTS: dict[str, Callable[[Any], Any]] = {
+    "send": lambda run: outcome(run.send, None),
+    "send something": lambda run: outcome(run.send, 7),
+    "throw": lambda run: outcome(run.throw, KeyError(7)),
+    "cancel": lambda run: outcome(run.throw, asyncio.CancelledError()),
+    "exit": lambda run: outcome(run.throw, GeneratorExit()),
+    "close": lambda run: outcome(run.close),
+    "iterate": lambda run: outcome(lambda: next(run.__await__())),
+}
+
+
+def played(handler: Any, acts: tuple[str, ...]) -> list[Any]:
+    """Return all that can be seen of a handler that is driven by `acts`."""
+    request = Kept()
+    request.streams = []
+    run = handler(request, Plain())
+    log: list[Any] = []
+    for act in acts:
+        log.append(ACTS[act](run))
+        log.append([stream and stream.ended for stream in request.streams])
+        log.append([finding.rule.name for finding in grpc_guard.findings()])
+        if act != "iterate":  # what is returned there drives it, and tells nobody
+            log.append(inspect.getcoroutinestate(run))
+    log.append(outcome(run.close))
+    log.append([stream and stream.ended for stream in request.streams])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a wrapper that was never awaited
+        del run
+        gc.collect()
+    grpc_guard.clear_findings()
+    return log
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_how_it_is_driven(streams: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results, errors, findings and the end of the stream are the same in C and in Python."""
+    for behavior in (handle, Servicer().handle):
+        one, other = (
+            guarded(behavior, streams=streams, in_c=in_c, monkeypatch=monkeypatch)
+            for in_c in (True, False)
+        )
+        for acts in itertools.product(ACTS, repeat=2):
+            if "iterate" in acts:  # a run that is awaited is driven by that alone
+                continue
+            assert played(one, acts) == played(other, acts), acts
+        assert played(one, ("iterate",)) == played(other, ("iterate",))
+
+
+async def test_a_finding() -> None:
+    """A handler that ends by a CancelledError which is not its RPC's is told, with its lines."""
+
+    async def give_up(request: Any, context: Any) -> None:
+        raise asyncio.CancelledError
+
+    for streams in (False, True):
+        handler = aio_handlers.guard_behavior(
+            give_up, RPC, always(Mode.RAISE), streams, False, handlers=Handlers(None)
+        )
+        with pytest.raises(asyncio.CancelledError):
+            await handler(Plain(), Plain())
+        (finding,) = grpc_guard.findings()
+        assert (finding.rule.name, finding.rpc) == ("lost-exception", RPC)
+        assert finding.caller.stack[-1].function == "give_up"
+        grpc_guard.clear_findings()
+
+
+async def test_it_is_the_coroutine_of_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks gets the answers that the coroutine of the handler itself gives."""
+    handler = guarded(handle, streams=True, in_c=True, monkeypatch=monkeypatch)
+    request = Kept()
+    request.streams = []
+    assert inspect.iscoroutinefunction(handler)
+    run = handler(request, Plain())
+    assert isinstance(run, Coroutine)
+    assert inspect.iscoroutine(run)
+    assert (run.__name__, run.__qualname__, run.cr_code) == ("handle", "handle", handle.__code__)
+    assert repr(run).startswith("<coroutine object handle at 0x")
+    task = asyncio.create_task(run)
+    await settle()
+    assert await task == "handled"
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+        await run
+    with pytest.warns(RuntimeWarning, match="coroutine 'handle' was never awaited"):
+        handler(request, Plain())
+
+
+async def test_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With names, too many arguments or too few, the handler is called as it is, or guarded in Python."""
+    method = Servicer().handle
+    handler = guarded(method, streams=False, in_c=True, monkeypatch=monkeypatch)
+    request = Kept()
+    request.streams = []
+    assert await handler(request, Plain(), more=7) == (7, "handled")
+    for wrong in (handler(request, context=Plain()), handler(request, Plain())):
+        assert await wrong == (0, "handled")
+    with pytest.raises(TypeError, match="positional arguments"):
+        await handler(*range(9))
+
+
+async def test_what_is_no_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that is guarded twice, as by two libraries, is awaited like any other."""
+    once = guarded(handle, streams=False, in_c=True, monkeypatch=monkeypatch)
+    twice = guarded(once, streams=False, in_c=True, monkeypatch=monkeypatch)
+    request = Kept()
+    request.streams = []
+    assert await twice(request, Plain()) == "handled"

@@ -22,9 +22,9 @@ typedef struct {
     Links in_progress;
 } Steps;
 
-/* What an operation is called, and what made it and itself are called in advances.py. */
+/* What an operation is called, and what made it in advances.py. */
 typedef struct {
-    const char *operation, *maker, *function;
+    const char *operation, *maker;
 } SyncKind;
 
 extern const SyncKind grpc_guard_kinds[KINDS];

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import queue
 import re
 import threading
-from _thread import get_ident
+from _thread import get_ident, start_new_thread
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -213,8 +214,17 @@ def on_a_thread(world: World) -> Any:
 
 
 def on_a_thread_without_a_name(world: World) -> Any:
-    world.monkeypatch.delitem(threading._active, get_ident())  # type: ignore[attr-defined]
-    yield start(world.reading(), b"1")
+    """As one that threading does not know, of a library in C."""
+    reading, results = world.reading(), queue.SimpleQueue[Any]()
+
+    def begin() -> None:
+        threading._active.pop(get_ident(), None)  # type: ignore[attr-defined]  # of an earlier one
+        results.put((get_ident(), reading(b"1")))
+
+    start_new_thread(begin, ())
+    ident, call = results.get(timeout=staging.PATIENCE)
+    origin = call._self_stream.origin
+    yield origin.kind, origin.name == f"thread {ident}", list(call)
 
 
 def below_an_interceptor(world: World) -> Any:

@@ -22,7 +22,7 @@ typedef struct {
     Links in_progress;
 } Steps;
 
-/* What an operation is called, and what made it and itself are called in advances.py. */
+/* What an operation is called, and what made it in advances.py. */
 typedef struct {
     const char *operation, *maker;
 } SyncKind;

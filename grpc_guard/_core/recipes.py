@@ -35,7 +35,7 @@ def step(slot: str, method: str, index: int) -> Part:
     return slot, _STEP, index, method, ""
 
 
-def direction(slot: str, way: Way, *, if_there: bool = False) -> Part:
+def new_direction(slot: str, way: Way, *, if_there: bool = False) -> Part:
     """Fill `slot` with a new direction of the stream; its step is the method of what is wrapped.
 
     With `if_there`, that may lack the method.

@@ -16,7 +16,7 @@ from ..._core import steps
 from ..._core.aio_methods import aio_method, compiled
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
-from ..._core.recipes import argument, direction, made_of, nothing
+from ..._core.recipes import argument, made_of, new_direction, nothing
 from ..._core.stream import AioDirection, GrpcDriven, Stream
 from ..._guard.generators import bind
 from ..._guard.violations import check_loop
@@ -37,8 +37,8 @@ def has_ended(call: Any) -> bool:
 
 
 _STREAM = argument("_self_stream", 1)
-_READER = _STREAM, direction("_self_read", READ), nothing("_self_messages")
-_WRITER = direction("_self_write", WRITE)
+_READER = _STREAM, new_direction("_self_read", READ), nothing("_self_messages")
+_WRITER = new_direction("_self_write", WRITE)
 
 
 @waits(AIO_CALL)

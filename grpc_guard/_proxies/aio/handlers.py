@@ -18,7 +18,7 @@ from ..._catalogue.nouns import AIO, READ, SERVER, WRITE, Subject
 from ..._core.aio_methods import after_cancelled_handlers, aio_method, compiled
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
-from ..._core.recipes import argument, direction, made_of, nothing
+from ..._core.recipes import argument, made_of, new_direction, nothing
 from ..._core.stream import AioDirection, Stream
 from ..._core.turns import ticket_of_task, wait_for_turn, wake, wake_after_all
 from ..._guard.violations import check_loop, report_conflict, used_after_end
@@ -73,8 +73,8 @@ if compiled is not None:
 
 @made_of(
     argument("_self_stream", 1),
-    direction("_self_read", READ, if_there=True),
-    direction("_self_write", WRITE, if_there=True),
+    new_direction("_self_read", READ, if_there=True),
+    new_direction("_self_write", WRITE, if_there=True),
 )
 @context_methods(AIO_CONTEXT)
 class Context(StreamProxy):

@@ -29,6 +29,12 @@ MULTI_THREADED_CALL = "_MultiThreadedRendezvous"
 SINGLE_THREADED_CALL = "_SingleThreadedRendezvous"
 # Only an aio call with interceptors, which begins when they let it, has this: since 1.25.
 INTERCEPTORS_TASK = "_interceptors_task"
+# Those without, which need not be asked: since 1.25. Where one is missing, its calls are asked.
+PLAIN_AIO_CALLS = tuple(
+    getattr(_call, f"{arity}Call")
+    for arity in ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
+    if hasattr(_call, f"{arity}Call")
+)
 
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
 

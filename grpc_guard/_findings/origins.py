@@ -6,7 +6,6 @@ nothing of the program alive, and costs a walk over the innermost frames.
 
 from __future__ import annotations
 
-import asyncio
 import linecache
 import sys
 from _thread import get_ident
@@ -14,7 +13,7 @@ from time import monotonic
 from types import CodeType, FrameType
 
 from .._catalogue.boundary import is_own
-from .._catalogue.cpython_loops import running_loop
+from .._catalogue.cpython_loops import current_task, running_loop
 from .ledger import ledger
 from .parties import name_of_thread
 from .records import Frame, Owner
@@ -62,7 +61,7 @@ class Origin:
         self.test_attempt = ledger.test_attempt
         loop = running_loop()
         self.on_loop = loop is not None
-        task = None if loop is None else asyncio.current_task(loop)
+        task = None if loop is None else current_task(loop)
         if task is not None:
             self.kind, self.name = "task", task.get_name()
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from _thread import get_ident
 from time import monotonic
@@ -13,7 +12,7 @@ from grpc.aio import UsageError
 from .._catalogue import forks
 from .._catalogue.boundary import overlooked
 from .._catalogue.cpython import threads_by_ident
-from .._catalogue.cpython_loops import running_loop
+from .._catalogue.cpython_loops import current_task, running_loop
 from .._catalogue.grpcio import has_fork_support
 from .._catalogue.modes import Mode, in_force
 from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC, Subject
@@ -130,7 +129,7 @@ if _compiled is not None:
             "ledger": ledger,
             "monotonic": monotonic,
             "running_loop": running_loop,
-            "asyncio": asyncio,
+            "current_task": current_task,
             "get_ident": get_ident,
             "threads_by_ident": threads_by_ident,
             "name_of_thread": name_of_thread,

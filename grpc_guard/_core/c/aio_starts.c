@@ -77,13 +77,25 @@ did_not_start(Starts *starts, StreamFields *stream)
     set_exception(error);
 }
 
+int
+grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name)
+{
+    PyObject *plain = state->starts.plain_aio_calls;
+    for (Py_ssize_t i = plain == NULL ? 0 : PyTuple_GET_SIZE(plain); i > 0; i--) {
+        if ((PyObject *)Py_TYPE(call) == PyTuple_GET_ITEM(plain, i - 1)) {
+            return 0;
+        }
+    }
+    return PyObject_HasAttr(call, name);
+}
+
 /* Guards the call of a stream that has started; takes the reference to it. */
 static PyObject *
 guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
 {
     Starts *starts = &state->starts;
     PyObject *guarded;
-    if (PyObject_HasAttr(call, starts->str__interceptors_task)
+    if (grpc_guard_has_interceptors(state, call, starts->str__interceptors_task)
         || PyObject_TypeCheck(call, (PyTypeObject *)starts->StreamProxy)) {
         guarded = PyObject_CallFunctionObjArgs(starts->guard_started, call, stream, kind, NULL);
     }

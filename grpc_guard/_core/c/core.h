@@ -99,6 +99,9 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
 
+/* Tells whether an aio call has interceptors: if so, it has an attribute of this name. */
+int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
+
 /* Take and set the error that is raised; by these names CPython 3.12 has its own. */
 #if PY_VERSION_HEX >= 0x030C0000
 #define grpc_guard_take_error PyErr_GetRaisedException

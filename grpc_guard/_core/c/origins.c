@@ -54,8 +54,7 @@ party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
     PyObject *task = Py_NewRef(Py_None);
     if (loop != Py_None) {
         Py_DECREF(task);
-        PyObject *args[] = {starts->asyncio, loop};
-        task = PyObject_VectorcallMethod(starts->str_current_task, args, 2, NULL);
+        task = PyObject_CallOneArg(starts->current_task, loop);
         if (task == NULL) {
             return -1;
         }

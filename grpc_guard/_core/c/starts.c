@@ -141,7 +141,7 @@ start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyOb
     if (call == NULL) {
         look_at_error(self, proxy);
     }
-    else if (self->late != Py_None && PyObject_HasAttr(call, self->late)) {
+    else if (self->late != Py_None && grpc_guard_has_interceptors(state, call, self->late)) {
         PyObject *nothing = PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
         Py_XDECREF(nothing);
         if (nothing == NULL) {

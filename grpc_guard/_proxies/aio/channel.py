@@ -8,7 +8,7 @@ from typing import Any, Self
 from ..._catalogue import forks
 from ..._catalogue.boundary import never_disturbs
 from ..._catalogue.cpython_loops import error_of, running_loop
-from ..._catalogue.grpcio import INTERCEPTORS_TASK
+from ..._catalogue.grpcio import INTERCEPTORS_TASK, PLAIN_AIO_CALLS
 from ..._catalogue.modes import ChooseMode, Mode, in_force
 from ..._catalogue.nouns import AIO, CLIENT
 from ..._core.aio_methods import compiled
@@ -283,6 +283,7 @@ if compiled is not None:
             "AIO": AIO,
             "StreamProxy": StreamProxy,
             "guard_started": _guard_started,
+            "plain_aio_calls": PLAIN_AIO_CALLS,
             "ReadingCall": ReadingCall,
             "DuplexCall": DuplexCall,
             "WritingCall": WritingCall,

@@ -116,13 +116,14 @@ static void
 coroutine_dealloc(AioOperation *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    if (self->weakrefs != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
+    /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
     if (self->progress != CLOSED && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
         return; /* somebody has it again */
     }
     PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_OPERATION(CLEAR)
 #undef CLEAR

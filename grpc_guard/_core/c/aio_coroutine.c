@@ -55,7 +55,8 @@ coroutine_call_await(AioOperation *self, PyObject *unused)
                                                        : "cannot reuse already awaited coroutine");
         return NULL;
     }
-    return PyObject_CallMethod(self->inner, "__await__", NULL);
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    return PyObject_CallMethodNoArgs(self->inner, state->str_await);
 }
 
 static PyObject *
@@ -82,7 +83,7 @@ static PyMethodDef methods[] = {
 static PyObject *
 coroutine_repr(AioOperation *self)
 {
-    PyObject *name = PyObject_GetAttrString((PyObject *)self, "__qualname__");
+    PyObject *name = grpc_guard_operation_qualname(self, NULL);
     if (name == NULL) {
         return NULL;
     }

@@ -6,6 +6,7 @@
 static PyObject *
 twin_of(State *state, PyTypeObject *cls, PyTypeObject *plain)
 {
+    Py_INCREF(plain); /* what is wrapped may get another class meanwhile */
     PyObject *twins = PyObject_GetAttr((PyObject *)cls, state->str_twins);
     PyObject *key = twins == NULL ? NULL : PyLong_FromVoidPtr(plain);
     PyObject *twin = key == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(twins, key));
@@ -14,6 +15,7 @@ twin_of(State *state, PyTypeObject *cls, PyTypeObject *plain)
     }
     Py_XDECREF(key);
     Py_XDECREF(twins);
+    Py_DECREF(plain);
     return twin;
 }
 

@@ -42,13 +42,13 @@ if compiled is None:
 class ReadingInPython(sync_channel.UnaryStream):
     __slots__ = ()
 
-    __call__ = guarding("__call__", sync_channel.start_unary_stream)
+    __call__ = guarding("__call__", sync_channel.start_unary_stream.__wrapped__)
 
 
 class WritingInPython(sync_channel.StreamStream):
     __slots__ = ()
 
-    __call__ = guarding("__call__", sync_channel.start_stream_stream)
+    __call__ = guarding("__call__", sync_channel.start_stream_stream.__wrapped__)
 
 
 CORES = {

@@ -130,6 +130,8 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Quick quick;
     } known[] = {
         {"itself", itself},
+        {"call_unary_stream", grpc_guard_call_unary_stream},
+        {"call_stream_stream", grpc_guard_call_stream_stream},
         {"start_unary_stream", grpc_guard_start_unary_stream},
         {"start_stream_stream", grpc_guard_start_stream_stream},
         {"start_aio_unary_stream", grpc_guard_start_aio_unary_stream},
@@ -194,6 +196,9 @@ method_get(PyObject *self, PyObject *proxy, PyObject *owner)
 static PyObject *
 method_getattr(Method *self, PyObject *name)
 {
+    if (PyUnicode_CompareWithASCIIString(name, "__wrapped__") == 0) {
+        return Py_NewRef(self->function);
+    }
     return PyObject_GetAttr(self->function, name);
 }
 

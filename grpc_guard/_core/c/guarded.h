@@ -23,6 +23,13 @@ void grpc_guard_end_stream(PyObject *stream);
 typedef struct Method Method;
 typedef PyObject *(*Quick)(State *, Method *, PyObject *const *, Py_ssize_t, PyObject *);
 
+/* Of a proxy's class: __call__ of a multi-callable. */
+PyObject *grpc_guard_call_unary_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *grpc_guard_call_stream_stream(
+    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
+/* And what the guards of the process and of the registry call as well. */
 PyObject *grpc_guard_start_unary_stream(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
 PyObject *grpc_guard_start_stream_stream(
@@ -39,7 +46,7 @@ PyObject *grpc_guard_iterate_call(
 PyObject *grpc_guard_iterate_requests(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
 
-/* A method of a proxy's class, that stands for a function in Python and leaves to it what is not usual. */
+/* A function, or a method of a class, that stands for one in Python and leaves to it what is not usual. */
 struct Method {
     PyObject_HEAD
     vectorcallfunc vectorcall;

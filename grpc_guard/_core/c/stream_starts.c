@@ -1,5 +1,5 @@
 /* The start of a sync stream by a client: the same as start_unary_stream() and start_stream_stream()
- * of _proxies/sync/channel.py, and what they call. */
+ * of _proxies/sync/channel.py, what they call, and the methods of proxies that call them. */
 
 #include "guarded.h"
 
@@ -30,15 +30,11 @@ chosen(Starts *starts, PyObject *proxy)
 }
 
 static PyObject *
-new_stream(State *state, PyObject *proxy, PyObject *multi_callable, PyObject *mode)
+new_stream(State *state, PyObject *rpc, PyObject *mode, PyObject *multi_callable)
 {
     Starts *starts = &state->starts;
-    PyObject *rpc = PyObject_GetAttr(proxy, starts->str__self_rpc), *stream = NULL;
-    if (rpc != NULL) {
-        stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc, starts->CLIENT,
-                                        starts->SYNC, mode, Py_None);
-        Py_DECREF(rpc);
-    }
+    PyObject *stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc,
+                                              starts->CLIENT, starts->SYNC, mode, Py_None);
     if (stream != NULL && grpc_guard_starting(state, stream, multi_callable) < 0) {
         Py_CLEAR(stream);
     }
@@ -138,47 +134,99 @@ join(Starts *starts, PyObject *stream)
     return nothing == NULL ? -1 : 0;
 }
 
-/* Starts a stream with these arguments, the first of which becomes the multi-callable. */
+/* Calls what starts an RPC: a plain method, or where that is NULL the first argument. */
 static PyObject *
-start(State *state, PyObject *stream, PyObject *multi_callable, int writes, PyObject **args,
+call_plain(Starts *starts, PyObject *method, PyObject **args, Py_ssize_t count, PyObject *names)
+{
+    if (method == NULL) {
+        return PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
+    }
+    return PyObject_Vectorcall(method, args, (size_t)count, names);
+}
+
+/* Starts a stream with these arguments; at `requests`, if it is not NULL, are those that it writes. */
+static PyObject *
+start(State *state, PyObject *stream, PyObject *method, PyObject **requests, PyObject **args,
       Py_ssize_t count, PyObject *names)
 {
     Starts *starts = &state->starts;
-    PyObject *requests = NULL, *call = NULL;
-    args[0] = multi_callable;
-    if (writes) {
-        requests = guard_requests(state, args[1], stream);
-        if (requests == NULL) {
+    PyObject *guarded = NULL, *call = NULL;
+    if (requests != NULL) {
+        guarded = guard_requests(state, *requests, stream);
+        if (guarded == NULL) {
             grpc_guard_end_stream(stream); /* it will never start */
             return NULL;
         }
-        args[1] = requests;
+        *requests = guarded;
     }
     if (join(starts, stream) == 0) {
-        call = PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
+        call = call_plain(starts, method, args, count, names);
     }
-    Py_XDECREF(requests);
+    Py_XDECREF(guarded);
     if (call == NULL) {
         did_not_start(starts, (StreamFields *)stream);
         return NULL;
     }
-    PyObject *guarded = guard_call(state, call, stream);
+    guarded = guard_call(state, call, stream);
     Py_DECREF(call);
+    return guarded;
+}
+
+/* What to start, and with what: all borrowed, but for `args`, a copy. */
+typedef struct {
+    PyObject *multi_callable, *method, *rpc, *mode, **args, *names;
+    Py_ssize_t count;
+    int first, writes; /* first: the index in `args` of what the user passed */
+} Asked;
+
+static PyObject *
+start_asked(State *state, const Asked *asked)
+{
+    PyObject *stream = new_stream(state, asked->rpc, asked->mode, asked->multi_callable);
+    if (stream == NULL) {
+        return NULL;
+    }
+    PyObject **requests = asked->writes ? asked->args + asked->first : NULL;
+    PyObject *guarded = start(state, stream, asked->method, requests, asked->args, asked->count, asked->names);
+    Py_DECREF(stream);
     return guarded;
 }
 
 #define FEW 8 /* arguments, with the multi-callable */
 
+/* Starts it with a copy of the arguments. */
 static PyObject *
-start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
-             int writes)
+start_with(State *state, Asked *asked, PyObject *const *args)
+{
+    size_t all = (size_t)asked->count;
+    all += asked->names == NULL ? 0 : (size_t)PyTuple_GET_SIZE(asked->names);
+    PyObject *few[FEW];
+    asked->args = all <= FEW ? few : PyMem_New(PyObject *, all);
+    if (asked->args == NULL) {
+        return PyErr_NoMemory();
+    }
+    memcpy(asked->args, args, all * sizeof(PyObject *));
+    if (asked->method == NULL) {
+        asked->args[0] = asked->multi_callable;
+    }
+    PyObject *guarded = start_asked(state, asked);
+    if (asked->args != few) {
+        PyMem_Free(asked->args);
+    }
+    return guarded;
+}
+
+/* __call__ of the proxy of a multi-callable */
+static PyObject *
+call_proxy(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
+           int writes)
 {
     Starts *starts = &state->starts;
     int alone = count < 1 + writes || !is_told(starts) ? 0 : is_alone(starts);
     if (alone <= 0) {
         return alone < 0 ? NULL : IN_PYTHON(method, args, count, names);
     }
-    PyObject *mode = chosen(starts, args[0]);
+    PyObject *mode = chosen(starts, args[0]), *guarded = NULL;
     if (mode == NULL) {
         return NULL;
     }
@@ -186,40 +234,39 @@ start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t cou
         Py_DECREF(mode);
         return IN_PYTHON(method, args, count, names);
     }
-    size_t all = (size_t)count + (names == NULL ? 0 : (size_t)PyTuple_GET_SIZE(names));
-    PyObject *few[FEW], **given = all <= FEW ? few : PyMem_New(PyObject *, all);
-    PyObject *wrapped = NULL, *stream = NULL, *guarded = NULL;
-    if (given == NULL) {
-        PyErr_NoMemory();
-        goto done;
+    PyObject *rpc = PyObject_GetAttr(args[0], starts->str__self_rpc);
+    PyObject *wrapped = rpc == NULL ? NULL : PyObject_GetAttr(args[0], state->str_wrapped);
+    if (wrapped != NULL) {
+        Asked asked = {.multi_callable = wrapped, .rpc = rpc, .mode = mode, .names = names,
+                       .count = count, .first = 1, .writes = writes};
+        guarded = start_with(state, &asked, args);
     }
-    memcpy(given, args, all * sizeof(PyObject *));
-    wrapped = PyObject_GetAttr(args[0], state->str_wrapped);
-    stream = wrapped == NULL ? NULL : new_stream(state, args[0], wrapped, mode);
-    if (stream != NULL) {
-        guarded = start(state, stream, wrapped, writes, given, count, names);
-    }
-
-done:
-    Py_XDECREF(stream);
+    Py_XDECREF(rpc);
     Py_XDECREF(wrapped);
     Py_DECREF(mode);
-    if (given != few) {
-        PyMem_Free(given);
-    }
     return guarded;
 }
 
-PyObject *
-grpc_guard_start_unary_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+/* start_unary_stream(multi_callable, start, rpc, mode, ...), and the same with requests */
+static PyObject *
+call_start(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
+           int writes)
 {
-    return start_stream(state, method, args, count, names, 0);
+    if (count < 4 + writes || !is_told(&state->starts)) {
+        return IN_PYTHON(method, args, count, names);
+    }
+    Asked asked = {.multi_callable = args[0], .method = args[1], .rpc = args[2], .mode = args[3],
+                   .names = names, .count = count - 4, .first = 0, .writes = writes};
+    return start_with(state, &asked, args + 4);
 }
 
-PyObject *
-grpc_guard_start_stream_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    return start_stream(state, method, args, count, names, 1);
-}
+#define QUICK(name, function, writes) \
+    PyObject *name(State *state, Method *method, PyObject *const *args, Py_ssize_t count, \
+                   PyObject *names) \
+    { \
+        return function(state, method, args, count, names, writes); \
+    }
+QUICK(grpc_guard_call_unary_stream, call_proxy, 0)
+QUICK(grpc_guard_call_stream_stream, call_proxy, 1)
+QUICK(grpc_guard_start_unary_stream, call_start, 0)
+QUICK(grpc_guard_start_stream_stream, call_start, 1)

@@ -34,6 +34,7 @@ def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
 # object itself, `start` its plain method, and the rest is what the user passed.
 
 
+@in_c("start_unary_stream")
 def start_unary_stream(
     multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
@@ -42,6 +43,7 @@ def start_unary_stream(
     return guard_call(_start(start, stream, args, kwargs), stream)
 
 
+@in_c("start_stream_stream")
 def start_stream_stream(
     multi_callable: Any,
     start: PlainStart,
@@ -124,7 +126,7 @@ class UnaryStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c("start_unary_stream")(guarding("__call__", start_unary_stream))
+    __call__ = in_c("call_unary_stream")(guarding("__call__", start_unary_stream))
 
 
 class StreamUnary(MultiCallable):
@@ -142,7 +144,7 @@ class StreamStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c("start_stream_stream")(guarding("__call__", start_stream_stream))
+    __call__ = in_c("call_stream_stream")(guarding("__call__", start_stream_stream))
 
 
 @forwards(SYNC_CHANNEL)

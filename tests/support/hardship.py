@@ -177,8 +177,10 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         for name in core_fields.StreamFields.__slots__[1:]:
             refused(lambda name=name: getattr(one, name), AttributeError)  # type: ignore[misc]
         refused(lambda: one.read, AttributeError)
-        refused(lambda: direction.owner, AttributeError)
+        refused(lambda: direction.stream, AttributeError)
         refused(lambda: delattr(direction, "free"), AttributeError)
+        refused(lambda: delattr(direction, "owner"), TypeError)
+        refused(lambda: setattr(direction, "owner", "ann"), TypeError)
         refused(lambda: other.taken, AttributeError)
         refused(lambda: Sync(one, thing), AttributeError)
         refused(lambda: Aio(one, "read"), AttributeError)
@@ -396,7 +398,6 @@ def operations(core: ModuleType | Any) -> dict[str, Act]:
     def as_a_function() -> None:
         advance = core.sending_responses(direction(good))
         advance.__self__ = weakref.ref(advance)
-        advance.note = advance.__self__
         assert advance.__name__ == "advance" < advance.__qualname__
         assert len(advance.__signature__.parameters) == 1
         assert copy.copy(advance) is copy.deepcopy(advance) is advance
@@ -405,7 +406,7 @@ def operations(core: ModuleType | Any) -> dict[str, Act]:
     def cyclic() -> None:
         one = direction(good)
         one.iterator = advance = core.taking_requests(one)
-        advance.__self__ = advance.note = core.reading_responses_or_metadata(one, advance)
+        advance.__self__ = core.reading_responses_or_metadata(one, advance)
 
     def met() -> None:
         for make in (*makers, core.sending_responses):

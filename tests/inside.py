@@ -230,6 +230,7 @@ from grpc_guard._proxies.aio.handlers import _close as _close
 from grpc_guard._proxies.aio.waits import waiting as waiting
 from grpc_guard._proxies.contract import Kind as Kind
 from grpc_guard._proxies.faithful import Forward as Forward
+from grpc_guard._proxies.multicallables import guarding as guarding
 from grpc_guard._proxies.proxy import Proxy as Proxy
 from grpc_guard._proxies.proxy import StreamProxy as StreamProxy
 from grpc_guard._proxies.servers import GenericHandler as GenericHandler

@@ -6,12 +6,13 @@ of the class that says what follows: Handlers.
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from .._catalogue.cpython_loops import current_task
 
 # grpcio's class of the context of a sync server's handlers. _lifecycle enters it here: to import
 # the core is not to import grpc, as the core is imported while the program imports grpc.
@@ -112,13 +113,13 @@ class InFlight:
 
     def enter_task(self, stream: Any, loop: Any, /) -> None:
         """Note that the running task of `loop` begins to handle `stream`."""
-        task = asyncio.current_task(loop)
+        task = current_task(loop)
         if task is not None:
             self._by_task[weakref.ref(task, self._forget)] = Entry(stream)
 
     def enter_unary_task(self, rpc: str, loop: Any, /) -> None:
         """Note the same for a unary RPC."""
-        task = asyncio.current_task(loop)
+        task = current_task(loop)
         if task is not None:
             self._by_task[weakref.ref(task, self._forget)] = UnaryEntry(rpc)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 import weakref
@@ -152,7 +151,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a thing be its own loop and task, and Context the usual class of contexts."""
     monkeypatch.setattr(core_entries, "SERVER_CONTEXT", Context)
     with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "current_task", lambda loop: loop)
+        for module in (core_entries, core_records):
+            patch.setattr(module, "current_task", lambda loop: loop)
         core_records._offered()  # tells the compiled core
         yield
     core_records._offered()

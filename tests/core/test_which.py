@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 import zlib
@@ -11,7 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from inside import Mode, core_entries, core_fields, core_loops, core_records, core_which
+from inside import (
+    Mode,
+    core_entries,
+    core_fields,
+    core_loops,
+    core_records,
+    core_which,
+    loops_door,
+)
 
 NAME = "grpc_guard._core._compiled"
 
@@ -89,7 +96,7 @@ def test_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
         Mode.SERIALIZE,
         core_loops.loop_thread_of,
         time.monotonic,
-        asyncio.current_task,
+        loops_door.current_task,
         vars(core_entries),
     ]
     assert core_which.name() == "c"

@@ -24,6 +24,7 @@ from typing import Any
 from inside import Mode, core_advances, core_fields, core_loops
 
 from support.hardship_aio import aio_acts
+from support.hardship_starts import start_acts
 
 Act = Callable[[], object]
 
@@ -577,7 +578,8 @@ def main() -> int:
     options = parser.parse_args()
     wrong, core = 0, compiled()
     shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
-    for name, act in {**acts(core), **aio_acts(core), "import": importing(core)}.items():
+    every = {**acts(core), **aio_acts(core), **start_acts(core, refused)}
+    for name, act in {**every, "import": importing(core)}.items():
         act()
         if options.what == "leaks":
             times = options.times // (100 if name == "import" or "collected" in name else 1)

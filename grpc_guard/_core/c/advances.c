@@ -1,17 +1,6 @@
-/* What makes sync operations, and their type: as functions they are to be seen, weakly too. */
+/* What makes sync operations, by the names of the functions in advances.py. */
 
 #include "core.h"
-
-static const struct {
-    const char *operation, *maker, *function;
-} kinds[KINDS] = {
-    [READING] = {"next", "reading_responses", "advance"},
-    [METADATA] = {"initial_metadata", "reading_responses_or_metadata", "initial_metadata"},
-    [REQUESTS] = {"next", "reading_requests", "advance"},
-    [TAKING_REQUESTS] = {"next(request_iterator)", "taking_requests", "advance"},
-    [TAKING_RESPONSES] = {"next(response_iterator)", "taking_responses", "advance"},
-    [SENDING] = {"send_response", "sending_responses", "advance"},
-};
 
 static PyObject *
 new_operation(State *state, PyObject *direction, int kind, PyObject *call)
@@ -44,7 +33,7 @@ make(PyObject *module, PyObject *direction, int kind, PyObject *call)
         return NULL;
     }
     if (!PyObject_TypeCheck(direction, state->sync_fields)) {
-        PyErr_Format(PyExc_TypeError, "%s() takes a direction", kinds[kind].maker);
+        PyErr_Format(PyExc_TypeError, "%s() takes a direction", grpc_guard_kinds[kind].maker);
         return NULL;
     }
     return new_operation(state, direction, kind, call);
@@ -141,141 +130,6 @@ static PyMethodDef module_methods[] = {
     {NULL},
 };
 
-/* The type */
-
-static int
-operation_traverse(SyncOperation *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->direction);
-    Py_VISIT(self->self);
-    Py_VISIT(self->call);
-    return 0;
-}
-
-static int
-operation_clear(SyncOperation *self)
-{
-    Py_CLEAR(self->direction);
-    Py_CLEAR(self->self);
-    Py_CLEAR(self->call);
-    return 0;
-}
-
-static void
-operation_dealloc(SyncOperation *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
-    operation_clear(self);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyObject *
-get_name(SyncOperation *self, void *is_qualified)
-{
-    const char *function = kinds[self->kind].function;
-    return is_qualified ? PyUnicode_FromFormat("%s.<locals>.%s", kinds[self->kind].maker, function)
-                        : PyUnicode_FromString(function);
-}
-
-static PyObject *
-get_signature(SyncOperation *self, void *closure)
-{
-    Steps *steps = &((State *)PyType_GetModuleState(Py_TYPE(self)))->steps;
-    PyObject *function = NULL;
-    if (steps->namespace != NULL) { /* else the interpreter is shutting down */
-        function = PyDict_GetItemWithError(steps->namespace, steps->str_signature_of);
-    }
-    if (function == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_AttributeError, "__signature__");
-        }
-        return NULL;
-    }
-    Py_INCREF(function);
-    PyObject *signature = PyObject_CallFunctionObjArgs(
-        function, self->kind == SENDING ? steps->str_response : NULL, NULL);
-    Py_DECREF(function);
-    return signature;
-}
-
-/* What stands for the iterator, which merge() takes from here: made when somebody asks for it. */
-static PyObject *
-get_self(SyncOperation *self, void *closure)
-{
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    if (self->self == NULL) {
-        if (state->starts.Itself == NULL) {
-            PyErr_SetString(PyExc_AttributeError, "__self__");
-            return NULL;
-        }
-        PyObject *itself = PyObject_CallOneArg(state->starts.Itself, (PyObject *)self);
-        if (itself == NULL) {
-            return NULL;
-        }
-        SET(self->self, itself);
-    }
-    return Py_NewRef(self->self);
-}
-
-static int
-set_self(SyncOperation *self, PyObject *value, void *closure)
-{
-    SET(self->self, Py_XNewRef(value));
-    return 0;
-}
-
-static PyObject *
-same(PyObject *self, PyObject *unused)
-{
-    return Py_NewRef(self);
-}
-
-static PyMemberDef operation_members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(SyncOperation, vectorcall), READONLY, NULL},
-    WEAK(SyncOperation),
-    {"direction", T_OBJECT_EX, offsetof(SyncOperation, direction), READONLY, NULL},
-    {NULL},
-};
-
-static PyGetSetDef operation_properties[] = {
-    {"__name__", (getter)get_name, NULL, NULL, NULL},
-    {"__qualname__", (getter)get_name, NULL, NULL, "qualified"},
-    {"__self__", (getter)get_self, (setter)set_self, NULL, NULL},
-    {"__signature__", (getter)get_signature, NULL, NULL, NULL},
-    {NULL},
-};
-
-static PyMethodDef operation_methods[] = {
-    {"__copy__", same, METH_NOARGS, NULL},
-    {"__deepcopy__", same, METH_O, NULL},
-    {NULL},
-};
-
-static PyType_Slot operation_slots[] = {
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_traverse, operation_traverse},
-    {Py_tp_clear, operation_clear},
-    {Py_tp_dealloc, operation_dealloc},
-    {Py_tp_members, operation_members},
-    {Py_tp_getset, operation_properties},
-    {Py_tp_methods, operation_methods},
-    {0, NULL},
-};
-
-static PyType_Spec operation_spec = {
-    .name = "grpc_guard._core._compiled.SyncOperation",
-    .basicsize = sizeof(SyncOperation),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
-        | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = operation_slots,
-};
-
 #define EACH_NAME(DO) \
     DO(monotonic) DO(get_ident) DO(contended) DO(used_after_end) DO(initial_metadata) DO(response) DO(ended) \
     DO(signature_of)
@@ -295,12 +149,12 @@ grpc_guard_add_steps(PyObject *module, State *state)
         return -1;
     }
     for (int kind = 0; kind < KINDS; kind++) {
-        steps->operations[kind] = PyUnicode_InternFromString(kinds[kind].operation);
+        steps->operations[kind] = PyUnicode_InternFromString(grpc_guard_kinds[kind].operation);
         if (steps->operations[kind] == NULL) {
             return -1;
         }
     }
-    if (grpc_guard_add_type(module, &steps->type, &operation_spec, NULL) < 0) {
+    if (grpc_guard_add_type(module, &steps->type, &grpc_guard_sync_operation, NULL) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, module_methods);

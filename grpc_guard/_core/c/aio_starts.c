@@ -1,5 +1,5 @@
 /* The start of an asyncio stream by a client: the same as start_unary_stream() and the like of
- * _proxies/aio/channel.py, and what they call.
+ * _proxies/aio/channel.py, and what they call. One with a request iterator is left to those.
  */
 
 #include "guarded.h"
@@ -97,22 +97,12 @@ guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
 
 /* Starts a stream with these arguments, the first of which becomes the multi-callable. */
 static PyObject *
-start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, int writes,
-      PyObject **args, Py_ssize_t count, PyObject *names)
+start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObject **args,
+      Py_ssize_t count, PyObject *names)
 {
     Starts *starts = &state->starts;
-    PyObject *requests = NULL;
     args[0] = wrapped;
-    if (writes && count > 1 && args[1] != Py_None) {
-        requests = PyObject_CallFunctionObjArgs(starts->guard_aio_requests, args[1], stream, NULL);
-        if (requests == NULL) {
-            grpc_guard_end_stream(stream); /* it will never start */
-            return NULL;
-        }
-        args[1] = requests;
-    }
     PyObject *call = PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
-    Py_XDECREF(requests);
     if (call == NULL) {
         did_not_start(starts, (StreamFields *)stream);
         return NULL;
@@ -134,15 +124,15 @@ is_named(PyObject *names, const char *name)
     return 0;
 }
 
+/* Starts a stream whose call is of a `kind`; with `writes`, it could have a request iterator as well. */
 static PyObject *
 start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
-             PyObject *kind, PyObject *kind_that_writes)
+             PyObject *kind, int writes)
 {
     Starts *starts = &state->starts;
     Py_ssize_t all = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
-    int writes = kind_that_writes != kind;
-    if (count < 1 || all > FEW || starts->AIO == NULL || starts->in_force == NULL
-        || (writes && is_named(names, "request_iterator"))) {
+    int has_requests = writes && ((count > 1 && args[1] != Py_None) || is_named(names, "request_iterator"));
+    if (count < 1 || all > FEW || has_requests || kind == NULL || starts->in_force == NULL) {
         return IN_PYTHON(method, args, count, names);
     }
     PyObject *wrapped = PyObject_GetAttr(args[0], state->str_wrapped), *loop = NULL;
@@ -158,10 +148,7 @@ start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t cou
     if (stream != NULL) {
         PyObject *given[FEW];
         memcpy(given, args, (size_t)all * sizeof(PyObject *));
-        if (writes && (count == 1 || args[1] == Py_None)) {
-            kind = kind_that_writes;
-        }
-        guarded = start(state, stream, wrapped, kind, writes, given, count, names);
+        guarded = start(state, stream, wrapped, kind, given, count, names);
     }
     Py_XDECREF(stream);
     Py_XDECREF(mode);
@@ -174,22 +161,19 @@ PyObject *
 grpc_guard_start_aio_unary_stream(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *kind = state->starts.ReadingCall;
-    return start_stream(state, method, args, count, names, kind, kind);
+    return start_stream(state, method, args, count, names, state->starts.ReadingCall, 0);
 }
 
 PyObject *
 grpc_guard_start_aio_stream_unary(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    return start_stream(state, method, args, count, names, state->starts.AwaitableCall,
-                        state->starts.WritingCall);
+    return start_stream(state, method, args, count, names, state->starts.WritingCall, 1);
 }
 
 PyObject *
 grpc_guard_start_aio_stream_stream(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    return start_stream(state, method, args, count, names, state->starts.ReadingCall,
-                        state->starts.DuplexCall);
+    return start_stream(state, method, args, count, names, state->starts.DuplexCall, 1);
 }

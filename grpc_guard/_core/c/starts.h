@@ -49,8 +49,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(HandlerResponses, PyType_Check) DO(respond, TOLD_ANY) DO(returns, TOLD_ANY) \
     /* _proxies/aio/channel.py */ \
     DO(AIO, TOLD_ANY) DO(StreamProxy, PyType_Check) DO(guard_started, TOLD_ANY) \
-    DO(guard_aio_requests, TOLD_ANY) DO(ReadingCall, PyType_Check) DO(DuplexCall, PyType_Check) \
-    DO(AwaitableCall, PyType_Check) DO(WritingCall, PyType_Check) \
+    DO(ReadingCall, PyType_Check) DO(DuplexCall, PyType_Check) DO(WritingCall, PyType_Check) \
     /* _proxies/aio/calls.py, handlers.py */ \
     DO(Messages, PyType_Check) DO(messages_of_call, TOLD_FIELD) DO(messages_of_requests, TOLD_FIELD)
 

@@ -22,6 +22,14 @@ typedef struct {
     Links in_progress;
 } Steps;
 
+/* What an operation is called, and what made it and itself are called in advances.py. */
+typedef struct {
+    const char *operation, *maker;
+} SyncKind;
+
+extern const SyncKind grpc_guard_kinds[KINDS];
+extern PyType_Spec grpc_guard_sync_operation;
+
 int grpc_guard_steps_traverse(Steps *steps, visitproc visit, void *arg);
 void grpc_guard_steps_clear(Steps *steps);
 

@@ -116,6 +116,8 @@ def start_stream_stream(
 
 
 def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
+    if requests is None:
+        return _start(start, stream, (None, *args), kwargs)
     try:
         requests = guard_requests(requests, stream)
     except BaseException:
@@ -281,10 +283,8 @@ if compiled is not None:
             "AIO": AIO,
             "StreamProxy": StreamProxy,
             "guard_started": _guard_started,
-            "guard_aio_requests": guard_requests,
             "ReadingCall": ReadingCall,
             "DuplexCall": DuplexCall,
-            "AwaitableCall": AwaitableCall,
             "WritingCall": WritingCall,
         }
     )

@@ -37,7 +37,7 @@ call_named(Steps *steps, PyObject *name, PyObject *const *args, size_t count)
     return result;
 }
 
-/* Finds who this thread is, by the clock and the function of the namespace when it is; -1: an error is set. */
+/* Finds what time it is, and which thread runs: 1, 0 if its ident is no number; -1: an error is set. */
 static int
 this_party(Steps *steps, unsigned long long *owner, double *since)
 {
@@ -49,12 +49,16 @@ this_party(Steps *steps, unsigned long long *owner, double *since)
     }
     if (steps->has_native_ident) {
         *owner = PyThread_get_thread_ident();
-        return 0;
+        return 1;
     }
     PyObject *ident = call_named(steps, steps->str_get_ident, NULL, 0);
-    *owner = ident == NULL ? 0 : PyLong_AsUnsignedLongLongMask(ident);
-    Py_XDECREF(ident);
-    return ident == NULL || PyErr_Occurred() ? -1 : 0;
+    if (ident == NULL) {
+        return -1;
+    }
+    int is_number = PyLong_Check(ident);
+    *owner = is_number ? PyLong_AsUnsignedLongLongMask(ident) : 0;
+    Py_DECREF(ident);
+    return is_number;
 }
 
 /* Calls what `object` has under a name; without a lookup if nobody can have replaced that. */
@@ -167,7 +171,8 @@ operate(State *state, SyncOperation *self, PyObject *response)
         }
     }
     frame = Py_XNewRef((PyObject *)PyEval_GetFrame()); /* its place is the line that asks */
-    if (this_party(steps, &owner, &since) < 0) {
+    int has_owner = this_party(steps, &owner, &since);
+    if (has_owner < 0) {
         goto done;
     }
     char is_free = direction->free;
@@ -180,7 +185,7 @@ operate(State *state, SyncOperation *self, PyObject *response)
     direction->frame = frame;
     direction->operation = (char)(self->kind + 1);
     direction->owner = owner;
-    direction->has_owner = 1;
+    direction->has_owner = (char)has_owner;
     direction->since = since;
     Links *links = &direction->links, *head = &steps->in_progress;
     if (links->next == NULL) { /* else somebody has given it back by hand */

@@ -21,6 +21,7 @@ import grpc.aio
 
 import grpc_guard
 from grpc_guard._catalogue.modes import Mode
+from grpc_guard._core import which
 from grpc_guard._core.stream import Direction, Stream
 from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.sync import calls as sync_calls
@@ -31,7 +32,7 @@ from ._stubs import AioCall, SyncCall
 
 TITLE = "memory, per guarded direction, stream and channel"
 
-BOUND = 500  # bytes per direction
+BOUND = 300 if which.name() == "c" else 500  # bytes per direction
 _RPC = "/package.Service/Method"
 _SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, str, Mode, bool, NoneType)
 _SMALL = range(-5, 257)  # integers that the interpreter keeps once

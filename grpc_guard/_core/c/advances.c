@@ -10,7 +10,7 @@ new_operation(State *state, PyObject *direction, int kind, PyObject *call)
         return NULL;
     }
     self->vectorcall = grpc_guard_operate;
-    self->weakrefs = self->dict = self->self = NULL;
+    self->weakrefs = self->self = NULL;
     self->direction = (SyncFields *)Py_NewRef(direction);
     self->call = Py_XNewRef(call);
     self->kind = kind;

@@ -124,23 +124,28 @@ grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
 #define DIRECTION \
     PyObject_HEAD \
     PyObject *weakrefs; \
-    PyObject *extra, *owner, *since, *stream;
+    PyObject *extra, *stream;
 
-#define EACH_OF_SYNC(DO) \
-    DO(extra) DO(owner) DO(since) DO(stream) DO(free) DO(iterator) DO(frame) DO(operation)
+#define EACH_OF_SYNC(DO) DO(extra) DO(stream) DO(iterator) DO(frame)
 #define EACH_OF_AIO(DO) \
     DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(taken) DO(way)
 
+/* Numbers in place of objects: a program has as many of these as streams. */
 typedef struct {
     DIRECTION
-    PyObject *free, *iterator;
-    PyObject *frame, *operation; /* what called the operation in C that is in progress, its name */
+    PyObject *iterator;
+    PyObject *frame;          /* what called the operation in C that is in progress */
     Links links;
+    unsigned long long owner; /* a thread; with has_owner */
+    double since;
+    char free;                /* the token is there */
+    char has_owner;
+    char operation;           /* one more than the kind of the operation in C that is in progress */
 } SyncFields;
 
 typedef struct {
     DIRECTION
-    PyObject *loop_thread, *step, *taken, *way;
+    PyObject *owner, *since, *loop_thread, *step, *taken, *way;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
 } AioFields;
 
@@ -152,7 +157,7 @@ PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *weakrefs, *dict;
+    PyObject *weakrefs;
     SyncFields *direction;
     PyObject *self; /* __self__ */
     PyObject *call; /* whose metadata is read; NULL: the iterator of the direction is advanced */

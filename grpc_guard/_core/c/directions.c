@@ -46,10 +46,10 @@ takes_no_names(PyObject *kwargs)
 static int
 fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
 {
-    SET(self->free, Py_NewRef(Py_True));
+    self->free = 1;
+    self->has_owner = 0;
+    self->since = 0.0;
     SET(self->stream, Py_NewRef(stream));
-    SET(self->owner, Py_NewRef(Py_None));
-    SET(self->since, Py_NewRef(state->zero));
     SET(self->extra, Py_NewRef(Py_None));
     SET(self->iterator, Py_NewRef(iterator));
     return equip((PyObject *)self, state, stream);
@@ -168,21 +168,80 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
 LIFE_OF(sync, SyncFields, EACH_OF_SYNC)
 LIFE_OF(aio, AioFields, EACH_OF_AIO)
 
-#define DIRECTION_MEMBERS(Fields) \
-    WEAK(Fields), OBJECT(Fields, extra, "_extra"), OBJECT(Fields, owner, "owner"), \
-    OBJECT(Fields, since, "since"), OBJECT(Fields, stream, "stream")
+static PyObject *
+sync_get_free(SyncFields *self, void *closure)
+{
+    if (!self->free) {
+        PyErr_SetString(PyExc_AttributeError, "free");
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+static int
+sync_set_free(SyncFields *self, PyObject *value, void *closure)
+{
+    if (value == NULL && !self->free) {
+        PyErr_SetString(PyExc_AttributeError, "free");
+        return -1;
+    }
+    self->free = value != NULL;
+    return 0;
+}
+
+static PyObject *
+sync_get_owner(SyncFields *self, void *closure)
+{
+    return self->has_owner ? PyLong_FromUnsignedLongLong(self->owner) : Py_NewRef(Py_None);
+}
+
+static int
+sync_set_owner(SyncFields *self, PyObject *value, void *closure)
+{
+    if (value == NULL || (value != Py_None && !PyLong_Check(value))) {
+        PyErr_SetString(PyExc_TypeError, "an owner is the number of a thread, or None");
+        return -1;
+    }
+    self->has_owner = value != Py_None;
+    if (self->has_owner) {
+        self->owner = PyLong_AsUnsignedLongLongMask(value);
+    }
+    return 0;
+}
+
+static PyObject *
+sync_get_operation(SyncFields *self, void *closure)
+{
+    if (self->operation == 0) {
+        Py_RETURN_NONE;
+    }
+    State *state = state_of(Py_TYPE(self));
+    return state == NULL ? NULL : Py_NewRef(state->steps.operations[self->operation - 1]);
+}
 
 static PyMemberDef sync_members[] = {
-    DIRECTION_MEMBERS(SyncFields),
-    OBJECT(SyncFields, free, "free"),
+    WEAK(SyncFields),
+    OBJECT(SyncFields, extra, "_extra"),
+    OBJECT(SyncFields, stream, "stream"),
     OBJECT(SyncFields, iterator, "iterator"),
+    {"since", T_DOUBLE, offsetof(SyncFields, since), 0, NULL},
     {"frame", T_OBJECT, offsetof(SyncFields, frame), READONLY, NULL},
-    {"operation", T_OBJECT, offsetof(SyncFields, operation), READONLY, NULL},
+    {NULL},
+};
+
+static PyGetSetDef sync_properties[] = {
+    {"free", (getter)sync_get_free, (setter)sync_set_free, "The token: there or not.", NULL},
+    {"owner", (getter)sync_get_owner, (setter)sync_set_owner, NULL, NULL},
+    {"operation", (getter)sync_get_operation, NULL, NULL, NULL},
     {NULL},
 };
 
 static PyMemberDef aio_members[] = {
-    DIRECTION_MEMBERS(AioFields),
+    WEAK(AioFields),
+    OBJECT(AioFields, extra, "_extra"),
+    OBJECT(AioFields, stream, "stream"),
+    OBJECT(AioFields, owner, "owner"),
+    OBJECT(AioFields, since, "since"),
     OBJECT(AioFields, loop_thread, "loop_thread"),
     OBJECT(AioFields, step, "step"),
     OBJECT(AioFields, taken, "taken"),
@@ -209,6 +268,7 @@ static PyType_Slot sync_slots[] = {
     {Py_tp_clear, sync_clear},
     {Py_tp_dealloc, sync_dealloc},
     {Py_tp_members, sync_members},
+    {Py_tp_getset, sync_properties},
     {0, NULL},
 };
 

@@ -37,18 +37,28 @@ call_named(Steps *steps, PyObject *name, PyObject *const *args, size_t count)
     return result;
 }
 
-/* Returns who this thread is: the number that the direction has noted, where that is still right. */
-static PyObject *
-this_thread(Steps *steps, PyObject *noted)
+/* Finds what time it is, and which thread runs: 1, 0 if its ident is no number; -1: an error is set. */
+static int
+this_party(Steps *steps, unsigned long long *owner, double *since)
 {
-    if (!steps->has_native_ident) {
-        return call_named(steps, steps->str_get_ident, NULL, 0);
+    PyObject *now = call_named(steps, steps->str_monotonic, NULL, 0);
+    *since = now == NULL ? -1.0 : PyFloat_AsDouble(now);
+    Py_XDECREF(now);
+    if (now == NULL || (*since == -1.0 && PyErr_Occurred())) {
+        return -1;
     }
-    unsigned long ident = PyThread_get_thread_ident();
-    if (noted != NULL && PyLong_CheckExact(noted) && PyLong_AsUnsignedLongMask(noted) == ident) {
-        return Py_NewRef(noted);
+    if (steps->has_native_ident) {
+        *owner = PyThread_get_thread_ident();
+        return 1;
     }
-    return PyLong_FromUnsignedLong(ident);
+    PyObject *ident = call_named(steps, steps->str_get_ident, NULL, 0);
+    if (ident == NULL) {
+        return -1;
+    }
+    int is_number = PyLong_Check(ident);
+    *owner = is_number ? PyLong_AsUnsignedLongLongMask(ident) : 0;
+    Py_DECREF(ident);
+    return is_number;
 }
 
 /* Calls what `object` has under a name; without a lookup if nobody can have replaced that. */
@@ -139,7 +149,9 @@ operate(State *state, SyncOperation *self, PyObject *response)
     SyncFields *direction = self->direction;
     PyObject *stream = Py_XNewRef(direction->stream), *object = NULL, *result = NULL;
     PyObject *name = self->kind == METADATA ? steps->str_initial_metadata : steps->str_next;
-    PyObject *frame = NULL, *since = NULL, *owner = NULL, *before = NULL;
+    PyObject *frame = NULL, *before = NULL;
+    unsigned long long owner;
+    double since;
     if (stream == NULL) {
         PyErr_SetString(PyExc_AttributeError, "stream");
         goto done;
@@ -159,36 +171,30 @@ operate(State *state, SyncOperation *self, PyObject *response)
         }
     }
     frame = Py_XNewRef((PyObject *)PyEval_GetFrame()); /* its place is the line that asks */
-    since = call_named(steps, steps->str_monotonic, NULL, 0);
-    owner = since == NULL ? NULL : this_thread(steps, direction->owner);
-    if (owner == NULL) {
+    int has_owner = this_party(steps, &owner, &since);
+    if (has_owner < 0) {
         goto done;
     }
-    PyObject *token = direction->free;
-    direction->free = NULL; /* the claim */
-    if (token == NULL) {
+    char is_free = direction->free;
+    direction->free = 0; /* the claim */
+    if (!is_free) {
         result = meet(steps, self, name, response);
         goto done;
     }
-#define SWAP(field, value) \
-    do { \
-        PyObject *swapped = direction->field; \
-        direction->field = value; \
-        value = swapped; \
-    } while (0)
-    PyObject *operation = Py_NewRef(steps->operations[self->kind]);
-    SWAP(owner, owner);
-    SWAP(since, since);
-    SWAP(frame, frame);
-    SWAP(operation, operation);
+    PyObject *frame_before = direction->frame;
+    direction->frame = frame;
+    direction->operation = (char)(self->kind + 1);
+    direction->owner = owner;
+    direction->has_owner = (char)has_owner;
+    direction->since = since;
     Links *links = &direction->links, *head = &steps->in_progress;
     if (links->next == NULL) { /* else somebody has given it back by hand */
         *links = (Links){head->next, head};
         head->next->previous = links;
         head->next = links;
     }
-    Py_XDECREF(operation);
-    Py_CLEAR(frame);
+    frame = NULL;
+    Py_XDECREF(frame_before);
 
     object = subject_of(self);
     result = object == NULL ? NULL : do_step(steps, object, name, response);
@@ -201,12 +207,10 @@ operate(State *state, SyncOperation *self, PyObject *response)
         links->previous->next = links->next;
         *links = (Links){NULL, NULL};
     }
-    operation = NULL;
-    SWAP(operation, operation);
-    SWAP(frame, frame);
-    SWAP(free, token); /* given back */
-    Py_XDECREF(operation);
-    Py_XDECREF(token);
+    frame = direction->frame;
+    direction->frame = NULL;
+    direction->operation = 0;
+    direction->free = 1; /* given back */
     if (response == Py_None) {
         Py_XSETREF(before, end_handler(state, stream));
     }
@@ -214,8 +218,6 @@ operate(State *state, SyncOperation *self, PyObject *response)
 done:
     Py_XDECREF(before);
     Py_XDECREF(frame);
-    Py_XDECREF(since);
-    Py_XDECREF(owner);
     Py_XDECREF(object);
     Py_XDECREF(stream);
     return result;

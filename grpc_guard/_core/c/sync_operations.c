@@ -15,7 +15,6 @@ static int
 operation_traverse(SyncOperation *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->dict);
     Py_VISIT(self->direction);
     Py_VISIT(self->self);
     Py_VISIT(self->call);
@@ -25,7 +24,6 @@ operation_traverse(SyncOperation *self, visitproc visit, void *arg)
 static int
 operation_clear(SyncOperation *self)
 {
-    Py_CLEAR(self->dict);
     Py_CLEAR(self->direction);
     Py_CLEAR(self->self);
     Py_CLEAR(self->call);
@@ -108,7 +106,6 @@ same(PyObject *self, PyObject *unused)
 
 static PyMemberDef operation_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(SyncOperation, vectorcall), READONLY, NULL},
-    {"__dictoffset__", T_PYSSIZET, offsetof(SyncOperation, dict), READONLY, NULL},
     WEAK(SyncOperation),
     {"direction", T_OBJECT_EX, offsetof(SyncOperation, direction), READONLY, NULL},
     {NULL},
@@ -119,7 +116,6 @@ static PyGetSetDef operation_properties[] = {
     {"__qualname__", (getter)get_name, NULL, NULL, "qualified"},
     {"__self__", (getter)get_self, (setter)set_self, NULL, NULL},
     {"__signature__", (getter)get_signature, NULL, NULL, NULL},
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL},
 };
 

@@ -42,7 +42,9 @@ def _flow_control(told: Sequence[Told], channels: Sequence[ChannelSnapshot]) -> 
     connected = {channel.number for channel in channels if channel.state == "ready"}
     for described, stream, _ in told:
         reads, writes = described.read, described.write
-        if described.state != "open" or reads is None or writes is None:
+        if reads is None or writes is None or not (writes.unsent or writes.owner):
+            continue
+        if described.state != "open":
             continue
         if described.side == "client" and described.channel not in connected:
             continue  # it may wait for that

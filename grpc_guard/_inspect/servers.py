@@ -51,7 +51,7 @@ def servers_seen(sight: Sight) -> Iterator[ServerSnapshot]:
 
 
 def _sync_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = sight.handled_by(handlers)
+    streams = sight.handled.by(handlers)
     for ident, frames in sight.threads.items():
         handled = next(filter(None, map(handled_at, frames)), None)
         if handled is not None and _serves(server, handled[0], ident):
@@ -98,7 +98,7 @@ def _handler(
 
 
 def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = sight.handled_by(handlers)
+    streams = sight.handled.by(handlers)
     migrated = list(handlers.threads())
     known: dict[str, tuple[str | None, str]] = {}  # thousands of tasks have the same name
     loop = loop_of(server)

@@ -16,7 +16,7 @@ from time import monotonic
 
 from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
-from .._catalogue.nouns import READ, SERVER, WRITE, Way
+from .._catalogue.nouns import READ, SERVER, WRITE
 from .._core.stream import Direction, Stream
 from .._findings.ledger import ledger
 from .._findings.origins import Origin
@@ -26,7 +26,7 @@ from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import Told, deduced
 from .lines import Lines
-from .living import directions_of, streams_listed
+from .living import Handled, directions_of, loops_of, streams_listed
 from .native import slices_of
 from .records import (
     ChannelSnapshot,
@@ -38,7 +38,7 @@ from .records import (
 )
 from .sending import is_sending, suspended
 from .servers import servers_seen
-from .sight import Sight, loops_of
+from .sight import Sight
 
 _LATEST = 20  # findings
 
@@ -72,8 +72,9 @@ def collector_at_rest() -> Iterator[None]:
 
 
 def _look() -> Snapshot:
-    listed = streams_listed()
-    sight = Sight(loops_of(listed))
+    handled = Handled()
+    listed = streams_listed(handled)
+    sight = Sight(loops_of(listed), handled)
     try:
         return _told(sight.streams_among(listed), sight)
     finally:
@@ -87,6 +88,7 @@ def _told(streams: list[Stream], sight: Sight) -> Snapshot:
     serving = tuple(servers_seen(sight))
     told = list(_streams_told(streams, sight, origins, numbers))
     carried = collections.Counter(one.channel for one, _, _ in told)
+    present = monotonic()
     channels = tuple(
         ChannelSnapshot(
             number=number,
@@ -94,7 +96,7 @@ def _told(streams: list[Stream], sight: Sight) -> Snapshot:
             api=str(life.api),
             state=life.state(),
             streams=carried[number],
-            origin=origins.owner(life.origin),
+            origin=origins.owner(life.origin, present),
         )
         for number, life in enumerate(existing, start=1)
     )
@@ -116,12 +118,11 @@ def _streams_told(
 ) -> Iterator[Told]:
     """Yield the record of each stream, the oldest first; `channels` are numbers of channels."""
     by_stream = directions_of(streams, sight.directions)
-    begun = sight.begun_handling()
-    for stream in streams:
-        if stream.origin is not None:
-            begun[id(stream)] = stream.origin.since
+    begun = sight.handled.begun()
+    begun.update((id(one), one.origin.since) for one in streams if one.origin is not None)
     present = monotonic()
-    owned, text = sight.owners, str.__str__  # of an enum a plain one
+    owned, seen = sight.owners, sight.directions
+    text = str.__str__  # of an enum a plain one
     number = 0
     in_order = sorted(streams, key=lambda one: begun.get(id(one), present))
     for some in slices_of(in_order):
@@ -133,6 +134,14 @@ def _streams_told(
                 continue
             number += 1
             since = begun.get(key)
+            read = write = None
+            for one in mine:
+                # Around a call with interceptors there are two to read from: somebody is in either.
+                if one.way is READ:
+                    if read is None or id(one) in seen:
+                        read = one
+                elif write is None or id(one) in seen:
+                    write = one
             described = new_stream(
                 number,
                 stream.rpc,
@@ -141,10 +150,10 @@ def _streams_told(
                 text(stream.mode),
                 state,
                 None if since is None else present - since,
-                None if origin is None else origins.owner(origin),
+                None if origin is None else origins.owner(origin, present),
                 channels.get(id(stream.channel)),
-                _described(READ, mine, sight, present),
-                _described(WRITE, mine, sight, present),
+                None if read is None else _described(read, sight, present),
+                None if write is None else _described(write, sight, present),
             )
             yield described, stream, mine
 
@@ -155,27 +164,19 @@ def _state(stream: Stream) -> str:
     return "open" if stream.side == SERVER or stream.is_followed() else "unknown"
 
 
-def _described(
-    way: Way, directions: list[Direction], sight: Sight, present: float
-) -> DirectionSnapshot | None:
-    """Return the record of the one of `directions` that goes this `way`; None without one."""
-    direction = None
-    for one in directions:
-        # Around a call with interceptors there are two to read from: somebody is in either.
-        if one.way is way and (direction is None or id(one) in sight.directions):
-            direction = one
-    if direction is None:
-        return None
+def _described(direction: Direction, sight: Sight, present: float) -> DirectionSnapshot:
+    """Return the record of `direction`."""
+    way = direction.way
     unsent = way is WRITE and is_sending(direction.stream, sight)
-    inside = sight.owners.get(id(direction))
-    if inside is not None:
-        waiting = sight.waiting(direction)
-        return new_direction(inside, waiting, inside.held_seconds, None, unsent, None)
+    waiting = sight.waiting(direction) if sight.waiters else ()
+    owner = sight.owners.get(id(direction))
+    if owner is not None:
+        return new_direction(owner, waiting, owner.held_seconds, None, unsent, None)
     began = direction.since
-    owner = last = suspended_at = None
+    last = suspended_at = None
     if not direction.is_free and began <= sight.time:
         owner = sight.owner_not_seen(direction)
-    elif isinstance(direction.owner, int) and began:
+    elif began and isinstance(direction.owner, int):
         last = "{} {!r}".format(*name_of_thread(direction.owner))
     ago = max(0.0, present - began) if began else None
     if owner is not None:
@@ -183,7 +184,7 @@ def _described(
     elif way is WRITE:
         for frame in suspended(direction):
             suspended_at = next(reversed(sight.lines.stack([frame])), None)
-    return new_direction(owner, sight.waiting(direction), ago, last, unsent, suspended_at)
+    return new_direction(owner, waiting, ago, last, unsent, suspended_at)
 
 
 class _Origins:
@@ -192,12 +193,11 @@ class _Origins:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
-    def owner(self, origin: Origin) -> Owner:
+    def owner(self, origin: Origin, present: float) -> Owner:
         place = origin.place
         stack = () if place is None else self._lines.at(place)
-        return new_owner(
-            origin.kind, origin.name, origin.operation, origin.age, stack, "inside", None
-        )
+        ago = max(0.0, present - origin.since)
+        return new_owner(origin.kind, origin.name, origin.operation, ago, stack, "inside", None)
 
 
 def program() -> str:

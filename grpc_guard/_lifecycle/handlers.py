@@ -100,8 +100,11 @@ class Handlers(InFlight):
         """Return the streams that were noted and since when, by thread ident or id of the task."""
         entries = list(self._by_thread.items())
         entries += [(id(task), entry) for task, entry in self._in_tasks()]
-        found = ((key, entry.stream(), entry.since) for key, entry in entries)
-        return {key: (stream, since) for key, stream, since in found if isinstance(stream, Stream)}
+        return {
+            key: (stream, entry.since)
+            for key, entry in entries
+            if isinstance(stream := entry.stream(), Stream)
+        }
 
     def threads(self) -> Iterator[Owner]:
         """Yield the threads that handle RPCs now; ``operation`` is the RPC."""

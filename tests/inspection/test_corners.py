@@ -78,8 +78,7 @@ async def test_an_owner_that_shows_no_frame() -> None:
     stream = Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE, asyncio.get_running_loop())
     direction = AioDirection(stream, Way.READ)
     direction.taken = True
-    described = inspect_snapshot._described(Way.READ, [direction], sight.Sight([]), 0.0)
-    assert described is not None
+    described = inspect_snapshot._described(direction, sight.Sight([]), 0.0)
     assert described.owner is not None
     assert described.owner.name == "(not found)"
 

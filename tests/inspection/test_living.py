@@ -67,7 +67,7 @@ def streams(taken: Snapshot, method: str) -> list[StreamSnapshot]:
 def unlisted(method: str) -> list[Stream]:
     """Return the streams of an RPC that exist and are not found."""
     gc.collect()
-    found = {id(stream) for stream in inspect_living.streams_listed()}
+    found = {id(stream) for stream in inspect_living.streams_listed(inspect_living.Handled())}
     return [
         one
         for one in gc.get_objects()

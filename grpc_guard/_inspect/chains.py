@@ -12,7 +12,7 @@ from operator import attrgetter, is_
 from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
-from .._findings.waiters import CHAIN_LENGTH, driven_by, frame_of, without_code
+from .._findings.waiters import CHAIN_LENGTH, WITHOUT_CODE, driven_by, frame_of
 from .._guard.noted import Standing, frames_of_task
 from .lines import CORE, Lines
 
@@ -53,11 +53,12 @@ def groups(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterato
         if read is None:
             yield Group(columns[1], kinds, columns[2:])
             continue
-        if read is without_code:
+        if read is WITHOUT_CODE:
             todo.append((depth + 1, kinds, [driven_by(links), *columns[1:]]))
             continue
-        codes, inner = zip(*map(read, links), strict=True)
-        columns = [inner, *columns[1:], links, codes]
+        code_of, awaited_by = read
+        codes = list(map(code_of, links))
+        columns = [list(map(awaited_by, links)), *columns[1:], links, codes]
         for part in [columns] if _is_one(codes) else _parted(map(id, codes), columns):
             code, links = part.pop()[0], part.pop()
             kind = lines.kind(code, links[0])

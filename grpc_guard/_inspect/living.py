@@ -7,8 +7,7 @@ channels, that of a server for its handlers; what stands in neither is noted whe
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.heap import instances
@@ -62,40 +61,34 @@ def loops_of(streams: Iterable[Stream]) -> set[asyncio.AbstractEventLoop]:
     return {loop for loop in found if loop is not None}
 
 
-def directions_of(
-    streams: Iterable[Stream], seen: Mapping[int, Direction] = types.MappingProxyType({})
+def others_among(
+    streams: Iterable[Stream], seen: Iterable[Direction]
 ) -> dict[int, list[Direction]]:
-    """Return the directions of `streams` that exist, by the identity of the stream.
+    """Return the directions that exist beside those which streams know, by the identity of the stream.
 
-    Those that were `seen`, of the same streams, are among them; they are by their identity.
+    Of `streams`, and of those in whose directions somebody was `seen`.
     """
     found: dict[int, list[Direction]] = {}
-    others = dict(seen)
-    hidden = set()  # a sync call keeps its own to itself
-    for stream in streams:
-        mine = found[id(stream)] = []
-        read, write = stream.read, stream.write
-        if read is not None:
-            if others.pop(id(read), None) is not None or _is_whole(read):
-                mine.append(read)
-        elif stream.side == CLIENT and stream.api == SYNC and not stream.is_over():
-            hidden.add(id(stream))
-        if write is not None and (others.pop(id(write), None) is not None or _is_whole(write)):
-            mine.append(write)
-    for one in others.values():
-        found[id(one.stream)].append(one)
-        if one.way is READ:
-            hidden.discard(id(one.stream))
+    for one in seen:
+        stream = one.stream
+        if stream.read is not one and stream.write is not one:
+            found.setdefault(id(stream), []).append(one)
+    hidden = {  # a sync call keeps its own to itself
+        id(one)
+        for one in streams
+        if one.api == SYNC and one.side == CLIENT and one.read is None and not one.is_over()
+    }
+    hidden.difference_update(
+        key for key, known in found.items() if any(one.way is READ for one in known)
+    )
     if hidden:  # one walk for all of them
         for one in instances({Responses}):
-            if _is_whole(one) and id(one.stream) in found:
-                mine = found[id(one.stream)]
-                if not any(one is known for known in mine):
-                    mine.append(one)
+            if is_whole(one) and id(one.stream) in hidden:
+                found.setdefault(id(one.stream), []).append(one)
     return found
 
 
-def _is_whole(direction: Direction) -> bool:
+def is_whole(direction: Direction) -> bool:
     """Tell whether `direction` has been made to its end: another thread may be about to."""
     try:
         return direction.since > 0.0 or direction.is_free or direction.since >= 0.0

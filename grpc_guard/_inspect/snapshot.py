@@ -11,12 +11,12 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 
 from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
-from .._catalogue.nouns import READ, SERVER, WRITE
+from .._catalogue.nouns import READ, SERVER, WRITE, Way
 from .._core.stream import Direction, Stream
 from .._findings.ledger import ledger
 from .._findings.origins import Origin
@@ -26,7 +26,7 @@ from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import Told, deduced
 from .lines import Lines
-from .living import Handled, directions_of, loops_of, streams_listed
+from .living import Handled, is_whole, loops_of, others_among, streams_listed
 from .native import slices_of
 from .records import (
     ChannelSnapshot,
@@ -117,31 +117,25 @@ def _streams_told(
     streams: list[Stream], sight: Sight, origins: _Origins, channels: dict[int, int]
 ) -> Iterator[Told]:
     """Yield the record of each stream, the oldest first; `channels` are numbers of channels."""
-    by_stream = directions_of(streams, sight.directions)
     begun = sight.handled.begun()
     begun.update((id(one), one.origin.since) for one in streams if one.origin is not None)
     present = monotonic()
-    owned, seen = sight.owners, sight.directions
-    text = str.__str__  # of an enum a plain one
-    number = 0
     in_order = sorted(streams, key=lambda one: begun.get(id(one), present))
+    others = others_among(streams, sight.directions.values())
+    owned, text = sight.owners, str.__str__  # of an enum a plain one
+    number = 0
     for some in slices_of(in_order):
         for stream in some:
             key, origin = id(stream), stream.origin
-            mine = by_stream[key]
+            mine = read, write = stream.read, stream.write
+            if key in others:
+                mine = *mine, *others[key]
+                read, write = _chosen(READ, mine, sight), _chosen(WRITE, mine, sight)
             state = _state(stream)
             if state == "over" and not any(id(one) in owned for one in mine):
                 continue
             number += 1
             since = begun.get(key)
-            read = write = None
-            for one in mine:
-                # Around a call with interceptors there are two to read from: somebody is in either.
-                if one.way is READ:
-                    if read is None or id(one) in seen:
-                        read = one
-                elif write is None or id(one) in seen:
-                    write = one
             described = new_stream(
                 number,
                 stream.rpc,
@@ -152,10 +146,20 @@ def _streams_told(
                 None if since is None else present - since,
                 None if origin is None else origins.owner(origin, present),
                 channels.get(id(stream.channel)),
-                None if read is None else _described(read, sight, present),
-                None if write is None else _described(write, sight, present),
+                _described(read, sight, present),
+                _described(write, sight, present),
             )
             yield described, stream, mine
+
+
+def _chosen(way: Way, directions: Iterable[Direction | None], sight: Sight) -> Direction | None:
+    """Return the one of `directions` that goes this `way`; None without one.
+
+    Around a call with interceptors there are two to read from: somebody is in either.
+    """
+    going = [one for one in directions if one is not None and is_whole(one) and one.way is way]
+    inside = [one for one in going if id(one) in sight.directions]
+    return next(reversed(inside), next(iter(going), None))
 
 
 def _state(stream: Stream) -> str:
@@ -164,11 +168,15 @@ def _state(stream: Stream) -> str:
     return "open" if stream.side == SERVER or stream.is_followed() else "unknown"
 
 
-def _described(direction: Direction, sight: Sight, present: float) -> DirectionSnapshot:
-    """Return the record of `direction`."""
-    way = direction.way
-    unsent = way is WRITE and is_sending(direction.stream, sight)
+def _described(
+    direction: Direction | None, sight: Sight, present: float
+) -> DirectionSnapshot | None:
+    """Return the record of `direction`; None without one that is made to its end."""
+    if direction is None or not is_whole(direction):
+        return None
     waiting = sight.waiting(direction) if sight.waiters else ()
+    is_written = direction.way is WRITE
+    unsent = is_written and is_sending(direction.stream, sight)
     owner = sight.owners.get(id(direction))
     if owner is not None:
         return new_direction(owner, waiting, owner.held_seconds, None, unsent, None)
@@ -181,7 +189,7 @@ def _described(direction: Direction, sight: Sight, present: float) -> DirectionS
     ago = max(0.0, present - began) if began else None
     if owner is not None:
         ago = owner.held_seconds
-    elif way is WRITE:
+    elif is_written:
         for frame in suspended(direction):
             suspended_at = next(reversed(sight.lines.stack([frame])), None)
     return new_direction(owner, waiting, ago, last, unsent, suspended_at)

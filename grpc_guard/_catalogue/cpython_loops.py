@@ -69,10 +69,8 @@ def tasks_of(loops: Collection[asyncio.AbstractEventLoop]) -> list[asyncio.Task[
         return [task for loop in loops for task in asyncio.all_tasks(loop)]
     found: list[asyncio.Task[Any] | None] = []
     for tasks in kept:
-        if isinstance(tasks, set):
-            found += tasks.copy()
-        elif tasks is not None:
-            found += [reference() for reference in tasks.data.copy()]  # of a WeakSet
+        some = getattr(tasks, "data", tasks or set()).copy()
+        found += some if isinstance(tasks, set) else [reference() for reference in some]
     return [
         task for task in found if task is not None and task.get_loop() in loops and not task.done()
     ]

@@ -241,9 +241,8 @@ class Sight:
         if not directions:
             return
         keys, names, time = list(map(id, directions)), names_of_tasks(tasks), self.time
-        held = [max(0.0, time - since) for since in map(_since, directions)]
-        if not standing.is_timed:
-            held = [0.0] * len(keys)
+        sinces = map(_since, directions) if standing.is_timed else repeat(time)
+        held = [max(0.0, time - since) for since, _ in zip(sinces, keys, strict=False)]
         owners = map(
             new_owner,
             repeat("task"),

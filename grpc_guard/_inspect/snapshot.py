@@ -172,12 +172,12 @@ def _described(
     direction: Direction | None, sight: Sight, present: float
 ) -> DirectionSnapshot | None:
     """Return the record of `direction`; None without one that is made to its end."""
-    if direction is None or not is_whole(direction):
+    owner = sight.owners.get(id(direction))
+    if direction is None or (owner is None and not is_whole(direction)):
         return None
     waiting = sight.waiting(direction) if sight.waiters else ()
     is_written = direction.way is WRITE
     unsent = is_written and is_sending(direction.stream, sight)
-    owner = sight.owners.get(id(direction))
     if owner is not None:
         return new_direction(owner, waiting, owner.held_seconds, None, unsent, None)
     began = direction.since

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import tasks_of, waits_for_tasks
 from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
+from .._core.operations import IDENTITIES
 from .._core.stream import Direction, Stream
 from .._findings.parties import (
     name_of_task,
@@ -45,6 +46,7 @@ _ELSEWHERE = 100  # parties without a line of their own for whom it is looked fo
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512  # tasks that are followed together, which takes a millisecond or two
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
+_direction_of = operator.attrgetter("direction")
 _since, _stream = operator.attrgetter("since"), operator.attrgetter("stream")
 _JOIN = threading.Thread.join.__code__
 
@@ -194,7 +196,9 @@ class Sight:
         found = self._standing_at(place) if kinds & OPERATION else (NOWHERE, ())
         if found is None:
             for index, task in enumerate(place.tasks):
-                self._note(self.party(task), roles(place.frames_of(index), place.standing))
+                self._note(
+                    self.party(task), roles(place.frames_of(index), place.standing_of(index))
+                )
         if kinds & SENDING:
             for inner, outer in itertools.pairwise(place.frames):
                 calls = map(sending_call, inner, outer)
@@ -212,11 +216,15 @@ class Sight:
 
     def _standing_at(self, place: Place) -> tuple[Standing, Sequence[Direction]] | None:
         """Return in which directions the tasks at one place are, if the place tells their role."""
+        frames = place.frames_of(0)
         if place.standing:
-            role, *others = roles(place.frames_of(0), place.standing)
-            stack = () if others else self.lines.stack(role.frames)
-            return (Standing(None, role.operation, stack), [role.direction]) if stack else None
-        found = owner_at(place.frames_of(0))
+            if len(place.standing) > 1 or any(id(one.f_code) in IDENTITIES for one in frames):
+                return None  # each may have further roles
+            (role,) = roles(frames, place.standing_of(0))
+            stack = self.lines.stack(role.frames)
+            directions = list(map(_direction_of, place.standing[0]))
+            return (Standing(None, role.operation, stack), directions) if stack else None
+        found = owner_at(frames)
         if found is None:
             return None
         index, role = found

@@ -102,8 +102,8 @@ class Extra:
         tally = getattr(self, "tally", None)  # construction may have been interrupted
         if tally is not None and _live.pop(id(tally), None) is not None:
             _retired.append(tally[0])  # a finaliser takes no lock
-            if len(_retired) > _RETIRED:
-                _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
+            while len(_retired) > _RETIRED:  # other threads may have stepped over it too
+                _retired.append(_retired.popleft() + _retired.popleft())
 
 
 def counted() -> int:

@@ -42,7 +42,7 @@ from support.comparison import no_collector
 from support.forking import in_child
 from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
 
-from grpc_guard import ConcurrencyError, Mode
+from grpc_guard import ConcurrencyError, Mode, Owner
 
 MODES = pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
 
@@ -259,6 +259,18 @@ def test_thread_that_has_just_left() -> None:
     assert owner.operation == "read"
     next(call)
     assert last_owner_of(direction) == (None, False)  # it was the one that asks
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_thread_that_left_before_the_search(other: int) -> None:
+    """It is named by what it noted, and nobody is where the caller itself was the last."""
+    direction = sync_call(lambda: None)._self_read
+    direction.owner = threading.get_ident()
+    assert last_owner_of(direction) == (None, False)
+    direction.owner += other
+    owner, is_being_cancelled = last_owner_of(direction)
+    assert owner is not None
+    assert (owner.operation, is_being_cancelled) == ("read", False)
 
 
 def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -528,6 +540,28 @@ async def test_handler_that_has_not_yet_yielded() -> None:
     await serving
 
 
+def test_frames_of_a_handler_begin_with_the_innermost() -> None:
+    """As those of every party do."""
+
+    @types.coroutine
+    def innermost() -> Iterator[None]:
+        yield
+
+    async def middle() -> None:
+        await innermost()
+
+    async def outermost() -> None:
+        await middle()
+
+    coroutine = outermost()
+    coroutine.send(None)
+    stream: Any = types.SimpleNamespace(handler=(None, lambda: coroutine))
+    frames = guard_roles.frames_at_yield(stream)
+    assert [frame.f_code.co_name for frame in frames] == ["innermost", "middle", "outermost"]
+    frames.clear()
+    coroutine.close()
+
+
 async def test_handler_whose_task_is_gone() -> None:
     """If a handler's task is gone, the owner of its writing direction is not found."""
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
@@ -746,6 +780,40 @@ def test_party_that_came_during_the_search() -> None:
 def test_party_met_where_nobody_is_left() -> None:
     """A thread that an interrupt takes out of the line has no finding: it has met no party."""
     assert guard_owners.party_met(extras.Turns(), Ticket("next", None)) is None
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_party_met_that_has_just_left(other: int) -> None:
+    """It is met, unless it was the caller itself."""
+    turns, ticket = extras.Turns(), Ticket("next", None)
+    turns.inside = last = Ticket("next", None)
+    assert guard_owners.party_met(turns, ticket) is None
+    last.ident += other
+    assert guard_owners.party_met(turns, ticket) is last
+
+
+@pytest.mark.parametrize("operation", ["initial_metadata", "read"])
+def test_party_met_that_has_passed_its_turn_on(operation: str) -> None:
+    """It is told as it was met: the operation that is found inside is another one by now."""
+    gate = Gate()
+    call = sync_call(gate.park)
+    inside = in_thread(next, call)
+    with gate.held():
+        owner, _ = guard_owners.party_to_wait(call._self_read, Ticket(operation, None))
+    inside.result()
+    assert owner is not None
+    assert owner.operation == operation
+
+
+def test_owner_that_is_unknown() -> None:
+    """Only a task can be: others may have the name that stands for it."""
+    unknown = {
+        (kind, name)
+        for kind in ("greenlet", "task", "thread")
+        for name in ("!", "(not found)", "name")
+        if guard_owners.is_unknown(Owner(kind, name, "read"))
+    }
+    assert unknown == {("task", "(not found)")}
 
 
 async def test_places_of_owners_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,25 @@ def test_a_thread_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard_noted.standing_among([gone], noted, 0) == []
 
 
+@pytest.mark.parametrize("other", [-1, 1])
+def test_a_thread_that_another_one_is_taken_for(other: int, parked: tuple[int, FrameType]) -> None:
+    """Only the thread whose ident is noted is inside, where nothing in Python has called."""
+    ident, frame = parked
+    direction = noting(operation="next", frame=None)
+    direction.owner = ident + other
+    assert guard_noted.standing_among([frame], {None: [direction]}, ident) == []
+
+
+def test_the_role_of_what_stands_among_frames(parked: tuple[int, FrameType]) -> None:
+    """It owns its direction, and its time is known."""
+    _, frame = parked
+    direction = noting(operation="next", frame=frame)
+    standing = guard_noted.standing_among([frame], {id(frame): [direction]})
+    (role,) = guard_roles.roles([frame], standing)
+    assert (role.direction, role.operation, list(role.frames)) == (direction, "next", [frame])
+    assert (role.is_owner, role.is_timed) == (True, True)
+
+
 def test_what_is_noted_at_one_moment(
     parked: tuple[int, FrameType], monkeypatch: pytest.MonkeyPatch
 ) -> None:

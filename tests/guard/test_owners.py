@@ -27,6 +27,7 @@ from inside import (
     guard_noted,
     guard_owners,
     guard_roles,
+    guard_torn,
     last_owner_of,
     loops_door,
     owner_of,
@@ -814,6 +815,23 @@ def test_owner_that_is_unknown() -> None:
         if guard_owners.is_unknown(Owner(kind, name, "read"))
     }
     assert unknown == {("task", "(not found)")}
+
+
+@pytest.mark.parametrize(
+    ("loop_thread", "handler", "inside"),
+    [(None, None, None), (7, "a generator", None), (7, None, "an operation in C")],
+)
+def test_what_no_tracer_tears_out(loop_thread: Any, handler: Any, inside: Any) -> None:
+    """A thread's direction, that of a handler at its yield, and one owned by the compiled core."""
+    direction: Any = types.SimpleNamespace(
+        stream=types.SimpleNamespace(handler=handler),
+        loop_thread=loop_thread,
+        inside=inside,
+        turns=None,
+        taken=True,
+    )
+    assert not guard_torn.give_back(direction)
+    assert direction.taken
 
 
 async def test_places_of_owners_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

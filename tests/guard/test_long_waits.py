@@ -173,6 +173,12 @@ def test_a_thread_that_rings_before_its_start_returns(
     assert logged_by_us(caplog) == ["a long wait goes unnoticed"] * fails
 
 
+def test_looks_that_would_follow_at_once(waits: Any) -> None:
+    """There is some time between two, and not much."""
+    waits._arm(0.0)
+    assert 0 < waits.timer.interval < 0.1
+
+
 def test_directions_that_are_gone(waits: Any) -> None:
     """Nothing is kept of them; another that has got its identity is another."""
     direction = steps.Responses(Stream("/x", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))

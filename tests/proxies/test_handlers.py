@@ -7,6 +7,7 @@ import concurrent.futures
 import functools
 import inspect
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -637,6 +638,30 @@ async def test_aio_behaviour_called_by_an_interceptor(found):
         assert await ask_aio(address, "stream_stream") == b"plain"
     async with aio_server(methods, interceptors=[AioCalling(with_a_list)]) as address:
         assert await ask_aio(address, "stream_stream") == b"list"
+
+
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("hold", [bare, lambda behavior: types.MethodType(behavior, b"self")])
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("api", ["sync", "aio"])
+async def test_behaviour_called_with_too_few_arguments(api, streams, hold, count, found):
+    """It does what it does without the guard, and is not noted."""
+
+    def plain(*args: Any) -> Any:
+        return args
+
+    async def plain_aio(*args: Any) -> Any:
+        return args
+
+    handlers = Handlers(None)
+    guard = sync_handlers.guard_behavior if api == "sync" else aio_handlers.guard_behavior
+    behavior = hold(plain if api == "sync" else plain_aio)
+    guarded = guard(behavior, RPC, lambda: Mode.RAISE, streams, False, handlers=handlers)
+    given = guarded(*[b"1"] * count)
+    assert handlers.snapshot() == ()
+    if api == "aio":
+        given = await given
+    assert given == ((b"self",) if hold is not bare else ()) + (b"1",) * count
 
 
 async def stream_from_a_thread(behavior: Any, request: Any, context: Any) -> Any:

@@ -192,17 +192,6 @@ def test_a_closed_channel_that_the_guard_of_the_process_cannot_report(
     assert [(finding.rule, finding.count) for finding in found()] == [("closed-channel", 1)]
 
 
-@way
-@pytest.mark.parametrize("guard", [as_it_is, by_hand])
-def test_a_unary_rpc_where_no_loop_runs(way: str, guard: Any, found: Found) -> None:
-    """However long it takes, it blocks no loop."""
-    with sync_server(METHODS, mode=None) as address:
-        with guarded(thresholds={"blocked_loop_seconds": 0}):
-            with sync_channel(address, mode=None) as channel:
-                assert WAYS[way](guard(channel).unary_unary(path("Same"))) == b"1"
-    assert found() == []
-
-
 # Interceptors
 
 

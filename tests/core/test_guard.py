@@ -21,6 +21,8 @@ from inside import (
     Way,
     _feeds,
     aio_calls,
+    aio_handlers,
+    aio_messages,
     bind,
     core_fields,
     core_stream,
@@ -379,6 +381,43 @@ def test_operation_without_a_loop(found: Any) -> None:
     with pytest.raises(ConcurrencyError, match="it runs on no event loop than"):
         call.read().send(None)
     loop.close()
+    found()
+
+
+async def numbered() -> AsyncIterator[bytes]:
+    yield b"1"
+
+
+def messages(plain: Any, stream: Stream) -> Any:
+    return aio_messages.Messages(numbered(), stream, AioDirection(stream, Way.READ, plain.read))
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+@pytest.mark.parametrize(
+    ("make", "name", "arguments"),
+    [
+        (aio_calls.DuplexCall, "read", ()),
+        (aio_calls.DuplexCall, "write", (b"1",)),
+        (aio_calls.DuplexCall, "done_writing", ()),
+        (aio_calls.QueuedDuplexCall, "write", (b"1",)),
+        (aio_handlers.Context, "read", ()),
+        (aio_handlers.Context, "write", (b"1",)),
+        (messages, "__anext__", ()),
+        (messages, "asend", (None,)),
+    ],
+)
+def test_operation_of_another_thread(
+    make: Any, name: str, arguments: tuple[Any, ...], other: int, found: Any
+) -> None:
+    """It is refused, whichever ident the thread has that runs the loop."""
+    loop: Any = types.SimpleNamespace(
+        _thread_id=threading.get_ident() + other,
+        is_running=lambda: True,
+        is_closed=lambda: False,
+    )
+    guarded = make(Plain(), Stream("/x", "client", "aio", Mode.RAISE, loop))
+    with pytest.raises(ConcurrencyError, match="^wrong-loop: "):
+        getattr(guarded, name)(*arguments).send(None)
     found()
 
 

@@ -438,6 +438,22 @@ async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
     assert [finding.count for finding in found()] == [1, 2, 1]
 
 
+async def test_meetings_in_functions_that_look_alike(found: Any) -> None:
+    """Each pair of functions has a finding of its own, whichever came first: their code tells them apart."""
+    call = slow_aio_call()
+
+    async def one() -> None:
+        await call.read()
+
+    async def other() -> None:
+        await call.read()
+
+    for inside, arriving in [(one, one), (one, other), (other, one)]:
+        tasks = [asyncio.create_task(inside()), asyncio.create_task(arriving())]
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+    assert [finding.count for finding in found()] == [1, 2]
+
+
 async def test_meetings_at_one_line_that_is_reached_by_two_ways(
     monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:

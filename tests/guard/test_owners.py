@@ -22,6 +22,8 @@ from inside import (
     Way,
     aio_calls,
     aio_handlers,
+    core_operations,
+    core_turns,
     extras,
     findings_stacks,
     guard_noted,
@@ -539,6 +541,43 @@ async def test_handler_that_has_not_yet_yielded() -> None:
     await helper
     gate.open()
     await serving
+
+
+def at(function: Any, instruction: int, **names: Any) -> Any:
+    """Return what looks as a frame of `function` does when it is at this instruction."""
+    return types.SimpleNamespace(f_code=function.__code__, f_lasti=instruction, f_locals=names)
+
+
+def test_how_far_an_operation_has_come() -> None:
+    """What the instruction does where it is now is not yet done; its time counts once it is noted."""
+    direction = sync_call(lambda: None)._self_read
+    direction.since = -AGO
+    claims, notes = core_operations._points_of(core_turns.take_turn.__code__)
+
+    def held(instruction: int) -> float | None:
+        frame = at(core_turns.take_turn, instruction, direction=direction)
+        found = guard_roles.inside([frame, sys._getframe()], direction)
+        return None if found is None else found[1]
+
+    assert held(claims - 2) is held(claims) is None
+    assert held(claims + 2) == held(notes) == 0.0
+    assert held(notes + 2) > AGO  # type: ignore[operator]
+    assert core_operations.progress(at(settle, 0)) == core_operations.NOTED
+
+
+def test_handler_that_is_about_to_yield() -> None:
+    """Between its claim and its yield it shows a frame, and owns the direction as it does then."""
+    generate = aio_handlers._generate
+    stream = Stream("/x", "server", "aio", Mode.RAISE)
+    direction = AioDirection(stream, Way.WRITE, settle)
+    stream.handler = (lambda: None, lambda: None)  # type: ignore[assignment]
+    claims, notes = core_operations._points_of(generate.__code__)
+    seen = []
+    for instruction in (claims, notes, notes + 2):
+        frame = at(generate, instruction, direction=direction)
+        roles = guard_roles.roles([frame])
+        seen.append([(role.operation, role.is_owner, role.is_timed) for role in roles])
+    assert seen == [[], [("yield", True, False)], []]
 
 
 def test_frames_of_a_handler_begin_with_the_innermost() -> None:

@@ -25,126 +25,88 @@ Step = Callable[..., Any]
 
 # By the name `direction`, _guard/owners.py recognises the frame of an owner.
 
-# Each returns what advances a direction; once, for the token is the function's own.
 
+def _claiming(
+    name: str, *, of_handler: bool = False, ends: bool = False, iterates: bool = False
+) -> Callable[[Any, Any], Step]:
+    """Return what makes functions that do operation `name` of a direction: the claim, a step, the way out.
 
-@operation_within("advance", "next")
-def reading_responses(direction: Any) -> Step:
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
+    `of_handler`: refused once the handler has ended. `ends`: the RPC ends with what the step
+    raises. `iterates`: the step is the program's own code.
+    """
+
+    @operation_within("advance", name, iterates=iterates)
+    def claiming(direction: Any, source: Any) -> Step:
+        def advance() -> Any:
+            if of_handler and direction.stream.ended:
+                used_after_end(direction.stream, name)
             try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return direction.iterator.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next", direction.iterator.__next__)
+                del direction.free
+            except AttributeError:
+                pass
+            else:
+                try:
+                    direction.owner = get_ident()
+                    direction.since = monotonic()
+                    return source.iterator.__next__()
+                except BaseException:
+                    if ends:
+                        direction.stream.ended = True
+                    raise
+                finally:
+                    direction.free = True
+            return contended(direction, name, source.iterator.__next__)
 
-    return advance
+        return advance
+
+    return claiming
 
 
-@operation_within("advance", "next")
-@operation_within("initial_metadata", "initial_metadata")
+_read_response = _claiming("next")
+_read_metadata = _claiming("initial_metadata")
+_read_request = _claiming("next", of_handler=True)
+_take_request = _claiming("next(request_iterator)", iterates=True)
+_take_response = _claiming("next(response_iterator)", ends=True, iterates=True)
+
+
+class _InitialMetadata:
+    """Stands for a direction and its iterator, whose next step waits for the metadata of `call`."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    @property
+    def iterator(self) -> _InitialMetadata:
+        return self
+
+    def __next__(self) -> Any:
+        return self._call.initial_metadata()
+
+
+# Each of these returns what advances a direction; once, for the token is the function's own.
+
+
+def reading_responses(direction: Any) -> Step:
+    return _read_response(direction, direction)
+
+
 def reading_responses_or_metadata(direction: Any, call: Any) -> tuple[Step, Step]:
     """Return what reads the next response, and what reads the initial metadata of `call`."""
-
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return direction.iterator.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next", direction.iterator.__next__)
-
-    def initial_metadata() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return call.initial_metadata()
-            finally:
-                direction.free = True
-        return contended(direction, "initial_metadata", call.initial_metadata)
-
-    return advance, initial_metadata
+    return reading_responses(direction), _read_metadata(direction, _InitialMetadata(call))
 
 
-@operation_within("advance", "next")
 def reading_requests(direction: Any) -> Step:
-    def advance() -> Any:
-        if direction.stream.ended:
-            used_after_end(direction.stream, "next")
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                return direction.iterator.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next", direction.iterator.__next__)
-
-    return advance
+    return _read_request(direction, direction)
 
 
-@operation_within("advance", "next(request_iterator)")
 def taking_requests(direction: Any) -> Step:
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                iterated = direction.iterator
-                return iterated.__next__()
-            finally:
-                direction.free = True
-        return contended(direction, "next(request_iterator)", direction.iterator.__next__)
-
-    return advance
+    return _take_request(direction, direction)
 
 
-@operation_within("advance", "next(response_iterator)")
 def taking_responses(direction: Any) -> Step:
-    def advance() -> Any:
-        try:
-            del direction.free
-        except AttributeError:
-            pass
-        else:
-            try:
-                direction.owner = get_ident()
-                direction.since = monotonic()
-                iterated = direction.iterator
-                return iterated.__next__()
-            except BaseException:
-                direction.stream.ended = True
-                raise
-            finally:
-                direction.free = True
-        return contended(direction, "next(response_iterator)", direction.iterator.__next__)
-
-    return advance
+    return _take_response(direction, direction)
 
 
 @operation_within("advance", "send_response")
@@ -172,8 +134,7 @@ def sending_responses(direction: Any) -> Step:
 
 def direction_of(advance: Any) -> Any:
     """Return the direction that a function made by this module advances."""
-    (cell,) = advance.__closure__  # they enclose nothing else
-    return cell.cell_contents
+    return advance.__closure__[advance.__code__.co_freevars.index("direction")].cell_contents
 
 
 def signature_of(*names: str) -> Signature:

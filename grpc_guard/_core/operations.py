@@ -16,40 +16,45 @@ from .._catalogue.cpython import on_one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OPERATIONS: dict[CodeType, str] = {}
-# By the identity of their code objects, which hash their whole content each time.
+OPERATIONS: list[CodeType] = []  # marked code; two may be equal
+# The names, by the identity of code objects: they hash their whole content each time.
 IDENTITIES: dict[int, str] = {}
 ONLOOKERS: set[int] = set()  # marked code that holds a direction without owning it
+ITERATING: set[int] = set()  # marked code whose step runs the program's own iterator
 
 
-def operation(name: str, *, owns: bool = True) -> Callable[[F], F]:
+def operation(name: str, *, owns: bool = True, iterates: bool = False) -> Callable[[F], F]:
     """Mark a function as one that holds its local ``direction`` while it runs operation `name`.
 
-    With ``owns=False`` its frame says the contrary: the party in it is not the owner.
+    With ``owns=False`` its frame says the contrary: the party in it is not the owner. With
+    `iterates`, what it runs is the program's own iterator; otherwise there is only grpcio.
     """
 
     def mark(function: F) -> F:
-        function.__code__ = on_one_line(function.__code__)
-        if not owns:
-            ONLOOKERS.add(id(function.__code__))
-        _mark(function.__code__, name)
+        function.__code__ = _marked(function.__code__, name, owns, iterates)
         return function
 
     return mark
 
 
-def _mark(code: CodeType, name: str) -> None:
-    OPERATIONS[code] = name
+def _marked(plain: CodeType, name: str, owns: bool, iterates: bool) -> CodeType:
+    """Return code that does the same as `plain` and is known, as that of one operation alone."""
+    code = on_one_line(plain).replace()
+    OPERATIONS.append(code)
     IDENTITIES[id(code)] = name
+    if not owns:
+        ONLOOKERS.add(id(code))
+    if iterates:
+        ITERATING.add(id(code))
+    return code
 
 
-def operation_within(function: str, name: str) -> Callable[[F], F]:
+def operation_within(function: str, name: str, *, iterates: bool = False) -> Callable[[F], F]:
     """Mark the inner function `function` of a function, as operation() does, but only once."""
 
     def mark(maker: F) -> F:
         marked = inner_code(maker, function)
-        code = on_one_line(marked)
-        _mark(code, name)
+        code = _marked(marked, name, owns=True, iterates=iterates)
         maker.__code__ = maker.__code__.replace(
             co_consts=tuple(code if c is marked else c for c in maker.__code__.co_consts)
         )

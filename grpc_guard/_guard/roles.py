@@ -16,9 +16,9 @@ from .._core.operations import (
     CLAIMED,
     COMING,
     IDENTITIES,
+    ITERATING,
     NOTED,
     ONLOOKERS,
-    OPERATIONS,
     is_outermost,
     operation_in,
     operation_of,
@@ -80,7 +80,7 @@ def roles(frames: Sequence[FrameType], standing: Iterable[Standing] = ()) -> Ite
         elif come != COMING:
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
-            inner = frames[:index] if "iterated" in names else ()
+            inner = frames[:index] if id(code) in ITERATING else ()
             yield Role(direction, operation_of(code, names), True, [*inner, *outer], come == NOTED)
 
 
@@ -97,7 +97,7 @@ def inside(
     rest = iter(frames)
     is_outside = False  # on its way into the direction, or let through beside the owner
     for frame in rest:
-        if frame.f_code in OPERATIONS and frame.f_locals.get("direction") is direction:
+        if id(frame.f_code) in IDENTITIES and frame.f_locals.get("direction") is direction:
             if id(frame.f_code) in ONLOOKERS or not frame.f_locals.get("owns", True):
                 is_outside = not is_outermost(id(frame.f_code), direction)
                 continue
@@ -110,7 +110,7 @@ def inside(
             seconds = held(direction) if come == NOTED else 0.0
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
-            users = inner if "iterated" in frame.f_locals else []
+            users = inner if id(frame.f_code) in ITERATING else []
             return operation_in(frame), seconds, fold([*users, *rest])
         inner.append(frame)
     return None
@@ -130,7 +130,7 @@ def inside_task(
 
 
 # Local variables of operations that say more of the role of their party than the place does.
-_TELLING = frozenset(("owns", "ticket", "operation", "iterated"))
+_TELLING = frozenset(("owns", "ticket", "operation"))
 
 
 def owner_at(frames: Sequence[FrameType]) -> tuple[int, Role] | None:
@@ -143,7 +143,7 @@ def owner_at(frames: Sequence[FrameType]) -> tuple[int, Role] | None:
         return None
     code = frames[marked[0]].f_code
     names = (*code.co_varnames, *code.co_cellvars, *code.co_freevars)
-    if id(code) in ONLOOKERS or not _TELLING.isdisjoint(names):
+    if id(code) in ONLOOKERS or id(code) in ITERATING or not _TELLING.isdisjoint(names):
         return None
     found = list(roles(frames))
     return (marked[0], found[0]) if found else None

@@ -9,8 +9,7 @@ from types import FrameType
 from .._catalogue.cpython import timeout_of_wait
 from .._catalogue.rules.parked_request_iterator import Parked
 from .._catalogue.thresholds import thresholds
-from .._core.advances import taking_requests
-from .._core.operations import inner_code
+from .._core.operations import IDENTITIES
 from .._core.steps import ClientRequests
 from .._core.stream import Direction, Stream
 from .._findings.origins import Origin
@@ -24,7 +23,7 @@ from .outliving import tell_parked
 _STEP = 0.01  # seconds between two checks of a thread that has some time left
 _POLLING = 5.0  # seconds: a wait as short as this ends soon, and its iterator may look around then
 
-_ADVANCE = inner_code(taking_requests, "advance")
+_ADVANCE = "next(request_iterator)"
 
 
 def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
@@ -64,7 +63,7 @@ def _request_iterators(ident: int, chain: list[FrameType]) -> Iterator[tuple[Dir
         if issubclass(type(standing.direction), ClientRequests):
             yield standing.direction, standing.at
     for index, frame in enumerate(chain):
-        if frame.f_code is _ADVANCE:
+        if IDENTITIES.get(id(frame.f_code)) == _ADVANCE:
             yield frame.f_locals["direction"], index
 
 

@@ -222,7 +222,7 @@ def test_an_operation_as_a_function() -> None:
     send = server_sender(Plain(), sync_stream(Mode.RAISE)).proxy
     advance = subject.proxy.__next__
     assert (advance.__name__, send.__name__) == ("advance", "advance")
-    assert advance.__qualname__ == "reading_responses.<locals>.advance"
+    assert advance.__qualname__ == "_claiming.<locals>.claiming.<locals>.advance"
     assert list(inspect.signature(advance).parameters) == []
     assert list(inspect.signature(send).parameters) == ["response"]
     assert str(core_advances.signature_of("response")) == "(response)"

@@ -3,14 +3,14 @@
 #include "core.h"
 
 static const struct {
-    const char *operation, *maker, *function;
+    const char *operation, *maker;
 } kinds[KINDS] = {
-    [READING] = {"next", "reading_responses", "advance"},
-    [METADATA] = {"initial_metadata", "reading_responses_or_metadata", "initial_metadata"},
-    [REQUESTS] = {"next", "reading_requests", "advance"},
-    [TAKING_REQUESTS] = {"next(request_iterator)", "taking_requests", "advance"},
-    [TAKING_RESPONSES] = {"next(response_iterator)", "taking_responses", "advance"},
-    [SENDING] = {"send_response", "sending_responses", "advance"},
+    [READING] = {"next", "reading_responses"},
+    [METADATA] = {"initial_metadata", "reading_responses_or_metadata"},
+    [REQUESTS] = {"next", "reading_requests"},
+    [TAKING_REQUESTS] = {"next(request_iterator)", "taking_requests"},
+    [TAKING_RESPONSES] = {"next(response_iterator)", "taking_responses"},
+    [SENDING] = {"send_response", "sending_responses"},
 };
 
 static PyObject *
@@ -168,9 +168,9 @@ operation_dealloc(SyncOperation *self)
 static PyObject *
 get_name(SyncOperation *self, void *is_qualified)
 {
-    const char *function = kinds[self->kind].function;
-    return is_qualified ? PyUnicode_FromFormat("%s.<locals>.%s", kinds[self->kind].maker, function)
-                        : PyUnicode_FromString(function);
+    const char *within = self->kind == SENDING ? "sending_responses" : "_claiming.<locals>.claiming";
+    return is_qualified ? PyUnicode_FromFormat("%s.<locals>.advance", within)
+                        : PyUnicode_FromString("advance");
 }
 
 static PyObject *

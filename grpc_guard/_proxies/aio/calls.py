@@ -253,15 +253,14 @@ class AsyncRequestIterator(StreamProxy):
             return self
         return AsyncRequestIterator(plain, self._self_stream)
 
-    @operation("anext(request_iterator)")
+    @operation("anext(request_iterator)", iterates=True)
     async def __anext__(self) -> Any:
         direction = self._self_write
         if not direction.taken:
             direction.taken = True
             try:
                 direction.since = monotonic()
-                iterated = direction.step
-                return await iterated()
+                return await direction.step()
             except StopAsyncIteration:
                 raise
             except Exception as error:

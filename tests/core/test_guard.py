@@ -21,6 +21,7 @@ from inside import (
     Way,
     _feeds,
     aio_calls,
+    aio_channels,
     aio_handlers,
     aio_messages,
     bind,
@@ -32,6 +33,7 @@ from inside import (
     parse_mode,
     steps,
     sync_calls,
+    sync_channels,
     totals,
 )
 from support.forking import in_child
@@ -65,6 +67,7 @@ def test_stream_that_follows_nothing() -> None:
     """An RPC of which nothing is known is not over until it is said to have ended."""
     stream = sync_stream()
     assert not stream.is_over()
+    assert not stream.is_open()
     stream.ended = True
     assert stream.is_over()
 
@@ -75,8 +78,10 @@ def test_stream_that_follows_a_call() -> None:
     stream = sync_stream()
     stream.track_call(call, lambda asked: asked is call and over[0])
     assert not stream.is_over()
+    assert stream.is_open()
     over[0] = True
     assert stream.is_over()
+    assert not stream.is_open()
 
 
 def test_stream_whose_call_is_gone() -> None:
@@ -507,6 +512,32 @@ def test_generator_of_a_stream_that_has_ended() -> None:
     bind(shared, first, "next")
     first.ended = True
     bind(shared, sync_stream(), "next")  # gone at once
+    bind(shared, sync_stream(), "next")
+
+
+class InterruptError(Exception):
+    """What a signal handler raises."""
+
+
+def interrupt(*args: Any) -> None:
+    raise InterruptError
+
+
+@pytest.mark.parametrize(
+    ("channels", "kind", "requests"),
+    [
+        (sync_channels, sync_calls.RequestIterator, numbers),
+        (aio_channels, aio_calls.AsyncRequestIterator, numbered),
+    ],
+)
+def test_generator_of_a_start_that_was_interrupted(
+    channels: Any, kind: Any, requests: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may feed the next attempt, though the first one still has its stream."""
+    shared, first = requests(), sync_stream()
+    with monkeypatch.context() as patch, pytest.raises(InterruptError):
+        patch.setattr(kind, "__init__", interrupt)
+        channels._start_writing(None, first, shared, (), {})
     bind(shared, sync_stream(), "next")
 
 

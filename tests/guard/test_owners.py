@@ -548,6 +548,23 @@ def at(function: Any, instruction: int, **names: Any) -> Any:
     return types.SimpleNamespace(f_code=function.__code__, f_lasti=instruction, f_locals=names)
 
 
+def test_frames_of_two_operations() -> None:
+    """Which of the two is the owner's takes more to tell than their places."""
+    names = {"direction": sync_call(lambda: None)._self_read}
+    frames: list[Any] = [
+        types.SimpleNamespace(f_code=code, f_lasti=1 << 20, f_locals=names)
+        for code in core_operations.OPERATIONS
+    ]
+    frame = next(frame for frame in frames if guard_roles.owner_at([frame]))
+    assert guard_roles.owner_at([frame, frame]) is None
+    assert guard_roles.owner_at([]) is None
+
+
+def test_operation_that_nothing_in_python_asked_for() -> None:
+    """No frame is where that was."""
+    assert core_operations.asked_at(None) is None
+
+
 def test_how_far_an_operation_has_come() -> None:
     """What the instruction does where it is now is not yet done; its time counts once it is noted."""
     direction = sync_call(lambda: None)._self_read

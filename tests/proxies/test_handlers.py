@@ -26,6 +26,7 @@ from inside import (
     RouteGuideStub,
     RouteNote,
     RouteSummary,
+    Stream,
     add_RouteGuideServicer_to_server,
     aio_handlers,
     lifecycle_handlers,
@@ -537,6 +538,19 @@ def test_guarded_function_in_the_eyes_of_inspect(api, behavior, hold, found):
     of_the_program = functools.wraps(guarded)(lambda *args: guarded(*args))
     again = guard(of_the_program, RPC, lambda: Mode.RAISE, False, True, handlers=Handlers(None))
     assert again.__wrapped__ is of_the_program
+
+
+async def test_done_callback_in_the_eyes_of_grpc(found):
+    """It has the names of the program's, and is known to stand for it."""
+    given: list[Any] = []
+    plain = types.SimpleNamespace(add_done_callback=given.append)
+    stream = Stream(RPC, "server", "aio", Mode.RAISE, asyncio.get_running_loop())
+
+    def bye(context: Any) -> None: ...
+
+    aio_handlers.Context(plain, stream).add_done_callback(bye)
+    [visit] = given
+    assert (visit.__name__, visit.__wrapped__) == ("bye", bye)
 
 
 def test_handler_with_a_thread_pool_of_its_own(found):

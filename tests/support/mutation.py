@@ -105,6 +105,12 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
     "_core/which.py": {
         "it is 0 or 1": ('return value >= "1"',),
     },
+    "_guard/long_waits.py": {
+        "no time is before 0 either": (
+            "self._looked_at = not math.inf",
+            "self._directions, self._looked_at, self.timer = {}, not math.inf, None",
+        ),
+    },
     "_guard/noted.py": {
         "how often it is looked for": ("_TRIES = 4", "_TRIES = 2"),
     },
@@ -116,6 +122,7 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
             "if len(_outermost) == _OUTERMOST_KEPT:",
             "if len(_outermost) > _OUTERMOST_KEPT:",
             "if len(_outermost) is not _OUTERMOST_KEPT:",
+            "if len(_outermost) != _OUTERMOST_KEPT:",
             "if len(_outermost) <= _OUTERMOST_KEPT:",
         ),
         "more tasks are looked at closely: it finds the same": (
@@ -179,6 +186,10 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
             '"__instancecheck__": lambda x: isinstance( 1, x),',
             '"__instancecheck__": lambda x: isinstance( -1, x),',
         ),
+    },
+    "_proxies/multicallables.py": {
+        "what is asked instead finds the guard off as well": ("is_alone = in_force.mode < OFF",),
+        "no mode comes before it in the alphabet": ("is_alone = in_force.mode <= OFF",),
     },
     "_proxies/servers.py": {
         "one method more or less is kept: a cost, no answer": (

@@ -173,6 +173,10 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "no operation comes after it in the alphabet": ('if operation >= "yield":',),
     },
+    "_proxies/aio/channel.py": {
+        "the slow way does the same": ("or in_force.mode >= OFF",),
+        "no mode comes before it in the alphabet": ("or in_force.mode > OFF",),
+    },
     "_proxies/emptied.py": {
         "at whatever index, and for whatever object, it fails in the same words": (
             '"__getitem__": lambda x: x[ 1],',

@@ -40,6 +40,7 @@ _ALIKE = re.compile(
     r"|ComparisonOperator_(Eq_Is|NotEq_IsNot|Is_Eq|IsNot_NotEq))$"
 )
 # By file: the lines as mutants have them, without their comments, by the reason.
+_IN_PYTHON = "without a compiled core, as they are tried, the method is the function itself"
 _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
     "_core/advances.py": {
         "that it is there is the token": ("direction.free = False",),
@@ -173,9 +174,18 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "no operation comes after it in the alphabet": ('if operation >= "yield":',),
     },
+    "_proxies/aio/calls.py": {
+        _IN_PYTHON: ('@aio_method("_self_read")', '@aio_method("_self_write")'),
+    },
     "_proxies/aio/channel.py": {
         "the slow way does the same": ("or in_force.mode >= OFF",),
         "no mode comes before it in the alphabet": ("or in_force.mode > OFF",),
+    },
+    "_proxies/aio/handlers.py": {
+        _IN_PYTHON: ('@aio_method("_self_read")', '@aio_method("_self_write")'),
+    },
+    "_proxies/aio/messages.py": {
+        _IN_PYTHON: ('@aio_method("_self_read", "_self_anext")',),
     },
     "_proxies/emptied.py": {
         "at whatever index, and for whatever object, it fails in the same words": (

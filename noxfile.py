@@ -21,7 +21,11 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 ALL = ("-n", "auto")  # the whole suite, on every core
 
-COMPILED = {"GRPC_GUARD_PURE": "0"}  # the compiled core, in installations and in tests
+# Installations compile the core where there is a compiler, and tests run what there is. Both can be
+# told: the compiled core or none, and the core in Python (said to tests alone: installations share
+# the library of a clone).
+COMPILED = {"GRPC_GUARD_PURE": "0"}
+PURE = {"GRPC_GUARD_PURE": "1"}
 
 # Pinned: a new release of a linter must not fail an old commit.
 RUFF = "ruff==0.17.6"
@@ -99,14 +103,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the test suite and fail if a line or a branch of the package was not run.
+    """Run the test suite with the core in Python; fail if a line or branch of the package was not run.
 
     No gate at present: some thirty lines are not covered, among them lines that run only on a busy
     machine.
     """
     session.install("--editable", ".[test]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ALL))
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ALL), env=PURE)
     session.run("coverage", "combine")
     session.run("coverage", "report", "--fail-under=100")
 
@@ -120,7 +124,7 @@ def storm(session: nox.Session) -> None:
 
 @nox.session(python=SUPPORTED)
 def compiled(session: nox.Session) -> None:
-    """Run the test suite with the compiled core. No gate; needs a C compiler."""
+    """Run the test suite with the compiled core or none at all. No gate; needs a C compiler."""
     _copied(session)
     session.install("--editable", ".[test]", env=COMPILED)
     session.run("python", "-m", "pytest", *(session.posargs or ALL), env=COMPILED)
@@ -167,7 +171,8 @@ def mutation(session: nox.Session) -> None:
     """Change the package in a sample of places, one at a time, and see a test fail. No gate."""
     _copied(session)
     session.install("--editable", ".[test]", COSMIC_RAY)
-    session.run("python", "-m", "support.mutation", *session.posargs, env={"PYTHONPATH": "tests"})
+    env = {**PURE, "PYTHONPATH": "tests"}
+    session.run("python", "-m", "support.mutation", *session.posargs, env=env)
 
 
 @nox.session
@@ -188,16 +193,16 @@ def agents(session: nox.Session) -> None:
 
 @nox.session(python=SUPPORTED[0])
 def lowest(session: nox.Session) -> None:
-    """Run the test suite on the oldest Python with exactly the declared lower bounds.
+    """Run the test suite on the oldest Python, with exactly the declared lower bounds and no C of ours.
 
     What concerns the proxies runs a second time without wrapt's C code.
     """
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     exactly = [requirement.replace(">=", "==") for requirement in declared]
     session.install("--editable", ".[test]", *exactly)
-    session.run("python", "-m", "pytest", *(session.posargs or ALL))
+    session.run("python", "-m", "pytest", *(session.posargs or ALL), env=PURE)
     if not session.posargs:
-        without_c = {"WRAPT_DISABLE_EXTENSIONS": "1"}
+        without_c = {**PURE, "WRAPT_DISABLE_EXTENSIONS": "1"}
         session.run("python", "-m", "pytest", *ALL, "tests/proxies", env=without_c)
 
 
@@ -230,7 +235,7 @@ def wheel(session: nox.Session) -> None:
 
     Where there is a C compiler, it does so a second time with the compiled core.
     """
-    cores: dict[str, dict[str, str]] = {"py": {}, "c": COMPILED}
+    cores = {"py": PURE, "c": COMPILED}
     for core, env in cores.items():
         if env and shutil.which("cc") is None:
             continue

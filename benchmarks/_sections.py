@@ -11,7 +11,6 @@ from types import ModuleType
 
 SECTIONS = (
     "micro",
-    "compiled",
     "parts",
     "instructions",
     "end_to_end",

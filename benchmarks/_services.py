@@ -12,9 +12,8 @@ import asyncio
 import concurrent.futures
 import itertools
 import queue
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import grpc
@@ -48,13 +47,12 @@ _METHODS = {
 _UNLIMITED = [("grpc.max_receive_message_length", -1)]
 
 Start = Callable[..., Any]  # a multi-callable
-Dressed = Mapping[str, Callable[[Start], Start]]  # by name, what makes it from the plain one
 
 
 class Blocks(Protocol):
-    """Makes blocks with messages of `size` bytes: for each guarded end, and for further variants."""
+    """Makes blocks with messages of `size` bytes, for each guarded end."""
 
-    def __call__(self, shape: str, size: int, dressed: Dressed = ...) -> dict[str, Block]: ...
+    def __call__(self, shape: str, size: int) -> dict[str, Block]: ...
 
 
 def _register(server: Any, behaviors: dict[str, tuple[str, Any]]) -> None:
@@ -70,16 +68,15 @@ def _register(server: Any, behaviors: dict[str, tuple[str, Any]]) -> None:
         registrar.add_registered_method_handlers(service, handlers)
 
 
-def _starters(channel: Any, shape: str, dressed: Dressed) -> dict[str, Start]:
+def _starters(channel: Any, shape: str) -> dict[str, Start]:
     arity, method = _METHODS[shape]
     guarded = grpc_guard.wrap(channel)
-    starters: dict[str, Start] = {
+    return {
         name: getattr(guarded if client else channel, arity)(
             f"/{'Guarded' if server else 'Plain'}/{method}"
         )
         for name, (client, server) in GUARDED_ENDS.items()
     }
-    return starters | {name: dress(starters["plain"]) for name, dress in dressed.items()}
 
 
 @contextmanager
@@ -98,11 +95,11 @@ def sync_blocks() -> Iterator[Blocks]:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
-    def blocks(shape: str, size: int, dressed: Dressed = MappingProxyType({})) -> dict[str, Block]:
+    def blocks(shape: str, size: int) -> dict[str, Block]:
         act = _SYNC_ACTS[shape]
         return {
             name: lambda operations, start=start: act(start, bytes(size), operations)  # type: ignore[misc]
-            for name, start in _starters(channel, shape, dressed).items()
+            for name, start in _starters(channel, shape).items()
         }
 
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=_UNLIMITED) as channel:
@@ -171,13 +168,13 @@ def aio_blocks() -> Iterator[Blocks]:
     loop = asyncio.new_event_loop()
     channel, server = loop.run_until_complete(_open_aio())
 
-    def blocks(shape: str, size: int, dressed: Dressed = MappingProxyType({})) -> dict[str, Block]:
+    def blocks(shape: str, size: int) -> dict[str, Block]:
         act = _AIO_ACTS[shape]
         return {
             name: lambda operations, start=start: loop.run_until_complete(  # type: ignore[misc]
                 act(start, bytes(size), operations)
             )
-            for name, start in _starters(channel, shape, dressed).items()
+            for name, start in _starters(channel, shape).items()
         }
 
     try:

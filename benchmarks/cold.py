@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from statistics import median
 
-from . import _valgrind, compiled
+from . import _valgrind
 from ._measure import Figure, Plan
 from ._services import GUARDED_ENDS, aio_blocks, sync_blocks
 from ._valgrind import EVENTS, EVERYTHING, lap
@@ -33,8 +33,7 @@ _CASES = {
     },
     "aio": {"a round of a ping-pong": (("bidi ping-pong", 30), ("bidi ping-pong", 90))},
 }
-_PLAIN, _BOTH, _COMPILED, _INSTRUCTIONS = "plain", "both", "compiled", "instructions"
-_HEADS = {_COMPILED: "client only, compiled"}
+_PLAIN, _BOTH, _INSTRUCTIONS = "plain", "both", "instructions"
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
@@ -48,14 +47,12 @@ def measure(plan: Plan) -> Iterator[Figure]:
 
 def run_streams(api: str) -> None:
     """Run the streams of an api, plain and guarded, several times."""
-    core = compiled.build()
-    dressed = {} if core is None else {_COMPILED: compiled.layers(core, api)[_COMPILED]}
     with _OPEN[api]() as blocks:
         stretches = [
-            (blocks(shape, _SIZE, dressed)[way], operations)
+            (blocks(shape, _SIZE)[way], operations)
             for lengths in _CASES[api].values()
             for shape, operations in lengths
-            for way in _ways(core)
+            for way in GUARDED_ENDS
         ]
         for block, operations in stretches:
             block(operations)
@@ -65,11 +62,10 @@ def run_streams(api: str) -> None:
 
 
 def _streams(api: str) -> Iterator[Figure]:
-    ways = _ways(compiled.build())
     taken = _valgrind.stretches(f"cold.run_streams({api!r})")
     laps = [
         {
-            unit: [{way: next(taken) for way in ways} for _ in lengths]
+            unit: [{way: next(taken) for way in GUARDED_ENDS} for _ in lengths]
             for unit, lengths in _CASES[api].items()
         }
         for _ in range(LAPS)
@@ -84,24 +80,19 @@ def _streams(api: str) -> Iterator[Figure]:
             ]
             return median(spent) / operations
 
-        yield from _figures(f"{api}, {unit}", ways, cost)
+        yield from _figures(f"{api}, {unit}", cost)
 
 
-def _figures(
-    name: str, ways: tuple[str, ...], cost: Callable[[str, str], float]
-) -> Iterator[Figure]:
+def _figures(name: str, cost: Callable[[str, str], float]) -> Iterator[Figure]:
     whole = cost(_PLAIN, EVERYTHING)
     for event in EVENTS:
         row, plain = f"{name}: {event}", cost(_PLAIN, event)
         if event == _INSTRUCTIONS:
             yield Figure(row, whole, "count", column="plain, with gRPC")
         yield Figure(row, plain, "count", column=_PLAIN)
-        for way in ways[1:]:
-            yield Figure(row, cost(way, event) - plain, "more", column=_HEADS.get(way, way))
+        for way in GUARDED_ENDS:
+            if way != _PLAIN:
+                yield Figure(row, cost(way, event) - plain, "more", column=way)
         if event == _INSTRUCTIONS:
             share = 100 * (cost(_BOTH, event) - plain) / whole
             yield Figure(row, share, "%", column="both, of plain with gRPC")
-
-
-def _ways(core: object) -> tuple[str, ...]:
-    return (*GUARDED_ENDS, _COMPILED) if core is not None else tuple(GUARDED_ENDS)

@@ -9,13 +9,18 @@ import configparser
 import importlib.util
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -34,11 +39,19 @@ pytestmark = pytest.mark.skipif(not BUILDERS, reason="build or hatchling is not 
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the sdist, and the wheel made from it."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(TOP)]
-    plain = {name: value for name, value in os.environ.items() if name != "GRPC_GUARD_PURE"}
-    without = {**plain, "CC": "/bin/false"}  # where a compiler is asked, the build fails
-    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT, env=without)
+    build(folder, CC="/bin/false").check_returncode()
     return folder
+
+
+def build(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Build into `folder`, with only these settings of the guard and of compilers."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), *options]
+    ours = ("GRPC_GUARD_PURE", "CC", "CFLAGS", "LDFLAGS", "LDSHARED")
+    plain = {name: value for name, value in os.environ.items() if name not in ours}
+    env = {**plain, **environment}
+    return subprocess.run(
+        [*command, str(TOP)], capture_output=True, text=True, timeout=TIMEOUT, env=env
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +82,67 @@ def test_the_contents_of_the_wheel(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_wheel_is_for_every_machine(built: Path) -> None:
-    """The wheel is pure Python, unless somebody asks for the compiled core."""
+    """Where the compiler fails, the wheel is pure Python."""
     (path,) = built.glob("*.whl")
     assert path.name == f"grpc_guard-{grpc_guard.__version__}-py3-none-any.whl"
+
+
+COMPILER = str(sysconfig.get_config_var("CC") or "").partition(" ")[0]
+
+
+@pytest.mark.skipif(not shutil.which(COMPILER or "none"), reason="there is no C compiler")
+def test_the_wheel_of_a_machine_with_a_compiler(tmp_path: Path) -> None:
+    """The compiled core is in it, unless somebody wants none, and it is for this machine alone."""
+    build(tmp_path, "--wheel").check_returncode()
+    (path,) = tmp_path.glob("*.whl")
+    assert not path.name.endswith("-any.whl")
+    library = f"grpc_guard/_core/_compiled{sysconfig.get_config_var('EXT_SUFFIX')}"
+    assert library in zipfile.ZipFile(path).namelist()
+    path.unlink()
+    build(tmp_path, "--wheel", GRPC_GUARD_PURE="1").check_returncode()
+    (path,) = tmp_path.glob("*.whl")
+    assert path.name.endswith("-any.whl")
+
+
+def test_a_compiler_that_fails(tmp_path: Path) -> None:
+    """It is an error where the compiled core is required, and what it said is told."""
+    failed = build(tmp_path, "--wheel", GRPC_GUARD_PURE="0", CC="/bin/false")
+    assert failed.returncode != 0
+    assert "/bin/false" in failed.stdout + failed.stderr
+    assert "ended with status 1" in failed.stdout + failed.stderr
+
+
+def hook() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hatch_build", TOP / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_compiler_that_does_not_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is ended, where nobody has required the compiled core."""
+    monkeypatch.setenv("GRPC_GUARD_PURE", "")
+    building: Any = hook()
+    monkeypatch.setattr(building, "_TIMEOUT", 0.0)
+    with pytest.raises(subprocess.TimeoutExpired) as error:
+        building._run(["sleep", "1000"], tmp_path)
+    (process,) = (e.locals["process"] for e in error.traceback if e.name == "_run")
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_library_that_cannot_be_put_in_place(tmp_path: Path) -> None:
+    """What an installation that was killed has left is taken away, and the old library with it."""
+    building: Any = hook()
+    there = tmp_path / f"_compiled{building._suffix()}"
+    for left in (there, there.with_name(f"{there.name}.123.new")):
+        left.touch()
+    with pytest.raises(FileNotFoundError):
+        building._put_in_place(tmp_path / "missing", tmp_path)
+    assert list(tmp_path.iterdir()) == [there]
+    building._put_in_place(None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_contents_of_the_sdist(built: Path) -> None:

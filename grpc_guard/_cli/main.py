@@ -86,7 +86,7 @@ def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, argparse.Argum
         description="Says who, where and why when two callers meet in one direction "
         "of a gRPC stream.",
     )
-    version = f"%(prog)s {__version__} (core: {which.name()})"
+    version = f"%(prog)s {__version__} (core: {which.described()})"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     found = parser

@@ -1,7 +1,7 @@
 """Which core runs, as GRPC_GUARD_PURE says: the compiled one, where it is there, or the one in Python.
 
 A compiled core of another source than the one beside it, as after an update of a clone that is
-installed, is as if it were not there. What the chosen one offers is in records.py; who only wants
+installed, does not run: described() says so to who asks. What the chosen one offers is in records.py; who only wants
 to know its name asks here, and need not import asyncio for it.
 """
 
@@ -23,7 +23,16 @@ def _parse(value: str, *, source: str) -> bool:
     return value == "1"
 
 
+class _MadeFromOtherSourcesError(ImportError):
+    """The compiled core that is there does not belong to this source."""
+
+
+_why_not = ""  # the compiled core runs, though it is there
+
+
 def _choose() -> Any:
+    global _why_not
+    _why_not = ""
     is_pure: bool | None = resolve(environment(PURE), parse=_parse, default=None).value
     if is_pure:
         return None
@@ -31,6 +40,8 @@ def _choose() -> Any:
         return _imported()
     except ImportError as error:
         if is_pure is None:
+            if isinstance(error, _MadeFromOtherSourcesError):
+                _why_not = "; the compiled one is of other sources: install again"
             return None
         raise ImportError(
             f"{PURE}: '0' asks for the compiled core, and it is not there ({error}); install "
@@ -49,7 +60,9 @@ def _imported() -> Any:
     for source in sorted(sources.glob("*.[ch]")):  # as hatch_build.py does
         checksum = zlib.crc32(source.read_bytes(), checksum)
     if checksum not in (0, compiled.CHECKSUM):
-        raise ImportError(f"{compiled.__file__} was made from other sources than {sources}")
+        raise _MadeFromOtherSourcesError(
+            f"{compiled.__file__} was made from other sources than {sources}"
+        )
     return compiled
 
 
@@ -66,3 +79,8 @@ def compiled() -> Any:
 def name() -> str:
     """Return ``c`` or ``py``; raises what compiled() does."""
     return "py" if compiled() is None else "c"
+
+
+def described() -> str:
+    """Return the same, and for who asks which core runs, why it is not the compiled one that is there."""
+    return name() + _why_not

@@ -79,7 +79,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         said.insert(0, f"{settings.mode} (from {settings.source})")
     if settings.is_on:
         said += [f"{name}={value}" for name, value in settings.thresholds.items()]
-    core = [f"grpc_guard core: {which.name()}"] if settings.is_on else []
+    core = [f"grpc_guard core: {which.described()}"] if settings.is_on else []
     return [f"grpc_guard: {', '.join(said)}", *core] if said else []
 
 

@@ -27,7 +27,7 @@ from inside import (
     last_owner_of,
     owner_of,
 )
-from support.operating import MESSAGE, Plain
+from support.operating import MESSAGE, Plain, suspend
 from support.staging import run, settle
 
 import grpc_guard
@@ -318,6 +318,50 @@ async def test_cycle_that_nobody_has() -> None:
     gc.collect()
     assert gone() is None
     assert (direction.taken, direction.inside) == (False, None)
+
+
+async def test_who_looks_while_it_dies() -> None:
+    """What runs when its last reference goes finds the direction free: a weak reference's callback."""
+    pair = stub()
+    direction, seen = pair.directions[0], []
+
+    def look(reference: object) -> None:
+        gc.collect()  # which is to find nothing of it either
+        seen.append((direction.taken, direction.inside))
+
+    operation = pair.proxy.read()
+    operation.send(None)
+    watching = weakref.ref(operation, look)
+    pair.plain.waiting.clear()
+    del operation
+    assert seen == [(False, None)]
+    assert watching() is None
+
+
+async def test_who_drives_it_while_it_runs_or_dies() -> None:
+    """It refuses whoever drives it from within its step, and whoever keeps it at its end."""
+    pair, kept, refused = stub(), [], []
+
+    async def step() -> None:
+        for drive in ("send", "throw", "close"):
+            what = {"send": (None,), "throw": (KeyError(),), "close": ()}[drive]
+            refused.append(outcome(getattr(direction.inside, drive), *what))
+        try:
+            await suspend()
+        finally:
+            kept.append(direction.inside)
+
+    direction = pair.directions[0]
+    direction.step = step
+    operation = pair.proxy.read()
+    operation.send(None)
+    assert refused == [("ValueError", "coroutine already executing", None)] * 3
+    del operation
+    (operation,) = kept
+    assert (direction.taken, operation.owns, operation.cr_await) == (False, False, None)
+    with pytest.raises(RuntimeError, match="cannot reuse"):
+        operation.send(None)
+    operation.close()
 
 
 async def test_function_that_stands_for_it() -> None:

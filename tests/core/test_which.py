@@ -65,13 +65,17 @@ def test_a_bad_choice(none: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_core_of_another_source(
     compiled: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is as if it were not there, and an error where it is asked for."""
+    """It does not run, which --version tells, and is an error where it is asked for."""
     source = tmp_path / "c" / "module.c"
     source.parent.mkdir()
     source.write_bytes(b"int it;")
     assert core_which._choose() is compiled
     source.write_bytes(b"int another;")
-    assert core_which._choose() is None
+    monkeypatch.setattr(core_which, "compiled", core_which._choose)
+    told = "py; the compiled one is of other sources: install again"
+    assert core_which.described() == told
+    monkeypatch.setenv("GRPC_GUARD_PURE", "1")
+    assert core_which.described() == "py"
     monkeypatch.setenv("GRPC_GUARD_PURE", "0")
     with pytest.raises(ImportError, match=r"_compiled\.so was made from other sources"):
         core_which._choose()

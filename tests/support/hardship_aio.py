@@ -138,6 +138,34 @@ def aio_acts(core: Any) -> dict[str, Act]:
         operation = slow.write(quick)
         operation.send(None)
 
+    def watched() -> None:
+        operation = slow.write(quick)
+        operation.send(None)
+        reference = weakref.ref(operation, lambda _: seen.append(slow.direction.inside))
+        del operation
+        assert (seen.pop(), reference()) == (None, None)
+
+    def kept() -> None:
+        """Drive it while it runs, and keep it when it dies."""
+        operation = selfish.write(1)
+        operation.send(None)
+        del operation
+        operation = seen.pop()
+        if (
+            operation is not None
+        ):  # else its close() lacked memory, and the step was closed after it
+            ended(operation, RuntimeError)
+
+    async def holding(message: object = None) -> None:
+        ended(selfish.direction.inside, ValueError)
+        try:
+            await Pause()
+        finally:
+            seen.append(selfish.direction.inside)
+
+    seen: list[Any] = []
+    selfish = Holder(holding)
+
     def never_awaited() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -231,6 +259,8 @@ def aio_acts(core: Any) -> dict[str, Act]:
         "aio operation, suspended": resumed,
         "aio operation, closed": closed,
         "aio operation, dropped": dropped,
+        "aio operation, watched when it dies": watched,
+        "aio operation, kept when it dies": kept,
         "aio operation, never awaited": never_awaited,
         "aio operation, thrown in": thrown_in,
         "aio operation, cancelled": cancelled,

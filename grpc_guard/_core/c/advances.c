@@ -67,7 +67,12 @@ reading_responses_or_metadata(PyObject *module, PyObject *const *args, Py_ssize_
 static PyObject *
 direction_of(PyObject *module, PyObject *advance)
 {
-    return PyObject_GetAttrString(advance, "direction");
+    State *state = PyModule_GetState(module);
+    if (Py_TYPE(advance) != state->steps.type || ((SyncOperation *)advance)->direction == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "direction");
+        return NULL;
+    }
+    return Py_NewRef((PyObject *)((SyncOperation *)advance)->direction);
 }
 
 static PyObject *

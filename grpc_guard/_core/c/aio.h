@@ -56,8 +56,9 @@ int grpc_guard_can_go_on(AioOperation *self);
 /* Ends it, with an exception set if it failed, and lets go of all that it held. */
 void grpc_guard_end(State *state, AioOperation *self, int failed);
 
-/* Its attributes. */
+/* Its attributes, and one of them. */
 extern PyGetSetDef grpc_guard_operation_properties[];
+PyObject *grpc_guard_operation_qualname(AioOperation *self, void *unused);
 
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);

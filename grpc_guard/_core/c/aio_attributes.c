@@ -2,23 +2,35 @@
 
 #include "aio.h"
 
-/* Returns an attribute of the function. */
+/* Returns an attribute of something, by a name of the module. All are interned: the cache of types
+ * would keep each new one. */
 static PyObject *
-of_function(AioOperation *self, const char *name)
+attribute(AioOperation *self, PyObject *object, Py_ssize_t name)
 {
-    return PyObject_GetAttrString(((AioMethod *)self->method)->function, name);
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    PyObject *interned = state == NULL ? NULL : *(PyObject **)((char *)state + name);
+    if (interned == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
+        return NULL;
+    }
+    return PyObject_GetAttr(object, interned);
 }
+
+#define ATTRIBUTE(object, name) attribute(self, object, offsetof(State, str_##name))
+
+/* Returns an attribute of the function. */
+#define OF_FUNCTION(name) ATTRIBUTE(((AioMethod *)self->method)->function, name)
 
 static PyObject *
 get_name(AioOperation *self, void *unused)
 {
-    return self->name != NULL ? Py_NewRef(self->name) : of_function(self, "__name__");
+    return self->name != NULL ? Py_NewRef(self->name) : OF_FUNCTION(name);
 }
 
-static PyObject *
-get_qualname(AioOperation *self, void *unused)
+PyObject *
+grpc_guard_operation_qualname(AioOperation *self, void *unused)
 {
-    return self->qualname != NULL ? Py_NewRef(self->qualname) : of_function(self, "__qualname__");
+    return self->qualname != NULL ? Py_NewRef(self->qualname) : OF_FUNCTION(qualname);
 }
 
 static int
@@ -53,23 +65,17 @@ get_class(AioOperation *self, void *unused)
 static PyObject *
 get_code(AioOperation *self, void *unused)
 {
-    return of_function(self, "__code__");
+    return OF_FUNCTION(code);
 }
 
 /* Returns an attribute of the coroutine that it drives; NULL without an exception if there is none. */
-static PyObject *
-of_inner(AioOperation *self, const char *name)
-{
-    if (self->inner == NULL || !PyCoro_CheckExact(self->inner)) {
-        return NULL;
-    }
-    return PyObject_GetAttrString(self->inner, name);
-}
+#define OF_INNER(name) \
+    (self->inner == NULL || !PyCoro_CheckExact(self->inner) ? NULL : ATTRIBUTE(self->inner, name))
 
 static PyObject *
 get_cr_code(AioOperation *self, void *unused)
 {
-    PyObject *code = of_inner(self, "cr_code");
+    PyObject *code = OF_INNER(cr_code);
     return code != NULL || PyErr_Occurred() ? code : get_code(self, NULL);
 }
 
@@ -80,7 +86,7 @@ get_cr_frame(AioOperation *self, void *unused)
     if (self->progress == CREATED && self->inner == NULL && grpc_guard_hand_over(self) < 0) {
         return NULL;
     }
-    PyObject *frame = of_inner(self, "cr_frame");
+    PyObject *frame = OF_INNER(cr_frame);
     return frame != NULL || PyErr_Occurred() ? frame : Py_NewRef(Py_None);
 }
 
@@ -146,8 +152,8 @@ get_asked_at(AioOperation *self, void *unused)
     if (self->code == NULL) {
         return PyTuple_New(0);
     }
-    PyObject *file = PyObject_GetAttrString(self->code, "co_filename");
-    PyObject *name = file == NULL ? NULL : PyObject_GetAttrString(self->code, "co_name");
+    PyObject *file = ATTRIBUTE(self->code, co_filename);
+    PyObject *name = file == NULL ? NULL : ATTRIBUTE(self->code, co_name);
     if (name == NULL) {
         Py_XDECREF(file);
         return NULL;
@@ -160,7 +166,7 @@ get_asked_at(AioOperation *self, void *unused)
 
 PyGetSetDef grpc_guard_operation_properties[] = {
     {"__name__", (getter)get_name, (setter)set_name, "name of the coroutine", NULL},
-    {"__qualname__", (getter)get_qualname, (setter)set_qualname, "qualified name of the coroutine", NULL},
+    {"__qualname__", (getter)grpc_guard_operation_qualname, (setter)set_qualname, "qualified name of the coroutine", NULL},
     {"__class__", (getter)get_class, NULL, "types.CoroutineType, as type() does not say", NULL},
     GETTER(cr_await, "What it drives, or None."),
     GETTER(cr_code, "The code of the coroutine that it drives, or would drive."),

@@ -55,7 +55,8 @@ coroutine_call_await(AioOperation *self, PyObject *unused)
                                                        : "cannot reuse already awaited coroutine");
         return NULL;
     }
-    return PyObject_CallMethod(self->inner, "__await__", NULL);
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    return PyObject_CallMethodNoArgs(self->inner, state->str_await);
 }
 
 static PyObject *
@@ -82,7 +83,7 @@ static PyMethodDef methods[] = {
 static PyObject *
 coroutine_repr(AioOperation *self)
 {
-    PyObject *name = PyObject_GetAttrString((PyObject *)self, "__qualname__");
+    PyObject *name = grpc_guard_operation_qualname(self, NULL);
     if (name == NULL) {
         return NULL;
     }
@@ -116,13 +117,14 @@ static void
 coroutine_dealloc(AioOperation *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    if (self->weakrefs != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
+    /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
     if (self->progress != CLOSED && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
         return; /* somebody has it again */
     }
     PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_OPERATION(CLEAR)
 #undef CLEAR

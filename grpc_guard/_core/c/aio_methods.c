@@ -6,6 +6,10 @@
 static int
 origins_are_tracked(State *state)
 {
+    if (state == NULL || state->origin_depth == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
+        return -1;
+    }
     PyObject *depth = PyObject_CallNoArgs(state->origin_depth);
     int is_tracked = depth == NULL ? -1 : PyObject_IsTrue(depth);
     Py_XDECREF(depth);

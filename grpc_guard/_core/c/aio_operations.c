@@ -75,15 +75,21 @@ grpc_guard_hand_over(AioOperation *self)
 {
     AioMethod *method = (AioMethod *)self->method;
     PyObject *args[] = {self->proxy, self->argument};
-    self->inner = PyObject_Vectorcall(method->function, args, method->count, NULL);
-    return self->inner == NULL ? -1 : 0;
+    PyObject *inner = PyObject_Vectorcall(method->function, args, method->count, NULL);
+    if (inner == NULL) {
+        return -1;
+    }
+    SET(self->inner, inner);
+    return 0;
 }
 
 /* Tells whether the loop of the direction runs on this thread. */
 static int
 is_at_home(State *state, AioFields *direction)
 {
-    PyObject *home = PyObject_GetAttr(direction->loop_thread, state->str_thread_id);
+    PyObject *loop_thread = Py_NewRef(direction->loop_thread);
+    PyObject *home = PyObject_GetAttr(loop_thread, state->str_thread_id);
+    Py_DECREF(loop_thread);
     if (home == NULL) {
         return -1;
     }
@@ -145,19 +151,16 @@ static int
 begin(State *state, AioOperation *self)
 {
     AioFields *direction = (AioFields *)self->direction;
-    StreamFields *stream = (StreamFields *)direction->stream;
-    if (stream == NULL || !PyObject_TypeCheck(stream, state->stream_fields)
-        || direction->loop_thread == NULL) {
-        return grpc_guard_hand_over(self);
-    }
-    int is_home = is_at_home(state, direction);
+    int is_home = direction->loop_thread == NULL ? 0 : is_at_home(state, direction);
     PyObject *step = is_home <= 0 ? NULL : step_of(self);
     PyObject *since = step == NULL ? NULL : now(state);
     if (PyErr_Occurred()) {
         Py_XDECREF(step);
         return -1;
     }
-    if (since == NULL || stream->ended != Py_False || direction->taken != Py_False
+    StreamFields *stream = (StreamFields *)direction->stream;
+    if (since == NULL || stream == NULL || !PyObject_TypeCheck(stream, state->stream_fields)
+        || stream->ended != Py_False || direction->taken != Py_False
         || !grpc_guard_is_plain(state, self->direction)) {
         Py_XDECREF(step);
         Py_XDECREF(since);

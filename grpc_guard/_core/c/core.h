@@ -39,7 +39,8 @@ typedef struct {
     PyTypeObject *aio_method, *aio_operation;
     PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
-    PyObject *str_throw, *str_close;
+    PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
+    PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
     Steps steps;
 } State;
 

@@ -127,6 +127,18 @@ follow(State *state, PyObject *context, PyObject *entry)
     return told == NULL ? -1 : 0;
 }
 
+/* Tells whether the records are there: __init__() has made them, and nobody has taken them away. */
+static int
+is_made(InFlight *self)
+{
+    if (self->by_task == NULL || self->by_thread == NULL || self->forget == NULL
+        || self->itself == NULL || !PyDict_Check(self->by_task) || !PyDict_Check(self->by_thread)) {
+        PyErr_SetString(PyExc_AttributeError, "the records of handlers are not there");
+        return 0;
+    }
+    return 1;
+}
+
 /* Notes what the running thread begins to handle; returns its entry. */
 static PyObject *
 enter_thread(InFlight *self, PyTypeObject *cls, Maker make, PyObject *const *args,
@@ -136,8 +148,9 @@ enter_thread(InFlight *self, PyTypeObject *cls, Maker make, PyObject *const *arg
         PyErr_SetString(PyExc_TypeError, "enter() takes a stream or an RPC, and a context");
         return NULL;
     }
-    State *state = PyType_GetModuleState(cls);
-    UnaryEntry *entry = (UnaryEntry *)make(state, args[0]); /* or an Entry: they begin alike */
+    State *state = is_made(self) ? state_of(cls) : NULL;
+    UnaryEntry *entry = /* or an Entry: they begin alike */
+        state == NULL ? NULL : (UnaryEntry *)make(state, args[0]);
     if (entry == NULL) {
         return NULL;
     }
@@ -187,8 +200,8 @@ enter_by_task(InFlight *self, PyTypeObject *cls, Maker make, PyObject *const *ar
         PyErr_SetString(PyExc_TypeError, "enter_task() takes a stream or an RPC, and a loop");
         return NULL;
     }
-    State *state = PyType_GetModuleState(cls);
-    PyObject *task = PyObject_CallOneArg(state->current_task, args[1]);
+    State *state = is_made(self) ? state_of(cls) : NULL;
+    PyObject *task = state == NULL ? NULL : PyObject_CallOneArg(state->current_task, args[1]);
     if (task == NULL || task == Py_None) {
         return task;
     }

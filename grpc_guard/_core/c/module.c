@@ -112,6 +112,14 @@ module_exec(PyObject *module)
     INTERN(str_make_twin, "_make_twin")
     INTERN(str_throw, "throw")
     INTERN(str_close, "close")
+    INTERN(str_await, "__await__")
+    INTERN(str_code, "__code__")
+    INTERN(str_name, "__name__")
+    INTERN(str_qualname, "__qualname__")
+    INTERN(str_cr_code, "cr_code")
+    INTERN(str_cr_frame, "cr_frame")
+    INTERN(str_co_filename, "co_filename")
+    INTERN(str_co_name, "co_name")
 #undef INTERN
     PyObject *checksum = PyLong_FromUnsignedLong(CHECKSUM);
     if (checksum == NULL || PyModule_AddObjectRef(module, "CHECKSUM", checksum) < 0) {
@@ -151,7 +159,9 @@ module_exec(PyObject *module)
     DO(unary_start) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
     DO(str_own_loop) \
     DO(aio_method) DO(aio_operation) DO(aio_direction) DO(cancelled_error) DO(awaiting) \
-    DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close)
+    DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close) \
+    DO(str_await) DO(str_code) DO(str_name) DO(str_qualname) DO(str_cr_code) DO(str_cr_frame) \
+    DO(str_co_filename) DO(str_co_name)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

@@ -18,7 +18,7 @@ constructing_call(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
     if (proxy == NULL) {
         return NULL;
     }
-    PyObject *plain = (PyObject *)Py_TYPE(PyTuple_GET_ITEM(args, 0));
+    PyObject *plain = Py_NewRef((PyObject *)Py_TYPE(PyTuple_GET_ITEM(args, 0)));
     PyObject *twin = NULL, *key = NULL;
     PyObject *twins = PyObject_GetAttr((PyObject *)cls, state->str_twins);
     if (twins == NULL) {
@@ -47,12 +47,14 @@ constructing_call(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
     Py_DECREF(twin);
     Py_DECREF(key);
     Py_DECREF(twins);
+    Py_DECREF(plain);
     return proxy;
 
 failed:
     Py_XDECREF(twin);
     Py_XDECREF(key);
     Py_XDECREF(twins);
+    Py_DECREF(plain);
     Py_DECREF(proxy);
     return NULL;
 }

@@ -441,6 +441,32 @@ async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
     assert [finding.count for finding in found()] == [1, 2, 1]
 
 
+async def test_place_of_a_message_that_waits_behind_the_end_of_sending(found: Any) -> None:
+    """Though grpcio queues such messages, it is told with the line of the program that wrote it."""
+
+    class Queued(Plain):
+        async def done_writing(self) -> None:
+            await gate.park()
+
+        async def write(self, message: bytes) -> None: ...
+
+    async def write() -> None:
+        await call.write(b"1")
+
+    gate, loop = AsyncGate(), asyncio.get_running_loop()
+    stream = Stream("/x", "client", "aio", Mode.SERIALIZE, loop)
+    call: Any = aio_calls.QueuedDuplexCall(Queued(None), stream)
+    closing = asyncio.create_task(call.done_writing())
+    await gate.wait()
+    writing = asyncio.create_task(write())
+    await settle()
+    (ticket,) = call._self_write.turns.queue
+    assert ticket.place[0] is write.__code__
+    gate.open()
+    await within(asyncio.gather(closing, writing))
+    found()
+
+
 async def test_meetings_in_functions_that_look_alike(found: Any) -> None:
     """Each pair of functions has a finding of its own, whichever came first: their code tells them apart."""
     call = slow_aio_call()

@@ -30,7 +30,7 @@ _IS_WINDOWS = os.name == "nt"  # where to find a compiler is known to setuptools
 _TRIED = ((3, 11), (3, 13))  # of CPython: from, to
 _TIMEOUT = 120.0  # seconds, for a compiler that nobody asked for; it takes about two
 
-# What is made has to be a library that this Python can load.
+# What nobody asked for has to be a library that this Python can load.
 _LOAD = """
 import importlib.machinery as machinery, importlib.util as util, sys
 spec = util.spec_from_file_location(sys.argv[1], sys.argv[2])
@@ -94,8 +94,9 @@ def _compiled(sources: Path) -> Path:
         return _compiled_by_setuptools(units, defined, folder)
     library = folder / f"_compiled{_suffix()}"
     _run([*_compiler(), "-D{}={}".format(*defined), *units, "-o", str(library)], folder)
-    _run([sys.executable, "-c", _LOAD, _NAME, str(library)], folder)
-    return library
+    if not _IS_REQUIRED:  # who requires it may compile for another machine, or with a sanitizer
+        _run([sys.executable, "-c", _LOAD, _NAME, str(library)], folder)
+    return library.resolve(strict=True)
 
 
 def _compiler() -> list[str]:

@@ -26,7 +26,7 @@ import grpc_guard
 from grpc_guard._inspect import remembered
 from grpc_guard._inspect.asking import ask
 from grpc_guard._inspect.endpoint import reply
-from grpc_guard._inspect.messages import message_of
+from grpc_guard._inspect.messages import encoded
 from grpc_guard._inspect.snapshot import collector_at_rest
 
 from ._measure import QUICK, Figure, Interval, Plan, Race, ratio_figure
@@ -249,7 +249,7 @@ def _time_of_a_snapshot() -> Iterator[float]:
             with collector_at_rest():
                 seen = grpc_guard.snapshot()
                 ended, used = time.perf_counter(), time.thread_time()
-                message_of(seen).SerializeToString()
+                encoded(seen)
                 taken = ended - wall, used - processor, time.thread_time() - used
                 del seen
         (alone if is_alone else further).append(taken)
@@ -275,8 +275,7 @@ async def _messages_in_a_second(target: str) -> Iterator[float]:
 
 
 def _answer() -> None:
-    with collector_at_rest():
-        reply().SerializeToString()
+    reply()
 
 
 async def _begin(work: _Work, target: str, tasks: list[Any]) -> None:

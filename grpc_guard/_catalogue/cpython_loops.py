@@ -76,13 +76,13 @@ def tasks_of(loops: Collection[asyncio.AbstractEventLoop]) -> list[asyncio.Task[
     kept = [getattr(asyncio.tasks, name, None) for name in _KEPT]
     if not any(tasks is not None for tasks in kept):
         return [task for loop in loops for task in asyncio.all_tasks(loop)]
-    found: list[asyncio.Task[Any]] = []
+    found: list[asyncio.Task[Any] | None] = []
     for tasks in kept:
-        for one in getattr(tasks, "data", tasks or set()).copy():
-            task: Any = one if isinstance(one, asyncio.Future) else one()
-            if task is not None and task.get_loop() in loops and not task.done():
-                found.append(task)
-    return found
+        some = getattr(tasks, "data", tasks or set()).copy()
+        found += some if isinstance(tasks, set) else [reference() for reference in some]
+    return [
+        task for task in found if task is not None and task.get_loop() in loops and not task.done()
+    ]
 
 
 def task_awaited_by(task: object) -> asyncio.Task[Any] | None:

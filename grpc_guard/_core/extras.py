@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from _thread import get_ident
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -67,9 +68,10 @@ class Turns:
 
     Threads claim ``token``, and tasks ``taken``. ``inside`` is the ticket of the caller that claimed
     it last, None if that had none. ``counted`` belongs to the guard: its findings here so far.
+    ``on_leave`` is called once, when the task that is inside leaves; None where nobody asks.
     """
 
-    __slots__ = ("counted", "inside", "queue", "taken", "token")
+    __slots__ = ("counted", "inside", "on_leave", "queue", "taken", "token")
 
     def __init__(self) -> None:
         self.token = list(FREE)
@@ -77,6 +79,7 @@ class Turns:
         self.queue: deque[Ticket] = deque()
         self.inside: Ticket | None = None
         self.counted: dict[object, Any] = {}
+        self.on_leave: Callable[[], None] | None = None
 
     @property
     def is_free(self) -> bool:
@@ -99,8 +102,8 @@ class Extra:
         tally = getattr(self, "tally", None)  # construction may have been interrupted
         if tally is not None and _live.pop(id(tally), None) is not None:
             _retired.append(tally[0])  # a finaliser takes no lock
-            if len(_retired) > _RETIRED:
-                _retired.append(sum(_retired.popleft() for _ in range(_RETIRED // 8)))
+            while len(_retired) > _RETIRED:  # other threads may have stepped over it too
+                _retired.append(_retired.popleft() + _retired.popleft())
 
 
 def counted() -> int:

@@ -88,6 +88,7 @@ COMING, CLAIMED, NOTED = range(3)
 _CLAIMS = {("DELETE_ATTR", "free"), ("STORE_ATTR", "taken"), ("DELETE_SUBSCR", None)}
 _NOTES = ("STORE_ATTR", "since")
 _points: dict[int, tuple[int, int]] = {}  # by the identity of marked code
+_BEFORE_ALL = -1  # as an index of an instruction
 
 
 def progress(frame: FrameType) -> int:
@@ -106,14 +107,14 @@ def _points_of(code: CodeType) -> tuple[int, int]:
     """
     import dis  # asyncio has it already
 
-    claims = -1
+    claims = _BEFORE_ALL
     for instruction in dis.get_instructions(code):
         what = instruction.opname, instruction.argval
         if what == _NOTES:
             return claims, instruction.offset
         if what in _CLAIMS:
             claims = instruction.offset
-    return -1, -1
+    return _BEFORE_ALL, _BEFORE_ALL
 
 
 def operation_in(frame: FrameType) -> str:

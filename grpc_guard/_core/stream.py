@@ -156,7 +156,7 @@ class Direction:
 
     @property
     def is_free(self) -> bool:
-        turns = self.turns
+        turns = None if self._extra is None else self._extra.turns
         return self._has_token() if turns is None else turns.is_free
 
 

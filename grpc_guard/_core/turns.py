@@ -124,6 +124,9 @@ async def take_turn_async(
         turns.taken = False
         try:
             wake(turns)
+            on_leave, turns.on_leave = turns.on_leave, None
+            if on_leave is not None:
+                on_leave()
         except BaseException:
             wake_after_all(turns)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -85,10 +85,21 @@ def name_of_running_task() -> str:
 
 def name_of_task(task: asyncio.Task[Any]) -> str:
     """Return the name of `task`; a handler of grpc.aio is named after its RPC."""
-    name = task.get_name()
+    return _shown(task.get_name())
+
+
+def _shown(name: str) -> str:
     if name.startswith(_HANDLER) and name.endswith("]"):
         return f"handler of {name[len(_HANDLER) : -1]}"
     return name
+
+
+def names_of_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
+    """Return the names of `tasks`: see name_of_task()."""
+    names = [task.get_name() for task in tasks]
+    if any(name.startswith(_HANDLER) for name in names):
+        return list(map(_shown, names))
+    return names
 
 
 def thread_at(

@@ -67,7 +67,7 @@ def awaited_by(awaitable: object) -> Any:
     prefix = _prefix_of(kind)
     if prefix is not None:
         return getattr(awaitable, _AWAITS[prefix])
-    return without_code(awaitable)[1]
+    return _driven(awaitable)
 
 
 def idle_type(loop: Any) -> type:
@@ -89,37 +89,40 @@ def frame_of(link: Any) -> FrameType | None:
     return getattr(link, f"{prefix}_frame", None)
 
 
-def reader_of(link: Any) -> Callable[[Any], tuple[Any, Any]]:
-    """Return what reads the code of `link` and what it awaits, and those of others of its type.
+# What reads the code of a link (None for what has none), and what reads what it awaits.
+Reader = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
-    The code is None for what has none.
-    """
+
+def reader_of(link: Any) -> Reader:
+    """Return what reads `link` and others of its type."""
     kind: Any = type(link)
     prefix = _prefix_of(kind)
     if prefix is None or not hasattr(kind, f"{prefix}_code"):
-        return without_code
+        return WITHOUT_CODE
+    awaited_by = operator.attrgetter(_AWAITS[prefix])
     if hasattr(kind, ASKED_AT):
-        return _without_frame
-    return operator.attrgetter(f"{prefix}_code", _AWAITS[prefix])
+        return _no_code, awaited_by
+    return operator.attrgetter(f"{prefix}_code"), awaited_by
 
 
-def _without_frame(link: Any) -> tuple[None, Any]:
-    return None, link.cr_await
+def _no_code(link: object) -> None:
+    return None
 
 
-def without_code(link: object) -> tuple[None, Any]:
+def _driven(link: object) -> Any:
     """Read an anext() or a coroutine wrapper: they show what they drive to the collector alone."""
     for one in held_by(link):
         if _prefix_of(type(one)) in _DRIVEN:
-            return None, one
-    return None, None
+            return one
+    return None
 
 
+WITHOUT_CODE: Reader = _no_code, _driven
 _DRIVEN = ("ag", "cr")
 
 
 def driven_by(links: Sequence[Any]) -> Sequence[Any]:
-    """Return what without_code() finds in each of `links`, which are of one type."""
+    """Return what each of `links` drives; they are of one type, which is read WITHOUT_CODE."""
     held = held_by_each(links)
     columns = zip(*held, strict=True)
     try:
@@ -131,7 +134,7 @@ def driven_by(links: Sequence[Any]) -> Sequence[Any]:
                 return column
     except ValueError:  # not all hold equally many objects
         pass
-    return [without_code(link)[1] for link in links]
+    return list(map(_driven, links))
 
 
 _AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}

@@ -80,8 +80,9 @@ def frames_of_task(links: Iterable[Any]) -> tuple[list[FrameType], list[Standing
     standing: list[Standing] = []
     for link in reversed(list(links)):
         if type(link) is AioOperation:
-            if link.owns:
-                standing.append(Standing(len(frames), link.direction, link.operation))
+            found = Standing(len(frames), link.direction, link.operation)
+            if link.owns:  # asked afterwards: one that has left does not know its direction
+                standing.append(found)
             continue
         frame = frame_of(link)
         if frame is not None:

@@ -148,7 +148,8 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     if pair is not None:
         if len(turns.counted) >= _PAIRS_KEPT:
             turns.counted.clear()
-        turns.counted[pair] = entry, ticket.place, met and met.place  # so that no id is reused
+        # With the places, so that no id is reused.
+        turns.counted[pair] = entry, ticket.place, getattr(met, "place", None)
 
 
 _PAIRS_KEPT = 64  # pairs of places that have met, in each direction

@@ -12,11 +12,13 @@ from operator import attrgetter, is_
 from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
-from .._findings.waiters import CHAIN_LENGTH, driven_by, frame_of, without_code
+from .._core.records import AioOperation
+from .._findings.waiters import CHAIN_LENGTH, WITHOUT_CODE, driven_by, frame_of
 from .._guard.noted import Standing, frames_of_task
 from .lines import CORE, Lines
 
 _frame, _instruction = attrgetter("cr_frame"), attrgetter("f_lasti")
+_owns = attrgetter("owns")
 _FEW = 2  # tasks, of which each is followed by itself in less time
 
 Columns = list[Sequence[Any]]  # all of the same length: an entry for each task
@@ -53,11 +55,12 @@ def groups(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterato
         if read is None:
             yield Group(columns[1], kinds, columns[2:])
             continue
-        if read is without_code:
+        if read is WITHOUT_CODE:
             todo.append((depth + 1, kinds, [driven_by(links), *columns[1:]]))
             continue
-        codes, inner = zip(*map(read, links), strict=True)
-        columns = [inner, *columns[1:], links, codes]
+        code_of, awaited_by = read
+        codes = list(map(code_of, links))
+        columns = [list(map(awaited_by, links)), *columns[1:], links, codes]
         for part in [columns] if _is_one(codes) else _parted(map(id, codes), columns):
             code, links = part.pop()[0], part.pop()
             kind = lines.kind(code, links[0])
@@ -72,37 +75,52 @@ def groups(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterato
 class Place(NamedTuple):
     """Tasks that are at the same instructions; ``frames`` innermost first, of all tasks each.
 
-    Where operations that show no frame stand among them, it is one task.
+    ``standing`` are the operations that show no frame and stand among those: the same ones of each.
     """
 
     tasks: Sequence[Any]
     frames: Columns
-    standing: Sequence[Standing] = ()
+    standing: Columns
 
     def frames_of(self, index: int) -> list[FrameType]:
         """Return the frames of one task."""
         return [column[index] for column in self.frames]
 
+    def standing_of(self, index: int) -> list[Standing]:
+        """Return what stands among the frames of one task."""
+        return [column[index] for column in self.standing]
+
 
 def places(group: Group) -> Iterator[Place]:
     """Yield the tasks of a group by the places where they are."""
-    frames: Columns = [
-        list(map(_frame if type(links[0]) is CoroutineType else frame_of, links))
-        for links in reversed(group.shown)
-    ]
-    if any(None in column for column in frames):  # some have gone on meanwhile, or show none
+    frames: Columns = []
+    standing: Columns = []
+    is_whole = True  # else some have gone on meanwhile, or show no frame
+    for links in reversed(group.shown):
+        if type(links[0]) is AioOperation:
+            at = len(frames)
+            standing.append([Standing(at, one.direction, one.operation) for one in links])
+            is_whole = is_whole and all(map(_owns, links))  # afterwards: who has left knows none
+        else:
+            read = _frame if type(links[0]) is CoroutineType else frame_of
+            frames.append(list(map(read, links)))
+            is_whole = is_whole and None not in frames[-1]
+    if not is_whole:
         for task, *links in zip(group.tasks, *group.shown, strict=True):
-            seen, standing = frames_of_task(links)
-            yield Place([task], [[frame] for frame in seen], standing)
+            seen, among = frames_of_task(links)
+            yield Place([task], [[one] for one in seen], [[one] for one in among])
         return
-    at = [list(map(_instruction, column)) for column in frames]
-    columns = [group.tasks, *frames]
-    if all(column.count(column[0]) == len(column) for column in at):
+    at_what = [
+        *(list(map(_instruction, column)) for column in frames),
+        *([(one.operation, one.direction.is_shared) for one in column] for column in standing),
+    ]
+    columns = [group.tasks, *frames, *standing]
+    if all(column.count(column[0]) == len(column) for column in at_what):
         parts = [columns]
     else:
-        parts = list(_parted(zip(*at, strict=True), columns))
+        parts = list(_parted(zip(*at_what, strict=True), columns))
     for tasks, *own in parts:
-        yield Place(tasks, own)
+        yield Place(tasks, own[: len(frames)], own[len(frames) :])
 
 
 def _is_one(objects: Sequence[object]) -> bool:

@@ -17,7 +17,7 @@ from .sight import Party, Sight, Wait
 _MOMENT = 1.0  # seconds; a write that has waited for less is on its way, as far as anyone knows
 
 # A stream as it is told, the stream itself, and those of its directions that exist.
-Told = tuple[StreamSnapshot, Stream, Sequence[Direction]]
+Told = tuple[StreamSnapshot, Stream, Sequence[Direction | None]]
 
 
 def deduced(
@@ -42,7 +42,9 @@ def _flow_control(told: Sequence[Told], channels: Sequence[ChannelSnapshot]) -> 
     connected = {channel.number for channel in channels if channel.state == "ready"}
     for described, stream, _ in told:
         reads, writes = described.read, described.write
-        if described.state != "open" or reads is None or writes is None:
+        if reads is None or writes is None or not (writes.unsent or writes.owner):
+            continue
+        if described.state != "open":
             continue
         if described.side == "client" and described.channel not in connected:
             continue  # it may wait for that
@@ -72,7 +74,7 @@ def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
     for described, _, directions in told:
         for direction in directions:
             owner = sight.owners.get(id(direction))
-            if owner is None:
+            if owner is None or direction is None:
                 continue
             holder = sight.holder(direction)
             inside[holder.key] = described, owner

@@ -11,7 +11,7 @@ import functools
 import struct
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Encode = Callable[[Any], bytes]
@@ -24,7 +24,13 @@ class Encoder:
     """Encodes records for one message; `errors` is for text that UTF-8 lacks, see str.encode()."""
 
     def __init__(self, errors: str) -> None:
-        self._errors = errors
+        self._shared = {
+            "__name__": __name__,
+            "double": _double,
+            "join": b"".join,
+            "number": _Numbers(),
+            "text": _Texts(errors),
+        }
         self._made: dict[int, Encode] = {}  # by the identity of types
         self._kept: list[object] = []  # must not give their identity away
 
@@ -34,25 +40,13 @@ class Encoder:
         Their fields are text, numbers, records, and tuples of records; all may be None but tuples.
         """
         if id(kind) not in self._made:
-            names: dict[str, Any] = {"__name__": __name__, "double": _double}
-            for name, expected in types_of(kind).items():
-                field = descriptor.fields_by_name[name]
-                of = _choice(expected)
-                if of is str:
-                    names[f"{name}_of"] = _Texts(field.number, self._errors).__getitem__
-                elif of is int:
-                    names[f"{name}_of"] = _Numbers(field.number).__getitem__
-                elif of not in (float, bool):
-                    names[f"{name}_of"] = self._nested(of, field)
-            self._made[id(kind)] = eval(_code(kind, descriptor), names)
+            code, repeated = _code(kind, descriptor)
+            names = {name: self._of_tuples(of, field) for name, of, field in repeated}
+            self._made[id(kind)] = eval(code, self._shared | names)
         return self._made[id(kind)]
 
-    def _nested(self, of: Any, field: Any) -> Encode:
-        heads = Heads(field.number)
-        if dataclasses.is_dataclass(of):
-            encode = self.of(of, field.message_type)
-            return lambda record: heads[len(body := encode(record))] + body
-        encode = self.of(typing.get_args(of)[0], field.message_type)
+    def _of_tuples(self, kind: Any, field: Any) -> Encode:
+        heads, encode = Heads(field.number), self.of(kind, field.message_type)
         known: dict[int, bytes] = {id(()): b""}
 
         def joined(records: tuple[Any, ...]) -> bytes:
@@ -69,10 +63,10 @@ class Heads(dict[int, bytes]):
     """What stands before so many bytes of a field."""
 
     def __init__(self, number: int) -> None:
-        self._tag = number << 3 | _BYTES
+        self._tag = _tag(number, _BYTES)
 
     def __missing__(self, length: int) -> bytes:
-        head = self[length] = bytes([self._tag]) + _varint(length)
+        head = self[length] = self._tag + _varint(length)
         return head
 
     def joined(self, bodies: Iterable[bytes]) -> bytes:
@@ -81,22 +75,25 @@ class Heads(dict[int, bytes]):
 
 
 class _Texts(dict[str, bytes]):
-    def __init__(self, number: int, errors: str) -> None:
-        self._heads, self._errors = Heads(number), errors
+    """Text after its length."""
+
+    def __init__(self, errors: str) -> None:
+        self._errors = errors
 
     def __missing__(self, text: str) -> bytes:
         body = text.encode(errors=self._errors)
-        found = self[text] = self._heads[len(body)] + body
+        found = self[text] = _varint(len(body)) + body
         return found
 
 
 class _Numbers(dict[int, bytes]):
-    def __init__(self, number: int) -> None:
-        self._tag = bytes([number << 3 | _INT])
-
     def __missing__(self, value: int) -> bytes:
-        found = self[value] = self._tag + _varint(value)
+        found = self[value] = _varint(value)
         return found
+
+
+def _tag(number: int, wire_type: int) -> bytes:
+    return _varint(number << 3 | wire_type)
 
 
 def _varint(value: int) -> bytes:
@@ -127,23 +124,52 @@ def _choice(expected: Any) -> Any:
 
 
 @functools.cache
-def _code(kind: Any, descriptor: Any) -> types.CodeType:
+def _code(kind: Any, descriptor: Any) -> tuple[types.CodeType, list[tuple[str, Any, Any]]]:
     """Return the code of a function that joins the pieces of a record; to protobuf None is nothing.
 
-    Not from a string by eval(): that makes CPython forget that the program died of an interrupt.
+    And the names in it of what encodes tuples of records, each with their kind and their field. Not
+    from a string by eval(): that makes CPython forget that the program died of an interrupt.
     """
-    pieces = []
+    repeated: list[tuple[str, Any, Any]] = []
+    pieces = ", ".join(_pieces(kind, descriptor, "record", repeated))
+    return compile(f"lambda record: join(({pieces},))", __file__, "eval"), repeated
+
+
+def _pieces(
+    kind: Any, descriptor: Any, record: str, repeated: list[tuple[str, Any, Any]]
+) -> Iterator[str]:
+    """Yield the pieces of `record`, an expression; adds to `repeated`, see _code()."""
     for name, expected in types_of(kind).items():
-        number, of = descriptor.fields_by_name[name].number, _choice(expected)
-        value, test = f"record.{name}", ""
-        if of is not expected:
-            value, test = "value", f"b'' if (value := record.{name}) is None else "
-        if of is float:
-            piece = f"double({number << 3 | _DOUBLE}, {value})"
-        elif of is bool:
-            yes, no = (bytes([number << 3 | _INT, one]) for one in (1, 0))
-            piece = f"({yes!r} if {value} else {no!r})"
+        field, of = descriptor.fields_by_name[name], _choice(expected)
+        value = f"{record}.{name}"
+        variable = value.replace(".", "_")
+        pieces = _pieces_of(of, field, value if of is expected else variable, repeated)
+        if of is expected:
+            yield from pieces
         else:
-            piece = f"{name}_of({value})"
-        pieces.append(f"({test}{piece})")
-    return compile(f"lambda record: b''.join(({', '.join(pieces)}))", __file__, "eval")
+            yield f"b'' if ({variable} := {value}) is None else {' + '.join(pieces)}"
+
+
+def _pieces_of(
+    of: Any, field: Any, value: str, repeated: list[tuple[str, Any, Any]]
+) -> Iterator[str]:
+    if of is float:
+        yield f"double({_tag(field.number, _DOUBLE)[0]}, {value})"
+    elif of is bool:
+        yes, no = (_tag(field.number, _INT) + one for one in (b"\1", b"\0"))
+        yield f"({yes!r} if {value} else {no!r})"
+    elif of is int:
+        yield repr(_tag(field.number, _INT))
+        yield f"number[{value}]"
+    elif of is str:
+        yield repr(_tag(field.number, _BYTES))
+        yield f"text[{value}]"
+    elif dataclasses.is_dataclass(of):
+        body = f"body_of_{value}".replace(".", "_")
+        pieces = ", ".join(_pieces(of, field.message_type, value, repeated))
+        yield repr(_tag(field.number, _BYTES))
+        yield f"number[len({body} := join(({pieces},)))]"
+        yield body
+    else:
+        repeated.append((f"tuples_{len(repeated)}", typing.get_args(of)[0], field))
+        yield f"{repeated[-1][0]}({value})"

@@ -18,7 +18,7 @@ from typing import Any
 
 from .._catalogue.forks import in_child
 from . import inspection_pb2 as pb
-from .messages import VERSION, write
+from .messages import VERSION, reply_with
 from .native import native, start
 from .places import new_entry
 from .snapshot import collector_at_rest, program, snapshot
@@ -133,20 +133,18 @@ class Endpoint:
         request = pb.Request.FromString(receive(connection, _REQUEST_SECONDS, REQUEST_LIMIT))
         if not hmac.compare_digest(request.token.encode(), self._token.encode()):
             return
-        with collector_at_rest():
-            data = reply().SerializeToString()
-        send(connection, data, _REPLY_SECONDS)
+        send(connection, reply(), _REPLY_SECONDS)
 
 
-def reply() -> Any:
+def reply() -> bytes:
     """Return a message that says what this process is doing, or what went wrong; never raises."""
-    answer = pb.Reply(version=VERSION)
     try:
-        write(snapshot(), answer.snapshot)
-        return answer
+        with collector_at_rest():
+            return reply_with(snapshot())
     except Exception as error:
         # Its text might quote the program.
-        return pb.Reply(version=VERSION, error=type(error).__name__)
+        failed: bytes = pb.Reply(version=VERSION, error=type(error).__name__).SerializeToString()
+        return failed
 
 
 def _is_same_user(connection: Any) -> bool:

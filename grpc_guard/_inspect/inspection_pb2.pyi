@@ -4,4 +4,5 @@ from typing import Any
 Request: Any
 Reply: Any
 Snapshot: Any
+ServerSnapshot: Any
 Finding: Any

@@ -6,7 +6,8 @@ coroutine is made when somebody asks for it, so that is done for those alone whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import operator
+from collections.abc import Collection, Sequence
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,7 @@ from .._core.records import AioOperation
 from .._findings.origins import Place, line_of, site_of
 from .._findings.records import Frame
 from .._findings.stacks import copy_frame
-from .._findings.waiters import CHAIN_LENGTH, frame_of, reader_of
+from .._findings.waiters import CHAIN_LENGTH, Reader, frame_of, reader_of
 from .._findings.whose import LIBRARY, PROGRAM, whose
 
 _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
@@ -38,8 +39,8 @@ class Lines:
         self._same: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
         self._origins: dict[tuple[int, int], tuple[Frame, ...]] = {}
         # By the identity of types: the hash of a type may be code of the program.
-        self._readers: dict[int, Callable[[Any], tuple[Any, Any]]] = {
-            id(AioOperation): lambda link: (AioOperation, link.cr_await)
+        self._readers: dict[int, Reader] = {
+            id(AioOperation): (type, operator.attrgetter("cr_await"))
         }
         self._kept: list[object] = []  # must not give their identity away during the look
 
@@ -54,17 +55,17 @@ class Lines:
             read = self.reader(awaitable, ends)
             if read is None:
                 break
-            code, inner = read(awaitable)
-            kind = self.kind(code, awaitable)
+            code_of, awaited_by = read
+            kind = self.kind(code_of(awaitable), awaitable)
             if kind & CORE:
                 break
             if kind:
                 kinds |= kind
                 shown.append(awaitable)
-            awaitable = inner
+            awaitable = awaited_by(awaitable)
         return kinds, shown
 
-    def reader(self, awaitable: Any, ends: Collection[int]) -> Callable[[Any], Any] | None:
+    def reader(self, awaitable: Any, ends: Collection[int]) -> Reader | None:
         """Return what reads the links of a chain that are of this type; None where chains end."""
         of = type(awaitable)
         read = self._readers.get(id(of))

@@ -46,10 +46,10 @@ def tell(say: Callable[[str], object]) -> None:
 
 def kept_by() -> Iterator[str]:
     """Yield a line for each thread that is no daemon and inside a stream."""
-    from .living import streams_listed
-    from .sight import Sight, loops_of
+    from .living import Handled, loops_of, streams_listed
+    from .sight import Sight
 
-    sight = Sight(loops_of(streams_listed()))
+    sight = Sight(loops_of(streams_listed(Handled())))
     sight.forget_frames()
     for owner, direction in sight.keepers():
         yield wording.keeps_process(owner, direction.stream.rpc)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .._catalogue.catalogue import RULES
@@ -20,11 +20,19 @@ from .records import Snapshot
 VERSION = 1
 
 
-def message_of(snapshot: Snapshot) -> Any:
-    """Return `snapshot` as a message."""
-    message = pb.Snapshot()
-    write(snapshot, message)
-    return message
+def encoded(snapshot: Snapshot) -> bytes:
+    """Return the bytes of the message of `snapshot`."""
+    try:
+        return _encoded(snapshot, None, Encoder("strict"))
+    except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
+        return _encoded(snapshot, _encodable, Encoder("backslashreplace"))
+
+
+def reply_with(snapshot: Snapshot) -> bytes:
+    """Return the bytes of a Reply with `snapshot`."""
+    field = pb.Reply.DESCRIPTOR.fields_by_name["snapshot"]
+    head = pb.Reply(version=VERSION).SerializeToString()
+    return bytes(head + Heads(field.number).joined([encoded(snapshot)]))
 
 
 def message_of_finding(finding: Finding) -> Any:
@@ -35,34 +43,26 @@ def message_of_finding(finding: Finding) -> Any:
         return pb.Finding(**_fields(finding, {}, _encodable))
 
 
-def write(snapshot: Snapshot, message: Any) -> None:
-    """Write `snapshot` into `message`, which is empty."""
-    try:
-        _write(snapshot, message, None, Encoder("strict"))
-    except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
-        message.Clear()
-        _write(snapshot, message, _encodable, Encoder("backslashreplace"))
-
-
-def _write(snapshot: Snapshot, message: Any, text: Text | None, encoder: Encoder) -> None:
+def _encoded(snapshot: Snapshot, text: Text | None, encoder: Encoder) -> bytes:
     few = dataclasses.replace(snapshot, streams=(), servers=())
-    message.MergeFrom(pb.Snapshot(**_fields(few, {}, text)))
-    _add(snapshot.streams, message, "streams", encoder)
+    parts = [pb.Snapshot(**_fields(few, {}, text)).SerializeToString()]
+    parts += _repeated(snapshot.streams, pb.Snapshot, "streams", encoder)
+    heads = Heads(pb.Snapshot.DESCRIPTOR.fields_by_name["servers"].number)
     for server in snapshot.servers:
-        added = message.servers.add(**_fields(dataclasses.replace(server, handlers=()), {}, text))
-        _add(server.handlers, added, "handlers", encoder)
+        plain = _fields(dataclasses.replace(server, handlers=()), {}, text)
+        body = [pb.ServerSnapshot(**plain).SerializeToString()]
+        body += _repeated(server.handlers, pb.ServerSnapshot, "handlers", encoder)
+        parts.append(heads.joined([b"".join(body)]))
+    return b"".join(parts)
 
 
-def _add(records: Sequence[Any], message: Any, name: str, encoder: Encoder) -> None:
-    """Add `records`, of which there may be thousands, to a repeated field of `message`.
-
-    Some at a time: within a call of protobuf no thread runs.
-    """
-    field = message.DESCRIPTOR.fields_by_name[name]
+def _repeated(records: Sequence[Any], kind: Any, name: str, encoder: Encoder) -> Iterator[bytes]:
+    """Yield `records`, of which there may be thousands, as a repeated field of a message."""
+    field = kind.DESCRIPTOR.fields_by_name[name]
     heads = Heads(field.number)
     for some in slices_of(records):
         encode = encoder.of(type(some[0]), field.message_type)
-        message.MergeFromString(heads.joined(map(encode, some)))
+        yield heads.joined(map(encode, some))
 
 
 def snapshot_of(message: Any) -> Snapshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 _BEGINNING = 1.0  # seconds; a process that ends lets no thread begin
@@ -26,21 +26,12 @@ def native(module: str, name: str) -> Callable[..., Any]:
     return original
 
 
-def in_slices(items: Iterable[T]) -> Iterator[T]:
-    """Yield `items`, and let other threads run after each slice of them.
+def slices_of(items: Sequence[T], size: int = 0) -> Iterator[Sequence[T]]:
+    """Yield `items`, so many at a time, and let other threads run in between.
 
     Python would let them wait for ``sys.getswitchinterval()``, 5 ms, each time that they have let
     go of the interpreter, as an event loop does in every turn.
     """
-    sleep = native("time", "sleep")
-    for number, item in enumerate(items, start=1):
-        yield item
-        if number % _SLICE == 0:
-            sleep(_NAP)
-
-
-def slices_of(items: Sequence[T], size: int = 0) -> Iterator[Sequence[T]]:
-    """Yield `items`, so many at a time, and let other threads run in between: see in_slices()."""
     sleep = native("time", "sleep")
     size = size or _SLICE
     for begin in range(0, len(items), size):

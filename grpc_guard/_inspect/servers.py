@@ -25,7 +25,7 @@ from .._core.stream import Stream
 from .._findings.parties import name_of_task, name_of_thread
 from .._findings.records import Frame, Owner
 from .._lifecycle.handlers import Handlers, servers
-from .native import in_slices
+from .native import slices_of
 from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
 from .sending import suspended
 from .sight import Sight
@@ -42,23 +42,27 @@ def servers_seen(sight: Sight) -> Iterator[ServerSnapshot]:
             number=number,
             api=str(handlers.api),
             pool_size=size_of_pool(executor_of_server(server)) or None,
-            handlers=tuple(sorted(found, key=lambda one: -(one.handler.held_seconds or 0))),
+            handlers=tuple(sorted(found, key=_held, reverse=True)),
             waiting=() if is_aio else tuple(waiting_rpcs(server)),
         )
+
+
+def _held(one: HandlerSnapshot) -> float:
+    return one.handler.held_seconds or 0.0
 
 
 # Sync
 
 
 def _sync_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = sight.handled_by(handlers)
+    streams = sight.handled.by(handlers)
     for ident, frames in sight.threads.items():
         handled = next(filter(None, map(handled_at, frames)), None)
         if handled is not None and _serves(server, handled[0], ident):
             rpc_state, rpc = handled
             stack = sight.lines.stack(frames)
             kind, name = name_of_thread(ident)
-            owner = _handler(sight, kind, name, rpc, stack, streams.get(ident))
+            owner = _handler(sight, kind, name, rpc, stack, streams.get(ident), monotonic())
             yield new_handler(rpc, owner, is_over(rpc_state))
 
 
@@ -82,12 +86,13 @@ def _handler(
     rpc: str,
     stack: tuple[Frame, ...],
     noted: tuple[Stream, float] | None,
+    present: float,
 ) -> Owner:
     """Return who handles `rpc`, at its line; of a streaming one it is noted since when."""
     held = None
     if noted is not None and noted[0].rpc == rpc:
         stream, since = noted
-        held = max(0.0, monotonic() - since)
+        held = max(0.0, present - since)
         # Between two messages the generator shows no frame of its own.
         if at_rest := list(suspended(stream.write)):
             stack = (*stack, *sight.lines.stack(at_rest))
@@ -98,25 +103,27 @@ def _handler(
 
 
 def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = sight.handled_by(handlers)
+    streams = sight.handled.by(handlers)
     migrated = list(handlers.threads())
     known: dict[str, tuple[str | None, str]] = {}  # thousands of tasks have the same name
     loop = loop_of(server)
     is_alone = sum(1 for one, _ in servers() if loop_of(one) is loop) == 1
-    for task, stack in in_slices(sight.rpc_tasks):
-        if task.get_loop() is not loop or not (is_alone or is_served_by(server, task)):
-            continue
-        noted = streams.get(id(task))
-        name = task.get_name()
-        if name not in known:
-            known[name] = method_of_task(task), name_of_task(task)
-        method, party = known[name]
-        rpc = method or (noted[0].rpc if noted is not None else _UNNAMED)
-        owner = _handler(sight, "task", party, rpc, stack, noted)
-        in_pool = None
-        if migrated and not owner.stack:  # it may be a sync handler, which a thread runs
-            in_pool = next((one for one in migrated if one.operation == rpc), None)
-        if in_pool is not None:
-            migrated.remove(in_pool)
-            owner = dataclasses.replace(in_pool, operation="handler")
-        yield new_handler(rpc, owner, None)
+    for some in slices_of(sight.rpc_tasks):
+        present = monotonic()
+        for task, stack in some:
+            if task.get_loop() is not loop or not (is_alone or is_served_by(server, task)):
+                continue
+            noted = streams.get(id(task))
+            name = task.get_name()
+            if name not in known:
+                known[name] = method_of_task(task), name_of_task(task)
+            method, party = known[name]
+            rpc = method or (noted[0].rpc if noted is not None else _UNNAMED)
+            owner = _handler(sight, "task", party, rpc, stack, noted, present)
+            in_pool = None
+            if migrated and not owner.stack:  # it may be a sync handler, which a thread runs
+                in_pool = next((one for one in migrated if one.operation == rpc), None)
+            if in_pool is not None:
+                migrated.remove(in_pool)
+                owner = dataclasses.replace(in_pool, operation="handler")
+            yield new_handler(rpc, owner, None)

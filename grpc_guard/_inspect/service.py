@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,8 +17,8 @@ from . import inspection_pb2 as pb
 from .asking import snapshot_in
 from .endpoint import reply
 from .messages import VERSION, message_of_finding
+from .native import start
 from .records import Snapshot
-from .snapshot import collector_at_rest
 
 SERVICE = "grpc_guard.inspection.v1.Inspection"
 
@@ -33,7 +34,8 @@ def add_servicer(server: Any) -> None:
     environment variable.
 
     A sync server answers on one of its threads: if all of them hang, ask the process by
-    ``grpc-guard dump PID``.
+    ``grpc-guard dump PID``. One of ``grpc.aio`` takes a snapshot in a thread beside its loop, one
+    at a time: those who ask meanwhile get the next one, all of them the same.
 
     Raises TypeError for an object that is not a server.
     """
@@ -42,9 +44,7 @@ def add_servicer(server: Any) -> None:
     is_aio = isinstance(server, grpc.aio.Server)
     handlers = {
         "TakeSnapshot": grpc.unary_unary_rpc_method_handler(
-            _take_async if is_aio else _take,
-            request_deserializer=pb.Request.FromString,
-            response_serializer=pb.Reply.SerializeToString,
+            _Looks().take if is_aio else _take, request_deserializer=pb.Request.FromString
         ),
         "WatchFindings": grpc.unary_stream_rpc_method_handler(
             _watch_async if is_aio else _watch,
@@ -55,13 +55,53 @@ def add_servicer(server: Any) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
-def _take(request: Any, context: Any) -> Any:
-    with collector_at_rest():
-        return reply()
+def _take(request: Any, context: Any) -> bytes:
+    return reply()
 
 
-async def _take_async(request: Any, context: Any) -> Any:
-    return _take(request, context)
+class _Looks:
+    """Answers who asks an aio server, from a thread: its loop goes on meanwhile.
+
+    There is one thread at most, however many ask. Each gets a look that began after he asked.
+    """
+
+    def __init__(self) -> None:
+        self._askers: list[asyncio.Future[bytes]] = []  # to whom the next look belongs
+        self._is_looking = False
+
+    async def take(self, request: Any, context: Any) -> bytes:
+        """Handle an RPC; all run on the loop of one server."""
+        loop = asyncio.get_running_loop()
+        asker: asyncio.Future[bytes] = loop.create_future()
+        self._askers.append(asker)
+        if not self._is_looking:
+            self._begin(loop)
+        return await asker
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        askers, self._askers = self._askers, []
+
+        def look() -> None:
+            answer = reply()
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(self._tell, loop, askers, answer)
+
+        self._is_looking = True
+        try:
+            start(look)
+        except OSError:  # there can be no thread more
+            self._tell(loop, askers, reply())
+
+    def _tell(
+        self, loop: asyncio.AbstractEventLoop, askers: list[asyncio.Future[bytes]], answer: bytes
+    ) -> None:
+        for asker in askers:
+            if not asker.done():  # its RPC may be over
+                asker.set_result(answer)
+        self._is_looking = False
+        self._askers = [asker for asker in self._askers if not asker.done()]
+        if self._askers:
+            self._begin(loop)
 
 
 def _watch(request: Any, context: Any) -> Iterator[Any]:

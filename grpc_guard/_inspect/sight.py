@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import tasks_of, waits_for_tasks
-from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
+from .._core.operations import IDENTITIES
 from .._core.stream import Direction, Stream
 from .._findings.parties import (
     name_of_task,
     name_of_thread,
+    names_of_tasks,
     suspended_greenlets,
     task_at,
     thread_at,
@@ -34,9 +35,9 @@ from .._findings.waiters import idle_type
 from .._guard.noted import noted_directions, standing_among
 from .._guard.owners import owner_with_frame, owner_without_frame
 from .._guard.roles import Role, owner_at, roles
-from .._lifecycle.handlers import Handlers, servers
 from .chains import Place, groups, places
 from .lines import OPERATION, SENDING, Lines
+from .living import Handled
 from .native import slices_of
 from .records import new_owner
 from .remembered import NOWHERE, Memory, Standing
@@ -45,7 +46,8 @@ _ELSEWHERE = 100  # parties without a line of their own for whom it is looked fo
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512  # tasks that are followed together, which takes a millisecond or two
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
-_since = operator.attrgetter("since")
+_direction_of = operator.attrgetter("direction")
+_since, _stream = operator.attrgetter("since"), operator.attrgetter("stream")
 _JOIN = threading.Thread.join.__code__
 
 
@@ -74,7 +76,10 @@ class Wait(NamedTuple):
 class Sight:
     """What one look has shown; directions by their identity, parties by their key."""
 
-    def __init__(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
+    def __init__(
+        self, loops: Collection[asyncio.AbstractEventLoop], handled: Handled | None = None
+    ) -> None:
+        self.handled = handled or Handled()
         self.lines = Lines()
         self.owners: dict[int, Owner] = {}
         self.holders: dict[int, Party | asyncio.Task[Any]] = {}  # the owners themselves
@@ -85,7 +90,6 @@ class Sight:
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
         self.rpc_tasks: list[tuple[asyncio.Task[Any], tuple[Frame, ...]]] = []
         self._tasks: dict[int, Party] = {}
-        self._handled: dict[int, tuple[Handlers, dict[int, tuple[Stream, float]]]] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
@@ -115,8 +119,9 @@ class Sight:
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
         """Return the streams that are `listed`, and those that somebody is inside of."""
-        found = {id(stream): stream for stream in listed}
-        found.update((id(one.stream), one.stream) for one in self.directions.values())
+        found: dict[int, Stream] = {}
+        for streams in list(listed), list(map(_stream, self.directions.values())):
+            found.update(zip(map(id, streams), streams, strict=True))
         return list(found.values())
 
     def owner_not_seen(self, direction: Direction) -> Owner | None:
@@ -140,21 +145,6 @@ class Sight:
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
         found = self.waiters.get(id(direction)) if self.waiters else None
         return () if found is None else tuple(owner for _, owner in found)
-
-    def handled_by(self, handlers: Handlers) -> dict[int, tuple[Stream, float]]:
-        """Return ``handlers.streams()``, the same in the whole look."""
-        key = id(handlers)
-        if key not in self._handled:
-            self._handled[key] = handlers, handlers.streams()
-        return self._handled[key][1]
-
-    def begun_handling(self) -> dict[int, float]:
-        """Return since when each stream of a server has been handled, by its identity."""
-        return {
-            id(stream): since
-            for _, handlers in servers()
-            for stream, since in self.handled_by(handlers).values()
-        }
 
     def keepers(self) -> Iterator[tuple[Owner, Direction]]:
         """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
@@ -206,7 +196,9 @@ class Sight:
         found = self._standing_at(place) if kinds & OPERATION else (NOWHERE, ())
         if found is None:
             for index, task in enumerate(place.tasks):
-                self._note(self.party(task), roles(place.frames_of(index), place.standing))
+                self._note(
+                    self.party(task), roles(place.frames_of(index), place.standing_of(index))
+                )
         if kinds & SENDING:
             for inner, outer in itertools.pairwise(place.frames):
                 calls = map(sending_call, inner, outer)
@@ -224,11 +216,15 @@ class Sight:
 
     def _standing_at(self, place: Place) -> tuple[Standing, Sequence[Direction]] | None:
         """Return in which directions the tasks at one place are, if the place tells their role."""
+        frames = place.frames_of(0)
         if place.standing:
-            role, *others = roles(place.frames_of(0), place.standing)
-            stack = () if others else self.lines.stack(role.frames)
-            return (Standing(None, role.operation, stack), [role.direction]) if stack else None
-        found = owner_at(place.frames_of(0))
+            if len(place.standing) > 1 or any(id(one.f_code) in IDENTITIES for one in frames):
+                return None  # each may have further roles
+            (role,) = roles(frames, place.standing_of(0))
+            stack = self.lines.stack(role.frames)
+            directions = list(map(_direction_of, place.standing[0]))
+            return (Standing(None, role.operation, stack), directions) if stack else None
+        found = owner_at(frames)
         if found is None:
             return None
         index, role = found
@@ -250,15 +246,24 @@ class Sight:
         """Note what tasks of one standing do, and in which directions they are."""
         if standing.handler is not None:
             self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
-        time, operation, stack = self.time, standing.operation, standing.stack
+        if not directions:
+            return
+        keys, names, time = list(map(id, directions)), names_of_tasks(tasks), self.time
         sinces = map(_since, directions) if standing.is_timed else repeat(time)
-        keys = list(map(id, directions))
-        self.directions.update(zip(keys, directions, strict=True))
-        self.holders.update(zip(keys, tasks, strict=False))
-        self.owners.update(
-            (key, new_owner("task", name, operation, max(0.0, time - since), stack, "inside", None))
-            for key, name, since in zip(keys, map(name_of_task, tasks), sinces, strict=False)
+        held = [max(0.0, time - since) for since, _ in zip(sinces, keys, strict=False)]
+        owners = map(
+            new_owner,
+            repeat("task"),
+            names,
+            repeat(standing.operation),
+            held,
+            repeat(standing.stack),
+            repeat("inside"),
+            repeat(None),
         )
+        self.directions.update(zip(keys, directions, strict=True))
+        self.holders.update(zip(keys, tasks, strict=True))
+        self.owners.update(zip(keys, owners, strict=True))
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""
@@ -292,10 +297,3 @@ class Sight:
             if party.ident in self.threads:
                 return thread_at(party.ident, self.threads[party.ident][0], operation, held, stack)
         return new_owner(party.kind, party.name, operation, held, stack, "inside", None)
-
-
-def loops_of(streams: Iterable[Stream]) -> set[asyncio.AbstractEventLoop]:
-    """Return the loops that `streams`, and the servers of this process, belong to."""
-    found = {stream.loop for stream in streams}
-    found.update(loop_of(server) for server, _ in servers() if is_aio_server(server))
-    return {loop for loop in found if loop is not None}

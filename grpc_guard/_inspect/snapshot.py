@@ -11,7 +11,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 
 from .._catalogue.lazy import public
@@ -26,7 +26,7 @@ from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import Told, deduced
 from .lines import Lines
-from .living import directions_of, streams_listed
+from .living import Handled, is_whole, loops_of, others_among, streams_listed
 from .native import slices_of
 from .records import (
     ChannelSnapshot,
@@ -38,7 +38,7 @@ from .records import (
 )
 from .sending import is_sending, suspended
 from .servers import servers_seen
-from .sight import Sight, loops_of
+from .sight import Sight
 
 _LATEST = 20  # findings
 
@@ -72,8 +72,9 @@ def collector_at_rest() -> Iterator[None]:
 
 
 def _look() -> Snapshot:
-    listed = streams_listed()
-    sight = Sight(loops_of(listed))
+    handled = Handled()
+    listed = streams_listed(handled)
+    sight = Sight(loops_of(listed), handled)
     try:
         return _told(sight.streams_among(listed), sight)
     finally:
@@ -87,6 +88,7 @@ def _told(streams: list[Stream], sight: Sight) -> Snapshot:
     serving = tuple(servers_seen(sight))
     told = list(_streams_told(streams, sight, origins, numbers))
     carried = collections.Counter(one.channel for one, _, _ in told)
+    present = monotonic()
     channels = tuple(
         ChannelSnapshot(
             number=number,
@@ -94,7 +96,7 @@ def _told(streams: list[Stream], sight: Sight) -> Snapshot:
             api=str(life.api),
             state=life.state(),
             streams=carried[number],
-            origin=origins.owner(life.origin),
+            origin=origins.owner(life.origin, present),
         )
         for number, life in enumerate(existing, start=1)
     )
@@ -115,19 +117,20 @@ def _streams_told(
     streams: list[Stream], sight: Sight, origins: _Origins, channels: dict[int, int]
 ) -> Iterator[Told]:
     """Yield the record of each stream, the oldest first; `channels` are numbers of channels."""
-    by_stream = directions_of(streams, sight.directions)
-    begun = sight.begun_handling()
-    for stream in streams:
-        if stream.origin is not None:
-            begun[id(stream)] = stream.origin.since
+    begun = sight.handled.begun()
+    begun.update((id(one), one.origin.since) for one in streams if one.origin is not None)
     present = monotonic()
+    in_order = sorted(streams, key=lambda one: begun.get(id(one), present))
+    others = others_among(streams, sight.directions.values())
     owned, text = sight.owners, str.__str__  # of an enum a plain one
     number = 0
-    in_order = sorted(streams, key=lambda one: begun.get(id(one), present))
     for some in slices_of(in_order):
         for stream in some:
             key, origin = id(stream), stream.origin
-            mine = by_stream[key]
+            mine = read, write = stream.read, stream.write
+            if key in others:
+                mine = *mine, *others[key]
+                read, write = _chosen(READ, mine, sight), _chosen(WRITE, mine, sight)
             state = _state(stream)
             if state == "over" and not any(id(one) in owned for one in mine):
                 continue
@@ -141,12 +144,22 @@ def _streams_told(
                 text(stream.mode),
                 state,
                 None if since is None else present - since,
-                None if origin is None else origins.owner(origin),
+                None if origin is None else origins.owner(origin, present),
                 channels.get(id(stream.channel)),
-                _described(READ, mine, sight, present),
-                _described(WRITE, mine, sight, present),
+                _described(read, sight, present),
+                _described(write, sight, present),
             )
             yield described, stream, mine
+
+
+def _chosen(way: Way, directions: Iterable[Direction | None], sight: Sight) -> Direction | None:
+    """Return the one of `directions` that goes this `way`; None without one.
+
+    Around a call with interceptors there are two to read from: somebody is in either.
+    """
+    going = [one for one in directions if one is not None and is_whole(one) and one.way is way]
+    inside = [one for one in going if id(one) in sight.directions]
+    return next(reversed(inside), next(iter(going), None))
 
 
 def _state(stream: Stream) -> str:
@@ -156,34 +169,30 @@ def _state(stream: Stream) -> str:
 
 
 def _described(
-    way: Way, directions: list[Direction], sight: Sight, present: float
+    direction: Direction | None, sight: Sight, present: float
 ) -> DirectionSnapshot | None:
-    """Return the record of the one of `directions` that goes this `way`; None without one."""
-    direction = None
-    for one in directions:
-        # Around a call with interceptors there are two to read from: somebody is in either.
-        if one.way is way and (direction is None or id(one) in sight.directions):
-            direction = one
-    if direction is None:
+    """Return the record of `direction`; None without one that is made to its end."""
+    owner = sight.owners.get(id(direction))
+    if direction is None or (owner is None and not is_whole(direction)):
         return None
-    unsent = way is WRITE and is_sending(direction.stream, sight)
-    inside = sight.owners.get(id(direction))
-    if inside is not None:
-        waiting = sight.waiting(direction)
-        return new_direction(inside, waiting, inside.held_seconds, None, unsent, None)
+    waiting = sight.waiting(direction) if sight.waiters else ()
+    is_written = direction.way is WRITE
+    unsent = is_written and is_sending(direction.stream, sight)
+    if owner is not None:
+        return new_direction(owner, waiting, owner.held_seconds, None, unsent, None)
     began = direction.since
-    owner = last = suspended_at = None
+    last = suspended_at = None
     if not direction.is_free and began <= sight.time:
         owner = sight.owner_not_seen(direction)
-    elif isinstance(direction.owner, int) and began:
+    elif began and isinstance(direction.owner, int):
         last = "{} {!r}".format(*name_of_thread(direction.owner))
     ago = max(0.0, present - began) if began else None
     if owner is not None:
         ago = owner.held_seconds
-    elif way is WRITE:
+    elif is_written:
         for frame in suspended(direction):
             suspended_at = next(reversed(sight.lines.stack([frame])), None)
-    return new_direction(owner, sight.waiting(direction), ago, last, unsent, suspended_at)
+    return new_direction(owner, waiting, ago, last, unsent, suspended_at)
 
 
 class _Origins:
@@ -192,12 +201,11 @@ class _Origins:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
-    def owner(self, origin: Origin) -> Owner:
+    def owner(self, origin: Origin, present: float) -> Owner:
         place = origin.place
         stack = () if place is None else self._lines.at(place)
-        return new_owner(
-            origin.kind, origin.name, origin.operation, origin.age, stack, "inside", None
-        )
+        ago = max(0.0, present - origin.since)
+        return new_owner(origin.kind, origin.name, origin.operation, ago, stack, "inside", None)
 
 
 def program() -> str:

@@ -98,10 +98,15 @@ class Handlers(InFlight):
 
     def streams(self) -> dict[int, tuple[Stream, float]]:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
-        entries = list(self._by_thread.items())
-        entries += [(id(task), entry) for task, entry in self._in_tasks()]
-        found = ((key, entry.stream(), entry.since) for key, entry in entries)
-        return {key: (stream, since) for key, stream, since in found if isinstance(stream, Stream)}
+        found = {
+            id(task): (stream, entry.since)
+            for reference, entry in list(self._by_task.items())
+            if isinstance(stream := entry.stream(), Stream) and (task := reference()) is not None
+        }
+        for ident, entry in list(self._by_thread.items()):
+            if isinstance(stream := entry.stream(), Stream):
+                found[ident] = stream, entry.since
+        return found
 
     def threads(self) -> Iterator[Owner]:
         """Yield the threads that handle RPCs now; ``operation`` is the RPC."""

@@ -1,8 +1,8 @@
 """Async request iterators that outlive their RPC: the rule parked-request-iterator, aio.
 
 grpcio does not tell an iterator that its RPC has ended. If gRPC is in the iterator at that
-moment, its direction gets another class, which observes how the iterator is left. A direction
-whose RPC has not ended pays nothing.
+moment, its direction gets another class, which observes how the iterator is left; in mode
+``serialize`` its turns tell that. A direction whose RPC has not ended pays nothing.
 """
 
 from __future__ import annotations
@@ -82,12 +82,19 @@ def _rpc_ended(reference: weakref.ref[Any], call: Any) -> None:
     direction = reference()
     # cancel() ends the iterator as well: it is being cancelled now.
     # The reference is dead (None), or the direction has its new class already: both are of another
-    # type. In mode serialize `taken` does not tell whether a party is inside.
-    if type(direction) is not GrpcDriven or direction.turns is not None:
+    # type.
+    if type(direction) is not GrpcDriven or direction.is_free or call.cancelled():
         return
-    if direction.taken and not call.cancelled():
+    if direction.turns is None:
         direction.step = _LateStep(direction.step)
         direction.__class__ = Outlived
+    else:
+        # A weak reference would be dead already where the collector ends the iterator.
+        direction.turns.on_leave = functools.partial(_turn_was_left, direction, monotonic())
+
+
+def _turn_was_left(direction: Any, ended_at: float) -> None:
+    _was_left(direction, monotonic() - ended_at, sys.exc_info()[1])
 
 
 @never_disturbs("a parked request iterator goes unnoticed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from .._catalogue.cpython import timeout_of_wait
 from .._catalogue.rules.parked_request_iterator import Parked
@@ -22,8 +23,6 @@ from .outliving import tell_parked
 
 _STEP = 0.01  # seconds between two checks of a thread that has some time left
 _POLLING = 5.0  # seconds: a wait as short as this ends soon, and its iterator may look around then
-
-_ADVANCE = "next(request_iterator)"
 
 
 def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
@@ -63,8 +62,10 @@ def _request_iterators(ident: int, chain: list[FrameType]) -> Iterator[tuple[Dir
         if issubclass(type(standing.direction), ClientRequests):
             yield standing.direction, standing.at
     for index, frame in enumerate(chain):
-        if IDENTITIES.get(id(frame.f_code)) == _ADVANCE:
-            yield frame.f_locals["direction"], index
+        names = frame.f_locals if id(frame.f_code) in IDENTITIES else {}
+        direction: Any = names.get("direction")
+        if issubclass(type(direction), ClientRequests):
+            yield direction, index
 
 
 def _polls(frame: FrameType) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from inside import (
     Stream,
+    Ticket,
     aio_calls,
     aio_handlers,
     core_turns,
@@ -438,6 +441,68 @@ async def test_meetings_at_two_lines_of_one_function(found: Any) -> None:
     assert [finding.count for finding in found()] == [1, 2, 1]
 
 
+async def test_place_of_a_message_that_waits_behind_the_end_of_sending(found: Any) -> None:
+    """Though grpcio queues such messages, it is told with the line of the program that wrote it."""
+
+    class Queued(Plain):
+        async def done_writing(self) -> None:
+            await gate.park()
+
+        async def write(self, message: bytes) -> None: ...
+
+    async def write() -> None:
+        await call.write(b"1")
+
+    gate, loop = AsyncGate(), asyncio.get_running_loop()
+    stream = Stream("/x", "client", "aio", Mode.SERIALIZE, loop)
+    call: Any = aio_calls.QueuedDuplexCall(Queued(None), stream)
+    closing = asyncio.create_task(call.done_writing())
+    await gate.wait()
+    writing = asyncio.create_task(write())
+    await settle()
+    (ticket,) = call._self_write.turns.queue
+    assert ticket.place[0] is write.__code__
+    gate.open()
+    await within(asyncio.gather(closing, writing))
+    found()
+
+
+async def test_meetings_in_functions_that_look_alike(found: Any) -> None:
+    """Each pair of functions has a finding of its own, whichever came first: their code tells them apart."""
+    call = slow_aio_call()
+
+    async def one() -> None:
+        await call.read()
+
+    async def other() -> None:
+        await call.read()
+
+    for inside, arriving in [(one, one), (one, other), (other, one)]:
+        tasks = [asyncio.create_task(inside()), asyncio.create_task(arriving())]
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+    assert [finding.count for finding in found()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("is_shared", "watch", "is_placed", "is_known"),
+    [
+        (True, None, (True, True), True),
+        (False, None, (True, True), False),
+        (True, "the probe's", (True, True), False),
+        (True, None, (False, True), False),
+        (True, None, (True, False), False),
+    ],
+)
+def test_which_meetings_are_only_counted_again(
+    is_shared: bool, watch: Any, is_placed: tuple[bool, bool], is_known: bool
+) -> None:
+    """Those whose finding would be the same each time: two places of the program, and no more to tell."""
+    direction: Any = SimpleNamespace(is_shared=is_shared, watch=watch)
+    here = sys._getframe()
+    ticket, met = (Ticket("read", here if placed else None) for placed in is_placed)
+    assert (guard_violations._pair(direction, ticket, met) is not None) is is_known
+
+
 async def test_meetings_at_one_line_that_is_reached_by_two_ways(
     monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
@@ -644,6 +709,20 @@ async def test_waker_that_is_interrupted_with_nobody_in_line() -> None:
     assert await call.read() == 1
 
 
+@pytest.mark.parametrize("in_line", [False, True])
+@pytest.mark.parametrize("same_bell", [False, True])
+def test_who_is_woken_a_second_time(in_line: bool, same_bell: bool) -> None:
+    """Only who is still in line, and waits for the same bell, can have slept through it."""
+    bell, woken = object(), list[object]()
+    turns, ticket = extras.Turns(), Ticket("read", None)
+    ticket.bell = bell if same_bell else object()
+    ticket.wakers = [(woken.append, contextvars.copy_context())]
+    if in_line:
+        turns.queue.append(ticket)
+    core_turns._wake_if_asleep(turns, ticket, bell)
+    assert woken == [bell] * (in_line and same_bell)
+
+
 async def test_cancelled_waiter_that_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
@@ -659,7 +738,7 @@ async def test_cancelled_waiter_that_is_interrupted(
 
     gate = AsyncGate()
     call = aio_call(park)
-    tasks = [asyncio.create_task(call.read()) for _ in range(3)]
+    tasks = [asyncio.create_task(call.read()) for _ in range(4)]
     await gate.wait()
     await settle()
     monkeypatch.setattr(
@@ -669,7 +748,8 @@ async def test_cancelled_waiter_that_is_interrupted(
     )
     gate.open()
     got = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
-    assert got[0] == 1
+    assert [got[0], type(got[1]), type(got[2])] == [1, asyncio.CancelledError, BrokenError]
+    assert got[3] == 2
     assert call._self_read.is_free
     assert not call._self_read.turns.queue
     found()

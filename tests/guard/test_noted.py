@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -58,9 +59,11 @@ def test_a_thread(parked: tuple[int, FrameType], monkeypatch: pytest.MonkeyPatch
         direction = noting(operation="next", frame=frame)
         del direction.free
         direction.owner = owner
+        direction.since = math.inf  # as of an operation that began during the search
         found = owner_of(direction)
         assert found is not None
         assert (found.kind, found.name, found.operation) == ("thread", "worker", "next")
+        assert found.held_seconds == 0.0
         assert found.stack[-1].function == "work"
 
 
@@ -83,8 +86,29 @@ def test_a_thread_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = in_thread(sys._getframe).result()
     assert guard_noted.owner_noted(noting(operation="next", frame=gone)) is None
     assert guard_noted.owner_noted(noting(operation=None, frame=gone)) is None
-    noted = {None: [noting(operation=None, frame=None)], id(gone): [noting(operation=None)]}
+    left = noting(operation=None, frame=gone)
+    other = noting(operation="next", frame=sys._getframe())
+    noted = {None: [noting(operation=None, frame=None)], id(gone): [left, other]}
     assert guard_noted.standing_among([gone], noted, 0) == []
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_a_thread_that_another_one_is_taken_for(other: int, parked: tuple[int, FrameType]) -> None:
+    """Only the thread whose ident is noted is inside, where nothing in Python has called."""
+    ident, frame = parked
+    direction = noting(operation="next", frame=None)
+    direction.owner = ident + other
+    assert guard_noted.standing_among([frame], {None: [direction]}, ident) == []
+
+
+def test_the_role_of_what_stands_among_frames(parked: tuple[int, FrameType]) -> None:
+    """It owns its direction, and its time is known."""
+    _, frame = parked
+    direction = noting(operation="next", frame=frame)
+    standing = guard_noted.standing_among([frame], {id(frame): [direction]})
+    (role,) = guard_roles.roles([frame], standing)
+    assert (role.direction, role.operation, list(role.frames)) == (direction, "next", [frame])
+    assert (role.is_owner, role.is_timed) == (True, True)
 
 
 def test_what_is_noted_at_one_moment(
@@ -136,6 +160,19 @@ def test_the_owner_that_a_signal_handler_meets(shows_frames: bool) -> None:
     assert bool(owners) is not shows_frames
     is_inside = guard_roles.inside([*frames, sys._getframe()], direction) is not None
     assert is_inside is not shows_frames
+
+
+def test_the_owner_further_out_than_one_that_is_let_through() -> None:
+    """It is found behind the method of the one that interrupts it."""
+    direction: Any = noting(shows_frames=True)
+    names = {"direction": direction, "owns": True}
+    frames: Any = [
+        SimpleNamespace(f_code=function.__code__, f_lasti=1 << 20, f_locals=names)
+        for function in (core_conflicts.contended, core_turns.take_turn, core_turns.take_turn)
+    ]
+    (role,) = guard_roles.roles(frames)
+    assert role.is_owner
+    assert guard_roles.inside([*frames, sys._getframe()], direction) is not None
 
 
 # Tasks

@@ -22,11 +22,14 @@ from inside import (
     Way,
     aio_calls,
     aio_handlers,
+    core_operations,
+    core_turns,
     extras,
     findings_stacks,
     guard_noted,
     guard_owners,
     guard_roles,
+    guard_torn,
     last_owner_of,
     loops_door,
     owner_of,
@@ -42,7 +45,7 @@ from support.comparison import no_collector
 from support.forking import in_child
 from support.staging import PATIENCE, AsyncGate, Gate, in_thread, settle, wait
 
-from grpc_guard import ConcurrencyError, Mode
+from grpc_guard import ConcurrencyError, Mode, Owner
 
 MODES = pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
 
@@ -259,6 +262,18 @@ def test_thread_that_has_just_left() -> None:
     assert owner.operation == "read"
     next(call)
     assert last_owner_of(direction) == (None, False)  # it was the one that asks
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_thread_that_left_before_the_search(other: int) -> None:
+    """It is named by what it noted, and nobody is where the caller itself was the last."""
+    direction = sync_call(lambda: None)._self_read
+    direction.owner = threading.get_ident()
+    assert last_owner_of(direction) == (None, False)
+    direction.owner += other
+    owner, is_being_cancelled = last_owner_of(direction)
+    assert owner is not None
+    assert (owner.operation, is_being_cancelled) == ("read", False)
 
 
 def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -528,6 +543,82 @@ async def test_handler_that_has_not_yet_yielded() -> None:
     await serving
 
 
+def at(function: Any, instruction: int, **names: Any) -> Any:
+    """Return what looks as a frame of `function` does when it is at this instruction."""
+    return types.SimpleNamespace(f_code=function.__code__, f_lasti=instruction, f_locals=names)
+
+
+def test_frames_of_two_operations() -> None:
+    """Which of the two is the owner's takes more to tell than their places."""
+    names = {"direction": sync_call(lambda: None)._self_read}
+    frames: list[Any] = [
+        types.SimpleNamespace(f_code=code, f_lasti=1 << 20, f_locals=names)
+        for code in core_operations.OPERATIONS
+    ]
+    frame = next(frame for frame in frames if guard_roles.owner_at([frame]))
+    assert guard_roles.owner_at([frame, frame]) is None
+    assert guard_roles.owner_at([]) is None
+
+
+def test_operation_that_nothing_in_python_asked_for() -> None:
+    """No frame is where that was."""
+    assert core_operations.asked_at(None) is None
+
+
+def test_how_far_an_operation_has_come() -> None:
+    """What the instruction does where it is now is not yet done; its time counts once it is noted."""
+    direction = sync_call(lambda: None)._self_read
+    direction.since = -AGO
+    claims, notes = core_operations._points_of(core_turns.take_turn.__code__)
+
+    def held(instruction: int) -> float | None:
+        frame = at(core_turns.take_turn, instruction, direction=direction)
+        found = guard_roles.inside([frame, sys._getframe()], direction)
+        return None if found is None else found[1]
+
+    assert held(claims - 2) is held(claims) is None
+    assert held(claims + 2) == held(notes) == 0.0
+    assert held(notes + 2) > AGO  # type: ignore[operator]
+    assert core_operations.progress(at(settle, 0)) == core_operations.NOTED
+
+
+def test_handler_that_is_about_to_yield() -> None:
+    """Between its claim and its yield it shows a frame, and owns the direction as it does then."""
+    generate = aio_handlers._generate
+    stream = Stream("/x", "server", "aio", Mode.RAISE)
+    direction = AioDirection(stream, Way.WRITE, settle)
+    stream.handler = (lambda: None, lambda: None)  # type: ignore[assignment]
+    claims, notes = core_operations._points_of(generate.__code__)
+    seen = []
+    for instruction in (claims, notes, notes + 2):
+        frame = at(generate, instruction, direction=direction)
+        roles = guard_roles.roles([frame])
+        seen.append([(role.operation, role.is_owner, role.is_timed) for role in roles])
+    assert seen == [[], [("yield", True, False)], []]
+
+
+def test_frames_of_a_handler_begin_with_the_innermost() -> None:
+    """As those of every party do."""
+
+    @types.coroutine
+    def innermost() -> Iterator[None]:
+        yield
+
+    async def middle() -> None:
+        await innermost()
+
+    async def outermost() -> None:
+        await middle()
+
+    coroutine = outermost()
+    coroutine.send(None)
+    stream: Any = types.SimpleNamespace(handler=(None, lambda: coroutine))
+    frames = guard_roles.frames_at_yield(stream)
+    assert [frame.f_code.co_name for frame in frames] == ["innermost", "middle", "outermost"]
+    frames.clear()
+    coroutine.close()
+
+
 async def test_handler_whose_task_is_gone() -> None:
     """If a handler's task is gone, the owner of its writing direction is not found."""
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
@@ -746,6 +837,57 @@ def test_party_that_came_during_the_search() -> None:
 def test_party_met_where_nobody_is_left() -> None:
     """A thread that an interrupt takes out of the line has no finding: it has met no party."""
     assert guard_owners.party_met(extras.Turns(), Ticket("next", None)) is None
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_party_met_that_has_just_left(other: int) -> None:
+    """It is met, unless it was the caller itself."""
+    turns, ticket = extras.Turns(), Ticket("next", None)
+    turns.inside = last = Ticket("next", None)
+    assert guard_owners.party_met(turns, ticket) is None
+    last.ident += other
+    assert guard_owners.party_met(turns, ticket) is last
+
+
+@pytest.mark.parametrize("operation", ["initial_metadata", "read"])
+def test_party_met_that_has_passed_its_turn_on(operation: str) -> None:
+    """It is told as it was met: the operation that is found inside is another one by now."""
+    gate = Gate()
+    call = sync_call(gate.park)
+    inside = in_thread(next, call)
+    with gate.held():
+        owner, _ = guard_owners.party_to_wait(call._self_read, Ticket(operation, None))
+    inside.result()
+    assert owner is not None
+    assert owner.operation == operation
+
+
+def test_owner_that_is_unknown() -> None:
+    """Only a task can be: others may have the name that stands for it."""
+    unknown = {
+        (kind, name)
+        for kind in ("greenlet", "task", "thread")
+        for name in ("!", "(not found)", "name")
+        if guard_owners.is_unknown(Owner(kind, name, "read"))
+    }
+    assert unknown == {("task", "(not found)")}
+
+
+@pytest.mark.parametrize(
+    ("loop_thread", "handler", "inside"),
+    [(None, None, None), (7, "a generator", None), (7, None, "an operation in C")],
+)
+def test_what_no_tracer_tears_out(loop_thread: Any, handler: Any, inside: Any) -> None:
+    """A thread's direction, that of a handler at its yield, and one owned by the compiled core."""
+    direction: Any = types.SimpleNamespace(
+        stream=types.SimpleNamespace(handler=handler),
+        loop_thread=loop_thread,
+        inside=inside,
+        turns=None,
+        taken=True,
+    )
+    assert not guard_torn.give_back(direction)
+    assert direction.taken
 
 
 async def test_places_of_owners_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

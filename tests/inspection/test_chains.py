@@ -20,6 +20,7 @@ from inside import (
     Stream,
     Way,
     chains,
+    guard_noted,
     guard_roles,
     inspect_lines,
     native,
@@ -244,8 +245,50 @@ def test_what_a_place_tells() -> None:
     ]
     look = sight.Sight([])
     for inside, is_told in ((frames[:1], True), (frames, False)):
-        place = chains.Place(inside, [inside, [frame] * len(inside)])
+        place = chains.Place(inside, [inside, [frame] * len(inside)], [])
         assert (look._standing_at(place) is not None) == is_told
+
+
+class Pause:
+    """What a coroutine is suspended at."""
+
+    def __await__(self) -> Any:
+        yield
+
+
+class Operation(SimpleNamespace):
+    """An aio operation as one of a compiled core, which shows no frame."""
+
+
+def test_operations_that_show_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are at one place if they do the same, and each is at its own if one has left."""
+    monkeypatch.setattr(chains, "AioOperation", Operation)
+    monkeypatch.setattr(guard_noted, "AioOperation", Operation)
+
+    async def reads() -> None:
+        await Pause()  # here
+
+    stream = Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE)
+    directions = [AioDirection(stream, Way.READ) for _ in range(3)]
+    operations = [Operation(direction=one, operation="read", owns=True) for one in directions]
+    coroutines = [reads() for _ in directions]
+    for coroutine in coroutines:
+        coroutine.send(None)
+    group = chains.Group("abc", inspect_lines.OPERATION, [coroutines, operations])
+    (place,) = chains.places(group)
+    told = sight.Sight([])._standing_at(place)
+    assert told is not None
+    assert (told[0].operation, told[1]) == ("read", directions)
+    assert told[0].stack[-1].code == "await Pause()  # here"
+    twice = place._replace(standing=place.standing * 2)
+    assert sight.Sight([])._standing_at(twice) is None
+    operations[1].operation = "write"
+    assert [list(one.tasks) for one in chains.places(group)] == [["a", "c"], ["b"]]
+    operations[1].owns, operations[1].direction = False, None
+    alone = [(one.tasks, len(one.standing)) for one in chains.places(group)]
+    assert alone == [(["a"], 1), (["b"], 0), (["c"], 1)]
+    for coroutine in coroutines:
+        coroutine.close()
 
 
 def test_others_run_between_some_and_some(monkeypatch: pytest.MonkeyPatch) -> None:

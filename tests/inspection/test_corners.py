@@ -49,7 +49,7 @@ def test_an_operation_that_has_only_begun() -> None:
 def test_what_another_thread_is_about_to_make() -> None:
     """A direction that is not there to its end is left out."""
     halves: Any = [steps.Responses.__new__(steps.Responses), AioDirection.__new__(AioDirection)]
-    assert [one for one in halves if inspect_living._is_whole(one)] == []
+    assert [one for one in halves if inspect_living.is_whole(one)] == []
     assert snapshot().pid > 0
 
 
@@ -78,7 +78,7 @@ async def test_an_owner_that_shows_no_frame() -> None:
     stream = Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE, asyncio.get_running_loop())
     direction = AioDirection(stream, Way.READ)
     direction.taken = True
-    described = inspect_snapshot._described(Way.READ, [direction], sight.Sight([]), 0.0)
+    described = inspect_snapshot._described(direction, sight.Sight([]), 0.0)
     assert described is not None
     assert described.owner is not None
     assert described.owner.name == "(not found)"

@@ -67,6 +67,7 @@ def test_text_that_utf_8_lacks() -> None:
     assert encoded(odd, "backslashreplace").rpc == "/app\\udcff"
     handlers = (HandlerSnapshot("/app\udcff", OWNER, None),)
     servers = (dataclasses.replace(SNAPSHOT.servers[0], handlers=handlers),)
-    message = inspect_messages.message_of(dataclasses.replace(SNAPSHOT, servers=servers))
+    data = inspect_messages.encoded(dataclasses.replace(SNAPSHOT, servers=servers))
+    message = inspection_pb2.Snapshot.FromString(data)
     assert message.servers[0].handlers[0].rpc == "/app\\udcff"
     assert len(message.streams) == len(SNAPSHOT.streams)

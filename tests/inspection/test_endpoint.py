@@ -24,7 +24,6 @@ from inside import (
     alarm,
     asking,
     endpoints,
-    inspect_messages,
     inspect_switch,
     inspection_pb2,
     places,
@@ -173,11 +172,9 @@ def test_one_who_says_nothing(endpoint: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_one_who_never_reads(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who never takes its answer is given up on after a moment, and the next one is answered."""
-    whole = inspect_messages.message_of(snapshot())
-    whole.program = "x" * (4 << 20)  # more than a socket takes in
-    monkeypatch.setattr(endpoints, "write", lambda taken, message: message.MergeFrom(whole))
     ours, its = socket.socketpair()
     with ours, its, monkeypatch.context() as at_once:
+        at_once.setattr(endpoints, "reply", lambda: bytes(4 << 20))  # more than a socket takes in
         at_once.setattr(endpoints, "_REPLY_SECONDS", 0.01)
         wire.send(ours, inspection_pb2.Request(version=1).SerializeToString(), PATIENCE)
         with pytest.raises(TimeoutError):

@@ -18,8 +18,7 @@ from grpc_guard import Rule, inspection
 
 
 def sent(snapshot: inspection.Snapshot) -> Any:
-    data = inspect_messages.message_of(snapshot).SerializeToString()
-    return inspection_pb2.Snapshot.FromString(data)
+    return inspection_pb2.Snapshot.FromString(inspect_messages.encoded(snapshot))
 
 
 def test_there_and_back() -> None:
@@ -47,9 +46,9 @@ def test_a_name_that_is_no_text() -> None:
 INTERRUPTED = """
 import atexit
 import grpc_guard
-from grpc_guard._inspect.messages import message_of
+from grpc_guard._inspect.messages import encoded
 
-atexit.register(lambda: print(message_of(grpc_guard.snapshot()).pid))
+atexit.register(lambda: print(len(encoded(grpc_guard.snapshot()))))
 grpc_guard.snapshot()
 raise KeyboardInterrupt
 """

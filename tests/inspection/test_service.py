@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 from typing import Any
 
@@ -18,7 +20,17 @@ from inside import (
     ledger,
 )
 from inside import guard_violations as violations
-from support.staging import aio_channel, aio_server, settle, sync_channel, sync_server, within
+from support.staging import (
+    SERVICE,
+    Gate,
+    aio_channel,
+    aio_server,
+    path,
+    settle,
+    sync_channel,
+    sync_server,
+    within,
+)
 
 from grpc_guard import inspection
 
@@ -78,6 +90,88 @@ async def test_an_aio_server(found: Any, sinks: Any) -> None:
         while ledger._sinks:
             await settle()
     found()
+
+
+async def test_the_loop_goes_on(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an aio server takes a snapshot, other RPCs of it are answered."""
+    gate = Gate()
+    taken = inspect_service.reply
+    monkeypatch.setattr(inspect_service, "reply", lambda: gate.park(taken()))
+    async with aio_server(both) as address, aio_channel(address) as channel:
+        take = channel.unary_unary(TAKE, inspection_pb2.Request.SerializeToString)
+        call = take(inspection_pb2.Request(version=1))
+        await asyncio.to_thread(gate.wait)
+        with gate.held():
+            assert await within(channel.unary_unary(path("Echo"))(b"a")) == b"a"
+        reply = inspection_pb2.Reply.FromString(await within(call))
+        assert inspect_messages.snapshot_of(reply.snapshot).pid == os.getpid()
+    found()
+
+
+def both(server: Any) -> None:
+    """Register the service and an RPC of the program."""
+    inspection.add_servicer(server)
+    methods = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+
+
+async def echo(request: Any, context: Any) -> Any:
+    return request
+
+
+async def test_a_hundred_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at a time; who asks during one gets the next, and who has left costs nothing."""
+    gates, looks = [Gate(), Gate(), Gate()], itertools.count()
+
+    def look() -> bytes:
+        number = next(looks)
+        gates[number].park()
+        return b"%d" % number
+
+    monkeypatch.setattr(inspect_service, "reply", look)
+    askers = inspect_service._Looks()
+    first = asyncio.create_task(askers.take(None, None))
+    await asyncio.to_thread(gates[0].wait)
+    others = [asyncio.create_task(askers.take(None, None)) for _ in range(99)]
+    await settle()
+    others.pop().cancel()
+    gates[0].open()
+    assert await within(first) == b"0"
+    await asyncio.to_thread(gates[1].wait)
+    late = asyncio.create_task(askers.take(None, None))
+    await settle()
+    late.cancel()  # nobody is left for a third look
+    others.pop().cancel()
+    gates[1].open()
+    assert await within(asyncio.gather(*others)) == [b"1"] * 97
+    assert not askers._is_looking
+
+
+async def test_no_thread_for_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there can be none, the answer is made on the loop."""
+
+    def start(look: Any) -> None:
+        raise OSError("can't start new thread")
+
+    monkeypatch.setattr(inspect_service, "start", start)
+    reply = inspection_pb2.Reply.FromString(await inspect_service._Looks().take(None, None))
+    assert reply.snapshot.pid == os.getpid()
+
+
+def test_a_loop_that_is_closed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread ends without a word."""
+    looks: list[Any] = []
+    monkeypatch.setattr(inspect_service, "start", looks.append)
+
+    async def ask() -> Any:
+        asked = asyncio.create_task(inspect_service._Looks().take(None, None))
+        await settle()
+        return asked
+
+    asked = asyncio.run(ask())
+    (look,) = looks
+    look()
+    assert asked.cancelled()
 
 
 def test_one_that_is_over_already(sinks: Any) -> None:

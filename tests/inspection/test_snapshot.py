@@ -612,7 +612,7 @@ def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert streams(taken, "Secret")
     assert secret not in inspect_wording.dump(taken)
     assert secret not in json.dumps(asdict(taken))
-    assert secret.encode() not in inspect_messages.message_of(taken).SerializeToString()
+    assert secret.encode() not in inspect_messages.encoded(taken)
 
 
 def test_findings_and_the_whole_text(found: Any) -> None:

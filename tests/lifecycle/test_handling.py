@@ -503,6 +503,44 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], bool]]:
             watcher.cancel()
 
 
+@pytest.mark.parametrize("unary", [False, True])
+@pytest.mark.parametrize(
+    ("workers", "handlers"), [(None, 1), (1, 0), (1, 1), (1, 2), (2, 1), (2, 2)]
+)
+def test_when_a_server_is_looked_at(
+    workers: int | None,
+    handlers: int,
+    unary: bool,
+    pools: Pools,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When handlers have run in as many threads as its pool has; never if it has none that is known."""
+    monkeypatch.setattr(lifecycle_handlers, "_SHORTEST", 1000.0)
+    in_flight = lifecycle_handlers.Handlers(None if workers is None else pools(workers))
+    stream, gate = Stream("/a/b", "server", "sync", Mode.RAISE), Gate()
+
+    def handle() -> None:
+        if unary:
+            in_flight.enter_unary("/a/b")
+        else:
+            in_flight.enter(stream)
+        gate.park()
+
+    parties, watchers = [], [in_flight._watcher]
+    for number in range(1, handlers + 1):
+        in_flight._watcher = None
+        parties.append(in_thread(handle))
+        gate.wait(number)
+        watchers.append(in_flight._watcher)
+    gate.open()
+    for party in parties:
+        party.result()
+    for watcher in filter(None, watchers):
+        watcher.cancel()  # type: ignore[attr-defined]
+    is_looked_at = watchers[-1] is not None
+    assert is_looked_at is (workers is not None and handlers >= workers)
+
+
 @pytest.mark.usefixtures("limits")
 def test_a_full_server_that_nobody_waits_for(
     by_hand: Callable[[Any], bool], found: Found, monkeypatch: pytest.MonkeyPatch

@@ -480,7 +480,8 @@ def ending_at(gate: Gate) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_parked_request_iterator(found: Found) -> None:
+@pytest.mark.parametrize("mode", ["raise", "serialize"])
+def test_a_parked_request_iterator(mode: str, found: Found) -> None:
     """A request iterator in which gRPC's thread waits after the RPC is reported, with its line."""
     gate = Gate()
 
@@ -489,6 +490,7 @@ def test_a_parked_request_iterator(found: Found) -> None:
         gate.park()
 
     with (
+        guarded(mode),
         sync_server(ending_at(gate), mode=None) as address,
         grpc.insecure_channel(address) as channel,
     ):

@@ -180,10 +180,14 @@ class Outlasting:
 FAILING = {"Stream": grpc.stream_stream_rpc_method_handler(fail)}
 
 
-async def test_one_more_message_after_the_end(found: Found) -> None:
+@pytest.mark.parametrize("mode", ["raise", "serialize"])
+async def test_one_more_message_after_the_end(mode: str, found: Found) -> None:
     """A message that an iterator gives when its RPC is over is lost, and that is told at once."""
     outlasting = Outlasting()
-    async with aio_server(FAILING, mode=None) as address, aio_channel(address) as channel:
+    async with (
+        aio_server(FAILING, mode=None) as address,
+        aio_channel(address, mode=mode) as channel,
+    ):
         with guarded("off", thresholds={"parked_iterator_seconds": 0}):
             call = await outlasting.outlast(channel)
             outlasting.gate.open()
@@ -209,11 +213,16 @@ async def test_an_iterator_that_ends_within_its_time(found: Found) -> None:
     assert found() == []
 
 
-@pytest.mark.parametrize("patience", [0, 60])
-async def test_an_iterator_that_is_parked_to_the_end(patience: int, found: Found) -> None:
+@pytest.mark.parametrize(("mode", "patience"), [("raise", 0), ("raise", 60), ("serialize", 0)])
+async def test_an_iterator_that_is_parked_to_the_end(
+    mode: str, patience: int, found: Found
+) -> None:
     """An iterator that is still waiting when its task is cancelled has outlived its RPC."""
     outlasting = Outlasting()
-    async with aio_server(FAILING, mode=None) as address, aio_channel(address) as channel:
+    async with (
+        aio_server(FAILING, mode=None) as address,
+        aio_channel(address, mode=mode) as channel,
+    ):
         with guarded("off", thresholds={"parked_iterator_seconds": patience}):
             call = await outlasting.outlast(channel)
             poller = call.__wrapped__._async_request_poller

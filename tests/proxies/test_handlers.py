@@ -7,6 +7,7 @@ import concurrent.futures
 import functools
 import inspect
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +26,7 @@ from inside import (
     RouteGuideStub,
     RouteNote,
     RouteSummary,
+    Stream,
     add_RouteGuideServicer_to_server,
     aio_handlers,
     lifecycle_handlers,
@@ -538,6 +540,19 @@ def test_guarded_function_in_the_eyes_of_inspect(api, behavior, hold, found):
     assert again.__wrapped__ is of_the_program
 
 
+async def test_done_callback_in_the_eyes_of_grpc(found):
+    """It has the names of the program's, and is known to stand for it."""
+    given: list[Any] = []
+    plain = types.SimpleNamespace(add_done_callback=given.append)
+    stream = Stream(RPC, "server", "aio", Mode.RAISE, asyncio.get_running_loop())
+
+    def bye(context: Any) -> None: ...
+
+    aio_handlers.Context(plain, stream).add_done_callback(bye)
+    [visit] = given
+    assert (visit.__name__, visit.__wrapped__) == ("bye", bye)
+
+
 def test_handler_with_a_thread_pool_of_its_own(found):
     """The pool that a handler asks for is the one it runs in."""
     with concurrent.futures.ThreadPoolExecutor(1, "special") as pool:
@@ -637,6 +652,30 @@ async def test_aio_behaviour_called_by_an_interceptor(found):
         assert await ask_aio(address, "stream_stream") == b"plain"
     async with aio_server(methods, interceptors=[AioCalling(with_a_list)]) as address:
         assert await ask_aio(address, "stream_stream") == b"list"
+
+
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("hold", [bare, lambda behavior: types.MethodType(behavior, b"self")])
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("api", ["sync", "aio"])
+async def test_behaviour_called_with_too_few_arguments(api, streams, hold, count, found):
+    """It does what it does without the guard, and is not noted."""
+
+    def plain(*args: Any) -> Any:
+        return args
+
+    async def plain_aio(*args: Any) -> Any:
+        return args
+
+    handlers = Handlers(None)
+    guard = sync_handlers.guard_behavior if api == "sync" else aio_handlers.guard_behavior
+    behavior = hold(plain if api == "sync" else plain_aio)
+    guarded = guard(behavior, RPC, lambda: Mode.RAISE, streams, False, handlers=handlers)
+    given = guarded(*[b"1"] * count)
+    assert handlers.snapshot() == ()
+    if api == "aio":
+        given = await given
+    assert given == ((b"self",) if hold is not bare else ()) + (b"1",) * count
 
 
 async def stream_from_a_thread(behavior: Any, request: Any, context: Any) -> Any:

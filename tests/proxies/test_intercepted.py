@@ -12,6 +12,7 @@ import pytest
 from support.comparison import AioWorld, same_as_plain
 from support.services import AioService, Service
 from support.staging import (
+    PATIENCE,
     Gate,
     aio_channel,
     aio_server,
@@ -118,7 +119,7 @@ def test_a_generator_for_two_intercepted_calls(connect: Any, shape: str) -> None
 
     echo = connect(around).stream_stream(path("Echo"))
     shared = requests()
-    first = echo(shared)
+    first = echo(shared, PATIENCE)
     gate.wait()
     with pytest.raises(ConcurrencyError):
         if shape == "stream_stream":

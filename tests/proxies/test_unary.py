@@ -178,6 +178,20 @@ def test_a_closed_channel_of_a_factory_that_was_patched(way: str, found: Found) 
     assert found() == []
 
 
+@way
+def test_a_closed_channel_that_the_guard_of_the_process_cannot_report(
+    way: str, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only some of its patches could be applied, it is off: wrap() reports all the same."""
+    owner = importlib.import_module("grpc._channel")._UnaryUnaryMultiCallable
+    monkeypatch.setattr(proxies_unary, "patched", {owner})
+    with sync_channel("127.0.0.1:1") as channel:
+        same = channel.unary_unary(path("Same"))
+    with pytest.raises(ValueError, match="closed"):
+        WAYS[way](same)
+    assert [(finding.rule, finding.count) for finding in found()] == [("closed-channel", 1)]
+
+
 # Interceptors
 
 

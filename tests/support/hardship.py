@@ -13,7 +13,6 @@ import argparse
 import copy
 import gc
 import itertools
-import re
 import sys
 import time
 import weakref
@@ -502,9 +501,9 @@ def leaking(act: Act, times: int, shared: list[Any]) -> tuple[int, int]:
 def failing(act: Act) -> tuple[int, list[str]]:
     """Do `act` once for each allocation, which fails; return how many, and what came of it but MemoryError.
 
-    Where the allocation of a traceback fails, CPython 3.11 raises SystemError, and 3.12 and 3.13
-    crash, without grpc_guard too; so do they where the body of a class is executed. main() leaves
-    out what does that.
+    Where the allocation of a traceback fails, CPython 3.11 raises SystemError. 3.12 and 3.13 crash,
+    or go on with a broken heap, without grpc_guard too, as they do where a class is made: there,
+    main() leaves all of this out.
     """
     import _testcapi  # type: ignore[import-not-found]
 
@@ -569,9 +568,6 @@ def compiled() -> Any:
     return _compiled
 
 
-CRASHES_CPYTHON = re.compile(r"refusals|import|start of a unary RPC|operations in progress")
-
-
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -582,6 +578,9 @@ def main() -> int:
     parser.add_argument("what", choices=["leaks", "memory"])
     parser.add_argument("--times", type=int, default=1_000_000)
     options = parser.parse_args()
+    if options.what == "memory" and sys.version_info >= (3, 12):
+        say("CPython itself does not survive this from 3.12 on: see failing()")
+        return 0
     wrong, core = 0, compiled()
     shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
     every = {**acts(core), **aio_acts(core), **start_acts(core, refused), **run_acts(core, refused)}
@@ -597,7 +596,7 @@ def main() -> int:
             # another, however often the module was made.
             wrong += left > (1000 if name == "import" else 0) or references > 10
             say(f"{name}: {times} times, {left} blocks and {references} references left")
-        elif sys.version_info < (3, 12) or not CRASHES_CPYTHON.search(name):
+        else:
             number, others = failing(act)
             wrong += len(others)
             say(f"{name}: {number - 1} allocations failed {'; '.join(others)}")

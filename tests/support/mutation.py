@@ -39,70 +39,195 @@ _ALIKE = re.compile(
     r"core/Replace(BinaryOperator_BitOr_\w+"
     r"|ComparisonOperator_(Eq_Is|NotEq_IsNot|Is_Eq|IsNot_NotEq))$"
 )
-# By file, and by the line as the mutant has it, without its comment.
+# By file: the lines as mutants have them, without their comments, by the reason.
+_IN_PYTHON = "without a compiled core, as they are tried, the method is the function itself"
+_EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
+    "_core/advances.py": {
+        "that it is there is the token": ("direction.free = False",),
+    },
+    "_core/entries.py": {
+        "no size is less than 0": ("if 0 != self._size <= len(self._by_thread):",),
+    },
+    "_core/extras.py": {
+        "how long the token is decides, not what is in it": (
+            "FREE = ( 1, 0)",
+            "FREE = ( -1, 0)",
+            "FREE = (0, 1)",
+            "FREE = (0, -1)",
+            "GIVE_BACK = ( 1,)",
+            "GIVE_BACK = ( -1,)",
+        ),
+        "the same sum, of one more or less": (
+            "_RETIRED = 1001",
+            "_RETIRED = 999",
+            "while len(_retired) >= _RETIRED:",
+        ),
+        "it has two numbers for each frame, and stops at four": (
+            "_ROUTE = 3",
+            "while frame is not None and len(route) != _ROUTE:",
+            "while frame is not None and len(route) is not _ROUTE:",
+        ),
+        "a report is composed for one more way to the same lines: a cost, no answer": (
+            "_ROUTE = 5",
+            "while frame is not None and len(route) <= _ROUTE:",
+        ),
+    },
+    "_core/fields.py": {
+        "that it is there is the token": ("self.free = False",),
+        "nobody asks before the first operation has noted its own": (
+            "self.since = 1.0",
+            "self.since = -1.0",
+        ),
+    },
+    "_core/operations.py": {
+        "no instruction has this index either": ("_BEFORE_ALL = ~1", "_BEFORE_ALL = - 2"),
+        "between the frame of a turn and that of contended() there is no other": (
+            "return not direction.shows_frames and IDENTITIES[code] >= CONTENDED",
+        ),
+    },
+    "_core/turns.py": {
+        "the other states, CANCELLED and FINISHED, come before PENDING in the alphabet": (
+            "if ticket.bell._state < _PENDING:",
+            "if first.bell._state >= _PENDING:",
+        ),
+        "one look at the token more, and then the same wait": ("elif attempt > 2:",),
+        "1 has been asked for just before": ("elif attempt >= 1:", "elif attempt > 0:"),
+        "who has not waited has asked just before whether the handler has ended": (
+            "if attempt > 0:",
+            "if attempt >= 1:",
+        ),
+        "the frame that is left out is one of the guard, and never that of a turn": (
+            "frame: FrameType | None = sys._getframe( 2)",
+        ),
+        "a side is client or server": (
+            'if stream.ended and stream.side >= "server" and direction.is_shared:',
+        ),
+    },
+    "_core/which.py": {
+        "it is 0 or 1": ('return value >= "1"',),
+    },
+    "_guard/long_waits.py": {
+        "no time is before 0 either": (
+            "self._looked_at = not math.inf",
+            "self._directions, self._looked_at, self.timer = {}, not math.inf, None",
+        ),
+    },
+    "_guard/noted.py": {
+        "how often it is looked for": ("_TRIES = 4", "_TRIES = 2"),
+    },
+    "_guard/owners.py": {
+        "where a search begins": ("if last is not None and  last.done():",),
+        "as much is remembered as the search needs, or less: it finds the same": (
+            "_OUTERMOST_KEPT = 65",
+            "_OUTERMOST_KEPT = 63",
+            "if len(_outermost) == _OUTERMOST_KEPT:",
+            "if len(_outermost) > _OUTERMOST_KEPT:",
+            "if len(_outermost) is not _OUTERMOST_KEPT:",
+            "if len(_outermost) != _OUTERMOST_KEPT:",
+            "if len(_outermost) <= _OUTERMOST_KEPT:",
+        ),
+        "more tasks are looked at closely: it finds the same": (
+            "return awaitable is not None or type(awaitable) is not idle",
+        ),
+        "a way is read or write": ("if handler is not None and direction.way >= Way.WRITE:",),
+    },
+    "_guard/roles.py": {
+        "nothing comes after NOTED": (
+            "yield Role(direction, operation_of(code, names), True, [*inner, *outer], come >= NOTED)",
+            "seconds = held(direction) if come >= NOTED else 0.0",
+        ),
+        "there is one": (
+            "code = frames[marked[ -1]].f_code",
+            "return (marked[ -1], found[0]) if found else None",
+            "return (marked[0], found[ -1]) if found else None",
+        ),
+        "nothing comes before COMING": ("elif come > COMING:", "if come <= COMING:"),
+    },
+    "_guard/torn.py": {
+        "the same on Python 3.11, where they are tried": (
+            "CAN_BE = sys.version_info != (3, 12)",
+            "CAN_BE = sys.version_info <= (3, 12)",
+            "CAN_BE = sys.version_info < ( 4, 12)",
+            "CAN_BE = sys.version_info < (3, 13)",
+        ),
+        "the frame that is added, or left out, is one of the guard": (
+            "own = next((frame for frame in outward(sys._getframe( 0)) if _owns(frame, direction)), None)",
+            "own = next((frame for frame in outward(sys._getframe( 2)) if _owns(frame, direction)), None)",
+        ),
+    },
+    "_guard/violations.py": {
+        "the frame that is added, or left out, is one of the guard": (
+            "caller = _caller(stream, operation, sys._getframe( 0))",
+            "caller = _caller(stream, operation, sys._getframe( 2))",
+            'probe = "" if direction.watch is None else direction.watch.collided(sys._getframe( 0))',
+            'probe = "" if direction.watch is None else direction.watch.collided(sys._getframe( 2))',
+            '"" if direction.watch is None else direction.watch.collided(sys._getframe( 0)),',
+            '"" if direction.watch is None else direction.watch.collided(sys._getframe( 2)),',
+            "use = _LateUse(stream, sys._getframe( 0))",
+            "use = _LateUse(stream, sys._getframe( 2))",
+        ),
+        "one pair more or less is remembered: a cost, no answer": (
+            "_PAIRS_KEPT = 65",
+            "_PAIRS_KEPT = 63",
+            "if len(turns.counted) == _PAIRS_KEPT:",
+            "if len(turns.counted) > _PAIRS_KEPT:",
+        ),
+        "no operation comes after it in the alphabet": ('if operation >= "yield":',),
+    },
+    "_proxies/aio/calls.py": {
+        _IN_PYTHON: ('@aio_method("_self_read")', '@aio_method("_self_write")'),
+    },
+    "_proxies/aio/channel.py": {
+        "the slow way does the same": ("or in_force.mode >= OFF",),
+        "no mode comes before it in the alphabet": ("or in_force.mode > OFF",),
+    },
+    "_proxies/aio/handlers.py": {
+        _IN_PYTHON: ('@aio_method("_self_read")', '@aio_method("_self_write")'),
+    },
+    "_proxies/aio/messages.py": {
+        _IN_PYTHON: ('@aio_method("_self_read", "_self_anext")',),
+    },
+    "_proxies/emptied.py": {
+        "at whatever index, and for whatever object, it fails in the same words": (
+            '"__getitem__": lambda x: x[ 1],',
+            '"__getitem__": lambda x: x[ -1],',
+            '"__setitem__": lambda x: operator.setitem(x, 1, 0),',
+            '"__setitem__": lambda x: operator.setitem(x, -1, 0),',
+            '"__setitem__": lambda x: operator.setitem(x, 0, 1),',
+            '"__setitem__": lambda x: operator.setitem(x, 0, -1),',
+            '"__delitem__": lambda x: operator.delitem(x, 1),',
+            '"__delitem__": lambda x: operator.delitem(x, -1),',
+            '"__instancecheck__": lambda x: isinstance( 1, x),',
+            '"__instancecheck__": lambda x: isinstance( -1, x),',
+        ),
+    },
+    "_proxies/multicallables.py": {
+        "what is asked instead finds the guard off as well": ("is_alone = in_force.mode < OFF",),
+        "no mode comes before it in the alphabet": ("is_alone = in_force.mode <= OFF",),
+    },
+    "_proxies/servers.py": {
+        "one method more or less is kept: a cost, no answer": (
+            "_CACHE_SIZE = 1025",
+            "_CACHE_SIZE = 1023",
+            "if len(twins) == _CACHE_SIZE:",
+            "if len(twins) > _CACHE_SIZE:",
+        ),
+    },
+    "_proxies/status.py": {
+        "what cannot be changed needs no room for more either": (
+            "@dataclasses.dataclass(frozen=True, slots=False)",
+        ),
+    },
+    "_proxies/sync/handlers.py": {
+        "an api is aio or sync": ("is_followed = api >= SYNC",),
+    },
+    "_proxies/wrap.py": {"only type checkers see it": ("@overload",)},
+}
 _EQUIVALENT = {
-    ("_core/extras.py", "GIVE_BACK = ( 1,)"): "how long the token is decides, not what is in it",
-    (
-        "_core/turns.py",
-        "if ticket.bell._state < _PENDING:",
-    ): "the other states, CANCELLED and FINISHED, come before PENDING in the alphabet as well",
-    ("_guard/owners.py", "if last is not None and  last.done():"): "where a search begins",
-    (
-        "_guard/torn.py",
-        "CAN_BE = sys.version_info != (3, 12)",
-    ): "the same on Python 3.11, where they are tried",
-    (
-        "_guard/owners.py",
-        "if len(_outermost) is not _OUTERMOST_KEPT:",
-    ): "as much is remembered as the search needs, or less: it finds the same",
-    ("_guard/owners.py", "if len(_outermost) <= _OUTERMOST_KEPT:"): "the same",
-    (
-        "_guard/violations.py",
-        "caller = _caller(stream, operation, sys._getframe( 0))",
-    ): "the frame that is added is one of the guard",
-    (
-        "_guard/violations.py",
-        'probe = "" if direction.watch is None else direction.watch.collided(sys._getframe( 2))',
-    ): "the frame that is left out is one of the guard",
-    (
-        "_guard/roles.py",
-        "yield Role(direction, operation_of(code, names), True, [*inner, *outer], come >= NOTED)",
-    ): "nothing comes after NOTED",
-    (
-        "_guard/violations.py",
-        "caller = _caller(stream, operation, sys._getframe( 2))",
-    ): "the frame that is left out is one of the guard",
-    ("_guard/violations.py", "_PAIRS_KEPT = 63"): "one pair fewer is remembered: a cost, no answer",
-    ("_proxies/wrap.py", "@overload"): "only type checkers see it",
-    (
-        "_proxies/status.py",
-        "@dataclasses.dataclass(frozen=True, slots=False)",
-    ): "what cannot be changed needs no room for more either",
-    (
-        "_proxies/emptied.py",
-        '"__setitem__": lambda x: operator.setitem(x, 1, 0),',
-    ): "at whatever index, it fails in the same words",
-    ("_core/extras.py", "if len(_retired) >= _RETIRED:"): "the same sum, one stream earlier",
-    (
-        "_core/operations.py",
-        "return -1, - 0",
-    ): "no operation is asked before its second instruction",
-    ("_core/operations.py", "return -1, +1"): "no operation is asked before its second instruction",
-    ("_core/operations.py", "return -1, not 1"): "the same",
-    ("_core/operations.py", "return -1, - 2"): "the same",
-    (
-        "_core/extras.py",
-        "_retired.append(sum(_retired.popleft() for _ in range(_RETIRED ^ 8)))",
-    ): "the same sum, of more of them at a time",
-    ("_core/turns.py", "elif attempt > 2:"): "one look at the token more, and then the same wait",
-    (
-        "_core/turns.py",
-        "if attempt > 0:",
-    ): "who has not waited has asked just before whether the handler has ended",
-    (
-        "_core/turns.py",
-        "frame: FrameType | None = sys._getframe( 2)",
-    ): "the frame that is left out is one of the guard, and never that of a turn",
+    (file, line)
+    for file, reasons in _EQUIVALENT_LINES.items()
+    for lines in reasons.values()
+    for line in lines
 }
 _PATIENCE = 5  # times as long as without a mutant: only what hangs outside the tests comes to it
 _CONFIGURATION = """

@@ -14,7 +14,7 @@ import wrapt
 from grpc_guard._catalogue.modes import Mode
 from grpc_guard._core.stream import Stream
 from grpc_guard._proxies.aio import calls as aio_calls
-from grpc_guard._proxies.aio import handlers as aio_handlers
+from grpc_guard._proxies.aio import given as aio_given
 from grpc_guard._proxies.sync import calls as sync_calls
 from grpc_guard._proxies.sync import handlers as sync_handlers
 
@@ -139,8 +139,8 @@ async def _aio(plan: Plan) -> list[Figure]:
         return Stream(_RPC, side, "aio", Mode.RAISE, asyncio.get_running_loop())
 
     call = aio_calls.DuplexCall(AioCall(), stream("client"))
-    context = aio_handlers.Context(AioCall(), stream("server"))
-    requests = aio_handlers.RequestIterator(AioCall(), stream("server"), context._self_read)
+    context = aio_given.Context(AioCall(), stream("server"))
+    requests = aio_given.RequestIterator(AioCall(), stream("server"), context._self_read)
     operations: dict[str, tuple[Any, Callable[[Any], Step]]] = {
         "aio client: read": (call, _read),
         "aio client: write": (call, _write),

@@ -224,8 +224,10 @@ from grpc_guard._proxies import unary as proxies_unary
 from grpc_guard._proxies.aio import calls as aio_calls
 from grpc_guard._proxies.aio import channel as aio_channel
 from grpc_guard._proxies.aio import channel as aio_channels
+from grpc_guard._proxies.aio import given as aio_given
 from grpc_guard._proxies.aio import handlers as aio_handlers
 from grpc_guard._proxies.aio import messages as aio_messages
+from grpc_guard._proxies.aio import requests as aio_requests
 from grpc_guard._proxies.aio import server as aio_server
 from grpc_guard._proxies.aio.handlers import _close as _close
 from grpc_guard._proxies.aio.waits import waiting as waiting

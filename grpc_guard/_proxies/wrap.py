@@ -20,7 +20,7 @@ from .._findings.records import Owner
 from .._lifecycle.unlisted import note_unlisted
 from .aio import calls as aio_calls
 from .aio import channel as aio_channel
-from .aio import handlers as aio_handlers
+from .aio import given as aio_given
 from .aio.server import Server as AioServer
 from .proxy import GuardedByItself, Proxy, isinstance_exactly
 from .servers import Server
@@ -154,7 +154,7 @@ def _aio_call(kind: type[aio_calls.Call]) -> Callable[[Any, Mode], Any]:
 @_one_twin
 def _aio_context(context: Any, mode: Mode) -> Any:
     stream = note_unlisted(Stream(_UNNAMED, SERVER, AIO, mode, asyncio.get_running_loop()))
-    return aio_handlers.Context(context, stream)
+    return aio_given.Context(context, stream)
 
 
 _KINDS: tuple[tuple[type, Callable[[Any, Mode], Any]], ...] = (

@@ -20,7 +20,7 @@ from inside import (
     Mode,
     Stream,
     aio_calls,
-    aio_handlers,
+    aio_given,
     core_fields,
     core_which,
     guard_roles,
@@ -70,13 +70,13 @@ class Pair:
         self.plain = Staged()
         loop = asyncio.get_running_loop()
         self.stream = Stream("/test/Operations", side, "aio", mode, loop)  # type: ignore[arg-type]
-        guard: Any = aio_calls.DuplexCall if side == "client" else aio_handlers.Context
+        guard: Any = aio_calls.DuplexCall if side == "client" else aio_given.Context
         proxy = self.proxy = guard(self.plain, self.stream)
         self.directions = [proxy._self_read, proxy._self_write]
         if side == "client":
             reader = proxy
         else:
-            reader = aio_handlers.RequestIterator(self.plain, self.stream, proxy._self_read)
+            reader = aio_given.RequestIterator(self.plain, self.stream, proxy._self_read)
         self.messages = reader.__aiter__()
         methods = [proxy.read, self.messages.__anext__, proxy.write]
         if not in_c:

@@ -22,8 +22,9 @@ from inside import (
     _feeds,
     aio_calls,
     aio_channels,
-    aio_handlers,
+    aio_given,
     aio_messages,
+    aio_requests,
     bind,
     core_fields,
     core_stream,
@@ -405,8 +406,8 @@ def messages(plain: Any, stream: Stream) -> Any:
         (aio_calls.DuplexCall, "write", (b"1",)),
         (aio_calls.DuplexCall, "done_writing", ()),
         (aio_calls.QueuedDuplexCall, "write", (b"1",)),
-        (aio_handlers.Context, "read", ()),
-        (aio_handlers.Context, "write", (b"1",)),
+        (aio_given.Context, "read", ()),
+        (aio_given.Context, "write", (b"1",)),
         (messages, "__anext__", ()),
         (messages, "asend", (None,)),
     ],
@@ -527,7 +528,7 @@ def interrupt(*args: Any) -> None:
     ("channels", "kind", "requests"),
     [
         (sync_channels, sync_calls.RequestIterator, numbers),
-        (aio_channels, aio_calls.AsyncRequestIterator, numbered),
+        (aio_channels, aio_requests.AsyncRequestIterator, numbered),
     ],
 )
 def test_generator_of_a_start_that_was_interrupted(
@@ -553,8 +554,8 @@ def test_requests_that_are_guarded_already() -> None:
     stream = sync_stream()
     once = sync_calls.guard_requests(numbers(), stream)
     assert sync_calls.guard_requests(once, sync_stream()) is once
-    once = aio_calls.guard_requests(numbers(), stream)
-    assert aio_calls.guard_requests(once, sync_stream()) is once
+    once = aio_requests.guard_requests(numbers(), stream)
+    assert aio_requests.guard_requests(once, sync_stream()) is once
     call = sync_calls.guard_future(_Future(), stream)
     assert sync_calls.guard_future(call, sync_stream()) is call
 

@@ -29,6 +29,7 @@ from inside import (
     Ticket,
     Way,
     aio_calls,
+    aio_given,
     aio_handlers,
     cancellations,
     core_fields,
@@ -237,7 +238,7 @@ def test_interrupt_of_a_generator_handler(mode: Mode, loop: asyncio.AbstractEven
 
     for injection in sweep(GUARD):
         stream = aio_stream(mode, loop)
-        context = aio_handlers.Context(Plain(), stream)
+        context = aio_given.Context(Plain(), stream)
         error = injection.run(functools.partial(run_on, loop, serve))
         assert_interrupted_at_most(error)
         finish(loop)

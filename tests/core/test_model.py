@@ -25,6 +25,7 @@ from inside import (
     IteratorFromFunction,
     Stream,
     aio_calls,
+    aio_given,
     aio_handlers,
     ledger,
     sync_calls,
@@ -367,8 +368,8 @@ class Tasks(Schedule):
                 "done_writing": ("write", self.call.done_writing),
             }
         else:
-            self.call = aio_handlers.Context(self.source, self.stream)
-            requests = aio_handlers.RequestIterator(self.source, self.stream, self.call._self_read)
+            self.call = aio_given.Context(self.source, self.stream)
+            requests = aio_given.RequestIterator(self.source, self.stream, self.call._self_read)
             self.operations = {
                 "context.read": ("read", self.call.read),
                 "__anext__": ("read", requests.__aiter__().__anext__),

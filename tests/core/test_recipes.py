@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from inside import Mode, Stream, aio_calls, aio_handlers, core_which
+from inside import Mode, Stream, aio_calls, aio_given, core_which
 from support.operating import Plain
 
 if core_which.compiled() is None:
@@ -30,14 +30,14 @@ def alone(cls: Any, plain: Any, stream: Stream) -> Any:
 
 
 def with_direction(cls: Any, plain: Any, stream: Stream) -> Any:
-    kept = aio_handlers.Context(plain, stream)
+    kept = aio_given.Context(plain, stream)
     proxy = cls(plain, stream, kept._self_read)
     assert proxy._self_read is kept._self_read
     return proxy
 
 
 def with_keeper(cls: Any, plain: Any, stream: Stream) -> Any:
-    kept = aio_handlers.Context(plain, stream)
+    kept = aio_given.Context(plain, stream)
     proxy = cls(plain, stream, kept._self_read, kept)
     assert proxy._self_keeps is kept
     return proxy
@@ -52,8 +52,8 @@ MADE: list[tuple[Any, Make]] = [
     (aio_calls.QueuedWritingCall, alone),
     (aio_calls.Messages, with_direction),
     (aio_calls.Messages, with_keeper),
-    (aio_handlers.Context, alone),
-    (aio_handlers.RequestIterator, with_direction),
+    (aio_given.Context, alone),
+    (aio_given.RequestIterator, with_direction),
 ]
 
 

@@ -18,6 +18,7 @@ from inside import (
     Stream,
     Ticket,
     aio_calls,
+    aio_given,
     aio_handlers,
     core_turns,
     extras,
@@ -352,7 +353,7 @@ async def test_aio_handler_that_returned_meanwhile(found: Any) -> None:
     """A task that waits while the handler ends is refused; the next in line is woken."""
     gate = AsyncGate()
     stream = Stream("/x", "server", "aio", Mode.SERIALIZE, asyncio.get_running_loop())
-    context = aio_handlers.Context(Plain(gate.park), stream)
+    context = aio_given.Context(Plain(gate.park), stream)
     tasks = [asyncio.create_task(context.read()) for _ in range(3)]
     await settle()
     stream.ended = True
@@ -771,7 +772,7 @@ async def test_handler_whose_wake_up_is_interrupted(
         raise BrokenError
 
     stream = Stream("/x", "server", "aio", Mode.SERIALIZE, asyncio.get_running_loop())
-    context: Any = aio_handlers.Context(Writable(), stream)
+    context: Any = aio_given.Context(Writable(), stream)
     responses = aio_handlers._generate(stream, handler, None, context)
     assert await anext(responses) == 1
     waiting = asyncio.create_task(context.write(b""))

@@ -21,6 +21,7 @@ from inside import (
     Ticket,
     Way,
     aio_calls,
+    aio_given,
     aio_handlers,
     core_operations,
     core_turns,
@@ -508,7 +509,7 @@ async def test_handler_that_has_yielded() -> None:
 
     gate = AsyncGate()
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
-    context = aio_handlers.Context(Plain(settle), stream)
+    context = aio_given.Context(Plain(settle), stream)
     task = asyncio.create_task(serve(), name="serving")
     async with gate.held():
         owner = owner_of(context._self_write)
@@ -531,7 +532,7 @@ async def test_handler_that_has_not_yet_yielded() -> None:
 
     gate, writing = AsyncGate(), AsyncGate()
     stream = Stream("/x", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
-    context = aio_handlers.Context(Plain(writing.park), stream)
+    context = aio_given.Context(Plain(writing.park), stream)
     serving = asyncio.create_task(serve(), name="serving")
     await gate.wait()
     helper = asyncio.create_task(context.write(b""), name="helper")

@@ -11,7 +11,16 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import GrpcDriven, Mode, Origin, Stream, Subject, aio_calls, losses, outliving
+from inside import (
+    GrpcDriven,
+    Mode,
+    Origin,
+    Stream,
+    Subject,
+    aio_requests,
+    losses,
+    outliving,
+)
 from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
 
 from grpc_guard import Finding, guarded
@@ -316,7 +325,7 @@ def test_an_iterator_whose_leaving_was_interrupted(monkeypatch: pytest.MonkeyPat
 async def test_an_iterator_that_is_asked_again(mode: Mode) -> None:
     """gRPC, which was not in it when the RPC ended, may take one more message."""
     stream = Stream("/a/b", "client", "aio", mode, asyncio.get_running_loop())
-    requests: Any = aio_calls.guard_requests(failing_async(), stream)
+    requests: Any = aio_requests.guard_requests(failing_async(), stream)
     outliving._rpc_ended(lambda: requests._self_write, SimpleNamespace(cancelled=bool))
     assert await anext(requests) == b"1"
     assert requests._self_write.is_free

@@ -25,7 +25,7 @@ from inside import (
     Server,
     aio_calls,
     aio_channel,
-    aio_handlers,
+    aio_given,
     aio_server,
     proxies_contract,
     sync_calls,
@@ -94,7 +94,7 @@ PROXIES: dict[type, tuple[str, type]] = {
     aio_calls.DuplexCall: ("AIO_CALL", grpc.aio._call.StreamStreamCall),
     aio_calls.WritingCall: ("AIO_CALL", grpc.aio._call.StreamUnaryCall),
     aio_channel.Channel: ("AIO_CHANNEL", grpc.aio._channel.Channel),
-    aio_handlers.Context: ("AIO_CONTEXT", cygrpc._ServicerContext),
+    aio_given.Context: ("AIO_CONTEXT", cygrpc._ServicerContext),
 }
 
 # What Python calls by itself: where grpcio's class has it, the proxy must have its own.
@@ -189,7 +189,7 @@ def test_looking_up_a_method_on_a_class_of_contexts() -> None:
     """A method that touches the call can be looked up on the class, as mock.patch.object does."""
     for name, kind in proxies_contract.AIO_CONTEXT.items():
         if kind is Kind.TOUCH:
-            assert getattr(aio_handlers.Context, name).name == name
+            assert getattr(aio_given.Context, name).name == name
 
 
 def test_having_a_proxy_for_every_table() -> None:

@@ -28,6 +28,7 @@ from inside import (
     RouteSummary,
     Stream,
     add_RouteGuideServicer_to_server,
+    aio_given,
     aio_handlers,
     lifecycle_handlers,
     sync_handlers,
@@ -548,7 +549,7 @@ async def test_done_callback_in_the_eyes_of_grpc(found):
 
     def bye(context: Any) -> None: ...
 
-    aio_handlers.Context(plain, stream).add_done_callback(bye)
+    aio_given.Context(plain, stream).add_done_callback(bye)
     [visit] = given
     assert (visit.__name__, visit.__wrapped__) == ("bye", bye)
 

@@ -17,6 +17,7 @@ from inside import (
     Stream,
     aio_calls,
     aio_channel,
+    aio_given,
     aio_handlers,
     always,
     lifecycle_channels,
@@ -123,7 +124,7 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
 
     def behavior(act: Any, *, streams: bool, first: int = 0) -> Any:
         more: tuple[Any, ...] = (
-            *(Stream, "server", "aio", aio_handlers.Context, aio_handlers.RequestIterator),
+            *(Stream, "server", "aio", aio_given.Context, aio_given.RequestIterator),
             *((aio_handlers._generate, aio_handlers._watched) if act is generate else (None, None)),
         )
         return core.AioHandler(
@@ -153,12 +154,12 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         for one in (stream, equipped):
             for kind in (aio_calls.DuplexCall, aio_calls.WritingCall, aio_calls.AwaitableCall):
                 kind(given, one)
-            context = aio_handlers.Context(given, one)
-            messages = aio_handlers.RequestIterator(given, one, context._self_read).__aiter__()
+            context = aio_given.Context(given, one)
+            messages = aio_given.RequestIterator(given, one, context._self_read).__aiter__()
             assert messages._self_read is context._self_read is one.read
         assert type(stream.read) is not AioDirection
         refused(lambda: aio_calls.DuplexCall(loop, stream), AttributeError)
-        assert aio_handlers.Context(loop, stream)._self_write.step is None
+        assert aio_given.Context(loop, stream)._self_write.step is None
 
     def handled() -> None:
         for one in both:

@@ -33,7 +33,9 @@ from inside import (
     Stream,
     aio_calls,
     aio_channel,
+    aio_given,
     aio_handlers,
+    aio_requests,
     always,
     core_which,
     sync_calls,
@@ -232,9 +234,9 @@ async def _aio_counts() -> dict[str, int]:
         return Stream(_RPC, side, "aio", Mode.RAISE, loop)
 
     call = aio_calls.DuplexCall(_Plain(), stream("client"))
-    client_requests = aio_calls.AsyncRequestIterator(_Plain(), stream("client"))
-    context = aio_handlers.Context(_Plain(), stream("server"))
-    requests = aio_handlers.RequestIterator(_Plain(), stream("server"), context._self_read)
+    client_requests = aio_requests.AsyncRequestIterator(_Plain(), stream("client"))
+    context = aio_given.Context(_Plain(), stream("server"))
+    requests = aio_given.RequestIterator(_Plain(), stream("server"), context._self_read)
     plain, multi_callable = _Plain(), SimpleNamespace(_loop=loop)
     wrapped_unary = aio_channel.UnaryUnary(_Starting(loop), _RPC, _ALWAYS)
     wrapped = aio_channel.StreamStream(_Starting(loop), _RPC, _ALWAYS)
@@ -282,7 +284,7 @@ def _yield_count(stream: Stream) -> int:
         while True:
             yield _MESSAGE
 
-    responses = aio_handlers._generate(stream, handle, None, aio_handlers.Context(_Plain(), stream))
+    responses = aio_handlers._generate(stream, handle, None, aio_given.Context(_Plain(), stream))
     _done(responses.__anext__)()  # the way to the first yield is longer
     return count(_done(responses.__anext__))
 

@@ -181,7 +181,7 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
         "the slow way does the same": ("or in_force.mode >= OFF",),
         "no mode comes before it in the alphabet": ("or in_force.mode > OFF",),
     },
-    "_proxies/aio/handlers.py": {
+    "_proxies/aio/given.py": {
         _IN_PYTHON: ('@aio_method("_self_read")', '@aio_method("_self_write")'),
     },
     "_proxies/aio/messages.py": {

@@ -10,7 +10,15 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from inside import Mode, Stream, aio_calls, aio_handlers, sync_calls, sync_handlers
+from inside import (
+    Mode,
+    Stream,
+    aio_calls,
+    aio_given,
+    aio_requests,
+    sync_calls,
+    sync_handlers,
+)
 
 MESSAGE = b"message"
 
@@ -154,17 +162,17 @@ def client_done_writing(plain: Any, stream: Stream) -> Subject:
 
 
 def client_async_requests(plain: Any, stream: Stream) -> Subject:
-    requests = aio_calls.AsyncRequestIterator(plain, stream)
+    requests = aio_requests.AsyncRequestIterator(plain, stream)
     return Subject(requests._self_write, requests.__anext__, requests)
 
 
 def server_read(plain: Any, stream: Stream) -> Subject:
-    context = aio_handlers.Context(plain, stream)
+    context = aio_given.Context(plain, stream)
     return Subject(context._self_read, context.read, context)
 
 
 def server_write(plain: Any, stream: Stream) -> Subject:
-    context = aio_handlers.Context(plain, stream)
+    context = aio_given.Context(plain, stream)
     return Subject(context._self_write, functools.partial(context.write, MESSAGE), context)
 
 

@@ -51,7 +51,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(AIO, TOLD_ANY) DO(StreamProxy, PyType_Check) DO(guard_started, TOLD_ANY) \
     DO(plain_aio_calls, PyTuple_Check) \
     DO(ReadingCall, PyType_Check) DO(DuplexCall, PyType_Check) DO(WritingCall, PyType_Check) \
-    /* _proxies/aio/calls.py, handlers.py */ \
+    /* _proxies/aio/calls.py, given.py */ \
     DO(Messages, PyType_Check) DO(messages_of_call, TOLD_FIELD) DO(messages_of_requests, TOLD_FIELD)
 
 #define EACH_NAME_OF_STARTS(DO) \

@@ -25,14 +25,13 @@ from ..proxy import Proxy, StreamProxy, in_c, isinstance_exactly
 from ..unary import in_c as unary_in_c
 from ..unary import refused, start_watched
 from .calls import (
-    AsyncRequestIterator,
     AwaitableCall,
     DuplexCall,
     ReadingCall,
     WritingCall,
     guard_call,
-    guard_requests,
 )
+from .requests import AsyncRequestIterator, guard_requests
 from .waits import waits
 
 OFF = Mode.OFF

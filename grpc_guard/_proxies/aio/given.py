@@ -1,0 +1,136 @@
+"""What a streaming handler of the asyncio api is given: its context, and the iterator of its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from _thread import get_ident
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from ..._catalogue.nouns import READ, WRITE
+from ..._core.aio_methods import aio_method, compiled
+from ..._core.conflicts import contended_async
+from ..._core.operations import operation
+from ..._core.recipes import argument, made_of, new_direction, nothing
+from ..._core.stream import AioDirection, Stream
+from ..._guard.violations import check_loop, used_after_end
+from ..._lifecycle.cancellations import after_cancel
+from ..contexts import context_methods
+from ..contract import AIO_CONTEXT
+from ..proxy import StreamProxy, in_c
+from .messages import Messages
+
+
+@made_of(
+    argument("_self_stream", 1),
+    argument("_self_read", 2),
+    nothing("_self_messages"),
+    arguments=3,
+)
+class RequestIterator(StreamProxy):
+    """The requests of a stream; shares its direction with ``context.read()``."""
+
+    __slots__ = ("_self_messages", "_self_read")
+
+    def __init__(self, requests: Any, stream: Stream, direction: AioDirection) -> None:
+        super().__init__(requests, stream)
+        self._self_read = direction
+        self._self_messages: Messages | None = None
+
+    @in_c("iterate_requests")
+    def __aiter__(self) -> Messages:
+        messages = self._self_messages
+        if messages is None:
+            messages = Messages(self.__wrapped__.__aiter__(), self._self_stream, self._self_read)
+            _keep_messages(self, messages)
+        return messages
+
+    def __anext__(self) -> Any:
+        return self.__aiter__().__anext__()
+
+
+# Past __setattr__, which looks at the name to find out whose attribute it is.
+_keep_messages = RequestIterator._self_messages.__set__  # type: ignore[misc, union-attr]
+
+if compiled is not None:
+    compiled.tell({"messages_of_requests": vars(RequestIterator)["_self_messages"]})
+
+
+@made_of(
+    argument("_self_stream", 1),
+    new_direction("_self_read", READ, if_there=True),
+    new_direction("_self_write", WRITE, if_there=True),
+)
+@context_methods(AIO_CONTEXT)
+class Context(StreamProxy):
+    """The context of a streaming handler: one reader beside one writer, while it runs."""
+
+    __slots__ = ("_self_read", "_self_write")
+
+    def __init__(self, context: Any, stream: Stream) -> None:
+        super().__init__(context, stream)
+        self._self_read = stream.read = AioDirection(stream, READ, getattr(context, "read", None))
+        self._self_write = stream.write = AioDirection(
+            stream, WRITE, getattr(context, "write", None)
+        )
+
+    @aio_method("_self_read")
+    @operation("context.read")
+    async def read(self) -> Any:
+        """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
+        direction = self._self_read
+        if direction.stream.ended:
+            used_after_end(direction.stream, "context.read")
+        if direction.loop_thread._thread_id != get_ident():
+            check_loop(direction.stream, "context.read")
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                return await direction.step()
+            except asyncio.CancelledError as error:
+                after_cancel(direction.stream, "context.read", error)
+                raise
+            finally:
+                direction.taken = False
+        return await contended_async(direction, "context.read", direction.step)
+
+    @aio_method("_self_write")
+    @operation("context.write")
+    async def write(self, message: Any) -> None:
+        """Send one message; refused while a write is in progress."""
+        direction = self._self_write
+        if direction.stream.ended:
+            used_after_end(direction.stream, "context.write")
+        if direction.loop_thread._thread_id != get_ident():
+            check_loop(direction.stream, "context.write")
+        if not direction.taken:
+            direction.taken = True
+            try:
+                direction.since = monotonic()
+                return await direction.step(message)  # type: ignore[no-any-return]
+            except asyncio.CancelledError as error:
+                after_cancel(direction.stream, "context.write", error)
+                raise
+            finally:
+                direction.taken = False
+        await contended_async(direction, "context.write", direction.step, message)
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """See grpc.aio.ServicerContext.add_done_callback.
+
+        `callback` gets the guarded context, and may use it after the end.
+        """
+
+        @functools.wraps(callback, updated=())
+        def visit(_: object) -> None:
+            stream = self._self_stream
+            stream.in_done_callback = True
+            try:
+                callback(self)
+            finally:
+                stream.in_done_callback = False
+
+        self.__wrapped__.add_done_callback(visit)

@@ -27,6 +27,8 @@ def measure(plan: Plan) -> Iterator[Figure]:
     if not _valgrind.IS_HERE:
         print("  no valgrind here")
         return
+    if not parts.are_here():
+        return
     taken = _valgrind.stretches("asyncio.run(callgrind.run_parts())")
     names = asyncio.run(parts.blocks())
     passes = {name: next(taken)["instructions"] / PASSES for name in names}

@@ -11,6 +11,7 @@ from typing import Any
 
 from grpc_guard._catalogue.modes import Mode
 from grpc_guard._catalogue.nouns import Way
+from grpc_guard._core import which
 from grpc_guard._core.steps import Responses
 from grpc_guard._core.stream import AioDirection, Stream
 from grpc_guard._proxies.aio.calls import DuplexCall
@@ -21,7 +22,7 @@ from ._stubs import AioCall, SyncCall
 
 TITLE = "the parts of a guarded operation"
 INTRO = (
-    "Each part is repeated in a loop, and the empty loop is taken off. The sums stay below what a guarded operation costs over "
+    "Of the core in Python. Each part is repeated in a loop, and the empty loop is taken off. The sums stay below what a guarded operation costs over "
     "the bare one; what lies between the parts is not measured apart. Sync is a client's `next()`, aio a client's `read()`."
 )
 
@@ -54,9 +55,18 @@ async def _coroutine() -> None:
     pass
 
 
+def are_here() -> bool:
+    """Tell whether an operation of this process has these parts; say so if not."""
+    if which.name() == "py":
+        return True
+    print("  these are parts of the core in Python: set GRPC_GUARD_PURE=1")
+    return False
+
+
 def measure(plan: Plan) -> Iterator[Figure]:
-    """Yield the time of each part."""
-    yield from asyncio.run(_measure(plan))
+    """Yield the time of each part, with the core in Python."""
+    if are_here():
+        yield from asyncio.run(_measure(plan))
 
 
 async def _measure(plan: Plan) -> list[Figure]:

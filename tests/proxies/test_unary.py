@@ -335,6 +335,7 @@ async def test_a_closed_aio_channel_with_interceptors(
     assert note.startswith("grpc_guard: channel to ")
 
 
+@finalised_by_grpcio
 async def test_an_interceptor_that_needs_no_channel(found: Found) -> None:
     """An RPC that an interceptor answers is not on a closed channel, nor is a cancelled one."""
     channel = wrap(grpc.aio.insecure_channel("127.0.0.1:1", interceptors=[Answering()]))

@@ -105,7 +105,9 @@ class Broken(AioDirection):
 def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
     """Note that `error` has just ended `operation`, the caller, if that has broken the stream."""
     names = sys._getframe(1).f_locals
-    after_cancel_of(stream, operation, error, names["direction"], names.get("self"))
+    # Not by get(): on CPython 3.13 that drops a KeyError of the program which arrives in it.
+    proxy = names["self"] if "self" in names else None  # noqa: SIM401
+    after_cancel_of(stream, operation, error, names["direction"], proxy)
 
 
 def after_cancel_of(

@@ -112,8 +112,10 @@ did_not_start(Starts *starts, StreamFields *stream)
         starts->failed_to_start, stream->channel, stream->rpc, error, NULL);
     if (nothing == NULL && error != NULL) {
         PyObject *newer = grpc_guard_take_error();
-        PyException_SetContext(newer, error);
-        error = newer;
+        if (newer != error) {
+            PyException_SetContext(newer, Py_NewRef(error));
+        }
+        Py_SETREF(error, newer);
     }
     Py_XDECREF(nothing);
     grpc_guard_set_error(error);

@@ -32,49 +32,15 @@ is_usual(Starts *starts, State *state, PyObject *wrapped, PyObject **loop)
     return usual;
 }
 
-/* Returns the mode that the proxy has for its next RPC. */
-static PyObject *
-chosen(Starts *starts, PyObject *proxy)
-{
-    PyObject *choose = PyObject_GetAttr(proxy, starts->str__self_choose);
-    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
-    Py_XDECREF(choose);
-    return mode;
-}
-
 static PyObject *
 new_stream(State *state, PyObject *proxy, PyObject *wrapped, PyObject *mode, PyObject *loop)
 {
-    Starts *starts = &state->starts;
-    PyObject *rpc = PyObject_GetAttr(proxy, starts->str__self_rpc), *stream = NULL;
-    if (rpc != NULL) {
-        stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc, starts->CLIENT,
-                                        starts->AIO, mode, loop);
-        Py_DECREF(rpc);
-    }
-    if (stream != NULL && grpc_guard_starting(state, stream, wrapped) < 0) {
-        Py_CLEAR(stream);
-    }
+    PyObject *rpc = PyObject_GetAttr(proxy, state->starts.str__self_rpc);
+    PyObject *stream = rpc == NULL ? NULL
+                                   : grpc_guard_new_client_stream(state, rpc, state->starts.AIO,
+                                                                  mode, loop, wrapped);
+    Py_XDECREF(rpc);
     return stream;
-}
-
-/* Has an error that is set looked at, with which a stream did not start; it stays set. */
-static void
-did_not_start(Starts *starts, StreamFields *stream)
-{
-    PyObject *error = take_exception();
-    grpc_guard_end_stream((PyObject *)stream); /* its generator is free for the next attempt */
-    PyObject *nothing = PyObject_CallFunctionObjArgs(
-        starts->failed_to_start, stream->channel, stream->rpc, error, NULL);
-    if (nothing == NULL) {
-        PyObject *newer = take_exception();
-        if (newer != error) {
-            PyException_SetContext(newer, Py_NewRef(error));
-        }
-        Py_SETREF(error, newer);
-    }
-    Py_XDECREF(nothing);
-    set_exception(error);
 }
 
 int
@@ -116,7 +82,7 @@ start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObjec
     args[0] = wrapped;
     PyObject *call = PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
     if (call == NULL) {
-        did_not_start(starts, (StreamFields *)stream);
+        grpc_guard_did_not_start(state, stream);
         return NULL;
     }
     return guard_call(state, call, stream, kind);
@@ -149,7 +115,7 @@ start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t cou
     }
     PyObject *wrapped = PyObject_GetAttr(args[0], state->str_wrapped), *loop = NULL;
     int usual = wrapped == NULL ? -1 : is_usual(starts, state, wrapped, &loop);
-    PyObject *mode = usual > 0 ? chosen(starts, args[0]) : NULL;
+    PyObject *mode = usual > 0 ? grpc_guard_chosen_mode(state, args[0]) : NULL;
     PyObject *stream = NULL, *guarded = NULL;
     if (mode == starts->OFF || usual == 0) {
         guarded = IN_PYTHON(method, args, count, names);

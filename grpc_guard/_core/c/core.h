@@ -100,17 +100,53 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
 
+/* Returns the mode that a proxy of a multi-callable has for its next RPC. */
+PyObject *grpc_guard_chosen_mode(State *state, PyObject *proxy);
+
+/* Makes the record of a stream that a client is about to start, and notes its start. */
+PyObject *grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *api, PyObject *mode,
+                                       PyObject *loop, PyObject *multi_callable);
+
+/* Has the error that is set looked at, with which a stream did not start; it stays set. */
+void grpc_guard_did_not_start(State *state, PyObject *stream);
+
 /* Tells whether an aio call has interceptors: if so, it has an attribute of this name. */
 int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
 
-/* Take and set the error that is raised; by these names CPython 3.12 has its own. */
+/* Takes the exception that is set, and sets it again: one object on every Python. */
+static inline PyObject *
+take_exception(void)
+{
 #if PY_VERSION_HEX >= 0x030C0000
-#define grpc_guard_take_error PyErr_GetRaisedException
-#define grpc_guard_set_error PyErr_SetRaisedException
+    return PyErr_GetRaisedException();
 #else
-PyObject *grpc_guard_take_error(void);
-void grpc_guard_set_error(PyObject *error);
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &trace);
+    if (trace != NULL) {
+        PyException_SetTraceback(value, trace);
+    }
+    Py_DECREF(type);
+    Py_XDECREF(trace);
+    return value;
 #endif
+}
+
+static inline void
+set_exception(PyObject *exception)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(exception);
+#else
+    if (exception != NULL) {
+        PyObject *type = Py_NewRef((PyObject *)Py_TYPE(exception));
+        PyErr_Restore(type, exception, PyException_GetTraceback(exception));
+    }
+#endif
+}
 
 /* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
 static inline int

@@ -23,28 +23,21 @@ void grpc_guard_end_stream(PyObject *stream);
 typedef struct Method Method;
 typedef PyObject *(*Quick)(State *, Method *, PyObject *const *, Py_ssize_t, PyObject *);
 
+#define QUICK(name) \
+    PyObject *name(State *, Method *, PyObject *const *args, Py_ssize_t count, PyObject *names);
+
 /* Of a proxy's class: __call__ of a multi-callable. */
-PyObject *grpc_guard_call_unary_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *grpc_guard_call_stream_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-
+QUICK(grpc_guard_call_unary_stream)
+QUICK(grpc_guard_call_stream_stream)
 /* And what the guards of the process and of the registry call as well. */
-PyObject *grpc_guard_start_unary_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *grpc_guard_start_stream_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-
-PyObject *grpc_guard_start_aio_unary_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *grpc_guard_start_aio_stream_unary(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *grpc_guard_start_aio_stream_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *grpc_guard_iterate_call(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *grpc_guard_iterate_requests(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names);
+QUICK(grpc_guard_start_unary_stream)
+QUICK(grpc_guard_start_stream_stream)
+/* Of asyncio: __call__ of a multi-callable, and __aiter__ of a call and of requests. */
+QUICK(grpc_guard_start_aio_unary_stream)
+QUICK(grpc_guard_start_aio_stream_unary)
+QUICK(grpc_guard_start_aio_stream_stream)
+QUICK(grpc_guard_iterate_call)
+QUICK(grpc_guard_iterate_requests)
 
 /* A function, or a method of a class, that stands for one in Python and leaves to it what is not usual. */
 struct Method {

@@ -3,7 +3,7 @@
  * The same as starting() of _lifecycle/starts.py and is_over() of fields.py.
  */
 
-#include "core.h"
+#include "guarded.h"
 
 /* Tells whether the channel was made in this process; -1: an error is set. */
 static int
@@ -95,7 +95,7 @@ grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
     }
     PyObject *nothing;
     if (is_done < 0) {
-        PyObject *error = grpc_guard_take_error();
+        PyObject *error = take_exception();
         nothing = error == NULL ? NULL : PyObject_CallOneArg(starts->start_failed, error);
         Py_XDECREF(error);
     }
@@ -104,6 +104,47 @@ grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
     }
     Py_XDECREF(nothing);
     return nothing == NULL ? -1 : 0;
+}
+
+PyObject *
+grpc_guard_chosen_mode(State *state, PyObject *proxy)
+{
+    PyObject *choose = PyObject_GetAttr(proxy, state->starts.str__self_choose);
+    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
+    Py_XDECREF(choose);
+    return mode;
+}
+
+PyObject *
+grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *api, PyObject *mode,
+                             PyObject *loop, PyObject *multi_callable)
+{
+    Starts *starts = &state->starts;
+    PyObject *stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc,
+                                              starts->CLIENT, api, mode, loop);
+    if (stream != NULL && grpc_guard_starting(state, stream, multi_callable) < 0) {
+        Py_CLEAR(stream);
+    }
+    return stream;
+}
+
+void
+grpc_guard_did_not_start(State *state, PyObject *stream)
+{
+    StreamFields *fields = (StreamFields *)stream;
+    PyObject *error = take_exception();
+    grpc_guard_end_stream(stream); /* its generator is free for the next attempt */
+    PyObject *nothing = PyObject_CallFunctionObjArgs(
+        state->starts.failed_to_start, fields->channel, fields->rpc, error, NULL);
+    if (nothing == NULL) {
+        PyObject *newer = take_exception();
+        if (newer != error) {
+            PyException_SetContext(newer, Py_NewRef(error));
+        }
+        Py_SETREF(error, newer);
+    }
+    Py_XDECREF(nothing);
+    set_exception(error);
 }
 
 PyObject *

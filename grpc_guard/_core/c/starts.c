@@ -79,28 +79,6 @@ is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
     return usual;
 }
 
-#if PY_VERSION_HEX < 0x030C0000
-PyObject *
-grpc_guard_take_error(void)
-{
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-        Py_DECREF(traceback);
-    }
-    Py_DECREF(type);
-    return error;
-}
-
-void
-grpc_guard_set_error(PyObject *error)
-{
-    PyErr_Restore(Py_NewRef(Py_TYPE(error)), error, PyException_GetTraceback(error));
-}
-#endif
-
 /* Has an error that is set looked at, if it is a refusal; it stays set. */
 static void
 look_at_error(UnaryStart *self, PyObject *proxy)
@@ -108,7 +86,7 @@ look_at_error(UnaryStart *self, PyObject *proxy)
     if (!PyErr_ExceptionMatches(self->refusals)) {
         return;
     }
-    PyObject *error = grpc_guard_take_error();
+    PyObject *error = take_exception();
     PyObject *nothing =
         error == NULL ? NULL : PyObject_CallFunctionObjArgs(self->refused, proxy, error, NULL);
     if (nothing == NULL) {
@@ -116,7 +94,7 @@ look_at_error(UnaryStart *self, PyObject *proxy)
         return;
     }
     Py_DECREF(nothing);
-    grpc_guard_set_error(error);
+    set_exception(error);
 }
 
 static PyObject *

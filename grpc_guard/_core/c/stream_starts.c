@@ -19,28 +19,6 @@ is_alone(Starts *starts)
     return is_off;
 }
 
-/* Returns the mode that the proxy has for its next RPC. */
-static PyObject *
-chosen(Starts *starts, PyObject *proxy)
-{
-    PyObject *choose = PyObject_GetAttr(proxy, starts->str__self_choose);
-    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
-    Py_XDECREF(choose);
-    return mode;
-}
-
-static PyObject *
-new_stream(State *state, PyObject *rpc, PyObject *mode, PyObject *multi_callable)
-{
-    Starts *starts = &state->starts;
-    PyObject *stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc,
-                                              starts->CLIENT, starts->SYNC, mode, Py_None);
-    if (stream != NULL && grpc_guard_starting(state, stream, multi_callable) < 0) {
-        Py_CLEAR(stream);
-    }
-    return stream;
-}
-
 static PyObject *
 guard_requests(State *state, PyObject *iterator, PyObject *stream)
 {
@@ -102,25 +80,6 @@ guard_call(State *state, PyObject *call, PyObject *stream)
     return PyObject_CallFunctionObjArgs(starts->guard_call, call, stream, NULL);
 }
 
-/* Has an error that is set looked at, with which a stream did not start; it stays set. */
-static void
-did_not_start(Starts *starts, StreamFields *stream)
-{
-    PyObject *error = grpc_guard_take_error();
-    grpc_guard_end_stream((PyObject *)stream); /* its generator is free for the next attempt */
-    PyObject *nothing = PyObject_CallFunctionObjArgs(
-        starts->failed_to_start, stream->channel, stream->rpc, error, NULL);
-    if (nothing == NULL && error != NULL) {
-        PyObject *newer = grpc_guard_take_error();
-        if (newer != error) {
-            PyException_SetContext(newer, Py_NewRef(error));
-        }
-        Py_SETREF(error, newer);
-    }
-    Py_XDECREF(nothing);
-    grpc_guard_set_error(error);
-}
-
 /* Notes that the stream begins below interceptors, if it does: join() of intercepted.py. */
 static int
 join(Starts *starts, PyObject *stream)
@@ -166,7 +125,7 @@ start(State *state, PyObject *stream, PyObject *method, PyObject **requests, PyO
     }
     Py_XDECREF(guarded);
     if (call == NULL) {
-        did_not_start(starts, (StreamFields *)stream);
+        grpc_guard_did_not_start(state, stream);
         return NULL;
     }
     guarded = guard_call(state, call, stream);
@@ -184,7 +143,8 @@ typedef struct {
 static PyObject *
 start_asked(State *state, const Asked *asked)
 {
-    PyObject *stream = new_stream(state, asked->rpc, asked->mode, asked->multi_callable);
+    PyObject *stream = grpc_guard_new_client_stream(
+        state, asked->rpc, state->starts.SYNC, asked->mode, Py_None, asked->multi_callable);
     if (stream == NULL) {
         return NULL;
     }
@@ -228,7 +188,7 @@ call_proxy(State *state, Method *method, PyObject *const *args, Py_ssize_t count
     if (alone <= 0) {
         return alone < 0 ? NULL : IN_PYTHON(method, args, count, names);
     }
-    PyObject *mode = chosen(starts, args[0]), *guarded = NULL;
+    PyObject *mode = grpc_guard_chosen_mode(state, args[0]), *guarded = NULL;
     if (mode == NULL) {
         return NULL;
     }

@@ -5,6 +5,17 @@
 
 #include "core.h"
 
+/* Where the classes of proxies have a slot: by the version of a class, which no other class has, nor
+ * itself once it has changed. Two, for a client's and a server's. */
+typedef struct {
+    unsigned int version[2]; /* 0: not known yet */
+    Py_ssize_t offset[2];
+    int newest;
+} Spots;
+
+/* Returns what an object has in the slot of this name, found again by its class. */
+PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
+
 /* A method of a proxy that makes operations. To everybody who looks, it is the function that it was
  * made from, which does whatever is more than a claim. */
 typedef struct {
@@ -17,6 +28,7 @@ typedef struct {
     PyObject *step;      /* the name of the slot of its step, or None: the direction's */
     PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
     Py_ssize_t count;    /* of the arguments, the proxy among them */
+    Spots of_direction, of_step;
 } AioMethod;
 
 #define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
@@ -70,6 +82,9 @@ void grpc_guard_end(State *state, AioOperation *self, int failed);
 /* Its attributes, and one of them. */
 extern PyGetSetDef grpc_guard_operation_properties[];
 PyObject *grpc_guard_operation_qualname(AioOperation *self, void *unused);
+
+/* Claims the direction and makes what is driven, or hands over; -1 with an exception set. */
+int grpc_guard_begin(State *state, AioOperation *self);
 
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);

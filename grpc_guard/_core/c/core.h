@@ -148,6 +148,24 @@ set_exception(PyObject *exception)
 #endif
 }
 
+/* Returns an attribute of an object of the program's. On CPython 3.11 PyObject_GetAttr() would make the
+ * __dict__ of an object that has none yet, and whatever reads its attributes then is slower. */
+static inline PyObject *
+grpc_guard_peek(PyObject *object, PyObject *name)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    PyTypeObject *type = Py_TYPE(object);
+    if (type->tp_getattro == PyObject_GenericGetAttr) {
+        PyObject *found = NULL;
+        if (_PyObject_GetMethod(object, name, &found)) {
+            Py_SETREF(found, Py_TYPE(found)->tp_descr_get(found, object, (PyObject *)type));
+        }
+        return found;
+    }
+#endif
+    return PyObject_GetAttr(object, name);
+}
+
 /* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
 static inline int
 grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
@@ -164,7 +182,8 @@ grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
 
 #define EACH_OF_SYNC(DO) DO(extra) DO(stream) DO(iterator) DO(frame)
 #define EACH_OF_AIO(DO) \
-    DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(taken) DO(way)
+    DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(wrapped) DO(name) DO(taken) \
+    DO(way)
 
 /* Numbers in place of objects: a program has as many of these as streams. */
 typedef struct {
@@ -181,12 +200,16 @@ typedef struct {
 
 typedef struct {
     DIRECTION
-    PyObject *owner, *since, *loop_thread, *step, *taken, *way;
+    PyObject *owner, *since, *loop_thread, *taken, *way;
+    PyObject *step;           /* or NULL: the method `name` of `wrapped` */
+    PyObject *wrapped, *name;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
 } AioFields;
 
-/* Makes a direction of the class that operations claim: AioDirection. */
-PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *step);
+/* Makes a direction of the class that operations claim: AioDirection. Its step is the method `name`
+ * of `wrapped`, None if that may lack it and does. */
+PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way,
+                                        PyObject *wrapped, PyObject *name, int may_lack);
 
 /* What advances a SyncFields, of one of the kinds in steps.h */
 

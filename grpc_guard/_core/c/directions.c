@@ -84,7 +84,7 @@ loop_thread_of(State *state, PyObject *stream)
     if (loop == NULL) {
         return NULL;
     }
-    PyObject *thread = PyObject_GetAttr(loop, state->str_thread_id);
+    PyObject *thread = grpc_guard_peek(loop, state->str_thread_id);
     if (thread != NULL) {
         Py_DECREF(thread);
         return loop;
@@ -110,20 +110,53 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     SET(self->owner, Py_NewRef(Py_None));
     SET(self->since, Py_NewRef(state->zero));
     SET(self->extra, Py_NewRef(Py_None));
-    SET(self->step, Py_NewRef(step));
+    SET(self->step, Py_XNewRef(step));
     SET(self->taken, Py_NewRef(Py_False));
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
 }
 
-PyObject *
-grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *step)
+/* Tells whether all objects of a type have a method of this name, which need not be bound before it
+ * is called; an object may have another one in its place. */
+static int
+has_method(PyTypeObject *type, PyObject *name)
 {
+    PyObject *method = PyObject_GetAttr((PyObject *)type, name);
+    if (method == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    int is_method = PyType_HasFeature(Py_TYPE(method), Py_TPFLAGS_METHOD_DESCRIPTOR) != 0;
+    Py_DECREF(method);
+    return is_method;
+}
+
+PyObject *
+grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *wrapped,
+                              PyObject *name, int may_lack)
+{
+    int is_method = has_method(Py_TYPE(wrapped), name);
+    PyObject *step = is_method == 0 ? grpc_guard_peek(wrapped, name) : NULL;
+    if (step == NULL && is_method <= 0) {
+        if (is_method < 0 || !may_lack || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return NULL;
+        }
+        PyErr_Clear();
+        step = Py_NewRef(Py_None);
+    }
     PyTypeObject *type = (PyTypeObject *)state->aio_direction;
     AioFields *self = (AioFields *)type->tp_alloc(type, 0);
+    if (self != NULL && step == NULL) {
+        self->wrapped = Py_NewRef(wrapped);
+        self->name = Py_NewRef(name);
+    }
     if (self != NULL && fill_aio(state, self, stream, way, step) < 0) {
         Py_CLEAR(self);
     }
+    Py_XDECREF(step);
     return (PyObject *)self;
 }
 
@@ -243,7 +276,6 @@ static PyMemberDef aio_members[] = {
     OBJECT(AioFields, owner, "owner"),
     OBJECT(AioFields, since, "since"),
     OBJECT(AioFields, loop_thread, "loop_thread"),
-    OBJECT(AioFields, step, "step"),
     OBJECT(AioFields, taken, "taken"),
     OBJECT(AioFields, way, "way"),
     {NULL},
@@ -255,7 +287,35 @@ aio_inside(AioFields *self, void *closure)
     return Py_NewRef(self->inside != NULL ? self->inside : Py_None);
 }
 
+static PyObject *
+aio_get_step(AioFields *self, void *closure)
+{
+    if (self->step != NULL) {
+        return Py_NewRef(self->step);
+    }
+    if (self->wrapped == NULL || self->name == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "step");
+        return NULL;
+    }
+    PyObject *wrapped = Py_NewRef(self->wrapped), *name = Py_NewRef(self->name);
+    PyObject *step = grpc_guard_peek(wrapped, name);
+    Py_DECREF(wrapped);
+    Py_DECREF(name);
+    return step;
+}
+
+static int
+aio_set_step(AioFields *self, PyObject *value, void *closure)
+{
+    if (value == NULL) {
+        Py_CLEAR(self->wrapped); /* then there is none */
+    }
+    SET(self->step, Py_XNewRef(value));
+    return 0;
+}
+
 static PyGetSetDef aio_properties[] = {
+    {"step", (getter)aio_get_step, (setter)aio_set_step, "The operation itself.", NULL},
     {"inside", (getter)aio_inside, NULL, "The operation in C that owns it, or None.", NULL},
     {NULL},
 };

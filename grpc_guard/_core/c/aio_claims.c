@@ -145,7 +145,7 @@ static int
 is_at_home(State *state, AioFields *direction)
 {
     PyObject *loop_thread = Py_NewRef(direction->loop_thread);
-    PyObject *home = grpc_guard_peek(loop_thread, state->str_thread_id);
+    PyObject *home = PyObject_GetAttr(loop_thread, state->str_thread_id);
     Py_DECREF(loop_thread);
     if (home == NULL) {
         return -1;
@@ -167,7 +167,7 @@ step_of_wrapped(State *state, AioOperation *self)
 {
     PyObject *wrapped = PyObject_GetAttr(self->proxy, state->str_wrapped);
     PyObject *step =
-        wrapped == NULL ? NULL : grpc_guard_peek(wrapped, ((AioMethod *)self->method)->of_wrapped);
+        wrapped == NULL ? NULL : PyObject_GetAttr(wrapped, ((AioMethod *)self->method)->of_wrapped);
     Py_XDECREF(wrapped);
     if (step != NULL && !grpc_guard_is_plain(state, self->direction)) {
         Py_SETREF(step, PyObject_CallMethodOneArg(self->direction, state->str_prepared, step));

@@ -16,7 +16,7 @@ is_usual(Starts *starts, State *state, PyObject *wrapped, PyObject **loop)
         return mode == NULL ? -1 : 0;
     }
     PyObject *running = PyObject_CallNoArgs(starts->running_loop);
-    PyObject *own = running == NULL ? NULL : grpc_guard_peek(wrapped, state->str_own_loop);
+    PyObject *own = running == NULL ? NULL : PyObject_GetAttr(wrapped, state->str_own_loop);
     if (own == NULL && running != NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
         Py_DECREF(running);

@@ -148,24 +148,6 @@ set_exception(PyObject *exception)
 #endif
 }
 
-/* Returns an attribute of an object of the program's. On CPython 3.11 PyObject_GetAttr() would make the
- * __dict__ of an object that has none yet, and whatever reads its attributes then is slower. */
-static inline PyObject *
-grpc_guard_peek(PyObject *object, PyObject *name)
-{
-#if PY_VERSION_HEX < 0x030C0000
-    PyTypeObject *type = Py_TYPE(object);
-    if (type->tp_getattro == PyObject_GenericGetAttr) {
-        PyObject *found = NULL;
-        if (_PyObject_GetMethod(object, name, &found)) {
-            Py_SETREF(found, Py_TYPE(found)->tp_descr_get(found, object, (PyObject *)type));
-        }
-        return found;
-    }
-#endif
-    return PyObject_GetAttr(object, name);
-}
-
 /* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
 static inline int
 grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)

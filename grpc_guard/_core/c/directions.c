@@ -84,7 +84,7 @@ loop_thread_of(State *state, PyObject *stream)
     if (loop == NULL) {
         return NULL;
     }
-    PyObject *thread = grpc_guard_peek(loop, state->str_thread_id);
+    PyObject *thread = PyObject_GetAttr(loop, state->str_thread_id);
     if (thread != NULL) {
         Py_DECREF(thread);
         return loop;
@@ -139,7 +139,7 @@ grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyO
                               PyObject *name, int may_lack)
 {
     int is_method = has_method(Py_TYPE(wrapped), name);
-    PyObject *step = is_method == 0 ? grpc_guard_peek(wrapped, name) : NULL;
+    PyObject *step = is_method == 0 ? PyObject_GetAttr(wrapped, name) : NULL;
     if (step == NULL && is_method <= 0) {
         if (is_method < 0 || !may_lack || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return NULL;
@@ -298,7 +298,7 @@ aio_get_step(AioFields *self, void *closure)
         return NULL;
     }
     PyObject *wrapped = Py_NewRef(self->wrapped), *name = Py_NewRef(self->name);
-    PyObject *step = grpc_guard_peek(wrapped, name);
+    PyObject *step = PyObject_GetAttr(wrapped, name);
     Py_DECREF(wrapped);
     Py_DECREF(name);
     return step;

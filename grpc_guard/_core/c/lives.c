@@ -38,7 +38,7 @@ with_room(Starts *starts, PyObject *life)
 static PyObject *
 life_of(Starts *starts, PyObject *multi_callable)
 {
-    PyObject *channel = grpc_guard_peek(multi_callable, starts->str__channel);
+    PyObject *channel = PyObject_GetAttr(multi_callable, starts->str__channel);
     if (channel == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Clear();

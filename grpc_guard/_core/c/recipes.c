@@ -26,7 +26,7 @@ direction_of(State *state, Part *part, PyObject *wrapped, StreamFields *stream)
 static PyObject *
 prepared(State *state, Part *part, PyObject *wrapped, PyObject *direction)
 {
-    PyObject *step = grpc_guard_peek(wrapped, part->name);
+    PyObject *step = PyObject_GetAttr(wrapped, part->name);
     if (step == NULL || grpc_guard_is_plain(state, direction)) {
         return step;
     }
@@ -111,7 +111,10 @@ read_part(Part *part, PyObject *cls, Py_ssize_t fewest, PyObject *told)
     }
     part->how = how;
     part->index = index;
-    part->name = Py_NewRef(name);
+    part->name = PyUnicode_FromObject(name); /* no Way: to look for one makes the __dict__ of an object */
+    if (part->name == NULL) {
+        return -1;
+    }
     PyUnicode_InternInPlace(&part->name);
     part->way = Py_NewRef(way);
     part->is_write = PyUnicode_CompareWithASCIIString(way, "write") == 0;

@@ -57,7 +57,7 @@ is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
         Py_DECREF(running);
         return usual;
     }
-    PyObject *loop = grpc_guard_peek(wrapped, state->str_own_loop);
+    PyObject *loop = PyObject_GetAttr(wrapped, state->str_own_loop);
     if (loop == NULL) {
         Py_DECREF(running);
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {

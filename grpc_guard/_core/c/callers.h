@@ -34,6 +34,21 @@ grpc_guard_now(void)
 
 /* Each frame that runs has a key of its own, which a frame object can be asked for. */
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
+#if PY_VERSION_HEX < 0x030C0000
+struct grpc_guard_inner { /* struct _PyInterpreterFrame, as far as it is read here */
+    void *of_function[4];
+    PyObject *code;
+    void *frame, *previous;
+    void *instruction; /* the last one */
+};
+#else
+struct grpc_guard_inner {
+    PyObject *code;
+    void *previous, *of_function[4], *frame;
+    void *instruction; /* the last one; from 3.13 on, the one that runs */
+};
+#endif
+
 struct grpc_guard_frame { /* struct _frame of pycore_frame.h */
     PyObject_HEAD
     PyFrameObject *back;
@@ -58,6 +73,18 @@ grpc_guard_key_of(PyObject *frame)
 {
     return ((struct grpc_guard_frame *)frame)->inner;
 }
+
+/* Finds the code that runs, a new reference, and the index of its instruction; none if it is C. */
+static inline void
+grpc_guard_place(PyObject **code, int *offset)
+{
+    unsigned long long thread;
+    struct grpc_guard_inner *frame = grpc_guard_caller(&thread);
+    if (frame != NULL && PyCode_Check(frame->code)) {
+        *code = Py_NewRef(frame->code);
+        *offset = (int)((char *)frame->instruction - ((PyCodeObject *)frame->code)->co_code_adaptive);
+    }
+}
 #else
 static inline void *
 grpc_guard_caller(unsigned long long *thread)
@@ -70,6 +97,17 @@ static inline void *
 grpc_guard_key_of(PyObject *frame)
 {
     return frame;
+}
+
+static inline void
+grpc_guard_place(PyObject **code, int *offset)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    if (frame != NULL) {
+        *code = (PyObject *)PyFrame_GetCode(frame);
+        *offset = PyFrame_GetLasti(frame);
+        Py_DECREF(frame);
+    }
 }
 #endif
 

@@ -10,9 +10,8 @@
 #include <time.h>
 #endif
 
-/* Returns time.monotonic(). */
-static PyObject *
-now(State *state)
+PyObject *
+grpc_guard_now(State *state)
 {
 #ifdef __linux__
     struct timespec time;
@@ -214,9 +213,8 @@ do_step(Doing *doing, PyObject *argument)
     return PyObject_Vectorcall(doing->object, args + 1, argument == NULL ? 0 : 1, NULL);
 }
 
-/* Returns what `await` drives for an object; the reference to it is taken. */
-static PyObject *
-awaited(State *state, PyObject *awaitable)
+PyObject *
+grpc_guard_awaited(State *state, PyObject *awaitable)
 {
     if (PyCoro_CheckExact(awaitable) && Py_REFCNT(awaitable) == 1) {
         return awaitable; /* made for this, and by nobody awaited */
@@ -240,7 +238,7 @@ static int
 claim(State *state, AioOperation *self, Doing *doing)
 {
     AioFields *direction = (AioFields *)self->direction;
-    PyObject *since = doing->object == NULL ? NULL : now(state);
+    PyObject *since = doing->object == NULL ? NULL : grpc_guard_now(state);
     int is_claimable = since == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
     if (PyErr_Occurred()) {
         Py_XDECREF(since);
@@ -257,7 +255,7 @@ claim(State *state, AioOperation *self, Doing *doing)
     direction->inside = (PyObject *)self;
     SET(direction->since, since);
     PyObject *awaitable = do_step(doing, self->argument);
-    self->inner = awaitable == NULL ? NULL : awaited(state, awaitable);
+    self->inner = awaitable == NULL ? NULL : grpc_guard_awaited(state, awaitable);
     return self->inner == NULL ? -1 : 0;
 }
 

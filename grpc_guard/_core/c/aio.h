@@ -63,6 +63,21 @@ PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *co
  * has made, and tells how that ends. The reference to `coroutine` is taken, even by an error. */
 PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine);
 
+/* Returns what stands for the generator of a handler: it claims `direction` for what that yields. */
+PyObject *grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction,
+                                   PyObject *responses);
+
+/* Has somebody told of a cancellation that ends something, with `told`, which has the error at `place`;
+ * what is raised then takes its place. */
+void grpc_guard_tell_of_cancel(State *state, PyObject *teller, PyObject *const *told, size_t count,
+                               Py_ssize_t place);
+
+/* Finds what time.monotonic() is; -1 with an exception set. */
+int grpc_guard_time(State *state, double *since);
+
+/* Returns what `await` drives for an object; the reference to it is taken. */
+PyObject *grpc_guard_awaited(State *state, PyObject *awaitable);
+
 /* Tells whether the direction is claimed by operations at all: of its own class, and nobody waits for
  * its turn there, or is watched; -1: an error is set. */
 int grpc_guard_is_claimable(State *state, PyObject *direction);

@@ -7,9 +7,8 @@
 #include "aio.h"
 #include "callers.h"
 
-/* Finds what time.monotonic() is; -1 with an exception set. */
-static int
-now(State *state, double *since)
+int
+grpc_guard_time(State *state, double *since)
 {
     if (HAS_CLOCK) {
         *since = grpc_guard_now();
@@ -199,9 +198,8 @@ do_step(Doing *doing, PyObject *argument)
     return PyObject_Vectorcall(doing->object, args + 1, argument == NULL ? 0 : 1, NULL);
 }
 
-/* Returns what `await` drives for an object; the reference to it is taken. */
-static PyObject *
-awaited(State *state, PyObject *awaitable)
+PyObject *
+grpc_guard_awaited(State *state, PyObject *awaitable)
 {
     if (PyCoro_CheckExact(awaitable) && Py_REFCNT(awaitable) == 1) {
         return awaitable; /* made for this, and by nobody awaited */
@@ -227,7 +225,7 @@ claim(State *state, AioOperation *self, Doing *doing)
     AioFields *direction = (AioFields *)self->direction;
     double since;
     int is_claimable = doing->object == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
-    if (is_claimable < 0 || now(state, &since) < 0) {
+    if (is_claimable < 0 || grpc_guard_time(state, &since) < 0) {
         return -1;
     }
     StreamFields *stream = (StreamFields *)direction->stream;
@@ -240,7 +238,7 @@ claim(State *state, AioOperation *self, Doing *doing)
     direction->inside = (PyObject *)self;
     direction->since = since;
     PyObject *awaitable = do_step(doing, self->argument);
-    self->inner = awaitable == NULL ? NULL : awaited(state, awaitable);
+    self->inner = awaitable == NULL ? NULL : grpc_guard_awaited(state, awaitable);
     return self->inner == NULL ? -1 : 0;
 }
 

@@ -11,9 +11,9 @@ give_back(AioOperation *self)
     direction->taken = 0;
 }
 
-/* Has somebody told of a cancellation that ends the operation; what is raised then takes its place. */
-static void
-tell_of_cancel(State *state, PyObject *teller, PyObject *const *told, size_t count, Py_ssize_t place)
+void
+grpc_guard_tell_of_cancel(
+    State *state, PyObject *teller, PyObject *const *told, size_t count, Py_ssize_t place)
 {
     if (teller == NULL || !PyErr_ExceptionMatches(state->cancelled_error)) {
         return;
@@ -44,7 +44,7 @@ end_run(State *state, AioOperation *self, int failed)
     self->subject = NULL;
     if (failed) {
         PyObject *told[] = {subject, NULL};
-        tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
+        grpc_guard_tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
     }
     if (PyObject_TypeCheck(subject, state->stream_fields)) {
         SET(((StreamFields *)subject)->ended, Py_NewRef(Py_True));
@@ -61,7 +61,7 @@ grpc_guard_end(AioOperation *self, int failed)
             PyObject *told[] = {((AioFields *)self->direction)->stream,
                                 ((AioMethod *)self->method)->operation, NULL, self->direction,
                                 self->proxy};
-            tell_of_cancel(state, state->after_cancel, told, 5, 2);
+            grpc_guard_tell_of_cancel(state, state->after_cancel, told, 5, 2);
         }
         give_back(self);
     }

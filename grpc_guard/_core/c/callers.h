@@ -1,8 +1,9 @@
-/* Who calls an operation, and when, found without a call through Python and without an object made.
+/* Who calls an operation, and when, found without a call through Python and without an object made;
+ * and an attribute that is not there, without an exception made.
  *
- * The one place that knows private structures of CPython: an operation is asked for from a cold
- * cache, and a frame object for each cost as much as the claim. What has another version of CPython
- * takes the public way.
+ * The one place that knows what is private in CPython, for the versions that it was read in: an
+ * operation is asked for from a cold cache, and a frame object for each cost as much as the claim.
+ * Another version takes the public way.
  */
 
 #ifndef GRPC_GUARD_CALLERS_H
@@ -85,7 +86,24 @@ grpc_guard_place(PyObject **code, int *offset)
         *offset = (int)((char *)frame->instruction - ((PyCodeObject *)frame->code)->co_code_adaptive);
     }
 }
+
+/* What object.__getattribute__ finds; NULL without an exception if there is no such attribute. */
+static inline PyObject *
+grpc_guard_own_attribute(PyObject *object, PyObject *name)
+{
+    return _PyObject_GenericGetAttrWithDict(object, name, NULL, 1);
+}
 #else
+static inline PyObject *
+grpc_guard_own_attribute(PyObject *object, PyObject *name)
+{
+    PyObject *found = PyObject_GenericGetAttr(object, name);
+    if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+    }
+    return found;
+}
+
 static inline void *
 grpc_guard_caller(unsigned long long *thread)
 {

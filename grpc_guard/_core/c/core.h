@@ -47,11 +47,12 @@ typedef struct {
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
-    PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler;
+    PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler, *aio_generated, *aio_step;
     PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
     PyObject *handler_cancelled; /* the same for the run of a handler */
     PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
+    PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
@@ -75,6 +76,8 @@ int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
 void grpc_guard_free_kept(State *state);
+int grpc_guard_add_aio_generators(PyObject *module, State *state);
+int grpc_guard_add_aio_steps(PyObject *module, State *state);
 int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_told(PyObject *module, State *state);
@@ -227,6 +230,7 @@ PyObject *grpc_guard_operate(
 /* The same as a call without arguments, but for the end of an iterator: NULL without an exception. */
 PyObject *grpc_guard_advance(SyncOperation *self);
 PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
 PyObject *grpc_guard_make_direction(

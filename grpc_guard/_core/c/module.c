@@ -131,6 +131,11 @@ module_exec(PyObject *module)
     INTERN(str_code, "__code__")
     INTERN(str_name, "__name__")
     INTERN(str_qualname, "__qualname__")
+    INTERN(str_asend, "asend")
+    INTERN(str_athrow, "athrow")
+    INTERN(str_aclose, "aclose")
+    INTERN(str_ag_frame, "ag_frame")
+    INTERN(str_yield, "yield")
     INTERN(str_cr_code, "cr_code")
     INTERN(str_cr_frame, "cr_frame")
     INTERN(str_co_filename, "co_filename")
@@ -161,6 +166,8 @@ module_exec(PyObject *module)
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
+        || grpc_guard_add_aio_generators(module, state) < 0
+        || grpc_guard_add_aio_steps(module, state) < 0
         || grpc_guard_add_aio_handlers(module, state) < 0) {
         return -1;
     }
@@ -178,6 +185,7 @@ module_exec(PyObject *module)
     DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
     DO(str_own_loop) \
     DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
+    DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) DO(str_yield) \
     DO(aio_direction) DO(cancelled_error) DO(awaiting) \
     DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close) \
     DO(str_await) DO(str_code) DO(str_name) DO(str_qualname) DO(str_cr_code) DO(str_cr_frame) \

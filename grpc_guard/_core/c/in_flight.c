@@ -167,6 +167,9 @@ enter_thread(InFlight *self, PyTypeObject *cls, Maker make, PyObject *const *arg
         failed = nothing == NULL;
     }
     if (failed) {
+        if (make == grpc_guard_make_unary_entry) {
+            entry->ended = 1; /* it is noted, and nobody handles it; the stream of an Entry dies */
+        }
         Py_CLEAR(entry);
     }
     return (PyObject *)entry;

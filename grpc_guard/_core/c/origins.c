@@ -47,6 +47,23 @@ place_of(Starts *starts, PyFrameObject *frame)
     return NULL;
 }
 
+/* Returns the name of a thread, without a call of its property if that only reads it. */
+static PyObject *
+name_of(Starts *starts, PyObject *thread)
+{
+    PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), starts->str_name);
+    PyObject *name = NULL;
+    if (property != NULL && property == starts->name_of_threads) {
+        name = PyObject_GetAttr(thread, starts->str__name);
+    }
+    Py_XDECREF(property);
+    if (name == NULL) {
+        PyErr_Clear();
+        name = PyObject_GetAttr(thread, starts->str_name);
+    }
+    return name;
+}
+
 /* Finds the kind and the name of the party that runs, new references; -1: an error is set. */
 static int
 party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
@@ -71,7 +88,7 @@ party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
     *kind = Py_NewRef(starts->str_thread);
     if (thread != NULL) {
         Py_INCREF(thread);
-        *name = PyObject_GetAttr(thread, starts->str_name);
+        *name = name_of(starts, thread);
         Py_DECREF(thread);
     }
     else if (ident != NULL && !PyErr_Occurred()) {

@@ -61,7 +61,7 @@ threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {}
 # The property that returns what a thread has in `_name`: to read that costs no frame. Since Python
 # 3.3. None where it is missing: the property is asked.
 _has_name = hasattr(threading.main_thread(), "_name")
-name_of_threads: property | None = threading.Thread.__dict__["name"] if _has_name else None
+name_of_threads: Any = getattr(threading.Thread, "name", None) if _has_name else None
 
 
 # CPython 3.12 starts no thread after the main thread has ended (gh-115533).

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
-from inside import Handlers, Mode, always, core_entries, core_which, sync_handlers
+from inside import Handlers, Mode, always, core_entries, core_which, proxies_servers, sync_handlers
 from support.staging import PATIENCE, in_thread, outcome
 
 compiled: Any = core_which.compiled()
@@ -288,3 +289,77 @@ def test_it_keeps_nothing() -> None:
     gone = weakref.ref(one)
     del one
     assert gone() is None
+
+
+# The handlers of a generic handler
+
+
+class OwnHandler:
+    """A method handler of an application's own class."""
+
+    request_streaming = response_streaming = False
+
+    def __init__(self) -> None:
+        self.unary_unary = function
+
+
+class LeanHandler:
+    """The same, without a namespace."""
+
+    __slots__ = ()
+
+    request_streaming = response_streaming = False
+    unary_unary = staticmethod(function)
+
+
+class StrangeHandler(OwnHandler):
+    """The same, which answers for any attribute."""
+
+    def __getattribute__(self, name: str) -> Any:
+        return object.__getattribute__(self, name)
+
+
+class Generic(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """A generic handler that has one method handler, or fails."""
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def service(self, handler_call_details: Any) -> Any:
+        if isinstance(self.handler, Exception):
+            raise self.handler
+        return self.handler
+
+
+def test_the_twins_of_method_handlers() -> None:
+    """For one RPC, a method handler has one twin, which both cores find; each generic handler has its own."""
+    for handler in (
+        grpc.unary_unary_rpc_method_handler(function),
+        OwnHandler(),
+        LeanHandler(),
+        StrangeHandler(),
+        None,
+        KeyError("no"),
+    ):
+        guard = functools.partial(sync_handlers.guard_behavior, handlers=Seen())
+        generic, other = (
+            proxies_servers.GenericHandler(Generic(handler), always(Mode.RAISE), guard)
+            for _ in range(2)
+        )
+        in_python = proxies_servers.GenericHandler.service.__wrapped__
+        kept = [
+            outcome(ask, generic, SimpleNamespace(method=rpc))
+            for rpc in ("/a/b", "/a/c")
+            for ask in (type(generic).service, in_python, type(generic).service)
+        ]
+        is_own = isinstance(handler, (OwnHandler, LeanHandler, tuple))
+        for one in (kept[:3], kept[3:]):
+            assert len({*map(id, one)}) == (3 if isinstance(handler, LeanHandler) else 1), handler
+        assert (kept[0] is kept[3]) is not is_own
+        assert (outcome(other.service, SimpleNamespace(method="/a/b")) is kept[0]) is not is_own
+        if is_own:
+            assert kept[0].unary_unary(b"1", Context([])) == b"1"
+    with pytest.raises(TypeError):
+        generic.service()
+    with pytest.raises(AttributeError):
+        proxies_servers.GenericHandler(Generic(OwnHandler()), always(Mode.RAISE), guard).service(7)

@@ -130,6 +130,7 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Quick quick;
     } known[] = {
         {"itself", itself},
+        {"service", grpc_guard_service},
         {"call_unary_stream", grpc_guard_call_unary_stream},
         {"call_stream_stream", grpc_guard_call_stream_stream},
         {"start_unary_stream", grpc_guard_start_unary_stream},

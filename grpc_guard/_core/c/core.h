@@ -45,6 +45,7 @@ typedef struct {
     PyObject *handler_cancelled; /* the same for the run of a handler */
     PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
+    Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     Steps steps;
     Starts starts;
 } State;

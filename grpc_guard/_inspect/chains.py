@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .._core import which
 from .._core.records import AioOperation
-from .._findings.waiters import CHAIN_LENGTH, WITHOUT_CODE, driven_by, frame_of
+from .._findings.waiters import CHAIN_LENGTH, WITHOUT_CODE, driven_by, frame_of, is_driven
 from .._guard.noted import Standing, frames_of_task
 from .lines import CORE, Lines
 
@@ -44,7 +44,7 @@ def groups(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterato
     if compiled is None:
         return groups_in_python(tasks, lines, ends)
     reader = partial(lines.reader, ends=ends)
-    known = CHAIN_LENGTH, CORE, reader, lines.kind, WITHOUT_CODE
+    known = CHAIN_LENGTH, CORE, reader, lines.kind, WITHOUT_CODE, is_driven
     return starmap(Group, compiled.chains(tasks, *known))
 
 

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import tasks_of, waits_for_tasks
-from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
+from .._catalogue.grpcio_rpcs import any_handles_an_rpc, handles_an_rpc, sending_call
+from .._core import which
 from .._core.operations import IDENTITIES
 from .._core.stream import Direction, Stream
 from .._findings.parties import (
@@ -85,6 +86,8 @@ class Sight:
         self.holders: dict[int, Party | asyncio.Task[Any]] = {}  # the owners themselves
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
         self.directions: dict[int, Direction] = {}  # those of owners and waiters
+        # Those that their stream may not know: all, until streams_among() has looked at them.
+        self.strays: Iterable[Direction] = self.directions.values()
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
@@ -119,8 +122,12 @@ class Sight:
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
         """Return the streams that are `listed`, and those that somebody is inside of."""
-        found: dict[int, Stream] = {}
-        for streams in list(listed), list(map(_stream, self.directions.values())):
+        found = {id(stream): stream for stream in listed}
+        seen, compiled = list(self.directions.values()), which.compiled()
+        if compiled is not None:
+            self.strays = compiled.strays(seen, found)
+        else:
+            streams = list(map(_stream, seen))
             found.update(zip(map(id, streams), streams, strict=True))
         return list(found.values())
 
@@ -177,7 +184,7 @@ class Sight:
             for standing, some, directions in memory.recalled(tasks, fresh):
                 self._note_together(some, standing, directions)
             for group in groups(fresh, self.lines, ends):
-                handles = any(map(handles_an_rpc, group.tasks))
+                handles = any_handles_an_rpc(group.tasks)
                 if not (handles or group.kinds & (OPERATION | SENDING)):
                     memory.note(group.tasks, NOWHERE)
                     continue
@@ -248,7 +255,13 @@ class Sight:
             self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
         if not directions:
             return
-        keys, names, time = list(map(id, directions)), names_of_tasks(tasks), self.time
+        names, time, compiled = names_of_tasks(tasks), self.time, which.compiled()
+        tables = self.directions, self.holders, self.owners
+        if compiled is not None:
+            said = "task", standing.operation, standing.stack, "inside", standing.is_timed, time
+            compiled.note_owners(tasks, names, directions, new_owner, *said, *tables)
+            return
+        keys = list(map(id, directions))
         sinces = map(_since, directions) if standing.is_timed else repeat(time)
         held = [max(0.0, time - since) for since, _ in zip(sinces, keys, strict=False)]
         owners = map(
@@ -261,9 +274,8 @@ class Sight:
             repeat("inside"),
             repeat(None),
         )
-        self.directions.update(zip(keys, directions, strict=True))
-        self.holders.update(zip(keys, tasks, strict=True))
-        self.owners.update(zip(keys, owners, strict=True))
+        for table, noted in zip(tables, (directions, tasks, owners), strict=True):
+            table.update(zip(keys, noted, strict=True))
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""

@@ -45,7 +45,7 @@ class Teller:
         noted = zip(map(id, streams), map(_origin, streams), strict=True)
         self._begun.update([(key, origin.since) for key, origin in noted if origin is not None])
         self._present = monotonic()
-        self._others = others_among(streams, sight.directions.values())
+        self._others = others_among(streams, sight.strays)
 
     def told(self) -> Iterator[Told]:
         """Yield the record of each stream, the oldest first."""

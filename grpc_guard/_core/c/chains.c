@@ -6,7 +6,7 @@
 
 #include "looks.h"
 
-enum { READERS = 16, KINDS_KNOWN = 512 };
+enum { READERS = 16, KINDS_KNOWN = 512, MOST_HELD = 8 };
 enum { GET_CORO, CR_CODE, CR_AWAIT, CHAIN_NAMES };
 static const char *const names[CHAIN_NAMES] = {"get_coro", "cr_code", "cr_await"};
 
@@ -24,15 +24,22 @@ typedef struct {
     long kind;
 } Kind;
 
+/* What an object without code holds, borrowed. */
+typedef struct {
+    PyObject *objects[MOST_HELD];
+    int count;
+} Held;
+
 typedef struct {
     State *state;
-    PyObject *reader, *kind, *without_code; /* of Lines and waiters.py, borrowed */
+    PyObject *reader, *kind, *without_code, *is_driven; /* of Lines and waiters.py, borrowed */
     long core;                              /* the bit at which a chain ends */
     Py_ssize_t longest;
     PyObject *names[CHAIN_NAMES];
     Reader readers[READERS];
     int known_readers;
     Kind kinds[KINDS_KNOWN];
+    Kind driven[READERS]; /* by type: 1 if its objects are driven, else 0 */
     PyObject *groups; /* by the code of what says something */
     PyObject **shown; /* of the chain that is followed, `longest` at most */
     PyObject **codes; /* theirs, borrowed */
@@ -115,15 +122,57 @@ code_of(Chains *self, const Reader *reader, PyObject *link)
     }
 }
 
-/* Stops at the first coroutine among what an object holds, as the collector sees it. */
 static int
-visit(PyObject *held, void *found)
+collect(PyObject *one, void *found)
 {
-    if (PyCoro_CheckExact(held) || PyAsyncGen_CheckExact(held)) {
-        *(PyObject **)found = held;
-        return 1;
+    Held *held = found;
+    if (held->count < MOST_HELD) {
+        held->objects[held->count] = one;
     }
-    return 0;
+    return ++held->count > MOST_HELD; /* 1 ends it */
+}
+
+/* Tells whether an object is one that others drive, as a coroutine; -1: an error is set. */
+static int
+is_driven(Chains *self, PyObject *one)
+{
+    PyObject *type = (PyObject *)Py_TYPE(one);
+    Kind *known = &self->driven[((size_t)type >> 5) % READERS];
+    if (known->code != type) {
+        PyObject *answer = PyObject_CallOneArg(self->is_driven, one);
+        int is_true = answer == NULL ? -1 : PyObject_IsTrue(answer);
+        Py_XDECREF(answer);
+        if (is_true < 0) {
+            return -1;
+        }
+        SET(known->code, Py_NewRef(type));
+        known->kind = is_true;
+    }
+    return (int)known->kind;
+}
+
+/* Finds what a link without code drives, a new reference or NULL: 1; 0 if Python has to; -1: an error. */
+static int
+driven_by(Chains *self, PyObject *link, PyObject **driven)
+{
+    Held held = {.count = 0};
+    traverseproc traverse = Py_TYPE(link)->tp_traverse;
+    *driven = NULL;
+    if (traverse == NULL || traverse(link, collect, &held) != 0) {
+        return 0;
+    }
+    int found = 0;
+    for (int i = 0; i < held.count; i++) {
+        Py_INCREF(held.objects[i]);
+    }
+    for (int i = 0; i < held.count; i++) {
+        found = found == 0 ? is_driven(self, held.objects[i]) : found;
+        if (found > 0 && *driven == NULL) {
+            *driven = Py_NewRef(held.objects[i]);
+        }
+        Py_DECREF(held.objects[i]);
+    }
+    return found;
 }
 
 static PyObject *
@@ -132,13 +181,10 @@ awaited_by(Chains *self, const Reader *reader, PyObject *link)
     if (reader->how == OF_ATTRIBUTES || reader->how == IN_C) {
         return PyObject_GetAttr(link, self->names[CR_AWAIT]);
     }
-    traverseproc traverse = Py_TYPE(link)->tp_traverse;
-    if (reader->how == WITHOUT_CODE && traverse != NULL) {
-        PyObject *found = NULL;
-        traverse(link, visit, &found);
-        if (found != NULL) {
-            return Py_NewRef(found);
-        }
+    PyObject *driven = NULL;
+    int found = reader->how == WITHOUT_CODE ? driven_by(self, link, &driven) : 0;
+    if (found != 0) {
+        return driven;
     }
     return PyObject_CallOneArg(reader->awaited_by, link);
 }
@@ -272,7 +318,7 @@ groups_of(Chains *self, PyObject *tasks)
     return groups;
 }
 
-/* chains(tasks, longest, core, reader, kind, without_code): a list of tasks, kinds, columns. */
+/* chains(tasks, and what Chains borrows): a list of tasks, kinds, columns. */
 static PyObject *
 chains(PyObject *module, PyObject *args)
 {
@@ -282,8 +328,8 @@ chains(PyObject *module, PyObject *args)
         return PyErr_NoMemory();
     }
     self->state = PyModule_GetState(module);
-    if (PyArg_ParseTuple(args, "OnlOOO:chains", &tasks, &self->longest, &self->core, &self->reader,
-                         &self->kind, &self->without_code)) {
+    if (PyArg_ParseTuple(args, "OnlOOOO:chains", &tasks, &self->longest, &self->core, &self->reader,
+                         &self->kind, &self->without_code, &self->is_driven)) {
         groups = groups_of(self, tasks);
     }
     for (int i = 0; i < CHAIN_NAMES; i++) {
@@ -294,6 +340,9 @@ chains(PyObject *module, PyObject *args)
     }
     for (int i = 0; i < KINDS_KNOWN; i++) {
         Py_XDECREF(self->kinds[i].code);
+    }
+    for (int i = 0; i < READERS; i++) {
+        Py_XDECREF(self->driven[i].code);
     }
     Py_XDECREF(self->groups);
     PyMem_Free(self->shown);

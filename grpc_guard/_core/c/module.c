@@ -165,6 +165,7 @@ module_exec(PyObject *module)
         || grpc_guard_add_telling(module, state) < 0
         || grpc_guard_add_chains(module, state) < 0
         || grpc_guard_add_recall(module, state) < 0
+        || grpc_guard_add_noting(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
         || grpc_guard_add_aio_handlers(module, state) < 0) {

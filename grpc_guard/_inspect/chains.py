@@ -48,9 +48,7 @@ def groups(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterato
     return starmap(Group, compiled.chains(tasks, *known))
 
 
-def groups_in_python(
-    tasks: Sequence[Any], lines: Lines, ends: Collection[int]
-) -> Iterator[Group]:
+def groups_in_python(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterator[Group]:
     """Yield the same without the compiled core."""
     todo: list[tuple[int, int, Columns]] = [(0, 0, [[task.get_coro() for task in tasks], tasks])]
     while todo:

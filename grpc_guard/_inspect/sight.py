@@ -45,7 +45,7 @@ from .remembered import NOWHERE, Memory, Standing
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
-_TOGETHER = 512  # tasks that are followed together, which takes a millisecond or two
+_TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
 _direction_of = operator.attrgetter("direction")
 _since, _stream = operator.attrgetter("since"), operator.attrgetter("stream")
@@ -256,7 +256,7 @@ class Sight:
         if not directions:
             return
         names, time, compiled = names_of_tasks(tasks), self.time, which.compiled()
-        tables = self.directions, self.holders, self.owners
+        tables: tuple[dict[int, Any], ...] = self.directions, self.holders, self.owners
         if compiled is not None:
             said = "task", standing.operation, standing.stack, "inside", standing.is_timed, time
             compiled.note_owners(tasks, names, directions, new_owner, *said, *tables)

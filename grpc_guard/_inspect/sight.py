@@ -25,7 +25,6 @@ from .._core.stream import Direction, Stream
 from .._findings.parties import (
     name_of_task,
     name_of_thread,
-    names_of_tasks,
     suspended_greenlets,
     task_at,
     thread_at,
@@ -40,6 +39,7 @@ from .chains import Place, groups, places
 from .lines import OPERATION, SENDING, Lines
 from .living import Handled
 from .native import slices_of
+from .noting import Tables, note_owners, strays
 from .records import new_owner
 from .remembered import NOWHERE, Memory, Standing
 
@@ -48,7 +48,6 @@ _TRIES = 3  # a task that runs on another thread at this very moment shows no fr
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
 _direction_of = operator.attrgetter("direction")
-_since, _stream = operator.attrgetter("since"), operator.attrgetter("stream")
 _JOIN = threading.Thread.join.__code__
 
 
@@ -123,12 +122,7 @@ class Sight:
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
         """Return the streams that are `listed`, and those that somebody is inside of."""
         found = {id(stream): stream for stream in listed}
-        seen, compiled = list(self.directions.values()), which.compiled()
-        if compiled is not None:
-            self.strays = compiled.strays(seen, found)
-        else:
-            streams = list(map(_stream, seen))
-            found.update(zip(map(id, streams), streams, strict=True))
+        self.strays = strays(list(self.directions.values()), found)
         return list(found.values())
 
     def owner_not_seen(self, direction: Direction) -> Owner | None:
@@ -253,29 +247,9 @@ class Sight:
         """Note what tasks of one standing do, and in which directions they are."""
         if standing.handler is not None:
             self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
-        if not directions:
-            return
-        names, time, compiled = names_of_tasks(tasks), self.time, which.compiled()
-        tables: tuple[dict[int, Any], ...] = self.directions, self.holders, self.owners
-        if compiled is not None:
-            said = "task", standing.operation, standing.stack, "inside", standing.is_timed, time
-            compiled.note_owners(tasks, names, directions, new_owner, *said, *tables)
-            return
-        keys = list(map(id, directions))
-        sinces = map(_since, directions) if standing.is_timed else repeat(time)
-        held = [max(0.0, time - since) for since, _ in zip(sinces, keys, strict=False)]
-        owners = map(
-            new_owner,
-            repeat("task"),
-            names,
-            repeat(standing.operation),
-            held,
-            repeat(standing.stack),
-            repeat("inside"),
-            repeat(None),
-        )
-        for table, noted in zip(tables, (directions, tasks, owners), strict=True):
-            table.update(zip(keys, noted, strict=True))
+        if directions:
+            tables = Tables(self.directions, self.holders, self.owners)
+            note_owners(tables, tasks, standing, directions, self.time)
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""

@@ -18,6 +18,7 @@ from inside import (
     Stream,
     Way,
     core_which,
+    inspect_records,
     remembered,
     sight,
 )
@@ -302,7 +303,7 @@ def test_directions_that_their_streams_do_not_know(monkeypatch: pytest.MonkeyPat
 def test_who_cannot_be_noted() -> None:
     """What went wrong is told."""
     one, task = direction(), Named("a")
-    new_owner = sight.new_owner
+    new_owner = inspect_records.new_owner
     said = "task", "read", (), "inside", True, 1.0
     for names, inside, make, error in (
         (["a"], [SimpleNamespace()], new_owner, AttributeError),

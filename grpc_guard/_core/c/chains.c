@@ -1,217 +1,15 @@
-/* Chains of awaits followed to their ends: the same as groups() of _inspect/chains.py.
- *
- * Attributes that Python offers are read, and no frame is made. Types and code are known by their
- * identity: they live as long as the links.
- */
+/* Chains of awaits followed to their ends: the same as groups() of _inspect/chains.py. */
 
-#include "looks.h"
-
-enum { READERS = 16, KINDS_KNOWN = 512, MOST_HELD = 8 };
-enum { GET_CORO, CR_CODE, CR_AWAIT, CHAIN_NAMES };
-static const char *const names[CHAIN_NAMES] = {"get_coro", "cr_code", "cr_await"};
-
-typedef enum { OF_ATTRIBUTES, IN_C, WITHOUT_CODE, OF_FUNCTIONS, AT_END } How;
-
-/* How the links of one type are read. */
-typedef struct {
-    PyTypeObject *type;
-    How how;
-    PyObject *code_of, *awaited_by;
-} Reader;
+#include "awaits.h"
 
 typedef struct {
-    PyObject *code;
-    long kind;
-} Kind;
-
-/* What an object without code holds, borrowed. */
-typedef struct {
-    PyObject *objects[MOST_HELD];
-    int count;
-} Held;
-
-typedef struct {
-    State *state;
-    PyObject *reader, *kind, *without_code, *is_driven; /* of Lines and waiters.py, borrowed */
-    long core;                              /* the bit at which a chain ends */
+    Awaits awaits;
+    long core; /* the bit at which a chain ends */
     Py_ssize_t longest;
-    PyObject *names[CHAIN_NAMES];
-    Reader readers[READERS];
-    int known_readers;
-    Kind kinds[KINDS_KNOWN];
-    Kind driven[READERS]; /* by type: 1 if its objects are driven, else 0 */
     PyObject *groups; /* by the code of what says something */
     PyObject **shown; /* of the chain that is followed, `longest` at most */
     PyObject **codes; /* theirs, borrowed */
 } Chains;
-
-/* Notes how links of the type of `link` are read; -1: an error is set. */
-static int
-learn(Chains *self, PyObject *link, Reader *reader)
-{
-    reader->type = (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(link));
-    if (PyCoro_CheckExact(link)) {
-        reader->how = OF_ATTRIBUTES;
-        return 0;
-    }
-    if (Py_IS_TYPE(link, self->state->aio_operation)) {
-        reader->how = IN_C;
-        return 0;
-    }
-    PyObject *read = PyObject_CallOneArg(self->reader, link);
-    if (read == NULL) {
-        return -1;
-    }
-    reader->how = read == Py_None ? AT_END
-                  : read == self->without_code ? WITHOUT_CODE
-                                               : OF_FUNCTIONS;
-    int is_pair = PyTuple_Check(read) && PyTuple_GET_SIZE(read) == 2;
-    if (is_pair) {
-        reader->code_of = Py_NewRef(PyTuple_GET_ITEM(read, 0));
-        reader->awaited_by = Py_NewRef(PyTuple_GET_ITEM(read, 1));
-    }
-    Py_DECREF(read);
-    if (reader->how != AT_END && !is_pair) {
-        PyErr_SetString(PyExc_TypeError, "a reader is a pair of functions");
-        return -1;
-    }
-    return 0;
-}
-
-static void
-forget(Reader *reader)
-{
-    Py_CLEAR(reader->type);
-    Py_CLEAR(reader->code_of);
-    Py_CLEAR(reader->awaited_by);
-}
-
-/* Returns how a link is read; NULL: an error is set. */
-static Reader *
-reader_of(Chains *self, PyObject *link)
-{
-    for (int i = 0; i < self->known_readers; i++) {
-        if (Py_IS_TYPE(link, self->readers[i].type)) {
-            return &self->readers[i];
-        }
-    }
-    if (self->known_readers == READERS) {
-        forget(&self->readers[--self->known_readers]);
-    }
-    Reader *reader = &self->readers[self->known_readers];
-    if (learn(self, link, reader) < 0) {
-        forget(reader);
-        return NULL;
-    }
-    self->known_readers++;
-    return reader;
-}
-
-static PyObject *
-code_of(Chains *self, const Reader *reader, PyObject *link)
-{
-    switch (reader->how) {
-    case OF_ATTRIBUTES:
-        return PyObject_GetAttr(link, self->names[CR_CODE]);
-    case IN_C:
-        return Py_NewRef((PyObject *)Py_TYPE(link));
-    case WITHOUT_CODE:
-        return Py_NewRef(Py_None);
-    default:
-        return PyObject_CallOneArg(reader->code_of, link);
-    }
-}
-
-static int
-collect(PyObject *one, void *found)
-{
-    Held *held = found;
-    if (held->count < MOST_HELD) {
-        held->objects[held->count] = one;
-    }
-    return ++held->count > MOST_HELD; /* 1 ends it */
-}
-
-/* Tells whether an object is one that others drive, as a coroutine; -1: an error is set. */
-static int
-is_driven(Chains *self, PyObject *one)
-{
-    PyObject *type = (PyObject *)Py_TYPE(one);
-    Kind *known = &self->driven[((size_t)type >> 5) % READERS];
-    if (known->code != type) {
-        PyObject *answer = PyObject_CallOneArg(self->is_driven, one);
-        int is_true = answer == NULL ? -1 : PyObject_IsTrue(answer);
-        Py_XDECREF(answer);
-        if (is_true < 0) {
-            return -1;
-        }
-        SET(known->code, Py_NewRef(type));
-        known->kind = is_true;
-    }
-    return (int)known->kind;
-}
-
-/* Finds what a link without code drives, a new reference or NULL: 1; 0 if Python has to; -1: an error. */
-static int
-driven_by(Chains *self, PyObject *link, PyObject **driven)
-{
-    Held held = {.count = 0};
-    traverseproc traverse = Py_TYPE(link)->tp_traverse;
-    *driven = NULL;
-    if (traverse == NULL || traverse(link, collect, &held) != 0) {
-        return 0;
-    }
-    int found = 0;
-    for (int i = 0; i < held.count; i++) {
-        Py_INCREF(held.objects[i]);
-    }
-    for (int i = 0; i < held.count; i++) {
-        found = found == 0 ? is_driven(self, held.objects[i]) : found;
-        if (found > 0 && *driven == NULL) {
-            *driven = Py_NewRef(held.objects[i]);
-        }
-        Py_DECREF(held.objects[i]);
-    }
-    return found;
-}
-
-static PyObject *
-awaited_by(Chains *self, const Reader *reader, PyObject *link)
-{
-    if (reader->how == OF_ATTRIBUTES || reader->how == IN_C) {
-        return PyObject_GetAttr(link, self->names[CR_AWAIT]);
-    }
-    PyObject *driven = NULL;
-    int found = reader->how == WITHOUT_CODE ? driven_by(self, link, &driven) : 0;
-    if (found != 0) {
-        return driven;
-    }
-    return PyObject_CallOneArg(reader->awaited_by, link);
-}
-
-/* Returns what the code of a link is, in bits; -1: an error is set. */
-static long
-kind_of(Chains *self, PyObject *code, PyObject *link)
-{
-    if (code == Py_None) {
-        return 0;
-    }
-    Kind *known = &self->kinds[((size_t)code >> 4) % KINDS_KNOWN];
-    if (known->code != code) {
-        PyObject *kind = PyObject_CallFunctionObjArgs(self->kind, code, link, NULL);
-        long bits = kind == NULL ? -1 : PyLong_AsLong(kind);
-        Py_XDECREF(kind);
-        if (bits < 0) {
-            if (!PyErr_Occurred()) {
-                PyErr_SetString(PyExc_ValueError, "a kind is a number of bits");
-            }
-            return -1;
-        }
-        SET(known->code, Py_NewRef(code));
-        known->kind = bits;
-    }
-    return known->kind;
-}
 
 /* Adds a task, and what its chain shows, to its group; -1: an error is set. */
 static int
@@ -253,17 +51,17 @@ follow(Chains *self, PyObject *task, PyObject *link)
     Py_ssize_t count = 0;
     int failed = link == NULL;
     for (Py_ssize_t depth = 0; !failed && link != Py_None && depth < self->longest; depth++) {
-        Reader *reader = reader_of(self, link);
+        Reader *reader = grpc_guard_reader_of(&self->awaits, link);
         if (reader != NULL && reader->how == AT_END) {
             break;
         }
-        PyObject *code = reader == NULL ? NULL : code_of(self, reader, link);
-        long kind = code == NULL ? -1 : kind_of(self, code, link);
+        PyObject *code = reader == NULL ? NULL : grpc_guard_code_of_link(&self->awaits, reader, link);
+        long kind = code == NULL ? -1 : grpc_guard_kind_of_link(&self->awaits, code, link);
         if (kind >= 0 && kind & self->core) {
             Py_DECREF(code);
             break;
         }
-        PyObject *next = kind < 0 ? NULL : awaited_by(self, reader, link);
+        PyObject *next = kind < 0 ? NULL : grpc_guard_awaited_by(&self->awaits, reader, link);
         if (next != NULL && kind > 0) {
             kinds |= kind;
             self->codes[count] = code; /* `kinds`, or the type itself, keeps it */
@@ -289,7 +87,7 @@ follow_all(Chains *self, PyObject *tasks)
 {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tasks); i++) {
         PyObject *task = PyTuple_GET_ITEM(tasks, i);
-        PyObject *link = PyObject_CallMethodNoArgs(task, self->names[GET_CORO]);
+        PyObject *link = PyObject_CallMethodNoArgs(task, self->awaits.names[GET_CORO]);
         if (follow(self, task, link) < 0) {
             return NULL;
         }
@@ -300,11 +98,8 @@ follow_all(Chains *self, PyObject *tasks)
 static PyObject *
 groups_of(Chains *self, PyObject *tasks)
 {
-    for (int i = 0; i < CHAIN_NAMES; i++) {
-        self->names[i] = PyUnicode_InternFromString(names[i]);
-        if (self->names[i] == NULL) {
-            return NULL;
-        }
+    if (grpc_guard_awaits_begin(&self->awaits) < 0) {
+        return NULL;
     }
     self->groups = PyDict_New();
     self->shown = PyMem_New(PyObject *, 2 * self->longest);
@@ -327,23 +122,14 @@ chains(PyObject *module, PyObject *args)
     if (self == NULL) {
         return PyErr_NoMemory();
     }
-    self->state = PyModule_GetState(module);
-    if (PyArg_ParseTuple(args, "OnlOOOO:chains", &tasks, &self->longest, &self->core, &self->reader,
-                         &self->kind, &self->without_code, &self->is_driven)) {
+    Awaits *awaits = &self->awaits;
+    awaits->state = PyModule_GetState(module);
+    if (PyArg_ParseTuple(args, "OnlOOOO:chains", &tasks, &self->longest, &self->core,
+                         &awaits->reader, &awaits->kind, &awaits->without_code,
+                         &awaits->is_driven)) {
         groups = groups_of(self, tasks);
     }
-    for (int i = 0; i < CHAIN_NAMES; i++) {
-        Py_XDECREF(self->names[i]);
-    }
-    for (int i = 0; i < self->known_readers; i++) {
-        forget(&self->readers[i]);
-    }
-    for (int i = 0; i < KINDS_KNOWN; i++) {
-        Py_XDECREF(self->kinds[i].code);
-    }
-    for (int i = 0; i < READERS; i++) {
-        Py_XDECREF(self->driven[i].code);
-    }
+    grpc_guard_awaits_end(&self->awaits);
     Py_XDECREF(self->groups);
     PyMem_Free(self->shown);
     PyMem_Free(self);

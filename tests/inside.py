@@ -107,6 +107,7 @@ from grpc_guard._core.loops import loop_thread_of as loop_thread_of
 from grpc_guard._core.operations import ONLOOKERS as ONLOOKERS
 from grpc_guard._core.operations import OPERATIONS as OPERATIONS
 from grpc_guard._core.records import SyncFields as SyncFields
+from grpc_guard._core.records import key_of as key_of
 from grpc_guard._core.relay import Relay as Relay
 from grpc_guard._core.steps import IteratorFromFunction as IteratorFromFunction
 from grpc_guard._core.stream import AioDirection as AioDirection
@@ -235,6 +236,7 @@ from grpc_guard._proxies.aio.waits import waiting as waiting
 from grpc_guard._proxies.contract import Kind as Kind
 from grpc_guard._proxies.faithful import Forward as Forward
 from grpc_guard._proxies.multicallables import guarding as guarding
+from grpc_guard._proxies.proxy import NextProxy as NextProxy
 from grpc_guard._proxies.proxy import Proxy as Proxy
 from grpc_guard._proxies.proxy import StreamProxy as StreamProxy
 from grpc_guard._proxies.servers import GenericHandler as GenericHandler

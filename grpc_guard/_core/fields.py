@@ -132,9 +132,9 @@ class SyncFields:
     _extra: Extra | None
     free: bool  # the token: there while nobody is inside
 
-    # Of an operation that shows no frame, as those in C: its name, and what called it.
+    # Of an operation that shows no frame, as those in C: its name, and the key of what called it.
     operation: str | None = None
-    frame: FrameType | None = None
+    caller: int | None = None
     shows_frames = True
 
     def __init__(self, stream: Any, iterator: Any, /) -> None:
@@ -164,6 +164,11 @@ class AioOperation:
     direction: Any
     operation: str
     owns: bool
+
+
+def key_of(frame: FrameType) -> int:
+    """Return what directions have as the caller of an operation, if `frame` is that."""
+    return id(frame)
 
 
 def operations_in_progress() -> list[Any]:

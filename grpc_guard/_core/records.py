@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .fields import ConstructingType as ConstructingType
     from .fields import StreamFields as StreamFields
     from .fields import SyncFields as SyncFields
+    from .fields import key_of as key_of
     from .fields import operations_in_progress as operations_in_progress
 else:
     _fields, _entries = _offered()
@@ -46,4 +47,5 @@ else:
     Entry = _entries.Entry
     InFlight = _entries.InFlight
     UnaryEntry = _entries.UnaryEntry
+    key_of = _fields.key_of
     operations_in_progress = _fields.operations_in_progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._catalogue.forks import in_child
 from .._catalogue.nouns import Way
 from . import advances, which
 from .advances import Step as Step
@@ -81,6 +82,7 @@ class SentResponses(SyncDirection):
 _compiled = which.compiled()
 if _compiled is not None:
     _compiled.configure_steps(vars(advances))
+    in_child(_compiled.after_fork)
 
 if TYPE_CHECKING:
     from .advances import direction_of as direction_of

@@ -28,7 +28,6 @@ from .records import AioFields, StreamFields
 
 if TYPE_CHECKING:
     import weakref
-    from types import FrameType
 
     from .._findings.origins import Origin
 
@@ -92,7 +91,7 @@ class Direction:
 
     if TYPE_CHECKING:
         loop_thread: Any  # of an aio stream: what tells which thread runs its loop; else None
-        frame: FrameType | None  # of a sync direction, as `operation`: see SyncFields
+        caller: int | None  # of a sync direction, as `operation`: see SyncFields
         inside: Any  # of an aio direction: see AioFields
         operation: str | None
         owner: int | weakref.ref[Any] | None

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads
-from .._core.records import AioOperation, operations_in_progress
+from .._core.records import AioOperation, key_of, operations_in_progress
 from .._core.stream import Direction
 from .._findings.parties import suspended_greenlets, thread_at
 from .._findings.records import Owner
@@ -42,14 +42,13 @@ class Standing(NamedTuple):
 
 
 def noted_directions() -> dict[int | None, list[Direction]]:
-    """Return the sync directions whose owners show no frame, by the identity of what called them.
+    """Return the sync directions whose owners show no frame, by the key of the frame that called.
 
     None is that of all for which nothing in Python did.
     """
     found: dict[int | None, list[Direction]] = {}
     for direction in operations_in_progress():
-        caller = direction.frame
-        found.setdefault(None if caller is None else id(caller), []).append(direction)
+        found.setdefault(direction.caller, []).append(direction)
     return found
 
 
@@ -63,13 +62,14 @@ def standing_among(
         return []
     found = []
     for index, frame in enumerate(frames):
-        for direction in noted.get(id(frame), ()):
+        key = key_of(frame)
+        for direction in noted.get(key, ()):
             operation = direction.operation
-            if operation is not None and direction.frame is frame:  # else it has left
+            if operation is not None and direction.caller == key:  # else it has left
                 found.append(Standing(index, direction, operation))
     for direction in noted.get(None, ()):
         operation = direction.operation
-        if operation is not None and direction.frame is None and direction.owner == ident:
+        if operation is not None and direction.caller is None and direction.owner == ident:
             found.append(Standing(len(frames), direction, operation))
     return found
 
@@ -96,8 +96,7 @@ def owner_noted(direction: Direction) -> Owner | None:
     None if it has left meanwhile.
     """
     for _ in range(_TRIES):
-        caller = direction.frame
-        noted = {None if caller is None else id(caller): [direction]}
+        noted = {direction.caller: [direction]}
         since, ident = direction.since, direction.owner
         frames = frames_of_threads()
         chain: list[FrameType] = []

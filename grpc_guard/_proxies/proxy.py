@@ -71,6 +71,11 @@ class NextProxy(StreamProxy):
 
     __next__: Callable[[], Any]
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if _compiled is not None:
+            _compiled.next_by_slot(cls, vars(NextProxy)["__next__"])
+
     @in_c("itself")
     def __iter__(self) -> Self:
         advance = _advance_of(self)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -22,16 +23,20 @@ from hypothesis import strategies as st
 from inside import (
     Direction,
     Mode,
+    NextProxy,
     Stream,
     core_advances,
     core_fields,
     core_which,
+    findings_stacks,
+    frames_of_threads,
+    key_of,
     ledger,
     owner_of,
     steps,
 )
 from support.operating import MESSAGE, Plain, client_next, server_sender, sync_stream
-from support.staging import PATIENCE
+from support.staging import PATIENCE, Gate, in_thread
 
 import grpc_guard
 from grpc_guard import ConcurrencyError, Finding, Owner
@@ -243,14 +248,142 @@ def test_an_operation_in_a_merge() -> None:
 
 
 def test_next_that_a_program_has_replaced() -> None:
-    """The step is looked for on the object, where a program or a mock may have put another one."""
+    """Who calls the method gets what a program or a mock has put on the object, as without the guard.
+
+    next() asks the type, without the guard and with the compiled core; that in Python cannot
+    tell one from the other.
+    """
     plain: Any = Plain()
     proxy = client_next(plain, sync_stream(Mode.RAISE)).proxy
-    assert next(proxy) == MESSAGE
+    assert proxy.__next__() == next(proxy) == MESSAGE
     plain.__next__ = lambda: b"replaced"
-    assert next(proxy) == b"replaced"
+    assert proxy.__next__() == plain.__next__() == b"replaced"
+    assert next(proxy) == (next(plain) if compiled is not None else b"replaced")
     del plain.__next__
+    assert proxy.__next__() == next(proxy) == MESSAGE
+
+
+def test_next_of_the_class_of_a_proxy_that_a_program_has_replaced() -> None:
+    """mock.patch.object(type(call), "__next__") replaces next(), for as long as it lasts."""
+    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
+    with mock.patch.object(type(proxy), "__next__", return_value=b"replaced"):
+        assert next(proxy) == b"replaced"
     assert next(proxy) == MESSAGE
+
+
+def test_next_of_a_proxy_whose_operation_is_replaced() -> None:
+    """Whatever is in the slot is called; an empty one is a missing method."""
+    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
+    slot: Any = vars(NextProxy)["__next__"]
+    slot.__set__(proxy, iter((b"one",)).__next__)
+    assert next(proxy) == b"one"
+    with pytest.raises(StopIteration):
+        next(proxy)
+    slot.__delete__(proxy)
+    with pytest.raises(AttributeError, match="__next__"):
+        next(proxy)
+
+
+@needs_compiled
+def test_where_the_slot_of_next_is_not_usual() -> None:
+    """A class with a __next__ of its own keeps it, and so does one whose slot is elsewhere."""
+    usual: Any = type("Usual", (), {"__slots__": ("__next__",)})
+    other: Any = type("Other", (usual,), {"__next__": lambda self: 7})
+    assert not compiled.next_by_slot(other, vars(usual)["__next__"])
+    assert next(other()) == 7
+    bare = type("Bare", (), {"__slots__": ("first",)})
+    for wrong in ((), (usual,), (7, vars(usual)["__next__"]), (usual, 7)):
+        with pytest.raises(TypeError, match="a class and its slot"):
+            compiled.next_by_slot(*wrong)
+    with pytest.raises(AttributeError, match="__next__"):
+        compiled.next_by_slot(bare, vars(bare)["first"])
+
+
+def by_a_generator(proxy: Any) -> None:
+    def relay() -> Iterator[Any]:
+        yield from proxy
+
+    next(relay())
+
+
+CALLERS: dict[str, Callable[[Any], object]] = {
+    "<lambda>": lambda proxy: next(proxy),
+    "relay": by_a_generator,
+    "call_by_name": lambda proxy: call_by_name(proxy),
+    "from_a_loop": lambda proxy: from_a_loop(proxy),
+    "through_C": lambda proxy: through_C(proxy),
+}
+
+
+def call_by_name(proxy: Any) -> None:
+    proxy.__next__()
+
+
+def from_a_loop(proxy: Any) -> None:
+    for _ in proxy:
+        break
+
+
+def through_C(proxy: Any) -> None:  # noqa: N802
+    next(itertools.islice(map(bytes, proxy), 1))
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_the_line_that_asked_for_an_operation(caller: str) -> None:
+    """The owner is told with the frame that called, a generator's too, and others inside are not."""
+
+    class Waits(Plain):
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> bytes:
+            return gate.park(MESSAGE)
+
+    gate = Gate()
+    subject = client_next(Waits(), sync_stream(Mode.RAISE))
+    party = in_thread(CALLERS[caller], subject.proxy, name="owner")
+    with gate.held():
+        owner = owner_of(subject.direction)
+    party.result()
+    assert owner is not None
+    assert (owner.kind, owner.name, owner.operation) == ("thread", "owner", "next")
+    functions = [frame.function.rpartition(".")[2] for frame in owner.stack]
+    assert caller in functions
+    assert owner.stack[-1].file == __file__
+
+
+@needs_compiled
+def test_an_operation_that_a_fork_has_left_in_the_parent() -> None:
+    """In the child nothing is taken for its caller; in this thread all goes on."""
+
+    class Waits(Plain):
+        def __next__(self) -> bytes:
+            mine.append(compiled.operations_in_progress())
+            if threading.current_thread() is not threading.main_thread():
+                return gate.park(MESSAGE)
+            compiled.after_fork()
+            return MESSAGE
+
+    gate, mine = Gate(), []  # type: ignore[var-annotated]
+    left, here = (client_next(Waits(), sync_stream(Mode.RAISE)) for _ in range(2))
+    party = in_thread(next, left.proxy)
+    with gate.held():
+        keys = [
+            key_of(frame)
+            for frame in findings_stacks.outward(frames_of_threads()[left.direction.owner])
+        ]
+        assert left.direction.caller in keys
+        assert next(here.proxy) == MESSAGE
+        assert left.direction in mine[1]
+        assert left.direction.caller not in keys
+    party.result()
+    assert left.direction.caller is here.direction.caller is None
+
+
+@needs_compiled
+def test_the_key_of_what_is_no_frame() -> None:
+    with pytest.raises(TypeError, match="takes a frame"):
+        key_of(7)  # type: ignore[arg-type]
 
 
 def numbers() -> Iterator[int]:

@@ -22,6 +22,7 @@ from inside import (
     guard_noted,
     guard_roles,
     inspect_lines,
+    key_of,
     owner_of,
     steps,
 )
@@ -29,8 +30,9 @@ from inside import parked as parked_rule
 from support.staging import Gate, in_thread
 
 
-def noting(kind: Any = steps.Responses, **noted: Any) -> Any:
+def noting(kind: Any = steps.Responses, frame: FrameType | None = None, **noted: Any) -> Any:
     """Return a direction that notes an operation in progress, as those of the compiled core do."""
+    noted["caller"] = None if frame is None else key_of(frame)
     unseen = type(kind.__name__, (kind,), {"__slots__": (), "shows_frames": False, **noted})
     return unseen(Stream("/a/b", "client", "sync", Mode.RAISE), iter(()))
 
@@ -88,7 +90,7 @@ def test_a_thread_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard_noted.owner_noted(noting(operation=None, frame=gone)) is None
     left = noting(operation=None, frame=gone)
     other = noting(operation="next", frame=sys._getframe())
-    noted = {None: [noting(operation=None, frame=None)], id(gone): [left, other]}
+    noted = {None: [noting(operation=None, frame=None)], key_of(gone): [left, other]}
     assert guard_noted.standing_among([gone], noted, 0) == []
 
 
@@ -105,7 +107,7 @@ def test_the_role_of_what_stands_among_frames(parked: tuple[int, FrameType]) -> 
     """It owns its direction, and its time is known."""
     _, frame = parked
     direction = noting(operation="next", frame=frame)
-    standing = guard_noted.standing_among([frame], {id(frame): [direction]})
+    standing = guard_noted.standing_among([frame], {key_of(frame): [direction]})
     (role,) = guard_roles.roles([frame], standing)
     assert (role.direction, role.operation, list(role.frames)) == (direction, "next", [frame])
     assert (role.is_owner, role.is_timed) == (True, True)
@@ -118,7 +120,7 @@ def test_what_is_noted_at_one_moment(
     frame = parked[1]
     one, other = noting(operation="next", frame=frame), noting(operation="next", frame=None)
     monkeypatch.setattr(guard_noted, "operations_in_progress", lambda: [one, other])
-    assert guard_noted.noted_directions() == {id(frame): [one], None: [other]}
+    assert guard_noted.noted_directions() == {key_of(frame): [one], None: [other]}
 
 
 def test_a_greenlet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +141,7 @@ def test_where_gRPC_is_in_a_request_iterator(  # noqa: N802
     """What it has called, and only that, is looked at."""
     ident, frame = parked
     requests = noting(steps.ClientRequests, operation="next(request_iterator)", frame=frame)
-    noted = {id(frame): [noting(operation="next", frame=frame), requests]}
+    noted = {key_of(frame): [noting(operation="next", frame=frame), requests]}
     monkeypatch.setattr(parked_rule, "noted_directions", lambda: noted)
     chain = list(findings_stacks.outward(sys._current_frames()[ident]))
     found = list(parked_rule._request_iterators(ident, chain))

@@ -345,7 +345,7 @@ def operations(core: ModuleType | Any) -> dict[str, Act]:
             advance = make(one)
             assert advance() is advance() is None
             assert one.free
-            assert one.operation is one.frame is None
+            assert one.operation is one.caller is None
 
     def failed() -> None:
         for make in makers:
@@ -384,7 +384,7 @@ def operations(core: ModuleType | Any) -> dict[str, Act]:
         class Looking(Steps):
             def __next__(self) -> None:
                 seen.append(core.operations_in_progress())
-                seen.append((one.operation, one.frame, one.owner))
+                seen.append((one.operation, one.caller, one.owner))
                 one.free = True  # by hand: another one comes in
                 if len(seen) < 4:
                     advance()

@@ -1,5 +1,6 @@
 /* What makes sync operations, by the names of the functions in advances.py. */
 
+#include "callers.h"
 #include "core.h"
 
 static PyObject *
@@ -13,7 +14,8 @@ new_operation(State *state, PyObject *direction, int kind, PyObject *call)
     self->weakrefs = self->self = NULL;
     self->direction = (SyncFields *)Py_NewRef(direction);
     self->call = Py_XNewRef(call);
-    self->kind = kind;
+    self->kind = (char)kind;
+    self->is_native = (char)(state->steps.has_native_ident && state->steps.has_native_clock);
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -81,14 +83,40 @@ operations_in_progress(PyObject *module, PyObject *unused)
 {
     State *state = PyModule_GetState(module);
     PyObject *found = PyList_New(0); /* a collection, if any, comes now: the rest is not tracked */
-    Links *head = &state->steps.in_progress, *one = head;
+    Links *head = &state->steps.live, *one = head;
     while (found != NULL && (one = one->next) != head) {
-        PyObject *direction = (PyObject *)((char *)one - offsetof(SyncFields, links));
-        if (PyList_Append(found, direction) < 0) {
+        SyncFields *direction = (SyncFields *)((char *)one - offsetof(SyncFields, links));
+        /* Only one that is held, by its operation: another may be about to die. */
+        if (direction->operation != 0 && PyList_Append(found, (PyObject *)direction) < 0) {
             Py_CLEAR(found);
         }
     }
     return found;
+}
+
+/* In a child, memory of the frames of other threads is used anew: nothing may be taken for them. */
+static PyObject *
+after_fork(PyObject *module, PyObject *unused)
+{
+    State *state = PyModule_GetState(module);
+    Links *head = &state->steps.live, *one = head;
+    while (state->steps.has_native_ident && (one = one->next) != head) {
+        SyncFields *direction = (SyncFields *)((char *)one - offsetof(SyncFields, links));
+        if (direction->owner != PyThread_get_thread_ident()) {
+            direction->caller = LEFT_BEHIND;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+key_of(PyObject *module, PyObject *frame)
+{
+    if (!PyFrame_Check(frame)) {
+        PyErr_SetString(PyExc_TypeError, "key_of() takes a frame");
+        return NULL;
+    }
+    return PyLong_FromVoidPtr(grpc_guard_key_of(frame));
 }
 
 static PyObject *
@@ -114,6 +142,8 @@ configure_steps(PyObject *module, PyObject *namespace)
     state->steps.has_native_ident = PyCFunction_CheckExact(get_ident) && PyLong_Check(ident)
         && PyLong_AsUnsignedLongMask(ident) == PyThread_get_thread_ident();
     Py_DECREF(ident);
+    state->steps.has_native_clock =
+        HAS_CLOCK && PyDict_GetItemWithError(namespace, state->steps.str_monotonic) == state->monotonic;
     Py_DECREF(get_ident);
     SET(state->steps.namespace, Py_NewRef(namespace));
     Py_RETURN_NONE;
@@ -123,6 +153,10 @@ static PyMethodDef module_methods[] = {
     {"configure_steps", configure_steps, METH_O,
      "Take the namespace that has the clock, and what is done where a claim fails."},
     {"direction_of", direction_of, METH_O, NULL},
+    {"after_fork", after_fork, METH_NOARGS, "Know that the other threads are the parent's."},
+    {"next_by_slot", (PyCFunction)(void (*)(void))grpc_guard_next_by_slot, METH_FASTCALL,
+     "Have next() of a class call what is in a slot, without a lookup."},
+    {"key_of", key_of, METH_O, "Return what directions have as the caller of an operation."},
     {"operations_in_progress", operations_in_progress, METH_NOARGS,
      "Return the directions that an operation of this module owns."},
     {"reading_responses", reading_responses, METH_O, NULL},
@@ -143,7 +177,7 @@ int
 grpc_guard_add_steps(PyObject *module, State *state)
 {
     Steps *steps = &state->steps;
-    steps->in_progress = (Links){&steps->in_progress, &steps->in_progress};
+    steps->live = (Links){&steps->live, &steps->live};
 #define INTERN(name) \
     if ((steps->str_##name = PyUnicode_InternFromString(#name)) == NULL) { \
         return -1; \

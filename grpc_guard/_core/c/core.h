@@ -169,7 +169,7 @@ grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
     PyObject *weakrefs; \
     PyObject *extra, *stream;
 
-#define EACH_OF_SYNC(DO) DO(extra) DO(stream) DO(iterator) DO(frame)
+#define EACH_OF_SYNC(DO) DO(extra) DO(stream) DO(iterator)
 #define EACH_OF_AIO(DO) \
     DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(taken) DO(way)
 
@@ -177,13 +177,14 @@ grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
 typedef struct {
     DIRECTION
     PyObject *iterator;
-    PyObject *frame;          /* what called the operation in C that is in progress */
-    Links links;
     unsigned long long owner; /* a thread; with has_owner */
     double since;
+    void *caller;             /* of the operation in C that is in progress: see callers.h */
     char free;                /* the token is there */
     char has_owner;
     char operation;           /* one more than the kind of the operation in C that is in progress */
+    char is_of_fields;        /* its stream is a StreamFields */
+    Links links;              /* among all of its kind that live */
 } SyncFields;
 
 typedef struct {
@@ -204,11 +205,16 @@ typedef struct {
     SyncFields *direction;
     PyObject *self; /* __self__ */
     PyObject *call; /* whose metadata is read; NULL: the iterator of the direction is advanced */
-    int kind;
+    char kind;
+    char is_native; /* get_ident and the clock are what C knows: see this_party() */
 } SyncOperation;
 
 PyObject *grpc_guard_operate(
     PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames);
+
+/* The same as a call without arguments, but for the end of an iterator: NULL without an exception. */
+PyObject *grpc_guard_advance(SyncOperation *self);
+PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
 PyObject *grpc_guard_make_direction(

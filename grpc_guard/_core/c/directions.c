@@ -49,6 +49,13 @@ fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
     self->free = 1;
     self->has_owner = 0;
     self->since = 0.0;
+    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
+    if (self->links.next == NULL) { /* not filled before */
+        Links *head = &state->steps.live;
+        self->links = (Links){head->next, head};
+        head->next->previous = &self->links;
+        head->next = &self->links;
+    }
     SET(self->stream, Py_NewRef(stream));
     SET(self->extra, Py_NewRef(Py_None));
     SET(self->iterator, Py_NewRef(iterator));
@@ -139,6 +146,20 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
     return state == NULL ? -1 : fill_aio(state, self, stream, way, step);
 }
 
+static void
+sync_leave(SyncFields *self)
+{
+    if (self->links.next != NULL) {
+        self->links.next->previous = self->links.previous;
+        self->links.previous->next = self->links.next;
+    }
+}
+
+static void
+aio_leave(AioFields *self)
+{
+}
+
 #define LIFE_OF(prefix, Fields, EACH) \
     static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
     { \
@@ -155,6 +176,7 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
     { \
         PyTypeObject *type = Py_TYPE(self); \
         PyObject_GC_UnTrack(self); \
+        prefix##_leave(self); \
         if (self->weakrefs != NULL) { \
             PyObject_ClearWeakRefs((PyObject *)self); \
         } \
@@ -219,13 +241,19 @@ sync_get_operation(SyncFields *self, void *closure)
     return state == NULL ? NULL : Py_NewRef(state->steps.operations[self->operation - 1]);
 }
 
+static PyObject *
+sync_get_caller(SyncFields *self, void *closure)
+{
+    return self->operation == 0 || self->caller == NULL ? Py_NewRef(Py_None)
+                                                        : PyLong_FromVoidPtr(self->caller);
+}
+
 static PyMemberDef sync_members[] = {
     WEAK(SyncFields),
     OBJECT(SyncFields, extra, "_extra"),
-    OBJECT(SyncFields, stream, "stream"),
+    {"stream", T_OBJECT_EX, offsetof(SyncFields, stream), READONLY, NULL},
     OBJECT(SyncFields, iterator, "iterator"),
     {"since", T_DOUBLE, offsetof(SyncFields, since), 0, NULL},
-    {"frame", T_OBJECT, offsetof(SyncFields, frame), READONLY, NULL},
     {NULL},
 };
 
@@ -233,6 +261,7 @@ static PyGetSetDef sync_properties[] = {
     {"free", (getter)sync_get_free, (setter)sync_set_free, "The token: there or not.", NULL},
     {"owner", (getter)sync_get_owner, (setter)sync_set_owner, NULL, NULL},
     {"operation", (getter)sync_get_operation, NULL, NULL, NULL},
+    {"caller", (getter)sync_get_caller, NULL, "The key of the frame that called it.", NULL},
     {NULL},
 };
 

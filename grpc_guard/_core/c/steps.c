@@ -6,18 +6,33 @@
  * thread runs.
  */
 
+#include "callers.h"
 #include "core.h"
 
-static int
-needs_handler(SyncOperation *self)
+/* A claim is asked for from a cold cache, and on a server each delay makes others: what is usual
+ * fetches the proxy, the operation, the direction, the stream, and no more.
+ */
+
+static Steps *
+steps_of(SyncOperation *self)
 {
-    return self->kind == REQUESTS || self->kind == SENDING;
+    return &((State *)PyType_GetModuleState(Py_TYPE(self)))->steps;
+}
+
+static PyObject *
+is_shut_down(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
+    return NULL;
 }
 
 /* Returns a new reference to what advances.py has under a name. */
 static PyObject *
 named(Steps *steps, PyObject *name)
 {
+    if (steps->namespace == NULL) {
+        return is_shut_down();
+    }
     PyObject *value = PyDict_GetItemWithError(steps->namespace, name);
     if (value == NULL && !PyErr_Occurred()) {
         PyErr_SetObject(PyExc_NameError, name);
@@ -61,51 +76,48 @@ this_party(Steps *steps, unsigned long long *owner, double *since)
     return is_number;
 }
 
-/* Calls what `object` has under a name; without a lookup if nobody can have replaced that. */
-static PyObject *
-do_step(Steps *steps, PyObject *object, PyObject *name, PyObject *response)
+/* Tells whether an operation may begin: one of a handler only while that runs. Sure only if so. */
+static inline int
+may_begin(SyncOperation *self)
 {
-    PyTypeObject *type = Py_TYPE(object);
-    if (name == steps->str_next && response == NULL && type->tp_iternext != NULL
-        && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) && type->tp_dictoffset == 0
-        && type->tp_getattro == PyObject_GenericGetAttr) {
-        PyObject *item = type->tp_iternext(object);
-        if (item == NULL && !PyErr_Occurred()) {
-            PyErr_SetNone(PyExc_StopIteration);
-        }
-        return item;
+    if (self->kind != REQUESTS && self->kind != SENDING) {
+        return 1;
     }
-    PyObject *args[] = {object, response};
-    return PyObject_VectorcallMethod(name, args, response == NULL ? 1 : 2, NULL);
+    SyncFields *direction = self->direction;
+    return direction->is_of_fields && ((StreamFields *)direction->stream)->ended == Py_False;
 }
 
+/* Refuses an operation, unless the handler is running. */
 static int
-has_ended(State *state, PyObject *stream)
+check_handler(SyncOperation *self)
 {
-    if (PyObject_TypeCheck(stream, state->stream_fields)) {
-        PyObject *ended = ((StreamFields *)stream)->ended;
-        if (ended == Py_False || ended == Py_True) {
-            return ended == Py_True;
-        }
-    }
-    PyObject *ended = PyObject_GetAttr(stream, state->steps.str_ended);
+    Steps *steps = steps_of(self);
+    PyObject *stream = self->direction->stream;
+    PyObject *ended = PyObject_GetAttr(stream, steps->str_ended);
     int answer = ended == NULL ? -1 : PyObject_IsTrue(ended);
     Py_XDECREF(ended);
-    return answer;
+    if (answer <= 0) {
+        return answer;
+    }
+    PyObject *args[] = {stream, steps->operations[(int)self->kind]};
+    PyObject *nothing = call_named(steps, steps->str_used_after_end, args, 2);
+    Py_XDECREF(nothing);
+    return nothing == NULL ? -1 : 0;
 }
 
 /* Notes that the handler has ended; an error that is set stays. Returns the old value, if that is ours. */
 static PyObject *
-end_handler(State *state, PyObject *stream)
+end_handler(SyncOperation *self)
 {
-    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+    PyObject *stream = self->direction->stream;
+    if (self->direction->is_of_fields) {
         PyObject *before = ((StreamFields *)stream)->ended;
         ((StreamFields *)stream)->ended = Py_NewRef(Py_True);
         return before;
     }
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
-    if (PyObject_SetAttr(stream, state->steps.str_ended, Py_True) < 0) {
+    if (PyObject_SetAttr(stream, steps_of(self)->str_ended, Py_True) < 0) {
         PyErr_WriteUnraisable(stream);
     }
     PyErr_Restore(type, value, trace);
@@ -113,7 +125,7 @@ end_handler(State *state, PyObject *stream)
 }
 
 /* Returns a new reference to what does the step, as the direction has it by now. */
-static PyObject *
+static inline PyObject *
 subject_of(SyncOperation *self)
 {
     PyObject *subject = self->call != NULL ? self->call : self->direction->iterator;
@@ -123,17 +135,24 @@ subject_of(SyncOperation *self)
     return Py_XNewRef(subject);
 }
 
+static PyObject *
+method_of(Steps *steps, SyncOperation *self)
+{
+    return self->kind == METADATA ? steps->str_initial_metadata : steps->str_next;
+}
+
 /* Does an operation that has found its direction taken: contended() of conflicts.py. */
 static PyObject *
-meet(Steps *steps, SyncOperation *self, PyObject *name, PyObject *response)
+meet(Steps *steps, SyncOperation *self, PyObject *response)
 {
     PyObject *object = subject_of(self);
-    PyObject *step = object == NULL ? NULL : PyObject_GetAttr(object, name);
+    PyObject *step = object == NULL ? NULL : PyObject_GetAttr(object, method_of(steps, self));
     Py_XDECREF(object);
     if (step == NULL) {
         return NULL;
     }
-    PyObject *args[] = {(PyObject *)self->direction, steps->operations[self->kind], step, response};
+    PyObject *args[] = {
+        (PyObject *)self->direction, steps->operations[(int)self->kind], step, response};
     PyObject *result = call_named(steps, steps->str_contended, args, response == NULL ? 3 : 4);
     Py_DECREF(step);
     if (result != NULL && response != NULL) {
@@ -142,90 +161,89 @@ meet(Steps *steps, SyncOperation *self, PyObject *name, PyObject *response)
     return result;
 }
 
-static PyObject *
-operate(State *state, SyncOperation *self, PyObject *response)
+/* Does the step: as next() does, by the type; or as a method of the object, which may be its own. */
+static inline PyObject *
+do_step(SyncOperation *self, PyObject *object, PyObject *response, int is_next)
 {
-    Steps *steps = &state->steps;
+    iternextfunc next = Py_TYPE(object)->tp_iternext;
+    if (is_next && next != NULL) {
+        return next(object);
+    }
+    PyObject *args[] = {object, response};
+    return PyObject_VectorcallMethod(method_of(steps_of(self), self), args, response == NULL ? 1 : 2,
+                                     NULL);
+}
+
+/* Does an operation with a direction that is there. Returns NULL without an exception where an
+ * iterator is at its end.
+ */
+static inline PyObject *
+operate(SyncOperation *self, PyObject *response, int is_next)
+{
     SyncFields *direction = self->direction;
-    PyObject *stream = Py_XNewRef(direction->stream), *object = NULL, *result = NULL;
-    PyObject *name = self->kind == METADATA ? steps->str_initial_metadata : steps->str_next;
-    PyObject *frame = NULL, *before = NULL;
     unsigned long long owner;
     double since;
-    if (stream == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "stream");
-        goto done;
+    int has_owner = 1;
+    if (!may_begin(self) && check_handler(self) < 0) {
+        return NULL;
     }
-    if (needs_handler(self)) {
-        int ended = has_ended(state, stream);
-        if (ended < 0) {
-            goto done;
-        }
-        if (ended) {
-            PyObject *args[] = {stream, steps->operations[self->kind]};
-            PyObject *nothing = call_named(steps, steps->str_used_after_end, args, 2);
-            if (nothing == NULL) {
-                goto done;
-            }
-            Py_DECREF(nothing);
-        }
+    void *caller = grpc_guard_caller(&owner); /* its place is the line that asks */
+    if (self->is_native) {
+        since = grpc_guard_now();
     }
-    frame = Py_XNewRef((PyObject *)PyEval_GetFrame()); /* its place is the line that asks */
-    int has_owner = this_party(steps, &owner, &since);
-    if (has_owner < 0) {
-        goto done;
+    else if ((has_owner = this_party(steps_of(self), &owner, &since)) < 0) {
+        return NULL;
     }
     char is_free = direction->free;
     direction->free = 0; /* the claim */
     if (!is_free) {
-        result = meet(steps, self, name, response);
-        goto done;
+        return meet(steps_of(self), self, response);
     }
-    PyObject *frame_before = direction->frame;
-    direction->frame = frame;
+    direction->caller = caller;
     direction->operation = (char)(self->kind + 1);
     direction->owner = owner;
     direction->has_owner = (char)has_owner;
     direction->since = since;
-    Links *links = &direction->links, *head = &steps->in_progress;
-    if (links->next == NULL) { /* else somebody has given it back by hand */
-        *links = (Links){head->next, head};
-        head->next->previous = links;
-        head->next = links;
-    }
-    frame = NULL;
-    Py_XDECREF(frame_before);
 
-    object = subject_of(self);
-    result = object == NULL ? NULL : do_step(steps, object, name, response);
+    PyObject *object = subject_of(self), *before = NULL;
+    PyObject *result = object == NULL ? NULL : do_step(self, object, response, is_next);
 
     if (result == NULL && self->kind == TAKING_RESPONSES) {
-        before = end_handler(state, stream);
+        before = end_handler(self);
     }
-    if (links->next != NULL) {
-        links->next->previous = links->previous;
-        links->previous->next = links->next;
-        *links = (Links){NULL, NULL};
-    }
-    frame = direction->frame;
-    direction->frame = NULL;
     direction->operation = 0;
     direction->free = 1; /* given back */
     if (response == Py_None) {
-        Py_XSETREF(before, end_handler(state, stream));
+        before = end_handler(self);
     }
-
-done:
     Py_XDECREF(before);
-    Py_XDECREF(frame);
     Py_XDECREF(object);
-    Py_XDECREF(stream);
     return result;
+}
+
+/* The same, with the direction held. */
+static inline PyObject *
+operate_held(SyncOperation *self, PyObject *response, int is_next)
+{
+    SyncFields *direction = self->direction;
+    if (direction == NULL || direction->stream == NULL) {
+        return is_shut_down();
+    }
+    Py_INCREF(direction);
+    PyObject *result = operate(self, response, is_next);
+    Py_DECREF(direction);
+    return result;
+}
+
+PyObject *
+grpc_guard_advance(SyncOperation *self)
+{
+    return operate_held(self, NULL, 1);
 }
 
 /* Tells whether the arguments are right, and finds the response among them; else sets TypeError. */
 static int
-takes(SyncOperation *self, Steps *steps, PyObject *const *args, Py_ssize_t count, PyObject *names,
+takes(SyncOperation *self, PyObject *const *args, Py_ssize_t count, PyObject *names,
       PyObject **response)
 {
     Py_ssize_t wanted = self->kind == SENDING;
@@ -237,7 +255,7 @@ takes(SyncOperation *self, Steps *steps, PyObject *const *args, Py_ssize_t count
     }
     if (given > count) {
         PyObject *name = PyTuple_GET_ITEM(names, 0);
-        int is_right = PyObject_RichCompareBool(name, steps->str_response, Py_EQ);
+        int is_right = PyObject_RichCompareBool(name, steps_of(self)->str_response, Py_EQ);
         if (is_right == 0) {
             PyErr_Format(PyExc_TypeError, "advance() got an unexpected keyword argument %R", name);
         }
@@ -253,19 +271,13 @@ PyObject *
 grpc_guard_operate(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     SyncOperation *self = (SyncOperation *)callable;
-    State *state = PyType_GetModuleState(Py_TYPE(callable));
-    if (self->direction == NULL || state->steps.namespace == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
-        return NULL;
-    }
     PyObject *response = NULL;
-    if (!takes(self, &state->steps, args, PyVectorcall_NARGS(nargsf), kwnames, &response)
-        || Py_EnterRecursiveCall(" in a guarded operation")) {
+    if (!takes(self, args, PyVectorcall_NARGS(nargsf), kwnames, &response)) {
         return NULL;
     }
-    PyObject *direction = Py_NewRef((PyObject *)self->direction);
-    PyObject *result = operate(state, self, response);
-    Py_DECREF(direction);
-    Py_LeaveRecursiveCall();
+    PyObject *result = operate_held(self, response, 0);
+    if (result == NULL && !PyErr_Occurred()) {
+        PyErr_SetNone(PyExc_StopIteration);
+    }
     return result;
 }

@@ -5,7 +5,7 @@
 
 #include <Python.h>
 
-/* A list of the directions with an operation in progress: borrowed, each is held by that. */
+/* A list of the directions that live, borrowed: each leaves it before it dies. */
 typedef struct Links {
     struct Links *next, *previous;
 } Links;
@@ -19,7 +19,8 @@ typedef struct {
     PyObject *str_monotonic, *str_get_ident, *str_contended, *str_used_after_end, *str_next;
     PyObject *str_initial_metadata, *str_response, *str_ended, *str_signature_of;
     int has_native_ident; /* get_ident of the namespace tells what C knows */
-    Links in_progress;
+    int has_native_clock; /* and so does its monotonic */
+    Links live;
 } Steps;
 
 /* What an operation is called, and what made it in advances.py. */

@@ -35,7 +35,7 @@ def snapshot() -> Snapshot:
     """Return what every live stream, channel and server of this process is doing.
 
     Frozen records, from any thread; nothing of the program is touched, and nothing but names,
-    lines and numbers is in them. It takes some 10 ms, and with 10,000 live streams one or two
+    lines and numbers is in them. It takes some milliseconds, and with 10,000 live streams about a
     hundred. Meanwhile other threads run, mostly after a millisecond or two, but not while the
     objects of the process are walked: some 10 ms for each 100,000 of them.
     """

@@ -155,7 +155,7 @@ def test_chains_keep_nothing() -> None:
     last = Link("a")
     held, tasks = [last], [Task(Link("ab", last)), Task([last])]
     known = LONGEST, CORE, reader, kind, WITHOUT, is_driven
-    things = last, held, tasks, *tasks, *known, Link, Task, None, "end"
+    things = last, held, tasks, *tasks, reader, kind, WITHOUT, is_driven, Link, Task
 
     def follow_them() -> None:
         compiled.chains(tasks, *known)
@@ -214,7 +214,7 @@ def test_tasks_are_recalled_as_in_python() -> None:
     assert found[0] == [([tasks[0], tasks[2]], directions), ([tasks[1]], [])]
     assert found[1] == tasks[4:]
     assert set(found[2]) == set(map(id, tasks[:4]))
-    things = *tasks, *futures, *directions, *before.values(), one, other, before, None
+    things = *tasks, *futures, *directions, *before.values(), one, other, before
     assert unchanged_references(lambda: recall(memory, tasks, in_python=False), *things)
 
 
@@ -279,7 +279,7 @@ def test_owners_are_noted_as_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_which, "compiled", lambda: None)
     assert list(map(noted, standings)) == in_c
     monkeypatch.undo()
-    things = *tasks, *inside, HERE, standings[0].stack, None
+    things = *tasks, *inside, HERE, standings[0].stack
     assert unchanged_references(lambda: noted(standings[0]), *things)
 
 

@@ -238,7 +238,7 @@ async def test_nothing_is_kept() -> None:
     stream.origin = note_origin("start")
     look = scene.teller()._look()
     compiled.tell_streams(look, scene.streams, 0)  # from now on lines and numbers are known
-    things = direction, stream, stream.origin, stream.origin.place, OWNER, None, look, *look
+    things = direction, stream, stream.origin, stream.origin.place, OWNER, look, *look[4:11]
     before = list(map(sys.getrefcount, things))
     for _ in range(100):
         compiled.tell_streams(look, scene.streams, 0)

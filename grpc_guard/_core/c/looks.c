@@ -13,17 +13,23 @@ grpc_guard_by_identity(PyObject *table, PyObject *object, PyObject **found)
 }
 
 PyObject *
-grpc_guard_text_of(Look *look, int which, PyObject *named)
+grpc_guard_text_of(Look *look, PyObject *named)
 {
-    if (look->met[which] != named) {
+    int at = 0;
+    while (at < look->known && look->met[at] != named) {
+        at++;
+    }
+    if (at == look->known) {
         PyObject *text = PyObject_CallOneArg(look->text, named);
         if (text == NULL) {
             return NULL;
         }
-        SET(look->met[which], Py_NewRef(named));
-        SET(look->texts[which], text);
+        at = at < TEXTS ? at : TEXTS - 1;
+        SET(look->met[at], Py_NewRef(named));
+        SET(look->texts[at], text);
+        look->known = at + 1;
     }
-    return Py_NewRef(look->texts[which]);
+    return Py_NewRef(look->texts[at]);
 }
 
 PyObject *

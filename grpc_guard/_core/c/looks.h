@@ -21,7 +21,7 @@ Py_ssize_t grpc_guard_offset_of(PyTypeObject *kind, PyObject *name);
 /* Returns a new record; takes the references to `values`, of which one may be NULL: an error is set. */
 PyObject *grpc_guard_make_record(Maker *maker, PyObject **values);
 
-enum { SIDE, API, MODE, TEXTS };
+enum { TEXTS = 8 }; /* both sides, both apis, all modes */
 enum { SINCE, PLACE, KIND, NAME, OPERATION, HELD, INSIDE, NAMES };
 /* Puts the next value into an array that is NULL at first, unless an error is set already. */
 #define NEXT(value) is_whole = is_whole && (values[count++] = (value)) != NULL
@@ -35,7 +35,8 @@ typedef struct {
     PyObject *states[3]; /* open, over, unknown */
     double present;
     int is_waited, is_sending; /* somebody waits for a turn; some aio call has a message to send */
-    PyObject *met[TEXTS], *texts[TEXTS]; /* what was met last, and its text */
+    PyObject *met[TEXTS], *texts[TEXTS]; /* enums that were met, and their texts */
+    int known;
     PyObject *place, *stack;
     PyObject *names[NAMES];
 } Look;
@@ -43,8 +44,8 @@ typedef struct {
 /* Looks for an object by its identity: 1 and a new reference, 0 if it is not there, -1: an error. */
 int grpc_guard_by_identity(PyObject *table, PyObject *object, PyObject **found);
 
-/* Returns the text of an enum, of the kind that is first in TEXTS or a later one. */
-PyObject *grpc_guard_text_of(Look *look, int which, PyObject *named);
+/* Returns the text of an enum. */
+PyObject *grpc_guard_text_of(Look *look, PyObject *named);
 
 /* Returns how long ago it was, at least 0.0. */
 PyObject *grpc_guard_seconds_since(Look *look, double began);

@@ -108,9 +108,9 @@ usual_one(Look *look, StreamFields *stream, PyObject *number, PyObject **ways,
     int count = 0, is_whole = 1;
     NEXT(Py_NewRef(number));
     NEXT(Py_NewRef(stream->rpc));
-    NEXT(grpc_guard_text_of(look, SIDE, stream->side));
-    NEXT(grpc_guard_text_of(look, API, stream->api));
-    NEXT(grpc_guard_text_of(look, MODE, stream->mode));
+    NEXT(grpc_guard_text_of(look, stream->side));
+    NEXT(grpc_guard_text_of(look, stream->api));
+    NEXT(grpc_guard_text_of(look, stream->mode));
     NEXT(Py_NewRef(its_state));
     NEXT(age_of(look, (PyObject *)stream));
     NEXT(grpc_guard_starter(look, stream->origin));

@@ -44,13 +44,12 @@ direction_of(Look *look, PyObject *direction, PyObject *owner)
     if (owner != NULL) {
         return direction_record(look, owner, PyObject_GetAttr(owner, look->names[HELD]));
     }
-    if (fields->extra != Py_None || fields->taken != Py_False || fields->since == NULL
-        || !PyFloat_CheckExact(fields->since) || fields->loop_thread == Py_None
-        || fields->owner == NULL || PyLong_Check(fields->owner)) {
+    if (fields->extra != Py_None || fields->taken || fields->loop_thread == Py_None
+        || fields->loop_thread == NULL || fields->owner == NULL || PyLong_Check(fields->owner)) {
         return PyObject_CallOneArg(look->direction_of, direction);
     }
-    double began = PyFloat_AS_DOUBLE(fields->since);
-    PyObject *ago = began != 0.0 ? grpc_guard_seconds_since(look, began) : Py_NewRef(Py_None);
+    PyObject *ago =
+        fields->since != 0.0 ? grpc_guard_seconds_since(look, fields->since) : Py_NewRef(Py_None);
     return direction_record(look, Py_None, ago);
 }
 

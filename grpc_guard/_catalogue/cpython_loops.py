@@ -85,15 +85,19 @@ def tasks_of(loops: Collection[asyncio.AbstractEventLoop]) -> list[asyncio.Task[
     ]
 
 
+# In this attribute a task has the future that it awaits, or None; since Python 3.4.
+AWAITED = "_fut_waiter"
+
+
 def task_awaited_by(task: object) -> asyncio.Task[Any] | None:
-    """Return the task that `task` awaits, by ``_fut_waiter``: since Python 3.4; else None."""
-    awaited = getattr(task, "_fut_waiter", None)
+    """Return the task that `task` awaits, by the name above; else None."""
+    awaited = getattr(task, AWAITED, None)
     return awaited if isinstance(awaited, asyncio.Task) else None
 
 
 def awaited_by_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[Any]:
     """Return the future that each of `tasks` awaits, or None; by the name above."""
-    return list(map(getattr, tasks, repeat("_fut_waiter"), repeat(None)))
+    return list(map(getattr, tasks, repeat(AWAITED), repeat(None)))
 
 
 def waits_for_tasks(

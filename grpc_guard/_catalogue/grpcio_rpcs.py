@@ -7,8 +7,10 @@ are missing: less is seen.
 from __future__ import annotations
 
 import asyncio
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from types import CodeType, FrameType
 from typing import Any
 
@@ -145,6 +147,12 @@ def _method_of(event: Any) -> str:
 def handles_an_rpc(task: asyncio.Task[Any]) -> bool:
     """Tell whether an aio server handles an RPC in `task`."""
     return getattr(task.get_coro(), "__name__", "") == _AIO_HANDLES
+
+
+def any_handles_an_rpc(tasks: Iterable[asyncio.Task[Any]]) -> bool:
+    """Tell whether an aio server handles an RPC in one of `tasks`."""
+    coroutines = map(operator.methodcaller("get_coro"), tasks)
+    return _AIO_HANDLES in map(getattr, coroutines, repeat("__name__"), repeat(""))
 
 
 def method_of_task(task: asyncio.Task[Any]) -> str | None:

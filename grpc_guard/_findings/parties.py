@@ -97,9 +97,8 @@ def _shown(name: str) -> str:
 def names_of_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
     """Return the names of `tasks`: see name_of_task()."""
     names = [task.get_name() for task in tasks]
-    if any(name.startswith(_HANDLER) for name in names):
-        return list(map(_shown, names))
-    return names
+    shown = {name: _shown(name) for name in set(names) if name[:1] == _HANDLER[0]}
+    return list(map(shown.get, names, names)) if shown else names
 
 
 def thread_at(

@@ -111,10 +111,13 @@ def _no_code(link: object) -> None:
 
 def _driven(link: object) -> Any:
     """Read an anext() or a coroutine wrapper: they show what they drive to the collector alone."""
-    for one in held_by(link):
-        if _prefix_of(type(one)) in _DRIVEN:
-            return one
-    return None
+    return next(filter(is_driven, held_by(link)), None)
+
+
+def is_driven(one: object) -> bool:
+    """Tell whether `one`, which something without code holds, is what that drives."""
+    kind: Any = type(one)
+    return _prefix_of(kind) in _DRIVEN
 
 
 WITHOUT_CODE: Reader = _no_code, _driven

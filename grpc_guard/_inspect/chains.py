@@ -7,13 +7,15 @@ found for one task of a group is found for all of them, as far as their code say
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from itertools import repeat
+from functools import partial
+from itertools import repeat, starmap
 from operator import attrgetter, is_
 from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
+from .._core import which
 from .._core.records import AioOperation
-from .._findings.waiters import CHAIN_LENGTH, WITHOUT_CODE, driven_by, frame_of
+from .._findings.waiters import CHAIN_LENGTH, WITHOUT_CODE, driven_by, frame_of, is_driven
 from .._guard.noted import Standing, frames_of_task
 from .lines import CORE, Lines
 
@@ -37,7 +39,17 @@ class Group(NamedTuple):
 
 
 def groups(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterator[Group]:
-    """Yield `tasks` in groups; `ends` as for Lines.shown()."""
+    """Return `tasks` in groups; `ends` as for Lines.shown()."""
+    compiled = which.compiled()
+    if compiled is None:
+        return groups_in_python(tasks, lines, ends)
+    reader = partial(lines.reader, ends=ends)
+    known = CHAIN_LENGTH, CORE, reader, lines.kind, WITHOUT_CODE, is_driven
+    return starmap(Group, compiled.chains(tasks, *known))
+
+
+def groups_in_python(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) -> Iterator[Group]:
+    """Yield the same without the compiled core."""
     todo: list[tuple[int, int, Columns]] = [(0, 0, [[task.get_coro() for task in tasks], tasks])]
     while todo:
         depth, kinds, columns = todo.pop()

@@ -2,6 +2,7 @@
 
 A message of protobuf takes each field by a call. Here the code that joins the pieces of a record
 is compiled from its fields, as the methods of dataclasses are, and finds most pieces in tables.
+Where the compiled core runs, it goes through the fields.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import functools
 import struct
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from .._core import which
 
 Encode = Callable[[Any], bytes]
 
@@ -20,8 +23,50 @@ _INT, _DOUBLE, _BYTES = range(3)  # wire types: https://protobuf.dev/programming
 _double = struct.Struct("<Bd").pack
 
 
+class Encodes(Protocol):
+    """Encodes records for one message.
+
+    Their fields are text, numbers, records, and tuples of records; all may be None but tuples.
+    """
+
+    def joined(self, field: Any, records: Sequence[Any]) -> bytes:
+        """Return `records`, all of one kind, as this repeated field of a message, given as protobuf has it."""
+
+
+class CompiledEncoder:
+    """The same as Encoder("strict"), by the compiled core."""
+
+    def __init__(self) -> None:
+        self._encoding: Any = which.compiled().Encoding
+
+    def joined(self, field: Any, records: Sequence[Any]) -> bytes:
+        kind: Any = type(records[0])
+        encoding = _encoding(self._encoding, kind, field.message_type)
+        found: bytes = encoding.joined(_tag(field.number, _BYTES), records)
+        return found
+
+
+@functools.cache
+def _encoding(make: Any, kind: Any, descriptor: Any) -> Any:
+    """Return how the compiled core encodes records of `kind`."""
+    fields = []
+    for name, expected in types_of(kind).items():
+        field, of = descriptor.fields_by_name[name], _choice(expected)
+        how, wire_type = _PLAIN.get(of, ("r", _BYTES))
+        nested = None
+        if typing.get_origin(of) is tuple:
+            how, of = "t", typing.get_args(of)[0]
+        if how in "rt":
+            nested = _encoding(make, of, field.message_type)
+        fields.append((name, how, _tag(field.number, wire_type), nested))
+    return make(kind, tuple(fields))
+
+
+_PLAIN = {float: ("d", _DOUBLE), bool: ("b", _INT), int: ("i", _INT), str: ("s", _BYTES)}
+
+
 class Encoder:
-    """Encodes records for one message; `errors` is for text that UTF-8 lacks, see str.encode()."""
+    """Encodes records, in Python; `errors` is for text that UTF-8 lacks, see str.encode()."""
 
     def __init__(self, errors: str) -> None:
         self._shared = {
@@ -35,15 +80,17 @@ class Encoder:
         self._kept: list[object] = []  # must not give their identity away
 
     def of(self, kind: Any, descriptor: Any) -> Encode:
-        """Return what encodes records of `kind`; `descriptor` is that of their message.
-
-        Their fields are text, numbers, records, and tuples of records; all may be None but tuples.
-        """
+        """Return what encodes records of `kind`; `descriptor` is that of their message."""
         if id(kind) not in self._made:
             code, repeated = _code(kind, descriptor)
             names = {name: self._of_tuples(of, field) for name, of, field in repeated}
             self._made[id(kind)] = eval(code, self._shared | names)
         return self._made[id(kind)]
+
+    def joined(self, field: Any, records: Sequence[Any]) -> bytes:
+        """See Encodes."""
+        encode = self.of(type(records[0]), field.message_type)
+        return Heads(field.number).joined(map(encode, records))
 
     def _of_tuples(self, kind: Any, field: Any) -> Encode:
         heads, encode = Heads(field.number), self.of(kind, field.message_type)
@@ -90,6 +137,11 @@ class _Numbers(dict[int, bytes]):
     def __missing__(self, value: int) -> bytes:
         found = self[value] = _varint(value)
         return found
+
+
+def encoder() -> Encodes:
+    """Return what encodes for the core that runs; UnicodeEncodeError for text that UTF-8 lacks."""
+    return Encoder("strict") if which.compiled() is None else CompiledEncoder()
 
 
 def _tag(number: int, wire_type: int) -> bytes:

@@ -13,7 +13,7 @@ from .._catalogue.catalogue import RULES
 from .._catalogue.rule import ANY, Rule
 from .._findings.records import Finding
 from . import inspection_pb2 as pb
-from .encoding import Encoder, Heads, types_of
+from .encoding import Encoder, Encodes, Heads, encoder, types_of
 from .native import slices_of
 from .records import Snapshot
 
@@ -23,7 +23,7 @@ VERSION = 1
 def encoded(snapshot: Snapshot) -> bytes:
     """Return the bytes of the message of `snapshot`."""
     try:
-        return _encoded(snapshot, None, Encoder("strict"))
+        return _encoded(snapshot, None, encoder())
     except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
         return _encoded(snapshot, _encodable, Encoder("backslashreplace"))
 
@@ -43,7 +43,7 @@ def message_of_finding(finding: Finding) -> Any:
         return pb.Finding(**_fields(finding, {}, _encodable))
 
 
-def _encoded(snapshot: Snapshot, text: Text | None, encoder: Encoder) -> bytes:
+def _encoded(snapshot: Snapshot, text: Text | None, encoder: Encodes) -> bytes:
     few = dataclasses.replace(snapshot, streams=(), servers=())
     parts = [pb.Snapshot(**_fields(few, {}, text)).SerializeToString()]
     parts += _repeated(snapshot.streams, pb.Snapshot, "streams", encoder)
@@ -56,13 +56,11 @@ def _encoded(snapshot: Snapshot, text: Text | None, encoder: Encoder) -> bytes:
     return b"".join(parts)
 
 
-def _repeated(records: Sequence[Any], kind: Any, name: str, encoder: Encoder) -> Iterator[bytes]:
+def _repeated(records: Sequence[Any], kind: Any, name: str, encoder: Encodes) -> Iterator[bytes]:
     """Yield `records`, of which there may be thousands, as a repeated field of a message."""
     field = kind.DESCRIPTOR.fields_by_name[name]
-    heads = Heads(field.number)
     for some in slices_of(records):
-        encode = encoder.of(type(some[0]), field.message_type)
-        yield heads.joined(map(encode, some))
+        yield encoder.joined(field, some)
 
 
 def snapshot_of(message: Any) -> Snapshot:

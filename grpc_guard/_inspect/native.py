@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from .._core import which
+
 _BEGINNING = 1.0  # seconds; a process that ends lets no thread begin
-_SLICE = 256  # items, which take a millisecond or two
+_SLICE = 256 if which.compiled() is None else 1024  # items, which take a millisecond or two
 _NAP = 5e-5  # seconds; in none at all the others would not wake up in time
 
 T = TypeVar("T")

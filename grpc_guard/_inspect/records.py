@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .._core import which
 from .._findings.records import Finding, Frame, Owner
 
 
@@ -135,14 +136,29 @@ class Snapshot:
 R = TypeVar("R")
 
 
-def _maker(kind: type[R]) -> Callable[..., R]:
+def maker(kind: type[R]) -> Callable[..., R]:
     """Return what makes records of `kind` from the values of all fields, in their order.
 
-    A frozen dataclass sets each field by a call, which takes five times as long: here each is made
-    as one of a twin that is not frozen. It is compiled, as the methods of dataclasses are.
+    A frozen dataclass sets each field by a call, which takes five times as long.
     """
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    twin = type(kind.__name__, (), {"__slots__": tuple(names)})
+    compiled = which.compiled()
+    if compiled is None:
+        return maker_in_python(kind)
+    made: Callable[..., R] = compiled.Maker(kind, _names(kind))
+    return made
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def maker_in_python(kind: type[R]) -> Callable[..., R]:
+    """Return the same without the compiled core.
+
+    It makes each as one of a twin that is not frozen. It is compiled, as the methods of dataclasses are.
+    """
+    names = _names(kind)
+    twin = type(kind.__name__, (), {"__slots__": names})
     lines = [f"def make({', '.join(names)}):", " record = _new(_twin)"]
     lines += [f" record.{name} = {name}" for name in names]
     lines += [" record.__class__ = _kind", " return record"]
@@ -157,7 +173,7 @@ def _maker(kind: type[R]) -> Callable[..., R]:
     return made
 
 
-new_owner = _maker(Owner)
-new_direction = _maker(DirectionSnapshot)
-new_stream = _maker(StreamSnapshot)
-new_handler = _maker(HandlerSnapshot)
+new_owner = maker(Owner)
+new_direction = maker(DirectionSnapshot)
+new_stream = maker(StreamSnapshot)
+new_handler = maker(HandlerSnapshot)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from time import monotonic
 from typing import Any, NamedTuple
 
-from .._catalogue.cpython_loops import awaited_by_tasks
+from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks
+from .._core import which
 from .._core.stream import Direction
 from .._findings.records import Frame
 
@@ -42,10 +43,14 @@ NOWHERE = Standing()
 _Known = tuple["weakref.ref[Any]", "weakref.ref[Any]", Standing, "weakref.ref[Any] | None"]
 
 
+# A standing, the tasks that have it, and their directions, if they are in any.
+Recalled = tuple[Standing, list["asyncio.Task[Any]"], list[Direction]]
+
+
 class Memory:
     """What one look remembers of the last one, and leaves to the next."""
 
-    _before: Mapping[int, _Known]
+    _before: dict[int, _Known]
 
     def __init__(self) -> None:
         now = monotonic()
@@ -56,14 +61,26 @@ class Memory:
 
     def recalled(
         self, tasks: Sequence[asyncio.Task[Any]], fresh: list[asyncio.Task[Any]]
-    ) -> Iterator[tuple[Standing, list[asyncio.Task[Any]], list[Direction]]]:
-        """Yield the tasks that have not gone on, by their standing; add the others to `fresh`."""
+    ) -> Iterable[Recalled]:
+        """Return the tasks that have not gone on, by their standing; add the others to `fresh`."""
         if not self._is_kept:
             fresh += tasks
-            return
+            return ()
+        compiled = which.compiled()
+        if compiled is None:
+            return self.recalled_in_python(tasks, fresh)
+        tables = self._before, self._after, self._waited
+        self._waited.clear()
+        found: list[Recalled] = compiled.recalled(tasks, fresh, *tables, NOWHERE, AWAITED)
+        return found
+
+    def recalled_in_python(
+        self, tasks: Sequence[asyncio.Task[Any]], fresh: list[asyncio.Task[Any]]
+    ) -> Iterable[Recalled]:
+        """Return the same without the compiled core."""
         keys, futures = list(map(id, tasks)), awaited_by_tasks(tasks)
         self._waited = dict(zip(keys, futures, strict=True))
-        found: dict[int, tuple[Standing, list[asyncio.Task[Any]], list[Direction]]] = {}
+        found: dict[int, Recalled] = {}
         before, after = self._before, self._after
         for key, known, task, future in zip(
             keys, map(before.get, keys), tasks, futures, strict=True
@@ -87,7 +104,7 @@ class Memory:
             if known[3] is not None:
                 direction: Any = known[3]()  # a local variable of the task holds it
                 part[2].append(direction)
-        yield from found.values()
+        return found.values()
 
     def note(
         self,

@@ -21,7 +21,7 @@ from .._catalogue.grpcio_rpcs import (
     rpc_states_of,
     waiting_rpcs,
 )
-from .._core.stream import Stream
+from .._core.stream import AioDirection, Stream
 from .._findings.parties import name_of_task, name_of_thread
 from .._findings.records import Frame, Owner
 from .._lifecycle.handlers import Handlers, servers
@@ -94,7 +94,8 @@ def _handler(
         stream, since = noted
         held = max(0.0, present - since)
         # Between two messages the generator shows no frame of its own.
-        if at_rest := list(suspended(stream.write)):
+        write = stream.write
+        if type(write) is not AioDirection and (at_rest := list(suspended(write))):
             stack = (*stack, *sight.lines.stack(at_rest))
     return new_owner(kind, name, "handler", held, stack, "inside", None)
 

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import tasks_of, waits_for_tasks
-from .._catalogue.grpcio_rpcs import handles_an_rpc, sending_call
+from .._catalogue.grpcio_rpcs import any_handles_an_rpc, handles_an_rpc, sending_call
+from .._core import which
 from .._core.operations import IDENTITIES
 from .._core.stream import Direction, Stream
 from .._findings.parties import (
     name_of_task,
     name_of_thread,
-    names_of_tasks,
     suspended_greenlets,
     task_at,
     thread_at,
@@ -39,15 +39,15 @@ from .chains import Place, groups, places
 from .lines import OPERATION, SENDING, Lines
 from .living import Handled
 from .native import slices_of
+from .noting import Tables, note_owners, strays
 from .records import new_owner
 from .remembered import NOWHERE, Memory, Standing
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
-_TOGETHER = 512  # tasks that are followed together, which takes a millisecond or two
+_TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
 _direction_of = operator.attrgetter("direction")
-_since, _stream = operator.attrgetter("since"), operator.attrgetter("stream")
 _JOIN = threading.Thread.join.__code__
 
 
@@ -85,6 +85,8 @@ class Sight:
         self.holders: dict[int, Party | asyncio.Task[Any]] = {}  # the owners themselves
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
         self.directions: dict[int, Direction] = {}  # those of owners and waiters
+        # Those that their stream may not know: all, until streams_among() has looked at them.
+        self.strays: Iterable[Direction] = self.directions.values()
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
@@ -119,9 +121,8 @@ class Sight:
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
         """Return the streams that are `listed`, and those that somebody is inside of."""
-        found: dict[int, Stream] = {}
-        for streams in list(listed), list(map(_stream, self.directions.values())):
-            found.update(zip(map(id, streams), streams, strict=True))
+        found = {id(stream): stream for stream in listed}
+        self.strays = strays(list(self.directions.values()), found)
         return list(found.values())
 
     def owner_not_seen(self, direction: Direction) -> Owner | None:
@@ -177,7 +178,7 @@ class Sight:
             for standing, some, directions in memory.recalled(tasks, fresh):
                 self._note_together(some, standing, directions)
             for group in groups(fresh, self.lines, ends):
-                handles = any(map(handles_an_rpc, group.tasks))
+                handles = any_handles_an_rpc(group.tasks)
                 if not (handles or group.kinds & (OPERATION | SENDING)):
                     memory.note(group.tasks, NOWHERE)
                     continue
@@ -246,24 +247,9 @@ class Sight:
         """Note what tasks of one standing do, and in which directions they are."""
         if standing.handler is not None:
             self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
-        if not directions:
-            return
-        keys, names, time = list(map(id, directions)), names_of_tasks(tasks), self.time
-        sinces = map(_since, directions) if standing.is_timed else repeat(time)
-        held = [max(0.0, time - since) for since, _ in zip(sinces, keys, strict=False)]
-        owners = map(
-            new_owner,
-            repeat("task"),
-            names,
-            repeat(standing.operation),
-            held,
-            repeat(standing.stack),
-            repeat("inside"),
-            repeat(None),
-        )
-        self.directions.update(zip(keys, directions, strict=True))
-        self.holders.update(zip(keys, tasks, strict=True))
-        self.owners.update(zip(keys, owners, strict=True))
+        if directions:
+            tables = Tables(self.directions, self.holders, self.owners)
+            note_owners(tables, tasks, standing, directions, self.time)
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""

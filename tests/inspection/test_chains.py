@@ -92,11 +92,13 @@ class Numbered(asyncio.Future[None]):
     number = 0
 
 
-def together(tasks: list[Any]) -> tuple[dict[Any, Any], dict[Any, list[Any]]]:
+def together(
+    tasks: list[Any], groups: Any = chains.groups
+) -> tuple[dict[Any, Any], dict[Any, list[Any]]]:
     """Return kinds and links of each task, and the frames of those, as they are found together."""
     ends = {id(waiters.idle_type(asyncio.get_running_loop()))}
     found, frames = {}, {}
-    for group in chains.groups(tasks, inspect_lines.Lines(), ends):
+    for group in groups(tasks, inspect_lines.Lines(), ends):
         for index, task in enumerate(group.tasks):
             found[task] = group.kinds, [column[index] for column in group.shown]
         for place in chains.places(group):
@@ -125,6 +127,7 @@ async def test_as_one_by_one(length: int, monkeypatch: pytest.MonkeyPatch) -> No
     await settle()
     await settle()
     found, frames = together(tasks)
+    assert together(tasks, chains.groups_in_python) == (found, frames)
     expected = alone(tasks)
     for task in tasks:
         task.cancel()
@@ -153,6 +156,7 @@ async def test_rpcs_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         await settle()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         found, expected = together(tasks)[0], alone(tasks)
+        assert together(tasks, chains.groups_in_python)[0] == found
         monkeypatch.setattr(inspect_lines, "awaits_core", lambda code: False)
         followed = together(tasks)[0], alone(tasks)
         for call in calls:

@@ -26,7 +26,7 @@ from inside import (
     guard_roles,
     inspect_living,
     inspect_sending,
-    inspect_snapshot,
+    inspect_telling,
     inspect_wording,
     inspection_pb2,
     sight,
@@ -78,7 +78,9 @@ async def test_an_owner_that_shows_no_frame() -> None:
     stream = Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE, asyncio.get_running_loop())
     direction = AioDirection(stream, Way.READ)
     direction.taken = True
-    described = inspect_snapshot._described(direction, sight.Sight([]), 0.0)
+    look = sight.Sight([])
+    teller = inspect_telling.Teller([stream], look, inspect_telling.Origins(look.lines), {})
+    described = teller.described(direction)
     assert described is not None
     assert described.owner is not None
     assert described.owner.name == "(not found)"

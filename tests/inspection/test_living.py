@@ -33,7 +33,7 @@ from inside import (
     guard_roles,
     inspect_lines,
     inspect_living,
-    inspect_snapshot,
+    inspect_telling,
     items_of,
     loops_door,
     native,
@@ -435,10 +435,10 @@ def test_a_stream_that_ends_during_the_look() -> None:
     stream = Stream("/x", Side.SERVER, Api.SYNC, Mode.RAISE)
     look = sight.Sight([])
     look.directions.clear()  # of streams that other tests have left
-    origins = inspect_snapshot._Origins(look.lines)
-    assert len(list(inspect_snapshot._streams_told([stream], look, origins, {}))) == 1
+    teller = inspect_telling.Teller([stream], look, inspect_telling.Origins(look.lines), {})
+    assert len(list(teller.told())) == 1
     stream.ended = True
-    assert list(inspect_snapshot._streams_told([stream], look, origins, {})) == []
+    assert list(teller.told()) == []
 
 
 LOOKING = """

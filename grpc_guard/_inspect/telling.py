@@ -1,0 +1,163 @@
+"""Live streams as records, once a look has shown who is inside them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from time import monotonic
+
+from .._catalogue.nouns import READ, SERVER, WRITE, Way
+from .._core import which
+from .._core.stream import AioDirection, Direction, Stream
+from .._findings.origins import Origin
+from .._findings.parties import name_of_thread
+from .._findings.records import Owner
+from .deductions import Told
+from .lines import Lines
+from .living import is_whole, others_among
+from .native import slices_of
+from .records import DirectionSnapshot, new_direction, new_owner, new_stream
+from .sending import is_sending, suspended
+from .sight import Sight
+
+_origin, _text = operator.attrgetter("origin"), str.__str__  # of an enum a plain text
+_OPEN, _OVER, _UNKNOWN = "open", "over", "unknown"
+
+
+class Teller:
+    """Puts streams into records; `channels` are the numbers of channels, by identity."""
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        sight: Sight,
+        origins: Origins,
+        channels: Mapping[int, int],
+    ) -> None:
+        self._streams, self._sight, self._origins, self._channels = (
+            streams,
+            sight,
+            origins,
+            channels,
+        )
+        self._begun = sight.handled.begun()
+        noted = zip(map(id, streams), map(_origin, streams), strict=True)
+        self._begun.update([(key, origin.since) for key, origin in noted if origin is not None])
+        self._present = monotonic()
+        self._others = others_among(streams, sight.strays)
+
+    def told(self) -> Iterator[Told]:
+        """Yield the record of each stream, the oldest first."""
+        streams, number, compiled = self._streams, 0, which.compiled()
+        look = None if compiled is None else self._look()
+        began = list(map(self._begun.get, map(id, streams), repeat(self._present)))
+        in_order = [streams[at] for at in sorted(range(len(streams)), key=began.__getitem__)]
+        for some in slices_of(in_order):
+            if compiled is None:
+                told = list(self._some(some, number))
+            else:
+                told = compiled.tell_streams(look, some, number)
+            number += len(told)
+            yield from told
+
+    def _some(self, streams: Iterable[Stream], number: int) -> Iterator[Told]:
+        for stream in streams:
+            told = self.one(stream, number + 1)
+            if told is not None:
+                number += 1
+                yield told
+
+    def _look(self) -> tuple[object, ...]:
+        """Return what the compiled core has to know of this look: see telling.c."""
+        sight = self._sight
+        return (
+            *(self.one, self.described, self._origins.stack, _text),
+            *(new_stream, new_direction, new_owner),
+            *(self._begun, self._others, sight.owners, self._channels),
+            *(AioDirection, SERVER, READ, _OPEN, _OVER, _UNKNOWN),
+            *(self._present, bool(sight.waiters), bool(sight.sending)),
+        )
+
+    def one(self, stream: Stream, number: int) -> Told | None:
+        """Return the record of a stream, the stream, and its directions; None if it is over.
+
+        But not if somebody is still inside.
+        """
+        key, origin = id(stream), stream.origin
+        mine: tuple[Direction | None, ...]
+        mine = read, write = stream.read, stream.write
+        if key in self._others:
+            mine = *mine, *self._others[key]
+            read, write = self._chosen(READ, mine), self._chosen(WRITE, mine)
+        state = _state(stream)
+        if state == _OVER and not any(id(one) in self._sight.owners for one in mine):
+            return None
+        since, present = self._begun.get(key), self._present
+        described = new_stream(
+            number,
+            stream.rpc,
+            _text(stream.side),
+            _text(stream.api),
+            _text(stream.mode),
+            state,
+            None if since is None else present - since,
+            None if origin is None else self._origins.owner(origin, present),
+            self._channels.get(id(stream.channel)),
+            self.described(read),
+            self.described(write),
+        )
+        return described, stream, mine
+
+    def _chosen(self, way: Way, directions: Iterable[Direction | None]) -> Direction | None:
+        """Return the one of `directions` that goes this `way`; None without one.
+
+        Around a call with interceptors there are two to read from: somebody is in either.
+        """
+        going = [one for one in directions if one is not None and is_whole(one) and one.way is way]
+        inside = [one for one in going if id(one) in self._sight.directions]
+        return next(reversed(inside), next(iter(going), None))
+
+    def described(self, direction: Direction | None) -> DirectionSnapshot | None:
+        """Return the record of `direction`; None without one that is made to its end."""
+        sight = self._sight
+        owner = sight.owners.get(id(direction))
+        if direction is None or (owner is None and not is_whole(direction)):
+            return None
+        waiting = sight.waiting(direction) if sight.waiters else ()
+        is_written = direction.way is WRITE
+        unsent = is_written and is_sending(direction.stream, sight)
+        if owner is not None:
+            return new_direction(owner, waiting, owner.held_seconds, None, unsent, None)
+        began = direction.since
+        last = suspended_at = None
+        if not direction.is_free and began <= sight.time:
+            owner = sight.owner_not_seen(direction)
+        elif began and isinstance(direction.owner, int):
+            last = "{} {!r}".format(*name_of_thread(direction.owner))
+        ago = max(0.0, self._present - began) if began else None
+        if owner is not None:
+            ago = owner.held_seconds
+        elif is_written:
+            for frame in suspended(direction):
+                suspended_at = next(reversed(sight.lines.stack([frame])), None)
+        return new_direction(owner, waiting, ago, last, unsent, suspended_at)
+
+
+def _state(stream: Stream) -> str:
+    if stream.is_over():
+        return _OVER
+    return _OPEN if stream.side == SERVER or stream.is_followed() else _UNKNOWN
+
+
+class Origins:
+    """Puts origins into records; that of one place is looked up once."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.stack = lines.at
+
+    def owner(self, origin: Origin, present: float) -> Owner:
+        """Return who did it, and how long ago."""
+        stack = () if origin.place is None else self.stack(origin.place)
+        ago = max(0.0, present - origin.since)
+        return new_owner(origin.kind, origin.name, origin.operation, ago, stack, "inside", None)

@@ -68,6 +68,12 @@ def frames_of_threads() -> dict[int, FrameType]:
 threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {})
 
 
+# The property that returns what a thread has in `_name`: to read that costs no frame. Since Python
+# 3.3. None where it is missing: the property is asked.
+_has_name = hasattr(threading.main_thread(), "_name")
+name_of_threads: Any = getattr(threading.Thread, "name", None) if _has_name else None
+
+
 # CPython 3.12 starts no thread after the main thread has ended (gh-115533).
 starts_threads_at_the_end = sys.version_info[:2] != (3, 12)
 

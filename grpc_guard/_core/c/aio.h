@@ -5,6 +5,17 @@
 
 #include "core.h"
 
+/* Where the classes of proxies have a slot: by the version of a class, which no other class has, nor
+ * itself once it has changed. Two, for a client's and a server's. */
+typedef struct {
+    unsigned int version[2]; /* 0: not known yet */
+    Py_ssize_t offset[2];
+    int newest;
+} Spots;
+
+/* Returns what an object has in the slot of this name, found again by its class. */
+PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
+
 /* A method of a proxy that makes operations. To everybody who looks, it is the function that it was
  * made from, which does whatever is more than a claim. */
 typedef struct {
@@ -17,6 +28,7 @@ typedef struct {
     PyObject *step;      /* the name of the slot of its step, or None: the direction's */
     PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
     Py_ssize_t count;    /* of the arguments, the proxy among them */
+    Spots of_direction, of_step;
 } AioMethod;
 
 #define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
@@ -24,7 +36,7 @@ typedef struct {
 typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 
 /* What a method returns: a coroutine to everybody who looks. */
-typedef struct {
+typedef struct AioOperation {
     PyObject_HEAD
     PyObject *weakrefs;
     PyObject *method, *proxy, *argument, *direction;
@@ -41,12 +53,30 @@ typedef struct {
     DO(method) DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname) \
     DO(subject)
 
+/* Returns a new operation with no more than its type, one that has ended before if there is. */
+AioOperation *grpc_guard_alloc_operation(State *state);
+
 /* Returns a new operation of a proxy, or NULL without an exception: the function is to do it. */
 PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args);
 
 /* Returns the run of a handler: a coroutine that drives `coroutine`, which the function of `method`
  * has made, and tells how that ends. The reference to `coroutine` is taken, even by an error. */
 PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine);
+
+/* Returns what stands for the generator of a handler: it claims `direction` for what that yields. */
+PyObject *grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction,
+                                   PyObject *responses);
+
+/* Has somebody told of a cancellation that ends something, with `told`, which has the error at `place`;
+ * what is raised then takes its place. */
+void grpc_guard_tell_of_cancel(State *state, PyObject *teller, PyObject *const *told, size_t count,
+                               Py_ssize_t place);
+
+/* Finds what time.monotonic() is; -1 with an exception set. */
+int grpc_guard_time(State *state, double *since);
+
+/* Returns what `await` drives for an object; the reference to it is taken. */
+PyObject *grpc_guard_awaited(State *state, PyObject *awaitable);
 
 /* Tells whether the direction is claimed by operations at all: of its own class, and nobody waits for
  * its turn there, or is watched; -1: an error is set. */
@@ -65,11 +95,14 @@ void grpc_guard_operation_finalize(AioOperation *self);
 int grpc_guard_can_go_on(AioOperation *self);
 
 /* Ends it, with an exception set if it failed, and lets go of all that it held. */
-void grpc_guard_end(State *state, AioOperation *self, int failed);
+void grpc_guard_end(AioOperation *self, int failed);
 
 /* Its attributes, and one of them. */
 extern PyGetSetDef grpc_guard_operation_properties[];
 PyObject *grpc_guard_operation_qualname(AioOperation *self, void *unused);
+
+/* Claims the direction and makes what is driven, or hands over; -1 with an exception set. */
+int grpc_guard_begin(AioOperation *self);
 
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);

@@ -16,6 +16,7 @@ typedef struct {
     PyObject *stream, *side, *api, *context, *requests; /* of a streaming one, else None */
     PyObject *generate, *watched; /* of one that yields, else None */
     Py_ssize_t first;       /* the index of the request */
+    Spots of_read, of_write; /* the directions of a context */
     int reads;
 } AioHandler;
 
@@ -62,7 +63,7 @@ guard_given(State *state, AioHandler *self, PyObject *stream, PyObject **given)
         *context = guarded;
         return 0;
     }
-    PyObject *direction = PyObject_GetAttr(guarded, state->str_self_read);
+    PyObject *direction = grpc_guard_in_slot(&self->of_read, guarded, state->str_self_read);
     PyObject *of_requests[] = {*request, stream, direction};
     PyObject *requests =
         direction == NULL ? NULL : grpc_guard_construct(state, self->requests, of_requests, 3);
@@ -76,10 +77,11 @@ guard_given(State *state, AioHandler *self, PyObject *stream, PyObject **given)
     return 0;
 }
 
-/* Returns the async generator around that of the handler. `given` has room for one more before it. */
+/* Returns the async generator in Python around that of the handler. `given` has room for one more
+ * before it. */
 static PyObject *
-generated(State *state, AioHandler *self, PyObject *stream, PyObject **given, Py_ssize_t count,
-          PyObject *names)
+generated_in_python(State *state, AioHandler *self, PyObject *stream, PyObject **given,
+                    Py_ssize_t count, PyObject *names)
 {
     PyObject *context = given[self->first + 1];
     PyObject *behavior = self->first == 0 ? Py_NewRef(self->plain) : PyMethod_New(self->plain, given[0]);
@@ -96,6 +98,30 @@ generated(State *state, AioHandler *self, PyObject *stream, PyObject **given, Py
         Py_SETREF(responses, PyObject_CallFunctionObjArgs(self->watched, context, responses, NULL));
     }
     return responses;
+}
+
+/* Returns what stands for the generator of the handler. */
+static PyObject *
+generated(State *state, AioHandler *self, PyObject *stream, PyObject **given, Py_ssize_t count,
+          PyObject *names)
+{
+    PyObject *context = given[self->first + 1];
+    PyObject *direction = grpc_guard_in_slot(&self->of_write, context, state->starts.str__self_write);
+    if (direction == NULL) {
+        return NULL;
+    }
+    PyObject *made;
+    if (grpc_guard_is_plain(state, direction)) {
+        PyObject *responses = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
+        made = responses == NULL ? NULL
+                                 : grpc_guard_new_generated(state, stream, direction, responses);
+        Py_XDECREF(responses);
+    }
+    else {
+        made = generated_in_python(state, self, stream, given, count, names);
+    }
+    Py_DECREF(direction);
+    return made;
 }
 
 static PyObject *

@@ -10,10 +10,14 @@ origins_are_tracked(State *state)
         PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
         return -1;
     }
+#if PY_VERSION_HEX < 0x030F0000
+    return PyThreadState_Get()->coroutine_origin_tracking_depth > 0;
+#else
     PyObject *depth = PyObject_CallNoArgs(state->origin_depth);
     int is_tracked = depth == NULL ? -1 : PyObject_IsTrue(depth);
     Py_XDECREF(depth);
     return is_tracked;
+#endif
 }
 
 static PyObject *
@@ -69,6 +73,12 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->of_wrapped = Py_NewRef(of_wrapped);
     self->count = count;
     PyUnicode_InternInPlace(&self->direction);
+    if (PyUnicode_CheckExact(step)) {
+        PyUnicode_InternInPlace(&self->step);
+    }
+    if (PyUnicode_CheckExact(of_wrapped)) {
+        PyUnicode_InternInPlace(&self->of_wrapped);
+    }
     return (PyObject *)self;
 }
 

@@ -1,178 +1,6 @@
-/* AioOperation: one operation of the asyncio api. It claims its direction when it is first driven.
- *
- * Where there is more to do than a claim, it drives the coroutine of the function that it stands for
- * instead, which does it all. Between the claim and the giving back nothing else of ours runs.
- */
+/* AioOperation: one operation of the asyncio api, driven to its end. How it begins: aio_claims.c. */
 
 #include "aio.h"
-
-#ifdef __linux__
-#include <time.h>
-#endif
-
-/* Returns time.monotonic(). */
-static PyObject *
-now(State *state)
-{
-#ifdef __linux__
-    struct timespec time;
-    if (clock_gettime(CLOCK_MONOTONIC, &time) == 0) {
-        return PyFloat_FromDouble((double)time.tv_sec + (double)time.tv_nsec * 1e-9);
-    }
-#endif
-    return PyObject_CallNoArgs(state->monotonic);
-}
-
-int
-grpc_guard_is_plain(State *state, PyObject *direction)
-{
-    return (PyObject *)Py_TYPE(direction) == state->aio_direction
-           && ((AioFields *)direction)->extra == Py_None;
-}
-
-int
-grpc_guard_is_claimable(State *state, PyObject *direction)
-{
-    PyObject *extra = ((AioFields *)direction)->extra;
-    if ((PyObject *)Py_TYPE(direction) != state->aio_direction || extra == NULL) {
-        return 0;
-    }
-    if (extra == Py_None) {
-        return 1;
-    }
-    Py_INCREF(extra); /* its operations are counted, at least */
-    PyObject *turns = PyObject_GetAttr(extra, state->str_turns);
-    PyObject *watch = turns == NULL ? NULL : PyObject_GetAttr(extra, state->str_watch);
-    Py_DECREF(extra);
-    int is_claimable = watch == NULL ? -1 : turns == Py_None && watch == Py_None;
-    Py_XDECREF(turns);
-    Py_XDECREF(watch);
-    return is_claimable;
-}
-
-/* Notes the line that asks: code and index of the instruction, by which its number is found later. */
-static void
-note_place(AioOperation *self)
-{
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    if (frame != NULL) {
-        self->code = (PyObject *)PyFrame_GetCode(frame);
-        self->offset = PyFrame_GetLasti(frame);
-        Py_DECREF(frame);
-    }
-}
-
-PyObject *
-grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
-{
-    PyObject *direction = PyObject_GenericGetAttr(args[0], method->direction);
-    if (direction == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            PyErr_Clear(); /* the function says that when it is awaited */
-        }
-        return NULL;
-    }
-    if (grpc_guard_is_claimable(state, direction) <= 0) {
-        Py_DECREF(direction);
-        return NULL;
-    }
-    PyTypeObject *type = state->aio_operation;
-    AioOperation *self = (AioOperation *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        Py_DECREF(direction);
-        return NULL;
-    }
-    self->method = Py_NewRef((PyObject *)method);
-    self->proxy = Py_NewRef(args[0]);
-    self->argument = method->count == 2 ? Py_NewRef(args[1]) : NULL;
-    self->direction = direction;
-    note_place(self);
-    return (PyObject *)self;
-}
-
-int
-grpc_guard_hand_over(AioOperation *self)
-{
-    AioMethod *method = (AioMethod *)self->method;
-    PyObject *args[] = {self->proxy, self->argument};
-    PyObject *inner = PyObject_Vectorcall(method->function, args, method->count, NULL);
-    if (inner == NULL) {
-        return -1;
-    }
-    SET(self->inner, inner);
-    return 0;
-}
-
-/* Tells whether the loop of the direction runs on this thread. */
-static int
-is_at_home(State *state, AioFields *direction)
-{
-    PyObject *loop_thread = Py_NewRef(direction->loop_thread);
-    PyObject *home = PyObject_GetAttr(loop_thread, state->str_thread_id);
-    Py_DECREF(loop_thread);
-    if (home == NULL) {
-        return -1;
-    }
-    int is_home = 0;
-    if (PyLong_CheckExact(home)) {
-        is_home = PyLong_AsUnsignedLong(home) == PyThread_get_thread_ident();
-        if (PyErr_Occurred()) {
-            is_home = -1;
-        }
-    }
-    Py_DECREF(home);
-    return is_home;
-}
-
-/* Returns the step that is a method of what is wrapped, as the owner of the direction does it. */
-static PyObject *
-step_of_wrapped(State *state, AioOperation *self)
-{
-    PyObject *wrapped = PyObject_GetAttr(self->proxy, state->str_wrapped);
-    PyObject *step =
-        wrapped == NULL ? NULL : PyObject_GetAttr(wrapped, ((AioMethod *)self->method)->of_wrapped);
-    Py_XDECREF(wrapped);
-    if (step != NULL && !grpc_guard_is_plain(state, self->direction)) {
-        Py_SETREF(step, PyObject_CallMethodOneArg(self->direction, state->str_prepared, step));
-    }
-    return step;
-}
-
-/* Returns what does the step. */
-static PyObject *
-step_of(State *state, AioOperation *self)
-{
-    AioMethod *method = (AioMethod *)self->method;
-    if (method->of_wrapped != Py_None) {
-        return step_of_wrapped(state, self);
-    }
-    if (method->step == Py_None) {
-        return Py_XNewRef(((AioFields *)self->direction)->step);
-    }
-    return PyObject_GenericGetAttr(self->proxy, method->step);
-}
-
-/* Returns what `await` drives for an object; the reference to it is taken. */
-static PyObject *
-awaited(State *state, PyObject *awaitable)
-{
-    if (PyCoro_CheckExact(awaitable) && Py_REFCNT(awaitable) == 1) {
-        return awaitable; /* made for this, and by nobody awaited */
-    }
-    PyAsyncMethods *methods = Py_TYPE(awaitable)->tp_as_async;
-    PyObject *iterator;
-    if (!PyCoro_CheckExact(awaitable) && methods != NULL && methods->am_await != NULL) {
-        iterator = methods->am_await(awaitable);
-        if (iterator == NULL || (PyIter_Check(iterator) && !PyCoro_CheckExact(iterator))) {
-            Py_DECREF(awaitable);
-            return iterator;
-        }
-        Py_DECREF(iterator);
-    }
-    iterator = PyObject_CallOneArg(state->awaiting, awaitable); /* Python knows what is wrong */
-    Py_DECREF(awaitable);
-    return iterator;
-}
 
 static void
 give_back(AioOperation *self)
@@ -180,44 +8,12 @@ give_back(AioOperation *self)
     AioFields *direction = (AioFields *)self->direction;
     self->owns = 0;
     direction->inside = NULL;
-    SET(direction->taken, Py_NewRef(Py_False));
+    direction->taken = 0;
 }
 
-/* Claims the direction and makes what is driven, or hands over. */
-static int
-begin(State *state, AioOperation *self)
-{
-    AioFields *direction = (AioFields *)self->direction;
-    int is_home = direction->loop_thread == NULL ? 0 : is_at_home(state, direction);
-    PyObject *step = is_home <= 0 ? NULL : step_of(state, self);
-    PyObject *since = step == NULL ? NULL : now(state);
-    int is_claimable = since == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
-    if (PyErr_Occurred()) {
-        Py_XDECREF(step);
-        Py_XDECREF(since);
-        return -1;
-    }
-    StreamFields *stream = (StreamFields *)direction->stream;
-    if (!is_claimable || stream == NULL || !PyObject_TypeCheck(stream, state->stream_fields)
-        || stream->ended != Py_False || direction->taken != Py_False) {
-        Py_XDECREF(step);
-        Py_XDECREF(since);
-        return grpc_guard_hand_over(self);
-    }
-    SET(direction->taken, Py_NewRef(Py_True));
-    self->owns = 1;
-    direction->inside = (PyObject *)self;
-    SET(direction->since, since);
-    PyObject *awaitable = self->argument == NULL ? PyObject_CallNoArgs(step)
-                                                 : PyObject_CallOneArg(step, self->argument);
-    Py_DECREF(step);
-    self->inner = awaitable == NULL ? NULL : awaited(state, awaitable);
-    return self->inner == NULL ? -1 : 0;
-}
-
-/* Has somebody told of a cancellation that ends the operation; what is raised then takes its place. */
-static void
-tell_of_cancel(State *state, PyObject *teller, PyObject *const *told, size_t count, Py_ssize_t place)
+void
+grpc_guard_tell_of_cancel(
+    State *state, PyObject *teller, PyObject *const *told, size_t count, Py_ssize_t place)
 {
     if (teller == NULL || !PyErr_ExceptionMatches(state->cancelled_error)) {
         return;
@@ -248,7 +44,7 @@ end_run(State *state, AioOperation *self, int failed)
     self->subject = NULL;
     if (failed) {
         PyObject *told[] = {subject, NULL};
-        tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
+        grpc_guard_tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
     }
     if (PyObject_TypeCheck(subject, state->stream_fields)) {
         SET(((StreamFields *)subject)->ended, Py_NewRef(Py_True));
@@ -257,19 +53,20 @@ end_run(State *state, AioOperation *self, int failed)
 }
 
 void
-grpc_guard_end(State *state, AioOperation *self, int failed)
+grpc_guard_end(AioOperation *self, int failed)
 {
     if (self->owns) {
         if (failed) {
+            State *state = PyType_GetModuleState(Py_TYPE(self));
             PyObject *told[] = {((AioFields *)self->direction)->stream,
                                 ((AioMethod *)self->method)->operation, NULL, self->direction,
                                 self->proxy};
-            tell_of_cancel(state, state->after_cancel, told, 5, 2);
+            grpc_guard_tell_of_cancel(state, state->after_cancel, told, 5, 2);
         }
         give_back(self);
     }
     if (self->subject != NULL) {
-        end_run(state, self, failed);
+        end_run(PyType_GetModuleState(Py_TYPE(self)), self, failed);
     }
     self->progress = CLOSED;
     Py_CLEAR(self->inner);
@@ -313,7 +110,6 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     if (!grpc_guard_can_go_on(self)) {
         return PYGEN_ERROR;
     }
-    State *state = PyType_GetModuleState(Py_TYPE(self));
     int is_first = self->progress == CREATED;
     if (is_first && value != Py_None) {
         PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
@@ -322,7 +118,7 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     Py_INCREF(self);
     self->progress = RUNNING;
     PySendResult status = PYGEN_ERROR;
-    if (is_first && self->inner == NULL && begin(state, self) < 0) {
+    if (is_first && self->inner == NULL && grpc_guard_begin(self) < 0) {
         replace_stop_iteration();
     }
     else {
@@ -332,7 +128,7 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
         self->progress = SUSPENDED;
     }
     else {
-        grpc_guard_end(state, self, status == PYGEN_ERROR);
+        grpc_guard_end(self, status == PYGEN_ERROR);
     }
     Py_DECREF(self);
     return status;

@@ -19,6 +19,15 @@
 #define CHECKSUM 0u /* of these files: see hatch_build.py and which.py */
 #endif
 
+/* An operation is made for each message: so many are kept when they have ended. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEPT_OPERATIONS 1 /* what is freed is to be seen */
+#else
+#define KEPT_OPERATIONS 32
+#endif
+
+struct AioOperation;
+
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
@@ -38,13 +47,16 @@ typedef struct {
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
-    PyObject *zero;       /* 0.0 */
-    PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler;
+    PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler, *aio_generated, *aio_step;
     PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
     PyObject *handler_cancelled; /* the same for the run of a handler */
     PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
+    PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
+    struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
+    int kept_count;
+    Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     Steps steps;
     Starts starts;
 } State;
@@ -64,6 +76,9 @@ int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
+void grpc_guard_free_kept(State *state);
+int grpc_guard_add_aio_generators(PyObject *module, State *state);
+int grpc_guard_add_aio_steps(PyObject *module, State *state);
 int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_told(PyObject *module, State *state);
@@ -164,7 +179,7 @@ grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
 
 #define EACH_OF_SYNC(DO) DO(extra) DO(stream) DO(iterator)
 #define EACH_OF_AIO(DO) \
-    DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(taken) DO(way)
+    DO(extra) DO(owner) DO(stream) DO(loop_thread) DO(step) DO(wrapped) DO(name) DO(way)
 
 /* Numbers in place of objects: a program has as many of these as streams. */
 typedef struct {
@@ -182,12 +197,20 @@ typedef struct {
 
 typedef struct {
     DIRECTION
-    PyObject *owner, *since, *loop_thread, *step, *taken, *way;
+    PyObject *loop_thread;
+    PyObject *step;           /* or NULL: the method `name` of `wrapped` */
+    PyObject *wrapped, *name;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    double since;
+    char taken;
+    char is_of_fields; /* its stream is a StreamFields */
+    PyObject *owner, *way;
 } AioFields;
 
-/* Makes a direction of the class that operations claim: AioDirection. */
-PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *step);
+/* Makes a direction of the class that operations claim: AioDirection. Its step is the method `name`
+ * of `wrapped`, None if that may lack it and does. */
+PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way,
+                                        PyObject *wrapped, PyObject *name, int may_lack);
 
 /* What advances a SyncFields, of one of the kinds in steps.h */
 
@@ -208,6 +231,7 @@ PyObject *grpc_guard_operate(
 /* The same as a call without arguments, but for the end of an iterator: NULL without an exception. */
 PyObject *grpc_guard_advance(SyncOperation *self);
 PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
 PyObject *grpc_guard_make_direction(

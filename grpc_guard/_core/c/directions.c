@@ -115,22 +115,56 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));
-    SET(self->since, Py_NewRef(state->zero));
     SET(self->extra, Py_NewRef(Py_None));
-    SET(self->step, Py_NewRef(step));
-    SET(self->taken, Py_NewRef(Py_False));
+    SET(self->step, Py_XNewRef(step));
+    self->since = 0.0;
+    self->taken = 0;
+    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
 }
 
-PyObject *
-grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *step)
+/* Tells whether all objects of a type have a method of this name, which need not be bound before it
+ * is called; an object may have another one in its place. */
+static int
+has_method(PyTypeObject *type, PyObject *name)
 {
+    PyObject *method = PyObject_GetAttr((PyObject *)type, name);
+    if (method == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    int is_method = PyType_HasFeature(Py_TYPE(method), Py_TPFLAGS_METHOD_DESCRIPTOR) != 0;
+    Py_DECREF(method);
+    return is_method;
+}
+
+PyObject *
+grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *wrapped,
+                              PyObject *name, int may_lack)
+{
+    int is_method = has_method(Py_TYPE(wrapped), name);
+    PyObject *step = is_method == 0 ? PyObject_GetAttr(wrapped, name) : NULL;
+    if (step == NULL && is_method <= 0) {
+        if (is_method < 0 || !may_lack || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return NULL;
+        }
+        PyErr_Clear();
+        step = Py_NewRef(Py_None);
+    }
     PyTypeObject *type = (PyTypeObject *)state->aio_direction;
     AioFields *self = (AioFields *)type->tp_alloc(type, 0);
+    if (self != NULL && step == NULL) {
+        self->wrapped = Py_NewRef(wrapped);
+        self->name = Py_NewRef(name);
+    }
     if (self != NULL && fill_aio(state, self, stream, way, step) < 0) {
         Py_CLEAR(self);
     }
+    Py_XDECREF(step);
     return (PyObject *)self;
 }
 
@@ -268,12 +302,11 @@ static PyGetSetDef sync_properties[] = {
 static PyMemberDef aio_members[] = {
     WEAK(AioFields),
     OBJECT(AioFields, extra, "_extra"),
-    OBJECT(AioFields, stream, "stream"),
+    {"stream", T_OBJECT_EX, offsetof(AioFields, stream), READONLY, NULL},
     OBJECT(AioFields, owner, "owner"),
-    OBJECT(AioFields, since, "since"),
+    {"since", T_DOUBLE, offsetof(AioFields, since), 0, NULL},
     OBJECT(AioFields, loop_thread, "loop_thread"),
-    OBJECT(AioFields, step, "step"),
-    OBJECT(AioFields, taken, "taken"),
+    {"taken", T_BOOL, offsetof(AioFields, taken), 0, NULL},
     OBJECT(AioFields, way, "way"),
     {NULL},
 };
@@ -284,7 +317,35 @@ aio_inside(AioFields *self, void *closure)
     return Py_NewRef(self->inside != NULL ? self->inside : Py_None);
 }
 
+static PyObject *
+aio_get_step(AioFields *self, void *closure)
+{
+    if (self->step != NULL) {
+        return Py_NewRef(self->step);
+    }
+    if (self->wrapped == NULL || self->name == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "step");
+        return NULL;
+    }
+    PyObject *wrapped = Py_NewRef(self->wrapped), *name = Py_NewRef(self->name);
+    PyObject *step = PyObject_GetAttr(wrapped, name);
+    Py_DECREF(wrapped);
+    Py_DECREF(name);
+    return step;
+}
+
+static int
+aio_set_step(AioFields *self, PyObject *value, void *closure)
+{
+    if (value == NULL) {
+        Py_CLEAR(self->wrapped); /* then there is none */
+    }
+    SET(self->step, Py_XNewRef(value));
+    return 0;
+}
+
 static PyGetSetDef aio_properties[] = {
+    {"step", (getter)aio_get_step, (setter)aio_set_step, "The operation itself.", NULL},
     {"inside", (getter)aio_inside, NULL, "The operation in C that owns it, or None.", NULL},
     {NULL},
 };

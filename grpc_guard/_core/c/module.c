@@ -131,6 +131,11 @@ module_exec(PyObject *module)
     INTERN(str_code, "__code__")
     INTERN(str_name, "__name__")
     INTERN(str_qualname, "__qualname__")
+    INTERN(str_asend, "asend")
+    INTERN(str_athrow, "athrow")
+    INTERN(str_aclose, "aclose")
+    INTERN(str_ag_frame, "ag_frame")
+    INTERN(str_yield, "yield")
     INTERN(str_cr_code, "cr_code")
     INTERN(str_cr_frame, "cr_frame")
     INTERN(str_co_filename, "co_filename")
@@ -142,14 +147,13 @@ module_exec(PyObject *module)
         return -1;
     }
     Py_DECREF(checksum);
-    state->zero = PyFloat_FromDouble(0.0);
     PyObject *of_object = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__dict__");
     if (of_object == NULL) {
         return -1;
     }
     state->become = PyMapping_GetItemString(of_object, "__class__");
     Py_DECREF(of_object);
-    if (state->zero == NULL || state->become == NULL) {
+    if (state->become == NULL) {
         return -1;
     }
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
@@ -162,6 +166,8 @@ module_exec(PyObject *module)
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
+        || grpc_guard_add_aio_generators(module, state) < 0
+        || grpc_guard_add_aio_steps(module, state) < 0
         || grpc_guard_add_aio_handlers(module, state) < 0) {
         return -1;
     }
@@ -172,13 +178,14 @@ module_exec(PyObject *module)
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
     DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
-    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
+    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \
     DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
     DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
     DO(str_own_loop) \
     DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
+    DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) DO(str_yield) \
     DO(aio_direction) DO(cancelled_error) DO(awaiting) \
     DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close) \
     DO(str_await) DO(str_code) DO(str_name) DO(str_qualname) DO(str_cr_code) DO(str_cr_frame) \
@@ -202,6 +209,7 @@ module_clear(PyObject *module)
 #define CLEAR(name) Py_CLEAR(state->name);
     EACH_OF_STATE(CLEAR)
 #undef CLEAR
+    grpc_guard_free_kept(state);
     grpc_guard_steps_clear(&state->steps);
     grpc_guard_starts_clear(&state->starts);
     return 0;

@@ -2,27 +2,12 @@
 
 #include "recipes.h"
 
-/* Returns what a direction does as its step: a method of what is wrapped. */
-static PyObject *
-step_of(Part *part, PyObject *wrapped)
-{
-    PyObject *step = PyObject_GetAttr(wrapped, part->name);
-    if (step == NULL && part->how == DIRECTION_IF_THERE && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        return Py_NewRef(Py_None);
-    }
-    return step;
-}
-
 /* Makes a direction of the stream, which notes it. */
 static PyObject *
 direction_of(State *state, Part *part, PyObject *wrapped, StreamFields *stream)
 {
-    PyObject *step = step_of(part, wrapped);
-    PyObject *direction =
-        step == NULL ? NULL
-                     : grpc_guard_make_aio_direction(state, (PyObject *)stream, part->way, step);
-    Py_XDECREF(step);
+    PyObject *direction = grpc_guard_make_aio_direction(state, (PyObject *)stream, part->way, wrapped,
+                                                        part->name, part->how == DIRECTION_IF_THERE);
     PyObject *reference = direction == NULL ? NULL : PyWeakref_NewRef(direction, NULL);
     if (reference == NULL) {
         Py_XDECREF(direction);
@@ -126,7 +111,10 @@ read_part(Part *part, PyObject *cls, Py_ssize_t fewest, PyObject *told)
     }
     part->how = how;
     part->index = index;
-    part->name = Py_NewRef(name);
+    part->name = PyUnicode_FromObject(name); /* no Way: to look for one makes the __dict__ of an object */
+    if (part->name == NULL) {
+        return -1;
+    }
     PyUnicode_InternInPlace(&part->name);
     part->way = Py_NewRef(way);
     part->is_write = PyUnicode_CompareWithASCIIString(way, "write") == 0;

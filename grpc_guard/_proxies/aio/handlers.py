@@ -139,6 +139,8 @@ def _was_cancelled(handled: Stream | str, error: BaseException) -> None:
 
 
 after_cancelled_handlers(_was_cancelled)
+if compiled is not None:
+    compiled.tell({"report_conflict": report_conflict})
 
 
 async def _run_unary(rpc: str, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -1,0 +1,51 @@
+/* What a handler that yields has returned, for gRPC: as its three files see it. */
+
+#ifndef GRPC_GUARD_AIO_GENERATED_H
+#define GRPC_GUARD_AIO_GENERATED_H
+
+#include "aio.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *weakrefs;
+    PyObject *responses; /* the generator of the handler */
+    PyObject *stream, *direction;
+    char has_begun;
+    char is_running; /* a step has begun and has not ended */
+    char owns;       /* the direction, for what it has yielded */
+} Generated;
+
+#define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction)
+
+/* What is awaited for one message: an async_generator_asend, or an athrow or aclose of it */
+
+typedef enum { NEXT, SEND, THROW, CLOSE } Act;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *weakrefs;
+    PyObject *generated;
+    PyObject *responses; /* whom those who follow awaits look for */
+    PyObject *inner;     /* what it drives */
+    PyObject *given;     /* to asend() or athrow() */
+    char act, progress;
+    char counts;         /* no other step runs: what this one does is the handler's */
+} Step;
+
+#define EACH_OF_STEP(DO) DO(generated) DO(responses) DO(inner) DO(given)
+
+PyObject *grpc_guard_new_step(Generated *self, Act act, PyObject *given);
+
+/* Ends the claim of what was yielded. */
+void grpc_guard_is_written(Generated *self);
+
+/* Notes that the handler has ended: its stream objects are to be used no more. */
+void grpc_guard_handler_has_ended(Generated *self);
+
+/* The handler goes on: makes what a step drives; -1 with an exception set. */
+int grpc_guard_begin_step(State *state, Step *self);
+
+/* Takes what is driven to have answered by `status`, and `*result` or an exception. */
+PySendResult grpc_guard_after_step(State *state, Step *self, PySendResult status, PyObject **result);
+
+#endif

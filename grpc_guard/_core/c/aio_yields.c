@@ -1,0 +1,210 @@
+/* What a handler yields: from the yield until gRPC asks for the next message, which is when it has
+ * written that below the proxies, the handler owns the writing direction. The same as _generate() of
+ * _proxies/aio/handlers.py.
+ */
+
+#include "aio_generated.h"
+
+void
+grpc_guard_is_written(Generated *self)
+{
+    if (self->owns) {
+        self->owns = 0;
+        ((AioFields *)self->direction)->taken = 0;
+    }
+}
+
+void
+grpc_guard_handler_has_ended(Generated *self)
+{
+    if (self->has_begun) {
+        SET(((StreamFields *)self->stream)->ended, Py_NewRef(Py_True));
+    }
+}
+
+/* Notes the task that handles the stream, and where it does: see Stream.handler. */
+static int
+note_handler(State *state, Generated *self)
+{
+    StreamFields *stream = (StreamFields *)self->stream;
+    PyObject *loop = stream->loop == NULL ? Py_NewRef(Py_None) : Py_NewRef(stream->loop);
+    PyObject *task = PyObject_CallOneArg(state->current_task, loop);
+    Py_DECREF(loop);
+    PyObject *of_task = task == NULL || task == Py_None ? NULL : PyWeakref_NewRef(task, NULL);
+    PyObject *of_responses = of_task == NULL ? NULL : PyWeakref_NewRef(self->responses, NULL);
+    PyObject *both = of_responses == NULL ? NULL : PyTuple_Pack(2, of_task, of_responses);
+    if (both != NULL) {
+        SET(stream->handler, both);
+    }
+    Py_XDECREF(of_task);
+    Py_XDECREF(of_responses);
+    Py_XDECREF(task);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Claims the direction for what was yielded: 1, 0 if somebody has it, or -1 with an exception set. */
+static int
+claim(State *state, Generated *self)
+{
+    AioFields *direction = (AioFields *)self->direction;
+    double since;
+    if (grpc_guard_time(state, &since) < 0) {
+        return -1;
+    }
+    if (direction->taken) {
+        return 0;
+    }
+    direction->taken = 1;
+    self->owns = 1;
+    direction->since = since;
+    return 1;
+}
+
+/* Returns what the generator of the handler does for a step. */
+static PyObject *
+make_inner(State *state, Step *self)
+{
+    PyObject *responses = self->responses, *made = NULL, *method;
+    switch (self->act) {
+    case NEXT:
+        if (PyAsyncGen_CheckExact(responses)) {
+            return Py_TYPE(responses)->tp_as_async->am_anext(responses);
+        }
+        made = PyObject_CallMethodOneArg(responses, state->str_asend, Py_None);
+        break;
+    case SEND:
+        made = PyObject_CallMethodOneArg(responses, state->str_asend, self->given);
+        break;
+    case THROW:
+        method = PyObject_GetAttr(responses, state->str_athrow);
+        made = method == NULL ? NULL : PyObject_Call(method, self->given, NULL);
+        Py_XDECREF(method);
+        break;
+    default:
+        made = PyObject_CallMethodNoArgs(responses, state->str_aclose);
+    }
+    return made == NULL ? NULL : grpc_guard_awaited(state, made);
+}
+
+int
+grpc_guard_begin_step(State *state, Step *self)
+{
+    Generated *generated = (Generated *)self->generated;
+    self->counts = !generated->is_running;
+    if (self->counts) {
+        grpc_guard_is_written(generated);
+        if (self->act == CLOSE) {
+            grpc_guard_handler_has_ended(generated); /* further use by the handler is too late */
+        }
+        else if (!generated->has_begun && note_handler(state, generated) < 0) {
+            return -1;
+        }
+        generated->is_running = 1;
+        generated->has_begun |= self->act != CLOSE;
+    }
+    self->inner = make_inner(state, self);
+    return self->inner == NULL ? -1 : 0;
+}
+
+/* Tells whether an error has ended the generator; one that cannot be begun or sent to has not. */
+static int
+has_ended(State *state, Generated *self)
+{
+    if (PyErr_ExceptionMatches(PyExc_StopAsyncIteration) || !PyAsyncGen_CheckExact(self->responses)) {
+        return 1;
+    }
+    PyObject *error = take_exception();
+    PyObject *frame = PyObject_GetAttr(self->responses, state->str_ag_frame);
+    int is_over = frame == NULL || frame == Py_None;
+    PyErr_Clear();
+    Py_XDECREF(frame);
+    set_exception(error);
+    return is_over;
+}
+
+/* A step has ended by the exception that is set. */
+static void
+fail(State *state, Step *self)
+{
+    Generated *generated = (Generated *)self->generated;
+    self->progress = CLOSED;
+    Py_CLEAR(self->inner);
+    if (!self->counts) {
+        return;
+    }
+    generated->is_running = 0;
+    if (has_ended(state, generated)) {
+        PyObject *told[] = {generated->stream, NULL};
+        grpc_guard_tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
+        grpc_guard_handler_has_ended(generated);
+    }
+}
+
+/* Has the refusal of a message thrown into the handler, if it is refused: 1, else 0. */
+static int
+is_refused(State *state, Step *self)
+{
+    PyObject *direction = ((Generated *)self->generated)->direction;
+    PyObject *report = state->starts.report_conflict;
+    PyObject *nothing =
+        report == NULL ? Py_NewRef(Py_None)
+                       : PyObject_CallFunctionObjArgs(report, direction, state->str_yield, NULL);
+    Py_XDECREF(nothing);
+    return nothing == NULL;
+}
+
+/* Throws the exception that is set into the handler, whose answer is what is driven then. */
+static int
+throw_in(State *state, Step *self)
+{
+    PyObject *error = take_exception();
+    PyObject *made = PyObject_CallMethodOneArg(self->responses, state->str_athrow, error);
+    Py_XDECREF(error);
+    SET(self->inner, made == NULL ? NULL : grpc_guard_awaited(state, made));
+    return self->inner == NULL ? -1 : 0;
+}
+
+/* Takes what is driven to be done: it has returned `*result`, a message. */
+static PySendResult
+finish(State *state, Step *self, PyObject **result)
+{
+    Generated *generated = (Generated *)self->generated;
+    PySendResult status = PYGEN_RETURN;
+    while (status == PYGEN_RETURN && self->counts && self->act != CLOSE) {
+        int claimed = claim(state, generated);
+        if (claimed > 0 || (claimed == 0 && !is_refused(state, self))) {
+            break;
+        }
+        Py_CLEAR(*result); /* it is not written */
+        status = throw_in(state, self) < 0 ? PYGEN_ERROR : PyIter_Send(self->inner, Py_None, result);
+    }
+    if (status == PYGEN_NEXT) {
+        self->progress = SUSPENDED;
+    }
+    else if (status == PYGEN_ERROR) {
+        fail(state, self);
+    }
+    else {
+        self->progress = CLOSED;
+        Py_CLEAR(self->inner);
+        if (self->counts) {
+            generated->is_running = 0;
+        }
+    }
+    return status;
+}
+
+PySendResult
+grpc_guard_after_step(State *state, Step *self, PySendResult status, PyObject **result)
+{
+    if (status == PYGEN_RETURN) {
+        return finish(state, self, result);
+    }
+    if (status == PYGEN_NEXT) {
+        self->progress = SUSPENDED;
+    }
+    else {
+        fail(state, self);
+    }
+    return status;
+}

@@ -49,7 +49,7 @@ def watched(call: Any, stream: Stream) -> Any:
     return IteratorFromFunction(watch)
 
 
-def blocking(function: Callable[..., Any], subject: Subject, *args: Any, **kwargs: Any) -> Any:
+def blocking(function: Callable[..., Any], subject: Subject, /, *args: Any, **kwargs: Any) -> Any:
     """Call `function`, which waits for a whole RPC while a loop runs here; return its result."""
     if is_in_notebook(sys):
         return function(*args, **kwargs)

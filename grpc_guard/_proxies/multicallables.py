@@ -10,6 +10,7 @@ from .once import unguarded
 from .proxy import Proxy
 
 OFF = Mode.OFF
+REQUESTS = "request_iterator"  # what grpcio calls the argument
 
 # A method of grpcio's own multi-callable: its arguments are passed on unseen.
 PlainStart = Callable[..., Any]
@@ -41,10 +42,11 @@ class MultiCallable(Proxy):
         self._self_choose = choose
 
 
-def guarding(name: str, start: StartRpc) -> Callable[..., Any]:
-    """Return method `name` of a multi-callable's proxy, which starts its RPCs by `start`."""
+def guarding(qualname: str, start: StartRpc) -> Callable[..., Any]:
+    """Return the method of a multi-callable's proxy which starts its RPCs by `start`."""
+    name = qualname.rpartition(".")[2]
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         wrapped, rpc = self.__wrapped__, self._self_rpc
         is_alone = in_force.mode is OFF
         plain = getattr(wrapped, name) if is_alone else unguarded(wrapped, name, rpc)
@@ -53,5 +55,5 @@ def guarding(name: str, start: StartRpc) -> Callable[..., Any]:
             return plain(*args, **kwargs)
         return start(wrapped, plain, rpc, mode, *args, **kwargs)
 
-    method.__name__ = name
+    method.__name__, method.__qualname__ = name, qualname
     return method

@@ -30,7 +30,7 @@ def name_of(rpc: str | bytes) -> str:
     return rpc.decode() if isinstance(rpc, bytes) else rpc
 
 
-def start_once(start: Callable[..., Any], rpc: str | None, *args: Any, **kwargs: Any) -> Any:
+def start_once(start: Callable[..., Any], rpc: str | None, /, *args: Any, **kwargs: Any) -> Any:
     """Call `start`, which starts `rpc`; guards further in let it through."""
     before = starting.rpc
     starting.rpc = rpc

@@ -59,10 +59,11 @@ def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
     return method
 
 
-def watching_below(name: str) -> PlainStart:
-    """Return method `name` of a proxy of a sync multi-callable."""
+def watching_below(qualname: str) -> PlainStart:
+    """Return a method of a proxy of a sync multi-callable."""
+    name = qualname.rpartition(".")[2]
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         plain = self.__wrapped__
         if forks.generation and _tells(self):
             _look_back(plain, self._self_rpc)
@@ -75,7 +76,7 @@ def watching_below(name: str) -> PlainStart:
             refused_below(self, error)
             raise
 
-    method.__name__ = name
+    method.__name__, method.__qualname__ = name, qualname
     return method
 
 

@@ -52,7 +52,13 @@ class _SyncMultiCallable(MultiCallable):
 
 
 def _as_it_is(
-    multi_callable: Any, start: Callable[..., Any], rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any,
+    start: Callable[..., Any],
+    rpc: str,
+    mode: Mode,
+    /,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     return start(*args, **kwargs)
 

@@ -249,7 +249,7 @@ async def _aio_counts() -> dict[str, int]:
         "aio client: done_writing": _done(call.done_writing),
         "aio client: anext(request_iterator)": _done(client_requests.__anext__),
         "aio client: start of a stream": lambda: kept.append(
-            aio_channel.start_stream_stream(multi_callable, lambda _: plain, _RPC, Mode.RAISE)
+            aio_channel.start_stream_stream(multi_callable, lambda *_: plain, _RPC, Mode.RAISE)
         ),
         "aio client: start of a unary call": lambda: aio_channel.start_unary_unary(
             multi_callable, lambda: None, _RPC, Mode.RAISE

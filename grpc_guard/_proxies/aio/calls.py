@@ -55,7 +55,8 @@ class Call(StreamProxy):
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """See grpc.aio.Call.add_done_callback; `callback` gets the guarded call."""
-        self.__wrapped__.add_done_callback(GuardedCallback(callback, self))
+        guarded = GuardedCallback(callback, self) if callable(callback) else callback
+        self.__wrapped__.add_done_callback(guarded)  # grpcio refuses what cannot be called
 
 
 def _await(self: Call) -> Any:

@@ -20,7 +20,7 @@ from ..._lifecycle.channels import closing, life_of, made
 from ..._lifecycle.outliving import watch_end
 from ..._lifecycle.starts import REFUSALS, failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
-from ..multicallables import MultiCallable, PlainStart, guarding
+from ..multicallables import REQUESTS, MultiCallable, PlainStart, guarding
 from ..proxy import Proxy, StreamProxy, in_c, isinstance_exactly
 from ..unary import in_c as unary_in_c
 from ..unary import refused, start_watched
@@ -59,7 +59,7 @@ def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
 
 
 def start_unary_unary(
-    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary RPC and return grpcio's own call: only its loop and channel matter."""
     if running_loop() is not getattr(multi_callable, "_loop", None):
@@ -71,7 +71,7 @@ def start_unary_unary(
 
 
 def start_unary_stream(
-    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
     stream = new_stream(multi_callable, rpc, mode)
@@ -84,50 +84,50 @@ def start_unary_stream(
 
 
 def start_stream_unary(
-    multi_callable: Any,
-    start: PlainStart,
-    rpc: str,
-    mode: Mode,
-    request_iterator: Any = None,
-    *args: Any,
-    **kwargs: Any,
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a stream-unary RPC with guarded requests and return its guarded call."""
     stream = new_stream(multi_callable, rpc, mode)
     try:
         starting(stream, multi_callable)
-        call = _start_writing(start, stream, request_iterator, args, kwargs)
-        return guard_call(call, stream, WritingCall if request_iterator is None else AwaitableCall)
+        requests = _requests_in(args, kwargs)
+        if requests is None:
+            return guard_call(_start(start, stream, args, kwargs), stream, WritingCall)
+        call = _start_writing(start, stream, requests, args, kwargs)
+        return guard_call(call, stream, AwaitableCall)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
 
 
 def start_stream_stream(
-    multi_callable: Any,
-    start: PlainStart,
-    rpc: str,
-    mode: Mode,
-    request_iterator: Any = None,
-    *args: Any,
-    **kwargs: Any,
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a stream-stream RPC with guarded requests and return its guarded call."""
     stream = new_stream(multi_callable, rpc, mode)
     try:
         starting(stream, multi_callable)
-        call = _start_writing(start, stream, request_iterator, args, kwargs)
-        return guard_call(call, stream, DuplexCall if request_iterator is None else ReadingCall)
+        requests = _requests_in(args, kwargs)
+        if requests is None:
+            return guard_call(_start(start, stream, args, kwargs), stream, DuplexCall)
+        call = _start_writing(start, stream, requests, args, kwargs)
+        return guard_call(call, stream, ReadingCall)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
 
 
+def _requests_in(args: Any, kwargs: Any) -> Any:
+    return args[0] if args else kwargs.get(REQUESTS)
+
+
 def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
-    if requests is None:
-        return _start(start, stream, (None, *args), kwargs)
     requests = guard_requests(requests, stream)
-    call = _start(start, stream, (requests, *args), kwargs)
+    if args:
+        args = requests, *args[1:]
+    else:
+        kwargs[REQUESTS] = requests
+    call = _start(start, stream, args, kwargs)
     if isinstance_exactly(requests, AsyncRequestIterator):
         watch_end(call, stream)
     return call
@@ -166,7 +166,7 @@ def _refused_late(life: CarryingChannel, rpc: str, start: Origin, task: Any) -> 
         failed_to_start(life, rpc, error, start)
 
 
-def _call_unary(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _call_unary(self: Any, /, *args: Any, **kwargs: Any) -> Any:
     # What start_unary_unary() does, in one frame: each takes a microsecond of a unary RPC.
     wrapped = self.__wrapped__
     if (
@@ -186,7 +186,7 @@ def _call_unary(self: Any, *args: Any, **kwargs: Any) -> Any:
     return call
 
 
-_call_unary.__name__ = "__call__"
+_call_unary.__name__, _call_unary.__qualname__ = "__call__", "UnaryUnary.__call__"
 
 
 def _refused(proxy: Any, error: BaseException) -> None:
@@ -205,7 +205,7 @@ class UnaryUnary(MultiCallable):
     __call__ = unary_in_c(_call_unary, _refused, _refused_later, INTERCEPTORS_TASK)
 
 
-_start_unary = guarding("__call__", start_unary_unary)
+_start_unary = guarding("UnaryUnary.__call__", start_unary_unary)
 
 
 class UnaryStream(MultiCallable):
@@ -213,7 +213,7 @@ class UnaryStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c("start_aio_unary_stream")(guarding("__call__", start_unary_stream))
+    __call__ = in_c("start_aio_unary_stream")(guarding("UnaryStream.__call__", start_unary_stream))
 
 
 class StreamUnary(MultiCallable):
@@ -221,7 +221,7 @@ class StreamUnary(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c("start_aio_stream_unary")(guarding("__call__", start_stream_unary))
+    __call__ = in_c("start_aio_stream_unary")(guarding("StreamUnary.__call__", start_stream_unary))
 
 
 class StreamStream(MultiCallable):
@@ -229,7 +229,9 @@ class StreamStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c("start_aio_stream_stream")(guarding("__call__", start_stream_stream))
+    __call__ = in_c("start_aio_stream_stream")(
+        guarding("StreamStream.__call__", start_stream_stream)
+    )
 
 
 @waits(AIO_CHANNEL)

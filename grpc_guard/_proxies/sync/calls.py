@@ -56,7 +56,8 @@ class Call(StreamProxy):
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
-        self.__wrapped__.add_done_callback(DoneCallback(fn, self))
+        guarded = DoneCallback(fn, self) if callable(fn) else fn
+        self.__wrapped__.add_done_callback(guarded)  # grpcio refuses what cannot be called
 
     def add_callback(self, callback: Callable[[], object]) -> Any:
         """See grpc.RpcContext.add_callback."""

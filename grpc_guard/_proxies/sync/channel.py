@@ -14,7 +14,7 @@ from ..._lifecycle.callbacks import running
 from ..._lifecycle.channels import closing, made, subscribing
 from ..._lifecycle.starts import failed_to_start, starting
 from ..contract import SYNC_CHANNEL, forwards
-from ..multicallables import MultiCallable, PlainStart, guarding
+from ..multicallables import REQUESTS, MultiCallable, PlainStart, guarding
 from ..proxy import Proxy, in_c
 from ..unary import in_c as unary_in_c
 from ..unary import refused_below, watching_below
@@ -29,7 +29,7 @@ from .intercepted import handed_here, join
 
 @in_c("start_unary_stream")
 def start_unary_stream(
-    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
     stream = Stream(rpc, CLIENT, SYNC, mode)
@@ -43,32 +43,20 @@ def start_unary_stream(
 
 @in_c("start_stream_stream")
 def start_stream_stream(
-    multi_callable: Any,
-    start: PlainStart,
-    rpc: str,
-    mode: Mode,
-    request_iterator: Any,
-    *args: Any,
-    **kwargs: Any,
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a stream-stream RPC with guarded requests and return its guarded call."""
     stream = Stream(rpc, CLIENT, SYNC, mode)
     try:
         starting(stream, multi_callable)
-        return guard_call(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+        return guard_call(_start_writing(start, stream, args, kwargs), stream)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
 
 
 def run_stream_unary(
-    multi_callable: Any,
-    run: PlainStart,
-    rpc: str,
-    mode: Mode,
-    request_iterator: Any,
-    *args: Any,
-    **kwargs: Any,
+    multi_callable: Any, run: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Run a stream-unary RPC with guarded requests to its end."""
     stream = Stream(rpc, CLIENT, SYNC, mode)
@@ -77,7 +65,7 @@ def run_stream_unary(
         origin = stream.origin
         if origin is not None and origin.on_loop:
             run = functools.partial(blocking, run, stream.subject)
-        result = _start_writing(run, stream, request_iterator, args, kwargs)
+        result = _start_writing(run, stream, args, kwargs)
         stream.ended = True  # here, and not in a finally: a tracer could raise before that
     except BaseException:
         stream.ended = True
@@ -86,27 +74,24 @@ def run_stream_unary(
 
 
 def start_stream_unary(
-    multi_callable: Any,
-    start: PlainStart,
-    rpc: str,
-    mode: Mode,
-    request_iterator: Any,
-    *args: Any,
-    **kwargs: Any,
+    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a stream-unary RPC with guarded requests and return its guarded future."""
     stream = Stream(rpc, CLIENT, SYNC, mode)
     try:
         starting(stream, multi_callable)
-        return guard_future(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+        return guard_future(_start_writing(start, stream, args, kwargs), stream)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
 
 
-def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
-    requests = guard_requests(requests, stream)
-    return _start(start, stream, (requests, *args), kwargs)
+def _start_writing(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
+    if args:
+        args = guard_requests(args[0], stream), *args[1:]
+    elif REQUESTS in kwargs:
+        kwargs[REQUESTS] = guard_requests(kwargs[REQUESTS], stream)
+    return _start(start, stream, args, kwargs)
 
 
 def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
@@ -124,9 +109,9 @@ class UnaryUnary(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = unary_in_c(watching_below("__call__"), refused_below)
-    with_call = watching_below("with_call")
-    future = watching_below("future")
+    __call__ = unary_in_c(watching_below("UnaryUnary.__call__"), refused_below)
+    with_call = watching_below("UnaryUnary.with_call")
+    future = watching_below("UnaryUnary.future")
 
 
 class UnaryStream(MultiCallable):
@@ -134,7 +119,7 @@ class UnaryStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c("call_unary_stream")(guarding("__call__", start_unary_stream))
+    __call__ = in_c("call_unary_stream")(guarding("UnaryStream.__call__", start_unary_stream))
 
 
 class StreamUnary(MultiCallable):
@@ -142,9 +127,9 @@ class StreamUnary(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = guarding("__call__", run_stream_unary)
-    with_call = guarding("with_call", run_stream_unary)
-    future = guarding("future", start_stream_unary)
+    __call__ = guarding("StreamUnary.__call__", run_stream_unary)
+    with_call = guarding("StreamUnary.with_call", run_stream_unary)
+    future = guarding("StreamUnary.future", start_stream_unary)
 
 
 class StreamStream(MultiCallable):
@@ -152,7 +137,7 @@ class StreamStream(MultiCallable):
 
     __slots__ = ()
 
-    __call__ = in_c("call_stream_stream")(guarding("__call__", start_stream_stream))
+    __call__ = in_c("call_stream_stream")(guarding("StreamStream.__call__", start_stream_stream))
 
 
 @forwards(SYNC_CHANNEL)

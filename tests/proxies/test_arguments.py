@@ -1,0 +1,90 @@
+"""Wrong arguments to a guarded object raise what they raise without the guard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from inside import Mode
+
+from grpc_guard import guarded, wrap
+
+# The request iterator itself is right in all but the first three.
+WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "none": ((), {}),
+    "by position and by name": ((iter(()),), {"request_iterator": iter(())}),
+    "another name": ((), {"requests": iter(())}),
+    "one more by name": ((iter(()),), {"nonsense": 1}),
+    "too many": ((iter(()),) * 9, {}),
+    **{name: ((iter(()),), {name: 1}) for name in ("self", "multi_callable", "start", "run")},
+    **{name: ((iter(()),), {name: 1}) for name in ("rpc", "mode", "args", "kwargs")},
+}
+METHODS = ("__call__", "with_call", "future")
+KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+def raised(multi_callable: Any, method: str, arguments: tuple[Any, Any]) -> tuple[type, str]:
+    args, kwargs = arguments
+    with pytest.raises(TypeError) as caught:
+        getattr(multi_callable, method)(*args, **kwargs)
+    return type(caught.value), str(caught.value)
+
+
+def compare(channel: Any, kind: str, methods: Any = METHODS[:1], *, is_aio: bool = False) -> None:
+    plain, by_hand = (getattr(one, kind)("/a/b") for one in (channel, wrap(channel)))
+    for wrong, arguments in WRONG.items():
+        if is_aio and wrong == "none" and kind.startswith("stream"):
+            continue  # it is no mistake
+        for method in methods:
+            expected = raised(plain, method, arguments)
+            assert raised(by_hand, method, arguments) == expected
+            with guarded(mode=Mode.RAISE):
+                assert raised(plain, method, arguments) == expected
+                assert raised(by_hand, method, arguments) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_arguments_of_a_sync_start(kind: str) -> None:
+    """The text of the TypeError is grpcio's own, whichever way the channel is guarded."""
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        compare(channel, kind, METHODS if kind.endswith("unary") else METHODS[:1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_wrong_arguments_of_an_aio_start(kind: str) -> None:
+    """The same in asyncio, where a request iterator may be missing."""
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        compare(channel, kind, is_aio=True)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_requests_by_name(kind: str) -> None:
+    """What is given by its name is guarded as well."""
+    name = "request" if kind.startswith("unary") else "request_iterator"
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        start = getattr(wrap(channel), kind)("/a/b")
+        start = start.future if kind == "stream_unary" else start
+        call = start(**{name: iter(()) if "iterator" in name else b""})
+        assert (call._self_stream._write is not None) == (name != "request")
+        call.cancel()
+
+
+def test_done_callback_that_cannot_be_called() -> None:
+    """It is refused at once."""
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        for one in (channel, wrap(channel)):
+            call = one.unary_stream("/a/b")(b"")
+            with pytest.raises(TypeError, match="callable"):
+                call.add_done_callback(7)
+            call.cancel()
+
+
+async def test_done_callback_of_an_aio_call_that_cannot_be_called() -> None:
+    """The same in asyncio."""
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        for one in (channel, wrap(channel)):
+            call = one.unary_stream("/a/b")(b"")
+            with pytest.raises(TypeError, match="callable"):
+                call.add_done_callback(7)
+            call.cancel()

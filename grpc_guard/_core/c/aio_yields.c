@@ -30,16 +30,46 @@ note_handler(State *state, Generated *self)
     PyObject *loop = stream->loop == NULL ? Py_NewRef(Py_None) : Py_NewRef(stream->loop);
     PyObject *task = PyObject_CallOneArg(state->current_task, loop);
     Py_DECREF(loop);
-    PyObject *of_task = task == NULL || task == Py_None ? NULL : PyWeakref_NewRef(task, NULL);
-    PyObject *of_responses = of_task == NULL ? NULL : PyWeakref_NewRef(self->responses, NULL);
-    PyObject *both = of_responses == NULL ? NULL : PyTuple_Pack(2, of_task, of_responses);
-    if (both != NULL) {
-        SET(stream->handler, both);
-    }
-    Py_XDECREF(of_task);
-    Py_XDECREF(of_responses);
+    PyObject *reference = task == NULL || task == Py_None ? NULL : PyWeakref_NewRef(task, NULL);
     Py_XDECREF(task);
+    if (reference != NULL) {
+        SET(self->task, reference);
+        stream->generated = (PyObject *)self;
+    }
     return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Returns weak references to the task and the generator of the handler. */
+static PyObject *
+handler_of(Generated *self)
+{
+    PyObject *task = Py_NewRef(self->task);
+    PyObject *responses = PyWeakref_NewRef(self->responses, NULL);
+    PyObject *both = responses == NULL ? NULL : PyTuple_Pack(2, task, responses);
+    Py_DECREF(task);
+    Py_XDECREF(responses);
+    return both;
+}
+
+PyObject *
+grpc_guard_get_handler(StreamFields *self, void *closure)
+{
+    if (self->generated != NULL) {
+        return handler_of((Generated *)self->generated);
+    }
+    if (self->handler == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "handler");
+        return NULL;
+    }
+    return Py_NewRef(self->handler);
+}
+
+int
+grpc_guard_set_handler(StreamFields *self, PyObject *handler, void *closure)
+{
+    self->generated = NULL;
+    SET(self->handler, Py_XNewRef(handler));
+    return 0;
 }
 
 /* Claims the direction for what was yielded: 1, 0 if somebody has it, or -1 with an exception set. */

@@ -19,6 +19,19 @@
 #define CHECKSUM 0u /* of these files: see hatch_build.py and which.py */
 #endif
 
+/* Where the classes of proxies have a slot: by the version of a class, which no other class has, nor
+ * itself once it has changed. A few, for the classes that one method belongs to. */
+#define SPOTS 4
+
+typedef struct {
+    unsigned int version[SPOTS]; /* 0: not known yet */
+    Py_ssize_t offset[SPOTS];
+    int newest;
+} Spots;
+
+/* Returns what an object has in the slot of this name, found again by its class. */
+PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
+
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
@@ -46,6 +59,7 @@ typedef struct {
     PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
     PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
+    Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Steps steps;
     Starts starts;
 } State;
@@ -84,6 +98,7 @@ typedef struct {
     PyObject *call, *context, *has_ended, *read, *write;
     PyObject *api, *channel, *ended, *handler, *in_done_callback, *is_instrumented, *loop;
     PyObject *mode, *origin, *rpc, *side;
+    PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
 } StreamFields;
 
 /* Every field that may hold an object, for those who go through them all. */

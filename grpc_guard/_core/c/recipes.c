@@ -54,17 +54,65 @@ grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t 
            && PyObject_TypeCheck(args[1], state->stream_fields);
 }
 
-PyObject *
-grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
-                         Py_ssize_t count)
+/* Makes a proxy of no object, without its constructor. */
+static PyObject *
+new_proxy(PyTypeObject *cls)
 {
     PyObject *nothing = PyTuple_New(0);
     PyObject *proxy = nothing == NULL ? NULL : cls->tp_new(cls, nothing, NULL);
     Py_XDECREF(nothing);
+    return proxy;
+}
+
+static int
+wrap(Recipe *recipe, PyObject *proxy, PyObject *wrapped)
+{
+    if (recipe->wrapped_at == 0) {
+        return grpc_guard_set(recipe->wrapped, proxy, wrapped);
+    }
+    PyObject **field = (PyObject **)((char *)proxy + recipe->wrapped_at);
+    SET(*field, Py_NewRef(wrapped));
+    return 0;
+}
+
+#define WORDS(cls) ((Py_ssize_t)((size_t)(cls)->tp_basicsize / sizeof(PyObject *)))
+#define MOST_WORDS 64
+
+/* Finds out where proxies of a class have what they wrap: in the one word that its descriptor changes.
+ * It calls a hook each time, which our proxies have to be looked up for and do not need. */
+static int
+learn_where(Recipe *self, PyTypeObject *cls)
+{
+    PyObject *proxy = WORDS(cls) > MOST_WORDS ? NULL : new_proxy(cls);
+    if (proxy == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *before[MOST_WORDS], **now = (PyObject **)proxy;
+    memcpy(before, proxy, (size_t)WORDS(cls) * sizeof(PyObject *));
+    int failed = grpc_guard_set(self->wrapped, proxy, Py_None), changed = 0;
+    Py_ssize_t at = 0;
+    for (Py_ssize_t i = sizeof(PyObject) / sizeof(PyObject *); i < WORDS(cls); i++) {
+        if (now[i] != before[i]) {
+            changed++;
+            at = before[i] == NULL && now[i] == Py_None ? i : 0;
+        }
+    }
+    if (changed == 1) {
+        self->wrapped_at = at * (Py_ssize_t)sizeof(PyObject *);
+    }
+    Py_DECREF(proxy);
+    return failed;
+}
+
+PyObject *
+grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
+                         Py_ssize_t count)
+{
+    PyObject *proxy = new_proxy(cls);
     if (proxy == NULL) {
         return NULL;
     }
-    int failed = grpc_guard_set(recipe->wrapped, proxy, args[0]);
+    int failed = wrap(recipe, proxy, args[0]);
     if (failed == 0 && recipe->has_ended != Py_None) {
         failed = grpc_guard_track_call((StreamFields *)args[1], args[0], recipe->has_ended);
     }
@@ -160,7 +208,7 @@ recipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         }
     }
     self->wrapped = settable(cls, state->str_wrapped);
-    if (self->wrapped == NULL) {
+    if (self->wrapped == NULL || learn_where(self, (PyTypeObject *)cls) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;

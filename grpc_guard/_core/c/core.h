@@ -32,6 +32,14 @@ typedef struct {
 /* Returns what an object has in the slot of this name, found again by its class. */
 PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
 
+/* How proxies of a class are made around objects of a type, both known by their versions. */
+#define MADE_SO 8
+
+typedef struct {
+    unsigned int of_class, of_type; /* 0: not known yet */
+    PyObject *recipe, *twin;        /* of the class, borrowed; a weak reference */
+} MadeSo;
+
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
@@ -59,6 +67,8 @@ typedef struct {
     PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
     PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
+    MadeSo made_so[MADE_SO];
+    int newest_made;
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Steps steps;
     Starts starts;

@@ -118,8 +118,9 @@ grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObje
     }
     for (Py_ssize_t i = 0; failed == 0 && i < Py_SIZE(recipe); i++) {
         PyObject *value = value_of(state, &recipe->parts[i], args, count);
-        failed = value == NULL ? -1 : grpc_guard_set(recipe->parts[i].descriptor, proxy, value);
-        Py_XDECREF(value);
+        failed = value == NULL ? -1 : 0;
+        PyObject **slot = (PyObject **)((char *)proxy + recipe->parts[i].offset);
+        SET(*slot, value);
     }
     if (failed != 0) {
         Py_CLEAR(proxy);
@@ -128,10 +129,16 @@ grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObje
 }
 
 static PyObject *
-settable(PyObject *cls, PyObject *name)
+settable(PyObject *cls, PyObject *name, int is_slot)
 {
     PyObject *descriptor = PyObject_GetAttr(cls, name);
-    if (descriptor != NULL && Py_TYPE(descriptor)->tp_descr_set == NULL) {
+    int is_right = descriptor != NULL && Py_TYPE(descriptor)->tp_descr_set != NULL;
+    if (is_right && is_slot) {
+        is_right = Py_IS_TYPE(descriptor, &PyMemberDescr_Type)
+                   && ((PyMemberDescrObject *)descriptor)->d_member->type == T_OBJECT_EX
+                   && PyType_IsSubtype((PyTypeObject *)cls, PyDescr_TYPE(descriptor));
+    }
+    if (descriptor != NULL && !is_right) {
         PyErr_Format(PyExc_TypeError, "%R of %R is no slot", name, cls);
         Py_CLEAR(descriptor);
     }
@@ -166,8 +173,12 @@ read_part(Part *part, PyObject *cls, Py_ssize_t fewest, PyObject *told)
     PyUnicode_InternInPlace(&part->name);
     part->way = Py_NewRef(way);
     part->is_write = PyUnicode_CompareWithASCIIString(way, "write") == 0;
-    part->descriptor = settable(cls, slot);
-    return part->descriptor == NULL ? -1 : 0;
+    part->descriptor = settable(cls, slot, 1);
+    if (part->descriptor == NULL) {
+        return -1;
+    }
+    part->offset = ((PyMemberDescrObject *)part->descriptor)->d_member->offset;
+    return 0;
 }
 
 static PyObject *
@@ -207,7 +218,7 @@ recipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             return NULL;
         }
     }
-    self->wrapped = settable(cls, state->str_wrapped);
+    self->wrapped = settable(cls, state->str_wrapped, 0);
     if (self->wrapped == NULL || learn_where(self, (PyTypeObject *)cls) < 0) {
         Py_CLEAR(self);
     }

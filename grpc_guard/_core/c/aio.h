@@ -62,6 +62,21 @@ int grpc_guard_set_handler(StreamFields *self, PyObject *handler, void *unused);
 void grpc_guard_tell_of_cancel(State *state, PyObject *teller, PyObject *const *told, size_t count,
                                Py_ssize_t place);
 
+/* Sets a StopIteration with a result, made when somebody looks at it if that can be. */
+static inline void
+grpc_guard_set_result(PyObject *result)
+{
+    if (!PyTuple_Check(result) && !PyExceptionInstance_Check(result)) {
+        PyErr_SetObject(PyExc_StopIteration, result);
+        return;
+    }
+    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+    if (stop != NULL) {
+        PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_DECREF(stop);
+    }
+}
+
 /* Returns time.monotonic(). */
 PyObject *grpc_guard_now(State *state);
 

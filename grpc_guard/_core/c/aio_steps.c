@@ -55,11 +55,7 @@ static PyObject *
 as_sent(PySendResult status, PyObject *result)
 {
     if (status == PYGEN_RETURN) {
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-        if (stop != NULL) {
-            PyErr_SetObject(PyExc_StopIteration, stop);
-            Py_DECREF(stop);
-        }
+        grpc_guard_set_result(result);
         Py_CLEAR(result);
     }
     return result;

@@ -109,7 +109,10 @@ def guard_behavior(
         return lambda *args, **kwargs: act(*args, **kwargs)
 
     streams = request_streaming or response_streaming
-    return guarded_behavior(behavior, choose, replace if streams else replace_unary)
+    guarded = guarded_behavior(behavior, choose, replace if streams else replace_unary)
+    if compiled is not None:  # gRPC, which is not Python, need not run the line of the function
+        compiled.shorten(guarded.__func__ if type(guarded) is MethodType else guarded)
+    return guarded
 
 
 def _migrating(

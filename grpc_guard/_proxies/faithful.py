@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .._core import which
 from .._core.records import ConstructingType
 from .emptied import WRAPT, emptied, is_special
 
@@ -185,6 +186,8 @@ class _TwinType(ProxyType):
 
 
 _HIDDEN: set[type] = set(WRAPT.__mro__[:-1])
+_compiled = which.compiled()
+_of_the_wrapped: Any = WRAPT.__getattr__  # type: ignore[attr-defined]
 
 
 class Proxy(WRAPT, metaclass=ProxyType):
@@ -201,6 +204,11 @@ class Proxy(WRAPT, metaclass=ProxyType):
     __wrapped__: Any
     __getattribute__ = object.__getattribute__
     __wrapped_setattr_fixups__ = bool  # wrapt calls it when __wrapped__ is set: nothing to do
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if _compiled is not None:
+            _compiled.attributes_by_slot(cls, object.__getattribute__, _of_the_wrapped)
 
     def __init__(self, wrapped: object) -> None:
         self.__wrapped__ = wrapped

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +22,6 @@ from hypothesis import strategies as st
 from inside import (
     Direction,
     Mode,
-    NextProxy,
     Stream,
     core_advances,
     core_fields,
@@ -261,42 +259,6 @@ def test_next_that_a_program_has_replaced() -> None:
     assert next(proxy) == (next(plain) if compiled is not None else b"replaced")
     del plain.__next__
     assert proxy.__next__() == next(proxy) == MESSAGE
-
-
-def test_next_of_the_class_of_a_proxy_that_a_program_has_replaced() -> None:
-    """mock.patch.object(type(call), "__next__") replaces next(), for as long as it lasts."""
-    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
-    with mock.patch.object(type(proxy), "__next__", return_value=b"replaced"):
-        assert next(proxy) == b"replaced"
-    assert next(proxy) == MESSAGE
-
-
-def test_next_of_a_proxy_whose_operation_is_replaced() -> None:
-    """Whatever is in the slot is called; an empty one is a missing method."""
-    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
-    slot: Any = vars(NextProxy)["__next__"]
-    slot.__set__(proxy, iter((b"one",)).__next__)
-    assert next(proxy) == b"one"
-    with pytest.raises(StopIteration):
-        next(proxy)
-    slot.__delete__(proxy)
-    with pytest.raises(AttributeError, match="__next__"):
-        next(proxy)
-
-
-@needs_compiled
-def test_where_the_slot_of_next_is_not_usual() -> None:
-    """A class with a __next__ of its own keeps it, and so does one whose slot is elsewhere."""
-    usual: Any = type("Usual", (), {"__slots__": ("__next__",)})
-    other: Any = type("Other", (usual,), {"__next__": lambda self: 7})
-    assert not compiled.next_by_slot(other, vars(usual)["__next__"])
-    assert next(other()) == 7
-    bare = type("Bare", (), {"__slots__": ("first",)})
-    for wrong in ((), (usual,), (7, vars(usual)["__next__"]), (usual, 7)):
-        with pytest.raises(TypeError, match="a class and its slot"):
-            compiled.next_by_slot(*wrong)
-    with pytest.raises(AttributeError, match="__next__"):
-        compiled.next_by_slot(bare, vars(bare)["first"])
 
 
 def by_a_generator(proxy: Any) -> None:

@@ -156,6 +156,8 @@ static PyMethodDef module_methods[] = {
     {"after_fork", after_fork, METH_NOARGS, "Know that the other threads are the parent's."},
     {"next_by_slot", (PyCFunction)(void (*)(void))grpc_guard_next_by_slot, METH_FASTCALL,
      "Have next() of a class call what is in a slot, without a lookup."},
+    {"attributes_by_slot", (PyCFunction)(void (*)(void))grpc_guard_attributes_by_slot, METH_FASTCALL,
+     "Have attributes of a class found without a look at what finds them."},
     {"key_of", key_of, METH_O, "Return what directions have as the caller of an operation."},
     {"operations_in_progress", operations_in_progress, METH_NOARGS,
      "Return the directions that an operation of this module owns."},

@@ -25,7 +25,7 @@ typedef struct {
 typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 
 /* What a method returns: a coroutine to everybody who looks. */
-typedef struct {
+typedef struct AioOperation {
     PyObject_HEAD
     PyObject *weakrefs;
     PyObject *method, *proxy, *argument, *direction;
@@ -41,6 +41,9 @@ typedef struct {
 #define EACH_OF_OPERATION(DO) \
     DO(method) DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname) \
     DO(subject)
+
+/* Returns a new operation with no more than its type, one that has ended before if there is. */
+AioOperation *grpc_guard_alloc_operation(State *state);
 
 /* Returns a new operation of a proxy, or NULL without an exception: the function is to do it. */
 PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args);
@@ -77,8 +80,8 @@ grpc_guard_set_result(PyObject *result)
     }
 }
 
-/* Returns time.monotonic(). */
-PyObject *grpc_guard_now(State *state);
+/* Finds what time.monotonic() is; -1 with an exception set. */
+int grpc_guard_time(State *state, double *since);
 
 /* Returns what `await` drives for an object; the reference to it is taken. */
 PyObject *grpc_guard_awaited(State *state, PyObject *awaitable);
@@ -100,14 +103,14 @@ void grpc_guard_operation_finalize(AioOperation *self);
 int grpc_guard_can_go_on(AioOperation *self);
 
 /* Ends it, with an exception set if it failed, and lets go of all that it held. */
-void grpc_guard_end(State *state, AioOperation *self, int failed);
+void grpc_guard_end(AioOperation *self, int failed);
 
 /* Its attributes, and one of them. */
 extern PyGetSetDef grpc_guard_operation_properties[];
 PyObject *grpc_guard_operation_qualname(AioOperation *self, void *unused);
 
 /* Claims the direction and makes what is driven, or hands over; -1 with an exception set. */
-int grpc_guard_begin(State *state, AioOperation *self);
+int grpc_guard_begin(AioOperation *self);
 
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);

@@ -5,21 +5,19 @@
  */
 
 #include "aio.h"
+#include "callers.h"
 
-#ifdef __linux__
-#include <time.h>
-#endif
-
-PyObject *
-grpc_guard_now(State *state)
+int
+grpc_guard_time(State *state, double *since)
 {
-#ifdef __linux__
-    struct timespec time;
-    if (clock_gettime(CLOCK_MONOTONIC, &time) == 0) {
-        return PyFloat_FromDouble((double)time.tv_sec + (double)time.tv_nsec * 1e-9);
+    if (HAS_CLOCK) {
+        *since = grpc_guard_now();
+        return 0;
     }
-#endif
-    return PyObject_CallNoArgs(state->monotonic);
+    PyObject *time = PyObject_CallNoArgs(state->monotonic);
+    *since = time == NULL ? -1.0 : PyFloat_AsDouble(time);
+    Py_XDECREF(time);
+    return *since == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
 int
@@ -86,18 +84,6 @@ grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name)
     return value;
 }
 
-/* Notes the line that asks: code and index of the instruction, by which its number is found later. */
-static void
-note_place(AioOperation *self)
-{
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    if (frame != NULL) {
-        self->code = (PyObject *)PyFrame_GetCode(frame);
-        self->offset = PyFrame_GetLasti(frame);
-        Py_DECREF(frame);
-    }
-}
-
 PyObject *
 grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
 {
@@ -112,8 +98,7 @@ grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
         Py_DECREF(direction);
         return NULL;
     }
-    PyTypeObject *type = state->aio_operation;
-    AioOperation *self = (AioOperation *)type->tp_alloc(type, 0);
+    AioOperation *self = grpc_guard_alloc_operation(state);
     if (self == NULL) {
         Py_DECREF(direction);
         return NULL;
@@ -122,7 +107,7 @@ grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
     self->proxy = Py_NewRef(args[0]);
     self->argument = method->count == 2 ? Py_NewRef(args[1]) : NULL;
     self->direction = direction;
-    note_place(self);
+    grpc_guard_place(&self->code, &self->offset); /* the line that asks: its number is found later */
     return (PyObject *)self;
 }
 
@@ -238,30 +223,29 @@ static int
 claim(State *state, AioOperation *self, Doing *doing)
 {
     AioFields *direction = (AioFields *)self->direction;
-    PyObject *since = doing->object == NULL ? NULL : grpc_guard_now(state);
-    int is_claimable = since == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
-    if (PyErr_Occurred()) {
-        Py_XDECREF(since);
+    double since;
+    int is_claimable = doing->object == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
+    if (is_claimable < 0 || grpc_guard_time(state, &since) < 0) {
         return -1;
     }
     StreamFields *stream = (StreamFields *)direction->stream;
-    if (!is_claimable || stream == NULL || !PyObject_TypeCheck(stream, state->stream_fields)
-        || stream->ended != Py_False || direction->taken != Py_False) {
-        Py_XDECREF(since);
+    if (!is_claimable || !direction->is_of_fields || stream == NULL || stream->ended != Py_False
+        || direction->taken) {
         return grpc_guard_hand_over(self);
     }
-    SET(direction->taken, Py_NewRef(Py_True));
+    direction->taken = 1;
     self->owns = 1;
     direction->inside = (PyObject *)self;
-    SET(direction->since, since);
+    direction->since = since;
     PyObject *awaitable = do_step(doing, self->argument);
     self->inner = awaitable == NULL ? NULL : grpc_guard_awaited(state, awaitable);
     return self->inner == NULL ? -1 : 0;
 }
 
 int
-grpc_guard_begin(State *state, AioOperation *self)
+grpc_guard_begin(AioOperation *self)
 {
+    State *state = PyType_GetModuleState(Py_TYPE(self));
     AioFields *direction = (AioFields *)self->direction;
     Doing doing = {NULL, NULL};
     int is_home = direction->loop_thread == NULL ? 0 : is_at_home(state, direction);

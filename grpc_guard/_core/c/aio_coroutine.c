@@ -135,6 +135,44 @@ coroutine_clear(AioOperation *self)
     return 0;
 }
 
+AioOperation *
+grpc_guard_alloc_operation(State *state)
+{
+    PyTypeObject *type = state->aio_operation;
+    if (state->kept_count == 0) {
+        return (AioOperation *)type->tp_alloc(type, 0);
+    }
+    AioOperation *self = state->kept[--state->kept_count];
+    (void)PyObject_Init((PyObject *)self, type);
+    PyObject_GC_Track(self);
+    return self;
+}
+
+/* Keeps the memory of an operation, all of whose fields are clear; 0 if there is no room. */
+static int
+keep(AioOperation *self)
+{
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    if (state == NULL || Py_TYPE(self) != state->aio_operation
+        || state->kept_count == KEPT_OPERATIONS || PyObject_GC_IsFinalized((PyObject *)self)) {
+        return 0; /* one that was finalized would not be again */
+    }
+    self->weakrefs = NULL;
+    self->offset = 0;
+    self->owns = 0;
+    self->progress = CREATED;
+    state->kept[state->kept_count++] = self;
+    return 1;
+}
+
+void
+grpc_guard_free_kept(State *state)
+{
+    while (state->kept_count > 0) {
+        PyObject_GC_Del(state->kept[--state->kept_count]);
+    }
+}
+
 static void
 coroutine_dealloc(AioOperation *self)
 {
@@ -150,7 +188,9 @@ coroutine_dealloc(AioOperation *self)
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_OPERATION(CLEAR)
 #undef CLEAR
-    type->tp_free(self);
+    if (!keep(self)) {
+        type->tp_free(self);
+    }
     Py_DECREF(type);
 }
 

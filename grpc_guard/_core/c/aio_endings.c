@@ -95,7 +95,7 @@ grpc_guard_operation_throw(AioOperation *self, PyObject *args)
         if (!PyErr_Occurred()) {
             raise_given(args);
         }
-        grpc_guard_end(state, self, 1);
+        grpc_guard_end(self, 1);
     }
     Py_DECREF(self);
     return result;
@@ -120,7 +120,7 @@ grpc_guard_operation_close(AioOperation *self)
         Py_XDECREF(closed);
     }
     int failed = PyErr_Occurred() != NULL;
-    grpc_guard_end(state, self, failed);
+    grpc_guard_end(self, failed);
     Py_DECREF(self);
     return failed ? -1 : 0;
 }

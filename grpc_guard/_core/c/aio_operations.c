@@ -8,7 +8,7 @@ give_back(AioOperation *self)
     AioFields *direction = (AioFields *)self->direction;
     self->owns = 0;
     direction->inside = NULL;
-    SET(direction->taken, Py_NewRef(Py_False));
+    direction->taken = 0;
 }
 
 void
@@ -53,10 +53,11 @@ end_run(State *state, AioOperation *self, int failed)
 }
 
 void
-grpc_guard_end(State *state, AioOperation *self, int failed)
+grpc_guard_end(AioOperation *self, int failed)
 {
     if (self->owns) {
         if (failed) {
+            State *state = PyType_GetModuleState(Py_TYPE(self));
             PyObject *told[] = {((AioFields *)self->direction)->stream,
                                 ((AioMethod *)self->method)->operation, NULL, self->direction,
                                 self->proxy};
@@ -65,7 +66,7 @@ grpc_guard_end(State *state, AioOperation *self, int failed)
         give_back(self);
     }
     if (self->subject != NULL) {
-        end_run(state, self, failed);
+        end_run(PyType_GetModuleState(Py_TYPE(self)), self, failed);
     }
     self->progress = CLOSED;
     Py_CLEAR(self->inner);
@@ -109,7 +110,6 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     if (!grpc_guard_can_go_on(self)) {
         return PYGEN_ERROR;
     }
-    State *state = PyType_GetModuleState(Py_TYPE(self));
     int is_first = self->progress == CREATED;
     if (is_first && value != Py_None) {
         PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
@@ -118,7 +118,7 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     Py_INCREF(self);
     self->progress = RUNNING;
     PySendResult status = PYGEN_ERROR;
-    if (is_first && self->inner == NULL && grpc_guard_begin(state, self) < 0) {
+    if (is_first && self->inner == NULL && grpc_guard_begin(self) < 0) {
         replace_stop_iteration();
     }
     else {
@@ -128,7 +128,7 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
         self->progress = SUSPENDED;
     }
     else {
-        grpc_guard_end(state, self, status == PYGEN_ERROR);
+        grpc_guard_end(self, status == PYGEN_ERROR);
     }
     Py_DECREF(self);
     return status;

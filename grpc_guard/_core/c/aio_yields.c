@@ -10,7 +10,7 @@ grpc_guard_is_written(Generated *self)
 {
     if (self->owns) {
         self->owns = 0;
-        SET(((AioFields *)self->direction)->taken, Py_NewRef(Py_False));
+        ((AioFields *)self->direction)->taken = 0;
     }
 }
 
@@ -77,17 +77,16 @@ static int
 claim(State *state, Generated *self)
 {
     AioFields *direction = (AioFields *)self->direction;
-    PyObject *since = grpc_guard_now(state);
-    if (since == NULL) {
+    double since;
+    if (grpc_guard_time(state, &since) < 0) {
         return -1;
     }
-    if (direction->taken != Py_False) {
-        Py_DECREF(since);
+    if (direction->taken) {
         return 0;
     }
-    SET(direction->taken, Py_NewRef(Py_True));
+    direction->taken = 1;
     self->owns = 1;
-    SET(direction->since, since);
+    direction->since = since;
     return 1;
 }
 
@@ -137,20 +136,27 @@ grpc_guard_begin_step(State *state, Step *self)
     return self->inner == NULL ? -1 : 0;
 }
 
+/* Tells whether the generator of the handler shows no frame any more. */
+static int
+is_over(State *state, PyObject *responses)
+{
+    PyObject *frame = PyObject_GetAttr(responses, state->str_ag_frame);
+    PyErr_Clear();
+    Py_XDECREF(frame);
+    return frame == NULL || frame == Py_None;
+}
+
 /* Tells whether an error has ended the generator; one that cannot be begun or sent to has not. */
 static int
 has_ended(State *state, Generated *self)
 {
-    if (PyErr_ExceptionMatches(PyExc_StopAsyncIteration) || !PyAsyncGen_CheckExact(self->responses)) {
+    if (PyErr_ExceptionMatches(PyExc_StopAsyncIteration)) {
         return 1;
     }
     PyObject *error = take_exception();
-    PyObject *frame = PyObject_GetAttr(self->responses, state->str_ag_frame);
-    int is_over = frame == NULL || frame == Py_None;
-    PyErr_Clear();
-    Py_XDECREF(frame);
+    int ended = is_over(state, self->responses);
     set_exception(error);
-    return is_over;
+    return ended;
 }
 
 /* A step has ended by the exception that is set. */
@@ -201,7 +207,11 @@ finish(State *state, Step *self, PyObject **result)
 {
     Generated *generated = (Generated *)self->generated;
     PySendResult status = PYGEN_RETURN;
-    while (status == PYGEN_RETURN && self->counts && self->act != CLOSE) {
+    int yields = self->counts && self->act != CLOSE;
+    if (yields && self->act == THROW) {
+        yields = !is_over(state, self->responses); /* else CPython 3.11 returns None */
+    }
+    while (status == PYGEN_RETURN && yields) {
         int claimed = claim(state, generated);
         if (claimed > 0 || (claimed == 0 && !is_refused(state, self))) {
             break;

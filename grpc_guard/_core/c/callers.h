@@ -1,8 +1,9 @@
-/* Who calls an operation, and when, found without a call through Python and without an object made.
+/* Who calls an operation, and when, found without a call through Python and without an object made;
+ * and an attribute that is not there, without an exception made.
  *
- * The one place that knows private structures of CPython: an operation is asked for from a cold
- * cache, and a frame object for each cost as much as the claim. What has another version of CPython
- * takes the public way.
+ * The one place that knows what is private in CPython, for the versions that it was read in: an
+ * operation is asked for from a cold cache, and a frame object for each cost as much as the claim.
+ * Another version takes the public way.
  */
 
 #ifndef GRPC_GUARD_CALLERS_H
@@ -34,6 +35,21 @@ grpc_guard_now(void)
 
 /* Each frame that runs has a key of its own, which a frame object can be asked for. */
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
+#if PY_VERSION_HEX < 0x030C0000
+struct grpc_guard_inner { /* struct _PyInterpreterFrame, as far as it is read here */
+    void *of_function[4];
+    PyObject *code;
+    void *frame, *previous;
+    void *instruction; /* the last one */
+};
+#else
+struct grpc_guard_inner {
+    PyObject *code;
+    void *previous, *of_function[4], *frame;
+    void *instruction; /* the last one; from 3.13 on, the one that runs */
+};
+#endif
+
 struct grpc_guard_frame { /* struct _frame of pycore_frame.h */
     PyObject_HEAD
     PyFrameObject *back;
@@ -58,7 +74,36 @@ grpc_guard_key_of(PyObject *frame)
 {
     return ((struct grpc_guard_frame *)frame)->inner;
 }
+
+/* Finds the code that runs, a new reference, and the index of its instruction; none if it is C. */
+static inline void
+grpc_guard_place(PyObject **code, int *offset)
+{
+    unsigned long long thread;
+    struct grpc_guard_inner *frame = grpc_guard_caller(&thread);
+    if (frame != NULL && PyCode_Check(frame->code)) {
+        *code = Py_NewRef(frame->code);
+        *offset = (int)((char *)frame->instruction - ((PyCodeObject *)frame->code)->co_code_adaptive);
+    }
+}
+
+/* What object.__getattribute__ finds; NULL without an exception if there is no such attribute. */
+static inline PyObject *
+grpc_guard_own_attribute(PyObject *object, PyObject *name)
+{
+    return _PyObject_GenericGetAttrWithDict(object, name, NULL, 1);
+}
 #else
+static inline PyObject *
+grpc_guard_own_attribute(PyObject *object, PyObject *name)
+{
+    PyObject *found = PyObject_GenericGetAttr(object, name);
+    if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+    }
+    return found;
+}
+
 static inline void *
 grpc_guard_caller(unsigned long long *thread)
 {
@@ -70,6 +115,17 @@ static inline void *
 grpc_guard_key_of(PyObject *frame)
 {
     return frame;
+}
+
+static inline void
+grpc_guard_place(PyObject **code, int *offset)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    if (frame != NULL) {
+        *code = (PyObject *)PyFrame_GetCode(frame);
+        *offset = PyFrame_GetLasti(frame);
+        Py_DECREF(frame);
+    }
 }
 #endif
 

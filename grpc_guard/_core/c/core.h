@@ -40,6 +40,15 @@ typedef struct {
     PyObject *recipe, *twin;        /* of the class, borrowed; a weak reference */
 } MadeSo;
 
+/* An operation is made for each message: so many are kept when they have ended. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEPT_OPERATIONS 1 /* what is freed is to be seen */
+#else
+#define KEPT_OPERATIONS 32
+#endif
+
+struct AioOperation;
+
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
@@ -59,7 +68,6 @@ typedef struct {
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
-    PyObject *zero;       /* 0.0 */
     PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler, *aio_generated, *aio_step;
     PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
@@ -70,6 +78,8 @@ typedef struct {
     MadeSo made_so[MADE_SO];
     int newest_made;
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
+    struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
+    int kept_count;
     Steps steps;
     Starts starts;
 } State;
@@ -89,6 +99,7 @@ int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
+void grpc_guard_free_kept(State *state);
 int grpc_guard_add_aio_generators(PyObject *module, State *state);
 int grpc_guard_add_aio_steps(PyObject *module, State *state);
 int grpc_guard_add_aio_handlers(PyObject *module, State *state);
@@ -192,8 +203,7 @@ grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
 
 #define EACH_OF_SYNC(DO) DO(extra) DO(stream) DO(iterator)
 #define EACH_OF_AIO(DO) \
-    DO(extra) DO(owner) DO(since) DO(stream) DO(loop_thread) DO(step) DO(wrapped) DO(name) DO(taken) \
-    DO(way)
+    DO(extra) DO(owner) DO(stream) DO(loop_thread) DO(step) DO(wrapped) DO(name) DO(way)
 
 /* Numbers in place of objects: a program has as many of these as streams. */
 typedef struct {
@@ -211,10 +221,14 @@ typedef struct {
 
 typedef struct {
     DIRECTION
-    PyObject *owner, *since, *loop_thread, *taken, *way;
+    PyObject *loop_thread;
     PyObject *step;           /* or NULL: the method `name` of `wrapped` */
     PyObject *wrapped, *name;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    double since;
+    char taken;
+    char is_of_fields; /* its stream is a StreamFields */
+    PyObject *owner, *way;
 } AioFields;
 
 /* Makes a direction of the class that operations claim: AioDirection. Its step is the method `name`
@@ -241,6 +255,7 @@ PyObject *grpc_guard_operate(
 /* The same as a call without arguments, but for the end of an iterator: NULL without an exception. */
 PyObject *grpc_guard_advance(SyncOperation *self);
 PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
 PyObject *grpc_guard_make_direction(

@@ -115,10 +115,11 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));
-    SET(self->since, Py_NewRef(state->zero));
     SET(self->extra, Py_NewRef(Py_None));
     SET(self->step, Py_XNewRef(step));
-    SET(self->taken, Py_NewRef(Py_False));
+    self->since = 0.0;
+    self->taken = 0;
+    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
 }
@@ -301,11 +302,11 @@ static PyGetSetDef sync_properties[] = {
 static PyMemberDef aio_members[] = {
     WEAK(AioFields),
     OBJECT(AioFields, extra, "_extra"),
-    OBJECT(AioFields, stream, "stream"),
+    {"stream", T_OBJECT_EX, offsetof(AioFields, stream), READONLY, NULL},
     OBJECT(AioFields, owner, "owner"),
-    OBJECT(AioFields, since, "since"),
+    {"since", T_DOUBLE, offsetof(AioFields, since), 0, NULL},
     OBJECT(AioFields, loop_thread, "loop_thread"),
-    OBJECT(AioFields, taken, "taken"),
+    {"taken", T_BOOL, offsetof(AioFields, taken), 0, NULL},
     OBJECT(AioFields, way, "way"),
     {NULL},
 };

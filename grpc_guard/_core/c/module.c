@@ -147,14 +147,13 @@ module_exec(PyObject *module)
         return -1;
     }
     Py_DECREF(checksum);
-    state->zero = PyFloat_FromDouble(0.0);
     PyObject *of_object = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__dict__");
     if (of_object == NULL) {
         return -1;
     }
     state->become = PyMapping_GetItemString(of_object, "__class__");
     Py_DECREF(of_object);
-    if (state->zero == NULL || state->become == NULL) {
+    if (state->become == NULL) {
         return -1;
     }
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
@@ -179,7 +178,7 @@ module_exec(PyObject *module)
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
     DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
-    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) DO(zero) \
+    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \
     DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
@@ -217,6 +216,7 @@ module_clear(PyObject *module)
         state->made_so[i].of_class = 0;
         Py_CLEAR(state->made_so[i].twin);
     }
+    grpc_guard_free_kept(state);
     grpc_guard_steps_clear(&state->steps);
     grpc_guard_starts_clear(&state->starts);
     return 0;

@@ -1,0 +1,98 @@
+/* What type() fills into a class of proxies, written for them: the same, with no look at the type.
+ *
+ * For a class in Python it fills tp_iternext with a function that looks `__next__` up, finds a slot,
+ * and calls what is in it; and tp_getattro with one that looks `__getattr__` and `__getattribute__`
+ * up before each attribute. Whoever sets one of these of the class has type() fill it anew.
+ */
+
+#include "callers.h"
+#include "core.h"
+
+static Py_ssize_t slot; /* where: the same in all of them */
+
+static PyObject *
+next_by_slot(PyObject *object)
+{
+    PyObject *advance = *(PyObject **)((char *)object + slot);
+    if (advance == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "__next__");
+        return NULL;
+    }
+    Py_INCREF(advance);
+    PyObject *result = PyVectorcall_Function(advance) == grpc_guard_operate
+                           ? grpc_guard_advance((SyncOperation *)advance)
+                           : PyObject_CallNoArgs(advance);
+    Py_DECREF(advance);
+    return result;
+}
+
+PyObject *
+grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyType_Check(args[0]) || !Py_IS_TYPE(args[1], &PyMemberDescr_Type)) {
+        PyErr_SetString(PyExc_TypeError, "next_by_slot() takes a class and its slot");
+        return NULL;
+    }
+    PyTypeObject *cls = (PyTypeObject *)args[0];
+    Py_ssize_t offset = ((PyMemberDescrObject *)args[1])->d_member->offset;
+    PyObject *found = PyObject_GetAttrString((PyObject *)cls, "__next__");
+    if (found == NULL) {
+        return NULL;
+    }
+    int is_usual = found == args[1] && cls->tp_iternext != NULL && (slot == 0 || slot == offset);
+    Py_DECREF(found);
+    if (is_usual) {
+        slot = offset;
+        cls->tp_iternext = next_by_slot;
+    }
+    return PyBool_FromLong(is_usual);
+}
+
+/* What does the same as __getattr__ of a proxy, which has its answer from what is wrapped. */
+static PyObject *otherwise; /* in all of them */
+
+/* What __getattribute__ finds, which is that of object; then what __getattr__ does. */
+static PyObject *
+attribute(PyObject *object, PyObject *name)
+{
+    PyObject *found = grpc_guard_own_attribute(object, name);
+    if (found != NULL || PyErr_Occurred()) {
+        return found;
+    }
+    PyObject *args[] = {object, name};
+    return PyObject_Vectorcall(otherwise, args, 2, NULL);
+}
+
+/* Tells whether a class finds an attribute by something. */
+static int
+finds_by(PyObject *cls, const char *name, PyObject *expected)
+{
+    PyObject *found = PyObject_GetAttrString(cls, name);
+    Py_XDECREF(found);
+    return found == NULL ? -1 : found == expected;
+}
+
+PyObject *
+grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3 || !PyType_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "attributes_by_slot() takes a class, __getattribute__ and __getattr__");
+        return NULL;
+    }
+    int is_usual = finds_by(args[0], "__getattribute__", args[1]);
+    if (is_usual > 0) {
+        is_usual = finds_by(args[0], "__getattr__", args[2]);
+    }
+    if (is_usual < 0) {
+        return NULL;
+    }
+    is_usual = is_usual && (otherwise == NULL || otherwise == args[2]);
+    if (is_usual) {
+        if (otherwise == NULL) {
+            otherwise = Py_NewRef(args[2]);
+        }
+        ((PyTypeObject *)args[0])->tp_getattro = attribute;
+    }
+    return PyBool_FromLong(is_usual);
+}

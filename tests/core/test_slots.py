@@ -1,0 +1,118 @@
+"""What the compiled core fills into the classes of proxies: the same as type() does, on either core."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pytest
+from inside import Mode, NextProxy, core_which
+from support.operating import MESSAGE, Plain, client_next, sync_stream
+
+compiled: Any = core_which.compiled()
+needs_compiled = pytest.mark.skipif(compiled is None, reason="needs the compiled core")
+
+
+def test_next_of_the_class_of_a_proxy_that_a_program_has_replaced() -> None:
+    """mock.patch.object(type(call), "__next__") replaces next(), for as long as it lasts."""
+    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
+    with mock.patch.object(type(proxy), "__next__", return_value=b"replaced"):
+        assert next(proxy) == b"replaced"
+    assert next(proxy) == MESSAGE
+
+
+def test_next_of_a_proxy_whose_operation_is_replaced() -> None:
+    """Whatever is in the slot is called; an empty one is a missing method."""
+    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
+    slot: Any = vars(NextProxy)["__next__"]
+    slot.__set__(proxy, iter((b"one",)).__next__)
+    assert next(proxy) == b"one"
+    with pytest.raises(StopIteration):
+        next(proxy)
+    slot.__delete__(proxy)
+    with pytest.raises(AttributeError, match="__next__"):
+        next(proxy)
+
+
+@needs_compiled
+def test_where_the_slot_of_next_is_not_usual() -> None:
+    """A class with a __next__ of its own keeps it, and so does one whose slot is elsewhere."""
+    usual: Any = type("Usual", (), {"__slots__": ("__next__",)})
+    other: Any = type("Other", (usual,), {"__next__": lambda self: 7})
+    assert not compiled.next_by_slot(other, vars(usual)["__next__"])
+    assert next(other()) == 7
+    bare = type("Bare", (), {"__slots__": ("first",)})
+    for wrong in ((), (usual,), (7, vars(usual)["__next__"]), (usual, 7)):
+        with pytest.raises(TypeError, match="a class and its slot"):
+            compiled.next_by_slot(*wrong)
+    with pytest.raises(AttributeError, match="__next__"):
+        compiled.next_by_slot(bare, vars(bare)["first"])
+
+
+class Answers(Plain):
+    """Has an attribute of each kind, and for any other name an answer or none."""
+
+    value = 1
+
+    @property
+    def broken(self) -> int:
+        raise AttributeError("it is broken")
+
+    @property
+    def failing(self) -> int:
+        raise OSError("it fails")
+
+    def __getattr__(self, name: str) -> str:
+        if name.startswith("no"):
+            raise AttributeError(f"there is {name}")
+        return name
+
+
+@pytest.mark.parametrize(
+    "name", ["value", "is_active", "_state", "anything", "broken", "failing", "nothing", "__doc__"]
+)
+def test_an_attribute_of_a_proxy(name: str) -> None:
+    """It is that of what is wrapped; and so is what is raised."""
+    plain = Answers()
+    proxy = client_next(plain, sync_stream(Mode.RAISE)).proxy
+
+    def answer(thing: Any) -> Any:
+        try:
+            return getattr(thing, name)
+        except (AttributeError, OSError) as error:
+            return type(error), str(error)
+
+    assert answer(proxy) == answer(plain)
+
+
+def test_what_finds_attributes_of_a_proxy_that_a_program_has_replaced() -> None:
+    """A method of the class that finds attributes is asked, for as long as it is there."""
+    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
+    with mock.patch.object(type(proxy), "__getattr__", lambda _, name: name, create=True):
+        assert proxy.missing == "missing"
+    with pytest.raises(AttributeError, match="missing"):
+        _ = proxy.missing
+    type.__setattr__(type(proxy), "__getattribute__", lambda _, name: name)
+    assert proxy.value == "value"
+    type.__delattr__(type(proxy), "__getattribute__")
+    assert proxy.is_active()
+
+
+@needs_compiled
+def test_where_attributes_are_not_found_as_usual() -> None:
+    """A class that finds them in a way of its own keeps that."""
+
+    def find(_: object, name: str) -> str:
+        return name
+
+    usual: Any = object.__getattribute__
+    finding: Any = type("Finding", (), {"__getattr__": find})
+    assert not compiled.attributes_by_slot(finding, usual, print)
+    assert not compiled.attributes_by_slot(finding, print, find)
+    assert not compiled.attributes_by_slot(finding, usual, find)  # not the one of proxies
+    assert finding().missing == "missing"
+    with pytest.raises(AttributeError, match="__getattr__"):
+        compiled.attributes_by_slot(int, int.__getattribute__, find)
+    for wrong in ((), (finding, usual), (7, usual, find)):
+        with pytest.raises(TypeError, match="takes a class"):
+            compiled.attributes_by_slot(*wrong)

@@ -72,17 +72,30 @@ grpc_guard_set_handler(StreamFields *self, PyObject *handler, void *closure)
     return 0;
 }
 
+/* Tells whether somebody has the direction; -1: an exception is set. One that is broken is of a class in
+ * Python, which reports its use. */
+static int
+is_taken(State *state, PyObject *direction)
+{
+    PyObject *teller = state->starts.is_taken_at_yield;
+    if ((PyObject *)Py_TYPE(direction) == state->aio_direction || teller == NULL) {
+        return ((AioFields *)direction)->taken != 0;
+    }
+    PyObject *answer = PyObject_CallOneArg(teller, direction);
+    int taken = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return taken;
+}
+
 /* Claims the direction for what was yielded: 1, 0 if somebody has it, or -1 with an exception set. */
 static int
 claim(State *state, Generated *self)
 {
     AioFields *direction = (AioFields *)self->direction;
     double since;
-    if (grpc_guard_time(state, &since) < 0) {
-        return -1;
-    }
-    if (direction->taken) {
-        return 0;
+    int taken = is_taken(state, self->direction);
+    if (taken != 0 || grpc_guard_time(state, &since) < 0) {
+        return taken > 0 ? 0 : -1;
     }
     direction->taken = 1;
     self->owns = 1;

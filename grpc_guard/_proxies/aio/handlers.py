@@ -142,8 +142,17 @@ def _was_cancelled(handled: Stream | str, error: BaseException) -> None:
 
 
 after_cancelled_handlers(_was_cancelled)
+
+
+@operation("yield", owns=False)
+def _is_taken(direction: Any) -> bool:
+    """Tell whether a direction that is broken is taken where C would claim it."""
+    taken: bool = direction.taken
+    return taken
+
+
 if compiled is not None:
-    compiled.tell({"report_conflict": report_conflict})
+    compiled.tell({"report_conflict": report_conflict, "is_taken_at_yield": _is_taken})
 
 
 async def _run_unary(rpc: str, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:

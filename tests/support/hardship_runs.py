@@ -136,7 +136,11 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
     def behavior(act: Any, *, streams: bool, first: int = 0) -> Any:
         more: tuple[Any, ...] = (
             *(Stream, "server", "aio", aio_given.Context, aio_given.RequestIterator),
-            *((aio_handlers._generate, aio_handlers._watched) if act in (generate, wait) else (None, None)),
+            *(
+                (aio_handlers._generate, aio_handlers._watched)
+                if act in (generate, wait)
+                else (None, None)
+            ),
         )
         return core.AioHandler(
             *(act, act, first, True, "/a/b", always(Mode.RAISE), Mode.OFF, running, records),

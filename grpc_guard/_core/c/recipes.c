@@ -1,5 +1,6 @@
 /* Recipe: what the constructor of a proxy does, in a form that C can follow. See ../recipes.py. */
 
+#include "guarded.h"
 #include "recipes.h"
 
 /* Makes a direction of the stream, which notes it. */
@@ -64,46 +65,6 @@ new_proxy(PyTypeObject *cls)
     return proxy;
 }
 
-static int
-wrap(Recipe *recipe, PyObject *proxy, PyObject *wrapped)
-{
-    if (recipe->wrapped_at == 0) {
-        return grpc_guard_set(recipe->wrapped, proxy, wrapped);
-    }
-    PyObject **field = (PyObject **)((char *)proxy + recipe->wrapped_at);
-    SET(*field, Py_NewRef(wrapped));
-    return 0;
-}
-
-#define WORDS(cls) ((Py_ssize_t)((size_t)(cls)->tp_basicsize / sizeof(PyObject *)))
-#define MOST_WORDS 64
-
-/* Finds out where proxies of a class have what they wrap: in the one word that its descriptor changes.
- * It calls a hook each time, which our proxies have to be looked up for and do not need. */
-static int
-learn_where(Recipe *self, PyTypeObject *cls)
-{
-    PyObject *proxy = WORDS(cls) > MOST_WORDS ? NULL : new_proxy(cls);
-    if (proxy == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    PyObject *before[MOST_WORDS], **now = (PyObject **)proxy;
-    memcpy(before, proxy, (size_t)WORDS(cls) * sizeof(PyObject *));
-    int failed = grpc_guard_set(self->wrapped, proxy, Py_None), changed = 0;
-    Py_ssize_t at = 0;
-    for (Py_ssize_t i = sizeof(PyObject) / sizeof(PyObject *); i < WORDS(cls); i++) {
-        if (now[i] != before[i]) {
-            changed++;
-            at = before[i] == NULL && now[i] == Py_None ? i : 0;
-        }
-    }
-    if (changed == 1) {
-        self->wrapped_at = at * (Py_ssize_t)sizeof(PyObject *);
-    }
-    Py_DECREF(proxy);
-    return failed;
-}
-
 PyObject *
 grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
                          Py_ssize_t count)
@@ -112,7 +73,7 @@ grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObje
     if (proxy == NULL) {
         return NULL;
     }
-    int failed = wrap(recipe, proxy, args[0]);
+    int failed = grpc_guard_wrap_in(state, recipe->wrapped, proxy, args[0]);
     if (failed == 0 && recipe->has_ended != Py_None) {
         failed = grpc_guard_track_call((StreamFields *)args[1], args[0], recipe->has_ended);
     }
@@ -219,7 +180,7 @@ recipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         }
     }
     self->wrapped = settable(cls, state->str_wrapped, 0);
-    if (self->wrapped == NULL || learn_where(self, (PyTypeObject *)cls) < 0) {
+    if (self->wrapped == NULL) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;

@@ -23,7 +23,6 @@ typedef struct {
 typedef struct {
     PyObject_VAR_HEAD
     PyObject *wrapped;    /* the descriptor of __wrapped__ */
-    Py_ssize_t wrapped_at; /* where that is in a proxy, or 0: only its descriptor knows */
     PyObject *has_ended;  /* of calls, which are followed; or None */
     Py_ssize_t fewest, most; /* arguments */
     Part parts[1];

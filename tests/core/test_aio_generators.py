@@ -280,5 +280,8 @@ async def test_the_code_of_a_guarded_function(monkeypatch: pytest.MonkeyPatch) -
         return act, args
 
     act = None
-    handler.__code__ = replaced.__code__.replace(co_freevars=handler.__code__.co_freevars)
+    code = handler.__code__
+    handler.__code__ = replaced.__code__.replace(
+        co_freevars=code.co_freevars, co_flags=code.co_flags
+    )
     assert len(call(Kept())) == 2

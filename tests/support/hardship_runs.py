@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import warnings
 from asyncio import CancelledError
@@ -89,6 +90,16 @@ async def generate(request: Any, context: Any) -> Any:
     yield request
 
 
+async def wait(request: Any, context: Any) -> Any:
+    await Pause()
+    yield request
+
+
+def context_of(made: Any) -> Any:
+    """Return what the handler of a generator was given of the guard."""
+    return made.ag_frame.f_locals["context"]
+
+
 def ended(run: Any, *kinds: type[BaseException]) -> None:
     """Drive a run to its end, which has to be of one of `kinds`."""
     try:
@@ -125,7 +136,11 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
     def behavior(act: Any, *, streams: bool, first: int = 0) -> Any:
         more: tuple[Any, ...] = (
             *(Stream, "server", "aio", aio_given.Context, aio_given.RequestIterator),
-            *((aio_handlers._generate, aio_handlers._watched) if act is generate else (None, None)),
+            *(
+                (aio_handlers._generate, aio_handlers._watched)
+                if act in (generate, wait)
+                else (None, None)
+            ),
         )
         return core.AioHandler(
             *(act, act, first, True, "/a/b", always(Mode.RAISE), Mode.OFF, running, records),
@@ -135,6 +150,7 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
 
     unary, streaming = behavior(handle, streams=False), behavior(handle, streams=True)
     yielding, both = behavior(generate, streams=True), (unary, streaming)
+    waiting = behavior(wait, streams=True)
 
     def started() -> None:
         for start in (*multi_callables, off):
@@ -165,8 +181,58 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         for one in both:
             ended(one(given, given))
             ended(one(given, given, error=KeyError()), KeyError)
-        assert yielding(given, given).__aiter__() is not None
+        assert aiter(yielding(given, given)) is not None
         refused(lambda: streaming(given, given, 1, 2), TypeError)
+
+    def yielded() -> None:
+        made = yielding(given, given)
+        assert made.__class__ is not type(made)
+        repr(made), made.ag_frame, dir(made)
+        step = made.__anext__()
+        ended(step)
+        refused(lambda: step.send(None), RuntimeError)
+        assert context_of(made) is not None
+        ended(made.asend(given), StopAsyncIteration)
+        refused(lambda: made.nonsense, AttributeError)
+        refused(lambda: yielding(given, given, nonsense=1), TypeError)
+
+    def yielded_early() -> None:
+        made = yielding(given, given)
+        ended(made.__anext__())
+        ended(made.athrow(KeyError()), KeyError)
+        made = yielding(given, given)
+        ended(made.__anext__())
+        ended(made.aclose())
+        made = waiting(given, given)
+        step = made.__anext__()
+        step.send(None)
+        refused(lambda: step.throw(KeyError()), KeyError)
+        made = waiting(given, given)
+        step = made.__anext__()
+        step.send(None)
+        step.close()
+
+    def yielded_and_dropped() -> None:
+        yielding(given, given)
+        yielding(given, given).__anext__()
+        made = yielding(given, given)
+        ended(made.__anext__())
+        waiting(given, given).__anext__().send(None)
+
+    def yielded_in_a_cycle() -> None:
+        holder = Given()
+        made: Any = yielding(holder, given)
+        holder.step = step = made.__anext__()  # type: ignore[attr-defined]
+        ended(step)
+        gc.collect()
+
+    def shortened() -> None:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return unary(*args, **kwargs)
+
+        core.shorten(function)
+        core.shorten(shortened)
+        ended(functools.partial(function, given)(given))
 
     def ended_early() -> None:
         for one in both:
@@ -226,6 +292,11 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         "refused starts of aio streams": not_started,
         "aio proxies": made,
         "aio handlers": handled,
+        "aio handlers that yield": yielded,
+        "aio handlers that yield and end early": yielded_early,
+        "aio handlers that yield, dropped": yielded_and_dropped,
+        "aio handlers that yield, in a cycle": yielded_in_a_cycle,
+        "shortcuts to aio handlers": shortened,
         "aio handlers that end early": ended_early,
         "aio handlers, looked at": looked_at,
         "aio handlers, dropped": dropped,

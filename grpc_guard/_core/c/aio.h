@@ -5,17 +5,6 @@
 
 #include "core.h"
 
-/* Where the classes of proxies have a slot: by the version of a class, which no other class has, nor
- * itself once it has changed. Two, for a client's and a server's. */
-typedef struct {
-    unsigned int version[2]; /* 0: not known yet */
-    Py_ssize_t offset[2];
-    int newest;
-} Spots;
-
-/* Returns what an object has in the slot of this name, found again by its class. */
-PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
-
 /* A method of a proxy that makes operations. To everybody who looks, it is the function that it was
  * made from, which does whatever is more than a claim. */
 typedef struct {
@@ -67,10 +56,29 @@ PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject,
 PyObject *grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction,
                                    PyObject *responses);
 
+/* Stream.handler: of a handler that yields in C, it is made when somebody asks. */
+PyObject *grpc_guard_get_handler(StreamFields *self, void *unused);
+int grpc_guard_set_handler(StreamFields *self, PyObject *handler, void *unused);
+
 /* Has somebody told of a cancellation that ends something, with `told`, which has the error at `place`;
  * what is raised then takes its place. */
 void grpc_guard_tell_of_cancel(State *state, PyObject *teller, PyObject *const *told, size_t count,
                                Py_ssize_t place);
+
+/* Sets a StopIteration with a result, made when somebody looks at it if that can be. */
+static inline void
+grpc_guard_set_result(PyObject *result)
+{
+    if (!PyTuple_Check(result) && !PyExceptionInstance_Check(result)) {
+        PyErr_SetObject(PyExc_StopIteration, result);
+        return;
+    }
+    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+    if (stop != NULL) {
+        PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_DECREF(stop);
+    }
+}
 
 /* Finds what time.monotonic() is; -1 with an exception set. */
 int grpc_guard_time(State *state, double *since);

@@ -58,7 +58,7 @@ learn(Spots *spots, PyTypeObject *type, PyObject *name)
     else if (Py_IS_TYPE(found, &PyMemberDescr_Type)
              && ((PyMemberDescrObject *)found)->d_member->type == T_OBJECT_EX
              && PyType_IsSubtype(type, PyDescr_TYPE(found))) {
-        int at = spots->newest = !spots->newest;
+        int at = spots->newest = (spots->newest + 1) % SPOTS;
         spots->version[at] = type->tp_version_tag;
         spots->offset[at] = ((PyMemberDescrObject *)found)->d_member->offset;
     }
@@ -69,7 +69,7 @@ PyObject *
 grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;
-    for (int at = 0; version != 0 && at < 2; at++) {
+    for (int at = 0; version != 0 && at < SPOTS; at++) {
         if (spots->version[at] == version) {
             PyObject *value = *(PyObject **)((char *)object + spots->offset[at]);
             if (value != NULL) {

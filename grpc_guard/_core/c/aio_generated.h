@@ -10,12 +10,13 @@ typedef struct {
     PyObject *weakrefs;
     PyObject *responses; /* the generator of the handler */
     PyObject *stream, *direction;
+    PyObject *task;      /* a weak reference; NULL before it has begun */
     char has_begun;
     char is_running; /* a step has begun and has not ended */
     char owns;       /* the direction, for what it has yielded */
 } Generated;
 
-#define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction)
+#define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction) DO(task)
 
 /* What is awaited for one message: an async_generator_asend, or an athrow or aclose of it */
 

@@ -107,6 +107,9 @@ generated_dealloc(Generated *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
+    if (((StreamFields *)self->stream)->generated == (PyObject *)self) {
+        ((StreamFields *)self->stream)->generated = NULL;
+    }
     grpc_guard_is_written(self);
     grpc_guard_handler_has_ended(self);
 #define CLEAR(name) Py_CLEAR(self->name);

@@ -3,22 +3,9 @@
  * All that is not usual is left to the function in Python that it stands for.
  */
 
+#include "aio_handlers.h"
 #include "entries.h"
 #include "recipes.h"
-
-typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    PyObject *function;     /* in Python: does the same, whatever is the case */
-    PyObject *plain;        /* the handler */
-    PyObject *rpc, *choose, *off, *running_loop, *handlers;
-    PyObject *method;       /* of what runs: an AioMethod of the handler */
-    PyObject *stream, *side, *api, *context, *requests; /* of a streaming one, else None */
-    PyObject *generate, *watched; /* of one that yields, else None */
-    Py_ssize_t first;       /* the index of the request */
-    Spots of_read, of_write; /* the directions of a context */
-    int reads;
-} AioHandler;
 
 #define EACH_OF_HANDLER(DO) \
     DO(function) DO(plain) DO(rpc) DO(choose) DO(off) DO(running_loop) DO(handlers) DO(method) \
@@ -156,8 +143,8 @@ serve(State *state, AioHandler *self, PyObject *mode, PyObject *loop, PyObject *
     return result;
 }
 
-static PyObject *
-handler_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+PyObject *
+grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     AioHandler *self = (AioHandler *)callable;
     Py_ssize_t count = PyVectorcall_NARGS(flagged);
@@ -223,7 +210,7 @@ handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->vectorcall = handler_vectorcall;
+    self->vectorcall = grpc_guard_handle;
     self->first = first;
     self->reads = reads;
 #define TAKE(name) self->name = Py_NewRef(name);
@@ -236,6 +223,7 @@ static int
 handler_traverse(AioHandler *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->code);
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_HANDLER(VISIT)
 #undef VISIT
@@ -252,6 +240,7 @@ handler_dealloc(AioHandler *self)
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_HANDLER(CLEAR)
 #undef CLEAR
+    Py_CLEAR(self->code);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -281,5 +270,8 @@ static PyType_Spec handler_spec = {
 int
 grpc_guard_add_aio_handlers(PyObject *module, State *state)
 {
+    if (grpc_guard_add_shortcuts(module) < 0) {
+        return -1;
+    }
     return grpc_guard_add_type(module, &state->aio_handler, &handler_spec, NULL);
 }

@@ -10,21 +10,21 @@ static PyObject *
 messages_of(State *state, PyObject *proxy, PyObject *keeps)
 {
     Starts *starts = &state->starts;
-    PyObject *plain = NULL, *stream = NULL, *direction = NULL, *messages = NULL;
-    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
+    PyObject *plain = NULL, *messages = NULL;
+    PyObject *direction = grpc_guard_in_slot(&state->of_read, proxy, state->str_self_read);
+    PyObject *wrapped = direction == NULL ? NULL : PyObject_GetAttr(proxy, state->str_wrapped);
     if (wrapped != NULL) {
         plain = PyObject_CallMethodNoArgs(wrapped, starts->str___aiter__);
-        stream = plain == NULL ? NULL : PyObject_GetAttr(proxy, starts->str__self_stream);
-        direction = stream == NULL ? NULL : PyObject_GetAttr(proxy, state->str_self_read);
     }
-    if (direction != NULL) {
+    if (plain != NULL) {
+        PyObject *stream = grpc_guard_in_slot(&state->of_stream, proxy, starts->str__self_stream);
         PyObject *args[] = {plain, stream, direction, keeps};
-        messages = grpc_guard_construct(state, starts->Messages, args, 4);
+        messages = stream == NULL ? NULL : grpc_guard_construct(state, starts->Messages, args, 4);
+        Py_XDECREF(stream);
     }
-    Py_XDECREF(direction);
-    Py_XDECREF(stream);
     Py_XDECREF(plain);
     Py_XDECREF(wrapped);
+    Py_XDECREF(direction);
     return messages;
 }
 

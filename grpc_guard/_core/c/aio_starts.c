@@ -35,7 +35,7 @@ is_usual(Starts *starts, State *state, PyObject *wrapped, PyObject **loop)
 static PyObject *
 new_stream(State *state, PyObject *proxy, PyObject *wrapped, PyObject *mode, PyObject *loop)
 {
-    PyObject *rpc = PyObject_GetAttr(proxy, state->starts.str__self_rpc);
+    PyObject *rpc = grpc_guard_in_slot(&state->of_rpc, proxy, state->starts.str__self_rpc);
     PyObject *stream = rpc == NULL ? NULL
                                    : grpc_guard_new_client_stream(state, rpc, state->starts.AIO,
                                                                   mode, loop, wrapped);

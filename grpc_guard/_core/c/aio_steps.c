@@ -23,7 +23,9 @@ static int
 can_go_on(Step *self)
 {
     if (self->progress == CLOSED || self->progress == RUNNING) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited __anext__()/asend()");
+        PyErr_SetString(PyExc_RuntimeError, self->act == NEXT || self->act == SEND
+                                                ? "cannot reuse already awaited __anext__()/asend()"
+                                                : "cannot reuse already awaited aclose()/athrow()");
         return 0;
     }
     return 1;
@@ -55,11 +57,7 @@ static PyObject *
 as_sent(PySendResult status, PyObject *result)
 {
     if (status == PYGEN_RETURN) {
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-        if (stop != NULL) {
-            PyErr_SetObject(PyExc_StopIteration, stop);
-            Py_DECREF(stop);
-        }
+        grpc_guard_set_result(result);
         Py_CLEAR(result);
     }
     return result;

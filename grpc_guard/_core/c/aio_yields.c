@@ -30,16 +30,61 @@ note_handler(State *state, Generated *self)
     PyObject *loop = stream->loop == NULL ? Py_NewRef(Py_None) : Py_NewRef(stream->loop);
     PyObject *task = PyObject_CallOneArg(state->current_task, loop);
     Py_DECREF(loop);
-    PyObject *of_task = task == NULL || task == Py_None ? NULL : PyWeakref_NewRef(task, NULL);
-    PyObject *of_responses = of_task == NULL ? NULL : PyWeakref_NewRef(self->responses, NULL);
-    PyObject *both = of_responses == NULL ? NULL : PyTuple_Pack(2, of_task, of_responses);
-    if (both != NULL) {
-        SET(stream->handler, both);
-    }
-    Py_XDECREF(of_task);
-    Py_XDECREF(of_responses);
+    PyObject *reference = task == NULL || task == Py_None ? NULL : PyWeakref_NewRef(task, NULL);
     Py_XDECREF(task);
+    if (reference != NULL) {
+        SET(self->task, reference);
+        stream->generated = (PyObject *)self;
+    }
     return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Returns weak references to the task and the generator of the handler. */
+static PyObject *
+handler_of(Generated *self)
+{
+    PyObject *task = Py_NewRef(self->task);
+    PyObject *responses = PyWeakref_NewRef(self->responses, NULL);
+    PyObject *both = responses == NULL ? NULL : PyTuple_Pack(2, task, responses);
+    Py_DECREF(task);
+    Py_XDECREF(responses);
+    return both;
+}
+
+PyObject *
+grpc_guard_get_handler(StreamFields *self, void *closure)
+{
+    if (self->generated != NULL) {
+        return handler_of((Generated *)self->generated);
+    }
+    if (self->handler == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "handler");
+        return NULL;
+    }
+    return Py_NewRef(self->handler);
+}
+
+int
+grpc_guard_set_handler(StreamFields *self, PyObject *handler, void *closure)
+{
+    self->generated = NULL;
+    SET(self->handler, Py_XNewRef(handler));
+    return 0;
+}
+
+/* Tells whether somebody has the direction; -1: an exception is set. One that is broken is of a class in
+ * Python, which reports its use. */
+static int
+is_taken(State *state, PyObject *direction)
+{
+    PyObject *teller = state->starts.is_taken_at_yield;
+    if ((PyObject *)Py_TYPE(direction) == state->aio_direction || teller == NULL) {
+        return ((AioFields *)direction)->taken != 0;
+    }
+    PyObject *answer = PyObject_CallOneArg(teller, direction);
+    int taken = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return taken;
 }
 
 /* Claims the direction for what was yielded: 1, 0 if somebody has it, or -1 with an exception set. */
@@ -48,11 +93,9 @@ claim(State *state, Generated *self)
 {
     AioFields *direction = (AioFields *)self->direction;
     double since;
-    if (grpc_guard_time(state, &since) < 0) {
-        return -1;
-    }
-    if (direction->taken) {
-        return 0;
+    int taken = is_taken(state, self->direction);
+    if (taken != 0 || grpc_guard_time(state, &since) < 0) {
+        return taken > 0 ? 0 : -1;
     }
     direction->taken = 1;
     self->owns = 1;
@@ -106,20 +149,27 @@ grpc_guard_begin_step(State *state, Step *self)
     return self->inner == NULL ? -1 : 0;
 }
 
+/* Tells whether the generator of the handler shows no frame any more. */
+static int
+is_over(State *state, PyObject *responses)
+{
+    PyObject *frame = PyObject_GetAttr(responses, state->str_ag_frame);
+    PyErr_Clear();
+    Py_XDECREF(frame);
+    return frame == NULL || frame == Py_None;
+}
+
 /* Tells whether an error has ended the generator; one that cannot be begun or sent to has not. */
 static int
 has_ended(State *state, Generated *self)
 {
-    if (PyErr_ExceptionMatches(PyExc_StopAsyncIteration) || !PyAsyncGen_CheckExact(self->responses)) {
+    if (PyErr_ExceptionMatches(PyExc_StopAsyncIteration)) {
         return 1;
     }
     PyObject *error = take_exception();
-    PyObject *frame = PyObject_GetAttr(self->responses, state->str_ag_frame);
-    int is_over = frame == NULL || frame == Py_None;
-    PyErr_Clear();
-    Py_XDECREF(frame);
+    int ended = is_over(state, self->responses);
     set_exception(error);
-    return is_over;
+    return ended;
 }
 
 /* A step has ended by the exception that is set. */
@@ -170,7 +220,11 @@ finish(State *state, Step *self, PyObject **result)
 {
     Generated *generated = (Generated *)self->generated;
     PySendResult status = PYGEN_RETURN;
-    while (status == PYGEN_RETURN && self->counts && self->act != CLOSE) {
+    int yields = self->counts && self->act != CLOSE;
+    if (yields && self->act == THROW) {
+        yields = !is_over(state, self->responses); /* else CPython 3.11 returns None */
+    }
+    while (status == PYGEN_RETURN && yields) {
         int claimed = claim(state, generated);
         if (claimed > 0 || (claimed == 0 && !is_refused(state, self))) {
             break;

@@ -19,6 +19,27 @@
 #define CHECKSUM 0u /* of these files: see hatch_build.py and which.py */
 #endif
 
+/* Where the classes of proxies have a slot: by the version of a class, which no other class has, nor
+ * itself once it has changed. A few, for the classes that one method belongs to. */
+#define SPOTS 4
+
+typedef struct {
+    unsigned int version[SPOTS]; /* 0: not known yet */
+    Py_ssize_t offset[SPOTS];
+    int newest;
+} Spots;
+
+/* Returns what an object has in the slot of this name, found again by its class. */
+PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
+
+/* How proxies of a class are made around objects of a type, both known by their versions. */
+#define MADE_SO 8
+
+typedef struct {
+    unsigned int of_class, of_type; /* 0: not known yet */
+    PyObject *recipe, *twin;        /* of the class, borrowed; a weak reference */
+} MadeSo;
+
 /* An operation is made for each message: so many are kept when they have ended. */
 #if defined(__SANITIZE_ADDRESS__)
 #define KEPT_OPERATIONS 1 /* what is freed is to be seen */
@@ -56,6 +77,9 @@ typedef struct {
     PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
     Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
+    MadeSo made_so[MADE_SO];
+    int newest_made;
+    Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
     Steps steps;
@@ -103,6 +127,7 @@ typedef struct {
     PyObject *call, *context, *has_ended, *read, *write;
     PyObject *api, *channel, *ended, *handler, *in_done_callback, *is_instrumented, *loop;
     PyObject *mode, *origin, *rpc, *side;
+    PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
 } StreamFields;
 
 /* Every field that may hold an object, for those who go through them all. */

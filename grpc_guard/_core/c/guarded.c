@@ -18,10 +18,10 @@ find_wrapped(PyObject *proxy, PyObject *wrapped)
     return found;
 }
 
-/* Has a new proxy wrap an object. wrapt's own way to do so calls a method, which says that nothing is
- * to do; by it is found out, once, which field that fills. */
-static int
-wrap_in(State *state, PyObject *proxy, PyObject *wrapped)
+/* wrapt's own way to do so calls a method, which says that nothing is to do; by it is found out, once,
+ * which field that fills. */
+int
+grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyObject *wrapped)
 {
     if (state->wrapped_at > 0) {
         PyObject **field = (PyObject **)((char *)proxy + state->wrapped_at);
@@ -30,7 +30,7 @@ wrap_in(State *state, PyObject *proxy, PyObject *wrapped)
             return 0;
         }
     }
-    if (grpc_guard_set(state->starts.wrapped, proxy, wrapped) < 0) {
+    if (grpc_guard_set(descriptor, proxy, wrapped) < 0) {
         return -1;
     }
     if (state->wrapped_at == 0) {
@@ -54,7 +54,7 @@ grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject
         Py_DECREF(nothing);
     }
     if (proxy != NULL
-        && (wrap_in(state, proxy, wrapped) < 0
+        && (grpc_guard_wrap_in(state, starts->wrapped, proxy, wrapped) < 0
             || grpc_guard_set(starts->stream, proxy, stream) < 0)) {
         Py_CLEAR(proxy);
     }

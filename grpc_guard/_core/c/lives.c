@@ -7,9 +7,10 @@
 
 /* Tells whether the channel was made in this process; -1: an error is set. */
 static int
-is_of_this_process(Starts *starts, PyObject *life)
+is_of_this_process(State *state, PyObject *life)
 {
-    PyObject *its = PyObject_GetAttr(life, starts->str_generation);
+    Starts *starts = &state->starts;
+    PyObject *its = grpc_guard_in_slot(&state->of_life_generation, life, starts->str_generation);
     PyObject *ours = its == NULL ? NULL : PyObject_GetAttr(starts->forks, starts->str_generation);
     int is_equal = ours == NULL ? -1 : PyObject_RichCompareBool(its, ours, Py_EQ);
     Py_XDECREF(its);
@@ -20,13 +21,14 @@ is_of_this_process(Starts *starts, PyObject *life)
 /* Returns the streams of a channel, if one more is no reason to look at them: NULL, without an
  * error, if it is. */
 static PyObject *
-with_room(Starts *starts, PyObject *life)
+with_room(State *state, PyObject *life)
 {
-    PyObject *limit = PyObject_GetAttr(life, starts->str_next_report_at);
+    Starts *starts = &state->starts;
+    PyObject *limit = grpc_guard_in_slot(&state->of_life_limit, life, starts->str_next_report_at);
     Py_ssize_t most = limit == NULL ? -1 : PyNumber_AsSsize_t(limit, NULL);
     Py_XDECREF(limit);
     PyObject *streams =
-        most == -1 && PyErr_Occurred() ? NULL : PyObject_GetAttr(life, starts->str_streams);
+        most == -1 && PyErr_Occurred() ? NULL : grpc_guard_in_slot(&state->of_life_streams, life, starts->str_streams);
     Py_ssize_t size = streams == NULL ? -1 : PyObject_Size(streams);
     if (size < 0 || size + 1 >= most) {
         Py_CLEAR(streams);
@@ -65,8 +67,8 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
     if (life == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    int is_done = is_of_this_process(starts, life);
-    PyObject *streams = is_done > 0 ? with_room(starts, life) : NULL;
+    int is_done = is_of_this_process(state, life);
+    PyObject *streams = is_done > 0 ? with_room(state, life) : NULL;
     if (streams == NULL) {
         Py_DECREF(life);
         return PyErr_Occurred() ? -1 : 0;
@@ -109,7 +111,7 @@ grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
 PyObject *
 grpc_guard_chosen_mode(State *state, PyObject *proxy)
 {
-    PyObject *choose = PyObject_GetAttr(proxy, state->starts.str__self_choose);
+    PyObject *choose = grpc_guard_in_slot(&state->of_choose, proxy, state->starts.str__self_choose);
     PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
     Py_XDECREF(choose);
     return mode;

@@ -204,6 +204,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
 #define VISIT(name) Py_VISIT(state->name);
     EACH_OF_STATE(VISIT)
 #undef VISIT
+    for (int i = 0; i < MADE_SO; i++) {
+        Py_VISIT(state->made_so[i].twin);
+    }
     int failed = grpc_guard_starts_traverse(&state->starts, visit, arg);
     return failed ? failed : grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
@@ -215,6 +218,10 @@ module_clear(PyObject *module)
 #define CLEAR(name) Py_CLEAR(state->name);
     EACH_OF_STATE(CLEAR)
 #undef CLEAR
+    for (int i = 0; i < MADE_SO; i++) {
+        state->made_so[i].of_class = 0;
+        Py_CLEAR(state->made_so[i].twin);
+    }
     grpc_guard_free_kept(state);
     grpc_guard_steps_clear(&state->steps);
     grpc_guard_starts_clear(&state->starts);

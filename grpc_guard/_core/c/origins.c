@@ -17,10 +17,7 @@ note_in_python(Starts *starts, PyObject *operation)
 static PyObject *
 kind_of(Starts *starts, PyCodeObject *code)
 {
-    PyObject *file = PyObject_GetAttr((PyObject *)code, starts->str_co_filename);
-    PyObject *kind = file == NULL ? NULL : PyDict_GetItemWithError(starts->kinds, file);
-    Py_XDECREF(file);
-    return kind;
+    return PyDict_GetItemWithError(starts->kinds, code->co_filename);
 }
 
 /* Returns code and instruction of the innermost line of the program; NULL, without an error, if

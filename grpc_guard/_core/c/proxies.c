@@ -31,21 +31,89 @@ become(State *state, PyTypeObject *cls, PyObject *proxy, PyTypeObject *plain)
     return proxy;
 }
 
+/* Notes how a proxy was made, unless a class has no version now. */
+static void
+note_made(State *state, PyTypeObject *cls, PyTypeObject *plain, PyObject *recipe, PyObject *twin)
+{
+    PyObject *reference = PyWeakref_NewRef(twin, NULL);
+    if (reference == NULL) {
+        PyErr_Clear(); /* it is found again */
+        return;
+    }
+    MadeSo *made = &state->made_so[state->newest_made];
+    state->newest_made = (state->newest_made + 1) % MADE_SO;
+    made->of_class = plain->tp_version_tag == 0 ? 0 : cls->tp_version_tag;
+    made->of_type = plain->tp_version_tag;
+    made->recipe = recipe;
+    SET(made->twin, reference);
+}
+
+/* Finds the recipe of a class, and the class of a proxy around `plain`: 1, new references; 0 if there is
+ * no recipe for these; -1: an error is set. */
+static int
+find_recipe(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
+            PyObject **recipe, PyObject **twin)
+{
+    *recipe = PyObject_GetAttr((PyObject *)cls, state->str_recipe);
+    if (*recipe == NULL) {
+        return -1;
+    }
+    if (Py_TYPE(*recipe) != state->recipe || !grpc_guard_fits(state, (Recipe *)*recipe, args, count)) {
+        Py_DECREF(*recipe);
+        return 0;
+    }
+    *twin = twin_of(state, cls, Py_TYPE(args[0]));
+    if (*twin == NULL) {
+        Py_DECREF(*recipe);
+        return -1;
+    }
+    return 1;
+}
+
+/* Finds the same where it was noted: 1, or 0. */
+static int
+find_made(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
+          PyObject **recipe, PyObject **twin)
+{
+    unsigned int of_class = cls->tp_version_tag, of_type = Py_TYPE(args[0])->tp_version_tag;
+    for (int i = 0; of_class != 0 && i < MADE_SO; i++) {
+        MadeSo *made = &state->made_so[i];
+        if (made->of_class == of_class && made->of_type == of_type
+            && grpc_guard_fits(state, (Recipe *)made->recipe, args, count)) {
+#if PY_VERSION_HEX >= 0x030D0000
+            if (PyWeakref_GetRef(made->twin, twin) <= 0) {
+                continue;
+            }
+#else
+            *twin = PyWeakref_GET_OBJECT(made->twin);
+            if (*twin == Py_None) {
+                continue;
+            }
+            Py_INCREF(*twin);
+#endif
+            *recipe = Py_NewRef(made->recipe);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Makes a proxy by the recipe of its class; NULL without an exception if that has none for these. */
 static PyObject *
 made_by_recipe(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *recipe = PyObject_GetAttr((PyObject *)cls, state->str_recipe);
-    PyObject *proxy = NULL;
-    if (recipe != NULL && Py_TYPE(recipe) == state->recipe
-        && grpc_guard_fits(state, (Recipe *)recipe, args, count)) {
-        PyObject *twin = twin_of(state, cls, Py_TYPE(args[0]));
-        if (twin != NULL) {
-            proxy = grpc_guard_follow_recipe(state, (Recipe *)recipe, (PyTypeObject *)twin, args, count);
-            Py_DECREF(twin);
-        }
+    PyObject *recipe, *twin;
+    int is_noted = find_made(state, cls, args, count, &recipe, &twin);
+    if (!is_noted && find_recipe(state, cls, args, count, &recipe, &twin) <= 0) {
+        return NULL;
     }
-    Py_XDECREF(recipe);
+    PyObject *proxy =
+        grpc_guard_follow_recipe(state, (Recipe *)recipe, (PyTypeObject *)twin, args, count);
+    if (!is_noted && proxy != NULL) {
+        note_made(state, cls, Py_TYPE(args[0]), recipe, twin);
+    }
+    Py_DECREF(recipe);
+    Py_DECREF(twin);
     return proxy;
 }
 

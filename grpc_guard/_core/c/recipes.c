@@ -1,5 +1,6 @@
 /* Recipe: what the constructor of a proxy does, in a form that C can follow. See ../recipes.py. */
 
+#include "guarded.h"
 #include "recipes.h"
 
 /* Makes a direction of the stream, which notes it. */
@@ -54,24 +55,33 @@ grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t 
            && PyObject_TypeCheck(args[1], state->stream_fields);
 }
 
-PyObject *
-grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
-                         Py_ssize_t count)
+/* Makes a proxy of no object, without its constructor. */
+static PyObject *
+new_proxy(PyTypeObject *cls)
 {
     PyObject *nothing = PyTuple_New(0);
     PyObject *proxy = nothing == NULL ? NULL : cls->tp_new(cls, nothing, NULL);
     Py_XDECREF(nothing);
+    return proxy;
+}
+
+PyObject *
+grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
+                         Py_ssize_t count)
+{
+    PyObject *proxy = new_proxy(cls);
     if (proxy == NULL) {
         return NULL;
     }
-    int failed = grpc_guard_set(recipe->wrapped, proxy, args[0]);
+    int failed = grpc_guard_wrap_in(state, recipe->wrapped, proxy, args[0]);
     if (failed == 0 && recipe->has_ended != Py_None) {
         failed = grpc_guard_track_call((StreamFields *)args[1], args[0], recipe->has_ended);
     }
     for (Py_ssize_t i = 0; failed == 0 && i < Py_SIZE(recipe); i++) {
         PyObject *value = value_of(state, &recipe->parts[i], args, count);
-        failed = value == NULL ? -1 : grpc_guard_set(recipe->parts[i].descriptor, proxy, value);
-        Py_XDECREF(value);
+        failed = value == NULL ? -1 : 0;
+        PyObject **slot = (PyObject **)((char *)proxy + recipe->parts[i].offset);
+        SET(*slot, value);
     }
     if (failed != 0) {
         Py_CLEAR(proxy);
@@ -80,10 +90,16 @@ grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObje
 }
 
 static PyObject *
-settable(PyObject *cls, PyObject *name)
+settable(PyObject *cls, PyObject *name, int is_slot)
 {
     PyObject *descriptor = PyObject_GetAttr(cls, name);
-    if (descriptor != NULL && Py_TYPE(descriptor)->tp_descr_set == NULL) {
+    int is_right = descriptor != NULL && Py_TYPE(descriptor)->tp_descr_set != NULL;
+    if (is_right && is_slot) {
+        is_right = Py_IS_TYPE(descriptor, &PyMemberDescr_Type)
+                   && ((PyMemberDescrObject *)descriptor)->d_member->type == T_OBJECT_EX
+                   && PyType_IsSubtype((PyTypeObject *)cls, PyDescr_TYPE(descriptor));
+    }
+    if (descriptor != NULL && !is_right) {
         PyErr_Format(PyExc_TypeError, "%R of %R is no slot", name, cls);
         Py_CLEAR(descriptor);
     }
@@ -118,8 +134,12 @@ read_part(Part *part, PyObject *cls, Py_ssize_t fewest, PyObject *told)
     PyUnicode_InternInPlace(&part->name);
     part->way = Py_NewRef(way);
     part->is_write = PyUnicode_CompareWithASCIIString(way, "write") == 0;
-    part->descriptor = settable(cls, slot);
-    return part->descriptor == NULL ? -1 : 0;
+    part->descriptor = settable(cls, slot, 1);
+    if (part->descriptor == NULL) {
+        return -1;
+    }
+    part->offset = ((PyMemberDescrObject *)part->descriptor)->d_member->offset;
+    return 0;
 }
 
 static PyObject *
@@ -159,7 +179,7 @@ recipe_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             return NULL;
         }
     }
-    self->wrapped = settable(cls, state->str_wrapped);
+    self->wrapped = settable(cls, state->str_wrapped, 0);
     if (self->wrapped == NULL) {
         Py_CLEAR(self);
     }

@@ -12,6 +12,7 @@ typedef enum { ARGUMENT, STEP, DIRECTION_OF, DIRECTION_IF_THERE } How;
 
 typedef struct {
     PyObject *descriptor; /* of the slot */
+    Py_ssize_t offset;    /* of the slot */
     PyObject *name;       /* of a method of what is wrapped */
     PyObject *way;
     Py_ssize_t index;     /* of an argument */

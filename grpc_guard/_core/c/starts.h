@@ -52,7 +52,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(plain_aio_calls, PyTuple_Check) \
     DO(ReadingCall, PyType_Check) DO(DuplexCall, PyType_Check) DO(WritingCall, PyType_Check) \
     /* _proxies/aio/calls.py, given.py, handlers.py */ \
-    DO(report_conflict, TOLD_ANY) \
+    DO(report_conflict, TOLD_ANY) DO(is_taken_at_yield, TOLD_ANY) \
     DO(Messages, PyType_Check) DO(messages_of_call, TOLD_FIELD) DO(messages_of_requests, TOLD_FIELD)
 
 #define EACH_NAME_OF_STARTS(DO) \

@@ -1,6 +1,6 @@
 /* The record of a stream: the same as StreamFields of fields.py, name by name. */
 
-#include "core.h"
+#include "aio.h"
 
 /* Returns what fields.py has under a name, borrowed. */
 static PyObject *
@@ -236,7 +236,6 @@ static PyMemberDef stream_members[] = {
     OBJECT(StreamFields, api, "api"),
     OBJECT(StreamFields, channel, "channel"),
     OBJECT(StreamFields, ended, "ended"),
-    OBJECT(StreamFields, handler, "handler"),
     OBJECT(StreamFields, in_done_callback, "in_done_callback"),
     OBJECT(StreamFields, is_instrumented, "is_instrumented"),
     OBJECT(StreamFields, loop, "loop"),
@@ -258,6 +257,7 @@ static PyMethodDef stream_methods[] = {
 };
 
 static PyGetSetDef stream_properties[] = {
+    {"handler", (getter)grpc_guard_get_handler, (setter)grpc_guard_set_handler, NULL, NULL},
     {"read", (getter)stream_get_read, (setter)stream_set_read, NULL, NULL},
     {"write", (getter)stream_get_write, (setter)stream_set_write, NULL, NULL},
     {NULL},

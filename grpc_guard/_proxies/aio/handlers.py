@@ -109,7 +109,10 @@ def guard_behavior(
         return lambda *args, **kwargs: act(*args, **kwargs)
 
     streams = request_streaming or response_streaming
-    return guarded_behavior(behavior, choose, replace if streams else replace_unary)
+    guarded = guarded_behavior(behavior, choose, replace if streams else replace_unary)
+    if compiled is not None:  # gRPC, which is not Python, need not run the line of the function
+        compiled.shorten(guarded.__func__ if type(guarded) is MethodType else guarded)
+    return guarded
 
 
 def _migrating(
@@ -139,8 +142,17 @@ def _was_cancelled(handled: Stream | str, error: BaseException) -> None:
 
 
 after_cancelled_handlers(_was_cancelled)
+
+
+@operation("yield", owns=False)
+def _is_taken(direction: Any) -> bool:
+    """Tell whether a direction that is broken is taken where C would claim it."""
+    taken: bool = direction.taken
+    return taken
+
+
 if compiled is not None:
-    compiled.tell({"report_conflict": report_conflict})
+    compiled.tell({"report_conflict": report_conflict, "is_taken_at_yield": _is_taken})
 
 
 async def _run_unary(rpc: str, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:

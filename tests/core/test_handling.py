@@ -206,7 +206,7 @@ QUESTIONS: dict[str, Callable[[Any], Any]] = {
     "hints": typing.get_type_hints,
     "missing": lambda one: (hasattr(one, "experimental_thread_pool"), outcome(getattr, one, "x")),
     "note": lambda one: getattr(one, "note", None),
-    "dir": lambda one: set(dir(one)) - {"__wrapped__"},
+    "dir": lambda one: sorted({*dir(one)} - {"__wrapped__"}),
     "copies": lambda one: copy.deepcopy(one) is one or inspect.ismethod(one),
     "pickle": lambda one: type(outcome(pickle.dumps, one)),
     "match": lambda one: next(

@@ -37,8 +37,8 @@ from .unlisted import note_unlisted
 REFUSALS = (ValueError, UsageError)  # what grpcio raises for an RPC on a closed channel
 
 
-# note_origin(), starting(), new_stream(), what starts the RPC, and the multi-callable's method.
-_DEPTH_OF_A_START = 5
+# note_origin(), starting(), what starts the RPC, and the multi-callable's method.
+_DEPTH_OF_A_START = 4
 _DEPTH_OF_A_START_IN_C = 2  # note_origin() and starting() alone
 
 

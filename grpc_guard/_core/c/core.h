@@ -54,9 +54,9 @@ typedef struct {
     PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
     PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
-    Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
+    Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     Steps steps;
     Starts starts;
 } State;

@@ -119,6 +119,9 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
         failed = nothing == NULL;
     }
     if (failed) {
+        if (is_unary) {
+            ((UnaryEntry *)made)->ended = 1; /* it is noted, and nobody handles it; the stream of an Entry dies */
+        }
         Py_CLEAR(*followed);
         Py_CLEAR(made);
     }

@@ -15,7 +15,7 @@ import opcode
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 _DEADLOCKS = sys.version_info[:2] == (3, 11)  # see frames_of_threads()
+_ARE_LIVE = sys.version_info >= (3, 13)  # see variables_of()
+
+
+def variables_of(frame: FrameType) -> Mapping[str, Any]:
+    """Return the local variables of `frame` as they are now, by name.
+
+    ``f_locals`` itself is no dictionary since Python 3.13. Its get() runs signal handlers where the
+    variable is missing, and takes a KeyError that one of them raises for its own.
+    """
+    return frame.f_locals.copy() if _ARE_LIVE else frame.f_locals
 
 
 # Threads
@@ -56,6 +66,12 @@ def frames_of_threads() -> dict[int, FrameType]:
 # as long as the process lives, in a forked child too. Where it is missing it is empty here:
 # threads are called by their ident.
 threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {})
+
+
+# The property that returns what a thread has in `_name`: to read that costs no frame. Since Python
+# 3.3. None where it is missing: the property is asked.
+_has_name = hasattr(threading.main_thread(), "_name")
+name_of_threads: Any = getattr(threading.Thread, "name", None) if _has_name else None
 
 
 # CPython 3.12 starts no thread after the main thread has ended (gh-115533).

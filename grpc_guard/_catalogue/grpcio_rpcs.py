@@ -18,7 +18,7 @@ from grpc import _server
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
-from .cpython import items_in_pool
+from .cpython import items_in_pool, variables_of
 from .heap import held_by
 
 # In ``due`` of the state of a sync RPC, client or server, from the start of an operation of
@@ -93,7 +93,7 @@ def awaits_core(code: CodeType) -> bool:
 def sending_call(inner: FrameType, outer: FrameType) -> Any:
     """Return the aio call whose requests these two frames of a chain send; else None."""
     if _ADVANCES is not None and outer.f_code is _ADVANCES and inner.f_code is _SENDS_ONE:
-        return outer.f_locals.get("self")
+        return variables_of(outer).get("self")
     return None
 
 
@@ -104,7 +104,7 @@ def handled_at(frame: FrameType) -> tuple[Any, str] | None:
     """Return the state of the RPC that `frame` handles, and its name; None for another frame."""
     if frame.f_code not in _HANDLES:
         return None
-    names = frame.f_locals
+    names = variables_of(frame)
     state, event = names.get("state"), names.get("rpc_event")
     return None if state is None else (state, _method_of(event))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable
+from types import MethodWrapperType
 from typing import Literal
 
 from . import words
@@ -34,6 +35,14 @@ ChooseMode = Callable[[], Mode]
 
 def always(mode: Mode) -> ChooseMode:
     return itertools.repeat(mode).__next__  # in C: every RPC asks
+
+
+def fixed_mode(choose: ChooseMode) -> Mode | None:
+    """Return the mode that `choose` has for every RPC; None if it may change."""
+    if type(choose) is MethodWrapperType and type(choose.__self__) is itertools.repeat:
+        mode: Mode = choose()
+        return mode
+    return None
 
 
 def parse_mode(value: str, *, source: str) -> Mode:

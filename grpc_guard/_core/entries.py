@@ -105,10 +105,14 @@ class InFlight:
         entry.records = self._itself
         entry.ident = ident = get_ident()
         self._by_thread[ident] = entry
-        if context is not None:
-            _follow(context, entry)
-        if 0 < self._size <= len(self._by_thread):
-            self._watch()
+        try:
+            if context is not None:
+                _follow(context, entry)
+            if 0 < self._size <= len(self._by_thread):
+                self._watch()
+        except BaseException:
+            entry.ended = True  # it is noted, and nobody handles it; the stream of an Entry dies
+            raise
         return entry
 
     def enter_task(self, stream: Any, loop: Any, /) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
-from .._catalogue.cpython import on_one_line
+from .._catalogue.cpython import on_one_line, variables_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -119,7 +119,7 @@ def _points_of(code: CodeType) -> tuple[int, int]:
 
 def operation_in(frame: FrameType) -> str:
     """Return the name of the operation whose frame this is."""
-    return operation_of(frame.f_code, frame.f_locals)
+    return operation_of(frame.f_code, variables_of(frame))
 
 
 def operation_of(code: CodeType, names: Mapping[str, object]) -> str:

@@ -20,7 +20,7 @@ from operator import is_
 from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
-from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython import frames_of_threads, variables_of
 from .._catalogue.heap import held_by, held_by_each
 from .records import Frame
 from .stacks import fold, outward
@@ -190,7 +190,7 @@ def work_at(frame: FrameType | None) -> Any:
     """Return the piece of work that a pool's thread does at `frame`; None if it is not a pool's."""
     for outer in outward(frame):
         if outer.f_code is _RUNS_WORK:
-            return outer.f_locals.get("self")
+            return variables_of(outer).get("self")
     return None
 
 
@@ -222,7 +222,7 @@ def _stack_of_thread_that_waits(waited_for: object) -> tuple[Frame, ...]:
     try:
         for frame in frames.values():
             for outer in outward(frame):
-                if outer.f_code in _WAITING and outer.f_locals.get("self") is waited_for:
+                if outer.f_code in _WAITING and variables_of(outer).get("self") is waited_for:
                     stack = fold(outward(outer))
                     if stack:
                         return stack

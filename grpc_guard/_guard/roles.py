@@ -12,6 +12,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
+from .._catalogue.cpython import variables_of
 from .._core.operations import (
     CLAIMED,
     COMING,
@@ -56,7 +57,7 @@ def roles(frames: Sequence[FrameType], standing: Iterable[Standing] = ()) -> Ite
         code = frame.f_code
         if id(code) not in IDENTITIES:
             continue
-        names = frame.f_locals
+        names = variables_of(frame)
         direction = names.get("direction")
         if not issubclass(type(direction), Direction):
             continue  # the operation has only begun
@@ -97,8 +98,9 @@ def inside(
     rest = iter(frames)
     is_outside = False  # on its way into the direction, or let through beside the owner
     for frame in rest:
-        if id(frame.f_code) in IDENTITIES and frame.f_locals.get("direction") is direction:
-            if id(frame.f_code) in ONLOOKERS or not frame.f_locals.get("owns", True):
+        is_marked = id(frame.f_code) in IDENTITIES
+        if is_marked and (names := variables_of(frame)).get("direction") is direction:
+            if id(frame.f_code) in ONLOOKERS or not names.get("owns", True):
                 is_outside = not is_outermost(id(frame.f_code), direction)
                 continue
             if is_outside:  # the method of the proxy; further out, an owner may be interrupted

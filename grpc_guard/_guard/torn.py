@@ -12,6 +12,7 @@ import sys
 from types import CoroutineType, FrameType
 
 from .._catalogue import heap
+from .._catalogue.cpython import variables_of
 from .._core.operations import IDENTITIES, ONLOOKERS
 from .._core.stream import Direction
 from .._core.turns import wake
@@ -57,5 +58,5 @@ def _owns(frame: FrameType, direction: Direction) -> bool:
     code = id(frame.f_code)
     if code not in IDENTITIES or code in ONLOOKERS:
         return False
-    names = frame.f_locals
+    names = variables_of(frame)
     return names.get("direction") is direction and bool(names.get("owns", True))

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from .._catalogue.boundary import overlooked
+from .._catalogue.cpython import variables_of
 from .._catalogue.grpcio import tells_of_the_end
 from .._catalogue.nouns import CLIENT, SERVER, Way
 from .._catalogue.rules.cancelled_read import LEGAL_USE, NOTHING_BROKEN, OperationCancelled
@@ -104,10 +105,8 @@ class Broken(AioDirection):
 
 def after_cancel(stream: Stream, operation: str, error: asyncio.CancelledError) -> None:
     """Note that `error` has just ended `operation`, the caller, if that has broken the stream."""
-    names = sys._getframe(1).f_locals
-    # Not by get(): on CPython 3.13 that drops a KeyError of the program which arrives in it.
-    proxy = names["self"] if "self" in names else None  # noqa: SIM401
-    after_cancel_of(stream, operation, error, names["direction"], proxy)
+    names = variables_of(sys._getframe(1))
+    after_cancel_of(stream, operation, error, names["direction"], names.get("self"))
 
 
 def after_cancel_of(

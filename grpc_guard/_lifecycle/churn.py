@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 from .._catalogue.boundary import is_own
+from .._catalogue.cpython import variables_of
 from .._catalogue.forks import in_child
 from .._catalogue.nouns import AIO, Subject
 from .._catalogue.rules.channel_churn import ManyChannels, wants_its_own_connection
@@ -72,7 +73,7 @@ def _running_test() -> object:
         return None
     for frame in outward(sys._getframe()):
         name = _RUNNERS.get(frame.f_globals.get("__name__", ""))
-        test = None if name is None else frame.f_locals.get(name)
+        test = None if name is None else variables_of(frame).get(name)
         if test is not None:
             return test
     return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from .._catalogue.cpython import timeout_of_wait
+from .._catalogue.cpython import timeout_of_wait, variables_of
 from .._catalogue.rules.parked_request_iterator import Parked
 from .._catalogue.thresholds import thresholds
 from .._core.operations import IDENTITIES
@@ -62,7 +62,7 @@ def _request_iterators(ident: int, chain: list[FrameType]) -> Iterator[tuple[Dir
         if issubclass(type(standing.direction), ClientRequests):
             yield standing.direction, standing.at
     for index, frame in enumerate(chain):
-        names = frame.f_locals if id(frame.f_code) in IDENTITIES else {}
+        names = variables_of(frame) if id(frame.f_code) in IDENTITIES else {}
         direction: Any = names.get("direction")
         if issubclass(type(direction), ClientRequests):
             yield direction, index

@@ -11,7 +11,7 @@ from grpc.aio import UsageError
 
 from .._catalogue import forks
 from .._catalogue.boundary import overlooked
-from .._catalogue.cpython import threads_by_ident
+from .._catalogue.cpython import name_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import current_task, running_loop
 from .._catalogue.grpcio import has_fork_support
 from .._catalogue.modes import Mode, in_force
@@ -37,8 +37,8 @@ from .unlisted import note_unlisted
 REFUSALS = (ValueError, UsageError)  # what grpcio raises for an RPC on a closed channel
 
 
-# note_origin(), starting(), new_stream(), what starts the RPC, and the multi-callable's method.
-_DEPTH_OF_A_START = 5
+# note_origin(), starting(), what starts the RPC, and the multi-callable's method.
+_DEPTH_OF_A_START = 4
 _DEPTH_OF_A_START_IN_C = 2  # note_origin() and starting() alone
 
 
@@ -132,6 +132,7 @@ if _compiled is not None:
             "current_task": current_task,
             "get_ident": get_ident,
             "threads_by_ident": threads_by_ident,
+            "name_of_threads": name_of_threads,
             "name_of_thread": name_of_thread,
             "lives": lives_by_core,
             "forks": forks,

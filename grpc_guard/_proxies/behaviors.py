@@ -1,4 +1,4 @@
-"""Guarded handler functions: real functions, of the same kind as those that they replace.
+"""Guarded handler functions: functions of the same kind as those that they replace.
 
 For each RPC, gRPC asks a handler function for its kind and for attributes. A proxy takes
 microseconds to answer, most of them for attributes that do not exist. So a function or method, as
@@ -16,6 +16,7 @@ import wrapt
 
 from .._catalogue.cpython import in_place_of
 from .._catalogue.modes import ChooseMode
+from .._core import which
 
 
 class Replace(Protocol):
@@ -38,6 +39,10 @@ class _Proxy(wrapt.FunctionWrapper):
 _choices: weakref.WeakKeyDictionary[Callable[..., Any], ChooseMode] = weakref.WeakKeyDictionary()
 
 
+_compiled = which.compiled()
+_FUNCTIONS = (FunctionType,) if _compiled is None else (FunctionType, _compiled.Handling)
+
+
 def guarded_behavior(behavior: Any, choose: ChooseMode, replace: Replace) -> Any:
     """Return the replacement of the handler function `behavior`, made by `replace`."""
     if type(behavior) is FunctionType:
@@ -58,7 +63,7 @@ def choice_of(behavior: Any) -> ChooseMode | None:
         chosen: ChooseMode = behavior._self_choose
         return chosen
     function = behavior.__func__ if type(behavior) is MethodType else behavior
-    return _choices.get(function) if type(function) is FunctionType else None
+    return _choices.get(function) if any(type(function) is kind for kind in _FUNCTIONS) else None
 
 
 def plain_behavior(behavior: Any) -> Any:
@@ -68,6 +73,7 @@ def plain_behavior(behavior: Any) -> Any:
 
 
 def _in_place_of(plain: FunctionType, guarded: Any, choose: ChooseMode) -> Any:
-    guarded = in_place_of(plain, guarded)
+    if type(guarded) is FunctionType:
+        guarded = in_place_of(plain, guarded)
     _choices[guarded] = choose
     return guarded

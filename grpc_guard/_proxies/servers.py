@@ -17,7 +17,7 @@ from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, handlers_of, made
 from .behaviors import choice_of, plain_behavior
 from .contract import SYNC_SERVER, forwards
-from .proxy import Proxy, isinstance_exactly
+from .proxy import Proxy, in_c, isinstance_exactly
 
 
 class GuardOfServer(Protocol):
@@ -125,9 +125,12 @@ class GenericHandler(Proxy):
         self._self_behavior = guard_behavior
         self._self_key = object()
 
+    @in_c("service")
     def service(self, handler_call_details: Any) -> Any:
         """See grpc.GenericRpcHandler.service."""
-        plain = self.__wrapped__.service(handler_call_details)
+        return self._guarded(self.__wrapped__.service(handler_call_details), handler_call_details)
+
+    def _guarded(self, plain: Any, handler_call_details: Any) -> Any:
         rpc = handler_call_details.method
         twins = _twins_of(plain)
         guarded = twins.get((self._self_key, rpc))

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 
+from .._catalogue.cpython import variables_of
 from .core import End
 
 Tell = Callable[[End], object]
@@ -36,7 +37,7 @@ def watch_asker(tell: Tell) -> None:
     while frame is not None:
         name = _ASKING.get((frame.f_globals.get("__name__", ""), frame.f_code.co_name))
         if name is not None:
-            variables = frame.f_locals
+            variables = variables_of(frame)
             rpc = variables.get(name)
             if name == "self":
                 watch_async(rpc, tell)

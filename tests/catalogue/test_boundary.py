@@ -29,6 +29,7 @@ from inside import (
     boundary,
     cancellations,
     core_fields,
+    cpython_door,
     grpcio_door,
     ledger,
     lifecycle_channels,
@@ -43,7 +44,7 @@ from inside import (
     starts,
     warn,
 )
-from support.interrupts import by_signal, by_thread, codes_within, sweep
+from support.interrupts import by_signal, by_thread, code_of, codes_within, sweep
 
 import grpc_guard
 from grpc_guard import ConcurrencyError, Finding, guarded
@@ -433,6 +434,29 @@ async def test_injected_exception_comes_out(
                 vanished.append((number, came))
         assert vanished == []
     found()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGALRM here")
+def test_exception_that_arrives_while_a_variable_is_looked_for(alarm: Any) -> None:
+    """A signal handler's KeyError is not taken for that of a variable which is missing."""
+
+    def look() -> object:
+        return cpython_door.variables_of(sys._getframe()).get("missing")
+
+    codes = code_of(look, cpython_door.variables_of)
+    for injection in sweep(codes, trigger=by_handler(Mishap)):
+        came = injection.run(look)
+        assert not injection.fired or type(came) is Mishap
+
+
+def test_variables_are_looked_for_in_one_way() -> None:
+    """No file asks a frame itself for a variable that may be missing: see variables_of()."""
+    asking = [
+        path
+        for path in Path(PACKAGE).rglob("*.py")
+        if "f_locals.get" in path.read_text(encoding="utf-8")
+    ]
+    assert asking == []
 
 
 # Each place once more, by a call: what is injected above no measure of coverage sees

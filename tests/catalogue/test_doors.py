@@ -81,6 +81,15 @@ def test_threads_by_ident(monkeypatch: pytest.MonkeyPatch, reloaded: Any) -> Non
         assert reloaded(cpython_door).threads_by_ident == {}
 
 
+def test_name_of_threads(monkeypatch: pytest.MonkeyPatch, reloaded: Any) -> None:
+    """It returns what a thread has in `_name`; where threads have no such name it is None."""
+    me = threading.current_thread()
+    assert cpython_door.name_of_threads.fget(me) == me._name  # type: ignore[attr-defined, union-attr]
+    with monkeypatch.context() as without:
+        without.setattr(threading, "main_thread", object)
+        assert reloaded(cpython_door).name_of_threads is None
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_threads_by_ident_in_a_child() -> None:
     """A forked child has the same table, with its own thread."""

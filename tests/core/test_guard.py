@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import sys
 import threading
@@ -535,11 +536,13 @@ def test_generator_of_a_start_that_was_interrupted(
     channels: Any, kind: Any, requests: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may feed the next attempt, though the first one still has its stream."""
-    shared, first = requests(), sync_stream()
-    with monkeypatch.context() as patch, pytest.raises(InterruptError):
+    shared = requests()
+    start = inspect.unwrap(channels.start_stream_stream)
+    with monkeypatch.context() as patch, pytest.raises(InterruptError) as caught:
         patch.setattr(kind, "__init__", interrupt)
-        channels._start_writing(None, first, shared, (), {})
+        start(None, None, "/a/b", Mode.RAISE, shared)
     bind(shared, sync_stream(), "next")
+    assert caught.tb, "its frames have the stream"
 
 
 def test_iterator_that_may_be_shared() -> None:

@@ -92,6 +92,25 @@ def start(multi_callable: Any, *args: Any, **kwargs: Any) -> Any:
     return known | {"over": stream.is_over()}
 
 
+class Named(threading.Thread):
+    """A thread whose name is what its class says, or a failure."""
+
+    def __init__(self, reading: Any, answers: bool) -> None:
+        super().__init__()
+        self.reading, self.answers = reading, answers
+        self.result: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"called {self.answers}"
+
+    @name.setter
+    def name(self, name: str) -> None: ...
+
+    def run(self) -> None:
+        self.result.put(start(self.reading, b"1"))
+
+
 class World:
     """A server and a channel, and a way to start streams."""
 
@@ -214,6 +233,15 @@ def on_a_thread(world: World) -> Any:
     yield in_thread(start, world.reading(), b"1", name="begins").result()
 
 
+def on_a_thread_of_a_class(world: World) -> Any:
+    """Which says by itself what it is called, or has no name where threading keeps it."""
+    for answer in (True, False):
+        thread: Any = Named(world.reading(), answer)
+        thread.start()
+        yield thread.result.get(timeout=staging.PATIENCE)
+        thread.join(staging.PATIENCE)
+
+
 def on_a_thread_without_a_name(world: World) -> Any:
     """As one that threading does not know, of a library in C."""
     reading, results = world.reading(), queue.SimpleQueue[Any]()
@@ -257,6 +285,7 @@ STARTS = [
     in_a_callback,
     on_a_loop,
     on_a_thread,
+    on_a_thread_of_a_class,
     on_a_thread_without_a_name,
     below_an_interceptor,
     where_bookkeeping_fails,
@@ -465,14 +494,14 @@ def test_what_it_is_told() -> None:
         lambda: compiled.Method(reply),
         lambda: compiled.Method(reply, name="itself"),
         lambda: compiled.Handling(reply, reply, 0),
-        lambda: compiled.Handling(*[reply] * 2, 0, *[reply] * 4, 1, 1, 1)(1),
+        lambda: compiled.Handling(7, *[reply] * 2, 0, *[reply] * 4, 1, 1, 1),
     ):
         with pytest.raises(TypeError):
             make()
     with pytest.raises(ValueError, match="nonsense"):
         compiled.Method(reply, "nonsense")
     with pytest.raises(ValueError, match="first"):
-        compiled.Handling(*[reply] * 2, 2, *[reply] * 4, 1, 1, 1)
+        compiled.Handling(*[reply] * 2, 2, *[reply] * 5, 1, 1, 1)
 
 
 def test_what_a_method_says_of_itself() -> None:

@@ -15,6 +15,8 @@ TOP = Path(__file__).parents[2]
 SMALL = {
     "interrupts": 3,
     "tracers": 3,
+    "starts": 3,
+    "handlers": 3,
     "cancellations": 1,
     "forks": 1,
     "streams": 100,

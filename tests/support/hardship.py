@@ -582,7 +582,12 @@ def main() -> int:
         return 0
     wrong, core = 0, compiled()
     shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
-    every = {**acts(core), **aio_acts(core), **start_acts(core, refused), **run_acts(core, refused)}
+    every = {
+        **acts(core),
+        **aio_acts(core),
+        **start_acts(core, refused, Context),
+        **run_acts(core, refused),
+    }
     for name, act in {**every, "import": importing(core)}.items():
         act()
         if options.what == "leaks":

@@ -62,7 +62,7 @@ def numbers() -> Iterator[int]:
     yield 1
 
 
-def start_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
+def start_acts(core: Any, refused: Callable[..., None], followed_context: Any) -> dict[str, Act]:
     """Return, by name, what `core` is asked for where streams start and are handled."""
     plain = Plain()
     reading = sync_channel.UnaryStream(plain, "/a/b", always(Mode.RAISE))
@@ -118,6 +118,8 @@ def start_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
     class Records(Handlers):
         def _watch(self) -> None: ...
 
+        def _rpc_ended(self, entry: Any) -> None: ...
+
     records, context = Records(None), Context()
 
     def handling(respond: Any, shape: tuple[bool, bool]) -> Any:
@@ -147,6 +149,31 @@ def start_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         for behavior in failing:
             refused(lambda one=behavior: one(iter([1]), context), ArithmeticError)  # type: ignore[misc]
 
+    def answer(request: Any, context: Any) -> Any:
+        return request
+
+    def functions() -> None:
+        answer.note = answer  # type: ignore[attr-defined]
+        for one in (handling(answer, (False, False)), handling(fails, (False, False))):
+            assert one.__class__ is type(answer)
+            one.more = one
+            vars(one).clear()
+            one.__dict__ = {}
+            one.__name__ = one.__qualname__ = "answer"
+            assert repr(one).startswith("<function answer at")
+            assert one.__reduce__() == "answer"
+            assert one.__get__(7).__func__ is one
+            refused(lambda one=one: one.missing, AttributeError)  # type: ignore[misc]
+
+    def followed() -> None:
+        one = handling(answer, (False, False))
+        for callbacks in ([], [fails], None):
+            assert one(1, followed_context(SimpleNamespace(callbacks=callbacks))) == 1
+        failing = handling(lambda request, context: 1 / 0, (False, False))
+        context = followed_context(SimpleNamespace(callbacks=[]))
+        refused(lambda: failing(1, context), ArithmeticError)
+        assert records._by_thread
+
     def origins() -> None:
         assert core.note_origin("x").operation == "x"
 
@@ -157,8 +184,8 @@ def start_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         refused(lambda: core.tell({"nonsense": 7}), NameError)
         refused(lambda: core.Method(plain), TypeError)
         refused(lambda: core.Method(plain, "nonsense"), ValueError)
-        refused(lambda: core.Handling(*[plain] * 2, 2, *[plain] * 4, 1, 1, 1), ValueError)
-        refused(lambda: core.Handling(*[plain] * 2, 0, *[plain] * 4, 1, 1, 1)(1), TypeError)
+        refused(lambda: core.Handling(fails, plain, 2, *[plain] * 5, 1, 1, 1), ValueError)
+        refused(lambda: core.Handling(*[plain] * 2, 0, *[plain] * 5, 1, 1, 1), TypeError)
 
     def methods() -> None:
         method = core.Method(handling, "itself")
@@ -175,6 +202,8 @@ def start_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         "handlers": handled,
         "handlers that fail": handled_with_errors,
         "origins": origins,
+        "what stands for functions": functions,
+        "handlers whose RPC is followed": followed,
         "methods": methods,
         "refusals of what is told": refusals,
     }

@@ -29,6 +29,7 @@ import grpc
 from inside import Mode
 
 import grpc_guard
+from support import storm_starts
 from support.forking import in_child
 from support.interrupts import Interrupt, interrupted_by_timer
 from support.operating import (
@@ -127,6 +128,33 @@ def _sync(make: Any, mode: Mode) -> tuple[Subject, Callable[[], Any]]:
 def _coroutine(make: Any) -> tuple[Subject, Callable[[], Any]]:
     subject = make(Plain(steps=0), aio_stream(Mode.RAISE, ThisThread()))  # type: ignore[arg-type]
     return subject, lambda: run_at_once(subject.operate())
+
+
+def starts(size: int) -> Iterator[Figure]:
+    """Interrupt `size` times each way to start a stream, by a signal handler and by a thread."""
+    for by, name in (
+        (storm_starts.by_signal, "a signal handler"),
+        (storm_starts.by_thread, "a thread"),
+    ):
+        with by() as strike:
+            raised, left = storm_starts.starts_struck(strike, size)
+        yield Figure(f"starts that {name} interrupted", raised)
+        yield Figure("streams that seem open for ever", left["open"], 0)
+        yield Figure("generators that seem in use for ever", left["bound"], 0)
+    yield Figure("findings", len(_taken()), 0)
+
+
+def handlers(size: int) -> Iterator[Figure]:
+    """Interrupt `size` times a handler of each kind, by a signal handler and by a thread."""
+    for by, name in (
+        (storm_starts.by_signal, "a signal handler"),
+        (storm_starts.by_thread, "a thread"),
+    ):
+        with by() as strike:
+            raised, left = storm_starts.handlers_struck(strike, size)
+        yield Figure(f"handlers that {name} interrupted", raised)
+        yield Figure("handlers that seem to run for ever", left["open"], 0)
+        yield Figure("directions owned for ever", left["owned"], 0)
 
 
 def cancellations(size: int) -> Iterator[Figure]:
@@ -326,6 +354,8 @@ def _taken() -> tuple[Any, ...]:
 PARTS: dict[Callable[[int], Iterator[Figure]], int] = {  # and what they do at once by default
     interrupts: 10_000,
     tracers: 1_000,
+    starts: 10_000,
+    handlers: 10_000,
     cancellations: 2_000,
     forks: 500,
     streams: 20_000,

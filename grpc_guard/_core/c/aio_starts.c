@@ -70,6 +70,9 @@ guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
         guarded = grpc_guard_construct(state, kind, args, 2);
     }
     Py_DECREF(call);
+    if (guarded == NULL) {
+        grpc_guard_end_stream(stream); /* nobody gets it */
+    }
     return guarded;
 }
 

@@ -57,6 +57,7 @@ typedef struct {
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
+    Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     Steps steps;
     Starts starts;
 } State;

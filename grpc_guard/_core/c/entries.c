@@ -1,16 +1,30 @@
 /* What is noted of a handler in flight: the same as Entry and UnaryEntry of entries.py, name by name. */
 
+#include "callers.h"
 #include "entries.h"
+
+int
+grpc_guard_begin_entry(State *state, double *since)
+{
+    if (state->steps.has_native_clock) {
+        *since = grpc_guard_now();
+        return 0;
+    }
+    PyObject *now = PyObject_CallNoArgs(state->monotonic);
+    *since = now == NULL ? -1.0 : PyFloat_AsDouble(now);
+    Py_XDECREF(now);
+    return now == NULL || (*since == -1.0 && PyErr_Occurred()) ? -1 : 0;
+}
 
 PyObject *
 grpc_guard_make_entry(State *state, PyObject *stream)
 {
+    double since;
     PyObject *reference = PyWeakref_NewRef(stream, NULL);
-    PyObject *since = reference == NULL ? NULL : PyObject_CallNoArgs(state->monotonic);
-    Entry *self = since == NULL ? NULL : (Entry *)state->entry->tp_alloc(state->entry, 0);
+    int failed = reference == NULL || grpc_guard_begin_entry(state, &since) < 0;
+    Entry *self = failed ? NULL : (Entry *)state->entry->tp_alloc(state->entry, 0);
     if (self == NULL) {
         Py_XDECREF(reference);
-        Py_XDECREF(since);
         return NULL;
     }
     self->stream = reference;
@@ -21,18 +35,33 @@ grpc_guard_make_entry(State *state, PyObject *stream)
 PyObject *
 grpc_guard_make_unary_entry(State *state, PyObject *rpc)
 {
-    PyObject *since = PyObject_CallNoArgs(state->monotonic);
-    if (since == NULL) {
-        return NULL;
+    double since;
+    int failed = grpc_guard_begin_entry(state, &since) < 0;
+    UnaryEntry *self = failed ? NULL : (UnaryEntry *)state->unary_entry->tp_alloc(state->unary_entry, 0);
+    if (self != NULL) {
+        self->rpc = Py_NewRef(rpc);
+        self->since = since;
     }
-    UnaryEntry *self = (UnaryEntry *)state->unary_entry->tp_alloc(state->unary_entry, 0);
-    if (self == NULL) {
-        Py_DECREF(since);
-        return NULL;
-    }
-    self->rpc = Py_NewRef(rpc);
-    self->since = since;
     return (PyObject *)self;
+}
+
+PyObject *
+grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
+{
+    UnaryEntry *known = (UnaryEntry *)before;
+    if (known == NULL || !Py_IS_TYPE(known, state->unary_entry) || Py_REFCNT(known) > 1) {
+        return grpc_guard_make_unary_entry(state, rpc);
+    }
+    Py_INCREF(known);
+    if (grpc_guard_begin_entry(state, &known->since) < 0) {
+        Py_DECREF(known);
+        return NULL;
+    }
+    known->ended = known->is_gone = 0;
+    if (known->rpc != rpc) {
+        SET(known->rpc, Py_NewRef(rpc));
+    }
+    return (PyObject *)known;
 }
 
 static PyObject *
@@ -63,9 +92,7 @@ entry_dealloc(Entry *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     Py_XDECREF(self->stream);
-    Py_XDECREF(self->since);
     Py_XDECREF(self->records);
-    Py_XDECREF(self->ident);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -75,9 +102,7 @@ unary_entry_dealloc(UnaryEntry *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     Py_XDECREF(self->rpc);
-    Py_XDECREF(self->since);
     Py_XDECREF(self->records);
-    Py_XDECREF(self->ident);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -119,7 +144,12 @@ entry_call(Entry *self, PyObject *args, PyObject *kwargs)
     if (stream == NULL || stream == Py_None) {
         return stream;
     }
-    PyObject *value = PyObject_GetAttr(stream, state->str_ended);
+    PyObject *value = PyObject_TypeCheck(stream, state->stream_fields)
+                          ? Py_XNewRef(((StreamFields *)stream)->ended)
+                          : NULL;
+    if (value == NULL) {
+        value = PyObject_GetAttr(stream, state->str_ended);
+    }
     int ended = value == NULL ? -1 : PyObject_IsTrue(value);
     Py_XDECREF(value);
     Py_DECREF(stream);
@@ -160,10 +190,19 @@ unary_entry_write(PyObject *self, void *closure)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+entry_ident(PyObject *self, void *closure)
+{
+    if (((Entry *)self)->records == NULL) { /* or a UnaryEntry: they begin alike */
+        PyErr_SetString(PyExc_AttributeError, "ident");
+        return NULL;
+    }
+    return PyLong_FromUnsignedLong(((Entry *)self)->ident);
+}
+
 #define ENTRY_MEMBERS(type) \
-    {"ident", T_OBJECT_EX, offsetof(type, ident), READONLY, NULL}, \
     {"records", T_OBJECT_EX, offsetof(type, records), READONLY, NULL}, \
-    {"since", T_OBJECT_EX, offsetof(type, since), READONLY, NULL}
+    {"since", T_DOUBLE, offsetof(type, since), READONLY, NULL}
 
 static PyMemberDef entry_members[] = {
     ENTRY_MEMBERS(Entry),
@@ -186,7 +225,13 @@ static PyMethodDef unary_entry_methods[] = {
     {NULL},
 };
 
+static PyGetSetDef entry_properties[] = {
+    {"ident", entry_ident, NULL, NULL, NULL},
+    {NULL},
+};
+
 static PyGetSetDef unary_entry_properties[] = {
+    {"ident", entry_ident, NULL, NULL, NULL},
     {"write", unary_entry_write, NULL, NULL, NULL},
     {NULL},
 };
@@ -197,6 +242,7 @@ static PyType_Slot entry_slots[] = {
     {Py_tp_call, entry_call},
     {Py_tp_dealloc, entry_dealloc},
     {Py_tp_members, entry_members},
+    {Py_tp_getset, entry_properties},
     {0, NULL},
 };
 

@@ -2,6 +2,43 @@
 
 #include "guarded.h"
 
+/* Finds the one field of a proxy that has what it wraps; -1 if there is none, or more. */
+static Py_ssize_t
+find_wrapped(PyObject *proxy, PyObject *wrapped)
+{
+    Py_ssize_t found = -1;
+    for (Py_ssize_t at = sizeof(PyObject); at < Py_TYPE(proxy)->tp_basicsize; at += sizeof(PyObject *)) {
+        if (*(PyObject **)((char *)proxy + at) == wrapped) {
+            if (found > 0) {
+                return -1;
+            }
+            found = at;
+        }
+    }
+    return found;
+}
+
+/* Has a new proxy wrap an object. wrapt's own way to do so calls a method, which says that nothing is
+ * to do; by it is found out, once, which field that fills. */
+static int
+wrap_in(State *state, PyObject *proxy, PyObject *wrapped)
+{
+    if (state->wrapped_at > 0) {
+        PyObject **field = (PyObject **)((char *)proxy + state->wrapped_at);
+        if (*field == NULL) {
+            *field = Py_NewRef(wrapped);
+            return 0;
+        }
+    }
+    if (grpc_guard_set(state->starts.wrapped, proxy, wrapped) < 0) {
+        return -1;
+    }
+    if (state->wrapped_at == 0) {
+        state->wrapped_at = find_wrapped(proxy, wrapped);
+    }
+    return 0;
+}
+
 PyObject *
 grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream)
 {
@@ -17,7 +54,7 @@ grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject
         Py_DECREF(nothing);
     }
     if (proxy != NULL
-        && (grpc_guard_set(starts->wrapped, proxy, wrapped) < 0
+        && (wrap_in(state, proxy, wrapped) < 0
             || grpc_guard_set(starts->stream, proxy, stream) < 0)) {
         Py_CLEAR(proxy);
     }
@@ -130,6 +167,7 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Quick quick;
     } known[] = {
         {"itself", itself},
+        {"service", grpc_guard_service},
         {"call_unary_stream", grpc_guard_call_unary_stream},
         {"call_stream_stream", grpc_guard_call_stream_stream},
         {"start_unary_stream", grpc_guard_start_unary_stream},

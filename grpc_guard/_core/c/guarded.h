@@ -29,6 +29,8 @@ typedef PyObject *(*Quick)(State *, Method *, PyObject *const *, Py_ssize_t, PyO
 /* Of a proxy's class: __call__ of a multi-callable. */
 QUICK(grpc_guard_call_unary_stream)
 QUICK(grpc_guard_call_stream_stream)
+/* Of a generic handler: service(). */
+QUICK(grpc_guard_service)
 /* And what the guards of the process and of the registry call as well. */
 QUICK(grpc_guard_start_unary_stream)
 QUICK(grpc_guard_start_stream_stream)

@@ -1,29 +1,47 @@
-/* What a sync handler function does while it is guarded: the same as guarded() in replacing() of
- * _proxies/sync/handlers.py, which calls this with its arguments.
+/* What stands for a sync handler function while it is guarded: it does the same as guarded() in
+ * replacing() of _proxies/sync/handlers.py, and passes for it.
  *
  * A Handling of a unary handler notes that it runs; one of a stream guards what it gets and gives.
  */
 
 #include "entries.h"
+#include "functions.h"
 #include "guarded.h"
 
 typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    PyObject *function; /* does it all in Python, whatever is the case */
-    PyObject *plain;    /* the handler */
-    PyObject *choose, *enter, *rpc, *api;
+    FUNCTION
+    PyObject *plain; /* the handler */
+    PyObject *choose, *chosen, *enter, *rpc, *api; /* chosen: the mode, what has it, or None */
+    PyObject *records; /* of enter(), borrowed; NULL: it has to be called */
     int first, follows, reads, responds; /* first: the index of the request */
 } Handling;
 
-#define EACH_OF_HANDLING(DO) DO(function) DO(plain) DO(choose) DO(enter) DO(rpc) DO(api)
+#define EACH_OF_HANDLING(DO) \
+    DO(plain) DO(choose) DO(chosen) DO(enter) DO(rpc) DO(api)
+
+/* Returns the mode of the next RPC. */
+static PyObject *
+mode_of(Handling *self, Starts *starts)
+{
+    if (self->chosen == Py_None) {
+        return PyObject_CallNoArgs(self->choose);
+    }
+    return self->chosen == starts->in_force ? PyObject_GetAttr(self->chosen, starts->str_mode)
+                                            : Py_NewRef(self->chosen);
+}
 
 /* Notes that the stream, or the unary RPC, is being handled; returns what enter() does. */
 static PyObject *
-enter(Handling *self, PyObject *what, PyObject *context)
+enter(State *state, Handling *self, PyObject *what, PyObject *context, PyObject **followed)
 {
     PyObject *args[] = {what, self->follows ? context : Py_None};
-    return PyObject_Vectorcall(self->enter, args, 2, NULL);
+    if (self->records == NULL) {
+        return PyObject_Vectorcall(self->enter, args, 2, NULL);
+    }
+    if (!self->reads && !self->responds) {
+        return grpc_guard_enter_unary(state, self->records, what, args[1], followed);
+    }
+    return grpc_guard_enter(state, self->records, what, args[1]) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *
@@ -37,7 +55,7 @@ new_stream(State *state, Handling *self, PyObject *mode, PyObject *context)
     }
     SET(((StreamFields *)stream)->has_ended, Py_NewRef(starts->context_has_ended));
     SET(((StreamFields *)stream)->context, Py_NewRef(context));
-    PyObject *nothing = enter(self, stream, context);
+    PyObject *nothing = enter(state, self, stream, context, NULL);
     if (nothing == NULL) {
         Py_CLEAR(stream);
     }
@@ -95,17 +113,17 @@ guard_responses(State *state, PyObject *responses, PyObject *stream)
 
 /* Calls the handler of a stream with guarded objects. */
 static PyObject *
-handle_stream(State *state, Handling *self, PyObject *mode, PyObject *args)
+handle_stream(State *state, Handling *self, PyObject *mode, PyObject *const *args)
 {
-    PyObject *plain = PyTuple_GET_ITEM(args, self->first + 1), *result = NULL;
+    PyObject *plain = args[self->first + 1], *result = NULL;
     PyObject *stream = new_stream(state, self, mode, plain);
     if (stream == NULL) {
         return NULL;
     }
-    PyObject *request = guard_requests(state, self, PyTuple_GET_ITEM(args, self->first), stream);
+    PyObject *request = guard_requests(state, self, args[self->first], stream);
     PyObject *context = request == NULL ? NULL : guard_context(state, plain, stream);
     if (context != NULL) {
-        PyObject *given[3] = {PyTuple_GET_ITEM(args, 0)}; /* of a method its object, else replaced */
+        PyObject *given[3] = {args[0]}; /* of a method its object, else replaced */
         given[self->first] = request;
         given[self->first + 1] = context;
         result = PyObject_Vectorcall(self->plain, given, (size_t)self->first + 2, NULL);
@@ -123,17 +141,20 @@ handle_stream(State *state, Handling *self, PyObject *mode, PyObject *args)
 }
 
 static PyObject *
-handle_unary(State *state, Handling *self, PyObject *args)
+handle_unary(State *state, Handling *self, PyObject *const *args, size_t count)
 {
-    PyObject *entry = enter(self, self->rpc, PyTuple_GET_ITEM(args, self->first + 1));
+    PyObject *followed = NULL;
+    PyObject *entry = enter(state, self, self->rpc, args[self->first + 1], &followed);
     if (entry == NULL) {
         return NULL;
     }
-    PyObject *result = PyObject_Call(self->plain, args, NULL);
-    if (PyObject_TypeCheck(entry, state->unary_entry)) {
-        ((UnaryEntry *)entry)->ended = 1;
+    PyObject *result = PyObject_Vectorcall(self->plain, args, count, NULL);
+    if (Py_IS_TYPE(entry, state->unary_entry)) {
+        grpc_guard_end_unary(entry, followed);
     }
-    Py_DECREF(entry);
+    else {
+        Py_DECREF(entry);
+    }
     return result;
 }
 
@@ -141,29 +162,25 @@ static PyObject *
 handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Handling *self = (Handling *)callable;
-    if (PyVectorcall_NARGS(flagged) != 2 || names != NULL || !PyTuple_CheckExact(args[0])
-        || !PyDict_CheckExact(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "a Handling takes the arguments in a tuple and a dict");
-        return NULL;
-    }
+    size_t count = (size_t)PyVectorcall_NARGS(flagged);
     State *state = PyType_GetModuleState(Py_TYPE(self));
     Starts *starts = &state->starts;
-    if (PyTuple_GET_SIZE(args[0]) != self->first + 2 || PyDict_GET_SIZE(args[1]) > 0
-        || starts->feeds == NULL || starts->wrapped == NULL || starts->returns == NULL) {
-        return PyObject_Call(self->function, args[0], args[1]);
+    if (count != (size_t)self->first + 2 || names != NULL || starts->feeds == NULL
+        || starts->wrapped == NULL || starts->returns == NULL) {
+        return PyObject_Vectorcall(self->function, args, count, names);
     }
-    PyObject *mode = PyObject_CallNoArgs(self->choose), *result;
+    PyObject *mode = mode_of(self, starts), *result;
     if (mode == NULL) {
         return NULL;
     }
     if (mode == starts->OFF) {
-        result = PyObject_Call(self->plain, args[0], args[1]);
+        result = PyObject_Vectorcall(self->plain, args, count, NULL);
     }
     else if (self->reads || self->responds) {
-        result = handle_stream(state, self, mode, args[0]);
+        result = handle_stream(state, self, mode, args);
     }
     else {
-        result = handle_unary(state, self, args[0]);
+        result = handle_unary(state, self, args, count);
     }
     Py_DECREF(mode);
     return result;
@@ -172,13 +189,13 @@ handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, P
 static PyObject *
 handling_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"function", "plain", "first", "choose", "enter", "rpc", "api",
+    static char *names[] = {"function", "plain", "first", "choose", "chosen", "enter", "rpc", "api",
                             "follows", "reads", "responds", NULL};
-    PyObject *function, *plain, *choose, *enter, *rpc, *api;
+    PyObject *function, *plain, *choose, *chosen, *enter, *rpc, *api;
     int first, follows, reads, responds;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOiOOOOppp:Handling", names, &function, &plain,
-                                     &first, &choose, &enter, &rpc, &api, &follows, &reads,
-                                     &responds)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OiOOOOOppp:Handling", names, &PyFunction_Type, &function, &plain,
+                                     &first, &choose, &chosen, &enter, &rpc, &api, &follows,
+                                     &reads, &responds)) {
         return NULL;
     }
     if (first != 0 && first != 1) {
@@ -186,10 +203,10 @@ handling_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     Handling *self = (Handling *)type->tp_alloc(type, 0);
-    if (self == NULL) {
+    if (self == NULL || grpc_guard_stand_for((PyObject *)self, function, handling_vectorcall) < 0) {
+        Py_XDECREF(self);
         return NULL;
     }
-    self->vectorcall = handling_vectorcall;
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_HANDLING(TAKE)
 #undef TAKE
@@ -197,6 +214,7 @@ handling_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->follows = follows;
     self->reads = reads;
     self->responds = responds;
+    self->records = grpc_guard_records_of(enter, !reads && !responds);
     return (PyObject *)self;
 }
 
@@ -205,6 +223,7 @@ handling_traverse(Handling *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
 #define VISIT(name) Py_VISIT(self->name);
+    EACH_OF_FUNCTION(VISIT)
     EACH_OF_HANDLING(VISIT)
 #undef VISIT
     return 0;
@@ -217,38 +236,38 @@ handling_dealloc(Handling *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
 #define CLEAR(name) Py_CLEAR(self->name);
+    EACH_OF_FUNCTION(CLEAR)
     EACH_OF_HANDLING(CLEAR)
 #undef CLEAR
     type->tp_free(self);
     Py_DECREF(type);
 }
 
-static PyMemberDef handling_members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Handling, vectorcall), READONLY, NULL},
-    {NULL},
-};
-
 static PyType_Slot handling_slots[] = {
-    {Py_tp_doc, "Handles an RPC: see _proxies/sync/handlers.py."},
+    FUNCTION_SLOTS,
     {Py_tp_new, handling_new},
-    {Py_tp_call, PyVectorcall_Call},
     {Py_tp_traverse, handling_traverse},
     {Py_tp_dealloc, handling_dealloc},
-    {Py_tp_members, handling_members},
     {0, NULL},
 };
 
 static PyType_Spec handling_spec = {
-    .name = "grpc_guard._core._compiled.Handling",
+    .name = "grpc_guard._core._compiled.function", /* as a function's type is called */
     .basicsize = sizeof(Handling),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
-             | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = FUNCTION_FLAGS,
     .slots = handling_slots,
 };
 
 int
 grpc_guard_add_handling(PyObject *module, State *state)
 {
-    return grpc_guard_add_type(module, &state->handling, &handling_spec, NULL);
+    state->handling = (PyTypeObject *)PyType_FromModuleAndSpec(module, &handling_spec, NULL);
+    if (state->handling == NULL || grpc_guard_ready_function_type(state->handling) < 0) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "Handling", (PyObject *)state->handling);
 }

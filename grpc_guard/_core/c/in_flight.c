@@ -5,11 +5,12 @@
 typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
-    PyObject *by_task, *by_thread, *forget, *itself; /* forget: by_task.pop */
+    PyObject *by_task, *forget, *itself; /* forget: by_task.pop */
+    ByThread by_thread;
     Py_ssize_t size;
 } InFlight;
 
-#define EACH_OF_IN_FLIGHT(DO) DO(by_task) DO(by_thread) DO(forget) DO(itself)
+#define EACH_OF_IN_FLIGHT(DO) DO(by_task) DO(forget) DO(itself)
 
 static int
 in_flight_init(InFlight *self, PyObject *args, PyObject *kwargs)
@@ -22,20 +23,18 @@ in_flight_init(InFlight *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "n:InFlight", &size)) {
         return -1;
     }
-    PyObject *by_thread = PyDict_New();
-    PyObject *by_task = by_thread == NULL ? NULL : PyDict_New();
+    PyObject *by_task = PyDict_New();
     PyObject *forget = by_task == NULL ? NULL : PyObject_GetAttrString(by_task, "pop");
     PyObject *itself = forget == NULL ? NULL : PyWeakref_NewRef((PyObject *)self, NULL);
     if (itself == NULL) {
-        Py_XDECREF(by_thread);
         Py_XDECREF(by_task);
         Py_XDECREF(forget);
         return -1;
     }
     SET(self->forget, forget);
-    SET(self->by_thread, by_thread);
     SET(self->by_task, by_task);
     SET(self->itself, itself);
+    grpc_guard_forget_threads(&self->by_thread);
     self->size = size;
     return 0;
 }
@@ -56,6 +55,7 @@ in_flight_clear(InFlight *self)
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_IN_FLIGHT(CLEAR)
 #undef CLEAR
+    grpc_guard_forget_threads(&self->by_thread);
     return 0;
 }
 
@@ -72,111 +72,101 @@ in_flight_dealloc(InFlight *self)
     Py_DECREF(type);
 }
 
-/* Returns the list of what grpcio's own context calls at the end of its RPC, None if that has
- * passed; NULL, without an error, if it is another kind of context or does not have the list. */
-static PyObject *
-callbacks_of(State *state, PyObject *context)
-{
-    PyObject *usual = PyDict_GetItemWithError(state->of_entries, state->str_server_context);
-    if ((PyObject *)Py_TYPE(context) != usual) {
-        return NULL;
-    }
-    PyObject *inner = PyObject_GetAttr(context, state->str_state);
-    PyObject *callbacks = inner == NULL ? NULL : PyObject_GetAttr(inner, state->str_callbacks);
-    Py_XDECREF(inner);
-    if (callbacks == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-    }
-    return callbacks;
-}
-
-/* Has a context call `entry` when its RPC ends, or calls it now if it has; -1: an error is set. */
-static int
-follow(State *state, PyObject *context, PyObject *entry)
-{
-    PyObject *callbacks = callbacks_of(state, context), *told;
-    if (callbacks != NULL && PyList_CheckExact(callbacks)) {
-        int failed = PyList_Append(callbacks, entry);
-        Py_DECREF(callbacks);
-        return failed;
-    }
-    if (callbacks == NULL && PyErr_Occurred()) {
-        return -1;
-    }
-    if (callbacks == Py_None) {
-        told = PyObject_CallNoArgs(entry);
-        Py_DECREF(callbacks);
-        Py_XDECREF(told);
-        return told == NULL ? -1 : 0;
-    }
-    Py_XDECREF(callbacks);
-    PyObject *add_callback = PyObject_GetAttr(context, state->str_add_callback);
-    if (add_callback == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear(); /* an interceptor's own kind may lack it */
-        return 0;
-    }
-    told = PyObject_CallOneArg(add_callback, entry);
-    Py_DECREF(add_callback);
-    if (told == Py_False) {
-        Py_SETREF(told, PyObject_CallNoArgs(entry));
-    }
-    Py_XDECREF(told);
-    return told == NULL ? -1 : 0;
-}
-
 /* Tells whether the records are there: __init__() has made them, and nobody has taken them away. */
 static int
 is_made(InFlight *self)
 {
-    if (self->by_task == NULL || self->by_thread == NULL || self->forget == NULL
-        || self->itself == NULL || !PyDict_Check(self->by_task) || !PyDict_Check(self->by_thread)) {
+    if (self->by_task == NULL || self->forget == NULL || self->itself == NULL
+        || !PyDict_Check(self->by_task)) {
         PyErr_SetString(PyExc_AttributeError, "the records of handlers are not there");
         return 0;
     }
     return 1;
 }
 
-/* Notes what the running thread begins to handle; returns its entry. */
+/* Notes what the running thread begins to handle, a stream or a unary RPC; returns its entry. */
 static PyObject *
-enter_thread(InFlight *self, PyTypeObject *cls, Maker make, PyObject *const *args,
-             Py_ssize_t count, PyObject *names)
+enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObject *context,
+             PyObject **followed)
 {
-    if (count < 1 || count > 2 || names != NULL) {
-        PyErr_SetString(PyExc_TypeError, "enter() takes a stream or an RPC, and a context");
+    *followed = NULL;
+    if (!is_made(self) || grpc_guard_make_room(&self->by_thread) < 0) {
         return NULL;
     }
-    State *state = is_made(self) ? state_of(cls) : NULL;
-    UnaryEntry *entry = /* or an Entry: they begin alike */
-        state == NULL ? NULL : (UnaryEntry *)make(state, args[0]);
-    if (entry == NULL) {
+    unsigned long ident = PyThread_get_thread_ident();
+    Slot *slot = grpc_guard_slot_of(&self->by_thread, ident);
+    PyObject *made = is_unary ? grpc_guard_renew_unary_entry(state, slot->entry, what) : grpc_guard_make_entry(state, what);
+    if (made == NULL || grpc_guard_make_room(&self->by_thread) < 0) {
+        Py_XDECREF(made);
         return NULL;
     }
-    entry->records = Py_NewRef(self->itself);
-    entry->ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    int failed = entry->ident == NULL
-                 || PyDict_SetItem(self->by_thread, entry->ident, (PyObject *)entry) < 0;
-    if (!failed && count == 2 && args[1] != Py_None) {
-        failed = follow(state, args[1], (PyObject *)entry) < 0;
+    Entry *entry = (Entry *)made; /* or a UnaryEntry: they begin alike */
+    entry->ident = ident;
+    if (entry->records == NULL) {
+        entry->records = Py_NewRef(self->itself);
     }
-    if (!failed && 0 < self->size && self->size <= PyDict_GET_SIZE(self->by_thread)) {
+    slot = grpc_guard_slot_of(&self->by_thread, ident); /* others may have run meanwhile */
+    PyObject *before = slot->entry;
+    if (before != made) {
+        self->by_thread.count += before == NULL;
+        *slot = (Slot){ident, Py_NewRef(made)};
+        Py_XDECREF(before);
+    }
+    int failed = context != Py_None && grpc_guard_follow(state, context, made, followed) < 0;
+    if (!failed && 0 < self->size && self->size <= self->by_thread.count) {
         PyObject *nothing = PyObject_CallMethodNoArgs((PyObject *)self, state->str_watches);
         Py_XDECREF(nothing);
         failed = nothing == NULL;
     }
     if (failed) {
-        Py_CLEAR(entry);
+        if (is_unary) {
+            ((UnaryEntry *)made)->ended = 1; /* it is noted, and nobody handles it; the stream of an Entry dies */
+        }
+        Py_CLEAR(*followed);
+        Py_CLEAR(made);
     }
-    return (PyObject *)entry;
+    return made;
+}
+
+int
+grpc_guard_enter(State *state, PyObject *records, PyObject *stream, PyObject *context)
+{
+    PyObject *followed;
+    PyObject *entry = enter_thread(state, (InFlight *)records, stream, 0, context, &followed);
+    Py_XDECREF(followed);
+    Py_XDECREF(entry);
+    return entry == NULL ? -1 : 0;
+}
+
+PyObject *
+grpc_guard_enter_unary(State *state, PyObject *records, PyObject *rpc, PyObject *context,
+                       PyObject **followed)
+{
+    return enter_thread(state, (InFlight *)records, rpc, 1, context, followed);
+}
+
+static PyObject *
+enter_by_thread(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
+                PyObject *names, int is_unary)
+{
+    if (count < 1 || count > 2 || names != NULL) {
+        PyErr_SetString(PyExc_TypeError, "enter() takes a stream or an RPC, and a context");
+        return NULL;
+    }
+    State *state = state_of(cls);
+    PyObject *followed = NULL, *context = count == 2 ? args[1] : Py_None;
+    PyObject *entry = state == NULL ? NULL
+                                    : enter_thread(state, (InFlight *)self, args[0], is_unary,
+                                                   context, &followed);
+    Py_XDECREF(followed);
+    return entry;
 }
 
 static PyObject *
 in_flight_enter(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
                 PyObject *names)
 {
-    PyObject *entry = enter_thread((InFlight *)self, cls, grpc_guard_make_entry, args, count, names);
+    PyObject *entry = enter_by_thread(self, cls, args, count, names, 0);
     if (entry == NULL) {
         return NULL;
     }
@@ -188,7 +178,15 @@ static PyObject *
 in_flight_enter_unary(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
                       PyObject *names)
 {
-    return enter_thread((InFlight *)self, cls, grpc_guard_make_unary_entry, args, count, names);
+    return enter_by_thread(self, cls, args, count, names, 1);
+}
+
+PyObject *
+grpc_guard_records_of(PyObject *method, int is_unary)
+{
+    PyCFunction wanted = (PyCFunction)(void (*)(void))(is_unary ? in_flight_enter_unary : in_flight_enter);
+    int is_ours = PyCFunction_Check(method) && PyCFunction_GET_FUNCTION(method) == wanted;
+    return is_ours ? PyCFunction_GET_SELF(method) : NULL;
 }
 
 int
@@ -241,10 +239,20 @@ in_flight_enter_unary_task(PyObject *self, PyTypeObject *cls, PyObject *const *a
 static PyMemberDef in_flight_members[] = {
     WEAK(InFlight),
     OBJECT(InFlight, by_task, "_by_task"),
-    OBJECT(InFlight, by_thread, "_by_thread"),
     OBJECT(InFlight, forget, "_forget"),
     OBJECT(InFlight, itself, "_itself"),
     {"_size", T_PYSSIZET, offsetof(InFlight, size), 0, NULL},
+    {NULL},
+};
+
+static PyObject *
+in_flight_by_thread(InFlight *self, void *closure)
+{
+    return grpc_guard_entries_by_thread(&self->by_thread);
+}
+
+static PyGetSetDef in_flight_properties[] = {
+    {"_by_thread", (getter)in_flight_by_thread, NULL, "See entries.py; here a copy.", NULL},
     {NULL},
 };
 
@@ -267,6 +275,7 @@ static PyType_Slot in_flight_slots[] = {
     {Py_tp_clear, in_flight_clear},
     {Py_tp_dealloc, in_flight_dealloc},
     {Py_tp_members, in_flight_members},
+    {Py_tp_getset, in_flight_properties},
     {Py_tp_methods, in_flight_methods},
     {0, NULL},
 };

@@ -123,6 +123,7 @@ grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *api, PyObjec
     PyObject *stream = grpc_guard_make_stream(state, (PyTypeObject *)starts->Stream, rpc,
                                               starts->CLIENT, api, mode, loop);
     if (stream != NULL && grpc_guard_starting(state, stream, multi_callable) < 0) {
+        grpc_guard_end_stream(stream); /* the table of its channel may have it already */
         Py_CLEAR(stream);
     }
     return stream;

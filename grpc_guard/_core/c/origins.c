@@ -4,6 +4,7 @@
  * the function in Python.
  */
 
+#include "callers.h"
 #include "core.h"
 
 static PyObject *
@@ -47,6 +48,23 @@ place_of(Starts *starts, PyFrameObject *frame)
     return NULL;
 }
 
+/* Returns the name of a thread, without a call of its property if that only reads it. */
+static PyObject *
+name_of(Starts *starts, PyObject *thread)
+{
+    PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), starts->str_name);
+    PyObject *name = NULL;
+    if (property != NULL && property == starts->name_of_threads) {
+        name = PyObject_GetAttr(thread, starts->str__name);
+    }
+    Py_XDECREF(property);
+    if (name == NULL) {
+        PyErr_Clear();
+        name = PyObject_GetAttr(thread, starts->str_name);
+    }
+    return name;
+}
+
 /* Finds the kind and the name of the party that runs, new references; -1: an error is set. */
 static int
 party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
@@ -71,7 +89,7 @@ party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
     *kind = Py_NewRef(starts->str_thread);
     if (thread != NULL) {
         Py_INCREF(thread);
-        *name = PyObject_GetAttr(thread, starts->str_name);
+        *name = name_of(starts, thread);
         Py_DECREF(thread);
     }
     else if (ident != NULL && !PyErr_Occurred()) {
@@ -83,12 +101,29 @@ party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
     return *name == NULL ? -1 : 0;
 }
 
+/* Assigns to a slot of a new Origin: at once, if it is one of a class's `__slots__`. */
+static int
+fill(PyObject *slot, PyObject *origin, PyObject *value)
+{
+    if (Py_IS_TYPE(slot, &PyMemberDescr_Type)) {
+        PyMemberDef *member = ((PyMemberDescrObject *)slot)->d_member;
+        if (member->type == T_OBJECT_EX) {
+            SET(*(PyObject **)((char *)origin + member->offset), Py_NewRef(value));
+            return 0;
+        }
+    }
+    return grpc_guard_set(slot, origin, value);
+}
+
 /* Returns a new Origin, as its __init__() makes it. */
 static PyObject *
-origin_at(Starts *starts, PyObject *operation, PyObject *place)
+origin_at(State *state, PyObject *operation, PyObject *place)
 {
+    Starts *starts = &state->starts;
     PyObject *kind = NULL, *name = NULL, *origin = NULL;
-    PyObject *since = PyObject_CallNoArgs(starts->monotonic);
+    int is_native = state->steps.has_native_clock && starts->monotonic == state->monotonic;
+    PyObject *since = is_native ? PyFloat_FromDouble(grpc_guard_now())
+                                : PyObject_CallNoArgs(starts->monotonic);
     PyObject *attempt = since == NULL ? NULL : PyObject_GetAttr(starts->ledger, starts->str_test_attempt);
     PyObject *loop = attempt == NULL ? NULL : PyObject_CallNoArgs(starts->running_loop);
     if (loop != NULL && party(starts, loop, &kind, &name) == 0) {
@@ -97,13 +132,13 @@ origin_at(Starts *starts, PyObject *operation, PyObject *place)
     }
     PyObject *on_loop = loop == Py_None ? Py_False : Py_True;
     if (origin != NULL
-        && (grpc_guard_set(starts->set_operation, origin, operation) < 0
-            || grpc_guard_set(starts->set_place, origin, place) < 0
-            || grpc_guard_set(starts->set_since, origin, since) < 0
-            || grpc_guard_set(starts->set_test_attempt, origin, attempt) < 0
-            || grpc_guard_set(starts->set_on_loop, origin, on_loop) < 0
-            || grpc_guard_set(starts->set_kind, origin, kind) < 0
-            || grpc_guard_set(starts->set_name, origin, name) < 0)) {
+        && (fill(starts->set_operation, origin, operation) < 0
+            || fill(starts->set_place, origin, place) < 0
+            || fill(starts->set_since, origin, since) < 0
+            || fill(starts->set_test_attempt, origin, attempt) < 0
+            || fill(starts->set_on_loop, origin, on_loop) < 0
+            || fill(starts->set_kind, origin, kind) < 0
+            || fill(starts->set_name, origin, name) < 0)) {
         Py_CLEAR(origin);
     }
     Py_XDECREF(since);
@@ -123,7 +158,7 @@ grpc_guard_note_origin(State *state, PyObject *operation)
     if (place == NULL) {
         return PyErr_Occurred() ? NULL : note_in_python(starts, operation);
     }
-    PyObject *origin = origin_at(starts, operation, place);
+    PyObject *origin = origin_at(state, operation, place);
     Py_DECREF(place);
     return origin;
 }

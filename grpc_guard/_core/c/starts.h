@@ -27,7 +27,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(start_failed, TOLD_ANY) DO(Stream, PyType_Check) DO(Origin, PyType_Check) \
     DO(kinds, PyDict_Check) DO(PROGRAM, TOLD_ANY) DO(LOOP, TOLD_ANY) DO(ledger, TOLD_ANY) \
     DO(monotonic, TOLD_ANY) DO(running_loop, TOLD_ANY) DO(current_task, TOLD_ANY) \
-    DO(get_ident, TOLD_ANY) DO(threads_by_ident, PyDict_Check) DO(name_of_thread, TOLD_ANY) \
+    DO(get_ident, TOLD_ANY) DO(threads_by_ident, PyDict_Check) DO(name_of_thread, TOLD_ANY) DO(name_of_threads, TOLD_ANY) \
     DO(lives, PyDict_Check) DO(forks, TOLD_ANY) DO(in_force, TOLD_ANY) DO(OFF, TOLD_ANY) \
     DO(CLIENT, TOLD_ANY) DO(SERVER, TOLD_ANY) DO(SYNC, TOLD_ANY) DO(set_kind, TOLD_FIELD) DO(set_name, TOLD_FIELD) \
     DO(set_on_loop, TOLD_FIELD) DO(set_operation, TOLD_FIELD) DO(set_place, TOLD_FIELD) \
@@ -57,9 +57,10 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
 
 #define EACH_NAME_OF_STARTS(DO) \
     DO(start) DO(note_origin) DO(_channel) DO(generation) DO(streams) DO(next_report_at) \
-    DO(append) DO(co_filename) DO(test_attempt) DO(get_name) DO(name) \
+    DO(append) DO(co_filename) DO(test_attempt) DO(get_name) DO(name) DO(_name) \
     DO(thread) DO(task) DO(mode) DO(_self_choose) DO(_self_rpc) DO(on_loop) DO(__call__) DO(ended) \
-    DO(_interceptors_task) DO(__aiter__) DO(_self_stream) DO(_self_write)
+    DO(_interceptors_task) DO(__aiter__) DO(_self_stream) DO(_self_write) \
+    DO(service) DO(method) DO(_self_key) DO(_grpc_guard) DO(_guarded)
 
 typedef struct {
 #define FIELD(name, is_right) PyObject *name;

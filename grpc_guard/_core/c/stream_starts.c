@@ -130,6 +130,9 @@ start(State *state, PyObject *stream, PyObject *method, PyObject **requests, PyO
     }
     guarded = guard_call(state, call, stream);
     Py_DECREF(call);
+    if (guarded == NULL) {
+        grpc_guard_end_stream(stream); /* nobody gets its call */
+    }
     return guarded;
 }
 

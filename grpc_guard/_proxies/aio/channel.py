@@ -52,16 +52,10 @@ def new_stream(owner: Any, rpc: str, mode: Mode) -> Stream:
     return stream
 
 
-def new_client_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
-    """Return the record of a streaming RPC about to start; see new_stream()."""
-    stream = new_stream(multi_callable, rpc, mode)
-    starting(stream, multi_callable)
-    return stream
-
-
 # Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
 # object itself, `start` its plain method, and the rest is what the user passed. Calls that
-# send by an iterator need no guard on write(): grpcio itself refuses it.
+# send by an iterator need no guard on write(): grpcio itself refuses it. From starting() on, a
+# table holds the record: whatever arrives before the call is known, the record must not seem open.
 
 
 def start_unary_unary(
@@ -80,8 +74,13 @@ def start_unary_stream(
     multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
-    stream = new_client_stream(multi_callable, rpc, mode)
-    return guard_call(_start(start, stream, args, kwargs), stream, ReadingCall)
+    stream = new_stream(multi_callable, rpc, mode)
+    try:
+        starting(stream, multi_callable)
+        return guard_call(_start(start, stream, args, kwargs), stream, ReadingCall)
+    except BaseException:
+        stream.ended = True  # and its generator is free for the next attempt
+        raise
 
 
 def start_stream_unary(
@@ -94,9 +93,14 @@ def start_stream_unary(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-unary RPC with guarded requests and return its guarded call."""
-    stream = new_client_stream(multi_callable, rpc, mode)
-    call = _start_writing(start, stream, request_iterator, args, kwargs)
-    return guard_call(call, stream, WritingCall if request_iterator is None else AwaitableCall)
+    stream = new_stream(multi_callable, rpc, mode)
+    try:
+        starting(stream, multi_callable)
+        call = _start_writing(start, stream, request_iterator, args, kwargs)
+        return guard_call(call, stream, WritingCall if request_iterator is None else AwaitableCall)
+    except BaseException:
+        stream.ended = True  # and its generator is free for the next attempt
+        raise
 
 
 def start_stream_stream(
@@ -109,19 +113,20 @@ def start_stream_stream(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-stream RPC with guarded requests and return its guarded call."""
-    stream = new_client_stream(multi_callable, rpc, mode)
-    call = _start_writing(start, stream, request_iterator, args, kwargs)
-    return guard_call(call, stream, DuplexCall if request_iterator is None else ReadingCall)
+    stream = new_stream(multi_callable, rpc, mode)
+    try:
+        starting(stream, multi_callable)
+        call = _start_writing(start, stream, request_iterator, args, kwargs)
+        return guard_call(call, stream, DuplexCall if request_iterator is None else ReadingCall)
+    except BaseException:
+        stream.ended = True  # and its generator is free for the next attempt
+        raise
 
 
 def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
     if requests is None:
         return _start(start, stream, (None, *args), kwargs)
-    try:
-        requests = guard_requests(requests, stream)
-    except BaseException:
-        stream.ended = True  # it will never start
-        raise
+    requests = guard_requests(requests, stream)
     call = _start(start, stream, (requests, *args), kwargs)
     if isinstance_exactly(requests, AsyncRequestIterator):
         watch_end(call, stream)
@@ -132,7 +137,7 @@ def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
         call = start(*args, **kwargs)
     except BaseException as error:
-        stream.ended = True  # its generator is free for the next attempt
+        stream.ended = True
         failed_to_start(stream.channel, stream.rpc, error)
         raise
     if hasattr(call, INTERCEPTORS_TASK):

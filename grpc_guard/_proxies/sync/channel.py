@@ -22,16 +22,9 @@ from . import calls
 from .calls import guard_call, guard_future, guard_requests
 from .intercepted import handed_here, join
 
-
-def new_stream(multi_callable: Any, rpc: str, mode: Mode) -> Stream:
-    """Return the record of an RPC about to start by `multi_callable`."""
-    stream = Stream(rpc, CLIENT, SYNC, mode)
-    starting(stream, multi_callable)
-    return stream
-
-
 # Each of these is what a multi-callable does while it is guarded. `multi_callable` is the
-# object itself, `start` its plain method, and the rest is what the user passed.
+# object itself, `start` its plain method, and the rest is what the user passed. From starting() on, a
+# table holds the record: whatever arrives before the call is known, the record must not seem open.
 
 
 @in_c("start_unary_stream")
@@ -39,8 +32,13 @@ def start_unary_stream(
     multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, *args: Any, **kwargs: Any
 ) -> Any:
     """Start a unary-stream RPC and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    return guard_call(_start(start, stream, args, kwargs), stream)
+    stream = Stream(rpc, CLIENT, SYNC, mode)
+    try:
+        starting(stream, multi_callable)
+        return guard_call(_start(start, stream, args, kwargs), stream)
+    except BaseException:
+        stream.ended = True  # and its generator is free for the next attempt
+        raise
 
 
 @in_c("start_stream_stream")
@@ -54,8 +52,13 @@ def start_stream_stream(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-stream RPC with guarded requests and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    return guard_call(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+    stream = Stream(rpc, CLIENT, SYNC, mode)
+    try:
+        starting(stream, multi_callable)
+        return guard_call(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+    except BaseException:
+        stream.ended = True  # and its generator is free for the next attempt
+        raise
 
 
 def run_stream_unary(
@@ -68,14 +71,18 @@ def run_stream_unary(
     **kwargs: Any,
 ) -> Any:
     """Run a stream-unary RPC with guarded requests to its end."""
-    stream = new_stream(multi_callable, rpc, mode)
-    origin = stream.origin
-    if origin is not None and origin.on_loop:
-        run = functools.partial(blocking, run, stream.subject)
+    stream = Stream(rpc, CLIENT, SYNC, mode)
     try:
-        return _start_writing(run, stream, request_iterator, args, kwargs)
-    finally:
+        starting(stream, multi_callable)
+        origin = stream.origin
+        if origin is not None and origin.on_loop:
+            run = functools.partial(blocking, run, stream.subject)
+        result = _start_writing(run, stream, request_iterator, args, kwargs)
+        stream.ended = True  # here, and not in a finally: a tracer could raise before that
+    except BaseException:
         stream.ended = True
+        raise
+    return result
 
 
 def start_stream_unary(
@@ -88,16 +95,17 @@ def start_stream_unary(
     **kwargs: Any,
 ) -> Any:
     """Start a stream-unary RPC with guarded requests and return its guarded future."""
-    stream = new_stream(multi_callable, rpc, mode)
-    return guard_future(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+    stream = Stream(rpc, CLIENT, SYNC, mode)
+    try:
+        starting(stream, multi_callable)
+        return guard_future(_start_writing(start, stream, request_iterator, args, kwargs), stream)
+    except BaseException:
+        stream.ended = True  # and its generator is free for the next attempt
+        raise
 
 
 def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
-    try:
-        requests = guard_requests(requests, stream)
-    except BaseException:
-        stream.ended = True  # it will never start
-        raise
+    requests = guard_requests(requests, stream)
     return _start(start, stream, (requests, *args), kwargs)
 
 
@@ -106,7 +114,7 @@ def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
         join(stream)
         return start(*args, **kwargs)
     except BaseException as error:
-        stream.ended = True  # its generator is free for the next attempt
+        stream.ended = True
         failed_to_start(stream.channel, stream.rpc, error)
         raise
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.cpython import in_place_of
+from ..._catalogue.modes import ChooseMode, Mode, current_mode, fixed_mode, in_force
 from ..._catalogue.nouns import SERVER, SYNC, Api
 from ..._core import steps, which
 from ..._core.stream import Stream
@@ -109,13 +110,15 @@ def replacing(
     enter, enter_unary = handlers.enter, handlers.enter_unary
 
     def in_c(function: Any, plain: Any, first: int, enter: Any) -> Any:
+        """Return what passes for `function`, and does the same with no frame; or the function."""
         if _compiled is None:
             return function
         handle = _compiled.Handling(
-            function,
+            in_place_of(plain, function),
             plain,
             first,
             choose,
+            in_force if choose is current_mode else fixed_mode(choose),
             enter,
             rpc,
             api,
@@ -123,11 +126,10 @@ def replacing(
             request_streaming,
             response_streaming,
         )
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            return handle(args, kwargs)
-
-        return guarded
+        if is_followed:
+            return handle
+        # By its frame it is known that a thread of the pool is inside: gRPC shows none there.
+        return lambda *args, **kwargs: handle(*args, **kwargs)
 
     # One function, as each frame takes a microsecond of a unary RPC.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:

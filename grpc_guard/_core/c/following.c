@@ -1,0 +1,71 @@
+/* How the end of an RPC gets known to the entry of its handler: the same as _follow() of entries.py. */
+
+#include "entries.h"
+
+/* Returns the list of what grpcio's own context calls at the end of its RPC, None if that has
+ * passed; NULL, without an error, if it is another kind of context or does not have the list. */
+static PyObject *
+callbacks_of(State *state, PyObject *context)
+{
+    PyObject *usual = PyDict_GetItemWithError(state->of_entries, state->str_server_context);
+    if ((PyObject *)Py_TYPE(context) != usual) {
+        return NULL;
+    }
+    PyObject *inner = PyObject_GetAttr(context, state->str_state);
+    PyObject *callbacks = inner == NULL ? NULL : PyObject_GetAttr(inner, state->str_callbacks);
+    Py_XDECREF(inner);
+    if (callbacks == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+    }
+    return callbacks;
+}
+
+int
+grpc_guard_follow(State *state, PyObject *context, PyObject *entry, PyObject **followed)
+{
+    PyObject *callbacks = callbacks_of(state, context), *told;
+    if (callbacks != NULL && PyList_CheckExact(callbacks)) {
+        int failed = PyList_Append(callbacks, entry);
+        *followed = callbacks;
+        return failed;
+    }
+    if (callbacks == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    if (callbacks == Py_None) {
+        told = PyObject_CallNoArgs(entry);
+        Py_DECREF(callbacks);
+        Py_XDECREF(told);
+        return told == NULL ? -1 : 0;
+    }
+    Py_XDECREF(callbacks);
+    PyObject *add_callback = PyObject_GetAttr(context, state->str_add_callback);
+    if (add_callback == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* an interceptor's own kind may lack it */
+        return 0;
+    }
+    told = PyObject_CallOneArg(add_callback, entry);
+    Py_DECREF(add_callback);
+    if (told == Py_False) {
+        Py_SETREF(told, PyObject_CallNoArgs(entry));
+    }
+    Py_XDECREF(told);
+    return told == NULL ? -1 : 0;
+}
+
+void
+grpc_guard_end_unary(PyObject *entry, PyObject *followed)
+{
+    ((UnaryEntry *)entry)->ended = 1;
+    Py_ssize_t last = followed == NULL ? -1 : PyList_GET_SIZE(followed) - 1;
+    /* Where nobody has added a callback, that of the entry need not be called. */
+    if (last >= 0 && PyList_GET_ITEM(followed, last) == entry && !PyErr_Occurred()
+        && PyList_SetSlice(followed, last, last + 1, NULL) < 0) {
+        PyErr_Clear(); /* it will be called, and find that it has ended */
+    }
+    Py_XDECREF(followed);
+    Py_DECREF(entry);
+}

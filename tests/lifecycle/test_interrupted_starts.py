@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from inside import core_fields
 from support import storm_starts
 from support.interrupts import Interrupt, codes_within, sweep
 from support.storm_starts import Handling, Starts
@@ -19,6 +20,11 @@ PACKAGE = str(Path(grpc_guard.__file__).parent)
 BELOW = (
     storm_starts.__file__
 )  # what grpcio does, of which the compiled core executes more than its own
+
+
+@pytest.fixture(autouse=True)
+def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_fields, "counting", False)
 
 
 def interrupt(subject: Starts | Handling, act: Callable[[], Any]) -> None:

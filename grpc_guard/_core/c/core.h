@@ -94,6 +94,7 @@ State *grpc_guard_state_of(PyTypeObject *type);
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
 int grpc_guard_add_streams(PyObject *module, State *state);
 int grpc_guard_add_directions(PyObject *module, State *state);
+int grpc_guard_add_aio_directions(PyObject *module, State *state);
 int grpc_guard_add_entries(PyObject *module, State *state);
 int grpc_guard_add_in_flight(PyObject *module, State *state);
 int grpc_guard_add_starts(PyObject *module, State *state);

@@ -1,8 +1,8 @@
 /* What the files of the compiled core share: its types, and the state of its module.
  *
- * Heap types and multi-phase init; nothing of CPython's that is not public. Each type is the base
- * of a class in Python, which adds what is no part of the hot path: see stream.py, steps.py and
- * _proxies/faithful.py.
+ * Heap types and multi-phase init; what is not public in CPython is in callers.h alone. Each type is
+ * the base of a class in Python, which adds what is no part of the hot path: see stream.py, steps.py
+ * and _proxies/faithful.py.
  */
 
 #ifndef GRPC_GUARD_CORE_H

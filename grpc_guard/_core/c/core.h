@@ -1,8 +1,8 @@
 /* What the files of the compiled core share: its types, and the state of its module.
  *
- * Heap types and multi-phase init; nothing of CPython's that is not public. Each type is the base
- * of a class in Python, which adds what is no part of the hot path: see stream.py, steps.py and
- * _proxies/faithful.py.
+ * Heap types and multi-phase init; what is not public in CPython is in callers.h alone. Each type is
+ * the base of a class in Python, which adds what is no part of the hot path: see stream.py, steps.py
+ * and _proxies/faithful.py.
  */
 
 #ifndef GRPC_GUARD_CORE_H
@@ -94,6 +94,7 @@ State *grpc_guard_state_of(PyTypeObject *type);
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
 int grpc_guard_add_streams(PyObject *module, State *state);
 int grpc_guard_add_directions(PyObject *module, State *state);
+int grpc_guard_add_aio_directions(PyObject *module, State *state);
 int grpc_guard_add_entries(PyObject *module, State *state);
 int grpc_guard_add_in_flight(PyObject *module, State *state);
 int grpc_guard_add_starts(PyObject *module, State *state);

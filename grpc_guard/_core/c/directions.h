@@ -1,0 +1,78 @@
+/* Directions: what those of both apis have in common. */
+
+#ifndef GRPC_GUARD_DIRECTIONS_H
+#define GRPC_GUARD_DIRECTIONS_H
+
+#include "core.h"
+
+/* Returns a new reference to a field of a stream, without a lookup if it is one of ours. */
+static inline PyObject *
+of_stream(State *state, PyObject *stream, Py_ssize_t offset, PyObject *name)
+{
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        PyObject *value = *(PyObject **)((char *)stream + offset);
+        if (value != NULL) {
+            return Py_NewRef(value);
+        }
+    }
+    return PyObject_GetAttr(stream, name);
+}
+
+#define OF_STREAM(state, stream, name) \
+    of_stream(state, stream, offsetof(StreamFields, name), (state)->str_##name)
+
+/* Has the direction equipped with what its stream asks for; nothing for nearly all. */
+static inline int
+equip(PyObject *self, State *state, PyObject *stream)
+{
+    PyObject *value = OF_STREAM(state, stream, is_instrumented);
+    int instrumented = value == NULL ? -1 : PyObject_IsTrue(value);
+    Py_XDECREF(value);
+    if (instrumented <= 0) {
+        return instrumented;
+    }
+    PyObject *nothing = PyObject_CallMethodNoArgs(self, state->str_equip);
+    Py_XDECREF(nothing);
+    return nothing == NULL ? -1 : 0;
+}
+
+static inline int
+takes_no_names(PyObject *kwargs)
+{
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "a direction takes no keyword arguments");
+        return 0;
+    }
+    return 1;
+}
+
+/* What the collector asks of a type of directions; one leaves before it dies. */
+#define LIFE_OF(prefix, Fields, EACH) \
+    static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
+    { \
+        Py_VISIT(Py_TYPE(self)); \
+        EACH(VISIT_) \
+        return 0; \
+    } \
+    static int prefix##_clear(Fields *self) \
+    { \
+        EACH(CLEAR_) \
+        return 0; \
+    } \
+    static void prefix##_dealloc(Fields *self) \
+    { \
+        PyTypeObject *type = Py_TYPE(self); \
+        PyObject_GC_UnTrack(self); \
+        prefix##_leave(self); \
+        if (self->weakrefs != NULL) { \
+            PyObject_ClearWeakRefs((PyObject *)self); \
+        } \
+        prefix##_clear(self); \
+        type->tp_free(self); \
+        Py_DECREF(type); \
+    }
+
+#define VISIT_(name) Py_VISIT(self->name);
+#define CLEAR_(name) Py_CLEAR(self->name);
+
+#endif

@@ -251,7 +251,11 @@ def test_next_that_a_program_has_replaced() -> None:
     next() asks the type, without the guard and with the compiled core; that in Python cannot
     tell one from the other.
     """
-    plain: Any = Plain()
+
+    class Own(Plain):
+        """Of a class that no other test has changed."""
+
+    plain: Any = Own()
     proxy = client_next(plain, sync_stream(Mode.RAISE)).proxy
     assert proxy.__next__() == next(proxy) == MESSAGE
     plain.__next__ = lambda: b"replaced"

@@ -24,6 +24,7 @@ BELOW = (
 
 @pytest.fixture(autouse=True)
 def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts has a finaliser: an interrupt there is swallowed, and pytest keeps it, and all its frames."""
     monkeypatch.setattr(core_fields, "counting", False)
 
 

@@ -46,7 +46,8 @@ def note_owners(
     owners = map(new_owner, kinds, names, operations, held, stacks, relations, starts)
     keys = list(map(id, directions))
     noted: tuple[Iterable[Any], ...] = directions, tasks, owners
-    for table, values in zip(tables, noted, strict=True):
+    every: tuple[dict[int, Any], ...] = tables
+    for table, values in zip(every, noted, strict=True):
         table.update(zip(keys, values, strict=True))
 
 

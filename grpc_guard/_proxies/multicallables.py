@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .._catalogue.modes import ChooseMode, Mode, in_force
+from .._core import which
 from .once import unguarded
 from .proxy import Proxy
 
 OFF = Mode.OFF
 REQUESTS = "request_iterator"  # what grpcio calls the argument
+
+_compiled = which.compiled()
 
 # A method of grpcio's own multi-callable: its arguments are passed on unseen.
 PlainStart = Callable[..., Any]
@@ -35,6 +38,11 @@ class MultiCallable(Proxy):
     """A guarded multi-callable, as a stub's methods are."""
 
     __slots__ = ("_self_choose", "_self_rpc")
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if _compiled is not None:
+            _compiled.calls_by_slot(cls)
 
     def __init__(self, multi_callable: Any, rpc: str, choose: ChooseMode) -> None:
         super().__init__(multi_callable)

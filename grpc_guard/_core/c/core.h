@@ -12,6 +12,12 @@
 #include <Python.h>
 #include <structmember.h>
 #include <stddef.h>
+
+#if defined(__GNUC__) /* what these files share, they share with no other library */
+#pragma GCC visibility push(hidden)
+#endif
+
+#include "known.h"
 #include "starts.h"
 #include "steps.h"
 
@@ -79,6 +85,10 @@ typedef struct {
     Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     MadeSo made_so[MADE_SO];
     int newest_made;
+    Own of_context, of_callbacks;
+    LookedUp of_usual_context, of_generation;
+    Loopless loopless;
+    PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
@@ -116,6 +126,9 @@ int grpc_guard_add_telling(PyObject *module, State *state);
 int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
 int grpc_guard_add_noting(PyObject *module, State *state);
+
+/* Returns what running_loop() does, a new reference, mostly without a call. */
+PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
@@ -265,6 +278,7 @@ PyObject *grpc_guard_operate(
 PyObject *grpc_guard_advance(SyncOperation *self);
 PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *grpc_guard_calls_by_slot(PyObject *module, PyObject *cls);
 
 /* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
 PyObject *grpc_guard_make_direction(

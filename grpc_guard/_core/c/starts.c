@@ -4,11 +4,12 @@
  * the method itself, is left to the method in Python that it stands for.
  */
 
-#include "core.h"
+#include "guarded.h"
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
+    State *state;
     PyObject *method;  /* in Python: does the same, whatever is the case */
     PyObject *forks;   /* the namespace that has generation */
     PyObject *in_force, *off; /* aio: the mode of the process, and the one in which all is as usual */
@@ -43,12 +44,12 @@ call_attribute(PyObject *object, PyObject *name)
 static int
 is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
 {
-    PyObject *generation = PyDict_GetItemWithError(self->forks, state->str_generation);
+    PyObject *generation = grpc_guard_look_up(&state->of_generation, self->forks, state->str_generation);
     int forked = generation == NULL ? -1 : PyObject_IsTrue(generation);
     if (forked != 0) {
         return forked < 0 && PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *running = PyObject_CallNoArgs(self->running_loop);
+    PyObject *running = grpc_guard_loop_here(state, self->running_loop);
     if (running == NULL) {
         return -1;
     }
@@ -97,29 +98,14 @@ look_at_error(UnaryStart *self, PyObject *proxy)
     set_exception(error);
 }
 
-static PyObject *
-start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+/* Looks at a call that has been started, or at the error; returns the call. */
+static inline PyObject *
+started(UnaryStart *self, PyObject *proxy, PyObject *call)
 {
-    UnaryStart *self = (UnaryStart *)callable;
-    Py_ssize_t count = PyVectorcall_NARGS(flagged);
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    if (count < 1) {
-        return PyObject_Vectorcall(self->method, args, (size_t)count, names);
-    }
-    PyObject *proxy = args[0];
-    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
-    int usual = wrapped == NULL ? -1 : is_usual(self, state, proxy, wrapped);
-    if (usual <= 0) {
-        Py_XDECREF(wrapped);
-        return usual < 0 ? NULL
-                         : PyObject_Vectorcall(self->method, args, (size_t)count, names);
-    }
-    PyObject *call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
-    Py_DECREF(wrapped);
     if (call == NULL) {
         look_at_error(self, proxy);
     }
-    else if (self->late != Py_None && grpc_guard_has_interceptors(state, call, self->late)) {
+    else if (self->late != Py_None && grpc_guard_has_interceptors(self->state, call, self->late)) {
         PyObject *nothing = PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
         Py_XDECREF(nothing);
         if (nothing == NULL) {
@@ -127,6 +113,41 @@ start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyOb
         }
     }
     return call;
+}
+
+PyObject *
+grpc_guard_start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+{
+    UnaryStart *self = (UnaryStart *)callable;
+    Py_ssize_t count = PyVectorcall_NARGS(flagged);
+    if (count < 1) {
+        return PyObject_Vectorcall(self->method, args, (size_t)count, names);
+    }
+    PyObject *wrapped = PyObject_GetAttr(args[0], self->state->str_wrapped);
+    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, args[0], wrapped);
+    if (usual <= 0) {
+        Py_XDECREF(wrapped);
+        return usual < 0 ? NULL
+                         : PyObject_Vectorcall(self->method, args, (size_t)count, names);
+    }
+    PyObject *call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
+    Py_DECREF(wrapped);
+    return started(self, args[0], call);
+}
+
+PyObject *
+grpc_guard_start_unary(PyObject *start, PyObject *proxy, PyObject *args, PyObject *kwargs)
+{
+    UnaryStart *self = (UnaryStart *)start;
+    PyObject *wrapped = grpc_guard_wrapped(self->state, proxy);
+    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, proxy, wrapped);
+    if (usual <= 0) {
+        Py_XDECREF(wrapped);
+        return usual < 0 ? NULL : grpc_guard_call_with(self->method, proxy, args, kwargs);
+    }
+    PyObject *call = PyObject_Call(wrapped, args, kwargs);
+    Py_DECREF(wrapped);
+    return started(self, proxy, call);
 }
 
 static PyObject *
@@ -146,7 +167,8 @@ start_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->vectorcall = start_vectorcall;
+    self->vectorcall = grpc_guard_start_vectorcall;
+    self->state = PyType_GetModuleState(type);
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_START(TAKE)
 #undef TAKE

@@ -1,0 +1,70 @@
+/* See known.h. What is remembered is borrowed: whoever takes it away changes the version. */
+
+#include "callers.h"
+#include "core.h"
+
+PyObject *
+grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name)
+{
+    uint64_t version = grpc_guard_version_of(dict);
+    if (version != 0 && version == known->version) {
+        return known->value;
+    }
+    known->version = 0;
+    known->value = PyDict_GetItemWithError(dict, name);
+    if (known->value != NULL) {
+        known->version = version;
+    }
+    return known->value;
+}
+
+PyObject *
+grpc_guard_own(Own *own, PyObject *object, PyObject *name)
+{
+    unsigned int version = Py_TYPE(object)->tp_version_tag;
+    if (version != 0 && version == own->version) {
+        PyObject **values = own->index < 0 ? NULL : grpc_guard_values_of(object);
+        PyObject *value = values == NULL ? NULL : values[own->index];
+        if (value != NULL) {
+            return Py_NewRef(value);
+        }
+        return PyObject_GetAttr(object, name);
+    }
+    PyObject *value = PyObject_GetAttr(object, name);
+    if (value != NULL) {
+        own->index = grpc_guard_index_of(Py_TYPE(object), name);
+        own->version = Py_TYPE(object)->tp_version_tag;
+    }
+    return value;
+}
+
+/* Tells whether no loop ran on this thread when it was asked last, and its dict is as it was then. */
+static int
+is_loopless(Loopless *loopless, uint64_t version)
+{
+    for (int i = 0; version != 0 && i < LOOPLESS; i++) {
+        if (loopless->version[i] == version) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+grpc_guard_loop_here(State *state, PyObject *running_loop)
+{
+    if (!HAS_VERSIONS || running_loop != state->loop_of_thread) {
+        return PyObject_CallNoArgs(running_loop);
+    }
+    PyObject *dict = PyThreadState_GetDict();
+    uint64_t version = dict == NULL ? 0 : grpc_guard_version_of(dict);
+    if (is_loopless(&state->loopless, version)) {
+        Py_RETURN_NONE;
+    }
+    PyObject *loop = PyObject_CallNoArgs(running_loop);
+    if (loop == Py_None) {
+        state->loopless.version[state->loopless.newest] = version;
+        state->loopless.newest = (state->loopless.newest + 1) % LOOPLESS;
+    }
+    return loop;
+}

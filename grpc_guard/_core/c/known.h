@@ -1,0 +1,35 @@
+/* What has been looked up before, and is the same as long as the namespace or class it was found in is. */
+
+#ifndef GRPC_GUARD_KNOWN_H
+#define GRPC_GUARD_KNOWN_H
+
+#include <Python.h>
+
+/* What a namespace has under a name. */
+typedef struct {
+    uint64_t version; /* of the namespace; 0: not known yet */
+    PyObject *value;  /* borrowed from it */
+} LookedUp;
+
+/* The same as PyDict_GetItemWithError() of a dict whose keys are strings. */
+PyObject *grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name);
+
+/* Where objects of a class have an attribute. */
+typedef struct {
+    unsigned int version; /* of the class; 0: not known yet */
+    Py_ssize_t index;
+} Own;
+
+/* The same as PyObject_GetAttr(). */
+PyObject *grpc_guard_own(Own *own, PyObject *object, PyObject *name);
+
+/* The threads on which no event loop ran when they were asked last, by the versions of the dicts in
+ * which asyncio keeps their loops. */
+#define LOOPLESS 4
+
+typedef struct {
+    uint64_t version[LOOPLESS];
+    int newest;
+} Loopless;
+
+#endif

@@ -31,6 +31,14 @@ grpc_guard_now(void)
 }
 #endif
 
+/* These two are called for each operation: not by way of a table that is as cold as all else. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__ELF__)
+extern __typeof__(PyThreadState_Get) PyThreadState_Get __attribute__((noplt, visibility("default")));
+#if HAS_CLOCK
+extern __typeof__(clock_gettime) clock_gettime __attribute__((noplt, visibility("default")));
+#endif
+#endif
+
 /* The caller of an operation that a fork has left behind in the parent: no frame's key. */
 #define LEFT_BEHIND ((void *)-1)
 
@@ -129,6 +137,20 @@ grpc_guard_place(PyObject **code, int *offset)
     }
 }
 #endif
+
+/* Returns what a weak reference leads to, a new reference; NULL, without an error, if that is no more. */
+static inline PyObject *
+grpc_guard_referent(PyObject *reference)
+{
+    PyObject *object = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyWeakref_GetRef(reference, &object);
+#else
+    object = PyWeakref_GET_OBJECT(reference);
+    object = object == Py_None ? NULL : Py_NewRef(object);
+#endif
+    return object;
+}
 
 /* A dict has another version after each change, which no other dict has or had; 0: it is not known. */
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED)

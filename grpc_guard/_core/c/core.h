@@ -90,7 +90,8 @@ typedef struct {
     int newest_made;
     Own of_context, of_callbacks, of_channel, of_attempt, of_thread_name;
     LookedUp of_usual_context, of_generation, of_created, of_counting, of_watch, of_note_origin, of_get_ident;
-    Numbered of_thread, of_life, of_twins[TWINS];
+    Threads threads;
+    Numbered of_life, of_twins[TWINS];
     int newest_twin;
     unsigned int of_named; /* the version of a class of threads whose property name reads _name */
     Spots of_wrapped, of_mode, of_on_loop;
@@ -139,6 +140,15 @@ int grpc_guard_add_noting(PyObject *module, State *state);
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
 
+/* What is never run where all is as usual, and does not lie between what is. */
+#if defined(__GNUC__)
+#define UNUSUAL __attribute__((cold, noinline))
+#define USUALLY(condition) __builtin_expect(!!(condition), 1)
+#else
+#define UNUSUAL
+#define USUALLY(condition) (condition)
+#endif
+
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
 
@@ -151,9 +161,20 @@ typedef struct {
     PyObject *api, *channel, *ended, *handler, *in_done_callback, *is_instrumented, *loop;
     PyObject *mode, *origin, *rpc, *side;
     PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
+    struct SyncFields *sync_read, *sync_write; /* in place of `read` and `write`: borrowed, as that */
     PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
     void *entry;         /* what is in there for it: see following.c */
 } StreamFields;
+
+/* Returns a direction of the stream, a new reference, or None: what a field has, or else its weak reference. */
+static inline PyObject *
+grpc_guard_direction_in(struct SyncFields *direction, PyObject *reference)
+{
+    if (direction != NULL) {
+        return Py_NewRef((PyObject *)direction);
+    }
+    return reference == NULL || reference == Py_None ? Py_NewRef(Py_None) : PyObject_CallNoArgs(reference);
+}
 
 /* Has nothing called at the end of the RPC, as its handler has ended. */
 void grpc_guard_unfollow(StreamFields *stream);
@@ -242,7 +263,7 @@ grpc_guard_set(PyObject *descriptor, PyObject *object, PyObject *value)
     DO(extra) DO(owner) DO(stream) DO(loop_thread) DO(step) DO(wrapped) DO(name) DO(way)
 
 /* Numbers in place of objects: a program has as many of these as streams. */
-typedef struct {
+typedef struct SyncFields {
     DIRECTION
     PyObject *iterator;
     unsigned long long owner; /* a thread; with has_owner */
@@ -277,12 +298,12 @@ PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *weakrefs;
-    SyncFields *direction;
-    PyObject *self; /* __self__ */
+    SyncFields *direction; /* until the collector takes it from an operation that nobody has */
     PyObject *call; /* whose metadata is read; NULL: the iterator of the direction is advanced */
     char kind;
     char is_native; /* get_ident and the clock are what C knows: see this_party() */
+    PyObject *weakrefs;
+    PyObject *self; /* __self__ */
 } SyncOperation;
 
 PyObject *grpc_guard_operate(

@@ -208,6 +208,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     for (int i = 0; i < MADE_SO; i++) {
         Py_VISIT(state->made_so[i].twin);
     }
+    for (int i = 0; i < THREADS; i++) {
+        Py_VISIT(state->threads.thread[i]);
+    }
     int failed = grpc_guard_starts_traverse(&state->starts, visit, arg);
     return failed ? failed : grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
@@ -222,6 +225,10 @@ module_clear(PyObject *module)
     for (int i = 0; i < MADE_SO; i++) {
         state->made_so[i].of_class = 0;
         Py_CLEAR(state->made_so[i].twin);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        state->threads.id[i] = 0;
+        Py_CLEAR(state->threads.thread[i]);
     }
     grpc_guard_free_kept(state);
     grpc_guard_steps_clear(&state->steps);

@@ -31,7 +31,7 @@ guard_requests(State *state, PyObject *iterator, PyObject *stream)
         }
         guarded = grpc_guard_make_iterator(state, starts->request_twins, iterator, stream,
                                            starts->ClientRequests, TAKING_REQUESTS,
-                                           &((StreamFields *)stream)->write);
+                                           &((StreamFields *)stream)->sync_write);
     }
     if (guarded != NULL || PyErr_Occurred()) {
         return guarded;

@@ -53,14 +53,24 @@ typedef struct {
 #define KEPT_OPERATIONS 32
 #endif
 
-struct AioOperation;
+/* Objects that have ended, all of whose fields are clear, to be used anew. */
+typedef struct {
+    PyObject *objects[KEPT_OPERATIONS];
+    int count;
+} Kept;
+
+/* Returns a new object of a type that the collector knows, one that was kept if there is one. */
+PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
+
+/* Keeps an object of exactly this type, or frees it. */
+void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
 
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
-    PyTypeObject *entry, *unary_entry, *in_flight, *unary_start, *method, *handling;
+    PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
     PyTypeObject *maker; /* of looks.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
@@ -69,6 +79,7 @@ typedef struct {
     PyObject *loop_thread_of; /* of loops.py */
     PyObject *monotonic;  /* of time */
     PyObject *current_task; /* of asyncio */
+    PyObject *tasks_by_loop; /* the dict whose get() that is, or NULL */
     PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
     PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
@@ -90,8 +101,7 @@ typedef struct {
     Loopless loopless;
     PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
-    struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
-    int kept_count;
+    Kept kept_operations, kept_runs, kept_steps;
     Steps steps;
     Starts starts;
 } State;
@@ -112,7 +122,8 @@ int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
-void grpc_guard_free_kept(State *state);
+void grpc_guard_free_kept(Kept *kept);
+int grpc_guard_add_flights(PyObject *module, State *state);
 int grpc_guard_add_aio_generators(PyObject *module, State *state);
 int grpc_guard_add_aio_steps(PyObject *module, State *state);
 int grpc_guard_add_aio_handlers(PyObject *module, State *state);

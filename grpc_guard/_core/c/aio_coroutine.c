@@ -152,7 +152,8 @@ grpc_guard_alloc_operation(State *state)
 static int
 keep(AioOperation *self)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
+    PyObject *module = ((PyHeapTypeObject *)Py_TYPE(self))->ht_module; /* NULL of a type that was cleared */
+    State *state = module == NULL ? NULL : PyModule_GetState(module);
     if (state == NULL || Py_TYPE(self) != state->aio_operation
         || state->kept_count == KEPT_OPERATIONS || PyObject_GC_IsFinalized((PyObject *)self)) {
         return 0; /* one that was finalized would not be again */

@@ -43,6 +43,7 @@ QUICK(grpc_guard_start_aio_stream_unary)
 QUICK(grpc_guard_start_aio_stream_stream)
 QUICK(grpc_guard_iterate_call)
 QUICK(grpc_guard_iterate_requests)
+#undef QUICK
 
 /* A function, or a method of a class, that stands for one in Python and leaves to it what is not usual. */
 struct Method {

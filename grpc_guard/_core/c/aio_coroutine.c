@@ -166,9 +166,9 @@ grpc_guard_free_kept(Kept *kept)
 static void
 keep(AioOperation *self)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
+    PyObject *module = ((PyHeapTypeObject *)Py_TYPE(self))->ht_module; /* NULL of a type that was cleared */
+    State *state = module == NULL ? NULL : PyModule_GetState(module);
     if (state == NULL) {
-        PyErr_Clear(); /* the module is going */
         Py_TYPE(self)->tp_free(self);
         return;
     }

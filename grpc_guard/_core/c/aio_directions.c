@@ -31,6 +31,7 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     if (loop_thread == NULL) {
         return -1;
     }
+    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));
@@ -38,7 +39,6 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     SET(self->step, Py_XNewRef(step));
     self->since = 0.0;
     self->taken = 0;
-    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
 }

@@ -52,7 +52,16 @@ grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name)
             return 0;
         }
     }
-    return PyObject_HasAttr(call, name);
+    PyObject *found = PyObject_GetAttr(call, name);
+    if (found == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    Py_DECREF(found);
+    return 1;
 }
 
 /* Guards the call of a stream that has started; takes the reference to it. */
@@ -60,12 +69,15 @@ static PyObject *
 guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
 {
     Starts *starts = &state->starts;
-    PyObject *guarded;
-    if (grpc_guard_has_interceptors(state, call, starts->str__interceptors_task)
-        || PyObject_TypeCheck(call, (PyTypeObject *)starts->StreamProxy)) {
+    PyObject *guarded = NULL;
+    int is_intercepted = grpc_guard_has_interceptors(state, call, starts->str__interceptors_task);
+    if (is_intercepted == 0) {
+        is_intercepted = PyObject_TypeCheck(call, (PyTypeObject *)starts->StreamProxy);
+    }
+    if (is_intercepted > 0) {
         guarded = PyObject_CallFunctionObjArgs(starts->guard_started, call, stream, kind, NULL);
     }
-    else {
+    else if (is_intercepted == 0) {
         PyObject *args[] = {call, stream};
         guarded = grpc_guard_construct(state, kind, args, 2);
     }

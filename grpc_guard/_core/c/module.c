@@ -245,6 +245,8 @@ module_clear(PyObject *module)
 static void
 module_free(void *module)
 {
+    State *state = PyModule_GetState(module);
+    grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
 }
 

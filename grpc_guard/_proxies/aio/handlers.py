@@ -22,7 +22,7 @@ from ..._guard.violations import report_conflict
 from ..._lifecycle.handlers import Handlers
 from ..._lifecycle.losses import handler_cancelled
 from ..._lifecycle.unlisted import note_unlisted
-from ..behaviors import Replace, guarded_behavior
+from ..behaviors import Replace, called_as, function_of, guarded_behavior
 from ..proxy import isinstance_exactly
 from ..sync import handlers as sync_handlers
 from .given import Context, RequestIterator
@@ -62,17 +62,19 @@ def guard_behavior(
     # With fewer arguments, or where no loop runs, the caller is not gRPC.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        run_unary = called_as(plain, _run_unary)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
             enter_unary(rpc, loop)
-            return _run_unary(rpc, plain, args, kwargs)
+            return run_unary(rpc, plain, args, kwargs)
 
         return act_in_c(guarded, plain, first, False)
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        run_it = called_as(plain, run)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             mode = choose()
@@ -87,12 +89,12 @@ def guard_behavior(
             context = Context(context, stream)
             if request_streaming and hasattr(type(request), "__aiter__"):
                 request = RequestIterator(request, stream, context._self_read)
-            responses = run(stream, behavior, request, context, *rest, **kwargs)
+            responses = run_it(stream, behavior, request, context, *rest, **kwargs)
             if run is _run:
                 return responses
             return _watched(context, responses)
 
-        generate, watched = (_generate, _watched) if run is _generate else (None, None)
+        generate, watched = (run_it, _watched) if run is _generate else (None, None)
         of_stream = Stream, SERVER, AIO, Context, RequestIterator, generate, watched
         return act_in_c(guarded, plain, first, request_streaming, *of_stream)
 
@@ -102,7 +104,7 @@ def guard_behavior(
         """Return what does the same as `guarded`, in C where it can; a function, too."""
         if compiled is None:
             return guarded
-        method = compiled.AioMethod(plain, "handler", "", None, 1)
+        method = compiled.AioMethod(function_of(plain) or guarded, "handler", "", None, 1)
         act = compiled.AioHandler(
             guarded, plain, first, reads, rpc, choose, OFF, running_loop, handlers, method, *more
         )
@@ -175,7 +177,12 @@ async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwarg
 
 @operation("yield", owns=False)  # at a yield it is in no await chain: see owner_of() in _guard
 async def _generate(
-    stream: Stream, behavior: Callable[..., Any], request: Any, context: Context, **kwargs: Any
+    stream: Stream,
+    behavior: Callable[..., Any],
+    request: Any,
+    context: Context,
+    *rest: Any,
+    **kwargs: Any,
 ) -> AsyncGenerator[Any, Any]:
     """Run an async generator handler.
 
@@ -184,7 +191,7 @@ async def _generate(
     """
     direction = context._self_write
     turns, token = None, cast("Any", direction)
-    responses = behavior(request, context, **kwargs)
+    responses = behavior(request, context, *rest, **kwargs)
     stream.handler = weakref.ref(current_task(running_loop())), weakref.ref(responses)
     proceed: Callable[..., Any] = responses.asend
     if direction._extra is not None:

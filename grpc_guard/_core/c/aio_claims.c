@@ -129,7 +129,7 @@ static int
 is_at_home(State *state, AioFields *direction)
 {
     PyObject *loop_thread = Py_NewRef(direction->loop_thread);
-    PyObject *home = PyObject_GetAttr(loop_thread, state->str_thread_id);
+    PyObject *home = grpc_guard_own(&state->of_thread_id, loop_thread, state->str_thread_id);
     Py_DECREF(loop_thread);
     if (home == NULL) {
         return -1;

@@ -1,5 +1,5 @@
 /* Who calls an operation, and when, found without a call through Python and without an object made;
- * and an attribute that is not there, without an exception made.
+ * an attribute that is not there, without an exception made; and one that is there, without a lookup.
  *
  * The one place that knows what is private in CPython, for the versions that it was read in: an
  * operation is asked for from a cold cache, and a frame object for each cost as much as the claim.
@@ -126,6 +126,59 @@ grpc_guard_place(PyObject **code, int *offset)
         *offset = PyFrame_GetLasti(frame);
         Py_DECREF(frame);
     }
+}
+#endif
+
+/* Python 3.11 keeps the attributes of an object in an array, in the order of its class, until somebody
+ * asks for its __dict__; and a number tells whether a namespace is as it was. Both in O(1), as Python
+ * itself reads them. */
+#if PY_VERSION_HEX < 0x030C0000
+#define HAS_INNER 1
+
+/* Returns the array, NULL if the object has none; the bytes before it tell what is in use. */
+static inline PyObject **
+grpc_guard_inner_values(PyObject *object)
+{
+    return PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT) ? ((PyObject ***)object)[-4] : NULL;
+}
+
+/* Returns where the array has a value, -1 if it has it nowhere or twice. */
+static inline int
+grpc_guard_inner_index(PyObject **values, PyObject *value)
+{
+    const unsigned char *used = (unsigned char *)values - 2; /* how many; before it, which of them */
+    int found = -1;
+    for (int i = 1; i <= *used; i++) {
+        int index = used[-i];
+        if (values[index] == value) {
+            if (found >= 0) {
+                return -1;
+            }
+            found = index;
+        }
+    }
+    return found;
+}
+
+/* Tells whether an attribute of this name can only be found in the object itself. */
+static inline int
+grpc_guard_is_inner(PyTypeObject *type, PyObject *name)
+{
+    return type->tp_getattro == PyObject_GenericGetAttr && _PyType_Lookup(type, name) == NULL;
+}
+
+static inline unsigned long long
+grpc_guard_version(PyObject *namespace)
+{
+    return ((PyDictObject *)namespace)->ma_version_tag;
+}
+#else
+#define HAS_INNER 0
+
+static inline unsigned long long
+grpc_guard_version(PyObject *namespace)
+{
+    return 0; /* it has to be looked at */
 }
 #endif
 

@@ -32,6 +32,23 @@ typedef struct {
 /* Returns what an object has in the slot of this name, found again by its class. */
 PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
 
+/* Where the objects of a class in Python have an attribute of their own, by the version of the class. */
+typedef struct {
+    unsigned int version[SPOTS]; /* 0: not known yet */
+    int index[SPOTS];            /* -1: it has to be looked for */
+    int newest;
+} Places;
+
+/* Returns an attribute that most objects have of their own, in Python: a new reference, as
+ * PyObject_GetAttr() does. */
+PyObject *grpc_guard_own(Places *places, PyObject *object, PyObject *name);
+
+/* The mode of what chooses one for each RPC, if that is always the same. */
+typedef struct {
+    PyObject *choose[SPOTS], *mode[SPOTS];
+    int newest;
+} Chosen;
+
 /* How proxies of a class are made around objects of a type, both known by their versions. */
 #define MADE_SO 8
 
@@ -65,7 +82,7 @@ typedef struct {
     PyObject *current_task; /* of asyncio */
     PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
-    PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
+    PyObject *str_generation, *str_mode, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
@@ -80,6 +97,9 @@ typedef struct {
     MadeSo made_so[MADE_SO];
     int newest_made;
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
+    Spots of_mode;
+    Places of_thread_id, of_loop, of_channel;
+    Chosen chosen;
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
     Steps steps;
@@ -110,6 +130,7 @@ int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_told(PyObject *module, State *state);
 int grpc_guard_add_guarded(PyObject *module, State *state);
 int grpc_guard_add_handling(PyObject *module, State *state);
+int grpc_guard_add_specials(PyObject *module);
 int grpc_guard_add_records(PyObject *module, State *state);
 int grpc_guard_add_encoding(PyObject *module, State *state);
 int grpc_guard_add_telling(PyObject *module, State *state);
@@ -147,6 +168,23 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
  * StreamFields. */
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
+
+/* What the interpreter calls by the slots of a class of proxies; see specials.c. */
+typedef PyObject *(*Called)(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs);
+
+/* Returns what a Method, or a UnaryStart, does when a proxy is called; NULL if `method` is neither. */
+Called grpc_guard_called(PyObject *method);
+Called grpc_guard_called_unary(PyObject *method);
+
+/* Calls a function with one more argument before the others. */
+PyObject *grpc_guard_call_for(PyObject *function, PyObject *first, PyObject *args, PyObject *kwargs);
+
+/* Tells whether the loop of an aio multi-callable runs, and gives it, a new reference; 0 as well where
+ * that is not known; -1: an error is set. `running_loop` is called for the one that runs. */
+int grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, PyObject **loop);
+
+/* Returns what a proxy of wrapt's kind wraps, as its attribute `__wrapped__`. */
+PyObject *grpc_guard_wrapped_by(State *state, PyObject *proxy);
 
 /* Returns the mode that a proxy of a multi-callable has for its next RPC. */
 PyObject *grpc_guard_chosen_mode(State *state, PyObject *proxy);

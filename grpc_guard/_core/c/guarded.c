@@ -40,6 +40,22 @@ grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyObject
 }
 
 PyObject *
+grpc_guard_wrapped_by(State *state, PyObject *proxy)
+{
+    if (state->wrapped_at > 0) {
+        PyObject *wrapped = *(PyObject **)((char *)proxy + state->wrapped_at);
+        if (wrapped != NULL) {
+            return Py_NewRef(wrapped);
+        }
+    }
+    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
+    if (wrapped != NULL && state->wrapped_at == 0) {
+        state->wrapped_at = find_wrapped(proxy, wrapped);
+    }
+    return wrapped;
+}
+
+PyObject *
 grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream)
 {
     Starts *starts = &state->starts;
@@ -142,6 +158,28 @@ method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyO
     return self->quick(state, self, args, PyVectorcall_NARGS(flagged), names);
 }
 
+static PyObject *
+call_quickly(PyObject *callable, PyObject *proxy, PyObject *args, PyObject *kwargs)
+{
+    Method *self = (Method *)callable;
+    return self->start(PyType_GetModuleState(Py_TYPE(self)), self, proxy, args, kwargs);
+}
+
+Called
+grpc_guard_called(PyObject *method)
+{
+    int is_start =
+        PyVectorcall_Function(method) == method_vectorcall && ((Method *)method)->start != NULL;
+    return is_start ? call_quickly : NULL;
+}
+
+/* What does more where the interpreter calls the object itself: see specials.c. */
+static PyObject *
+in_python(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return IN_PYTHON(method, args, count, names);
+}
+
 /* __iter__ of NextProxy: the proxy itself. Its __next__ has what merge() takes from it in any case. */
 static PyObject *
 itself(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -165,18 +203,19 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static const struct {
         const char *name;
         Quick quick;
+        Start start;
     } known[] = {
-        {"itself", itself},
-        {"service", grpc_guard_service},
-        {"call_unary_stream", grpc_guard_call_unary_stream},
-        {"call_stream_stream", grpc_guard_call_stream_stream},
-        {"start_unary_stream", grpc_guard_start_unary_stream},
-        {"start_stream_stream", grpc_guard_start_stream_stream},
-        {"start_aio_unary_stream", grpc_guard_start_aio_unary_stream},
-        {"start_aio_stream_unary", grpc_guard_start_aio_stream_unary},
-        {"start_aio_stream_stream", grpc_guard_start_aio_stream_stream},
-        {"iterate_call", grpc_guard_iterate_call},
-        {"iterate_requests", grpc_guard_iterate_requests},
+        {"itself", itself, NULL},
+        {"service", grpc_guard_service, NULL},
+        {"call_unary_stream", grpc_guard_call_unary_stream, NULL},
+        {"call_stream_stream", grpc_guard_call_stream_stream, NULL},
+        {"start_unary_stream", grpc_guard_start_unary_stream, NULL},
+        {"start_stream_stream", grpc_guard_start_stream_stream, NULL},
+        {"start_aio_unary_stream", in_python, grpc_guard_start_aio_unary_stream},
+        {"start_aio_stream_unary", in_python, grpc_guard_start_aio_stream_unary},
+        {"start_aio_stream_stream", in_python, grpc_guard_start_aio_stream_stream},
+        {"iterate_call", grpc_guard_iterate_call, NULL},
+        {"iterate_requests", grpc_guard_iterate_requests, NULL},
     };
     PyObject *function;
     const char *name;
@@ -194,6 +233,7 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                 self->vectorcall = method_vectorcall;
                 self->function = Py_NewRef(function);
                 self->quick = known[i].quick;
+                self->start = known[i].start;
             }
             return (PyObject *)self;
         }

@@ -38,9 +38,10 @@ with_room(State *state, PyObject *life)
 
 /* Returns the record of the channel, a new reference; NULL, without an error, if nobody has it. */
 static PyObject *
-life_of(Starts *starts, PyObject *multi_callable)
+life_of(State *state, PyObject *multi_callable)
 {
-    PyObject *channel = PyObject_GetAttr(multi_callable, starts->str__channel);
+    Starts *starts = &state->starts;
+    PyObject *channel = grpc_guard_own(&state->of_channel, multi_callable, starts->str__channel);
     if (channel == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Clear();
@@ -63,7 +64,7 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
     if (PyDict_GetItemWithError(starts->names, starts->str_note_origin) != starts->note_origin) {
         return PyErr_Occurred() ? -1 : 0; /* somebody has replaced it */
     }
-    PyObject *life = life_of(starts, multi_callable);
+    PyObject *life = life_of(state, multi_callable);
     if (life == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
@@ -108,11 +109,36 @@ grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
     return nothing == NULL ? -1 : 0;
 }
 
+/* Returns the mode that is chosen for the next RPC, and notes it if it is that of every RPC. */
+static PyObject *
+choose_mode(State *state, PyObject *choose)
+{
+    Chosen *chosen = &state->chosen;
+    int may_be_fixed = Py_IS_TYPE(choose, &_PyMethodWrapper_Type) && state->starts.fixed_mode != NULL;
+    PyObject *fixed = may_be_fixed ? PyObject_CallOneArg(state->starts.fixed_mode, choose)
+                                   : Py_NewRef(Py_None);
+    if (fixed != NULL && fixed != Py_None) {
+        int at = chosen->newest = (chosen->newest + 1) % SPOTS;
+        SET(chosen->choose[at], NULL);
+        SET(chosen->mode[at], Py_NewRef(fixed));
+        SET(chosen->choose[at], Py_NewRef(choose));
+        return fixed;
+    }
+    Py_XDECREF(fixed);
+    return fixed == NULL ? NULL : PyObject_CallNoArgs(choose);
+}
+
 PyObject *
 grpc_guard_chosen_mode(State *state, PyObject *proxy)
 {
     PyObject *choose = grpc_guard_in_slot(&state->of_choose, proxy, state->starts.str__self_choose);
-    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
+    for (int at = 0; choose != NULL && at < SPOTS; at++) {
+        if (state->chosen.choose[at] == choose) {
+            Py_DECREF(choose);
+            return Py_NewRef(state->chosen.mode[at]);
+        }
+    }
+    PyObject *mode = choose == NULL ? NULL : choose_mode(state, choose);
     Py_XDECREF(choose);
     return mode;
 }

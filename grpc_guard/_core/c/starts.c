@@ -4,6 +4,7 @@
  * the method itself, is left to the method in Python that it stands for.
  */
 
+#include "callers.h"
 #include "core.h"
 
 typedef struct {
@@ -15,6 +16,7 @@ typedef struct {
     PyObject *running_loop;
     PyObject *refusals, *refused; /* refused(proxy, error) is called for these errors */
     PyObject *late, *refused_late; /* aio: for a call that has the attribute, refused_late(proxy, call) */
+    unsigned long long unforked; /* the version of `forks` in which no child was forked; 0: not known */
 } UnaryStart;
 
 #define EACH_OF_START(DO) \
@@ -30,50 +32,64 @@ is_off(UnaryStart *self, PyObject *mode)
     return off;
 }
 
-static PyObject *
-call_attribute(PyObject *object, PyObject *name)
+int
+grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, PyObject **loop)
 {
-    PyObject *function = PyObject_GetAttr(object, name);
-    PyObject *result = function == NULL ? NULL : PyObject_CallNoArgs(function);
-    Py_XDECREF(function);
-    return result;
-}
-
-/* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
-static int
-is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
-{
-    PyObject *generation = PyDict_GetItemWithError(self->forks, state->str_generation);
-    int forked = generation == NULL ? -1 : PyObject_IsTrue(generation);
-    if (forked != 0) {
-        return forked < 0 && PyErr_Occurred() ? -1 : 0;
-    }
-    PyObject *running = PyObject_CallNoArgs(self->running_loop);
-    if (running == NULL) {
-        return -1;
-    }
-    if (self->in_force == Py_None) { /* sync: no loop is blocked */
-        int usual = running == Py_None;
-        Py_DECREF(running);
-        return usual;
-    }
-    PyObject *loop = PyObject_GetAttr(wrapped, state->str_own_loop);
-    if (loop == NULL) {
-        Py_DECREF(running);
+    PyObject *own = grpc_guard_own(&state->of_loop, multi_callable, state->str_own_loop);
+    if (own == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return -1;
         }
         PyErr_Clear();
         return 0;
     }
-    int usual = loop == running;
-    Py_DECREF(loop);
-    Py_DECREF(running);
-    if (usual) {
-        usual = is_off(self, PyObject_GetAttr(self->in_force, state->str_mode));
+    PyObject *running = PyObject_CallNoArgs(running_loop);
+    Py_XDECREF(running); /* it is `own`, or only compared */
+    if (running == own && own != Py_None) {
+        *loop = own;
+        return 1;
+    }
+    Py_DECREF(own);
+    return running == NULL ? -1 : 0;
+}
+
+/* Tells whether the process is a child that was forked; -1: an error is set. */
+static int
+is_forked(UnaryStart *self, State *state)
+{
+    unsigned long long version = grpc_guard_version(self->forks);
+    if (version != 0 && version == self->unforked) {
+        return 0;
+    }
+    PyObject *generation = PyDict_GetItemWithError(self->forks, state->str_generation);
+    int forked = generation == NULL ? (PyErr_Occurred() ? -1 : 1) : PyObject_IsTrue(generation);
+    if (forked == 0) {
+        self->unforked = version;
+    }
+    return forked;
+}
+
+/* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
+static int
+is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
+{
+    int forked = is_forked(self, state);
+    if (forked != 0) {
+        return forked < 0 ? -1 : 0;
+    }
+    if (self->in_force == Py_None) { /* sync: no loop is blocked */
+        PyObject *running = PyObject_CallNoArgs(self->running_loop);
+        Py_XDECREF(running);
+        return running == NULL ? -1 : running == Py_None;
+    }
+    PyObject *loop;
+    int usual = grpc_guard_is_on_loop(state, self->running_loop, wrapped, &loop);
+    if (usual > 0) {
+        Py_DECREF(loop);
+        usual = is_off(self, grpc_guard_in_slot(&state->of_mode, self->in_force, state->str_mode));
     }
     if (usual > 0) {
-        int off = is_off(self, call_attribute(proxy, state->str_choose));
+        int off = is_off(self, grpc_guard_chosen_mode(state, proxy));
         usual = off < 0 ? -1 : !off;
     }
     return usual;
@@ -97,25 +113,10 @@ look_at_error(UnaryStart *self, PyObject *proxy)
     set_exception(error);
 }
 
+/* Does what is to be done once the RPC has started, or has not; takes the reference to the call. */
 static PyObject *
-start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+after_start(UnaryStart *self, State *state, PyObject *proxy, PyObject *call)
 {
-    UnaryStart *self = (UnaryStart *)callable;
-    Py_ssize_t count = PyVectorcall_NARGS(flagged);
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    if (count < 1) {
-        return PyObject_Vectorcall(self->method, args, (size_t)count, names);
-    }
-    PyObject *proxy = args[0];
-    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
-    int usual = wrapped == NULL ? -1 : is_usual(self, state, proxy, wrapped);
-    if (usual <= 0) {
-        Py_XDECREF(wrapped);
-        return usual < 0 ? NULL
-                         : PyObject_Vectorcall(self->method, args, (size_t)count, names);
-    }
-    PyObject *call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
-    Py_DECREF(wrapped);
     if (call == NULL) {
         look_at_error(self, proxy);
     }
@@ -127,6 +128,54 @@ start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyOb
         }
     }
     return call;
+}
+
+static PyObject *
+start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+{
+    UnaryStart *self = (UnaryStart *)callable;
+    Py_ssize_t count = PyVectorcall_NARGS(flagged);
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    if (count < 1) {
+        return PyObject_Vectorcall(self->method, args, (size_t)count, names);
+    }
+    PyObject *wrapped = PyObject_GetAttr(args[0], state->str_wrapped);
+    int usual = wrapped == NULL ? -1 : is_usual(self, state, args[0], wrapped);
+    PyObject *call = NULL;
+    if (usual == 0) {
+        call = PyObject_Vectorcall(self->method, args, (size_t)count, names);
+    }
+    else if (usual > 0) {
+        call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
+        call = after_start(self, state, args[0], call);
+    }
+    Py_XDECREF(wrapped);
+    return call;
+}
+
+/* The same where the interpreter calls the proxy itself: see specials.c. */
+static PyObject *
+start_called(PyObject *callable, PyObject *proxy, PyObject *args, PyObject *kwargs)
+{
+    UnaryStart *self = (UnaryStart *)callable;
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    PyObject *wrapped = grpc_guard_wrapped_by(state, proxy);
+    int usual = wrapped == NULL ? -1 : is_usual(self, state, proxy, wrapped);
+    PyObject *call = NULL;
+    if (usual == 0) {
+        call = grpc_guard_call_for(self->method, proxy, args, kwargs);
+    }
+    else if (usual > 0) {
+        call = after_start(self, state, proxy, PyObject_Call(wrapped, args, kwargs));
+    }
+    Py_XDECREF(wrapped);
+    return call;
+}
+
+Called
+grpc_guard_called_unary(PyObject *method)
+{
+    return PyVectorcall_Function(method) == start_vectorcall ? start_called : NULL;
 }
 
 static PyObject *

@@ -209,7 +209,6 @@ class Proxy(WRAPT, metaclass=ProxyType):
         super().__init_subclass__()
         if _compiled is not None:
             _compiled.attributes_by_slot(cls, object.__getattribute__, _of_the_wrapped)
-            _compiled.specials_by_slot(cls)
 
     def __init__(self, wrapped: object) -> None:
         self.__wrapped__ = wrapped

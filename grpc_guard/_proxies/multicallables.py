@@ -14,6 +14,10 @@ from .proxy import Proxy
 OFF = Mode.OFF
 REQUESTS = "request_iterator"  # what grpcio calls the argument
 
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.tell({"fixed_mode": fixed_mode})
+
 # A method of grpcio's own multi-callable: its arguments are passed on unseen.
 PlainStart = Callable[..., Any]
 
@@ -37,6 +41,11 @@ class MultiCallable(Proxy):
     """A guarded multi-callable, as a stub's methods are."""
 
     __slots__ = ("_self_choose", "_self_rpc")
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if _compiled is not None:
+            _compiled.calls_by_slot(cls)
 
     def __init__(self, multi_callable: Any, rpc: str, choose: ChooseMode) -> None:
         super().__init__(multi_callable)
@@ -65,8 +74,3 @@ def guarding(qualname: str, start: StartRpc) -> Callable[..., Any]:
 
     method.__name__, method.__qualname__ = name, qualname
     return method
-
-
-_compiled = which.compiled()
-if _compiled is not None:
-    _compiled.tell({"fixed_mode": fixed_mode})

@@ -8,14 +8,14 @@
 /* Tells whether all is as usual: the guard of the process is off, and the loop of the multi-callable
  * runs; -1: an error is set. `loop` gets a new reference. */
 static int
-is_usual(Starts *starts, State *state, PyObject *wrapped, PyObject **loop)
+is_usual(Starts *starts, State *state, PyObject *wrapped, Own *of_loop, PyObject **loop)
 {
     PyObject *mode = grpc_guard_in_slot(&state->of_mode, starts->in_force, starts->str_mode);
     Py_XDECREF(mode);
     if (mode != starts->OFF) {
         return mode == NULL ? -1 : 0;
     }
-    return grpc_guard_is_on_loop(state, starts->running_loop, wrapped, loop);
+    return grpc_guard_is_on_loop(state, starts->running_loop, wrapped, of_loop, loop);
 }
 
 static PyObject *
@@ -104,14 +104,14 @@ start_stream(State *state, Method *method, PyObject *proxy, PyObject *args, PyOb
 {
     Starts *starts = &state->starts;
     if ((writes && has_requests(args, kwargs)) || kind == NULL || starts->in_force == NULL) {
-        return grpc_guard_call_for(method->function, proxy, args, kwargs);
+        return grpc_guard_call_with(method->function, proxy, args, kwargs);
     }
-    PyObject *wrapped = grpc_guard_wrapped_by(state, proxy), *loop = NULL;
-    int usual = wrapped == NULL ? -1 : is_usual(starts, state, wrapped, &loop);
+    PyObject *wrapped = grpc_guard_wrapped(state, proxy), *loop = NULL;
+    int usual = wrapped == NULL ? -1 : is_usual(starts, state, wrapped, &method->of_loop, &loop);
     PyObject *mode = usual > 0 ? grpc_guard_chosen_mode(state, proxy) : NULL;
     PyObject *stream = NULL, *guarded = NULL;
     if (mode == starts->OFF || usual == 0) {
-        guarded = grpc_guard_call_for(method->function, proxy, args, kwargs);
+        guarded = grpc_guard_call_with(method->function, proxy, args, kwargs);
     }
     else if (mode != NULL) {
         stream = new_stream(state, proxy, wrapped, mode, loop);

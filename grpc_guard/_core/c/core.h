@@ -12,6 +12,12 @@
 #include <Python.h>
 #include <structmember.h>
 #include <stddef.h>
+
+#if defined(__GNUC__) /* what these files share, they share with no other library */
+#pragma GCC visibility push(hidden)
+#endif
+
+#include "known.h"
 #include "starts.h"
 #include "steps.h"
 
@@ -31,17 +37,6 @@ typedef struct {
 
 /* Returns what an object has in the slot of this name, found again by its class. */
 PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
-
-/* Where the objects of a class in Python have an attribute of their own, by the version of the class. */
-typedef struct {
-    unsigned int version[SPOTS]; /* 0: not known yet */
-    int index[SPOTS];            /* -1: it has to be looked for */
-    int newest;
-} Places;
-
-/* Returns an attribute that most objects have of their own, in Python: a new reference, as
- * PyObject_GetAttr() does. */
-PyObject *grpc_guard_own(Places *places, PyObject *object, PyObject *name);
 
 /* The mode of what chooses one for each RPC, if that is always the same. */
 typedef struct {
@@ -96,9 +91,13 @@ typedef struct {
     Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     MadeSo made_so[MADE_SO];
     int newest_made;
+    Own of_context, of_callbacks;
+    LookedUp of_usual_context, of_generation;
+    LoopsHere loops;
+    PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Spots of_mode;
-    Places of_thread_id, of_loop, of_channel;
+    Own of_thread_id, of_channel;
     Chosen chosen;
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
@@ -138,6 +137,9 @@ int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
 int grpc_guard_add_noting(PyObject *module, State *state);
 
+/* Returns what running_loop() does, a new reference, mostly without a call. */
+PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
+
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
 
@@ -169,22 +171,11 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
 
-/* What the interpreter calls by the slots of a class of proxies; see specials.c. */
-typedef PyObject *(*Called)(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs);
-
-/* Returns what a Method, or a UnaryStart, does when a proxy is called; NULL if `method` is neither. */
-Called grpc_guard_called(PyObject *method);
-Called grpc_guard_called_unary(PyObject *method);
-
-/* Calls a function with one more argument before the others. */
-PyObject *grpc_guard_call_for(PyObject *function, PyObject *first, PyObject *args, PyObject *kwargs);
-
 /* Tells whether the loop of an aio multi-callable runs, and gives it, a new reference; 0 as well where
- * that is not known; -1: an error is set. `running_loop` is called for the one that runs. */
-int grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, PyObject **loop);
-
-/* Returns what a proxy of wrapt's kind wraps, as its attribute `__wrapped__`. */
-PyObject *grpc_guard_wrapped_by(State *state, PyObject *proxy);
+ * that is not known; -1: an error is set. `running_loop` is called for the one that runs, and
+ * `known` tells where objects of this class have theirs. */
+int grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
+                          PyObject **loop);
 
 /* Returns the mode that a proxy of a multi-callable has for its next RPC. */
 PyObject *grpc_guard_chosen_mode(State *state, PyObject *proxy);
@@ -273,6 +264,7 @@ typedef struct {
     PyObject *wrapped, *name;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
     double since;
+    char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
     PyObject *owner, *way;
@@ -303,6 +295,7 @@ PyObject *grpc_guard_operate(
 PyObject *grpc_guard_advance(SyncOperation *self);
 PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *grpc_guard_calls_by_slot(PyObject *module, PyObject *cls);
 
 /* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
 PyObject *grpc_guard_make_direction(

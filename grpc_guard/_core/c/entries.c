@@ -45,23 +45,20 @@ grpc_guard_make_unary_entry(State *state, PyObject *rpc)
     return (PyObject *)self;
 }
 
-PyObject *
+int
 grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
 {
     UnaryEntry *known = (UnaryEntry *)before;
-    if (known == NULL || !Py_IS_TYPE(known, state->unary_entry) || Py_REFCNT(known) > 1) {
-        return grpc_guard_make_unary_entry(state, rpc);
+    if (!state->steps.has_native_clock || known == NULL || !Py_IS_TYPE(known, state->unary_entry)
+        || !PyUnicode_CheckExact(known->rpc) || Py_REFCNT(known) > 1) {
+        return 0;
     }
-    Py_INCREF(known);
-    if (grpc_guard_begin_entry(state, &known->since) < 0) {
-        Py_DECREF(known);
-        return NULL;
-    }
-    known->ended = known->is_gone = 0;
     if (known->rpc != rpc) {
         SET(known->rpc, Py_NewRef(rpc));
     }
-    return (PyObject *)known;
+    known->since = grpc_guard_now();
+    known->ended = known->is_gone = 0;
+    return 1;
 }
 
 static PyObject *

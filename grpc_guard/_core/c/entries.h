@@ -28,8 +28,8 @@ typedef PyObject *(*Maker)(State *, PyObject *);
 
 PyObject *grpc_guard_make_entry(State *state, PyObject *stream);
 PyObject *grpc_guard_make_unary_entry(State *state, PyObject *rpc);
-/* The same; takes the entry that was there before, if nobody else has it. */
-PyObject *grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc);
+/* Does the same with the entry that was there before, if nobody else has it; runs no code of anybody's. */
+int grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc);
 
 /* What a thread handles, or has handled last. */
 typedef struct {

@@ -40,7 +40,7 @@ grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyObject
 }
 
 PyObject *
-grpc_guard_wrapped_by(State *state, PyObject *proxy)
+grpc_guard_wrapped(State *state, PyObject *proxy)
 {
     if (state->wrapped_at > 0) {
         PyObject *wrapped = *(PyObject **)((char *)proxy + state->wrapped_at);
@@ -49,7 +49,7 @@ grpc_guard_wrapped_by(State *state, PyObject *proxy)
         }
     }
     PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
-    if (wrapped != NULL && state->wrapped_at == 0) {
+    if (wrapped != NULL && state->wrapped_at == 0 && state->starts.wrapped != NULL) {
         state->wrapped_at = find_wrapped(proxy, wrapped);
     }
     return wrapped;
@@ -150,30 +150,49 @@ grpc_guard_bind(State *state, PyObject *iterator, PyObject *stream, PyObject *op
 
 /* The methods that stand for functions */
 
-static PyObject *
-method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+PyObject *
+grpc_guard_method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Method *self = (Method *)callable;
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    return self->quick(state, self, args, PyVectorcall_NARGS(flagged), names);
+    return self->quick(self->state, self, args, PyVectorcall_NARGS(flagged), names);
 }
 
-static PyObject *
-call_quickly(PyObject *callable, PyObject *proxy, PyObject *args, PyObject *kwargs)
+PyObject *
+grpc_guard_call_method(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
-    Method *self = (Method *)callable;
-    return self->start(PyType_GetModuleState(Py_TYPE(self)), self, proxy, args, kwargs);
+    Method *self = (Method *)method;
+    if (self->start != NULL) {
+        return self->start(self->state, self, proxy, args, kwargs);
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
+    if (count > FEW || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        return grpc_guard_call_with(method, proxy, args, kwargs);
+    }
+    PyObject *few[FEW] = {proxy};
+    for (Py_ssize_t i = 1; i < count; i++) {
+        few[i] = PyTuple_GET_ITEM(args, i - 1);
+    }
+    return self->quick(self->state, self, few, count, NULL);
 }
 
-Called
-grpc_guard_called(PyObject *method)
+PyObject *
+grpc_guard_call_with(PyObject *function, PyObject *first, PyObject *args, PyObject *kwargs)
 {
-    int is_start =
-        PyVectorcall_Function(method) == method_vectorcall && ((Method *)method)->start != NULL;
-    return is_start ? call_quickly : NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
+    PyObject **all = PyMem_New(PyObject *, (size_t)count);
+    if (all == NULL) {
+        return PyErr_NoMemory();
+    }
+    all[0] = first;
+    for (Py_ssize_t i = 1; i < count; i++) {
+        all[i] = PyTuple_GET_ITEM(args, i - 1);
+    }
+    PyObject *result = PyObject_VectorcallDict(function, all, (size_t)count, kwargs);
+    PyMem_Free(all);
+    return result;
 }
 
-/* What does more where the interpreter calls the object itself: see specials.c. */
+/* Does more where the interpreter calls the object itself: see grpc_guard_call_method(). */
 static PyObject *
 in_python(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
@@ -230,7 +249,8 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         if (strcmp(known[i].name, name) == 0) {
             Method *self = (Method *)type->tp_alloc(type, 0);
             if (self != NULL) {
-                self->vectorcall = method_vectorcall;
+                self->vectorcall = grpc_guard_method_vectorcall;
+                self->state = PyType_GetModuleState(type);
                 self->function = Py_NewRef(function);
                 self->quick = known[i].quick;
                 self->start = known[i].start;

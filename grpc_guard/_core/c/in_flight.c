@@ -84,33 +84,44 @@ is_made(InFlight *self)
     return 1;
 }
 
-/* Notes what the running thread begins to handle, a stream or a unary RPC; returns its entry. */
+/* Makes the entry of a thread, and puts it into its place. */
 static PyObject *
-enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObject *context,
-             PyObject **followed)
+new_entry(State *state, InFlight *self, PyObject *what, int is_unary, unsigned long ident)
 {
-    *followed = NULL;
-    if (!is_made(self) || grpc_guard_make_room(&self->by_thread) < 0) {
-        return NULL;
-    }
-    unsigned long ident = PyThread_get_thread_ident();
-    Slot *slot = grpc_guard_slot_of(&self->by_thread, ident);
-    PyObject *made = is_unary ? grpc_guard_renew_unary_entry(state, slot->entry, what) : grpc_guard_make_entry(state, what);
+    PyObject *made = is_unary ? grpc_guard_make_unary_entry(state, what) : grpc_guard_make_entry(state, what);
     if (made == NULL || grpc_guard_make_room(&self->by_thread) < 0) {
         Py_XDECREF(made);
         return NULL;
     }
     Entry *entry = (Entry *)made; /* or a UnaryEntry: they begin alike */
     entry->ident = ident;
-    if (entry->records == NULL) {
-        entry->records = Py_NewRef(self->itself);
-    }
-    slot = grpc_guard_slot_of(&self->by_thread, ident); /* others may have run meanwhile */
+    entry->records = Py_NewRef(self->itself);
+    Slot *slot = grpc_guard_slot_of(&self->by_thread, ident);
     PyObject *before = slot->entry;
-    if (before != made) {
-        self->by_thread.count += before == NULL;
-        *slot = (Slot){ident, Py_NewRef(made)};
-        Py_XDECREF(before);
+    self->by_thread.count += before == NULL;
+    *slot = (Slot){ident, Py_NewRef(made)};
+    Py_XDECREF(before);
+    return made;
+}
+
+/* Notes what the running thread begins to handle, a stream or a unary RPC; returns its entry. */
+static PyObject *
+enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObject *context,
+             PyObject **followed)
+{
+    *followed = NULL;
+    if (!is_made(self)) {
+        return NULL;
+    }
+    unsigned long ident = PyThread_get_thread_ident();
+    PyObject *before = is_unary && self->by_thread.slots != NULL
+                           ? grpc_guard_slot_of(&self->by_thread, ident)->entry
+                           : NULL;
+    PyObject *made = grpc_guard_renew_unary_entry(state, before, what)
+                         ? Py_NewRef(before)
+                         : new_entry(state, self, what, is_unary, ident);
+    if (made == NULL) {
+        return NULL;
     }
     int failed = context != Py_None && grpc_guard_follow(state, context, made, followed) < 0;
     if (!failed && 0 < self->size && self->size <= self->by_thread.count) {

@@ -1,9 +1,5 @@
-/* Calls, `async for` and its steps: from the interpreter to the methods in C, with nothing between.
- *
- * For a class in Python type() fills the slots with functions that look the special method up; a call
- * makes its arguments anew, too. Here the method of a class is known by the version of the class, and
- * the arguments are handed on as they came. Whoever sets the method of the class has type() fill the
- * slot anew.
+/* `async for` and its steps, from the interpreter to the methods in C with nothing between: as slots.c does
+ * it for calls and attributes.
  */
 
 #include "guarded.h"
@@ -15,132 +11,87 @@
 typedef struct {
     unsigned int version[KNOWN];
     PyObject *method[KNOWN];
-    Called called[KNOWN]; /* what does it at once; NULL: the method is called */
     int newest;
 } Methods;
 
-static Methods calls, iterations, steps;
+static Methods iterations, steps;
 
-/* Returns the method of an object, a new reference, and what does it. */
+/* Calls the method of this name that the class of an object has. */
 static PyObject *
-method_of(Methods *methods, PyObject *object, const char *name, Called *called)
+call_method(Methods *methods, PyObject *object, const char *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;
+    PyObject *method = NULL, *args[] = {object};
     for (int i = 0; version != 0 && i < KNOWN; i++) {
         if (methods->version[i] == version) {
-            *called = methods->called[i];
-            return Py_NewRef(methods->method[i]);
+            method = Py_NewRef(methods->method[i]);
+            break;
         }
     }
-    PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(object), name);
     if (method == NULL) {
-        return NULL;
-    }
-    *called = grpc_guard_called(method);
-    if (*called == NULL) {
-        *called = grpc_guard_called_unary(method);
-    }
-    version = Py_TYPE(object)->tp_version_tag;
-    if (version != 0) {
+        method = PyObject_GetAttrString((PyObject *)Py_TYPE(object), name);
+        if (method == NULL) {
+            return NULL;
+        }
         int at = methods->newest = (methods->newest + 1) % KNOWN;
-        methods->version[at] = version;
+        methods->version[at] = Py_TYPE(object)->tp_version_tag;
         methods->method[at] = method;
-        methods->called[at] = *called;
     }
-    return method;
-}
-
-PyObject *
-grpc_guard_call_for(PyObject *function, PyObject *first, PyObject *args, PyObject *kwargs)
-{
-    PyObject *all = PyTuple_New(PyTuple_GET_SIZE(args) + 1);
-    if (all == NULL) {
-        return NULL;
-    }
-    PyTuple_SET_ITEM(all, 0, Py_NewRef(first));
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++) {
-        PyTuple_SET_ITEM(all, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
-    }
-    PyObject *result = PyObject_Call(function, all, kwargs);
-    Py_DECREF(all);
-    return result;
-}
-
-static PyObject *
-call(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    Called called;
-    PyObject *method = method_of(&calls, object, "__call__", &called);
-    if (method == NULL) {
-        return NULL;
-    }
-    PyObject *result = called != NULL ? called(method, object, args, kwargs)
-                                      : grpc_guard_call_for(method, object, args, kwargs);
+    PyObject *result = PyObject_Vectorcall(method, args, 1, NULL);
     Py_DECREF(method);
-    return result;
-}
-
-static PyObject *
-call_without(Methods *methods, PyObject *object, const char *name)
-{
-    Called unused;
-    PyObject *method = method_of(methods, object, name, &unused);
-    PyObject *result = method == NULL ? NULL : PyObject_CallOneArg(method, object);
-    Py_XDECREF(method);
     return result;
 }
 
 static PyObject *
 iterate(PyObject *object)
 {
-    return call_without(&iterations, object, "__aiter__");
+    return call_method(&iterations, object, "__aiter__");
 }
 
 static PyObject *
 step(PyObject *object)
 {
-    return call_without(&steps, object, "__anext__");
+    return call_method(&steps, object, "__anext__");
 }
 
-/* Tells whether a class has a method of ours of this name. */
+/* Tells whether a class has a method of this type. */
 static int
-is_ours(State *state, PyTypeObject *cls, const char *name)
+has(PyObject *cls, const char *name, PyTypeObject *type)
 {
-    PyObject *method = PyObject_GetAttrString((PyObject *)cls, name);
+    PyObject *method = PyObject_GetAttrString(cls, name);
     if (method == NULL) {
         PyErr_Clear();
         return 0;
     }
-    PyTypeObject *type = Py_TYPE(method);
+    int has_it = Py_IS_TYPE(method, type);
     Py_DECREF(method);
-    return type == state->method || type == state->unary_start || type == state->aio_method;
+    return has_it;
 }
 
+/* iterates_by_slot(cls): fills what a class of proxies has in C; returns whether there is any. */
 static PyObject *
-specials_by_slot(PyObject *module, PyObject *cls)
+iterates_by_slot(PyObject *module, PyObject *cls)
 {
     State *state = PyModule_GetState(module);
-    if (!PyType_Check(cls) || !PyType_HasFeature((PyTypeObject *)cls, Py_TPFLAGS_HEAPTYPE)) {
-        PyErr_SetString(PyExc_TypeError, "specials_by_slot() takes a class in Python");
+    PyTypeObject *type = (PyTypeObject *)cls;
+    if (!PyType_Check(cls) || !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
+        PyErr_SetString(PyExc_TypeError, "iterates_by_slot() takes a class in Python");
         return NULL;
     }
-    PyTypeObject *type = (PyTypeObject *)cls;
-    int count = 0;
-#define FILL(slot, name, function) \
-    if (slot != NULL && is_ours(state, type, name)) { \
-        slot = function; \
-        count++; \
+    int iterates = type->tp_as_async->am_aiter != NULL && has(cls, "__aiter__", state->method);
+    int advances = type->tp_as_async->am_anext != NULL && has(cls, "__anext__", state->aio_method);
+    if (iterates) {
+        type->tp_as_async->am_aiter = iterate;
     }
-    FILL(type->tp_call, "__call__", call)
-    FILL(type->tp_as_async->am_aiter, "__aiter__", iterate)
-    FILL(type->tp_as_async->am_anext, "__anext__", step)
-#undef FILL
-    return PyLong_FromLong(count);
+    if (advances) {
+        type->tp_as_async->am_anext = step;
+    }
+    return PyBool_FromLong(iterates || advances);
 }
 
 static PyMethodDef module_methods[] = {
-    {"specials_by_slot", specials_by_slot, METH_O,
-     "Have what a class has in C called by the interpreter without a lookup; returns how many."},
+    {"iterates_by_slot", iterates_by_slot, METH_O,
+     "Have `async for` over objects of a class call the methods that it has in C without a lookup."},
     {NULL},
 };
 

@@ -4,19 +4,19 @@
  * the method itself, is left to the method in Python that it stands for.
  */
 
-#include "callers.h"
-#include "core.h"
+#include "guarded.h"
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
+    State *state;
     PyObject *method;  /* in Python: does the same, whatever is the case */
     PyObject *forks;   /* the namespace that has generation */
     PyObject *in_force, *off; /* aio: the mode of the process, and the one in which all is as usual */
     PyObject *running_loop;
     PyObject *refusals, *refused; /* refused(proxy, error) is called for these errors */
     PyObject *late, *refused_late; /* aio: for a call that has the attribute, refused_late(proxy, call) */
-    unsigned long long unforked; /* the version of `forks` in which no child was forked; 0: not known */
+    Own of_loop;
 } UnaryStart;
 
 #define EACH_OF_START(DO) \
@@ -33,9 +33,10 @@ is_off(UnaryStart *self, PyObject *mode)
 }
 
 int
-grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, PyObject **loop)
+grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
+                      PyObject **loop)
 {
-    PyObject *own = grpc_guard_own(&state->of_loop, multi_callable, state->str_own_loop);
+    PyObject *own = grpc_guard_own(known, multi_callable, state->str_own_loop);
     if (own == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return -1;
@@ -43,8 +44,8 @@ grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_call
         PyErr_Clear();
         return 0;
     }
-    PyObject *running = PyObject_CallNoArgs(running_loop);
-    Py_XDECREF(running); /* it is `own`, or only compared */
+    PyObject *running = grpc_guard_loop_here(state, running_loop);
+    Py_XDECREF(running); /* only compared */
     if (running == own && own != Py_None) {
         *loop = own;
         return 1;
@@ -53,37 +54,22 @@ grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_call
     return running == NULL ? -1 : 0;
 }
 
-/* Tells whether the process is a child that was forked; -1: an error is set. */
-static int
-is_forked(UnaryStart *self, State *state)
-{
-    unsigned long long version = grpc_guard_version(self->forks);
-    if (version != 0 && version == self->unforked) {
-        return 0;
-    }
-    PyObject *generation = PyDict_GetItemWithError(self->forks, state->str_generation);
-    int forked = generation == NULL ? (PyErr_Occurred() ? -1 : 1) : PyObject_IsTrue(generation);
-    if (forked == 0) {
-        self->unforked = version;
-    }
-    return forked;
-}
-
 /* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
 static int
 is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
 {
-    int forked = is_forked(self, state);
+    PyObject *generation = grpc_guard_look_up(&state->of_generation, self->forks, state->str_generation);
+    int forked = generation == NULL ? -1 : PyObject_IsTrue(generation);
     if (forked != 0) {
-        return forked < 0 ? -1 : 0;
+        return forked < 0 && PyErr_Occurred() ? -1 : 0;
     }
     if (self->in_force == Py_None) { /* sync: no loop is blocked */
-        PyObject *running = PyObject_CallNoArgs(self->running_loop);
+        PyObject *running = grpc_guard_loop_here(state, self->running_loop);
         Py_XDECREF(running);
         return running == NULL ? -1 : running == Py_None;
     }
     PyObject *loop;
-    int usual = grpc_guard_is_on_loop(state, self->running_loop, wrapped, &loop);
+    int usual = grpc_guard_is_on_loop(state, self->running_loop, wrapped, &self->of_loop, &loop);
     if (usual > 0) {
         Py_DECREF(loop);
         usual = is_off(self, grpc_guard_in_slot(&state->of_mode, self->in_force, state->str_mode));
@@ -113,14 +99,14 @@ look_at_error(UnaryStart *self, PyObject *proxy)
     set_exception(error);
 }
 
-/* Does what is to be done once the RPC has started, or has not; takes the reference to the call. */
-static PyObject *
-after_start(UnaryStart *self, State *state, PyObject *proxy, PyObject *call)
+/* Looks at a call that has been started, or at the error; returns the call. */
+static inline PyObject *
+started(UnaryStart *self, PyObject *proxy, PyObject *call)
 {
     if (call == NULL) {
         look_at_error(self, proxy);
     }
-    else if (self->late != Py_None && grpc_guard_has_interceptors(state, call, self->late)) {
+    else if (self->late != Py_None && grpc_guard_has_interceptors(self->state, call, self->late)) {
         PyObject *nothing = PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
         Py_XDECREF(nothing);
         if (nothing == NULL) {
@@ -130,52 +116,39 @@ after_start(UnaryStart *self, State *state, PyObject *proxy, PyObject *call)
     return call;
 }
 
-static PyObject *
-start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+PyObject *
+grpc_guard_start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     UnaryStart *self = (UnaryStart *)callable;
     Py_ssize_t count = PyVectorcall_NARGS(flagged);
-    State *state = PyType_GetModuleState(Py_TYPE(self));
     if (count < 1) {
         return PyObject_Vectorcall(self->method, args, (size_t)count, names);
     }
-    PyObject *wrapped = PyObject_GetAttr(args[0], state->str_wrapped);
-    int usual = wrapped == NULL ? -1 : is_usual(self, state, args[0], wrapped);
-    PyObject *call = NULL;
-    if (usual == 0) {
-        call = PyObject_Vectorcall(self->method, args, (size_t)count, names);
+    PyObject *wrapped = PyObject_GetAttr(args[0], self->state->str_wrapped);
+    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, args[0], wrapped);
+    if (usual <= 0) {
+        Py_XDECREF(wrapped);
+        return usual < 0 ? NULL
+                         : PyObject_Vectorcall(self->method, args, (size_t)count, names);
     }
-    else if (usual > 0) {
-        call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
-        call = after_start(self, state, args[0], call);
-    }
-    Py_XDECREF(wrapped);
-    return call;
+    PyObject *call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
+    Py_DECREF(wrapped);
+    return started(self, args[0], call);
 }
 
-/* The same where the interpreter calls the proxy itself: see specials.c. */
-static PyObject *
-start_called(PyObject *callable, PyObject *proxy, PyObject *args, PyObject *kwargs)
+PyObject *
+grpc_guard_start_unary(PyObject *start, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
-    UnaryStart *self = (UnaryStart *)callable;
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    PyObject *wrapped = grpc_guard_wrapped_by(state, proxy);
-    int usual = wrapped == NULL ? -1 : is_usual(self, state, proxy, wrapped);
-    PyObject *call = NULL;
-    if (usual == 0) {
-        call = grpc_guard_call_for(self->method, proxy, args, kwargs);
+    UnaryStart *self = (UnaryStart *)start;
+    PyObject *wrapped = grpc_guard_wrapped(self->state, proxy);
+    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, proxy, wrapped);
+    if (usual <= 0) {
+        Py_XDECREF(wrapped);
+        return usual < 0 ? NULL : grpc_guard_call_with(self->method, proxy, args, kwargs);
     }
-    else if (usual > 0) {
-        call = after_start(self, state, proxy, PyObject_Call(wrapped, args, kwargs));
-    }
-    Py_XDECREF(wrapped);
-    return call;
-}
-
-Called
-grpc_guard_called_unary(PyObject *method)
-{
-    return PyVectorcall_Function(method) == start_vectorcall ? start_called : NULL;
+    PyObject *call = PyObject_Call(wrapped, args, kwargs);
+    Py_DECREF(wrapped);
+    return started(self, proxy, call);
 }
 
 static PyObject *
@@ -195,7 +168,8 @@ start_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->vectorcall = start_vectorcall;
+    self->vectorcall = grpc_guard_start_vectorcall;
+    self->state = PyType_GetModuleState(type);
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_START(TAKE)
 #undef TAKE

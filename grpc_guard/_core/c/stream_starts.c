@@ -157,8 +157,6 @@ start_asked(State *state, const Asked *asked)
     return guarded;
 }
 
-#define FEW 8 /* arguments, with the multi-callable */
-
 /* Starts it with a copy of the arguments. */
 static PyObject *
 start_with(State *state, Asked *asked, PyObject *const *args)

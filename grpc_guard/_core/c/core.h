@@ -44,6 +44,8 @@ typedef struct {
     int newest;
 } Chosen;
 
+#define TWINS 8 /* of the classes of proxies that were made last */
+
 /* How proxies of a class are made around objects of a type, both known by their versions. */
 #define MADE_SO 8
 
@@ -68,6 +70,7 @@ typedef struct {
     PyTypeObject *constructing_type;
     PyTypeObject *entry, *unary_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
+    PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker; /* of looks.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
@@ -91,13 +94,17 @@ typedef struct {
     Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     MadeSo made_so[MADE_SO];
     int newest_made;
-    Own of_context, of_callbacks;
-    LookedUp of_usual_context, of_generation;
+    Own of_context, of_callbacks, of_channel, of_attempt, of_thread_name;
+    LookedUp of_usual_context, of_generation, of_created, of_counting, of_watch, of_note_origin, of_get_ident;
+    Numbered of_thread, of_life, of_twins[TWINS];
+    int newest_twin;
+    unsigned int of_named; /* the version of a class of threads whose property name reads _name */
+    Spots of_wrapped, of_mode, of_on_loop;
+    Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
     LoopsHere loops;
     PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
-    Spots of_mode;
-    Own of_thread_id, of_channel;
+    Own of_thread_id;
     Chosen chosen;
     struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
     int kept_count;
@@ -128,6 +135,7 @@ int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_told(PyObject *module, State *state);
 int grpc_guard_add_guarded(PyObject *module, State *state);
+int grpc_guard_add_feeds(PyObject *module, State *state);
 int grpc_guard_add_handling(PyObject *module, State *state);
 int grpc_guard_add_specials(PyObject *module);
 int grpc_guard_add_records(PyObject *module, State *state);
@@ -152,7 +160,12 @@ typedef struct {
     PyObject *api, *channel, *ended, *handler, *in_done_callback, *is_instrumented, *loop;
     PyObject *mode, *origin, *rpc, *side;
     PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
+    PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
+    void *entry;         /* what is in there for it: see following.c */
 } StreamFields;
+
+/* Has nothing called at the end of the RPC, as its handler has ended. */
+void grpc_guard_unfollow(StreamFields *stream);
 
 /* Every field that may hold an object, for those who go through them all. */
 #define EACH_OF_STREAM(DO) \

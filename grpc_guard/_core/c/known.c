@@ -19,6 +19,23 @@ grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name)
 }
 
 PyObject *
+grpc_guard_look_up_number(Numbered *known, PyObject *dict, uintptr_t number)
+{
+    uint64_t version = grpc_guard_version_of(dict);
+    if (version != 0 && version == known->version && number == known->number) {
+        return known->value;
+    }
+    PyObject *key = PyLong_FromVoidPtr((void *)number);
+    known->version = 0;
+    known->value = key == NULL ? NULL : PyDict_GetItemWithError(dict, key);
+    if (known->value != NULL) {
+        *known = (Numbered){version, number, known->value};
+    }
+    Py_XDECREF(key);
+    return known->value;
+}
+
+PyObject *
 grpc_guard_own(Own *own, PyObject *object, PyObject *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;

@@ -14,6 +14,16 @@ typedef struct {
 /* The same as PyDict_GetItemWithError() of a dict whose keys are strings. */
 PyObject *grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name);
 
+/* What a dict has under a number, that of a thread or the address of an object. */
+typedef struct {
+    uint64_t version; /* of the dict; 0: not known yet */
+    uintptr_t number;
+    PyObject *value; /* borrowed from it */
+} Numbered;
+
+/* Returns what a dict has under a number; borrowed; NULL, without an error, if it has nothing. */
+PyObject *grpc_guard_look_up_number(Numbered *known, PyObject *dict, uintptr_t number);
+
 /* Where objects of a class have an attribute. */
 typedef struct {
     unsigned int version; /* of the class; 0: not known yet */

@@ -5,14 +5,27 @@
 
 #include "guarded.h"
 
+static PyObject *
+generation_of(State *state, PyObject *forks)
+{
+    PyObject *names = PyModule_CheckExact(forks) ? PyModule_GetDict(forks) : NULL, *known = NULL;
+    if (names != NULL) {
+        known = grpc_guard_look_up(&state->of_generation, names, state->starts.str_generation);
+    }
+    if (known == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    return known != NULL ? Py_NewRef(known) : PyObject_GetAttr(forks, state->starts.str_generation);
+}
+
 /* Tells whether the channel was made in this process; -1: an error is set. */
 static int
 is_of_this_process(State *state, PyObject *life)
 {
     Starts *starts = &state->starts;
     PyObject *its = grpc_guard_in_slot(&state->of_life_generation, life, starts->str_generation);
-    PyObject *ours = its == NULL ? NULL : PyObject_GetAttr(starts->forks, starts->str_generation);
-    int is_equal = ours == NULL ? -1 : PyObject_RichCompareBool(its, ours, Py_EQ);
+    PyObject *ours = its == NULL ? NULL : generation_of(state, starts->forks);
+    int is_equal = ours == NULL ? -1 : its == ours ? 1 : PyObject_RichCompareBool(its, ours, Py_EQ);
     Py_XDECREF(its);
     Py_XDECREF(ours);
     return is_equal;
@@ -48,10 +61,8 @@ life_of(State *state, PyObject *multi_callable)
         }
         return NULL;
     }
-    PyObject *key = PyLong_FromVoidPtr(channel);
-    PyObject *life = key == NULL ? NULL : PyDict_GetItemWithError(starts->lives, key);
+    PyObject *life = grpc_guard_look_up_number(&state->of_life, starts->lives, (uintptr_t)channel);
     Py_XINCREF(life);
-    Py_XDECREF(key);
     Py_DECREF(channel);
     return life;
 }
@@ -61,7 +72,7 @@ static int
 start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
 {
     Starts *starts = &state->starts;
-    if (PyDict_GetItemWithError(starts->names, starts->str_note_origin) != starts->note_origin) {
+    if (grpc_guard_look_up(&state->of_note_origin, starts->names, starts->str_note_origin) != starts->note_origin) {
         return PyErr_Occurred() ? -1 : 0; /* somebody has replaced it */
     }
     PyObject *life = life_of(state, multi_callable);

@@ -161,6 +161,7 @@ module_exec(PyObject *module)
         || grpc_guard_add_starts(module, state) < 0
         || grpc_guard_add_told(module, state) < 0
         || grpc_guard_add_guarded(module, state) < 0
+        || grpc_guard_add_feeds(module, state) < 0
         || grpc_guard_add_handling(module, state) < 0
         || grpc_guard_add_specials(module) < 0
         || grpc_guard_add_recipes(module, state) < 0
@@ -183,7 +184,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(maker) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
     DO(of_entries) DO(str_server_context) \

@@ -107,7 +107,18 @@ def guard_behavior(
             return guarded
         method = compiled.AioMethod(function_of(plain) or guarded, "handler", "", None, 1)
         act = compiled.AioHandler(
-            guarded, plain, first, reads, rpc, choose, chosen, OFF, running_loop, handlers, method, *more
+            guarded,
+            plain,
+            first,
+            reads,
+            rpc,
+            choose,
+            chosen,
+            OFF,
+            running_loop,
+            handlers,
+            method,
+            *more,
         )
         return lambda *args, **kwargs: act(*args, **kwargs)
 

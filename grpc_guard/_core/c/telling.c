@@ -6,14 +6,6 @@ static const char *const names[NAMES] = {
     "since", "place", "kind", "name", "operation", "held_seconds", "inside",
 };
 
-/* Returns what a weak reference leads to, or None. */
-static PyObject *
-referent(PyObject *reference)
-{
-    return reference == NULL || reference == Py_None ? Py_NewRef(Py_None)
-                                                     : PyObject_CallNoArgs(reference);
-}
-
 /* Returns a record of an owner, or None, that came so long ago; takes the reference to `ago`. */
 static PyObject *
 direction_record(Look *look, PyObject *owner, PyObject *ago)
@@ -129,7 +121,8 @@ static int
 is_bare(StreamFields *stream)
 {
     return stream->rpc == NULL || stream->side == NULL || stream->api == NULL
-           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL;
+           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL
+           || stream->read == NULL || stream->write == NULL;
 }
 
 static PyObject *
@@ -147,7 +140,7 @@ tell_one(State *state, Look *look, PyObject *stream, PyObject *number)
                    ? NULL
                    : PyObject_CallFunctionObjArgs(look->one, stream, number, NULL);
     }
-    PyObject *ways[] = {referent(fields->read), referent(fields->write)}, *owners[] = {NULL, NULL};
+    PyObject *ways[] = {grpc_guard_reader(fields), grpc_guard_writer(fields)}, *owners[] = {NULL, NULL};
     if (ways[0] != NULL && ways[1] != NULL && grpc_guard_by_identity(look->owners, ways[0], &owners[0]) >= 0
         && grpc_guard_by_identity(look->owners, ways[1], &owners[1]) >= 0) {
         told = usual_one(look, fields, number, ways, owners);

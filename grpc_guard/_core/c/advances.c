@@ -224,3 +224,14 @@ grpc_guard_steps_clear(Steps *steps)
     Py_CLEAR(steps->type);
     Py_CLEAR(steps->namespace);
 }
+
+void
+grpc_guard_leave_list(Links *head)
+{
+    Links *one = head->next;
+    while (one != NULL && one != head) { /* NULL: the module was not made to its end */
+        Links *next = one->next;
+        *one = (Links){NULL, NULL};
+        one = next;
+    }
+}

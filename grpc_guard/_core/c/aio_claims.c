@@ -99,7 +99,7 @@ grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
         Py_DECREF(direction);
         return NULL;
     }
-    AioOperation *self = grpc_guard_alloc_operation(state);
+    AioOperation *self = (AioOperation *)grpc_guard_alloc(&state->kept_operations, state->aio_operation);
     if (self == NULL) {
         Py_DECREF(direction);
         return NULL;

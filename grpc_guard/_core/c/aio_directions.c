@@ -1,6 +1,5 @@
 /* The directions of asyncio streams: the same as AioFields of fields.py, name by name. */
 
-#include "callers.h"
 #include "directions.h"
 #include "recipes.h"
 
@@ -49,6 +48,7 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
         return -1;
     }
     aio_leave(self);
+    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));
@@ -56,7 +56,6 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     SET(self->step, Py_XNewRef(step));
     self->since = 0.0;
     self->taken = 0;
-    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
 }
@@ -147,11 +146,7 @@ static PyMemberDef aio_members[] = {
 static PyObject *
 aio_get_since(AioFields *self, void *closure)
 {
-    if (self->is_untimed) {
-        self->since = grpc_guard_now();
-        self->is_untimed = 0;
-    }
-    return PyFloat_FromDouble(self->since);
+    return PyFloat_FromDouble(grpc_guard_since_of(self));
 }
 
 static int

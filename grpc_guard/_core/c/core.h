@@ -61,14 +61,24 @@ typedef struct {
 #define KEPT_OPERATIONS 32
 #endif
 
-struct AioOperation;
+/* Objects that have ended, all of whose fields are clear, to be used anew. */
+typedef struct {
+    PyObject *objects[KEPT_OPERATIONS];
+    int count;
+} Kept;
+
+/* Returns a new object of a type that the collector knows, one that was kept if there is one. */
+PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
+
+/* Keeps an object of exactly this type, or frees it. */
+void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
 
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
-    PyTypeObject *entry, *unary_entry, *in_flight, *unary_start, *method, *handling;
+    PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker; /* of looks.h */
@@ -78,6 +88,7 @@ typedef struct {
     PyObject *loop_thread_of; /* of loops.py */
     PyObject *monotonic;  /* of time */
     PyObject *current_task; /* of asyncio */
+    PyObject *tasks_by_loop; /* the dict whose get() that is, or NULL */
     PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
     PyObject *str_generation, *str_mode, *str_wrapped, *str_own_loop;
@@ -104,10 +115,9 @@ typedef struct {
     LoopsHere loops;
     PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
+    Kept kept_operations, kept_runs, kept_steps;
     Own of_thread_id;
     Chosen chosen;
-    struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
-    int kept_count;
     Steps steps;
     Starts starts;
 } State;
@@ -128,7 +138,8 @@ int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
-void grpc_guard_free_kept(State *state);
+void grpc_guard_free_kept(Kept *kept);
+int grpc_guard_add_flights(PyObject *module, State *state);
 int grpc_guard_add_aio_generators(PyObject *module, State *state);
 int grpc_guard_add_aio_steps(PyObject *module, State *state);
 int grpc_guard_add_aio_handlers(PyObject *module, State *state);
@@ -208,7 +219,7 @@ PyObject *grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *ap
 /* Has the error that is set looked at, with which a stream did not start; it stays set. */
 void grpc_guard_did_not_start(State *state, PyObject *stream);
 
-/* Tells whether an aio call has interceptors: if so, it has an attribute of this name. */
+/* Tells whether an aio call has interceptors: if so, it has an attribute of this name; -1: an error is set. */
 int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
 
 /* Takes the exception that is set, and sets it again: one object on every Python. */

@@ -106,12 +106,14 @@ started(UnaryStart *self, PyObject *proxy, PyObject *call)
     if (call == NULL) {
         look_at_error(self, proxy);
     }
-    else if (self->late != Py_None && grpc_guard_has_interceptors(self->state, call, self->late)) {
-        PyObject *nothing = PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
-        Py_XDECREF(nothing);
-        if (nothing == NULL) {
+    else if (self->late != Py_None) {
+        int is_late = grpc_guard_has_interceptors(self->state, call, self->late);
+        PyObject *nothing = is_late <= 0 ? NULL
+                            : PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
+        if (is_late != 0 && nothing == NULL) {
             Py_CLEAR(call);
         }
+        Py_XDECREF(nothing);
     }
     return call;
 }

@@ -1,5 +1,6 @@
 /* Live streams as records: the same as Teller.one() of _inspect/telling.py, which does what is rare. */
 
+#include "directions.h"
 #include "looks.h"
 
 static const char *const names[NAMES] = {
@@ -40,8 +41,9 @@ direction_of(Look *look, PyObject *direction, PyObject *owner)
         || fields->loop_thread == NULL || fields->owner == NULL || PyLong_Check(fields->owner)) {
         return PyObject_CallOneArg(look->direction_of, direction);
     }
+    double since = grpc_guard_since_of(fields);
     PyObject *ago =
-        fields->since != 0.0 ? grpc_guard_seconds_since(look, fields->since) : Py_NewRef(Py_None);
+        since != 0.0 ? grpc_guard_seconds_since(look, since) : Py_NewRef(Py_None);
     return direction_record(look, Py_None, ago);
 }
 

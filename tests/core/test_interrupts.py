@@ -229,7 +229,7 @@ def test_interrupt_of_a_generator_handler(mode: Mode, loop: asyncio.AbstractEven
         yield MESSAGE
 
     async def serve() -> None:
-        responses = aio_handlers._generate(stream, handler, MESSAGE, context)
+        responses = aio_handlers._generate(None, stream, handler, MESSAGE, context)
         try:
             async for _ in responses:  # gRPC writes here
                 await suspend()

@@ -381,7 +381,7 @@ class Tasks(Schedule):
 
     async def serve(self) -> None:
         """Do what gRPC does with a handler that yields: write it below the proxies."""
-        async for _ in aio_handlers._generate(self.stream, self.handle, None, self.call):
+        async for _ in aio_handlers._generate(None, self.stream, self.handle, None, self.call):
             await self.source.step()
 
     async def handle(self, request: Any, context: Any) -> Any:

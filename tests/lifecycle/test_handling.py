@@ -179,14 +179,16 @@ async def test_entering_without_a_task() -> None:
     called = asyncio.Event()
 
     async def handle() -> None:
-        handlers.enter_task(stream, loop)
+        entry = handlers.enter_task(stream, loop)
         assert [owner.kind for owner in handlers.snapshot()] == ["task"]
         stream.ended = True
         assert handlers.snapshot() == ()
+        stream.ended = False
+        del entry
+        assert handlers.snapshot() == ()
 
     def enter() -> None:
-        handlers.enter_task(stream, loop)
-        handlers.enter_unary_task("/a/b", loop)
+        assert handlers.enter_task(stream, loop) is None
         called.set()
 
     asyncio.get_running_loop().call_soon(enter)

@@ -221,9 +221,10 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
 
     def entered_by_tasks() -> None:
         task = Thing()
-        handlers.enter_task(thing, task)
-        handlers.enter_unary_task("/a/b", task)
-        handlers.enter_unary_task("/a/b", None)
+        entries = [handlers.enter_task(what, task) for what in (thing, "/a/b")]
+        handlers.enter_task("/a/b", None)
+        handlers.of_tasks()
+        entries.append(core.TaskEntry("/a/b", task))
 
     def servers() -> None:
         server = Handlers(0)
@@ -241,6 +242,10 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         refused(lambda: handlers.enter(), TypeError)
         refused(lambda: handlers.enter_task(thing), TypeError)
         refused(lambda: handlers.enter_task(thing, 7), TypeError)
+        refused(lambda: handlers.of_tasks(7), TypeError)
+        refused(lambda: core.TaskEntry("/a/b"), TypeError)
+        refused(lambda: core.TaskEntry("/a/b", 7), TypeError)
+        refused(lambda: core.TaskEntry("/a/b", task=thing), TypeError)
 
     def start(*changed: Any) -> Any:
         told = ({"generation": 0}, None, Mode.OFF, bool, (ValueError,), refused_start)

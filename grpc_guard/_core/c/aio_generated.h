@@ -11,12 +11,17 @@ typedef struct {
     PyObject *responses; /* the generator of the handler */
     PyObject *stream, *direction;
     PyObject *task;      /* a weak reference; NULL before it has begun */
+    Flight flight;
     char has_begun;
     char is_running; /* a step has begun and has not ended */
     char owns;       /* the direction, for what it has yielded */
 } Generated;
 
 #define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction) DO(task)
+
+/* Returns what stands for the generator of a handler, which it is to get: it claims `direction` for what
+ * that yields. */
+Generated *grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction);
 
 /* What is awaited for one message: an async_generator_asend, or an athrow or aclose of it */
 

@@ -28,9 +28,13 @@ note_handler(State *state, Generated *self)
 {
     StreamFields *stream = (StreamFields *)self->stream;
     PyObject *loop = stream->loop == NULL ? Py_NewRef(Py_None) : Py_NewRef(stream->loop);
-    PyObject *task = PyObject_CallOneArg(state->current_task, loop);
+    PyObject *task = grpc_guard_task_of(state, loop), *reference = NULL;
     Py_DECREF(loop);
-    PyObject *reference = task == NULL || task == Py_None ? NULL : PyWeakref_NewRef(task, NULL);
+    if (task != NULL && task != Py_None) {
+        PyObject *known = self->flight.task;
+        reference = known != NULL && grpc_guard_refers_to(known, task) ? Py_NewRef(known)
+                                                                       : PyWeakref_NewRef(task, NULL);
+    }
     Py_XDECREF(task);
     if (reference != NULL) {
         SET(self->task, reference);
@@ -189,6 +193,7 @@ fail(State *state, Step *self)
         PyObject *told[] = {generated->stream, NULL};
         grpc_guard_tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
         grpc_guard_handler_has_ended(generated);
+        grpc_guard_end_flight(&generated->flight);
     }
 }
 
@@ -245,6 +250,9 @@ finish(State *state, Step *self, PyObject **result)
         Py_CLEAR(self->inner);
         if (self->counts) {
             generated->is_running = 0;
+        }
+        if (self->counts && self->act == CLOSE) {
+            grpc_guard_end_flight(&generated->flight);
         }
     }
     return status;

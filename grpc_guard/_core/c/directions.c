@@ -2,12 +2,10 @@
 
 #include "directions.h"
 
-static void detach(SyncFields *self);
-
 static int
 fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
 {
-    detach(self);
+    leave_stream(self->stream, self->is_of_fields, (PyObject *)self);
     self->free = 1;
     self->has_owner = 0;
     self->since = 0.0;
@@ -50,26 +48,9 @@ sync_init(SyncFields *self, PyObject *args, PyObject *kwargs)
 }
 
 
-/* Has the stream know no more of it. */
-static void
-detach(SyncFields *self)
-{
-    if (self->stream == NULL || !self->is_of_fields) {
-        return;
-    }
-    StreamFields *stream = (StreamFields *)self->stream;
-    if (stream->sync_read == self) {
-        stream->sync_read = NULL;
-    }
-    if (stream->sync_write == self) {
-        stream->sync_write = NULL;
-    }
-}
-
 static void
 sync_leave(SyncFields *self)
 {
-    detach(self);
     if (self->links.next != NULL) {
         self->links.next->previous = self->links.previous;
         self->links.previous->next = self->links.next;
@@ -77,13 +58,6 @@ sync_leave(SyncFields *self)
 }
 
 LIFE_OF(sync, SyncFields, EACH_OF_SYNC)
-
-static int
-sync_detach_and_clear(SyncFields *self)
-{
-    detach(self);
-    return sync_clear(self);
-}
 
 static PyObject *
 sync_get_free(SyncFields *self, void *closure)
@@ -165,7 +139,7 @@ static PyType_Slot sync_slots[] = {
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_init, sync_init},
     {Py_tp_traverse, sync_traverse},
-    {Py_tp_clear, sync_detach_and_clear},
+    {Py_tp_clear, sync_clear},
     {Py_tp_dealloc, sync_dealloc},
     {Py_tp_members, sync_members},
     {Py_tp_getset, sync_properties},

@@ -80,7 +80,7 @@ grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
 }
 
 static PyObject *
-made_by(Maker make, PyTypeObject *type, PyObject *args, PyObject *kwargs)
+made_by(PyObject *(*make)(State *, PyObject *), PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) != 1 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         PyErr_SetString(PyExc_TypeError, "an entry takes what it is for, by position");

@@ -9,7 +9,7 @@
 
 #define ENTRY \
     PyObject_HEAD \
-    PyObject *records; /* NULL in the entry of a task, which has no ident either */ \
+    PyObject *records; /* NULL before it is entered, and then it has no ident either */ \
     unsigned long ident; \
     double since;
 
@@ -23,8 +23,6 @@ typedef struct {
     PyObject *rpc;
     char ended, is_gone;
 } UnaryEntry;
-
-typedef PyObject *(*Maker)(State *, PyObject *);
 
 PyObject *grpc_guard_make_entry(State *state, PyObject *stream);
 PyObject *grpc_guard_make_unary_entry(State *state, PyObject *rpc);
@@ -74,8 +72,5 @@ int grpc_guard_enter(State *state, PyObject *records, PyObject *stream, PyObject
 PyObject *grpc_guard_enter_unary(State *state, PyObject *records, PyObject *rpc, PyObject *context,
                                  PyObject **followed);
 void grpc_guard_end_unary(PyObject *entry, PyObject *followed);
-
-/* Notes what the running task of a loop begins to handle; -1 with an exception set. */
-int grpc_guard_enter_task(State *state, PyObject *in_flight, Maker make, PyObject *what, PyObject *loop);
 
 #endif

@@ -1,6 +1,6 @@
 /* The guarded objects of a stream: the same as the classes of _proxies/sync make, with no frame. */
 
-#include "callers.h"
+#include "layouts.h"
 #include "guarded.h"
 
 /* Finds the one field of a proxy that has what it wraps; -1 if there is none, or more. */
@@ -125,22 +125,23 @@ grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject
     return proxy;
 }
 
-/* Has a field of a stream point to a direction: that clears it before it dies, as no other thread runs then. */
+/* Has a stream know a direction, `read` or `write`: that leaves it before it dies, as no other thread runs then. */
 static int
-point_to(SyncFields **field, PyObject *stream, PyObject *direction)
+point_to(PyObject **field, StreamFields *stream, PyObject *direction)
 {
+    int is_read = field == &stream->read;
 #ifdef Py_GIL_DISABLED
-    int is_read = field == &((StreamFields *)stream)->sync_read;
-    return PyObject_SetAttrString(stream, is_read ? "read" : "write", direction);
+    return PyObject_SetAttrString((PyObject *)stream, is_read ? "read" : "write", direction);
 #else
-    *field = (SyncFields *)direction;
+    *(is_read ? &stream->reader : &stream->writer) = direction;
+    SET(*field, Py_NewRef(Py_True));
     return 0;
 #endif
 }
 
 PyObject *
 grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream,
-                         PyObject *type, int kind, SyncFields **field)
+                         PyObject *type, int kind, PyObject **field)
 {
     PyObject *proxy = grpc_guard_make_proxy(state, twins, wrapped, stream);
     if (proxy == NULL) {
@@ -152,7 +153,7 @@ grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped, PyObj
         direction == NULL ? NULL : grpc_guard_make_operation(state, direction, kind);
     int failed = advance == NULL || fill(state->starts.next, &state->next_at, proxy, advance) < 0;
     if (field != NULL && !failed) {
-        failed = point_to(field, stream, direction) < 0;
+        failed = point_to(field, (StreamFields *)stream, direction) < 0;
     }
     Py_XDECREF(advance);
     Py_XDECREF(direction);

@@ -73,7 +73,7 @@ guard_requests(State *state, Handling *self, PyObject *requests, PyObject *strea
     }
     PyObject *guarded =
         grpc_guard_make_iterator(state, starts->received_twins, requests, stream, starts->Requests,
-                                 REQUESTS, &((StreamFields *)stream)->sync_read);
+                                 REQUESTS, &((StreamFields *)stream)->read);
     if (guarded != NULL || PyErr_Occurred()) {
         return guarded;
     }
@@ -99,7 +99,7 @@ guard_responses(State *state, PyObject *responses, PyObject *stream)
     if (PyIter_Check(responses)) {
         guarded = grpc_guard_make_iterator(state, starts->response_twins, responses, stream,
                                            starts->HandlerResponses, TAKING_RESPONSES,
-                                           &((StreamFields *)stream)->sync_write);
+                                           &((StreamFields *)stream)->write);
     }
     if (guarded == NULL) {
         return PyErr_Occurred()

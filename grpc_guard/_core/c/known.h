@@ -44,13 +44,33 @@ typedef struct {
     int newest;
 } Threads;
 
-/* The threads on which no event loop ran when they were asked last, by the versions of the dicts in
- * which asyncio keeps their loops. */
-#define LOOPLESS 4
+/* A method of a class, which its objects have nothing in place of. */
+typedef struct {
+    unsigned int version; /* of the class; 0: not known yet */
+    Py_ssize_t count;     /* of the attributes that its objects may have of their own */
+    PyObject *name;       /* which whoever calls it holds for good */
+    PyObject *method;     /* borrowed; NULL: it has to be looked for */
+} Unbound;
+
+/* The same as PyObject_VectorcallMethod() with names of no keywords. */
+PyObject *grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count);
+
+/* The event loops that ran on threads when they were asked last, by the versions of the dicts in which
+ * asyncio keeps them. A child of a fork, where asyncio takes none of them to run, forgets them. */
+#define LOOPS 4
 
 typedef struct {
-    uint64_t version[LOOPLESS];
+    uint64_t version[LOOPS];
+    PyObject *loop[LOOPS]; /* or None; borrowed from the dict */
     int newest;
-} Loopless;
+} LoopsHere;
+
+/* How proxies of a class are made around objects of a type, both known by their versions. */
+#define MADE_SO 8
+
+typedef struct {
+    unsigned int of_class, of_type; /* 0: not known yet */
+    PyObject *recipe, *twin;        /* of the class, borrowed; a weak reference */
+} MadeSo;
 
 #endif

@@ -67,6 +67,39 @@ life_of(State *state, PyObject *multi_callable)
     return life;
 }
 
+/* Tells whether a stream is over, as far as nobody need be asked. */
+static int
+is_known_to_be_over(State *state, PyObject *stream)
+{
+    if (!PyObject_TypeCheck(stream, state->stream_fields)) {
+        return 0;
+    }
+    StreamFields *fields = (StreamFields *)stream;
+    if (fields->ended == Py_True) {
+        return 1;
+    }
+    return fields->call != NULL && PyWeakref_CheckRefExact(fields->call)
+           && PyWeakref_GET_OBJECT(fields->call) == Py_None;
+}
+
+/* Lets go of the oldest stream of a channel, if it is over: its memory is used again while it is still
+ * in the caches. All are sorted out from time to time. */
+static int
+let_go(State *state, PyObject *streams)
+{
+    PyObject *oldest = PyObject_Size(streams) > 0 ? PySequence_GetItem(streams, 0) : NULL;
+    if (oldest == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int is_over = is_known_to_be_over(state, oldest);
+    Py_DECREF(oldest);
+    if (is_over) {
+        oldest = PyObject_CallMethodNoArgs(streams, state->starts.str_popleft);
+        Py_XDECREF(oldest);
+    }
+    return oldest == NULL ? -1 : 0;
+}
+
 /* Does what starting() does if all is as usual: 1, else 0 and nothing is done; -1: an error is set. */
 static int
 start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
@@ -85,8 +118,10 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
         Py_DECREF(life);
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *origin = grpc_guard_note_origin(state, starts->str_start);
-    PyObject *nothing = NULL;
+    PyObject *nothing = NULL, *origin = NULL;
+    if (let_go(state, streams) == 0) {
+        origin = grpc_guard_note_origin(state, starts->str_start);
+    }
     if (origin != NULL) {
         SET(stream->origin, origin);
         SET(stream->channel, Py_NewRef(life));
@@ -120,11 +155,36 @@ grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
     return nothing == NULL ? -1 : 0;
 }
 
+/* Returns the mode that is chosen for the next RPC, and notes it if it is that of every RPC. */
+static PyObject *
+choose_mode(State *state, PyObject *choose)
+{
+    Chosen *chosen = &state->chosen;
+    int may_be_fixed = Py_IS_TYPE(choose, &_PyMethodWrapper_Type) && state->starts.fixed_mode != NULL;
+    PyObject *fixed = may_be_fixed ? PyObject_CallOneArg(state->starts.fixed_mode, choose)
+                                   : Py_NewRef(Py_None);
+    if (fixed != NULL && fixed != Py_None) {
+        int at = chosen->newest = (chosen->newest + 1) % SPOTS;
+        SET(chosen->choose[at], NULL);
+        SET(chosen->mode[at], Py_NewRef(fixed));
+        SET(chosen->choose[at], Py_NewRef(choose));
+        return fixed;
+    }
+    Py_XDECREF(fixed);
+    return fixed == NULL ? NULL : PyObject_CallNoArgs(choose);
+}
+
 PyObject *
 grpc_guard_chosen_mode(State *state, PyObject *proxy)
 {
     PyObject *choose = grpc_guard_in_slot(&state->of_choose, proxy, state->starts.str__self_choose);
-    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
+    for (int at = 0; choose != NULL && at < SPOTS; at++) {
+        if (state->chosen.choose[at] == choose) {
+            Py_DECREF(choose);
+            return Py_NewRef(state->chosen.mode[at]);
+        }
+    }
+    PyObject *mode = choose == NULL ? NULL : choose_mode(state, choose);
     Py_XDECREF(choose);
     return mode;
 }
@@ -160,6 +220,22 @@ grpc_guard_did_not_start(State *state, PyObject *stream)
     }
     Py_XDECREF(nothing);
     set_exception(error);
+}
+
+int
+grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
+{
+    PyObject *reference = PyWeakref_NewRef(call, NULL);
+    if (reference == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
+        return 0;
+    }
+    SET(self->call, reference);
+    SET(self->has_ended, Py_NewRef(has_ended));
+    return 0;
 }
 
 PyObject *

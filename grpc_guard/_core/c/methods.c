@@ -13,6 +13,9 @@ PyObject *
 grpc_guard_call_method(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
     Method *self = (Method *)method;
+    if (self->start != NULL) {
+        return self->start(self->state, self, proxy, args, kwargs);
+    }
     Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
     if (count > FEW || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         return grpc_guard_call_with(method, proxy, args, kwargs);
@@ -41,6 +44,13 @@ grpc_guard_call_with(PyObject *function, PyObject *first, PyObject *args, PyObje
     return result;
 }
 
+/* Does more where the interpreter calls the object itself: see grpc_guard_call_method(). */
+static PyObject *
+in_python(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return IN_PYTHON(method, args, count, names);
+}
+
 /* __iter__ of NextProxy: the proxy itself. Its __next__ has what merge() takes from it in any case. */
 static PyObject *
 itself(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -64,18 +74,19 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static const struct {
         const char *name;
         Quick quick;
+        Start start;
     } known[] = {
-        {"itself", itself},
-        {"service", grpc_guard_service},
-        {"call_unary_stream", grpc_guard_call_unary_stream},
-        {"call_stream_stream", grpc_guard_call_stream_stream},
-        {"start_unary_stream", grpc_guard_start_unary_stream},
-        {"start_stream_stream", grpc_guard_start_stream_stream},
-        {"start_aio_unary_stream", grpc_guard_start_aio_unary_stream},
-        {"start_aio_stream_unary", grpc_guard_start_aio_stream_unary},
-        {"start_aio_stream_stream", grpc_guard_start_aio_stream_stream},
-        {"iterate_call", grpc_guard_iterate_call},
-        {"iterate_requests", grpc_guard_iterate_requests},
+        {"itself", itself, NULL},
+        {"service", grpc_guard_service, NULL},
+        {"call_unary_stream", grpc_guard_call_unary_stream, NULL},
+        {"call_stream_stream", grpc_guard_call_stream_stream, NULL},
+        {"start_unary_stream", grpc_guard_start_unary_stream, NULL},
+        {"start_stream_stream", grpc_guard_start_stream_stream, NULL},
+        {"start_aio_unary_stream", in_python, grpc_guard_start_aio_unary_stream},
+        {"start_aio_stream_unary", in_python, grpc_guard_start_aio_stream_unary},
+        {"start_aio_stream_stream", in_python, grpc_guard_start_aio_stream_stream},
+        {"iterate_call", grpc_guard_iterate_call, NULL},
+        {"iterate_requests", grpc_guard_iterate_requests, NULL},
     };
     PyObject *function;
     const char *name;
@@ -94,6 +105,7 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                 self->state = PyType_GetModuleState(type);
                 self->function = Py_NewRef(function);
                 self->quick = known[i].quick;
+                self->start = known[i].start;
             }
             return (PyObject *)self;
         }

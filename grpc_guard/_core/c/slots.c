@@ -8,6 +8,7 @@
 
 #include "callers.h"
 #include "guarded.h"
+#include "layouts.h"
 
 static Py_ssize_t slot; /* where: the same in all of them */
 static PyTypeObject *operations; /* the type of what is in there */
@@ -68,12 +69,22 @@ static PyObject *otherwise; /* in all of them */
 static PyObject *
 attribute(PyObject *object, PyObject *name)
 {
-    PyObject *found = grpc_guard_own_attribute(object, name);
+    PyObject *found = grpc_guard_bound(object, name);
+    if (found != NULL || PyErr_Occurred()) {
+        return found;
+    }
+    found = grpc_guard_own_attribute(object, name);
     if (found != NULL || PyErr_Occurred()) {
         return found;
     }
     PyObject *args[] = {object, name};
     return PyObject_Vectorcall(otherwise, args, 2, NULL);
+}
+
+int
+grpc_guard_is_proxy(PyObject *object)
+{
+    return Py_TYPE(object)->tp_getattro == attribute;
 }
 
 /* Tells whether a class finds an attribute by something. */
@@ -182,4 +193,15 @@ grpc_guard_calls_by_slot(PyObject *module, PyObject *cls)
         ((PyTypeObject *)cls)->tp_call = call;
     }
     return PyBool_FromLong(is_usual);
+}
+
+void
+grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base)
+{
+    if (type->tp_dealloc != base->tp_dealloc && type->tp_basicsize == base->tp_basicsize
+        && type->tp_dictoffset == base->tp_dictoffset
+        && type->tp_weaklistoffset == base->tp_weaklistoffset && type->tp_finalize == NULL
+        && type->tp_del == NULL) {
+        type->tp_dealloc = base->tp_dealloc;
+    }
 }

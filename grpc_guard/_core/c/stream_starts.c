@@ -31,7 +31,7 @@ guard_requests(State *state, PyObject *iterator, PyObject *stream)
         }
         guarded = grpc_guard_make_iterator(state, starts->request_twins, iterator, stream,
                                            starts->ClientRequests, TAKING_REQUESTS,
-                                           &((StreamFields *)stream)->sync_write);
+                                           &((StreamFields *)stream)->write);
     }
     if (guarded != NULL || PyErr_Occurred()) {
         return guarded;

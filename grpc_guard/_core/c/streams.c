@@ -73,7 +73,6 @@ fill(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *
     SET(self->call, Py_NewRef(Py_None));
     SET(self->context, Py_NewRef(Py_None));
     SET(self->is_instrumented, Py_NewRef(instrumented ? Py_True : Py_False));
-    self->sync_read = self->sync_write = NULL;
     return 0;
 }
 
@@ -82,6 +81,7 @@ grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
     StreamFields *self = (StreamFields *)type->tp_alloc(type, 0);
+    grpc_guard_die_as(type, state->stream_fields);
     if (self != NULL && fill(state, self, rpc, side, api, mode, loop) < 0) {
         Py_CLEAR(self);
     }
@@ -135,22 +135,6 @@ stream_dealloc(StreamFields *self)
     Py_DECREF(type);
 }
 
-int
-grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
-{
-    PyObject *reference = PyWeakref_NewRef(call, NULL);
-    if (reference == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            return -1;
-        }
-        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
-        return 0;
-    }
-    SET(self->call, reference);
-    SET(self->has_ended, Py_NewRef(has_ended));
-    return 0;
-}
-
 static PyObject *
 stream_track_call(StreamFields *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -173,34 +157,52 @@ stream_track_context(StreamFields *self, PyObject *const *args, Py_ssize_t count
     Py_RETURN_NONE;
 }
 
-/* Returns a direction, or None. */
+/* Returns what a weak reference in a field leads to, or None; where it is True, what is `held` beside it. */
 static PyObject *
-referent(SyncFields *direction, PyObject *reference, const char *name)
+referent(PyObject *reference, PyObject *held, const char *name)
 {
     if (reference == NULL) {
         PyErr_SetString(PyExc_AttributeError, name);
         return NULL;
     }
+    if (reference == Py_True) {
+        return Py_NewRef(held == NULL || Py_REFCNT(held) == 0 ? Py_None : held);
+    }
+    if (reference == Py_None) {
+        Py_RETURN_NONE;
+    }
     Py_INCREF(reference);
-    PyObject *object = grpc_guard_direction_in(direction, reference);
+    PyObject *object = PyObject_CallNoArgs(reference);
     Py_DECREF(reference);
     return object;
+}
+
+PyObject *
+grpc_guard_reader(StreamFields *self)
+{
+    return referent(self->read, self->reader, "_read");
+}
+
+PyObject *
+grpc_guard_writer(StreamFields *self)
+{
+    return referent(self->write, self->writer, "_write");
 }
 
 static PyObject *
 stream_get_read(StreamFields *self, void *closure)
 {
-    return referent(self->sync_read, self->read, "_read");
+    return grpc_guard_reader(self);
 }
 
 static PyObject *
 stream_get_write(StreamFields *self, void *closure)
 {
-    return referent(self->sync_write, self->write, "_write");
+    return grpc_guard_writer(self);
 }
 
 static int
-set_reference(SyncFields **in_place, PyObject **field, PyObject *direction)
+set_reference(PyObject **field, PyObject *direction)
 {
     if (direction == NULL) {
         PyErr_SetString(PyExc_AttributeError, "a direction stays");
@@ -210,68 +212,20 @@ set_reference(SyncFields **in_place, PyObject **field, PyObject *direction)
     if (reference == NULL) {
         return -1;
     }
-    *in_place = NULL;
     SET(*field, reference);
     return 0;
-}
-
-static PyObject *
-weakly(SyncFields *direction, PyObject *reference, const char *name)
-{
-    if (reference == NULL) {
-        PyErr_SetString(PyExc_AttributeError, name);
-        return NULL;
-    }
-    return direction == NULL ? Py_NewRef(reference) : PyWeakref_NewRef((PyObject *)direction, NULL);
-}
-
-static PyObject *
-stream_get_weak_read(StreamFields *self, void *closure)
-{
-    return weakly(self->sync_read, self->read, "_read");
-}
-
-static PyObject *
-stream_get_weak_write(StreamFields *self, void *closure)
-{
-    return weakly(self->sync_write, self->write, "_write");
-}
-
-/* As Python's own record has these, anything can be assigned. */
-static int
-set_weakly(SyncFields **in_place, PyObject **field, PyObject *reference, const char *name)
-{
-    if (reference == NULL && *field == NULL) {
-        PyErr_SetString(PyExc_AttributeError, name);
-        return -1;
-    }
-    *in_place = NULL;
-    SET(*field, Py_XNewRef(reference));
-    return 0;
-}
-
-static int
-stream_set_weak_read(StreamFields *self, PyObject *reference, void *closure)
-{
-    return set_weakly(&self->sync_read, &self->read, reference, "_read");
-}
-
-static int
-stream_set_weak_write(StreamFields *self, PyObject *reference, void *closure)
-{
-    return set_weakly(&self->sync_write, &self->write, reference, "_write");
 }
 
 static int
 stream_set_read(StreamFields *self, PyObject *direction, void *closure)
 {
-    return set_reference(&self->sync_read, &self->read, direction);
+    return set_reference(&self->read, direction);
 }
 
 static int
 stream_set_write(StreamFields *self, PyObject *direction, void *closure)
 {
-    return set_reference(&self->sync_write, &self->write, direction);
+    return set_reference(&self->write, direction);
 }
 
 static PyMemberDef stream_members[] = {
@@ -279,6 +233,8 @@ static PyMemberDef stream_members[] = {
     OBJECT(StreamFields, call, "_call"),
     OBJECT(StreamFields, context, "_context"),
     OBJECT(StreamFields, has_ended, "_has_ended"),
+    OBJECT(StreamFields, read, "_read"),
+    OBJECT(StreamFields, write, "_write"),
     OBJECT(StreamFields, api, "api"),
     OBJECT(StreamFields, channel, "channel"),
     OBJECT(StreamFields, ended, "ended"),
@@ -304,8 +260,6 @@ static PyMethodDef stream_methods[] = {
 
 static PyGetSetDef stream_properties[] = {
     {"handler", (getter)grpc_guard_get_handler, (setter)grpc_guard_set_handler, NULL, NULL},
-    {"_read", (getter)stream_get_weak_read, (setter)stream_set_weak_read, NULL, NULL},
-    {"_write", (getter)stream_get_weak_write, (setter)stream_set_weak_write, NULL, NULL},
     {"read", (getter)stream_get_read, (setter)stream_set_read, NULL, NULL},
     {"write", (getter)stream_get_write, (setter)stream_set_write, NULL, NULL},
     {NULL},

@@ -160,7 +160,8 @@ static PyObject *
 choose_mode(State *state, PyObject *choose)
 {
     Chosen *chosen = &state->chosen;
-    int may_be_fixed = Py_IS_TYPE(choose, &_PyMethodWrapper_Type) && state->starts.fixed_mode != NULL;
+    int may_be_fixed = strcmp(Py_TYPE(choose)->tp_name, "method-wrapper") == 0 /* no public name in 3.13 */
+                       && state->starts.fixed_mode != NULL;
     PyObject *fixed = may_be_fixed ? PyObject_CallOneArg(state->starts.fixed_mode, choose)
                                    : Py_NewRef(Py_None);
     if (fixed != NULL && fixed != Py_None) {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from inside import Handlers, Mode, aio_handlers, always, core_which
+from inside import Handlers, Mode, aio_channel, aio_handlers, always, core_which
 from support.operating import Plain
 from support.staging import settle
 
@@ -218,3 +218,30 @@ async def test_what_is_no_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = guarded(once, streams=False, in_c=True, monkeypatch=monkeypatch)
     request = Kept()
     assert await twice(request, Plain()) == "handled"
+
+
+class Unreadable(Plain):
+    """A call that cannot be asked whether it has interceptors."""
+
+    @property
+    def _interceptors_task(self) -> None:
+        raise ArithmeticError
+
+
+class Starting:
+    """A plain multi-callable whose calls are of that kind."""
+
+    def __init__(self) -> None:
+        self._loop, self._channel = asyncio.get_running_loop(), Plain()
+
+    def __call__(self, *_: Any) -> Unreadable:
+        return Unreadable()
+
+
+async def test_a_call_that_cannot_be_asked() -> None:
+    """Its error comes through where a stream starts, in C as in Python."""
+    proxy = aio_channel.UnaryStream(Starting(), RPC, always(Mode.RAISE))
+    start: Any = aio_channel.UnaryStream._self_specials["__call__"]
+    for call in (start, start.__wrapped__):
+        with pytest.raises(ArithmeticError):
+            call(proxy)

@@ -106,6 +106,7 @@ after_fork(PyObject *module, PyObject *unused)
             direction->caller = LEFT_BEHIND;
         }
     }
+    state->loops = (LoopsHere){0}; /* of the parent: they run here no more */
     Py_RETURN_NONE;
 }
 
@@ -222,4 +223,15 @@ grpc_guard_steps_clear(Steps *steps)
     }
     Py_CLEAR(steps->type);
     Py_CLEAR(steps->namespace);
+}
+
+void
+grpc_guard_leave_list(Links *head)
+{
+    Links *one = head->next;
+    while (one != NULL && one != head) { /* NULL: the module was not made to its end */
+        Links *next = one->next;
+        *one = (Links){NULL, NULL};
+        one = next;
+    }
 }

@@ -19,6 +19,7 @@ typedef struct {
     PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
     Py_ssize_t count;    /* of the arguments, the proxy among them */
     Spots of_direction, of_step;
+    Unbound unbound; /* the step, where that is a method of a plain call */
 } AioMethod;
 
 #define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)

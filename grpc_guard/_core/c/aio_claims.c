@@ -129,7 +129,7 @@ static int
 is_at_home(State *state, AioFields *direction)
 {
     PyObject *loop_thread = Py_NewRef(direction->loop_thread);
-    PyObject *home = PyObject_GetAttr(loop_thread, state->str_thread_id);
+    PyObject *home = grpc_guard_own(&state->of_thread_id, loop_thread, state->str_thread_id);
     Py_DECREF(loop_thread);
     if (home == NULL) {
         return -1;
@@ -189,11 +189,11 @@ find_step(State *state, AioOperation *self, Doing *doing)
 
 /* Does the step: returns what it is to be awaited. */
 static PyObject *
-do_step(Doing *doing, PyObject *argument)
+do_step(Doing *doing, AioMethod *method, PyObject *argument)
 {
     PyObject *args[] = {doing->object, argument};
     if (doing->name != NULL) {
-        return PyObject_VectorcallMethod(doing->name, args, argument == NULL ? 1 : 2, NULL);
+        return grpc_guard_call_unbound(&method->unbound, doing->name, args, argument == NULL ? 1 : 2);
     }
     return PyObject_Vectorcall(doing->object, args + 1, argument == NULL ? 0 : 1, NULL);
 }
@@ -223,9 +223,9 @@ static int
 claim(State *state, AioOperation *self, Doing *doing)
 {
     AioFields *direction = (AioFields *)self->direction;
-    double since;
+    double since = 0.0;
     int is_claimable = doing->object == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
-    if (is_claimable < 0 || grpc_guard_time(state, &since) < 0) {
+    if (is_claimable < 0 || (!HAS_CLOCK && grpc_guard_time(state, &since) < 0)) {
         return -1;
     }
     StreamFields *stream = (StreamFields *)direction->stream;
@@ -237,7 +237,8 @@ claim(State *state, AioOperation *self, Doing *doing)
     self->owns = 1;
     direction->inside = (PyObject *)self;
     direction->since = since;
-    PyObject *awaitable = do_step(doing, self->argument);
+    direction->is_untimed = HAS_CLOCK;
+    PyObject *awaitable = do_step(doing, (AioMethod *)self->method, self->argument);
     self->inner = awaitable == NULL ? NULL : grpc_guard_awaited(state, awaitable);
     return self->inner == NULL ? -1 : 0;
 }

@@ -1,5 +1,6 @@
 /* The directions of asyncio streams: the same as AioFields of fields.py, name by name. */
 
+#include "callers.h"
 #include "directions.h"
 
 /* Returns what tells which thread runs the loop of a stream: mostly the loop. See loops.py. */
@@ -31,6 +32,7 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     if (loop_thread == NULL) {
         return -1;
     }
+    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));
@@ -38,7 +40,6 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     SET(self->step, Py_XNewRef(step));
     self->since = 0.0;
     self->taken = 0;
-    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
 }
@@ -111,12 +112,36 @@ static PyMemberDef aio_members[] = {
     OBJECT(AioFields, extra, "_extra"),
     {"stream", T_OBJECT_EX, offsetof(AioFields, stream), READONLY, NULL},
     OBJECT(AioFields, owner, "owner"),
-    {"since", T_DOUBLE, offsetof(AioFields, since), 0, NULL},
     OBJECT(AioFields, loop_thread, "loop_thread"),
     {"taken", T_BOOL, offsetof(AioFields, taken), 0, NULL},
     OBJECT(AioFields, way, "way"),
     {NULL},
 };
+
+static PyObject *
+aio_get_since(AioFields *self, void *closure)
+{
+    if (self->is_untimed) {
+        self->since = grpc_guard_now();
+        self->is_untimed = 0;
+    }
+    return PyFloat_FromDouble(self->since);
+}
+
+static int
+aio_set_since(AioFields *self, PyObject *value, void *closure)
+{
+    double since = value == NULL ? -1.0 : PyFloat_AsDouble(value);
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "since is a number");
+    }
+    if (since == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    self->since = since;
+    self->is_untimed = 0;
+    return 0;
+}
 
 static PyObject *
 aio_inside(AioFields *self, void *closure)
@@ -153,6 +178,7 @@ aio_set_step(AioFields *self, PyObject *value, void *closure)
 
 static PyGetSetDef aio_properties[] = {
     {"step", (getter)aio_get_step, (setter)aio_set_step, "The operation itself.", NULL},
+    {"since", (getter)aio_get_since, (setter)aio_set_since, "When the last operation began.", NULL},
     {"inside", (getter)aio_inside, NULL, "The operation in C that owns it, or None.", NULL},
     {NULL},
 };

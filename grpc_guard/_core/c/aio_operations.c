@@ -1,6 +1,7 @@
 /* AioOperation: one operation of the asyncio api, driven to its end. How it begins: aio_claims.c. */
 
 #include "aio.h"
+#include "callers.h"
 
 static void
 give_back(AioOperation *self)
@@ -9,6 +10,10 @@ give_back(AioOperation *self)
     self->owns = 0;
     direction->inside = NULL;
     direction->taken = 0;
+    if (direction->is_untimed) { /* it did not wait: nobody but who looks later wants to know */
+        direction->since = grpc_guard_moments_ago();
+        direction->is_untimed = 0;
+    }
 }
 
 void
@@ -107,6 +112,14 @@ grpc_guard_can_go_on(AioOperation *self)
     return 1;
 }
 
+/* Notes the time of an operation that waits. */
+static void
+note_time(AioFields *direction)
+{
+    direction->since = grpc_guard_now();
+    direction->is_untimed = 0;
+}
+
 PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
@@ -130,6 +143,9 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     }
     if (status == PYGEN_NEXT) {
         self->progress = SUSPENDED;
+        if (self->owns && ((AioFields *)self->direction)->is_untimed) {
+            note_time((AioFields *)self->direction);
+        }
         if (self->subject != NULL && grpc_guard_flight_waits(&((AioRun *)self)->flight) < 0) {
             PyErr_Clear(); /* there is no memory for the note */
             grpc_guard_end_flight(&((AioRun *)self)->flight);

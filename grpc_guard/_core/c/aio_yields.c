@@ -49,9 +49,11 @@ static PyObject *
 handler_of(Generated *self)
 {
     PyObject *task = Py_NewRef(self->task);
-    PyObject *responses = PyWeakref_NewRef(self->responses, NULL);
+    PyObject *held = Py_NewRef(self->responses); /* a collection may find `self` */
+    PyObject *responses = PyWeakref_NewRef(held, NULL);
     PyObject *both = responses == NULL ? NULL : PyTuple_Pack(2, task, responses);
     Py_DECREF(task);
+    Py_DECREF(held);
     Py_XDECREF(responses);
     return both;
 }

@@ -38,6 +38,14 @@ typedef struct {
 /* Returns what an object has in the slot of this name, found again by its class. */
 PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
 
+/* The mode of what chooses one for each RPC, if that is always the same. */
+typedef struct {
+    PyObject *choose[SPOTS], *mode[SPOTS];
+    int newest;
+} Chosen;
+
+#define TWINS 8 /* of the classes of proxies that were made last */
+
 /* How proxies of a class are made around objects of a type, both known by their versions. */
 #define MADE_SO 8
 
@@ -72,6 +80,7 @@ typedef struct {
     PyTypeObject *constructing_type;
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
+    PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker; /* of looks.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
@@ -82,7 +91,7 @@ typedef struct {
     PyObject *tasks_by_loop; /* the dict whose get() that is, or NULL */
     PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
-    PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
+    PyObject *str_generation, *str_mode, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
@@ -96,12 +105,19 @@ typedef struct {
     Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     MadeSo made_so[MADE_SO];
     int newest_made;
-    Own of_context, of_callbacks;
-    LookedUp of_usual_context, of_generation;
-    Loopless loopless;
+    Own of_context, of_callbacks, of_channel, of_attempt, of_thread_name;
+    LookedUp of_usual_context, of_generation, of_created, of_counting, of_watch, of_note_origin, of_get_ident;
+    Numbered of_thread, of_life, of_twins[TWINS];
+    int newest_twin;
+    unsigned int of_named; /* the version of a class of threads whose property name reads _name */
+    Spots of_wrapped, of_mode, of_on_loop;
+    Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
+    LoopsHere loops;
     PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Kept kept_operations, kept_runs, kept_steps;
+    Own of_thread_id;
+    Chosen chosen;
     Steps steps;
     Starts starts;
 } State;
@@ -109,6 +125,8 @@ typedef struct {
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
 State *grpc_guard_state_of(PyTypeObject *type);
 #define state_of grpc_guard_state_of
+/* The same for a type whose objects go; NULL, without an error, if the module has gone before. */
+State *grpc_guard_state_left(PyTypeObject *type);
 
 /* Each adds the types of one file; -1 with an exception set. */
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
@@ -130,7 +148,9 @@ int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_told(PyObject *module, State *state);
 int grpc_guard_add_guarded(PyObject *module, State *state);
+int grpc_guard_add_feeds(PyObject *module, State *state);
 int grpc_guard_add_handling(PyObject *module, State *state);
+int grpc_guard_add_specials(PyObject *module);
 int grpc_guard_add_records(PyObject *module, State *state);
 int grpc_guard_add_encoding(PyObject *module, State *state);
 int grpc_guard_add_telling(PyObject *module, State *state);
@@ -153,7 +173,12 @@ typedef struct {
     PyObject *api, *channel, *ended, *handler, *in_done_callback, *is_instrumented, *loop;
     PyObject *mode, *origin, *rpc, *side;
     PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
+    PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
+    void *entry;         /* what is in there for it: see following.c */
 } StreamFields;
+
+/* Has nothing called at the end of the RPC, as its handler has ended. */
+void grpc_guard_unfollow(StreamFields *stream);
 
 /* Every field that may hold an object, for those who go through them all. */
 #define EACH_OF_STREAM(DO) \
@@ -172,6 +197,12 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
 
+/* Tells whether the loop of an aio multi-callable runs, and gives it, a new reference; 0 as well where
+ * that is not known; -1: an error is set. `running_loop` is called for the one that runs, and
+ * `known` tells where objects of this class have theirs. */
+int grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
+                          PyObject **loop);
+
 /* Returns the mode that a proxy of a multi-callable has for its next RPC. */
 PyObject *grpc_guard_chosen_mode(State *state, PyObject *proxy);
 
@@ -182,7 +213,7 @@ PyObject *grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *ap
 /* Has the error that is set looked at, with which a stream did not start; it stays set. */
 void grpc_guard_did_not_start(State *state, PyObject *stream);
 
-/* Tells whether an aio call has interceptors: if so, it has an attribute of this name. */
+/* Tells whether an aio call has interceptors: if so, it has an attribute of this name; -1: an error is set. */
 int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
 
 /* Takes the exception that is set, and sets it again: one object on every Python. */
@@ -259,6 +290,7 @@ typedef struct {
     PyObject *wrapped, *name;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
     double since;
+    char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
     PyObject *owner, *way;

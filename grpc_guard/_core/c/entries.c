@@ -141,9 +141,11 @@ entry_call(Entry *self, PyObject *args, PyObject *kwargs)
     if (stream == NULL || stream == Py_None) {
         return stream;
     }
-    PyObject *value = PyObject_TypeCheck(stream, state->stream_fields)
-                          ? Py_XNewRef(((StreamFields *)stream)->ended)
-                          : NULL;
+    PyObject *value = NULL;
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        value = Py_XNewRef(((StreamFields *)stream)->ended);
+        Py_CLEAR(((StreamFields *)stream)->followed); /* it has been, and may hold what the program gave it */
+    }
     if (value == NULL) {
         value = PyObject_GetAttr(stream, state->str_ended);
     }

@@ -60,7 +60,7 @@ grpc_guard_follow(State *state, PyObject *context, PyObject *entry, PyObject **f
 
 /* Takes an entry out of a list that has it last. */
 static void
-take_out(PyObject *followed, PyObject *entry)
+take_out(PyObject *followed, void *entry)
 {
     Py_ssize_t last = PyList_GET_SIZE(followed) - 1;
     if (last < 0 || PyList_GET_ITEM(followed, last) != entry) {
@@ -72,8 +72,19 @@ take_out(PyObject *followed, PyObject *entry)
     }
 #else
     Py_SET_SIZE(followed, last); /* the list keeps the room */
-    Py_DECREF(entry);
+    Py_DECREF((PyObject *)entry);
 #endif
+}
+
+void
+grpc_guard_unfollow(StreamFields *stream)
+{
+    PyObject *followed = stream->followed;
+    if (followed != NULL) {
+        stream->followed = NULL;
+        take_out(followed, stream->entry);
+        Py_DECREF(followed);
+    }
 }
 
 void

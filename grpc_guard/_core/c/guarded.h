@@ -38,6 +38,7 @@ PyObject *grpc_guard_call_method(PyObject *method, PyObject *proxy, PyObject *ar
 
 typedef struct Method Method;
 typedef PyObject *(*Quick)(State *, Method *, PyObject *const *, Py_ssize_t, PyObject *);
+typedef PyObject *(*Start)(State *, Method *, PyObject *proxy, PyObject *args, PyObject *kwargs);
 
 #define QUICK(name) \
     PyObject *name(State *, Method *, PyObject *const *args, Py_ssize_t count, PyObject *names);
@@ -51,12 +52,15 @@ QUICK(grpc_guard_service)
 QUICK(grpc_guard_start_unary_stream)
 QUICK(grpc_guard_start_stream_stream)
 /* Of asyncio: __call__ of a multi-callable, and __aiter__ of a call and of requests. */
-QUICK(grpc_guard_start_aio_unary_stream)
-QUICK(grpc_guard_start_aio_stream_unary)
-QUICK(grpc_guard_start_aio_stream_stream)
+#define START(name) \
+    PyObject *name(State *, Method *, PyObject *proxy, PyObject *args, PyObject *kwargs);
+START(grpc_guard_start_aio_unary_stream)
+START(grpc_guard_start_aio_stream_unary)
+START(grpc_guard_start_aio_stream_stream)
 QUICK(grpc_guard_iterate_call)
 QUICK(grpc_guard_iterate_requests)
 #undef QUICK
+#undef START
 
 /* A function, or a method of a class, that stands for one in Python and leaves to it what is not usual. */
 struct Method {
@@ -66,6 +70,8 @@ struct Method {
     PyObject *function;
     State *state;
     Quick quick;
+    Start start; /* or NULL: of a multi-callable that is called */
+    Own of_loop; /* of that */
 };
 
 #define FEW 8 /* arguments, with the proxy */

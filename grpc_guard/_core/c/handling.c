@@ -130,6 +130,7 @@ handle_stream(State *state, Handling *self, PyObject *mode, PyObject *const *arg
         result = PyObject_Vectorcall(self->plain, given, (size_t)self->first + 2, NULL);
         if (!self->responds) {
             grpc_guard_end_stream(stream);
+            grpc_guard_unfollow((StreamFields *)stream);
         }
         else if (result != NULL) {
             Py_SETREF(result, guard_responses(state, result, stream));

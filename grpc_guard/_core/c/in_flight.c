@@ -135,9 +135,13 @@ grpc_guard_enter(State *state, PyObject *records, PyObject *stream, PyObject *co
 {
     PyObject *followed;
     PyObject *entry = enter_thread(state, (InFlight *)records, stream, 0, context, &followed);
-    Py_XDECREF(followed);
-    Py_XDECREF(entry);
-    return entry == NULL ? -1 : 0;
+    if (entry == NULL) {
+        return -1;
+    }
+    SET(((StreamFields *)stream)->followed, followed);
+    ((StreamFields *)stream)->entry = entry;
+    Py_DECREF(entry);
+    return 0;
 }
 
 PyObject *

@@ -120,7 +120,6 @@ module_exec(PyObject *module)
     INTERN(str_loop, "loop")
     INTERN(str_generation, "generation")
     INTERN(str_mode, "mode")
-    INTERN(str_choose, "_self_choose")
     INTERN(str_wrapped, "__wrapped__")
     INTERN(str_own_loop, "_loop")
     INTERN(str_add_callback, "add_callback")
@@ -173,7 +172,9 @@ module_exec(PyObject *module)
         || grpc_guard_add_flights(module, state) < 0 || grpc_guard_add_starts(module, state) < 0
         || grpc_guard_add_told(module, state) < 0
         || grpc_guard_add_guarded(module, state) < 0
+        || grpc_guard_add_feeds(module, state) < 0
         || grpc_guard_add_handling(module, state) < 0
+        || grpc_guard_add_specials(module) < 0
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_records(module, state) < 0
         || grpc_guard_add_encoding(module, state) < 0
@@ -194,12 +195,12 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(maker) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
     DO(of_entries) DO(str_server_context) \
     DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
-    DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
+    DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_wrapped) \
     DO(str_own_loop) \
     DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
     DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) DO(str_yield) \
@@ -218,6 +219,10 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     for (int i = 0; i < MADE_SO; i++) {
         Py_VISIT(state->made_so[i].twin);
     }
+    for (int i = 0; i < SPOTS; i++) {
+        Py_VISIT(state->chosen.choose[i]);
+        Py_VISIT(state->chosen.mode[i]);
+    }
     int failed = grpc_guard_starts_traverse(&state->starts, visit, arg);
     return failed ? failed : grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
@@ -234,6 +239,10 @@ module_clear(PyObject *module)
         state->made_so[i].of_class = 0;
         Py_CLEAR(state->made_so[i].twin);
     }
+    for (int i = 0; i < SPOTS; i++) {
+        Py_CLEAR(state->chosen.choose[i]);
+        Py_CLEAR(state->chosen.mode[i]);
+    }
     grpc_guard_free_kept(&state->kept_operations);
     grpc_guard_free_kept(&state->kept_runs);
     grpc_guard_free_kept(&state->kept_steps);
@@ -245,6 +254,8 @@ module_clear(PyObject *module)
 static void
 module_free(void *module)
 {
+    State *state = PyModule_GetState(module);
+    grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
 }
 

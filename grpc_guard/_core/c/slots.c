@@ -56,7 +56,11 @@ static PyObject *otherwise; /* in all of them */
 static PyObject *
 attribute(PyObject *object, PyObject *name)
 {
-    PyObject *found = grpc_guard_own_attribute(object, name);
+    PyObject *found = grpc_guard_bound(object, name);
+    if (found != NULL || PyErr_Occurred()) {
+        return found;
+    }
+    found = grpc_guard_own_attribute(object, name);
     if (found != NULL || PyErr_Occurred()) {
         return found;
     }

@@ -16,6 +16,7 @@ typedef struct {
     PyObject *running_loop;
     PyObject *refusals, *refused; /* refused(proxy, error) is called for these errors */
     PyObject *late, *refused_late; /* aio: for a call that has the attribute, refused_late(proxy, call) */
+    Own of_loop;
 } UnaryStart;
 
 #define EACH_OF_START(DO) \
@@ -31,13 +32,26 @@ is_off(UnaryStart *self, PyObject *mode)
     return off;
 }
 
-static PyObject *
-call_attribute(PyObject *object, PyObject *name)
+int
+grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
+                      PyObject **loop)
 {
-    PyObject *function = PyObject_GetAttr(object, name);
-    PyObject *result = function == NULL ? NULL : PyObject_CallNoArgs(function);
-    Py_XDECREF(function);
-    return result;
+    PyObject *own = grpc_guard_own(known, multi_callable, state->str_own_loop);
+    if (own == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    PyObject *running = grpc_guard_loop_here(state, running_loop);
+    Py_XDECREF(running); /* only compared */
+    if (running == own && own != Py_None) {
+        *loop = own;
+        return 1;
+    }
+    Py_DECREF(own);
+    return running == NULL ? -1 : 0;
 }
 
 /* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
@@ -49,32 +63,19 @@ is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
     if (forked != 0) {
         return forked < 0 && PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *running = grpc_guard_loop_here(state, self->running_loop);
-    if (running == NULL) {
-        return -1;
-    }
     if (self->in_force == Py_None) { /* sync: no loop is blocked */
-        int usual = running == Py_None;
-        Py_DECREF(running);
-        return usual;
+        PyObject *running = grpc_guard_loop_here(state, self->running_loop);
+        Py_XDECREF(running);
+        return running == NULL ? -1 : running == Py_None;
     }
-    PyObject *loop = PyObject_GetAttr(wrapped, state->str_own_loop);
-    if (loop == NULL) {
-        Py_DECREF(running);
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        return 0;
-    }
-    int usual = loop == running;
-    Py_DECREF(loop);
-    Py_DECREF(running);
-    if (usual) {
-        usual = is_off(self, PyObject_GetAttr(self->in_force, state->str_mode));
+    PyObject *loop;
+    int usual = grpc_guard_is_on_loop(state, self->running_loop, wrapped, &self->of_loop, &loop);
+    if (usual > 0) {
+        Py_DECREF(loop);
+        usual = is_off(self, grpc_guard_in_slot(&state->of_mode, self->in_force, state->str_mode));
     }
     if (usual > 0) {
-        int off = is_off(self, call_attribute(proxy, state->str_choose));
+        int off = is_off(self, grpc_guard_chosen_mode(state, proxy));
         usual = off < 0 ? -1 : !off;
     }
     return usual;
@@ -105,12 +106,14 @@ started(UnaryStart *self, PyObject *proxy, PyObject *call)
     if (call == NULL) {
         look_at_error(self, proxy);
     }
-    else if (self->late != Py_None && grpc_guard_has_interceptors(self->state, call, self->late)) {
-        PyObject *nothing = PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
-        Py_XDECREF(nothing);
-        if (nothing == NULL) {
+    else if (self->late != Py_None) {
+        int is_late = grpc_guard_has_interceptors(self->state, call, self->late);
+        PyObject *nothing = is_late <= 0 ? NULL
+                            : PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
+        if (is_late != 0 && nothing == NULL) {
             Py_CLEAR(call);
         }
+        Py_XDECREF(nothing);
     }
     return call;
 }

@@ -4,9 +4,9 @@
 
 /* Returns what fields.py has under a name, borrowed. */
 static PyObject *
-switch_of(State *state, PyObject *name)
+switch_of(State *state, LookedUp *known, PyObject *name)
 {
-    PyObject *value = PyDict_GetItemWithError(state->switches, name);
+    PyObject *value = grpc_guard_look_up(known, state->switches, name);
     if (value == NULL && !PyErr_Occurred()) {
         PyErr_SetObject(PyExc_NameError, name);
     }
@@ -17,12 +17,12 @@ switch_of(State *state, PyObject *name)
 static int
 instruments(State *state, PyObject *mode)
 {
-    PyObject *counting = switch_of(state, state->str_counting);
+    PyObject *counting = switch_of(state, &state->of_counting, state->str_counting);
     int is_counting = counting == NULL ? -1 : PyObject_IsTrue(counting);
     if (is_counting != 0) {
         return is_counting;
     }
-    PyObject *watch = switch_of(state, state->str_watch);
+    PyObject *watch = switch_of(state, &state->of_watch, state->str_watch);
     if (watch == NULL) {
         return -1;
     }
@@ -33,7 +33,7 @@ instruments(State *state, PyObject *mode)
 static int
 count_one(State *state)
 {
-    PyObject *created = switch_of(state, state->str_created);
+    PyObject *created = switch_of(state, &state->of_created, state->str_created);
     if (created == NULL) {
         return -1;
     }
@@ -106,6 +106,7 @@ stream_traverse(StreamFields *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_STREAM(VISIT)
+    VISIT(followed)
 #undef VISIT
     return 0;
 }
@@ -115,6 +116,7 @@ stream_clear(StreamFields *self)
 {
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_STREAM(CLEAR)
+    CLEAR(followed)
 #undef CLEAR
     return 0;
 }

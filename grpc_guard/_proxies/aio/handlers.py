@@ -22,7 +22,7 @@ from ..._guard.violations import report_conflict
 from ..._lifecycle.handlers import Handlers
 from ..._lifecycle.losses import handler_cancelled
 from ..._lifecycle.unlisted import note_unlisted
-from ..behaviors import Replace, guarded_behavior
+from ..behaviors import Replace, called_as, function_of, guarded_behavior
 from ..proxy import isinstance_exactly
 from ..sync import handlers as sync_handlers
 from .given import Context, RequestIterator
@@ -62,16 +62,18 @@ def guard_behavior(
     # With fewer arguments, or where no loop runs, the caller is not gRPC.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        run_unary = called_as(plain, _run_unary)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
-            return _run_unary(handlers, loop, rpc, plain, args, kwargs)
+            return run_unary(handlers, loop, rpc, plain, args, kwargs)
 
         return act_in_c(guarded, plain, first, False)
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        run_it = called_as(plain, run)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             mode = choose()
@@ -85,12 +87,12 @@ def guard_behavior(
             context = Context(context, stream)
             if request_streaming and hasattr(type(request), "__aiter__"):
                 request = RequestIterator(request, stream, context._self_read)
-            responses = run(handlers, stream, behavior, request, context, *rest, **kwargs)
+            responses = run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
             if run is _run:
                 return responses
             return _watched(context, responses)
 
-        generate, watched = (_generate, _watched) if run is _generate else (None, None)
+        generate, watched = (run_it, _watched) if run is _generate else (None, None)
         of_stream = Stream, SERVER, AIO, Context, RequestIterator, generate, watched
         return act_in_c(guarded, plain, first, request_streaming, *of_stream)
 
@@ -100,7 +102,7 @@ def guard_behavior(
         """Return what does the same as `guarded`, in C where it can; a function, too."""
         if compiled is None:
             return guarded
-        method = compiled.AioMethod(plain, "handler", "", None, 1)
+        method = compiled.AioMethod(function_of(plain) or guarded, "handler", "", None, 1)
         act = compiled.AioHandler(
             guarded,
             plain,
@@ -189,8 +191,9 @@ async def _run_unary(
 async def _run(
     handlers: Handlers, stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
-    entry = handlers.enter_task(stream, stream.loop)
+    entry = None
     try:
+        entry = handlers.enter_task(stream, stream.loop)
         return await behavior(*args, **kwargs)
     except asyncio.CancelledError as error:
         _was_cancelled(stream, error)
@@ -207,6 +210,7 @@ async def _generate(
     behavior: Callable[..., Any],
     request: Any,
     context: Context,
+    *rest: Any,
     **kwargs: Any,
 ) -> AsyncGenerator[Any, Any]:
     """Run an async generator handler.
@@ -217,7 +221,7 @@ async def _generate(
     entry = handlers.enter_task(stream, stream.loop)
     direction = context._self_write
     turns, token = None, cast("Any", direction)
-    responses = behavior(request, context, **kwargs)
+    responses = behavior(request, context, *rest, **kwargs)
     stream.handler = weakref.ref(current_task(running_loop())), weakref.ref(responses)
     proceed: Callable[..., Any] = responses.asend
     if direction._extra is not None:

@@ -6,6 +6,7 @@
 
 #include "aio.h"
 #include "callers.h"
+#include "guarded.h"
 
 int
 grpc_guard_time(State *state, double *since)
@@ -173,6 +174,10 @@ find_step(State *state, AioOperation *self, Doing *doing)
     doing->name = NULL;
     if (method->step != Py_None) {
         doing->object = grpc_guard_in_slot(&method->of_step, self->proxy, method->step);
+        if (doing->object == Py_None) { /* the __anext__() of what is wrapped */
+            Py_SETREF(doing->object, grpc_guard_wrapped(state, self->proxy));
+            doing->name = Py_NewRef(method->operation);
+        }
     }
     else if (direction->step == NULL && direction->wrapped != NULL && direction->name != NULL) {
         doing->object = Py_NewRef(direction->wrapped);
@@ -192,6 +197,9 @@ static PyObject *
 do_step(Doing *doing, AioMethod *method, PyObject *argument)
 {
     PyObject *args[] = {doing->object, argument};
+    if (doing->name != NULL && method->step != Py_None && PyAsyncGen_CheckExact(doing->object)) {
+        return PyAsyncGen_Type.tp_as_async->am_anext(doing->object);
+    }
     if (doing->name != NULL) {
         return grpc_guard_call_unbound(&method->unbound, doing->name, args, argument == NULL ? 1 : 2);
     }

@@ -1,7 +1,7 @@
 /* AioOperation: one operation of the asyncio api, driven to its end. How it begins: aio_claims.c. */
 
 #include "aio.h"
-#include "callers.h"
+#include "directions.h"
 
 static void
 give_back(AioOperation *self)
@@ -112,14 +112,6 @@ grpc_guard_can_go_on(AioOperation *self)
     return 1;
 }
 
-/* Notes the time of an operation that waits. */
-static void
-note_time(AioFields *direction)
-{
-    direction->since = grpc_guard_now();
-    direction->is_untimed = 0;
-}
-
 PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
@@ -143,8 +135,8 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     }
     if (status == PYGEN_NEXT) {
         self->progress = SUSPENDED;
-        if (self->owns && ((AioFields *)self->direction)->is_untimed) {
-            note_time((AioFields *)self->direction);
+        if (self->owns) {
+            (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
         }
         if (self->subject != NULL && grpc_guard_flight_waits(&((AioRun *)self)->flight) < 0) {
             PyErr_Clear(); /* there is no memory for the note */

@@ -102,16 +102,12 @@ start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObjec
 
 /* Tells whether a request iterator is given, or something in its place; -1: an error is set. */
 static int
-has_requests(PyObject *args, PyObject *kwargs)
+has_requests(Starts *starts, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) > 0) {
         return PyTuple_GET_ITEM(args, 0) != Py_None;
     }
-    PyObject *requests = NULL;
-    if (kwargs != NULL) {
-        requests = PyDict_GetItemString(kwargs, "request_iterator");
-    }
-    return requests != NULL;
+    return kwargs == NULL ? 0 : PyDict_Contains(kwargs, starts->str_request_iterator);
 }
 
 /* Starts a stream whose call is of a `kind`; with `writes`, it could have a request iterator as well. */
@@ -120,8 +116,9 @@ start_stream(State *state, Method *method, PyObject *proxy, PyObject *args, PyOb
              PyObject *kind, int writes)
 {
     Starts *starts = &state->starts;
-    if ((writes && has_requests(args, kwargs)) || kind == NULL || starts->in_force == NULL) {
-        return grpc_guard_call_with(method->function, proxy, args, kwargs);
+    int is_fed = writes ? has_requests(starts, args, kwargs) : 0;
+    if (is_fed != 0 || kind == NULL || starts->in_force == NULL) {
+        return is_fed < 0 ? NULL : grpc_guard_call_with(method->function, proxy, args, kwargs);
     }
     PyObject *wrapped = grpc_guard_wrapped(state, proxy), *loop = NULL;
     int usual = wrapped == NULL ? -1 : is_usual(starts, state, wrapped, &method->of_loop, &loop);

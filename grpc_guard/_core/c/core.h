@@ -175,6 +175,7 @@ typedef struct {
     PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
     PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
     void *entry;         /* what is in there for it: see following.c */
+    PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed in the same way */
 } StreamFields;
 
 /* Has nothing called at the end of the RPC, as its handler has ended. */
@@ -189,6 +190,13 @@ void grpc_guard_unfollow(StreamFields *stream);
 /* Makes a stream of a class that is or extends StreamFields; a new reference. */
 PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                                  PyObject *api, PyObject *mode, PyObject *loop);
+/* Returns a direction of a stream, or None, a new reference; NULL: an error is set. */
+PyObject *grpc_guard_reader(StreamFields *stream);
+PyObject *grpc_guard_writer(StreamFields *stream);
+
+/* Has objects of a class in Python die as those of its base in C do, if it adds nothing to that. */
+void grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base);
+
 PyObject *grpc_guard_is_over(StreamFields *stream, PyObject *unused);
 int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_ended);
 
@@ -295,11 +303,6 @@ typedef struct {
     char is_of_fields; /* its stream is a StreamFields */
     PyObject *owner, *way;
 } AioFields;
-
-/* Makes a direction of the class that operations claim: AioDirection. Its step is the method `name`
- * of `wrapped`, None if that may lack it and does. */
-PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way,
-                                        PyObject *wrapped, PyObject *name, int may_lack);
 
 /* What advances a SyncFields, of one of the kinds in steps.h */
 

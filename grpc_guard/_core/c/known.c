@@ -59,10 +59,11 @@ PyObject *
 grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count)
 {
     PyTypeObject *type = Py_TYPE(args[0]);
-    if (type->tp_version_tag == 0 || type->tp_version_tag != known->version
+    if (type->tp_version_tag == 0 || type->tp_version_tag != known->version || name != known->name
         || grpc_guard_count_of(type) != known->count) {
         known->method = grpc_guard_method_of(type, name);
         known->count = grpc_guard_count_of(type);
+        known->name = name;
         known->version = type->tp_version_tag;
     }
     if (known->method == NULL || known->version == 0 || grpc_guard_values_of(args[0]) == NULL) {

@@ -37,6 +37,7 @@ PyObject *grpc_guard_own(Own *own, PyObject *object, PyObject *name);
 typedef struct {
     unsigned int version; /* of the class; 0: not known yet */
     Py_ssize_t count;     /* of the attributes that its objects may have of their own */
+    PyObject *name;       /* which whoever calls it holds for good */
     PyObject *method;     /* borrowed; NULL: it has to be looked for */
 } Unbound;
 

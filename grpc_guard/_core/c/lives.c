@@ -67,6 +67,39 @@ life_of(State *state, PyObject *multi_callable)
     return life;
 }
 
+/* Tells whether a stream is over, as far as nobody need be asked. */
+static int
+is_known_to_be_over(State *state, PyObject *stream)
+{
+    if (!PyObject_TypeCheck(stream, state->stream_fields)) {
+        return 0;
+    }
+    StreamFields *fields = (StreamFields *)stream;
+    if (fields->ended == Py_True) {
+        return 1;
+    }
+    return fields->call != NULL && PyWeakref_CheckRefExact(fields->call)
+           && PyWeakref_GET_OBJECT(fields->call) == Py_None;
+}
+
+/* Lets go of the oldest stream of a channel, if it is over: its memory is used again while it is still
+ * in the caches. All are sorted out from time to time. */
+static int
+let_go(State *state, PyObject *streams)
+{
+    PyObject *oldest = PyObject_Size(streams) > 0 ? PySequence_GetItem(streams, 0) : NULL;
+    if (oldest == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int is_over = is_known_to_be_over(state, oldest);
+    Py_DECREF(oldest);
+    if (is_over) {
+        oldest = PyObject_CallMethodNoArgs(streams, state->starts.str_popleft);
+        Py_XDECREF(oldest);
+    }
+    return oldest == NULL ? -1 : 0;
+}
+
 /* Does what starting() does if all is as usual: 1, else 0 and nothing is done; -1: an error is set. */
 static int
 start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
@@ -85,8 +118,10 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
         Py_DECREF(life);
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *origin = grpc_guard_note_origin(state, starts->str_start);
-    PyObject *nothing = NULL;
+    PyObject *nothing = NULL, *origin = NULL;
+    if (let_go(state, streams) == 0) {
+        origin = grpc_guard_note_origin(state, starts->str_start);
+    }
     if (origin != NULL) {
         SET(stream->origin, origin);
         SET(stream->channel, Py_NewRef(life));

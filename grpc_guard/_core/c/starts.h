@@ -59,7 +59,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
 
 #define EACH_NAME_OF_STARTS(DO) \
     DO(start) DO(note_origin) DO(_channel) DO(generation) DO(streams) DO(next_report_at) \
-    DO(append) DO(co_filename) DO(test_attempt) DO(get_name) DO(name) DO(_name) \
+    DO(append) DO(popleft) DO(request_iterator) DO(co_filename) DO(test_attempt) DO(get_name) DO(name) DO(_name) \
     DO(thread) DO(task) DO(mode) DO(_self_choose) DO(_self_rpc) DO(on_loop) DO(__call__) DO(ended) \
     DO(_interceptors_task) DO(__aiter__) DO(_self_stream) DO(_self_write) \
     DO(service) DO(method) DO(_self_key) DO(_grpc_guard) DO(_guarded)

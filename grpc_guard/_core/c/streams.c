@@ -81,6 +81,7 @@ grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
     StreamFields *self = (StreamFields *)type->tp_alloc(type, 0);
+    grpc_guard_die_as(type, state->stream_fields);
     if (self != NULL && fill(state, self, rpc, side, api, mode, loop) < 0) {
         Py_CLEAR(self);
     }
@@ -134,6 +135,17 @@ stream_dealloc(StreamFields *self)
     Py_DECREF(type);
 }
 
+void
+grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base)
+{
+    if (type->tp_dealloc != base->tp_dealloc && type->tp_basicsize == base->tp_basicsize
+        && type->tp_dictoffset == base->tp_dictoffset
+        && type->tp_weaklistoffset == base->tp_weaklistoffset && type->tp_finalize == NULL
+        && type->tp_del == NULL) {
+        type->tp_dealloc = base->tp_dealloc;
+    }
+}
+
 int
 grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
 {
@@ -172,13 +184,16 @@ stream_track_context(StreamFields *self, PyObject *const *args, Py_ssize_t count
     Py_RETURN_NONE;
 }
 
-/* Returns what a weak reference in a field leads to, or None. */
+/* Returns what a weak reference in a field leads to, or None; where it is True, what is `held` beside it. */
 static PyObject *
-referent(PyObject *reference, const char *name)
+referent(PyObject *reference, PyObject *held, const char *name)
 {
     if (reference == NULL) {
         PyErr_SetString(PyExc_AttributeError, name);
         return NULL;
+    }
+    if (reference == Py_True) {
+        return Py_NewRef(held == NULL || Py_REFCNT(held) == 0 ? Py_None : held);
     }
     if (reference == Py_None) {
         Py_RETURN_NONE;
@@ -189,16 +204,28 @@ referent(PyObject *reference, const char *name)
     return object;
 }
 
+PyObject *
+grpc_guard_reader(StreamFields *self)
+{
+    return referent(self->read, self->reader, "_read");
+}
+
+PyObject *
+grpc_guard_writer(StreamFields *self)
+{
+    return referent(self->write, self->writer, "_write");
+}
+
 static PyObject *
 stream_get_read(StreamFields *self, void *closure)
 {
-    return referent(self->read, "_read");
+    return grpc_guard_reader(self);
 }
 
 static PyObject *
 stream_get_write(StreamFields *self, void *closure)
 {
-    return referent(self->write, "_write");
+    return grpc_guard_writer(self);
 }
 
 static int

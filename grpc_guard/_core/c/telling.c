@@ -1,18 +1,11 @@
 /* Live streams as records: the same as Teller.one() of _inspect/telling.py, which does what is rare. */
 
+#include "directions.h"
 #include "looks.h"
 
 static const char *const names[NAMES] = {
     "since", "place", "kind", "name", "operation", "held_seconds", "inside",
 };
-
-/* Returns what a weak reference leads to, or None. */
-static PyObject *
-referent(PyObject *reference)
-{
-    return reference == NULL || reference == Py_None ? Py_NewRef(Py_None)
-                                                     : PyObject_CallNoArgs(reference);
-}
 
 /* Returns a record of an owner, or None, that came so long ago; takes the reference to `ago`. */
 static PyObject *
@@ -48,8 +41,9 @@ direction_of(Look *look, PyObject *direction, PyObject *owner)
         || fields->loop_thread == NULL || fields->owner == NULL || PyLong_Check(fields->owner)) {
         return PyObject_CallOneArg(look->direction_of, direction);
     }
+    double since = grpc_guard_since_of(fields);
     PyObject *ago =
-        fields->since != 0.0 ? grpc_guard_seconds_since(look, fields->since) : Py_NewRef(Py_None);
+        since != 0.0 ? grpc_guard_seconds_since(look, since) : Py_NewRef(Py_None);
     return direction_record(look, Py_None, ago);
 }
 
@@ -129,7 +123,8 @@ static int
 is_bare(StreamFields *stream)
 {
     return stream->rpc == NULL || stream->side == NULL || stream->api == NULL
-           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL;
+           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL
+           || stream->read == NULL || stream->write == NULL;
 }
 
 static PyObject *
@@ -147,7 +142,7 @@ tell_one(State *state, Look *look, PyObject *stream, PyObject *number)
                    ? NULL
                    : PyObject_CallFunctionObjArgs(look->one, stream, number, NULL);
     }
-    PyObject *ways[] = {referent(fields->read), referent(fields->write)}, *owners[] = {NULL, NULL};
+    PyObject *ways[] = {grpc_guard_reader(fields), grpc_guard_writer(fields)}, *owners[] = {NULL, NULL};
     if (ways[0] != NULL && ways[1] != NULL && grpc_guard_by_identity(look->owners, ways[0], &owners[0]) >= 0
         && grpc_guard_by_identity(look->owners, ways[1], &owners[1]) >= 0) {
         told = usual_one(look, fields, number, ways, owners);

@@ -119,6 +119,8 @@ typedef struct {
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
 State *grpc_guard_state_of(PyTypeObject *type);
 #define state_of grpc_guard_state_of
+/* The same for a type whose objects go; NULL, without an error, if the module has gone before. */
+State *grpc_guard_state_left(PyTypeObject *type);
 
 /* Each adds the types of one file; -1 with an exception set. */
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);

@@ -23,6 +23,7 @@ if core_which.compiled() is None:
     pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
 
 RPC = "/test/Generators"
+RECORDS = Handlers(None)
 
 
 class Pause:
@@ -71,7 +72,7 @@ def guarded(behavior: Any, *, in_c: bool, monkeypatch: Any, mode: Mode = Mode.RA
         if not in_c:
             patch.setattr(aio_handlers, "compiled", None)
         return aio_handlers.guard_behavior(
-            behavior, RPC, always(mode), False, True, handlers=Handlers(None)
+            behavior, RPC, always(mode), False, True, handlers=RECORDS
         )
 
 
@@ -120,6 +121,8 @@ def played(handler: Any, acts: tuple[str, ...]) -> list[Any]:
         for context in request.contexts:
             direction = context._self_write
             log.append((context._self_stream.ended, direction.taken, direction.since > 0.0))
+            entries = [one for one in RECORDS.of_tasks() if one.what is context._self_stream]
+            log.append([entry.task() for entry in entries])
         log.append(list(request.done))
         log.append([finding.rule.name for finding in grpc_guard.findings()])
 

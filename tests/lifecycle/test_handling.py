@@ -321,6 +321,35 @@ async def test_sync_handlers_in_flight(pools: Pools) -> None:
         assert running.server.snapshot() == ()
 
 
+async def test_a_sync_handler_that_is_called_on_the_loop() -> None:
+    """An interceptor may do that: the thread of the loop is in flight for no RPC."""
+    seen: list[Any] = []
+
+    def same(request: bytes, context: Any) -> bytes:
+        seen.append(server.snapshot())
+        return request
+
+    class Calling(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            handler = await continuation(details)
+
+            async def call(request: bytes, context: Any) -> bytes:
+                response: bytes = handler.unary_unary(request, context)
+                return response
+
+            return grpc.unary_unary_rpc_method_handler(call)
+
+    server = wrap(grpc.aio.server(interceptors=[Calling()]))
+    methods = {"Same": grpc.unary_unary_rpc_method_handler(same)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Guard", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio_channel(f"127.0.0.1:{port}") as channel:
+        assert await within(channel.unary_unary(path("Same"))(b"1")) == b"1"
+    await within(server.stop(None))
+    assert seen == [()]
+
+
 async def test_a_sync_handler_whose_client_does_not_read(pools: Pools) -> None:
     """A handler that waits until its client takes a message is in flight, at no line."""
     big, sending = b"x" * 3_000_000, threading.Event()

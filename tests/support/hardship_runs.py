@@ -143,7 +143,18 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
             ),
         )
         return core.AioHandler(
-            *(act, act, first, True, "/a/b", always(Mode.RAISE), chosen, Mode.OFF, running, records),
+            *(
+                act,
+                act,
+                first,
+                True,
+                "/a/b",
+                always(Mode.RAISE),
+                chosen,
+                Mode.OFF,
+                running,
+                records,
+            ),
             core.AioMethod(act, "handler", "", None, 1),
             *(more if streams else ()),
         )

@@ -49,16 +49,22 @@ typedef struct AioOperation {
 /* The run of a handler. */
 typedef struct {
     AioOperation operation;
+    PyObject *records, *loop; /* of the server, until it is first driven, when its flight begins; or NULL */
     Flight flight;
 } AioRun;
+
+/* Begins its flight; -1 with an exception set. */
+int grpc_guard_begin_run(AioRun *run);
+/* Ends it, or has it not begin. */
+void grpc_guard_end_run(AioRun *run);
 
 /* Returns a new operation of a proxy, or NULL without an exception: the function is to do it. */
 PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args);
 
-/* Returns the run of a handler, a coroutine which tells how that ends: of the function of `method`. It
- * drives what it gets then, whose reference is taken; it is dropped, and NULL returned, if that is NULL. */
-AioRun *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject);
-PyObject *grpc_guard_run_drives(AioRun *run, PyObject *coroutine);
+/* Returns the run of a handler, a coroutine which tells how that ends: it drives `coroutine`, which
+ * the function of `method` has made, and whose reference is taken, even by an error. */
+PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine,
+                             PyObject *records, PyObject *loop);
 
 /* Stream.handler: of a handler that yields in C, it is made when somebody asks. */
 PyObject *grpc_guard_get_handler(StreamFields *self, void *unused);

@@ -43,15 +43,16 @@ static int
 hand_over_run(AioOperation *self)
 {
     State *state = PyType_GetModuleState(Py_TYPE(self));
-    AioRun *made = grpc_guard_new_run(state, (AioMethod *)self->method, self->subject);
-    PyObject *run = made == NULL ? NULL : grpc_guard_run_drives(made, Py_NewRef(self->inner));
+    AioRun *own = (AioRun *)self;
+    PyObject *run = grpc_guard_new_run(state, (AioMethod *)self->method, self->subject,
+                                       Py_NewRef(self->inner), own->records, own->loop);
     PyObject *coroutine = run == NULL ? NULL : PyObject_CallOneArg(state->awaiting, run);
     Py_XDECREF(run);
     if (coroutine == NULL) {
         return -1;
     }
-    grpc_guard_hand_flight(&((AioRun *)self)->flight, &made->flight);
     SET(self->inner, coroutine);
+    grpc_guard_end_run(own);
     Py_CLEAR(self->subject);
     return 0;
 }
@@ -203,17 +204,25 @@ coroutine_dealloc(AioOperation *self)
     Py_DECREF(type);
 }
 
+void
+grpc_guard_end_run(AioRun *self)
+{
+    grpc_guard_end_flight(&self->flight);
+    Py_CLEAR(self->records);
+    Py_CLEAR(self->loop);
+}
+
 static void
 run_dealloc(AioRun *self)
 {
-    grpc_guard_end_flight(&self->flight);
+    grpc_guard_end_run(self);
     coroutine_dealloc(&self->operation);
 }
 
 static int
 run_clear(AioRun *self)
 {
-    grpc_guard_end_flight(&self->flight);
+    grpc_guard_end_run(self);
     return coroutine_clear(&self->operation);
 }
 
@@ -221,6 +230,8 @@ static int
 run_traverse(AioRun *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->flight.task);
+    Py_VISIT(self->records);
+    Py_VISIT(self->loop);
     return coroutine_traverse(&self->operation, visit, arg);
 }
 
@@ -269,29 +280,36 @@ static PyType_Spec run_spec = {
     .slots = run_slots,
 };
 
-AioRun *
-grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject)
+PyObject *
+grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine,
+                   PyObject *records, PyObject *loop)
 {
     AioRun *self = (AioRun *)grpc_guard_alloc(&state->kept_runs, state->aio_run);
-    if (self != NULL) {
-        self->operation.progress = RUNNING; /* nobody can begin it yet */
-        self->operation.method = Py_NewRef(method);
-        self->operation.subject = Py_NewRef(subject);
-    }
-    return self;
-}
-
-PyObject *
-grpc_guard_run_drives(AioRun *self, PyObject *coroutine)
-{
-    if (coroutine == NULL) {
-        self->operation.progress = CLOSED;
-        Py_DECREF(self);
+    if (self == NULL) {
+        Py_DECREF(coroutine);
         return NULL;
     }
+    self->operation.method = Py_NewRef(method);
+    self->operation.subject = Py_NewRef(subject);
     self->operation.inner = coroutine;
-    self->operation.progress = CREATED;
+    self->records = Py_XNewRef(records);
+    self->loop = Py_XNewRef(loop);
     return (PyObject *)self;
+}
+
+int
+grpc_guard_begin_run(AioRun *self)
+{
+    PyObject *records = self->records, *loop = self->loop;
+    if (records == NULL) {
+        return 0;
+    }
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    self->records = self->loop = NULL;
+    int failed = grpc_guard_begin_flight(state, records, &self->flight, self->operation.subject, loop) < 0;
+    Py_DECREF(records);
+    Py_DECREF(loop);
+    return failed ? -1 : 0;
 }
 
 int

@@ -63,7 +63,7 @@ static void
 leave_unstarted(AioOperation *self)
 {
     if (self->progress == CREATED && self->subject != NULL) {
-        grpc_guard_end_flight(&((AioRun *)self)->flight);
+        grpc_guard_end_run((AioRun *)self);
         Py_CLEAR(self->subject);
     }
 }

@@ -4,17 +4,20 @@
 
 #include "aio_generated.h"
 
-Generated *
-grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction)
+PyObject *
+grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, PyObject *responses,
+                         PyObject *records)
 {
     PyTypeObject *type = state->aio_generated;
     Generated *self = (Generated *)type->tp_alloc(type, 0);
     if (self != NULL) {
         self->stream = Py_NewRef(stream);
         self->direction = Py_NewRef(direction);
-        self->responses = Py_NewRef(Py_None); /* until they are there */
+        self->responses = Py_NewRef(responses);
+        self->records = Py_NewRef(records);
+        self->state = state;
     }
-    return self;
+    return (PyObject *)self;
 }
 
 static PyObject *

@@ -13,35 +13,16 @@
 
 #define MOST_GIVEN 8 /* arguments of a handler; gRPC gives two */
 
-/* Makes the run of a handler, in flight from now on. */
-static AioRun *
-begin_run(State *state, AioHandler *self, PyObject *subject, PyObject *loop)
-{
-    AioRun *run = grpc_guard_new_run(state, (AioMethod *)self->method, subject);
-    if (run != NULL && grpc_guard_begin_flight(state, self->handlers, &run->flight, subject, loop) < 0) {
-        (void)grpc_guard_run_drives(run, NULL);
-        return NULL;
-    }
-    return run;
-}
-
-/* Has the run drive what the handler has returned; takes the references. */
+/* Returns the run of what the handler has returned; takes the reference. */
 static PyObject *
-run_of(State *state, AioRun *run, PyObject *made)
+run_of(State *state, AioHandler *self, PyObject *subject, PyObject *made, PyObject *loop)
 {
     if (made != NULL && !PyCoro_CheckExact(made)) {
         Py_SETREF(made, PyObject_CallOneArg(state->awaiting, made));
     }
-    return grpc_guard_run_drives(run, made);
-}
-
-static PyObject *
-answer(State *state, AioHandler *self, PyObject *loop, PyObject *const *args, Py_ssize_t count,
-       PyObject *names)
-{
-    AioRun *run = begin_run(state, self, self->rpc, loop);
-    return run == NULL ? NULL
-                       : run_of(state, run, PyObject_Vectorcall(self->plain, args, (size_t)count, names));
+    return made == NULL ? NULL
+                        : grpc_guard_new_run(state, (AioMethod *)self->method, subject, made,
+                                             self->handlers, loop);
 }
 
 /* Replaces request and context, borrowed in `given`, by guarded ones; -1 with an exception set. */
@@ -77,51 +58,31 @@ guard_given(State *state, AioHandler *self, PyObject *stream, PyObject **given)
 /* Returns the async generator in Python around that of the handler. `given` has room for two more
  * before it. */
 static PyObject *
-generated_in_python(State *state, AioHandler *self, PyObject *stream, PyObject *loop, PyObject **given,
+generated_in_python(State *state, AioHandler *self, PyObject *stream, PyObject **given,
                     Py_ssize_t count, PyObject *names)
 {
-    PyObject *context = given[self->first + 1], *responses = NULL;
-    PyObject *entry = grpc_guard_enter_task(state, self->handlers, stream, loop);
+    PyObject *context = given[self->first + 1];
     PyObject *behavior = self->first == 0 ? Py_NewRef(self->plain) : PyMethod_New(self->plain, given[0]);
-    if (entry != NULL && behavior != NULL) {
-        PyObject **args = given + self->first - 3;
-        args[0] = entry;
-        args[1] = stream;
-        args[2] = behavior;
-        responses =
-            PyObject_Vectorcall(self->generate, args, (size_t)(count + 3 - self->first), names);
+    if (behavior == NULL) {
+        return NULL;
     }
-    Py_XDECREF(entry);
-    Py_XDECREF(behavior);
+    PyObject **args = given + self->first - 3;
+    args[0] = self->handlers;
+    args[1] = stream;
+    args[2] = behavior;
+    PyObject *responses =
+        PyObject_Vectorcall(self->generate, args, (size_t)(count + 3 - self->first), names);
+    Py_DECREF(behavior);
     if (responses != NULL && ((StreamFields *)stream)->is_instrumented != Py_False) {
         Py_SETREF(responses, PyObject_CallFunctionObjArgs(self->watched, context, responses, NULL));
     }
     return responses;
 }
 
-/* Has what stands for the generator of the handler get that; takes the reference. */
-static PyObject *
-generated_in_c(State *state, AioHandler *self, Generated *made, PyObject *loop, PyObject **given,
-               Py_ssize_t count, PyObject *names)
-{
-    if (made == NULL) {
-        return NULL;
-    }
-    int failed = grpc_guard_begin_flight(state, self->handlers, &made->flight, made->stream, loop) < 0;
-    PyObject *responses =
-        failed ? NULL : PyObject_Vectorcall(self->plain, given, (size_t)count, names);
-    if (responses == NULL) {
-        Py_DECREF(made);
-        return NULL;
-    }
-    SET(made->responses, responses);
-    return (PyObject *)made;
-}
-
 /* Returns what stands for the generator of the handler. */
 static PyObject *
-generated(State *state, AioHandler *self, PyObject *stream, PyObject *loop, PyObject **given,
-          Py_ssize_t count, PyObject *names)
+generated(State *state, AioHandler *self, PyObject *stream, PyObject **given, Py_ssize_t count,
+          PyObject *names)
 {
     PyObject *context = given[self->first + 1], *made = NULL;
     PyObject *direction = grpc_guard_in_slot(&self->of_write, context, state->starts.str__self_write);
@@ -129,30 +90,17 @@ generated(State *state, AioHandler *self, PyObject *stream, PyObject *loop, PyOb
         return NULL;
     }
     if (grpc_guard_is_plain(state, direction)) {
-        made = generated_in_c(state, self, grpc_guard_new_generated(state, stream, direction), loop, given,
-                              count, names);
+        PyObject *responses = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
+        made = responses == NULL ? NULL
+                                 : grpc_guard_new_generated(state, stream, direction, responses,
+                                                            self->handlers);
+        Py_XDECREF(responses);
     }
     else {
-        made = generated_in_python(state, self, stream, loop, given, count, names);
+        made = generated_in_python(state, self, stream, given, count, names);
     }
     Py_DECREF(direction);
     return made;
-}
-
-/* Runs the handler, whose stream has ended if it cannot be called. */
-static PyObject *
-run_stream(State *state, AioHandler *self, PyObject *stream, PyObject *loop, PyObject **given,
-           Py_ssize_t count, PyObject *names)
-{
-    AioRun *run = begin_run(state, self, stream, loop);
-    if (run == NULL) {
-        return NULL;
-    }
-    PyObject *result = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
-    if (result == NULL) {
-        SET(((StreamFields *)stream)->ended, Py_NewRef(Py_True));
-    }
-    return run_of(state, run, result);
 }
 
 static PyObject *
@@ -168,10 +116,17 @@ serve(State *state, AioHandler *self, PyObject *mode, PyObject *loop, PyObject *
         Py_XDECREF(stream);
         return NULL;
     }
-    PyObject *request = given[self->first], *context = given[self->first + 1];
-    PyObject *result = self->generate != Py_None
-                           ? generated(state, self, stream, loop, given, count, names)
-                           : run_stream(state, self, stream, loop, given, count, names);
+    PyObject *request = given[self->first], *context = given[self->first + 1], *result;
+    if (self->generate != Py_None) {
+        result = generated(state, self, stream, given, count, names);
+    }
+    else {
+        result = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
+        if (result == NULL) {
+            SET(((StreamFields *)stream)->ended, Py_NewRef(Py_True));
+        }
+        result = run_of(state, self, stream, result, loop);
+    }
     Py_DECREF(request);
     Py_DECREF(context);
     Py_DECREF(stream);
@@ -214,7 +169,8 @@ grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyO
         result = PyObject_Vectorcall(self->plain, args, (size_t)count, names);
     }
     else if (mode != NULL && self->stream == Py_None) {
-        result = answer(state, self, loop, args, count, names);
+        result = run_of(state, self, self->rpc,
+                        PyObject_Vectorcall(self->plain, args, (size_t)count, names), loop);
     }
     else if (mode != NULL) {
         result = serve(state, self, mode, loop, args, count, names);

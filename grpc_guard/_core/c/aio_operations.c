@@ -130,13 +130,17 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     if (is_first && self->inner == NULL && grpc_guard_begin(self) < 0) {
         replace_stop_iteration();
     }
-    else {
+    else if (!is_first || self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
         status = PyIter_Send(self->inner, value, result);
     }
     if (status == PYGEN_NEXT) {
         self->progress = SUSPENDED;
         if (self->owns) {
             (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
+        }
+        if (self->subject != NULL && grpc_guard_flight_waits(&((AioRun *)self)->flight) < 0) {
+            PyErr_Clear(); /* there is no memory for the note */
+            grpc_guard_end_flight(&((AioRun *)self)->flight);
         }
     }
     else {

@@ -7,7 +7,7 @@
 PyObject *
 grpc_guard_new_step(Generated *self, Act act, PyObject *given)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
+    State *state = self->state;
     Step *step = (Step *)grpc_guard_alloc(&state->kept_steps, state->aio_step);
     if (step != NULL) {
         step->progress = CREATED;
@@ -36,11 +36,11 @@ static PySendResult
 step_am_send(PyObject *op, PyObject *value, PyObject **result)
 {
     Step *self = (Step *)op;
-    State *state = PyType_GetModuleState(Py_TYPE(self));
     *result = NULL;
     if (!can_go_on(self)) {
         return PYGEN_ERROR;
     }
+    State *state = ((Generated *)self->generated)->state;
     Py_INCREF(self);
     int is_first = self->progress == CREATED;
     self->progress = RUNNING;

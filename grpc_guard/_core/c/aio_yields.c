@@ -28,19 +28,20 @@ note_handler(State *state, Generated *self)
 {
     StreamFields *stream = (StreamFields *)self->stream;
     PyObject *loop = stream->loop == NULL ? Py_NewRef(Py_None) : Py_NewRef(stream->loop);
-    PyObject *task = grpc_guard_task_of(state, loop), *reference = NULL;
-    Py_DECREF(loop);
-    if (task != NULL && task != Py_None) {
-        PyObject *known = self->flight.task;
-        reference = known != NULL && grpc_guard_refers_to(known, task) ? Py_NewRef(known)
-                                                                       : PyWeakref_NewRef(task, NULL);
+    PyObject *records = self->records;
+    int failed = 0;
+    self->records = NULL;
+    if (records != NULL) {
+        failed = grpc_guard_begin_flight(state, records, &self->flight, self->stream, loop) < 0
+                 || grpc_guard_flight_waits(&self->flight) < 0;
+        Py_DECREF(records);
     }
-    Py_XDECREF(task);
-    if (reference != NULL) {
-        SET(self->task, reference);
+    Py_DECREF(loop);
+    if (self->flight.task != NULL) {
+        SET(self->task, Py_NewRef(self->flight.task));
         stream->generated = (PyObject *)self;
     }
-    return PyErr_Occurred() ? -1 : 0;
+    return failed ? -1 : 0;
 }
 
 /* Returns weak references to the task and the generator of the handler. */

@@ -114,7 +114,7 @@ typedef struct {
     Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
     LoopsHere loops;
     PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
-    Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
+    Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Kept kept_operations, kept_runs, kept_steps;
     Own of_thread_id;
     Chosen chosen;
@@ -321,6 +321,8 @@ PyObject *grpc_guard_operate(
 /* The same as a call without arguments, but for the end of an iterator: NULL without an exception. */
 PyObject *grpc_guard_advance(SyncOperation *self);
 PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+/* Tells whether an object is a proxy, whose class was told to attributes_by_slot(). */
+int grpc_guard_is_proxy(PyObject *object);
 PyObject *grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *grpc_guard_calls_by_slot(PyObject *module, PyObject *cls);
 

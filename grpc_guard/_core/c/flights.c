@@ -27,19 +27,6 @@ grpc_guard_task_of(State *state, PyObject *loop)
 }
 
 int
-grpc_guard_refers_to(PyObject *reference, PyObject *object)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *referent = NULL;
-    int is_it = PyWeakref_GetRef(reference, &referent) > 0 && referent == object;
-    Py_XDECREF(referent);
-    return is_it;
-#else
-    return PyWeakref_GET_OBJECT(reference) == object;
-#endif
-}
-
-int
 grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObject *what,
                         PyObject *loop)
 {
@@ -49,17 +36,27 @@ grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObj
         Py_XDECREF(task);
         return task == NULL ? -1 : 0;
     }
-    PyObject *reference = PyWeakref_NewRef(task, NULL);
-    Py_DECREF(task);
-    if (reference == NULL || grpc_guard_begin_entry(state, &flight->since) < 0) {
-        Py_XDECREF(reference);
+    if (grpc_guard_begin_entry(state, &flight->since) < 0) {
+        Py_DECREF(task);
         return -1;
     }
-    flight->task = reference;
+    flight->running = task;
     flight->what = what;
     flight->links = (Links){flights, flights->previous};
     flights->previous->next = &flight->links;
     flights->previous = &flight->links;
+    Py_DECREF(task); /* it runs, and so somebody has it */
+    return 0;
+}
+
+int
+grpc_guard_flight_waits(Flight *flight)
+{
+    if (flight->running != NULL) {
+        flight->task = PyWeakref_NewRef(flight->running, NULL);
+        flight->running = NULL;
+        return flight->task == NULL ? -1 : 0;
+    }
     return 0;
 }
 
@@ -77,18 +74,8 @@ grpc_guard_end_flight(Flight *flight)
     if (flight->links.next != NULL) {
         leave(&flight->links);
     }
+    flight->running = NULL;
     Py_CLEAR(flight->task);
-}
-
-void
-grpc_guard_hand_flight(Flight *from, Flight *to)
-{
-    *to = *from;
-    from->task = NULL;
-    if (from->links.next != NULL) {
-        to->links.next->previous = to->links.previous->next = &to->links;
-        from->links.next = NULL;
-    }
 }
 
 void
@@ -119,16 +106,20 @@ grpc_guard_enter_task(State *state, PyObject *in_flight, PyObject *what, PyObjec
     if (self != NULL && grpc_guard_begin_flight(state, in_flight, &self->flight, what, loop) < 0) {
         Py_CLEAR(self);
     }
-    if (self != NULL && self->flight.task == NULL) {
+    if (self != NULL && self->flight.running == NULL) {
         Py_SETREF(self, (TaskEntry *)Py_NewRef(Py_None));
+    }
+    else if (self != NULL && grpc_guard_flight_waits(&self->flight) < 0) {
+        Py_CLEAR(self);
     }
     return (PyObject *)self;
 }
 
 /* What is known of a flight, held: the list changes while objects are made. */
 typedef struct {
-    PyObject *task, *what;
+    PyObject *task, *what; /* the task, or a weak reference to it */
     double since;
+    int is_running;
 } Known;
 
 static Known *
@@ -145,7 +136,9 @@ read_all(Links *flights, Py_ssize_t *count)
     }
     for (Links *one = flights->next; one != flights; one = one->next) {
         Flight *flight = (Flight *)((char *)one - offsetof(Flight, links));
-        *known++ = (Known){Py_NewRef(flight->task), Py_NewRef(flight->what), flight->since};
+        int is_running = flight->task == NULL;
+        PyObject *task = is_running ? flight->running : flight->task;
+        *known++ = (Known){Py_NewRef(task), Py_NewRef(flight->what), flight->since, is_running};
     }
     return all;
 }
@@ -159,12 +152,18 @@ grpc_guard_entries_of_tasks(State *state, Links *flights)
     for (Py_ssize_t i = 0; all != NULL && i < count; i++) {
         TaskEntry *entry = entries == NULL ? NULL : new_entry(state->task_entry, all[i].what);
         Py_DECREF(all[i].what);
-        if (entry == NULL) {
-            Py_DECREF(all[i].task);
+        PyObject *task = all[i].task;
+        if (all[i].is_running) {
+            PyObject *reference = entry == NULL ? NULL : PyWeakref_NewRef(task, NULL);
+            Py_SETREF(task, reference);
+        }
+        if (entry == NULL || task == NULL) {
+            Py_XDECREF(entry);
+            Py_XDECREF(task);
             Py_CLEAR(entries);
             continue;
         }
-        entry->flight.task = all[i].task;
+        entry->flight.task = task;
         entry->flight.since = all[i].since;
         PyList_SET_ITEM(entries, i, (PyObject *)entry);
     }

@@ -7,26 +7,22 @@
 
 /* One handler in flight. It is in the list of its server from its begin to its end, and not moved. */
 typedef struct {
-    Links links;    /* next is NULL: it is in none */
-    PyObject *task; /* a weak reference; NULL before it begins and after it has ended */
-    PyObject *what; /* a stream, or the name of a unary RPC; borrowed from what it is part of */
+    Links links;       /* next is NULL: it is in none */
+    PyObject *running; /* the task, borrowed, until it first waits: up to there it runs */
+    PyObject *task;    /* from then on, a weak reference to it */
+    PyObject *what;    /* a stream, or the name of a unary RPC; borrowed from what it is part of */
     double since;
 } Flight;
 
 /* Returns the running task of a loop, a new reference, or None; NULL with an exception set. */
 PyObject *grpc_guard_task_of(State *state, PyObject *loop);
 
-/* Tells whether a weak reference is one to an object. */
-int grpc_guard_refers_to(PyObject *reference, PyObject *object);
-
 /* Notes that the running task of a loop handles something from now on, if one runs; -1 with an exception
- * set. `in_flight` has the records of the server. */
+ * set. `in_flight` has the records of the server. If it waits, it has to be told so before it does. */
 int grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObject *what,
                             PyObject *loop);
+int grpc_guard_flight_waits(Flight *flight);
 void grpc_guard_end_flight(Flight *flight);
-
-/* Has another one, which has not begun, go on in the place of the first. */
-void grpc_guard_hand_flight(Flight *from, Flight *to);
 
 /* A list of flights: makes an empty one, and has those in it be in none. */
 void grpc_guard_forget_flights(Links *flights);

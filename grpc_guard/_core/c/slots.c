@@ -68,6 +68,12 @@ attribute(PyObject *object, PyObject *name)
     return PyObject_Vectorcall(otherwise, args, 2, NULL);
 }
 
+int
+grpc_guard_is_proxy(PyObject *object)
+{
+    return Py_TYPE(object)->tp_getattro == attribute;
+}
+
 /* Tells whether a class finds an attribute by something. */
 static int
 finds_by(PyObject *cls, const char *name, PyObject *expected)

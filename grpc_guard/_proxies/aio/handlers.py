@@ -16,7 +16,6 @@ from ..._catalogue.modes import ChooseMode, Mode, current_mode, fixed_mode, in_f
 from ..._catalogue.nouns import AIO, SERVER, Subject
 from ..._core.aio_methods import after_cancelled_handlers, compiled
 from ..._core.operations import operation
-from ..._core.records import TaskEntry
 from ..._core.stream import Stream
 from ..._core.turns import ticket_of_task, wait_for_turn, wake, wake_after_all
 from ..._guard.violations import report_conflict
@@ -58,7 +57,6 @@ def guard_behavior(
             return guarded_behavior(behavior, choose, sync)
         return guarded_behavior(behavior, choose, functools.partial(_migrating, sync, handlers))
 
-    enter = handlers.enter_task
     chosen = in_force if choose is current_mode else fixed_mode(choose)
 
     # With fewer arguments, or where no loop runs, the caller is not gRPC.
@@ -69,7 +67,7 @@ def guard_behavior(
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
-            return run_unary(enter(rpc, loop), rpc, plain, args, kwargs)
+            return run_unary(handlers, loop, rpc, plain, args, kwargs)
 
         return act_in_c(guarded, plain, first, False)
 
@@ -86,11 +84,10 @@ def guard_behavior(
                 behavior, args = MethodType(plain, args[0]), args[1:]
             request, context, *rest = args
             stream = Stream(rpc, SERVER, AIO, mode, loop)
-            entry = enter(stream, loop)
             context = Context(context, stream)
             if request_streaming and hasattr(type(request), "__aiter__"):
                 request = RequestIterator(request, stream, context._self_read)
-            responses = run_it(entry, stream, behavior, request, context, *rest, **kwargs)
+            responses = run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
             if run is _run:
                 return responses
             return _watched(context, responses)
@@ -107,7 +104,18 @@ def guard_behavior(
             return guarded
         method = compiled.AioMethod(function_of(plain) or guarded, "handler", "", None, 1)
         act = compiled.AioHandler(
-            guarded, plain, first, reads, rpc, choose, chosen, OFF, running_loop, handlers, method, *more
+            guarded,
+            plain,
+            first,
+            reads,
+            rpc,
+            choose,
+            chosen,
+            OFF,
+            running_loop,
+            handlers,
+            method,
+            *more,
         )
         return lambda *args, **kwargs: act(*args, **kwargs)
 
@@ -158,13 +166,19 @@ if compiled is not None:
     compiled.tell({"report_conflict": report_conflict, "is_taken_at_yield": _is_taken})
 
 
-# Each of these holds the entry of its handler, which is in flight until nobody does: so not even the
-# frame of one that has failed may go on to hold it.
+# A handler is in flight from its first step until nobody holds its entry: not even the frame of one that
+# has failed may go on to hold it.
 
 
 async def _run_unary(
-    entry: TaskEntry | None, rpc: str, plain: Callable[..., Any], args: Any, kwargs: Any
+    handlers: Handlers,
+    loop: asyncio.AbstractEventLoop,
+    rpc: str,
+    plain: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
 ) -> Any:
+    entry = handlers.enter_task(rpc, loop)
     try:
         return await plain(*args, **kwargs)
     except asyncio.CancelledError as error:
@@ -175,12 +189,9 @@ async def _run_unary(
 
 
 async def _run(
-    entry: TaskEntry | None,
-    stream: Stream,
-    behavior: Callable[..., Any],
-    *args: Any,
-    **kwargs: Any,
+    handlers: Handlers, stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
+    entry = handlers.enter_task(stream, stream.loop)
     try:
         return await behavior(*args, **kwargs)
     except asyncio.CancelledError as error:
@@ -193,7 +204,7 @@ async def _run(
 
 @operation("yield", owns=False)  # at a yield it is in no await chain: see owner_of() in _guard
 async def _generate(
-    entry: TaskEntry | None,
+    handlers: Handlers,
     stream: Stream,
     behavior: Callable[..., Any],
     request: Any,
@@ -206,6 +217,7 @@ async def _generate(
     gRPC writes what the handler yields, below the proxies, before it asks for the next message.
     So the handler owns the writing direction from the yield until then.
     """
+    entry = handlers.enter_task(stream, stream.loop)
     direction = context._self_write
     turns, token = None, cast("Any", direction)
     responses = behavior(request, context, *rest, **kwargs)

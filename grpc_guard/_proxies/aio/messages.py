@@ -37,7 +37,9 @@ class Messages(StreamProxy):
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call
         self._self_read = direction
         # None: that of the iterator, as it is.
-        self._self_anext = None if direction._extra is None else direction.prepared(iterator.__anext__)
+        self._self_anext = (
+            None if direction._extra is None else direction.prepared(iterator.__anext__)
+        )
 
     def __aiter__(self) -> Self:
         return self

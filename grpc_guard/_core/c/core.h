@@ -185,8 +185,8 @@ void grpc_guard_unfollow(StreamFields *stream);
 PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                                  PyObject *api, PyObject *mode, PyObject *loop);
 /* Returns a direction of a stream, or None, a new reference; NULL: an error is set. */
-PyObject *grpc_guard_reader(StreamFields *stream);
-PyObject *grpc_guard_writer(StreamFields *stream);
+PyObject *grpc_guard_reader(StreamFields *stream, void *unused);
+PyObject *grpc_guard_writer(StreamFields *stream, void *unused);
 
 /* Has objects of a class in Python die as those of its base in C do, if it adds nothing to that. */
 void grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base);

@@ -103,6 +103,17 @@ grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, Py
     return *type == NULL ? -1 : PyModule_AddType(module, *type);
 }
 
+void
+grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base)
+{
+    if (type->tp_dealloc != base->tp_dealloc && type->tp_basicsize == base->tp_basicsize
+        && type->tp_dictoffset == base->tp_dictoffset
+        && type->tp_weaklistoffset == base->tp_weaklistoffset && type->tp_finalize == NULL
+        && type->tp_del == NULL) {
+        type->tp_dealloc = base->tp_dealloc;
+    }
+}
+
 static int
 module_exec(PyObject *module)
 {

@@ -178,27 +178,15 @@ referent(PyObject *reference, PyObject *held, const char *name)
 }
 
 PyObject *
-grpc_guard_reader(StreamFields *self)
+grpc_guard_reader(StreamFields *self, void *unused)
 {
     return referent(self->read, self->reader, "_read");
 }
 
 PyObject *
-grpc_guard_writer(StreamFields *self)
+grpc_guard_writer(StreamFields *self, void *unused)
 {
     return referent(self->write, self->writer, "_write");
-}
-
-static PyObject *
-stream_get_read(StreamFields *self, void *closure)
-{
-    return grpc_guard_reader(self);
-}
-
-static PyObject *
-stream_get_write(StreamFields *self, void *closure)
-{
-    return grpc_guard_writer(self);
 }
 
 static int
@@ -260,8 +248,8 @@ static PyMethodDef stream_methods[] = {
 
 static PyGetSetDef stream_properties[] = {
     {"handler", (getter)grpc_guard_get_handler, (setter)grpc_guard_set_handler, NULL, NULL},
-    {"read", (getter)stream_get_read, (setter)stream_set_read, NULL, NULL},
-    {"write", (getter)stream_get_write, (setter)stream_set_write, NULL, NULL},
+    {"read", (getter)grpc_guard_reader, (setter)stream_set_read, NULL, NULL},
+    {"write", (getter)grpc_guard_writer, (setter)stream_set_write, NULL, NULL},
     {NULL},
 };
 

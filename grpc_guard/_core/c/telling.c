@@ -142,7 +142,7 @@ tell_one(State *state, Look *look, PyObject *stream, PyObject *number)
                    ? NULL
                    : PyObject_CallFunctionObjArgs(look->one, stream, number, NULL);
     }
-    PyObject *ways[] = {grpc_guard_reader(fields), grpc_guard_writer(fields)}, *owners[] = {NULL, NULL};
+    PyObject *ways[] = {grpc_guard_reader(fields, NULL), grpc_guard_writer(fields, NULL)}, *owners[] = {NULL, NULL};
     if (ways[0] != NULL && ways[1] != NULL && grpc_guard_by_identity(look->owners, ways[0], &owners[0]) >= 0
         && grpc_guard_by_identity(look->owners, ways[1], &owners[1]) >= 0) {
         told = usual_one(look, fields, number, ways, owners);

@@ -10,6 +10,7 @@
 
 typedef struct {
     FUNCTION
+    PyObject *module; /* that the state is of */
     State *state;
     PyObject *plain; /* the handler */
     PyObject *choose, *chosen, *enter, *rpc, *api; /* chosen: the mode, what has it, or None */
@@ -212,7 +213,8 @@ handling_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_HANDLING(TAKE)
 #undef TAKE
-    self->state = PyType_GetModuleState(type);
+    self->module = Py_NewRef(PyType_GetModule(type));
+    self->state = PyModule_GetState(self->module);
     self->first = first;
     self->follows = follows;
     self->reads = reads;
@@ -228,6 +230,7 @@ handling_traverse(Handling *self, visitproc visit, void *arg)
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_FUNCTION(VISIT)
     EACH_OF_HANDLING(VISIT)
+    VISIT(module)
 #undef VISIT
     return 0;
 }
@@ -245,6 +248,7 @@ handling_dealloc(Handling *self)
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_FUNCTION(CLEAR)
     EACH_OF_HANDLING(CLEAR)
+    CLEAR(module)
 #undef CLEAR
     type->tp_free(self);
     Py_DECREF(type);

@@ -29,7 +29,7 @@ from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_serve
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
-from .._core import entries
+from .._core import entries, which
 from .._core.records import Entry, InFlight, UnaryEntry
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
@@ -98,11 +98,16 @@ class Handlers(InFlight):
 
     def streams(self) -> dict[int, tuple[Stream, float]]:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
-        found = {
-            id(task): (stream, entry.since)
-            for reference, entry in list(self._by_task.items())
-            if isinstance(stream := entry.stream(), Stream) and (task := reference()) is not None
-        }
+        found, compiled = {}, which.compiled()
+        if compiled is None:
+            found = {
+                id(task): (stream, entry.since)
+                for reference, entry in list(self._by_task.items())
+                if isinstance(stream := entry.stream(), Stream)
+                and (task := reference()) is not None
+            }
+        else:
+            found = compiled.handled(self._by_task)
         for ident, entry in list(self._by_thread.items()):
             if isinstance(stream := entry.stream(), Stream):
                 found[ident] = stream, entry.since

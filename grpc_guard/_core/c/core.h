@@ -56,7 +56,7 @@ typedef struct {
     PyTypeObject *constructing_type;
     PyTypeObject *entry, *unary_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
-    PyTypeObject *maker; /* of looks.h */
+    PyTypeObject *maker, *encoding, *crowd; /* of looks.h, encodings.h, crowds.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -113,9 +113,13 @@ int grpc_guard_add_handling(PyObject *module, State *state);
 int grpc_guard_add_records(PyObject *module, State *state);
 int grpc_guard_add_encoding(PyObject *module, State *state);
 int grpc_guard_add_telling(PyObject *module, State *state);
+int grpc_guard_add_answering(PyObject *module, State *state);
 int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
-int grpc_guard_add_noting(PyObject *module, State *state);
+int grpc_guard_add_listing(PyObject *module, State *state);
+int grpc_guard_add_handled(PyObject *module, State *state);
+int grpc_guard_add_serving(PyObject *module, State *state);
+int grpc_guard_add_crowd(PyObject *module, State *state);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)

@@ -79,7 +79,6 @@ class Memory:
         if compiled is None:
             return self.recalled_in_python(references, fresh)
         tables = self._before, self._after, self._waited
-        self._waited.clear()
         said = self._loops, fresh, *tables, NOWHERE, AWAITED
         found: list[Recalled] = compiled.recalled(references, *said)
         return found
@@ -88,7 +87,6 @@ class Memory:
         self, references: Sequence[_Reference], fresh: list[asyncio.Task[Any]]
     ) -> Iterable[Recalled]:
         """Return the same without the compiled core."""
-        self._waited = {}
         found: dict[int, Recalled] = {}
         before, after = self._before, self._after
         for reference in references:

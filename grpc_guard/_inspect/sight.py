@@ -46,6 +46,7 @@ from .waits import Party, Wait
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
+_RECALLED_TOGETHER = 2 * _TOGETHER  # tasks that have been looked at before, mostly
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
 _direction_of = operator.attrgetter("direction")
 _JOIN = threading.Thread.join.__code__
@@ -119,9 +120,7 @@ class Sight:
     def owner(self, direction: Direction | None) -> Owner | None:
         """Return who was seen inside `direction`."""
         found = self.owners.get(id(direction))
-        if found is not None or direction is None:
-            return found
-        return self.crowd.owner(direction)
+        return self.crowd.owner(direction) if found is None and direction is not None else found
 
     def owner_not_seen(self, direction: Direction) -> Owner | None:
         """Return the owner of a direction that is owned, in which nobody was seen.
@@ -184,11 +183,12 @@ class Sight:
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         ends = {id(idle_type(loop)) for loop in loops}
         memory = Memory(set(loops))
-        for references in slices_of(tasks_kept(loops), _TOGETHER):
-            fresh: list[asyncio.Task[Any]] = []
+        fresh: list[asyncio.Task[Any]] = []
+        for references in slices_of(tasks_kept(loops), _RECALLED_TOGETHER):
             for standing, some, directions in memory.recalled(references, fresh):
                 self._note_together(some, standing, directions)
-            for group in groups(fresh, self.lines, ends):
+        for tasks in slices_of(fresh, _TOGETHER):
+            for group in groups(tasks, self.lines, ends):
                 handles = any_handles_an_rpc(group.tasks)
                 if not (handles or group.kinds & (OPERATION | SENDING)):
                     memory.note(group.tasks, NOWHERE)
@@ -197,7 +197,7 @@ class Sight:
                     told = self._look_at_place(place, group.kinds, handles=handles)
                     if told is not None:
                         memory.note(place.tasks, *told)
-            for task, awaited in waits_for_tasks(fresh):  # no other: they wait for plain futures
+            for task, awaited in waits_for_tasks(tasks):  # no other: they wait for plain futures
                 self.joins.append(Wait(self.party(task), self.party(awaited)))
         memory.leave()
 

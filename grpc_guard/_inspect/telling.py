@@ -110,7 +110,7 @@ class Teller:
             *(new_stream, new_direction, new_owner),
             *(self._begun, self._others, sight.owners, sight.crowd, self._channels),
             *(AioDirection, SERVER, READ, _OPEN, _OVER, _UNKNOWN),
-            *(self._present, bool(sight.waiters), bool(sight.sending)),
+            *(self._present, sight.time, bool(sight.waiters), bool(sight.sending)),
         )
 
     def one(self, stream: Stream, number: int) -> Told | None:

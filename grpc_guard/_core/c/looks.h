@@ -73,7 +73,7 @@ typedef struct {
     struct Crowd *crowd; /* who is in no table of `owners` */
     PyObject *plain, *server, *read; /* AioDirection, SERVER, READ */
     PyObject *states[3]; /* open, over, unknown */
-    double present;
+    double present, time; /* what began after that was not seen */
     int is_waited, is_sending; /* somebody waits for a turn; some aio call has a message to send */
     PyObject *met[TEXTS], *texts[TEXTS]; /* enums that were met, and their texts */
     int known;

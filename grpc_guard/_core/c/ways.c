@@ -108,7 +108,8 @@ grpc_guard_is_usual(Look *look, const Way *way)
         return 0;
     }
     return grpc_guard_is_inside(way)
-           || (fields->extra == Py_None && !fields->taken && fields->loop_thread != Py_None
+           || (fields->extra == Py_None && !(fields->taken && fields->since <= look->time)
+               && fields->loop_thread != Py_None
                && fields->loop_thread != NULL && fields->owner != NULL
                && !PyLong_Check(fields->owner));
 }

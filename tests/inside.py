@@ -34,6 +34,8 @@ from grpc_guard._catalogue.modes import always as always
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
 from grpc_guard._catalogue.modes import parse_mode as parse_mode
+from grpc_guard._catalogue.nouns import AIO as AIO
+from grpc_guard._catalogue.nouns import SYNC as SYNC
 from grpc_guard._catalogue.nouns import Api as Api
 from grpc_guard._catalogue.nouns import Side as Side
 from grpc_guard._catalogue.nouns import Subject as Subject

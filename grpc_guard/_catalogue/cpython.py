@@ -245,10 +245,13 @@ def in_place_of(plain: Any, function: Any) -> Any:
     Only the flags of its code change, by which ``inspect`` knows a kind: they do not change what
     it returns (see ``types.coroutine()``; since Python 3.11).
     """
-    kind = getattr(plain, "__code__", function.__code__).co_flags & _KINDS
+    code = getattr(plain, "__code__", None)
+    kind = code.co_flags & _KINDS if type(code) is CodeType else 0
     if kind:  # by a new function: 3.13 deprecates replacing the code of one by another kind of code
         code = _of_kind(function.__code__, kind)
         function = FunctionType(code, function.__globals__, closure=function.__closure__)
+    if type(plain) is FunctionType:
+        function.__defaults__, function.__kwdefaults__ = plain.__defaults__, plain.__kwdefaults__
     return functools.update_wrapper(function, plain)
 
 

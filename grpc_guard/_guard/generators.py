@@ -95,7 +95,6 @@ if _compiled is not None:
         {
             "feeds": _feeds.known,
             "forget": _feeds.known.pop,
-            "partial": functools.partial,
             "bind": bind,
         }
     )

@@ -7,16 +7,16 @@ nearly all handlers are, is replaced by another function, and any other callable
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, Protocol
 
-import wrapt
-
 from .._catalogue.cpython import in_place_of
 from .._catalogue.modes import ChooseMode
 from .._core import which
+from .faithful import Proxy
 
 
 class Replace(Protocol):
@@ -28,10 +28,18 @@ class Replace(Protocol):
     def __call__(self, plain: Callable[..., Any], first: int, /) -> Any: ...
 
 
-class _Proxy(wrapt.FunctionWrapper):
+class _Proxy(Proxy):
     """A guarded handler that is not a function: a partial, or another callable object."""
 
-    _self_choose: ChooseMode
+    __slots__ = ("_self_act", "_self_choose")
+
+    def __init__(self, behavior: Any, act: Callable[..., Any], choose: ChooseMode) -> None:
+        self.__wrapped__ = behavior
+        self._self_act = act
+        self._self_choose = choose
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._self_act(*args, **kwargs)
 
 
 # The guarded functions, and what chooses the mode of each. Keyed by the function, and not an
@@ -50,11 +58,7 @@ def guarded_behavior(behavior: Any, choose: ChooseMode, replace: Replace) -> Any
     if type(behavior) is MethodType and type(behavior.__func__) is FunctionType:
         function = behavior.__func__
         return MethodType(_in_place_of(function, replace(function, 1), choose), behavior.__self__)
-    proxy = _Proxy(
-        behavior, lambda plain, instance, args, kwargs: replace(plain, 0)(*args, **kwargs)
-    )
-    proxy._self_choose = choose
-    return proxy
+    return _Proxy(behavior, replace(behavior, 0), choose)
 
 
 def choice_of(behavior: Any) -> ChooseMode | None:
@@ -70,6 +74,26 @@ def plain_behavior(behavior: Any) -> Any:
     """Return the handler function that the guarded `behavior` replaces."""
     plain = behavior.__wrapped__
     return MethodType(plain, behavior.__self__) if type(behavior) is MethodType else plain
+
+
+def function_of(plain: Any) -> Any:
+    """Return the function that the callable object `plain` calls, if that can be known; or None."""
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    function = getattr(plain, "__func__", plain)
+    return function if type(function) is FunctionType else None
+
+
+def called_as(plain: Any, function: Any) -> Any:
+    """Return what does the same as `function`, and whose coroutines have the name of `plain`."""
+    named = FunctionType(function.__code__, function.__globals__)
+    named.__kwdefaults__ = function.__kwdefaults__
+    of = function_of(plain) or plain
+    for attribute in ("__name__", "__qualname__"):
+        name = getattr(of, attribute, None)
+        if isinstance(name, str):
+            setattr(named, attribute, name)
+    return named
 
 
 def _in_place_of(plain: FunctionType, guarded: Any, choose: ChooseMode) -> Any:

@@ -415,8 +415,19 @@ def test_streams_are_gathered_as_in_python(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_handlers_say() -> None:
     """Which streams are handled since when, and in what order streams began."""
-    with pytest.raises(TypeError):
-        compiled.handled([])
+    task = Named("a")
+    entries: list[Any] = [compiled.TaskEntry(direction().stream, task) for _ in range(2)]
+    served = entries[1].what
+    assert compiled.handled(entries) == {id(task): (served, entries[1].since)}
+    assert compiled.handled([*entries, compiled.TaskEntry("/a.B/C", task)]) == {}
+    served.ended = True
+    assert compiled.handled(entries)[id(task)][0] is entries[0].what
+    gone = SimpleNamespace(task=lambda: None, what=served, since=1.0)
+    assert compiled.handled([gone]) == {}
+    served.ended = Unknown()
+    for wrong in ((), [1], [SimpleNamespace(task=broken, what=1, since=1)], entries):
+        with pytest.raises((TypeError, AttributeError, ArithmeticError)):
+            compiled.handled(wrong)
     for tables in ((), [1], [{1: 2}], [{1: (2,)}]):
         with pytest.raises(TypeError):
             compiled.begun(tables)

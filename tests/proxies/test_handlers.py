@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import functools
 import inspect
 import threading
 import types
+import typing
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +18,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import wrapt
 from inside import (
     Feature,
     Handlers,
@@ -541,6 +544,77 @@ def test_guarded_function_in_the_eyes_of_inspect(api, behavior, hold, found):
     assert again.__wrapped__ is of_the_program
 
 
+class Answering:
+    """A handler that is an object."""
+
+    def __call__(self, request: bytes, context: Any = None) -> Iterator[bytes]:
+        yield request
+
+
+def described(request: bytes, context: Any = None, *, more: int = 1) -> Iterator[bytes]:
+    yield request * more
+
+
+async def described_aio(request: bytes, context: Any = None, *, more: int = 1) -> bytes:
+    return request * more
+
+
+def decorated(behavior: Any) -> Any:
+    return wrapt.FunctionWrapper(behavior, lambda plain, _, args, kwargs: plain(*args, **kwargs))
+
+
+OBJECTS = {
+    "object": Answering(),
+    "partial": functools.partial(described, more=2),
+    "partial of async": functools.partial(described_aio, more=2),
+    "wrapt": decorated(described),
+}
+
+
+@pytest.mark.parametrize("api", ["sync", "aio"])
+@pytest.mark.parametrize("behavior", OBJECTS.values(), ids=OBJECTS)
+def test_guarded_object_in_the_eyes_of_a_program(api, behavior, found):
+    """A guarded handler that is no function has the methods of the plain one, its texts and its copies."""
+    guard = sync_handlers.guard_behavior if api == "sync" else aio_handlers.guard_behavior
+    guarded = guard(behavior, RPC, lambda: Mode.RAISE, False, True, handlers=Handlers(None))
+    looks: list[Callable[[Any], object]] = [
+        *(getattr(inspect, name) for name in dir(inspect) if name.startswith("is")),
+        *(inspect.signature, inspect.getdoc, inspect.getmodule, repr, typing.get_type_hints),
+        *(copy.copy, copy.deepcopy, callable, bool),
+        *(lambda thing: hasattr(thing, "__get__"), lambda thing: hasattr(thing, "__enter__")),
+        *(lambda thing: getattr(thing, "__annotations__", None), lambda thing: hash(thing)),
+        lambda thing: isinstance(thing, behavior.__class__),
+    ]
+    for look in looks:
+        seen, plain = outcome(look, guarded), outcome(look, behavior)
+        assert str(seen).split(" at ")[0] == str(plain).split(" at ")[0], look
+
+
+def test_defaults_of_a_guarded_function(found):
+    """Frameworks that look for parameters of their own look at them."""
+    for guard, behavior in (
+        (sync_handlers.guard_behavior, described),
+        (aio_handlers.guard_behavior, described_aio),
+    ):
+        guarded = guard(behavior, RPC, lambda: Mode.RAISE, False, False, handlers=Handlers(None))
+        assert guarded.__defaults__ == (None,)
+        assert guarded.__kwdefaults__ == {"more": 1}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("hold", [bare, functools.partial, decorated])
+async def test_names_of_what_a_coroutine_function_returns(hold, streams, found):
+    """They are those of the program's coroutine, for whom repr() and a task's name are read."""
+    guarded = aio_handlers.guard_behavior(
+        hold(described_aio), RPC, lambda: Mode.RAISE, streams, False, handlers=Handlers(None)
+    )
+    coroutine = guarded(b"1", types.SimpleNamespace())
+    assert coroutine.__name__ == coroutine.__qualname__ == "described_aio"
+    assert repr(coroutine).startswith("<coroutine object described_aio at ")
+    assert await coroutine == b"1"
+    assert str(coroutine.__qualname__)
+
+
 async def test_done_callback_in_the_eyes_of_grpc(found):
     """It has the names of the program's, and is known to stand for it."""
     given: list[Any] = []
@@ -629,6 +703,10 @@ def with_a_list(behavior: Any, request: Any, context: Any) -> Any:
     return behavior([b"1", b"2"], context)
 
 
+def with_more(behavior: Any, request: Any, context: Any) -> Any:
+    return behavior(request, context, b"more")
+
+
 def test_sync_behaviour_called_by_an_interceptor(found):
     """What is not called as gRPC does it is handed on; requests may be of any kind."""
 
@@ -640,6 +718,32 @@ def test_sync_behaviour_called_by_an_interceptor(found):
         assert ask_sync(address, "stream_stream") == b"plain"
     with sync_server(methods, interceptors=[Calling(with_a_list)]) as address:
         assert ask_sync(address, "stream_stream") == b"list"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_behaviour_that_gets_more_from_an_interceptor(shape, found):
+    """What an interceptor adds, such as who asks, reaches the handler as it is."""
+
+    def answer(request: Any, context: Any, more: Any) -> bytes:
+        return tell(request, context) + more if shape.startswith("stream") else more
+
+    def answers(request: Any, context: Any, more: Any) -> Iterator[bytes]:
+        yield answer(request, context, more)
+
+    async def answer_aio(request: Any, context: Any, more: Any) -> bytes:
+        return answer(request, context, more)
+
+    async def answers_aio(request: Any, context: Any, more: Any) -> Any:
+        yield answer(request, context, more)
+
+    streams = shape.endswith("stream")
+    expected = b"guardedmore" if shape.startswith("stream") else b"more"
+    methods = {METHOD: method_handler(shape, answers if streams else answer)}
+    with sync_server(methods, interceptors=[Calling(with_more)]) as address:
+        assert ask_sync(address, shape) == expected
+    methods = {METHOD: method_handler(shape, answers_aio if streams else answer_aio)}
+    async with aio_server(methods, interceptors=[AioCalling(with_more)]) as address:
+        assert await ask_aio(address, shape) == expected
 
 
 async def test_aio_behaviour_called_by_an_interceptor(found):

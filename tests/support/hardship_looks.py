@@ -121,7 +121,7 @@ def look_acts(core: Any) -> dict[str, Act]:
         assert len(core.recalled(references, {loop}, fresh, *rest)) == FEW
         assert len(fresh) == 2
 
-    entries = {weakref.ref(task): core.Entry(one) for task, one in zip(tasks, streams, strict=True)}
+    entries = [core.TaskEntry(one, task) for task, one in zip(tasks, streams, strict=True)]
 
     def listed() -> None:
         by_task = core.handled(entries)

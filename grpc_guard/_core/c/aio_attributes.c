@@ -21,16 +21,26 @@ attribute(AioOperation *self, PyObject *object, Py_ssize_t name)
 /* Returns an attribute of the function. */
 #define OF_FUNCTION(name) ATTRIBUTE(((AioMethod *)self->method)->function, name)
 
+/* Tells whether it drives a coroutine that a handler has made, and is called as that is. */
+static int
+is_named_after_inner(AioOperation *self)
+{
+    return self->subject != NULL && self->inner != NULL && PyCoro_CheckExact(self->inner);
+}
+
+/* Returns a name that nobody has set. */
+#define NAME(name) (is_named_after_inner(self) ? ATTRIBUTE(self->inner, name) : OF_FUNCTION(name))
+
 static PyObject *
 get_name(AioOperation *self, void *unused)
 {
-    return self->name != NULL ? Py_NewRef(self->name) : OF_FUNCTION(name);
+    return self->name != NULL ? Py_NewRef(self->name) : NAME(name);
 }
 
 PyObject *
 grpc_guard_operation_qualname(AioOperation *self, void *unused)
 {
-    return self->qualname != NULL ? Py_NewRef(self->qualname) : OF_FUNCTION(qualname);
+    return self->qualname != NULL ? Py_NewRef(self->qualname) : NAME(qualname);
 }
 
 static int

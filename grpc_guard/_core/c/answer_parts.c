@@ -1,6 +1,7 @@
 /* Who has started a stream, and its directions, as bytes: see answering.c. */
 
 #include "answering.h"
+#include "directions.h"
 
 int
 grpc_guard_put_starter(Answer *self, const Started *started)
@@ -71,7 +72,7 @@ grpc_guard_put_direction(Answer *self, const Field *field, const Way *way)
         return -1;
     }
     size_t at = buffer->bytes.size;
-    double since = ((AioFields *)way->direction)->since, present = self->look.present;
+    double since = grpc_guard_since_of((AioFields *)way->direction), present = self->look.present;
     int failed = 0;
     if (way->noted != NULL) {
         failed = put_noted(self, way->noted) < 0;

@@ -191,22 +191,25 @@ fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t lef
     }
     if (left > 9 && PyObject_TypeCheck(streams[9], state->stream_fields)) {
         StreamFields *fields = (StreamFields *)streams[9];
-        FETCH(fields->read);
-        FETCH(fields->write);
+        FETCH_LINES(fields->read == Py_True ? fields->reader : fields->read, sizeof(AioFields));
+        FETCH_LINES(fields->write == Py_True ? fields->writer : fields->write, sizeof(AioFields));
         FETCH(fields->call);
         FETCH_LINES(fields->origin, 96);
     }
     if (left > 6 && PyObject_TypeCheck(streams[6], state->stream_fields)) {
         StreamFields *fields = (StreamFields *)streams[6];
-        grpc_guard_fetch_led_to(fields->read, sizeof(AioFields));
+        grpc_guard_fetch_led_to(fields->read, sizeof(AioFields)); /* of those that are references */
         grpc_guard_fetch_led_to(fields->write, sizeof(AioFields));
         grpc_guard_fetch_led_to(fields->call, 128);
     }
     if (left > 3 && PyObject_TypeCheck(streams[3], state->stream_fields)) {
         StreamFields *fields = (StreamFields *)streams[3];
-        PyObject *references[] = {fields->read, fields->write};
+        PyObject *directions[] = {
+            fields->read == Py_True ? fields->reader : grpc_guard_fetch_led_to(fields->read, 0),
+            fields->write == Py_True ? fields->writer : grpc_guard_fetch_led_to(fields->write, 0),
+        };
         for (int i = 0; i < 2; i++) {
-            PyObject *direction = grpc_guard_fetch_led_to(references[i], 0);
+            PyObject *direction = directions[i];
             const Noted *noted =
                 direction == NULL ? NULL : grpc_guard_seen_in(self->look.crowd, direction);
             if (noted != NULL) {

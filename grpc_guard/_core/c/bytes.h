@@ -29,7 +29,9 @@ grpc_guard_put(Bytes *bytes, const char *more, size_t size)
     if (grpc_guard_has_room(bytes, size) < 0) {
         return -1;
     }
-    memcpy(bytes->start + bytes->size, more, size);
+    if (size > 0) { /* else there may be no memory yet */
+        memcpy(bytes->start + bytes->size, more, size);
+    }
     bytes->size += size;
     return 0;
 }

@@ -1,13 +1,14 @@
 /* The type of crowds: see crowd.c. */
 
 #include "crowds.h"
+#include "directions.h"
 
 /* Finds when the operation in a direction began; -1: an error is set. */
 static int
 find_since(State *state, PyObject *direction, double *since)
 {
     if (PyObject_TypeCheck(direction, state->aio_fields)) {
-        *since = ((AioFields *)direction)->since;
+        *since = grpc_guard_since_of((AioFields *)direction);
         return 0;
     }
     PyObject *noted = PyObject_GetAttrString(direction, "since");

@@ -3,6 +3,7 @@
 #ifndef GRPC_GUARD_DIRECTIONS_H
 #define GRPC_GUARD_DIRECTIONS_H
 
+#include "callers.h"
 #include "core.h"
 
 /* Returns a new reference to a field of a stream, without a lookup if it is one of ours. */
@@ -34,6 +35,17 @@ equip(PyObject *self, State *state, PyObject *stream)
     PyObject *nothing = PyObject_CallMethodNoArgs(self, state->str_equip);
     Py_XDECREF(nothing);
     return nothing == NULL ? -1 : 0;
+}
+
+/* Returns when the last operation of a direction began: now, if it has only just begun. */
+static inline double
+grpc_guard_since_of(AioFields *direction)
+{
+    if (direction->is_untimed) {
+        direction->since = grpc_guard_now();
+        direction->is_untimed = 0;
+    }
+    return direction->since;
 }
 
 static inline int

@@ -45,27 +45,24 @@ grpc_guard_make_unary_entry(State *state, PyObject *rpc)
     return (PyObject *)self;
 }
 
-PyObject *
+int
 grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
 {
     UnaryEntry *known = (UnaryEntry *)before;
-    if (known == NULL || !Py_IS_TYPE(known, state->unary_entry) || Py_REFCNT(known) > 1) {
-        return grpc_guard_make_unary_entry(state, rpc);
+    if (!state->steps.has_native_clock || known == NULL || !Py_IS_TYPE(known, state->unary_entry)
+        || !PyUnicode_CheckExact(known->rpc) || Py_REFCNT(known) > 1) {
+        return 0;
     }
-    Py_INCREF(known);
-    if (grpc_guard_begin_entry(state, &known->since) < 0) {
-        Py_DECREF(known);
-        return NULL;
-    }
-    known->ended = known->is_gone = 0;
     if (known->rpc != rpc) {
         SET(known->rpc, Py_NewRef(rpc));
     }
-    return (PyObject *)known;
+    known->since = grpc_guard_now();
+    known->ended = known->is_gone = 0;
+    return 1;
 }
 
 static PyObject *
-made_by(Maker make, PyTypeObject *type, PyObject *args, PyObject *kwargs)
+made_by(PyObject *(*make)(State *, PyObject *), PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) != 1 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         PyErr_SetString(PyExc_TypeError, "an entry takes what it is for, by position");
@@ -144,9 +141,11 @@ entry_call(Entry *self, PyObject *args, PyObject *kwargs)
     if (stream == NULL || stream == Py_None) {
         return stream;
     }
-    PyObject *value = PyObject_TypeCheck(stream, state->stream_fields)
-                          ? Py_XNewRef(((StreamFields *)stream)->ended)
-                          : NULL;
+    PyObject *value = NULL;
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        value = Py_XNewRef(((StreamFields *)stream)->ended);
+        Py_CLEAR(((StreamFields *)stream)->followed); /* it has been, and may hold what the program gave it */
+    }
     if (value == NULL) {
         value = PyObject_GetAttr(stream, state->str_ended);
     }

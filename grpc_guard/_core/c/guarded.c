@@ -1,5 +1,6 @@
 /* The guarded objects of a stream: the same as the classes of _proxies/sync make, with no frame. */
 
+#include "callers.h"
 #include "guarded.h"
 
 /* Finds the one field of a proxy that has what it wraps; -1 if there is none, or more. */
@@ -40,11 +41,74 @@ grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyObject
 }
 
 PyObject *
+grpc_guard_wrapped(State *state, PyObject *proxy)
+{
+    unsigned int version = Py_TYPE(proxy)->tp_version_tag;
+    for (int at = 0; version != 0 && at < SPOTS; at++) {
+        PyObject *wrapped = NULL;
+        if (state->of_wrapped.version[at] == version) {
+            wrapped = *(PyObject **)((char *)proxy + state->of_wrapped.offset[at]);
+        }
+        if (wrapped != NULL) {
+            return Py_NewRef(wrapped);
+        }
+    }
+    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
+    if (wrapped == NULL || state->starts.wrapped == NULL
+        || !PyObject_TypeCheck(proxy, PyDescr_TYPE(state->starts.wrapped))) {
+        return wrapped;
+    }
+    if (state->wrapped_at == 0) {
+        state->wrapped_at = find_wrapped(proxy, wrapped);
+    }
+    if (state->wrapped_at > 0) {
+        Spots *spots = &state->of_wrapped;
+        spots->version[spots->newest] = Py_TYPE(proxy)->tp_version_tag;
+        spots->offset[spots->newest] = state->wrapped_at;
+        spots->newest = (spots->newest + 1) % SPOTS;
+    }
+    return wrapped;
+}
+
+/* Returns the class of proxies for a type, borrowed, as long as nobody runs; NULL, without an error, if
+ * there is none yet. */
+static PyObject *
+twin_of(State *state, PyObject *twins, PyTypeObject *plain)
+{
+    uint64_t version = grpc_guard_version_of(twins);
+    for (int i = 0; version != 0 && i < TWINS; i++) {
+        Numbered *known = &state->of_twins[i];
+        if (known->version == version && known->number == (uintptr_t)plain) {
+            return known->value;
+        }
+    }
+    Numbered *known = &state->of_twins[state->newest_twin];
+    state->newest_twin = (state->newest_twin + 1) % TWINS;
+    return grpc_guard_look_up_number(known, twins, (uintptr_t)plain);
+}
+
+/* Fills a slot of a new proxy; `at` is where it is in all of them, or 0 as long as nobody has looked,
+ * and -1 if it is no slot. */
+static int
+fill(PyObject *slot, Py_ssize_t *at, PyObject *proxy, PyObject *value)
+{
+    if (*at == 0) {
+        PyMemberDef *member =
+            Py_IS_TYPE(slot, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)slot)->d_member : NULL;
+        *at = member != NULL && member->type == T_OBJECT_EX ? member->offset : -1;
+    }
+    if (*at < 0) {
+        return grpc_guard_set(slot, proxy, value);
+    }
+    SET(*(PyObject **)((char *)proxy + *at), Py_NewRef(value));
+    return 0;
+}
+
+PyObject *
 grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream)
 {
     Starts *starts = &state->starts;
-    PyObject *key = PyLong_FromVoidPtr(Py_TYPE(wrapped));
-    PyObject *twin = key == NULL ? NULL : PyDict_GetItemWithError(twins, key);
+    PyObject *twin = twin_of(state, twins, Py_TYPE(wrapped));
     PyObject *nothing = twin == NULL ? NULL : PyTuple_New(0);
     PyObject *proxy = NULL;
     if (nothing != NULL) {
@@ -55,10 +119,9 @@ grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject
     }
     if (proxy != NULL
         && (grpc_guard_wrap_in(state, starts->wrapped, proxy, wrapped) < 0
-            || grpc_guard_set(starts->stream, proxy, stream) < 0)) {
+            || fill(starts->stream, &state->stream_at, proxy, stream) < 0)) {
         Py_CLEAR(proxy);
     }
-    Py_XDECREF(key);
     return proxy;
 }
 
@@ -77,7 +140,7 @@ grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped, PyObj
     PyObject *reference =
         advance == NULL || field == NULL ? NULL : PyWeakref_NewRef(direction, NULL);
     int failed = advance == NULL || (field != NULL && reference == NULL)
-                 || grpc_guard_set(state->starts.next, proxy, advance) < 0;
+                 || fill(state->starts.next, &state->next_at, proxy, advance) < 0;
     if (reference != NULL && !failed) {
         SET(*field, Py_NewRef(reference));
     }
@@ -96,50 +159,55 @@ grpc_guard_end_stream(PyObject *stream)
     SET(((StreamFields *)stream)->ended, Py_NewRef(Py_True));
 }
 
-/* Returns what notes which stream a generator feeds, and forgets it with the generator. */
-static PyObject *
-feed_of(Starts *starts, PyObject *generator, PyObject *key, PyObject *stream)
-{
-    PyObject *forget = PyObject_CallFunctionObjArgs(starts->partial, starts->forget, key, NULL);
-    PyObject *fed = forget == NULL ? NULL : PyWeakref_NewRef(generator, forget);
-    PyObject *stream_held = fed == NULL ? NULL : PyWeakref_NewRef(stream, NULL);
-    PyObject *feed = stream_held == NULL ? NULL : PyTuple_Pack(2, fed, stream_held);
-    Py_XDECREF(forget);
-    Py_XDECREF(fed);
-    Py_XDECREF(stream_held);
-    return feed;
-}
-
-int
-grpc_guard_bind(State *state, PyObject *iterator, PyObject *stream, PyObject *operation)
-{
-    Starts *starts = &state->starts;
-    if (!PyGen_CheckExact(iterator) && !PyAsyncGen_CheckExact(iterator)) {
-        return 0;
-    }
-    PyObject *key = PyLong_FromVoidPtr(iterator);
-    PyObject *feed = key == NULL ? NULL : feed_of(starts, iterator, key, stream);
-    PyObject *known = feed == NULL ? NULL : PyDict_SetDefault(starts->feeds, key, feed);
-    int failed = known == NULL ? -1 : 0;
-    if (known != NULL && known != feed) {
-        PyObject *nothing =
-            PyObject_CallFunctionObjArgs(starts->bind, iterator, stream, operation, NULL);
-        failed = nothing == NULL ? -1 : 0;
-        Py_XDECREF(nothing);
-    }
-    Py_XDECREF(key);
-    Py_XDECREF(feed);
-    return failed;
-}
-
 /* The methods that stand for functions */
 
-static PyObject *
-method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+PyObject *
+grpc_guard_method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Method *self = (Method *)callable;
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    return self->quick(state, self, args, PyVectorcall_NARGS(flagged), names);
+    return self->quick(self->state, self, args, PyVectorcall_NARGS(flagged), names);
+}
+
+PyObject *
+grpc_guard_call_method(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
+{
+    Method *self = (Method *)method;
+    if (self->start != NULL) {
+        return self->start(self->state, self, proxy, args, kwargs);
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
+    if (count > FEW || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        return grpc_guard_call_with(method, proxy, args, kwargs);
+    }
+    PyObject *few[FEW] = {proxy};
+    for (Py_ssize_t i = 1; i < count; i++) {
+        few[i] = PyTuple_GET_ITEM(args, i - 1);
+    }
+    return self->quick(self->state, self, few, count, NULL);
+}
+
+PyObject *
+grpc_guard_call_with(PyObject *function, PyObject *first, PyObject *args, PyObject *kwargs)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
+    PyObject **all = PyMem_New(PyObject *, (size_t)count);
+    if (all == NULL) {
+        return PyErr_NoMemory();
+    }
+    all[0] = first;
+    for (Py_ssize_t i = 1; i < count; i++) {
+        all[i] = PyTuple_GET_ITEM(args, i - 1);
+    }
+    PyObject *result = PyObject_VectorcallDict(function, all, (size_t)count, kwargs);
+    PyMem_Free(all);
+    return result;
+}
+
+/* Does more where the interpreter calls the object itself: see grpc_guard_call_method(). */
+static PyObject *
+in_python(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    return IN_PYTHON(method, args, count, names);
 }
 
 /* __iter__ of NextProxy: the proxy itself. Its __next__ has what merge() takes from it in any case. */
@@ -165,18 +233,19 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static const struct {
         const char *name;
         Quick quick;
+        Start start;
     } known[] = {
-        {"itself", itself},
-        {"service", grpc_guard_service},
-        {"call_unary_stream", grpc_guard_call_unary_stream},
-        {"call_stream_stream", grpc_guard_call_stream_stream},
-        {"start_unary_stream", grpc_guard_start_unary_stream},
-        {"start_stream_stream", grpc_guard_start_stream_stream},
-        {"start_aio_unary_stream", grpc_guard_start_aio_unary_stream},
-        {"start_aio_stream_unary", grpc_guard_start_aio_stream_unary},
-        {"start_aio_stream_stream", grpc_guard_start_aio_stream_stream},
-        {"iterate_call", grpc_guard_iterate_call},
-        {"iterate_requests", grpc_guard_iterate_requests},
+        {"itself", itself, NULL},
+        {"service", grpc_guard_service, NULL},
+        {"call_unary_stream", grpc_guard_call_unary_stream, NULL},
+        {"call_stream_stream", grpc_guard_call_stream_stream, NULL},
+        {"start_unary_stream", grpc_guard_start_unary_stream, NULL},
+        {"start_stream_stream", grpc_guard_start_stream_stream, NULL},
+        {"start_aio_unary_stream", in_python, grpc_guard_start_aio_unary_stream},
+        {"start_aio_stream_unary", in_python, grpc_guard_start_aio_stream_unary},
+        {"start_aio_stream_stream", in_python, grpc_guard_start_aio_stream_stream},
+        {"iterate_call", grpc_guard_iterate_call, NULL},
+        {"iterate_requests", grpc_guard_iterate_requests, NULL},
     };
     PyObject *function;
     const char *name;
@@ -191,9 +260,11 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         if (strcmp(known[i].name, name) == 0) {
             Method *self = (Method *)type->tp_alloc(type, 0);
             if (self != NULL) {
-                self->vectorcall = method_vectorcall;
+                self->vectorcall = grpc_guard_method_vectorcall;
+                self->state = PyType_GetModuleState(type);
                 self->function = Py_NewRef(function);
                 self->quick = known[i].quick;
+                self->start = known[i].start;
             }
             return (PyObject *)self;
         }

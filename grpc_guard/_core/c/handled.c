@@ -1,78 +1,76 @@
 /* The streams that the tasks of servers handle: the same as Handlers.streams() and Handled.begun(). */
 
 #include "looks.h"
-#include "entries.h"
 
-/* Puts the stream of an entry, and since when it is handled, into a table; -1: an error is set. */
+enum { TASK, WHAT, SINCE_WHEN, ENTRY_NAMES };
+static const char *const names[ENTRY_NAMES] = {"task", "what", "since"};
+
+/* Puts the stream that a task handles, and since when, into a table, in place of what it handled
+ * before; -1: an error is set. */
 static int
-put_handled(State *state, PyObject *found, PyObject *reference, Entry *entry)
+put_handled(State *state, PyObject *found, PyObject *task, PyObject *what, PyObject *since)
 {
-    if (!Py_IS_TYPE(entry, state->entry)) {
-        return 0; /* of a unary RPC */
+    StreamFields *stream =
+        PyObject_TypeCheck(what, state->stream_fields) ? (StreamFields *)what : NULL;
+    int has_ended = stream == NULL || stream->ended == NULL ? 0 : PyObject_IsTrue(stream->ended);
+    if (has_ended != 0) {
+        return has_ended < 0 ? -1 : 0;
     }
-    PyObject *stream = grpc_guard_led_to(entry->stream);
-    PyObject *task = stream == NULL ? NULL : grpc_guard_led_to(reference);
-    int failed = task == NULL;
-    if (!failed && task != Py_None && PyObject_TypeCheck(stream, state->stream_fields)) {
-        PyObject *key = PyLong_FromVoidPtr(task);
-        PyObject *both = key == NULL ? NULL : Py_BuildValue("(Od)", stream, entry->since);
-        failed = both == NULL || PyDict_SetItem(found, key, both) < 0;
-        Py_XDECREF(both);
-        Py_XDECREF(key);
+    PyObject *key = PyLong_FromVoidPtr(task);
+    PyObject *both = key == NULL ? NULL : PyTuple_Pack(2, stream == NULL ? Py_None : what, since);
+    int failed = both == NULL || PyDict_SetItem(found, key, both) < 0;
+    Py_XDECREF(both);
+    if (!failed && stream == NULL) {
+        failed = PyDict_DelItem(found, key) < 0; /* a unary RPC */
     }
-    Py_XDECREF(stream);
-    Py_XDECREF(task);
+    Py_XDECREF(key);
     return failed ? -1 : 0;
 }
 
-enum { STEPS = 3 };
-
-/* Has what the next entry leads to fetched: the entry itself, its references, or what they lead to. */
-static void
-fetch_next(State *state, PyObject *by_task, Py_ssize_t *at, int step)
+static int
+look_at_entry(State *state, PyObject *found, PyObject *entry, PyObject **interned)
 {
-    PyObject *reference, *entry;
-    if (!PyDict_Next(by_task, at, &reference, &entry)) {
-        return;
+    PyObject *values[ENTRY_NAMES] = {NULL};
+    int count = 0, is_whole = 1;
+    for (int i = 0; i < ENTRY_NAMES; i++) {
+        NEXT(PyObject_GetAttr(entry, interned[i]));
     }
-    if (step == 0) {
-        FETCH_LINES(entry, sizeof(Entry));
-        FETCH_LINES(reference, 64);
+    PyObject *task = is_whole ? grpc_guard_led_to(values[TASK]) : NULL;
+    int failed = task == NULL;
+    if (!failed && task != Py_None) {
+        failed = put_handled(state, found, task, values[WHAT], values[SINCE_WHEN]) < 0;
     }
-    else if (step == 1 && Py_IS_TYPE(entry, state->entry)) {
-        FETCH_LINES(((Entry *)entry)->stream, 64);
-        grpc_guard_fetch_led_to(reference, 64);
+    Py_XDECREF(task);
+    for (int i = 0; i < ENTRY_NAMES; i++) {
+        Py_XDECREF(values[i]);
     }
-    else if (Py_IS_TYPE(entry, state->entry)) {
-        grpc_guard_fetch_led_to(((Entry *)entry)->stream, 64);
-    }
+    return failed ? -1 : 0;
 }
 
-/* handled(by_task): the same as the part of Handlers.streams() that is about tasks. */
+/* handled(entries): what Handlers.streams() says of these entries of tasks. */
 static PyObject *
-handled(PyObject *module, PyObject *by_task)
+handled(PyObject *module, PyObject *entries)
 {
     State *state = PyModule_GetState(module);
-    if (!PyDict_Check(by_task)) {
-        return PyErr_Format(PyExc_TypeError, "handled() takes a table, not %R", by_task);
+    PyObject *interned[ENTRY_NAMES] = {NULL};
+    if (!PyList_Check(entries)) {
+        return PyErr_Format(PyExc_TypeError, "handled() takes a list, not %R", entries);
     }
-    PyObject *copy = PyDict_Copy(by_task), *found = copy == NULL ? NULL : PyDict_New();
-    PyObject *reference, *entry;
-    Py_ssize_t at = 0, ahead[STEPS] = {0};
-    for (int step = 0; found != NULL && step < STEPS; step++) {
-        for (int i = 0; i < 6 * (STEPS - step); i++) {
-            fetch_next(state, copy, &ahead[step], step);
-        }
+    PyObject *found = PyDict_New();
+    int failed = found == NULL;
+    for (int i = 0; !failed && i < ENTRY_NAMES; i++) {
+        interned[i] = PyUnicode_InternFromString(names[i]);
+        failed = interned[i] == NULL;
     }
-    while (found != NULL && PyDict_Next(copy, &at, &reference, &entry)) {
-        for (int step = 0; step < STEPS; step++) {
-            fetch_next(state, copy, &ahead[step], step);
-        }
-        if (put_handled(state, found, reference, (Entry *)entry) < 0) {
-            Py_CLEAR(found);
-        }
+    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(entries); i++) {
+        failed = look_at_entry(state, found, PyList_GET_ITEM(entries, i), interned) < 0;
     }
-    Py_XDECREF(copy);
+    for (int i = 0; i < ENTRY_NAMES; i++) {
+        Py_XDECREF(interned[i]);
+    }
+    if (failed) {
+        Py_CLEAR(found);
+    }
     return found;
 }
 

@@ -23,18 +23,6 @@ add_to(Set *set, PyObject *stream)
     return 1;
 }
 
-/* Tells whether a weak reference leads to this object, which somebody holds; -1: an error is set. */
-static int
-leads_to(PyObject *reference, PyObject *object)
-{
-    if (reference == NULL || reference == Py_None) {
-        return 0;
-    }
-    PyObject *referent = grpc_guard_led_to(reference);
-    Py_XDECREF(referent);
-    return referent == NULL ? -1 : referent == object;
-}
-
 /* Adds the stream of a direction to the others, and the direction to the strays if its stream does
  * not know it; -1: an error is set. */
 static int
@@ -50,12 +38,13 @@ place(State *state, Set *set, PyObject *direction, PyObject *streams, PyObject *
     if (add_to(set, stream) && PyList_Append(streams, stream) < 0) {
         return -1;
     }
-    StreamFields *fields = (StreamFields *)stream;
-    int is_known = leads_to(fields->read, direction);
-    if (is_known == 0) {
-        is_known = leads_to(fields->write, direction);
-    }
-    return is_known < 0 ? -1 : is_known > 0 ? 0 : PyList_Append(strays, direction);
+    PyObject *reader = grpc_guard_reader((StreamFields *)stream);
+    PyObject *writer = reader == NULL ? NULL : grpc_guard_writer((StreamFields *)stream);
+    int is_known = reader == direction || writer == direction;
+    int failed = writer == NULL || (!is_known && PyList_Append(strays, direction) < 0);
+    Py_XDECREF(reader);
+    Py_XDECREF(writer);
+    return failed ? -1 : 0;
 }
 
 static int
@@ -66,8 +55,9 @@ place_all(State *state, Set *set, const Crowd *crowd, PyObject *others, PyObject
         if (i + 12 < crowd->count) {
             FETCH(crowd->noted[i + 12].direction);
         }
-        if (i + 6 < crowd->count) {
-            FETCH_LINES(((SyncFields *)crowd->noted[i + 6].direction)->stream, sizeof(StreamFields));
+        PyObject *later = i + 6 < crowd->count ? crowd->noted[i + 6].direction : NULL;
+        if (later != NULL && PyObject_TypeCheck(later, state->aio_fields)) {
+            FETCH_LINES(((AioFields *)later)->stream, sizeof(StreamFields));
         }
         const Noted *noted = &crowd->noted[i];
         if (noted->task != NULL && place(state, set, noted->direction, streams, strays) < 0) {

@@ -14,7 +14,7 @@
 #endif
 #define FETCH_LINES(object, size) \
     for (size_t line = 0; line < (size); line += 64) { \
-        FETCH((const char *)(object) + line); \
+        FETCH((const char *)(object) + line); /* harmless where there is nothing */ \
     }
 
 /* Returns what a weak reference leads to, a new reference, or None. */

@@ -84,10 +84,7 @@ find_held(State *state, Serving *self, PyObject *noted, PyObject *rpc, double *h
         return -1;
     }
     *held = since < self->present ? self->present - since : 0.0;
-    if (stream->write == NULL || stream->write == Py_None) {
-        return 1;
-    }
-    PyObject *write = grpc_guard_led_to(stream->write);
+    PyObject *write = grpc_guard_writer(stream);
     int is_plain = write != NULL && (write == Py_None || (PyObject *)Py_TYPE(write) == self->plain);
     Py_XDECREF(write);
     return write == NULL ? -1 : is_plain;
@@ -185,11 +182,7 @@ fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left
     }
     StreamFields *stream = left > 8 ? stream_of(state, self, tasks[8]) : NULL;
     if (stream != NULL) {
-        FETCH(stream->write);
-    }
-    stream = left > 4 ? stream_of(state, self, tasks[4]) : NULL;
-    if (stream != NULL) {
-        grpc_guard_fetch_led_to(stream->write, 64);
+        FETCH(stream->write == Py_True ? stream->writer : stream->write);
     }
 }
 

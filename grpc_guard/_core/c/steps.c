@@ -216,7 +216,10 @@ operate(SyncOperation *self, PyObject *response, int is_next)
     if (response == Py_None) {
         before = end_handler(self);
     }
-    Py_XDECREF(before);
+    if (before != NULL) {
+        grpc_guard_unfollow((StreamFields *)direction->stream);
+        Py_DECREF(before);
+    }
     Py_XDECREF(object);
     return result;
 }

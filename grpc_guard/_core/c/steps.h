@@ -34,4 +34,7 @@ extern PyType_Spec grpc_guard_sync_operation;
 int grpc_guard_steps_traverse(Steps *steps, visitproc visit, void *arg);
 void grpc_guard_steps_clear(Steps *steps);
 
+/* Ends a list: those who are still in it live on in none. */
+void grpc_guard_leave_list(Links *head);
+
 #endif

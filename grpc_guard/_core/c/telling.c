@@ -1,6 +1,7 @@
 /* Live streams as records: the same as Teller.one() of _inspect/telling.py, which does what is rare. */
 
 #include "crowds.h"
+#include "directions.h"
 
 /* Returns a record of an owner, or None, that came so long ago; takes the reference to `ago`. */
 static PyObject *
@@ -37,7 +38,7 @@ direction_of(Look *look, const Way *way)
         Py_XDECREF(owner);
         return record;
     }
-    double since = ((AioFields *)way->direction)->since;
+    double since = grpc_guard_since_of((AioFields *)way->direction);
     PyObject *ago = since != 0.0 ? grpc_guard_seconds_since(look, since) : Py_NewRef(Py_None);
     return direction_record(look, Py_None, ago);
 }

@@ -1,21 +1,15 @@
 /* The directions of a stream, who is inside, and which of them are like most: see telling.c. */
 
 #include "crowds.h"
-
-/* Returns what a weak reference leads to, or None. */
-static PyObject *
-referent(PyObject *reference)
-{
-    return reference == NULL || reference == Py_None ? Py_NewRef(Py_None)
-                                                     : grpc_guard_led_to(reference);
-}
+#include "directions.h"
 
 /* Tells whether a stream lacks a field, as one that was made without its constructor. */
 static int
 is_bare(StreamFields *stream)
 {
     return stream->rpc == NULL || stream->side == NULL || stream->api == NULL
-           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL;
+           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL
+           || stream->read == NULL || stream->write == NULL;
 }
 
 /* Returns in which state a stream is, borrowed; NULL: an error is set. */
@@ -49,11 +43,11 @@ find_state(Look *look, StreamFields *stream, Ways *ways)
     return 0;
 }
 
-/* Finds the direction that a weak reference leads to, and who is inside; -1: an error is set. */
+/* Takes a direction, or None, or NULL with an error set, and finds who is inside; -1: an error is set. */
 static int
-find_way(Look *look, PyObject *reference, Way *way)
+find_way(Look *look, PyObject *direction, Way *way)
 {
-    way->direction = referent(reference);
+    way->direction = direction;
     if (way->direction == NULL || way->direction == Py_None) {
         return way->direction == NULL ? -1 : 0;
     }
@@ -80,8 +74,8 @@ grpc_guard_find_ways(State *state, Look *look, PyObject *stream, Ways *ways)
         Py_XDECREF(ignored);
         return is_there < 0 ? -1 : 0;
     }
-    if (find_way(look, fields->read, &ways->read) < 0
-        || find_way(look, fields->write, &ways->write) < 0) {
+    if (find_way(look, grpc_guard_reader(fields), &ways->read) < 0
+        || find_way(look, grpc_guard_writer(fields), &ways->write) < 0) {
         return -1;
     }
     return find_state(look, fields, ways) < 0 ? -1 : 1;
@@ -108,7 +102,7 @@ grpc_guard_is_usual(Look *look, const Way *way)
         return 0;
     }
     return grpc_guard_is_inside(way)
-           || (fields->extra == Py_None && !(fields->taken && fields->since <= look->time)
+           || (fields->extra == Py_None && !(fields->taken && grpc_guard_since_of(fields) <= look->time)
                && fields->loop_thread != Py_None
                && fields->loop_thread != NULL && fields->owner != NULL
                && !PyLong_Check(fields->owner));

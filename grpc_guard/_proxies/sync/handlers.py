@@ -156,20 +156,20 @@ def replacing(
             behavior = plain
             if first:
                 behavior, args = MethodType(plain, args[0]), args[1:]
-            request, context, *senders = args
+            request, context, *rest = args
             stream = Stream(rpc, SERVER, api, mode)
             stream.track_context(context, has_ended)
             enter(stream, context if is_followed else None)
             if request_streaming and hasattr(type(request), "__next__"):
                 request = RequestIterator(request, stream)
             context = Context(context, stream)
-            if senders:
-                senders = [guard_sender(send, stream) for send in senders]
-                return behavior(request, context, *senders, **kwargs)
+            if rest and getattr(plain, "experimental_non_blocking", False):
+                rest[0] = guard_sender(rest[0], stream)
+                return behavior(request, context, *rest, **kwargs)
             if response_streaming:
-                return _respond(behavior(request, context, **kwargs), stream)
+                return _respond(behavior(request, context, *rest, **kwargs), stream)
             try:
-                return behavior(request, context, **kwargs)
+                return behavior(request, context, *rest, **kwargs)
             finally:
                 stream.ended = True
 

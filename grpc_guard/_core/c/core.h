@@ -74,7 +74,7 @@ typedef struct {
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
     PyTypeObject *forget; /* of feeds.c */
-    PyTypeObject *maker; /* of looks.h */
+    PyTypeObject *maker, *encoding, *crowd; /* of looks.h, encodings.h, crowds.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -148,9 +148,13 @@ int grpc_guard_add_specials(PyObject *module);
 int grpc_guard_add_records(PyObject *module, State *state);
 int grpc_guard_add_encoding(PyObject *module, State *state);
 int grpc_guard_add_telling(PyObject *module, State *state);
+int grpc_guard_add_answering(PyObject *module, State *state);
 int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
-int grpc_guard_add_noting(PyObject *module, State *state);
+int grpc_guard_add_listing(PyObject *module, State *state);
+int grpc_guard_add_handled(PyObject *module, State *state);
+int grpc_guard_add_serving(PyObject *module, State *state);
+int grpc_guard_add_crowd(PyObject *module, State *state);
 
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);

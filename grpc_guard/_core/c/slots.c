@@ -194,3 +194,14 @@ grpc_guard_calls_by_slot(PyObject *module, PyObject *cls)
     }
     return PyBool_FromLong(is_usual);
 }
+
+void
+grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base)
+{
+    if (type->tp_dealloc != base->tp_dealloc && type->tp_basicsize == base->tp_basicsize
+        && type->tp_dictoffset == base->tp_dictoffset
+        && type->tp_weaklistoffset == base->tp_weaklistoffset && type->tp_finalize == NULL
+        && type->tp_del == NULL) {
+        type->tp_dealloc = base->tp_dealloc;
+    }
+}

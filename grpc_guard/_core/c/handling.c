@@ -152,7 +152,7 @@ handle_unary(State *state, Handling *self, PyObject *const *args, size_t count)
         return NULL;
     }
     PyObject *result = PyObject_Vectorcall(self->plain, args, count, NULL);
-    if (Py_IS_TYPE(entry, state->unary_entry)) {
+    if (USUALLY(self->records != NULL) || Py_IS_TYPE(entry, state->unary_entry)) {
         grpc_guard_end_unary(entry, followed);
     }
     else {
@@ -168,8 +168,7 @@ handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, P
     size_t count = (size_t)PyVectorcall_NARGS(flagged);
     State *state = self->state;
     Starts *starts = &state->starts;
-    if (count != (size_t)self->first + 2 || names != NULL || starts->feeds == NULL
-        || starts->wrapped == NULL || starts->returns == NULL) {
+    if (!USUALLY(count == (size_t)self->first + 2 && names == NULL && state->is_told)) {
         return PyObject_Vectorcall(self->function, args, count, names);
     }
     PyObject *mode = mode_of(self, starts), *result;

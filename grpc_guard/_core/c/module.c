@@ -103,17 +103,6 @@ grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, Py
     return *type == NULL ? -1 : PyModule_AddType(module, *type);
 }
 
-void
-grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base)
-{
-    if (type->tp_dealloc != base->tp_dealloc && type->tp_basicsize == base->tp_basicsize
-        && type->tp_dictoffset == base->tp_dictoffset
-        && type->tp_weaklistoffset == base->tp_weaklistoffset && type->tp_finalize == NULL
-        && type->tp_del == NULL) {
-        type->tp_dealloc = base->tp_dealloc;
-    }
-}
-
 static int
 module_exec(PyObject *module)
 {
@@ -190,9 +179,13 @@ module_exec(PyObject *module)
         || grpc_guard_add_records(module, state) < 0
         || grpc_guard_add_encoding(module, state) < 0
         || grpc_guard_add_telling(module, state) < 0
+        || grpc_guard_add_answering(module, state) < 0
+        || grpc_guard_add_crowd(module, state) < 0
+        || grpc_guard_add_serving(module, state) < 0
+        || grpc_guard_add_handled(module, state) < 0
         || grpc_guard_add_chains(module, state) < 0
         || grpc_guard_add_recall(module, state) < 0
-        || grpc_guard_add_noting(module, state) < 0
+        || grpc_guard_add_listing(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
         || grpc_guard_add_aio_generators(module, state) < 0
@@ -206,7 +199,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
     DO(of_entries) DO(str_server_context) \
@@ -230,6 +223,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     for (int i = 0; i < MADE_SO; i++) {
         Py_VISIT(state->made_so[i].twin);
     }
+    for (int i = 0; i < THREADS; i++) {
+        Py_VISIT(state->threads.thread[i]);
+    }
     for (int i = 0; i < SPOTS; i++) {
         Py_VISIT(state->chosen.choose[i]);
         Py_VISIT(state->chosen.mode[i]);
@@ -249,6 +245,10 @@ module_clear(PyObject *module)
     for (int i = 0; i < MADE_SO; i++) {
         state->made_so[i].of_class = 0;
         Py_CLEAR(state->made_so[i].twin);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        state->threads.id[i] = 0;
+        Py_CLEAR(state->threads.thread[i]);
     }
     for (int i = 0; i < SPOTS; i++) {
         Py_CLEAR(state->chosen.choose[i]);

@@ -135,22 +135,6 @@ stream_dealloc(StreamFields *self)
     Py_DECREF(type);
 }
 
-int
-grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
-{
-    PyObject *reference = PyWeakref_NewRef(call, NULL);
-    if (reference == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            return -1;
-        }
-        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
-        return 0;
-    }
-    SET(self->call, reference);
-    SET(self->has_ended, Py_NewRef(has_ended));
-    return 0;
-}
-
 static PyObject *
 stream_track_call(StreamFields *self, PyObject *const *args, Py_ssize_t count)
 {

@@ -67,6 +67,19 @@ life_of(State *state, PyObject *multi_callable)
     return life;
 }
 
+static int
+is_dead(PyObject *reference)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *found = NULL;
+    int is_alive = PyWeakref_GetRef(reference, &found);
+    Py_XDECREF(found);
+    return is_alive == 0;
+#else
+    return PyWeakref_GET_OBJECT(reference) == Py_None;
+#endif
+}
+
 /* Tells whether a stream is over, as far as nobody need be asked. */
 static int
 is_known_to_be_over(State *state, PyObject *stream)
@@ -78,8 +91,7 @@ is_known_to_be_over(State *state, PyObject *stream)
     if (fields->ended == Py_True) {
         return 1;
     }
-    return fields->call != NULL && PyWeakref_CheckRefExact(fields->call)
-           && PyWeakref_GET_OBJECT(fields->call) == Py_None;
+    return fields->call != NULL && PyWeakref_CheckRefExact(fields->call) && is_dead(fields->call);
 }
 
 /* Lets go of the oldest stream of a channel, if it is over: its memory is used again while it is still
@@ -160,7 +172,8 @@ static PyObject *
 choose_mode(State *state, PyObject *choose)
 {
     Chosen *chosen = &state->chosen;
-    int may_be_fixed = Py_IS_TYPE(choose, &_PyMethodWrapper_Type) && state->starts.fixed_mode != NULL;
+    int may_be_fixed = strcmp(Py_TYPE(choose)->tp_name, "method-wrapper") == 0 /* no public name in 3.13 */
+                       && state->starts.fixed_mode != NULL;
     PyObject *fixed = may_be_fixed ? PyObject_CallOneArg(state->starts.fixed_mode, choose)
                                    : Py_NewRef(Py_None);
     if (fixed != NULL && fixed != Py_None) {
@@ -220,6 +233,22 @@ grpc_guard_did_not_start(State *state, PyObject *stream)
     }
     Py_XDECREF(nothing);
     set_exception(error);
+}
+
+int
+grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
+{
+    PyObject *reference = PyWeakref_NewRef(call, NULL);
+    if (reference == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
+        return 0;
+    }
+    SET(self->call, reference);
+    SET(self->has_ended, Py_NewRef(has_ended));
+    return 0;
 }
 
 PyObject *

@@ -193,6 +193,7 @@ run_clear(AioRun *self)
 static int
 run_traverse(AioRun *self, visitproc visit, void *arg)
 {
+    Py_VISIT(self->flight.running);
     Py_VISIT(self->flight.task);
     Py_VISIT(self->records);
     Py_VISIT(self->loop);

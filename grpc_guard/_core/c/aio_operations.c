@@ -140,7 +140,6 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
         }
         if (self->subject != NULL && grpc_guard_flight_waits(&((AioRun *)self)->flight) < 0) {
             PyErr_Clear(); /* there is no memory for the note */
-            grpc_guard_end_flight(&((AioRun *)self)->flight);
         }
     }
     else {

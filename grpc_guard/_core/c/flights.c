@@ -45,18 +45,21 @@ grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObj
     flight->links = (Links){flights, flights->previous};
     flights->previous->next = &flight->links;
     flights->previous = &flight->links;
-    Py_DECREF(task); /* it runs, and so somebody has it */
     return 0;
 }
 
 int
 grpc_guard_flight_waits(Flight *flight)
 {
-    if (flight->running != NULL) {
-        flight->task = PyWeakref_NewRef(flight->running, NULL);
-        flight->running = NULL;
-        return flight->task == NULL ? -1 : 0;
+    if (flight->running == NULL) {
+        return 0;
     }
+    flight->task = PyWeakref_NewRef(flight->running, NULL);
+    if (flight->task == NULL) {
+        grpc_guard_end_flight(flight);
+        return -1;
+    }
+    Py_CLEAR(flight->running);
     return 0;
 }
 
@@ -74,7 +77,7 @@ grpc_guard_end_flight(Flight *flight)
     if (flight->links.next != NULL) {
         leave(&flight->links);
     }
-    flight->running = NULL;
+    Py_CLEAR(flight->running);
     Py_CLEAR(flight->task);
 }
 
@@ -136,7 +139,7 @@ read_all(Links *flights, Py_ssize_t *count)
     }
     for (Links *one = flights->next; one != flights; one = one->next) {
         Flight *flight = (Flight *)((char *)one - offsetof(Flight, links));
-        int is_running = flight->task == NULL;
+        int is_running = flight->running != NULL;
         PyObject *task = is_running ? flight->running : flight->task;
         *known++ = (Known){Py_NewRef(task), Py_NewRef(flight->what), flight->since, is_running};
     }

@@ -8,7 +8,7 @@
 /* One handler in flight. It is in the list of its server from its begin to its end, and not moved. */
 typedef struct {
     Links links;       /* next is NULL: it is in none */
-    PyObject *running; /* the task, borrowed, until it first waits: up to there it runs */
+    PyObject *running; /* the task, until it first waits: up to there it runs */
     PyObject *task;    /* from then on, a weak reference to it */
     PyObject *what;    /* a stream, or the name of a unary RPC; borrowed from what it is part of */
     double since;
@@ -18,7 +18,8 @@ typedef struct {
 PyObject *grpc_guard_task_of(State *state, PyObject *loop);
 
 /* Notes that the running task of a loop handles something from now on, if one runs; -1 with an exception
- * set. `in_flight` has the records of the server. If it waits, it has to be told so before it does. */
+ * set. `in_flight` has the records of the server. When the handler waits, it is to be told before anything
+ * else runs: -1 with an exception set, and then it has ended. */
 int grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObject *what,
                             PyObject *loop);
 int grpc_guard_flight_waits(Flight *flight);

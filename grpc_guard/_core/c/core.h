@@ -145,16 +145,6 @@ int grpc_guard_add_guarded(PyObject *module, State *state);
 int grpc_guard_add_feeds(PyObject *module, State *state);
 int grpc_guard_add_handling(PyObject *module, State *state);
 int grpc_guard_add_specials(PyObject *module);
-int grpc_guard_add_records(PyObject *module, State *state);
-int grpc_guard_add_encoding(PyObject *module, State *state);
-int grpc_guard_add_telling(PyObject *module, State *state);
-int grpc_guard_add_answering(PyObject *module, State *state);
-int grpc_guard_add_chains(PyObject *module, State *state);
-int grpc_guard_add_recall(PyObject *module, State *state);
-int grpc_guard_add_listing(PyObject *module, State *state);
-int grpc_guard_add_handled(PyObject *module, State *state);
-int grpc_guard_add_serving(PyObject *module, State *state);
-int grpc_guard_add_crowd(PyObject *module, State *state);
 
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);

@@ -5,6 +5,18 @@
 
 #include "core.h"
 
+/* Each adds what one file offers; -1 with an exception set. */
+int grpc_guard_add_records(PyObject *module, State *state);
+int grpc_guard_add_encoding(PyObject *module, State *state);
+int grpc_guard_add_telling(PyObject *module, State *state);
+int grpc_guard_add_answering(PyObject *module, State *state);
+int grpc_guard_add_chains(PyObject *module, State *state);
+int grpc_guard_add_recall(PyObject *module, State *state);
+int grpc_guard_add_listing(PyObject *module, State *state);
+int grpc_guard_add_handled(PyObject *module, State *state);
+int grpc_guard_add_serving(PyObject *module, State *state);
+int grpc_guard_add_crowd(PyObject *module, State *state);
+
 /* A look at thousands of objects waits for the memory more than for anything else: it is asked for
  * what comes some objects later. */
 #if defined(__GNUC__)

@@ -94,7 +94,6 @@ if _compiled is not None:
     _compiled.tell(
         {
             "feeds": _feeds.known,
-            "forget": _feeds.known.pop,
             "bind": bind,
         }
     )

@@ -29,7 +29,7 @@ from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_serve
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
-from .._core import entries
+from .._core import entries, which
 from .._core.records import Entry, InFlight, TaskEntry, UnaryEntry
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
@@ -98,11 +98,15 @@ class Handlers(InFlight):
 
     def streams(self) -> dict[int, tuple[Stream, float]]:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
-        found = {
-            id(task): (entry.what, entry.since)
-            for task, entry in self._in_tasks().items()
-            if isinstance(entry.what, Stream)
-        }
+        found, compiled = {}, which.compiled()
+        if compiled is None:
+            found = {
+                id(task): (entry.what, entry.since)
+                for task, entry in self._in_tasks().items()
+                if isinstance(entry.what, Stream)
+            }
+        else:
+            found = compiled.handled(self.of_tasks())
         for ident, entry in list(self._by_thread.items()):
             if isinstance(stream := entry.stream(), Stream):
                 found[ident] = stream, entry.since

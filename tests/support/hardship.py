@@ -24,6 +24,7 @@ from typing import Any
 from inside import Mode, core_advances, core_fields, core_loops
 
 from support.hardship_aio import aio_acts
+from support.hardship_looks import look_acts
 from support.hardship_runs import run_acts
 from support.hardship_starts import start_acts
 
@@ -645,7 +646,9 @@ def main() -> int:
         return 0
     wrong, core = 0, compiled()
     shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
+    looks = look_acts(core)  # at many streams each
     every = {
+        **looks,
         **acts(core),
         **aio_acts(core),
         **start_acts(core, refused, Context),
@@ -655,7 +658,8 @@ def main() -> int:
     for name, act in every.items():
         act()
         if options.what == "leaks":
-            times = options.times // (100 if "import" in name or "collected" in name else 1)
+            is_long = "import" in name or "collected" in name or name in looks
+            times = options.times // (100 if is_long else 1)
             for _ in range(4):  # what is left in a cache that fills slowly is not left each time
                 left, references = leaking(act, times, shared)
                 if left <= 0:

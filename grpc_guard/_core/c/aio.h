@@ -18,11 +18,13 @@ typedef struct {
     PyObject *step;      /* the name of the slot of its step, or None: the direction's */
     PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
     Py_ssize_t count;    /* of the arguments, the proxy among them */
+    PyObject *module;    /* held for its state */
+    State *state;
     Spots of_direction, of_step;
     Unbound unbound; /* the step, where that is a method of a plain call */
 } AioMethod;
 
-#define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
+#define EACH_OF_METHOD(DO) DO(module) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
 
 typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 

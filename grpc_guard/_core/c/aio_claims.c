@@ -254,10 +254,11 @@ claim(State *state, AioOperation *self, Doing *doing)
 int
 grpc_guard_begin(AioOperation *self)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
+    State *state = ((AioMethod *)self->method)->state;
     AioFields *direction = (AioFields *)self->direction;
     Doing doing = {NULL, NULL};
-    int is_home = direction->loop_thread == NULL ? 0 : is_at_home(state, direction);
+    int is_shut = state->str_thread_id == NULL; /* what the interpreter clears at its end */
+    int is_home = direction->loop_thread == NULL || is_shut ? 0 : is_at_home(state, direction);
     int failed = is_home < 0 || (is_home && find_step(state, self, &doing) < 0);
     if (!failed) {
         failed = claim(state, self, &doing) < 0;

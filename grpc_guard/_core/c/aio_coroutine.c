@@ -132,43 +132,11 @@ coroutine_clear(AioOperation *self)
     return 0;
 }
 
-PyObject *
-grpc_guard_alloc(Kept *kept, PyTypeObject *type)
-{
-    if (kept->count == 0) {
-        return type->tp_alloc(type, 0);
-    }
-    PyObject *self = kept->objects[--kept->count];
-    (void)PyObject_Init(self, type);
-    PyObject_GC_Track(self);
-    return self;
-}
-
-void
-grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object)
-{
-    if (Py_TYPE(object) == type && kept->count < KEPT_OPERATIONS && !PyObject_GC_IsFinalized(object)) {
-        kept->objects[kept->count++] = object; /* one that was finalized would not be again */
-    }
-    else {
-        Py_TYPE(object)->tp_free(object);
-    }
-}
-
-void
-grpc_guard_free_kept(Kept *kept)
-{
-    while (kept->count > 0) {
-        PyObject_GC_Del(kept->objects[--kept->count]);
-    }
-}
-
 /* Keeps the memory of an operation or a run, or frees it. */
 static void
 keep(AioOperation *self)
 {
-    PyObject *module = ((PyHeapTypeObject *)Py_TYPE(self))->ht_module; /* NULL of a type that was cleared */
-    State *state = module == NULL ? NULL : PyModule_GetState(module);
+    State *state = grpc_guard_state_left(Py_TYPE(self));
     if (state == NULL) {
         Py_TYPE(self)->tp_free(self);
         return;
@@ -197,6 +165,9 @@ coroutine_dealloc(AioOperation *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
+    if (type->tp_basicsize == sizeof(AioRun)) {
+        grpc_guard_end_run((AioRun *)self);
+    }
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_OPERATION(CLEAR)
 #undef CLEAR
@@ -210,13 +181,6 @@ grpc_guard_end_run(AioRun *self)
     grpc_guard_end_flight(&self->flight);
     Py_CLEAR(self->records);
     Py_CLEAR(self->loop);
-}
-
-static void
-run_dealloc(AioRun *self)
-{
-    grpc_guard_end_run(self);
-    coroutine_dealloc(&self->operation);
 }
 
 static int
@@ -244,14 +208,13 @@ static PyMemberDef members[] = {
     {Py_tp_methods, methods}, {Py_tp_getset, grpc_guard_operation_properties}, \
         {Py_tp_members, members}, {Py_tp_repr, coroutine_repr}, \
         {Py_tp_iternext, coroutine_iternext}, {Py_am_await, coroutine_await}, \
-        {Py_am_send, coroutine_am_send}, \
+        {Py_am_send, coroutine_am_send}, {Py_tp_dealloc, coroutine_dealloc}, \
         {Py_tp_finalize, grpc_guard_operation_finalize}
 
 static PyType_Slot slots[] = {
     SLOTS,
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},
-    {Py_tp_dealloc, coroutine_dealloc},
     {0, NULL},
 };
 
@@ -259,7 +222,6 @@ static PyType_Slot run_slots[] = {
     SLOTS,
     {Py_tp_traverse, run_traverse},
     {Py_tp_clear, run_clear},
-    {Py_tp_dealloc, run_dealloc},
     {0, NULL},
 };
 

@@ -25,20 +25,8 @@ loop_thread_of(State *state, PyObject *stream)
     return teller;
 }
 
-/* Its stream, which does not hold it, forgets it. */
-static void
-aio_leave(AioFields *self)
-{
-    StreamFields *stream = (StreamFields *)self->stream;
-    if (self->is_of_fields && stream != NULL) {
-        if (stream->reader == (PyObject *)self) {
-            stream->reader = NULL;
-        }
-        if (stream->writer == (PyObject *)self) {
-            stream->writer = NULL;
-        }
-    }
-}
+/* Nobody but its stream knows it: see LIFE_OF. */
+#define aio_leave(self)
 
 static int
 fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObject *step)
@@ -47,7 +35,7 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     if (loop_thread == NULL) {
         return -1;
     }
-    aio_leave(self);
+    leave_stream(self->stream, self->is_of_fields, (PyObject *)self);
     self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));

@@ -11,6 +11,7 @@ typedef struct {
     PyObject *responses; /* the generator of the handler */
     PyObject *stream, *direction;
     PyObject *records;   /* of the server, until it has begun */
+    PyObject *module;    /* that the state is of */
     PyObject *task;      /* a weak reference; NULL before it has begun */
     Flight flight;
     State *state;
@@ -19,7 +20,7 @@ typedef struct {
     char owns;       /* the direction, for what it has yielded */
 } Generated;
 
-#define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction) DO(records) DO(task)
+#define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction) DO(records) DO(module) DO(task)
 
 /* Returns what stands for the generator of a handler: it claims `direction` for what that yields.
  * `records` are those of the server. */

@@ -16,6 +16,7 @@ grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, Py
         self->responses = Py_NewRef(responses);
         self->records = Py_NewRef(records);
         self->state = state;
+        self->module = Py_NewRef(PyType_GetModule(type));
     }
     return (PyObject *)self;
 }

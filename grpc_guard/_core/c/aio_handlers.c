@@ -9,7 +9,7 @@
 
 #define EACH_OF_HANDLER(DO) \
     DO(function) DO(plain) DO(rpc) DO(choose) DO(chosen) DO(off) DO(running_loop) DO(handlers) DO(method) \
-    DO(stream) DO(side) DO(api) DO(context) DO(requests) DO(generate) DO(watched)
+    DO(stream) DO(side) DO(api) DO(context) DO(requests) DO(generate) DO(watched) DO(module)
 
 #define MOST_GIVEN 8 /* arguments of a handler; gRPC gives two */
 
@@ -191,6 +191,7 @@ handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
              *requests = Py_None, *generate = Py_None, *watched = Py_None;
     Py_ssize_t first;
     int reads;
+    PyObject *module = PyType_GetModule(type);
     State *state = PyType_GetModuleState(type);
     if (!PyArg_ParseTupleAndKeywords(
             args, kwargs, "OOnpOOOOOO!O!|OOOOOOO:AioHandler", names, &function, &plain, &first,

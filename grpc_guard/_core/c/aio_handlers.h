@@ -20,6 +20,7 @@ typedef struct {
     PyObject *function;     /* in Python: does the same, whatever is the case */
     PyObject *side, *api, *context, *requests; /* of a streaming one, else None */
     PyObject *generate, *watched; /* of one that yields, else None */
+    PyObject *module;             /* that the state is of */
     int reads;
     Spots of_read, of_write; /* the directions of a context */
 } AioHandler; /* in the order in which they are read */

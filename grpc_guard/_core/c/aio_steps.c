@@ -158,12 +158,11 @@ step_dealloc(Step *self)
     }
     (void)step_clear(self);
     self->weakrefs = NULL;
-    State *state = PyType_GetModuleState(type);
+    State *state = grpc_guard_state_left(type);
     if (state != NULL) {
         grpc_guard_keep(&state->kept_steps, state->aio_step, (PyObject *)self);
     }
     else {
-        PyErr_Clear(); /* the module is going */
         type->tp_free(self);
     }
     Py_DECREF(type);

@@ -17,6 +17,7 @@
 #pragma GCC visibility push(hidden)
 #endif
 
+#include "errors.h"
 #include "known.h"
 #include "starts.h"
 #include "steps.h"
@@ -46,14 +47,6 @@ typedef struct {
 
 #define TWINS 8 /* of the classes of proxies that were made last */
 
-/* How proxies of a class are made around objects of a type, both known by their versions. */
-#define MADE_SO 8
-
-typedef struct {
-    unsigned int of_class, of_type; /* 0: not known yet */
-    PyObject *recipe, *twin;        /* of the class, borrowed; a weak reference */
-} MadeSo;
-
 /* An operation is made for each message: so many are kept when they have ended. */
 #if defined(__SANITIZE_ADDRESS__)
 #define KEPT_OPERATIONS 1 /* what is freed is to be seen */
@@ -81,7 +74,7 @@ typedef struct {
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
     PyTypeObject *forget; /* of feeds.c */
-    PyTypeObject *maker; /* of looks.h */
+    PyTypeObject *maker, *encoding, *crowd; /* of looks.h, encodings.h, crowds.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -107,7 +100,8 @@ typedef struct {
     int newest_made;
     Own of_context, of_callbacks, of_channel, of_attempt, of_thread_name;
     LookedUp of_usual_context, of_generation, of_created, of_counting, of_watch, of_note_origin, of_get_ident;
-    Numbered of_thread, of_life, of_twins[TWINS];
+    Threads threads;
+    Numbered of_life, of_twins[TWINS];
     int newest_twin;
     unsigned int of_named; /* the version of a class of threads whose property name reads _name */
     Spots of_wrapped, of_mode, of_on_loop;
@@ -125,6 +119,8 @@ typedef struct {
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
 State *grpc_guard_state_of(PyTypeObject *type);
 #define state_of grpc_guard_state_of
+/* The same for a type whose objects go; NULL, without an error, if the module has gone before. */
+State *grpc_guard_state_left(PyTypeObject *type);
 
 /* Each adds the types of one file; -1 with an exception set. */
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
@@ -152,9 +148,13 @@ int grpc_guard_add_specials(PyObject *module);
 int grpc_guard_add_records(PyObject *module, State *state);
 int grpc_guard_add_encoding(PyObject *module, State *state);
 int grpc_guard_add_telling(PyObject *module, State *state);
+int grpc_guard_add_answering(PyObject *module, State *state);
 int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
-int grpc_guard_add_noting(PyObject *module, State *state);
+int grpc_guard_add_listing(PyObject *module, State *state);
+int grpc_guard_add_handled(PyObject *module, State *state);
+int grpc_guard_add_serving(PyObject *module, State *state);
+int grpc_guard_add_crowd(PyObject *module, State *state);
 
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
@@ -189,8 +189,8 @@ void grpc_guard_unfollow(StreamFields *stream);
 PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                                  PyObject *api, PyObject *mode, PyObject *loop);
 /* Returns a direction of a stream, or None, a new reference; NULL: an error is set. */
-PyObject *grpc_guard_reader(StreamFields *stream);
-PyObject *grpc_guard_writer(StreamFields *stream);
+PyObject *grpc_guard_reader(StreamFields *stream, void *unused);
+PyObject *grpc_guard_writer(StreamFields *stream, void *unused);
 
 /* Has objects of a class in Python die as those of its base in C do, if it adds nothing to that. */
 void grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base);
@@ -221,41 +221,6 @@ void grpc_guard_did_not_start(State *state, PyObject *stream);
 
 /* Tells whether an aio call has interceptors: if so, it has an attribute of this name; -1: an error is set. */
 int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
-
-/* Takes the exception that is set, and sets it again: one object on every Python. */
-static inline PyObject *
-take_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    if (type == NULL) {
-        return NULL;
-    }
-    PyErr_NormalizeException(&type, &value, &trace);
-    if (trace != NULL) {
-        PyException_SetTraceback(value, trace);
-    }
-    Py_DECREF(type);
-    Py_XDECREF(trace);
-    return value;
-#endif
-}
-
-static inline void
-set_exception(PyObject *exception)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(exception);
-#else
-    if (exception != NULL) {
-        PyObject *type = Py_NewRef((PyObject *)Py_TYPE(exception));
-        PyErr_Restore(type, exception, PyException_GetTraceback(exception));
-    }
-#endif
-}
 
 /* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
 static inline int
@@ -307,12 +272,12 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *weakrefs;
-    SyncFields *direction;
-    PyObject *self; /* __self__ */
+    SyncFields *direction; /* until the collector takes it from an operation that nobody has */
     PyObject *call; /* whose metadata is read; NULL: the iterator of the direction is advanced */
     char kind;
     char is_native; /* get_ident and the clock are what C knows: see this_party() */
+    PyObject *weakrefs;
+    PyObject *self; /* __self__ */
 } SyncOperation;
 
 PyObject *grpc_guard_operate(

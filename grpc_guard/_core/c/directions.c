@@ -5,6 +5,7 @@
 static int
 fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
 {
+    leave_stream(self->stream, self->is_of_fields, (PyObject *)self);
     self->free = 1;
     self->has_owner = 0;
     self->since = 0.0;

@@ -58,6 +58,22 @@ takes_no_names(PyObject *kwargs)
     return 1;
 }
 
+/* Has the stream of a direction, which does not hold it, forget it. */
+static inline void
+leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
+{
+    StreamFields *stream = (StreamFields *)of;
+    if (stream == NULL || !is_of_fields) {
+        return;
+    }
+    if (stream->reader == direction) {
+        stream->reader = NULL;
+    }
+    if (stream->writer == direction) {
+        stream->writer = NULL;
+    }
+}
+
 /* What the collector asks of a type of directions; one leaves before it dies. */
 #define LIFE_OF(prefix, Fields, EACH) \
     static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
@@ -68,6 +84,7 @@ takes_no_names(PyObject *kwargs)
     } \
     static int prefix##_clear(Fields *self) \
     { \
+        leave_stream(self->stream, self->is_of_fields, (PyObject *)self); \
         EACH(CLEAR_) \
         return 0; \
     } \

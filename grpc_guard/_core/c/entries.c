@@ -32,6 +32,24 @@ grpc_guard_make_entry(State *state, PyObject *stream)
     return (PyObject *)self;
 }
 
+int
+grpc_guard_renew_entry(State *state, PyObject *before, PyObject *stream)
+{
+    Entry *known = (Entry *)before;
+    if (!state->steps.has_native_clock || known == NULL || !Py_IS_TYPE(known, state->entry)
+        || Py_REFCNT(known) > 2) {
+        return 0;
+    }
+    PyObject *reference = PyWeakref_NewRef(stream, NULL);
+    int is_renewed = reference == NULL ? -1 : Py_REFCNT(known) == 2; /* or others have run meanwhile */
+    if (is_renewed > 0) {
+        SET(known->stream, Py_NewRef(reference));
+        known->since = grpc_guard_now();
+    }
+    Py_XDECREF(reference);
+    return is_renewed;
+}
+
 PyObject *
 grpc_guard_make_unary_entry(State *state, PyObject *rpc)
 {
@@ -50,7 +68,7 @@ grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
 {
     UnaryEntry *known = (UnaryEntry *)before;
     if (!state->steps.has_native_clock || known == NULL || !Py_IS_TYPE(known, state->unary_entry)
-        || !PyUnicode_CheckExact(known->rpc) || Py_REFCNT(known) > 1) {
+        || !PyUnicode_CheckExact(known->rpc) || Py_REFCNT(known) > 2) {
         return 0;
     }
     if (known->rpc != rpc) {

@@ -26,7 +26,9 @@ typedef struct {
 
 PyObject *grpc_guard_make_entry(State *state, PyObject *stream);
 PyObject *grpc_guard_make_unary_entry(State *state, PyObject *rpc);
-/* Does the same with the entry that was there before, if nobody else has it; runs no code of anybody's. */
+/* Do the same with the entry that was there before, if nobody has it but the table and the caller: 1, or 0;
+ * -1: an error is set. */
+int grpc_guard_renew_entry(State *state, PyObject *before, PyObject *stream);
 int grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc);
 
 /* What a thread handles, or has handled last. */

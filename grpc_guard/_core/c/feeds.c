@@ -2,7 +2,7 @@
 
 #include "guarded.h"
 
-/* What a weak reference to a generator calls: partial(forget, key) in Python. */
+/* What a weak reference to a generator calls: partial(feeds.pop, key) in Python. */
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
@@ -14,15 +14,14 @@ static PyObject *
 forget_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Forget *self = (Forget *)callable;
-    PyObject *forget = Py_XNewRef(self->state->starts.forget);
-    PyObject *key = forget == NULL ? NULL : PyLong_FromVoidPtr(self->key);
-    PyObject *nothing = key == NULL ? NULL : PyObject_CallFunctionObjArgs(forget, key, Py_None, NULL);
-    Py_XDECREF(key);
-    if (forget == NULL) { /* the interpreter shuts down */
-        Py_RETURN_NONE;
+    PyObject *feeds = Py_XNewRef(self->state->starts.feeds);
+    PyObject *key = feeds == NULL ? NULL : PyLong_FromVoidPtr(self->key);
+    if (key != NULL && PyDict_DelItem(feeds, key) < 0 && PyErr_ExceptionMatches(PyExc_KeyError)) {
+        PyErr_Clear(); /* it was forgotten before */
     }
-    Py_DECREF(forget);
-    return nothing;
+    Py_XDECREF(key);
+    Py_XDECREF(feeds); /* NULL: the interpreter shuts down */
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *

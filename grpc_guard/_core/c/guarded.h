@@ -12,8 +12,8 @@ int grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyOb
  * without an error, if there is none yet: the class in Python makes it. */
 PyObject *grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream);
 
-/* The same for an iterator: its __next__ advances a new direction of `type`, of which `field`, unless
- * it is NULL, gets a weak reference. */
+/* The same for an iterator: its __next__ advances a new direction of `type`, which `field` of the stream,
+ * unless it is NULL, has as long as that lives. */
 PyObject *grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped,
                                    PyObject *stream, PyObject *type, int kind, PyObject **field);
 

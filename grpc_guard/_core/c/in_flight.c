@@ -105,12 +105,18 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
         return NULL;
     }
     unsigned long ident = PyThread_get_thread_ident();
-    PyObject *before = is_unary && self->by_thread.slots != NULL
-                           ? grpc_guard_slot_of(&self->by_thread, ident)->entry
-                           : NULL;
-    PyObject *made = grpc_guard_renew_unary_entry(state, before, what)
-                         ? Py_NewRef(before)
-                         : new_entry(state, self, what, is_unary, ident);
+    PyObject *made = NULL;
+    if (self->by_thread.slots != NULL) {
+        made = Py_XNewRef(grpc_guard_slot_of(&self->by_thread, ident)->entry);
+    }
+    int is_renewed = (is_unary ? grpc_guard_renew_unary_entry : grpc_guard_renew_entry)(state, made, what);
+    if (is_renewed == 0) {
+        Py_XDECREF(made);
+        made = new_entry(state, self, what, is_unary, ident);
+    }
+    else if (is_renewed < 0) {
+        Py_CLEAR(made);
+    }
     if (made == NULL) {
         return NULL;
     }

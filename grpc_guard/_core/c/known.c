@@ -1,7 +1,7 @@
 /* See known.h. What is remembered is borrowed: whoever takes it away changes the version. */
 
-#include "callers.h"
 #include "core.h"
+#include "layouts.h"
 
 PyObject *
 grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name)
@@ -35,13 +35,37 @@ grpc_guard_look_up_number(Numbered *known, PyObject *dict, uintptr_t number)
     return known->value;
 }
 
+/* Returns where the objects of a class have a slot of this name; 0 if it is none. */
+static Py_ssize_t
+slot_of(PyTypeObject *type, PyObject *name)
+{
+    PyObject *found = PyObject_GetAttr((PyObject *)type, name);
+    Py_ssize_t offset = 0;
+    if (found == NULL) {
+        PyErr_Clear();
+    }
+    else if (type->tp_getattro == PyObject_GenericGetAttr && Py_IS_TYPE(found, &PyMemberDescr_Type)
+             && PyType_IsSubtype(type, PyDescr_TYPE(found))
+             && ((PyMemberDescrObject *)found)->d_member->type == T_OBJECT_EX) {
+        offset = ((PyMemberDescrObject *)found)->d_member->offset;
+    }
+    Py_XDECREF(found);
+    return offset;
+}
+
 PyObject *
 grpc_guard_own(Own *own, PyObject *object, PyObject *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;
     if (version != 0 && version == own->version) {
-        PyObject **values = own->index < 0 ? NULL : grpc_guard_values_of(object);
-        PyObject *value = values == NULL ? NULL : values[own->index];
+        PyObject *value = NULL;
+        if (own->offset > 0) {
+            value = *(PyObject **)((char *)object + own->offset);
+        }
+        else if (own->index >= 0) {
+            PyObject **values = grpc_guard_values_of(object);
+            value = values == NULL ? NULL : values[own->index];
+        }
         if (value != NULL) {
             return Py_NewRef(value);
         }
@@ -50,6 +74,7 @@ grpc_guard_own(Own *own, PyObject *object, PyObject *name)
     PyObject *value = PyObject_GetAttr(object, name);
     if (value != NULL) {
         own->index = grpc_guard_index_of(Py_TYPE(object), name);
+        own->offset = own->index < 0 ? slot_of(Py_TYPE(object), name) : 0;
         own->version = Py_TYPE(object)->tp_version_tag;
     }
     return value;

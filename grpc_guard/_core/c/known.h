@@ -27,11 +27,22 @@ PyObject *grpc_guard_look_up_number(Numbered *known, PyObject *dict, uintptr_t n
 /* Where objects of a class have an attribute. */
 typedef struct {
     unsigned int version; /* of the class; 0: not known yet */
-    Py_ssize_t index;
+    Py_ssize_t index;     /* among the values of an object; -1: it is not there */
+    Py_ssize_t offset;    /* of its slot; 0: it is not in one */
 } Own;
 
 /* The same as PyObject_GetAttr(). */
 PyObject *grpc_guard_own(Own *own, PyObject *object, PyObject *name);
+
+/* The threads that have started something last, by their states in the interpreter, of which each has a
+ * number of its own: weak references to what threading has of them. */
+#define THREADS 4
+
+typedef struct {
+    uint64_t id[THREADS]; /* 0: not known yet */
+    PyObject *thread[THREADS];
+    int newest;
+} Threads;
 
 /* A method of a class, which its objects have nothing in place of. */
 typedef struct {
@@ -53,5 +64,13 @@ typedef struct {
     PyObject *loop[LOOPS]; /* or None; borrowed from the dict */
     int newest;
 } LoopsHere;
+
+/* How proxies of a class are made around objects of a type, both known by their versions. */
+#define MADE_SO 8
+
+typedef struct {
+    unsigned int of_class, of_type; /* 0: not known yet */
+    PyObject *recipe, *twin;        /* of the class, borrowed; a weak reference */
+} MadeSo;
 
 #endif

@@ -235,6 +235,22 @@ grpc_guard_did_not_start(State *state, PyObject *stream)
     set_exception(error);
 }
 
+int
+grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
+{
+    PyObject *reference = PyWeakref_NewRef(call, NULL);
+    if (reference == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
+        return 0;
+    }
+    SET(self->call, reference);
+    SET(self->has_ended, Py_NewRef(has_ended));
+    return 0;
+}
+
 PyObject *
 grpc_guard_is_over(StreamFields *stream, PyObject *unused)
 {

@@ -179,9 +179,13 @@ module_exec(PyObject *module)
         || grpc_guard_add_records(module, state) < 0
         || grpc_guard_add_encoding(module, state) < 0
         || grpc_guard_add_telling(module, state) < 0
+        || grpc_guard_add_answering(module, state) < 0
+        || grpc_guard_add_crowd(module, state) < 0
+        || grpc_guard_add_serving(module, state) < 0
+        || grpc_guard_add_handled(module, state) < 0
         || grpc_guard_add_chains(module, state) < 0
         || grpc_guard_add_recall(module, state) < 0
-        || grpc_guard_add_noting(module, state) < 0
+        || grpc_guard_add_listing(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
         || grpc_guard_add_aio_generators(module, state) < 0
@@ -195,7 +199,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
     DO(of_entries) DO(str_server_context) \
@@ -219,6 +223,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     for (int i = 0; i < MADE_SO; i++) {
         Py_VISIT(state->made_so[i].twin);
     }
+    for (int i = 0; i < THREADS; i++) {
+        Py_VISIT(state->threads.thread[i]);
+    }
     for (int i = 0; i < SPOTS; i++) {
         Py_VISIT(state->chosen.choose[i]);
         Py_VISIT(state->chosen.mode[i]);
@@ -238,6 +245,10 @@ module_clear(PyObject *module)
     for (int i = 0; i < MADE_SO; i++) {
         state->made_so[i].of_class = 0;
         Py_CLEAR(state->made_so[i].twin);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        state->threads.id[i] = 0;
+        Py_CLEAR(state->threads.thread[i]);
     }
     for (int i = 0; i < SPOTS; i++) {
         Py_CLEAR(state->chosen.choose[i]);

@@ -88,6 +88,33 @@ name_of(State *state, PyObject *thread)
     return name;
 }
 
+/* Returns what threading has of the thread that runs, a new reference; else NULL, mostly without an error. */
+static PyObject *
+thread_here(State *state)
+{
+    Threads *threads = &state->threads;
+    uint64_t id = PyThreadState_GetID(PyThreadState_Get());
+    for (int i = 0; i < THREADS; i++) {
+        PyObject *known = threads->id[i] == id ? grpc_guard_referent(threads->thread[i]) : NULL;
+        if (known != NULL) {
+            return known;
+        }
+    }
+    Numbered found = {0, 0, NULL};
+    PyObject *thread = Py_XNewRef(grpc_guard_look_up_number(
+        &found, state->starts.threads_by_ident, (uintptr_t)PyThread_get_thread_ident()));
+    PyObject *reference = thread == NULL ? NULL : PyWeakref_NewRef(thread, NULL);
+    if (reference == NULL) {
+        PyErr_Clear(); /* it is looked for in Python, too */
+        return thread;
+    }
+    int at = threads->newest = (threads->newest + 1) % THREADS;
+    threads->id[at] = 0;
+    SET(threads->thread[at], reference);
+    threads->id[at] = id;
+    return thread;
+}
+
 /* Returns the name of the thread that runs, if get_ident() is what C knows; else NULL, mostly without an error. */
 static PyObject *
 name_here(State *state)
@@ -99,12 +126,10 @@ name_here(State *state)
                != starts->get_ident) {
         return NULL;
     }
-    PyObject *thread = grpc_guard_look_up_number(&state->of_thread, starts->threads_by_ident,
-                                                 (uintptr_t)PyThread_get_thread_ident());
+    PyObject *thread = thread_here(state);
     if (thread == NULL) {
         return NULL;
     }
-    Py_INCREF(thread);
     PyObject *name = name_of(state, thread);
     Py_DECREF(thread);
     return name;

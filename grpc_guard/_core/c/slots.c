@@ -8,21 +8,33 @@
 
 #include "callers.h"
 #include "guarded.h"
+#include "layouts.h"
 
 static Py_ssize_t slot; /* where: the same in all of them */
+static PyTypeObject *operations; /* the type of what is in there */
 
-static PyObject *
-next_by_slot(PyObject *object)
+static UNUSUAL PyObject *
+next_by_another(PyObject *advance)
 {
-    PyObject *advance = *(PyObject **)((char *)object + slot);
     if (advance == NULL) {
         PyErr_SetString(PyExc_AttributeError, "__next__");
         return NULL;
     }
     Py_INCREF(advance);
-    PyObject *result = PyVectorcall_Function(advance) == grpc_guard_operate
-                           ? grpc_guard_advance((SyncOperation *)advance)
-                           : PyObject_CallNoArgs(advance);
+    PyObject *result = PyObject_CallNoArgs(advance);
+    Py_DECREF(advance);
+    return result;
+}
+
+static PyObject *
+next_by_slot(PyObject *object)
+{
+    PyObject *advance = *(PyObject **)((char *)object + slot);
+    if (!USUALLY(advance != NULL && Py_IS_TYPE(advance, operations))) {
+        return next_by_another(advance);
+    }
+    Py_INCREF(advance);
+    PyObject *result = grpc_guard_advance((SyncOperation *)advance);
     Py_DECREF(advance);
     return result;
 }
@@ -44,6 +56,7 @@ grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t coun
     Py_DECREF(found);
     if (is_usual) {
         slot = offset;
+        operations = ((State *)PyModule_GetState(module))->steps.type;
         cls->tp_iternext = next_by_slot;
     }
     return PyBool_FromLong(is_usual);
@@ -180,4 +193,15 @@ grpc_guard_calls_by_slot(PyObject *module, PyObject *cls)
         ((PyTypeObject *)cls)->tp_call = call;
     }
     return PyBool_FromLong(is_usual);
+}
+
+void
+grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base)
+{
+    if (type->tp_dealloc != base->tp_dealloc && type->tp_basicsize == base->tp_basicsize
+        && type->tp_dictoffset == base->tp_dictoffset
+        && type->tp_weaklistoffset == base->tp_weaklistoffset && type->tp_finalize == NULL
+        && type->tp_del == NULL) {
+        type->tp_dealloc = base->tp_dealloc;
+    }
 }

@@ -14,7 +14,7 @@ typedef struct {
     int newest;
 } Methods;
 
-static Methods iterations, steps;
+static Methods iterations, steps; /* of the one interpreter that has grpcio: a second one is refused that */
 
 /* Calls the method of this name that the class of an object has. */
 static PyObject *

@@ -135,33 +135,6 @@ stream_dealloc(StreamFields *self)
     Py_DECREF(type);
 }
 
-void
-grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base)
-{
-    if (type->tp_dealloc != base->tp_dealloc && type->tp_basicsize == base->tp_basicsize
-        && type->tp_dictoffset == base->tp_dictoffset
-        && type->tp_weaklistoffset == base->tp_weaklistoffset && type->tp_finalize == NULL
-        && type->tp_del == NULL) {
-        type->tp_dealloc = base->tp_dealloc;
-    }
-}
-
-int
-grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
-{
-    PyObject *reference = PyWeakref_NewRef(call, NULL);
-    if (reference == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            return -1;
-        }
-        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
-        return 0;
-    }
-    SET(self->call, reference);
-    SET(self->has_ended, Py_NewRef(has_ended));
-    return 0;
-}
-
 static PyObject *
 stream_track_call(StreamFields *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -205,27 +178,15 @@ referent(PyObject *reference, PyObject *held, const char *name)
 }
 
 PyObject *
-grpc_guard_reader(StreamFields *self)
+grpc_guard_reader(StreamFields *self, void *unused)
 {
     return referent(self->read, self->reader, "_read");
 }
 
 PyObject *
-grpc_guard_writer(StreamFields *self)
+grpc_guard_writer(StreamFields *self, void *unused)
 {
     return referent(self->write, self->writer, "_write");
-}
-
-static PyObject *
-stream_get_read(StreamFields *self, void *closure)
-{
-    return grpc_guard_reader(self);
-}
-
-static PyObject *
-stream_get_write(StreamFields *self, void *closure)
-{
-    return grpc_guard_writer(self);
 }
 
 static int
@@ -287,8 +248,8 @@ static PyMethodDef stream_methods[] = {
 
 static PyGetSetDef stream_properties[] = {
     {"handler", (getter)grpc_guard_get_handler, (setter)grpc_guard_set_handler, NULL, NULL},
-    {"read", (getter)stream_get_read, (setter)stream_set_read, NULL, NULL},
-    {"write", (getter)stream_get_write, (setter)stream_set_write, NULL, NULL},
+    {"read", (getter)grpc_guard_reader, (setter)stream_set_read, NULL, NULL},
+    {"write", (getter)grpc_guard_writer, (setter)stream_set_write, NULL, NULL},
     {NULL},
 };
 

@@ -191,8 +191,9 @@ async def _run_unary(
 async def _run(
     handlers: Handlers, stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
-    entry = handlers.enter_task(stream, stream.loop)
+    entry = None
     try:
+        entry = handlers.enter_task(stream, stream.loop)
         return await behavior(*args, **kwargs)
     except asyncio.CancelledError as error:
         _was_cancelled(stream, error)

@@ -1,8 +1,9 @@
 """What a dump takes, and what it costs a process under load that is asked once in a second.
 
-The process that is asked and the one that asks are separate. The load is all that one interpreter
-can do: 64 threads and 500 tasks each send messages on their own stream and read the answers, beside
-streams that only live. Windows with dumps and without alternate. All answers are checked.
+The process that is asked and the one that asks are separate, and have cores of their own where
+there are two. The load is all that one interpreter can do: 64 threads and 500 tasks each send
+messages on their own stream and read the answers, beside streams that only live. Seconds with a
+dump and without are in random order. All answers are checked, once the second is over.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import os
 import queue
+import random
 import subprocess
 import sys
 import threading
@@ -23,18 +25,20 @@ import grpc
 import grpc.aio
 
 import grpc_guard
-from grpc_guard._inspect import remembered
-from grpc_guard._inspect.asking import ask
-from grpc_guard._inspect.endpoint import reply
-from grpc_guard._inspect.messages import encoded
+from grpc_guard._inspect import asking, remembered
+from grpc_guard._inspect import inspection_pb2 as pb
+from grpc_guard._inspect.endpoint import Endpoint, reply
+from grpc_guard._inspect.messages import VERSION, encoded
+from grpc_guard._inspect.places import entries
 from grpc_guard._inspect.snapshot import collector_at_rest
+from grpc_guard._inspect.wire import receive, send
 
 from ._measure import QUICK, Figure, Interval, Plan, Race, ratio_figure
 
 TITLE = "a dump of 10,000 live streams, and one each second of a process under load"
 INTRO = (
-    "*Processor time* is that of the thread which answers. Under load, the interpreter has nothing "
-    "to spare: what a dump takes is missing elsewhere."
+    "*Processor time* is that of the thread which answers; of a message, that of the whole process. "
+    "Under load, the interpreter has nothing to spare: what a dump takes is missing elsewhere."
 )
 
 THREADS, TASKS, STREAMS, MANY_STREAMS = 64, 500, 10_000, 100_000
@@ -49,13 +53,13 @@ _ALONE = [("grpc.use_local_subchannel_pool", 1)]
 
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the times of a dump, and the cost of one dump each second."""
-    seconds, rounds = (5.0, 2) if plan is QUICK else (10.0, 6)
+    rounds = 6 if plan is QUICK else 60
     load = os.getloadavg()[0]
     yield Figure("load average of the machine, at first", load, "count", column="wall clock")
     with _Loaded(STREAMS) as process:
         yield from process.snapshots(bound=100)
         process.load()
-        yield from process.under_load(seconds, rounds)
+        yield from process.under_load(rounds)
     if plan is not QUICK:
         with _Loaded(MANY_STREAMS) as process:
             yield from process.snapshots(bound=1000)
@@ -75,6 +79,7 @@ class _Loaded:
             text=True,
         )
         self.streams = int(self._said()[0])
+        self._cores = _leave_the_core()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -83,6 +88,8 @@ class _Loaded:
         self._process.stdin.close()
         self._process.wait(_PATIENCE)
         self._process.stdout.close()
+        if self._cores:
+            os.sched_setaffinity(0, self._cores)
 
     def _said(self, question: str = "") -> list[float]:
         assert self._process.stdin is not None
@@ -93,13 +100,15 @@ class _Loaded:
 
     def snapshots(self, bound: float) -> Iterator[Figure]:
         name = f"snapshot(), {self.streams:,} live aio streams, somebody inside each"
-        wall, processor, again, message = self._said("snapshot")
+        wall, processor, again, message, answer = self._said("snapshot")
         yield Figure(name, processor, "ms", column="processor time", bound=bound)
         yield Figure(name, wall, "ms", column="wall clock")
         name = f"the same, soon after another one, {self.streams:,} streams"
         yield Figure(name, again, "ms", column="processor time", bound=bound)
         name = f"the message made of it, {self.streams:,} streams"
         yield Figure(name, message, "ms", column="processor time")
+        name = f"the answer to a dump, soon after another one, {self.streams:,} streams"
+        yield Figure(name, answer, "ms", column="processor time")
         row = f"one task beside {self.streams:,} streams, 2 ms after each message: messages in a second"
         for when, messages in zip(("", ", while a dump is made"), self._said("paced"), strict=True):
             yield Figure(f"{row}{when}", messages, "count", column="wall clock")
@@ -108,13 +117,17 @@ class _Loaded:
         """Let the process work, from now on to its end."""
         self._said("load")
 
-    def under_load(self, seconds: float, rounds: int) -> Iterator[Figure]:
-        """Yield what a message takes in windows with dumps and without, and how long those took."""
+    def under_load(self, rounds: int) -> Iterator[Figure]:
+        """Yield what a message takes in seconds with a dump and without, and what a dump takes."""
         found: dict[str, list[tuple[float, float]]] = {_BEFORE: [], _DUMPS: [], _AFTER: []}
-        answers: list[float] = []
+        waited: list[float] = []
+        first = self._said("answered")
         for _ in range(rounds):
-            for name, windows in found.items():
-                windows.append(self._window(seconds, answers if name == _DUMPS else None))
+            for name in random.sample(list(found), len(found)):
+                found[name].append(self._second(waited if name == _DUMPS else None))
+        dumps, seconds = (
+            now - then for now, then in zip(self._said("answered"), first, strict=True)
+        )
         row = f"{THREADS} threads and {TASKS} tasks, a dump each second: one message"
         for index, column in enumerate(("wall clock", "processor time")):
             taken = {name: [one[index] for one in windows] for name, windows in found.items()}
@@ -123,24 +136,58 @@ class _Loaded:
             for name in (_BEFORE, _DUMPS):
                 yield Figure(f"{row}, {name}", measured.time(name, "us"), "us", column=column)
             yield ratio_figure(f"{row}, {_DUMPS} / {_BEFORE}", column, measured, _DUMPS, bound=1.02)
-        yield Figure("until a dump was there", 1e3 * median(answers), "ms", column="wall clock")
-        yield Figure("dumps", len(answers), "count", column="wall clock")
+        name = "the answer to each of these dumps"
+        yield Figure(name, 1e3 * seconds / dumps, "ms", column="processor time", bound=20)
+        yield Figure("until a dump was there", 1e3 * median(waited), "ms", column="wall clock")
+        yield Figure("dumps", dumps, "count", column="wall clock")
         wrong = self._said("wrong")[0]
         yield Figure("wrong messages and errors", wrong, "count", bound=0, column="wall clock")
 
-    def _window(self, seconds: float, answers: list[float] | None) -> tuple[float, float]:
-        """Return what a message takes in the next `seconds`, by the wall clock and the processor's.
+    def _second(self, waited: list[float] | None) -> tuple[float, float]:
+        """Return what a message takes in the next second, by the wall clock and the processor's.
 
-        With dumps if there is a list for how long each took.
+        With a dump if there is a list for how long that took.
         """
-        (before, used_before), began = self._said("count"), time.perf_counter()
-        while (now := time.perf_counter()) - began < seconds:
-            if answers is not None:
-                ask(self._process.pid, _PATIENCE)
-                answers.append(time.perf_counter() - now)
-            time.sleep(max(0.0, 1.0 - (time.perf_counter() - now)))
-        (after, used), ended = self._said("count"), time.perf_counter()
+        before, used_before, began = self._said("count")
+        asked = time.perf_counter()
+        data = b""
+        if waited is not None:
+            data = _answer_of(self._process.pid)
+            waited.append(time.perf_counter() - asked)
+        time.sleep(max(0.0, 1.0 - (time.perf_counter() - asked)))
+        after, used, ended = self._said("count")
+        if waited is not None:
+            told = pb.Reply.FromString(data).snapshot
+            assert told.pid == self._process.pid
+            assert len(told.streams) >= self.streams
         return (ended - began) / (after - before), (used - used_before) / (after - before)
+
+
+def _leave_the_core() -> set[int]:
+    """Leave the core of this process to those it has started; return which it was, if it can be done."""
+    if not hasattr(os, "sched_setaffinity"):
+        return set()
+    mine = os.sched_getaffinity(0)
+    others = set(range(os.cpu_count() or 1)) - mine
+    if not others:
+        return set()
+    os.sched_setaffinity(0, others)
+    return mine
+
+
+def _answer_of(pid: int) -> bytes:
+    """Return the bytes that process `pid` answers: to read them would take its processor, if there is one."""
+    for _, entry in entries(pid):
+        try:
+            connection, token = asking._connected(entry, _PATIENCE)
+            break
+        except ConnectionRefusedError:  # left behind by another one
+            continue
+    try:
+        send(connection, pb.Request(version=VERSION, token=token).SerializeToString(), _PATIENCE)
+        return receive(connection, _PATIENCE, asking.LIMIT)
+    finally:
+        connection.close()
 
 
 # The process that is asked
@@ -207,10 +254,27 @@ async def _serve(streams: int) -> None:
         elif question == "load":
             await _begin(work, target, readers)
             print(0, flush=True)
+        elif question == "answered":
+            print(*_answered, flush=True)
+        elif question == "wrong":
+            print(work.wrong, flush=True)
         else:
-            said = (work.wrong,) if question == "wrong" else (sum(work.done), time.process_time())
-            print(*said, flush=True)
+            print(sum(work.done), time.process_time(), time.perf_counter(), flush=True)
     os._exit(0)  # the load has no end
+
+
+_answered = [0, 0.0]  # how often this process has answered, and the processor time of that
+
+
+def _watch_the_answers() -> None:
+    plain = Endpoint.answer
+
+    def answer(self: Endpoint, connection: Any) -> None:
+        began = time.thread_time()
+        plain(self, connection)
+        _answered[:] = _answered[0] + 1, _answered[1] + time.thread_time() - began
+
+    Endpoint.answer = answer  # type: ignore[method-assign]
 
 
 def _question() -> str:
@@ -236,15 +300,15 @@ async def _greet(call: Any) -> None:
 def _time_of_a_snapshot() -> Iterator[float]:
     """Yield the milliseconds of a snapshot, by the wall clock and in this thread.
 
-    Then those in this thread of one that remembers the one before, and of making it a message,
-    which an answer needs as well.
+    Then those in this thread of one that remembers the one before, of making it a message, and of
+    an answer, which is the same in one.
     """
-    alone, further = [], []
+    alone, further, answers = [], [], []
     for number in range(10):
         is_alone = number % 2 == 0  # the first look that follows soon leaves what it has found
         for _ in range(1 if is_alone else 2):
             if is_alone:
-                remembered._last[:] = float("-inf"), {}
+                remembered._last[:] = float("-inf"), set(), {}
             wall, processor = time.perf_counter(), time.thread_time()
             with collector_at_rest():
                 seen = grpc_guard.snapshot()
@@ -253,8 +317,14 @@ def _time_of_a_snapshot() -> Iterator[float]:
                 taken = ended - wall, used - processor, time.thread_time() - used
                 del seen
         (alone if is_alone else further).append(taken)
+        for _ in range(2):  # the first one may have nothing to remember
+            began = time.thread_time()
+            reply()
+            taken_by_answer = time.thread_time() - began
+        answers.append(taken_by_answer)
     yield from (1e3 * median(one[index] for one in alone) for index in (0, 1))
     yield from (1e3 * median(one[index] for one in further) for index in (1, 2))
+    yield 1e3 * median(answers)
 
 
 async def _messages_in_a_second(target: str) -> Iterator[float]:
@@ -296,10 +366,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dumps")
     parser.add_argument("--serve", type=int, required=True, metavar="STREAMS")
     streams = parser.parse_args().serve
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(
-            0, range(os.cpu_count() or 1)
-        )  # the process that asks has its own core
+    _watch_the_answers()
     grpc_guard.enable(inspect=True)
     asyncio.run(_serve(streams))
 

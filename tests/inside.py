@@ -34,6 +34,8 @@ from grpc_guard._catalogue.modes import always as always
 from grpc_guard._catalogue.modes import current_mode as current_mode
 from grpc_guard._catalogue.modes import in_force as in_force
 from grpc_guard._catalogue.modes import parse_mode as parse_mode
+from grpc_guard._catalogue.nouns import AIO as AIO
+from grpc_guard._catalogue.nouns import SYNC as SYNC
 from grpc_guard._catalogue.nouns import Api as Api
 from grpc_guard._catalogue.nouns import Side as Side
 from grpc_guard._catalogue.nouns import Subject as Subject
@@ -155,6 +157,7 @@ from grpc_guard._inspect import lingering as lingering
 from grpc_guard._inspect import living as inspect_living
 from grpc_guard._inspect import messages as inspect_messages
 from grpc_guard._inspect import native as native
+from grpc_guard._inspect import noting as noting
 from grpc_guard._inspect import places as places
 from grpc_guard._inspect import records as inspect_records
 from grpc_guard._inspect import remembered as remembered
@@ -162,9 +165,11 @@ from grpc_guard._inspect import sending as inspect_sending
 from grpc_guard._inspect import servers as inspect_servers
 from grpc_guard._inspect import service as inspect_service
 from grpc_guard._inspect import sight as sight
+from grpc_guard._inspect import snapshot as snapshots
 from grpc_guard._inspect import switch as inspect_switch
 from grpc_guard._inspect import tables as tables
 from grpc_guard._inspect import telling as inspect_telling
+from grpc_guard._inspect import waits as waits
 from grpc_guard._inspect import wire as wire
 from grpc_guard._inspect import wording as inspect_wording
 from grpc_guard._lifecycle import abandoned as abandoned

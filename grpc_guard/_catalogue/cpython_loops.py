@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from itertools import repeat
@@ -65,21 +66,32 @@ def is_being_cancelled(task: object) -> bool:
 _KEPT = () if sys.version_info >= (3, 14) else ("_all_tasks", "_scheduled_tasks", "_eager_tasks")
 
 
-def tasks_of(loops: Collection[asyncio.AbstractEventLoop]) -> list[asyncio.Task[Any]]:
-    """Return the tasks of `loops` that are not done. Any thread may call it.
+def tasks_kept(
+    loops: Collection[asyncio.AbstractEventLoop],
+) -> list[weakref.ref[asyncio.Task[Any]]]:
+    """Return weak references to the tasks of `loops`; others may be among them. For any thread.
 
-    By the sets ``_all_tasks`` (up to Python 3.11), ``_scheduled_tasks`` and ``_eager_tasks`` (3.12
-    and 3.13) of asyncio.tasks, each copied in one step. If all are missing, ``asyncio.all_tasks()``
-    is called. Before 3.14 it starts again whenever the loop makes a task meanwhile, and gives up in
-    the end.
+    Those that asyncio has, the same as long as a task lives: by the sets ``_all_tasks`` (up to
+    Python 3.11), ``_scheduled_tasks`` and ``_eager_tasks`` (3.12 and 3.13) of asyncio.tasks, each
+    copied in one step. If all are missing, ``asyncio.all_tasks()`` is called. Before 3.14 it starts
+    again whenever the loop makes a task meanwhile, and gives up in the end.
     """
     kept = [getattr(asyncio.tasks, name, None) for name in _KEPT]
     if not any(tasks is not None for tasks in kept):
-        return [task for loop in loops for task in asyncio.all_tasks(loop)]
-    found: list[asyncio.Task[Any] | None] = []
+        return [weakref.ref(task) for loop in loops for task in asyncio.all_tasks(loop)]
+    found: list[weakref.ref[asyncio.Task[Any]]] = []
     for tasks in kept:
         some = getattr(tasks, "data", tasks or set()).copy()
-        found += some if isinstance(tasks, set) else [reference() for reference in some]
+        found += map(weakref.ref, some) if isinstance(tasks, set) else some
+    return found
+
+
+def tasks_among(
+    references: Iterable[weakref.ref[asyncio.Task[Any]]],
+    loops: Collection[asyncio.AbstractEventLoop],
+) -> list[asyncio.Task[Any]]:
+    """Return the tasks of `loops` that `references` lead to and that are not done."""
+    found = [reference() for reference in references]
     return [
         task for task in found if task is not None and task.get_loop() in loops and not task.done()
     ]

@@ -62,7 +62,10 @@ def parse_mode(value: str, *, source: str) -> Mode:
 class InForce:
     """The mode of the process-wide guard: a record that the switch writes and all others read."""
 
-    mode = Mode.OFF
+    __slots__ = ("mode",)
+
+    def __init__(self) -> None:
+        self.mode = Mode.OFF
 
 
 in_force = InForce()

@@ -24,7 +24,7 @@ class Entry:
 
     __slots__ = ("ident", "records", "since", "stream")
 
-    ident: int  # of its thread; a task has no more than the other two
+    ident: int  # of its thread
     records: weakref.ref[InFlight]
 
     def __init__(self, stream: Any, /) -> None:
@@ -69,19 +69,30 @@ class UnaryEntry:
         return self.is_gone
 
 
+class TaskEntry:
+    """What a task handles, a stream or the name of a unary RPC: in flight until nobody has the entry."""
+
+    __slots__ = ("__weakref__", "since", "task", "what")
+
+    def __init__(self, what: Any, task: Any, /) -> None:
+        self.what = what
+        self.task: weakref.ref[Any] = weakref.ref(task)
+        self.since = monotonic()
+
+
 class InFlight:
     """The handlers of one server that are in flight.
 
-    A thread or task runs one at a time: the next takes the place of the last. Those of a task, which
-    is held weakly, vanish with it.
+    A thread runs one at a time: the next takes the place of the last. Those of tasks have entries
+    that what runs the handler holds.
     """
 
-    __slots__ = ("__weakref__", "_by_task", "_by_thread", "_forget", "_itself", "_size")
+    __slots__ = ("__weakref__", "_by_thread", "_forget", "_itself", "_of_tasks", "_size")
 
     def __init__(self, size: int, /) -> None:
         self._by_thread: dict[int, Any] = {}
-        self._by_task: dict[weakref.ref[Any], Any] = {}
-        self._forget: Callable[[weakref.ref[Any]], object] = self._by_task.pop
+        self._of_tasks: dict[weakref.ref[TaskEntry], None] = {}  # in the order of their begin
+        self._forget: Callable[[weakref.ref[TaskEntry]], object] = self._of_tasks.pop
         self._size = size  # of the pool; 0 if it is never taken to be full
         self._itself = weakref.ref(self)
 
@@ -115,17 +126,18 @@ class InFlight:
             raise
         return entry
 
-    def enter_task(self, stream: Any, loop: Any, /) -> None:
-        """Note that the running task of `loop` begins to handle `stream`."""
+    def enter_task(self, what: Any, loop: Any, /) -> TaskEntry | None:
+        """Note that the running task of `loop` handles `what`, as long as the entry is there."""
         task = current_task(loop)
-        if task is not None:
-            self._by_task[weakref.ref(task, self._forget)] = Entry(stream)
+        if task is None:
+            return None
+        entry = TaskEntry(what, task)
+        self._of_tasks[weakref.ref(entry, self._forget)] = None
+        return entry
 
-    def enter_unary_task(self, rpc: str, loop: Any, /) -> None:
-        """Note the same for a unary RPC."""
-        task = current_task(loop)
-        if task is not None:
-            self._by_task[weakref.ref(task, self._forget)] = UnaryEntry(rpc)
+    def of_tasks(self) -> list[TaskEntry]:
+        """Return the entries of tasks, in the order of their begin."""
+        return [one for entry in list(self._of_tasks) if (one := entry()) is not None]
 
     if TYPE_CHECKING:
 

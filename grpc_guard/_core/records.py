@@ -29,6 +29,7 @@ def _offered() -> tuple[Any, Any]:
 if TYPE_CHECKING:
     from .entries import Entry as Entry
     from .entries import InFlight as InFlight
+    from .entries import TaskEntry as TaskEntry
     from .entries import UnaryEntry as UnaryEntry
     from .fields import AioFields as AioFields
     from .fields import AioOperation as AioOperation
@@ -46,6 +47,7 @@ else:
     SyncFields = _fields.SyncFields
     Entry = _entries.Entry
     InFlight = _entries.InFlight
+    TaskEntry = _entries.TaskEntry
     UnaryEntry = _entries.UnaryEntry
     key_of = _fields.key_of
     operations_in_progress = _fields.operations_in_progress

@@ -85,10 +85,11 @@ def name_of_running_task() -> str:
 
 def name_of_task(task: asyncio.Task[Any]) -> str:
     """Return the name of `task`; a handler of grpc.aio is named after its RPC."""
-    return _shown(task.get_name())
+    return shown_name(task.get_name())
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
+    """Return the name of a task as name_of_task() does."""
     if name.startswith(_HANDLER) and name.endswith("]"):
         return f"handler of {name[len(_HANDLER) : -1]}"
     return name
@@ -97,7 +98,7 @@ def _shown(name: str) -> str:
 def names_of_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
     """Return the names of `tasks`: see name_of_task()."""
     names = [task.get_name() for task in tasks]
-    shown = {name: _shown(name) for name in set(names) if name[:1] == _HANDLER[0]}
+    shown = {name: shown_name(name) for name in set(names) if name[:1] == _HANDLER[0]}
     return list(map(shown.get, names, names)) if shown else names
 
 

@@ -94,8 +94,6 @@ if _compiled is not None:
     _compiled.tell(
         {
             "feeds": _feeds.known,
-            "forget": _feeds.known.pop,
-            "partial": functools.partial,
             "bind": bind,
         }
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from .._catalogue.cpython import waits_for_threads
 from .._catalogue.grpcio_rpcs import is_receiving
@@ -12,7 +12,8 @@ from .._core.stream import Direction, Stream
 from .._findings.records import Owner
 from . import wording
 from .records import ChannelSnapshot, Deduction, DirectionSnapshot, ServerSnapshot, StreamSnapshot
-from .sight import Party, Sight, Wait
+from .sight import Sight
+from .waits import Party, Wait
 
 _MOMENT = 1.0  # seconds; a write that has waited for less is on its way, as far as anyone knows
 
@@ -22,14 +23,18 @@ Told = tuple[StreamSnapshot, Stream, Sequence[Direction | None]]
 
 def deduced(
     told: Sequence[Told],
+    streams: Sequence[Stream],
     channels: Sequence[ChannelSnapshot],
     servers: Sequence[ServerSnapshot],
     sight: Sight,
 ) -> Iterator[Deduction]:
-    """Yield what can be deduced, each only if it is certain."""
+    """Yield what can be deduced, each only if it is certain.
+
+    Of `streams`, in the order of their numbers. Those that may wait for their peer are among `told`.
+    """
     yield from _flow_control(told, channels)
-    yield from _waits(told, sight)
-    yield from _kept_alive(told, sight)
+    yield from _waits(streams, sight)
+    yield from _kept_alive(streams, sight)
     for server in servers:
         held = [handler for handler in server.handlers if handler.handler.kind == "thread"]
         if server.pool_size is not None and len(held) >= server.pool_size:
@@ -65,43 +70,54 @@ def _stuck_for(writes: DirectionSnapshot) -> float:
 _WRITES = ("write", "context.write", "yield", "send_response")
 
 
-def _waits(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
+def _waits(streams: Sequence[Stream], sight: Sight) -> Iterator[Deduction]:
     """Yield who waits for the end of somebody inside a stream, and who waits in a circle."""
-    inside: dict[Hashable, tuple[StreamSnapshot, Owner]] = {}
+    inside: dict[Hashable, tuple[int, str, Owner]] = {}  # number and RPC of the stream
     waits: dict[Hashable, Wait] = {}  # by who waits
     if not sight.joins and not sight.waiters:
         return
-    for described, _, directions in told:
-        for direction in directions:
-            owner = sight.owners.get(id(direction))
-            if owner is None or direction is None:
-                continue
-            holder = sight.holder(direction)
-            inside[holder.key] = described, owner
-            for waiter, _ in sight.waiters.get(id(direction), ()):
-                waits[waiter.key] = Wait(waiter, holder)
+    met = sight.inside_of_waits()
+    numbers = _numbers(streams) if met else {}
+    for direction in sorted(met, key=lambda one: _place(one, numbers)):
+        holder, owner = sight.holder(direction), sight.owner(direction)
+        assert owner is not None
+        stream = direction.stream
+        inside[holder.key] = numbers[id(stream)], stream.rpc, owner
+        for waiter, _ in sight.waiters.get(id(direction), ()):
+            waits[waiter.key] = Wait(waiter, holder)
     for wait in sight.joins:
         waits.setdefault(wait.waiter.key, wait)
         if wait.awaited.key in inside:
-            stream, owner = inside[wait.awaited.key]
-            text = wording.joined(_called(wait.waiter), owner, stream.rpc, is_timed=wait.is_timed)
-            yield Deduction("joined", text, (stream.number,))
+            number, rpc, owner = inside[wait.awaited.key]
+            text = wording.joined(_called(wait.waiter), owner, rpc, is_timed=wait.is_timed)
+            yield Deduction("joined", text, (number,))
     for circle in _circles(waits):
         parties = [wait.waiter for wait in circle]
-        streams = {inside[party.key][0].number for party in parties if party.key in inside}
+        numbered = {inside[party.key][0] for party in parties if party.key in inside}
         text = wording.circle(
             [_called(party) for party in parties],
             timed=[_called(wait.waiter) for wait in circle if wait.is_timed],
             has_tasks=any(party.kind == "task" for party in parties),
         )
-        yield Deduction("circular-wait", text, tuple(sorted(streams)))
+        yield Deduction("circular-wait", text, tuple(sorted(numbered)))
 
 
-def _kept_alive(told: Sequence[Told], sight: Sight) -> Iterator[Deduction]:
+def _place(direction: Direction, numbers: Mapping[int, int]) -> tuple[int, int]:
+    """Return the number of the stream of `direction`, and whether it is its first, second or another."""
+    stream = direction.stream
+    known = stream.read, stream.write
+    return numbers[id(stream)], next((at for at, one in enumerate(known) if one is direction), 2)
+
+
+def _numbers(streams: Iterable[Stream]) -> dict[int, int]:
+    return {id(stream): number for number, stream in enumerate(streams, start=1)}
+
+
+def _kept_alive(streams: Sequence[Stream], sight: Sight) -> Iterator[Deduction]:
     """Yield who keeps the process, if its main thread has ended and waits for others."""
     main = sight.threads.get(threading.main_thread().ident or 0, ())
     if any(map(waits_for_threads, main)):
-        numbers = {id(stream): described.number for described, stream, _ in told}
+        numbers = _numbers(streams)
         for owner, direction in sight.keepers():
             text = wording.keeps_process(owner, direction.stream.rpc)
             yield Deduction("kept-alive", text, (numbers[id(direction.stream)],))

@@ -36,14 +36,16 @@ class Encodes(Protocol):
 class CompiledEncoder:
     """The same as Encoder("strict"), by the compiled core."""
 
-    def __init__(self) -> None:
-        self._encoding: Any = which.compiled().Encoding
-
     def joined(self, field: Any, records: Sequence[Any]) -> bytes:
-        kind: Any = type(records[0])
-        encoding = _encoding(self._encoding, kind, field.message_type)
-        found: bytes = encoding.joined(_tag(field.number, _BYTES), records)
+        encoding = encoding_of(type(records[0]), field.message_type)
+        found: bytes = encoding.joined(tag(field.number), records)
         return found
+
+
+def encoding_of(kind: Any, descriptor: Any) -> Any:
+    """Return how the compiled core encodes records of `kind` for the message of `descriptor`."""
+    compiled: Any = which.compiled()
+    return _encoding(compiled.Encoding, kind, descriptor)
 
 
 @functools.cache
@@ -142,6 +144,11 @@ class _Numbers(dict[int, bytes]):
 def encoder() -> Encodes:
     """Return what encodes for the core that runs; UnicodeEncodeError for text that UTF-8 lacks."""
     return Encoder("strict") if which.compiled() is None else CompiledEncoder()
+
+
+def tag(number: int) -> bytes:
+    """Return what stands before each value of a field of records or text."""
+    return _tag(number, _BYTES)
 
 
 def _tag(number: int, wire_type: int) -> bytes:

@@ -18,10 +18,10 @@ from typing import Any
 
 from .._catalogue.forks import in_child
 from . import inspection_pb2 as pb
-from .messages import VERSION, reply_with
+from .messages import VERSION
 from .native import native, start
 from .places import new_entry
-from .snapshot import collector_at_rest, program, snapshot
+from .snapshot import answer, program
 from .wire import receive, send
 
 logger = logging.getLogger("grpc_guard")
@@ -139,8 +139,7 @@ class Endpoint:
 def reply() -> bytes:
     """Return a message that says what this process is doing, or what went wrong; never raises."""
     try:
-        with collector_at_rest():
-            return reply_with(snapshot())
+        return answer()
     except Exception as error:
         # Its text might quote the program.
         failed: bytes = pb.Reply(version=VERSION, error=type(error).__name__).SerializeToString()

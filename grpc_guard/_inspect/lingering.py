@@ -28,14 +28,15 @@ def _wait_for_the_end(say: Callable[[str], object], seconds: float) -> None:
     has_ended: Any = native("_thread", "allocate_lock")()
     has_ended.acquire()
 
-    def wait() -> None:
-        has_ended.acquire()
-        native("time", "sleep")(seconds)
-        tell(say)
-
     with contextlib.suppress(OSError):  # without a thread nothing is reported
-        start(wait)
+        start(lambda: _tell_later(say, has_ended, seconds))
         cpython.before_threads_are_joined(has_ended.release)
+
+
+def _tell_later(say: Callable[[str], object], has_ended: Any, seconds: float) -> None:
+    has_ended.acquire()
+    native("time", "sleep")(seconds)
+    tell(say)
 
 
 def tell(say: Callable[[str], object]) -> None:

@@ -7,11 +7,13 @@ channels, that of a server for its handlers; what stands in neither is noted whe
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 
 from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.heap import instances
 from .._catalogue.nouns import CLIENT, READ, SYNC
+from .._core import which
 from .._core.steps import Responses
 from .._core.stream import Direction, Stream
 from .._lifecycle.channelless import channelless_streams
@@ -35,23 +37,20 @@ class Handled:
 
     def begun(self) -> dict[int, float]:
         """Return since when each stream of a server has been handled, by its identity."""
-        return {
-            id(stream): since
-            for _, handlers in servers()
-            for stream, since in self.by(handlers).values()
-        }
+        tables, compiled = [self.by(handlers) for _, handlers in servers()], which.compiled()
+        if compiled is not None:
+            found: dict[int, float] = compiled.begun(tables)
+            return found
+        return {id(stream): since for table in tables for stream, since in table.values()}
 
 
 def streams_listed(handled: Handled) -> list[Stream]:
-    """Return the streams that stand in a list; some may be over."""
-    listed = [unlisted_streams(), channelless_streams()]
-    listed += [list(life.streams.copy()) for life in lives()]
+    """Return the streams that stand in a list; some may be over, and some may be there twice."""
+    listed: list[Iterable[Stream]] = [unlisted_streams(), channelless_streams(is_sorted_out=False)]
+    listed += [life.streams.copy() for life in lives()]
     for _, handlers in servers():
         listed.append([stream for stream, _ in handled.by(handlers).values()])
-    found: dict[int, Stream] = {}
-    for streams in listed:
-        found.update(zip(map(id, streams), streams, strict=True))
-    return list(found.values())
+    return list(itertools.chain.from_iterable(listed))
 
 
 def loops_of(streams: Iterable[Stream]) -> set[asyncio.AbstractEventLoop]:

@@ -7,7 +7,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._catalogue.catalogue import RULES
 from .._catalogue.rule import ANY, Rule
@@ -23,16 +23,33 @@ VERSION = 1
 def encoded(snapshot: Snapshot) -> bytes:
     """Return the bytes of the message of `snapshot`."""
     try:
-        return _encoded(snapshot, None, encoder())
+        return b"".join(_encoded(snapshot, None, encoder()))
     except UnicodeEncodeError:  # rare, and to look at each text beforehand takes long
-        return _encoded(snapshot, _encodable, Encoder("backslashreplace"))
+        return b"".join(_encoded(snapshot, _encodable, Encoder("backslashreplace")))
 
 
-def reply_with(snapshot: Snapshot) -> bytes:
-    """Return the bytes of a Reply with `snapshot`."""
+class Answer(NamedTuple):
+    """What a message has of a snapshot in bytes, in place of records.
+
+    Its streams, in parts, and for each of its servers the handlers.
+    """
+
+    streams: list[bytes]
+    handlers: list[Sequence[bytes]]
+
+
+def reply_with(snapshot: Snapshot, answer: Answer | None = None) -> bytes:
+    """Return the bytes of a Reply with `snapshot`, and with what is in the `answer`.
+
+    If there is one, UnicodeEncodeError for text that UTF-8 lacks.
+    """
+    if answer is None:
+        parts = [encoded(snapshot)]
+    else:
+        parts = list(_encoded(snapshot, None, encoder(), answer))
     field = pb.Reply.DESCRIPTOR.fields_by_name["snapshot"]
     head = pb.Reply(version=VERSION).SerializeToString()
-    return bytes(head + Heads(field.number).joined([encoded(snapshot)]))
+    return b"".join([head, Heads(field.number)[sum(map(len, parts))], *parts])
 
 
 def message_of_finding(finding: Finding) -> Any:
@@ -43,17 +60,24 @@ def message_of_finding(finding: Finding) -> Any:
         return pb.Finding(**_fields(finding, {}, _encodable))
 
 
-def _encoded(snapshot: Snapshot, text: Text | None, encoder: Encodes) -> bytes:
+def _encoded(
+    snapshot: Snapshot, text: Text | None, encoder: Encodes, answer: Answer | None = None
+) -> Iterator[bytes]:
+    """Yield the parts of the message of `snapshot`, and of what is in the `answer`."""
     few = dataclasses.replace(snapshot, streams=(), servers=())
-    parts = [pb.Snapshot(**_fields(few, {}, text)).SerializeToString()]
-    parts += _repeated(snapshot.streams, pb.Snapshot, "streams", encoder)
+    yield pb.Snapshot(**_fields(few, {}, text)).SerializeToString()
+    if answer is not None:
+        yield from answer.streams
+    yield from _repeated(snapshot.streams, pb.Snapshot, "streams", encoder)
     heads = Heads(pb.Snapshot.DESCRIPTOR.fields_by_name["servers"].number)
-    for server in snapshot.servers:
+    for number, server in enumerate(snapshot.servers):
         plain = _fields(dataclasses.replace(server, handlers=()), {}, text)
         body = [pb.ServerSnapshot(**plain).SerializeToString()]
         body += _repeated(server.handlers, pb.ServerSnapshot, "handlers", encoder)
-        parts.append(heads.joined([b"".join(body)]))
-    return b"".join(parts)
+        body += () if answer is None else answer.handlers[number]
+        whole = b"".join(body)
+        yield heads[len(whole)]
+        yield whole
 
 
 def _repeated(records: Sequence[Any], kind: Any, name: str, encoder: Encodes) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from itertools import repeat
 from time import monotonic
 from typing import Any, NamedTuple
 
-from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks
+from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tasks_among
 from .._core import which
 from .._core.stream import Direction
 from .._findings.records import Frame
@@ -39,8 +39,9 @@ class Standing(NamedTuple):
 
 NOWHERE = Standing()
 
-# The task and the future that it waits for, what its place tells, and the direction it is in.
-_Known = tuple["weakref.ref[Any]", "weakref.ref[Any]", Standing, "weakref.ref[Any] | None"]
+# The future that a task waits for, what its place tells, and the direction it is in.
+_Known = tuple["weakref.ref[Any]", Standing, "weakref.ref[Any] | None"]
+_Reference = weakref.ref["asyncio.Task[Any]"]
 
 
 # A standing, the tasks that have it, and their directions, if they are in any.
@@ -48,61 +49,67 @@ Recalled = tuple[Standing, list["asyncio.Task[Any]"], list[Direction]]
 
 
 class Memory:
-    """What one look remembers of the last one, and leaves to the next."""
+    """What one look at the tasks of `loops` remembers of the last one, and leaves to the next.
 
-    _before: dict[int, _Known]
+    A task is known by the weak reference that asyncio has to it: no other task will ever have that.
+    """
 
-    def __init__(self) -> None:
+    _before: dict[_Reference, _Known]
+
+    def __init__(self, loops: set[asyncio.AbstractEventLoop]) -> None:
         now = monotonic()
-        last, self._before = _last
+        last, its, known = _last
+        self._loops, self._ids = loops, set(map(id, loops))
+        self._before = known if its <= self._ids else {}  # whoever is known has one of `loops`
         self._is_kept = now - last < _SECONDS  # one look alone leaves nothing: that takes time, too
-        self._waited: dict[int, object] = {}
-        self._after: dict[int, _Known] = {}
+        self._waited: dict[int, tuple[_Reference, object]] = {}
+        self._after: dict[_Reference, _Known] = {}
 
     def recalled(
-        self, tasks: Sequence[asyncio.Task[Any]], fresh: list[asyncio.Task[Any]]
+        self, references: Sequence[_Reference], fresh: list[asyncio.Task[Any]]
     ) -> Iterable[Recalled]:
-        """Return the tasks that have not gone on, by their standing; add the others to `fresh`."""
+        """Return the tasks that have not gone on, by their standing.
+
+        Of those that `references` lead to; add the others of the loops to `fresh`.
+        """
         if not self._is_kept:
-            fresh += tasks
+            fresh += tasks_among(references, self._loops)
             return ()
         compiled = which.compiled()
         if compiled is None:
-            return self.recalled_in_python(tasks, fresh)
+            return self.recalled_in_python(references, fresh)
         tables = self._before, self._after, self._waited
-        self._waited.clear()
-        found: list[Recalled] = compiled.recalled(tasks, fresh, *tables, NOWHERE, AWAITED)
+        said = self._loops, fresh, *tables, NOWHERE, AWAITED
+        found: list[Recalled] = compiled.recalled(references, *said)
         return found
 
     def recalled_in_python(
-        self, tasks: Sequence[asyncio.Task[Any]], fresh: list[asyncio.Task[Any]]
+        self, references: Sequence[_Reference], fresh: list[asyncio.Task[Any]]
     ) -> Iterable[Recalled]:
         """Return the same without the compiled core."""
-        keys, futures = list(map(id, tasks)), awaited_by_tasks(tasks)
-        self._waited = dict(zip(keys, futures, strict=True))
         found: dict[int, Recalled] = {}
         before, after = self._before, self._after
-        for key, known, task, future in zip(
-            keys, map(before.get, keys), tasks, futures, strict=True
-        ):
-            if (
-                known is None
-                or future is None
-                or known[1]() is not future
-                or known[0]() is not task
-            ):
-                fresh.append(task)
+        for reference in references:
+            task = reference()
+            if task is None:
                 continue
-            after[key] = known
-            standing = known[2]
+            (future,) = awaited_by_tasks([task])
+            known = None if future is None else before.get(reference)
+            if known is None or known[0]() is not future:
+                if task.get_loop() in self._loops and not task.done():
+                    fresh.append(task)
+                    self._waited[id(task)] = reference, future
+                continue
+            after[reference] = known
+            standing = known[1]
             if standing is NOWHERE:
                 continue
             part = found.get(id(standing))
             if part is None:
                 part = found[id(standing)] = standing, [], []
             part[1].append(task)
-            if known[3] is not None:
-                direction: Any = known[3]()  # a local variable of the task holds it
+            if known[2] is not None:
+                direction: Any = known[2]()  # a local variable of the task holds it
                 part[2].append(direction)
         return found.values()
 
@@ -118,14 +125,15 @@ class Memory:
         refs: Any = map(weakref.ref, directions) if directions else repeat(None)
         now = awaited_by_tasks(tasks)
         for task, future, direction in zip(tasks, now, refs, strict=False):
-            if type(future) is asyncio.Future and self._waited[id(task)] is future:
-                known = weakref.ref(task), weakref.ref(future), standing, direction
-                self._after[id(task)] = known
+            reference, before = self._waited[id(task)]
+            if type(future) is asyncio.Future and before is future:
+                self._after[reference] = weakref.ref(future), standing, direction
 
     def leave(self) -> None:
         """Leave what is known to the next look."""
-        _last[:] = monotonic(), self._after
+        _last[:] = monotonic(), self._ids, self._after
         self._waited = {}
 
 
-_last: list[Any] = [float("-inf"), {}]  # when the last look was, and what it has left
+# When the last look was, at which loops, by their identity, and what it has left.
+_last: list[Any] = [float("-inf"), set(), {}]

@@ -6,8 +6,10 @@ guard leaves alone, are seen as well.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -21,30 +23,50 @@ from .._catalogue.grpcio_rpcs import (
     rpc_states_of,
     waiting_rpcs,
 )
+from .._core import which
 from .._core.stream import AioDirection, Stream
 from .._findings.parties import name_of_task, name_of_thread
 from .._findings.records import Frame, Owner
 from .._lifecycle.handlers import Handlers, servers
+from . import inspection_pb2 as pb
+from .encoding import encoding_of, tag
+from .messages import Answer
 from .native import slices_of
 from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
 from .sending import suspended
 from .sight import Sight
 
 _UNNAMED = "(a unary RPC)"
+_first = operator.itemgetter(0)
 
 
-def servers_seen(sight: Sight) -> Iterator[ServerSnapshot]:
-    """Yield the servers of this process that the guard knows."""
+def servers_seen(sight: Sight, answer: Answer | None) -> Iterator[ServerSnapshot]:
+    """Yield the servers of this process that the guard knows.
+
+    If there is an `answer`, it gets the handlers of each, and the record has those that are threads.
+    """
     for number, (server, handlers) in enumerate(servers(), start=1):
         is_aio = is_aio_server(server)
-        found = (_aio_handlers if is_aio else _sync_handlers)(server, handlers, sight)
-        yield ServerSnapshot(
+        found: Iterable[HandlerSnapshot]
+        if is_aio:
+            look = _Look(server, handlers, sight)
+            if answer is not None and look.is_usual:
+                answer.handlers.append(look.answered())
+                found = ()
+            else:
+                found = look.described()
+        else:
+            found = _sync_handlers(server, handlers, sight)
+        told = ServerSnapshot(
             number=number,
             api=str(handlers.api),
             pool_size=size_of_pool(executor_of_server(server)) or None,
             handlers=tuple(sorted(found, key=_held, reverse=True)),
             waiting=() if is_aio else tuple(waiting_rpcs(server)),
         )
+        if answer is not None and len(answer.handlers) < number:
+            answer.handlers.append(())
+        yield told
 
 
 def _held(one: HandlerSnapshot) -> float:
@@ -103,28 +125,71 @@ def _handler(
 # Aio
 
 
-def _aio_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = sight.handled.by(handlers)
-    migrated = list(handlers.threads())
-    known: dict[str, tuple[str | None, str]] = {}  # thousands of tasks have the same name
-    loop = loop_of(server)
-    is_alone = sum(1 for one, _ in servers() if loop_of(one) is loop) == 1
-    for some in slices_of(sight.rpc_tasks):
-        present = monotonic()
-        for task, stack in some:
-            if task.get_loop() is not loop or not (is_alone or is_served_by(server, task)):
-                continue
-            noted = streams.get(id(task))
-            name = task.get_name()
-            if name not in known:
-                known[name] = method_of_task(task), name_of_task(task)
-            method, party = known[name]
-            rpc = method or (noted[0].rpc if noted is not None else _UNNAMED)
-            owner = _handler(sight, "task", party, rpc, stack, noted, present)
-            in_pool = None
-            if migrated and not owner.stack:  # it may be a sync handler, which a thread runs
-                in_pool = next((one for one in migrated if one.operation == rpc), None)
-            if in_pool is not None:
-                migrated.remove(in_pool)
-                owner = dataclasses.replace(in_pool, operation="handler")
-            yield new_handler(rpc, owner, None)
+class _Look:
+    """The handlers of one server in the tasks of its loop."""
+
+    def __init__(self, server: Any, handlers: Handlers, sight: Sight) -> None:
+        self._server, self._sight = server, sight
+        self._streams = sight.handled.by(handlers)
+        self._migrated = list(handlers.threads())
+        self._known: dict[str, tuple[str | None, str]] = {}  # thousands of tasks have the same name
+        self._loop = loop_of(server)
+        self._is_alone = sum(1 for one, _ in servers() if loop_of(one) is self._loop) == 1
+
+    @property
+    def is_usual(self) -> bool:
+        """Tell whether all handlers are tasks, and no other server has some on the same loop."""
+        return self._is_alone and not self._migrated
+
+    def described(self) -> Iterator[HandlerSnapshot]:
+        """Yield the records of the handlers."""
+        for some in slices_of(self._sight.rpc_tasks):
+            present = monotonic()
+            for task, stack in some:
+                if task.get_loop() is self._loop and (
+                    self._is_alone or is_served_by(self._server, task)
+                ):
+                    yield self._one(task, stack, present)
+
+    def answered(self) -> list[bytes]:
+        """Return the bytes of the handlers, for a message, by the compiled core."""
+        compiled: Any = which.compiled()
+        field = pb.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
+        encoding = encoding_of(HandlerSnapshot, field.message_type)
+        found: list[tuple[float, bytes]] = []
+        for some in slices_of(self._sight.rpc_tasks):
+            present = monotonic()
+
+            def one(
+                task: asyncio.Task[Any], stack: tuple[Frame, ...], present: float = present
+            ) -> tuple[float, HandlerSnapshot]:
+                described = self._one(task, stack, present)
+                return _held(described), described
+
+            functions = self._named, one
+            tables = self._loop, self._streams, AioDirection, self._known
+            known = *tables, *functions, _UNNAMED, present
+            found += compiled.answer_handlers(known, encoding, tag(field.number), some)
+        found.sort(key=_first, reverse=True)
+        return [data for _, data in found]
+
+    def _named(self, task: asyncio.Task[Any]) -> tuple[str | None, str]:
+        return method_of_task(task), name_of_task(task)
+
+    def _one(
+        self, task: asyncio.Task[Any], stack: tuple[Frame, ...], present: float
+    ) -> HandlerSnapshot:
+        noted = self._streams.get(id(task))
+        name = task.get_name()
+        if name not in self._known:
+            self._known[name] = self._named(task)
+        method, party = self._known[name]
+        rpc = method or (noted[0].rpc if noted is not None else _UNNAMED)
+        owner = _handler(self._sight, "task", party, rpc, stack, noted, present)
+        in_pool = None
+        if self._migrated and not owner.stack:  # it may be a sync handler, which a thread runs
+            in_pool = next((one for one in self._migrated if one.operation == rpc), None)
+        if in_pool is not None:
+            self._migrated.remove(in_pool)
+            owner = dataclasses.replace(in_pool, operation="handler")
+        return new_handler(rpc, owner, None)

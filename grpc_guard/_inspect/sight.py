@@ -10,21 +10,20 @@ import asyncio
 import itertools
 import operator
 import threading
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import repeat
 from time import monotonic
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
-from .._catalogue.cpython_loops import tasks_of, waits_for_tasks
+from .._catalogue.cpython_loops import tasks_kept, waits_for_tasks
 from .._catalogue.grpcio_rpcs import any_handles_an_rpc, handles_an_rpc, sending_call
 from .._core import which
 from .._core.operations import IDENTITIES
 from .._core.stream import Direction, Stream
 from .._findings.parties import (
     name_of_task,
-    name_of_thread,
     suspended_greenlets,
     task_at,
     thread_at,
@@ -39,38 +38,18 @@ from .chains import Place, groups, places
 from .lines import OPERATION, SENDING, Lines
 from .living import Handled
 from .native import slices_of
-from .noting import Tables, note_owners, strays
+from .noting import gathered, new_crowd
 from .records import new_owner
 from .remembered import NOWHERE, Memory, Standing
+from .waits import Party, Wait
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
+_RECALLED_TOGETHER = 2 * _TOGETHER  # tasks that have been looked at before, mostly
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
 _direction_of = operator.attrgetter("direction")
 _JOIN = threading.Thread.join.__code__
-
-
-class Party(NamedTuple):
-    """A thread, task or greenlet; ``key`` is the same for the same one in the whole look."""
-
-    kind: str
-    name: str
-    key: Hashable
-    ident: int = 0  # of a thread
-    actual_task: asyncio.Task[Any] | None = None
-
-    @classmethod
-    def thread(cls, ident: int) -> Party:
-        return cls(*name_of_thread(ident), ("thread", ident), ident)
-
-
-class Wait(NamedTuple):
-    """Who waits for whom: for the end of it, or behind it for a turn."""
-
-    waiter: Party
-    awaited: Party
-    is_timed: bool = False  # it ends by itself, after some time
 
 
 class Sight:
@@ -81,12 +60,13 @@ class Sight:
     ) -> None:
         self.handled = handled or Handled()
         self.lines = Lines()
+        self.crowd = new_crowd()
+        # Those who are not in the crowd: the owners, and they themselves.
         self.owners: dict[int, Owner] = {}
-        self.holders: dict[int, Party | asyncio.Task[Any]] = {}  # the owners themselves
+        self.holders: dict[int, Party] = {}
         self.waiters: dict[int, list[tuple[Party, Owner]]] = {}
         self.directions: dict[int, Direction] = {}  # those of owners and waiters
-        # Those that their stream may not know: all, until streams_among() has looked at them.
-        self.strays: Iterable[Direction] = self.directions.values()
+        self._strays: Iterable[Direction] | None = None
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
@@ -121,9 +101,26 @@ class Sight:
 
     def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
         """Return the streams that are `listed`, and those that somebody is inside of."""
-        found = {id(stream): stream for stream in listed}
-        self.strays = strays(list(self.directions.values()), found)
-        return list(found.values())
+        others = list(self.directions.values())
+        found, self._strays = gathered(list(listed), self.crowd, others)
+        return found
+
+    @property
+    def strays(self) -> Iterable[Direction]:
+        """Those that their stream may not know: all, until streams_among() has looked at them."""
+        return self._seen() if self._strays is None else self._strays
+
+    def _seen(self) -> list[Direction]:
+        return [*self.crowd.directions(), *self.directions.values()]
+
+    def sees(self, direction: Direction) -> bool:
+        """Tell whether somebody is inside `direction`, or waits for it."""
+        return id(direction) in self.directions or self.crowd.holder(direction) is not None
+
+    def owner(self, direction: Direction | None) -> Owner | None:
+        """Return who was seen inside `direction`."""
+        found = self.owners.get(id(direction))
+        return self.crowd.owner(direction) if found is None and direction is not None else found
 
     def owner_not_seen(self, direction: Direction) -> Owner | None:
         """Return the owner of a direction that is owned, in which nobody was seen.
@@ -140,8 +137,22 @@ class Sight:
 
     def holder(self, direction: Direction) -> Party:
         """Return the owner of `direction` as a party."""
-        holder = self.holders[id(direction)]
-        return holder if isinstance(holder, Party) else self.party(holder)
+        task = self.crowd.holder(direction)
+        return self.holders[id(direction)] if task is None else self.party(task)
+
+    def inside_of_waits(self) -> list[Direction]:
+        """Return the directions of owners who wait for somebody, or for whom somebody waits."""
+        parties = {party.key for wait in self.joins for party in wait[:2]}
+        parties.update(party.key for waiting in self.waiters.values() for party, _ in waiting)
+        found = {key: self.directions[key] for key in self.waiters}
+        found |= {
+            key: self.directions[key]
+            for key, holder in self.holders.items()
+            if holder.key in parties
+        }
+        tasks = {key for kind, key in parties if kind == "task"}
+        found |= {id(one): one for one in self.crowd.held_by(tasks)}
+        return [one for one in found.values() if self.owner(one) is not None]
 
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
         found = self.waiters.get(id(direction)) if self.waiters else None
@@ -150,8 +161,7 @@ class Sight:
     def keepers(self) -> Iterator[tuple[Owner, Direction]]:
         """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
         for key, party in self.holders.items():
-            ident = party.ident if isinstance(party, Party) else 0
-            thread = threads_by_ident.get(ident)  # none has the 0 of tasks and greenlets
+            thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
             if thread is not None and not thread.daemon and thread is not threading.main_thread():
                 yield self.owners[key], self.directions[key]
 
@@ -172,12 +182,13 @@ class Sight:
 
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         ends = {id(idle_type(loop)) for loop in loops}
-        memory = Memory()
-        for tasks in slices_of(tasks_of(loops), _TOGETHER):
-            fresh: list[asyncio.Task[Any]] = []
-            for standing, some, directions in memory.recalled(tasks, fresh):
+        memory = Memory(set(loops))
+        fresh: list[asyncio.Task[Any]] = []
+        for references in slices_of(tasks_kept(loops), _RECALLED_TOGETHER):
+            for standing, some, directions in memory.recalled(references, fresh):
                 self._note_together(some, standing, directions)
-            for group in groups(fresh, self.lines, ends):
+        for tasks in slices_of(fresh, _TOGETHER):
+            for group in groups(tasks, self.lines, ends):
                 handles = any_handles_an_rpc(group.tasks)
                 if not (handles or group.kinds & (OPERATION | SENDING)):
                     memory.note(group.tasks, NOWHERE)
@@ -186,7 +197,7 @@ class Sight:
                     told = self._look_at_place(place, group.kinds, handles=handles)
                     if told is not None:
                         memory.note(place.tasks, *told)
-            for task, awaited in waits_for_tasks(tasks):
+            for task, awaited in waits_for_tasks(tasks):  # no other: they wait for plain futures
                 self.joins.append(Wait(self.party(task), self.party(awaited)))
         memory.leave()
 
@@ -248,8 +259,11 @@ class Sight:
         if standing.handler is not None:
             self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
         if directions:
-            tables = Tables(self.directions, self.holders, self.owners)
-            note_owners(tables, tasks, standing, directions, self.time)
+            said = standing.operation, standing.stack, standing.is_timed
+            self.crowd.note(list(tasks), list(directions), *said, self.time)
+            for one in directions if self.owners else ():
+                self.owners.pop(id(one), None)
+                self.holders.pop(id(one), None)
 
     def _note(self, party: Party, found: Iterable[Role]) -> None:
         """Note in which directions `party` is, and for which it waits."""
@@ -259,6 +273,7 @@ class Sight:
             key = id(direction)
             self.directions[key] = direction
             if role.is_owner:
+                self.crowd.forget(direction)
                 held = max(0.0, self.time - direction.since) if role.is_timed else 0.0
                 self.owners[key], self.holders[key] = self._owner(actual, role, held), actual
             else:

@@ -11,17 +11,20 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from time import monotonic
+from typing import Any
 
 from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
+from .._core import which
 from .._core.stream import Stream
 from .._findings.ledger import ledger
 from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import deduced
 from .living import Handled, loops_of, streams_listed
+from .messages import Answer, reply_with
 from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
@@ -40,7 +43,20 @@ def snapshot() -> Snapshot:
     objects of the process are walked: some 10 ms for each 100,000 of them.
     """
     with collector_at_rest():
-        return _look()
+        return _look(None)
+
+
+def answer() -> bytes:
+    """Return a message with what snapshot() returns.
+
+    With the compiled core, most streams become bytes without a record.
+    """
+    with collector_at_rest():
+        if which.compiled() is not None:
+            parts = Answer([], [])
+            with contextlib.suppress(UnicodeEncodeError):  # rare: see encoded()
+                return reply_with(_look(parts), parts)
+        return reply_with(_look(None))
 
 
 @contextlib.contextmanager
@@ -58,23 +74,29 @@ def collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _look() -> Snapshot:
+def _look(answer: Answer | None) -> Snapshot:
+    """Look at the process; what there is an `answer` for, the snapshot lacks."""
     handled = Handled()
     listed = streams_listed(handled)
     sight = Sight(loops_of(listed), handled)
     try:
-        return _told(sight.streams_among(listed), sight)
+        return _told(sight.streams_among(listed), sight, answer)
     finally:
         sight.forget_frames()
 
 
-def _told(streams: list[Stream], sight: Sight) -> Snapshot:
+def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapshot:
     origins = Origins(sight.lines)
     existing = list(lives())
     numbers = {id(life): number for number, life in enumerate(existing, start=1)}
-    serving = tuple(servers_seen(sight))
-    told = list(Teller(streams, sight, origins, numbers).told())
-    carried = collections.Counter(one.channel for one, _, _ in told)
+    serving = tuple(servers_seen(sight, answer))
+    teller = Teller(streams, sight, origins, numbers)
+    if answer is None:
+        told = list(teller.told())
+        streams = [stream for _, stream, _ in told]
+        carried: Mapping[Any, int] = collections.Counter(one.channel for one, _, _ in told)
+    else:
+        answer.streams[:], streams, told, carried = teller.answered()
     present = monotonic()
     channels = tuple(
         ChannelSnapshot(
@@ -82,7 +104,7 @@ def _told(streams: list[Stream], sight: Sight) -> Snapshot:
             target=life.target,
             api=str(life.api),
             state=life.state(),
-            streams=carried[number],
+            streams=carried.get(number, 0),
             origin=origins.owner(life.origin, present),
         )
         for number, life in enumerate(existing, start=1)
@@ -92,11 +114,11 @@ def _told(streams: list[Stream], sight: Sight) -> Snapshot:
         program=program(),
         time=now(),
         mode=str(current_mode()),
-        streams=tuple(one for one, _, _ in told),
+        streams=tuple(one for one, _, _ in told) if answer is None else (),
         channels=channels,
         servers=serving,
         findings=ledger.findings()[-_LATEST:],
-        deductions=tuple(deduced(told, channels, serving, sight)),
+        deductions=tuple(deduced(told, streams, channels, serving, sight)),
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
+from typing import Any, NamedTuple
 
 from .._catalogue.nouns import READ, SERVER, WRITE, Way
 from .._core import which
@@ -13,16 +12,30 @@ from .._core.stream import AioDirection, Direction, Stream
 from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
+from . import inspection_pb2 as pb
 from .deductions import Told
+from .encoding import encoding_of, tag
 from .lines import Lines
 from .living import is_whole, others_among
 from .native import slices_of
-from .records import DirectionSnapshot, new_direction, new_owner, new_stream
+from .records import DirectionSnapshot, StreamSnapshot, new_direction, new_owner, new_stream
 from .sending import is_sending, suspended
 from .sight import Sight
 
-_origin, _text = operator.attrgetter("origin"), str.__str__  # of an enum a plain text
+_text = str.__str__  # of an enum a plain text
 _OPEN, _OVER, _UNKNOWN = "open", "over", "unknown"
+
+
+class Answered(NamedTuple):
+    """Streams as bytes: ``parts`` of a message, the streams in their order, how many a channel carries.
+
+    ``told`` has those with a record, which something may follow from.
+    """
+
+    parts: list[bytes]
+    streams: list[Stream]
+    told: list[Told]
+    carried: dict[int, int]
 
 
 class Teller:
@@ -30,7 +43,7 @@ class Teller:
 
     def __init__(
         self,
-        streams: Sequence[Stream],
+        streams: list[Stream],
         sight: Sight,
         origins: Origins,
         channels: Mapping[int, int],
@@ -42,24 +55,45 @@ class Teller:
             channels,
         )
         self._begun = sight.handled.begun()
-        noted = zip(map(id, streams), map(_origin, streams), strict=True)
-        self._begun.update([(key, origin.since) for key, origin in noted if origin is not None])
         self._present = monotonic()
         self._others = others_among(streams, sight.strays)
 
     def told(self) -> Iterator[Told]:
         """Yield the record of each stream, the oldest first."""
-        streams, number, compiled = self._streams, 0, which.compiled()
+        number, compiled = 0, which.compiled()
         look = None if compiled is None else self._look()
-        began = list(map(self._begun.get, map(id, streams), repeat(self._present)))
-        in_order = [streams[at] for at in sorted(range(len(streams)), key=began.__getitem__)]
-        for some in slices_of(in_order):
+        for some in slices_of(self._in_order()):
             if compiled is None:
                 told = list(self._some(some, number))
             else:
                 told = compiled.tell_streams(look, some, number)
             number += len(told)
             yield from told
+
+    def answered(self) -> Answered:
+        """Return the same as the bytes of a message, by the compiled core."""
+        compiled: Any = which.compiled()
+        found, look = Answered([], [], [], {}), self._look()
+        field = pb.Snapshot.DESCRIPTOR.fields_by_name["streams"]
+        encoding = encoding_of(StreamSnapshot, field.message_type)
+        known = look, encoding, tag(field.number)
+        for some in slices_of(self._in_order()):
+            data = compiled.answer_streams(*known, some, found.carried, found.streams, found.told)
+            found.parts.append(data)
+        return found
+
+    def _in_order(self) -> list[Stream]:
+        streams, compiled = self._streams, which.compiled()
+        if compiled is not None:
+            found: list[Stream] = compiled.oldest_first(streams, self._begun, self._present)
+            return found
+        began = [self._since(stream) for stream in streams]
+        noted = [self._present if since is None else since for since in began]
+        return [streams[at] for at in sorted(range(len(streams)), key=noted.__getitem__)]
+
+    def _since(self, stream: Stream) -> float | None:
+        origin = stream.origin
+        return self._begun.get(id(stream)) if origin is None else origin.since
 
     def _some(self, streams: Iterable[Stream], number: int) -> Iterator[Told]:
         for stream in streams:
@@ -74,9 +108,9 @@ class Teller:
         return (
             *(self.one, self.described, self._origins.stack, _text),
             *(new_stream, new_direction, new_owner),
-            *(self._begun, self._others, sight.owners, self._channels),
+            *(self._begun, self._others, sight.owners, sight.crowd, self._channels),
             *(AioDirection, SERVER, READ, _OPEN, _OVER, _UNKNOWN),
-            *(self._present, bool(sight.waiters), bool(sight.sending)),
+            *(self._present, sight.time, bool(sight.waiters), bool(sight.sending)),
         )
 
     def one(self, stream: Stream, number: int) -> Told | None:
@@ -91,9 +125,9 @@ class Teller:
             mine = *mine, *self._others[key]
             read, write = self._chosen(READ, mine), self._chosen(WRITE, mine)
         state = _state(stream)
-        if state == _OVER and not any(id(one) in self._sight.owners for one in mine):
+        if state == _OVER and not any(self._sight.owner(one) is not None for one in mine):
             return None
-        since, present = self._begun.get(key), self._present
+        since, present = self._since(stream), self._present
         described = new_stream(
             number,
             stream.rpc,
@@ -115,13 +149,13 @@ class Teller:
         Around a call with interceptors there are two to read from: somebody is in either.
         """
         going = [one for one in directions if one is not None and is_whole(one) and one.way is way]
-        inside = [one for one in going if id(one) in self._sight.directions]
+        inside = [one for one in going if self._sight.sees(one)]
         return next(reversed(inside), next(iter(going), None))
 
     def described(self, direction: Direction | None) -> DirectionSnapshot | None:
         """Return the record of `direction`; None without one that is made to its end."""
         sight = self._sight
-        owner = sight.owners.get(id(direction))
+        owner = sight.owner(direction)
         if direction is None or (owner is None and not is_whole(direction)):
             return None
         waiting = sight.waiting(direction) if sight.waiters else ()

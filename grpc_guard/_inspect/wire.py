@@ -19,7 +19,8 @@ class WireError(OSError):
 def send(connection: _socket.socket, data: bytes, seconds: float) -> None:
     """Send `data` within this many seconds; raises OSError."""
     connection.settimeout(seconds)
-    connection.sendall(len(data).to_bytes(_HEADER, "big") + data)
+    connection.sendall(len(data).to_bytes(_HEADER, "big"))
+    connection.sendall(data)  # apart: an answer has megabytes
 
 
 def receive(connection: _socket.socket, seconds: float, limit: int) -> bytes:

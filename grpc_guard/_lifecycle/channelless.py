@@ -52,9 +52,13 @@ def keep_record(
         table[entry.key] = entry
 
 
-def channelless_streams() -> list[Stream]:
-    """Return the streams of this process that continue without their channel."""
-    return [entry.stream for entry in tuple(_streams_by_call.values()) if entry.stream.is_open()]
+def channelless_streams(*, is_sorted_out: bool = True) -> list[Stream]:
+    """Return the streams of this process that continue without their channel.
+
+    And those that have ended, unless it `is_sorted_out`: that takes a call for each.
+    """
+    found = [entry.stream for entry in tuple(_streams_by_call.values())]
+    return [stream for stream in found if stream.is_open()] if is_sorted_out else found
 
 
 in_child(_streams_by_call.clear)

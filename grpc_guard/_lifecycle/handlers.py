@@ -29,8 +29,8 @@ from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_serve
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
-from .._core import entries
-from .._core.records import Entry, InFlight, UnaryEntry
+from .._core import entries, which
+from .._core.records import Entry, InFlight, TaskEntry, UnaryEntry
 from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
@@ -98,11 +98,15 @@ class Handlers(InFlight):
 
     def streams(self) -> dict[int, tuple[Stream, float]]:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
-        found = {
-            id(task): (stream, entry.since)
-            for reference, entry in list(self._by_task.items())
-            if isinstance(stream := entry.stream(), Stream) and (task := reference()) is not None
-        }
+        found, compiled = {}, which.compiled()
+        if compiled is None:
+            found = {
+                id(task): (entry.what, entry.since)
+                for task, entry in self._in_tasks().items()
+                if isinstance(entry.what, Stream)
+            }
+        else:
+            found = compiled.handled(self.of_tasks())
         for ident, entry in list(self._by_thread.items()):
             if isinstance(stream := entry.stream(), Stream):
                 found[ident] = stream, entry.since
@@ -141,17 +145,20 @@ class Handlers(InFlight):
 
     def _tasks(self) -> Iterator[Owner]:
         now = monotonic()
-        for task, entry in self._in_tasks():
-            stream = entry.stream()
-            if stream is not None and not stream.ended and not task.done():
+        for task, entry in self._in_tasks().items():
+            if not task.done():
+                what = entry.what
+                rpc = what.rpc if isinstance(what, Stream) else what
                 stack = fold(reversed(list(await_chain(task.get_coro()))))
-                yield Owner("task", task.get_name(), stream.rpc, max(0.0, now - entry.since), stack)
+                yield Owner("task", task.get_name(), rpc, max(0.0, now - entry.since), stack)
 
-    def _in_tasks(self) -> Iterator[tuple[asyncio.Task[Any], Entry | UnaryEntry]]:
-        for reference, entry in list(self._by_task.items()):
-            task = reference()
-            if task is not None:
-                yield task, entry
+    def _in_tasks(self) -> dict[asyncio.Task[Any], TaskEntry]:
+        """Return what each task handles; the innermost, where a handler calls another one."""
+        return {
+            task: entry
+            for entry in self.of_tasks()
+            if (task := entry.task()) is not None and not getattr(entry.what, "ended", False)
+        }
 
     # Starvation
 

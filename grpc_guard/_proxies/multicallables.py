@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .._catalogue.modes import ChooseMode, Mode, in_force
+from .._catalogue.modes import ChooseMode, Mode, fixed_mode, in_force
+from .._core import which
 from .once import unguarded
 from .proxy import Proxy
 
 OFF = Mode.OFF
 REQUESTS = "request_iterator"  # what grpcio calls the argument
+
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.tell({"fixed_mode": fixed_mode})
 
 # A method of grpcio's own multi-callable: its arguments are passed on unseen.
 PlainStart = Callable[..., Any]
@@ -36,20 +42,31 @@ class MultiCallable(Proxy):
 
     __slots__ = ("_self_choose", "_self_rpc")
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if _compiled is not None:
+            _compiled.calls_by_slot(cls)
+
     def __init__(self, multi_callable: Any, rpc: str, choose: ChooseMode) -> None:
         super().__init__(multi_callable)
         self._self_rpc = rpc
         self._self_choose = choose
 
 
+def _itself(multi_callable: Any) -> Any:
+    return multi_callable
+
+
 def guarding(qualname: str, start: StartRpc) -> Callable[..., Any]:
     """Return the method of a multi-callable's proxy which starts its RPCs by `start`."""
     name = qualname.rpartition(".")[2]
+    # By its type, as where the interpreter calls an object.
+    plain_of = _itself if name == "__call__" else operator.attrgetter(name)
 
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         wrapped, rpc = self.__wrapped__, self._self_rpc
         is_alone = in_force.mode is OFF
-        plain = getattr(wrapped, name) if is_alone else unguarded(wrapped, name, rpc)
+        plain = plain_of(wrapped) if is_alone else unguarded(wrapped, name, rpc)
         mode = self._self_choose()
         if mode is OFF:
             return plain(*args, **kwargs)

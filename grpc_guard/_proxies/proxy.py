@@ -16,6 +16,8 @@ from .faithful import Proxy as Proxy
 
 M = TypeVar("M", bound=Callable[..., Any])
 
+_compiled = which.compiled()
+
 
 def in_c(name: str) -> Callable[[M], M]:
     """Return what puts the compiled method `name`, if there is one, in the place of that in Python.
@@ -40,6 +42,11 @@ class StreamProxy(Proxy):
     __slots__ = ("_self_stream",)
 
     _self_stream: Stream
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if _compiled is not None:
+            _compiled.iterates_by_slot(cls)
 
     def __init__(self, wrapped: object, stream: Stream) -> None:
         self.__wrapped__ = wrapped
@@ -90,7 +97,6 @@ class NextProxy(StreamProxy):
 # Not by its name: a mock may have replaced that.
 _advance_of: Callable[[Any], Any] = vars(NextProxy)["__next__"].__get__
 
-_compiled = which.compiled()
 _wrapped = vars(WRAPT).get("__wrapped__")
 if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt has its C code, too
     _compiled.tell(

@@ -141,10 +141,11 @@ def test_a_program_that_cannot_be_asked() -> None:
     assert "GRPC_GUARD_INSPECT: 'maybe' is neither on nor off; use 1 or 0" in ran.stderr
 
 
-def test_a_thread_that_keeps_the_process() -> None:
+@pytest.mark.parametrize("started", ["late", "early"])
+def test_a_thread_that_keeps_the_process(started: str) -> None:
     """After the main thread has ended, who keeps the process is said, once."""
     ran = subprocess.run(
-        [sys.executable, "-m", "grpc_guard", "run", "stuck.py", "leave"],
+        [sys.executable, "-m", "grpc_guard", "run", "stuck.py", started],
         cwd=PROGRAMS,
         capture_output=True,
         text=True,
@@ -187,7 +188,7 @@ def test_which_threads_keep_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
             keeper.start()
             wait(entered)
             said: list[str] = []
-            lingering.tell(said.append)
+            lingering._tell_later(said.append, threading.Lock(), 0.0)
             kept = [one for one in snapshot().deductions if one.kind == "kept-alive"]
             monkeypatch.setattr(deductions, "waits_for_threads", lambda frame: True)
             told = [one.text for one in snapshot().deductions if one.kind == "kept-alive"]

@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import itertools
+import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -22,6 +23,7 @@ if core_which.compiled() is None:
     pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
 
 RPC = "/test/Generators"
+RECORDS = Handlers(None)
 
 
 class Pause:
@@ -70,7 +72,7 @@ def guarded(behavior: Any, *, in_c: bool, monkeypatch: Any, mode: Mode = Mode.RA
         if not in_c:
             patch.setattr(aio_handlers, "compiled", None)
         return aio_handlers.guard_behavior(
-            behavior, RPC, always(mode), False, True, handlers=Handlers(None)
+            behavior, RPC, always(mode), False, True, handlers=RECORDS
         )
 
 
@@ -119,6 +121,8 @@ def played(handler: Any, acts: tuple[str, ...]) -> list[Any]:
         for context in request.contexts:
             direction = context._self_write
             log.append((context._self_stream.ended, direction.taken, direction.since > 0.0))
+            entries = [one for one in RECORDS.of_tasks() if one.what is context._self_stream]
+            log.append([entry.task() for entry in entries])
         log.append(list(request.done))
         log.append([finding.rule.name for finding in grpc_guard.findings()])
 
@@ -250,6 +254,36 @@ async def test_one_that_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     del unused
     gc.collect()
     assert len(request.contexts) == 1
+
+
+async def test_a_look_that_collects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for the handler of a stream gets it, also if that is garbage and found at that moment."""
+    handler = guarded(handle, in_c=True, monkeypatch=monkeypatch)
+    hooks, thresholds = sys.get_asyncgen_hooks(), gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    sys.set_asyncgen_hooks(None, None)  # nobody saves the generator
+    try:
+        request = Kept()
+        made = handler(request, request)
+        assert driven(made.__anext__())[1] == ("StopIteration", 0)
+        stream = request.contexts.pop()._self_stream
+        request.done.append(made)  # a cycle
+        gone = weakref.ref(made)
+        del made, request
+        gc.set_threshold(1)
+        gc.enable()
+        task, generator = stream.handler
+        was_held = gone() is not None
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.enable()
+        sys.set_asyncgen_hooks(*hooks)
+    assert task() is asyncio.current_task()
+    assert was_held or sys.version_info >= (3, 12)  # later ones collect between two instructions
+    gc.collect()
+    assert generator() is gone() is None
+    assert stream.handler is None
 
 
 async def test_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from inside import Handlers, Mode, aio_handlers, always, core_which
+from inside import Handlers, Mode, aio_channel, aio_handlers, always, core_which
 from support.operating import Plain
 from support.staging import settle
 
@@ -20,12 +20,26 @@ if core_which.compiled() is None:
     pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
 
 RPC = "/test/Runs"
+RECORDS = Handlers(None)
+
+
+def in_flight() -> list[Any]:
+    """Return what tasks handle now, and whether this task does."""
+    return [
+        (entry.what if isinstance(entry.what, str) else entry.what.ended, entry.task())
+        for entry in RECORDS.of_tasks()
+    ]
 
 
 class Kept(Plain):
     """What a handler is given; it keeps what it gets of the guard."""
 
     streams: list[Any]
+    seen: list[Any]  # in flight
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams, self.seen = [], []
 
 
 class Pause:
@@ -38,6 +52,7 @@ class Pause:
 async def handle(request: Any, context: Any) -> Any:
     """Return the request, after a pause."""
     request.streams.append(getattr(context, "_self_stream", None))
+    request.seen.append(in_flight())
     try:
         await Pause()
     except KeyError:
@@ -57,7 +72,7 @@ def guarded(behavior: Any, *, streams: bool, in_c: bool, monkeypatch: Any) -> An
         if not in_c:
             patch.setattr(aio_handlers, "compiled", None)
         return aio_handlers.guard_behavior(
-            behavior, RPC, always(Mode.RAISE), streams, False, handlers=Handlers(None)
+            behavior, RPC, always(Mode.RAISE), streams, False, handlers=RECORDS
         )
 
 
@@ -83,17 +98,18 @@ ACTS: dict[str, Callable[[Any], Any]] = {
 def played(handler: Any, acts: tuple[str, ...]) -> list[Any]:
     """Return all that can be seen of a handler that is driven by `acts`."""
     request = Kept()
-    request.streams = []
     run = handler(request, Plain())
     log: list[Any] = []
     for act in acts:
         log.append(ACTS[act](run))
         log.append([stream and stream.ended for stream in request.streams])
         log.append([finding.rule.name for finding in grpc_guard.findings()])
+        log.append(in_flight())
         if act != "iterate":  # what is returned there drives it, and tells nobody
             log.append(inspect.getcoroutinestate(run))
     log.append(outcome(run.close))
     log.append([stream and stream.ended for stream in request.streams])
+    log += [in_flight(), request.seen]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a wrapper that was never awaited
         del run
@@ -114,6 +130,37 @@ async def test_how_it_is_driven(streams: bool, monkeypatch: pytest.MonkeyPatch) 
             continue
         assert played(one, acts) == played(other, acts), acts
     assert played(one, ("iterate",)) == played(other, ("iterate",))
+
+
+async def test_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler is, from its first step to its end, and so is one that it calls: the same on both cores."""
+    logs: list[list[Any]] = []
+    for in_c in (True, False):
+        log: list[Any] = []
+
+        def look(log: list[Any] = log) -> None:
+            log.append([what for what, task in in_flight() if task is asyncio.current_task()])
+            log.append([owner.operation for owner in RECORDS.snapshot()])
+
+        async def inner(request: Any, context: Any, look: Any = look) -> None:
+            look()
+            await asyncio.sleep(0)
+            look()
+
+        async def outer(request: Any, context: Any, in_c: bool = in_c, look: Any = look) -> None:
+            run = guarded(inner, streams=True, in_c=in_c, monkeypatch=monkeypatch)(request, context)
+            look()
+            await run
+            look()
+            raise KeyError
+
+        with pytest.raises(KeyError) as caught:
+            await guarded(outer, streams=False, in_c=in_c, monkeypatch=monkeypatch)(Kept(), Plain())
+        assert caught.tb is not None  # it holds the frames
+        look()
+        logs.append(log)
+    alone, both = [[RPC], [RPC]], [[RPC, False], [RPC]]
+    assert logs == [[*alone, *both, *both, *alone, [], []]] * 2
 
 
 async def test_a_finding() -> None:
@@ -138,7 +185,6 @@ async def test_it_is_the_coroutine_of_the_handler(monkeypatch: pytest.MonkeyPatc
     """Whoever asks gets the answers that the coroutine of the handler itself gives."""
     handler = guarded(handle, streams=True, in_c=True, monkeypatch=monkeypatch)
     request = Kept()
-    request.streams = []
     assert inspect.iscoroutinefunction(handler)
     run = handler(request, Plain())
     assert isinstance(run, Coroutine)
@@ -159,7 +205,6 @@ async def test_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Servicer().handle
     handler = guarded(method, streams=False, in_c=True, monkeypatch=monkeypatch)
     request = Kept()
-    request.streams = []
     assert await handler(request, Plain(), more=7) == (7, "handled")
     for wrong in (handler(request, context=Plain()), handler(request, Plain())):
         assert await wrong == (0, "handled")
@@ -172,5 +217,31 @@ async def test_what_is_no_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
     once = guarded(handle, streams=False, in_c=True, monkeypatch=monkeypatch)
     twice = guarded(once, streams=False, in_c=True, monkeypatch=monkeypatch)
     request = Kept()
-    request.streams = []
     assert await twice(request, Plain()) == "handled"
+
+
+class Unreadable(Plain):
+    """A call that cannot be asked whether it has interceptors."""
+
+    @property
+    def _interceptors_task(self) -> None:
+        raise ArithmeticError
+
+
+class Starting:
+    """A plain multi-callable whose calls are of that kind."""
+
+    def __init__(self) -> None:
+        self._loop, self._channel = asyncio.get_running_loop(), Plain()
+
+    def __call__(self, *_: Any) -> Unreadable:
+        return Unreadable()
+
+
+async def test_a_call_that_cannot_be_asked() -> None:
+    """Its error comes through where a stream starts, in C as in Python."""
+    proxy = aio_channel.UnaryStream(Starting(), RPC, always(Mode.RAISE))
+    start: Any = aio_channel.UnaryStream._self_specials["__call__"]
+    for call in (start, start.__wrapped__):
+        with pytest.raises(ArithmeticError):
+            call(proxy)

@@ -103,26 +103,45 @@ class Driven:
             ),  # type: ignore[misc]
             lambda: handlers.enter(7),
             lambda: handlers.enter_task(thing, task),
-            lambda: handlers.enter_unary_task("/a/b", task),
-            lambda: handlers.enter_unary_task("/a/b", None),
-            lambda: handlers.enter_unary_task("/a/b", 7),  # cannot be held weakly
-            lambda: handlers.enter_task(7, task),
+            lambda: handlers.enter_task("/a/b", task),
+            lambda: handlers.enter_task("/a/b", None),
+            lambda: handlers.enter_task("/a/b", 7),  # cannot be held weakly
+            lambda: handlers.enter_task("/a/b", loop=task),
+            lambda: handlers.of_tasks(),
+            lambda: handlers.of_tasks(7),
             handlers.enter,
             handlers.enter_unary,
             handlers.enter_task,
-            lambda: handlers.enter_unary_task("/a/b", loop=task),
             lambda: handlers.enter_unary(rpc="/a/b"),
             core.Entry,
             lambda: core.Entry(7),
             lambda: core.Entry(thing)(),
             lambda: core.UnaryEntry("/a/b")(),
             lambda: core.UnaryEntry(rpc="/a/b"),
+            lambda: core.TaskEntry("/a/b", 7),
+            lambda: core.TaskEntry("/a/b"),
+            lambda: core.TaskEntry("/a/b", task=task),
             self.kind,
             lambda: self.kind(size=1),
         ]
         outcomes = [outcome(act) for act in acts]
-        (noted,) = handlers._by_task.values()
-        return [*outcomes, noted.rpc, outcome(lambda: noted.records)]
+        return [*outcomes, *self._in_tasks(handlers, thing, task)]
+
+    def _in_tasks(self, handlers: Any, thing: Thing, task: Thing) -> list[Any]:
+        def listed() -> list[Any]:
+            return [(entry.what, entry.task() is task) for entry in handlers.of_tasks()]
+
+        told = [listed()]  # nobody has kept an entry
+        outer, inner = handlers.enter_task(thing, task), handlers.enter_task("/a/b", task)
+        told += [[what for what, _ in listed()] == [thing, "/a/b"], listed()[1], inner.what]
+        told += [type(inner.since), inner.since >= outer.since, inner.task is weakref.ref(task)]
+        del outer
+        told.append(listed())
+        handlers.__init__(1)  # forgets all
+        told.append(listed())
+        del inner
+        alone = self.core.TaskEntry(7, task)
+        return [*told, listed(), alone.what, alone.task() is task]
 
     def _unary(self, handlers: Any) -> list[Any]:
         entry = handlers.enter_unary("/a/b")
@@ -136,7 +155,7 @@ class Driven:
     def _streaming(self, handlers: Any, thing: Any) -> list[Any]:
         handlers.enter(thing)
         (entry,) = handlers._by_thread.values()
-        outcomes = [list(handlers._by_task), outcome(entry)]
+        outcomes = [handlers.of_tasks(), outcome(entry)]
         thing.ended = True
         outcomes.append(outcome(entry))
         thing.__class__ = Broken
@@ -176,7 +195,7 @@ def test_compiled_entries_keep_nothing() -> None:
         driven.log.clear()
         handlers = driven.kind(0)
         handlers.enter_unary(thing, Context(SimpleNamespace(callbacks=[])))
-        handlers.enter_task(thing, thing)
+        handlers.entry = handlers.enter_task(thing, thing)  # which is in a cycle with it
         handlers.itself = handlers
 
     use()

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inside import Mode, core_fields, core_which
+from support import hardship
 
 compiled: Any = core_which.compiled()
 if compiled is None:
@@ -171,3 +172,9 @@ def test_compiled_records_keep_nothing() -> None:
     for _ in range(1000):
         use()
     assert sys.getrefcount(thing) == before
+
+
+def test_what_outlives_its_module() -> None:
+    """What is found by the collector together with the compiled core goes after it, without a word."""
+    gone: Any = hardship.outlived(compiled)()
+    assert gone() is None

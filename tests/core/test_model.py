@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from inside import (
+    Handlers,
     IteratorFromFunction,
     Stream,
     aio_calls,
@@ -381,7 +382,9 @@ class Tasks(Schedule):
 
     async def serve(self) -> None:
         """Do what gRPC does with a handler that yields: write it below the proxies."""
-        async for _ in aio_handlers._generate(self.stream, self.handle, None, self.call):
+        async for _ in aio_handlers._generate(
+            Handlers(None), self.stream, self.handle, None, self.call
+        ):
             await self.source.step()
 
     async def handle(self, request: Any, context: Any) -> Any:

@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 from inside import (
+    AIO,
+    SYNC,
+    Api,
     Handlers,
     Mode,
     StreamProxy,
@@ -368,7 +371,13 @@ SHAPES = [(requests, responses) for requests in (False, True) for responses in (
 
 
 def handle(
-    core: str, shape: tuple[bool, bool], mode: Mode, plain: Any, *args: Any, **kwargs: Any
+    core: str,
+    shape: tuple[bool, bool],
+    mode: Mode,
+    plain: Any,
+    *args: Any,
+    api: Api = SYNC,
+    **kwargs: Any,
 ) -> Any:
     """Handle an RPC, and return what is known of it and comes of it."""
     records = OfPool(None)
@@ -376,9 +385,9 @@ def handle(
     with pytest.MonkeyPatch.context() as patch:
         if core == "py":
             patch.setattr(sync_handlers, "_compiled", None)
-        behavior = sync_handlers.guard_behavior(
-            plain, "/a/b", always(mode), *shape, handlers=records
-        )
+        choose = always(mode)
+        replace = sync_handlers.replacing("/a/b", choose, *shape, handlers=records, api=api)
+        behavior = sync_handlers.guarded_behavior(plain, choose, replace)
     known: dict[str, Any] = {"flags": behavior.__code__.co_flags & inspect.CO_GENERATOR}
     try:
         result = behavior(*args, **kwargs)
@@ -443,6 +452,16 @@ def test_handlers(shape: tuple[bool, bool], mode: Mode, found: Any) -> None:
         outcomes = [handled(core, plain, *arguments, **names) for core in CORES]
         assert outcomes[0] == outcomes[1]
     assert sent[:2] == sent[2:]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_handlers_of_the_pool(shape: tuple[bool, bool]) -> None:
+    """Nobody follows the context of a handler in the thread pool of an aio server, in either core."""
+    outcomes = [
+        handle(core, shape, Mode.RAISE, reply, given(b"1"), CONTEXT, api=AIO) for core in CORES
+    ]
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0]["log"][0][-1] is None
 
 
 def given(request: Any) -> Any:

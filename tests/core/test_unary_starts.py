@@ -128,9 +128,9 @@ def broken(*_: object) -> Any:
 
 
 class Unreadable:
-    """A multi-callable, or the mode of the process, that cannot be read."""
+    """A multi-callable, its call, or the mode of the process, that cannot be read."""
 
-    _loop = mode = property(broken)
+    _loop = mode = late = property(broken)
 
 
 def test_errors_on_the_way() -> None:
@@ -150,6 +150,8 @@ def test_errors_on_the_way() -> None:
         aio([], in_force=Unreadable())(proxy)
     with pytest.raises(ArithmeticError):
         aio([])(SimpleNamespace(__wrapped__=Unreadable()))
+    with pytest.raises(ArithmeticError):
+        aio([])(Proxy(lambda: Unreadable()))
     proxy._self_choose = broken
     with pytest.raises(ArithmeticError):
         aio([])(proxy)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from inside import (
     AioDirection,
+    Handlers,
     Stream,
     Ticket,
     Way,
@@ -504,7 +505,7 @@ async def test_handler_that_has_yielded() -> None:
         yield b"message"
 
     async def serve() -> None:
-        async for _ in aio_handlers._generate(stream, handler, None, context):
+        async for _ in aio_handlers._generate(Handlers(None), stream, handler, None, context):
             await gate.park()
 
     gate = AsyncGate()
@@ -527,7 +528,7 @@ async def test_handler_that_has_not_yet_yielded() -> None:
         yield b"message"
 
     async def serve() -> None:
-        async for _ in aio_handlers._generate(stream, handler, None, context):
+        async for _ in aio_handlers._generate(Handlers(None), stream, handler, None, context):
             pass
 
     gate, writing = AsyncGate(), AsyncGate()

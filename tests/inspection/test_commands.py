@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from inside import asking, cli_main, cli_targets, endpoints
+from inside import asking, cli_main, cli_targets, endpoints, inspect_messages
 from support.snapshots import SNAPSHOT
 from support.staging import PATIENCE, Gate, inside_grpc, path, sync_channel, sync_server
 
@@ -319,7 +319,8 @@ def test_a_server_with_much_to_say(
 ) -> None:
     """Its answer may be longer than the messages that gRPC takes by default."""
     long = "x" * (5 << 20)
-    monkeypatch.setattr(endpoints, "snapshot", lambda: dataclasses.replace(SNAPSHOT, program=long))
+    much = inspect_messages.reply_with(dataclasses.replace(SNAPSHOT, program=long))
+    monkeypatch.setattr(endpoints, "answer", lambda: much)
     with sync_server(inspection.add_servicer, mode=None) as address:
         assert run(capsys, "dump", address)[1].startswith(f"process 1 ({long})")
 
@@ -332,7 +333,7 @@ def test_a_server_that_cannot_look(
     def fail() -> None:
         raise ValueError("secret")
 
-    monkeypatch.setattr(endpoints, "snapshot", fail)
+    monkeypatch.setattr(endpoints, "answer", fail)
     with sync_server(inspection.add_servicer, mode=None) as address:
         status, _, err = run(capsys, "dump", address)
     assert (status, err) == (1, "grpc-guard dump: it could not look at its streams: ValueError\n")

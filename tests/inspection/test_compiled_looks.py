@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,11 +15,14 @@ from inside import (
     AioDirection,
     Api,
     Mode,
+    Origin,
     Side,
     Stream,
     Way,
     core_which,
     inspect_records,
+    inspect_telling,
+    noting,
     remembered,
     sight,
 )
@@ -169,76 +173,107 @@ def test_chains_keep_nothing() -> None:
 # Tasks that have not gone on
 
 
-class Waiting:
-    """A task."""
+LOOP: Any = object()
 
-    def __init__(self, future: object) -> None:
+
+class Waiting:
+    """A task of one loop."""
+
+    def __init__(self, future: object, loop: object = LOOP, *, is_done: bool = False) -> None:
         self._fut_waiter = future
+        self._loop, self._is_done = loop, is_done
+
+    def get_loop(self) -> object:
+        return self._loop
+
+    def done(self) -> bool:
+        return self._is_done
+
+
+class Bare(Waiting):
+    """One that does not say what it waits for."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        del self._fut_waiter
 
 
 class Future:
     """What a task waits for."""
 
 
-def recall(memory: Any, tasks: list[Any], *, in_python: bool) -> Any:
+def recall(memory: Any, references: list[Any], *, in_python: bool) -> Any:
     memory._is_kept, memory._after, memory._waited = True, {}, {}
     fresh: list[Any] = []
     find = memory.recalled_in_python if in_python else memory.recalled
-    found = [tuple(map(list, part[1:])) for part in find(tasks, fresh)]
-    waited = {id(task): memory._waited[id(task)] for task in fresh}
-    return found, fresh, memory._after, waited
+    found = [tuple(map(list, part[1:])) for part in find(references, fresh)]
+    return found, fresh, memory._after, memory._waited
 
 
 def test_tasks_are_recalled_as_in_python() -> None:
-    """Those that wait for the same future, by their standing."""
+    """Those that wait for the same future, by their standing; of the others, those of the loops."""
     one, other = (remembered.Standing(None, name) for name in ("read", "write"))
-    futures = [Future() for _ in range(8)]
-    tasks: list[Any] = [*map(Waiting, futures), Waiting(None), SimpleNamespace()]
+    futures = [Future() for _ in range(20)]
+    of_another = Waiting(futures[7], object())
+    tasks: list[Any] = [*map(Waiting, futures), Waiting(None), Bare(), of_another]
+    tasks += [Waiting(None, is_done=True), of_another, Waiting(None)]
     directions = [Future() for _ in range(2)]
-    gone, elsewhere = weakref.ref(Future()), weakref.ref(futures[0])
-    refs = [(weakref.ref(task), weakref.ref(task._fut_waiter)) for task in tasks[:8]]
+    gone, waited = weakref.ref(Future()), [weakref.ref(one) for one in futures]
+    references: list[Any] = [*map(weakref.ref, tasks), gone]
     before = {
-        id(tasks[0]): (*refs[0], one, weakref.ref(directions[0])),
-        id(tasks[1]): (*refs[1], other, None),
-        id(tasks[2]): (*refs[2], one, weakref.ref(directions[1])),
-        id(tasks[3]): (*refs[3], remembered.NOWHERE, None),
-        id(tasks[4]): (refs[4][0], elsewhere, one, None),
-        id(tasks[5]): (gone, refs[5][1], one, None),
-        id(tasks[6]): (refs[6][0], gone, one, None),
-        id(tasks[8]): (*refs[7], one, None),
+        references[0]: (waited[0], one, weakref.ref(directions[0])),
+        references[1]: (waited[1], other, None),
+        references[2]: (waited[2], one, weakref.ref(directions[1])),
+        references[3]: (waited[3], remembered.NOWHERE, None),
+        references[4]: (waited[0], one, None),
+        references[5]: (gone, one, None),
+        references[len(futures)]: (waited[7], one, None),
     }
-    memory = remembered.Memory()
+    memory = remembered.Memory({LOOP})
     memory._before = before
-    found = recall(memory, tasks, in_python=False)
-    assert found == recall(memory, tasks, in_python=True)
+    found = recall(memory, references, in_python=False)
+    assert found == recall(memory, references, in_python=True)
     assert found[0] == [([tasks[0], tasks[2]], directions), ([tasks[1]], [])]
-    assert found[1] == tasks[4:]
-    assert set(found[2]) == set(map(id, tasks[:4]))
-    things = *tasks, *futures, *directions, *before.values(), one, other, before
-    assert unchanged_references(lambda: recall(memory, tasks, in_python=False), *things)
+    assert found[1] == [*tasks[4 : len(futures) + 2], tasks[-1]]
+    assert list(found[2]) == references[:4]
+    things = *tasks, *futures, *directions, *before.values(), one, other, before, *references
+    assert unchanged_references(lambda: recall(memory, references, in_python=False), *things)
 
 
-class Strange:
-    """A task that does not say what it waits for."""
+class Strange(Waiting):
+    """A task that says neither what it waits for nor whether it is done."""
 
-    _fut_waiter = property(broken)
+    _fut_waiter = property(broken)  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        pass
 
 
 def test_what_cannot_be_recalled() -> None:
     """What went wrong is told."""
-    task = Waiting(Future())
+    task, strange = Waiting(Future()), Strange()
     ref, future = weakref.ref(task), weakref.ref(task._fut_waiter)
-    tables = {id(task): (ref, future, "", None)}, {}, {}
-    assert len(compiled.recalled([task], [], *tables, None, "_fut_waiter")) == 1
-    for known in (1, (1, 2), (broken, future, "", None), (ref, broken, "", None)):
+    tables = {ref: (future, "", None)}, {}, {}
+    said = None, "_fut_waiter"
+    assert len(compiled.recalled([ref], {LOOP}, [], *tables, *said)) == 1
+    for known in (1, (1, 2), (broken, "", None), (future, "", broken)):
         with pytest.raises((TypeError, ArithmeticError)):
-            compiled.recalled([task], [], {id(task): known}, {}, {}, None, "_fut_waiter")
-    with pytest.raises(ArithmeticError):
-        odd = {id(task): (ref, future, "", broken)}
-        compiled.recalled([task], [], odd, {}, {}, None, "_fut_waiter")
-    with pytest.raises(ArithmeticError):
-        compiled.recalled([Strange()], [], *tables, None, "_fut_waiter")
-    for wrong in ((), (1, [], *tables, None, "_fut_waiter")):
+            compiled.recalled([ref], {LOOP}, [], {ref: known}, {}, {}, *said)
+    assert compiled.recalled([lambda: None], {LOOP}, [], *tables, *said) == []
+    for odd in (broken, weakref.ref(strange), lambda: 1):
+        with pytest.raises((ArithmeticError, AttributeError)):
+            compiled.recalled([odd], {LOOP}, [], *tables, *said)
+    for spoil in ("get_loop", "done"):
+        spoiled: Any = Waiting(None)
+        setattr(spoiled, spoil, broken)
+        with pytest.raises(ArithmeticError):
+            compiled.recalled([weakref.ref(spoiled)], {LOOP}, [], *tables, *said)
+    unknown = Waiting(None, is_done=Unknown())  # type: ignore[arg-type]
+    unhashable = Waiting(None, [])
+    for one, error in ((unknown, ArithmeticError), (unhashable, TypeError)):
+        with pytest.raises(error):
+            compiled.recalled([weakref.ref(one)], {LOOP}, [], *tables, *said)
+    for wrong in ((), (1, {LOOP}, [], *tables, *said), ([ref], [LOOP], [], *tables, *said)):
         with pytest.raises(TypeError):
             compiled.recalled(*wrong)
 
@@ -258,65 +293,160 @@ def direction() -> AioDirection:
     return AioDirection(Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE), Way.READ)
 
 
-def test_owners_are_noted_as_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With their names, and for how long they have been inside."""
-    look = sight.Sight([])
-    tasks: list[Any] = [Named("a"), Named("HandleExceptions[/a.B/C]"), Named("Hand")]
+def both_crowds() -> list[Any]:
+    """Return an empty crowd of each core."""
+    return [noting.Crowd(), noting.new_crowd()]
+
+
+def told(crowd: Any, directions: list[Any]) -> Any:
+    """Return all that a crowd tells of these directions."""
+    every = [(crowd.owner(one), crowd.holder(one)) for one in directions]
+    return every, crowd.directions(), crowd.held_by({id(crowd.holder(one)) for one in directions})
+
+
+def test_owners_are_noted_as_in_python() -> None:
+    """With their names, and for how long they have been inside; who was noted last, and nobody twice."""
+    names = ["a", "HandleExceptions[/a.B/C]", "Hand", "", *map(str, range(200))]
+    tasks: list[Any] = list(map(Named, names))
     inside: list[Any] = [direction() for _ in tasks]
-    inside[0].since, inside[1].since = look.time - 1.5, look.time + 1.0
+    inside[0].since, inside[1].since = 8.5, 11.0
+    other = Named("other")
+    stranger: Any = SimpleNamespace(since=9.0)
+    seen = []
+    for crowd in both_crowds():
+        assert told(crowd, inside[:1]) == ([(None, None)], [], [])
+        crowd.note(tasks[:2], inside[:2], "read", (HERE,), True, 10.0)
+        crowd.note(tasks[2:], inside[2:], "read", (HERE,), False, 10.0)
+        crowd.note([other, other], [inside[0], stranger], "write", (), True, 10.0)
+        crowd.note([], [], "write", (), True, 10.0)
+        crowd.forget(inside[1])
+        crowd.forget(direction())
+        seen.append(told(crowd, [*inside, stranger]))
+        crowd.note(tasks[:2], inside[:2], "read", (HERE,), True, 10.0)
+        assert crowd.owner(inside[0]).held_seconds == 1.5
+        assert crowd.owner(inside[1]).name == "handler of /a.B/C"
+        assert crowd.owner(inside[1]).held_seconds == 0.0
+    assert seen[0] == seen[1]
+    assert [one.name for one, _ in seen[0][0][2:5] if one is not None] == ["Hand", "", "0"]
+    assert (seen[0][0][0][0].operation, seen[0][0][0][1], seen[0][0][1]) == (
+        *("write", other),
+        (None, None),
+    )
 
-    def noted(standing: Any) -> Any:
-        tables = look.directions, look.holders, look.owners
-        for table in tables:
-            table.clear()
-        look._note_together(tasks, standing, inside)
-        return tuple(map(dict, tables))
 
-    standings = [remembered.Standing(None, "read", (HERE,), is_timed) for is_timed in (True, False)]
-    in_c = list(map(noted, standings))
-    assert [one.held_seconds for one in in_c[0][2].values()] == [1.5, 0.0, look.time]
-    assert [one.name for one in in_c[0][2].values()] == ["a", "handler of /a.B/C", "Hand"]
-    monkeypatch.setattr(core_which, "compiled", lambda: None)
-    assert list(map(noted, standings)) == in_c
-    monkeypatch.undo()
-    things = *tasks, *inside, HERE, standings[0].stack
-    assert unchanged_references(lambda: noted(standings[0]), *things)
+def test_a_crowd_keeps_nothing() -> None:
+    """Neither those who were noted, nor those who were forgotten; the collector sees what it holds."""
+    tasks: list[Any] = [Named("HandleExceptions[/a.B/C]"), Named("b")]
+    inside = [direction() for _ in tasks]
+    stack = (HERE, HERE)
+    operation = "".join(["re", "ad"])
 
+    def note() -> None:
+        crowd: Any = noting.new_crowd()
+        for _ in range(2):
+            crowd.note(tasks, inside, operation, stack, True, 10.0)
+            crowd.note(tasks, inside, operation, (), True, 10.0)
+        crowd.forget(inside[0])
+        told(crowd, inside)
+        assert set(map(id, (*tasks[1:], *inside))) <= set(map(id, gc.get_referents(crowd)))
 
-def test_directions_that_their_streams_do_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are kept for a look at each; a stream that nobody lists is added."""
-    look = sight.Sight([])
-    known, written, stray = (direction() for _ in range(3))
-    known.stream.read, written.stream.write = known, written
-    look.directions.clear()
-    assert list(look.strays) == []
-    look.directions.update({id(one): one for one in (known, written, stray)})
-    assert list(look.strays) == [known, written, stray]
-    listed = [known.stream, direction().stream]
-    found = look.streams_among(listed)
-    assert list(look.strays) == [stray]
-    assert found == [*listed, written.stream, stray.stream]
-    monkeypatch.setattr(core_which, "compiled", lambda: None)
-    assert look.streams_among(listed) == found
+    assert unchanged_references(note, *tasks, *inside, stack, operation, HERE)
+    alone: Any = noting.new_crowd()
+    kept = Named("c")
+    kept.crowd = alone  # type: ignore[attr-defined]
+    alone.note([kept], inside[:1], "read", (), True, 10.0)
+    gone = weakref.ref(kept)
+    del alone, kept
+    gc.collect()
+    assert gone() is None
 
 
 def test_who_cannot_be_noted() -> None:
     """What went wrong is told."""
     one, task = direction(), Named("a")
     new_owner = inspect_records.new_owner
-    said = "task", "read", (), "inside", True, 1.0
-    for names, inside, make, error in (
-        (["a"], [SimpleNamespace()], new_owner, AttributeError),
-        (["a"], [SimpleNamespace(since="")], new_owner, TypeError),
-        (["a"], [one, one], new_owner, ValueError),
-        ([], [one], new_owner, ValueError),
-        (["a"], [one], compiled.Maker(type(HERE), ("line",)), TypeError),
-        (("a",), [one], new_owner, TypeError),
+    said = "read", (), True, 1.0
+    for tasks, inside, error in (
+        ([task], [SimpleNamespace()], AttributeError),
+        ([task], [SimpleNamespace(since="")], TypeError),
+        ([task], [one, one], ValueError),
+        ((task,), [one], TypeError),
     ):
         with pytest.raises(error):
-            compiled.note_owners([task], names, inside, make, *said, {}, {}, {})
-    for inside in ([SimpleNamespace()], [SimpleNamespace(stream=SimpleNamespace())]):
-        with pytest.raises(AttributeError):
-            compiled.strays(inside, {})
+            noting.new_crowd().note(tasks, inside, *said)  # type: ignore[arg-type]
+    for make in ((len, len), (compiled.Maker(type(HERE), ("line",)), len), ()):
+        with pytest.raises(TypeError):
+            compiled.Crowd(*make)
+    crowd = compiled.Crowd(new_owner, broken)
     with pytest.raises(TypeError):
-        compiled.strays((), {})
+        crowd.held_by([])
+    odd = [Named("H"), Named(1), SimpleNamespace(get_name=broken)]  # type: ignore[arg-type]
+    for nameless, error in zip(odd, (ArithmeticError, TypeError, ArithmeticError), strict=True):
+        crowd.note([nameless], [one], *said)
+        with pytest.raises(error):
+            crowd.owner(one)
+
+
+def test_streams_are_gathered_as_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, and the directions that their streams do not know."""
+    known, written, stray, single = (direction() for _ in range(4))
+    known.stream.read, written.stream.write = known, written
+    listed = [known.stream, direction().stream, known.stream]
+    crowd = noting.new_crowd()
+    many = [direction() for _ in range(40)]
+    for one in many:
+        one.stream.read = one
+    tasks: Any = [Named("a")] * 44
+    crowd.note(tasks, [known, written, stray, *many], "read", (), True, 1.0)
+    crowd.forget(many[0])
+    streams, strays = noting.gathered(listed, crowd, [single])
+    every = [*listed[:2], written.stream, stray.stream, *(one.stream for one in many[1:])]
+    assert streams == [*every, single.stream]
+    assert strays == [stray, single]
+    monkeypatch.setattr(core_which, "compiled", lambda: None)
+    assert noting.gathered(listed, crowd, [single])[0] == streams
+    monkeypatch.undo()
+    for wrong in ([1], [SimpleNamespace(stream=1)]):
+        with pytest.raises(TypeError):
+            compiled.gather([], crowd, wrong)
+    with pytest.raises(TypeError):
+        compiled.gather((), crowd, [])
+
+
+def test_what_handlers_say() -> None:
+    """Which streams are handled since when, and in what order streams began."""
+    task = Named("a")
+    entries: list[Any] = [compiled.TaskEntry(direction().stream, task) for _ in range(2)]
+    served = entries[1].what
+    assert compiled.handled(entries) == {id(task): (served, entries[1].since)}
+    assert compiled.handled([*entries, compiled.TaskEntry("/a.B/C", task)]) == {}
+    served.ended = True
+    assert compiled.handled(entries)[id(task)][0] is entries[0].what
+    gone = SimpleNamespace(task=lambda: None, what=served, since=1.0)
+    assert compiled.handled([gone]) == {}
+    served.ended = Unknown()
+    for wrong in ((), [1], [SimpleNamespace(task=broken, what=1, since=1)], entries):
+        with pytest.raises((TypeError, AttributeError, ArithmeticError)):
+            compiled.handled(wrong)
+    for tables in ((), [1], [{1: 2}], [{1: (2,)}]):
+        with pytest.raises(TypeError):
+            compiled.begun(tables)
+    streams = [direction().stream for _ in range(30)]
+    since: Any = {id(stream): float(at % 7) for at, stream in enumerate(streams[:20])}
+    streams[3].origin = Origin("start", None)
+    streams[3].origin.since = -1.0
+    look = sight.Sight([])
+    teller = inspect_telling.Teller(streams, look, inspect_telling.Origins(look.lines), {})
+    teller._begun, teller._present = since, 5.0
+    in_c = teller._in_order()
+    assert in_c[0] is streams[3]
+    assert [since.get(id(one), 5.0) for one in in_c[1:]] == sorted(
+        since.get(id(one), 5.0) for one in in_c[1:]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_which, "compiled", lambda: None)
+        assert teller._in_order() == in_c
+    assert compiled.oldest_first([], {}, 1.0) == []
+    for wrong in (([1], {}, 1.0), (streams, {id(streams[5]): ""}, 1.0), ((), {}, 1.0)):
+        with pytest.raises(TypeError):
+            compiled.oldest_first(*wrong)

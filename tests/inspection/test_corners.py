@@ -32,6 +32,7 @@ from inside import (
     sight,
     steps,
     tables,
+    waits,
     wire,
 )
 from support.snapshots import HERE, OWNER, SNAPSHOT
@@ -68,7 +69,7 @@ def test_greenlets(monkeypatch: pytest.MonkeyPatch) -> None:
     looker = sight.Sight([])
     assert len(looked) == 2
     shared: Any = SimpleNamespace(is_shared=True)
-    party = sight.Party("greenlet", "greenlet-1", 1)
+    party = waits.Party("greenlet", "greenlet-1", ("greenlet", 1))
     owner = looker._owner(party, guard_roles.Role(shared, "next", True, ()), 1.0)
     assert (owner.kind, owner.name, owner.stack) == ("greenlet", "greenlet-1", ())
 
@@ -168,7 +169,7 @@ def test_an_answer_without_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr(endpoints, "snapshot", fail)
+    monkeypatch.setattr(endpoints, "answer", fail)
     ours, its = socket.socketpair()
     with ours, its:
         wire.send(ours, inspection_pb2.Request(version=1).SerializeToString(), PATIENCE)

@@ -106,7 +106,7 @@ def test_what_is_shared_is_copied() -> None:
         one: tuple[Any, ...]
         other: tuple[Any, ...]
 
-    frame = encoding._encoding(encoding.CompiledEncoder()._encoding, type(HERE), descriptor(HERE))
+    frame = encoding.encoding_of(type(HERE), descriptor(HERE))
     fields = ("one", "t", b"\x0a", frame), ("other", "t", b"\x12", frame)
     data = compiled.Encoding(Twice, fields).joined(b"\x0a", [Twice(OWNER.stack, OWNER.stack)])
     each = frame.joined(b"\x0a", OWNER.stack)
@@ -124,7 +124,7 @@ def test_what_is_no_record() -> None:
     def of(how: str, value: Any, nested: Any = None, tag: bytes = b"\x08") -> Any:
         return compiled.Encoding(Some, (("value", how, tag, nested),)).joined(b"", [value])
 
-    frame = encoding._encoding(encoding.CompiledEncoder()._encoding, type(HERE), descriptor(HERE))
+    frame = encoding.encoding_of(type(HERE), descriptor(HERE))
     assert of("i", Some(None)) == b"\x00"
     assert of("b", Some([0])) == b"\x02\x08\x01"
     for how, value in (("i", "1"), ("d", "1"), ("s", 1), ("r", 1), ("t", []), ("t", (1,))):

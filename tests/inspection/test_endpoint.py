@@ -32,8 +32,6 @@ from inside import (
 from support.forking import in_child
 from support.staging import PATIENCE, in_thread, logged_by_us
 
-from grpc_guard import snapshot
-
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs to become another user")
 
@@ -81,8 +79,8 @@ def test_the_thread_is_not_the_program_s(endpoint: Any) -> None:
 
 def test_many_askers(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred at once get an answer each; how long a look takes is not what is tested."""
-    taken = snapshot()
-    monkeypatch.setattr(endpoints, "snapshot", lambda: taken)
+    taken = endpoints.answer()
+    monkeypatch.setattr(endpoints, "answer", lambda: taken)
     patience = 5 * PATIENCE  # the thread answers one after the other
     with ThreadPoolExecutor(100) as pool:
         askers = [pool.submit(asking.ask, ME, patience) for _ in range(100)]
@@ -188,7 +186,7 @@ def test_a_snapshot_that_fails(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -
     def fail() -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr(endpoints, "snapshot", fail)
+    monkeypatch.setattr(endpoints, "answer", fail)
     with pytest.raises(asking.NoAnswerError) as raised:
         asking.ask(ME, PATIENCE)
     assert str(raised.value) == f"process {ME}: it could not look at its streams: KeyError"

@@ -183,13 +183,13 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         def count(*args: Any) -> Any:
             looked[name] += len(args[0]) if name == "groups" else 1
             result = plain(*args)
-            if name == "tasks_of":
-                looked["tasks"] += len(result)
+            if name == "tasks_kept":
+                looked["tasks"] += len(loops_door.tasks_among(result, args[0]))
             return result
 
         monkeypatch.setattr(owner, name, count)
 
-    counted(sight, "tasks_of")
+    counted(sight, "tasks_kept")
     counted(sight, "frames_of_threads")
     counted(sight, "groups")
     monkeypatch.setattr(remembered, "_SECONDS", 0.0)  # nothing is known from a look before
@@ -220,7 +220,7 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
             looked.clear()
             taken = streams(snapshot(), "Shared")
             assert [owned(one.read) for one in taken] == [True] * 2 * len(parties)
-            assert (looked["tasks_of"], looked["frames_of_threads"]) == (1, 1)
+            assert (looked["tasks_kept"], looked["frames_of_threads"]) == (1, 1)
             assert looked["groups"] == looked["tasks"]
         assert looked["copy_frame"] < len(parties)  # each line once, not once for each of them
         for party in parties:
@@ -392,10 +392,15 @@ def test_how_far_an_operation_has_come(code: Any) -> None:
 async def test_tasks_that_asyncio_keeps_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the sets of tasks are missing, asyncio is asked."""
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
-    assert me in loops_door.tasks_of({loop})
+
+    def tasks(loops: set[asyncio.AbstractEventLoop]) -> list[asyncio.Task[Any]]:
+        return loops_door.tasks_among(loops_door.tasks_kept(loops), loops)
+
+    assert me in tasks({loop})
+    assert tasks(set()) == []
     monkeypatch.setattr(loops_door, "_KEPT", ())
-    assert me in loops_door.tasks_of({loop})
-    assert loops_door.tasks_of(set()) == []
+    assert me in tasks({loop})
+    assert tasks(set()) == []
 
 
 def test_chains_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(sight, "groups", counted)
     monkeypatch.setattr(remembered, "_SECONDS", float("inf"))
-    monkeypatch.setattr(remembered, "_last", [0.0, {}])
+    monkeypatch.setattr(remembered, "_last", [0.0, set(), {}])
     return followed
 
 
@@ -172,8 +172,8 @@ async def waits(future: Any) -> None:
 
 def recalled(*tasks: Any) -> tuple[list[Any], list[Any], Any]:
     """Return what the next look recalls of these tasks, which it has to follow, and its memory."""
-    memory, fresh = remembered.Memory(), list[Any]()
-    return list(memory.recalled(tasks, fresh)), fresh, memory
+    memory, fresh = remembered.Memory({asyncio.get_running_loop()}), list[Any]()
+    return list(memory.recalled(list(map(weakref.ref, tasks)), fresh)), fresh, memory
 
 
 def is_known(task: Any) -> bool:
@@ -181,7 +181,7 @@ def is_known(task: Any) -> bool:
 
 
 async def test_what_is_remembered_and_of_whom() -> None:
-    """Only the same task that waits for the same future of asyncio's own class, whatever their ids."""
+    """Only the same task that waits for the same future of asyncio's own class."""
 
     class Own(asyncio.Future[None]):
         pass
@@ -203,19 +203,20 @@ async def test_what_is_remembered_and_of_whom() -> None:
     found, fresh, memory = recalled(*both)
     assert found == [(STANDING, [task], [direction]), (HANDLING, [handler], [])]
     assert fresh == others[:2]  # and not the last one, which is nowhere
-    known = remembered._last[1][id(task)]
-    ends = weakref.ref(ready)
-    remembered._last[1] = {id(others[2]): known, id(ready): (ends, ends, STANDING, None)}
+    assert recalled(*both)[:2] == (found, fresh)
+    known, ends = remembered._last[2][weakref.ref(task)], weakref.ref(ready)
+    remembered._last[2] = {weakref.ref(others[2]): known}
     await asyncio.wait({ready}, timeout=PATIENCE)
     del ready
     gc.collect()
     assert ends() is None
     alike = asyncio.create_task(settle())  # waits for nothing yet, as what is gone does
-    remembered._last[1][id(alike)] = (ends, ends, STANDING, None)
+    remembered._last[2][weakref.ref(alike)] = (ends, STANDING, None)
     assert recalled(others[2], alike)[:2] == ([], [others[2], alike])
-    same = (weakref.ref(task), weakref.ref(kept), STANDING, None)  # of another task, same future
-    remembered._last[1] = {id(others[2]): same}
-    assert recalled(others[2])[:2] == ([], [others[2]])
+    remembered._last[2] = {weakref.ref(task): known}
+    assert recalled(task)[1] == []
+    remembered._last[1] = {id(None)}  # a loop at whose tasks this look does not look
+    assert recalled(task)[:2] == ([], [task])
     for one in both:
         one.cancel()
     await asyncio.wait({*both, alike}, timeout=PATIENCE)
@@ -250,7 +251,7 @@ async def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = recalled(task)[2]
     memory.note([task], STANDING, [direction])
     memory.leave()
-    assert list(remembered._last[1]) == [id(task)]
+    assert [one() for one in remembered._last[2]] == [task]
     with monkeypatch.context() as later:
         later.setattr(remembered, "_SECONDS", 0.0)  # as if it were long ago
         assert not is_known(task)
@@ -264,7 +265,7 @@ async def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one() for one in gone] == [None, None, None]
     snapshot()
     snapshot()
-    assert all(task() is not None for task, *_ in remembered._last[1].values())
+    assert all(task() is not None for task in remembered._last[2])
 
 
 async def test_one_look_alone_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +274,6 @@ async def test_one_look_alone_remembers_nothing(monkeypatch: pytest.MonkeyPatch)
     gate = asyncio.create_task(waits(asyncio.get_running_loop().create_future()))
     await settle()
     sight.Sight({asyncio.get_running_loop()})
-    assert remembered._last[1] == {}
+    assert remembered._last[2] == {}
     gate.cancel()
     await asyncio.wait({gate}, timeout=PATIENCE)

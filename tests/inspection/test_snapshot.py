@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -30,6 +29,7 @@ from inside import (
     inspect_wording,
     sight,
     sync_calls,
+    waits,
 )
 from support.sharing import until_collected
 from support.stage import BULK, NARROW
@@ -454,10 +454,9 @@ def test_waiting_in_a_circle(found: Any, reported: Any) -> None:
 )
 def test_how_a_circle_may_end(kind: str, is_timed: bool, ends: str) -> None:
     """Of a circle no more is said than is certain: a time-out, or whoever cancels a task, ends it."""
-    a, b = (sight.Party(kind, name, (kind, name)) for name in "ab")
-    seen: Any = SimpleNamespace(
-        joins=[sight.Wait(a, b), sight.Wait(b, a, is_timed)], waiters={}, owners={}
-    )
+    a, b = (waits.Party(kind, name, (kind, name)) for name in "ab")
+    seen = sight.Sight([])
+    seen.joins[:] = waits.Wait(a, b), waits.Wait(b, a, is_timed)
     (said,) = deductions._waits([], seen)
     chain = f"{kind} 'a' waits for {kind} 'b', which waits for {kind} 'a'"
     assert (said.kind, said.text) == ("circular-wait", f"{chain}: {ends}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
 import sys
 import weakref
 from collections.abc import Callable
@@ -20,17 +22,43 @@ from inside import (
     Stream,
     Way,
     core_which,
+    encoding,
     inspect_telling,
+    inspection_pb2,
     note_origin,
     sight,
     steps,
+    waits,
 )
-from support.snapshots import OWNER
+from support.snapshots import HERE, OWNER
 from support.staging import outcome
+
+from grpc_guard.inspection import StreamSnapshot
 
 compiled: Any = core_which.compiled()
 if compiled is None:
     pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
+
+
+STREAMS = inspection_pb2.Snapshot.DESCRIPTOR.fields_by_name["streams"]
+
+
+def answered(teller: Any, streams: list[Any]) -> Any:
+    """Return the bytes of these streams, how many each channel carries, their order, and what is told."""
+    of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
+    carried: dict[int, int] = {}
+    order: list[Any] = []
+    told: list[Any] = []
+    known = teller._look(), of, encoding.tag(STREAMS.number)
+    return compiled.answer_streams(*known, streams, carried, order, told), carried, order, told
+
+
+def may_wait(described: StreamSnapshot) -> bool:
+    """Tell whether a write of a stream may wait for its peer: see _flow_control()."""
+    reads, writes = described.read, described.write
+    if reads is None or writes is None or reads.owner is not None:
+        return False
+    return writes.unsent or writes.owner is not None
 
 
 class Call:
@@ -49,7 +77,7 @@ class Scene:
         self.look.sending.clear()
         self.streams: list[Any] = []
         self.kept: list[Any] = []  # directions and calls, which a stream holds weakly
-        self.channel = SimpleNamespace()
+        self.channel, self.other = SimpleNamespace(), SimpleNamespace()
 
     def stream(self, side: Side = Side.CLIENT, *, mode: Any = Mode.RAISE, loop: Any = None) -> Any:
         stream = Stream("/a.B/C", side, Api.AIO, mode, loop)
@@ -77,7 +105,7 @@ class Scene:
         self.look.owners[id(direction)] = OWNER
 
     def teller(self) -> Any:
-        numbers = {id(self.channel): 7}
+        numbers = {id(self.channel): 7, id(self.other): 8}
         origins = inspect_telling.Origins(self.look.lines)
         return inspect_telling.Teller(self.streams, self.look, origins, numbers)
 
@@ -86,7 +114,21 @@ class Scene:
         teller = self.teller()
         found = list(teller._some(self.streams, 10))
         assert compiled.tell_streams(teller._look(), self.streams, 10) == found
+        self._answered(teller)
         return [described for described, _, _ in found]
+
+    def _answered(self, teller: Any) -> None:
+        """Check that the bytes are those of the records, and what is told beside them."""
+        found = list(teller._some(self.streams, 0))
+        data, carried, order, told = answered(teller, self.streams)
+        assert data == encoding.Encoder("strict").joined(STREAMS, [one for one, _, _ in found])
+        assert order == [stream for _, stream, _ in found]
+        numbers = collections.Counter(one.channel for one, _, _ in found)
+        assert carried == {number: numbers[number] for number in numbers if number is not None}
+        assert [one for one in found if one in told] == told
+        assert [one for one in found if may_wait(one[0])] == list(
+            filter(lambda one: may_wait(one[0]), told)
+        )
 
 
 async def test_as_in_python() -> None:
@@ -133,8 +175,29 @@ async def test_as_in_python() -> None:
 
     scene.look.sending.add(id(None))  # a call that is not there sends
     assert {one.write.unsent for one in scene.told() if one.write} == {True}
-    scene.look.waiters[id(owned)] = [(sight.Party.thread(1), OWNER)]
+    scene.look.waiters[id(owned)] = [(waits.Party.thread(1), OWNER)]
     assert [one.read.waiting for one in scene.told() if one.read and one.read.waiting] == [(OWNER,)]
+    scene.look.waiters.clear()
+    scene.look.sending.clear()
+    crowd = [scene.aio(way=way) for way in (Way.READ, Way.WRITE, Way.WRITE)]
+    crowd[2].stream.read = never  # somebody writes, nobody reads
+    tasks: Any = [SimpleNamespace(get_name=lambda: "HandleExceptions[/a.B/C]")] * 3
+    scene.look.crowd.note(tasks, crowd, "read", (HERE,), True, 2.0)
+    many = [scene.aio(since=0.25) for _ in range(20)]  # of two channels, in turns
+    for number, one in enumerate(many):
+        one.stream.origin = note_origin("start")
+        one.stream.channel = (scene.channel, scene.other)[number // 2 % 2]
+    many[3].stream.origin = SimpleNamespace(
+        since=0.5, place=None, kind="task", name="t", operation="start"
+    )
+    many[5].stream.origin.since = 1
+    del many[7].stream.origin.test_attempt  # nobody asks for it
+    alone = scene.aio()
+    scene.owned(alone)
+    scene.look.owners[id(alone)] = dataclasses.replace(OWNER, held_seconds=None)
+    owners = [one.read.owner for one in scene.told() if one.read]
+    assert "handler of /a.B/C" in {one.name for one in owners if one is not None}
+    scene.look.waiters[id(owned)] = [(waits.Party.thread(1), OWNER)]
     second = AioDirection(owned.stream, Way.READ)
     owned.stream.read = second
     scene.kept.append(second)
@@ -203,11 +266,12 @@ def test_what_goes_wrong(spoil: Callable[[Scene], None]) -> None:
     for tell in (
         lambda: list(teller._some(scene.streams, 0)),
         lambda: compiled.tell_streams(teller._look(), scene.streams, 0),
+        lambda: answered(teller, scene.streams),
     ):
         with pytest.raises((ArithmeticError, AttributeError, TypeError)) as raised:
             tell()
         errors.append(raised.type)
-    assert errors[0] is errors[1]
+    assert errors[0] is errors[1] is errors[2]
     assert usual is scene.streams[0]
 
 
@@ -217,16 +281,32 @@ def test_what_it_takes() -> None:
     scene.stream(Side.SERVER)
     look = scene.teller()._look()
     assert len(compiled.tell_streams(look, scene.streams, 0)) == 1
-    for at, wrong in ((4, len), (4, look[5]), (7, []), (11, int), (14, 1)):
+    for at, wrong in ((4, len), (4, look[5]), (7, []), (10, {}), (12, int), (15, 1)):
         with pytest.raises(TypeError):
             compiled.tell_streams((*look[:at], wrong, *look[at + 1 :]), scene.streams, 0)
     for arguments in ((), (look, 1, 0), ([], scene.streams, 0)):
         with pytest.raises(TypeError):
             compiled.tell_streams(*arguments)
+    of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
+    owners = encoding.encoding_of(type(OWNER), inspection_pb2.Party.DESCRIPTOR)
+    for arguments in (
+        (),
+        (look, owners, b"", scene.streams, {}, [], []),
+        (look, of, b"", 1, {}, [], []),
+        ((*look[:7], 1, *look[8:]), of, b"", scene.streams, {}, [], []),
+        ((len, lambda _: 1, *look[2:]), of, b"", [SimpleNamespace()], {}, [], []),
+        ((lambda *_: 1, *look[1:]), of, b"", [SimpleNamespace()], {}, [], []),
+    ):
+        with pytest.raises(TypeError):
+            compiled.answer_streams(*arguments)
+    with pytest.raises(ValueError, match="a tag is"):
+        compiled.answer_streams(look, of, b"123456789", scene.streams, {}, [], [])
     begun = look[7]
     begun[id(scene.streams[0])] = "long ago"
     with pytest.raises(TypeError):
         compiled.tell_streams(look, scene.streams, 0)
+    with pytest.raises(TypeError):
+        compiled.answer_streams(look, of, b"", scene.streams, {}, [], [])
 
 
 async def test_nothing_is_kept() -> None:
@@ -238,10 +318,13 @@ async def test_nothing_is_kept() -> None:
     stream.origin = note_origin("start")
     look = scene.teller()._look()
     compiled.tell_streams(look, scene.streams, 0)  # from now on lines and numbers are known
-    things = direction, stream, stream.origin, stream.origin.place, OWNER, look, *look[4:11]
+    things = direction, stream, stream.origin, stream.origin.place, OWNER, look, *look[4:12]
     before = list(map(sys.getrefcount, things))
+    teller = scene.teller()
     for _ in range(100):
         compiled.tell_streams(look, scene.streams, 0)
         outcome(compiled.tell_streams, look, [*scene.streams, None], 0)
+        answered(teller, scene.streams)
+        outcome(answered, teller, [*scene.streams, None])
     kept = [now - then for now, then in zip(map(sys.getrefcount, things), before, strict=True)]
     assert max(kept) < 100

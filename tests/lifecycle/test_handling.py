@@ -179,14 +179,16 @@ async def test_entering_without_a_task() -> None:
     called = asyncio.Event()
 
     async def handle() -> None:
-        handlers.enter_task(stream, loop)
+        entry = handlers.enter_task(stream, loop)
         assert [owner.kind for owner in handlers.snapshot()] == ["task"]
         stream.ended = True
         assert handlers.snapshot() == ()
+        stream.ended = False
+        del entry
+        assert handlers.snapshot() == ()
 
     def enter() -> None:
-        handlers.enter_task(stream, loop)
-        handlers.enter_unary_task("/a/b", loop)
+        assert handlers.enter_task(stream, loop) is None
         called.set()
 
     asyncio.get_running_loop().call_soon(enter)
@@ -317,6 +319,35 @@ async def test_sync_handlers_in_flight(pools: Pools) -> None:
         assert await within(streaming.read()) is grpc.aio.EOF
         assert await within(gathering) == b"1"
         assert running.server.snapshot() == ()
+
+
+async def test_a_sync_handler_that_is_called_on_the_loop() -> None:
+    """An interceptor may do that: the thread of the loop is in flight for no RPC."""
+    seen: list[Any] = []
+
+    def same(request: bytes, context: Any) -> bytes:
+        seen.append(server.snapshot())
+        return request
+
+    class Calling(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            handler = await continuation(details)
+
+            async def call(request: bytes, context: Any) -> bytes:
+                response: bytes = handler.unary_unary(request, context)
+                return response
+
+            return grpc.unary_unary_rpc_method_handler(call)
+
+    server = wrap(grpc.aio.server(interceptors=[Calling()]))
+    methods = {"Same": grpc.unary_unary_rpc_method_handler(same)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Guard", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio_channel(f"127.0.0.1:{port}") as channel:
+        assert await within(channel.unary_unary(path("Same"))(b"1")) == b"1"
+    await within(server.stop(None))
+    assert seen == [()]
 
 
 async def test_a_sync_handler_whose_client_does_not_read(pools: Pools) -> None:

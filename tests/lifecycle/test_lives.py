@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import gc
 import io
@@ -454,6 +455,27 @@ def test_bookkeeping_that_fails(
         "the end of a channel goes unnoticed",
         "the use of a closed channel goes unnoticed",
     ]
+
+
+class Interrupted(collections.deque[Any]):
+    def append(self, stream: Any, /) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_table_of_streams_that_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start that cannot be noted is logged, and starts; an interrupt comes through."""
+    with sync_server(METHODS) as address, sync_channel(address) as channel:
+        numbers = channel.unary_stream(path("Numbers"))
+        life = lifecycle_channels.life_of(numbers)
+        with monkeypatch.context() as broken:
+            broken.setattr(life, "streams", ())
+            assert list(numbers(b"")) == [b"1", b"2"]
+            assert logged_by_us(caplog) == ["the start of a stream goes unnoticed"]
+            broken.setattr(life, "streams", Interrupted())
+            with pytest.raises(KeyboardInterrupt):
+                numbers(b"")
 
 
 # stream-limit

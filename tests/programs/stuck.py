@@ -59,6 +59,7 @@ if len(sys.argv) == 1:
         call.cancel()
 else:
     print("ready", flush=True)
+    from grpc_guard._catalogue import cpython
     from grpc_guard._inspect import lingering
 
     def say(text: str) -> None:
@@ -68,4 +69,6 @@ else:
         call.cancel()
         server.stop(None)
 
+    if sys.argv[1] == "early":  # as where no thread can be started at the end
+        cpython.starts_threads_at_the_end = False
     lingering.watch(say, 0.1)

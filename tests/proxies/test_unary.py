@@ -335,6 +335,18 @@ async def test_a_closed_aio_channel_with_interceptors(
     assert note.startswith("grpc_guard: channel to ")
 
 
+async def test_a_closed_aio_channel_that_is_guarded_twice(found: Found) -> None:
+    """By hand, and with the process: it is reported once."""
+    with guarded():
+        channel = wrap(grpc.aio.insecure_channel("127.0.0.1:1"))
+        same = channel.unary_unary(path("Same"))
+        await channel.close()
+        with pytest.raises(grpc.aio.UsageError, match=r"^Channel is closed\."):
+            same(b"")
+    (finding,) = found()
+    assert (finding.rule, finding.rpc, finding.count) == ("closed-channel", path("Same"), 1)
+
+
 @finalised_by_grpcio
 async def test_an_interceptor_that_needs_no_channel(found: Found) -> None:
     """An RPC that an interceptor answers is not on a closed channel, nor is a cancelled one."""

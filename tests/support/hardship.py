@@ -24,6 +24,7 @@ from typing import Any
 from inside import Mode, core_advances, core_fields, core_loops
 
 from support.hardship_aio import aio_acts
+from support.hardship_looks import look_acts
 from support.hardship_runs import run_acts
 from support.hardship_starts import start_acts
 
@@ -62,6 +63,13 @@ class Loop:
     """A loop as those of asyncio: it says which thread runs it."""
 
     _thread_id = 1
+
+
+class Turn:
+    """What an operation awaits: it suspends it once."""
+
+    def __await__(self) -> Any:
+        yield None
 
 
 class BrokenLoop:
@@ -214,9 +222,10 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
 
     def entered_by_tasks() -> None:
         task = Thing()
-        handlers.enter_task(thing, task)
-        handlers.enter_unary_task("/a/b", task)
-        handlers.enter_unary_task("/a/b", None)
+        entries = [handlers.enter_task(what, task) for what in (thing, "/a/b")]
+        handlers.enter_task("/a/b", None)
+        handlers.of_tasks()
+        entries.append(core.TaskEntry("/a/b", task))
 
     def servers() -> None:
         server = Handlers(0)
@@ -234,6 +243,10 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         refused(lambda: handlers.enter(), TypeError)
         refused(lambda: handlers.enter_task(thing), TypeError)
         refused(lambda: handlers.enter_task(thing, 7), TypeError)
+        refused(lambda: handlers.of_tasks(7), TypeError)
+        refused(lambda: core.TaskEntry("/a/b"), TypeError)
+        refused(lambda: core.TaskEntry("/a/b", 7), TypeError)
+        refused(lambda: core.TaskEntry("/a/b", task=thing), TypeError)
 
     def start(*changed: Any) -> Any:
         told = ({"generation": 0}, None, Mode.OFF, bool, (ValueError,), refused_start)
@@ -477,7 +490,54 @@ def in_cycle(stream: Any, sync: Any, aio: Any) -> None:
 def importing(core: Any) -> Act:
     """Return what makes the module anew, past importlib and its frames."""
     spec = core.__spec__
-    return lambda: _imp.exec_dynamic(_imp.create_dynamic(spec))
+
+    def act() -> ModuleType:
+        module = _imp.create_dynamic(spec)
+        _imp.exec_dynamic(module)
+        return module
+
+    return act
+
+
+def outlived(core: Any) -> Act:
+    """Return what makes the module anew, and has it collected before what it has made."""
+    make = importing(core)
+
+    async def wait(*_: Any) -> None:
+        await Turn()
+
+    def act() -> weakref.ref[Any]:
+        module: Any = configured(make())
+        gc.collect()  # what is made now is younger, and so cleared later
+
+        class Stream(module.StreamFields):  # type: ignore[misc]
+            __slots__ = ()
+
+        class Sync(module.SyncFields):  # type: ignore[misc]
+            __slots__ = ()
+
+        class Aio(module.AioFields):  # type: ignore[misc]
+            __slots__ = ()
+
+        module.configure_aio(Aio, KeyError, lambda step: step, lambda: 0)
+
+        class Proxy:
+            __slots__ = ("read_direction",)
+            read = module.AioMethod(wait, "read", "read_direction", None, 1)
+
+        proxy: Any = Proxy()
+        stream = Stream("/a/b", "client", "aio", Mode.RAISE, Loop())
+        proxy.read_direction = Aio(stream, "read", wait)
+        operation = proxy.read()
+        assert operation.send(None) is None
+        held: list[Any] = [module.taking_requests(Sync(stream, Steps())), operation]
+        held.append(held)
+        gone = weakref.ref(module)
+        del module, Stream, Sync, Aio, Proxy, proxy, stream, operation, held
+        gc.collect()
+        return gone
+
+    return act
 
 
 def blocks() -> int:
@@ -555,7 +615,11 @@ def _fails_later(act: Act, number: int) -> bool:
 def compiled() -> Any:
     from grpc_guard._core import _compiled  # type: ignore[attr-defined]
 
-    _compiled.configure(
+    return configured(_compiled)
+
+
+def configured(core: Any) -> Any:
+    core.configure(
         vars(core_fields),
         Mode.SERIALIZE,
         core_loops.loop_thread_of,
@@ -563,8 +627,8 @@ def compiled() -> Any:
         lambda loop: loop,  # the task
         {"SERVER_CONTEXT": Context},
     )
-    _compiled.configure_steps(NAMES)
-    return _compiled
+    core.configure_steps(NAMES)
+    return core
 
 
 def say(line: str) -> None:
@@ -582,23 +646,27 @@ def main() -> int:
         return 0
     wrong, core = 0, compiled()
     shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
+    looks = look_acts(core)  # at many streams each
     every = {
+        **looks,
         **acts(core),
         **aio_acts(core),
         **start_acts(core, refused, Context),
         **run_acts(core, refused),
     }
-    for name, act in {**every, "import": importing(core)}.items():
+    every |= {"import": importing(core), "import, collected": outlived(core)}
+    for name, act in every.items():
         act()
         if options.what == "leaks":
-            times = options.times // (100 if name == "import" or "collected" in name else 1)
+            is_long = "import" in name or "collected" in name or name in looks
+            times = options.times // (100 if is_long else 1)
             for _ in range(4):  # what is left in a cache that fills slowly is not left each time
                 left, references = leaking(act, times, shared)
                 if left <= 0:
                     break
             # The list of the subclasses of object has some hundred blocks more at one time than at
             # another, however often the module was made.
-            wrong += left > (1000 if name == "import" else 0) or references > 10
+            wrong += left > (1000 if "import" in name else 0) or references > 10
             say(f"{name}: {times} times, {left} blocks and {references} references left")
         else:
             number, others = failing(act)

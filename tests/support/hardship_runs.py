@@ -133,7 +133,7 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
     core.tell_of_cancelled_handlers(cancelled)
     records = Handlers(None)
 
-    def behavior(act: Any, *, streams: bool, first: int = 0) -> Any:
+    def behavior(act: Any, *, streams: bool, first: int = 0, chosen: Mode | None = None) -> Any:
         more: tuple[Any, ...] = (
             *(Stream, "server", "aio", aio_given.Context, aio_given.RequestIterator),
             *(
@@ -143,12 +143,24 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
             ),
         )
         return core.AioHandler(
-            *(act, act, first, True, "/a/b", always(Mode.RAISE), Mode.OFF, running, records),
+            *(
+                act,
+                act,
+                first,
+                True,
+                "/a/b",
+                always(Mode.RAISE),
+                chosen,
+                Mode.OFF,
+                running,
+                records,
+            ),
             core.AioMethod(act, "handler", "", None, 1),
             *(more if streams else ()),
         )
 
-    unary, streaming = behavior(handle, streams=False), behavior(handle, streams=True)
+    unary = behavior(handle, streams=False)
+    streaming = behavior(handle, streams=True, chosen=Mode.RAISE)
     yielding, both = behavior(generate, streams=True), (unary, streaming)
     waiting = behavior(wait, streams=True)
 

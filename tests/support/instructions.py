@@ -284,7 +284,9 @@ def _yield_count(stream: Stream) -> int:
         while True:
             yield _MESSAGE
 
-    responses = aio_handlers._generate(stream, handle, None, aio_given.Context(_Plain(), stream))
+    responses = aio_handlers._generate(
+        Handlers(None), stream, handle, None, aio_given.Context(_Plain(), stream)
+    )
     _done(responses.__anext__)()  # the way to the first yield is longer
     return count(_done(responses.__anext__))
 

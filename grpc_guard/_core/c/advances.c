@@ -106,6 +106,7 @@ after_fork(PyObject *module, PyObject *unused)
             direction->caller = LEFT_BEHIND;
         }
     }
+    state->loops = (LoopsHere){0}; /* of the parent: they run here no more */
     Py_RETURN_NONE;
 }
 
@@ -158,6 +159,7 @@ static PyMethodDef module_methods[] = {
      "Have next() of a class call what is in a slot, without a lookup."},
     {"attributes_by_slot", (PyCFunction)(void (*)(void))grpc_guard_attributes_by_slot, METH_FASTCALL,
      "Have attributes of a class found without a look at what finds them."},
+    {"calls_by_slot", grpc_guard_calls_by_slot, METH_O, "Have a class called without a lookup."},
     {"key_of", key_of, METH_O, "Return what directions have as the caller of an operation."},
     {"operations_in_progress", operations_in_progress, METH_NOARGS,
      "Return the directions that an operation of this module owns."},
@@ -221,4 +223,15 @@ grpc_guard_steps_clear(Steps *steps)
     }
     Py_CLEAR(steps->type);
     Py_CLEAR(steps->namespace);
+}
+
+void
+grpc_guard_leave_list(Links *head)
+{
+    Links *one = head->next;
+    while (one != NULL && one != head) { /* NULL: the module was not made to its end */
+        Links *next = one->next;
+        *one = (Links){NULL, NULL};
+        one = next;
+    }
 }

@@ -4,6 +4,7 @@
 #define GRPC_GUARD_AIO_H
 
 #include "core.h"
+#include "flights.h"
 
 /* A method of a proxy that makes operations. To everybody who looks, it is the function that it was
  * made from, which does whatever is more than a claim. */
@@ -17,10 +18,13 @@ typedef struct {
     PyObject *step;      /* the name of the slot of its step, or None: the direction's */
     PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
     Py_ssize_t count;    /* of the arguments, the proxy among them */
+    PyObject *module;    /* held for its state */
+    State *state;
     Spots of_direction, of_step;
+    Unbound unbound; /* the step, where that is a method of a plain call */
 } AioMethod;
 
-#define EACH_OF_METHOD(DO) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
+#define EACH_OF_METHOD(DO) DO(module) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
 
 typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 
@@ -32,7 +36,7 @@ typedef struct AioOperation {
     PyObject *inner; /* what it drives: the step of the direction, or the coroutine of the function */
     PyObject *code;  /* with offset, where it was made; NULL if Python was not the caller */
     PyObject *name, *qualname; /* if somebody has set them */
-    PyObject *subject; /* of a run: a handler's stream, or the name of its RPC */
+    PyObject *subject; /* of a run: a handler's stream, or the name of its RPC; NULL after its end */
     int offset;
     char owns; /* the direction, from the claim until it gives it back */
     char progress;
@@ -42,19 +46,25 @@ typedef struct AioOperation {
     DO(method) DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname) \
     DO(subject)
 
-/* Returns a new operation with no more than its type, one that has ended before if there is. */
-AioOperation *grpc_guard_alloc_operation(State *state);
+/* The run of a handler. */
+typedef struct {
+    AioOperation operation;
+    PyObject *records, *loop; /* of the server, until it is first driven, when its flight begins; or NULL */
+    Flight flight;
+} AioRun;
+
+/* Begins its flight; -1 with an exception set. */
+int grpc_guard_begin_run(AioRun *run);
+/* Ends it, or has it not begin. */
+void grpc_guard_end_run(AioRun *run);
 
 /* Returns a new operation of a proxy, or NULL without an exception: the function is to do it. */
 PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args);
 
-/* Returns the run of a handler: a coroutine that drives `coroutine`, which the function of `method`
- * has made, and tells how that ends. The reference to `coroutine` is taken, even by an error. */
-PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine);
-
-/* Returns what stands for the generator of a handler: it claims `direction` for what that yields. */
-PyObject *grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction,
-                                   PyObject *responses);
+/* Returns the run of a handler, a coroutine which tells how that ends: it drives `coroutine`, which
+ * the function of `method` has made, and whose reference is taken, even by an error. */
+PyObject *grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine,
+                             PyObject *records, PyObject *loop);
 
 /* Stream.handler: of a handler that yields in C, it is made when somebody asks. */
 PyObject *grpc_guard_get_handler(StreamFields *self, void *unused);

@@ -6,6 +6,7 @@
 
 #include "aio.h"
 #include "callers.h"
+#include "guarded.h"
 
 int
 grpc_guard_time(State *state, double *since)
@@ -98,7 +99,7 @@ grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
         Py_DECREF(direction);
         return NULL;
     }
-    AioOperation *self = grpc_guard_alloc_operation(state);
+    AioOperation *self = (AioOperation *)grpc_guard_alloc(&state->kept_operations, state->aio_operation);
     if (self == NULL) {
         Py_DECREF(direction);
         return NULL;
@@ -129,7 +130,7 @@ static int
 is_at_home(State *state, AioFields *direction)
 {
     PyObject *loop_thread = Py_NewRef(direction->loop_thread);
-    PyObject *home = PyObject_GetAttr(loop_thread, state->str_thread_id);
+    PyObject *home = grpc_guard_own(&state->of_thread_id, loop_thread, state->str_thread_id);
     Py_DECREF(loop_thread);
     if (home == NULL) {
         return -1;
@@ -173,6 +174,10 @@ find_step(State *state, AioOperation *self, Doing *doing)
     doing->name = NULL;
     if (method->step != Py_None) {
         doing->object = grpc_guard_in_slot(&method->of_step, self->proxy, method->step);
+        if (doing->object == Py_None) { /* the __anext__() of what is wrapped */
+            Py_SETREF(doing->object, grpc_guard_wrapped(state, self->proxy));
+            doing->name = Py_NewRef(method->operation);
+        }
     }
     else if (direction->step == NULL && direction->wrapped != NULL && direction->name != NULL) {
         doing->object = Py_NewRef(direction->wrapped);
@@ -189,11 +194,14 @@ find_step(State *state, AioOperation *self, Doing *doing)
 
 /* Does the step: returns what it is to be awaited. */
 static PyObject *
-do_step(Doing *doing, PyObject *argument)
+do_step(Doing *doing, AioMethod *method, PyObject *argument)
 {
     PyObject *args[] = {doing->object, argument};
+    if (doing->name != NULL && method->step != Py_None && PyAsyncGen_CheckExact(doing->object)) {
+        return PyAsyncGen_Type.tp_as_async->am_anext(doing->object);
+    }
     if (doing->name != NULL) {
-        return PyObject_VectorcallMethod(doing->name, args, argument == NULL ? 1 : 2, NULL);
+        return grpc_guard_call_unbound(&method->unbound, doing->name, args, argument == NULL ? 1 : 2);
     }
     return PyObject_Vectorcall(doing->object, args + 1, argument == NULL ? 0 : 1, NULL);
 }
@@ -223,9 +231,9 @@ static int
 claim(State *state, AioOperation *self, Doing *doing)
 {
     AioFields *direction = (AioFields *)self->direction;
-    double since;
+    double since = 0.0;
     int is_claimable = doing->object == NULL ? 0 : grpc_guard_is_claimable(state, self->direction);
-    if (is_claimable < 0 || grpc_guard_time(state, &since) < 0) {
+    if (is_claimable < 0 || (!HAS_CLOCK && grpc_guard_time(state, &since) < 0)) {
         return -1;
     }
     StreamFields *stream = (StreamFields *)direction->stream;
@@ -237,7 +245,8 @@ claim(State *state, AioOperation *self, Doing *doing)
     self->owns = 1;
     direction->inside = (PyObject *)self;
     direction->since = since;
-    PyObject *awaitable = do_step(doing, self->argument);
+    direction->is_untimed = HAS_CLOCK;
+    PyObject *awaitable = do_step(doing, (AioMethod *)self->method, self->argument);
     self->inner = awaitable == NULL ? NULL : grpc_guard_awaited(state, awaitable);
     return self->inner == NULL ? -1 : 0;
 }
@@ -245,10 +254,11 @@ claim(State *state, AioOperation *self, Doing *doing)
 int
 grpc_guard_begin(AioOperation *self)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
+    State *state = ((AioMethod *)self->method)->state;
     AioFields *direction = (AioFields *)self->direction;
     Doing doing = {NULL, NULL};
-    int is_home = direction->loop_thread == NULL ? 0 : is_at_home(state, direction);
+    int is_shut = state->str_thread_id == NULL; /* what the interpreter clears at its end */
+    int is_home = direction->loop_thread == NULL || is_shut ? 0 : is_at_home(state, direction);
     int failed = is_home < 0 || (is_home && find_step(state, self, &doing) < 0);
     if (!failed) {
         failed = claim(state, self, &doing) < 0;

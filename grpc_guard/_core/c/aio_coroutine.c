@@ -8,11 +8,7 @@ coroutine_send(PyObject *self, PyObject *value)
     PyObject *result;
     PySendResult status = grpc_guard_operation_send((AioOperation *)self, value, &result);
     if (status == PYGEN_RETURN) {
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
-        if (stop != NULL) {
-            PyErr_SetObject(PyExc_StopIteration, stop);
-            Py_DECREF(stop);
-        }
+        grpc_guard_set_result(result);
         Py_CLEAR(result);
     }
     return result;
@@ -34,8 +30,7 @@ static PyObject *
 coroutine_await(AioOperation *self)
 {
     /* anext() with a default asks at each step; the plain step can be awaited again, too. */
-    int is_anext = ((AioMethod *)self->method)->step != Py_None;
-    if (self->progress == SUSPENDED && !is_anext) {
+    if (self->progress == SUSPENDED && ((AioMethod *)self->method)->step == Py_None) {
         PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
         return NULL;
     }
@@ -48,14 +43,16 @@ static int
 hand_over_run(AioOperation *self)
 {
     State *state = PyType_GetModuleState(Py_TYPE(self));
+    AioRun *own = (AioRun *)self;
     PyObject *run = grpc_guard_new_run(state, (AioMethod *)self->method, self->subject,
-                                       Py_NewRef(self->inner));
+                                       Py_NewRef(self->inner), own->records, own->loop);
     PyObject *coroutine = run == NULL ? NULL : PyObject_CallOneArg(state->awaiting, run);
     Py_XDECREF(run);
     if (coroutine == NULL) {
         return -1;
     }
     SET(self->inner, coroutine);
+    grpc_guard_end_run(own);
     Py_CLEAR(self->subject);
     return 0;
 }
@@ -135,41 +132,24 @@ coroutine_clear(AioOperation *self)
     return 0;
 }
 
-AioOperation *
-grpc_guard_alloc_operation(State *state)
-{
-    PyTypeObject *type = state->aio_operation;
-    if (state->kept_count == 0) {
-        return (AioOperation *)type->tp_alloc(type, 0);
-    }
-    AioOperation *self = state->kept[--state->kept_count];
-    (void)PyObject_Init((PyObject *)self, type);
-    PyObject_GC_Track(self);
-    return self;
-}
-
-/* Keeps the memory of an operation, all of whose fields are clear; 0 if there is no room. */
-static int
+/* Keeps the memory of an operation or a run, or frees it. */
+static void
 keep(AioOperation *self)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    if (state == NULL || Py_TYPE(self) != state->aio_operation
-        || state->kept_count == KEPT_OPERATIONS || PyObject_GC_IsFinalized((PyObject *)self)) {
-        return 0; /* one that was finalized would not be again */
+    State *state = grpc_guard_state_left(Py_TYPE(self));
+    if (state == NULL) {
+        Py_TYPE(self)->tp_free(self);
+        return;
     }
     self->weakrefs = NULL;
     self->offset = 0;
     self->owns = 0;
     self->progress = CREATED;
-    state->kept[state->kept_count++] = self;
-    return 1;
-}
-
-void
-grpc_guard_free_kept(State *state)
-{
-    while (state->kept_count > 0) {
-        PyObject_GC_Del(state->kept[--state->kept_count]);
+    if (Py_TYPE(self) == state->aio_run) {
+        grpc_guard_keep(&state->kept_runs, state->aio_run, (PyObject *)self);
+    }
+    else {
+        grpc_guard_keep(&state->kept_operations, state->aio_operation, (PyObject *)self);
     }
 }
 
@@ -185,13 +165,38 @@ coroutine_dealloc(AioOperation *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
+    if (type->tp_basicsize == sizeof(AioRun)) {
+        grpc_guard_end_run((AioRun *)self);
+    }
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_OPERATION(CLEAR)
 #undef CLEAR
-    if (!keep(self)) {
-        type->tp_free(self);
-    }
+    keep(self);
     Py_DECREF(type);
+}
+
+void
+grpc_guard_end_run(AioRun *self)
+{
+    grpc_guard_end_flight(&self->flight);
+    Py_CLEAR(self->records);
+    Py_CLEAR(self->loop);
+}
+
+static int
+run_clear(AioRun *self)
+{
+    grpc_guard_end_run(self);
+    return coroutine_clear(&self->operation);
+}
+
+static int
+run_traverse(AioRun *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->flight.task);
+    Py_VISIT(self->records);
+    Py_VISIT(self->loop);
+    return coroutine_traverse(&self->operation, visit, arg);
 }
 
 static PyMemberDef members[] = {
@@ -199,18 +204,24 @@ static PyMemberDef members[] = {
     {NULL},
 };
 
+#define SLOTS \
+    {Py_tp_methods, methods}, {Py_tp_getset, grpc_guard_operation_properties}, \
+        {Py_tp_members, members}, {Py_tp_repr, coroutine_repr}, \
+        {Py_tp_iternext, coroutine_iternext}, {Py_am_await, coroutine_await}, \
+        {Py_am_send, coroutine_am_send}, {Py_tp_dealloc, coroutine_dealloc}, \
+        {Py_tp_finalize, grpc_guard_operation_finalize}
+
 static PyType_Slot slots[] = {
-    {Py_tp_methods, methods},
-    {Py_tp_getset, grpc_guard_operation_properties},
-    {Py_tp_members, members},
-    {Py_tp_repr, coroutine_repr},
-    {Py_tp_iternext, coroutine_iternext},
-    {Py_am_await, coroutine_await},
-    {Py_am_send, coroutine_am_send},
+    SLOTS,
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},
-    {Py_tp_finalize, grpc_guard_operation_finalize},
-    {Py_tp_dealloc, coroutine_dealloc},
+    {0, NULL},
+};
+
+static PyType_Slot run_slots[] = {
+    SLOTS,
+    {Py_tp_traverse, run_traverse},
+    {Py_tp_clear, run_clear},
     {0, NULL},
 };
 
@@ -225,25 +236,42 @@ static PyType_Spec spec = {
 /* The same, of another type: for those who follow awaits, it is no operation. */
 static PyType_Spec run_spec = {
     .name = "grpc_guard._core._compiled.coroutine",
-    .basicsize = sizeof(AioOperation),
+    .basicsize = sizeof(AioRun),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION
              | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = slots,
+    .slots = run_slots,
 };
 
 PyObject *
-grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine)
+grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine,
+                   PyObject *records, PyObject *loop)
 {
-    PyTypeObject *type = state->aio_run;
-    AioOperation *self = (AioOperation *)type->tp_alloc(type, 0);
+    AioRun *self = (AioRun *)grpc_guard_alloc(&state->kept_runs, state->aio_run);
     if (self == NULL) {
         Py_DECREF(coroutine);
         return NULL;
     }
-    self->method = Py_NewRef(method);
-    self->subject = Py_NewRef(subject);
-    self->inner = coroutine;
+    self->operation.method = Py_NewRef(method);
+    self->operation.subject = Py_NewRef(subject);
+    self->operation.inner = coroutine;
+    self->records = Py_XNewRef(records);
+    self->loop = Py_XNewRef(loop);
     return (PyObject *)self;
+}
+
+int
+grpc_guard_begin_run(AioRun *self)
+{
+    PyObject *records = self->records, *loop = self->loop;
+    if (records == NULL) {
+        return 0;
+    }
+    State *state = PyType_GetModuleState(Py_TYPE(self));
+    self->records = self->loop = NULL;
+    int failed = grpc_guard_begin_flight(state, records, &self->flight, self->operation.subject, loop) < 0;
+    Py_DECREF(records);
+    Py_DECREF(loop);
+    return failed ? -1 : 0;
 }
 
 int

@@ -1,6 +1,7 @@
 /* The directions of asyncio streams: the same as AioFields of fields.py, name by name. */
 
 #include "directions.h"
+#include "recipes.h"
 
 /* Returns what tells which thread runs the loop of a stream: mostly the loop. See loops.py. */
 static PyObject *
@@ -10,7 +11,7 @@ loop_thread_of(State *state, PyObject *stream)
     if (loop == NULL) {
         return NULL;
     }
-    PyObject *thread = PyObject_GetAttr(loop, state->str_thread_id);
+    PyObject *thread = grpc_guard_own(&state->of_thread_id, loop, state->str_thread_id);
     if (thread != NULL) {
         Py_DECREF(thread);
         return loop;
@@ -24,6 +25,9 @@ loop_thread_of(State *state, PyObject *stream)
     return teller;
 }
 
+/* Nobody but its stream knows it: see LIFE_OF. */
+#define aio_leave(self)
+
 static int
 fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObject *step)
 {
@@ -31,6 +35,8 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     if (loop_thread == NULL) {
         return -1;
     }
+    leave_stream(self->stream, self->is_of_fields, (PyObject *)self);
+    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));
@@ -38,17 +44,19 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     SET(self->step, Py_XNewRef(step));
     self->since = 0.0;
     self->taken = 0;
-    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
     SET(self->loop_thread, loop_thread);
     return equip((PyObject *)self, state, stream);
 }
 
-/* Tells whether all objects of a type have a method of this name, which need not be bound before it
- * is called; an object may have another one in its place. */
+/* Tells whether all objects of a type have the method of a part, which need not be bound before it is
+ * called; an object may have another one in its place. */
 static int
-has_method(PyTypeObject *type, PyObject *name)
+has_method(PyTypeObject *type, Part *part)
 {
-    PyObject *method = PyObject_GetAttr((PyObject *)type, name);
+    if (type->tp_version_tag != 0 && type->tp_version_tag == part->of_method) {
+        return 1;
+    }
+    PyObject *method = PyObject_GetAttr((PyObject *)type, part->name);
     if (method == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return -1;
@@ -58,17 +66,20 @@ has_method(PyTypeObject *type, PyObject *name)
     }
     int is_method = PyType_HasFeature(Py_TYPE(method), Py_TPFLAGS_METHOD_DESCRIPTOR) != 0;
     Py_DECREF(method);
+    if (is_method) {
+        part->of_method = type->tp_version_tag;
+    }
     return is_method;
 }
 
 PyObject *
-grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyObject *wrapped,
-                              PyObject *name, int may_lack)
+grpc_guard_make_aio_direction(State *state, PyObject *stream, Part *part, PyObject *wrapped)
 {
-    int is_method = has_method(Py_TYPE(wrapped), name);
-    PyObject *step = is_method == 0 ? PyObject_GetAttr(wrapped, name) : NULL;
+    int is_method = has_method(Py_TYPE(wrapped), part);
+    PyObject *step = is_method == 0 ? PyObject_GetAttr(wrapped, part->name) : NULL;
     if (step == NULL && is_method <= 0) {
-        if (is_method < 0 || !may_lack || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        if (is_method < 0 || part->how != DIRECTION_IF_THERE
+            || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return NULL;
         }
         PyErr_Clear();
@@ -76,11 +87,12 @@ grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way, PyO
     }
     PyTypeObject *type = (PyTypeObject *)state->aio_direction;
     AioFields *self = (AioFields *)type->tp_alloc(type, 0);
+    grpc_guard_die_as(type, state->aio_fields);
     if (self != NULL && step == NULL) {
         self->wrapped = Py_NewRef(wrapped);
-        self->name = Py_NewRef(name);
+        self->name = Py_NewRef(part->name);
     }
-    if (self != NULL && fill_aio(state, self, stream, way, step) < 0) {
+    if (self != NULL && fill_aio(state, self, stream, part->way, step) < 0) {
         Py_CLEAR(self);
     }
     Py_XDECREF(step);
@@ -99,24 +111,46 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
     return state == NULL ? -1 : fill_aio(state, self, stream, way, step);
 }
 
-static void
-aio_leave(AioFields *self)
-{
-}
-
 LIFE_OF(aio, AioFields, EACH_OF_AIO)
+
+static int
+aio_collect(AioFields *self)
+{
+    aio_leave(self);
+    return aio_clear(self);
+}
 
 static PyMemberDef aio_members[] = {
     WEAK(AioFields),
     OBJECT(AioFields, extra, "_extra"),
     {"stream", T_OBJECT_EX, offsetof(AioFields, stream), READONLY, NULL},
     OBJECT(AioFields, owner, "owner"),
-    {"since", T_DOUBLE, offsetof(AioFields, since), 0, NULL},
     OBJECT(AioFields, loop_thread, "loop_thread"),
     {"taken", T_BOOL, offsetof(AioFields, taken), 0, NULL},
     OBJECT(AioFields, way, "way"),
     {NULL},
 };
+
+static PyObject *
+aio_get_since(AioFields *self, void *closure)
+{
+    return PyFloat_FromDouble(grpc_guard_since_of(self));
+}
+
+static int
+aio_set_since(AioFields *self, PyObject *value, void *closure)
+{
+    double since = value == NULL ? -1.0 : PyFloat_AsDouble(value);
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "since is a number");
+    }
+    if (since == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    self->since = since;
+    self->is_untimed = 0;
+    return 0;
+}
 
 static PyObject *
 aio_inside(AioFields *self, void *closure)
@@ -153,6 +187,7 @@ aio_set_step(AioFields *self, PyObject *value, void *closure)
 
 static PyGetSetDef aio_properties[] = {
     {"step", (getter)aio_get_step, (setter)aio_set_step, "The operation itself.", NULL},
+    {"since", (getter)aio_get_since, (setter)aio_set_since, "When the last operation began.", NULL},
     {"inside", (getter)aio_inside, NULL, "The operation in C that owns it, or None.", NULL},
     {NULL},
 };
@@ -162,7 +197,7 @@ static PyType_Slot aio_slots[] = {
     {Py_tp_new, PyType_GenericNew},
     {Py_tp_init, aio_init},
     {Py_tp_traverse, aio_traverse},
-    {Py_tp_clear, aio_clear},
+    {Py_tp_clear, aio_collect},
     {Py_tp_dealloc, aio_dealloc},
     {Py_tp_members, aio_members},
     {Py_tp_getset, aio_properties},

@@ -62,7 +62,8 @@ is_generator_exit(PyObject *args)
 static void
 leave_unstarted(AioOperation *self)
 {
-    if (self->progress == CREATED) {
+    if (self->progress == CREATED && self->subject != NULL) {
+        grpc_guard_end_run((AioRun *)self);
         Py_CLEAR(self->subject);
     }
 }

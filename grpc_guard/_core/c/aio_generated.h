@@ -10,13 +10,22 @@ typedef struct {
     PyObject *weakrefs;
     PyObject *responses; /* the generator of the handler */
     PyObject *stream, *direction;
+    PyObject *records;   /* of the server, until it has begun */
+    PyObject *module;    /* that the state is of */
     PyObject *task;      /* a weak reference; NULL before it has begun */
+    Flight flight;
+    State *state;
     char has_begun;
     char is_running; /* a step has begun and has not ended */
     char owns;       /* the direction, for what it has yielded */
 } Generated;
 
-#define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction) DO(task)
+#define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction) DO(records) DO(module) DO(task)
+
+/* Returns what stands for the generator of a handler: it claims `direction` for what that yields.
+ * `records` are those of the server. */
+PyObject *grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction,
+                                   PyObject *responses, PyObject *records);
 
 /* What is awaited for one message: an async_generator_asend, or an athrow or aclose of it */
 

@@ -5,7 +5,8 @@
 #include "aio_generated.h"
 
 PyObject *
-grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, PyObject *responses)
+grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, PyObject *responses,
+                         PyObject *records)
 {
     PyTypeObject *type = state->aio_generated;
     Generated *self = (Generated *)type->tp_alloc(type, 0);
@@ -13,6 +14,9 @@ grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, Py
         self->stream = Py_NewRef(stream);
         self->direction = Py_NewRef(direction);
         self->responses = Py_NewRef(responses);
+        self->records = Py_NewRef(records);
+        self->state = state;
+        self->module = Py_NewRef(PyType_GetModule(type));
     }
     return (PyObject *)self;
 }
@@ -89,6 +93,7 @@ static int
 generated_traverse(Generated *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->flight.task);
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_GENERATED(VISIT)
 #undef VISIT
@@ -112,6 +117,7 @@ generated_dealloc(Generated *self)
     }
     grpc_guard_is_written(self);
     grpc_guard_handler_has_ended(self);
+    grpc_guard_end_flight(&self->flight);
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_GENERATED(CLEAR)
 #undef CLEAR

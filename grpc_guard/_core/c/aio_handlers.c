@@ -3,35 +3,26 @@
  * All that is not usual is left to the function in Python that it stands for.
  */
 
+#include "aio_generated.h"
 #include "aio_handlers.h"
-#include "entries.h"
 #include "recipes.h"
 
 #define EACH_OF_HANDLER(DO) \
-    DO(function) DO(plain) DO(rpc) DO(choose) DO(off) DO(running_loop) DO(handlers) DO(method) \
-    DO(stream) DO(side) DO(api) DO(context) DO(requests) DO(generate) DO(watched)
+    DO(function) DO(plain) DO(rpc) DO(choose) DO(chosen) DO(off) DO(running_loop) DO(handlers) DO(method) \
+    DO(stream) DO(side) DO(api) DO(context) DO(requests) DO(generate) DO(watched) DO(module)
 
 #define MOST_GIVEN 8 /* arguments of a handler; gRPC gives two */
 
 /* Returns the run of what the handler has returned; takes the reference. */
 static PyObject *
-run_of(State *state, AioHandler *self, PyObject *subject, PyObject *made)
+run_of(State *state, AioHandler *self, PyObject *subject, PyObject *made, PyObject *loop)
 {
     if (made != NULL && !PyCoro_CheckExact(made)) {
         Py_SETREF(made, PyObject_CallOneArg(state->awaiting, made));
     }
     return made == NULL ? NULL
-                        : grpc_guard_new_run(state, (AioMethod *)self->method, subject, made);
-}
-
-static PyObject *
-answer(State *state, AioHandler *self, PyObject *loop, PyObject *const *args, Py_ssize_t count,
-       PyObject *names)
-{
-    if (grpc_guard_enter_task(state, self->handlers, grpc_guard_make_unary_entry, self->rpc, loop) < 0) {
-        return NULL;
-    }
-    return run_of(state, self, self->rpc, PyObject_Vectorcall(self->plain, args, (size_t)count, names));
+                        : grpc_guard_new_run(state, (AioMethod *)self->method, subject, made,
+                                             self->handlers, loop);
 }
 
 /* Replaces request and context, borrowed in `given`, by guarded ones; -1 with an exception set. */
@@ -64,7 +55,7 @@ guard_given(State *state, AioHandler *self, PyObject *stream, PyObject **given)
     return 0;
 }
 
-/* Returns the async generator in Python around that of the handler. `given` has room for one more
+/* Returns the async generator in Python around that of the handler. `given` has room for two more
  * before it. */
 static PyObject *
 generated_in_python(State *state, AioHandler *self, PyObject *stream, PyObject **given,
@@ -75,11 +66,12 @@ generated_in_python(State *state, AioHandler *self, PyObject *stream, PyObject *
     if (behavior == NULL) {
         return NULL;
     }
-    PyObject **args = self->first == 0 ? given - 2 : given - 1;
-    args[0] = stream;
-    args[1] = behavior;
+    PyObject **args = given + self->first - 3;
+    args[0] = self->handlers;
+    args[1] = stream;
+    args[2] = behavior;
     PyObject *responses =
-        PyObject_Vectorcall(self->generate, args, (size_t)(count + 2 - self->first), names);
+        PyObject_Vectorcall(self->generate, args, (size_t)(count + 3 - self->first), names);
     Py_DECREF(behavior);
     if (responses != NULL && ((StreamFields *)stream)->is_instrumented != Py_False) {
         Py_SETREF(responses, PyObject_CallFunctionObjArgs(self->watched, context, responses, NULL));
@@ -92,16 +84,16 @@ static PyObject *
 generated(State *state, AioHandler *self, PyObject *stream, PyObject **given, Py_ssize_t count,
           PyObject *names)
 {
-    PyObject *context = given[self->first + 1];
+    PyObject *context = given[self->first + 1], *made = NULL;
     PyObject *direction = grpc_guard_in_slot(&self->of_write, context, state->starts.str__self_write);
     if (direction == NULL) {
         return NULL;
     }
-    PyObject *made;
     if (grpc_guard_is_plain(state, direction)) {
         PyObject *responses = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
         made = responses == NULL ? NULL
-                                 : grpc_guard_new_generated(state, stream, direction, responses);
+                                 : grpc_guard_new_generated(state, stream, direction, responses,
+                                                            self->handlers);
         Py_XDECREF(responses);
     }
     else {
@@ -116,13 +108,11 @@ serve(State *state, AioHandler *self, PyObject *mode, PyObject *loop, PyObject *
       Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t total = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
-    PyObject *room[MOST_GIVEN + 2], **given = room + 2;
+    PyObject *room[MOST_GIVEN + 3], **given = room + 3;
     memcpy(given, args, (size_t)total * sizeof(PyObject *));
     PyObject *stream = grpc_guard_make_stream(state, (PyTypeObject *)self->stream, self->rpc,
                                               self->side, self->api, mode, loop);
-    if (stream == NULL
-        || grpc_guard_enter_task(state, self->handlers, grpc_guard_make_entry, stream, loop) < 0
-        || guard_given(state, self, stream, given) < 0) {
+    if (stream == NULL || guard_given(state, self, stream, given) < 0) {
         Py_XDECREF(stream);
         return NULL;
     }
@@ -135,12 +125,24 @@ serve(State *state, AioHandler *self, PyObject *mode, PyObject *loop, PyObject *
         if (result == NULL) {
             SET(((StreamFields *)stream)->ended, Py_NewRef(Py_True));
         }
-        result = run_of(state, self, stream, result);
+        result = run_of(state, self, stream, result, loop);
     }
     Py_DECREF(request);
     Py_DECREF(context);
     Py_DECREF(stream);
     return result;
+}
+
+/* Returns the mode of the next RPC. */
+static PyObject *
+mode_of(AioHandler *self)
+{
+    if (self->chosen == Py_None) {
+        return PyObject_CallNoArgs(self->choose);
+    }
+    Starts *starts = &self->state->starts;
+    return self->chosen == starts->in_force ? PyObject_GetAttr(self->chosen, starts->str_mode)
+                                            : Py_NewRef(self->chosen);
 }
 
 PyObject *
@@ -152,7 +154,7 @@ grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyO
     if (count < self->first + 2 || total > MOST_GIVEN) {
         return PyObject_Vectorcall(self->function, args, (size_t)count, names);
     }
-    State *state = PyType_GetModuleState(Py_TYPE(self));
+    State *state = self->state;
     PyObject *result = NULL, *loop = PyObject_CallNoArgs(self->running_loop);
     if (loop == NULL) {
         return NULL;
@@ -162,12 +164,13 @@ grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyO
         Py_DECREF(loop);
         return result;
     }
-    PyObject *mode = PyObject_CallNoArgs(self->choose);
+    PyObject *mode = mode_of(self);
     if (mode == self->off) {
         result = PyObject_Vectorcall(self->plain, args, (size_t)count, names);
     }
     else if (mode != NULL && self->stream == Py_None) {
-        result = answer(state, self, loop, args, count, names);
+        result = run_of(state, self, self->rpc,
+                        PyObject_Vectorcall(self->plain, args, (size_t)count, names), loop);
     }
     else if (mode != NULL) {
         result = serve(state, self, mode, loop, args, count, names);
@@ -180,18 +183,19 @@ grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyO
 static PyObject *
 handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"function", "plain", "first", "reads", "rpc", "choose", "off",
-                            "running_loop", "handlers", "method", "stream", "side", "api",
+    static char *names[] = {"function", "plain", "first", "reads", "rpc", "choose", "chosen",
+                            "off", "running_loop", "handlers", "method", "stream", "side", "api",
                             "context", "requests", "generate", "watched", NULL};
-    PyObject *function, *plain, *rpc, *choose, *off, *running_loop, *handlers, *method;
+    PyObject *function, *plain, *rpc, *choose, *chosen, *off, *running_loop, *handlers, *method;
     PyObject *stream = Py_None, *side = Py_None, *api = Py_None, *context = Py_None,
              *requests = Py_None, *generate = Py_None, *watched = Py_None;
     Py_ssize_t first;
     int reads;
+    PyObject *module = PyType_GetModule(type);
     State *state = PyType_GetModuleState(type);
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "OOnpOOOOO!O!|OOOOOOO:AioHandler", names, &function, &plain, &first,
-            &reads, &rpc, &choose, &off, &running_loop, state->in_flight, &handlers,
+            args, kwargs, "OOnpOOOOOO!O!|OOOOOOO:AioHandler", names, &function, &plain, &first,
+            &reads, &rpc, &choose, &chosen, &off, &running_loop, state->in_flight, &handlers,
             state->aio_method, &method, &stream, &side, &api, &context, &requests, &generate,
             &watched)) {
         return NULL;
@@ -211,6 +215,7 @@ handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->vectorcall = grpc_guard_handle;
+    self->state = state;
     self->first = first;
     self->reads = reads;
 #define TAKE(name) self->name = Py_NewRef(name);

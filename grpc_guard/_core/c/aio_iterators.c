@@ -12,7 +12,7 @@ messages_of(State *state, PyObject *proxy, PyObject *keeps)
     Starts *starts = &state->starts;
     PyObject *plain = NULL, *messages = NULL;
     PyObject *direction = grpc_guard_in_slot(&state->of_read, proxy, state->str_self_read);
-    PyObject *wrapped = direction == NULL ? NULL : PyObject_GetAttr(proxy, state->str_wrapped);
+    PyObject *wrapped = direction == NULL ? NULL : grpc_guard_wrapped(state, proxy);
     if (wrapped != NULL) {
         plain = PyObject_CallMethodNoArgs(wrapped, starts->str___aiter__);
     }

@@ -25,7 +25,7 @@ method_vectorcall(PyObject *self, PyObject *const *args, size_t flags, PyObject 
 {
     AioMethod *method = (AioMethod *)self;
     if (names == NULL && PyVectorcall_NARGS(flags) == method->count) {
-        State *state = PyType_GetModuleState(Py_TYPE(self));
+        State *state = method->state;
         int is_tracked = origins_are_tracked(state);
         if (is_tracked < 0) {
             return NULL;
@@ -66,6 +66,8 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->vectorcall = method_vectorcall;
+    self->module = Py_NewRef(PyType_GetModule(type));
+    self->state = state;
     self->function = Py_NewRef(function);
     self->operation = Py_NewRef(operation);
     self->direction = Py_NewRef(direction);

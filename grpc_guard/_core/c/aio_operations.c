@@ -1,6 +1,7 @@
 /* AioOperation: one operation of the asyncio api, driven to its end. How it begins: aio_claims.c. */
 
 #include "aio.h"
+#include "directions.h"
 
 static void
 give_back(AioOperation *self)
@@ -9,13 +10,18 @@ give_back(AioOperation *self)
     self->owns = 0;
     direction->inside = NULL;
     direction->taken = 0;
+    if (direction->is_untimed) { /* it did not wait: nobody but who looks later wants to know */
+        direction->since = grpc_guard_moments_ago();
+        direction->is_untimed = 0;
+    }
 }
 
 void
 grpc_guard_tell_of_cancel(
     State *state, PyObject *teller, PyObject *const *told, size_t count, Py_ssize_t place)
 {
-    if (teller == NULL || !PyErr_ExceptionMatches(state->cancelled_error)) {
+    if (teller == NULL || PyErr_Occurred() == PyExc_StopAsyncIteration
+        || !PyErr_ExceptionMatches(state->cancelled_error)) {
         return;
     }
     PyObject *error = take_exception(), *args[5];
@@ -38,17 +44,20 @@ grpc_guard_tell_of_cancel(
 
 /* The handler of a run has ended: its stream objects are to be used no more. */
 static void
-end_run(State *state, AioOperation *self, int failed)
+end_run(AioOperation *self, int failed)
 {
     PyObject *subject = self->subject;
     self->subject = NULL;
     if (failed) {
+        State *state = PyType_GetModuleState(Py_TYPE(self));
         PyObject *told[] = {subject, NULL};
         grpc_guard_tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
     }
-    if (PyObject_TypeCheck(subject, state->stream_fields)) {
+    if (!PyUnicode_CheckExact(subject)
+        && PyObject_TypeCheck(subject, ((State *)PyType_GetModuleState(Py_TYPE(self)))->stream_fields)) {
         SET(((StreamFields *)subject)->ended, Py_NewRef(Py_True));
     }
+    grpc_guard_end_flight(&((AioRun *)self)->flight);
     Py_DECREF(subject);
 }
 
@@ -66,7 +75,7 @@ grpc_guard_end(AioOperation *self, int failed)
         give_back(self);
     }
     if (self->subject != NULL) {
-        end_run(PyType_GetModuleState(Py_TYPE(self)), self, failed);
+        end_run(self, failed);
     }
     self->progress = CLOSED;
     Py_CLEAR(self->inner);
@@ -121,11 +130,18 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     if (is_first && self->inner == NULL && grpc_guard_begin(self) < 0) {
         replace_stop_iteration();
     }
-    else {
+    else if (!is_first || self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
         status = PyIter_Send(self->inner, value, result);
     }
     if (status == PYGEN_NEXT) {
         self->progress = SUSPENDED;
+        if (self->owns) {
+            (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
+        }
+        if (self->subject != NULL && grpc_guard_flight_waits(&((AioRun *)self)->flight) < 0) {
+            PyErr_Clear(); /* there is no memory for the note */
+            grpc_guard_end_flight(&((AioRun *)self)->flight);
+        }
     }
     else {
         grpc_guard_end(self, status == PYGEN_ERROR);

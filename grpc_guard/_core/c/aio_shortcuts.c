@@ -7,6 +7,17 @@
 
 #include "aio_handlers.h"
 
+/* The type of the handlers of one module: of a process with one interpreter, all are of it. */
+static PyTypeObject *usual_type;
+
+void
+grpc_guard_forget_shortcuts(PyTypeObject *type)
+{
+    if (usual_type == type) {
+        usual_type = NULL;
+    }
+}
+
 /* Returns the AioHandler that a function encloses alone, borrowed; NULL if there is none. */
 static AioHandler *
 enclosed_by(PyFunctionObject *function)
@@ -17,6 +28,9 @@ enclosed_by(PyFunctionObject *function)
     }
     PyObject *cell = PyTuple_GET_ITEM(closure, 0);
     PyObject *enclosed = PyCell_Check(cell) ? PyCell_GET(cell) : NULL;
+    if (enclosed != NULL && Py_IS_TYPE(enclosed, usual_type)) {
+        return (AioHandler *)enclosed;
+    }
     if (enclosed == NULL || Py_TYPE(enclosed)->tp_call != PyVectorcall_Call
         || Py_TYPE(enclosed)->tp_vectorcall_offset != offsetof(AioHandler, vectorcall)
         || ((AioHandler *)enclosed)->vectorcall != grpc_guard_handle) {
@@ -48,6 +62,7 @@ shorten(PyObject *module, PyObject *function)
         PyFunction_Check(function) ? enclosed_by((PyFunctionObject *)function) : NULL;
     if (handler != NULL && handler->code == NULL) {
         run_line = ((PyFunctionObject *)function)->vectorcall;
+        usual_type = Py_TYPE(handler);
         SET(handler->code, Py_NewRef(((PyFunctionObject *)function)->func_code));
 #if PY_VERSION_HEX >= 0x030C0000
         PyFunction_SetVectorcall((PyFunctionObject *)function, shortcut_vectorcall);

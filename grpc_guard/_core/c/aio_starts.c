@@ -8,28 +8,14 @@
 /* Tells whether all is as usual: the guard of the process is off, and the loop of the multi-callable
  * runs; -1: an error is set. `loop` gets a new reference. */
 static int
-is_usual(Starts *starts, State *state, PyObject *wrapped, PyObject **loop)
+is_usual(Starts *starts, State *state, PyObject *wrapped, Own *of_loop, PyObject **loop)
 {
-    PyObject *mode = PyObject_GetAttr(starts->in_force, starts->str_mode);
+    PyObject *mode = grpc_guard_in_slot(&state->of_mode, starts->in_force, starts->str_mode);
     Py_XDECREF(mode);
     if (mode != starts->OFF) {
         return mode == NULL ? -1 : 0;
     }
-    PyObject *running = PyObject_CallNoArgs(starts->running_loop);
-    PyObject *own = running == NULL ? NULL : PyObject_GetAttr(wrapped, state->str_own_loop);
-    if (own == NULL && running != NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        Py_DECREF(running);
-        return 0;
-    }
-    int usual = own == NULL ? -1 : own == running && own != Py_None;
-    Py_XDECREF(running);
-    if (usual > 0) {
-        *loop = own;
-        return 1;
-    }
-    Py_XDECREF(own);
-    return usual;
+    return grpc_guard_is_on_loop(state, starts->running_loop, wrapped, of_loop, loop);
 }
 
 static PyObject *
@@ -43,16 +29,35 @@ new_stream(State *state, PyObject *proxy, PyObject *wrapped, PyObject *mode, PyO
     return stream;
 }
 
-int
-grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name)
+/* Tells whether a call is of a class of grpcio's that has no interceptors. */
+static int
+is_plain_call(State *state, PyObject *call)
 {
     PyObject *plain = state->starts.plain_aio_calls;
     for (Py_ssize_t i = plain == NULL ? 0 : PyTuple_GET_SIZE(plain); i > 0; i--) {
         if ((PyObject *)Py_TYPE(call) == PyTuple_GET_ITEM(plain, i - 1)) {
-            return 0;
+            return 1;
         }
     }
-    return PyObject_HasAttr(call, name);
+    return 0;
+}
+
+int
+grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name)
+{
+    if (is_plain_call(state, call)) {
+        return 0;
+    }
+    PyObject *found = PyObject_GetAttr(call, name);
+    if (found == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    Py_DECREF(found);
+    return 1;
 }
 
 /* Guards the call of a stream that has started; takes the reference to it. */
@@ -60,12 +65,18 @@ static PyObject *
 guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
 {
     Starts *starts = &state->starts;
-    PyObject *guarded;
-    if (grpc_guard_has_interceptors(state, call, starts->str__interceptors_task)
-        || PyObject_TypeCheck(call, (PyTypeObject *)starts->StreamProxy)) {
+    PyObject *guarded = NULL;
+    int is_intercepted = 0;
+    if (!is_plain_call(state, call)) {
+        is_intercepted = grpc_guard_has_interceptors(state, call, starts->str__interceptors_task);
+        if (is_intercepted == 0) {
+            is_intercepted = PyObject_TypeCheck(call, (PyTypeObject *)starts->StreamProxy);
+        }
+    }
+    if (is_intercepted > 0) {
         guarded = PyObject_CallFunctionObjArgs(starts->guard_started, call, stream, kind, NULL);
     }
-    else {
+    else if (is_intercepted == 0) {
         PyObject *args[] = {call, stream};
         guarded = grpc_guard_construct(state, kind, args, 2);
     }
@@ -76,14 +87,12 @@ guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
     return guarded;
 }
 
-/* Starts a stream with these arguments, the first of which becomes the multi-callable. */
+/* Starts a stream with these arguments. */
 static PyObject *
-start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObject **args,
-      Py_ssize_t count, PyObject *names)
+start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObject *args,
+      PyObject *kwargs)
 {
-    Starts *starts = &state->starts;
-    args[0] = wrapped;
-    PyObject *call = PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
+    PyObject *call = PyObject_Call(wrapped, args, kwargs);
     if (call == NULL) {
         grpc_guard_did_not_start(state, stream);
         return NULL;
@@ -91,45 +100,38 @@ start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObjec
     return guard_call(state, call, stream, kind);
 }
 
-#define FEW 8 /* arguments, with the multi-callable */
-
-/* Tells whether an argument of this name is given. */
+/* Tells whether a request iterator is given, or something in its place; -1: an error is set. */
 static int
-is_named(PyObject *names, const char *name)
+has_requests(Starts *starts, PyObject *args, PyObject *kwargs)
 {
-    for (Py_ssize_t i = names == NULL ? 0 : PyTuple_GET_SIZE(names); i > 0; i--) {
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i - 1), name) == 0) {
-            return 1;
-        }
+    if (PyTuple_GET_SIZE(args) > 0) {
+        return PyTuple_GET_ITEM(args, 0) != Py_None;
     }
-    return 0;
+    return kwargs == NULL ? 0 : PyDict_Contains(kwargs, starts->str_request_iterator);
 }
 
 /* Starts a stream whose call is of a `kind`; with `writes`, it could have a request iterator as well. */
 static PyObject *
-start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
+start_stream(State *state, Method *method, PyObject *proxy, PyObject *args, PyObject *kwargs,
              PyObject *kind, int writes)
 {
     Starts *starts = &state->starts;
-    Py_ssize_t all = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
-    int has_requests = writes && ((count > 1 && args[1] != Py_None) || is_named(names, "request_iterator"));
-    if (count < 1 || all > FEW || has_requests || kind == NULL || starts->in_force == NULL) {
-        return IN_PYTHON(method, args, count, names);
+    int is_fed = writes ? has_requests(starts, args, kwargs) : 0;
+    if (is_fed != 0 || kind == NULL || starts->in_force == NULL) {
+        return is_fed < 0 ? NULL : grpc_guard_call_with(method->function, proxy, args, kwargs);
     }
-    PyObject *wrapped = PyObject_GetAttr(args[0], state->str_wrapped), *loop = NULL;
-    int usual = wrapped == NULL ? -1 : is_usual(starts, state, wrapped, &loop);
-    PyObject *mode = usual > 0 ? grpc_guard_chosen_mode(state, args[0]) : NULL;
+    PyObject *wrapped = grpc_guard_wrapped(state, proxy), *loop = NULL;
+    int usual = wrapped == NULL ? -1 : is_usual(starts, state, wrapped, &method->of_loop, &loop);
+    PyObject *mode = usual > 0 ? grpc_guard_chosen_mode(state, proxy) : NULL;
     PyObject *stream = NULL, *guarded = NULL;
     if (mode == starts->OFF || usual == 0) {
-        guarded = IN_PYTHON(method, args, count, names);
+        guarded = grpc_guard_call_with(method->function, proxy, args, kwargs);
     }
     else if (mode != NULL) {
-        stream = new_stream(state, args[0], wrapped, mode, loop);
+        stream = new_stream(state, proxy, wrapped, mode, loop);
     }
     if (stream != NULL) {
-        PyObject *given[FEW];
-        memcpy(given, args, (size_t)all * sizeof(PyObject *));
-        guarded = start(state, stream, wrapped, kind, given, count, names);
+        guarded = start(state, stream, wrapped, kind, args, kwargs);
     }
     Py_XDECREF(stream);
     Py_XDECREF(mode);
@@ -140,21 +142,21 @@ start_stream(State *state, Method *method, PyObject *const *args, Py_ssize_t cou
 
 PyObject *
 grpc_guard_start_aio_unary_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+    State *state, Method *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
-    return start_stream(state, method, args, count, names, state->starts.ReadingCall, 0);
+    return start_stream(state, method, proxy, args, kwargs, state->starts.ReadingCall, 0);
 }
 
 PyObject *
 grpc_guard_start_aio_stream_unary(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+    State *state, Method *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
-    return start_stream(state, method, args, count, names, state->starts.WritingCall, 1);
+    return start_stream(state, method, proxy, args, kwargs, state->starts.WritingCall, 1);
 }
 
 PyObject *
 grpc_guard_start_aio_stream_stream(
-    State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
+    State *state, Method *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
-    return start_stream(state, method, args, count, names, state->starts.DuplexCall, 1);
+    return start_stream(state, method, proxy, args, kwargs, state->starts.DuplexCall, 1);
 }

@@ -7,10 +7,11 @@
 PyObject *
 grpc_guard_new_step(Generated *self, Act act, PyObject *given)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    PyTypeObject *type = state->aio_step;
-    Step *step = (Step *)type->tp_alloc(type, 0);
+    State *state = self->state;
+    Step *step = (Step *)grpc_guard_alloc(&state->kept_steps, state->aio_step);
     if (step != NULL) {
+        step->progress = CREATED;
+        step->counts = 0;
         step->generated = Py_NewRef(self);
         step->responses = Py_NewRef(self->responses);
         step->given = Py_XNewRef(given);
@@ -35,11 +36,11 @@ static PySendResult
 step_am_send(PyObject *op, PyObject *value, PyObject **result)
 {
     Step *self = (Step *)op;
-    State *state = PyType_GetModuleState(Py_TYPE(self));
     *result = NULL;
     if (!can_go_on(self)) {
         return PYGEN_ERROR;
     }
+    State *state = ((Generated *)self->generated)->state;
     Py_INCREF(self);
     int is_first = self->progress == CREATED;
     self->progress = RUNNING;
@@ -155,8 +156,15 @@ step_dealloc(Step *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    step_clear(self);
-    type->tp_free(self);
+    (void)step_clear(self);
+    self->weakrefs = NULL;
+    State *state = grpc_guard_state_left(type);
+    if (state != NULL) {
+        grpc_guard_keep(&state->kept_steps, state->aio_step, (PyObject *)self);
+    }
+    else {
+        type->tp_free(self);
+    }
     Py_DECREF(type);
 }
 

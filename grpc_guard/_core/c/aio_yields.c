@@ -28,15 +28,20 @@ note_handler(State *state, Generated *self)
 {
     StreamFields *stream = (StreamFields *)self->stream;
     PyObject *loop = stream->loop == NULL ? Py_NewRef(Py_None) : Py_NewRef(stream->loop);
-    PyObject *task = PyObject_CallOneArg(state->current_task, loop);
+    PyObject *records = self->records;
+    int failed = 0;
+    self->records = NULL;
+    if (records != NULL) {
+        failed = grpc_guard_begin_flight(state, records, &self->flight, self->stream, loop) < 0
+                 || grpc_guard_flight_waits(&self->flight) < 0;
+        Py_DECREF(records);
+    }
     Py_DECREF(loop);
-    PyObject *reference = task == NULL || task == Py_None ? NULL : PyWeakref_NewRef(task, NULL);
-    Py_XDECREF(task);
-    if (reference != NULL) {
-        SET(self->task, reference);
+    if (self->flight.task != NULL) {
+        SET(self->task, Py_NewRef(self->flight.task));
         stream->generated = (PyObject *)self;
     }
-    return PyErr_Occurred() ? -1 : 0;
+    return failed ? -1 : 0;
 }
 
 /* Returns weak references to the task and the generator of the handler. */
@@ -44,9 +49,11 @@ static PyObject *
 handler_of(Generated *self)
 {
     PyObject *task = Py_NewRef(self->task);
-    PyObject *responses = PyWeakref_NewRef(self->responses, NULL);
+    PyObject *held = Py_NewRef(self->responses); /* a collection may find `self` */
+    PyObject *responses = PyWeakref_NewRef(held, NULL);
     PyObject *both = responses == NULL ? NULL : PyTuple_Pack(2, task, responses);
     Py_DECREF(task);
+    Py_DECREF(held);
     Py_XDECREF(responses);
     return both;
 }
@@ -187,6 +194,7 @@ fail(State *state, Step *self)
         PyObject *told[] = {generated->stream, NULL};
         grpc_guard_tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
         grpc_guard_handler_has_ended(generated);
+        grpc_guard_end_flight(&generated->flight);
     }
 }
 
@@ -243,6 +251,9 @@ finish(State *state, Step *self, PyObject **result)
         Py_CLEAR(self->inner);
         if (self->counts) {
             generated->is_running = 0;
+        }
+        if (self->counts && self->act == CLOSE) {
+            grpc_guard_end_flight(&generated->flight);
         }
     }
     return status;

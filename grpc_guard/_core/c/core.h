@@ -12,6 +12,13 @@
 #include <Python.h>
 #include <structmember.h>
 #include <stddef.h>
+
+#if defined(__GNUC__) /* what these files share, they share with no other library */
+#pragma GCC visibility push(hidden)
+#endif
+
+#include "errors.h"
+#include "known.h"
 #include "starts.h"
 #include "steps.h"
 
@@ -32,13 +39,13 @@ typedef struct {
 /* Returns what an object has in the slot of this name, found again by its class. */
 PyObject *grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name);
 
-/* How proxies of a class are made around objects of a type, both known by their versions. */
-#define MADE_SO 8
-
+/* The mode of what chooses one for each RPC, if that is always the same. */
 typedef struct {
-    unsigned int of_class, of_type; /* 0: not known yet */
-    PyObject *recipe, *twin;        /* of the class, borrowed; a weak reference */
-} MadeSo;
+    PyObject *choose[SPOTS], *mode[SPOTS];
+    int newest;
+} Chosen;
+
+#define TWINS 8 /* of the classes of proxies that were made last */
 
 /* An operation is made for each message: so many are kept when they have ended. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -47,25 +54,37 @@ typedef struct {
 #define KEPT_OPERATIONS 32
 #endif
 
-struct AioOperation;
+/* Objects that have ended, all of whose fields are clear, to be used anew. */
+typedef struct {
+    PyObject *objects[KEPT_OPERATIONS];
+    int count;
+} Kept;
+
+/* Returns a new object of a type that the collector knows, one that was kept if there is one. */
+PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
+
+/* Keeps an object of exactly this type, or frees it. */
+void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
 
 typedef struct {
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
-    PyTypeObject *entry, *unary_entry, *in_flight, *unary_start, *method, *handling;
+    PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe;
-    PyTypeObject *maker; /* of looks.h */
+    PyTypeObject *forget; /* of feeds.c */
+    PyTypeObject *maker, *encoding, *crowd; /* of looks.h, encodings.h, crowds.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
     PyObject *loop_thread_of; /* of loops.py */
     PyObject *monotonic;  /* of time */
     PyObject *current_task; /* of asyncio */
+    PyObject *tasks_by_loop; /* the dict whose get() that is, or NULL */
     PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
     PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
-    PyObject *str_generation, *str_mode, *str_choose, *str_wrapped, *str_own_loop;
+    PyObject *str_generation, *str_mode, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
@@ -79,9 +98,20 @@ typedef struct {
     Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     MadeSo made_so[MADE_SO];
     int newest_made;
-    Spots of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
-    struct AioOperation *kept[KEPT_OPERATIONS]; /* that have ended, to be used anew */
-    int kept_count;
+    Own of_context, of_callbacks, of_channel, of_attempt, of_thread_name;
+    LookedUp of_usual_context, of_generation, of_created, of_counting, of_watch, of_note_origin, of_get_ident;
+    Threads threads;
+    Numbered of_life, of_twins[TWINS];
+    int newest_twin;
+    unsigned int of_named; /* the version of a class of threads whose property name reads _name */
+    Spots of_wrapped, of_mode, of_on_loop;
+    Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
+    LoopsHere loops;
+    PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
+    Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
+    Kept kept_operations, kept_runs, kept_steps;
+    Own of_thread_id;
+    Chosen chosen;
     Steps steps;
     Starts starts;
 } State;
@@ -89,6 +119,8 @@ typedef struct {
 /* Returns the state of the module that `type` belongs to; NULL with an exception set. */
 State *grpc_guard_state_of(PyTypeObject *type);
 #define state_of grpc_guard_state_of
+/* The same for a type whose objects go; NULL, without an error, if the module has gone before. */
+State *grpc_guard_state_left(PyTypeObject *type);
 
 /* Each adds the types of one file; -1 with an exception set. */
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
@@ -102,20 +134,30 @@ int grpc_guard_add_proxies(PyObject *module, State *state);
 int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);
-void grpc_guard_free_kept(State *state);
+void grpc_guard_free_kept(Kept *kept);
+int grpc_guard_add_flights(PyObject *module, State *state);
 int grpc_guard_add_aio_generators(PyObject *module, State *state);
 int grpc_guard_add_aio_steps(PyObject *module, State *state);
 int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_told(PyObject *module, State *state);
 int grpc_guard_add_guarded(PyObject *module, State *state);
+int grpc_guard_add_feeds(PyObject *module, State *state);
 int grpc_guard_add_handling(PyObject *module, State *state);
+int grpc_guard_add_specials(PyObject *module);
 int grpc_guard_add_records(PyObject *module, State *state);
 int grpc_guard_add_encoding(PyObject *module, State *state);
 int grpc_guard_add_telling(PyObject *module, State *state);
+int grpc_guard_add_answering(PyObject *module, State *state);
 int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
-int grpc_guard_add_noting(PyObject *module, State *state);
+int grpc_guard_add_listing(PyObject *module, State *state);
+int grpc_guard_add_handled(PyObject *module, State *state);
+int grpc_guard_add_serving(PyObject *module, State *state);
+int grpc_guard_add_crowd(PyObject *module, State *state);
+
+/* Returns what running_loop() does, a new reference, mostly without a call. */
+PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
@@ -129,7 +171,13 @@ typedef struct {
     PyObject *api, *channel, *ended, *handler, *in_done_callback, *is_instrumented, *loop;
     PyObject *mode, *origin, *rpc, *side;
     PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
+    PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
+    void *entry;         /* what is in there for it: see following.c */
+    PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed in the same way */
 } StreamFields;
+
+/* Has nothing called at the end of the RPC, as its handler has ended. */
+void grpc_guard_unfollow(StreamFields *stream);
 
 /* Every field that may hold an object, for those who go through them all. */
 #define EACH_OF_STREAM(DO) \
@@ -140,6 +188,13 @@ typedef struct {
 /* Makes a stream of a class that is or extends StreamFields; a new reference. */
 PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                                  PyObject *api, PyObject *mode, PyObject *loop);
+/* Returns a direction of a stream, or None, a new reference; NULL: an error is set. */
+PyObject *grpc_guard_reader(StreamFields *stream, void *unused);
+PyObject *grpc_guard_writer(StreamFields *stream, void *unused);
+
+/* Has objects of a class in Python die as those of its base in C do, if it adds nothing to that. */
+void grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base);
+
 PyObject *grpc_guard_is_over(StreamFields *stream, PyObject *unused);
 int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_ended);
 
@@ -147,6 +202,12 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
  * StreamFields. */
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
+
+/* Tells whether the loop of an aio multi-callable runs, and gives it, a new reference; 0 as well where
+ * that is not known; -1: an error is set. `running_loop` is called for the one that runs, and
+ * `known` tells where objects of this class have theirs. */
+int grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
+                          PyObject **loop);
 
 /* Returns the mode that a proxy of a multi-callable has for its next RPC. */
 PyObject *grpc_guard_chosen_mode(State *state, PyObject *proxy);
@@ -158,43 +219,8 @@ PyObject *grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *ap
 /* Has the error that is set looked at, with which a stream did not start; it stays set. */
 void grpc_guard_did_not_start(State *state, PyObject *stream);
 
-/* Tells whether an aio call has interceptors: if so, it has an attribute of this name. */
+/* Tells whether an aio call has interceptors: if so, it has an attribute of this name; -1: an error is set. */
 int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
-
-/* Takes the exception that is set, and sets it again: one object on every Python. */
-static inline PyObject *
-take_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    if (type == NULL) {
-        return NULL;
-    }
-    PyErr_NormalizeException(&type, &value, &trace);
-    if (trace != NULL) {
-        PyException_SetTraceback(value, trace);
-    }
-    Py_DECREF(type);
-    Py_XDECREF(trace);
-    return value;
-#endif
-}
-
-static inline void
-set_exception(PyObject *exception)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(exception);
-#else
-    if (exception != NULL) {
-        PyObject *type = Py_NewRef((PyObject *)Py_TYPE(exception));
-        PyErr_Restore(type, exception, PyException_GetTraceback(exception));
-    }
-#endif
-}
 
 /* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
 static inline int
@@ -235,27 +261,23 @@ typedef struct {
     PyObject *wrapped, *name;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
     double since;
+    char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
     PyObject *owner, *way;
 } AioFields;
-
-/* Makes a direction of the class that operations claim: AioDirection. Its step is the method `name`
- * of `wrapped`, None if that may lack it and does. */
-PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, PyObject *way,
-                                        PyObject *wrapped, PyObject *name, int may_lack);
 
 /* What advances a SyncFields, of one of the kinds in steps.h */
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *weakrefs;
-    SyncFields *direction;
-    PyObject *self; /* __self__ */
+    SyncFields *direction; /* until the collector takes it from an operation that nobody has */
     PyObject *call; /* whose metadata is read; NULL: the iterator of the direction is advanced */
     char kind;
     char is_native; /* get_ident and the clock are what C knows: see this_party() */
+    PyObject *weakrefs;
+    PyObject *self; /* __self__ */
 } SyncOperation;
 
 PyObject *grpc_guard_operate(
@@ -264,7 +286,10 @@ PyObject *grpc_guard_operate(
 /* The same as a call without arguments, but for the end of an iterator: NULL without an exception. */
 PyObject *grpc_guard_advance(SyncOperation *self);
 PyObject *grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+/* Tells whether an object is a proxy, whose class was told to attributes_by_slot(). */
+int grpc_guard_is_proxy(PyObject *object);
 PyObject *grpc_guard_attributes_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *grpc_guard_calls_by_slot(PyObject *module, PyObject *cls);
 
 /* Makes a direction of a class that extends SyncFields, and what advances it, of a kind in steps.h. */
 PyObject *grpc_guard_make_direction(

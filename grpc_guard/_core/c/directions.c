@@ -5,10 +5,12 @@
 static int
 fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
 {
+    leave_stream(self->stream, self->is_of_fields, (PyObject *)self);
     self->free = 1;
     self->has_owner = 0;
     self->since = 0.0;
-    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
+    self->is_of_fields = (char)((PyObject *)Py_TYPE(stream) == state->starts.Stream
+                                || PyObject_TypeCheck(stream, state->stream_fields));
     if (self->links.next == NULL) { /* not filled before */
         Links *head = &state->steps.live;
         self->links = (Links){head->next, head};
@@ -18,6 +20,9 @@ fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
     SET(self->stream, Py_NewRef(stream));
     SET(self->extra, Py_NewRef(Py_None));
     SET(self->iterator, Py_NewRef(iterator));
+    if (self->is_of_fields && ((StreamFields *)stream)->is_instrumented == Py_False) {
+        return 0;
+    }
     return equip((PyObject *)self, state, stream);
 }
 

@@ -3,6 +3,7 @@
 #ifndef GRPC_GUARD_DIRECTIONS_H
 #define GRPC_GUARD_DIRECTIONS_H
 
+#include "callers.h"
 #include "core.h"
 
 /* Returns a new reference to a field of a stream, without a lookup if it is one of ours. */
@@ -36,6 +37,17 @@ equip(PyObject *self, State *state, PyObject *stream)
     return nothing == NULL ? -1 : 0;
 }
 
+/* Returns when the last operation of a direction began: now, if it has only just begun. */
+static inline double
+grpc_guard_since_of(AioFields *direction)
+{
+    if (direction->is_untimed) {
+        direction->since = grpc_guard_now();
+        direction->is_untimed = 0;
+    }
+    return direction->since;
+}
+
 static inline int
 takes_no_names(PyObject *kwargs)
 {
@@ -44,6 +56,22 @@ takes_no_names(PyObject *kwargs)
         return 0;
     }
     return 1;
+}
+
+/* Has the stream of a direction, which does not hold it, forget it. */
+static inline void
+leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
+{
+    StreamFields *stream = (StreamFields *)of;
+    if (stream == NULL || !is_of_fields) {
+        return;
+    }
+    if (stream->reader == direction) {
+        stream->reader = NULL;
+    }
+    if (stream->writer == direction) {
+        stream->writer = NULL;
+    }
 }
 
 /* What the collector asks of a type of directions; one leaves before it dies. */
@@ -56,6 +84,7 @@ takes_no_names(PyObject *kwargs)
     } \
     static int prefix##_clear(Fields *self) \
     { \
+        leave_stream(self->stream, self->is_of_fields, (PyObject *)self); \
         EACH(CLEAR_) \
         return 0; \
     } \

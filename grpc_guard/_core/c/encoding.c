@@ -3,63 +3,30 @@
  * https://protobuf.dev/programming-guides/encoding/
  */
 
-#include "looks.h"
-#include "bytes.h"
-
-enum { TAG_ROOM = 8, KNOWN = 64 };
-
-typedef struct Encoding Encoding;
-
-typedef struct {
-    Py_ssize_t offset;
-    char how; /* d: double, b: bool, i: int, s: text, r: a record, t: a tuple of records */
-    char tag_size;
-    char tag[TAG_ROOM];
-    Encoding *of; /* for r and t */
-} Field;
-
-struct Encoding {
-    PyObject_VAR_HEAD
-    PyTypeObject *kind;
-    Field fields[1];
-};
-
-/* A tuple that was met in this call, and its bytes: most parties stand at the same few lines. */
-typedef struct {
-    PyObject *records; /* borrowed: what is encoded holds it */
-    const Field *field;
-    Bytes bytes;
-} Known;
-
-typedef struct {
-    Bytes bytes;
-    Known known[KNOWN];
-} Buffer;
-
-static int put_record(Buffer *buffer, Encoding *self, PyObject *record);
+#include "encodings.h"
 
 /* Puts a record after its length. */
-static int
-put_nested(Buffer *buffer, Encoding *of, PyObject *record)
+int
+grpc_guard_put_nested(Buffer *buffer, Encoding *of, PyObject *record)
 {
     size_t at = buffer->bytes.size;
-    return put_record(buffer, of, record) < 0 ? -1 : grpc_guard_put_length_at(&buffer->bytes, at);
+    return grpc_guard_put_record(buffer, of, record) < 0 ? -1 : grpc_guard_put_length_at(&buffer->bytes, at);
 }
 
 static int
 put_each(Buffer *buffer, const Field *field, PyObject **records, Py_ssize_t count)
 {
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (grpc_guard_put(&buffer->bytes, field->tag, field->tag_size) < 0
-            || put_nested(buffer, field->of, records[i]) < 0) {
+        if (grpc_guard_put_tag(buffer, field) < 0
+            || grpc_guard_put_nested(buffer, field->of, records[i]) < 0) {
             return -1;
         }
     }
     return 0;
 }
 
-static int
-put_tuple(Buffer *buffer, const Field *field, PyObject *records)
+int
+grpc_guard_put_tuple(Buffer *buffer, const Field *field, PyObject *records)
 {
     if (!PyTuple_Check(records)) {
         PyErr_Format(PyExc_TypeError, "a repeated field takes a tuple, not %R", records);
@@ -77,45 +44,74 @@ put_tuple(Buffer *buffer, const Field *field, PyObject *records)
     if (put_each(buffer, field, &PyTuple_GET_ITEM(records, 0), count) < 0) {
         return -1;
     }
-    known->records = NULL;
+    Py_CLEAR(known->records);
     known->bytes.size = 0;
     if (grpc_guard_put(&known->bytes, buffer->bytes.start + at, buffer->bytes.size - at) < 0) {
         return -1;
     }
-    known->records = records;
+    known->records = Py_NewRef(records);
     known->field = field;
     return 0;
+}
+
+static int
+put_text(Bytes *bytes, PyObject *value)
+{
+    Py_ssize_t size;
+    const char *text;
+    if (PyUnicode_Check(value) && PyUnicode_IS_COMPACT_ASCII(value)) { /* as most are */
+        text = (const char *)PyUnicode_1BYTE_DATA(value);
+        size = PyUnicode_GET_LENGTH(value);
+    }
+    else {
+        text = PyUnicode_AsUTF8AndSize(value, &size);
+    }
+    return text == NULL || grpc_guard_put_varint(bytes, size) < 0
+               ? -1
+               : grpc_guard_put(bytes, text, size);
+}
+
+static int
+put_number(Bytes *bytes, double number)
+{
+    char packed[8];
+    return PyFloat_Pack8(number, packed, 1) < 0 ? -1 : grpc_guard_put_few(bytes, packed, 8);
+}
+
+int
+grpc_guard_put_text(Buffer *buffer, const Field *field, PyObject *text)
+{
+    return grpc_guard_put_tag(buffer, field) < 0
+               ? -1
+               : put_text(&buffer->bytes, text);
+}
+
+int
+grpc_guard_put_double(Buffer *buffer, const Field *field, double number)
+{
+    return grpc_guard_put_tag(buffer, field) < 0
+               ? -1
+               : put_number(&buffer->bytes, number);
 }
 
 static int
 put_field(Buffer *buffer, const Field *field, PyObject *value)
 {
     if (field->how == 't') {
-        return put_tuple(buffer, field, value);
+        return grpc_guard_put_tuple(buffer, field, value);
     }
-    if (grpc_guard_put(&buffer->bytes, field->tag, field->tag_size) < 0) {
+    if (grpc_guard_put_tag(buffer, field) < 0) {
         return -1;
     }
     if (field->how == 'r') {
-        return put_nested(buffer, field->of, value);
+        return grpc_guard_put_nested(buffer, field->of, value);
     }
     if (field->how == 's') {
-        Py_ssize_t size;
-        const char *text = PyUnicode_AsUTF8AndSize(value, &size);
-        if (text == NULL) {
-            return -1;
-        }
-        return grpc_guard_put_varint(&buffer->bytes, size) < 0
-                   ? -1
-                   : grpc_guard_put(&buffer->bytes, text, size);
+        return put_text(&buffer->bytes, value);
     }
     if (field->how == 'd') {
-        char bytes[8];
         double number = PyFloat_AsDouble(value);
-        if ((number == -1.0 && PyErr_Occurred()) || PyFloat_Pack8(number, bytes, 1) < 0) {
-            return -1;
-        }
-        return grpc_guard_put(&buffer->bytes, bytes, 8);
+        return number == -1.0 && PyErr_Occurred() ? -1 : put_number(&buffer->bytes, number);
     }
     if (field->how == 'b') {
         int is_true = PyObject_IsTrue(value);
@@ -127,8 +123,8 @@ put_field(Buffer *buffer, const Field *field, PyObject *value)
                : grpc_guard_put_varint(&buffer->bytes, number);
 }
 
-static int
-put_record(Buffer *buffer, Encoding *self, PyObject *record)
+int
+grpc_guard_put_record(Buffer *buffer, Encoding *self, PyObject *record)
 {
     if (!Py_IS_TYPE(record, self->kind)) {
         PyErr_Format(PyExc_TypeError, "%R is not a record of %R", record, self->kind);
@@ -148,6 +144,17 @@ put_record(Buffer *buffer, Encoding *self, PyObject *record)
     return 0;
 }
 
+void
+grpc_guard_free_buffer(Buffer *buffer)
+{
+    for (int i = 0; i < KNOWN; i++) {
+        Py_XDECREF(buffer->known[i].records);
+        PyMem_Free(buffer->known[i].bytes.start);
+    }
+    PyMem_Free(buffer->bytes.start);
+    PyMem_Free(buffer);
+}
+
 /* joined(tag, records): these records as a repeated field. */
 static PyObject *
 joined(Encoding *self, PyObject *args)
@@ -159,12 +166,9 @@ joined(Encoding *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "y#O:joined", &tag, &size, &records)) {
         return NULL;
     }
-    if (size > TAG_ROOM) {
-        PyErr_SetString(PyExc_ValueError, "a tag is a few bytes");
+    if (grpc_guard_take_tag(&field, tag, size) < 0) {
         return NULL;
     }
-    memcpy(field.tag, tag, size);
-    field.tag_size = (char)size;
     PyObject *all = PySequence_Tuple(records);
     Buffer *buffer = all == NULL ? NULL : PyMem_Calloc(1, sizeof(Buffer));
     if (buffer == NULL) {
@@ -174,11 +178,7 @@ joined(Encoding *self, PyObject *args)
     if (put_each(buffer, &field, &PyTuple_GET_ITEM(all, 0), PyTuple_GET_SIZE(all)) == 0) {
         result = PyBytes_FromStringAndSize(buffer->bytes.start, buffer->bytes.size);
     }
-    for (int i = 0; i < KNOWN; i++) {
-        PyMem_Free(buffer->known[i].bytes.start);
-    }
-    PyMem_Free(buffer->bytes.start);
-    PyMem_Free(buffer);
+    grpc_guard_free_buffer(buffer);
     Py_DECREF(all);
     return result;
 }
@@ -281,8 +281,5 @@ static PyType_Spec encoding_spec = {
 int
 grpc_guard_add_encoding(PyObject *module, State *state)
 {
-    PyTypeObject *ignored = NULL;
-    int failed = grpc_guard_add_type(module, &ignored, &encoding_spec, NULL);
-    Py_XDECREF(ignored);
-    return failed;
+    return grpc_guard_add_type(module, &state->encoding, &encoding_spec, NULL);
 }

@@ -32,6 +32,24 @@ grpc_guard_make_entry(State *state, PyObject *stream)
     return (PyObject *)self;
 }
 
+int
+grpc_guard_renew_entry(State *state, PyObject *before, PyObject *stream)
+{
+    Entry *known = (Entry *)before;
+    if (!state->steps.has_native_clock || known == NULL || !Py_IS_TYPE(known, state->entry)
+        || Py_REFCNT(known) > 2) {
+        return 0;
+    }
+    PyObject *reference = PyWeakref_NewRef(stream, NULL);
+    int is_renewed = reference == NULL ? -1 : Py_REFCNT(known) == 2; /* or others have run meanwhile */
+    if (is_renewed > 0) {
+        SET(known->stream, Py_NewRef(reference));
+        known->since = grpc_guard_now();
+    }
+    Py_XDECREF(reference);
+    return is_renewed;
+}
+
 PyObject *
 grpc_guard_make_unary_entry(State *state, PyObject *rpc)
 {
@@ -45,27 +63,24 @@ grpc_guard_make_unary_entry(State *state, PyObject *rpc)
     return (PyObject *)self;
 }
 
-PyObject *
+int
 grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
 {
     UnaryEntry *known = (UnaryEntry *)before;
-    if (known == NULL || !Py_IS_TYPE(known, state->unary_entry) || Py_REFCNT(known) > 1) {
-        return grpc_guard_make_unary_entry(state, rpc);
+    if (!state->steps.has_native_clock || known == NULL || !Py_IS_TYPE(known, state->unary_entry)
+        || !PyUnicode_CheckExact(known->rpc) || Py_REFCNT(known) > 2) {
+        return 0;
     }
-    Py_INCREF(known);
-    if (grpc_guard_begin_entry(state, &known->since) < 0) {
-        Py_DECREF(known);
-        return NULL;
-    }
-    known->ended = known->is_gone = 0;
     if (known->rpc != rpc) {
         SET(known->rpc, Py_NewRef(rpc));
     }
-    return (PyObject *)known;
+    known->since = grpc_guard_now();
+    known->ended = known->is_gone = 0;
+    return 1;
 }
 
 static PyObject *
-made_by(Maker make, PyTypeObject *type, PyObject *args, PyObject *kwargs)
+made_by(PyObject *(*make)(State *, PyObject *), PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) != 1 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         PyErr_SetString(PyExc_TypeError, "an entry takes what it is for, by position");
@@ -144,9 +159,11 @@ entry_call(Entry *self, PyObject *args, PyObject *kwargs)
     if (stream == NULL || stream == Py_None) {
         return stream;
     }
-    PyObject *value = PyObject_TypeCheck(stream, state->stream_fields)
-                          ? Py_XNewRef(((StreamFields *)stream)->ended)
-                          : NULL;
+    PyObject *value = NULL;
+    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+        value = Py_XNewRef(((StreamFields *)stream)->ended);
+        Py_CLEAR(((StreamFields *)stream)->followed); /* it has been, and may hold what the program gave it */
+    }
     if (value == NULL) {
         value = PyObject_GetAttr(stream, state->str_ended);
     }

@@ -9,7 +9,7 @@
 
 #define ENTRY \
     PyObject_HEAD \
-    PyObject *records; /* NULL in the entry of a task, which has no ident either */ \
+    PyObject *records; /* NULL before it is entered, and then it has no ident either */ \
     unsigned long ident; \
     double since;
 
@@ -24,12 +24,12 @@ typedef struct {
     char ended, is_gone;
 } UnaryEntry;
 
-typedef PyObject *(*Maker)(State *, PyObject *);
-
 PyObject *grpc_guard_make_entry(State *state, PyObject *stream);
 PyObject *grpc_guard_make_unary_entry(State *state, PyObject *rpc);
-/* The same; takes the entry that was there before, if nobody else has it. */
-PyObject *grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc);
+/* Do the same with the entry that was there before, if nobody has it but the table and the caller: 1, or 0;
+ * -1: an error is set. */
+int grpc_guard_renew_entry(State *state, PyObject *before, PyObject *stream);
+int grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc);
 
 /* What a thread handles, or has handled last. */
 typedef struct {
@@ -72,8 +72,5 @@ int grpc_guard_enter(State *state, PyObject *records, PyObject *stream, PyObject
 PyObject *grpc_guard_enter_unary(State *state, PyObject *records, PyObject *rpc, PyObject *context,
                                  PyObject **followed);
 void grpc_guard_end_unary(PyObject *entry, PyObject *followed);
-
-/* Notes what the running task of a loop begins to handle; -1 with an exception set. */
-int grpc_guard_enter_task(State *state, PyObject *in_flight, Maker make, PyObject *what, PyObject *loop);
 
 #endif

@@ -7,12 +7,14 @@
 static PyObject *
 callbacks_of(State *state, PyObject *context)
 {
-    PyObject *usual = PyDict_GetItemWithError(state->of_entries, state->str_server_context);
+    PyObject *usual =
+        grpc_guard_look_up(&state->of_usual_context, state->of_entries, state->str_server_context);
     if ((PyObject *)Py_TYPE(context) != usual) {
         return NULL;
     }
-    PyObject *inner = PyObject_GetAttr(context, state->str_state);
-    PyObject *callbacks = inner == NULL ? NULL : PyObject_GetAttr(inner, state->str_callbacks);
+    PyObject *inner = grpc_guard_own(&state->of_context, context, state->str_state);
+    PyObject *callbacks =
+        inner == NULL ? NULL : grpc_guard_own(&state->of_callbacks, inner, state->str_callbacks);
     Py_XDECREF(inner);
     if (callbacks == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
@@ -56,15 +58,42 @@ grpc_guard_follow(State *state, PyObject *context, PyObject *entry, PyObject **f
     return told == NULL ? -1 : 0;
 }
 
+/* Takes an entry out of a list that has it last. */
+static void
+take_out(PyObject *followed, void *entry)
+{
+    Py_ssize_t last = PyList_GET_SIZE(followed) - 1;
+    if (last < 0 || PyList_GET_ITEM(followed, last) != entry) {
+        return;
+    }
+#ifdef Py_GIL_DISABLED
+    if (!PyErr_Occurred() && PyList_SetSlice(followed, last, last + 1, NULL) < 0) {
+        PyErr_Clear(); /* it will be called, and find that it has ended */
+    }
+#else
+    Py_SET_SIZE(followed, last); /* the list keeps the room */
+    Py_DECREF((PyObject *)entry);
+#endif
+}
+
+void
+grpc_guard_unfollow(StreamFields *stream)
+{
+    PyObject *followed = stream->followed;
+    if (followed != NULL) {
+        stream->followed = NULL;
+        take_out(followed, stream->entry);
+        Py_DECREF(followed);
+    }
+}
+
 void
 grpc_guard_end_unary(PyObject *entry, PyObject *followed)
 {
     ((UnaryEntry *)entry)->ended = 1;
-    Py_ssize_t last = followed == NULL ? -1 : PyList_GET_SIZE(followed) - 1;
     /* Where nobody has added a callback, that of the entry need not be called. */
-    if (last >= 0 && PyList_GET_ITEM(followed, last) == entry && !PyErr_Occurred()
-        && PyList_SetSlice(followed, last, last + 1, NULL) < 0) {
-        PyErr_Clear(); /* it will be called, and find that it has ended */
+    if (followed != NULL) {
+        take_out(followed, entry);
     }
     Py_XDECREF(followed);
     Py_DECREF(entry);

@@ -1,5 +1,6 @@
 /* The guarded objects of a stream: the same as the classes of _proxies/sync make, with no frame. */
 
+#include "layouts.h"
 #include "guarded.h"
 
 /* Finds the one field of a proxy that has what it wraps; -1 if there is none, or more. */
@@ -40,11 +41,74 @@ grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyObject
 }
 
 PyObject *
+grpc_guard_wrapped(State *state, PyObject *proxy)
+{
+    unsigned int version = Py_TYPE(proxy)->tp_version_tag;
+    for (int at = 0; version != 0 && at < SPOTS; at++) {
+        PyObject *wrapped = NULL;
+        if (state->of_wrapped.version[at] == version) {
+            wrapped = *(PyObject **)((char *)proxy + state->of_wrapped.offset[at]);
+        }
+        if (wrapped != NULL) {
+            return Py_NewRef(wrapped);
+        }
+    }
+    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
+    if (wrapped == NULL || state->starts.wrapped == NULL
+        || !PyObject_TypeCheck(proxy, PyDescr_TYPE(state->starts.wrapped))) {
+        return wrapped;
+    }
+    if (state->wrapped_at == 0) {
+        state->wrapped_at = find_wrapped(proxy, wrapped);
+    }
+    if (state->wrapped_at > 0) {
+        Spots *spots = &state->of_wrapped;
+        spots->version[spots->newest] = Py_TYPE(proxy)->tp_version_tag;
+        spots->offset[spots->newest] = state->wrapped_at;
+        spots->newest = (spots->newest + 1) % SPOTS;
+    }
+    return wrapped;
+}
+
+/* Returns the class of proxies for a type, borrowed, as long as nobody runs; NULL, without an error, if
+ * there is none yet. */
+static PyObject *
+twin_of(State *state, PyObject *twins, PyTypeObject *plain)
+{
+    uint64_t version = grpc_guard_version_of(twins);
+    for (int i = 0; version != 0 && i < TWINS; i++) {
+        Numbered *known = &state->of_twins[i];
+        if (known->version == version && known->number == (uintptr_t)plain) {
+            return known->value;
+        }
+    }
+    Numbered *known = &state->of_twins[state->newest_twin];
+    state->newest_twin = (state->newest_twin + 1) % TWINS;
+    return grpc_guard_look_up_number(known, twins, (uintptr_t)plain);
+}
+
+/* Fills a slot of a new proxy; `at` is where it is in all of them, or 0 as long as nobody has looked,
+ * and -1 if it is no slot. */
+static int
+fill(PyObject *slot, Py_ssize_t *at, PyObject *proxy, PyObject *value)
+{
+    if (*at == 0) {
+        PyMemberDef *member =
+            Py_IS_TYPE(slot, &PyMemberDescr_Type) ? ((PyMemberDescrObject *)slot)->d_member : NULL;
+        *at = member != NULL && member->type == T_OBJECT_EX ? member->offset : -1;
+    }
+    if (*at < 0) {
+        return grpc_guard_set(slot, proxy, value);
+    }
+    SET(*(PyObject **)((char *)proxy + *at), Py_NewRef(value));
+    return 0;
+}
+
+PyObject *
 grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream)
 {
     Starts *starts = &state->starts;
-    PyObject *key = PyLong_FromVoidPtr(Py_TYPE(wrapped));
-    PyObject *twin = key == NULL ? NULL : PyDict_GetItemWithError(twins, key);
+    PyObject *twin = twin_of(state, twins, Py_TYPE(wrapped));
     PyObject *nothing = twin == NULL ? NULL : PyTuple_New(0);
     PyObject *proxy = NULL;
     if (nothing != NULL) {
@@ -55,11 +119,24 @@ grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject
     }
     if (proxy != NULL
         && (grpc_guard_wrap_in(state, starts->wrapped, proxy, wrapped) < 0
-            || grpc_guard_set(starts->stream, proxy, stream) < 0)) {
+            || fill(starts->stream, &state->stream_at, proxy, stream) < 0)) {
         Py_CLEAR(proxy);
     }
-    Py_XDECREF(key);
     return proxy;
+}
+
+/* Has a stream know a direction, `read` or `write`: that leaves it before it dies, as no other thread runs then. */
+static int
+point_to(PyObject **field, StreamFields *stream, PyObject *direction)
+{
+    int is_read = field == &stream->read;
+#ifdef Py_GIL_DISABLED
+    return PyObject_SetAttrString((PyObject *)stream, is_read ? "read" : "write", direction);
+#else
+    *(is_read ? &stream->reader : &stream->writer) = direction;
+    SET(*field, Py_NewRef(Py_True));
+    return 0;
+#endif
 }
 
 PyObject *
@@ -74,14 +151,10 @@ grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped, PyObj
         grpc_guard_make_direction(state, (PyTypeObject *)type, stream, wrapped);
     PyObject *advance =
         direction == NULL ? NULL : grpc_guard_make_operation(state, direction, kind);
-    PyObject *reference =
-        advance == NULL || field == NULL ? NULL : PyWeakref_NewRef(direction, NULL);
-    int failed = advance == NULL || (field != NULL && reference == NULL)
-                 || grpc_guard_set(state->starts.next, proxy, advance) < 0;
-    if (reference != NULL && !failed) {
-        SET(*field, Py_NewRef(reference));
+    int failed = advance == NULL || fill(state->starts.next, &state->next_at, proxy, advance) < 0;
+    if (field != NULL && !failed) {
+        failed = point_to(field, (StreamFields *)stream, direction) < 0;
     }
-    Py_XDECREF(reference);
     Py_XDECREF(advance);
     Py_XDECREF(direction);
     if (failed) {
@@ -94,187 +167,4 @@ void
 grpc_guard_end_stream(PyObject *stream)
 {
     SET(((StreamFields *)stream)->ended, Py_NewRef(Py_True));
-}
-
-/* Returns what notes which stream a generator feeds, and forgets it with the generator. */
-static PyObject *
-feed_of(Starts *starts, PyObject *generator, PyObject *key, PyObject *stream)
-{
-    PyObject *forget = PyObject_CallFunctionObjArgs(starts->partial, starts->forget, key, NULL);
-    PyObject *fed = forget == NULL ? NULL : PyWeakref_NewRef(generator, forget);
-    PyObject *stream_held = fed == NULL ? NULL : PyWeakref_NewRef(stream, NULL);
-    PyObject *feed = stream_held == NULL ? NULL : PyTuple_Pack(2, fed, stream_held);
-    Py_XDECREF(forget);
-    Py_XDECREF(fed);
-    Py_XDECREF(stream_held);
-    return feed;
-}
-
-int
-grpc_guard_bind(State *state, PyObject *iterator, PyObject *stream, PyObject *operation)
-{
-    Starts *starts = &state->starts;
-    if (!PyGen_CheckExact(iterator) && !PyAsyncGen_CheckExact(iterator)) {
-        return 0;
-    }
-    PyObject *key = PyLong_FromVoidPtr(iterator);
-    PyObject *feed = key == NULL ? NULL : feed_of(starts, iterator, key, stream);
-    PyObject *known = feed == NULL ? NULL : PyDict_SetDefault(starts->feeds, key, feed);
-    int failed = known == NULL ? -1 : 0;
-    if (known != NULL && known != feed) {
-        PyObject *nothing =
-            PyObject_CallFunctionObjArgs(starts->bind, iterator, stream, operation, NULL);
-        failed = nothing == NULL ? -1 : 0;
-        Py_XDECREF(nothing);
-    }
-    Py_XDECREF(key);
-    Py_XDECREF(feed);
-    return failed;
-}
-
-/* The methods that stand for functions */
-
-static PyObject *
-method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
-{
-    Method *self = (Method *)callable;
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    return self->quick(state, self, args, PyVectorcall_NARGS(flagged), names);
-}
-
-/* __iter__ of NextProxy: the proxy itself. Its __next__ has what merge() takes from it in any case. */
-static PyObject *
-itself(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
-{
-    if (count == 1 && names == NULL && state->starts.next != NULL) {
-        descrgetfunc get = Py_TYPE(state->starts.next)->tp_descr_get;
-        PyObject *advance = get(state->starts.next, args[0], (PyObject *)Py_TYPE(args[0]));
-        int is_ours = advance != NULL && Py_IS_TYPE(advance, state->steps.type);
-        Py_XDECREF(advance);
-        if (is_ours) {
-            return Py_NewRef(args[0]);
-        }
-        PyErr_Clear();
-    }
-    return IN_PYTHON(method, args, count, names);
-}
-
-static PyObject *
-method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static const struct {
-        const char *name;
-        Quick quick;
-    } known[] = {
-        {"itself", itself},
-        {"service", grpc_guard_service},
-        {"call_unary_stream", grpc_guard_call_unary_stream},
-        {"call_stream_stream", grpc_guard_call_stream_stream},
-        {"start_unary_stream", grpc_guard_start_unary_stream},
-        {"start_stream_stream", grpc_guard_start_stream_stream},
-        {"start_aio_unary_stream", grpc_guard_start_aio_unary_stream},
-        {"start_aio_stream_unary", grpc_guard_start_aio_stream_unary},
-        {"start_aio_stream_stream", grpc_guard_start_aio_stream_stream},
-        {"iterate_call", grpc_guard_iterate_call},
-        {"iterate_requests", grpc_guard_iterate_requests},
-    };
-    PyObject *function;
-    const char *name;
-    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
-        PyErr_SetString(PyExc_TypeError, "Method() takes no keyword arguments");
-        return NULL;
-    }
-    if (!PyArg_ParseTuple(args, "Os:Method", &function, &name)) {
-        return NULL;
-    }
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(known); i++) {
-        if (strcmp(known[i].name, name) == 0) {
-            Method *self = (Method *)type->tp_alloc(type, 0);
-            if (self != NULL) {
-                self->vectorcall = method_vectorcall;
-                self->function = Py_NewRef(function);
-                self->quick = known[i].quick;
-            }
-            return (PyObject *)self;
-        }
-    }
-    PyErr_Format(PyExc_ValueError, "no method is called %s", name);
-    return NULL;
-}
-
-static int
-method_traverse(Method *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->function);
-    return 0;
-}
-
-/* No tp_clear: see aio_methods.c. */
-
-static void
-method_dealloc(Method *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
-    Py_CLEAR(self->function);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyObject *
-method_get(PyObject *self, PyObject *proxy, PyObject *owner)
-{
-    return proxy == NULL || proxy == Py_None ? Py_NewRef(self) : PyMethod_New(self, proxy);
-}
-
-static PyObject *
-method_getattr(Method *self, PyObject *name)
-{
-    if (PyUnicode_CompareWithASCIIString(name, "__wrapped__") == 0) {
-        return Py_NewRef(self->function);
-    }
-    return PyObject_GetAttr(self->function, name);
-}
-
-static PyObject *
-method_repr(Method *self)
-{
-    return PyObject_Repr(self->function);
-}
-
-static PyMemberDef method_members[] = {
-    WEAK(Method),
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Method, vectorcall), READONLY, NULL},
-    {NULL},
-};
-
-static PyType_Slot method_slots[] = {
-    {Py_tp_doc, "A method of a proxy, done in C where all is as usual."},
-    {Py_tp_new, method_new},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, method_get},
-    {Py_tp_getattro, method_getattr},
-    {Py_tp_repr, method_repr},
-    {Py_tp_traverse, method_traverse},
-    {Py_tp_dealloc, method_dealloc},
-    {Py_tp_members, method_members},
-    {0, NULL},
-};
-
-static PyType_Spec method_spec = {
-    .name = "grpc_guard._core._compiled.Method",
-    .basicsize = sizeof(Method),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
-             | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = method_slots,
-};
-
-int
-grpc_guard_add_guarded(PyObject *module, State *state)
-{
-    return grpc_guard_add_type(module, &state->method, &method_spec, NULL);
 }

@@ -12,8 +12,8 @@ int grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyOb
  * without an error, if there is none yet: the class in Python makes it. */
 PyObject *grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream);
 
-/* The same for an iterator: its __next__ advances a new direction of `type`, of which `field`, unless
- * it is NULL, gets a weak reference. */
+/* The same for an iterator: its __next__ advances a new direction of `type`, which `field` of the stream,
+ * unless it is NULL, has as long as that lives. */
 PyObject *grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped,
                                    PyObject *stream, PyObject *type, int kind, PyObject **field);
 
@@ -23,8 +23,22 @@ int grpc_guard_bind(State *state, PyObject *iterator, PyObject *stream, PyObject
 /* Notes that a stream has ended; an error that is set stays. */
 void grpc_guard_end_stream(PyObject *stream);
 
+/* Returns what a proxy, a true one, wraps. */
+PyObject *grpc_guard_wrapped(State *state, PyObject *proxy);
+
+/* Calls a function with one argument before the others. */
+PyObject *grpc_guard_call_with(PyObject *function, PyObject *first, PyObject *args, PyObject *kwargs);
+
+/* What a class of multi-callables' proxies has as `__call__`: a UnaryStart, or a Method. Each is called
+ * as tp_call is. */
+PyObject *grpc_guard_start_vectorcall(PyObject *start, PyObject *const *args, size_t flagged, PyObject *names);
+PyObject *grpc_guard_start_unary(PyObject *start, PyObject *proxy, PyObject *args, PyObject *kwargs);
+PyObject *grpc_guard_method_vectorcall(PyObject *method, PyObject *const *args, size_t flagged, PyObject *names);
+PyObject *grpc_guard_call_method(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs);
+
 typedef struct Method Method;
 typedef PyObject *(*Quick)(State *, Method *, PyObject *const *, Py_ssize_t, PyObject *);
+typedef PyObject *(*Start)(State *, Method *, PyObject *proxy, PyObject *args, PyObject *kwargs);
 
 #define QUICK(name) \
     PyObject *name(State *, Method *, PyObject *const *args, Py_ssize_t count, PyObject *names);
@@ -38,11 +52,15 @@ QUICK(grpc_guard_service)
 QUICK(grpc_guard_start_unary_stream)
 QUICK(grpc_guard_start_stream_stream)
 /* Of asyncio: __call__ of a multi-callable, and __aiter__ of a call and of requests. */
-QUICK(grpc_guard_start_aio_unary_stream)
-QUICK(grpc_guard_start_aio_stream_unary)
-QUICK(grpc_guard_start_aio_stream_stream)
+#define START(name) \
+    PyObject *name(State *, Method *, PyObject *proxy, PyObject *args, PyObject *kwargs);
+START(grpc_guard_start_aio_unary_stream)
+START(grpc_guard_start_aio_stream_unary)
+START(grpc_guard_start_aio_stream_stream)
 QUICK(grpc_guard_iterate_call)
 QUICK(grpc_guard_iterate_requests)
+#undef QUICK
+#undef START
 
 /* A function, or a method of a class, that stands for one in Python and leaves to it what is not usual. */
 struct Method {
@@ -50,8 +68,13 @@ struct Method {
     vectorcallfunc vectorcall;
     PyObject *weakrefs;
     PyObject *function;
+    State *state;
     Quick quick;
+    Start start; /* or NULL: of a multi-callable that is called */
+    Own of_loop; /* of that */
 };
+
+#define FEW 8 /* arguments, with the proxy */
 
 #define IN_PYTHON(method, args, count, names) \
     PyObject_Vectorcall((method)->function, args, (size_t)(count), names)

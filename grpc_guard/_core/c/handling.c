@@ -10,6 +10,7 @@
 
 typedef struct {
     FUNCTION
+    State *state;
     PyObject *plain; /* the handler */
     PyObject *choose, *chosen, *enter, *rpc, *api; /* chosen: the mode, what has it, or None */
     PyObject *records; /* of enter(), borrowed; NULL: it has to be called */
@@ -129,6 +130,7 @@ handle_stream(State *state, Handling *self, PyObject *mode, PyObject *const *arg
         result = PyObject_Vectorcall(self->plain, given, (size_t)self->first + 2, NULL);
         if (!self->responds) {
             grpc_guard_end_stream(stream);
+            grpc_guard_unfollow((StreamFields *)stream);
         }
         else if (result != NULL) {
             Py_SETREF(result, guard_responses(state, result, stream));
@@ -163,7 +165,7 @@ handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, P
 {
     Handling *self = (Handling *)callable;
     size_t count = (size_t)PyVectorcall_NARGS(flagged);
-    State *state = PyType_GetModuleState(Py_TYPE(self));
+    State *state = self->state;
     Starts *starts = &state->starts;
     if (count != (size_t)self->first + 2 || names != NULL || starts->feeds == NULL
         || starts->wrapped == NULL || starts->returns == NULL) {
@@ -210,6 +212,7 @@ handling_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_HANDLING(TAKE)
 #undef TAKE
+    self->state = PyType_GetModuleState(type);
     self->first = first;
     self->follows = follows;
     self->reads = reads;

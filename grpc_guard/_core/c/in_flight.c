@@ -1,16 +1,16 @@
 /* The handlers of a server that are in flight: the same as InFlight of entries.py, name by name. */
 
 #include "entries.h"
+#include "flights.h"
 
 typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
-    PyObject *by_task, *forget, *itself; /* forget: by_task.pop */
+    PyObject *itself; /* a weak reference */
     ByThread by_thread;
+    Links flights; /* of tasks */
     Py_ssize_t size;
 } InFlight;
-
-#define EACH_OF_IN_FLIGHT(DO) DO(by_task) DO(forget) DO(itself)
 
 static int
 in_flight_init(InFlight *self, PyObject *args, PyObject *kwargs)
@@ -23,18 +23,13 @@ in_flight_init(InFlight *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "n:InFlight", &size)) {
         return -1;
     }
-    PyObject *by_task = PyDict_New();
-    PyObject *forget = by_task == NULL ? NULL : PyObject_GetAttrString(by_task, "pop");
-    PyObject *itself = forget == NULL ? NULL : PyWeakref_NewRef((PyObject *)self, NULL);
+    PyObject *itself = PyWeakref_NewRef((PyObject *)self, NULL);
     if (itself == NULL) {
-        Py_XDECREF(by_task);
-        Py_XDECREF(forget);
         return -1;
     }
-    SET(self->forget, forget);
-    SET(self->by_task, by_task);
     SET(self->itself, itself);
     grpc_guard_forget_threads(&self->by_thread);
+    grpc_guard_forget_flights(&self->flights);
     self->size = size;
     return 0;
 }
@@ -43,19 +38,16 @@ static int
 in_flight_traverse(InFlight *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-#define VISIT(name) Py_VISIT(self->name);
-    EACH_OF_IN_FLIGHT(VISIT)
-#undef VISIT
+    Py_VISIT(self->itself);
     return 0;
 }
 
 static int
 in_flight_clear(InFlight *self)
 {
-#define CLEAR(name) Py_CLEAR(self->name);
-    EACH_OF_IN_FLIGHT(CLEAR)
-#undef CLEAR
+    Py_CLEAR(self->itself);
     grpc_guard_forget_threads(&self->by_thread);
+    grpc_guard_forget_flights(&self->flights);
     return 0;
 }
 
@@ -76,12 +68,31 @@ in_flight_dealloc(InFlight *self)
 static int
 is_made(InFlight *self)
 {
-    if (self->by_task == NULL || self->forget == NULL || self->itself == NULL
-        || !PyDict_Check(self->by_task)) {
+    if (self->itself == NULL) {
         PyErr_SetString(PyExc_AttributeError, "the records of handlers are not there");
         return 0;
     }
     return 1;
+}
+
+/* Makes the entry of a thread, and puts it into its place. */
+static PyObject *
+new_entry(State *state, InFlight *self, PyObject *what, int is_unary, unsigned long ident)
+{
+    PyObject *made = is_unary ? grpc_guard_make_unary_entry(state, what) : grpc_guard_make_entry(state, what);
+    if (made == NULL || grpc_guard_make_room(&self->by_thread) < 0) {
+        Py_XDECREF(made);
+        return NULL;
+    }
+    Entry *entry = (Entry *)made; /* or a UnaryEntry: they begin alike */
+    entry->ident = ident;
+    entry->records = Py_NewRef(self->itself);
+    Slot *slot = grpc_guard_slot_of(&self->by_thread, ident);
+    PyObject *before = slot->entry;
+    self->by_thread.count += before == NULL;
+    *slot = (Slot){ident, Py_NewRef(made)};
+    Py_XDECREF(before);
+    return made;
 }
 
 /* Notes what the running thread begins to handle, a stream or a unary RPC; returns its entry. */
@@ -90,27 +101,24 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
              PyObject **followed)
 {
     *followed = NULL;
-    if (!is_made(self) || grpc_guard_make_room(&self->by_thread) < 0) {
+    if (!is_made(self)) {
         return NULL;
     }
     unsigned long ident = PyThread_get_thread_ident();
-    Slot *slot = grpc_guard_slot_of(&self->by_thread, ident);
-    PyObject *made = is_unary ? grpc_guard_renew_unary_entry(state, slot->entry, what) : grpc_guard_make_entry(state, what);
-    if (made == NULL || grpc_guard_make_room(&self->by_thread) < 0) {
+    PyObject *made = NULL;
+    if (self->by_thread.slots != NULL) {
+        made = Py_XNewRef(grpc_guard_slot_of(&self->by_thread, ident)->entry);
+    }
+    int is_renewed = (is_unary ? grpc_guard_renew_unary_entry : grpc_guard_renew_entry)(state, made, what);
+    if (is_renewed == 0) {
         Py_XDECREF(made);
+        made = new_entry(state, self, what, is_unary, ident);
+    }
+    else if (is_renewed < 0) {
+        Py_CLEAR(made);
+    }
+    if (made == NULL) {
         return NULL;
-    }
-    Entry *entry = (Entry *)made; /* or a UnaryEntry: they begin alike */
-    entry->ident = ident;
-    if (entry->records == NULL) {
-        entry->records = Py_NewRef(self->itself);
-    }
-    slot = grpc_guard_slot_of(&self->by_thread, ident); /* others may have run meanwhile */
-    PyObject *before = slot->entry;
-    if (before != made) {
-        self->by_thread.count += before == NULL;
-        *slot = (Slot){ident, Py_NewRef(made)};
-        Py_XDECREF(before);
     }
     int failed = context != Py_None && grpc_guard_follow(state, context, made, followed) < 0;
     if (!failed && 0 < self->size && self->size <= self->by_thread.count) {
@@ -133,9 +141,13 @@ grpc_guard_enter(State *state, PyObject *records, PyObject *stream, PyObject *co
 {
     PyObject *followed;
     PyObject *entry = enter_thread(state, (InFlight *)records, stream, 0, context, &followed);
-    Py_XDECREF(followed);
-    Py_XDECREF(entry);
-    return entry == NULL ? -1 : 0;
+    if (entry == NULL) {
+        return -1;
+    }
+    SET(((StreamFields *)stream)->followed, followed);
+    ((StreamFields *)stream)->entry = entry;
+    Py_DECREF(entry);
+    return 0;
 }
 
 PyObject *
@@ -189,57 +201,39 @@ grpc_guard_records_of(PyObject *method, int is_unary)
     return is_ours ? PyCFunction_GET_SELF(method) : NULL;
 }
 
-int
-grpc_guard_enter_task(State *state, PyObject *in_flight, Maker make, PyObject *what, PyObject *loop)
+Links *
+grpc_guard_flights_of(PyObject *in_flight)
 {
-    InFlight *self = (InFlight *)in_flight;
-    PyObject *task = is_made(self) ? PyObject_CallOneArg(state->current_task, loop) : NULL;
-    if (task == NULL || task == Py_None) {
-        Py_XDECREF(task);
-        return task == NULL ? -1 : 0;
-    }
-    PyObject *entry = make(state, what);
-    PyObject *reference = entry == NULL ? NULL : PyWeakref_NewRef(task, self->forget);
-    int failed = reference == NULL || PyDict_SetItem(self->by_task, reference, entry) < 0;
-    Py_XDECREF(reference);
-    Py_XDECREF(entry);
-    Py_DECREF(task);
-    return failed ? -1 : 0;
-}
-
-static PyObject *
-enter_by_task(PyObject *self, PyTypeObject *cls, Maker make, PyObject *const *args,
-              Py_ssize_t count, PyObject *names)
-{
-    if (count != 2 || names != NULL) {
-        PyErr_SetString(PyExc_TypeError, "enter_task() takes a stream or an RPC, and a loop");
-        return NULL;
-    }
-    State *state = state_of(cls);
-    if (state == NULL || grpc_guard_enter_task(state, self, make, args[0], args[1]) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return is_made((InFlight *)in_flight) ? &((InFlight *)in_flight)->flights : NULL;
 }
 
 static PyObject *
 in_flight_enter_task(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
                      PyObject *names)
 {
-    return enter_by_task(self, cls, grpc_guard_make_entry, args, count, names);
+    if (count != 2 || names != NULL) {
+        PyErr_SetString(PyExc_TypeError, "enter_task() takes a stream or an RPC, and a loop");
+        return NULL;
+    }
+    State *state = state_of(cls);
+    return state == NULL ? NULL : grpc_guard_enter_task(state, self, args[0], args[1]);
 }
 
 static PyObject *
-in_flight_enter_unary_task(PyObject *self, PyTypeObject *cls, PyObject *const *args,
-                           Py_ssize_t count, PyObject *names)
+in_flight_of_tasks(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count,
+                   PyObject *names)
 {
-    return enter_by_task(self, cls, grpc_guard_make_unary_entry, args, count, names);
+    if (count != 0 || names != NULL) {
+        PyErr_SetString(PyExc_TypeError, "of_tasks() takes no arguments");
+        return NULL;
+    }
+    State *state = state_of(cls);
+    Links *flights = state == NULL ? NULL : grpc_guard_flights_of(self);
+    return flights == NULL ? NULL : grpc_guard_entries_of_tasks(state, flights);
 }
 
 static PyMemberDef in_flight_members[] = {
     WEAK(InFlight),
-    OBJECT(InFlight, by_task, "_by_task"),
-    OBJECT(InFlight, forget, "_forget"),
     OBJECT(InFlight, itself, "_itself"),
     {"_size", T_PYSSIZET, offsetof(InFlight, size), 0, NULL},
     {NULL},
@@ -262,8 +256,7 @@ static PyMethodDef in_flight_methods[] = {
     {"enter", (PyCFunction)(void (*)(void))in_flight_enter, QUICK, "See entries.py."},
     {"enter_unary", (PyCFunction)(void (*)(void))in_flight_enter_unary, QUICK, "See entries.py."},
     {"enter_task", (PyCFunction)(void (*)(void))in_flight_enter_task, QUICK, "See entries.py."},
-    {"enter_unary_task", (PyCFunction)(void (*)(void))in_flight_enter_unary_task, QUICK,
-     "See entries.py."},
+    {"of_tasks", (PyCFunction)(void (*)(void))in_flight_of_tasks, QUICK, "See entries.py."},
     {NULL},
 };
 

@@ -5,14 +5,27 @@
 
 #include "guarded.h"
 
+static PyObject *
+generation_of(State *state, PyObject *forks)
+{
+    PyObject *names = PyModule_CheckExact(forks) ? PyModule_GetDict(forks) : NULL, *known = NULL;
+    if (names != NULL) {
+        known = grpc_guard_look_up(&state->of_generation, names, state->starts.str_generation);
+    }
+    if (known == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    return known != NULL ? Py_NewRef(known) : PyObject_GetAttr(forks, state->starts.str_generation);
+}
+
 /* Tells whether the channel was made in this process; -1: an error is set. */
 static int
 is_of_this_process(State *state, PyObject *life)
 {
     Starts *starts = &state->starts;
     PyObject *its = grpc_guard_in_slot(&state->of_life_generation, life, starts->str_generation);
-    PyObject *ours = its == NULL ? NULL : PyObject_GetAttr(starts->forks, starts->str_generation);
-    int is_equal = ours == NULL ? -1 : PyObject_RichCompareBool(its, ours, Py_EQ);
+    PyObject *ours = its == NULL ? NULL : generation_of(state, starts->forks);
+    int is_equal = ours == NULL ? -1 : its == ours ? 1 : PyObject_RichCompareBool(its, ours, Py_EQ);
     Py_XDECREF(its);
     Py_XDECREF(ours);
     return is_equal;
@@ -38,21 +51,65 @@ with_room(State *state, PyObject *life)
 
 /* Returns the record of the channel, a new reference; NULL, without an error, if nobody has it. */
 static PyObject *
-life_of(Starts *starts, PyObject *multi_callable)
+life_of(State *state, PyObject *multi_callable)
 {
-    PyObject *channel = PyObject_GetAttr(multi_callable, starts->str__channel);
+    Starts *starts = &state->starts;
+    PyObject *channel = grpc_guard_own(&state->of_channel, multi_callable, starts->str__channel);
     if (channel == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Clear();
         }
         return NULL;
     }
-    PyObject *key = PyLong_FromVoidPtr(channel);
-    PyObject *life = key == NULL ? NULL : PyDict_GetItemWithError(starts->lives, key);
+    PyObject *life = grpc_guard_look_up_number(&state->of_life, starts->lives, (uintptr_t)channel);
     Py_XINCREF(life);
-    Py_XDECREF(key);
     Py_DECREF(channel);
     return life;
+}
+
+static int
+is_dead(PyObject *reference)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *found = NULL;
+    int is_alive = PyWeakref_GetRef(reference, &found);
+    Py_XDECREF(found);
+    return is_alive == 0;
+#else
+    return PyWeakref_GET_OBJECT(reference) == Py_None;
+#endif
+}
+
+/* Tells whether a stream is over, as far as nobody need be asked. */
+static int
+is_known_to_be_over(State *state, PyObject *stream)
+{
+    if (!PyObject_TypeCheck(stream, state->stream_fields)) {
+        return 0;
+    }
+    StreamFields *fields = (StreamFields *)stream;
+    if (fields->ended == Py_True) {
+        return 1;
+    }
+    return fields->call != NULL && PyWeakref_CheckRefExact(fields->call) && is_dead(fields->call);
+}
+
+/* Lets go of the oldest stream of a channel, if it is over: its memory is used again while it is still
+ * in the caches. All are sorted out from time to time. */
+static int
+let_go(State *state, PyObject *streams)
+{
+    PyObject *oldest = PyObject_Size(streams) > 0 ? PySequence_GetItem(streams, 0) : NULL;
+    if (oldest == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int is_over = is_known_to_be_over(state, oldest);
+    Py_DECREF(oldest);
+    if (is_over) {
+        oldest = PyObject_CallMethodNoArgs(streams, state->starts.str_popleft);
+        Py_XDECREF(oldest);
+    }
+    return oldest == NULL ? -1 : 0;
 }
 
 /* Does what starting() does if all is as usual: 1, else 0 and nothing is done; -1: an error is set. */
@@ -60,10 +117,10 @@ static int
 start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
 {
     Starts *starts = &state->starts;
-    if (PyDict_GetItemWithError(starts->names, starts->str_note_origin) != starts->note_origin) {
+    if (grpc_guard_look_up(&state->of_note_origin, starts->names, starts->str_note_origin) != starts->note_origin) {
         return PyErr_Occurred() ? -1 : 0; /* somebody has replaced it */
     }
-    PyObject *life = life_of(starts, multi_callable);
+    PyObject *life = life_of(state, multi_callable);
     if (life == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
@@ -73,8 +130,10 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
         Py_DECREF(life);
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *origin = grpc_guard_note_origin(state, starts->str_start);
-    PyObject *nothing = NULL;
+    PyObject *nothing = NULL, *origin = NULL;
+    if (let_go(state, streams) == 0) {
+        origin = grpc_guard_note_origin(state, starts->str_start);
+    }
     if (origin != NULL) {
         SET(stream->origin, origin);
         SET(stream->channel, Py_NewRef(life));
@@ -108,11 +167,37 @@ grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
     return nothing == NULL ? -1 : 0;
 }
 
+/* Returns the mode that is chosen for the next RPC, and notes it if it is that of every RPC. */
+static PyObject *
+choose_mode(State *state, PyObject *choose)
+{
+    Chosen *chosen = &state->chosen;
+    int may_be_fixed = strcmp(Py_TYPE(choose)->tp_name, "method-wrapper") == 0 /* no public name in 3.13 */
+                       && state->starts.fixed_mode != NULL;
+    PyObject *fixed = may_be_fixed ? PyObject_CallOneArg(state->starts.fixed_mode, choose)
+                                   : Py_NewRef(Py_None);
+    if (fixed != NULL && fixed != Py_None) {
+        int at = chosen->newest = (chosen->newest + 1) % SPOTS;
+        SET(chosen->choose[at], NULL);
+        SET(chosen->mode[at], Py_NewRef(fixed));
+        SET(chosen->choose[at], Py_NewRef(choose));
+        return fixed;
+    }
+    Py_XDECREF(fixed);
+    return fixed == NULL ? NULL : PyObject_CallNoArgs(choose);
+}
+
 PyObject *
 grpc_guard_chosen_mode(State *state, PyObject *proxy)
 {
     PyObject *choose = grpc_guard_in_slot(&state->of_choose, proxy, state->starts.str__self_choose);
-    PyObject *mode = choose == NULL ? NULL : PyObject_CallNoArgs(choose);
+    for (int at = 0; choose != NULL && at < SPOTS; at++) {
+        if (state->chosen.choose[at] == choose) {
+            Py_DECREF(choose);
+            return Py_NewRef(state->chosen.mode[at]);
+        }
+    }
+    PyObject *mode = choose == NULL ? NULL : choose_mode(state, choose);
     Py_XDECREF(choose);
     return mode;
 }
@@ -148,6 +233,22 @@ grpc_guard_did_not_start(State *state, PyObject *stream)
     }
     Py_XDECREF(nothing);
     set_exception(error);
+}
+
+int
+grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
+{
+    PyObject *reference = PyWeakref_NewRef(call, NULL);
+    if (reference == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
+        return 0;
+    }
+    SET(self->call, reference);
+    SET(self->has_ended, Py_NewRef(has_ended));
+    return 0;
 }
 
 PyObject *

@@ -5,13 +5,52 @@
 
 #include "core.h"
 
+/* A look at thousands of objects waits for the memory more than for anything else: it is asked for
+ * what comes some objects later. */
+#if defined(__GNUC__)
+#define FETCH(address) __builtin_prefetch(address)
+#else
+#define FETCH(address) ((void)(address))
+#endif
+#define FETCH_LINES(object, size) \
+    for (size_t line = 0; line < (size); line += 64) { \
+        FETCH((const char *)(object) + line); /* harmless where there is nothing */ \
+    }
+
+/* Returns what a weak reference leads to, a new reference, or None. */
+static inline PyObject *
+grpc_guard_led_to(PyObject *reference)
+{
+    if (!PyWeakref_CheckRefExact(reference)) {
+        return PyObject_CallNoArgs(reference);
+    }
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *found;
+    return PyWeakref_GetRef(reference, &found) == 0 ? Py_NewRef(Py_None) : found;
+#else
+    return Py_NewRef(PyWeakref_GET_OBJECT(reference));
+#endif
+}
+
+/* Has what a weak reference leads to fetched; the reference itself must have been. */
+static inline PyObject *
+grpc_guard_fetch_led_to(PyObject *reference, size_t size)
+{
+    if (reference == NULL || reference == Py_None || !PyWeakref_CheckRefExact(reference)) {
+        return NULL;
+    }
+    PyObject *object = ((PyWeakReference *)reference)->wr_object; /* looked at by nobody here */
+    FETCH_LINES(object, size);
+    return object;
+}
+
 /* Makes records of one kind, a frozen dataclass with slots, from the values of all fields. */
 typedef struct {
     PyObject_VAR_HEAD
     vectorcallfunc vectorcall;
     PyTypeObject *kind;
     Py_ssize_t offsets[1]; /* of the fields, in their order */
-} Maker;
+} RecordMaker;
 
 #define OF(record, offset) (*(PyObject **)((char *)(record) + (offset)))
 
@@ -19,7 +58,7 @@ typedef struct {
 Py_ssize_t grpc_guard_offset_of(PyTypeObject *kind, PyObject *name);
 
 /* Returns a new record; takes the references to `values`, of which one may be NULL: an error is set. */
-PyObject *grpc_guard_make_record(Maker *maker, PyObject **values);
+PyObject *grpc_guard_make_record(RecordMaker *maker, PyObject **values);
 
 enum { TEXTS = 8 }; /* both sides, both apis, all modes */
 enum { SINCE, PLACE, KIND, NAME, OPERATION, HELD, INSIDE, NAMES };
@@ -29,17 +68,67 @@ enum { SINCE, PLACE, KIND, NAME, OPERATION, HELD, INSIDE, NAMES };
 /* What one look has found, and what makes records of it; all is borrowed but what was met. */
 typedef struct {
     PyObject *one, *direction_of, *stack_at, *text; /* functions in Python */
-    Maker *new_stream, *new_direction, *new_owner;
+    RecordMaker *new_stream, *new_direction, *new_owner;
     PyObject *begun, *others, *owners, *channels; /* tables by identity */
+    struct Crowd *crowd; /* who is in no table of `owners` */
     PyObject *plain, *server, *read; /* AioDirection, SERVER, READ */
     PyObject *states[3]; /* open, over, unknown */
-    double present;
+    double present, time; /* what began after that was not seen */
     int is_waited, is_sending; /* somebody waits for a turn; some aio call has a message to send */
     PyObject *met[TEXTS], *texts[TEXTS]; /* enums that were met, and their texts */
     int known;
     PyObject *place, *stack;
     PyObject *names[NAMES];
+    PyTypeObject *started; /* the class of origins that was met last, */
+    Py_ssize_t at[HELD];   /* and where its objects have these; the first is -1 where they have not */
 } Look;
+
+/* A direction of a stream, or None, and who was seen inside: a record, or one of a crowd, or NULL. */
+typedef struct {
+    PyObject *direction, *owner;
+    const struct Noted *noted;
+} Way;
+
+/* Both of them, and its state, borrowed, or NULL for a stream that is over. */
+typedef struct {
+    Way read, write;
+    PyObject *state;
+} Ways;
+
+/* What is known of the start of a stream, borrowed. */
+typedef struct {
+    double since;
+    PyObject *place, *kind, *name, *operation;
+} Started;
+
+/* Takes what Teller has; -1: an error is set. */
+int grpc_guard_take_look(State *state, Look *look, PyObject *said);
+void grpc_guard_forget_look(Look *look);
+
+/* Finds the directions of a stream: 1; 0 for a stream that only Teller can tell; -1: an error is set. */
+int grpc_guard_find_ways(State *state, Look *look, PyObject *stream, Ways *ways);
+void grpc_guard_forget_ways(Ways *ways);
+
+/* Tells whether a direction is like most: Teller.described() is not needed. */
+int grpc_guard_is_usual(Look *look, const Way *way);
+
+static inline int
+grpc_guard_is_inside(const Way *way)
+{
+    return way->owner != NULL || way->noted != NULL;
+}
+
+/* Returns the record of a stream, the stream, and its directions, as Teller.one(). */
+PyObject *grpc_guard_tell(Look *look, StreamFields *stream, PyObject *number, Ways *ways);
+
+/* Finds out about the start of a stream: 1; 0 for an origin that is unlike others; -1: an error is set. */
+int grpc_guard_started(Look *look, PyObject *origin, Started *started);
+
+/* Returns the line at a place, or None, as a stack. */
+PyObject *grpc_guard_stack_of(Look *look, PyObject *place);
+
+/* Returns the number of a channel, or None. */
+PyObject *grpc_guard_channel_of(Look *look, PyObject *channel);
 
 /* Looks for an object by its identity: 1 and a new reference, 0 if it is not there, -1: an error. */
 int grpc_guard_by_identity(PyObject *table, PyObject *object, PyObject **found);

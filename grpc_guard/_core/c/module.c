@@ -1,6 +1,6 @@
 /* The module of the compiled core: what is in it, and what it was told. */
 
-#include "core.h"
+#include "aio_handlers.h"
 
 static struct PyModuleDef module_definition;
 
@@ -19,6 +19,16 @@ grpc_guard_state_of(PyTypeObject *type)
     return state;
 }
 
+/* Returns the dict whose get() a function is, a new reference; or NULL, without an error. */
+static PyObject *
+dict_of_get(PyObject *function)
+{
+    PyObject *dict = PyCFunction_Check(function) ? PyCFunction_GET_SELF(function) : NULL;
+    int is_get = dict != NULL && PyDict_CheckExact(dict)
+                 && strcmp(((PyCFunctionObject *)function)->m_ml->ml_name, "get") == 0;
+    return is_get ? Py_NewRef(dict) : NULL;
+}
+
 static PyObject *
 configure(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -33,6 +43,7 @@ configure(PyObject *module, PyObject *const *args, Py_ssize_t count)
     SET(state->loop_thread_of, Py_NewRef(args[2]));
     SET(state->monotonic, Py_NewRef(args[3]));
     SET(state->current_task, Py_NewRef(args[4]));
+    SET(state->tasks_by_loop, dict_of_get(args[4]));
     SET(state->of_entries, Py_NewRef(args[5]));
     Py_RETURN_NONE;
 }
@@ -109,7 +120,6 @@ module_exec(PyObject *module)
     INTERN(str_loop, "loop")
     INTERN(str_generation, "generation")
     INTERN(str_mode, "mode")
-    INTERN(str_choose, "_self_choose")
     INTERN(str_wrapped, "__wrapped__")
     INTERN(str_own_loop, "_loop")
     INTERN(str_add_callback, "add_callback")
@@ -159,17 +169,23 @@ module_exec(PyObject *module)
     if (grpc_guard_add_streams(module, state) < 0 || grpc_guard_add_directions(module, state) < 0
         || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
         || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_in_flight(module, state) < 0
-        || grpc_guard_add_starts(module, state) < 0
+        || grpc_guard_add_flights(module, state) < 0 || grpc_guard_add_starts(module, state) < 0
         || grpc_guard_add_told(module, state) < 0
         || grpc_guard_add_guarded(module, state) < 0
+        || grpc_guard_add_feeds(module, state) < 0
         || grpc_guard_add_handling(module, state) < 0
+        || grpc_guard_add_specials(module) < 0
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_records(module, state) < 0
         || grpc_guard_add_encoding(module, state) < 0
         || grpc_guard_add_telling(module, state) < 0
+        || grpc_guard_add_answering(module, state) < 0
+        || grpc_guard_add_crowd(module, state) < 0
+        || grpc_guard_add_serving(module, state) < 0
+        || grpc_guard_add_handled(module, state) < 0
         || grpc_guard_add_chains(module, state) < 0
         || grpc_guard_add_recall(module, state) < 0
-        || grpc_guard_add_noting(module, state) < 0
+        || grpc_guard_add_listing(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
         || grpc_guard_add_aio_generators(module, state) < 0
@@ -183,12 +199,12 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(maker) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
-    DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) \
+    DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
     DO(of_entries) DO(str_server_context) \
     DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
-    DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_choose) DO(str_wrapped) \
+    DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_wrapped) \
     DO(str_own_loop) \
     DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
     DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) DO(str_yield) \
@@ -207,6 +223,13 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     for (int i = 0; i < MADE_SO; i++) {
         Py_VISIT(state->made_so[i].twin);
     }
+    for (int i = 0; i < THREADS; i++) {
+        Py_VISIT(state->threads.thread[i]);
+    }
+    for (int i = 0; i < SPOTS; i++) {
+        Py_VISIT(state->chosen.choose[i]);
+        Py_VISIT(state->chosen.mode[i]);
+    }
     int failed = grpc_guard_starts_traverse(&state->starts, visit, arg);
     return failed ? failed : grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
@@ -215,6 +238,7 @@ static int
 module_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
+    grpc_guard_forget_shortcuts(state->aio_handler);
 #define CLEAR(name) Py_CLEAR(state->name);
     EACH_OF_STATE(CLEAR)
 #undef CLEAR
@@ -222,7 +246,17 @@ module_clear(PyObject *module)
         state->made_so[i].of_class = 0;
         Py_CLEAR(state->made_so[i].twin);
     }
-    grpc_guard_free_kept(state);
+    for (int i = 0; i < THREADS; i++) {
+        state->threads.id[i] = 0;
+        Py_CLEAR(state->threads.thread[i]);
+    }
+    for (int i = 0; i < SPOTS; i++) {
+        Py_CLEAR(state->chosen.choose[i]);
+        Py_CLEAR(state->chosen.mode[i]);
+    }
+    grpc_guard_free_kept(&state->kept_operations);
+    grpc_guard_free_kept(&state->kept_runs);
+    grpc_guard_free_kept(&state->kept_steps);
     grpc_guard_steps_clear(&state->steps);
     grpc_guard_starts_clear(&state->starts);
     return 0;
@@ -231,6 +265,8 @@ module_clear(PyObject *module)
 static void
 module_free(void *module)
 {
+    State *state = PyModule_GetState(module);
+    grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
 }
 

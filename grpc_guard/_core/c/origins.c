@@ -20,6 +20,22 @@ kind_of(Starts *starts, PyCodeObject *code)
     return PyDict_GetItemWithError(starts->kinds, code->co_filename);
 }
 
+/* Returns the same of the frame that runs, if that is one of the program; else NULL, mostly without an error. */
+static PyObject *
+place_here(Starts *starts)
+{
+    PyObject *code = NULL, *place = NULL;
+    int offset = 0;
+    grpc_guard_place(&code, &offset);
+    if (code != NULL && kind_of(starts, (PyCodeObject *)code) == starts->PROGRAM) {
+        PyObject *instruction = PyLong_FromLong(offset);
+        place = instruction == NULL ? NULL : PyTuple_Pack(2, code, instruction);
+        Py_XDECREF(instruction);
+    }
+    Py_XDECREF(code);
+    return place;
+}
+
 /* Returns code and instruction of the innermost line of the program; NULL, without an error, if
  * Python has to look for it. */
 static PyObject *
@@ -47,12 +63,22 @@ place_of(Starts *starts, PyFrameObject *frame)
 
 /* Returns the name of a thread, without a call of its property if that only reads it. */
 static PyObject *
-name_of(Starts *starts, PyObject *thread)
+name_of(State *state, PyObject *thread)
 {
+    Starts *starts = &state->starts;
+    unsigned int version = Py_TYPE(thread)->tp_version_tag;
+    if (version != 0 && version == state->of_named) {
+        PyObject *known = grpc_guard_own(&state->of_thread_name, thread, starts->str__name);
+        if (known != NULL) {
+            return known;
+        }
+        PyErr_Clear();
+    }
     PyObject *property = PyObject_GetAttr((PyObject *)Py_TYPE(thread), starts->str_name);
     PyObject *name = NULL;
     if (property != NULL && property == starts->name_of_threads) {
         name = PyObject_GetAttr(thread, starts->str__name);
+        state->of_named = Py_TYPE(thread)->tp_version_tag;
     }
     Py_XDECREF(property);
     if (name == NULL) {
@@ -62,10 +88,58 @@ name_of(Starts *starts, PyObject *thread)
     return name;
 }
 
+/* Returns what threading has of the thread that runs, a new reference; else NULL, mostly without an error. */
+static PyObject *
+thread_here(State *state)
+{
+    Threads *threads = &state->threads;
+    uint64_t id = PyThreadState_GetID(PyThreadState_Get());
+    for (int i = 0; i < THREADS; i++) {
+        PyObject *known = threads->id[i] == id ? grpc_guard_referent(threads->thread[i]) : NULL;
+        if (known != NULL) {
+            return known;
+        }
+    }
+    Numbered found = {0, 0, NULL};
+    PyObject *thread = Py_XNewRef(grpc_guard_look_up_number(
+        &found, state->starts.threads_by_ident, (uintptr_t)PyThread_get_thread_ident()));
+    PyObject *reference = thread == NULL ? NULL : PyWeakref_NewRef(thread, NULL);
+    if (reference == NULL) {
+        PyErr_Clear(); /* it is looked for in Python, too */
+        return thread;
+    }
+    int at = threads->newest = (threads->newest + 1) % THREADS;
+    threads->id[at] = 0;
+    SET(threads->thread[at], reference);
+    threads->id[at] = id;
+    return thread;
+}
+
+/* Returns the name of the thread that runs, if get_ident() is what C knows; else NULL, mostly without an error. */
+static PyObject *
+name_here(State *state)
+{
+    Starts *starts = &state->starts;
+    Steps *steps = &state->steps;
+    if (!steps->has_native_ident || steps->namespace == NULL
+        || grpc_guard_look_up(&state->of_get_ident, steps->namespace, steps->str_get_ident)
+               != starts->get_ident) {
+        return NULL;
+    }
+    PyObject *thread = thread_here(state);
+    if (thread == NULL) {
+        return NULL;
+    }
+    PyObject *name = name_of(state, thread);
+    Py_DECREF(thread);
+    return name;
+}
+
 /* Finds the kind and the name of the party that runs, new references; -1: an error is set. */
 static int
-party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
+party(State *state, PyObject *loop, PyObject **kind, PyObject **name)
 {
+    Starts *starts = &state->starts;
     PyObject *task = Py_NewRef(Py_None);
     if (loop != Py_None) {
         Py_DECREF(task);
@@ -81,12 +155,16 @@ party(Starts *starts, PyObject *loop, PyObject **kind, PyObject **name)
         return *name == NULL ? -1 : 0;
     }
     Py_DECREF(task);
+    *kind = Py_NewRef(starts->str_thread);
+    *name = name_here(state);
+    if (*name != NULL || PyErr_Occurred()) {
+        return *name == NULL ? -1 : 0;
+    }
     PyObject *ident = PyObject_CallNoArgs(starts->get_ident); /* a greenlet's, with gevent */
     PyObject *thread = ident == NULL ? NULL : PyDict_GetItemWithError(starts->threads_by_ident, ident);
-    *kind = Py_NewRef(starts->str_thread);
     if (thread != NULL) {
         Py_INCREF(thread);
-        *name = name_of(starts, thread);
+        *name = name_of(state, thread);
         Py_DECREF(thread);
     }
     else if (ident != NULL && !PyErr_Occurred()) {
@@ -121,9 +199,9 @@ origin_at(State *state, PyObject *operation, PyObject *place)
     int is_native = state->steps.has_native_clock && starts->monotonic == state->monotonic;
     PyObject *since = is_native ? PyFloat_FromDouble(grpc_guard_now())
                                 : PyObject_CallNoArgs(starts->monotonic);
-    PyObject *attempt = since == NULL ? NULL : PyObject_GetAttr(starts->ledger, starts->str_test_attempt);
-    PyObject *loop = attempt == NULL ? NULL : PyObject_CallNoArgs(starts->running_loop);
-    if (loop != NULL && party(starts, loop, &kind, &name) == 0) {
+    PyObject *attempt = since == NULL ? NULL : grpc_guard_own(&state->of_attempt, starts->ledger, starts->str_test_attempt);
+    PyObject *loop = attempt == NULL ? NULL : grpc_guard_loop_here(state, starts->running_loop);
+    if (loop != NULL && party(state, loop, &kind, &name) == 0) {
         PyTypeObject *type = (PyTypeObject *)starts->Origin;
         origin = type->tp_alloc(type, 0);
     }
@@ -150,8 +228,10 @@ PyObject *
 grpc_guard_note_origin(State *state, PyObject *operation)
 {
     Starts *starts = &state->starts;
-    PyFrameObject *frame = PyEval_GetFrame();
-    PyObject *place = place_of(starts, frame);
+    PyObject *place = place_here(starts);
+    if (place == NULL && !PyErr_Occurred()) {
+        place = place_of(starts, PyEval_GetFrame());
+    }
     if (place == NULL) {
         return PyErr_Occurred() ? NULL : note_in_python(starts, operation);
     }

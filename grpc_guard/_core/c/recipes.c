@@ -7,31 +7,33 @@
 static PyObject *
 direction_of(State *state, Part *part, PyObject *wrapped, StreamFields *stream)
 {
-    PyObject *direction = grpc_guard_make_aio_direction(state, (PyObject *)stream, part->way, wrapped,
-                                                        part->name, part->how == DIRECTION_IF_THERE);
-    PyObject *reference = direction == NULL ? NULL : PyWeakref_NewRef(direction, NULL);
-    if (reference == NULL) {
-        Py_XDECREF(direction);
+    PyObject *direction = grpc_guard_make_aio_direction(state, (PyObject *)stream, part, wrapped);
+    if (direction == NULL) {
         return NULL;
     }
     if (part->is_write) {
-        SET(stream->write, reference);
+        SET(stream->write, Py_NewRef(Py_True));
+        stream->writer = direction;
     }
     else {
-        SET(stream->read, reference);
+        SET(stream->read, Py_NewRef(Py_True));
+        stream->reader = direction;
     }
     return direction;
 }
 
-/* Returns the step of a direction that has others: as the owner of that does it. */
+/* Returns the step of a direction that has others: as the owner of that does it, None if that has no
+ * part in it. */
 static PyObject *
 prepared(State *state, Part *part, PyObject *wrapped, PyObject *direction)
 {
-    PyObject *step = PyObject_GetAttr(wrapped, part->name);
-    if (step == NULL || grpc_guard_is_plain(state, direction)) {
-        return step;
+    if (grpc_guard_is_plain(state, direction)) {
+        Py_RETURN_NONE;
     }
-    Py_SETREF(step, PyObject_CallMethodOneArg(direction, state->str_prepared, step));
+    PyObject *step = PyObject_GetAttr(wrapped, part->name);
+    if (step != NULL) {
+        Py_SETREF(step, PyObject_CallMethodOneArg(direction, state->str_prepared, step));
+    }
     return step;
 }
 

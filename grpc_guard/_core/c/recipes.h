@@ -18,6 +18,7 @@ typedef struct {
     Py_ssize_t index;     /* of an argument */
     How how;
     char is_write;
+    unsigned int of_method; /* the version of a class that has the method; 0: not known */
 } Part;
 
 typedef struct {
@@ -27,6 +28,10 @@ typedef struct {
     Py_ssize_t fewest, most; /* arguments */
     Part parts[1];
 } Recipe;
+
+/* Makes a direction of the class that operations claim: AioDirection. Its step is a method of `wrapped`,
+ * None if that may lack it and does. */
+PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, Part *part, PyObject *wrapped);
 
 /* Tells whether a recipe is for these arguments. */
 int grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count);

@@ -26,7 +26,7 @@ grpc_guard_offset_of(PyTypeObject *kind, PyObject *name)
 }
 
 PyObject *
-grpc_guard_make_record(Maker *maker, PyObject **values)
+grpc_guard_make_record(RecordMaker *maker, PyObject **values)
 {
     Py_ssize_t count = Py_SIZE(maker);
     PyObject *record = NULL;
@@ -49,7 +49,7 @@ grpc_guard_make_record(Maker *maker, PyObject **values)
 }
 
 static PyObject *
-make(Maker *self, PyObject *const *args, size_t nargsf, PyObject *names)
+make(RecordMaker *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     Py_ssize_t count = Py_SIZE(self);
     if (PyVectorcall_NARGS(nargsf) != count || (names != NULL && PyTuple_GET_SIZE(names) > 0)) {
@@ -76,7 +76,7 @@ maker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     Py_ssize_t count = PyTuple_GET_SIZE(names);
-    Maker *self = (Maker *)type->tp_alloc(type, count);
+    RecordMaker *self = (RecordMaker *)type->tp_alloc(type, count);
     if (self == NULL) {
         return NULL;
     }
@@ -93,7 +93,7 @@ maker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static int
-maker_traverse(Maker *self, visitproc visit, void *arg)
+maker_traverse(RecordMaker *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->kind);
@@ -103,7 +103,7 @@ maker_traverse(Maker *self, visitproc visit, void *arg)
 /* No tp_clear: what is in a cycle with it, the kind, can be cleared. */
 
 static void
-maker_dealloc(Maker *self)
+maker_dealloc(RecordMaker *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
@@ -113,7 +113,7 @@ maker_dealloc(Maker *self)
 }
 
 static PyMemberDef maker_members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Maker, vectorcall), READONLY, NULL},
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(RecordMaker, vectorcall), READONLY, NULL},
     {NULL},
 };
 
@@ -129,7 +129,7 @@ static PyType_Slot maker_slots[] = {
 
 static PyType_Spec maker_spec = {
     .name = "grpc_guard._core._compiled.Maker",
-    .basicsize = offsetof(Maker, offsets),
+    .basicsize = offsetof(RecordMaker, offsets),
     .itemsize = sizeof(Py_ssize_t),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
     .slots = maker_slots,

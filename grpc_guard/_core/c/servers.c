@@ -39,7 +39,8 @@ grpc_guard_service(State *state, Method *method, PyObject *const *args, Py_ssize
     if (count != 2 || names != NULL) {
         return IN_PYTHON(method, args, count, names);
     }
-    PyObject *wrapped = PyObject_GetAttr(args[0], state->str_wrapped);
+    PyObject *wrapped = grpc_guard_is_proxy(args[0]) ? grpc_guard_wrapped(state, args[0])
+                                                     : PyObject_GetAttr(args[0], state->str_wrapped);
     PyObject *of_wrapped[] = {wrapped, args[1]};
     PyObject *plain =
         wrapped == NULL ? NULL : PyObject_VectorcallMethod(starts->str_service, of_wrapped, 2, NULL);
@@ -47,7 +48,7 @@ grpc_guard_service(State *state, Method *method, PyObject *const *args, Py_ssize
     if (plain == NULL || plain == Py_None) {
         return plain;
     }
-    PyObject *key = PyObject_GetAttr(args[0], starts->str__self_key);
+    PyObject *key = grpc_guard_in_slot(&state->of_key, args[0], starts->str__self_key);
     PyObject *rpc = key == NULL ? NULL : PyObject_GetAttr(args[1], starts->str_method);
     PyObject *twin = rpc == NULL ? NULL : twin_in(starts, plain, key, rpc);
     Py_XDECREF(key);

@@ -4,17 +4,19 @@
  * the method itself, is left to the method in Python that it stands for.
  */
 
-#include "core.h"
+#include "guarded.h"
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
+    State *state;
     PyObject *method;  /* in Python: does the same, whatever is the case */
     PyObject *forks;   /* the namespace that has generation */
     PyObject *in_force, *off; /* aio: the mode of the process, and the one in which all is as usual */
     PyObject *running_loop;
     PyObject *refusals, *refused; /* refused(proxy, error) is called for these errors */
     PyObject *late, *refused_late; /* aio: for a call that has the attribute, refused_late(proxy, call) */
+    Own of_loop;
 } UnaryStart;
 
 #define EACH_OF_START(DO) \
@@ -30,50 +32,50 @@ is_off(UnaryStart *self, PyObject *mode)
     return off;
 }
 
-static PyObject *
-call_attribute(PyObject *object, PyObject *name)
+int
+grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
+                      PyObject **loop)
 {
-    PyObject *function = PyObject_GetAttr(object, name);
-    PyObject *result = function == NULL ? NULL : PyObject_CallNoArgs(function);
-    Py_XDECREF(function);
-    return result;
-}
-
-/* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
-static int
-is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
-{
-    PyObject *generation = PyDict_GetItemWithError(self->forks, state->str_generation);
-    int forked = generation == NULL ? -1 : PyObject_IsTrue(generation);
-    if (forked != 0) {
-        return forked < 0 && PyErr_Occurred() ? -1 : 0;
-    }
-    PyObject *running = PyObject_CallNoArgs(self->running_loop);
-    if (running == NULL) {
-        return -1;
-    }
-    if (self->in_force == Py_None) { /* sync: no loop is blocked */
-        int usual = running == Py_None;
-        Py_DECREF(running);
-        return usual;
-    }
-    PyObject *loop = PyObject_GetAttr(wrapped, state->str_own_loop);
-    if (loop == NULL) {
-        Py_DECREF(running);
+    PyObject *own = grpc_guard_own(known, multi_callable, state->str_own_loop);
+    if (own == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return -1;
         }
         PyErr_Clear();
         return 0;
     }
-    int usual = loop == running;
-    Py_DECREF(loop);
-    Py_DECREF(running);
-    if (usual) {
-        usual = is_off(self, PyObject_GetAttr(self->in_force, state->str_mode));
+    PyObject *running = grpc_guard_loop_here(state, running_loop);
+    Py_XDECREF(running); /* only compared */
+    if (running == own && own != Py_None) {
+        *loop = own;
+        return 1;
+    }
+    Py_DECREF(own);
+    return running == NULL ? -1 : 0;
+}
+
+/* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
+static int
+is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
+{
+    PyObject *generation = grpc_guard_look_up(&state->of_generation, self->forks, state->str_generation);
+    int forked = generation == NULL ? -1 : PyObject_IsTrue(generation);
+    if (forked != 0) {
+        return forked < 0 && PyErr_Occurred() ? -1 : 0;
+    }
+    if (self->in_force == Py_None) { /* sync: no loop is blocked */
+        PyObject *running = grpc_guard_loop_here(state, self->running_loop);
+        Py_XDECREF(running);
+        return running == NULL ? -1 : running == Py_None;
+    }
+    PyObject *loop;
+    int usual = grpc_guard_is_on_loop(state, self->running_loop, wrapped, &self->of_loop, &loop);
+    if (usual > 0) {
+        Py_DECREF(loop);
+        usual = is_off(self, grpc_guard_in_slot(&state->of_mode, self->in_force, state->str_mode));
     }
     if (usual > 0) {
-        int off = is_off(self, call_attribute(proxy, state->str_choose));
+        int off = is_off(self, grpc_guard_chosen_mode(state, proxy));
         usual = off < 0 ? -1 : !off;
     }
     return usual;
@@ -97,18 +99,35 @@ look_at_error(UnaryStart *self, PyObject *proxy)
     set_exception(error);
 }
 
-static PyObject *
-start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
+/* Looks at a call that has been started, or at the error; returns the call. */
+static inline PyObject *
+started(UnaryStart *self, PyObject *proxy, PyObject *call)
+{
+    if (call == NULL) {
+        look_at_error(self, proxy);
+    }
+    else if (self->late != Py_None) {
+        int is_late = grpc_guard_has_interceptors(self->state, call, self->late);
+        PyObject *nothing = is_late <= 0 ? NULL
+                            : PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
+        if (is_late != 0 && nothing == NULL) {
+            Py_CLEAR(call);
+        }
+        Py_XDECREF(nothing);
+    }
+    return call;
+}
+
+PyObject *
+grpc_guard_start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     UnaryStart *self = (UnaryStart *)callable;
     Py_ssize_t count = PyVectorcall_NARGS(flagged);
-    State *state = PyType_GetModuleState(Py_TYPE(self));
     if (count < 1) {
         return PyObject_Vectorcall(self->method, args, (size_t)count, names);
     }
-    PyObject *proxy = args[0];
-    PyObject *wrapped = PyObject_GetAttr(proxy, state->str_wrapped);
-    int usual = wrapped == NULL ? -1 : is_usual(self, state, proxy, wrapped);
+    PyObject *wrapped = PyObject_GetAttr(args[0], self->state->str_wrapped);
+    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, args[0], wrapped);
     if (usual <= 0) {
         Py_XDECREF(wrapped);
         return usual < 0 ? NULL
@@ -116,17 +135,22 @@ start_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyOb
     }
     PyObject *call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
     Py_DECREF(wrapped);
-    if (call == NULL) {
-        look_at_error(self, proxy);
+    return started(self, args[0], call);
+}
+
+PyObject *
+grpc_guard_start_unary(PyObject *start, PyObject *proxy, PyObject *args, PyObject *kwargs)
+{
+    UnaryStart *self = (UnaryStart *)start;
+    PyObject *wrapped = grpc_guard_wrapped(self->state, proxy);
+    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, proxy, wrapped);
+    if (usual <= 0) {
+        Py_XDECREF(wrapped);
+        return usual < 0 ? NULL : grpc_guard_call_with(self->method, proxy, args, kwargs);
     }
-    else if (self->late != Py_None && grpc_guard_has_interceptors(state, call, self->late)) {
-        PyObject *nothing = PyObject_CallFunctionObjArgs(self->refused_late, proxy, call, NULL);
-        Py_XDECREF(nothing);
-        if (nothing == NULL) {
-            Py_CLEAR(call);
-        }
-    }
-    return call;
+    PyObject *call = PyObject_Call(wrapped, args, kwargs);
+    Py_DECREF(wrapped);
+    return started(self, proxy, call);
 }
 
 static PyObject *
@@ -146,7 +170,8 @@ start_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->vectorcall = start_vectorcall;
+    self->vectorcall = grpc_guard_start_vectorcall;
+    self->state = PyType_GetModuleState(type);
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_START(TAKE)
 #undef TAKE

@@ -33,7 +33,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(set_on_loop, TOLD_FIELD) DO(set_operation, TOLD_FIELD) DO(set_place, TOLD_FIELD) \
     DO(set_since, TOLD_FIELD) DO(set_test_attempt, TOLD_FIELD) \
     /* _guard/generators.py */ \
-    DO(feeds, PyDict_Check) DO(forget, TOLD_ANY) DO(partial, TOLD_ANY) DO(bind, TOLD_ANY) \
+    DO(feeds, PyDict_Check) DO(bind, TOLD_ANY) \
     /* _proxies/proxy.py */ \
     DO(wrapped, TOLD_FIELD) DO(stream, TOLD_FIELD) DO(next, TOLD_FIELD) DO(Itself, PyType_Check) \
     /* _proxies/sync/channel.py */ \
@@ -42,6 +42,8 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(call_twins, PyDict_Check) DO(Responses, PyType_Check) DO(call_has_ended, TOLD_ANY) \
     DO(guard_call, TOLD_ANY) DO(failed_to_start, TOLD_ANY) DO(handed, PyContextVar_CheckExact) \
     DO(join, TOLD_ANY) \
+    /* _proxies/multicallables.py */ \
+    DO(fixed_mode, TOLD_ANY) \
     /* _proxies/sync/handlers.py */ \
     DO(received_twins, PyDict_Check) \
     DO(Requests, PyType_Check) DO(RequestIterator, TOLD_ANY) DO(context_twins, PyDict_Check) \
@@ -57,7 +59,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
 
 #define EACH_NAME_OF_STARTS(DO) \
     DO(start) DO(note_origin) DO(_channel) DO(generation) DO(streams) DO(next_report_at) \
-    DO(append) DO(co_filename) DO(test_attempt) DO(get_name) DO(name) DO(_name) \
+    DO(append) DO(popleft) DO(request_iterator) DO(co_filename) DO(test_attempt) DO(get_name) DO(name) DO(_name) \
     DO(thread) DO(task) DO(mode) DO(_self_choose) DO(_self_rpc) DO(on_loop) DO(__call__) DO(ended) \
     DO(_interceptors_task) DO(__aiter__) DO(_self_stream) DO(_self_write) \
     DO(service) DO(method) DO(_self_key) DO(_grpc_guard) DO(_guarded)

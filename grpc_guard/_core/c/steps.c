@@ -19,7 +19,7 @@ steps_of(SyncOperation *self)
     return &((State *)PyType_GetModuleState(Py_TYPE(self)))->steps;
 }
 
-static PyObject *
+static UNUSUAL PyObject *
 is_shut_down(void)
 {
     PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
@@ -40,7 +40,7 @@ named(Steps *steps, PyObject *name)
     return Py_XNewRef(value);
 }
 
-static PyObject *
+static UNUSUAL PyObject *
 call_named(Steps *steps, PyObject *name, PyObject *const *args, size_t count)
 {
     PyObject *function = named(steps, name);
@@ -53,7 +53,7 @@ call_named(Steps *steps, PyObject *name, PyObject *const *args, size_t count)
 }
 
 /* Finds what time it is, and which thread runs: 1, 0 if its ident is no number; -1: an error is set. */
-static int
+static UNUSUAL int
 this_party(Steps *steps, unsigned long long *owner, double *since)
 {
     PyObject *now = call_named(steps, steps->str_monotonic, NULL, 0);
@@ -88,7 +88,7 @@ may_begin(SyncOperation *self)
 }
 
 /* Refuses an operation, unless the handler is running. */
-static int
+static UNUSUAL int
 check_handler(SyncOperation *self)
 {
     Steps *steps = steps_of(self);
@@ -124,13 +124,19 @@ end_handler(SyncOperation *self)
     return NULL;
 }
 
+static UNUSUAL void
+lacks_iterator(void)
+{
+    PyErr_SetString(PyExc_AttributeError, "iterator");
+}
+
 /* Returns a new reference to what does the step, as the direction has it by now. */
 static inline PyObject *
 subject_of(SyncOperation *self)
 {
-    PyObject *subject = self->call != NULL ? self->call : self->direction->iterator;
-    if (subject == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "iterator");
+    PyObject *subject = USUALLY(self->call == NULL) ? self->direction->iterator : self->call;
+    if (!USUALLY(subject != NULL)) {
+        lacks_iterator();
     }
     return Py_XNewRef(subject);
 }
@@ -142,7 +148,7 @@ method_of(Steps *steps, SyncOperation *self)
 }
 
 /* Does an operation that has found its direction taken: contended() of conflicts.py. */
-static PyObject *
+static UNUSUAL PyObject *
 meet(Steps *steps, SyncOperation *self, PyObject *response)
 {
     PyObject *object = subject_of(self);
@@ -161,17 +167,20 @@ meet(Steps *steps, SyncOperation *self, PyObject *response)
     return result;
 }
 
+static UNUSUAL PyObject *
+call_step(SyncOperation *self, PyObject *object, PyObject *response)
+{
+    PyObject *args[] = {object, response};
+    return PyObject_VectorcallMethod(method_of(steps_of(self), self), args, response == NULL ? 1 : 2,
+                                     NULL);
+}
+
 /* Does the step: as next() does, by the type; or as a method of the object, which may be its own. */
 static inline PyObject *
 do_step(SyncOperation *self, PyObject *object, PyObject *response, int is_next)
 {
     iternextfunc next = Py_TYPE(object)->tp_iternext;
-    if (is_next && next != NULL) {
-        return next(object);
-    }
-    PyObject *args[] = {object, response};
-    return PyObject_VectorcallMethod(method_of(steps_of(self), self), args, response == NULL ? 1 : 2,
-                                     NULL);
+    return USUALLY(is_next && next != NULL) ? next(object) : call_step(self, object, response);
 }
 
 /* Does an operation with a direction that is there. Returns NULL without an exception where an
@@ -184,11 +193,11 @@ operate(SyncOperation *self, PyObject *response, int is_next)
     unsigned long long owner;
     double since;
     int has_owner = 1;
-    if (!may_begin(self) && check_handler(self) < 0) {
+    if (!USUALLY(may_begin(self)) && check_handler(self) < 0) {
         return NULL;
     }
     void *caller = grpc_guard_caller(&owner); /* its place is the line that asks */
-    if (self->is_native) {
+    if (USUALLY(self->is_native)) {
         since = grpc_guard_now();
     }
     else if ((has_owner = this_party(steps_of(self), &owner, &since)) < 0) {
@@ -196,7 +205,7 @@ operate(SyncOperation *self, PyObject *response, int is_next)
     }
     char is_free = direction->free;
     direction->free = 0; /* the claim */
-    if (!is_free) {
+    if (!USUALLY(is_free)) {
         return meet(steps_of(self), self, response);
     }
     direction->caller = caller;
@@ -206,9 +215,9 @@ operate(SyncOperation *self, PyObject *response, int is_next)
     direction->since = since;
 
     PyObject *object = subject_of(self), *before = NULL;
-    PyObject *result = object == NULL ? NULL : do_step(self, object, response, is_next);
+    PyObject *result = !USUALLY(object != NULL) ? NULL : do_step(self, object, response, is_next);
 
-    if (result == NULL && self->kind == TAKING_RESPONSES) {
+    if (!USUALLY(result != NULL) && self->kind == TAKING_RESPONSES) {
         before = end_handler(self);
     }
     direction->operation = 0;
@@ -216,29 +225,28 @@ operate(SyncOperation *self, PyObject *response, int is_next)
     if (response == Py_None) {
         before = end_handler(self);
     }
-    Py_XDECREF(before);
+    if (!USUALLY(before == NULL)) {
+        grpc_guard_unfollow((StreamFields *)direction->stream);
+        Py_DECREF(before);
+    }
     Py_XDECREF(object);
     return result;
 }
 
-/* The same, with the direction held. */
+/* The same, if the direction is there. Whoever calls the operation holds that, which holds the direction. */
 static inline PyObject *
-operate_held(SyncOperation *self, PyObject *response, int is_next)
+operate_if_there(SyncOperation *self, PyObject *response, int is_next)
 {
-    SyncFields *direction = self->direction;
-    if (direction == NULL || direction->stream == NULL) {
+    if (!USUALLY(self->direction != NULL && self->direction->stream != NULL)) {
         return is_shut_down();
     }
-    Py_INCREF(direction);
-    PyObject *result = operate(self, response, is_next);
-    Py_DECREF(direction);
-    return result;
+    return operate(self, response, is_next);
 }
 
 PyObject *
 grpc_guard_advance(SyncOperation *self)
 {
-    return operate_held(self, NULL, 1);
+    return operate_if_there(self, NULL, 1);
 }
 
 /* Tells whether the arguments are right, and finds the response among them; else sets TypeError. */
@@ -275,7 +283,7 @@ grpc_guard_operate(PyObject *callable, PyObject *const *args, size_t nargsf, PyO
     if (!takes(self, args, PyVectorcall_NARGS(nargsf), kwnames, &response)) {
         return NULL;
     }
-    PyObject *result = operate_held(self, response, 0);
+    PyObject *result = operate_if_there(self, response, 0);
     if (result == NULL && !PyErr_Occurred()) {
         PyErr_SetNone(PyExc_StopIteration);
     }

@@ -5,6 +5,15 @@
 
 #include <Python.h>
 
+/* What is never run where all is as usual, and does not lie between what is. */
+#if defined(__GNUC__)
+#define UNUSUAL __attribute__((cold, noinline))
+#define USUALLY(condition) __builtin_expect(!!(condition), 1)
+#else
+#define UNUSUAL
+#define USUALLY(condition) (condition)
+#endif
+
 /* A list of the directions that live, borrowed: each leaves it before it dies. */
 typedef struct Links {
     struct Links *next, *previous;
@@ -33,5 +42,8 @@ extern PyType_Spec grpc_guard_sync_operation;
 
 int grpc_guard_steps_traverse(Steps *steps, visitproc visit, void *arg);
 void grpc_guard_steps_clear(Steps *steps);
+
+/* Ends a list: those who are still in it live on in none. */
+void grpc_guard_leave_list(Links *head);
 
 #endif

@@ -11,9 +11,10 @@ is_told(Starts *starts)
 
 /* Tells whether the guard of the process is off, so that this one is alone; -1: an error is set. */
 static int
-is_alone(Starts *starts)
+is_alone(State *state)
 {
-    PyObject *mode = PyObject_GetAttr(starts->in_force, starts->str_mode);
+    Starts *starts = &state->starts;
+    PyObject *mode = grpc_guard_in_slot(&state->of_mode, starts->in_force, starts->str_mode);
     int is_off = mode == NULL ? -1 : mode == starts->OFF;
     Py_XDECREF(mode);
     return is_off;
@@ -40,15 +41,16 @@ guard_requests(State *state, PyObject *iterator, PyObject *stream)
 
 /* Tells whether a call is read as usual: not on a loop that it could block, and not in a callback. */
 static int
-is_read_as_usual(Starts *starts, StreamFields *stream)
+is_read_as_usual(State *state, StreamFields *stream)
 {
+    Starts *starts = &state->starts;
     if (PyDict_GET_SIZE(starts->callbacks_running) > 0 || stream->origin == NULL) {
         return 0;
     }
     if (stream->origin == Py_None) {
         return 1;
     }
-    PyObject *on_loop = PyObject_GetAttr(stream->origin, starts->str_on_loop);
+    PyObject *on_loop = grpc_guard_in_slot(&state->of_on_loop, stream->origin, starts->str_on_loop);
     int is_usual = on_loop == NULL ? -1 : on_loop == Py_False;
     Py_XDECREF(on_loop);
     return is_usual;
@@ -59,7 +61,7 @@ guard_call(State *state, PyObject *call, PyObject *stream)
 {
     Starts *starts = &state->starts;
     if ((PyObject *)Py_TYPE(call) == starts->usual_call) {
-        int is_usual = is_read_as_usual(starts, (StreamFields *)stream);
+        int is_usual = is_read_as_usual(state, (StreamFields *)stream);
         if (is_usual < 0) {
             return NULL;
         }
@@ -157,8 +159,6 @@ start_asked(State *state, const Asked *asked)
     return guarded;
 }
 
-#define FEW 8 /* arguments, with the multi-callable */
-
 /* Starts it with a copy of the arguments. */
 static PyObject *
 start_with(State *state, Asked *asked, PyObject *const *args)
@@ -187,7 +187,7 @@ call_proxy(State *state, Method *method, PyObject *const *args, Py_ssize_t count
            int writes)
 {
     Starts *starts = &state->starts;
-    int alone = count < 1 + writes || !is_told(starts) ? 0 : is_alone(starts);
+    int alone = count < 1 + writes || !is_told(starts) ? 0 : is_alone(state);
     if (alone <= 0) {
         return alone < 0 ? NULL : IN_PYTHON(method, args, count, names);
     }
@@ -199,8 +199,8 @@ call_proxy(State *state, Method *method, PyObject *const *args, Py_ssize_t count
         Py_DECREF(mode);
         return IN_PYTHON(method, args, count, names);
     }
-    PyObject *rpc = PyObject_GetAttr(args[0], starts->str__self_rpc);
-    PyObject *wrapped = rpc == NULL ? NULL : PyObject_GetAttr(args[0], state->str_wrapped);
+    PyObject *rpc = grpc_guard_in_slot(&state->of_rpc, args[0], starts->str__self_rpc);
+    PyObject *wrapped = rpc == NULL ? NULL : grpc_guard_wrapped(state, args[0]);
     if (wrapped != NULL) {
         Asked asked = {.multi_callable = wrapped, .rpc = rpc, .mode = mode, .names = names,
                        .count = count, .first = 1, .writes = writes};

@@ -4,9 +4,9 @@
 
 /* Returns what fields.py has under a name, borrowed. */
 static PyObject *
-switch_of(State *state, PyObject *name)
+switch_of(State *state, LookedUp *known, PyObject *name)
 {
-    PyObject *value = PyDict_GetItemWithError(state->switches, name);
+    PyObject *value = grpc_guard_look_up(known, state->switches, name);
     if (value == NULL && !PyErr_Occurred()) {
         PyErr_SetObject(PyExc_NameError, name);
     }
@@ -17,12 +17,12 @@ switch_of(State *state, PyObject *name)
 static int
 instruments(State *state, PyObject *mode)
 {
-    PyObject *counting = switch_of(state, state->str_counting);
+    PyObject *counting = switch_of(state, &state->of_counting, state->str_counting);
     int is_counting = counting == NULL ? -1 : PyObject_IsTrue(counting);
     if (is_counting != 0) {
         return is_counting;
     }
-    PyObject *watch = switch_of(state, state->str_watch);
+    PyObject *watch = switch_of(state, &state->of_watch, state->str_watch);
     if (watch == NULL) {
         return -1;
     }
@@ -33,7 +33,7 @@ instruments(State *state, PyObject *mode)
 static int
 count_one(State *state)
 {
-    PyObject *created = switch_of(state, state->str_created);
+    PyObject *created = switch_of(state, &state->of_created, state->str_created);
     if (created == NULL) {
         return -1;
     }
@@ -81,6 +81,7 @@ grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
     StreamFields *self = (StreamFields *)type->tp_alloc(type, 0);
+    grpc_guard_die_as(type, state->stream_fields);
     if (self != NULL && fill(state, self, rpc, side, api, mode, loop) < 0) {
         Py_CLEAR(self);
     }
@@ -106,6 +107,7 @@ stream_traverse(StreamFields *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_STREAM(VISIT)
+    VISIT(followed)
 #undef VISIT
     return 0;
 }
@@ -115,6 +117,7 @@ stream_clear(StreamFields *self)
 {
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_STREAM(CLEAR)
+    CLEAR(followed)
 #undef CLEAR
     return 0;
 }
@@ -130,22 +133,6 @@ stream_dealloc(StreamFields *self)
     stream_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
-}
-
-int
-grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
-{
-    PyObject *reference = PyWeakref_NewRef(call, NULL);
-    if (reference == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            return -1;
-        }
-        PyErr_Clear(); /* an interceptor's own kind of call: never known to be over */
-        return 0;
-    }
-    SET(self->call, reference);
-    SET(self->has_ended, Py_NewRef(has_ended));
-    return 0;
 }
 
 static PyObject *
@@ -170,13 +157,16 @@ stream_track_context(StreamFields *self, PyObject *const *args, Py_ssize_t count
     Py_RETURN_NONE;
 }
 
-/* Returns what a weak reference in a field leads to, or None. */
+/* Returns what a weak reference in a field leads to, or None; where it is True, what is `held` beside it. */
 static PyObject *
-referent(PyObject *reference, const char *name)
+referent(PyObject *reference, PyObject *held, const char *name)
 {
     if (reference == NULL) {
         PyErr_SetString(PyExc_AttributeError, name);
         return NULL;
+    }
+    if (reference == Py_True) {
+        return Py_NewRef(held == NULL || Py_REFCNT(held) == 0 ? Py_None : held);
     }
     if (reference == Py_None) {
         Py_RETURN_NONE;
@@ -187,16 +177,16 @@ referent(PyObject *reference, const char *name)
     return object;
 }
 
-static PyObject *
-stream_get_read(StreamFields *self, void *closure)
+PyObject *
+grpc_guard_reader(StreamFields *self, void *unused)
 {
-    return referent(self->read, "_read");
+    return referent(self->read, self->reader, "_read");
 }
 
-static PyObject *
-stream_get_write(StreamFields *self, void *closure)
+PyObject *
+grpc_guard_writer(StreamFields *self, void *unused)
 {
-    return referent(self->write, "_write");
+    return referent(self->write, self->writer, "_write");
 }
 
 static int
@@ -258,8 +248,8 @@ static PyMethodDef stream_methods[] = {
 
 static PyGetSetDef stream_properties[] = {
     {"handler", (getter)grpc_guard_get_handler, (setter)grpc_guard_set_handler, NULL, NULL},
-    {"read", (getter)stream_get_read, (setter)stream_set_read, NULL, NULL},
-    {"write", (getter)stream_get_write, (setter)stream_set_write, NULL, NULL},
+    {"read", (getter)grpc_guard_reader, (setter)stream_set_read, NULL, NULL},
+    {"write", (getter)grpc_guard_writer, (setter)stream_set_write, NULL, NULL},
     {NULL},
 };
 

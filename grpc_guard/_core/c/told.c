@@ -13,6 +13,20 @@ take(PyObject **field, PyObject *value, int is_right, const char *name)
     return 0;
 }
 
+/* Tells whether a function is the one in C that asks the dict of the thread; may set an error. */
+static int
+is_of_asyncio(PyObject *running_loop)
+{
+    if (running_loop == NULL || !PyCFunction_CheckExact(running_loop)) {
+        return 0;
+    }
+    PyObject *module = PyObject_GetAttrString(running_loop, "__module__");
+    int is_so = module != NULL && PyUnicode_Check(module)
+                && PyUnicode_CompareWithASCIIString(module, "_asyncio") == 0;
+    Py_XDECREF(module);
+    return is_so;
+}
+
 static PyObject *
 tell(PyObject *module, PyObject *told)
 {
@@ -42,6 +56,11 @@ tell(PyObject *module, PyObject *told)
             return NULL;
         }
     }
+    State *state = PyModule_GetState(module);
+    state->stream_at = state->next_at = 0;
+    state->of_named = 0;
+    state->loop_of_thread = is_of_asyncio(starts->running_loop) ? starts->running_loop : NULL;
+    PyErr_Clear();
     Py_RETURN_NONE;
 }
 

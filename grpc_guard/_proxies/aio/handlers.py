@@ -12,7 +12,7 @@ from types import MethodType
 from typing import Any, cast
 
 from ..._catalogue.cpython_loops import current_task, running_loop
-from ..._catalogue.modes import ChooseMode, Mode
+from ..._catalogue.modes import ChooseMode, Mode, current_mode, fixed_mode, in_force
 from ..._catalogue.nouns import AIO, SERVER, Subject
 from ..._core.aio_methods import after_cancelled_handlers, compiled
 from ..._core.operations import operation
@@ -57,7 +57,7 @@ def guard_behavior(
             return guarded_behavior(behavior, choose, sync)
         return guarded_behavior(behavior, choose, functools.partial(_migrating, sync, handlers))
 
-    enter, enter_unary = handlers.enter_task, handlers.enter_unary_task
+    chosen = in_force if choose is current_mode else fixed_mode(choose)
 
     # With fewer arguments, or where no loop runs, the caller is not gRPC.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:
@@ -67,8 +67,7 @@ def guard_behavior(
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
-            enter_unary(rpc, loop)
-            return run_unary(rpc, plain, args, kwargs)
+            return run_unary(handlers, loop, rpc, plain, args, kwargs)
 
         return act_in_c(guarded, plain, first, False)
 
@@ -85,11 +84,10 @@ def guard_behavior(
                 behavior, args = MethodType(plain, args[0]), args[1:]
             request, context, *rest = args
             stream = Stream(rpc, SERVER, AIO, mode, loop)
-            enter(stream, loop)
             context = Context(context, stream)
             if request_streaming and hasattr(type(request), "__aiter__"):
                 request = RequestIterator(request, stream, context._self_read)
-            responses = run_it(stream, behavior, request, context, *rest, **kwargs)
+            responses = run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
             if run is _run:
                 return responses
             return _watched(context, responses)
@@ -106,7 +104,18 @@ def guard_behavior(
             return guarded
         method = compiled.AioMethod(function_of(plain) or guarded, "handler", "", None, 1)
         act = compiled.AioHandler(
-            guarded, plain, first, reads, rpc, choose, OFF, running_loop, handlers, method, *more
+            guarded,
+            plain,
+            first,
+            reads,
+            rpc,
+            choose,
+            chosen,
+            OFF,
+            running_loop,
+            handlers,
+            method,
+            *more,
         )
         return lambda *args, **kwargs: act(*args, **kwargs)
 
@@ -157,26 +166,46 @@ if compiled is not None:
     compiled.tell({"report_conflict": report_conflict, "is_taken_at_yield": _is_taken})
 
 
-async def _run_unary(rpc: str, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+# A handler is in flight from its first step until nobody holds its entry: not even the frame of one that
+# has failed may go on to hold it.
+
+
+async def _run_unary(
+    handlers: Handlers,
+    loop: asyncio.AbstractEventLoop,
+    rpc: str,
+    plain: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+) -> Any:
+    entry = handlers.enter_task(rpc, loop)
     try:
         return await plain(*args, **kwargs)
     except asyncio.CancelledError as error:
         _was_cancelled(rpc, error)
         raise
+    finally:
+        del entry
 
 
-async def _run(stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def _run(
+    handlers: Handlers, stream: Stream, behavior: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    entry = None
     try:
+        entry = handlers.enter_task(stream, stream.loop)
         return await behavior(*args, **kwargs)
     except asyncio.CancelledError as error:
         _was_cancelled(stream, error)
         raise
     finally:
         stream.ended = True
+        del entry
 
 
 @operation("yield", owns=False)  # at a yield it is in no await chain: see owner_of() in _guard
 async def _generate(
+    handlers: Handlers,
     stream: Stream,
     behavior: Callable[..., Any],
     request: Any,
@@ -189,6 +218,7 @@ async def _generate(
     gRPC writes what the handler yields, below the proxies, before it asks for the next message.
     So the handler owns the writing direction from the yield until then.
     """
+    entry = handlers.enter_task(stream, stream.loop)
     direction = context._self_write
     turns, token = None, cast("Any", direction)
     responses = behavior(request, context, *rest, **kwargs)
@@ -235,6 +265,7 @@ async def _generate(
         if goes_on:
             await _close(responses)
         stream.ended = True
+        del entry
 
 
 async def _close(responses: Any) -> None:

@@ -36,7 +36,10 @@ class Messages(StreamProxy):
         super().__init__(iterator, stream)
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call
         self._self_read = direction
-        self._self_anext = direction.prepared(iterator.__anext__)
+        # None: that of the iterator, as it is.
+        self._self_anext = (
+            None if direction._extra is None else direction.prepared(iterator.__anext__)
+        )
 
     def __aiter__(self) -> Self:
         return self
@@ -53,13 +56,14 @@ class Messages(StreamProxy):
             direction.taken = True
             try:
                 direction.since = monotonic()
-                return await self._self_anext()
+                return await (self._self_anext or self.__wrapped__.__anext__)()
             except asyncio.CancelledError as error:
                 after_cancel(direction.stream, "__anext__", error)
                 raise
             finally:
                 direction.taken = False
-        return await contended_async(direction, "__anext__", self._self_anext)
+        step = self._self_anext or self.__wrapped__.__anext__
+        return await contended_async(direction, "__anext__", step)
 
     @operation("asend")
     async def asend(self, value: Any) -> Any:

@@ -1,0 +1,303 @@
+/* Live streams as the bytes of a message: the same as telling.c and then encoding.c, without the records.
+ *
+ * A record is made where somebody looks at it: of a stream that is not like most, and of one that may
+ * wait for its peer.
+ */
+
+#include "answering.h"
+
+/* Adds the streams of the channel that was met last to those of its number; -1: an error is set. */
+static int
+add_up(Answer *self)
+{
+    if (self->count == 0) {
+        return 0;
+    }
+    PyObject *before = PyDict_GetItemWithError(self->carried, self->number);
+    long count = before == NULL ? 0 : PyLong_AsLong(before);
+    PyObject *sum = PyErr_Occurred() ? NULL : PyLong_FromLong(count + self->count);
+    int failed = sum == NULL || PyDict_SetItem(self->carried, self->number, sum) < 0;
+    Py_XDECREF(sum);
+    self->count = 0;
+    return failed ? -1 : 0;
+}
+
+/* Counts one stream of a channel; returns its number, or None, borrowed; NULL: an error is set. */
+static PyObject *
+count_one(Answer *self, PyObject *channel)
+{
+    if (channel == Py_None) {
+        return Py_None;
+    }
+    if (channel != self->channel) {
+        PyObject *number = add_up(self) < 0 ? NULL : grpc_guard_channel_of(&self->look, channel);
+        if (number == NULL) {
+            return NULL;
+        }
+        SET(self->channel, Py_NewRef(channel));
+        SET(self->number, number);
+    }
+    self->count += self->number != Py_None;
+    return self->number;
+}
+
+static int
+put_enum(Answer *self, const Field *field, PyObject *named)
+{
+    PyObject *text = grpc_guard_text_of(&self->look, named);
+    int failed = text == NULL || grpc_guard_put_text(self->buffer, field, text) < 0;
+    Py_XDECREF(text);
+    return failed ? -1 : 0;
+}
+
+/* Puts how long ago a stream began, and who has started it, as far as that is known. */
+static int
+put_start(Answer *self, StreamFields *stream, const Started *started)
+{
+    double began;
+    if (started == NULL) {
+        PyObject *since;
+        if (grpc_guard_by_identity(self->look.begun, (PyObject *)stream, &since) <= 0) {
+            return PyErr_Occurred() ? -1 : 0;
+        }
+        began = PyFloat_AsDouble(since);
+        Py_DECREF(since);
+        if (began == -1.0 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    else {
+        began = started->since;
+    }
+    int failed = grpc_guard_put_double(self->buffer, &self->stream[AGE], self->look.present - began);
+    return failed < 0 || started == NULL ? failed : grpc_guard_put_starter(self, started);
+}
+
+static int
+put_stream(Answer *self, StreamFields *stream, long number, const Ways *ways,
+           const Started *started)
+{
+    Buffer *buffer = self->buffer;
+    const Field *of = self->stream;
+    PyObject *channel = count_one(self, stream->channel);
+    if (channel == NULL || grpc_guard_put_tag(buffer, &self->field) < 0) {
+        return -1;
+    }
+    size_t at = buffer->bytes.size;
+    int failed = grpc_guard_put_int(buffer, &of[NUMBER], number) < 0
+                 || grpc_guard_put_text(buffer, &of[RPC], stream->rpc) < 0
+                 || put_enum(self, &of[SIDE], stream->side) < 0
+                 || put_enum(self, &of[API], stream->api) < 0
+                 || put_enum(self, &of[MODE], stream->mode) < 0
+                 || grpc_guard_put_text(buffer, &of[STATE], ways->state) < 0
+                 || put_start(self, stream, started) < 0;
+    if (!failed && channel != Py_None) {
+        unsigned long long its = PyLong_AsUnsignedLongLongMask(channel);
+        failed = (its == (unsigned long long)-1 && PyErr_Occurred())
+                 || grpc_guard_put_int(buffer, &of[CHANNEL], its) < 0;
+    }
+    failed = failed
+             || grpc_guard_put_direction(self, &of[READ_WAY], &ways->read) < 0
+             || grpc_guard_put_direction(self, &of[WRITE_WAY], &ways->write) < 0
+             || grpc_guard_put_length_at(&buffer->bytes, at) < 0;
+    return failed ? -1 : 0;
+}
+
+/* Puts the record of a stream, and notes what was told of it; -1: an error is set. */
+static int
+put_told(Answer *self, PyObject *told)
+{
+    if (!PyTuple_Check(told) || PyTuple_GET_SIZE(told) != 3
+        || !Py_IS_TYPE(PyTuple_GET_ITEM(told, 0), self->field.of->kind)) {
+        PyErr_SetString(PyExc_TypeError, "what is told is a record, a stream and its directions");
+        return -1;
+    }
+    PyObject *record = PyTuple_GET_ITEM(told, 0);
+    PyObject *channel = OF(record, self->stream[CHANNEL].offset);
+    int failed = grpc_guard_put_tag(self->buffer, &self->field) < 0
+                 || grpc_guard_put_nested(self->buffer, self->field.of, record) < 0
+                 || PyList_Append(self->told, told) < 0;
+    if (!failed && channel != Py_None) {
+        failed = add_up(self) < 0;
+        SET(self->channel, NULL);
+        SET(self->number, Py_NewRef(channel));
+        self->count = 1;
+    }
+    return failed ? -1 : 0;
+}
+
+/* Tells whether a record is needed: a direction is unlike most, or a write may wait for a reader. */
+static int
+needs_record(Answer *self, const Ways *ways)
+{
+    int waits = grpc_guard_is_inside(&ways->write) && !grpc_guard_is_inside(&ways->read)
+                && ways->read.direction != Py_None;
+    return waits || !grpc_guard_is_usual(&self->look, &ways->read)
+           || !grpc_guard_is_usual(&self->look, &ways->write);
+}
+
+/* Returns what Teller.one() returns of a stream, by way of a record. */
+static PyObject *
+told_of(Answer *self, PyObject *stream, long number, Ways *ways)
+{
+    PyObject *its = PyLong_FromLong(number);
+    if (its == NULL) {
+        return NULL;
+    }
+    PyObject *told =
+        ways == NULL ? PyObject_CallFunctionObjArgs(self->look.one, stream, its, NULL)
+                     : grpc_guard_tell(&self->look, (StreamFields *)stream, its, ways);
+    Py_DECREF(its);
+    return told;
+}
+
+/* Puts a stream, if it is not over: 1, else 0; -1: an error is set. */
+static int
+put_one(State *state, Answer *self, PyObject *stream, long number, Ways *ways)
+{
+    Started started;
+    StreamFields *fields = (StreamFields *)stream;
+    int is_usual = grpc_guard_find_ways(state, &self->look, stream, ways);
+    if (is_usual < 0 || (is_usual > 0 && ways->state == NULL)) {
+        return is_usual < 0 ? -1 : 0;
+    }
+    int is_started = is_usual > 0 && fields->origin != Py_None
+                         ? grpc_guard_started(&self->look, fields->origin, &started)
+                         : is_usual;
+    if (is_started < 0) {
+        return -1;
+    }
+    if (is_started > 0 && !needs_record(self, ways)) {
+        PyObject *origin = Py_NewRef(fields->origin);
+        int failed = put_stream(self, fields, number, ways, origin == Py_None ? NULL : &started);
+        Py_DECREF(origin);
+        return failed < 0 ? -1 : 1;
+    }
+    PyObject *told = told_of(self, stream, number, is_usual > 0 ? ways : NULL);
+    int is_told = told == NULL ? -1 : told != Py_None;
+    if (is_told > 0 && put_told(self, told) < 0) {
+        is_told = -1;
+    }
+    Py_XDECREF(told);
+    return is_told;
+}
+
+/* Has what is needed of the streams that follow fetched, each from where the last step leads. */
+static void
+fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left)
+{
+    if (left > 12) {
+        FETCH_LINES(streams[12], sizeof(StreamFields));
+    }
+    if (left > 9 && PyObject_TypeCheck(streams[9], state->stream_fields)) {
+        StreamFields *fields = (StreamFields *)streams[9];
+        FETCH_LINES(fields->read == Py_True ? fields->reader : fields->read, sizeof(AioFields));
+        FETCH_LINES(fields->write == Py_True ? fields->writer : fields->write, sizeof(AioFields));
+        FETCH(fields->call);
+        FETCH_LINES(fields->origin, 96);
+    }
+    if (left > 6 && PyObject_TypeCheck(streams[6], state->stream_fields)) {
+        StreamFields *fields = (StreamFields *)streams[6];
+        grpc_guard_fetch_led_to(fields->read, sizeof(AioFields)); /* of those that are references */
+        grpc_guard_fetch_led_to(fields->write, sizeof(AioFields));
+        grpc_guard_fetch_led_to(fields->call, 128);
+    }
+    if (left > 3 && PyObject_TypeCheck(streams[3], state->stream_fields)) {
+        StreamFields *fields = (StreamFields *)streams[3];
+        PyObject *directions[] = {
+            fields->read == Py_True ? fields->reader : grpc_guard_fetch_led_to(fields->read, 0),
+            fields->write == Py_True ? fields->writer : grpc_guard_fetch_led_to(fields->write, 0),
+        };
+        for (int i = 0; i < 2; i++) {
+            PyObject *direction = directions[i];
+            const Noted *noted =
+                direction == NULL ? NULL : grpc_guard_seen_in(self->look.crowd, direction);
+            if (noted != NULL) {
+                FETCH_LINES(noted->task, 256);
+            }
+        }
+    }
+}
+
+/* Puts all of these streams that are not over: their bytes; NULL: an error is set. */
+static PyObject *
+put_all(State *state, Answer *self, PyObject *streams)
+{
+    PyObject *all = PySequence_Tuple(streams);
+    int failed = all == NULL;
+    for (Py_ssize_t i = 0; !failed && i < PyTuple_GET_SIZE(all); i++) {
+        Ways ways = {0};
+        PyObject *stream = PyTuple_GET_ITEM(all, i);
+        fetch_ahead(state, self, &PyTuple_GET_ITEM(all, i), PyTuple_GET_SIZE(all) - i);
+        long number = 1 + (long)PyList_GET_SIZE(self->streams);
+        int is_put = put_one(state, self, stream, number, &ways);
+        grpc_guard_forget_ways(&ways);
+        failed = is_put < 0 || (is_put > 0 && PyList_Append(self->streams, stream) < 0);
+    }
+    Py_XDECREF(all);
+    Bytes *bytes = &self->buffer->bytes;
+    return failed || add_up(self) < 0 ? NULL : PyBytes_FromStringAndSize(bytes->start, bytes->size);
+}
+
+/* Finds the fields of the records in that of a stream; -1: an error is set. */
+static int
+take_fields(Answer *self)
+{
+    Encoding *stream = self->field.of, *direction = NULL, *party = NULL;
+    if (Py_SIZE(stream) == OF_STREAM) {
+        direction = stream->fields[READ_WAY].of;
+        party = stream->fields[ORIGIN].of;
+    }
+    if (direction == NULL || Py_SIZE(direction) != OF_DIRECTION || party == NULL
+        || Py_SIZE(party) != OF_PARTY || stream->kind != self->look.new_stream->kind
+        || party->kind != self->look.new_owner->kind) {
+        PyErr_SetString(PyExc_TypeError, "answer_streams() takes the encoding of streams");
+        return -1;
+    }
+    self->stream = stream->fields;
+    self->direction = direction->fields;
+    return 0;
+}
+
+/* answer_streams(look, encoding, tag, some, carried, streams, told): the bytes of these streams, a
+ * repeated field with this tag; adds to `carried`, `streams` and `told`. See Teller. */
+static PyObject *
+answer_streams(PyObject *module, PyObject *args)
+{
+    State *state = PyModule_GetState(module);
+    Answer self = {0};
+    PyObject *said, *some, *answer = NULL;
+    const char *tag;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "O!O!y#OO!O!O!:answer_streams", &PyTuple_Type, &said,
+                          state->encoding, &self.field.of, &tag, &size, &some, &PyDict_Type,
+                          &self.carried, &PyList_Type, &self.streams, &PyList_Type, &self.told)) {
+        return NULL;
+    }
+    if (grpc_guard_take_tag(&self.field, tag, size) < 0) {
+        return NULL;
+    }
+    self.buffer = PyMem_Calloc(1, sizeof(Buffer));
+    if (self.buffer == NULL) {
+        return PyErr_NoMemory();
+    }
+    if (grpc_guard_take_look(state, &self.look, said) == 0 && take_fields(&self) == 0) {
+        answer = put_all(state, &self, some);
+    }
+    grpc_guard_forget_look(&self.look);
+    grpc_guard_free_buffer(self.buffer);
+    Py_XDECREF(self.channel);
+    Py_XDECREF(self.number);
+    return answer;
+}
+
+static PyMethodDef module_methods[] = {
+    {"answer_streams", answer_streams, METH_VARARGS, "Return the bytes of streams: see Teller."},
+    {NULL},
+};
+
+int
+grpc_guard_add_answering(PyObject *module, State *state)
+{
+    return PyModule_AddFunctions(module, module_methods);
+}

@@ -1,0 +1,56 @@
+/* Tasks that were seen in directions, thousands of them: see crowd.c. */
+
+#ifndef GRPC_GUARD_CROWDS_H
+#define GRPC_GUARD_CROWDS_H
+
+#include "looks.h"
+
+/* What is the same for many of them. */
+typedef struct {
+    PyObject *operation, *stack;
+} Said;
+
+typedef struct Noted {
+    PyObject *direction, *task;
+    double held; /* seconds */
+    int said;
+} Noted;
+
+typedef struct Crowd {
+    PyObject_HEAD
+    RecordMaker *new_owner;
+    PyObject *name_of; /* of a task, to be shown: a function in Python */
+    PyObject *names;   /* that were shown, by the name that a task has, if it may not be that one */
+    PyObject *kind, *relation, *get_name;
+    Noted *noted;
+    Py_ssize_t count, room;
+    Said *said;
+    Py_ssize_t said_count;
+    unsigned int *index; /* by the identity of directions: one more than where it is noted; 0: free */
+    size_t mask;
+} Crowd;
+
+/* Returns a hash of the identity of an object. */
+static inline size_t
+grpc_guard_hashed(PyObject *object)
+{
+    size_t bits = (size_t)object >> 4;
+    return (bits ^ (bits >> 15)) * (size_t)0x9E3779B1u;
+}
+
+/* Notes a task, in place of who was noted before; -1: an error is set. */
+int grpc_guard_note_one(Crowd *crowd, PyObject *direction, PyObject *task, double held);
+
+/* Adds what is the same for those who are noted next; -1: an error is set. */
+int grpc_guard_say(Crowd *crowd, PyObject *operation, PyObject *stack);
+
+/* Finds who was seen in a direction, borrowed; NULL: nobody. */
+const Noted *grpc_guard_seen_in(const Crowd *crowd, PyObject *direction);
+
+/* Returns the name of a task as it is shown; NULL: an error is set. */
+PyObject *grpc_guard_shown_name(Crowd *crowd, PyObject *task);
+
+/* Returns the record of somebody who was noted. */
+PyObject *grpc_guard_noted_owner(Crowd *crowd, const Noted *noted);
+
+#endif

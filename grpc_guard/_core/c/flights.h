@@ -1,0 +1,39 @@
+/* What the tasks of a server handle: a part of what runs the handler. See flights.c. */
+
+#ifndef GRPC_GUARD_FLIGHTS_H
+#define GRPC_GUARD_FLIGHTS_H
+
+#include "core.h"
+
+/* One handler in flight. It is in the list of its server from its begin to its end, and not moved. */
+typedef struct {
+    Links links;       /* next is NULL: it is in none */
+    PyObject *running; /* the task, borrowed, until it first waits: up to there it runs */
+    PyObject *task;    /* from then on, a weak reference to it */
+    PyObject *what;    /* a stream, or the name of a unary RPC; borrowed from what it is part of */
+    double since;
+} Flight;
+
+/* Returns the running task of a loop, a new reference, or None; NULL with an exception set. */
+PyObject *grpc_guard_task_of(State *state, PyObject *loop);
+
+/* Notes that the running task of a loop handles something from now on, if one runs; -1 with an exception
+ * set. `in_flight` has the records of the server. If it waits, it has to be told so before it does. */
+int grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObject *what,
+                            PyObject *loop);
+int grpc_guard_flight_waits(Flight *flight);
+void grpc_guard_end_flight(Flight *flight);
+
+/* A list of flights: makes an empty one, and has those in it be in none. */
+void grpc_guard_forget_flights(Links *flights);
+
+/* Returns their entries, in a new list. */
+PyObject *grpc_guard_entries_of_tasks(State *state, Links *flights);
+
+/* Returns a new entry that has begun, or None where no task runs. */
+PyObject *grpc_guard_enter_task(State *state, PyObject *in_flight, PyObject *what, PyObject *loop);
+
+/* Returns the list of the records of a server; NULL with an exception set. */
+Links *grpc_guard_flights_of(PyObject *in_flight);
+
+#endif

@@ -1,0 +1,124 @@
+/* See known.h. What is remembered is borrowed: whoever takes it away changes the version. */
+
+#include "core.h"
+#include "layouts.h"
+
+PyObject *
+grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name)
+{
+    uint64_t version = grpc_guard_version_of(dict);
+    if (version != 0 && version == known->version) {
+        return known->value;
+    }
+    known->version = 0;
+    known->value = PyDict_GetItemWithError(dict, name);
+    if (known->value != NULL) {
+        known->version = version;
+    }
+    return known->value;
+}
+
+PyObject *
+grpc_guard_look_up_number(Numbered *known, PyObject *dict, uintptr_t number)
+{
+    uint64_t version = grpc_guard_version_of(dict);
+    if (version != 0 && version == known->version && number == known->number) {
+        return known->value;
+    }
+    PyObject *key = PyLong_FromVoidPtr((void *)number);
+    known->version = 0;
+    known->value = key == NULL ? NULL : PyDict_GetItemWithError(dict, key);
+    if (known->value != NULL) {
+        *known = (Numbered){version, number, known->value};
+    }
+    Py_XDECREF(key);
+    return known->value;
+}
+
+/* Returns where the objects of a class have a slot of this name; 0 if it is none. */
+static Py_ssize_t
+slot_of(PyTypeObject *type, PyObject *name)
+{
+    PyObject *found = PyObject_GetAttr((PyObject *)type, name);
+    Py_ssize_t offset = 0;
+    if (found == NULL) {
+        PyErr_Clear();
+    }
+    else if (type->tp_getattro == PyObject_GenericGetAttr && Py_IS_TYPE(found, &PyMemberDescr_Type)
+             && PyType_IsSubtype(type, PyDescr_TYPE(found))
+             && ((PyMemberDescrObject *)found)->d_member->type == T_OBJECT_EX) {
+        offset = ((PyMemberDescrObject *)found)->d_member->offset;
+    }
+    Py_XDECREF(found);
+    return offset;
+}
+
+PyObject *
+grpc_guard_own(Own *own, PyObject *object, PyObject *name)
+{
+    unsigned int version = Py_TYPE(object)->tp_version_tag;
+    if (version != 0 && version == own->version) {
+        PyObject *value = NULL;
+        if (own->offset > 0) {
+            value = *(PyObject **)((char *)object + own->offset);
+        }
+        else if (own->index >= 0) {
+            PyObject **values = grpc_guard_values_of(object);
+            value = values == NULL ? NULL : values[own->index];
+        }
+        if (value != NULL) {
+            return Py_NewRef(value);
+        }
+        return PyObject_GetAttr(object, name);
+    }
+    PyObject *value = PyObject_GetAttr(object, name);
+    if (value != NULL) {
+        own->index = grpc_guard_index_of(Py_TYPE(object), name);
+        own->offset = own->index < 0 ? slot_of(Py_TYPE(object), name) : 0;
+        own->version = Py_TYPE(object)->tp_version_tag;
+    }
+    return value;
+}
+
+PyObject *
+grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count)
+{
+    PyTypeObject *type = Py_TYPE(args[0]);
+    if (type->tp_version_tag == 0 || type->tp_version_tag != known->version || name != known->name
+        || grpc_guard_count_of(type) != known->count) {
+        known->method = grpc_guard_method_of(type, name);
+        known->count = grpc_guard_count_of(type);
+        known->name = name;
+        known->version = type->tp_version_tag;
+    }
+    if (known->method == NULL || known->version == 0 || grpc_guard_values_of(args[0]) == NULL) {
+        return PyObject_VectorcallMethod(name, args, count, NULL);
+    }
+    PyObject *method = Py_NewRef(known->method);
+    PyObject *result = PyObject_Vectorcall(method, args, count, NULL);
+    Py_DECREF(method);
+    return result;
+}
+
+PyObject *
+grpc_guard_loop_here(State *state, PyObject *running_loop)
+{
+    if (!HAS_VERSIONS || running_loop != state->loop_of_thread) {
+        return PyObject_CallNoArgs(running_loop);
+    }
+    LoopsHere *loops = &state->loops;
+    PyObject *dict = PyThreadState_GetDict();
+    uint64_t version = dict == NULL ? 0 : grpc_guard_version_of(dict);
+    for (int at = 0; version != 0 && at < LOOPS; at++) {
+        if (loops->version[at] == version) {
+            return Py_NewRef(loops->loop[at]);
+        }
+    }
+    PyObject *loop = PyObject_CallNoArgs(running_loop);
+    if (loop != NULL) {
+        int at = loops->newest = (loops->newest + 1) % LOOPS;
+        loops->version[at] = version;
+        loops->loop[at] = loop;
+    }
+    return loop;
+}

@@ -1,0 +1,109 @@
+/* The directions of a stream, who is inside, and which of them are like most: see telling.c. */
+
+#include "crowds.h"
+#include "directions.h"
+
+/* Tells whether a stream lacks a field, as one that was made without its constructor. */
+static int
+is_bare(StreamFields *stream)
+{
+    return stream->rpc == NULL || stream->side == NULL || stream->api == NULL
+           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL
+           || stream->read == NULL || stream->write == NULL;
+}
+
+/* Returns in which state a stream is, borrowed; NULL: an error is set. */
+static PyObject *
+state_of_stream(Look *look, StreamFields *stream)
+{
+    PyObject *over = grpc_guard_is_over(stream, NULL);
+    int is_over = over == NULL ? -1 : PyObject_IsTrue(over);
+    Py_XDECREF(over);
+    if (is_over != 0) {
+        return is_over < 0 ? NULL : look->states[1];
+    }
+    if (stream->call != Py_None || stream->context != Py_None) {
+        return look->states[0];
+    }
+    int is_served = PyObject_RichCompareBool(stream->side, look->server, Py_EQ);
+    return is_served < 0 ? NULL : look->states[is_served ? 0 : 2];
+}
+
+/* Finds out whether a stream is over, and forgets its state if nobody is inside; -1: an error is set. */
+static int
+find_state(Look *look, StreamFields *stream, Ways *ways)
+{
+    ways->state = state_of_stream(look, stream);
+    if (ways->state == NULL) {
+        return -1;
+    }
+    if (ways->state == look->states[1] && !grpc_guard_is_inside(&ways->read) && !grpc_guard_is_inside(&ways->write)) {
+        ways->state = NULL;
+    }
+    return 0;
+}
+
+/* Takes a direction, or None, or NULL with an error set, and finds who is inside; -1: an error is set. */
+static int
+find_way(Look *look, PyObject *direction, Way *way)
+{
+    way->direction = direction;
+    if (way->direction == NULL || way->direction == Py_None) {
+        return way->direction == NULL ? -1 : 0;
+    }
+    if (PyDict_GET_SIZE(look->owners) > 0
+        && grpc_guard_by_identity(look->owners, way->direction, &way->owner) < 0) {
+        return -1;
+    }
+    way->noted = way->owner == NULL ? grpc_guard_seen_in(look->crowd, way->direction) : NULL;
+    return 0;
+}
+
+int
+grpc_guard_find_ways(State *state, Look *look, PyObject *stream, Ways *ways)
+{
+    PyObject *ignored;
+    StreamFields *fields = (StreamFields *)stream;
+    if (!PyObject_TypeCheck(stream, state->stream_fields) || is_bare(fields)) {
+        return 0;
+    }
+    int is_there = PyDict_GET_SIZE(look->others) == 0
+                       ? 0
+                       : grpc_guard_by_identity(look->others, stream, &ignored);
+    if (is_there != 0) {
+        Py_XDECREF(ignored);
+        return is_there < 0 ? -1 : 0;
+    }
+    if (find_way(look, grpc_guard_reader(fields, NULL), &ways->read) < 0
+        || find_way(look, grpc_guard_writer(fields, NULL), &ways->write) < 0) {
+        return -1;
+    }
+    return find_state(look, fields, ways) < 0 ? -1 : 1;
+}
+
+void
+grpc_guard_forget_ways(Ways *ways)
+{
+    Py_CLEAR(ways->read.direction);
+    Py_CLEAR(ways->read.owner);
+    Py_CLEAR(ways->write.direction);
+    Py_CLEAR(ways->write.owner);
+}
+
+int
+grpc_guard_is_usual(Look *look, const Way *way)
+{
+    AioFields *fields = (AioFields *)way->direction;
+    if (way->direction == Py_None) {
+        return 1;
+    }
+    if (look->is_waited || !Py_IS_TYPE(way->direction, (PyTypeObject *)look->plain)
+        || (look->is_sending && fields->way != look->read)) {
+        return 0;
+    }
+    return grpc_guard_is_inside(way)
+           || (fields->extra == Py_None && !(fields->taken && grpc_guard_since_of(fields) <= look->time)
+               && fields->loop_thread != Py_None
+               && fields->loop_thread != NULL && fields->owner != NULL
+               && !PyLong_Check(fields->owner));
+}

@@ -1,0 +1,30 @@
+"""Parties, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from .._findings.parties import name_of_thread
+
+
+class Party(NamedTuple):
+    """A thread, task or greenlet; ``key`` is the same for the same one in the whole look."""
+
+    kind: str
+    name: str
+    key: tuple[str, int]
+    ident: int = 0  # of a thread
+    actual_task: asyncio.Task[Any] | None = None
+
+    @classmethod
+    def thread(cls, ident: int) -> Party:
+        return cls(*name_of_thread(ident), ("thread", ident), ident)
+
+
+class Wait(NamedTuple):
+    """Who waits for whom: for the end of it, or behind it for a turn."""
+
+    waiter: Party
+    awaited: Party
+    is_timed: bool = False  # it ends by itself, after some time

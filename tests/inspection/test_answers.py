@@ -1,0 +1,267 @@
+"""The answer to who asks: byte for byte the message of a snapshot, with most records left out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from inside import (
+    AioDirection,
+    Api,
+    Mode,
+    Side,
+    Stream,
+    Way,
+    core_which,
+    encoding,
+    endpoints,
+    inspect_lines,
+    inspect_living,
+    inspect_messages,
+    inspect_servers,
+    inspect_telling,
+    inspection_pb2,
+    sight,
+    snapshots,
+    steps,
+)
+from support.snapshots import HERE, OWNER
+from support.staging import (
+    PATIENCE,
+    Gate,
+    aio_channel,
+    aio_server,
+    path,
+    sync_channel,
+    sync_server,
+    within,
+)
+
+from grpc_guard import snapshot
+from grpc_guard.inspection import HandlerSnapshot
+
+compiled: Any = core_which.compiled()
+needs_compiled = pytest.mark.skipif(compiled is None, reason="needs the compiled core")
+HANDLERS = inspection_pb2.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
+
+
+def message(data: bytes) -> Any:
+    return inspection_pb2.Reply.FromString(data).snapshot
+
+
+@pytest.fixture
+def at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes, and no other thread runs while a look is told."""
+    for module in (sight, snapshots, inspect_servers, inspect_telling):
+        monkeypatch.setattr(module, "monotonic", lambda: 1e9)
+    monkeypatch.setattr(snapshots, "now", lambda: "now")
+    monkeypatch.setattr("grpc_guard._inspect.native._NAP", 0.0)
+
+
+def both_ways() -> tuple[bytes, bytes]:
+    """Return the message of one look by way of records, and as an answer has it."""
+    handled = inspect_living.Handled()
+    listed = inspect_living.streams_listed(handled)
+    look = sight.Sight(inspect_living.loops_of(listed), handled)
+    try:
+        streams = look.streams_among(listed)
+        told = snapshots._told(list(streams), look, None)
+        parts = inspect_messages.Answer([], [])
+        few = snapshots._told(list(streams), look, parts)
+        return inspect_messages.reply_with(told), inspect_messages.reply_with(few, parts)
+    finally:
+        look.forget_frames()
+
+
+@needs_compiled
+async def test_as_a_snapshot(at_one_moment: None) -> None:
+    """A process with something of everything in it: each party stands still."""
+    gate, read = Gate(), asyncio.Event()
+    inside: list[Any] = []
+
+    async def echo(requests: Any, context: Any) -> None:
+        async for request in requests:
+            inside.append(context)
+            await context.write(request)
+        await context.read()
+
+    async def yields(requests: Any, context: Any) -> Any:
+        async for request in requests:
+            yield request
+
+    def parked(requests: Any, context: Any) -> Any:
+        yield from requests
+        gate.park()
+
+    async def waits(call: Any) -> None:
+        await call.write(b"0")
+        await call.read()
+        read.set()
+        await call.read()
+
+    async def joins(task: Any) -> None:
+        await task
+
+    aio = {
+        "Echo": grpc.stream_stream_rpc_method_handler(echo),
+        "Yields": grpc.stream_stream_rpc_method_handler(yields),
+    }
+    sync = {"Parked": grpc.stream_stream_rpc_method_handler(parked)}
+    async with aio_server(aio) as address, aio_channel(address) as channel:
+        with sync_server(sync) as other, sync_channel(other) as plain:
+            calls = [channel.stream_stream(path(name))() for name in ("Echo", "Yields") * 12]
+            tasks = []
+            for call in calls:
+                read.clear()
+                tasks.append(asyncio.create_task(waits(call)))
+                await within(read.wait())
+            tasks.append(asyncio.create_task(joins(tasks[0])))
+            call = plain.stream_stream(path("Parked"))(iter([b"0"]))
+            assert await asyncio.to_thread(next, call) == b"0"
+            await asyncio.to_thread(gate.wait)
+            await asyncio.sleep(0)
+            for _ in range(3):  # the last one remembers
+                records, answer = both_ways()
+                assert answer == records
+            gate.open()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=PATIENCE)
+            call.cancel()
+    told = message(answer)
+    assert {one.kind for one in told.deductions} >= {"joined"}
+    assert len([one for one in told.streams if one.rpc == path("Echo")]) == 24
+    assert sum(len(one.handlers) for one in told.servers) == 25
+    assert {one.streams for one in told.channels} >= {24, 1}
+
+
+def test_text_that_utf_8_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer has it as a snapshot has."""
+    monkeypatch.setattr(snapshots, "program", lambda: "/app\udcff")
+    assert message(endpoints.reply()).program == "/app\\udcff"
+    assert snapshot().program == "/app\udcff"
+
+
+class Handling:
+    """A task that handles an RPC."""
+
+    def __init__(self, name: str, loop: object) -> None:
+        self.name, self.loop = name, loop
+
+    def get_name(self) -> str:
+        return self.name
+
+    def get_loop(self) -> object:
+        return self.loop
+
+
+def stream(direction: Any = None) -> Stream:
+    found = Stream("/a.B/C", Side.SERVER, Api.AIO, Mode.RAISE)
+    if direction is not None:
+        found.write = direction
+    return found
+
+
+def look_at(tasks: list[Any], streams: list[Any], loop: object) -> Any:
+    """Return what looks at the handlers in these tasks, of a loop, with these streams or None."""
+    look: Any = inspect_servers._Look.__new__(inspect_servers._Look)
+    stacks: list[Any] = [(HERE,) * (number % 3) for number in range(len(tasks))]
+    rpc_tasks = list(zip(tasks, stacks, strict=True))
+    look._sight = SimpleNamespace(rpc_tasks=rpc_tasks, lines=inspect_lines.Lines())
+    noted = enumerate(zip(tasks, streams, strict=True))
+    look._streams = {id(task): (one, 0.5 * at) for at, (task, one) in noted if one is not None}
+    look._known, look._migrated, look._loop, look._is_alone = {}, [], loop, True
+    return look
+
+
+@needs_compiled
+def test_handlers_as_records(at_one_moment: None) -> None:
+    """Whatever is noted of them, and however they are named."""
+    loop, others = object(), object()
+    named = "HandleExceptions[/a.B/C]"
+    write = AioDirection(stream(), Way.WRITE)
+    lent = (number for number in range(3))
+    next(lent)
+    responses = steps.Responses(stream(), lent)
+    kinds: list[tuple[str, object, Any]] = [
+        (named, loop, stream()),
+        (named, loop, stream(write)),
+        (named, loop, stream(responses)),  # it is looked at where the generator stands
+        (named, loop, None),
+        ("HandleExceptions[/a.B/D]", loop, stream()),  # another RPC
+        ("", loop, stream()),
+        ("", loop, None),
+        (named, others, stream()),
+    ] * 6
+    tasks = [Handling(name, of) for name, of, _ in kinds]
+    look = look_at(tasks, [one for _, _, one in kinds], loop)
+    records = sorted(look.described(), key=inspect_servers._held, reverse=True)
+    look._known.clear()
+    data = b"".join(look.answered())
+    assert data == encoding.Encoder("strict").joined(HANDLERS, records)
+    assert len(records) == 42
+    things = *tasks, *(one for _, _, one in kinds), loop, write, HERE
+    before = list(map(sys.getrefcount, things))
+    for _ in range(50):
+        look.answered()
+    after = map(sys.getrefcount, things)
+    assert max(now - then for now, then in zip(after, before, strict=True)) < 50
+
+
+def broken(*_: object) -> Any:
+    raise ArithmeticError
+
+
+@needs_compiled
+def test_handlers_that_cannot_be_described() -> None:
+    """What went wrong is told."""
+    loop = object()
+    of = encoding.encoding_of(HandlerSnapshot, HANDLERS.message_type)
+    task = Handling("a", loop)
+    served = stream()
+    usual: Any = (
+        *(loop, {id(task): (served, 0.5)}, AioDirection, {}),
+        *(lambda _: ("/a.B/C", "a"), broken, "none", 1.0),
+    )
+
+    def answer(at: int = 0, other: Any = loop, tasks: Any = ((task, ()),)) -> Any:
+        known = (*usual[:at], other, *usual[at + 1 :])
+        usual[3].clear()
+        return compiled.answer_handlers(known, of, b"\x0a", tasks)
+
+    assert [held for held, _ in answer()] == [0.5]
+    assert answer(tasks=()) == []
+    no_name: Any = SimpleNamespace(get_loop=lambda: loop, get_name=broken)
+    strange = Stream.__new__(Stream)
+    for at, other, error in (
+        (1, {id(task): 1}, ArithmeticError),
+        (1, {id(task): (served, "")}, TypeError),
+        (1, {id(task): (strange, 0.5)}, ArithmeticError),
+        (1, [], TypeError),
+        (4, broken, ArithmeticError),
+        (4, lambda _: 1, TypeError),
+        (4, lambda _: (None, "a"), ArithmeticError),
+        (4, lambda _: (1, "a"), TypeError),
+    ):
+        with pytest.raises(error):
+            answer(at, other)
+    for tasks in ([1], [(no_name, ())], [(SimpleNamespace(get_loop=broken), ())], 1):
+        with pytest.raises((TypeError, ArithmeticError)):
+            answer(tasks=tasks)
+    wrong = (*usual[:4], lambda _: (None, "a"), lambda *_: 1, *usual[6:])
+    unlike = (*usual[:4], lambda _: (None, "a"), lambda *_: (1.0, OWNER), *usual[6:])
+    for known in (wrong, unlike):
+        usual[3].clear()
+        with pytest.raises(TypeError):
+            compiled.answer_handlers(known, of, b"\x0a", [(task, ())])
+    owners = encoding.encoding_of(type(OWNER), inspection_pb2.Party.DESCRIPTOR)
+    with pytest.raises(TypeError, match="takes the encoding"):
+        compiled.answer_handlers(usual, owners, b"\x0a", [])
+    with pytest.raises(ValueError, match="a tag is"):
+        compiled.answer_handlers(usual, of, b"123456789", [])
+    with pytest.raises(TypeError):
+        compiled.answer_handlers()

@@ -1,0 +1,147 @@
+"""What the compiled core does when the process is asked, its errors included: see hardship.py."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from inside import (
+    AioDirection,
+    Api,
+    Mode,
+    Origin,
+    Side,
+    Stream,
+    Way,
+    encoding,
+    inspect_records,
+    inspect_telling,
+    inspection_pb2,
+    sight,
+)
+
+from grpc_guard import Owner
+from grpc_guard.inspection import HandlerSnapshot, StreamSnapshot
+
+Act = Callable[[], object]
+FEW = 20  # more than are fetched ahead
+MANY = 70  # more than a crowd has room for at first
+STREAMS = inspection_pb2.Snapshot.DESCRIPTOR.fields_by_name["streams"]
+HANDLERS = inspection_pb2.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
+
+
+class Future:
+    """What a task waits for."""
+
+
+class Task:
+    """A task that handles an RPC and waits."""
+
+    _fut_waiter: Any = Future()
+
+    def __init__(self, loop: object) -> None:
+        self._loop = loop
+
+    def get_loop(self) -> object:
+        return self._loop
+
+    def get_name(self) -> str:
+        return "HandleExceptions[/a.B/C]"
+
+    def done(self) -> bool:
+        return False
+
+
+def look_acts(core: Any) -> dict[str, Act]:
+    """Return, by name, all that the core does in a look."""
+    loop = object()
+    tasks = [Task(loop) for _ in range(MANY)]
+    directions = [direction() for _ in tasks]
+    streams = [one.stream for one in directions]
+    said = "read", (), True, 10.0
+
+    def crowd() -> Any:
+        made = core.Crowd(inspect_records.new_owner, lambda name: name)
+        made.note(tasks, directions, *said)
+        return made
+
+    def crowded() -> None:
+        made = crowd()
+        made.note(tasks[:2], directions[:2], "write", (), False, 10.0)
+        assert made.owner(directions[0]).operation == "write"
+        made.forget(directions[0])
+        assert made.owner(directions[0]) is made.holder(directions[0]) is None
+        assert made.directions() == directions[1:]
+        assert made.held_by({id(tasks[1])}) == directions[1:2]
+
+    inside = crowd()
+    others = [direction() for _ in range(FEW)]
+    others[0].stream.origin = SimpleNamespace(since=1.0, place=None, kind="", name="", operation="")
+    for one in others[1:]:
+        one.stream.origin, one.stream.channel = Origin("start", None), loop
+    every = [*streams[:FEW], *(one.stream for one in others)]
+    look = sight.Sight([])
+    look.crowd = inside
+    look.owners[id(others[1])] = Owner("task", "a", "read", 1.0)
+    look.directions[id(others[1])] = others[1]
+    teller = inspect_telling.Teller(every, look, inspect_telling.Origins(look.lines), {id(loop): 1})
+    told = teller._look()
+    of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
+
+    def answered() -> None:
+        order: list[Any] = []
+        carried: dict[int, int] = {}
+        core.answer_streams(told, of, b"\x2a", every, carried, order, [])
+        assert order == every
+        assert carried == {1: FEW - 1}
+
+    handlers = encoding.encoding_of(HandlerSnapshot, HANDLERS.message_type)
+    handled = {id(task): (one, 0.5) for task, one in zip(tasks, streams, strict=True)}
+    standing = [(task, ()) for task in tasks[:FEW]]
+    record = HandlerSnapshot("/a.B/C", Owner("task", "a", "handler"), None)
+
+    def served() -> None:
+        for name in ("/a.B/C", None):  # without, the function in Python describes them
+            functions = (lambda _: (name, "a")), (lambda *_: (0.0, record))
+            known = loop, handled, AioDirection, {}, *functions, "none", 1.0
+            assert len(core.answer_handlers(known, handlers, b"\x0a", standing)) == FEW
+
+    references = [weakref.ref(task) for task in tasks[: FEW + 2]]
+    waited = weakref.ref(Task._fut_waiter)
+    known = {
+        one: (waited, number, weakref.ref(at))
+        for number, (one, at) in enumerate(zip(references[:FEW], directions, strict=False))
+    }
+
+    def recalled() -> None:
+        fresh: list[Any] = []
+        rest = known, {}, {}, None, "_fut_waiter"
+        assert len(core.recalled(references, {loop}, fresh, *rest)) == FEW
+        assert len(fresh) == 2
+
+    entries = [core.TaskEntry(one, task) for task, one in zip(tasks, streams, strict=True)]
+
+    def listed() -> None:
+        by_task = core.handled(entries)
+        assert len(by_task) == len(core.begun([by_task])) == MANY
+        found, strays = core.gather(streams, inside, others)
+        assert (len(found), len(strays)) == (MANY + FEW, 0)
+        assert len(core.oldest_first(found, {}, 1.0)) == MANY + FEW
+
+    return {
+        "a crowd": crowded,
+        "streams as an answer": answered,
+        "streams as records": lambda: core.tell_streams(told, every, 0),
+        "handlers as an answer": served,
+        "tasks that are recalled": recalled,
+        "streams that are listed": listed,
+    }
+
+
+def direction() -> AioDirection:
+    """Return the READ direction of a new stream, which knows it."""
+    stream = Stream("/a.B/C", Side.SERVER, Api.AIO, Mode.RAISE)
+    stream.read = found = AioDirection(stream, Way.READ)
+    return found

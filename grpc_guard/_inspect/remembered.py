@@ -60,7 +60,7 @@ class Memory:
         now = monotonic()
         last, its, known = _last
         self._loops, self._ids = loops, set(map(id, loops))
-        self._before = known if its <= self._ids else {}  # whoever is known has one of `loops`
+        self._before = known if its <= self._ids else {}  # each task in it is of one of `loops`
         self._is_kept = now - last < _SECONDS  # one look alone leaves nothing: that takes time, too
         self._waited: dict[int, tuple[_Reference, object]] = {}
         self._after: dict[_Reference, _Known] = {}

@@ -87,7 +87,7 @@ class Memory:
         self, references: Sequence[_Reference], fresh: list[asyncio.Task[Any]]
     ) -> Iterable[Recalled]:
         """Return the same without the compiled core."""
-        found: dict[int, Recalled] = {}
+        found: dict[int, Any] = {}
         before, after = self._before, self._after
         for reference in references:
             task = reference()
@@ -95,7 +95,9 @@ class Memory:
                 continue
             (future,) = awaited_by_tasks([task])
             known = None if future is None else before.get(reference)
-            if known is None or known[0]() is not future:
+            # A local variable of the task holds the direction, unless it has gone on just now.
+            inside = None if known is None or known[2] is None else (known[2](),)
+            if known is None or known[0]() is not future or inside == (None,):
                 if task.get_loop() in self._loops and not task.done():
                     fresh.append(task)
                     self._waited[id(task)] = reference, future
@@ -104,13 +106,11 @@ class Memory:
             standing = known[1]
             if standing is NOWHERE:
                 continue
-            part = found.get(id(standing))
+            part: Any = found.get(id(standing))
             if part is None:
                 part = found[id(standing)] = standing, [], []
             part[1].append(task)
-            if known[2] is not None:
-                direction: Any = known[2]()  # a local variable of the task holds it
-                part[2].append(direction)
+            part[2].extend(inside or ())
         return found.values()
 
     def note(

@@ -9,6 +9,7 @@ import queue
 import re
 import threading
 from _thread import get_ident, start_new_thread
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -219,6 +220,25 @@ def on_a_full_channel(world: World) -> Any:
     yield world.life.next_report_at
 
 
+class Interrupted(deque[Any]):
+    """The streams of a channel, where Ctrl-C arrives when one more has come."""
+
+    def append(self, stream: Any) -> None:
+        super().append(stream)
+        raise KeyboardInterrupt
+
+
+def interrupted_in_the_table(world: World) -> Any:
+    streams = Interrupted()
+    world.monkeypatch.setattr(world.life, "streams", streams)
+    for multi_callable, request in ((world.reading(), b"1"), (world.writing(), numbers(b"1"))):
+        with pytest.raises(KeyboardInterrupt):
+            multi_callable(request)
+        stream = streams.pop()
+        assert stream.is_over()
+        yield stream.ended
+
+
 def in_a_callback(world: World) -> Any:
     world.monkeypatch.setitem(lifecycle_callbacks.running, get_ident(), world.life)
     yield start(world.reading(), b"1")
@@ -285,6 +305,7 @@ STARTS = [
     of_a_plain_object,
     on_a_channel_of_the_parent,
     on_a_full_channel,
+    interrupted_in_the_table,
     in_a_callback,
     on_a_loop,
     on_a_thread,

@@ -227,6 +227,7 @@ def test_tasks_are_recalled_as_in_python() -> None:
         references[3]: (waited[3], remembered.NOWHERE, None),
         references[4]: (waited[0], one, None),
         references[5]: (gone, one, None),
+        references[6]: (waited[6], one, gone),
         references[len(futures)]: (waited[7], one, None),
     }
     memory = remembered.Memory({LOOP})

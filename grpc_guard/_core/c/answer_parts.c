@@ -1,7 +1,40 @@
-/* Who has started a stream, and its directions, as bytes: see answering.c. */
+/* The channel of a stream, who has started it, and its directions, as bytes: see answering.c. */
 
 #include "answering.h"
 #include "directions.h"
+
+int
+grpc_guard_add_up(Answer *self)
+{
+    if (self->count == 0) {
+        return 0;
+    }
+    PyObject *before = PyDict_GetItemWithError(self->carried, self->number);
+    long count = before == NULL ? 0 : PyLong_AsLong(before);
+    PyObject *sum = PyErr_Occurred() ? NULL : PyLong_FromLong(count + self->count);
+    int failed = sum == NULL || PyDict_SetItem(self->carried, self->number, sum) < 0;
+    Py_XDECREF(sum);
+    self->count = 0;
+    return failed ? -1 : 0;
+}
+
+PyObject *
+grpc_guard_count_one(Answer *self, PyObject *channel)
+{
+    if (channel == Py_None) {
+        return Py_None;
+    }
+    if (channel != self->channel) {
+        PyObject *number = grpc_guard_add_up(self) < 0 ? NULL : grpc_guard_channel_of(&self->look, channel);
+        if (number == NULL) {
+            return NULL;
+        }
+        SET(self->channel, Py_NewRef(channel));
+        SET(self->number, number);
+    }
+    self->count += self->number != Py_None;
+    return self->number;
+}
 
 int
 grpc_guard_put_starter(Answer *self, const Started *started)

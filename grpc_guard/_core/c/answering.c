@@ -6,41 +6,6 @@
 
 #include "answering.h"
 
-/* Adds the streams of the channel that was met last to those of its number; -1: an error is set. */
-static int
-add_up(Answer *self)
-{
-    if (self->count == 0) {
-        return 0;
-    }
-    PyObject *before = PyDict_GetItemWithError(self->carried, self->number);
-    long count = before == NULL ? 0 : PyLong_AsLong(before);
-    PyObject *sum = PyErr_Occurred() ? NULL : PyLong_FromLong(count + self->count);
-    int failed = sum == NULL || PyDict_SetItem(self->carried, self->number, sum) < 0;
-    Py_XDECREF(sum);
-    self->count = 0;
-    return failed ? -1 : 0;
-}
-
-/* Counts one stream of a channel; returns its number, or None, borrowed; NULL: an error is set. */
-static PyObject *
-count_one(Answer *self, PyObject *channel)
-{
-    if (channel == Py_None) {
-        return Py_None;
-    }
-    if (channel != self->channel) {
-        PyObject *number = add_up(self) < 0 ? NULL : grpc_guard_channel_of(&self->look, channel);
-        if (number == NULL) {
-            return NULL;
-        }
-        SET(self->channel, Py_NewRef(channel));
-        SET(self->number, number);
-    }
-    self->count += self->number != Py_None;
-    return self->number;
-}
-
 static int
 put_enum(Answer *self, const Field *field, PyObject *named)
 {
@@ -79,7 +44,7 @@ put_stream(Answer *self, StreamFields *stream, long number, const Ways *ways,
 {
     Buffer *buffer = self->buffer;
     const Field *of = self->stream;
-    PyObject *channel = count_one(self, stream->channel);
+    PyObject *channel = grpc_guard_count_one(self, stream->channel);
     if (channel == NULL || grpc_guard_put_tag(buffer, &self->field) < 0) {
         return -1;
     }
@@ -118,7 +83,7 @@ put_told(Answer *self, PyObject *told)
                  || grpc_guard_put_nested(self->buffer, self->field.of, record) < 0
                  || PyList_Append(self->told, told) < 0;
     if (!failed && channel != Py_None) {
-        failed = add_up(self) < 0;
+        failed = grpc_guard_add_up(self) < 0;
         SET(self->channel, NULL);
         SET(self->number, Py_NewRef(channel));
         self->count = 1;
@@ -236,7 +201,7 @@ put_all(State *state, Answer *self, PyObject *streams)
     }
     Py_XDECREF(all);
     Bytes *bytes = &self->buffer->bytes;
-    return failed || add_up(self) < 0 ? NULL : PyBytes_FromStringAndSize(bytes->start, bytes->size);
+    return failed || grpc_guard_add_up(self) < 0 ? NULL : PyBytes_FromStringAndSize(bytes->start, bytes->size);
 }
 
 /* Finds the fields of the records in that of a stream; -1: an error is set. */

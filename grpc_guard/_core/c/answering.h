@@ -21,6 +21,12 @@ typedef struct {
     PyObject *told;             /* of them, those with a record, as Teller.one() has it; borrowed */
 } Answer;
 
+/* Counts one stream of a channel; returns its number, or None, borrowed; NULL: an error is set. */
+PyObject *grpc_guard_count_one(Answer *answer, PyObject *channel);
+
+/* Adds the streams of the channel that was met last to those of its number; -1: an error is set. */
+int grpc_guard_add_up(Answer *answer);
+
 /* Puts the party that has started a stream; -1: an error is set. */
 int grpc_guard_put_starter(Answer *answer, const Started *started);
 

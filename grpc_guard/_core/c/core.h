@@ -67,6 +67,15 @@ PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
 void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
 
 typedef struct {
+    /* What each unary RPC reads, side by side. */
+    int is_told; /* what a sync handler needs: see told.c */
+    Own of_context, of_callbacks;
+    LookedUp of_usual_context, of_generation;
+    PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
+    PyObject *str_callbacks, *str_state, *str_server_context, *str_generation;
+    PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
+    LoopsHere loops;
+
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
     PyTypeObject *aio_fields;
@@ -82,9 +91,8 @@ typedef struct {
     PyObject *monotonic;  /* of time */
     PyObject *current_task; /* of asyncio */
     PyObject *tasks_by_loop; /* the dict whose get() that is, or NULL */
-    PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
-    PyObject *str_add_callback, *str_callbacks, *str_state, *str_server_context, *str_ended, *str_rpc_ended, *str_watches;
-    PyObject *str_generation, *str_mode, *str_wrapped, *str_own_loop;
+    PyObject *str_add_callback, *str_ended, *str_rpc_ended, *str_watches;
+    PyObject *str_mode, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
@@ -98,16 +106,14 @@ typedef struct {
     Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     MadeSo made_so[MADE_SO];
     int newest_made;
-    Own of_context, of_callbacks, of_channel, of_attempt, of_thread_name;
-    LookedUp of_usual_context, of_generation, of_created, of_counting, of_watch, of_note_origin, of_get_ident;
+    Own of_channel, of_attempt, of_thread_name;
+    LookedUp of_created, of_counting, of_watch, of_note_origin, of_get_ident;
     Threads threads;
     Numbered of_life, of_twins[TWINS];
     int newest_twin;
     unsigned int of_named; /* the version of a class of threads whose property name reads _name */
     Spots of_wrapped, of_mode, of_on_loop;
     Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
-    LoopsHere loops;
-    PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Kept kept_operations, kept_runs, kept_steps;
     Own of_thread_id;
@@ -122,39 +128,9 @@ State *grpc_guard_state_of(PyTypeObject *type);
 /* The same for a type whose objects go; NULL, without an error, if the module has gone before. */
 State *grpc_guard_state_left(PyTypeObject *type);
 
-/* Each adds the types of one file; -1 with an exception set. */
+/* Adds a type to the module; -1 with an exception set. The files that add some are in types.h. */
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
-int grpc_guard_add_streams(PyObject *module, State *state);
-int grpc_guard_add_directions(PyObject *module, State *state);
-int grpc_guard_add_aio_directions(PyObject *module, State *state);
-int grpc_guard_add_entries(PyObject *module, State *state);
-int grpc_guard_add_in_flight(PyObject *module, State *state);
-int grpc_guard_add_starts(PyObject *module, State *state);
-int grpc_guard_add_proxies(PyObject *module, State *state);
-int grpc_guard_add_recipes(PyObject *module, State *state);
-int grpc_guard_add_aio_methods(PyObject *module, State *state);
-int grpc_guard_add_aio_operations(PyObject *module, State *state);
 void grpc_guard_free_kept(Kept *kept);
-int grpc_guard_add_flights(PyObject *module, State *state);
-int grpc_guard_add_aio_generators(PyObject *module, State *state);
-int grpc_guard_add_aio_steps(PyObject *module, State *state);
-int grpc_guard_add_aio_handlers(PyObject *module, State *state);
-int grpc_guard_add_steps(PyObject *module, State *state);
-int grpc_guard_add_told(PyObject *module, State *state);
-int grpc_guard_add_guarded(PyObject *module, State *state);
-int grpc_guard_add_feeds(PyObject *module, State *state);
-int grpc_guard_add_handling(PyObject *module, State *state);
-int grpc_guard_add_specials(PyObject *module);
-int grpc_guard_add_records(PyObject *module, State *state);
-int grpc_guard_add_encoding(PyObject *module, State *state);
-int grpc_guard_add_telling(PyObject *module, State *state);
-int grpc_guard_add_answering(PyObject *module, State *state);
-int grpc_guard_add_chains(PyObject *module, State *state);
-int grpc_guard_add_recall(PyObject *module, State *state);
-int grpc_guard_add_listing(PyObject *module, State *state);
-int grpc_guard_add_handled(PyObject *module, State *state);
-int grpc_guard_add_serving(PyObject *module, State *state);
-int grpc_guard_add_crowd(PyObject *module, State *state);
 
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
@@ -298,5 +274,7 @@ PyObject *grpc_guard_make_operation(State *state, PyObject *direction, int kind)
 
 #define OBJECT(type, field, name) {name, T_OBJECT_EX, offsetof(type, field), 0, NULL}
 #define WEAK(type) {"__weaklistoffset__", T_PYSSIZET, offsetof(type, weakrefs), READONLY, NULL}
+
+#include "types.h"
 
 #endif

@@ -6,6 +6,7 @@
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
+    PyObject *module; /* that the state is of */
     State *state;
     void *key; /* the address of the generator */
 } Forget;
@@ -30,16 +31,29 @@ new_forget(State *state, PyObject *generator)
     Forget *self = (Forget *)state->forget->tp_alloc(state->forget, 0);
     if (self != NULL) {
         self->vectorcall = forget_vectorcall;
+        self->module = Py_NewRef(PyType_GetModule(state->forget));
         self->state = state;
         self->key = generator;
     }
     return (PyObject *)self;
 }
 
+static int
+forget_traverse(Forget *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->module);
+    return 0;
+}
+
+/* No tp_clear: what it holds can be cleared. */
+
 static void
 forget_dealloc(Forget *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->module);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -52,6 +66,7 @@ static PyMemberDef forget_members[] = {
 static PyType_Slot forget_slots[] = {
     {Py_tp_doc, "Forgets which stream a generator feeds."},
     {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_traverse, forget_traverse},
     {Py_tp_dealloc, forget_dealloc},
     {Py_tp_members, forget_members},
     {0, NULL},
@@ -60,7 +75,8 @@ static PyType_Slot forget_slots[] = {
 static PyType_Spec forget_spec = {
     .name = "grpc_guard._core._compiled.Forget",
     .basicsize = sizeof(Forget),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = forget_slots,
 };
 

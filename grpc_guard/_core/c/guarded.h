@@ -68,6 +68,7 @@ struct Method {
     vectorcallfunc vectorcall;
     PyObject *weakrefs;
     PyObject *function;
+    PyObject *module; /* that the state is of */
     State *state;
     Quick quick;
     Start start; /* or NULL: of a multi-callable that is called */

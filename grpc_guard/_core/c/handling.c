@@ -10,6 +10,7 @@
 
 typedef struct {
     FUNCTION
+    PyObject *module; /* that the state is of */
     State *state;
     PyObject *plain; /* the handler */
     PyObject *choose, *chosen, *enter, *rpc, *api; /* chosen: the mode, what has it, or None */
@@ -151,7 +152,7 @@ handle_unary(State *state, Handling *self, PyObject *const *args, size_t count)
         return NULL;
     }
     PyObject *result = PyObject_Vectorcall(self->plain, args, count, NULL);
-    if (Py_IS_TYPE(entry, state->unary_entry)) {
+    if (USUALLY(self->records != NULL) || Py_IS_TYPE(entry, state->unary_entry)) {
         grpc_guard_end_unary(entry, followed);
     }
     else {
@@ -167,8 +168,7 @@ handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, P
     size_t count = (size_t)PyVectorcall_NARGS(flagged);
     State *state = self->state;
     Starts *starts = &state->starts;
-    if (count != (size_t)self->first + 2 || names != NULL || starts->feeds == NULL
-        || starts->wrapped == NULL || starts->returns == NULL) {
+    if (!USUALLY(count == (size_t)self->first + 2 && names == NULL && state->is_told)) {
         return PyObject_Vectorcall(self->function, args, count, names);
     }
     PyObject *mode = mode_of(self, starts), *result;
@@ -212,7 +212,8 @@ handling_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_HANDLING(TAKE)
 #undef TAKE
-    self->state = PyType_GetModuleState(type);
+    self->module = Py_NewRef(PyType_GetModule(type));
+    self->state = PyModule_GetState(self->module);
     self->first = first;
     self->follows = follows;
     self->reads = reads;
@@ -228,6 +229,7 @@ handling_traverse(Handling *self, visitproc visit, void *arg)
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_FUNCTION(VISIT)
     EACH_OF_HANDLING(VISIT)
+    VISIT(module)
 #undef VISIT
     return 0;
 }
@@ -245,6 +247,7 @@ handling_dealloc(Handling *self)
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_FUNCTION(CLEAR)
     EACH_OF_HANDLING(CLEAR)
+    CLEAR(module)
 #undef CLEAR
     type->tp_free(self);
     Py_DECREF(type);

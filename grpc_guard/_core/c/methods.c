@@ -102,7 +102,8 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             Method *self = (Method *)type->tp_alloc(type, 0);
             if (self != NULL) {
                 self->vectorcall = grpc_guard_method_vectorcall;
-                self->state = PyType_GetModuleState(type);
+                self->module = Py_NewRef(PyType_GetModule(type));
+                self->state = PyModule_GetState(self->module);
                 self->function = Py_NewRef(function);
                 self->quick = known[i].quick;
                 self->start = known[i].start;
@@ -119,6 +120,7 @@ method_traverse(Method *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->function);
+    Py_VISIT(self->module);
     return 0;
 }
 
@@ -133,6 +135,7 @@ method_dealloc(Method *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     Py_CLEAR(self->function);
+    Py_CLEAR(self->module);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -238,6 +238,7 @@ static int
 module_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
+    state->is_told = 0;
     grpc_guard_forget_shortcuts(state->aio_handler);
 #define CLEAR(name) Py_CLEAR(state->name);
     EACH_OF_STATE(CLEAR)

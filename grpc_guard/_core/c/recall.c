@@ -71,28 +71,27 @@ part_of(Recall *self, PyObject *standing)
     return part;
 }
 
-/* Notes what is known of a task that has not gone on; -1: an error is set. */
+/* A task, what it waits for, and what is known of it or NULL. */
+typedef struct {
+    PyObject *task, *future, *known;
+} Met;
+
+/* Notes what is known of a task that has not gone on, and is in a direction or NULL; -1: an error. */
 static int
-recall(Recall *self, PyObject *reference, PyObject *known, PyObject *task)
+recall(Recall *self, PyObject *reference, const Met *met, PyObject *direction)
 {
-    PyObject *standing = PyTuple_GET_ITEM(known, 1), *inside = PyTuple_GET_ITEM(known, 2);
-    if (PyDict_SetItem(self->after, reference, known) < 0) {
+    PyObject *standing = PyTuple_GET_ITEM(met->known, 1);
+    if (PyDict_SetItem(self->after, reference, met->known) < 0) {
         return -1;
     }
     if (standing == self->nowhere) {
         return 0;
     }
     PyObject *part = part_of(self, standing);
-    if (part == NULL || PyList_Append(PyTuple_GET_ITEM(part, 1), task) < 0) {
+    if (part == NULL || PyList_Append(PyTuple_GET_ITEM(part, 1), met->task) < 0) {
         return -1;
     }
-    if (inside == Py_None) {
-        return 0;
-    }
-    PyObject *direction = grpc_guard_led_to(inside); /* a local variable of the task holds it */
-    int failed = direction == NULL || PyList_Append(PyTuple_GET_ITEM(part, 2), direction) < 0;
-    Py_XDECREF(direction);
-    return failed ? -1 : 0;
+    return direction == NULL ? 0 : PyList_Append(PyTuple_GET_ITEM(part, 2), direction);
 }
 
 /* Adds a task that has to be looked at to the fresh ones; -1: an error is set. */
@@ -111,11 +110,6 @@ add_fresh(Recall *self, PyObject *reference, PyObject *task, PyObject *future)
     Py_XDECREF(key);
     return failed ? -1 : 0;
 }
-
-/* A task, what it waits for, and what is known of it or NULL. */
-typedef struct {
-    PyObject *task, *future, *known;
-} Met;
 
 /* Finds the task that a weak reference leads to, if there is one; -1: an error is set. */
 static int
@@ -185,11 +179,19 @@ fetch_known(const Met *met, Py_ssize_t left)
 static int
 look_at(Recall *self, PyObject *reference, const Met *met)
 {
+    PyObject *direction = NULL;
     int is_known = met->known == NULL ? 0 : has_not_gone_on(met->known, met->future);
-    if (is_known != 0) {
-        return is_known < 0 ? -1 : recall(self, reference, met->known, met->task);
+    if (is_known > 0 && PyTuple_GET_ITEM(met->known, 2) != Py_None) {
+        direction = grpc_guard_led_to(PyTuple_GET_ITEM(met->known, 2));
+        is_known = direction == NULL ? -1 : direction != Py_None; /* else it has gone on just now */
     }
-    return add_fresh(self, reference, met->task, met->future);
+    int failed = is_known;
+    if (is_known >= 0) {
+        failed = is_known > 0 ? recall(self, reference, met, direction)
+                              : add_fresh(self, reference, met->task, met->future);
+    }
+    Py_XDECREF(direction);
+    return failed;
 }
 
 /* Looks at the tasks that weak references lead to; returns those that are recalled, in their parts. */

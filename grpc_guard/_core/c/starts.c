@@ -9,6 +9,7 @@
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
+    PyObject *module; /* that the state is of */
     State *state;
     PyObject *method;  /* in Python: does the same, whatever is the case */
     PyObject *forks;   /* the namespace that has generation */
@@ -171,7 +172,8 @@ start_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->vectorcall = grpc_guard_start_vectorcall;
-    self->state = PyType_GetModuleState(type);
+    self->module = Py_NewRef(PyType_GetModule(type));
+    self->state = PyModule_GetState(self->module);
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_START(TAKE)
 #undef TAKE
@@ -184,6 +186,7 @@ start_traverse(UnaryStart *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_START(VISIT)
+    VISIT(module)
 #undef VISIT
     return 0;
 }
@@ -193,6 +196,7 @@ start_clear(UnaryStart *self)
 {
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_START(CLEAR)
+    CLEAR(module)
 #undef CLEAR
     return 0;
 }

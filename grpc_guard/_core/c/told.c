@@ -59,6 +59,7 @@ tell(PyObject *module, PyObject *told)
     State *state = PyModule_GetState(module);
     state->stream_at = state->next_at = 0;
     state->of_named = 0;
+    state->is_told = starts->feeds != NULL && starts->wrapped != NULL && starts->returns != NULL;
     state->loop_of_thread = is_of_asyncio(starts->running_loop) ? starts->running_loop : NULL;
     PyErr_Clear();
     Py_RETURN_NONE;

@@ -155,7 +155,7 @@ grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyO
         return PyObject_Vectorcall(self->function, args, (size_t)count, names);
     }
     State *state = self->state;
-    PyObject *result = NULL, *loop = PyObject_CallNoArgs(self->running_loop);
+    PyObject *result = NULL, *loop = grpc_guard_loop_here(state, self->running_loop);
     if (loop == NULL) {
         return NULL;
     }

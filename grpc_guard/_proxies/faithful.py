@@ -160,7 +160,8 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
             "__setattr__": _set_attribute,
             "__delattr__": _delete_attribute,
         }
-        for name in {name for owner in plain.__mro__[:-1] for name in vars(owner)}:  # but object's
+        names = {name for owner in plain.__mro__[:-1] for name in vars(owner)}  # but object's
+        for name in names.difference(_TELLTALES):  # to ask for these puts them into the class
             value = getattr(plain, name, None)
             if value is None and is_special(name, value):  # removed by None, as __hash__ is
                 namespace[name] = None

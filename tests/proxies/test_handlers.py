@@ -590,6 +590,19 @@ def test_guarded_object_in_the_eyes_of_a_program(api, behavior, found):
         assert str(seen).split(" at ")[0] == str(plain).split(" at ")[0], look
 
 
+def test_annotations_of_what_wrapt_has_decorated(found):
+    """To guard one of them leaves those of all others alone, which are those of what it wraps."""
+
+    class Decorated(wrapt.FunctionWrapper):  # a class that no other test has asked
+        pass
+
+    behavior = Decorated(described, lambda plain, _, args, kwargs: plain(*args, **kwargs))
+    guarded = sync_handlers.guard_behavior(
+        behavior, RPC, lambda: Mode.RAISE, False, True, handlers=Handlers(None)
+    )
+    assert guarded.__annotations__ == behavior.__annotations__ == described.__annotations__
+
+
 def test_defaults_of_a_guarded_function(found):
     """Frameworks that look for parameters of their own look at them."""
     for guard, behavior in (

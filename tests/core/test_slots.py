@@ -6,7 +6,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from inside import Mode, NextProxy, core_which
+from inside import Mode, NextProxy, core_which, sync_channel
 from support.operating import MESSAGE, Plain, client_next, sync_stream
 
 compiled: Any = core_which.compiled()
@@ -116,3 +116,43 @@ def test_where_attributes_are_not_found_as_usual() -> None:
     for wrong in ((), (finding, usual), (7, usual, find)):
         with pytest.raises(TypeError, match="takes a class"):
             compiled.attributes_by_slot(*wrong)
+
+
+class Called:
+    """A plain multi-callable: it returns what it was called with."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+
+KINDS = (sync_channel.UnaryUnary, sync_channel.UnaryStream)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_of_a_multi_callable(kind: Any) -> None:
+    """The arguments come through as they are: a few, more, and those with names."""
+    start = kind(Called(), "/a.B/C", lambda: Mode.RAISE)
+    for count in (1, 7, 8, 20):
+        assert start(*range(count)) == (tuple(range(count)), {})
+        assert start(*range(count), timeout=1) == (tuple(range(count)), {"timeout": 1})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_of_the_class_of_a_proxy_that_a_program_has_replaced(kind: Any) -> None:
+    """mock.patch.object(type(start), "__call__") replaces it, for as long as it lasts."""
+    start = kind(Called(), "/a.B/C", lambda: Mode.RAISE)
+    for _ in range(2):
+        with mock.patch.object(type(start), "__call__", return_value="replaced"):
+            assert start(1) == "replaced"
+        assert start(1) == ((1,), {})
+
+
+@needs_compiled
+def test_where_calls_are_not_usual() -> None:
+    """A class that is none of proxies, or has a `__call__` of its own, keeps it."""
+    own = type("Own", (sync_channel.UnaryUnary,), {"__slots__": (), "__call__": lambda self: "own"})
+    for kind in (Called, own, int):
+        assert not compiled.calls_by_slot(kind)
+    assert own(Called(), "/a.B/C", lambda: Mode.RAISE)() == "own"
+    with pytest.raises(TypeError, match="takes a class"):
+        compiled.calls_by_slot(7)

@@ -21,7 +21,13 @@ import grpc_guard
 
 pytest.register_assert_rewrite("support")
 
-from inside import abandoned, catalogue_thresholds, ledger, outliving  # noqa: E402
+from inside import (  # noqa: E402
+    abandoned,
+    catalogue_thresholds,
+    core_fields,
+    ledger,
+    outliving,
+)
 from support import staging  # noqa: E402
 
 # A signal that is ignored, as in a shell's background jobs and under nohup, stays ignored in the
@@ -70,6 +76,14 @@ def unhurried() -> Iterator[None]:
         patch.setattr(catalogue_thresholds, "_current", _UNHURRIED)
         patch.setattr(outliving, "_MOMENT", 2 * staging.PATIENCE)
         abandoned.watch.forget()  # what it waits for would be an earlier test's time
+        yield
+
+
+@pytest.fixture(autouse=True)
+def uncounted() -> Iterator[None]:
+    """Let a test that counts operations, as the plugin and ``run`` do, leave no trace of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_fields, "counting", core_fields.counting)
         yield
 
 

@@ -149,7 +149,7 @@ def test_a_call_of_the_class_of_a_proxy_that_a_program_has_replaced(kind: Any) -
 
 @needs_compiled
 def test_where_calls_are_not_usual() -> None:
-    """A class that is none of proxies, or has a `__call__` of its own, keeps it."""
+    """A class that is no class of proxies, or that has a `__call__` of its own, keeps what it has."""
     own = type("Own", (sync_channel.UnaryUnary,), {"__slots__": (), "__call__": lambda self: "own"})
     for kind in (Called, own, int):
         assert not compiled.calls_by_slot(kind)

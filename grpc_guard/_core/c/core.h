@@ -66,6 +66,22 @@ PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
 /* Keeps an object of exactly this type, or frees it. */
 void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
 
+/* What is kept of objects whose classes are in Python: memory of one size, all zero, which is of no class
+ * and untracked until it is used anew. That of a proxy has an empty dict, and there is one kind for each
+ * number of slots. */
+#define MOST_SLOTS 6
+enum { KEPT_STREAMS, KEPT_AIO_DIRECTIONS, KEPT_PROXIES, KEPT_KINDS = KEPT_PROXIES + MOST_SLOTS + 1 };
+
+/* Returns a new object of a type, of memory that was kept; NULL, without an error, if there is none. */
+PyObject *grpc_guard_memory_kept(int kind, PyTypeObject *type);
+
+/* Keeps the memory of an object, which is of no type then, whose reference is not taken: 1, else 0. */
+int grpc_guard_keep_memory(int kind, PyObject *object);
+
+/* Called by each module of this library, from when on and until when memory is kept. */
+void grpc_guard_begin_keeping(void);
+void grpc_guard_end_keeping(void);
+
 typedef struct {
     /* What each unary RPC reads, side by side. */
     int is_told; /* what a sync handler needs: see told.c */

@@ -57,6 +57,12 @@ sync_leave(SyncFields *self)
     }
 }
 
+static void
+sync_free(SyncFields *self, PyTypeObject *type)
+{
+    type->tp_free(self);
+}
+
 LIFE_OF(sync, SyncFields, EACH_OF_SYNC)
 
 static PyObject *

@@ -74,7 +74,7 @@ leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
     }
 }
 
-/* What the collector asks of a type of directions; one leaves before it dies. */
+/* What the collector asks of a type of directions; one leaves before it dies, and is freed last. */
 #define LIFE_OF(prefix, Fields, EACH) \
     static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
     { \
@@ -97,7 +97,7 @@ leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
             PyObject_ClearWeakRefs((PyObject *)self); \
         } \
         prefix##_clear(self); \
-        type->tp_free(self); \
+        prefix##_free(self, type); \
         Py_DECREF(type); \
     }
 

@@ -107,6 +107,7 @@ static int
 module_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
+    grpc_guard_begin_keeping();
 #define INTERN(field, text) \
     if ((state->field = PyUnicode_InternFromString(text)) == NULL) { \
         return -1; \
@@ -175,6 +176,7 @@ module_exec(PyObject *module)
         || grpc_guard_add_feeds(module, state) < 0
         || grpc_guard_add_handling(module, state) < 0
         || grpc_guard_add_specials(module) < 0
+        || grpc_guard_add_new_proxies(module) < 0
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_records(module, state) < 0
         || grpc_guard_add_encoding(module, state) < 0
@@ -269,6 +271,7 @@ module_free(void *module)
     State *state = PyModule_GetState(module);
     grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
+    grpc_guard_end_keeping();
 }
 
 static PyModuleDef_Slot module_slots[] = {

@@ -76,12 +76,20 @@ fill(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *
     return 0;
 }
 
+static void stream_dealloc(StreamFields *self);
+
 PyObject *
 grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
-    StreamFields *self = (StreamFields *)type->tp_alloc(type, 0);
-    grpc_guard_die_as(type, state->stream_fields);
+    StreamFields *self = NULL;
+    if (type->tp_dealloc == (destructor)stream_dealloc) {
+        self = (StreamFields *)grpc_guard_memory_kept(KEPT_STREAMS, type);
+    }
+    if (self == NULL) {
+        self = (StreamFields *)type->tp_alloc(type, 0);
+        grpc_guard_die_as(type, state->stream_fields);
+    }
     if (self != NULL && fill(state, self, rpc, side, api, mode, loop) < 0) {
         Py_CLEAR(self);
     }
@@ -131,7 +139,10 @@ stream_dealloc(StreamFields *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     stream_clear(self);
-    type->tp_free(self);
+    memset((PyObject *)self + 1, 0, sizeof(StreamFields) - sizeof(PyObject));
+    if (type->tp_dealloc != (destructor)stream_dealloc || !grpc_guard_keep_memory(KEPT_STREAMS, (PyObject *)self)) {
+        type->tp_free(self);
+    }
     Py_DECREF(type);
 }
 

@@ -38,7 +38,7 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
         return -1;
     }
     leave_stream(self->stream, self->is_of_fields, (PyObject *)self);
-    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
+    self->is_of_fields = (char)IS_STREAM(state, stream);
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));

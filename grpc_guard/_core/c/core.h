@@ -97,7 +97,7 @@ typedef struct {
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
-    PyTypeObject *recipe;
+    PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd; /* of looks.h, encodings.h, crowds.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
@@ -131,7 +131,7 @@ typedef struct {
     Spots of_wrapped, of_mode, of_on_loop;
     Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
-    Kept kept_operations, kept_runs, kept_steps;
+    Kept kept_operations, kept_runs, kept_steps, kept_generated;
     Own of_thread_id;
     Chosen chosen;
     Steps steps;
@@ -176,6 +176,14 @@ void grpc_guard_unfollow(StreamFields *stream);
     DO(call) DO(context) DO(has_ended) DO(read) DO(write) DO(api) DO(channel) DO(ended) \
     DO(handler) DO(in_done_callback) DO(is_instrumented) DO(loop) DO(mode) DO(origin) DO(rpc) \
     DO(side)
+
+/* Tells whether an object is a stream of ours: mostly of the class that all are of. */
+#define IS_STREAM(state, object) \
+    ((PyObject *)Py_TYPE(object) == (state)->starts.Stream \
+     || PyObject_TypeCheck(object, (state)->stream_fields))
+
+/* The same as next(counter), whose number is not needed; -1 with an exception set. */
+int grpc_guard_count(State *state, PyObject *counter);
 
 /* Makes a stream of a class that is or extends StreamFields; a new reference. */
 PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,

@@ -10,7 +10,7 @@
 static inline PyObject *
 of_stream(State *state, PyObject *stream, Py_ssize_t offset, PyObject *name)
 {
-    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+    if (IS_STREAM(state, stream)) {
         PyObject *value = *(PyObject **)((char *)stream + offset);
         if (value != NULL) {
             return Py_NewRef(value);

@@ -54,7 +54,7 @@ int
 grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count)
 {
     return recipe->fewest <= count && count <= recipe->most
-           && PyObject_TypeCheck(args[1], state->stream_fields);
+           && IS_STREAM(state, args[1]);
 }
 
 PyObject *

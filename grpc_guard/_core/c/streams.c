@@ -38,16 +38,9 @@ count_one(State *state)
         return -1;
     }
     Py_INCREF(created);
-    PyObject *number = PyIter_Check(created) ? PyIter_Next(created) : NULL;
+    int failed = grpc_guard_count(state, created);
     Py_DECREF(created);
-    if (number == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_TypeError, "created is not an iterator that goes on");
-        }
-        return -1;
-    }
-    Py_DECREF(number);
-    return 0;
+    return failed;
 }
 
 static int

@@ -10,6 +10,7 @@ int grpc_guard_add_entries(PyObject *module, State *state);
 int grpc_guard_add_in_flight(PyObject *module, State *state);
 int grpc_guard_add_starts(PyObject *module, State *state);
 int grpc_guard_add_proxies(PyObject *module, State *state);
+int grpc_guard_add_counting(PyObject *module, State *state);
 int grpc_guard_add_recipes(PyObject *module, State *state);
 int grpc_guard_add_aio_methods(PyObject *module, State *state);
 int grpc_guard_add_aio_operations(PyObject *module, State *state);

@@ -1,4 +1,4 @@
-/* The guarded objects of a stream in C: what is told of them by name, and what makes them. */
+/* The guarded objects of a stream in C: what the layers above say of them, and what makes them. */
 
 #ifndef GRPC_GUARD_GUARDED_H
 #define GRPC_GUARD_GUARDED_H

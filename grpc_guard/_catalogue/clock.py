@@ -7,6 +7,7 @@ taken in C, would not fit together: what stands still for a moment would seem to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.machinery import BuiltinImporter
 from importlib.util import module_from_spec
 from types import ModuleType
@@ -22,4 +23,4 @@ def _own_time() -> ModuleType:
     return module
 
 
-monotonic = _own_time().monotonic
+monotonic: Callable[[], float] = _own_time().monotonic

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,14 @@ def test_clock_that_goes_on(frozen):
     """It is that of the machine, read by a function that no module of the program has."""
     assert monotonic() < FROZEN
     assert monotonic.__module__ == "time"
+
+
+def test_clock_that_is_made_while_the_other_is_frozen(frozen):
+    """A test may import the guard after it has stopped the clock."""
+    spec = importlib.util.find_spec("grpc_guard._catalogue.clock")
+    assert spec is not None
+    assert spec.origin is not None
+    assert runpy.run_path(spec.origin)["monotonic"]() < FROZEN
 
 
 def modules_of_the_guard() -> list[Path]:

@@ -227,7 +227,7 @@ async def _generate(
     gRPC writes what the handler yields, below the proxies, before it asks for the next message.
     So the handler owns the writing direction from the yield until then.
     """
-    entry = handlers.enter_task(stream, stream.loop)
+    entry = None
     direction = context._self_write
     turns, token = None, cast("Any", direction)
     stream.handler = weakref.ref(current_task(running_loop())), weakref.ref(responses)
@@ -238,6 +238,7 @@ async def _generate(
     advance, given = proceed, cast("tuple[Any, ...]", (None,))
     goes_on = True
     try:
+        entry = handlers.enter_task(stream, stream.loop)
         while True:
             message = await advance(*given)
             try:

@@ -10,9 +10,9 @@ import asyncio
 import dataclasses
 import operator
 from collections.abc import Iterable, Iterator
-from time import monotonic
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import idents_of_workers, size_of_pool
 from .._catalogue.grpcio import executor_of_server, is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from time import monotonic
 from typing import Any, NamedTuple
 
+from .._catalogue.clock import monotonic
 from .._catalogue.nouns import READ, SERVER, WRITE, Way
 from .._core import which
 from .._core.stream import AioDirection, Direction, Stream

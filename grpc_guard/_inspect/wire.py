@@ -7,7 +7,8 @@ run in threads of their own.
 from __future__ import annotations
 
 import _socket
-from time import monotonic
+
+from .._catalogue.clock import monotonic
 
 _HEADER = 4  # bytes
 

@@ -39,11 +39,12 @@ GROUPS = {
         "aio_yields.c flights.h flights.c"
     ),
     "A look at the whole process": (
-        "looks.h looks.c listing.c handled.c recall.c chains.c awaits.h awaits.c crowds.h crowd.c "
-        "crowd_type.c ways.c telling.c records.c"
+        "looks.h looks.c listing.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c meeting.c "
+        "chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
     ),
     "Its answer as bytes": (
-        "answering.h answering.c answer_parts.c parties.c serving.c encodings.h encoding.c bytes.h bytes.c"
+        "answering.h answering.c answer_parts.c parties.c fetching.c serving.c ordering.c encodings.h encoding.c "
+        "bytes.h bytes.c scratches.h scratch.c"
     ),
 }
 

@@ -65,7 +65,7 @@ typedef struct {
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
-    PyTypeObject *maker, *encoding, *crowd; /* of looks.h, encodings.h, crowds.h */
+    PyTypeObject *maker, *encoding, *crowd, *handled, *scratch; /* of a look: see looks.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */

@@ -182,6 +182,7 @@ grpc_guard_add_steps(PyObject *module, State *state)
 {
     Steps *steps = &state->steps;
     steps->live = (Links){&steps->live, &steps->live};
+    grpc_guard_trust_counter();
 #define INTERN(name) \
     if ((steps->str_##name = PyUnicode_InternFromString(#name)) == NULL) { \
         return -1; \

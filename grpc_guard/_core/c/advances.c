@@ -145,6 +145,7 @@ configure_steps(PyObject *module, PyObject *namespace)
     Py_DECREF(ident);
     state->steps.has_native_clock =
         HAS_CLOCK && PyDict_GetItemWithError(namespace, state->steps.str_monotonic) == state->monotonic;
+    grpc_guard_ask_counter(state->steps.has_native_clock);
     Py_DECREF(get_ident);
     SET(state->steps.namespace, Py_NewRef(namespace));
     Py_RETURN_NONE;
@@ -182,7 +183,6 @@ grpc_guard_add_steps(PyObject *module, State *state)
 {
     Steps *steps = &state->steps;
     steps->live = (Links){&steps->live, &steps->live};
-    grpc_guard_trust_counter();
 #define INTERN(name) \
     if ((steps->str_##name = PyUnicode_InternFromString(#name)) == NULL) { \
         return -1; \

@@ -26,8 +26,12 @@ grpc_guard_look_at_clock(uint64_t counter)
 }
 
 void
-grpc_guard_trust_counter(void)
+grpc_guard_ask_counter(int is_wanted)
 {
+    grpc_guard_moment.most = 0;
+    if (!is_wanted) {
+        return;
+    }
     char name[16] = "";
     FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
     int is_known = file != NULL && fgets(name, sizeof(name), file) != NULL;
@@ -47,7 +51,7 @@ grpc_guard_look_at_clock(uint64_t counter)
 }
 
 void
-grpc_guard_trust_counter(void)
+grpc_guard_ask_counter(int is_wanted)
 {
 }
 #endif

@@ -60,8 +60,8 @@ extern Moment grpc_guard_moment __attribute__((visibility("hidden")));
 /* Looks at the clock; `counter` is what the processor has counted. */
 double grpc_guard_look_at_clock(uint64_t counter) __attribute__((visibility("hidden")));
 
-/* Has the counter of the processor asked, if that can be trusted. */
-void grpc_guard_trust_counter(void) __attribute__((visibility("hidden")));
+/* Has the counter of the processor asked from now on, if that can be trusted; or never again. */
+void grpc_guard_ask_counter(int is_wanted) __attribute__((visibility("hidden")));
 
 /* The time, up to a millisecond ago: never later than grpc_guard_now(), and never before what this has
  * returned. It takes half the time, and what it reads is in one line of memory. */

@@ -130,6 +130,10 @@ find_since(Look *look, PyObject *stream, double *since)
 {
     StreamFields *fields = (StreamFields *)stream;
     PyObject *found;
+    if (fields->origin == NULL && fields->noted.code != NULL) {
+        *since = fields->noted.since;
+        return 0;
+    }
     if (fields->origin != NULL && fields->origin != Py_None) {
         found = PyObject_GetAttr(fields->origin, look->names[SINCE]);
     }

@@ -18,9 +18,9 @@ GROUPS = {
         "core.h types.h module.c told.c starts.h errors.h known.h known.c layouts.h callers.h kept.c"
     ),
     "What stands for a function, a method or a class of Python": (
-        "functions.h functions.c methods.c slots.c specials.c proxies.c recipes.h recipes.c"
+        "functions.h functions.c methods.c slots.c specials.c proxies.c new_proxies.c recipes.h recipes.c"
     ),
-    "Streams and directions": "streams.c directions.h directions.c aio_directions.c",
+    "Streams and directions": "streams.c counting.c directions.h directions.c aio_directions.c",
     "A sync operation": "steps.h steps.c advances.c sync_operations.c",
     "The start of an RPC": (
         "starts.c stream_starts.c aio_starts.c lives.c origins.c origin_notes.c feeds.c guarded.h guarded.c"

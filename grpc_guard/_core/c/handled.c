@@ -11,7 +11,7 @@ static int
 put_handled(State *state, PyObject *found, PyObject *task, PyObject *what, PyObject *since)
 {
     StreamFields *stream =
-        PyObject_TypeCheck(what, state->stream_fields) ? (StreamFields *)what : NULL;
+        IS_STREAM(state, what) ? (StreamFields *)what : NULL;
     int has_ended = stream == NULL || stream->ended == NULL ? 0 : PyObject_IsTrue(stream->ended);
     if (has_ended != 0) {
         return has_ended < 0 ? -1 : 0;

@@ -72,7 +72,7 @@ find_held(State *state, Serving *self, PyObject *noted, PyObject *rpc, double *h
         return 1;
     }
     StreamFields *stream = (StreamFields *)PyTuple_GET_ITEM(noted, 0);
-    if (!PyObject_TypeCheck((PyObject *)stream, state->stream_fields) || stream->rpc == NULL) {
+    if (!IS_STREAM(state, (PyObject *)stream) || stream->rpc == NULL) {
         return 0;
     }
     int is_it = stream->rpc == rpc ? 1 : PyObject_RichCompareBool(stream->rpc, rpc, Py_EQ);
@@ -168,7 +168,7 @@ stream_of(State *state, Serving *self, PyObject *both)
                            ? PyTuple_GET_ITEM(noted, 0)
                            : NULL;
     Py_DECREF(noted); /* the table has it */
-    return stream != NULL && PyObject_TypeCheck(stream, state->stream_fields)
+    return stream != NULL && IS_STREAM(state, stream)
                ? (StreamFields *)stream
                : NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "callers.h"
 #include "core.h"
+#include "flights.h"
 
 /* Returns what a file of the code belongs to, borrowed; NULL, without an error, if that is not known. */
 static PyObject *
@@ -130,7 +131,9 @@ party(State *state, PyObject *loop, char *is_task)
     PyObject *task = Py_NewRef(Py_None), *name;
     if (loop != Py_None) {
         Py_DECREF(task);
-        task = PyObject_CallOneArg(starts->current_task, loop);
+        task = starts->current_task == state->current_task
+                   ? grpc_guard_task_of(state, loop)
+                   : PyObject_CallOneArg(starts->current_task, loop);
         if (task == NULL) {
             return NULL;
         }

@@ -65,7 +65,7 @@ typedef struct {
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
-    PyTypeObject *maker, *encoding, *crowd; /* of looks.h, encodings.h, crowds.h */
+    PyTypeObject *maker, *encoding, *crowd, *handled, *scratch; /* of a look: see looks.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -119,6 +119,15 @@ PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
 
+/* Who starts something, where and when: an Origin that nobody has asked for. See origin_notes.c. */
+typedef struct {
+    PyObject *code; /* NULL: nothing is noted */
+    PyObject *name, *attempt;
+    double since;
+    int instruction;
+    char is_task, on_loop;
+} OriginNote;
+
 /* StreamFields */
 
 typedef struct {
@@ -131,6 +140,7 @@ typedef struct {
     PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
     void *entry;         /* what is in there for it: see following.c */
     PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed in the same way */
+    OriginNote noted;         /* in place of `origin`, which is NULL then */
 } StreamFields;
 
 /* Has nothing called at the end of the RPC, as its handler has ended. */
@@ -166,7 +176,16 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
 /* The same as note_origin() and starting() in Python, called by the frame that runs; for `stream` a
  * StreamFields. */
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
+int grpc_guard_note_start(State *state, StreamFields *stream);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
+
+/* Notes who runs now, and where: 1; 0 where Python has to find it out; -1: an error is set. */
+int grpc_guard_note(State *state, OriginNote *noted);
+void grpc_guard_forget_note(OriginNote *noted);
+/* Returns the origin of a stream, a new reference; NULL: an error is set. */
+PyObject *grpc_guard_origin_of(StreamFields *stream, void *unused);
+int grpc_guard_set_origin(StreamFields *stream, PyObject *origin, void *unused);
+int grpc_guard_has_origin(StreamFields *stream); /* then its field has it, too */
 
 /* Tells whether the loop of an aio multi-callable runs, and gives it, a new reference; 0 as well where
  * that is not known; -1: an error is set. `running_loop` is called for the one that runs, and

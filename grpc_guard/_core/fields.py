@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # How many streams were guarded. Counted without a lock: next() is atomic. Operations are counted
 # where a report will tell them (grpc-guard run, pytest).
-created = itertools.count()
+counter = itertools.count
+created = counter()
 counting = False
 
 # What looks at a direction's operations (_probe), made from its stream and its step; or None.

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .fields import ConstructingType as ConstructingType
     from .fields import StreamFields as StreamFields
     from .fields import SyncFields as SyncFields
+    from .fields import counter as counter
     from .fields import key_of as key_of
     from .fields import operations_in_progress as operations_in_progress
 else:
@@ -49,5 +50,7 @@ else:
     InFlight = _entries.InFlight
     TaskEntry = _entries.TaskEntry
     UnaryEntry = _entries.UnaryEntry
+    counter = getattr(_fields, "count", fields.counter)
+    fields.created = counter()
     key_of = _fields.key_of
     operations_in_progress = _fields.operations_in_progress

@@ -16,7 +16,6 @@ their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``. Under a tra
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +23,7 @@ from .._catalogue.forks import in_child
 from .._catalogue.nouns import Api, Subject, Way
 from . import fields
 from .extras import Extra, Turns, counted
-from .records import AioFields, StreamFields
+from .records import AioFields, StreamFields, counter
 
 if TYPE_CHECKING:
     import weakref
@@ -193,7 +192,7 @@ def totals() -> tuple[int, int]:
 
 
 def _start_again() -> None:
-    fields.created = itertools.count()
+    fields.created = counter()
 
 
 in_child(_start_again)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any, Protocol
 
+import wrapt
+
 from .._catalogue.cpython import in_place_of
 from .._catalogue.modes import ChooseMode
 from .._core import which
@@ -42,6 +44,44 @@ class _Proxy(Proxy):
         return self._self_act(*args, **kwargs)
 
 
+class _Wrapper:
+    """What the guarded wrappers of wrapt have in common."""
+
+    __slots__ = ()
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._self_act(*args, **kwargs)
+
+    def __repr__(self: Any) -> str:
+        return repr(self.__wrapped__)
+
+
+class _FunctionWrapper(_Wrapper, wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
+    """The same in place of a wrapper of wrapt, whose kind only the class of an object tells."""
+
+    def __init__(self, behavior: Any, act: Callable[..., Any], choose: ChooseMode) -> None:
+        super().__init__(behavior, behavior._self_wrapper, behavior._self_enabled)
+        self._self_act = act
+        self._self_choose = choose
+
+
+class _BoundFunctionWrapper(_Wrapper, wrapt.BoundFunctionWrapper):  # type: ignore[misc]
+    """The same in place of a wrapped method."""
+
+    def __init__(self, behavior: Any, act: Callable[..., Any], choose: ChooseMode) -> None:
+        of = behavior
+        given = of._self_instance, of._self_wrapper, of._self_enabled, of._self_binding
+        super().__init__(of, *given, of._self_parent, of._self_owner)
+        self._self_act = act
+        self._self_choose = choose
+
+
+_OF_WRAPT = (
+    (wrapt.FunctionWrapper, _FunctionWrapper),
+    (wrapt.BoundFunctionWrapper, _BoundFunctionWrapper),
+)
+_PROXIES = (_Proxy, _FunctionWrapper, _BoundFunctionWrapper)
+
 # The guarded functions, and what chooses the mode of each. Keyed by the function, and not an
 # attribute of it: functools.wraps() would copy that to a function of the program.
 _choices: weakref.WeakKeyDictionary[Callable[..., Any], ChooseMode] = weakref.WeakKeyDictionary()
@@ -58,12 +98,15 @@ def guarded_behavior(behavior: Any, choose: ChooseMode, replace: Replace) -> Any
     if type(behavior) is MethodType and type(behavior.__func__) is FunctionType:
         function = behavior.__func__
         return MethodType(_in_place_of(function, replace(function, 1), choose), behavior.__self__)
+    for kind, proxy in _OF_WRAPT:
+        if issubclass(type(behavior), kind):
+            return proxy(behavior, replace(behavior, 0), choose)
     return _Proxy(behavior, replace(behavior, 0), choose)
 
 
 def choice_of(behavior: Any) -> ChooseMode | None:
     """Return what chooses the mode of a guarded handler function; None for any other."""
-    if issubclass(type(behavior), _Proxy):
+    if issubclass(type(behavior), _PROXIES):
         chosen: ChooseMode = behavior._self_choose
         return chosen
     function = behavior.__func__ if type(behavior) is MethodType else behavior

@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import weakref
 from collections.abc import Callable
+from types import GetSetDescriptorType
 from typing import Any
 
 from .._core import which
@@ -188,6 +189,7 @@ class _TwinType(ProxyType):
 
 _HIDDEN: set[type] = set(WRAPT.__mro__[:-1])
 _compiled = which.compiled()
+_wrapped: Any = vars(WRAPT).get("__wrapped__")
 _of_the_wrapped: Any = WRAPT.__getattr__  # type: ignore[attr-defined]
 
 
@@ -210,6 +212,8 @@ class Proxy(WRAPT, metaclass=ProxyType):
         super().__init_subclass__()
         if _compiled is not None:
             _compiled.attributes_by_slot(cls, object.__getattribute__, _of_the_wrapped)
+            if type(_wrapped) is GetSetDescriptorType:  # wrapt has its C code, too
+                _compiled.ends_by_slot(cls, _wrapped)
 
     def __init__(self, wrapped: object) -> None:
         self.__wrapped__ = wrapped

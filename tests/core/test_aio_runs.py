@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import itertools
 import warnings
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from inside import Handlers, Mode, aio_channel, aio_handlers, always, core_which
-from support.operating import Plain
+from support.operating import Plain, suspend
 from support.staging import settle
 
 import grpc_guard
@@ -218,6 +219,24 @@ async def test_what_is_no_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = guarded(once, streams=False, in_c=True, monkeypatch=monkeypatch)
     request = Kept()
     assert await twice(request, Plain()) == "handled"
+
+
+@pytest.mark.parametrize("act", ["throw", "cancel", "exit", "close"])
+async def test_who_comes_back_to_a_run_that_ends(act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream dies as it ends before its first step: who closes it then is refused, and it ends."""
+    answers: list[Any] = []
+
+    def behavior(request: Any, context: Any) -> Any:  # whose coroutine holds neither
+        stream = context._self_stream
+        weakref.finalize(stream, lambda: answers.append(outcome(run.close)))
+        return suspend()
+
+    # As if it were marked, which is possible from CPython 3.12 on.
+    monkeypatch.setattr(inspect, "iscoroutinefunction", lambda _: True)
+    run = guarded(behavior, streams=True, in_c=True, monkeypatch=monkeypatch)(Plain(), Plain())
+    ACTS[act](run)
+    assert answers == [("ValueError", "coroutine already executing")]
+    assert inspect.getcoroutinestate(run) == "CORO_CLOSED"
 
 
 class Unreadable(Plain):

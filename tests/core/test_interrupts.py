@@ -230,7 +230,9 @@ def test_interrupt_of_a_generator_handler(mode: Mode, loop: asyncio.AbstractEven
         yield MESSAGE
 
     async def serve() -> None:
-        responses = aio_handlers._generate(Handlers(None), stream, handler, MESSAGE, context)
+        responses = aio_handlers._generate(
+            Handlers(None), stream, context, handler(MESSAGE, context)
+        )
         try:
             async for _ in responses:  # gRPC writes here
                 await suspend()

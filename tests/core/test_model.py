@@ -383,7 +383,7 @@ class Tasks(Schedule):
     async def serve(self) -> None:
         """Do what gRPC does with a handler that yields: write it below the proxies."""
         async for _ in aio_handlers._generate(
-            Handlers(None), self.stream, self.handle, None, self.call
+            Handlers(None), self.stream, self.call, self.handle(None, self.call)
         ):
             await self.source.step()
 

@@ -774,7 +774,7 @@ async def test_handler_whose_wake_up_is_interrupted(
 
     stream = Stream("/x", "server", "aio", Mode.SERIALIZE, asyncio.get_running_loop())
     context: Any = aio_given.Context(Writable(), stream)
-    responses = aio_handlers._generate(Handlers(None), stream, handler, None, context)
+    responses = aio_handlers._generate(Handlers(None), stream, context, handler(None, context))
     assert await anext(responses) == 1
     waiting = asyncio.create_task(context.write(b""))
     await settle()

@@ -321,6 +321,12 @@ def test_the_reference_is_up_to_date() -> None:
         assert (TOP / "docs/reference" / name).read_text(encoding="utf-8") == make()
 
 
+def test_the_map_of_the_compiled_core_is_up_to_date() -> None:
+    """The page about the compiled core has each of its files, with what the file says of itself."""
+    core = script("make_core")
+    assert core.PAGE.read_text(encoding="utf-8") == core.page()
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     """The page about the API has each public name, and no other."""
     page = (TOP / "docs/reference/api.md").read_text(encoding="utf-8")

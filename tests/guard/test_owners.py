@@ -505,7 +505,9 @@ async def test_handler_that_has_yielded() -> None:
         yield b"message"
 
     async def serve() -> None:
-        async for _ in aio_handlers._generate(Handlers(None), stream, handler, None, context):
+        async for _ in aio_handlers._generate(
+            Handlers(None), stream, context, handler(None, context)
+        ):
             await gate.park()
 
     gate = AsyncGate()
@@ -528,7 +530,9 @@ async def test_handler_that_has_not_yet_yielded() -> None:
         yield b"message"
 
     async def serve() -> None:
-        async for _ in aio_handlers._generate(Handlers(None), stream, handler, None, context):
+        async for _ in aio_handlers._generate(
+            Handlers(None), stream, context, handler(None, context)
+        ):
             pass
 
     gate, writing = AsyncGate(), AsyncGate()

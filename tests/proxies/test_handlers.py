@@ -33,6 +33,7 @@ from inside import (
     add_RouteGuideServicer_to_server,
     aio_given,
     aio_handlers,
+    core_stream,
     lifecycle_handlers,
     sync_handlers,
 )
@@ -521,7 +522,7 @@ def test_guarded_function_in_the_eyes_of_inspect(api, behavior, hold, found):
     guarded = guard(plain, RPC, lambda: Mode.RAISE, False, True, handlers=Handlers(None))
     looks = [
         *(name for name in dir(inspect) if name.startswith("is") and name != "iskeyword"),
-        *("signature", "getdoc", "getsourcelines", "getmodule"),
+        *("signature", "getdoc", "getsourcelines", "getmodule", "getcomments"),
     ]
     for name in looks:
         look = getattr(inspect, name)
@@ -588,6 +589,65 @@ def test_guarded_object_in_the_eyes_of_a_program(api, behavior, found):
     for look in looks:
         seen, plain = outcome(look, guarded), outcome(look, behavior)
         assert str(seen).split(" at ")[0] == str(plain).split(" at ")[0], look
+
+
+@pytest.mark.parametrize("api", ["sync", "aio"])
+@pytest.mark.parametrize("kind", [wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper])
+def test_guarded_wrapper_in_the_eyes_of_wrapt(kind, api, found):
+    """It is one of the same kind, with what the plain one has: agents look whether they have wrapped it."""
+
+    class Servicer:
+        stream = decorated(lambda self, request, context: iter([request]))
+
+    behavior = decorated(described) if kind is wrapt.FunctionWrapper else Servicer().stream
+    guard = sync_handlers.guard_behavior if api == "sync" else aio_handlers.guard_behavior
+    guarded = guard(behavior, RPC, lambda: Mode.RAISE, False, True, handlers=Handlers(None))
+    assert isinstance(behavior, kind)
+    assert isinstance(guarded, kind)
+    for name in ("_self_wrapper", "_self_instance", "_self_binding", "_self_enabled", "__self__"):
+        assert getattr(guarded, name, None) == getattr(behavior, name, None), name
+    assert guarded.__wrapped__ is behavior
+    assert guarded == behavior
+    assert list(guarded(b"1", types.SimpleNamespace())) == [b"1"]
+    watch = weakref.ref(guarded)
+    del guarded
+    assert watch() is None
+
+
+WRONG: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((), {}),
+    ((b"1",), {}),
+    ((b"1", None, b"2"), {}),
+    ((b"1", None), {"more": 1}),
+    ((b"1", None), {"request": b"1"}),
+]
+
+
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("hold", [bare, method])
+@pytest.mark.parametrize("shape", ["unary_unary", *SHAPES])
+async def test_wrong_arguments_of_a_coroutine_function(shape, hold, counts, found):
+    """They fail when it is called, and not when what it returns is awaited."""
+    if counts:
+        core_stream.start_counting()
+
+    async def one(request: Any, context: Any) -> bytes:
+        return b""
+
+    async def many(request: Any, context: Any) -> Any:
+        yield b""
+
+    reads, responds = (half == "stream" for half in shape.split("_"))
+    plain = hold(many if responds else one)
+    guarded = aio_handlers.guard_behavior(
+        plain, RPC, lambda: Mode.RAISE, reads, responds, handlers=Handlers(None)
+    )
+    for args, kwargs in WRONG:
+        with pytest.raises(TypeError) as expected:
+            plain(*args, **kwargs)
+        with pytest.raises(TypeError) as error:
+            guarded(*args, **kwargs)
+        assert str(error.value) == str(expected.value)
 
 
 def test_annotations_of_what_wrapt_has_decorated(found):

@@ -25,6 +25,7 @@ from inside import Mode, core_advances, core_fields, core_loops
 
 from support.hardship_aio import aio_acts
 from support.hardship_looks import look_acts
+from support.hardship_lookups import lookup_acts
 from support.hardship_runs import run_acts
 from support.hardship_starts import start_acts
 
@@ -653,6 +654,7 @@ def main() -> int:
         **aio_acts(core),
         **start_acts(core, refused, Context),
         **run_acts(core, refused),
+        **lookup_acts(core, refused),
     }
     every |= {"import": importing(core), "import, collected": outlived(core)}
     for name, act in every.items():

@@ -284,9 +284,8 @@ def _yield_count(stream: Stream) -> int:
         while True:
             yield _MESSAGE
 
-    responses = aio_handlers._generate(
-        Handlers(None), stream, handle, None, aio_given.Context(_Plain(), stream)
-    )
+    context = aio_given.Context(_Plain(), stream)
+    responses = aio_handlers._generate(Handlers(None), stream, context, handle(None, context))
     _done(responses.__anext__)()  # the way to the first yield is longer
     return count(_done(responses.__anext__))
 

@@ -3,6 +3,8 @@
 #include "directions.h"
 #include "recipes.h"
 
+static void aio_dealloc(AioFields *self);
+
 /* Returns what tells which thread runs the loop of a stream: mostly the loop. See loops.py. */
 static PyObject *
 loop_thread_of(State *state, PyObject *stream)
@@ -36,7 +38,7 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
         return -1;
     }
     leave_stream(self->stream, self->is_of_fields, (PyObject *)self);
-    self->is_of_fields = (char)PyObject_TypeCheck(stream, state->stream_fields);
+    self->is_of_fields = (char)IS_STREAM(state, stream);
     SET(self->stream, Py_NewRef(stream));
     SET(self->way, Py_NewRef(way));
     SET(self->owner, Py_NewRef(Py_None));
@@ -86,8 +88,14 @@ grpc_guard_make_aio_direction(State *state, PyObject *stream, Part *part, PyObje
         step = Py_NewRef(Py_None);
     }
     PyTypeObject *type = (PyTypeObject *)state->aio_direction;
-    AioFields *self = (AioFields *)type->tp_alloc(type, 0);
-    grpc_guard_die_as(type, state->aio_fields);
+    AioFields *self = NULL;
+    if (type->tp_dealloc == (destructor)aio_dealloc) {
+        self = (AioFields *)grpc_guard_memory_kept(KEPT_AIO_DIRECTIONS, type);
+    }
+    if (self == NULL) {
+        self = (AioFields *)type->tp_alloc(type, 0);
+        grpc_guard_die_as(type, state->aio_fields);
+    }
     if (self != NULL && step == NULL) {
         self->wrapped = Py_NewRef(wrapped);
         self->name = Py_NewRef(part->name);
@@ -109,6 +117,17 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
     }
     State *state = state_of(Py_TYPE(self));
     return state == NULL ? -1 : fill_aio(state, self, stream, way, step);
+}
+
+/* Its memory is kept, if it is of a class that dies as this one does. */
+static void
+aio_free(AioFields *self, PyTypeObject *type)
+{
+    memset((PyObject *)self + 1, 0, sizeof(AioFields) - sizeof(PyObject));
+    if (type->tp_dealloc != (destructor)aio_dealloc
+        || !grpc_guard_keep_memory(KEPT_AIO_DIRECTIONS, (PyObject *)self)) {
+        type->tp_free(self);
+    }
 }
 
 LIFE_OF(aio, AioFields, EACH_OF_AIO)

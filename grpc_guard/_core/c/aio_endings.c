@@ -58,11 +58,14 @@ is_generator_exit(PyObject *args)
     return PyErr_GivenExceptionMatches(PyTuple_GET_ITEM(args, 0), PyExc_GeneratorExit);
 }
 
-/* A handler that has not begun does not end either. */
+/* Has it run, before anything dies: who comes back to it then is refused. A handler that has not begun
+ * does not end either. */
 static void
-leave_unstarted(AioOperation *self)
+run_to_end(AioOperation *self)
 {
-    if (self->progress == CREATED && self->subject != NULL) {
+    int is_unstarted = self->progress == CREATED && self->subject != NULL;
+    self->progress = RUNNING;
+    if (is_unstarted) {
         grpc_guard_end_run((AioRun *)self);
         Py_CLEAR(self->subject);
     }
@@ -79,8 +82,7 @@ grpc_guard_operation_throw(AioOperation *self, PyObject *args)
         return NULL;
     }
     Py_INCREF(self);
-    leave_unstarted(self);
-    self->progress = RUNNING;
+    run_to_end(self);
     PyObject *result = NULL;
     if (self->owns && is_generator_exit(args)) {
         PyObject *closed = call_inner(self, state->str_close, NULL);
@@ -114,8 +116,7 @@ grpc_guard_operation_close(AioOperation *self)
     }
     State *state = PyType_GetModuleState(Py_TYPE(self));
     Py_INCREF(self);
-    leave_unstarted(self);
-    self->progress = RUNNING;
+    run_to_end(self);
     if (self->inner != NULL) {
         PyObject *closed = call_inner(self, state->str_close, NULL);
         Py_XDECREF(closed);

@@ -9,7 +9,7 @@ grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, Py
                          PyObject *records)
 {
     PyTypeObject *type = state->aio_generated;
-    Generated *self = (Generated *)type->tp_alloc(type, 0);
+    Generated *self = (Generated *)grpc_guard_alloc(&state->kept_generated, type);
     if (self != NULL) {
         self->stream = Py_NewRef(stream);
         self->direction = Py_NewRef(direction);
@@ -121,7 +121,14 @@ generated_dealloc(Generated *self)
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_GENERATED(CLEAR)
 #undef CLEAR
-    type->tp_free(self);
+    memset((PyObject *)self + 1, 0, sizeof(Generated) - sizeof(PyObject));
+    State *state = grpc_guard_state_left(type);
+    if (state != NULL) {
+        grpc_guard_keep(&state->kept_generated, state->aio_generated, (PyObject *)self);
+    }
+    else {
+        type->tp_free(self);
+    }
     Py_DECREF(type);
 }
 

@@ -55,28 +55,16 @@ guard_given(State *state, AioHandler *self, PyObject *stream, PyObject **given)
     return 0;
 }
 
-/* Returns the async generator in Python around that of the handler. `given` has room for two more
- * before it. */
+/* Returns the async generator in Python around `responses`, that of the handler. */
 static PyObject *
-generated_in_python(State *state, AioHandler *self, PyObject *stream, PyObject **given,
-                    Py_ssize_t count, PyObject *names)
+generated_in_python(AioHandler *self, PyObject *stream, PyObject *context, PyObject *responses)
 {
-    PyObject *context = given[self->first + 1];
-    PyObject *behavior = self->first == 0 ? Py_NewRef(self->plain) : PyMethod_New(self->plain, given[0]);
-    if (behavior == NULL) {
-        return NULL;
+    PyObject *args[] = {self->handlers, stream, context, responses};
+    PyObject *made = PyObject_Vectorcall(self->generate, args, 4, NULL);
+    if (made != NULL && ((StreamFields *)stream)->is_instrumented != Py_False) {
+        Py_SETREF(made, PyObject_CallFunctionObjArgs(self->watched, context, made, NULL));
     }
-    PyObject **args = given + self->first - 3;
-    args[0] = self->handlers;
-    args[1] = stream;
-    args[2] = behavior;
-    PyObject *responses =
-        PyObject_Vectorcall(self->generate, args, (size_t)(count + 3 - self->first), names);
-    Py_DECREF(behavior);
-    if (responses != NULL && ((StreamFields *)stream)->is_instrumented != Py_False) {
-        Py_SETREF(responses, PyObject_CallFunctionObjArgs(self->watched, context, responses, NULL));
-    }
-    return responses;
+    return made;
 }
 
 /* Returns what stands for the generator of the handler. */
@@ -89,15 +77,12 @@ generated(State *state, AioHandler *self, PyObject *stream, PyObject **given, Py
     if (direction == NULL) {
         return NULL;
     }
-    if (grpc_guard_is_plain(state, direction)) {
-        PyObject *responses = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
-        made = responses == NULL ? NULL
-                                 : grpc_guard_new_generated(state, stream, direction, responses,
-                                                            self->handlers);
-        Py_XDECREF(responses);
-    }
-    else {
-        made = generated_in_python(state, self, stream, given, count, names);
+    PyObject *responses = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
+    if (responses != NULL) {
+        made = grpc_guard_is_plain(state, direction)
+                   ? grpc_guard_new_generated(state, stream, direction, responses, self->handlers)
+                   : generated_in_python(self, stream, context, responses);
+        Py_DECREF(responses);
     }
     Py_DECREF(direction);
     return made;
@@ -108,7 +93,7 @@ serve(State *state, AioHandler *self, PyObject *mode, PyObject *loop, PyObject *
       Py_ssize_t count, PyObject *names)
 {
     Py_ssize_t total = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
-    PyObject *room[MOST_GIVEN + 3], **given = room + 3;
+    PyObject *given[MOST_GIVEN];
     memcpy(given, args, (size_t)total * sizeof(PyObject *));
     PyObject *stream = grpc_guard_make_stream(state, (PyTypeObject *)self->stream, self->rpc,
                                               self->side, self->api, mode, loop);

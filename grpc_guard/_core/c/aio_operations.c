@@ -54,7 +54,7 @@ end_run(AioOperation *self, int failed)
         grpc_guard_tell_of_cancel(state, state->handler_cancelled, told, 2, 1);
     }
     if (!PyUnicode_CheckExact(subject)
-        && PyObject_TypeCheck(subject, ((State *)PyType_GetModuleState(Py_TYPE(self)))->stream_fields)) {
+        && IS_STREAM((State *)PyType_GetModuleState(Py_TYPE(self)), subject)) {
         SET(((StreamFields *)subject)->ended, Py_NewRef(Py_True));
     }
     grpc_guard_end_flight(&((AioRun *)self)->flight);

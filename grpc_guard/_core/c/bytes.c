@@ -1,4 +1,4 @@
-/* Bytes that grow. https://protobuf.dev/programming-guides/encoding/ */
+/* Bytes that grow, as those of a message. https://protobuf.dev/programming-guides/encoding/ */
 
 #include "core.h"
 #include "bytes.h"

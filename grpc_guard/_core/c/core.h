@@ -66,6 +66,22 @@ PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
 /* Keeps an object of exactly this type, or frees it. */
 void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
 
+/* What is kept of objects whose classes are in Python: memory of one size, all zero, which is of no class
+ * and untracked until it is used anew. That of a proxy has an empty dict, and there is one kind for each
+ * number of slots. */
+#define MOST_SLOTS 6
+enum { KEPT_STREAMS, KEPT_AIO_DIRECTIONS, KEPT_PROXIES, KEPT_KINDS = KEPT_PROXIES + MOST_SLOTS + 1 };
+
+/* Returns a new object of a type, of memory that was kept; NULL, without an error, if there is none. */
+PyObject *grpc_guard_memory_kept(int kind, PyTypeObject *type);
+
+/* Keeps the memory of an object, which is of no type then, whose reference is not taken: 1, else 0. */
+int grpc_guard_keep_memory(int kind, PyObject *object);
+
+/* Called by each module of this library, from when on and until when memory is kept. */
+void grpc_guard_begin_keeping(void);
+void grpc_guard_end_keeping(void);
+
 typedef struct {
     /* What each unary RPC reads, side by side. */
     int is_told; /* what a sync handler needs: see told.c */
@@ -81,7 +97,7 @@ typedef struct {
     PyTypeObject *aio_fields;
     PyTypeObject *constructing_type;
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
-    PyTypeObject *recipe;
+    PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd, *handled, *scratch; /* of a look: see looks.h */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
@@ -115,7 +131,7 @@ typedef struct {
     Spots of_wrapped, of_mode, of_on_loop;
     Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
-    Kept kept_operations, kept_runs, kept_steps;
+    Kept kept_operations, kept_runs, kept_steps, kept_generated;
     Own of_thread_id;
     Chosen chosen;
     Steps steps;
@@ -160,6 +176,14 @@ void grpc_guard_unfollow(StreamFields *stream);
     DO(call) DO(context) DO(has_ended) DO(read) DO(write) DO(api) DO(channel) DO(ended) \
     DO(handler) DO(in_done_callback) DO(is_instrumented) DO(loop) DO(mode) DO(origin) DO(rpc) \
     DO(side)
+
+/* Tells whether an object is a stream of ours: mostly of the class that all are of. */
+#define IS_STREAM(state, object) \
+    ((PyObject *)Py_TYPE(object) == (state)->starts.Stream \
+     || PyObject_TypeCheck(object, (state)->stream_fields))
+
+/* The same as next(counter), whose number is not needed; -1 with an exception set. */
+int grpc_guard_count(State *state, PyObject *counter);
 
 /* Makes a stream of a class that is or extends StreamFields; a new reference. */
 PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,

@@ -9,8 +9,7 @@ fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
     self->free = 1;
     self->has_owner = 0;
     self->since = 0.0;
-    self->is_of_fields = (char)((PyObject *)Py_TYPE(stream) == state->starts.Stream
-                                || PyObject_TypeCheck(stream, state->stream_fields));
+    self->is_of_fields = (char)IS_STREAM(state, stream);
     if (self->links.next == NULL) { /* not filled before */
         Links *head = &state->steps.live;
         self->links = (Links){head->next, head};
@@ -55,6 +54,12 @@ sync_leave(SyncFields *self)
         self->links.next->previous = self->links.previous;
         self->links.previous->next = self->links.next;
     }
+}
+
+static void
+sync_free(SyncFields *self, PyTypeObject *type)
+{
+    type->tp_free(self);
 }
 
 LIFE_OF(sync, SyncFields, EACH_OF_SYNC)

@@ -10,7 +10,7 @@
 static inline PyObject *
 of_stream(State *state, PyObject *stream, Py_ssize_t offset, PyObject *name)
 {
-    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+    if (IS_STREAM(state, stream)) {
         PyObject *value = *(PyObject **)((char *)stream + offset);
         if (value != NULL) {
             return Py_NewRef(value);
@@ -74,7 +74,7 @@ leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
     }
 }
 
-/* What the collector asks of a type of directions; one leaves before it dies. */
+/* What the collector asks of a type of directions; one leaves before it dies, and is freed last. */
 #define LIFE_OF(prefix, Fields, EACH) \
     static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
     { \
@@ -97,7 +97,7 @@ leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
             PyObject_ClearWeakRefs((PyObject *)self); \
         } \
         prefix##_clear(self); \
-        type->tp_free(self); \
+        prefix##_free(self, type); \
         Py_DECREF(type); \
     }
 

@@ -160,7 +160,7 @@ entry_call(Entry *self, PyObject *args, PyObject *kwargs)
         return stream;
     }
     PyObject *value = NULL;
-    if (PyObject_TypeCheck(stream, state->stream_fields)) {
+    if (IS_STREAM(state, stream)) {
         value = Py_XNewRef(((StreamFields *)stream)->ended);
         Py_CLEAR(((StreamFields *)stream)->followed); /* it has been, and may hold what the program gave it */
     }

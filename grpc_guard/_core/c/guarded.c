@@ -109,13 +109,11 @@ grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject
 {
     Starts *starts = &state->starts;
     PyObject *twin = twin_of(state, twins, Py_TYPE(wrapped));
-    PyObject *nothing = twin == NULL ? NULL : PyTuple_New(0);
     PyObject *proxy = NULL;
-    if (nothing != NULL) {
+    if (twin != NULL) {
         Py_INCREF(twin);
-        proxy = ((PyTypeObject *)twin)->tp_new((PyTypeObject *)twin, nothing, NULL);
+        proxy = grpc_guard_new_proxy((PyTypeObject *)twin);
         Py_DECREF(twin);
-        Py_DECREF(nothing);
     }
     if (proxy != NULL
         && (grpc_guard_wrap_in(state, starts->wrapped, proxy, wrapped) < 0

@@ -1,4 +1,4 @@
-/* The guarded objects of a stream in C: what is told of them by name, and what makes them. */
+/* The guarded objects of a stream in C: what the layers above say of them, and what makes them. */
 
 #ifndef GRPC_GUARD_GUARDED_H
 #define GRPC_GUARD_GUARDED_H
@@ -7,6 +7,10 @@
 
 /* Has a new proxy wrap an object; `descriptor` is that of __wrapped__. */
 int grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyObject *wrapped);
+
+/* Makes a proxy of no object, without its constructor; and takes what there is away from one that is kept. */
+PyObject *grpc_guard_new_proxy(PyTypeObject *cls);
+void grpc_guard_clear_kept_proxy(PyObject *kept);
 
 /* Returns a proxy of `wrapped` that belongs to `stream`, of the class that `twins` has for it. NULL,
  * without an error, if there is none yet: the class in Python makes it. */

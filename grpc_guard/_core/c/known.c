@@ -1,4 +1,4 @@
-/* See known.h. What is remembered is borrowed: whoever takes it away changes the version. */
+/* What has been looked up before: see known.h. It is borrowed, for whoever takes it away changes the version. */
 
 #include "core.h"
 #include "layouts.h"

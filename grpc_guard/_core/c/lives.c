@@ -84,7 +84,7 @@ is_dead(PyObject *reference)
 static int
 is_known_to_be_over(State *state, PyObject *stream)
 {
-    if (!PyObject_TypeCheck(stream, state->stream_fields)) {
+    if (!IS_STREAM(state, stream)) {
         return 0;
     }
     StreamFields *fields = (StreamFields *)stream;

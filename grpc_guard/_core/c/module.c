@@ -107,6 +107,7 @@ static int
 module_exec(PyObject *module)
 {
     State *state = PyModule_GetState(module);
+    grpc_guard_begin_keeping();
 #define INTERN(field, text) \
     if ((state->field = PyUnicode_InternFromString(text)) == NULL) { \
         return -1; \
@@ -175,15 +176,14 @@ module_exec(PyObject *module)
         || grpc_guard_add_feeds(module, state) < 0
         || grpc_guard_add_handling(module, state) < 0
         || grpc_guard_add_specials(module) < 0
+        || grpc_guard_add_new_proxies(module) < 0
+        || grpc_guard_add_counting(module, state) < 0
         || grpc_guard_add_recipes(module, state) < 0
         || grpc_guard_add_records(module, state) < 0
         || grpc_guard_add_encoding(module, state) < 0
         || grpc_guard_add_telling(module, state) < 0
         || grpc_guard_add_answering(module, state) < 0
         || grpc_guard_add_crowd(module, state) < 0
-        || grpc_guard_add_scratch(module, state) < 0
-        || grpc_guard_add_ordering(module, state) < 0
-        || grpc_guard_add_handled_type(module, state) < 0
         || grpc_guard_add_serving(module, state) < 0
         || grpc_guard_add_handled(module, state) < 0
         || grpc_guard_add_chains(module, state) < 0
@@ -202,7 +202,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
     DO(of_entries) DO(str_server_context) \
@@ -261,6 +261,7 @@ module_clear(PyObject *module)
     grpc_guard_free_kept(&state->kept_operations);
     grpc_guard_free_kept(&state->kept_runs);
     grpc_guard_free_kept(&state->kept_steps);
+    grpc_guard_free_kept(&state->kept_generated);
     grpc_guard_steps_clear(&state->steps);
     grpc_guard_starts_clear(&state->starts);
     return 0;
@@ -272,6 +273,7 @@ module_free(void *module)
     State *state = PyModule_GetState(module);
     grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
+    grpc_guard_end_keeping();
 }
 
 static PyModuleDef_Slot module_slots[] = {

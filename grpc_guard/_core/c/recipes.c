@@ -54,24 +54,14 @@ int
 grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count)
 {
     return recipe->fewest <= count && count <= recipe->most
-           && PyObject_TypeCheck(args[1], state->stream_fields);
-}
-
-/* Makes a proxy of no object, without its constructor. */
-static PyObject *
-new_proxy(PyTypeObject *cls)
-{
-    PyObject *nothing = PyTuple_New(0);
-    PyObject *proxy = nothing == NULL ? NULL : cls->tp_new(cls, nothing, NULL);
-    Py_XDECREF(nothing);
-    return proxy;
+           && IS_STREAM(state, args[1]);
 }
 
 PyObject *
 grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
                          Py_ssize_t count)
 {
-    PyObject *proxy = new_proxy(cls);
+    PyObject *proxy = grpc_guard_new_proxy(cls);
     if (proxy == NULL) {
         return NULL;
     }

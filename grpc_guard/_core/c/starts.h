@@ -1,4 +1,4 @@
-/* The starts of streams in C: what the layers above tell of themselves, by name. */
+/* The starts of streams in C: what the layers above say of themselves, by name. */
 
 #ifndef GRPC_GUARD_STARTS_H
 #define GRPC_GUARD_STARTS_H

@@ -38,16 +38,9 @@ count_one(State *state)
         return -1;
     }
     Py_INCREF(created);
-    PyObject *number = PyIter_Check(created) ? PyIter_Next(created) : NULL;
+    int failed = grpc_guard_count(state, created);
     Py_DECREF(created);
-    if (number == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_TypeError, "created is not an iterator that goes on");
-        }
-        return -1;
-    }
-    Py_DECREF(number);
-    return 0;
+    return failed;
 }
 
 static int
@@ -76,12 +69,20 @@ fill(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *
     return 0;
 }
 
+static void stream_dealloc(StreamFields *self);
+
 PyObject *
 grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
-    StreamFields *self = (StreamFields *)type->tp_alloc(type, 0);
-    grpc_guard_die_as(type, state->stream_fields);
+    StreamFields *self = NULL;
+    if (type->tp_dealloc == (destructor)stream_dealloc) {
+        self = (StreamFields *)grpc_guard_memory_kept(KEPT_STREAMS, type);
+    }
+    if (self == NULL) {
+        self = (StreamFields *)type->tp_alloc(type, 0);
+        grpc_guard_die_as(type, state->stream_fields);
+    }
     if (self != NULL && fill(state, self, rpc, side, api, mode, loop) < 0) {
         Py_CLEAR(self);
     }
@@ -131,7 +132,10 @@ stream_dealloc(StreamFields *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     stream_clear(self);
-    type->tp_free(self);
+    memset((PyObject *)self + 1, 0, sizeof(StreamFields) - sizeof(PyObject));
+    if (type->tp_dealloc != (destructor)stream_dealloc || !grpc_guard_keep_memory(KEPT_STREAMS, (PyObject *)self)) {
+        type->tp_free(self);
+    }
     Py_DECREF(type);
 }
 

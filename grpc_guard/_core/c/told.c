@@ -1,4 +1,4 @@
-/* What the layers above tell of themselves, by the names in starts.h. */
+/* What the layers above say of themselves, by the names in starts.h. */
 
 #include "core.h"
 

@@ -67,6 +67,8 @@ def guard_behavior(
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
+            if (len(args) > fewest or kwargs) and not _takes(plain, args, kwargs):
+                return plain(*args, **kwargs)
             return run_unary(handlers, loop, rpc, plain, args, kwargs)
 
         return act_in_c(guarded, plain, first, False)
@@ -79,6 +81,8 @@ def guard_behavior(
             mode = choose()
             if mode is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
+            if (len(args) > fewest or kwargs) and not _takes(plain, args, kwargs):
+                return plain(*args, **kwargs)
             behavior = plain
             if first:
                 behavior, args = MethodType(plain, args[0]), args[1:]
@@ -87,10 +91,10 @@ def guard_behavior(
             context = Context(context, stream)
             if request_streaming and hasattr(type(request), "__aiter__"):
                 request = RequestIterator(request, stream, context._self_read)
-            responses = run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
             if run is _run:
-                return responses
-            return _watched(context, responses)
+                return run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
+            responses = behavior(request, context, *rest, **kwargs)
+            return _watched(context, run_it(handlers, stream, context, responses))
 
         generate, watched = (run_it, _watched) if run is _generate else (None, None)
         of_stream = Stream, SERVER, AIO, Context, RequestIterator, generate, watched
@@ -139,6 +143,17 @@ def _migrating(
         return responses
 
     return guarded
+
+
+def _takes(plain: Callable[..., Any], args: Any, kwargs: Any) -> bool:
+    """Tell whether a handler can be called so; else it fails when called, not when awaited."""
+    try:
+        inspect.signature(plain).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature
+        return True
+    return True
 
 
 def _watched(context: Context, responses: Any) -> Any:
@@ -205,23 +220,16 @@ async def _run(
 
 @operation("yield", owns=False)  # at a yield it is in no await chain: see owner_of() in _guard
 async def _generate(
-    handlers: Handlers,
-    stream: Stream,
-    behavior: Callable[..., Any],
-    request: Any,
-    context: Context,
-    *rest: Any,
-    **kwargs: Any,
+    handlers: Handlers, stream: Stream, context: Context, responses: AsyncGenerator[Any, Any]
 ) -> AsyncGenerator[Any, Any]:
-    """Run an async generator handler.
+    """Run the async generator `responses` of a handler.
 
     gRPC writes what the handler yields, below the proxies, before it asks for the next message.
     So the handler owns the writing direction from the yield until then.
     """
-    entry = handlers.enter_task(stream, stream.loop)
+    entry = None
     direction = context._self_write
     turns, token = None, cast("Any", direction)
-    responses = behavior(request, context, *rest, **kwargs)
     stream.handler = weakref.ref(current_task(running_loop())), weakref.ref(responses)
     proceed: Callable[..., Any] = responses.asend
     if direction._extra is not None:
@@ -230,6 +238,7 @@ async def _generate(
     advance, given = proceed, cast("tuple[Any, ...]", (None,))
     goes_on = True
     try:
+        entry = handlers.enter_task(stream, stream.loop)
         while True:
             message = await advance(*given)
             try:

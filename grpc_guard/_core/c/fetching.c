@@ -81,14 +81,14 @@ grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_
     if (left > 20) {
         FETCH_LINES(streams[20], sizeof(StreamFields));
     }
-    if (left > 16 && PyObject_TypeCheck(streams[16], state->stream_fields)) {
+    if (left > 16 && IS_STREAM(state, streams[16])) {
         StreamFields *fields = (StreamFields *)streams[16];
         FETCH_LINES(fields->read == Py_True ? fields->reader : fields->read, sizeof(AioFields));
         FETCH_LINES(fields->write == Py_True ? fields->writer : fields->write, sizeof(AioFields));
         FETCH(fields->call);
         FETCH_LINES(fields->origin, 96);
     }
-    if (left > 12 && PyObject_TypeCheck(streams[12], state->stream_fields)) {
+    if (left > 12 && IS_STREAM(state, streams[12])) {
         StreamFields *fields = (StreamFields *)streams[12];
         grpc_guard_fetch_led_to(fields->read, sizeof(AioFields)); /* of those that are references */
         grpc_guard_fetch_led_to(fields->write, sizeof(AioFields));
@@ -97,7 +97,7 @@ grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_
     }
     for (int step = 0; step < 3; step++) {
         Py_ssize_t at = 9 - 3 * step;
-        if (left > at && PyObject_TypeCheck(streams[at], state->stream_fields)) {
+        if (left > at && IS_STREAM(state, streams[at])) {
             fetch_further(self, (StreamFields *)streams[at], step);
         }
     }

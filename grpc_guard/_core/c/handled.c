@@ -83,7 +83,7 @@ grpc_guard_put_handled(HandledNow *self, uintptr_t key, PyObject *stream, double
 static int
 put_flight(State *state, HandledNow *self, const InFlightNow *one)
 {
-    PyObject *stream = PyObject_TypeCheck(one->what, state->stream_fields) ? one->what : NULL;
+    PyObject *stream = IS_STREAM(state, one->what) ? one->what : NULL;
     PyObject *ended = stream == NULL ? NULL : ((StreamFields *)stream)->ended;
     int has_ended = ended == NULL ? 0 : PyObject_IsTrue(ended);
     if (has_ended != 0) {
@@ -171,5 +171,5 @@ static PyMethodDef module_methods[] = {
 int
 grpc_guard_add_handled(PyObject *module, State *state)
 {
-    return PyModule_AddFunctions(module, module_methods);
+    return grpc_guard_add_handled_type(module, state) < 0 ? -1 : PyModule_AddFunctions(module, module_methods);
 }

@@ -32,7 +32,7 @@ place(State *state, Set *set, PyObject *direction, PyObject *streams, PyObject *
     int has_fields = PyObject_TypeCheck(direction, state->aio_fields)
                      || PyObject_TypeCheck(direction, state->sync_fields);
     PyObject *stream = has_fields ? ((SyncFields *)direction)->stream : NULL;
-    if (stream == NULL || !PyObject_TypeCheck(stream, state->stream_fields)) {
+    if (stream == NULL || !IS_STREAM(state, stream)) {
         PyErr_Format(PyExc_TypeError, "%R is not the direction of a stream", direction);
         return -1;
     }
@@ -168,7 +168,7 @@ sorted_by(State *state, Look *look, PyObject *streams, Place *places)
             FETCH_LINES(((StreamFields *)later)->origin, 96);
         }
         places[i].at = i;
-        if (!PyObject_TypeCheck(stream, state->stream_fields)) {
+        if (!IS_STREAM(state, stream)) {
             return PyErr_Format(PyExc_TypeError, "%R is no stream", stream);
         }
         if (find_since(look, stream, &places[i].since) < 0) {
@@ -220,7 +220,7 @@ loops_of(PyObject *module, PyObject *streams)
             FETCH_LINES(PyList_GET_ITEM(streams, i + 16), sizeof(StreamFields));
         }
         PyObject *stream = PyList_GET_ITEM(streams, i);
-        int is_one = PyObject_TypeCheck(stream, state->stream_fields);
+        int is_one = IS_STREAM(state, stream);
         PyObject *loop = is_one ? ((StreamFields *)stream)->loop : NULL;
         if (!is_one) {
             PyErr_Format(PyExc_TypeError, "%R is no stream", stream);
@@ -248,7 +248,7 @@ unread(PyObject *module, PyObject *args)
             FETCH_LINES(PyList_GET_ITEM(streams, i + 16), sizeof(StreamFields));
         }
         StreamFields *stream = (StreamFields *)PyList_GET_ITEM(streams, i);
-        if (!PyObject_TypeCheck((PyObject *)stream, state->stream_fields)) {
+        if (!IS_STREAM(state, (PyObject *)stream)) {
             PyErr_Format(PyExc_TypeError, "%R is no stream", stream);
             Py_CLEAR(found);
         }

@@ -184,9 +184,6 @@ module_exec(PyObject *module)
         || grpc_guard_add_telling(module, state) < 0
         || grpc_guard_add_answering(module, state) < 0
         || grpc_guard_add_crowd(module, state) < 0
-        || grpc_guard_add_scratch(module, state) < 0
-        || grpc_guard_add_ordering(module, state) < 0
-        || grpc_guard_add_handled_type(module, state) < 0
         || grpc_guard_add_serving(module, state) < 0
         || grpc_guard_add_handled(module, state) < 0
         || grpc_guard_add_chains(module, state) < 0

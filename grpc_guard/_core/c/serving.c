@@ -77,7 +77,7 @@ find_held(State *state, Serving *self, const HandledOne *noted, PyObject *rpc, d
     }
     StreamFields *stream = (StreamFields *)noted->stream;
     double since = noted->since;
-    if (!PyObject_TypeCheck((PyObject *)stream, state->stream_fields) || stream->rpc == NULL) {
+    if (!IS_STREAM(state, (PyObject *)stream) || stream->rpc == NULL) {
         return 0;
     }
     int is_it = stream->rpc == rpc ? 1 : PyObject_RichCompareBool(stream->rpc, rpc, Py_EQ);
@@ -172,7 +172,7 @@ fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left
         FETCH_LINES(later->stream, sizeof(StreamFields));
     }
     later = left > 6 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[6]) : NULL;
-    if (later != NULL && PyObject_TypeCheck(later->stream, state->stream_fields)) {
+    if (later != NULL && IS_STREAM(state, later->stream)) {
         StreamFields *stream = (StreamFields *)later->stream;
         FETCH(stream->write == Py_True ? stream->writer : stream->write);
     }
@@ -261,5 +261,7 @@ static PyMethodDef module_methods[] = {
 int
 grpc_guard_add_serving(PyObject *module, State *state)
 {
-    return PyModule_AddFunctions(module, module_methods);
+    return grpc_guard_add_scratch(module, state) < 0 || grpc_guard_add_ordering(module, state) < 0
+               ? -1
+               : PyModule_AddFunctions(module, module_methods);
 }

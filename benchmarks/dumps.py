@@ -30,7 +30,7 @@ from grpc_guard._inspect import inspection_pb2 as pb
 from grpc_guard._inspect.endpoint import Endpoint, reply
 from grpc_guard._inspect.messages import VERSION, encoded
 from grpc_guard._inspect.places import entries
-from grpc_guard._inspect.snapshot import collector_at_rest
+from grpc_guard._inspect.snapshot import Reply, collector_at_rest
 from grpc_guard._inspect.wire import receive, send
 
 from ._measure import QUICK, Figure, Interval, Plan, Race, ratio_figure
@@ -319,7 +319,7 @@ def _time_of_a_snapshot() -> Iterator[float]:
         (alone if is_alone else further).append(taken)
         for _ in range(2):  # the first one may have nothing to remember
             began = time.thread_time()
-            reply()
+            Reply().close()
             taken_by_answer = time.thread_time() - began
         answers.append(taken_by_answer)
     yield from (1e3 * median(one[index] for one in alone) for index in (0, 1))

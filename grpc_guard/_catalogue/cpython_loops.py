@@ -66,24 +66,24 @@ def is_being_cancelled(task: object) -> bool:
 _KEPT = () if sys.version_info >= (3, 14) else ("_all_tasks", "_scheduled_tasks", "_eager_tasks")
 
 
-def tasks_kept(
+def tables_of_tasks(
     loops: Collection[asyncio.AbstractEventLoop],
-) -> list[weakref.ref[asyncio.Task[Any]]]:
-    """Return weak references to the tasks of `loops`; others may be among them. For any thread.
+) -> list[set[weakref.ref[asyncio.Task[Any]]] | list[weakref.ref[asyncio.Task[Any]]]]:
+    """Return tables of weak references to the tasks of `loops`; others may be among them. For any thread.
 
-    Those that asyncio has, the same as long as a task lives: by the sets ``_all_tasks`` (up to
-    Python 3.11), ``_scheduled_tasks`` and ``_eager_tasks`` (3.12 and 3.13) of asyncio.tasks, each
-    copied in one step. If all are missing, ``asyncio.all_tasks()`` is called. Before 3.14 it starts
-    again whenever the loop makes a task meanwhile, and gives up in the end.
+    Those that asyncio has, the same as long as a task lives, in its own sets, which have to be copied
+    or read in one step: by the sets ``_all_tasks`` (up to Python 3.11), ``_scheduled_tasks`` and
+    ``_eager_tasks`` (3.12 and 3.13) of asyncio.tasks. If all are missing, ``asyncio.all_tasks()`` is
+    called. Before 3.14 it starts again whenever the loop makes a task meanwhile, and gives up in the end.
     """
-    kept = [getattr(asyncio.tasks, name, None) for name in _KEPT]
+    kept: list[Any] = [getattr(asyncio.tasks, name, None) for name in _KEPT]
     if not any(tasks is not None for tasks in kept):
-        return [weakref.ref(task) for loop in loops for task in asyncio.all_tasks(loop)]
-    found: list[weakref.ref[asyncio.Task[Any]]] = []
-    for tasks in kept:
-        some = getattr(tasks, "data", tasks or set()).copy()
-        found += map(weakref.ref, some) if isinstance(tasks, set) else some
-    return found
+        return [[weakref.ref(task) for loop in loops for task in asyncio.all_tasks(loop)]]
+    there = [tasks for tasks in kept if tasks is not None]
+    return [
+        list(map(weakref.ref, tasks.copy())) if isinstance(tasks, set) else tasks.data
+        for tasks in there
+    ]
 
 
 def tasks_among(

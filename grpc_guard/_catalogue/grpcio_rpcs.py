@@ -67,6 +67,19 @@ def _due(call: object) -> frozenset[Any]:
     return frozenset(getattr(getattr(call, "_state", None), "due", None) or ())
 
 
+def _asks_core(method: Any, *names: str) -> Any:
+    """Return `method` if all that it does is to look up these names; else None."""
+    code: Any = getattr(method, "__code__", None)
+    does = code is not None and code.co_names == names and not code.co_consts[1:]
+    return method if does else None
+
+
+# What tells whether a call of grpc.aio is over, and does nothing but ask the core's call, which the
+# object has under this name: since 1.32. Without it each call is asked by its own method.
+CORE_CALL, DONE = "_cython_call", "done"
+DONE_OF_CALLS = _asks_core(getattr(getattr(_call, "Call", None), DONE, None), CORE_CALL, DONE)
+
+
 # Coroutines in which grpc.aio waits for its core alone: since 1.32, the last one since 1.49.
 _AWAIT_CORE = frozenset(
     (

@@ -29,8 +29,8 @@ Columns = list[Sequence[Any]]  # all of the same length: an entry for each task
 class Group(NamedTuple):
     """Tasks whose chains of awaits run through the same code.
 
-    ``kinds`` says what that is, in bits; ``shown`` are the links that say something, outermost
-    first, of all tasks each.
+    ``kinds`` says what that is, in bits: CORE alone where the first link awaits grpcio's core.
+    ``shown`` are the links that say something, outermost first, of all tasks each.
     """
 
     tasks: Sequence[Any]
@@ -57,6 +57,8 @@ def groups_in_python(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) 
         if len(links) <= _FEW:
             for link, *own in zip(*columns, strict=True):
                 more, rest = lines.shown(link, ends)
+                if depth > 0:
+                    more &= ~CORE
                 yield Group(own[:1], kinds | more, [[one] for one in (*own[1:], *rest)])
             continue
         types = list(map(type, links))
@@ -77,7 +79,7 @@ def groups_in_python(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) 
             code, links = part.pop()[0], part.pop()
             kind = lines.kind(code, links[0])
             if kind & CORE:
-                yield Group(part[1], kinds, part[2:])
+                yield Group(part[1], CORE if depth == 0 else kinds, part[2:])
                 continue
             if kind:
                 part.append(links)

@@ -21,8 +21,8 @@ from . import inspection_pb2 as pb
 from .messages import VERSION
 from .native import native, start
 from .places import new_entry
-from .snapshot import answer, program
-from .wire import receive, send
+from .snapshot import Reply, answer, program
+from .wire import receive, send, send_parts
 
 logger = logging.getLogger("grpc_guard")
 
@@ -133,7 +133,13 @@ class Endpoint:
         request = pb.Request.FromString(receive(connection, _REQUEST_SECONDS, REQUEST_LIMIT))
         if not hmac.compare_digest(request.token.encode(), self._token.encode()):
             return
-        send(connection, reply(), _REPLY_SECONDS)
+        try:
+            told = Reply()
+        except Exception as error:
+            send(connection, _failed(error), _REPLY_SECONDS)
+            return
+        with contextlib.closing(told):
+            send_parts(connection, told.parts, _REPLY_SECONDS)
 
 
 def reply() -> bytes:
@@ -141,9 +147,13 @@ def reply() -> bytes:
     try:
         return answer()
     except Exception as error:
-        # Its text might quote the program.
-        failed: bytes = pb.Reply(version=VERSION, error=type(error).__name__).SerializeToString()
-        return failed
+        return _failed(error)
+
+
+def _failed(error: Exception) -> bytes:
+    # The text of the error might quote the program.
+    failed: bytes = pb.Reply(version=VERSION, error=type(error).__name__).SerializeToString()
+    return failed
 
 
 def _is_same_user(connection: Any) -> bool:

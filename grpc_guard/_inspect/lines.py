@@ -47,17 +47,18 @@ class Lines:
     def shown(self, awaitable: Any, ends: Collection[int]) -> tuple[int, list[Any]]:
         """Return those links of a chain of awaits that say something, outermost first.
 
-        And what they are, in bits. The chain ends at an awaitable whose type has its identity
+        And what they are, in bits: CORE alone if the first link awaits grpcio's core. The chain ends at an awaitable whose type has its identity
         in `ends`.
         """
         kinds, shown = 0, []
-        for _ in range(CHAIN_LENGTH):
+        for depth in range(CHAIN_LENGTH):
             read = self.reader(awaitable, ends)
             if read is None:
                 break
             code_of, awaited_by = read
             kind = self.kind(code_of(awaitable), awaitable)
             if kind & CORE:
+                kinds = CORE if depth == 0 else kinds
                 break
             if kind:
                 kinds |= kind

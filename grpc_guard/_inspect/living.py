@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 from .._catalogue.grpcio import is_aio_server, loop_of
 from .._catalogue.heap import instances
@@ -16,8 +17,10 @@ from .._catalogue.nouns import CLIENT, READ, SYNC
 from .._core import which
 from .._core.steps import Responses
 from .._core.stream import Direction, Stream
+from .._lifecycle import handled as tables_of
 from .._lifecycle.channelless import channelless_streams
 from .._lifecycle.channels import lives
+from .._lifecycle.handled import HandledStreams
 from .._lifecycle.handlers import Handlers, servers
 from .._lifecycle.unlisted import unlisted_streams
 
@@ -26,43 +29,52 @@ class Handled:
     """The streams that servers handle, and since when: looked up once in a look."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Handlers, dict[int, tuple[Stream, float]]]] = {}
+        self._known: dict[int, tuple[Handlers, HandledStreams]] = {}
 
-    def by(self, handlers: Handlers) -> dict[int, tuple[Stream, float]]:
-        """Return ``handlers.streams()``, the same in the whole look."""
-        known = self._known.get(id(handlers))
+    def by(self, records: Handlers) -> HandledStreams:
+        """Return ``records.streams()``, the same in the whole look."""
+        known = self._known.get(id(records))
         if known is None:
-            known = self._known[id(handlers)] = handlers, handlers.streams()
+            known = self._known[id(records)] = records, records.streams()
         return known[1]
 
-    def begun(self) -> dict[int, float]:
+    def begun(self) -> HandledStreams:
         """Return since when each stream of a server has been handled, by its identity."""
-        tables, compiled = [self.by(handlers) for _, handlers in servers()], which.compiled()
+        tables, compiled = [self.by(records) for _, records in servers()], which.compiled()
         if compiled is not None:
-            found: dict[int, float] = compiled.begun(tables)
+            found: HandledStreams = compiled.begun(tables)
             return found
-        return {id(stream): since for table in tables for stream, since in table.values()}
+        return begun_in_python(tables)
+
+
+def begun_in_python(tables: Iterable[Any]) -> HandledStreams:
+    """Return the same of `tables` without the compiled core."""
+    found = tables_of.Handled()
+    for table in tables:
+        for stream, since in table.table.values():
+            found.put(id(stream), stream, since)
+    return found
 
 
 def streams_listed(handled: Handled) -> list[Stream]:
     """Return the streams that stand in a list; some may be over, and some may be there twice."""
     listed: list[Iterable[Stream]] = [unlisted_streams(), channelless_streams(is_sorted_out=False)]
     listed += [life.streams.copy() for life in lives()]
-    for _, handlers in servers():
-        listed.append([stream for stream, _ in handled.by(handlers).values()])
+    for _, records in servers():
+        listed.append(handled.by(records).streams())
     return list(itertools.chain.from_iterable(listed))
 
 
-def loops_of(streams: Iterable[Stream]) -> set[asyncio.AbstractEventLoop]:
+def loops_of(streams: list[Stream]) -> set[asyncio.AbstractEventLoop]:
     """Return the loops that `streams`, and the servers of this process, belong to."""
-    found = {stream.loop for stream in streams}
+    compiled = which.compiled()
+    found: set[asyncio.AbstractEventLoop | None]
+    found = {stream.loop for stream in streams} if compiled is None else compiled.loops_of(streams)
     found.update(loop_of(server) for server, _ in servers() if is_aio_server(server))
     return {loop for loop in found if loop is not None}
 
 
-def others_among(
-    streams: Iterable[Stream], seen: Iterable[Direction]
-) -> dict[int, list[Direction]]:
+def others_among(streams: list[Stream], seen: Iterable[Direction]) -> dict[int, list[Direction]]:
     """Return the directions that exist beside those which streams know, by the identity of the stream.
 
     Of `streams`, and of those in whose directions somebody was `seen`.
@@ -72,11 +84,13 @@ def others_among(
         stream = one.stream
         if stream.read is not one and stream.write is not one:
             found.setdefault(id(stream), []).append(one)
-    hidden = {  # a sync call keeps its own to itself
-        id(one)
-        for one in streams
-        if one.api == SYNC and one.side == CLIENT and one.read is None and not one.is_over()
-    }
+    compiled = which.compiled()
+    unread: Iterable[Stream]  # a sync call keeps its own direction to itself
+    if compiled is None:
+        unread = (x for x in streams if x.api == SYNC and x.side == CLIENT and x.read is None)
+    else:
+        unread = compiled.unread(streams, SYNC, CLIENT)
+    hidden = {id(one) for one in unread if not one.is_over()}
     hidden.difference_update(
         key for key, known in found.items() if any(one.way is READ for one in known)
     )

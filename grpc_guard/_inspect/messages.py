@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._catalogue.catalogue import RULES
+from .._catalogue.clock import monotonic
 from .._catalogue.rule import ANY, Rule
+from .._core import which
 from .._findings.records import Finding
 from . import inspection_pb2 as pb
 from .encoding import Encoder, Encodes, Heads, encoder, types_of
@@ -28,14 +31,44 @@ def encoded(snapshot: Snapshot) -> bytes:
         return b"".join(_encoded(snapshot, _encodable, Encoder("backslashreplace")))
 
 
-class Answer(NamedTuple):
-    """What a message has of a snapshot in bytes, in place of records.
+class Answer:
+    """What a message has of a snapshot in bytes, in place of records, by the compiled core.
 
-    Its streams, in parts, and for each of its servers the handlers.
+    Its streams, in memory that close() leaves to the next answer, and for each of its servers the
+    handlers.
     """
 
-    streams: list[bytes]
-    handlers: list[Sequence[bytes]]
+    def __init__(self) -> None:
+        compiled: Any = which.compiled()
+        try:
+            self.streams, self.of_handlers = _spare.pop()
+        except IndexError:  # the first one, or one beside another
+            self.streams, self.of_handlers = compiled.Scratch(), compiled.Scratch()
+        self.handlers: list[Sequence[bytes]] = []
+        self._view: memoryview | None = None
+
+    def parts(self) -> Iterator[memoryview]:
+        """Yield the bytes of the streams."""
+        if self._view is None:
+            self._view = memoryview(self.streams)
+        if len(self._view) > 0:
+            yield self._view
+
+    def close(self) -> None:
+        """Let the next answer have the memory, if they follow soon upon each other."""
+        (last,), now = _closed, monotonic()
+        _closed[0] = now
+        if self._view is not None:
+            self._view.release()
+        with contextlib.suppress(BufferError):  # somebody else looks at it
+            self.streams.clear()
+            self.of_handlers.clear()
+            _spare[:] = [(self.streams, self.of_handlers)] if now - last < _SECONDS else []
+
+
+_SECONDS = 10.0  # between two answers; after more, no memory is kept
+_spare: list[Any] = []  # of one answer, popped in one step
+_closed = [float("-inf")]  # when the last answer was
 
 
 def reply_with(snapshot: Snapshot, answer: Answer | None = None) -> bytes:
@@ -43,13 +76,19 @@ def reply_with(snapshot: Snapshot, answer: Answer | None = None) -> bytes:
 
     If there is one, UnicodeEncodeError for text that UTF-8 lacks.
     """
+    return b"".join(parts_of_reply(snapshot, answer))
+
+
+def parts_of_reply(snapshot: Snapshot, answer: Answer | None) -> list[bytes | memoryview]:
+    """Return the same in parts, of which one may be the memory of `answer`."""
+    parts: list[bytes | memoryview]
     if answer is None:
         parts = [encoded(snapshot)]
     else:
         parts = list(_encoded(snapshot, None, encoder(), answer))
     field = pb.Reply.DESCRIPTOR.fields_by_name["snapshot"]
     head = pb.Reply(version=VERSION).SerializeToString()
-    return b"".join([head, Heads(field.number)[sum(map(len, parts))], *parts])
+    return [head + Heads(field.number)[sum(map(len, parts))], *parts]
 
 
 def message_of_finding(finding: Finding) -> Any:
@@ -62,12 +101,12 @@ def message_of_finding(finding: Finding) -> Any:
 
 def _encoded(
     snapshot: Snapshot, text: Text | None, encoder: Encodes, answer: Answer | None = None
-) -> Iterator[bytes]:
+) -> Iterator[Any]:
     """Yield the parts of the message of `snapshot`, and of what is in the `answer`."""
     few = dataclasses.replace(snapshot, streams=(), servers=())
     yield pb.Snapshot(**_fields(few, {}, text)).SerializeToString()
     if answer is not None:
-        yield from answer.streams
+        yield from answer.parts()
     yield from _repeated(snapshot.streams, pb.Snapshot, "streams", encoder)
     heads = Heads(pb.Snapshot.DESCRIPTOR.fields_by_name["servers"].number)
     for number, server in enumerate(snapshot.servers):
@@ -75,9 +114,8 @@ def _encoded(
         body = [pb.ServerSnapshot(**plain).SerializeToString()]
         body += _repeated(server.handlers, pb.ServerSnapshot, "handlers", encoder)
         body += () if answer is None else answer.handlers[number]
-        whole = b"".join(body)
-        yield heads[len(whole)]
-        yield whole
+        yield heads[sum(map(len, body))]
+        yield from body
 
 
 def _repeated(records: Sequence[Any], kind: Any, name: str, encoder: Encodes) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -21,8 +22,8 @@ class Noting(Protocol):
 
     def note(
         self,
-        tasks: list[asyncio.Task[Any]],
-        directions: list[Direction],
+        tasks: Sequence[asyncio.Task[Any]],
+        directions: Sequence[Direction],
         operation: str,
         stack: tuple[Frame, ...],
         is_timed: bool,
@@ -55,8 +56,8 @@ class Crowd:
 
     def note(
         self,
-        tasks: list[asyncio.Task[Any]],
-        directions: list[Direction],
+        tasks: Sequence[asyncio.Task[Any]],
+        directions: Sequence[Direction],
         operation: str,
         stack: tuple[Frame, ...],
         is_timed: bool,

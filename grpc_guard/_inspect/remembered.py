@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
 from .._catalogue.clock import monotonic
-from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tasks_among
+from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tables_of_tasks, tasks_among
 from .._core import which
 from .._core.stream import Direction
 from .._findings.records import Frame
+from .native import slices_of
 
 _SECONDS = 10.0  # between two looks; after more, nothing is remembered
+# Tasks that have been looked at before, mostly: they take a millisecond or two.
+_TOGETHER = 1024 if which.compiled() is None else 4096
 
 
 class Standing(NamedTuple):
@@ -38,9 +41,13 @@ class Standing(NamedTuple):
 
 
 NOWHERE = Standing()
+# Of tasks that are done, or whose own coroutine awaits nothing but grpcio's core to its end: they need
+# not be looked at again, whatever they wait for. More than half of the tasks are like that.
+SETTLED = Standing(operation="(settled)")
 
-# The future that a task waits for, what its place tells, and the direction it is in.
-_Known = tuple["weakref.ref[Any]", Standing, "weakref.ref[Any] | None"]
+# The future that a task waits for, None if that does not matter; what its place tells; and the direction
+# it is in.
+_Known = tuple["weakref.ref[Any] | None", Standing, "weakref.ref[Any] | None"]
 _Reference = weakref.ref["asyncio.Task[Any]"]
 
 
@@ -60,27 +67,41 @@ class Memory:
         now = monotonic()
         last, its, known = _last
         self._loops, self._ids = loops, set(map(id, loops))
-        self._before = known if its <= self._ids else {}  # each task in it is of one of `loops`
+        if not its <= self._ids:  # each task in it has to be of one of `loops`
+            known = None
         self._is_kept = now - last < _SECONDS  # one look alone leaves nothing: that takes time, too
         self._waited: dict[int, tuple[_Reference, object]] = {}
         self._after: dict[_Reference, _Known] = {}
+        self._before = known if type(known) is dict else {}
+        compiled = which.compiled()
+        self._compiled = None if compiled is None or not self._is_kept else _taken(compiled, known)
+
+    def looked_at(self, fresh: list[asyncio.Task[Any]]) -> Iterator[Recalled]:
+        """Yield the tasks of the loops that have not gone on, by their standing.
+
+        Add the others to `fresh`.
+        """
+        tables = tables_of_tasks(self._loops)
+        if self._compiled is not None:
+            count = self._compiled.meet(tuple(tables), self._loops)
+            for some in slices_of(range(count), _TOGETHER):
+                yield from self._compiled.recalled(some[0], len(some), fresh)
+            return
+        references = [reference for table in tables for reference in table.copy()]
+        for part in slices_of(references, _TOGETHER):
+            yield from self.recalled(part, fresh)
 
     def recalled(
         self, references: Sequence[_Reference], fresh: list[asyncio.Task[Any]]
     ) -> Iterable[Recalled]:
-        """Return the tasks that have not gone on, by their standing.
-
-        Of those that `references` lead to; add the others of the loops to `fresh`.
-        """
+        """Return the same of the tasks that `references` lead to."""
         if not self._is_kept:
             fresh += tasks_among(references, self._loops)
             return ()
-        compiled = which.compiled()
-        if compiled is None:
+        if self._compiled is None:
             return self.recalled_in_python(references, fresh)
-        tables = self._before, self._after, self._waited
-        said = self._loops, fresh, *tables, NOWHERE, AWAITED
-        found: list[Recalled] = compiled.recalled(references, *said)
+        count = self._compiled.meet((list(references),), self._loops)
+        found: list[Recalled] = self._compiled.recalled(0, count, fresh)
         return found
 
     def recalled_in_python(
@@ -94,11 +115,18 @@ class Memory:
             if task is None:
                 continue
             (future,) = awaited_by_tasks([task])
-            known = None if future is None else before.get(reference)
+            known = before.get(reference)
+            if known is not None and known[1] is SETTLED:
+                after[reference] = known
+                continue
+            if future is None or known is None or known[0] is None:
+                known = None
             # A local variable of the task holds the direction, unless it has gone on just now.
             inside = None if known is None or known[2] is None else (known[2](),)
-            if known is None or known[0]() is not future or inside == (None,):
-                if task.get_loop() in self._loops and not task.done():
+            if known is None or known[0]() is not future or inside == (None,):  # type: ignore[misc]
+                if task.done():
+                    after[reference] = None, SETTLED, None
+                elif task.get_loop() in self._loops:
                     fresh.append(task)
                     self._waited[id(task)] = reference, future
                 continue
@@ -122,17 +150,34 @@ class Memory:
         """Remember what was found for some of the tasks that were `fresh`, if they wait still."""
         if not self._is_kept:
             return
+        if self._compiled is not None:
+            self._compiled.note(tasks, standing, directions)
+            return
         refs: Any = map(weakref.ref, directions) if directions else repeat(None)
         now = awaited_by_tasks(tasks)
         for task, future, direction in zip(tasks, now, refs, strict=False):
             reference, before = self._waited[id(task)]
-            if type(future) is asyncio.Future and before is future:
+            if standing is SETTLED:
+                self._after[reference] = None, standing, None
+            elif type(future) is asyncio.Future and before is future:
                 self._after[reference] = weakref.ref(future), standing, direction
 
     def leave(self) -> None:
         """Leave what is known to the next look."""
-        _last[:] = monotonic(), self._ids, self._after
+        known: Any = self._after
+        if self._compiled is not None:
+            self._compiled.leave()
+            known = self._compiled
+        _last[:] = monotonic(), self._ids, known
         self._waited = {}
+
+
+def _taken(compiled: Any, known: Any) -> Any:
+    """Return what the compiled core remembers, which no other look has meanwhile."""
+    if type(known) is not compiled.Recollection or not known.take():
+        known = compiled.Recollection(NOWHERE, SETTLED, AWAITED, asyncio.Future)
+        known.take()
+    return known
 
 
 # When the last look was, at which loops, by their identity, and what it has left.

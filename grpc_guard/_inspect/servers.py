@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .._catalogue.clock import monotonic
@@ -37,7 +36,6 @@ from .sending import suspended
 from .sight import Sight
 
 _UNNAMED = "(a unary RPC)"
-_first = operator.itemgetter(0)
 
 
 def servers_seen(sight: Sight, answer: Answer | None) -> Iterator[ServerSnapshot]:
@@ -51,7 +49,7 @@ def servers_seen(sight: Sight, answer: Answer | None) -> Iterator[ServerSnapshot
         if is_aio:
             look = _Look(server, handlers, sight)
             if answer is not None and look.is_usual:
-                answer.handlers.append(look.answered())
+                answer.handlers.append(look.answered(answer))
                 found = ()
             else:
                 found = look.described()
@@ -143,21 +141,27 @@ class _Look:
 
     def described(self) -> Iterator[HandlerSnapshot]:
         """Yield the records of the handlers."""
-        for some in slices_of(self._sight.rpc_tasks):
+        for some, stack in self._slices():
             present = monotonic()
-            for task, stack in some:
+            for task in some:
                 if task.get_loop() is self._loop and (
                     self._is_alone or is_served_by(self._server, task)
                 ):
                     yield self._one(task, stack, present)
 
-    def answered(self) -> list[bytes]:
+    def _slices(self) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
+        for tasks, stack in self._sight.rpc_tasks:
+            for some in slices_of(tasks):
+                yield some, stack
+
+    def answered(self, answer: Answer) -> list[bytes]:
         """Return the bytes of the handlers, for a message, by the compiled core."""
         compiled: Any = which.compiled()
         field = pb.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
         encoding = encoding_of(HandlerSnapshot, field.message_type)
-        found: list[tuple[float, bytes]] = []
-        for some in slices_of(self._sight.rpc_tasks):
+        scratch = answer.of_handlers
+        scratch.clear()
+        for some, stack in self._slices():
             present = monotonic()
 
             def one(
@@ -169,9 +173,8 @@ class _Look:
             functions = self._named, one
             tables = self._loop, self._streams, AioDirection, self._known
             known = *tables, *functions, _UNNAMED, present
-            found += compiled.answer_handlers(known, encoding, tag(field.number), some)
-        found.sort(key=_first, reverse=True)
-        return [data for _, data in found]
+            compiled.answer_handlers(known, encoding, tag(field.number), some, stack, scratch)
+        return [compiled.handlers_in_order(scratch)]
 
     def _named(self, task: asyncio.Task[Any]) -> tuple[str | None, str]:
         return method_of_task(task), name_of_task(task)

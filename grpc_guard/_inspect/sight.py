@@ -11,13 +11,12 @@ import itertools
 import operator
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import repeat
 from types import FrameType
 from typing import Any
 
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
-from .._catalogue.cpython_loops import tasks_kept, waits_for_tasks
+from .._catalogue.cpython_loops import waits_for_tasks
 from .._catalogue.grpcio_rpcs import any_handles_an_rpc, handles_an_rpc, sending_call
 from .._core import which
 from .._core.operations import IDENTITIES
@@ -35,18 +34,17 @@ from .._guard.noted import noted_directions, standing_among
 from .._guard.owners import owner_with_frame, owner_without_frame
 from .._guard.roles import Role, owner_at, roles
 from .chains import Place, groups, places
-from .lines import OPERATION, SENDING, Lines
+from .lines import CORE, OPERATION, SENDING, Lines
 from .living import Handled
 from .native import slices_of
 from .noting import gathered, new_crowd
 from .records import new_owner
-from .remembered import NOWHERE, Memory, Standing
+from .remembered import NOWHERE, SETTLED, Memory, Standing
 from .waits import Party, Wait
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
-_RECALLED_TOGETHER = 2 * _TOGETHER  # tasks that have been looked at before, mostly
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
 _direction_of = operator.attrgetter("direction")
 _JOIN = threading.Thread.join.__code__
@@ -70,7 +68,7 @@ class Sight:
         self.sending: set[int] = set()  # calls of grpc.aio with a message that is not sent yet
         self.joins: list[Wait] = []  # who waits for the end of whom
         self.threads: dict[int, list[FrameType]] = {}  # innermost first
-        self.rpc_tasks: list[tuple[asyncio.Task[Any], tuple[Frame, ...]]] = []
+        self.rpc_tasks: list[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]] = []  # by stack
         self._tasks: dict[int, Party] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
@@ -184,11 +182,13 @@ class Sight:
         ends = {id(idle_type(loop)) for loop in loops}
         memory = Memory(set(loops))
         fresh: list[asyncio.Task[Any]] = []
-        for references in slices_of(tasks_kept(loops), _RECALLED_TOGETHER):
-            for standing, some, directions in memory.recalled(references, fresh):
-                self._note_together(some, standing, directions)
+        for standing, some, directions in memory.looked_at(fresh):
+            self._note_together(some, standing, directions)
         for tasks in slices_of(fresh, _TOGETHER):
             for group in groups(tasks, self.lines, ends):
+                if group.kinds == CORE:
+                    memory.note(group.tasks, SETTLED)
+                    continue
                 handles = any_handles_an_rpc(group.tasks)
                 if not (handles or group.kinds & (OPERATION | SENDING)):
                     memory.note(group.tasks, NOWHERE)
@@ -208,9 +208,8 @@ class Sight:
         found = self._standing_at(place) if kinds & OPERATION else (NOWHERE, ())
         if found is None:
             for index, task in enumerate(place.tasks):
-                self._note(
-                    self.party(task), roles(place.frames_of(index), place.standing_of(index))
-                )
+                found_roles = roles(place.frames_of(index), place.standing_of(index))
+                self._note(self.party(task), found_roles)
         if kinds & SENDING:
             for inner, outer in itertools.pairwise(place.frames):
                 calls = map(sending_call, inner, outer)
@@ -218,7 +217,8 @@ class Sight:
         handling = [task for task in place.tasks if handles_an_rpc(task)] if handles else []
         stack = self.lines.stack(place.frames_of(0)) if handling else None
         if found is None or kinds & SENDING or 0 < len(handling) < len(place.tasks):
-            self.rpc_tasks += zip(handling, repeat(stack or ()), strict=False)
+            if handling:
+                self.rpc_tasks.append((handling, stack or ()))
             if found is not None:
                 self._note_together(place.tasks, *found)
             return None
@@ -257,10 +257,10 @@ class Sight:
     ) -> None:
         """Note what tasks of one standing do, and in which directions they are."""
         if standing.handler is not None:
-            self.rpc_tasks += zip(tasks, repeat(standing.handler), strict=False)
+            self.rpc_tasks.append((tasks, standing.handler))
         if directions:
             said = standing.operation, standing.stack, standing.is_timed
-            self.crowd.note(list(tasks), list(directions), *said, self.time)
+            self.crowd.note(tasks, directions, *said, self.time)
             for one in directions if self.owners else ():
                 self.owners.pop(id(one), None)
                 self.holders.pop(id(one), None)

@@ -24,7 +24,7 @@ from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import deduced
 from .living import Handled, loops_of, streams_listed
-from .messages import Answer, reply_with
+from .messages import Answer, parts_of_reply
 from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
@@ -46,17 +46,37 @@ def snapshot() -> Snapshot:
         return _look(None)
 
 
-def answer() -> bytes:
-    """Return a message with what snapshot() returns.
+class Reply:
+    """A message with what snapshot() returns, in parts; close() leaves their memory to the next one.
 
     With the compiled core, most streams become bytes without a record.
     """
-    with collector_at_rest():
-        if which.compiled() is not None:
-            parts = Answer([], [])
+
+    def __init__(self) -> None:
+        self._answer = Answer() if which.compiled() is not None else None
+        try:
+            with collector_at_rest():
+                self.parts = self._taken()
+        except BaseException:
+            self.close()
+            raise
+
+    def _taken(self) -> list[bytes | memoryview]:
+        if self._answer is not None:
             with contextlib.suppress(UnicodeEncodeError):  # rare: see encoded()
-                return reply_with(_look(parts), parts)
-        return reply_with(_look(None))
+                return parts_of_reply(_look(self._answer), self._answer)
+        return parts_of_reply(_look(None), None)
+
+    def close(self) -> None:
+        """Let go of the parts."""
+        if self._answer is not None:
+            self._answer.close()
+
+
+def answer() -> bytes:
+    """Return a message with what snapshot() returns."""
+    with contextlib.closing(Reply()) as reply:
+        return b"".join(reply.parts)
 
 
 @contextlib.contextmanager
@@ -96,7 +116,7 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
         streams = [stream for _, stream, _ in told]
         carried: Mapping[Any, int] = collections.Counter(one.channel for one, _, _ in told)
     else:
-        answer.streams[:], streams, told, carried = teller.answered()
+        streams, told, carried = teller.answered(answer)
     present = monotonic()
     channels = tuple(
         ChannelSnapshot(

@@ -6,17 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .._catalogue.clock import monotonic
+from .._catalogue.grpcio_rpcs import CORE_CALL, DONE, DONE_OF_CALLS
 from .._catalogue.nouns import READ, SERVER, WRITE, Way
 from .._core import which
 from .._core.stream import AioDirection, Direction, Stream
 from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
+from .._proxies.aio.calls import has_ended
 from . import inspection_pb2 as pb
 from .deductions import Told
 from .encoding import encoding_of, tag
 from .lines import Lines
 from .living import is_whole, others_among
+from .messages import Answer
 from .native import slices_of
 from .records import DirectionSnapshot, StreamSnapshot, new_direction, new_owner, new_stream
 from .sending import is_sending, suspended
@@ -27,12 +30,11 @@ _OPEN, _OVER, _UNKNOWN = "open", "over", "unknown"
 
 
 class Answered(NamedTuple):
-    """Streams as bytes: ``parts`` of a message, the streams in their order, how many a channel carries.
+    """The streams of an answer in their order, and how many a channel carries.
 
     ``told`` has those with a record, which something may follow from.
     """
 
-    parts: list[bytes]
     streams: list[Stream]
     told: list[Told]
     carried: dict[int, int]
@@ -70,16 +72,16 @@ class Teller:
             number += len(told)
             yield from told
 
-    def answered(self) -> Answered:
-        """Return the same as the bytes of a message, by the compiled core."""
+    def answered(self, answer: Answer) -> Answered:
+        """Put the same into an `answer`, by the compiled core."""
         compiled: Any = which.compiled()
-        found, look = Answered([], [], [], {}), self._look()
+        found, look = Answered([], [], {}), self._look()
         field = pb.Snapshot.DESCRIPTOR.fields_by_name["streams"]
         encoding = encoding_of(StreamSnapshot, field.message_type)
-        known = look, encoding, tag(field.number)
-        for some in slices_of(self._in_order()):
-            data = compiled.answer_streams(*known, some, found.carried, found.streams, found.told)
-            found.parts.append(data)
+        known, streams = (look, encoding, tag(field.number)), self._in_order()
+        tables = found.carried, found.streams, found.told, answer.streams
+        for some in slices_of(range(len(streams))):
+            compiled.answer_streams(*known, streams, some[0], len(some), *tables)
         return found
 
     def _in_order(self) -> list[Stream]:
@@ -93,7 +95,7 @@ class Teller:
 
     def _since(self, stream: Stream) -> float | None:
         origin = stream.origin
-        return self._begun.get(id(stream)) if origin is None else origin.since
+        return self._begun.since(id(stream)) if origin is None else origin.since
 
     def _some(self, streams: Iterable[Stream], number: int) -> Iterator[Told]:
         for stream in streams:
@@ -111,6 +113,7 @@ class Teller:
             *(self._begun, self._others, sight.owners, sight.crowd, self._channels),
             *(AioDirection, SERVER, READ, _OPEN, _OVER, _UNKNOWN),
             *(self._present, sight.time, bool(sight.waiters), bool(sight.sending)),
+            *(has_ended, DONE_OF_CALLS, CORE_CALL, DONE),
         )
 
     def one(self, stream: Stream, number: int) -> Told | None:

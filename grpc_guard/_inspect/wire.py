@@ -7,6 +7,7 @@ run in threads of their own.
 from __future__ import annotations
 
 import _socket
+from collections.abc import Sequence
 
 from .._catalogue.clock import monotonic
 
@@ -19,9 +20,17 @@ class WireError(OSError):
 
 def send(connection: _socket.socket, data: bytes, seconds: float) -> None:
     """Send `data` within this many seconds; raises OSError."""
+    send_parts(connection, [data], seconds)
+
+
+def send_parts(
+    connection: _socket.socket, parts: Sequence[bytes | memoryview], seconds: float
+) -> None:
+    """Send the `parts` of a message, each within this many seconds; raises OSError."""
     connection.settimeout(seconds)
-    connection.sendall(len(data).to_bytes(_HEADER, "big"))
-    connection.sendall(data)  # apart: an answer has megabytes
+    length = sum(map(len, parts))
+    for part in (length.to_bytes(_HEADER, "big"), *parts):  # apart: an answer has megabytes
+        connection.sendall(part)
 
 
 def receive(connection: _socket.socket, seconds: float, limit: int) -> bytes:

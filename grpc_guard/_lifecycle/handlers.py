@@ -40,6 +40,7 @@ from .._findings.reporting import warn
 from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
 from . import abandoned
+from .handled import Handled, HandledStreams
 from .in_flight import items_of, serves
 from .inherited import uses_aio
 
@@ -96,20 +97,20 @@ class Handlers(InFlight):
     def api(self) -> str:
         return self._api
 
-    def streams(self) -> dict[int, tuple[Stream, float]]:
+    def streams(self) -> HandledStreams:
         """Return the streams that were noted and since when, by thread ident or id of the task."""
-        found, compiled = {}, which.compiled()
+        compiled = which.compiled()
+        found: HandledStreams
         if compiled is None:
-            found = {
-                id(task): (entry.what, entry.since)
-                for task, entry in self._in_tasks().items()
-                if isinstance(entry.what, Stream)
-            }
+            found = Handled()
+            for task, entry in self._in_tasks().items():
+                if isinstance(entry.what, Stream):
+                    found.put(id(task), entry.what, entry.since)
         else:
-            found = compiled.handled(self.of_tasks())
+            found = compiled.handled(self)
         for ident, entry in list(self._by_thread.items()):
             if isinstance(stream := entry.stream(), Stream):
-                found[ident] = stream, entry.since
+                found.put(ident, stream, entry.since)
         return found
 
     def threads(self) -> Iterator[Owner]:

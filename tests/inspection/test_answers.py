@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -70,9 +71,9 @@ def both_ways() -> tuple[bytes, bytes]:
     try:
         streams = look.streams_among(listed)
         told = snapshots._told(list(streams), look, None)
-        parts = inspect_messages.Answer([], [])
-        few = snapshots._told(list(streams), look, parts)
-        return inspect_messages.reply_with(told), inspect_messages.reply_with(few, parts)
+        with contextlib.closing(inspect_messages.Answer()) as parts:
+            few = snapshots._told(list(streams), look, parts)
+            return inspect_messages.reply_with(told), inspect_messages.reply_with(few, parts)
     finally:
         look.forget_frames()
 
@@ -139,6 +140,39 @@ async def test_as_a_snapshot(at_one_moment: None) -> None:
     assert {one.streams for one in told.channels} >= {24, 1}
 
 
+@needs_compiled
+def test_memory_of_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used again by an answer that follows soon, and by one at a time."""
+    monkeypatch.setattr(inspect_messages, "_spare", [])
+    monkeypatch.setattr(inspect_messages, "_closed", [float("-inf")])
+    now = 100.0
+    monkeypatch.setattr(inspect_messages, "monotonic", lambda: now)
+    first = snapshots.Reply()
+    first.close()  # one alone leaves nothing
+    assert inspect_messages._spare == []
+    second = snapshots.Reply()
+    scratch = second._answer.streams
+    second.close()
+    third, beside = snapshots.Reply(), snapshots.Reply()
+    assert third._answer.streams is scratch is not beside._answer.streams
+    with memoryview(beside._answer.streams):
+        third.close()
+        beside.close()  # somebody looks at it
+    assert snapshots.Reply()._answer.streams is scratch
+    now += 11.0
+    fourth = snapshots.Reply()
+    fourth.close()
+    assert inspect_messages._spare == []
+
+    def fail(answer: Any) -> Any:
+        raise KeyError
+
+    monkeypatch.setattr(snapshots, "_look", fail)
+    with pytest.raises(KeyError):
+        snapshots.Reply()
+    assert len(inspect_messages._spare) == 1
+
+
 def test_text_that_utf_8_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer has it as a snapshot has."""
     monkeypatch.setattr(snapshots, "program", lambda: "/app\udcff")
@@ -166,14 +200,24 @@ def stream(direction: Any = None) -> Stream:
     return found
 
 
+def table(handled: dict[int, Any]) -> Any:
+    """Return this as the compiled core has it."""
+    found = compiled.handled(compiled.InFlight(0))
+    for key, both in handled.items():
+        found.put(key, *both)
+    return found
+
+
 def look_at(tasks: list[Any], streams: list[Any], loop: object) -> Any:
     """Return what looks at the handlers in these tasks, of a loop, with these streams or None."""
     look: Any = inspect_servers._Look.__new__(inspect_servers._Look)
     stacks: list[Any] = [(HERE,) * (number % 3) for number in range(len(tasks))]
-    rpc_tasks = list(zip(tasks, stacks, strict=True))
+    rpc_tasks = [([task], stack) for task, stack in zip(tasks, stacks, strict=True)]
     look._sight = SimpleNamespace(rpc_tasks=rpc_tasks, lines=inspect_lines.Lines())
     noted = enumerate(zip(tasks, streams, strict=True))
-    look._streams = {id(task): (one, 0.5 * at) for at, (task, one) in noted if one is not None}
+    look._streams = table(
+        {id(task): (one, 0.5 * at) for at, (task, one) in noted if one is not None}
+    )
     look._known, look._migrated, look._loop, look._is_alone = {}, [], loop, True
     return look
 
@@ -201,13 +245,14 @@ def test_handlers_as_records(at_one_moment: None) -> None:
     look = look_at(tasks, [one for _, _, one in kinds], loop)
     records = sorted(look.described(), key=inspect_servers._held, reverse=True)
     look._known.clear()
-    data = b"".join(look.answered())
+    answer = inspect_messages.Answer()
+    data = b"".join(look.answered(answer))
     assert data == encoding.Encoder("strict").joined(HANDLERS, records)
     assert len(records) == 42
     things = *tasks, *(one for _, _, one in kinds), loop, write, HERE
     before = list(map(sys.getrefcount, things))
     for _ in range(50):
-        look.answered()
+        look.answered(answer)
     after = map(sys.getrefcount, things)
     assert max(now - then for now, then in zip(after, before, strict=True)) < 50
 
@@ -223,24 +268,34 @@ def test_handlers_that_cannot_be_described() -> None:
     of = encoding.encoding_of(HandlerSnapshot, HANDLERS.message_type)
     task = Handling("a", loop)
     served = stream()
+    handled = table({id(task): (served, 0.5)})
+    scratch = compiled.Scratch()
     usual: Any = (
-        *(loop, {id(task): (served, 0.5)}, AioDirection, {}),
+        *(loop, handled, AioDirection, {}),
         *(lambda _: ("/a.B/C", "a"), broken, "none", 1.0),
     )
 
-    def answer(at: int = 0, other: Any = loop, tasks: Any = ((task, ()),)) -> Any:
+    def answer(at: int = 0, other: Any = loop, tasks: Any = (task,)) -> Any:
         known = (*usual[:at], other, *usual[at + 1 :])
         usual[3].clear()
-        return compiled.answer_handlers(known, of, b"\x0a", tasks)
+        scratch.clear()
+        compiled.answer_handlers(known, of, b"\x0a", tasks, (), scratch)
+        return compiled.handlers_in_order(scratch)
 
-    assert [held for held, _ in answer()] == [0.5]
-    assert answer(tasks=()) == []
-    no_name: Any = SimpleNamespace(get_loop=lambda: loop, get_name=broken)
+    once = answer()
+    assert b"/a.B/C" in once
+    assert answer(tasks=(task, task)) == once * 2
+    assert answer(tasks=()) == b""
     strange = Stream.__new__(Stream)
+    with memoryview(scratch), pytest.raises(BufferError):
+        compiled.answer_handlers(usual, of, b"\x0a", [task], (), scratch)
+    for wrong_scratch in (1, b""):
+        with pytest.raises(TypeError):
+            compiled.handlers_in_order(wrong_scratch)
+    no_name: Any = SimpleNamespace(get_loop=lambda: loop, get_name=broken)
     for at, other, error in (
-        (1, {id(task): 1}, ArithmeticError),
-        (1, {id(task): (served, "")}, TypeError),
-        (1, {id(task): (strange, 0.5)}, ArithmeticError),
+        (1, table({id(task): (strange, 0.5)}), ArithmeticError),
+        (1, {}, TypeError),
         (1, [], TypeError),
         (4, broken, ArithmeticError),
         (4, lambda _: 1, TypeError),
@@ -249,19 +304,19 @@ def test_handlers_that_cannot_be_described() -> None:
     ):
         with pytest.raises(error):
             answer(at, other)
-    for tasks in ([1], [(no_name, ())], [(SimpleNamespace(get_loop=broken), ())], 1):
-        with pytest.raises((TypeError, ArithmeticError)):
+    for tasks in ([1], [no_name], [SimpleNamespace(get_loop=broken)], 1):
+        with pytest.raises((TypeError, ArithmeticError, AttributeError)):
             answer(tasks=tasks)
     wrong = (*usual[:4], lambda _: (None, "a"), lambda *_: 1, *usual[6:])
     unlike = (*usual[:4], lambda _: (None, "a"), lambda *_: (1.0, OWNER), *usual[6:])
     for known in (wrong, unlike):
         usual[3].clear()
         with pytest.raises(TypeError):
-            compiled.answer_handlers(known, of, b"\x0a", [(task, ())])
+            compiled.answer_handlers(known, of, b"\x0a", [task], (), scratch)
     owners = encoding.encoding_of(type(OWNER), inspection_pb2.Party.DESCRIPTOR)
     with pytest.raises(TypeError, match="takes the encoding"):
-        compiled.answer_handlers(usual, owners, b"\x0a", [])
+        compiled.answer_handlers(usual, owners, b"\x0a", [], (), scratch)
     with pytest.raises(ValueError, match="a tag is"):
-        compiled.answer_handlers(usual, of, b"123456789", [])
+        compiled.answer_handlers(usual, of, b"123456789", [], (), scratch)
     with pytest.raises(TypeError):
         compiled.answer_handlers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import weakref
@@ -102,6 +103,10 @@ def test_where_chains_end() -> None:
     assert follow(outer) == [(1, 3, [[outer], [last]])]
     assert follow(ended, last) == [(2, 1, [[ended, last]])]
     assert follow(core) == [(1, 1, [[core]])]
+    at_once, nothing = Link("x" * CORE, last), Link("", Link("x" * CORE))
+    found = [(1, CORE, []), (1, 0, [])]  # apart, though neither shows anything
+    assert follow(at_once, nothing) == found
+    assert follow(nothing, at_once) == found[::-1]
     silent = Link("", last)
     assert follow(silent) == [(1, 1, [[last]])]
     circle = Link("a")
@@ -198,47 +203,117 @@ class Bare(Waiting):
         del self._fut_waiter
 
 
-class Future:
-    """What a task waits for."""
+class World:
+    """Tasks of which something is found, in two looks; things are named by their numbers."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.futures = [loop.create_future() for _ in range(40)]
+        self.tasks: list[Any] = [*map(Waiting, self.futures), Waiting(None), Bare()]
+        self.tasks += [Waiting(self.futures[7], object()), Waiting(None, is_done=True)]
+        self.directions = [direction() for _ in range(8)]
+        self.references: list[Any] = [*map(weakref.ref, self.tasks), weakref.ref(direction())]
+        self.seen: list[Any] = []
+
+    def look(self, **noted: Any) -> None:
+        """Look at the tasks, and note what is found of some that are fresh."""
+        memory, fresh = remembered.Memory({LOOP}), list[Any]()
+        found = list(memory.recalled(self.references, fresh))
+        at, where = self.tasks.index, self.directions.index
+        parts = [(one, list(map(at, some)), list(map(where, there))) for one, some, there in found]
+        self.seen.append((parts, list(map(at, fresh))))
+        for numbers, standing, directions in noted.values():
+            there = [self.directions[number] for number in directions]
+            memory.note([self.tasks[number] for number in numbers], standing, there)
+        memory.leave()
 
 
-def recall(memory: Any, references: list[Any], *, in_python: bool) -> Any:
-    memory._is_kept, memory._after, memory._waited = True, {}, {}
-    fresh: list[Any] = []
-    find = memory.recalled_in_python if in_python else memory.recalled
-    found = [tuple(map(list, part[1:])) for part in find(references, fresh)]
-    return found, fresh, memory._after, memory._waited
+def two_looks(loop: asyncio.AbstractEventLoop, patch: pytest.MonkeyPatch) -> tuple[World, Any]:
+    """Return what there is, and what was seen of it."""
+    patch.setattr(remembered, "_last", [0.0, set(), {}])
+    patch.setattr(remembered, "_SECONDS", float("inf"))
+    world = World(loop)
+    tasks, futures = world.tasks, world.futures
+    world.look(
+        reads=(range(6), READS, range(6)),
+        writes=([6, 7], WRITES, ()),
+        nowhere=([8, 41], remembered.NOWHERE, ()),
+        settled=([9, 40], remembered.SETTLED, ()),
+        fewer=([10, 11], READS, [6]),
+    )
+    tasks[1]._fut_waiter, tasks[7]._fut_waiter = futures[30], None
+    tasks[2]._is_done = tasks[9]._is_done = True  # of one that waits as before
+    del world.directions[4]
+    gc.collect()
+    world.references[12:20] = []  # those tasks are gone
+    late = Waiting(futures[31])
+    tasks.append(late)
+    world.references.insert(3, weakref.ref(late))
+    world.look(late=([44], WRITES, ()))
+    world.references.reverse()
+    world.look()
+    return world, world.seen
+
+
+READS, WRITES = (remembered.Standing(None, name) for name in ("read", "write"))
 
 
 def test_tasks_are_recalled_as_in_python() -> None:
     """Those that wait for the same future, by their standing; of the others, those of the loops."""
-    one, other = (remembered.Standing(None, name) for name in ("read", "write"))
-    futures = [Future() for _ in range(20)]
-    of_another = Waiting(futures[7], object())
-    tasks: list[Any] = [*map(Waiting, futures), Waiting(None), Bare(), of_another]
-    tasks += [Waiting(None, is_done=True), of_another, Waiting(None)]
-    directions = [Future() for _ in range(2)]
-    gone, waited = weakref.ref(Future()), [weakref.ref(one) for one in futures]
-    references: list[Any] = [*map(weakref.ref, tasks), gone]
-    before = {
-        references[0]: (waited[0], one, weakref.ref(directions[0])),
-        references[1]: (waited[1], other, None),
-        references[2]: (waited[2], one, weakref.ref(directions[1])),
-        references[3]: (waited[3], remembered.NOWHERE, None),
-        references[4]: (waited[0], one, None),
-        references[5]: (gone, one, None),
-        references[6]: (waited[6], one, gone),
-        references[len(futures)]: (waited[7], one, None),
-    }
-    memory = remembered.Memory({LOOP})
-    memory._before = before
-    found = recall(memory, references, in_python=False)
-    assert found == recall(memory, references, in_python=True)
-    assert found[0] == [([tasks[0], tasks[2]], directions), ([tasks[1]], [])]
-    assert found[1] == [*tasks[4 : len(futures) + 2], tasks[-1]]
-    assert list(found[2]) == references[:4]
-    things = *tasks, *futures, *directions, *before.values(), one, other, before, *references
-    assert unchanged_references(lambda: recall(memory, references, in_python=False), *things)
+    loop = asyncio.new_event_loop()
+    with pytest.MonkeyPatch.context() as patch:
+        world, seen = two_looks(loop, patch)
+        last = remembered._last[2]
+        assert type(last) is compiled.Recollection
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_which, "compiled", lambda: None)
+        assert two_looks(loop, patch)[1] == seen
+    first, second, third = seen
+    assert first == ([], [*range(42)])
+    assert second == (
+        [(READS, [0, 2, 3, 5, 10], [0, 2, 3, 4, 5]), (WRITES, [6], [])],
+        [1, 44, 4, 7, 11, *range(20, 40), 41],
+    )
+    assert third[0][1] == (WRITES, [6, 44], [])
+    things = [*world.tasks, *world.futures, *world.directions, *world.references, READS]
+
+    def look() -> None:
+        last.take()
+        last.meet((world.references,), {LOOP})
+        last.recalled(0, 100, fresh := [])
+        last.note(fresh, READS, ())
+        last.leave()
+
+    assert unchanged_references(look, *things)
+    loop.close()
+
+
+def test_a_set_of_references() -> None:
+    """As asyncio has them: after some have come and gone, those that are in it."""
+    tasks = [Waiting(Future()) for _ in range(300)]
+    references = [weakref.ref(task) for task in tasks]
+    memory: Any = compiled.Recollection(None, "settled", "_fut_waiter", Future)
+    assert memory.take()
+    kept: set[Any] = set()
+    known: set[Any] = set()
+    for size in (300, 300, 150, 40, 300, 0, 8):
+        kept -= set(references[size:])
+        kept |= set(references[:size])
+        assert memory.meet((kept, []), {LOOP}) == size
+        known &= set(tasks[:size])
+        fresh: list[Any] = []
+        ((_, recalled, _),) = memory.recalled(0, 1000, fresh) or ((None, [], None),)
+        assert (set(recalled), set(fresh)) == (known, set(tasks[:size]) - known)
+        memory.note(fresh[:100], "there", ())
+        known |= set(fresh[:100])
+        assert memory.take() is False
+        memory.leave()
+        assert memory.take()
+        assert {reference() for reference in memory.known()} == known
+
+
+class Future:
+    """What a task waits for."""
 
 
 class Strange(Waiting):
@@ -250,33 +325,85 @@ class Strange(Waiting):
         pass
 
 
+class Meddling(Waiting):
+    """A task that has another look use the memory while it is asked."""
+
+    def done(self) -> bool:
+        for method, *arguments in self.acts:  # type: ignore[attr-defined]
+            outcome(method, *arguments)
+            with pytest.raises(RuntimeError):
+                method(*arguments)
+        return False
+
+
 def test_what_cannot_be_recalled() -> None:
     """What went wrong is told."""
     task, strange = Waiting(Future()), Strange()
-    ref, future = weakref.ref(task), weakref.ref(task._fut_waiter)
-    tables = {ref: (future, "", None)}, {}, {}
-    said = None, "_fut_waiter"
-    assert len(compiled.recalled([ref], {LOOP}, [], *tables, *said)) == 1
-    for known in (1, (1, 2), (broken, "", None), (future, "", broken)):
-        with pytest.raises((TypeError, ArithmeticError)):
-            compiled.recalled([ref], {LOOP}, [], {ref: known}, {}, {}, *said)
-    assert compiled.recalled([lambda: None], {LOOP}, [], *tables, *said) == []
-    for odd in (broken, weakref.ref(strange), lambda: 1):
-        with pytest.raises((ArithmeticError, AttributeError)):
-            compiled.recalled([odd], {LOOP}, [], *tables, *said)
+    ref = weakref.ref(task)
+
+    def memory(*references: Any) -> Any:
+        found = compiled.Recollection(None, "settled", "_fut_waiter", Future)
+        found.take()
+        found.meet((list(references),), {LOOP})
+        return found
+
+    for wrong in ((), (None, None, 1, Future), (None, None, "a", 1)):
+        with pytest.raises(TypeError):
+            compiled.Recollection(*wrong)
+    usual = memory(ref)
+    for arguments in (
+        (),
+        ([], {LOOP}),
+        (([ref],), [LOOP]),
+        (({}, [ref]), {LOOP}),
+        (([1],), {LOOP}),
+    ):
+        with pytest.raises(TypeError):
+            usual.meet(*arguments)
+    assert usual.known() == []
+    for arguments in ((-1, 1, []), (2, 1, []), (0, -1, [])):
+        with pytest.raises(ValueError, match="met"):
+            memory(ref).recalled(*arguments)
+    bare = compiled.Recollection(None, "settled", "_fut_waiter", Future)
+    with pytest.raises(ValueError, match="met"):
+        bare.recalled(0, 0, [])
+    with pytest.raises(ValueError, match="met"):
+        bare.note([task], "there", ())
+    with pytest.raises(TypeError):
+        bare.note([task], "there")
+    with pytest.raises(TypeError):
+        bare.note(1, "there", ())
+    with pytest.raises(TypeError):
+        bare.note([], "there", 1)
+    with pytest.raises(KeyError):
+        memory(ref).note([task], "there", ())
+    with pytest.raises(ArithmeticError):
+        memory(weakref.ref(strange)).recalled(0, 1, [])
     for spoil in ("get_loop", "done"):
         spoiled: Any = Waiting(None)
         setattr(spoiled, spoil, broken)
         with pytest.raises(ArithmeticError):
-            compiled.recalled([weakref.ref(spoiled)], {LOOP}, [], *tables, *said)
+            memory(weakref.ref(spoiled)).recalled(0, 1, [])
     unknown = Waiting(None, is_done=Unknown())  # type: ignore[arg-type]
     unhashable = Waiting(None, [])
     for one, error in ((unknown, ArithmeticError), (unhashable, TypeError)):
         with pytest.raises(error):
-            compiled.recalled([weakref.ref(one)], {LOOP}, [], *tables, *said)
-    for wrong in ((), (1, {LOOP}, [], *tables, *said), ([ref], [LOOP], [], *tables, *said)):
-        with pytest.raises(TypeError):
-            compiled.recalled(*wrong)
+            memory(weakref.ref(one)).recalled(0, 1, [])
+    direction_less = memory(ref)
+    direction_less.recalled(0, 1, [])
+    with pytest.raises(TypeError):
+        direction_less.note([task], "there", [1])  # no weak reference to that
+    meddling: Any = Meddling(Future())
+    memory_of_two = memory(weakref.ref(meddling))
+    meddling.acts = [
+        (memory_of_two.meet, ([],), {LOOP}),
+        (memory_of_two.recalled, 0, 1, []),
+        (memory_of_two.note, [], None, ()),
+        (memory_of_two.leave,),
+    ]
+    fresh: list[Any] = []
+    memory_of_two.recalled(0, 1, fresh)
+    assert fresh == [meddling]
 
 
 # Who is inside
@@ -414,31 +541,55 @@ def test_streams_are_gathered_as_in_python(monkeypatch: pytest.MonkeyPatch) -> N
         compiled.gather((), crowd, [])
 
 
-def test_what_handlers_say() -> None:
+class OfTasks(compiled.InFlight):  # type: ignore[misc]
+    """The records of a server."""
+
+
+class Loop:
+    """Of which a task runs."""
+
+
+def test_what_handlers_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which streams are handled since when, and in what order streams began."""
-    task = Named("a")
-    entries: list[Any] = [compiled.TaskEntry(direction().stream, task) for _ in range(2)]
-    served = entries[1].what
-    assert compiled.handled(entries) == {id(task): (served, entries[1].since)}
-    assert compiled.handled([*entries, compiled.TaskEntry("/a.B/C", task)]) == {}
-    served.ended = True
-    assert compiled.handled(entries)[id(task)][0] is entries[0].what
-    gone = SimpleNamespace(task=lambda: None, what=served, since=1.0)
-    assert compiled.handled([gone]) == {}
-    served.ended = Unknown()
-    for wrong in ((), [1], [SimpleNamespace(task=broken, what=1, since=1)], entries):
-        with pytest.raises((TypeError, AttributeError, ArithmeticError)):
-            compiled.handled(wrong)
-    for tables in ((), [1], [{1: 2}], [{1: (2,)}]):
+    records = OfTasks(0)
+    table = compiled.handled(records)
+    assert (table.streams(), table.get(1), table.since(1)) == ([], None, None)
+    streams = [direction().stream for _ in range(30)]
+    many = [Named("a") for _ in range(100)]
+    for at, one in enumerate(many):
+        table.put(id(one), streams[at % 20], at / 2)
+    assert table.get(id(many[3])) == (streams[3], 1.5)
+    assert table.since(id(many[99])) == 49.5
+    assert table.streams() == streams[:20] * 5
+    table.put(id(many[3]), streams[0], 7.0)
+    assert table.get(id(many[3])) == (streams[0], 7.0)
+    for wrong in ((), ("", None, 1.0), (1, None, "")):
+        with pytest.raises(TypeError):
+            table.put(*wrong)
+    for method in (table.get, table.since):
+        with pytest.raises(TypeError):
+            method("")
+    with pytest.raises(TypeError):
+        type(table)()
+    for odd in ((), [1], compiled.TaskEntry):
+        with pytest.raises(TypeError):
+            compiled.handled(odd)
+    for tables in ((), [1], [{1: 2}]):
         with pytest.raises(TypeError):
             compiled.begun(tables)
-    streams = [direction().stream for _ in range(30)]
+    before = list(map(sys.getrefcount, streams))
+    for _ in range(50):
+        compiled.begun([table, table])
+    assert list(map(sys.getrefcount, streams)) == before
     since: Any = {id(stream): float(at % 7) for at, stream in enumerate(streams[:20])}
     streams[3].origin = Origin("start", None)
     streams[3].origin.since = -1.0
     look = sight.Sight([])
     teller = inspect_telling.Teller(streams, look, inspect_telling.Origins(look.lines), {})
-    teller._begun, teller._present = since, 5.0
+    begun = compiled.handled(records)
+    for key, value in since.items():
+        begun.put(key, streams[0], value)
+    teller._begun, teller._present = begun, 5.0
     in_c = teller._in_order()
     assert in_c[0] is streams[3]
     assert [since.get(id(one), 5.0) for one in in_c[1:]] == sorted(
@@ -447,7 +598,25 @@ def test_what_handlers_say() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_which, "compiled", lambda: None)
         assert teller._in_order() == in_c
-    assert compiled.oldest_first([], {}, 1.0) == []
-    for wrong in (([1], {}, 1.0), (streams, {id(streams[5]): ""}, 1.0), ((), {}, 1.0)):
+    assert compiled.oldest_first([], begun, 1.0) == []
+    streams[4].origin = SimpleNamespace(since="")
+    for arguments in (([1], begun, 1.0), (streams, begun, 1.0), ((), begun, 1.0), ([], {}, 1.0)):
         with pytest.raises(TypeError):
-            compiled.oldest_first(*wrong)
+            compiled.oldest_first(*arguments)
+    assert compiled.loops_of(streams) == set()
+    with_loops = [direction().stream for _ in range(40)]
+    for at, one in enumerate(with_loops):
+        one.loop = None if at % 3 else ("a", "b")[at % 2]
+    assert compiled.loops_of(with_loops) == {"a", "b"}
+    with_loops[30].loop = []
+    for wrong_list in (with_loops, [1], ()):
+        with pytest.raises(TypeError):
+            compiled.loops_of(wrong_list)
+    assert compiled.unread(streams, Api.AIO, Side.CLIENT) == streams
+    streams[2].read = read = direction()
+    assert compiled.unread(streams, Api.AIO, Side.CLIENT) == [*streams[:2], *streams[3:]]
+    assert compiled.unread(streams, Api.SYNC, Side.CLIENT) == []
+    del read
+    for arguments in (([1], 1, 1), ((), 1, 1), ()):
+        with pytest.raises(TypeError):
+            compiled.unread(*arguments)

@@ -169,7 +169,7 @@ def test_an_answer_without_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr(endpoints, "answer", fail)
+    monkeypatch.setattr(endpoints, "Reply", fail)
     ours, its = socket.socketpair()
     with ours, its:
         wire.send(ours, inspection_pb2.Request(version=1).SerializeToString(), PATIENCE)

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,11 +173,15 @@ def test_one_who_never_reads(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> 
     """Who never takes its answer is given up on after a moment, and the next one is answered."""
     ours, its = socket.socketpair()
     with ours, its, monkeypatch.context() as at_once:
-        at_once.setattr(endpoints, "reply", lambda: bytes(4 << 20))  # more than a socket takes in
+        closed: list[bool] = []
+        large = [b"0", bytes(4 << 20)]  # more than a socket takes in
+        told = SimpleNamespace(parts=large, close=lambda: closed.append(True))
+        at_once.setattr(endpoints, "Reply", lambda: told)
         at_once.setattr(endpoints, "_REPLY_SECONDS", 0.01)
         wire.send(ours, inspection_pb2.Request(version=1).SerializeToString(), PATIENCE)
         with pytest.raises(TimeoutError):
             endpoint.answer(its)  # as its thread does
+    assert closed == [True]
     assert asking.ask(ME, PATIENCE).pid == ME
 
 
@@ -186,7 +191,7 @@ def test_a_snapshot_that_fails(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -
     def fail() -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr(endpoints, "answer", fail)
+    monkeypatch.setattr(endpoints, "Reply", fail)
     with pytest.raises(asking.NoAnswerError) as raised:
         asking.ask(ME, PATIENCE)
     assert str(raised.value) == f"process {ME}: it could not look at its streams: KeyError"

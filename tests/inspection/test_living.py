@@ -183,13 +183,14 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         def count(*args: Any) -> Any:
             looked[name] += len(args[0]) if name == "groups" else 1
             result = plain(*args)
-            if name == "tasks_kept":
-                looked["tasks"] += len(loops_door.tasks_among(result, args[0]))
+            if name == "tables_of_tasks":
+                kept = [one for table in result for one in table]
+                looked["tasks"] += len(loops_door.tasks_among(kept, args[0]))
             return result
 
         monkeypatch.setattr(owner, name, count)
 
-    counted(sight, "tasks_kept")
+    counted(remembered, "tables_of_tasks")
     counted(sight, "frames_of_threads")
     counted(sight, "groups")
     monkeypatch.setattr(remembered, "_SECONDS", 0.0)  # nothing is known from a look before
@@ -220,7 +221,7 @@ async def test_the_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
             looked.clear()
             taken = streams(snapshot(), "Shared")
             assert [owned(one.read) for one in taken] == [True] * 2 * len(parties)
-            assert (looked["tasks_kept"], looked["frames_of_threads"]) == (1, 1)
+            assert (looked["tables_of_tasks"], looked["frames_of_threads"]) == (1, 1)
             assert looked["groups"] == looked["tasks"]
         assert looked["copy_frame"] < len(parties)  # each line once, not once for each of them
         for party in parties:
@@ -394,7 +395,8 @@ async def test_tasks_that_asyncio_keeps_elsewhere(monkeypatch: pytest.MonkeyPatc
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
 
     def tasks(loops: set[asyncio.AbstractEventLoop]) -> list[asyncio.Task[Any]]:
-        return loops_door.tasks_among(loops_door.tasks_kept(loops), loops)
+        tables = loops_door.tables_of_tasks(loops)
+        return loops_door.tasks_among([one for table in tables for one in table], loops)
 
     assert me in tasks({loop})
     assert tasks(set()) == []

@@ -50,7 +50,11 @@ def answered(teller: Any, streams: list[Any]) -> Any:
     order: list[Any] = []
     told: list[Any] = []
     known = teller._look(), of, encoding.tag(STREAMS.number)
-    return compiled.answer_streams(*known, streams, carried, order, told), carried, order, told
+    scratch = compiled.Scratch()
+    half = len(streams) // 2
+    for begin, count in ((0, half), (half, len(streams))):
+        compiled.answer_streams(*known, streams, begin, count, carried, order, told, scratch)
+    return bytes(scratch), carried, order, told
 
 
 def may_wait(described: StreamSnapshot) -> bool:
@@ -281,7 +285,7 @@ def test_what_it_takes() -> None:
     scene.stream(Side.SERVER)
     look = scene.teller()._look()
     assert len(compiled.tell_streams(look, scene.streams, 0)) == 1
-    for at, wrong in ((4, len), (4, look[5]), (7, []), (10, {}), (12, int), (15, 1)):
+    for at, wrong in ((4, len), (4, look[5]), (7, {}), (10, {}), (12, int), (15, 1)):
         with pytest.raises(TypeError):
             compiled.tell_streams((*look[:at], wrong, *look[at + 1 :]), scene.streams, 0)
     for arguments in ((), (look, 1, 0), ([], scene.streams, 0)):
@@ -289,24 +293,63 @@ def test_what_it_takes() -> None:
             compiled.tell_streams(*arguments)
     of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
     owners = encoding.encoding_of(type(OWNER), inspection_pb2.Party.DESCRIPTOR)
+    scratch = compiled.Scratch()
+    rest: Any = 0, 9, {}, [], [], scratch
+    odd: Any = [SimpleNamespace()]
     for arguments in (
         (),
-        (look, owners, b"", scene.streams, {}, [], []),
-        (look, of, b"", 1, {}, [], []),
-        ((*look[:7], 1, *look[8:]), of, b"", scene.streams, {}, [], []),
-        ((len, lambda _: 1, *look[2:]), of, b"", [SimpleNamespace()], {}, [], []),
-        ((lambda *_: 1, *look[1:]), of, b"", [SimpleNamespace()], {}, [], []),
+        (look, owners, b"", scene.streams, *rest),
+        (look, of, b"", 1, *rest),
+        (look, of, b"", scene.streams, *rest[:5], bytearray()),
+        ((*look[:7], 1, *look[8:]), of, b"", scene.streams, *rest),
+        ((len, lambda _: 1, *look[2:]), of, b"", odd, *rest),
+        ((lambda *_: 1, *look[1:]), of, b"", odd, *rest),
     ):
         with pytest.raises(TypeError):
             compiled.answer_streams(*arguments)
     with pytest.raises(ValueError, match="a tag is"):
-        compiled.answer_streams(look, of, b"123456789", scene.streams, {}, [], [])
-    begun = look[7]
-    begun[id(scene.streams[0])] = "long ago"
-    with pytest.raises(TypeError):
-        compiled.tell_streams(look, scene.streams, 0)
-    with pytest.raises(TypeError):
-        compiled.answer_streams(look, of, b"", scene.streams, {}, [], [])
+        compiled.answer_streams(look, of, b"123456789", scene.streams, *rest)
+    with pytest.raises(ValueError, match="no such streams"):
+        compiled.answer_streams(look, of, b"", scene.streams, -1, *rest[1:])
+
+
+def test_memory_that_is_used_again() -> None:
+    """Nobody writes while somebody looks at it, or somebody else writes."""
+    scene = Scene()
+    scene.stream(Side.SERVER)
+    look = scene.teller()._look()
+    of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
+    scratch = compiled.Scratch()
+    assert bytes(scratch) == b""
+    tables: Any = {}, [], []
+    known: Any = of, b"", scene.streams, 0, 9, *tables, scratch
+    compiled.answer_streams(look, *known)
+    once = bytes(scratch)
+    assert len(once) > 10
+    with memoryview(scratch) as view:
+        assert view.readonly
+        for act in (scratch.clear, lambda: compiled.answer_streams(look, *known)):
+            with pytest.raises(BufferError):
+                act()
+        with pytest.raises(BufferError):
+            compiled.handlers_in_order(scratch)
+    seen: list[Any] = []
+
+    def look_at_it(stream: Any, number: int) -> None:
+        for act in (scratch.clear, lambda: bytes(scratch), lambda: memoryview(scratch)):
+            seen.append(outcome(act))
+        seen.append(outcome(compiled.answer_streams, look, *known))
+
+    odd = look_at_it, *look[1:]
+    compiled.answer_streams(odd, of, b"", [SimpleNamespace()], 0, 9, *tables, scratch)
+    assert len(seen) == 4
+    assert all("BufferError" in repr(one) for one in seen)
+    assert bytes(scratch) == once
+    scratch.clear()
+    assert bytes(scratch) == b""
+    for wrong in ((1,), (None,)):
+        with pytest.raises(TypeError):
+            compiled.Scratch(*wrong)
 
 
 async def test_nothing_is_kept() -> None:

@@ -93,42 +93,63 @@ def look_acts(core: Any) -> dict[str, Act]:
     def answered() -> None:
         order: list[Any] = []
         carried: dict[int, int] = {}
-        core.answer_streams(told, of, b"\x2a", every, carried, order, [])
+        scratch = core.Scratch()
+        core.answer_streams(told, of, b"\x2a", every, 0, len(every), carried, order, [], scratch)
+        with memoryview(scratch) as view:
+            assert len(view) > 0
+        scratch.clear()
         assert order == every
         assert carried == {1: FEW - 1}
 
     handlers = encoding.encoding_of(HandlerSnapshot, HANDLERS.message_type)
-    handled = {id(task): (one, 0.5) for task, one in zip(tasks, streams, strict=True)}
-    standing = [(task, ()) for task in tasks[:FEW]]
     record = HandlerSnapshot("/a.B/C", Owner("task", "a", "handler"), None)
 
     def served() -> None:
+        handled = core.handled(core.InFlight(0))
+        for task, one in zip(tasks, streams, strict=True):
+            handled.put(id(task), one, 0.5)
+        assert handled.get(id(tasks[0])) == (streams[0], 0.5)
+        assert handled.since(id(tasks[0])) == 0.5
+        scratch = core.Scratch()
         for name in ("/a.B/C", None):  # without, the function in Python describes them
             functions = (lambda _: (name, "a")), (lambda *_: (0.0, record))
             known = loop, handled, AioDirection, {}, *functions, "none", 1.0
-            assert len(core.answer_handlers(known, handlers, b"\x0a", standing)) == FEW
+            core.answer_handlers(known, handlers, b"\x0a", tasks[:FEW], (), scratch)
+        assert len(core.handlers_in_order(scratch)) > 2 * FEW
 
     references = [weakref.ref(task) for task in tasks[: FEW + 2]]
-    waited = weakref.ref(Task._fut_waiter)
-    known = {
-        one: (waited, number, weakref.ref(at))
-        for number, (one, at) in enumerate(zip(references[:FEW], directions, strict=False))
-    }
+    standing = "there"
 
     def recalled() -> None:
-        fresh: list[Any] = []
-        rest = known, {}, {}, None, "_fut_waiter"
-        assert len(core.recalled(references, {loop}, fresh, *rest)) == FEW
-        assert len(fresh) == 2
+        memory = core.Recollection("nowhere", "settled", "_fut_waiter", Future)
+        for known in (0, FEW):
+            assert memory.take()
+            kept = set(references[known:]) | set(references)  # another order
+            assert memory.meet((kept, []), {loop}) == FEW + 2
+            fresh: list[Any] = []
+            memory.recalled(0, FEW + 2, fresh)
+            assert len(fresh) == FEW + 2 - known
+            inside = [one for one in fresh if one in tasks[:FEW]]
+            memory.note(inside, standing, directions[: len(inside)])
+            assert len(memory.known()) == FEW
+            memory.leave()
 
-    entries = [core.TaskEntry(one, task) for task, one in zip(tasks, streams, strict=True)]
+    class Records(core.InFlight):  # type: ignore[misc]
+        pass
+
+    records = Records(0)
+    running = [records.enter_task(one, task) for task, one in zip(tasks, streams, strict=True)]
+    streams[0].loop = loop
+    unread = Stream("/a.B/C", Side.SERVER, Api.AIO, Mode.RAISE)
 
     def listed() -> None:
-        by_task = core.handled(entries)
-        assert len(by_task) == len(core.begun([by_task])) == MANY
+        by_task = core.handled(records)
+        assert len(by_task.streams()) == len(core.begun([by_task]).streams()) == len(running)
         found, strays = core.gather(streams, inside, others)
         assert (len(found), len(strays)) == (MANY + FEW, 0)
-        assert len(core.oldest_first(found, {}, 1.0)) == MANY + FEW
+        assert len(core.oldest_first(found, core.begun([by_task]), 1.0)) == MANY + FEW
+        assert core.loops_of(found) == {loop}
+        assert core.unread([*found, unread], Api.AIO, Side.SERVER) == [unread]
 
     return {
         "a crowd": crowded,

@@ -5,6 +5,7 @@
  */
 
 #include "answering.h"
+#include "handled.h"
 
 static int
 put_enum(Answer *self, const Field *field, PyObject *named)
@@ -21,15 +22,11 @@ put_start(Answer *self, StreamFields *stream, const Started *started)
 {
     double began;
     if (started == NULL) {
-        PyObject *since;
-        if (grpc_guard_by_identity(self->look.begun, (PyObject *)stream, &since) <= 0) {
-            return PyErr_Occurred() ? -1 : 0;
+        const HandledOne *one = grpc_guard_handled_by(self->look.begun, (uintptr_t)stream);
+        if (one == NULL) {
+            return 0;
         }
-        began = PyFloat_AsDouble(since);
-        Py_DECREF(since);
-        if (began == -1.0 && PyErr_Occurred()) {
-            return -1;
-        }
+        began = one->since;
     }
     else {
         began = started->since;
@@ -147,61 +144,23 @@ put_one(State *state, Answer *self, PyObject *stream, long number, Ways *ways)
     return is_told;
 }
 
-/* Has what is needed of the streams that follow fetched, each from where the last step leads. */
-static void
-fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left)
+/* Puts those of so many streams that are not over, from `begin` on; -1: an error is set. */
+static int
+put_all(State *state, Answer *self, PyObject *streams, Py_ssize_t begin, Py_ssize_t count)
 {
-    if (left > 12) {
-        FETCH_LINES(streams[12], sizeof(StreamFields));
-    }
-    if (left > 9 && PyObject_TypeCheck(streams[9], state->stream_fields)) {
-        StreamFields *fields = (StreamFields *)streams[9];
-        FETCH_LINES(fields->read == Py_True ? fields->reader : fields->read, sizeof(AioFields));
-        FETCH_LINES(fields->write == Py_True ? fields->writer : fields->write, sizeof(AioFields));
-        FETCH(fields->call);
-        FETCH_LINES(fields->origin, 96);
-    }
-    if (left > 6 && PyObject_TypeCheck(streams[6], state->stream_fields)) {
-        StreamFields *fields = (StreamFields *)streams[6];
-        grpc_guard_fetch_led_to(fields->read, sizeof(AioFields)); /* of those that are references */
-        grpc_guard_fetch_led_to(fields->write, sizeof(AioFields));
-        grpc_guard_fetch_led_to(fields->call, 128);
-    }
-    if (left > 3 && PyObject_TypeCheck(streams[3], state->stream_fields)) {
-        StreamFields *fields = (StreamFields *)streams[3];
-        PyObject *directions[] = {
-            fields->read == Py_True ? fields->reader : grpc_guard_fetch_led_to(fields->read, 0),
-            fields->write == Py_True ? fields->writer : grpc_guard_fetch_led_to(fields->write, 0),
-        };
-        for (int i = 0; i < 2; i++) {
-            PyObject *direction = directions[i];
-            const Noted *noted =
-                direction == NULL ? NULL : grpc_guard_seen_in(self->look.crowd, direction);
-            if (noted != NULL) {
-                FETCH_LINES(noted->task, 256);
-            }
-        }
-    }
-}
-
-/* Puts all of these streams that are not over: their bytes; NULL: an error is set. */
-static PyObject *
-put_all(State *state, Answer *self, PyObject *streams)
-{
-    PyObject *all = PySequence_Tuple(streams);
-    int failed = all == NULL;
-    for (Py_ssize_t i = 0; !failed && i < PyTuple_GET_SIZE(all); i++) {
+    int failed = 0;
+    for (Py_ssize_t i = begin; !failed && i < PyList_GET_SIZE(streams) && i - begin < count; i++) {
         Ways ways = {0};
-        PyObject *stream = PyTuple_GET_ITEM(all, i);
-        fetch_ahead(state, self, &PyTuple_GET_ITEM(all, i), PyTuple_GET_SIZE(all) - i);
+        PyObject *stream = Py_NewRef(PyList_GET_ITEM(streams, i));
+        PyObject **items = ((PyListObject *)streams)->ob_item;
+        grpc_guard_fetch_ahead(state, self, &items[i], PyList_GET_SIZE(streams) - i);
         long number = 1 + (long)PyList_GET_SIZE(self->streams);
         int is_put = put_one(state, self, stream, number, &ways);
         grpc_guard_forget_ways(&ways);
         failed = is_put < 0 || (is_put > 0 && PyList_Append(self->streams, stream) < 0);
+        Py_DECREF(stream);
     }
-    Py_XDECREF(all);
-    Bytes *bytes = &self->buffer->bytes;
-    return failed || grpc_guard_add_up(self) < 0 ? NULL : PyBytes_FromStringAndSize(bytes->start, bytes->size);
+    return failed || grpc_guard_add_up(self) < 0 ? -1 : 0;
 }
 
 /* Finds the fields of the records in that of a stream; -1: an error is set. */
@@ -224,40 +183,46 @@ take_fields(Answer *self)
     return 0;
 }
 
-/* answer_streams(look, encoding, tag, some, carried, streams, told): the bytes of these streams, a
- * repeated field with this tag; adds to `carried`, `streams` and `told`. See Teller. */
+/* answer_streams(look, encoding, tag, some, begin, count, carried, streams, told, scratch): puts so many
+ * of these streams, a repeated field with this tag; adds to `carried`, `streams` and `told`. See Teller. */
 static PyObject *
 answer_streams(PyObject *module, PyObject *args)
 {
     State *state = PyModule_GetState(module);
     Answer self = {0};
-    PyObject *said, *some, *answer = NULL;
+    PyObject *said, *some;
+    Scratch *scratch;
     const char *tag;
-    Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "O!O!y#OO!O!O!:answer_streams", &PyTuple_Type, &said,
-                          state->encoding, &self.field.of, &tag, &size, &some, &PyDict_Type,
-                          &self.carried, &PyList_Type, &self.streams, &PyList_Type, &self.told)) {
+    Py_ssize_t size, begin, count;
+    if (!PyArg_ParseTuple(args, "O!O!y#O!nnO!O!O!O!:answer_streams", &PyTuple_Type, &said,
+                          state->encoding, &self.field.of, &tag, &size, &PyList_Type, &some, &begin,
+                          &count, &PyDict_Type, &self.carried, &PyList_Type, &self.streams,
+                          &PyList_Type, &self.told, state->scratch, &scratch)) {
         return NULL;
     }
-    if (grpc_guard_take_tag(&self.field, tag, size) < 0) {
-        return NULL;
+    if (begin < 0 || grpc_guard_take_tag(&self.field, tag, size) < 0
+        || !grpc_guard_scratch_is_free(scratch)) {
+        return begin < 0 ? PyErr_Format(PyExc_ValueError, "no such streams") : NULL;
     }
     self.buffer = PyMem_Calloc(1, sizeof(Buffer));
     if (self.buffer == NULL) {
         return PyErr_NoMemory();
     }
-    if (grpc_guard_take_look(state, &self.look, said) == 0 && take_fields(&self) == 0) {
-        answer = put_all(state, &self, some);
+    int failed = grpc_guard_take_look(state, &self.look, said) < 0 || take_fields(&self) < 0;
+    if (!failed) {
+        grpc_guard_borrow_memory(self.buffer, scratch);
+        failed = put_all(state, &self, some, begin, count) < 0;
+        grpc_guard_return_memory(self.buffer, scratch);
     }
     grpc_guard_forget_look(&self.look);
     grpc_guard_free_buffer(self.buffer);
     Py_XDECREF(self.channel);
     Py_XDECREF(self.number);
-    return answer;
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef module_methods[] = {
-    {"answer_streams", answer_streams, METH_VARARGS, "Return the bytes of streams: see Teller."},
+    {"answer_streams", answer_streams, METH_VARARGS, "Put the bytes of streams: see Teller."},
     {NULL},
 };
 

@@ -21,6 +21,9 @@ typedef struct {
     PyObject *told;             /* of them, those with a record, as Teller.one() has it; borrowed */
 } Answer;
 
+/* Has what is needed of the streams that follow fetched; so many are left. */
+void grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left);
+
 /* Counts one stream of a channel; returns its number, or None, borrowed; NULL: an error is set. */
 PyObject *grpc_guard_count_one(Answer *answer, PyObject *channel);
 

@@ -15,8 +15,10 @@ typedef struct {
 static int
 put_into_group(Chains *self, PyObject *task, long kinds, Py_ssize_t count)
 {
+    int is_in_core = count == 0 && kinds == self->core; /* where nothing is shown, either */
     Py_ssize_t size = count * (Py_ssize_t)sizeof(PyObject *);
-    PyObject *key = PyBytes_FromStringAndSize((char *)self->codes, size);
+    PyObject *key = is_in_core ? PyBytes_FromStringAndSize("c", 1)
+                               : PyBytes_FromStringAndSize((char *)self->codes, size);
     PyObject *group = key == NULL ? NULL : PyDict_GetItemWithError(self->groups, key);
     Py_XINCREF(group);
     if (group == NULL && key != NULL && !PyErr_Occurred()) {
@@ -58,6 +60,7 @@ follow(Chains *self, PyObject *task, PyObject *link)
         PyObject *code = reader == NULL ? NULL : grpc_guard_code_of_link(&self->awaits, reader, link);
         long kind = code == NULL ? -1 : grpc_guard_kind_of_link(&self->awaits, code, link);
         if (kind >= 0 && kind & self->core) {
+            kinds = depth == 0 ? self->core : kinds;
             Py_DECREF(code);
             break;
         }

@@ -34,6 +34,9 @@ crowd_note(Crowd *self, PyObject *args)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(directions); i++) {
         double since = time;
         PyObject *direction = PyList_GET_ITEM(directions, i);
+        if (i + 8 < PyList_GET_SIZE(directions)) {
+            FETCH_LINES(PyList_GET_ITEM(directions, i + 8), sizeof(AioFields));
+        }
         if (i >= PyList_GET_SIZE(tasks)) {
             PyErr_SetString(PyExc_ValueError, "fewer tasks than directions");
             return NULL;

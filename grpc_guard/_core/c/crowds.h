@@ -47,6 +47,16 @@ int grpc_guard_say(Crowd *crowd, PyObject *operation, PyObject *stack);
 /* Finds who was seen in a direction, borrowed; NULL: nobody. */
 const Noted *grpc_guard_seen_in(const Crowd *crowd, PyObject *direction);
 
+/* Has what is needed to find them fetched, in two steps. */
+static inline void
+grpc_guard_fetch_seen(const Crowd *crowd, PyObject *direction, int step)
+{
+    if (crowd->count > 0 && direction != NULL) {
+        const unsigned int *spot = &crowd->index[grpc_guard_hashed(direction) & crowd->mask];
+        FETCH(step == 0 ? (const void *)spot : *spot == 0 ? NULL : &crowd->noted[*spot - 1]);
+    }
+}
+
 /* Returns the name of a task as it is shown; NULL: an error is set. */
 PyObject *grpc_guard_shown_name(Crowd *crowd, PyObject *task);
 

@@ -4,7 +4,7 @@
 #define GRPC_GUARD_ENCODINGS_H
 
 #include "looks.h"
-#include "bytes.h"
+#include "scratches.h"
 
 enum { TAG_ROOM = 8, KNOWN = 64 }; /* bytes of a tag: see grpc_guard_put_few() */
 
@@ -68,6 +68,23 @@ int grpc_guard_put_party(Buffer *buffer, const Field *field, const Party *party)
 
 /* Takes the tag of a repeated field of records; -1: an error is set. */
 int grpc_guard_take_tag(Field *field, const char *tag, Py_ssize_t size);
+
+/* Has a buffer that is empty go on where the bytes of a Scratch end, which is busy until it gets them back. */
+static inline void
+grpc_guard_borrow_memory(Buffer *buffer, Scratch *scratch)
+{
+    buffer->bytes = scratch->bytes;
+    scratch->bytes = (Bytes){NULL};
+    scratch->is_busy = 1;
+}
+
+static inline void
+grpc_guard_return_memory(Buffer *buffer, Scratch *scratch)
+{
+    scratch->bytes = buffer->bytes;
+    buffer->bytes = (Bytes){NULL};
+    scratch->is_busy = 0;
+}
 
 /* Lets go of a buffer that PyMem_Calloc() has made. */
 void grpc_guard_free_buffer(Buffer *buffer);

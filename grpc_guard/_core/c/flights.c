@@ -118,22 +118,16 @@ grpc_guard_enter_task(State *state, PyObject *in_flight, PyObject *what, PyObjec
     return (PyObject *)self;
 }
 
-/* What is known of a flight, held: the list changes while objects are made. */
-typedef struct {
-    PyObject *task, *what; /* the task, or a weak reference to it */
-    double since;
-    int is_running;
-} Known;
-
-static Known *
-read_all(Links *flights, Py_ssize_t *count)
+InFlightNow *
+grpc_guard_in_flight_now(Links *flights, Py_ssize_t *count)
 {
     *count = 0;
     for (Links *one = flights->next; one != flights; one = one->next) {
         ++*count;
     }
-    Known *all = PyMem_New(Known, *count + 1), *known = all;
+    InFlightNow *all = PyMem_New(InFlightNow, *count + 1), *known = all;
     if (all == NULL) {
+        *count = 0;
         PyErr_NoMemory();
         return NULL;
     }
@@ -141,36 +135,52 @@ read_all(Links *flights, Py_ssize_t *count)
         Flight *flight = (Flight *)((char *)one - offsetof(Flight, links));
         int is_running = flight->running != NULL;
         PyObject *task = is_running ? flight->running : flight->task;
-        *known++ = (Known){Py_NewRef(task), Py_NewRef(flight->what), flight->since, is_running};
+        *known++ = (InFlightNow){Py_NewRef(task), Py_NewRef(flight->what), flight->since, is_running};
     }
     return all;
+}
+
+void
+grpc_guard_forget_flown(InFlightNow *all, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Py_DECREF(all[i].task);
+        Py_DECREF(all[i].what);
+    }
+    PyMem_Free(all);
+}
+
+/* Returns the entry of a flight. */
+static PyObject *
+entry_of(State *state, const InFlightNow *one)
+{
+    PyObject *task = one->is_running ? PyWeakref_NewRef(one->task, NULL) : Py_NewRef(one->task);
+    TaskEntry *entry = task == NULL ? NULL : new_entry(state->task_entry, one->what);
+    if (entry == NULL) {
+        Py_XDECREF(task);
+        return NULL;
+    }
+    entry->flight.task = task;
+    entry->flight.since = one->since;
+    return (PyObject *)entry;
 }
 
 PyObject *
 grpc_guard_entries_of_tasks(State *state, Links *flights)
 {
     Py_ssize_t count;
-    Known *all = read_all(flights, &count);
+    InFlightNow *all = grpc_guard_in_flight_now(flights, &count);
     PyObject *entries = all == NULL ? NULL : PyList_New(count);
-    for (Py_ssize_t i = 0; all != NULL && i < count; i++) {
-        TaskEntry *entry = entries == NULL ? NULL : new_entry(state->task_entry, all[i].what);
-        Py_DECREF(all[i].what);
-        PyObject *task = all[i].task;
-        if (all[i].is_running) {
-            PyObject *reference = entry == NULL ? NULL : PyWeakref_NewRef(task, NULL);
-            Py_SETREF(task, reference);
-        }
-        if (entry == NULL || task == NULL) {
-            Py_XDECREF(entry);
-            Py_XDECREF(task);
+    for (Py_ssize_t i = 0; entries != NULL && i < count; i++) {
+        PyObject *entry = entry_of(state, &all[i]);
+        if (entry == NULL) {
             Py_CLEAR(entries);
-            continue;
         }
-        entry->flight.task = task;
-        entry->flight.since = all[i].since;
-        PyList_SET_ITEM(entries, i, (PyObject *)entry);
+        else {
+            PyList_SET_ITEM(entries, i, entry);
+        }
     }
-    PyMem_Free(all);
+    grpc_guard_forget_flown(all, count);
     return entries;
 }
 

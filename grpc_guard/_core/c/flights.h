@@ -28,6 +28,17 @@ void grpc_guard_end_flight(Flight *flight);
 /* A list of flights: makes an empty one, and has those in it be in none. */
 void grpc_guard_forget_flights(Links *flights);
 
+/* What is known of a flight, held: the list changes while objects are made. */
+typedef struct {
+    PyObject *task, *what; /* the task, if it is running, or a weak reference to it */
+    double since;
+    int is_running;
+} InFlightNow;
+
+/* Returns those in a list, `count` of them; NULL: an error is set. And lets go of them. */
+InFlightNow *grpc_guard_in_flight_now(Links *flights, Py_ssize_t *count);
+void grpc_guard_forget_flown(InFlightNow *all, Py_ssize_t count);
+
 /* Returns their entries, in a new list. */
 PyObject *grpc_guard_entries_of_tasks(State *state, Links *flights);
 

@@ -1,105 +1,165 @@
-/* The streams that the tasks of servers handle: the same as Handlers.streams() and Handled.begun(). */
+/* Tables of streams that are handled: by whom, and since when. See Handlers.streams(), Handled.begun(). */
 
-#include "looks.h"
+#include "crowds.h"
+#include "flights.h"
+#include "handled.h"
 
-enum { TASK, WHAT, SINCE_WHEN, ENTRY_NAMES };
-static const char *const names[ENTRY_NAMES] = {"task", "what", "since"};
+enum { FEWEST = 64 };
 
-/* Puts the stream that a task handles, and since when, into a table, in place of what it handled
- * before; -1: an error is set. */
-static int
-put_handled(State *state, PyObject *found, PyObject *task, PyObject *what, PyObject *since)
+/* Returns where a key is in the index, or would be. */
+static unsigned int *
+spot_of(const HandledNow *self, uintptr_t key)
 {
-    StreamFields *stream =
-        IS_STREAM(state, what) ? (StreamFields *)what : NULL;
-    int has_ended = stream == NULL || stream->ended == NULL ? 0 : PyObject_IsTrue(stream->ended);
+    size_t at = grpc_guard_hashed((PyObject *)key) & self->mask;
+    while (self->index[at] != 0 && self->all[self->index[at] - 1].key != key) {
+        at = (at + 1) & self->mask;
+    }
+    return &self->index[at];
+}
+
+const HandledOne *
+grpc_guard_handled_by(const HandledNow *self, uintptr_t key)
+{
+    unsigned int at = self->count == 0 ? 0 : *spot_of(self, key);
+    return at == 0 || self->all[at - 1].stream == NULL ? NULL : &self->all[at - 1];
+}
+
+void
+grpc_guard_fetch_handled(const HandledNow *self, uintptr_t key)
+{
+    if (self->count > 0) {
+        unsigned int at = self->index[grpc_guard_hashed((PyObject *)key) & self->mask];
+        FETCH(&self->all[at]);
+    }
+}
+
+/* Makes room for one more; -1: an error is set. */
+static int
+make_room(HandledNow *self)
+{
+    if (self->count < self->room) {
+        return 0;
+    }
+    Py_ssize_t room = self->room == 0 ? FEWEST : 2 * self->room;
+    HandledOne *all = PyMem_Realloc(self->all, (size_t)room * sizeof(HandledOne));
+    if (all == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->all = all;
+    unsigned int *index = PyMem_Calloc((size_t)(2 * room), sizeof(unsigned int));
+    if (index == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyMem_Free(self->index);
+    self->index = index;
+    self->mask = (size_t)(2 * room) - 1;
+    self->room = room;
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        *spot_of(self, all[i].key) = (unsigned int)i + 1;
+    }
+    return 0;
+}
+
+int
+grpc_guard_put_handled(HandledNow *self, uintptr_t key, PyObject *stream, double since)
+{
+    if (make_room(self) < 0) {
+        return -1;
+    }
+    unsigned int *spot = spot_of(self, key);
+    if (*spot == 0) {
+        self->all[self->count++] = (HandledOne){.key = key};
+        *spot = (unsigned int)self->count;
+    }
+    HandledOne *one = &self->all[*spot - 1];
+    one->since = since;
+    SET(one->stream, Py_XNewRef(stream));
+    return 0;
+}
+
+/* Puts what a task handles, if it has not ended; -1: an error is set. */
+static int
+put_flight(State *state, HandledNow *self, const InFlightNow *one)
+{
+    PyObject *stream = PyObject_TypeCheck(one->what, state->stream_fields) ? one->what : NULL;
+    PyObject *ended = stream == NULL ? NULL : ((StreamFields *)stream)->ended;
+    int has_ended = ended == NULL ? 0 : PyObject_IsTrue(ended);
     if (has_ended != 0) {
         return has_ended < 0 ? -1 : 0;
     }
-    PyObject *key = PyLong_FromVoidPtr(task);
-    PyObject *both = key == NULL ? NULL : PyTuple_Pack(2, stream == NULL ? Py_None : what, since);
-    int failed = both == NULL || PyDict_SetItem(found, key, both) < 0;
-    Py_XDECREF(both);
-    if (!failed && stream == NULL) {
-        failed = PyDict_DelItem(found, key) < 0; /* a unary RPC */
-    }
-    Py_XDECREF(key);
-    return failed ? -1 : 0;
-}
-
-static int
-look_at_entry(State *state, PyObject *found, PyObject *entry, PyObject **interned)
-{
-    PyObject *values[ENTRY_NAMES] = {NULL};
-    int count = 0, is_whole = 1;
-    for (int i = 0; i < ENTRY_NAMES; i++) {
-        NEXT(PyObject_GetAttr(entry, interned[i]));
-    }
-    PyObject *task = is_whole ? grpc_guard_led_to(values[TASK]) : NULL;
+    PyObject *task = one->is_running ? Py_NewRef(one->task) : grpc_guard_led_to(one->task);
     int failed = task == NULL;
     if (!failed && task != Py_None) {
-        failed = put_handled(state, found, task, values[WHAT], values[SINCE_WHEN]) < 0;
+        failed = grpc_guard_put_handled(self, (uintptr_t)task, stream, one->since) < 0;
     }
     Py_XDECREF(task);
-    for (int i = 0; i < ENTRY_NAMES; i++) {
-        Py_XDECREF(values[i]);
-    }
     return failed ? -1 : 0;
 }
 
-/* handled(entries): what Handlers.streams() says of these entries of tasks. */
+static HandledNow *
+new_table(State *state)
+{
+    return (HandledNow *)state->handled->tp_alloc(state->handled, 0);
+}
+
+/* handled(records): the streams that tasks handle, by the records of a server; see Handlers.streams(). */
 static PyObject *
-handled(PyObject *module, PyObject *entries)
+handled(PyObject *module, PyObject *records)
 {
     State *state = PyModule_GetState(module);
-    PyObject *interned[ENTRY_NAMES] = {NULL};
-    if (!PyList_Check(entries)) {
-        return PyErr_Format(PyExc_TypeError, "handled() takes a list, not %R", entries);
+    if (!PyObject_TypeCheck(records, state->in_flight)) {
+        return PyErr_Format(PyExc_TypeError, "handled() takes the records of a server, not %R", records);
     }
-    PyObject *found = PyDict_New();
-    int failed = found == NULL;
-    for (int i = 0; !failed && i < ENTRY_NAMES; i++) {
-        interned[i] = PyUnicode_InternFromString(names[i]);
-        failed = interned[i] == NULL;
+    Py_ssize_t count = 0;
+    Links *flights = grpc_guard_flights_of(records);
+    HandledNow *found = flights == NULL ? NULL : new_table(state);
+    InFlightNow *all = found == NULL ? NULL : grpc_guard_in_flight_now(flights, &count);
+    int failed = all == NULL;
+    for (Py_ssize_t i = 0; !failed && i < count; i++) {
+        if (i + 16 < count) {
+            FETCH(all[i + 16].task);
+            FETCH(&((StreamFields *)all[i + 16].what)->ended);
+        }
+        if (i + 8 < count) {
+            grpc_guard_fetch_led_to(all[i + 8].task, 64);
+        }
+        failed = put_flight(state, found, &all[i]) < 0;
     }
-    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(entries); i++) {
-        failed = look_at_entry(state, found, PyList_GET_ITEM(entries, i), interned) < 0;
-    }
-    for (int i = 0; i < ENTRY_NAMES; i++) {
-        Py_XDECREF(interned[i]);
-    }
+    grpc_guard_forget_flown(all, count);
     if (failed) {
         Py_CLEAR(found);
     }
-    return found;
+    return (PyObject *)found;
 }
 
 /* begun(tables): since when each stream of tables like that is handled, by its identity. */
 static PyObject *
 begun(PyObject *module, PyObject *tables)
 {
+    State *state = PyModule_GetState(module);
     if (!PyList_Check(tables)) {
         return PyErr_Format(PyExc_TypeError, "begun() takes a list, not %R", tables);
     }
-    PyObject *found = PyDict_New(), *key, *both;
+    HandledNow *found = new_table(state);
     for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(tables); i++) {
-        Py_ssize_t at = 0;
-        PyObject *table = PyList_GET_ITEM(tables, i);
-        int failed = !PyDict_Check(table);
-        while (!failed && PyDict_Next(table, &at, &key, &both)) {
-            failed = !PyTuple_Check(both) || PyTuple_GET_SIZE(both) != 2;
-            PyObject *stream = failed ? NULL : PyLong_FromVoidPtr(PyTuple_GET_ITEM(both, 0));
-            failed = stream == NULL || PyDict_SetItem(found, stream, PyTuple_GET_ITEM(both, 1)) < 0;
-            Py_XDECREF(stream);
+        PyObject *one = PyList_GET_ITEM(tables, i);
+        int failed = !Py_IS_TYPE(one, state->handled);
+        if (failed) {
+            PyErr_SetString(PyExc_TypeError, "begun() takes tables of Handlers.streams()");
+        }
+        const HandledNow *table = (HandledNow *)one;
+        for (Py_ssize_t at = 0; !failed && at < table->count; at++) {
+            PyObject *stream = table->all[at].stream;
+            failed = stream != NULL
+                     && grpc_guard_put_handled(found, (uintptr_t)stream, stream, table->all[at].since) < 0;
         }
         if (failed) {
             Py_CLEAR(found);
-            if (!PyErr_Occurred()) {
-                PyErr_SetString(PyExc_TypeError, "begun() takes tables of Handlers.streams()");
-            }
         }
     }
-    return found;
+    return (PyObject *)found;
 }
 
 static PyMethodDef module_methods[] = {

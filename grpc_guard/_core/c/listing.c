@@ -1,6 +1,7 @@
 /* Which streams there are, and in what order: the same as living.py, noting.py, telling.py of _inspect/. */
 
 #include "crowds.h"
+#include "handled.h"
 
 /* Streams by their identity, which their list holds. */
 typedef struct {
@@ -130,11 +131,22 @@ find_since(Look *look, PyObject *stream, double *since)
 {
     StreamFields *fields = (StreamFields *)stream;
     PyObject *found;
+    Started started;
+    if (fields->origin == NULL && fields->noted.code != NULL) {
+        *since = fields->noted.since;
+        return 0;
+    }
     if (fields->origin != NULL && fields->origin != Py_None) {
+        int is_known = grpc_guard_started(look, fields->origin, &started);
+        if (is_known != 0) {
+            *since = started.since;
+            return is_known < 0 ? -1 : 0;
+        }
         found = PyObject_GetAttr(fields->origin, look->names[SINCE]);
     }
-    else if (grpc_guard_by_identity(look->begun, stream, &found) == 0) {
-        *since = look->present;
+    else {
+        const HandledOne *one = grpc_guard_handled_by(look->begun, (uintptr_t)stream);
+        *since = one == NULL ? look->present : one->since;
         return 0;
     }
     *since = found == NULL ? -1.0 : PyFloat_AsDouble(found);
@@ -178,24 +190,82 @@ oldest_first(PyObject *module, PyObject *args)
     State *state = PyModule_GetState(module);
     Look look = {0};
     PyObject *streams, *found = NULL;
-    if (!PyArg_ParseTuple(args, "O!O!d:oldest_first", &PyList_Type, &streams, &PyDict_Type,
+    if (!PyArg_ParseTuple(args, "O!O!d:oldest_first", &PyList_Type, &streams, state->handled,
                           &look.begun, &look.present)) {
         return NULL;
     }
     Place *places = PyMem_Malloc((size_t)PyList_GET_SIZE(streams) * sizeof(Place));
-    look.names[SINCE] = PyUnicode_InternFromString("since");
     if (places == NULL) {
         PyErr_NoMemory();
     }
-    else if (look.names[SINCE] != NULL) {
+    else if (grpc_guard_take_names(&look) == 0) {
         found = sorted_by(state, &look, streams, places);
     }
-    Py_XDECREF(look.names[SINCE]);
+    grpc_guard_forget_look(&look);
     PyMem_Free(places);
     return found;
 }
 
+/* loops_of(streams): the loops that they belong to, in a set. */
+static PyObject *
+loops_of(PyObject *module, PyObject *streams)
+{
+    State *state = PyModule_GetState(module);
+    PyObject *found = PyList_Check(streams) ? PySet_New(NULL) : NULL, *last = Py_None;
+    if (found == NULL && !PyErr_Occurred()) {
+        PyErr_Format(PyExc_TypeError, "loops_of() takes a list, not %R", streams);
+    }
+    for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(streams); i++) {
+        if (i + 16 < PyList_GET_SIZE(streams)) {
+            FETCH_LINES(PyList_GET_ITEM(streams, i + 16), sizeof(StreamFields));
+        }
+        PyObject *stream = PyList_GET_ITEM(streams, i);
+        int is_one = PyObject_TypeCheck(stream, state->stream_fields);
+        PyObject *loop = is_one ? ((StreamFields *)stream)->loop : NULL;
+        if (!is_one) {
+            PyErr_Format(PyExc_TypeError, "%R is no stream", stream);
+        }
+        if (!is_one || (loop != NULL && loop != Py_None && loop != last && PySet_Add(found, loop) < 0)) {
+            Py_CLEAR(found);
+        }
+        last = loop != NULL ? loop : last; /* the set has it */
+    }
+    return found;
+}
+
+/* unread(streams, api, side): those of this api and side that know no direction to read from. */
+static PyObject *
+unread(PyObject *module, PyObject *args)
+{
+    State *state = PyModule_GetState(module);
+    PyObject *streams, *api, *side;
+    if (!PyArg_ParseTuple(args, "O!OO:unread", &PyList_Type, &streams, &api, &side)) {
+        return NULL;
+    }
+    PyObject *found = PyList_New(0);
+    for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(streams); i++) {
+        if (i + 16 < PyList_GET_SIZE(streams)) {
+            FETCH_LINES(PyList_GET_ITEM(streams, i + 16), sizeof(StreamFields));
+        }
+        StreamFields *stream = (StreamFields *)PyList_GET_ITEM(streams, i);
+        if (!PyObject_TypeCheck((PyObject *)stream, state->stream_fields)) {
+            PyErr_Format(PyExc_TypeError, "%R is no stream", stream);
+            Py_CLEAR(found);
+        }
+        else if (stream->api == api && stream->side == side) {
+            PyObject *reader = grpc_guard_reader(stream, NULL);
+            if (reader == NULL || (reader == Py_None && PyList_Append(found, (PyObject *)stream) < 0)) {
+                Py_CLEAR(found);
+            }
+            Py_XDECREF(reader);
+        }
+    }
+    return found;
+}
+
 static PyMethodDef module_methods[] = {
+    {"loops_of", loops_of, METH_O, "Return the loops of streams: see living.py."},
+    {"unread", unread, METH_VARARGS, "Return the streams that know no direction to read from."},
     {"gather", gather, METH_VARARGS, "Return all streams: see Sight.streams_among()."},
     {"oldest_first", oldest_first, METH_VARARGS, "Return streams in their order: see Teller."},
     {NULL},

@@ -7,17 +7,29 @@ static const char *const names[NAMES] = {
 };
 
 int
+grpc_guard_take_names(Look *look)
+{
+    for (int i = 0; i < NAMES; i++) {
+        if ((look->names[i] = PyUnicode_InternFromString(names[i])) == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
 grpc_guard_take_look(State *state, Look *look, PyObject *said)
 {
     PyTypeObject *maker = state->maker;
     if (!PyArg_ParseTuple(
-            said, "OOOOO!O!O!O!O!O!O!O!O!OOUUUddpp:a look", &look->one, &look->direction_of,
+            said, "OOOOO!O!O!O!O!O!O!O!O!OOUUUddppOOUU:a look", &look->one, &look->direction_of,
             &look->stack_at, &look->text, maker, &look->new_stream, maker, &look->new_direction,
-            maker, &look->new_owner, &PyDict_Type, &look->begun, &PyDict_Type, &look->others,
+            maker, &look->new_owner, state->handled, &look->begun, &PyDict_Type, &look->others,
             &PyDict_Type, &look->owners, state->crowd,
             &look->crowd, &PyDict_Type, &look->channels, &PyType_Type, &look->plain,
             &look->server, &look->read, &look->states[0], &look->states[1], &look->states[2],
-            &look->present, &look->time, &look->is_waited, &look->is_sending)) {
+            &look->present, &look->time, &look->is_waited, &look->is_sending,
+            &look->has_ended, &look->done_of_calls, &look->str_core_call, &look->str_done)) {
         return -1;
     }
     if (Py_SIZE(look->new_stream) != 11 || Py_SIZE(look->new_direction) != 6
@@ -26,12 +38,7 @@ grpc_guard_take_look(State *state, Look *look, PyObject *said)
         PyErr_SetString(PyExc_TypeError, "a look is what Teller has");
         return -1;
     }
-    for (int i = 0; i < NAMES; i++) {
-        if ((look->names[i] = PyUnicode_InternFromString(names[i])) == NULL) {
-            return -1;
-        }
-    }
-    return 0;
+    return grpc_guard_take_names(look);
 }
 
 void

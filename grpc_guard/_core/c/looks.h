@@ -4,18 +4,28 @@
 #define GRPC_GUARD_LOOKS_H
 
 #include "core.h"
+#include "known.h"
 
 /* A look at thousands of objects waits for the memory more than for anything else: it is asked for
  * what comes some objects later. */
+static inline void
+grpc_guard_fetch(const void *address)
+{
 #if defined(__GNUC__)
-#define FETCH(address) __builtin_prefetch(address)
-#else
-#define FETCH(address) ((void)(address))
+    __builtin_prefetch(address); /* harmless where there is nothing */
+    __asm__ volatile(""); /* else gcc takes what does nothing but this for a function without effect */
 #endif
+}
+#define FETCH(address) grpc_guard_fetch(address)
 #define FETCH_LINES(object, size) \
     for (size_t line = 0; line < (size); line += 64) { \
-        FETCH((const char *)(object) + line); /* harmless where there is nothing */ \
+        FETCH((const char *)(object) + line); \
     }
+
+/* What is looked at of a task: how often it is held, its loop, what it waits for, its name. */
+#define FETCH_TASK(task) \
+    FETCH(task); \
+    FETCH((const char *)(task) + 128)
 
 /* Returns what a weak reference leads to, a new reference, or None. */
 static inline PyObject *
@@ -69,7 +79,8 @@ enum { SINCE, PLACE, KIND, NAME, OPERATION, HELD, INSIDE, NAMES };
 typedef struct {
     PyObject *one, *direction_of, *stack_at, *text; /* functions in Python */
     RecordMaker *new_stream, *new_direction, *new_owner;
-    PyObject *begun, *others, *owners, *channels; /* tables by identity */
+    PyObject *others, *owners, *channels; /* tables by identity */
+    struct HandledNow *begun; /* since when streams are handled, by their identity */
     struct Crowd *crowd; /* who is in no table of `owners` */
     PyObject *plain, *server, *read; /* AioDirection, SERVER, READ */
     PyObject *states[3]; /* open, over, unknown */
@@ -79,6 +90,12 @@ typedef struct {
     int known;
     PyObject *place, *stack;
     PyObject *names[NAMES];
+    PyObject *has_ended, *done_of_calls, *str_core_call, *str_done; /* of calls of grpc.aio */
+    PyTypeObject *done_type; /* the class of calls that was met last, borrowed; its version; and how many */
+    unsigned int done_version; /* attributes its objects may have */
+    Py_ssize_t done_count;
+    int is_done_known; /* its method is done_of_calls */
+    Own of_core_call;
     PyTypeObject *started; /* the class of origins that was met last, */
     Py_ssize_t at[HELD];   /* and where its objects have these; the first is -1 where they have not */
 } Look;
@@ -104,6 +121,9 @@ typedef struct {
 /* Takes what Teller has; -1: an error is set. */
 int grpc_guard_take_look(State *state, Look *look, PyObject *said);
 void grpc_guard_forget_look(Look *look);
+
+/* Takes nothing but the names that are looked up; -1: an error is set. */
+int grpc_guard_take_names(Look *look);
 
 /* Finds the directions of a stream: 1; 0 for a stream that only Teller can tell; -1: an error is set. */
 int grpc_guard_find_ways(State *state, Look *look, PyObject *stream, Ways *ways);

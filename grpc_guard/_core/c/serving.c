@@ -4,17 +4,21 @@
 
 #include "crowds.h"
 #include "encodings.h"
+#include "handled.h"
+#include "scratches.h"
 
 enum { RPC, HANDLER, OVER, OF_HANDLER };
 
 typedef struct {
     Buffer *buffer;
     Field field; /* of the handlers in their message */
-    PyObject *loop, *streams, *plain; /* whose tasks they are; Handlers.streams(); AioDirection */
+    PyObject *loop, *plain; /* whose tasks they are; AioDirection */
+    HandledNow *streams; /* Handlers.streams() */
     PyObject *names, *named, *one; /* what is known of a name; functions in Python */
     PyObject *unnamed, *kind, *operation, *relation;
     PyObject *get_loop, *get_name;
     double present;
+    Scratch *scratch; /* where their bytes go, whose memory the buffer has meanwhile */
 } Serving;
 
 /* Tells whether a task is of the loop; -1: an error is set. */
@@ -65,23 +69,20 @@ put_handler(Serving *self, PyObject *rpc, const Party *party)
 /* Finds for how long a task handles a stream, if its RPC is this: 1; 0 if Python has to look at where
  * the generator of the handler is; -1: an error is set. */
 static int
-find_held(State *state, Serving *self, PyObject *noted, PyObject *rpc, double *held)
+find_held(State *state, Serving *self, const HandledOne *noted, PyObject *rpc, double *held)
 {
     *held = -1.0;
     if (noted == NULL) {
         return 1;
     }
-    StreamFields *stream = (StreamFields *)PyTuple_GET_ITEM(noted, 0);
-    if (!IS_STREAM(state, (PyObject *)stream) || stream->rpc == NULL) {
+    StreamFields *stream = (StreamFields *)noted->stream;
+    double since = noted->since;
+    if (!PyObject_TypeCheck((PyObject *)stream, state->stream_fields) || stream->rpc == NULL) {
         return 0;
     }
     int is_it = stream->rpc == rpc ? 1 : PyObject_RichCompareBool(stream->rpc, rpc, Py_EQ);
     if (is_it <= 0) {
         return is_it < 0 ? -1 : 1;
-    }
-    double since = PyFloat_AsDouble(PyTuple_GET_ITEM(noted, 1));
-    if (since == -1.0 && PyErr_Occurred()) {
-        return -1;
     }
     *held = since < self->present ? self->present - since : 0.0;
     PyObject *write = grpc_guard_writer(stream, NULL);
@@ -90,41 +91,50 @@ find_held(State *state, Serving *self, PyObject *noted, PyObject *rpc, double *h
     return write == NULL ? -1 : is_plain;
 }
 
-/* Returns (seconds, bytes) of the handler that Python describes. */
-static PyObject *
-by_record(Serving *self, PyObject *task, PyObject *stack)
+/* Notes how long the handler that was put last has run, and how many bytes it is; -1: an error is set. */
+static int
+put_key(Serving *self, double held, size_t begin)
 {
-    PyObject *both = PyObject_CallFunctionObjArgs(self->one, task, stack, NULL), *found = NULL;
-    if (both == NULL) {
-        return NULL;
-    }
-    if (!PyTuple_Check(both) || PyTuple_GET_SIZE(both) != 2) {
-        PyErr_SetString(PyExc_TypeError, "a handler is described by seconds and a record");
-    }
-    else if (grpc_guard_put_tag(self->buffer, &self->field) == 0
-             && grpc_guard_put_nested(self->buffer, self->field.of, PyTuple_GET_ITEM(both, 1)) == 0) {
-        Bytes *bytes = &self->buffer->bytes;
-        found = Py_BuildValue("(Oy#)", PyTuple_GET_ITEM(both, 0), bytes->start,
-                              (Py_ssize_t)bytes->size);
-    }
-    Py_DECREF(both);
-    return found;
+    Key key = {.held = held, .size = self->buffer->bytes.size - begin};
+    return grpc_guard_put(&self->scratch->keys, (const char *)&key, sizeof(Key));
 }
 
-/* Returns (seconds, bytes) of the handler in a task, at this stack. */
-static PyObject *
-described(State *state, Serving *self, PyObject *task, PyObject *stack)
+/* Puts the handler that Python describes; -1: an error is set. */
+static int
+put_record(Serving *self, PyObject *task, PyObject *stack)
 {
-    PyObject *found = NULL, *noted, *names = names_of(self, task);
-    if (names == NULL || grpc_guard_by_identity(self->streams, task, &noted) < 0) {
-        Py_XDECREF(names);
-        return NULL;
+    size_t begin = self->buffer->bytes.size;
+    PyObject *both = PyObject_CallFunctionObjArgs(self->one, task, stack, NULL);
+    if (both == NULL) {
+        return -1;
     }
+    int failed = !PyTuple_Check(both) || PyTuple_GET_SIZE(both) != 2;
+    if (failed) {
+        PyErr_SetString(PyExc_TypeError, "a handler is described by seconds and a record");
+    }
+    double held = failed ? -1.0 : PyFloat_AsDouble(PyTuple_GET_ITEM(both, 0));
+    failed = failed || (held == -1.0 && PyErr_Occurred())
+             || grpc_guard_put_tag(self->buffer, &self->field) < 0
+             || grpc_guard_put_nested(self->buffer, self->field.of, PyTuple_GET_ITEM(both, 1)) < 0
+             || put_key(self, held, begin) < 0;
+    Py_DECREF(both);
+    return failed ? -1 : 0;
+}
+
+/* Puts the handler in a task, at this stack; -1: an error is set. */
+static int
+put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
+{
+    PyObject *names = names_of(self, task);
+    if (names == NULL) {
+        return -1;
+    }
+    const HandledOne *noted = grpc_guard_handled_by(self->streams, (uintptr_t)task);
     PyObject *rpc = PyTuple_GET_ITEM(names, 0);
-    int is_known = noted == NULL || (PyTuple_Check(noted) && PyTuple_GET_SIZE(noted) == 2);
+    int is_known = 1;
     if (rpc == Py_None) {
         rpc = self->unnamed;
-        is_known = is_known && noted == NULL;
+        is_known = noted == NULL;
     }
     Party party = {
         .kind = self->kind,
@@ -133,80 +143,54 @@ described(State *state, Serving *self, PyObject *task, PyObject *stack)
         .stack = stack,
         .relation = self->relation,
     };
+    size_t begin = self->buffer->bytes.size;
     int is_usual = is_known ? find_held(state, self, noted, rpc, &party.held) : 0;
-    self->buffer->bytes.size = 0;
+    int failed = is_usual;
     if (is_usual == 0) {
-        found = by_record(self, task, stack);
+        failed = put_record(self, task, stack);
     }
-    else if (is_usual > 0 && put_handler(self, rpc, &party) == 0) {
-        Bytes *bytes = &self->buffer->bytes;
-        found = Py_BuildValue("(dy#)", party.held < 0.0 ? 0.0 : party.held, bytes->start,
-                              (Py_ssize_t)bytes->size);
+    else if (is_usual > 0) {
+        failed = put_handler(self, rpc, &party) < 0
+                         || put_key(self, party.held < 0.0 ? 0.0 : party.held, begin) < 0
+                     ? -1
+                     : 0;
     }
-    Py_XDECREF(noted);
     Py_DECREF(names);
-    return found;
+    return failed;
 }
 
-/* Returns the task in a tuple, or NULL, borrowed. */
-static PyObject *
-task_in(PyObject *both)
-{
-    return PyTuple_Check(both) && PyTuple_GET_SIZE(both) == 2 ? PyTuple_GET_ITEM(both, 0) : NULL;
-}
-
-/* Returns the stream that a task was noted to handle, or NULL, borrowed. */
-static StreamFields *
-stream_of(State *state, Serving *self, PyObject *both)
-{
-    PyObject *task = task_in(both), *noted;
-    if (task == NULL || grpc_guard_by_identity(self->streams, task, &noted) <= 0) {
-        PyErr_Clear();
-        return NULL;
-    }
-    PyObject *stream = PyTuple_Check(noted) && PyTuple_GET_SIZE(noted) == 2
-                           ? PyTuple_GET_ITEM(noted, 0)
-                           : NULL;
-    Py_DECREF(noted); /* the table has it */
-    return stream != NULL && IS_STREAM(state, stream)
-               ? (StreamFields *)stream
-               : NULL;
-}
-
-/* Has what is needed of the tasks that follow fetched. */
+/* Has what is needed of the tasks that follow fetched, each from where the last step leads. */
 static void
 fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left)
 {
-    if (left > 12 && task_in(tasks[12]) != NULL) {
-        FETCH_LINES(task_in(tasks[12]), 256);
+    if (left > 16) {
+        FETCH_TASK(tasks[16]);
+        grpc_guard_fetch_handled(self->streams, (uintptr_t)tasks[16]);
     }
-    StreamFields *stream = left > 8 ? stream_of(state, self, tasks[8]) : NULL;
-    if (stream != NULL) {
+    const HandledOne *later = left > 12 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[12]) : NULL;
+    if (later != NULL) {
+        FETCH_LINES(later->stream, sizeof(StreamFields));
+    }
+    later = left > 6 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[6]) : NULL;
+    if (later != NULL && PyObject_TypeCheck(later->stream, state->stream_fields)) {
+        StreamFields *stream = (StreamFields *)later->stream;
         FETCH(stream->write == Py_True ? stream->writer : stream->write);
     }
 }
 
-static PyObject *
-describe_all(State *state, Serving *self, PyObject *tasks)
+/* Puts the handlers in tasks at one stack; -1: an error is set. */
+static int
+put_all(State *state, Serving *self, PyObject *tasks, PyObject *stack)
 {
-    PyObject *found = PyList_New(0);
-    for (Py_ssize_t i = 0; found != NULL && i < PyTuple_GET_SIZE(tasks); i++) {
-        PyObject *both = PyTuple_GET_ITEM(tasks, i), *one = NULL;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tasks); i++) {
+        PyObject *task = PyTuple_GET_ITEM(tasks, i);
         fetch_ahead(state, self, &PyTuple_GET_ITEM(tasks, i), PyTuple_GET_SIZE(tasks) - i);
-        int is_pair = PyTuple_Check(both) && PyTuple_GET_SIZE(both) == 2;
-        if (!is_pair) {
-            PyErr_SetString(PyExc_TypeError, "a task and its stack are a tuple");
+        int is_its = is_of_loop(self, task);
+        if (is_its < 0 || (is_its > 0 && put_one(state, self, task, stack) < 0)) {
+            return -1;
         }
-        int is_its = is_pair ? is_of_loop(self, PyTuple_GET_ITEM(both, 0)) : -1;
-        if (is_its > 0) {
-            one = described(state, self, PyTuple_GET_ITEM(both, 0), PyTuple_GET_ITEM(both, 1));
-        }
-        if (is_its < 0 || (is_its > 0 && (one == NULL || PyList_Append(found, one) < 0))) {
-            Py_CLEAR(found);
-        }
-        Py_XDECREF(one);
     }
-    return found;
+    return 0;
 }
 
 static int
@@ -224,18 +208,20 @@ is_ready(Serving *self)
     return !PyErr_Occurred();
 }
 
-/* answer_handlers(known, encoding, tag, tasks): seconds and bytes of the handler in each, in a list. */
+/* answer_handlers(known, encoding, tag, tasks, stack, scratch): puts the handlers in tasks at one stack,
+ * for handlers_in_order(). */
 static PyObject *
 answer_handlers(PyObject *module, PyObject *args)
 {
     State *state = PyModule_GetState(module);
     Serving self = {0};
-    PyObject *known, *tasks, *found = NULL;
+    PyObject *known, *tasks, *stack;
     const char *tag;
     Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "O!O!y#O:answer_handlers", &PyTuple_Type, &known, state->encoding,
-                          &self.field.of, &tag, &size, &tasks)
-        || !PyArg_ParseTuple(known, "OO!O!O!OOUd:answer_handlers", &self.loop, &PyDict_Type,
+    if (!PyArg_ParseTuple(args, "O!O!y#OO!O!:answer_handlers", &PyTuple_Type, &known, state->encoding,
+                          &self.field.of, &tag, &size, &tasks, &PyTuple_Type, &stack, state->scratch,
+                          &self.scratch)
+        || !PyArg_ParseTuple(known, "OO!O!O!OOUd:answer_handlers", &self.loop, state->handled,
                              &self.streams, &PyType_Type, &self.plain, &PyDict_Type, &self.names,
                              &self.named, &self.one, &self.unnamed, &self.present)
         || grpc_guard_take_tag(&self.field, tag, size) < 0) {
@@ -245,9 +231,15 @@ answer_handlers(PyObject *module, PyObject *args)
     if (party == NULL || Py_SIZE(party) != OF_PARTY) {
         return PyErr_Format(PyExc_TypeError, "answer_handlers() takes the encoding of handlers");
     }
+    if (!grpc_guard_scratch_is_free(self.scratch)) {
+        return NULL;
+    }
     PyObject *all = PySequence_Tuple(tasks);
-    if (all != NULL && is_ready(&self)) {
-        found = describe_all(state, &self, all);
+    int failed = all == NULL || !is_ready(&self);
+    if (!failed) {
+        grpc_guard_borrow_memory(self.buffer, self.scratch);
+        failed = put_all(state, &self, all, stack) < 0;
+        grpc_guard_return_memory(self.buffer, self.scratch);
     }
     if (self.buffer != NULL) {
         grpc_guard_free_buffer(self.buffer);
@@ -258,7 +250,7 @@ answer_handlers(PyObject *module, PyObject *args)
     Py_XDECREF(self.get_loop);
     Py_XDECREF(self.get_name);
     Py_XDECREF(all);
-    return found;
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef module_methods[] = {

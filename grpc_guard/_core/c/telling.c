@@ -2,6 +2,7 @@
 
 #include "crowds.h"
 #include "directions.h"
+#include "handled.h"
 
 /* Returns a record of an owner, or None, that came so long ago; takes the reference to `ago`. */
 static PyObject *
@@ -54,8 +55,9 @@ age_of(Look *look, StreamFields *stream)
             return NULL;
         }
     }
-    else if (grpc_guard_by_identity(look->begun, (PyObject *)stream, &since) <= 0) {
-        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    else {
+        const HandledOne *one = grpc_guard_handled_by(look->begun, (uintptr_t)stream);
+        return one == NULL ? Py_NewRef(Py_None) : PyFloat_FromDouble(look->present - one->since);
     }
     double began = PyFloat_AsDouble(since);
     Py_DECREF(since);

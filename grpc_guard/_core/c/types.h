@@ -32,8 +32,11 @@ int grpc_guard_add_answering(PyObject *module, State *state);
 int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
 int grpc_guard_add_listing(PyObject *module, State *state);
+int grpc_guard_add_scratch(PyObject *module, State *state);
+int grpc_guard_add_handled_type(PyObject *module, State *state);
 int grpc_guard_add_handled(PyObject *module, State *state);
 int grpc_guard_add_serving(PyObject *module, State *state);
+int grpc_guard_add_ordering(PyObject *module, State *state);
 int grpc_guard_add_crowd(PyObject *module, State *state);
 
 #endif

@@ -2,25 +2,64 @@
 
 #include "crowds.h"
 #include "directions.h"
+#include "layouts.h"
 
 /* Tells whether a stream lacks a field, as one that was made without its constructor. */
 static int
 is_bare(StreamFields *stream)
 {
     return stream->rpc == NULL || stream->side == NULL || stream->api == NULL
-           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL
+           || stream->mode == NULL || !grpc_guard_has_origin(stream) || stream->channel == NULL
            || stream->read == NULL || stream->write == NULL;
+}
+
+/* Tells whether a call of grpc.aio is asked by the method of its class, which does nothing but to ask
+ * the core's call. */
+static int
+is_asked_as_usual(Look *look, PyObject *call)
+{
+    PyTypeObject *type = Py_TYPE(call);
+    Py_ssize_t count = grpc_guard_count_of(type);
+    if (type != look->done_type || type->tp_version_tag != look->done_version
+        || count != look->done_count || type->tp_version_tag == 0) {
+        look->is_done_known = grpc_guard_method_of(type, look->str_done) == look->done_of_calls;
+        look->done_type = type;
+        look->done_version = type->tp_version_tag;
+        look->done_count = count;
+    }
+    return look->is_done_known;
+}
+
+/* Tells whether a stream is over, as is_over() does; -1: an error is set. */
+static int
+is_over(Look *look, StreamFields *stream)
+{
+    PyObject *call = NULL, *over = NULL;
+    if (stream->ended == Py_False && stream->has_ended == look->has_ended && stream->call != NULL
+        && PyWeakref_CheckRefExact(stream->call)) {
+        call = grpc_guard_led_to(stream->call);
+    }
+    if (call != NULL && call != Py_None && is_asked_as_usual(look, call)) {
+        PyObject *core = grpc_guard_own(&look->of_core_call, call, look->str_core_call);
+        over = core == NULL ? NULL : PyObject_CallMethodNoArgs(core, look->str_done);
+        Py_XDECREF(core);
+    }
+    else {
+        over = grpc_guard_is_over(stream, NULL);
+    }
+    Py_XDECREF(call);
+    int is_true = over == NULL ? -1 : PyObject_IsTrue(over);
+    Py_XDECREF(over);
+    return is_true;
 }
 
 /* Returns in which state a stream is, borrowed; NULL: an error is set. */
 static PyObject *
 state_of_stream(Look *look, StreamFields *stream)
 {
-    PyObject *over = grpc_guard_is_over(stream, NULL);
-    int is_over = over == NULL ? -1 : PyObject_IsTrue(over);
-    Py_XDECREF(over);
-    if (is_over != 0) {
-        return is_over < 0 ? NULL : look->states[1];
+    int has_ended = is_over(look, stream);
+    if (has_ended != 0) {
+        return has_ended < 0 ? NULL : look->states[1];
     }
     if (stream->call != Py_None || stream->context != Py_None) {
         return look->states[0];

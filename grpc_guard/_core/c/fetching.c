@@ -1,0 +1,104 @@
+/* What is needed of the streams that follow, fetched, each from where the last step leads: see answering.c. */
+
+#include "answering.h"
+#include "layouts.h"
+
+/* Has the calls and origins that streams lead to fetched, in the steps that lead there. */
+static void
+fetch_call(Answer *self, const StreamFields *stream, int step)
+{
+    PyObject *call = grpc_guard_fetch_led_to(stream->call, 0);
+    if (call == NULL || call == Py_None) {
+        return;
+    }
+    if (step == 0) {
+        FETCH((const char *)call - 32); /* where its values are */
+        FETCH(call);
+    }
+    else if (self->look.of_core_call.index >= 0 && self->look.of_core_call.version != 0
+             && Py_TYPE(call)->tp_version_tag == self->look.of_core_call.version) {
+        PyObject **values = grpc_guard_values_of(call);
+        if (values != NULL && step == 1) {
+            FETCH(&values[self->look.of_core_call.index]);
+        }
+        else if (values != NULL) {
+            FETCH_LINES(values[self->look.of_core_call.index], 128);
+        }
+    }
+}
+
+static void
+fetch_origin(Answer *self, const StreamFields *stream, int step)
+{
+    PyObject *origin = stream->origin;
+    if (origin == NULL || !Py_IS_TYPE(origin, self->look.started) || self->look.at[0] < 0) {
+        return;
+    }
+    PyObject *place = OF(origin, self->look.at[PLACE]);
+    if (step == 0) {
+        FETCH(place);
+        FETCH(OF(origin, self->look.at[NAME]));
+    }
+    else if (place != NULL && PyTuple_CheckExact(place) && PyTuple_GET_SIZE(place) == 2) {
+        FETCH(PyTuple_GET_ITEM(place, 1));
+    }
+}
+
+/* Returns a direction of a stream without holding it, or NULL. */
+static PyObject *
+led_to(PyObject *reference, PyObject *itself)
+{
+    return reference == Py_True ? itself : grpc_guard_fetch_led_to(reference, 0);
+}
+
+/* Has who is in the directions of a stream fetched, and further what it leads to. */
+static void
+fetch_further(Answer *self, const StreamFields *stream, int step)
+{
+    PyObject *directions[] = {
+        led_to(stream->read, stream->reader), led_to(stream->write, stream->writer),
+    };
+    for (int i = 0; i < 2; i++) {
+        if (step < 2) {
+            grpc_guard_fetch_seen(self->look.crowd, directions[i], step);
+        }
+        else if (directions[i] != NULL) {
+            const Noted *noted = grpc_guard_seen_in(self->look.crowd, directions[i]);
+            if (noted != NULL) {
+                FETCH_TASK(noted->task);
+            }
+        }
+    }
+    if (step > 0) {
+        fetch_call(self, stream, step);
+        fetch_origin(self, stream, step);
+    }
+}
+
+void
+grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left)
+{
+    if (left > 20) {
+        FETCH_LINES(streams[20], sizeof(StreamFields));
+    }
+    if (left > 16 && PyObject_TypeCheck(streams[16], state->stream_fields)) {
+        StreamFields *fields = (StreamFields *)streams[16];
+        FETCH_LINES(fields->read == Py_True ? fields->reader : fields->read, sizeof(AioFields));
+        FETCH_LINES(fields->write == Py_True ? fields->writer : fields->write, sizeof(AioFields));
+        FETCH(fields->call);
+        FETCH_LINES(fields->origin, 96);
+    }
+    if (left > 12 && PyObject_TypeCheck(streams[12], state->stream_fields)) {
+        StreamFields *fields = (StreamFields *)streams[12];
+        grpc_guard_fetch_led_to(fields->read, sizeof(AioFields)); /* of those that are references */
+        grpc_guard_fetch_led_to(fields->write, sizeof(AioFields));
+        fetch_call(self, fields, 0);
+        fetch_origin(self, fields, 0);
+    }
+    for (int step = 0; step < 3; step++) {
+        Py_ssize_t at = 9 - 3 * step;
+        if (left > at && PyObject_TypeCheck(streams[at], state->stream_fields)) {
+            fetch_further(self, (StreamFields *)streams[at], step);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+/* The type of tables of streams that are handled: see handled.c. */
+
+#include "handled.h"
+
+/* Finds what an identity has; -1: an error is set. */
+static int
+find(HandledNow *self, PyObject *identity, const HandledOne **found)
+{
+    uintptr_t key = (uintptr_t)PyLong_AsVoidPtr(identity);
+    if (key == 0 && PyErr_Occurred()) {
+        return -1;
+    }
+    *found = grpc_guard_handled_by(self, key);
+    return 0;
+}
+
+static PyObject *
+handled_get(HandledNow *self, PyObject *identity)
+{
+    const HandledOne *one;
+    if (find(self, identity, &one) < 0) {
+        return NULL;
+    }
+    return one == NULL ? Py_NewRef(Py_None) : Py_BuildValue("(Od)", one->stream, one->since);
+}
+
+static PyObject *
+handled_since(HandledNow *self, PyObject *identity)
+{
+    const HandledOne *one;
+    if (find(self, identity, &one) < 0) {
+        return NULL;
+    }
+    return one == NULL ? Py_NewRef(Py_None) : PyFloat_FromDouble(one->since);
+}
+
+static PyObject *
+handled_put(HandledNow *self, PyObject *args)
+{
+    PyObject *identity, *stream;
+    double since;
+    if (!PyArg_ParseTuple(args, "OOd:put", &identity, &stream, &since)) {
+        return NULL;
+    }
+    uintptr_t key = (uintptr_t)PyLong_AsVoidPtr(identity);
+    if ((key == 0 && PyErr_Occurred()) || grpc_guard_put_handled(self, key, stream, since) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+handled_streams(HandledNow *self, PyObject *unused)
+{
+    PyObject *found = PyList_New(0);
+    for (Py_ssize_t i = 0; found != NULL && i < self->count; i++) {
+        PyObject *stream = self->all[i].stream;
+        if (stream != NULL && PyList_Append(found, stream) < 0) {
+            Py_CLEAR(found);
+        }
+    }
+    return found;
+}
+
+static int
+handled_traverse(HandledNow *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        Py_VISIT(self->all[i].stream);
+    }
+    return 0;
+}
+
+static int
+handled_clear(HandledNow *self)
+{
+    while (self->count > 0) {
+        PyObject *stream = self->all[--self->count].stream;
+        Py_XDECREF(stream);
+    }
+    return 0;
+}
+
+static void
+handled_dealloc(HandledNow *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    handled_clear(self);
+    PyMem_Free(self->all);
+    PyMem_Free(self->index);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef handled_methods[] = {
+    {"get", (PyCFunction)(void (*)(void))handled_get, METH_O, "Return a stream and since when, or None."},
+    {"since", (PyCFunction)(void (*)(void))handled_since, METH_O, "Return since when, or None."},
+    {"put", (PyCFunction)(void (*)(void))handled_put, METH_VARARGS, "Put a stream."},
+    {"streams", (PyCFunction)(void (*)(void))handled_streams, METH_NOARGS, "Return all streams."},
+    {NULL},
+};
+
+static PyType_Slot handled_slots[] = {
+    {Py_tp_doc, "Streams that are handled: see _lifecycle/handlers.py."},
+    {Py_tp_traverse, handled_traverse},
+    {Py_tp_clear, handled_clear},
+    {Py_tp_dealloc, handled_dealloc},
+    {Py_tp_methods, handled_methods},
+    {0, NULL},
+};
+
+static PyType_Spec handled_spec = {
+    .name = "grpc_guard._core._compiled.HandledNow",
+    .basicsize = sizeof(HandledNow),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = handled_slots,
+};
+
+int
+grpc_guard_add_handled_type(PyObject *module, State *state)
+{
+    return grpc_guard_add_type(module, &state->handled, &handled_spec, NULL);
+}

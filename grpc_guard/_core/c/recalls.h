@@ -1,0 +1,51 @@
+/* What is known of tasks from one look to the next: see recall.c. */
+
+#ifndef GRPC_GUARD_RECALLS_H
+#define GRPC_GUARD_RECALLS_H
+
+#include "looks.h"
+
+/* What is known of one task. Nothing of it is kept alive. */
+typedef struct {
+    PyObject *reference; /* that asyncio has to it: no other task will ever have this one */
+    PyObject *standing;  /* NULL: nothing is known */
+    PyObject *future;    /* a weak reference to what it waits for; NULL for one that stays as it is */
+    PyObject *direction; /* a weak reference to where it is inside, or NULL */
+} Recalled;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *nowhere, *settled; /* standings: to be told of nobody; and never again to be looked at */
+    PyObject *str_fut_waiter, *plain; /* the class of futures that is known to be as it should */
+    Recalled *all;
+    Py_ssize_t count;
+    unsigned int *todo; /* of all, those that have to be looked at, in this look */
+    Py_ssize_t todo_count;
+    PyObject *loops, *waited; /* of this look: whose tasks; index and future of those that are fresh */
+    PyTypeObject *task_type;  /* that was met last; all its objects have `read_waiter` say what they */
+    PyObject *read_waiter;    /* wait for, or it is NULL */
+    PyObject *str_get_loop, *str_done;
+    char is_taken; /* by a look */
+    char is_busy; /* Python runs within a call: no other call may change what is here */
+} Recollection;
+
+/* Lets go of all that is known of a task, but the reference to it. */
+static inline void
+grpc_guard_unlearn(Recalled *one)
+{
+    Py_CLEAR(one->standing);
+    Py_CLEAR(one->future);
+    Py_CLEAR(one->direction);
+}
+
+/* Takes what asyncio knows of its tasks, sets or lists of weak references, for the tasks that are known
+ * from here on; -1: an error is set, and nothing is known. */
+int grpc_guard_meet(Recollection *self, PyObject *tables);
+
+/* Returns what a task waits for, a new reference, or None. */
+PyObject *grpc_guard_waiter_of(Recollection *self, PyObject *task);
+
+/* Looks at so many tasks, from `begin` on; returns those that have not gone on, by their standing. */
+PyObject *grpc_guard_recalled(Recollection *self, Py_ssize_t begin, Py_ssize_t count, PyObject *fresh);
+
+#endif

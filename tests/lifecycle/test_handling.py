@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import grpc
@@ -18,7 +18,6 @@ from inside import (
     Mode,
     ResponseIterator,
     Stream,
-    aio_given,
     aio_handlers,
     catalogue_thresholds,
     cpython_door,
@@ -200,17 +199,17 @@ async def test_entering_without_a_task() -> None:
 
 
 async def test_a_generator_of_the_wrong_signature() -> None:
-    """It is in flight no more when it has failed, although its exception, and so its frame, is kept."""
+    """It fails where it is called, and is not in flight although its exception, with its frames, is kept."""
     handlers = lifecycle_handlers.Handlers(None)
-    stream = Stream("/a/b", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
-    context = aio_given.Context(object(), stream)
 
     async def echo(request: bytes) -> AsyncIterator[bytes]:
         yield request
 
-    responses = aio_handlers._generate(handlers, stream, echo, b"", context)
+    guarded = aio_handlers.guard_behavior(
+        echo, "/a/b", lambda: Mode.RAISE, False, True, handlers=handlers
+    )
     with pytest.raises(TypeError, match="takes 1 positional argument") as failed:
-        await anext(responses)
+        guarded(b"", SimpleNamespace())
     assert failed.value.__traceback__ is not None
     assert handlers.snapshot() == ()
 

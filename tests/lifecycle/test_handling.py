@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import FunctionType
 from typing import Any
@@ -18,8 +18,6 @@ from inside import (
     Mode,
     ResponseIterator,
     Stream,
-    aio_given,
-    aio_handlers,
     catalogue_thresholds,
     cpython_door,
     lifecycle_handlers,
@@ -197,22 +195,6 @@ async def test_entering_without_a_task() -> None:
     await within(called.wait())
     assert handlers.snapshot() == ()
     await asyncio.create_task(handle())
-
-
-async def test_a_generator_of_the_wrong_signature() -> None:
-    """It is in flight no more when it has failed, although its exception, and so its frame, is kept."""
-    handlers = lifecycle_handlers.Handlers(None)
-    stream = Stream("/a/b", "server", "aio", Mode.RAISE, asyncio.get_running_loop())
-    context = aio_given.Context(object(), stream)
-
-    async def echo(request: bytes) -> AsyncIterator[bytes]:
-        yield request
-
-    responses = aio_handlers._generate(handlers, stream, echo, b"", context)
-    with pytest.raises(TypeError, match="takes 1 positional argument") as failed:
-        await anext(responses)
-    assert failed.value.__traceback__ is not None
-    assert handlers.snapshot() == ()
 
 
 def test_a_stream_that_is_gone() -> None:

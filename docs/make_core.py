@@ -15,18 +15,20 @@ PAGE = _TOP / "docs/design/compiled-core.md"
 
 GROUPS = {
     "What all files share": (
-        "core.h types.h module.c told.c starts.h errors.h known.h known.c layouts.h callers.h kept.c"
+        "core.h types.h module.c told.c starts.h errors.h known.h known.c layouts.h callers.h clock.h clock.c "
+        "kept.h kept.c counting.c"
     ),
     "What stands for a function, a method or a class of Python": (
-        "functions.h functions.c methods.c slots.c specials.c proxies.c new_proxies.c recipes.h recipes.c"
+        "functions.h functions.c methods.c slots.c specials.c proxies.c recipes.h recipes.c "
+        "new_proxies.c"
     ),
-    "Streams and directions": "streams.c counting.c directions.h directions.c aio_directions.c",
+    "Streams and directions": "streams.c directions.h directions.c aio_directions.c",
     "A sync operation": "steps.h steps.c advances.c sync_operations.c",
     "The start of an RPC": (
-        "starts.c stream_starts.c aio_starts.c lives.c origins.c feeds.c guarded.h guarded.c"
+        "starts.c unary_starts.h unary_starts.c stream_starts.c aio_starts.c lives.c origins.c origin_notes.c feeds.c guarded.h guarded.c"
     ),
     "The handler of a sync server": (
-        "servers.c handling.c entries.h entries.c in_flight.c by_thread.c following.c"
+        "servers.c handling.h handling.c unary.c entries.h entries.c in_flight.c by_thread.c following.c"
     ),
     "An asyncio operation": (
         "aio.h aio_methods.c aio_operations.c aio_claims.c aio_endings.c aio_coroutine.c "
@@ -37,13 +39,12 @@ GROUPS = {
         "aio_yields.c flights.h flights.c"
     ),
     "A look at the whole process": (
-        "looks.h looks.c listing.c handled.h handled.c handled_type.c recalls.h recall.c "
-        "meeting.c recalling.c chains.c awaits.h awaits.c crowds.h crowd.c "
-        "crowd_type.c ways.c telling.c records.c"
+        "looks.h looks.c listing.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c meeting.c "
+        "chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
     ),
     "Its answer as bytes": (
-        "answering.h answering.c fetching.c answer_parts.c parties.c serving.c ordering.c "
-        "scratches.h scratch.c encodings.h encoding.c bytes.h bytes.c"
+        "answering.h answering.c answer_parts.c parties.c fetching.c serving.c ordering.c encodings.h encoding.c "
+        "bytes.h bytes.c scratches.h scratch.c"
     ),
 }
 

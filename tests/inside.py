@@ -18,6 +18,7 @@ from grpc_guard._catalogue import thresholds as catalogue_thresholds
 from grpc_guard._catalogue import words as catalogue_words
 from grpc_guard._catalogue.catalogue import RULES as RULES
 from grpc_guard._catalogue.catalogue import rule_named as rule_named
+from grpc_guard._catalogue.clock import monotonic as monotonic
 from grpc_guard._catalogue.cpython import frames_of_threads as frames_of_threads
 from grpc_guard._catalogue.files import LIMIT as FILE_LIMIT
 from grpc_guard._catalogue.files import FileError as FileError

@@ -14,9 +14,9 @@ from __future__ import annotations
 from _thread import get_ident
 from collections.abc import Callable
 from inspect import Parameter, Signature
-from time import monotonic
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .answers import used_after_end
 from .conflicts import contended
 from .operations import operation_within

@@ -9,9 +9,9 @@ from __future__ import annotations
 import weakref
 from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import current_task
 
 # grpcio's class of the context of a sync server's handlers. _lifecycle enters it here: to import

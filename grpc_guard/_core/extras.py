@@ -6,10 +6,10 @@ import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.forks import in_child, inherit
 from .._catalogue.modes import Mode
 

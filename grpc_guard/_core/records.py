@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import current_task
 from .._catalogue.modes import Mode
 from . import entries, fields, which

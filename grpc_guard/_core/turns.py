@@ -20,10 +20,10 @@ import queue as queues
 import sys
 import weakref
 from collections.abc import Awaitable, Callable
-from time import monotonic
 from types import FrameType
 from typing import Any, TypeVar
 
+from .._catalogue.clock import monotonic
 from .answers import report_wait, used_after_end
 from .extras import GIVE_BACK, Ticket, Turns
 from .operations import asked_at

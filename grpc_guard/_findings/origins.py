@@ -9,10 +9,10 @@ from __future__ import annotations
 import linecache
 import sys
 from _thread import get_ident
-from time import monotonic
 from types import CodeType, FrameType
 
 from .._catalogue.boundary import is_own
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import current_task, running_loop
 from .ledger import ledger
 from .parties import name_of_thread

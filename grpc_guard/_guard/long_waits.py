@@ -10,9 +10,9 @@ import logging
 import math
 import threading
 import weakref
-from time import monotonic
 
 from .._catalogue.boundary import never_disturbs
+from .._catalogue.clock import monotonic
 from .._catalogue.forks import in_child
 from .._catalogue.thresholds import thresholds
 from .._core.extras import Ticket

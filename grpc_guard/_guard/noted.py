@@ -7,10 +7,10 @@ among what it awaits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import frames_of_threads
 from .._core.records import AioOperation, key_of, operations_in_progress
 from .._core.stream import Direction

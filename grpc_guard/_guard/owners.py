@@ -13,11 +13,11 @@ import asyncio
 import weakref
 from _thread import get_ident
 from collections.abc import Iterator
-from time import monotonic
 from types import CoroutineType, FrameType
 from typing import Any
 
 from .._catalogue import cpython_loops
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import running_loop
 from .._catalogue.nouns import Way

@@ -8,10 +8,10 @@ the owner, or waiting for its turn. What shows no frame *stands* among the other
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import variables_of
 from .._core.operations import (
     CLAIMED,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .native import native, start
 from .switch import switch
 

@@ -8,10 +8,10 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from time import monotonic
 from typing import Any
 
 from .._catalogue.catalogue import RULES
+from .._catalogue.clock import monotonic
 from .._catalogue.rule import ANY, Rule
 from .._core import which
 from .._findings.records import Finding

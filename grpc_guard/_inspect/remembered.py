@@ -13,9 +13,9 @@ import asyncio
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from time import monotonic
 from typing import Any, NamedTuple
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tables_of_tasks, tasks_among
 from .._core import which
 from .._core.stream import Direction

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from time import monotonic
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import idents_of_workers, size_of_pool
 from .._catalogue.grpcio import executor_of_server, is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import (

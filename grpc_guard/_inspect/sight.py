@@ -11,10 +11,10 @@ import itertools
 import operator
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from time import monotonic
 from types import FrameType
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import frames_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import waits_for_tasks
 from .._catalogue.grpcio_rpcs import any_handles_an_rpc, handles_an_rpc, sending_call

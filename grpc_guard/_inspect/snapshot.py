@@ -12,9 +12,9 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from time import monotonic
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
 from .._core import which

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from time import monotonic
 from typing import Any, NamedTuple
 
+from .._catalogue.clock import monotonic
 from .._catalogue.grpcio_rpcs import CORE_CALL, DONE, DONE_OF_CALLS
 from .._catalogue.nouns import READ, SERVER, WRITE, Way
 from .._core import which

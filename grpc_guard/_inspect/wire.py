@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Sequence
-from time import monotonic
+
+from .._catalogue.clock import monotonic
 
 _HEADER = 4  # bytes
 

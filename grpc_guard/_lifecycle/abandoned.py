@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import monotonic
 
 from .._catalogue.boundary import never_disturbs
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import processor_time
 from .._catalogue.forks import in_child
 from .._catalogue.nouns import Subject

@@ -12,10 +12,10 @@ import dataclasses
 import sys
 from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from .._catalogue.boundary import never_disturbs
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import running_loop
 from .._catalogue.nouns import Subject
 from .._catalogue.rules.blocked_loop import LoopStoodStill, is_in_notebook

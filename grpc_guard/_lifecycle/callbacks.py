@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from .._catalogue.boundary import never_disturbs
+from .._catalogue.clock import monotonic
 from .._catalogue.grpcio import delivers_events
 from .._catalogue.rules.blocked_grpc_thread import SlowCallback, WaitsForItself, rpc_is_over
 from .._catalogue.thresholds import thresholds

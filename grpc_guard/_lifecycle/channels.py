@@ -15,12 +15,12 @@ import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterator
-from time import monotonic
 from types import FrameType
 from typing import Any
 
 from .._catalogue import forks
 from .._catalogue.boundary import never_disturbs, overlooked
+from .._catalogue.clock import monotonic
 from .._catalogue.grpcio import (
     anchor_and_core,
     is_core_closed,

@@ -7,10 +7,10 @@ import itertools
 import sys
 import weakref
 from collections import deque
-from time import monotonic
 from typing import Any
 
 from .._catalogue.boundary import is_own
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import variables_of
 from .._catalogue.forks import in_child
 from .._catalogue.nouns import AIO, Subject

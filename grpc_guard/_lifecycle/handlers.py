@@ -11,11 +11,11 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from time import monotonic
 from types import FrameType
 from typing import Any
 
 from .._catalogue.boundary import never_disturbs
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import (
     frames_of_threads,
     has_idle_workers,

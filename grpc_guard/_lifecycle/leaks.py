@@ -11,10 +11,10 @@ import gc
 import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator
-from time import monotonic
 from types import FrameType, ModuleType
 
 from .._catalogue.boundary import never_disturbs
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import is_worker
 from .._catalogue.heap import held_by, instances, with_subclasses
 from .._catalogue.leak import KEPT_ON_PURPOSE

@@ -12,10 +12,10 @@ import functools
 import sys
 import weakref
 from collections import deque
-from time import monotonic
 from typing import Any
 
 from .._catalogue.boundary import never_disturbs, overlooked
+from .._catalogue.clock import monotonic
 from .._catalogue.rules.parked_request_iterator import Parked, TookOneMore
 from .._catalogue.thresholds import thresholds
 from .._core.records import AioFields

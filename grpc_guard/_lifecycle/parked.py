@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import timeout_of_wait, variables_of
 from .._catalogue.rules.parked_request_iterator import Parked
 from .._catalogue.thresholds import thresholds
@@ -28,8 +29,8 @@ _POLLING = 5.0  # seconds: a wait as short as this ends soon, and its iterator m
 def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
     tell_parked()
     patience = thresholds().parked_iterator_seconds
-    deadline = time.monotonic() + patience
-    while (parked := list(_parked(is_ours))) and time.monotonic() < deadline:
+    deadline = monotonic() + patience
+    while (parked := list(_parked(is_ours))) and monotonic() < deadline:
         time.sleep(_STEP)
     for stream, thread in parked:
         assert stream.origin is not None
@@ -49,7 +50,7 @@ def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]
                 and stream.is_over()
                 and not _polls(frame)
             ):
-                held = max(0.0, time.monotonic() - direction.since)
+                held = max(0.0, monotonic() - direction.since)
                 kind, name = name_of_thread(ident)
                 stack = fold(chain[:index])
                 yield stream, Owner(kind, name, "next(request_iterator)", held, stack)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from _thread import get_ident
-from time import monotonic
 from typing import Any
 
 from grpc.aio import UsageError
 
 from .._catalogue import forks
 from .._catalogue.boundary import overlooked
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython import name_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import current_task, running_loop
 from .._catalogue.grpcio import has_fork_support

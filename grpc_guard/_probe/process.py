@@ -6,9 +6,9 @@ has imported grpc.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from .._catalogue.clock import monotonic
 from .._catalogue.forks import start_clean
 from .._core import fields, stream
 from .memory import Document, Learnt, Memory

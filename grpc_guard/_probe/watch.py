@@ -16,12 +16,12 @@ import threading
 import time
 from _thread import allocate_lock
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from time import monotonic
 from types import FrameType
 from typing import Any
 from weakref import ref
 
 from .._catalogue.boundary import overlooked
+from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import running_loop
 from .._core.operations import asked_at
 from .._core.relay import Relay

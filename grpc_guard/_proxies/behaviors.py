@@ -44,6 +44,9 @@ class _Proxy(Proxy):
         return self._self_act(*args, **kwargs)
 
 
+_wrapt: Any = wrapt  # its types are of the functions that it wraps
+
+
 class _Wrapper:
     """What the guarded wrappers of wrapt have in common."""
 
@@ -56,7 +59,7 @@ class _Wrapper:
         return repr(self.__wrapped__)
 
 
-class _FunctionWrapper(_Wrapper, wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
+class _FunctionWrapper(_Wrapper, _wrapt.FunctionWrapper):  # type: ignore[misc]
     """The same in place of a wrapper of wrapt, whose kind only the class of an object tells."""
 
     def __init__(self, behavior: Any, act: Callable[..., Any], choose: ChooseMode) -> None:
@@ -65,7 +68,7 @@ class _FunctionWrapper(_Wrapper, wrapt.FunctionWrapper):  # type: ignore[misc]  
         self._self_choose = choose
 
 
-class _BoundFunctionWrapper(_Wrapper, wrapt.BoundFunctionWrapper):  # type: ignore[misc]
+class _BoundFunctionWrapper(_Wrapper, _wrapt.BoundFunctionWrapper):  # type: ignore[misc]
     """The same in place of a wrapped method."""
 
     def __init__(self, behavior: Any, act: Callable[..., Any], choose: ChooseMode) -> None:
@@ -77,8 +80,8 @@ class _BoundFunctionWrapper(_Wrapper, wrapt.BoundFunctionWrapper):  # type: igno
 
 
 _OF_WRAPT = (
-    (wrapt.FunctionWrapper, _FunctionWrapper),
-    (wrapt.BoundFunctionWrapper, _BoundFunctionWrapper),
+    (_wrapt.FunctionWrapper, _FunctionWrapper),
+    (_wrapt.BoundFunctionWrapper, _BoundFunctionWrapper),
 )
 _PROXIES = (_Proxy, _FunctionWrapper, _BoundFunctionWrapper)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterable, Sequence
-from time import monotonic
 from typing import Any, Self
 
 import grpc
 
+from .._catalogue.clock import monotonic
 from .._catalogue.lazy import public
 from .._catalogue.modes import Mode, ModeName
 from .._findings.origins import note_origin

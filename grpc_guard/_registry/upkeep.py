@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
-from time import monotonic
 
+from .._catalogue.clock import monotonic
 from .._findings.origins import Origin
 from .leases import Connection, Entry, LeaseRecord, LeaseState, Note, Rpc
 

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
+from time import monotonic
 from types import ModuleType
 from typing import Any
 
@@ -350,6 +351,17 @@ def test_an_operation_that_a_fork_has_left_in_the_parent() -> None:
 def test_the_key_of_what_is_no_frame() -> None:
     with pytest.raises(TypeError, match="takes a frame"):
         key_of(7)  # type: ignore[arg-type]
+
+
+def test_when_operations_begin() -> None:
+    """Each began when it did, or up to a millisecond before; none began before the one before it."""
+    guarded = client_next(Plain(), sync_stream(Mode.RAISE))
+    latest = 0.0
+    for _ in range(2000):
+        before = monotonic()
+        next(guarded.proxy)
+        assert max(latest, before - 0.002) <= guarded.direction.since <= monotonic()
+        latest = guarded.direction.since
 
 
 def numbers() -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import pickle
 import sys
 import threading
@@ -27,11 +28,18 @@ if compiled is None:
 CORES = {"c": compiled, "py": None}
 
 
+class ContextState:
+    """Where grpcio has what is called, in attributes of an ordinary object."""
+
+    def __init__(self, callbacks: list[Any] | None) -> None:
+        self.callbacks = callbacks
+
+
 class Context:
     """A context of a sync server, whose RPC calls `callbacks` at its end."""
 
     def __init__(self, callbacks: list[Any] | None) -> None:
-        self._state = SimpleNamespace(callbacks=callbacks)
+        self._state = ContextState(callbacks)
 
 
 class Seen(Handlers):
@@ -91,8 +99,13 @@ def test_when_an_rpc_ends(plain: Any) -> None:
     for core in CORES:
         handlers = Seen()
         behavior = guarded(core, plain, handlers)
-        for callbacks in ([], [lambda: None], None):
-            context = Context(callbacks)
+        for callbacks, state in itertools.product(
+            ([], [lambda: None], None, []), (ContextState, SimpleNamespace, ContextState)
+        ):
+            context = Context(None)
+            context._state = state(callbacks=callbacks and callbacks.copy())
+            if callbacks == []:
+                context._state.callbacks = []
             if callbacks is not None or plain is ending:
                 handlers.log.append(repr(outcome(behavior, b"1", context)))
                 end(context)
@@ -148,6 +161,30 @@ def test_many_threads() -> None:
         expected = {party.result(): f"/a/{number}" for number, party in enumerate(parties)}
         assert {ident: entry.rpc for ident, entry in handlers._by_thread.items()} == expected
         assert len(full) >= 20
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_server_with_a_thread_to_spare(core: str) -> None:
+    """It is watched when all of its threads handle an RPC; the compiled core sees who has ended."""
+    seen: list[int] = []
+
+    class Small(Seen):
+        def _watch(self) -> None:
+            seen.append(len(self._by_thread))
+
+    def answer(request: bytes, context: Any) -> Any:
+        return in_thread(behavior, b"", Context([])).result() if request else len(seen)
+
+    handlers = Small()
+    handlers._size = 2
+    behavior = guarded(core, answer, handlers)
+    is_compiled = isinstance(handlers, compiled.InFlight) and core == "c"
+    assert behavior(b"1", Context([])) == 1
+    assert in_thread(behavior, b"1", Context([])).result() >= 2
+    before = len(seen)
+    for _ in range(5):
+        behavior(b"", Context([]))
+    assert (len(seen) == before) is is_compiled
 
 
 def test_the_mode_of_each_rpc() -> None:

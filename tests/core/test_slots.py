@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 from unittest import mock
 
 import pytest
-from inside import Mode, NextProxy, core_which, sync_channel
+from inside import Mode, NextProxy, core_which, forks, proxies_unary, sync_channel
 from support.operating import MESSAGE, Plain, client_next, sync_stream
+from support.staging import in_thread
 
 compiled: Any = core_which.compiled()
 needs_compiled = pytest.mark.skipif(compiled is None, reason="needs the compiled core")
@@ -145,6 +148,64 @@ def test_a_call_of_the_class_of_a_proxy_that_a_program_has_replaced(kind: Any) -
         with mock.patch.object(type(start), "__call__", return_value="replaced"):
             assert start(1) == "replaced"
         assert start(1) == ((1,), {})
+
+
+def test_a_unary_call_where_something_has_changed() -> None:
+    """One call after the other: what is called, what runs here and what a fork has left is looked at each time."""
+    start: Any = sync_channel.UnaryUnary(Called(), "/a.B/C", lambda: Mode.RAISE)
+    other: Any = sync_channel.UnaryUnary(dict, "/a.B/C", lambda: Mode.RAISE)
+    watched: Any = mock.Mock(return_value="watched")
+    for _ in range(3):
+        assert start(1) == ((1,), {})
+        with mock.patch.object(Called, "__call__", lambda self, *args: ("replaced", args)):
+            assert start(1) == ("replaced", (1,))
+        assert other(a=1) == {"a": 1}
+        with mock.patch.object(proxies_unary, "blocking", watched):
+            assert asyncio.run(asking(start)) == "watched"
+        with (
+            mock.patch.object(forks, "generation", 1),
+            mock.patch.object(proxies_unary, "_look_back", watched),
+        ):
+            assert start(1) == ((1,), {})
+    assert watched.call_count == 6
+
+
+async def asking(start: Any) -> Any:
+    return start(1)
+
+
+def test_a_unary_call_on_many_threads() -> None:
+    """Each thread has a dict of its own, in which asyncio would note its loop, or none."""
+    start: Any = sync_channel.UnaryUnary(Called(), "/a.B/C", lambda: Mode.RAISE)
+    own = threading.local()
+
+    def ask(number: int) -> list[Any]:
+        answers = [start(number)]
+        own.number = number
+        return [*answers, start(number), asyncio.run(asked()), start(number)]
+
+    async def asked() -> Any:
+        with mock.patch.object(proxies_unary, "blocking", return_value="watched"):
+            return start(1)
+
+    for number in range(6):
+        answer = (number,), {}
+        assert in_thread(ask, number).result() == [answer, answer, "watched", answer]
+
+
+def test_a_unary_call_that_is_refused() -> None:
+    """The program gets the error of grpcio; one that says that the channel is closed is looked at."""
+    errors = [KeyError("no"), ValueError("Cannot invoke RPC on closed channel!"), KeyError("no")]
+    start: Any = sync_channel.UnaryUnary(
+        mock.Mock(side_effect=[1, *errors]), "/a.B/C", lambda: Mode.RAISE
+    )
+    assert start(1) == 1
+    with mock.patch.object(proxies_unary, "refused") as refused:
+        for error in errors:
+            with pytest.raises(type(error)) as raised:
+                start(1)
+            assert raised.value is error
+    assert [one.args[2] for one in refused.call_args_list] == [errors[1]]
 
 
 @needs_compiled

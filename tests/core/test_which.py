@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +17,7 @@ from inside import (
     core_records,
     core_which,
     loops_door,
+    monotonic,
 )
 
 NAME = "grpc_guard._core._compiled"
@@ -99,7 +99,7 @@ def test_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
         vars(core_fields),
         Mode.SERIALIZE,
         core_loops.loop_thread_of,
-        time.monotonic,
+        monotonic,
         loops_door.current_task,
         vars(core_entries),
     ]

@@ -238,6 +238,30 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         ended(step)
         gc.collect()
 
+    def fails(*_: object) -> None:
+        raise ArithmeticError
+
+    def yielded_and_refused() -> None:
+        core.tell({"report_conflict": fails})
+        made = waiting(given, given)
+        step = made.__anext__()
+        step.send(None)
+        context = context_of(made)
+        assert len(context._self_stream.handler) == 2
+        context._self_write.taken = True
+        refused(lambda: step.send(None), ArithmeticError)
+        made = waiting(given, given)
+        made.__anext__().send(None)
+        refused(lambda: made.__anext__().send(None), RuntimeError)  # it runs
+
+    serialized = behavior(wait, streams=True, chosen=Mode.SERIALIZE)
+    unlike = behavior(lambda *_: Pause(), streams=False)
+
+    def handled_otherwise() -> None:
+        assert serialized(given, given).__anext__
+        ended(unlike(given, given))
+        ended(streaming(7, given))
+
     def shortened() -> None:
         def function(*args: Any, **kwargs: Any) -> Any:
             return unary(*args, **kwargs)
@@ -308,6 +332,8 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         "aio handlers that yield and end early": yielded_early,
         "aio handlers that yield, dropped": yielded_and_dropped,
         "aio handlers that yield, in a cycle": yielded_in_a_cycle,
+        "aio handlers that yield and are refused": yielded_and_refused,
+        "aio handlers in serialize, and others": handled_otherwise,
         "shortcuts to aio handlers": shortened,
         "aio handlers that end early": ended_early,
         "aio handlers, looked at": looked_at,

@@ -51,6 +51,13 @@ class Plain:
         return Call()
 
 
+class Inner:
+    """The state of a context, with attributes of its own."""
+
+    def __init__(self, callbacks: list[Any] | None) -> None:
+        self.callbacks = callbacks
+
+
 class Context:
     """The context of a handler."""
 
@@ -167,8 +174,9 @@ def start_acts(core: Any, refused: Callable[..., None], followed_context: Any) -
 
     def followed() -> None:
         one = handling(answer, (False, False))
-        for callbacks in ([], [fails], None):
-            assert one(1, followed_context(SimpleNamespace(callbacks=callbacks))) == 1
+        for state in (SimpleNamespace, Inner, Inner):
+            for callbacks in ([], [fails], None):
+                assert one(1, followed_context(state(callbacks=callbacks))) == 1
         failing = handling(lambda request, context: 1 / 0, (False, False))
         context = followed_context(SimpleNamespace(callbacks=[]))
         refused(lambda: failing(1, context), ArithmeticError)

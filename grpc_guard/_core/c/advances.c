@@ -145,6 +145,7 @@ configure_steps(PyObject *module, PyObject *namespace)
     Py_DECREF(ident);
     state->steps.has_native_clock =
         HAS_CLOCK && PyDict_GetItemWithError(namespace, state->steps.str_monotonic) == state->monotonic;
+    grpc_guard_ask_counter(state->steps.has_native_clock);
     Py_DECREF(get_ident);
     SET(state->steps.namespace, Py_NewRef(namespace));
     Py_RETURN_NONE;

@@ -8,7 +8,7 @@ static Slot *
 slot_in(Slot *slots, int bits, unsigned long ident)
 {
     size_t most = ((size_t)1 << bits) - 1;
-    size_t at = (size_t)((ident * 0x9E3779B97F4A7C15ull) >> (64 - bits));
+    size_t at = (size_t)(grpc_guard_first_slot(slots, bits, ident) - slots);
     while (slots[at].entry != NULL && slots[at].ident != ident) {
         at = (at + 1) & most;
     }
@@ -59,7 +59,10 @@ grpc_guard_forget_threads(ByThread *table)
     table->slots = NULL;
     table->count = 0;
     for (size_t i = 0; i < room; i++) {
-        Py_XDECREF(slots[i].entry);
+        if (slots[i].entry != NULL) {
+            ((Entry *)slots[i].entry)->is_counted = 0;
+            Py_DECREF(slots[i].entry);
+        }
     }
     PyMem_Free(slots);
 }

@@ -12,46 +12,11 @@
 
 #include <Python.h>
 
-#if defined(__linux__) /* where time.monotonic() is this clock */
-#include <time.h>
-#define HAS_CLOCK 1
-static inline double
-grpc_guard_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec * 1000000000LL + now.tv_nsec) / 1e9;
-}
+#include "clock.h"
 
-/* The same, up to a tick of the kernel ago, for a third of the time. */
-static inline double
-grpc_guard_moments_ago(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (double)(now.tv_sec * 1000000000LL + now.tv_nsec) / 1e9;
-}
-#else
-#define HAS_CLOCK 0
-static inline double
-grpc_guard_now(void)
-{
-    return 0.0;
-}
-
-static inline double
-grpc_guard_moments_ago(void)
-{
-    return 0.0;
-}
-#endif
-
-/* These two are called for each operation: not by way of a table that is as cold as all else. */
+/* Called for each operation: not by way of a table that is as cold as all else. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__ELF__)
 extern __typeof__(PyThreadState_Get) PyThreadState_Get __attribute__((noplt, visibility("default")));
-#if HAS_CLOCK
-extern __typeof__(clock_gettime) clock_gettime __attribute__((noplt, visibility("default")));
-#endif
 #endif
 
 /* The caller of an operation that a fork has left behind in the parent: no frame's key. */

@@ -18,6 +18,7 @@
 #endif
 
 #include "errors.h"
+#include "kept.h"
 #include "known.h"
 #include "starts.h"
 #include "steps.h"
@@ -46,41 +47,6 @@ typedef struct {
 } Chosen;
 
 #define TWINS 8 /* of the classes of proxies that were made last */
-
-/* An operation is made for each message: so many are kept when they have ended. */
-#if defined(__SANITIZE_ADDRESS__)
-#define KEPT_OPERATIONS 1 /* what is freed is to be seen */
-#else
-#define KEPT_OPERATIONS 32
-#endif
-
-/* Objects that have ended, all of whose fields are clear, to be used anew. */
-typedef struct {
-    PyObject *objects[KEPT_OPERATIONS];
-    int count;
-} Kept;
-
-/* Returns a new object of a type that the collector knows, one that was kept if there is one. */
-PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
-
-/* Keeps an object of exactly this type, or frees it. */
-void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
-
-/* What is kept of objects whose classes are in Python: memory of one size, all zero, which is of no class
- * and untracked until it is used anew. That of a proxy has an empty dict, and there is one kind for each
- * number of slots. */
-#define MOST_SLOTS 6
-enum { KEPT_STREAMS, KEPT_AIO_DIRECTIONS, KEPT_PROXIES, KEPT_KINDS = KEPT_PROXIES + MOST_SLOTS + 1 };
-
-/* Returns a new object of a type, of memory that was kept; NULL, without an error, if there is none. */
-PyObject *grpc_guard_memory_kept(int kind, PyTypeObject *type);
-
-/* Keeps the memory of an object, which is of no type then, whose reference is not taken: 1, else 0. */
-int grpc_guard_keep_memory(int kind, PyObject *object);
-
-/* Called by each module of this library, from when on and until when memory is kept. */
-void grpc_guard_begin_keeping(void);
-void grpc_guard_end_keeping(void);
 
 typedef struct {
     /* What each unary RPC reads, side by side. */
@@ -146,13 +112,21 @@ State *grpc_guard_state_left(PyTypeObject *type);
 
 /* Adds a type to the module; -1 with an exception set. The files that add some are in types.h. */
 int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec, PyObject *bases);
-void grpc_guard_free_kept(Kept *kept);
 
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
 
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
+
+/* Who starts something, where and when: an Origin that nobody has asked for. See origin_notes.c. */
+typedef struct {
+    PyObject *code; /* NULL: nothing is noted */
+    PyObject *name, *attempt;
+    double since;
+    int instruction;
+    char is_task, on_loop;
+} OriginNote;
 
 /* StreamFields */
 
@@ -166,6 +140,7 @@ typedef struct {
     PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
     void *entry;         /* what is in there for it: see following.c */
     PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed in the same way */
+    OriginNote noted;         /* in place of `origin`, which is NULL then */
 } StreamFields;
 
 /* Has nothing called at the end of the RPC, as its handler has ended. */
@@ -201,7 +176,16 @@ int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_en
 /* The same as note_origin() and starting() in Python, called by the frame that runs; for `stream` a
  * StreamFields. */
 PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
+int grpc_guard_note_start(State *state, StreamFields *stream);
 int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
+
+/* Notes who runs now, and where: 1; 0 where Python has to find it out; -1: an error is set. */
+int grpc_guard_note(State *state, OriginNote *noted);
+void grpc_guard_forget_note(OriginNote *noted);
+/* Returns the origin of a stream, a new reference; NULL: an error is set. */
+PyObject *grpc_guard_origin_of(StreamFields *stream, void *unused);
+int grpc_guard_set_origin(StreamFields *stream, PyObject *origin, void *unused);
+int grpc_guard_has_origin(StreamFields *stream); /* then its field has it, too */
 
 /* Tells whether the loop of an aio multi-callable runs, and gives it, a new reference; 0 as well where
  * that is not known; -1: an error is set. `running_loop` is called for the one that runs, and

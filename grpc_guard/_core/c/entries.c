@@ -7,7 +7,7 @@ int
 grpc_guard_begin_entry(State *state, double *since)
 {
     if (state->steps.has_native_clock) {
-        *since = grpc_guard_now();
+        *since = grpc_guard_moments_ago();
         return 0;
     }
     PyObject *now = PyObject_CallNoArgs(state->monotonic);
@@ -44,7 +44,7 @@ grpc_guard_renew_entry(State *state, PyObject *before, PyObject *stream)
     int is_renewed = reference == NULL ? -1 : Py_REFCNT(known) == 2; /* or others have run meanwhile */
     if (is_renewed > 0) {
         SET(known->stream, Py_NewRef(reference));
-        known->since = grpc_guard_now();
+        known->since = grpc_guard_moments_ago();
     }
     Py_XDECREF(reference);
     return is_renewed;
@@ -74,7 +74,7 @@ grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
     if (known->rpc != rpc) {
         SET(known->rpc, Py_NewRef(rpc));
     }
-    known->since = grpc_guard_now();
+    known->since = grpc_guard_moments_ago();
     known->ended = known->is_gone = 0;
     return 1;
 }

@@ -2,19 +2,39 @@
 
 #include "entries.h"
 
+/* Notes where a context has its state, and that what is called at the end. */
+static void
+note(Usual *usual, PyObject *context, const Own *of_context, PyObject *inner, const Own *of_callbacks)
+{
+    unsigned int context_version = Py_TYPE(context)->tp_version_tag;
+    unsigned int state_version = Py_TYPE(inner)->tp_version_tag;
+    if (context_version != 0 && context_version == of_context->version && of_context->index >= 0
+        && state_version != 0 && state_version == of_callbacks->version && of_callbacks->index >= 0) {
+        *usual = (Usual){context_version, state_version, (int)of_context->index,
+                         (int)of_callbacks->index};
+    }
+}
+
 /* Returns the list of what grpcio's own context calls at the end of its RPC, None if that has
  * passed; NULL, without an error, if it is another kind of context or does not have the list. */
 static PyObject *
-callbacks_of(State *state, PyObject *context)
+callbacks_of(State *state, Usual *usual, PyObject *context)
 {
-    PyObject *usual =
+    PyObject *found = grpc_guard_usual_callbacks(usual, context);
+    if (found != NULL) {
+        return Py_NewRef(found);
+    }
+    PyObject *kind =
         grpc_guard_look_up(&state->of_usual_context, state->of_entries, state->str_server_context);
-    if ((PyObject *)Py_TYPE(context) != usual) {
+    if ((PyObject *)Py_TYPE(context) != kind) {
         return NULL;
     }
     PyObject *inner = grpc_guard_own(&state->of_context, context, state->str_state);
     PyObject *callbacks =
         inner == NULL ? NULL : grpc_guard_own(&state->of_callbacks, inner, state->str_callbacks);
+    if (callbacks != NULL) {
+        note(usual, context, &state->of_context, inner, &state->of_callbacks);
+    }
     Py_XDECREF(inner);
     if (callbacks == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
@@ -23,9 +43,9 @@ callbacks_of(State *state, PyObject *context)
 }
 
 int
-grpc_guard_follow(State *state, PyObject *context, PyObject *entry, PyObject **followed)
+grpc_guard_follow(State *state, Usual *usual, PyObject *context, PyObject *entry, PyObject **followed)
 {
-    PyObject *callbacks = callbacks_of(state, context), *told;
+    PyObject *callbacks = callbacks_of(state, usual, context), *told;
     if (callbacks != NULL && PyList_CheckExact(callbacks)) {
         int failed = PyList_Append(callbacks, entry);
         *followed = callbacks;
@@ -58,43 +78,13 @@ grpc_guard_follow(State *state, PyObject *context, PyObject *entry, PyObject **f
     return told == NULL ? -1 : 0;
 }
 
-/* Takes an entry out of a list that has it last. */
-static void
-take_out(PyObject *followed, void *entry)
-{
-    Py_ssize_t last = PyList_GET_SIZE(followed) - 1;
-    if (last < 0 || PyList_GET_ITEM(followed, last) != entry) {
-        return;
-    }
-#ifdef Py_GIL_DISABLED
-    if (!PyErr_Occurred() && PyList_SetSlice(followed, last, last + 1, NULL) < 0) {
-        PyErr_Clear(); /* it will be called, and find that it has ended */
-    }
-#else
-    Py_SET_SIZE(followed, last); /* the list keeps the room */
-    Py_DECREF((PyObject *)entry);
-#endif
-}
-
 void
 grpc_guard_unfollow(StreamFields *stream)
 {
     PyObject *followed = stream->followed;
     if (followed != NULL) {
         stream->followed = NULL;
-        take_out(followed, stream->entry);
+        grpc_guard_take_out(followed, stream->entry);
         Py_DECREF(followed);
     }
-}
-
-void
-grpc_guard_end_unary(PyObject *entry, PyObject *followed)
-{
-    ((UnaryEntry *)entry)->ended = 1;
-    /* Where nobody has added a callback, that of the entry need not be called. */
-    if (followed != NULL) {
-        take_out(followed, entry);
-    }
-    Py_XDECREF(followed);
-    Py_DECREF(entry);
 }

@@ -5,45 +5,32 @@
  */
 
 #include "entries.h"
-#include "functions.h"
 #include "guarded.h"
+#include "handling.h"
 
-typedef struct {
-    FUNCTION
-    PyObject *module; /* that the state is of */
-    State *state;
-    PyObject *plain; /* the handler */
-    PyObject *choose, *chosen, *enter, *rpc, *api; /* chosen: the mode, what has it, or None */
-    PyObject *records; /* of enter(), borrowed; NULL: it has to be called */
-    int first, follows, reads, responds; /* first: the index of the request */
-} Handling;
-
-#define EACH_OF_HANDLING(DO) \
-    DO(plain) DO(choose) DO(chosen) DO(enter) DO(rpc) DO(api)
-
-/* Returns the mode of the next RPC. */
-static PyObject *
-mode_of(Handling *self, Starts *starts)
+PyObject *
+grpc_guard_mode_of(Handling *self)
 {
+    Starts *starts = &self->state->starts;
     if (self->chosen == Py_None) {
         return PyObject_CallNoArgs(self->choose);
     }
-    return self->chosen == starts->in_force ? PyObject_GetAttr(self->chosen, starts->str_mode)
-                                            : Py_NewRef(self->chosen);
+    return self->chosen == starts->in_force
+               ? grpc_guard_in_slot(&self->state->of_mode, self->chosen, starts->str_mode)
+               : Py_NewRef(self->chosen);
 }
 
-/* Notes that the stream, or the unary RPC, is being handled; returns what enter() does. */
-static PyObject *
-enter(State *state, Handling *self, PyObject *what, PyObject *context, PyObject **followed)
+/* Notes that the stream is being handled; -1: an error is set. */
+static int
+enter(State *state, Handling *self, PyObject *stream, PyObject *context)
 {
-    PyObject *args[] = {what, self->follows ? context : Py_None};
-    if (self->records == NULL) {
-        return PyObject_Vectorcall(self->enter, args, 2, NULL);
+    PyObject *args[] = {stream, self->follows ? context : Py_None};
+    if (self->records != NULL) {
+        return grpc_guard_enter(state, self->records, stream, args[1]);
     }
-    if (!self->reads && !self->responds) {
-        return grpc_guard_enter_unary(state, self->records, what, args[1], followed);
-    }
-    return grpc_guard_enter(state, self->records, what, args[1]) < 0 ? NULL : Py_NewRef(Py_None);
+    PyObject *nothing = PyObject_Vectorcall(self->enter, args, 2, NULL);
+    Py_XDECREF(nothing);
+    return nothing == NULL ? -1 : 0;
 }
 
 static PyObject *
@@ -57,11 +44,9 @@ new_stream(State *state, Handling *self, PyObject *mode, PyObject *context)
     }
     SET(((StreamFields *)stream)->has_ended, Py_NewRef(starts->context_has_ended));
     SET(((StreamFields *)stream)->context, Py_NewRef(context));
-    PyObject *nothing = enter(state, self, stream, context, NULL);
-    if (nothing == NULL) {
+    if (enter(state, self, stream, context) < 0) {
         Py_CLEAR(stream);
     }
-    Py_XDECREF(nothing);
     return stream;
 }
 
@@ -144,24 +129,6 @@ handle_stream(State *state, Handling *self, PyObject *mode, PyObject *const *arg
 }
 
 static PyObject *
-handle_unary(State *state, Handling *self, PyObject *const *args, size_t count)
-{
-    PyObject *followed = NULL;
-    PyObject *entry = enter(state, self, self->rpc, args[self->first + 1], &followed);
-    if (entry == NULL) {
-        return NULL;
-    }
-    PyObject *result = PyObject_Vectorcall(self->plain, args, count, NULL);
-    if (USUALLY(self->records != NULL) || Py_IS_TYPE(entry, state->unary_entry)) {
-        grpc_guard_end_unary(entry, followed);
-    }
-    else {
-        Py_DECREF(entry);
-    }
-    return result;
-}
-
-static PyObject *
 handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Handling *self = (Handling *)callable;
@@ -171,7 +138,7 @@ handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, P
     if (!USUALLY(count == (size_t)self->first + 2 && names == NULL && state->is_told)) {
         return PyObject_Vectorcall(self->function, args, count, names);
     }
-    PyObject *mode = mode_of(self, starts), *result;
+    PyObject *mode = grpc_guard_mode_of(self), *result;
     if (mode == NULL) {
         return NULL;
     }
@@ -182,7 +149,7 @@ handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, P
         result = handle_stream(state, self, mode, args);
     }
     else {
-        result = handle_unary(state, self, args, count);
+        result = grpc_guard_handle_unary(self, args, count);
     }
     Py_DECREF(mode);
     return result;
@@ -214,11 +181,19 @@ handling_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 #undef TAKE
     self->module = Py_NewRef(PyType_GetModule(type));
     self->state = PyModule_GetState(self->module);
-    self->first = first;
-    self->follows = follows;
-    self->reads = reads;
-    self->responds = responds;
-    self->records = grpc_guard_records_of(enter, !reads && !responds);
+    self->first = (unsigned char)first;
+    self->follows = (char)follows;
+    self->reads = (char)reads;
+    self->responds = (char)responds;
+    int is_unary = !reads && !responds;
+    Starts *starts = &self->state->starts;
+    self->records = grpc_guard_records_of(enter, is_unary);
+    self->of_entries = self->state->unary_entry;
+    self->is_fixed = self->state->is_told && chosen != Py_None && chosen != starts->in_force
+                     && chosen != starts->OFF;
+    if (is_unary && self->records != NULL && follows && self->state->is_told) {
+        self->vectorcall = grpc_guard_unary_vectorcall;
+    }
     return (PyObject *)self;
 }
 

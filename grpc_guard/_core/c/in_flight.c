@@ -3,14 +3,13 @@
 #include "entries.h"
 #include "flights.h"
 
-typedef struct {
-    PyObject_HEAD
-    PyObject *weakrefs;
-    PyObject *itself; /* a weak reference */
-    ByThread by_thread;
-    Links flights; /* of tasks */
-    Py_ssize_t size;
-} InFlight;
+static void
+forget(InFlight *self)
+{
+    self->busy = 0;
+    grpc_guard_forget_threads(&self->by_thread);
+    grpc_guard_forget_flights(&self->flights);
+}
 
 static int
 in_flight_init(InFlight *self, PyObject *args, PyObject *kwargs)
@@ -28,8 +27,7 @@ in_flight_init(InFlight *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     SET(self->itself, itself);
-    grpc_guard_forget_threads(&self->by_thread);
-    grpc_guard_forget_flights(&self->flights);
+    forget(self);
     self->size = size;
     return 0;
 }
@@ -46,8 +44,7 @@ static int
 in_flight_clear(InFlight *self)
 {
     Py_CLEAR(self->itself);
-    grpc_guard_forget_threads(&self->by_thread);
-    grpc_guard_forget_flights(&self->flights);
+    forget(self);
     return 0;
 }
 
@@ -75,6 +72,16 @@ is_made(InFlight *self)
     return 1;
 }
 
+/* Counts an entry among those that are busy, or no longer; it may be NULL. */
+static inline void
+set_counted(InFlight *self, Entry *entry, int is_counted)
+{
+    if (entry != NULL && entry->is_counted != is_counted) {
+        entry->is_counted = (char)is_counted;
+        self->busy += is_counted ? 1 : -1;
+    }
+}
+
 /* Makes the entry of a thread, and puts it into its place. */
 static PyObject *
 new_entry(State *state, InFlight *self, PyObject *what, int is_unary, unsigned long ident)
@@ -90,6 +97,7 @@ new_entry(State *state, InFlight *self, PyObject *what, int is_unary, unsigned l
     Slot *slot = grpc_guard_slot_of(&self->by_thread, ident);
     PyObject *before = slot->entry;
     self->by_thread.count += before == NULL;
+    set_counted(self, (Entry *)before, 0);
     *slot = (Slot){ident, Py_NewRef(made)};
     Py_XDECREF(before);
     return made;
@@ -106,6 +114,7 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
     }
     unsigned long ident = PyThread_get_thread_ident();
     PyObject *made = NULL;
+    self->has_native_clock = state->steps.has_native_clock;
     if (self->by_thread.slots != NULL) {
         made = Py_XNewRef(grpc_guard_slot_of(&self->by_thread, ident)->entry);
     }
@@ -120,13 +129,9 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
     if (made == NULL) {
         return NULL;
     }
-    int failed = context != Py_None && grpc_guard_follow(state, context, made, followed) < 0;
-    if (!failed && 0 < self->size && self->size <= self->by_thread.count) {
-        PyObject *nothing = PyObject_CallMethodNoArgs((PyObject *)self, state->str_watches);
-        Py_XDECREF(nothing);
-        failed = nothing == NULL;
-    }
-    if (failed) {
+    set_counted(self, (Entry *)made, 1);
+    int failed = context != Py_None && grpc_guard_follow(state, &self->usual, context, made, followed) < 0;
+    if (failed || grpc_guard_watch_if_full(state, self) < 0) {
         if (is_unary) {
             ((UnaryEntry *)made)->ended = 1; /* it is noted, and nobody handles it; the stream of an Entry dies */
         }

@@ -132,6 +132,10 @@ find_since(Look *look, PyObject *stream, double *since)
     StreamFields *fields = (StreamFields *)stream;
     PyObject *found;
     Started started;
+    if (fields->origin == NULL && fields->noted.code != NULL) {
+        *since = fields->noted.since;
+        return 0;
+    }
     if (fields->origin != NULL && fields->origin != Py_None) {
         int is_known = grpc_guard_started(look, fields->origin, &started);
         if (is_known != 0) {

@@ -130,12 +130,8 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
         Py_DECREF(life);
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *nothing = NULL, *origin = NULL;
-    if (let_go(state, streams) == 0) {
-        origin = grpc_guard_note_origin(state, starts->str_start);
-    }
-    if (origin != NULL) {
-        SET(stream->origin, origin);
+    PyObject *nothing = NULL;
+    if (let_go(state, streams) == 0 && grpc_guard_note_start(state, stream) == 0) {
         SET(stream->channel, Py_NewRef(life));
         PyObject *args[] = {streams, (PyObject *)stream};
         nothing = PyObject_VectorcallMethod(starts->str_append, args, 2, NULL);

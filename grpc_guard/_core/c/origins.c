@@ -6,12 +6,7 @@
 
 #include "callers.h"
 #include "core.h"
-
-static PyObject *
-note_in_python(Starts *starts, PyObject *operation)
-{
-    return PyObject_CallOneArg(starts->note_origin, operation);
-}
+#include "flights.h"
 
 /* Returns what a file of the code belongs to, borrowed; NULL, without an error, if that is not known. */
 static PyObject *
@@ -20,45 +15,38 @@ kind_of(Starts *starts, PyCodeObject *code)
     return PyDict_GetItemWithError(starts->kinds, code->co_filename);
 }
 
-/* Returns the same of the frame that runs, if that is one of the program; else NULL, mostly without an error. */
-static PyObject *
-place_here(Starts *starts)
+/* Notes the line that the frame that runs is at, if that is one of the program: 1, else 0, mostly without an error. */
+static int
+is_noted_here(Starts *starts, OriginNote *noted)
 {
-    PyObject *code = NULL, *place = NULL;
-    int offset = 0;
-    grpc_guard_place(&code, &offset);
-    if (code != NULL && kind_of(starts, (PyCodeObject *)code) == starts->PROGRAM) {
-        PyObject *instruction = PyLong_FromLong(offset);
-        place = instruction == NULL ? NULL : PyTuple_Pack(2, code, instruction);
-        Py_XDECREF(instruction);
+    grpc_guard_place(&noted->code, &noted->instruction);
+    if (noted->code != NULL && kind_of(starts, (PyCodeObject *)noted->code) != starts->PROGRAM) {
+        Py_CLEAR(noted->code);
     }
-    Py_XDECREF(code);
-    return place;
+    return noted->code != NULL;
 }
 
-/* Returns code and instruction of the innermost line of the program; NULL, without an error, if
- * Python has to look for it. */
-static PyObject *
-place_of(Starts *starts, PyFrameObject *frame)
+/* Notes the innermost line of the program: 1; 0, without an error, if Python has to look for it. */
+static int
+is_noted_from(Starts *starts, PyFrameObject *frame, OriginNote *noted)
 {
     Py_XINCREF(frame);
     while (frame != NULL) {
         PyCodeObject *code = PyFrame_GetCode(frame);
-        PyObject *kind = kind_of(starts, code), *place = NULL;
+        PyObject *kind = kind_of(starts, code);
         int is_last = kind == NULL || kind == starts->PROGRAM || kind == starts->LOOP;
         if (kind != NULL && kind == starts->PROGRAM) {
-            PyObject *instruction = PyLong_FromLong(PyFrame_GetLasti(frame));
-            place = instruction == NULL ? NULL : PyTuple_Pack(2, code, instruction);
-            Py_XDECREF(instruction);
+            noted->code = Py_NewRef(code);
+            noted->instruction = PyFrame_GetLasti(frame);
         }
         Py_DECREF(code);
         if (is_last) {
             Py_DECREF(frame);
-            return place;
+            return noted->code != NULL;
         }
         Py_SETREF(frame, PyFrame_GetBack(frame));
     }
-    return NULL;
+    return 0;
 }
 
 /* Returns the name of a thread, without a call of its property if that only reads it. */
@@ -135,107 +123,79 @@ name_here(State *state)
     return name;
 }
 
-/* Finds the kind and the name of the party that runs, new references; -1: an error is set. */
-static int
-party(State *state, PyObject *loop, PyObject **kind, PyObject **name)
+/* Returns the name of the party that runs, a task if there is one; NULL: an error is set. */
+static PyObject *
+party(State *state, PyObject *loop, char *is_task)
 {
     Starts *starts = &state->starts;
-    PyObject *task = Py_NewRef(Py_None);
+    PyObject *task = Py_NewRef(Py_None), *name;
     if (loop != Py_None) {
         Py_DECREF(task);
-        task = PyObject_CallOneArg(starts->current_task, loop);
+        task = starts->current_task == state->current_task
+                   ? grpc_guard_task_of(state, loop)
+                   : PyObject_CallOneArg(starts->current_task, loop);
         if (task == NULL) {
-            return -1;
+            return NULL;
         }
     }
-    if (task != Py_None) {
-        *kind = Py_NewRef(starts->str_task);
-        *name = PyObject_CallMethodNoArgs(task, starts->str_get_name);
+    *is_task = task != Py_None;
+    if (*is_task) {
+        name = PyObject_CallMethodNoArgs(task, starts->str_get_name);
         Py_DECREF(task);
-        return *name == NULL ? -1 : 0;
+        return name;
     }
     Py_DECREF(task);
-    *kind = Py_NewRef(starts->str_thread);
-    *name = name_here(state);
-    if (*name != NULL || PyErr_Occurred()) {
-        return *name == NULL ? -1 : 0;
+    name = name_here(state);
+    if (name != NULL || PyErr_Occurred()) {
+        return name;
     }
     PyObject *ident = PyObject_CallNoArgs(starts->get_ident); /* a greenlet's, with gevent */
     PyObject *thread = ident == NULL ? NULL : PyDict_GetItemWithError(starts->threads_by_ident, ident);
     if (thread != NULL) {
         Py_INCREF(thread);
-        *name = name_of(state, thread);
+        name = name_of(state, thread);
         Py_DECREF(thread);
     }
     else if (ident != NULL && !PyErr_Occurred()) {
         PyObject *both = PyObject_CallOneArg(starts->name_of_thread, ident);
-        *name = both == NULL ? NULL : PySequence_GetItem(both, 1);
+        name = both == NULL ? NULL : PySequence_GetItem(both, 1);
         Py_XDECREF(both);
     }
     Py_XDECREF(ident);
-    return *name == NULL ? -1 : 0;
+    return name;
 }
 
-/* Assigns to a slot of a new Origin: at once, if it is one of a class's `__slots__`. */
+/* Notes when it is, during which test, and who runs; -1: an error is set. */
 static int
-fill(PyObject *slot, PyObject *origin, PyObject *value)
-{
-    if (Py_IS_TYPE(slot, &PyMemberDescr_Type)) {
-        PyMemberDef *member = ((PyMemberDescrObject *)slot)->d_member;
-        if (member->type == T_OBJECT_EX) {
-            SET(*(PyObject **)((char *)origin + member->offset), Py_NewRef(value));
-            return 0;
-        }
-    }
-    return grpc_guard_set(slot, origin, value);
-}
-
-/* Returns a new Origin, as its __init__() makes it. */
-static PyObject *
-origin_at(State *state, PyObject *operation, PyObject *place)
+note_party(State *state, OriginNote *noted)
 {
     Starts *starts = &state->starts;
-    PyObject *kind = NULL, *name = NULL, *origin = NULL;
-    int is_native = state->steps.has_native_clock && starts->monotonic == state->monotonic;
-    PyObject *since = is_native ? PyFloat_FromDouble(grpc_guard_now())
-                                : PyObject_CallNoArgs(starts->monotonic);
-    PyObject *attempt = since == NULL ? NULL : grpc_guard_own(&state->of_attempt, starts->ledger, starts->str_test_attempt);
-    PyObject *loop = attempt == NULL ? NULL : grpc_guard_loop_here(state, starts->running_loop);
-    if (loop != NULL && party(state, loop, &kind, &name) == 0) {
-        PyTypeObject *type = (PyTypeObject *)starts->Origin;
-        origin = type->tp_alloc(type, 0);
+    noted->since = grpc_guard_now();
+    noted->attempt = grpc_guard_own(&state->of_attempt, starts->ledger, starts->str_test_attempt);
+    PyObject *loop =
+        noted->attempt == NULL ? NULL : grpc_guard_loop_here(state, starts->running_loop);
+    if (loop != NULL) {
+        noted->on_loop = loop != Py_None;
+        noted->name = party(state, loop, &noted->is_task);
+        Py_DECREF(loop);
     }
-    PyObject *on_loop = loop == Py_None ? Py_False : Py_True;
-    if (origin != NULL
-        && (fill(starts->set_operation, origin, operation) < 0
-            || fill(starts->set_place, origin, place) < 0
-            || fill(starts->set_since, origin, since) < 0
-            || fill(starts->set_test_attempt, origin, attempt) < 0
-            || fill(starts->set_on_loop, origin, on_loop) < 0
-            || fill(starts->set_kind, origin, kind) < 0
-            || fill(starts->set_name, origin, name) < 0)) {
-        Py_CLEAR(origin);
-    }
-    Py_XDECREF(since);
-    Py_XDECREF(attempt);
-    Py_XDECREF(loop);
-    Py_XDECREF(kind);
-    Py_XDECREF(name);
-    return origin;
+    return noted->name == NULL ? -1 : 0;
 }
 
-PyObject *
-grpc_guard_note_origin(State *state, PyObject *operation)
+int
+grpc_guard_note(State *state, OriginNote *noted)
 {
     Starts *starts = &state->starts;
-    PyObject *place = place_here(starts);
-    if (place == NULL && !PyErr_Occurred()) {
-        place = place_of(starts, PyEval_GetFrame());
+    if (!state->steps.has_native_clock || starts->monotonic != state->monotonic) {
+        return 0;
     }
-    if (place == NULL) {
-        return PyErr_Occurred() ? NULL : note_in_python(starts, operation);
+    if (!is_noted_here(starts, noted)
+        && (PyErr_Occurred() || !is_noted_from(starts, PyEval_GetFrame(), noted))) {
+        return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *origin = origin_at(state, operation, place);
-    Py_DECREF(place);
-    return origin;
+    if (note_party(state, noted) < 0) {
+        grpc_guard_forget_note(noted);
+        return -1;
+    }
+    return 1;
 }

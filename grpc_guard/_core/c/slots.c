@@ -9,6 +9,7 @@
 #include "callers.h"
 #include "guarded.h"
 #include "layouts.h"
+#include "unary_starts.h"
 
 static Py_ssize_t slot; /* where: the same in all of them */
 static PyTypeObject *operations; /* the type of what is in there */
@@ -188,10 +189,11 @@ grpc_guard_calls_by_slot(PyObject *module, PyObject *cls)
         return NULL;
     }
     int is_usual = call_of(method) != NULL && ((PyTypeObject *)cls)->tp_call != NULL;
-    Py_DECREF(method);
     if (is_usual) {
-        ((PyTypeObject *)cls)->tp_call = call;
+        int is_sync = call_of(method) == grpc_guard_start_unary && ((UnaryStart *)method)->late == Py_None;
+        ((PyTypeObject *)cls)->tp_call = is_sync ? grpc_guard_call_unary : call;
     }
+    Py_DECREF(method);
     return PyBool_FromLong(is_usual);
 }
 

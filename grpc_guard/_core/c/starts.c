@@ -5,20 +5,7 @@
  */
 
 #include "guarded.h"
-
-typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    PyObject *module; /* that the state is of */
-    State *state;
-    PyObject *method;  /* in Python: does the same, whatever is the case */
-    PyObject *forks;   /* the namespace that has generation */
-    PyObject *in_force, *off; /* aio: the mode of the process, and the one in which all is as usual */
-    PyObject *running_loop;
-    PyObject *refusals, *refused; /* refused(proxy, error) is called for these errors */
-    PyObject *late, *refused_late; /* aio: for a call that has the attribute, refused_late(proxy, call) */
-    Own of_loop;
-} UnaryStart;
+#include "unary_starts.h"
 
 #define EACH_OF_START(DO) \
     DO(method) DO(forks) DO(in_force) DO(off) DO(running_loop) DO(refusals) DO(refused) DO(late) \
@@ -55,10 +42,10 @@ grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_call
     return running == NULL ? -1 : 0;
 }
 
-/* Tells whether a proxy starts its RPC as usual; -1: an error is set. */
-static int
-is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
+int
+grpc_guard_starts_as_usual(UnaryStart *self, PyObject *proxy, PyObject *wrapped)
 {
+    State *state = self->state;
     PyObject *generation = grpc_guard_look_up(&state->of_generation, self->forks, state->str_generation);
     int forked = generation == NULL ? -1 : PyObject_IsTrue(generation);
     if (forked != 0) {
@@ -82,9 +69,8 @@ is_usual(UnaryStart *self, State *state, PyObject *proxy, PyObject *wrapped)
     return usual;
 }
 
-/* Has an error that is set looked at, if it is a refusal; it stays set. */
-static void
-look_at_error(UnaryStart *self, PyObject *proxy)
+void
+grpc_guard_look_at_refusal(UnaryStart *self, PyObject *proxy)
 {
     if (!PyErr_ExceptionMatches(self->refusals)) {
         return;
@@ -105,7 +91,7 @@ static inline PyObject *
 started(UnaryStart *self, PyObject *proxy, PyObject *call)
 {
     if (call == NULL) {
-        look_at_error(self, proxy);
+        grpc_guard_look_at_refusal(self, proxy);
     }
     else if (self->late != Py_None) {
         int is_late = grpc_guard_has_interceptors(self->state, call, self->late);
@@ -128,7 +114,7 @@ grpc_guard_start_vectorcall(PyObject *callable, PyObject *const *args, size_t fl
         return PyObject_Vectorcall(self->method, args, (size_t)count, names);
     }
     PyObject *wrapped = PyObject_GetAttr(args[0], self->state->str_wrapped);
-    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, args[0], wrapped);
+    int usual = wrapped == NULL ? -1 : grpc_guard_starts_as_usual(self, args[0], wrapped);
     if (usual <= 0) {
         Py_XDECREF(wrapped);
         return usual < 0 ? NULL
@@ -144,7 +130,7 @@ grpc_guard_start_unary(PyObject *start, PyObject *proxy, PyObject *args, PyObjec
 {
     UnaryStart *self = (UnaryStart *)start;
     PyObject *wrapped = grpc_guard_wrapped(self->state, proxy);
-    int usual = wrapped == NULL ? -1 : is_usual(self, self->state, proxy, wrapped);
+    int usual = wrapped == NULL ? -1 : grpc_guard_starts_as_usual(self, proxy, wrapped);
     if (usual <= 0) {
         Py_XDECREF(wrapped);
         return usual < 0 ? NULL : grpc_guard_call_with(self->method, proxy, args, kwargs);
@@ -191,22 +177,17 @@ start_traverse(UnaryStart *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-start_clear(UnaryStart *self)
-{
-#define CLEAR(name) Py_CLEAR(self->name);
-    EACH_OF_START(CLEAR)
-    CLEAR(module)
-#undef CLEAR
-    return 0;
-}
+/* No tp_clear: what a class of proxies needs in order to be called is there as long as the class is. */
 
 static void
 start_dealloc(UnaryStart *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    start_clear(self);
+#define CLEAR(name) Py_CLEAR(self->name);
+    EACH_OF_START(CLEAR)
+    CLEAR(module)
+#undef CLEAR
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -236,7 +217,6 @@ static PyType_Slot start_slots[] = {
     {Py_tp_descr_get, start_get},
     {Py_tp_getattro, start_getattro},
     {Py_tp_traverse, start_traverse},
-    {Py_tp_clear, start_clear},
     {Py_tp_dealloc, start_dealloc},
     {Py_tp_members, start_members},
     {0, NULL},

@@ -198,7 +198,7 @@ operate(SyncOperation *self, PyObject *response, int is_next)
     }
     void *caller = grpc_guard_caller(&owner); /* its place is the line that asks */
     if (USUALLY(self->is_native)) {
-        since = grpc_guard_now();
+        since = grpc_guard_just_now();
     }
     else if ((has_owner = this_party(steps_of(self), &owner, &since)) < 0) {
         return NULL;

@@ -44,8 +44,11 @@ static int
 is_read_as_usual(State *state, StreamFields *stream)
 {
     Starts *starts = &state->starts;
-    if (PyDict_GET_SIZE(starts->callbacks_running) > 0 || stream->origin == NULL) {
+    if (PyDict_GET_SIZE(starts->callbacks_running) > 0) {
         return 0;
+    }
+    if (stream->origin == NULL) {
+        return stream->noted.code != NULL && !stream->noted.on_loop;
     }
     if (stream->origin == Py_None) {
         return 1;

@@ -99,6 +99,7 @@ stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     State *state = state_of(Py_TYPE(self));
+    grpc_guard_forget_note(&self->noted);
     return state == NULL ? -1 : fill(state, self, rpc, side, api, mode, loop);
 }
 
@@ -120,6 +121,7 @@ stream_clear(StreamFields *self)
     EACH_OF_STREAM(CLEAR)
     CLEAR(followed)
 #undef CLEAR
+    grpc_guard_forget_note(&self->noted);
     return 0;
 }
 
@@ -234,7 +236,6 @@ static PyMemberDef stream_members[] = {
     OBJECT(StreamFields, is_instrumented, "is_instrumented"),
     OBJECT(StreamFields, loop, "loop"),
     OBJECT(StreamFields, mode, "mode"),
-    OBJECT(StreamFields, origin, "origin"),
     OBJECT(StreamFields, rpc, "rpc"),
     OBJECT(StreamFields, side, "side"),
     {NULL},
@@ -252,6 +253,7 @@ static PyMethodDef stream_methods[] = {
 
 static PyGetSetDef stream_properties[] = {
     {"handler", (getter)grpc_guard_get_handler, (setter)grpc_guard_set_handler, NULL, NULL},
+    {"origin", (getter)grpc_guard_origin_of, (setter)grpc_guard_set_origin, NULL, NULL},
     {"read", (getter)grpc_guard_reader, (setter)stream_set_read, NULL, NULL},
     {"write", (getter)grpc_guard_writer, (setter)stream_set_write, NULL, NULL},
     {NULL},

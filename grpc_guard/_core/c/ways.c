@@ -9,7 +9,7 @@ static int
 is_bare(StreamFields *stream)
 {
     return stream->rpc == NULL || stream->side == NULL || stream->api == NULL
-           || stream->mode == NULL || stream->origin == NULL || stream->channel == NULL
+           || stream->mode == NULL || !grpc_guard_has_origin(stream) || stream->channel == NULL
            || stream->read == NULL || stream->write == NULL;
 }
 

@@ -6,9 +6,9 @@ import asyncio
 import weakref
 from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
+from ..._catalogue.clock import monotonic
 from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.nouns import READ, WRITE

@@ -6,9 +6,9 @@ import asyncio
 import functools
 from _thread import get_ident
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
+from ..._catalogue.clock import monotonic
 from ..._catalogue.nouns import READ, WRITE
 from ..._core.aio_methods import aio_method, compiled
 from ..._core.conflicts import contended_async

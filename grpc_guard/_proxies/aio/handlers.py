@@ -7,10 +7,10 @@ import functools
 import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable
-from time import monotonic
 from types import MethodType
 from typing import Any, cast
 
+from ..._catalogue.clock import monotonic
 from ..._catalogue.cpython_loops import current_task, running_loop
 from ..._catalogue.modes import ChooseMode, Mode, current_mode, fixed_mode, in_force
 from ..._catalogue.nouns import AIO, SERVER, Subject

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from _thread import get_ident
-from time import monotonic
 from typing import Any, Self
 
+from ..._catalogue.clock import monotonic
 from ..._core.aio_methods import aio_method
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable
-from time import monotonic
 from typing import Any
 
+from ..._catalogue.clock import monotonic
 from ..._catalogue.nouns import WRITE
 from ..._core import steps
 from ..._core.conflicts import contended_async

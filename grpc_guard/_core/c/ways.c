@@ -27,7 +27,7 @@ is_asked_as_usual(Look *look, PyObject *call)
         look->done_version = type->tp_version_tag;
         look->done_count = count;
     }
-    return look->is_done_known;
+    return look->is_done_known && grpc_guard_values_of(call) != NULL; /* else it may have its own */
 }
 
 /* Tells whether a stream is over, as is_over() does; -1: an error is set. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import queue
 import re
@@ -340,6 +341,34 @@ def test_starts(
 
 
 # Origins
+
+
+def test_origin_that_is_asked_for_while_it_is_made() -> None:
+    """Making it may run the collector, and what that runs may ask for it, too: all get the same."""
+    with (
+        staging.sync_server(Service().methods()) as address,
+        staging.sync_channel(address) as channel,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        world = World(channel, "c" if compiled else "py", patch)
+        for more in range(-4, 5):
+            call, seen, usual = world.reading()(b""), [], gc.get_threshold()
+            gc.collect()
+
+            def ask(*_: object, call: Any = call, seen: list[Any] = seen) -> None:
+                seen.append(call._self_stream.origin)
+
+            gc.callbacks.append(ask)
+            held = [World(channel, "py", patch) for _ in range(20)]  # that many are counted
+            gc.set_threshold(gc.get_count()[0] + more)
+            try:
+                seen.append(call._self_stream.origin)
+            finally:
+                gc.set_threshold(*usual)
+                gc.callbacks.remove(ask)
+            assert {id(origin) for origin in seen} == {id(call._self_stream.origin)}
+            call.cancel()
+            held.clear()
 
 
 def called_by_library(note: Any) -> Any:

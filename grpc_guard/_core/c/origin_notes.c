@@ -99,8 +99,12 @@ grpc_guard_origin_of(StreamFields *stream, void *unused)
 {
     if (stream->origin == NULL && stream->noted.code != NULL) {
         State *state = state_of(Py_TYPE(stream));
-        PyObject *origin =
-            state == NULL ? NULL : made_of(state, state->starts.str_start, &stream->noted);
+        OriginNote noted = stream->noted; /* held: whoever is asked meanwhile lets go of it */
+        Py_INCREF(noted.code);
+        Py_INCREF(noted.name);
+        Py_INCREF(noted.attempt);
+        PyObject *origin = state == NULL ? NULL : made_of(state, state->starts.str_start, &noted);
+        grpc_guard_forget_note(&noted);
         if (origin == NULL) {
             return NULL;
         }

@@ -22,6 +22,7 @@ import grpc
 import wrapt
 
 from .._catalogue.grpcio import COMPILED
+from .._catalogue.paths import realpath
 
 
 class Whose(enum.IntEnum):
@@ -122,7 +123,7 @@ def _installations(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 @functools.lru_cache(_KINDS_KEPT)
 def _resolved(file: str) -> str:
-    return os.path.normcase(os.path.realpath(file))
+    return os.path.normcase(realpath(file))
 
 
 def _folder(path: str) -> str:

@@ -53,6 +53,28 @@ def frame_of(file: str, **names: object) -> FrameType:
     return frame
 
 
+def test_functions_of_os_that_a_tool_has_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is resolved by the guard's own: blockbuster has those of `os` raise where a loop runs."""
+
+    class BlockingError(Exception):
+        pass
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise BlockingError(args)
+
+    (tmp_path / "real.py").write_text(CODE)
+    (tmp_path / "link.py").symlink_to("real.py")
+    for name in ("getcwd", "lstat", "stat", "readlink", "path.abspath", "path.islink"):
+        monkeypatch.setattr(f"os.{name}", refuse)
+    frame = frame_of(str(tmp_path / "link.py"))
+    kind, path = findings_whose.decide(frame), findings_whose._resolved(str(tmp_path / "link.py"))
+    monkeypatch.undo()
+    assert kind is Whose.PROGRAM
+    assert path == os.path.realpath(tmp_path / "real.py")
+
+
 @pytest.mark.parametrize(
     "module",
     [core_stream, grpc_guard, grpc, grpc.aio, asyncio, wrapt, threading, concurrent.futures.thread],

@@ -196,7 +196,7 @@ def test_having_a_proxy_for_every_table() -> None:
     """No class of proxies that the package defines is missing here."""
 
     def subclasses(cls: type) -> set[type]:
-        return {cls}.union(*(subclasses(sub) for sub in cls.__subclasses__()))
+        return {cls}.union(*(subclasses(sub) for sub in type.__subclasses__(cls)))
 
     def hands_on(cls: type) -> bool:
         is_written = "_self_twins" in vars(cls)  # and not made for a type

@@ -7,7 +7,7 @@ int
 grpc_guard_begin_entry(State *state, double *since)
 {
     if (state->steps.has_native_clock) {
-        *since = grpc_guard_moments_ago();
+        *since = grpc_guard_just_now();
         return 0;
     }
     PyObject *now = PyObject_CallNoArgs(state->monotonic);
@@ -44,7 +44,7 @@ grpc_guard_renew_entry(State *state, PyObject *before, PyObject *stream)
     int is_renewed = reference == NULL ? -1 : Py_REFCNT(known) == 2; /* or others have run meanwhile */
     if (is_renewed > 0) {
         SET(known->stream, Py_NewRef(reference));
-        known->since = grpc_guard_moments_ago();
+        known->since = grpc_guard_just_now();
     }
     Py_XDECREF(reference);
     return is_renewed;

@@ -170,7 +170,7 @@ static int
 note_party(State *state, OriginNote *noted)
 {
     Starts *starts = &state->starts;
-    noted->since = grpc_guard_now();
+    noted->since = grpc_guard_now_in_order();
     noted->attempt = grpc_guard_own(&state->of_attempt, starts->ledger, starts->str_test_attempt);
     PyObject *loop =
         noted->attempt == NULL ? NULL : grpc_guard_loop_here(state, starts->running_loop);

@@ -13,7 +13,7 @@ import asyncio
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tables_of_tasks, tasks_among
@@ -75,6 +75,12 @@ class Memory:
         self._before = known if type(known) is dict else {}
         compiled = which.compiled()
         self._compiled = None if compiled is None or not self._is_kept else _taken(compiled, known)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()  # a look that fails, too: until then the futures and loops of the program are held
 
     def looked_at(self, fresh: list[asyncio.Task[Any]]) -> Iterator[Recalled]:
         """Yield the tasks of the loops that have not gone on, by their standing.

@@ -180,26 +180,27 @@ class Sight:
 
     def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         ends = {id(idle_type(loop)) for loop in loops}
-        memory = Memory(set(loops))
         fresh: list[asyncio.Task[Any]] = []
-        for standing, some, directions in memory.looked_at(fresh):
-            self._note_together(some, standing, directions)
-        for tasks in slices_of(fresh, _TOGETHER):
-            for group in groups(tasks, self.lines, ends):
-                if group.kinds == CORE:
-                    memory.note(group.tasks, SETTLED)
-                    continue
-                handles = any_handles_an_rpc(group.tasks)
-                if not (handles or group.kinds & (OPERATION | SENDING)):
-                    memory.note(group.tasks, NOWHERE)
-                    continue
-                for place in places(group):
-                    told = self._look_at_place(place, group.kinds, handles=handles)
-                    if told is not None:
-                        memory.note(place.tasks, *told)
-            for task, awaited in waits_for_tasks(tasks):  # no other: they wait for plain futures
-                self.joins.append(Wait(self.party(task), self.party(awaited)))
-        memory.leave()
+        with Memory(set(loops)) as memory:
+            for standing, some, directions in memory.looked_at(fresh):
+                self._note_together(some, standing, directions)
+            for tasks in slices_of(fresh, _TOGETHER):
+                for group in groups(tasks, self.lines, ends):
+                    if group.kinds == CORE:
+                        memory.note(group.tasks, SETTLED)
+                        continue
+                    handles = any_handles_an_rpc(group.tasks)
+                    if not (handles or group.kinds & (OPERATION | SENDING)):
+                        memory.note(group.tasks, NOWHERE)
+                        continue
+                    for place in places(group):
+                        told = self._look_at_place(place, group.kinds, handles=handles)
+                        if told is not None:
+                            memory.note(place.tasks, *told)
+                for task, awaited in waits_for_tasks(
+                    tasks
+                ):  # no other: they wait for plain futures
+                    self.joins.append(Wait(self.party(task), self.party(awaited)))
 
     def _look_at_place(
         self, place: Place, kinds: int, *, handles: bool

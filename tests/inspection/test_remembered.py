@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import pytest
@@ -324,6 +324,36 @@ async def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot()
     snapshot()
     assert None not in known_tasks()
+
+
+class Unwilling(asyncio.Task[None]):
+    """Once some are counted, one tells its loop to those who look for it, and no other does."""
+
+    told: ClassVar[list[object]] = []
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        if len(self.told) == 1:
+            raise LookupError
+        self.told.append(self)
+        return super().get_loop()
+
+
+async def test_nothing_is_kept_of_a_look_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has met until then would hold futures of the program, and its loops."""
+    loop = asyncio.get_running_loop()
+    sight.Sight({loop})  # and leaves its memory to the next one
+    future = loop.create_future()
+    tasks = [Unwilling(waits(future), loop=loop) for _ in range(2)]
+    await settle()
+    with monkeypatch.context() as meanwhile, pytest.raises(LookupError):
+        meanwhile.setattr(Unwilling, "told", [])
+        sight.Sight({loop})
+    monkeypatch.setattr(Unwilling, "get_loop", asyncio.Task.get_loop)
+    future.set_result(None)
+    await within(asyncio.wait(tasks))
+    gone = weakref.ref(future)
+    del future
+    assert gone() is None
 
 
 async def test_one_look_alone_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,13 @@ import grpc
 import grpc.aio
 
 import grpc_guard
+from grpc_guard._catalogue.collector import collector_at_rest
 from grpc_guard._inspect import asking, remembered
 from grpc_guard._inspect import inspection_pb2 as pb
 from grpc_guard._inspect.endpoint import Endpoint, reply
 from grpc_guard._inspect.messages import VERSION, encoded
 from grpc_guard._inspect.places import entries
-from grpc_guard._inspect.snapshot import Reply, collector_at_rest
+from grpc_guard._inspect.snapshot import Reply
 from grpc_guard._inspect.wire import receive, send
 
 from ._measure import QUICK, Figure, Interval, Plan, Race, ratio_figure

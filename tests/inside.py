@@ -4,6 +4,7 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 """
 
 from grpc_guard._catalogue import boundary as boundary
+from grpc_guard._catalogue import collector as collector
 from grpc_guard._catalogue import cpython as cpython_door
 from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks

@@ -8,8 +8,8 @@ here: a program may first have to patch it (see cpython_loops.py).
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import gc
 import inspect
 import opcode
 import sys
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .collector import collector_at_rest
 from .heap import held_by
 
 if TYPE_CHECKING:
@@ -51,15 +52,9 @@ def frames_of_threads() -> dict[int, FrameType]:
     ident that they noted, without a stack.
     """
     current_frames = getattr(sys, "_current_frames", dict)
-    collects = _DEADLOCKS and gc.isenabled()
-    try:
-        if collects:
-            gc.disable()
+    with collector_at_rest() if _DEADLOCKS else contextlib.nullcontext():
         frames: dict[int, FrameType] = current_frames()
         return frames
-    finally:
-        if collects:
-            gc.enable()
 
 
 # The running threads by their ident: enumerate() would take a lock. Since Python 2.4, one dict for

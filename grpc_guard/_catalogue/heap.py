@@ -14,6 +14,8 @@ from itertools import chain, compress, repeat, tee
 from types import ModuleType
 from typing import Any
 
+from .collector import collector_at_rest
+
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, of type.__flags__
 
 
@@ -27,13 +29,8 @@ def instances(kinds: Iterable[type]) -> list[Any]:
     if all(map(_is_of_python, wanted)):
         # An object of such a class refers to it.
         return [one for one in gc.get_referrers(*wanted) if type(one) in wanted] if wanted else []
-    collects = gc.isenabled()
-    gc.disable()  # a collection would run finalisers in the middle
-    try:
+    with collector_at_rest():  # a collection would run finalisers in the middle
         return _walked(frozenset(map(id, wanted)).__contains__)
-    finally:
-        if collects:
-            gc.enable()
 
 
 def held_by(*objects: object) -> list[Any]:

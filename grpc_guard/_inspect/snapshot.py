@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .._catalogue.clock import monotonic
+from .._catalogue.collector import collector_at_rest
 from .._catalogue.lazy import public
 from .._catalogue.modes import current_mode
 from .._core import which
@@ -77,21 +77,6 @@ def answer() -> bytes:
     """Return a message with what snapshot() returns."""
     with contextlib.closing(Reply()) as reply:
         return b"".join(reply.parts)
-
-
-@contextlib.contextmanager
-def collector_at_rest() -> Iterator[None]:
-    """Let the collector rest in the block, which makes many objects, and drops them.
-
-    It would look through the whole heap for them, and run finalisers of the program on this thread.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _look(answer: Answer | None) -> Snapshot:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import weakref
-from typing import Any, ClassVar
+from typing import Any
 
 import grpc
 import pytest
@@ -326,16 +326,8 @@ async def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert None not in known_tasks()
 
 
-class Unwilling(asyncio.Task[None]):
-    """Once some are counted, one tells its loop to those who look for it, and no other does."""
-
-    told: ClassVar[list[object]] = []
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        if len(self.told) == 1:
-            raise LookupError
-        self.told.append(self)
-        return super().get_loop()
+class Task(asyncio.Task[None]):
+    """A kind of its own."""
 
 
 async def test_nothing_is_kept_of_a_look_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,12 +335,19 @@ async def test_nothing_is_kept_of_a_look_that_fails(monkeypatch: pytest.MonkeyPa
     loop = asyncio.get_running_loop()
     sight.Sight({loop})  # and leaves its memory to the next one
     future = loop.create_future()
-    tasks = [Unwilling(waits(future), loop=loop) for _ in range(2)]
+    tasks = [Task(waits(future), loop=loop) for _ in range(2)]
     await settle()
+    told = iter([loop])  # by one of them; the other fails
+
+    def get_loop(self: object) -> asyncio.AbstractEventLoop:
+        found = next(told, None)
+        if found is None:
+            raise LookupError
+        return found
+
     with monkeypatch.context() as meanwhile, pytest.raises(LookupError):
-        meanwhile.setattr(Unwilling, "told", [])
+        meanwhile.setattr(Task, "get_loop", get_loop)
         sight.Sight({loop})
-    monkeypatch.setattr(Unwilling, "get_loop", asyncio.Task.get_loop)
     future.set_result(None)
     await within(asyncio.wait(tasks))
     gone = weakref.ref(future)

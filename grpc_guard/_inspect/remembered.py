@@ -88,6 +88,14 @@ class Memory:
         Add the others to `fresh`.
         """
         tables = tables_of_tasks(self._loops)
+        yield from self._looked_at(tables, fresh)
+        if any(type(table) is list and table for table in tables):
+            # An eager task may have become a scheduled one meanwhile, and be in both tables.
+            fresh[:] = {id(task): task for task in fresh}.values()
+
+    def _looked_at(
+        self, tables: Sequence[Any], fresh: list[asyncio.Task[Any]]
+    ) -> Iterator[Recalled]:
         if self._compiled is not None:
             count = self._compiled.meet(tuple(tables), self._loops)
             for some in slices_of(range(count), _TOGETHER):

@@ -326,6 +326,24 @@ async def test_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert None not in known_tasks()
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), 0.0], ids=["remembered", "alone"])
+async def test_an_eager_task_that_is_in_two_tables(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """It is looked at once: it has become a scheduled one after the eager ones were copied."""
+    monkeypatch.setattr(remembered, "_SECONDS", seconds)
+    task = asyncio.create_task(waits(asyncio.get_running_loop().create_future()))
+    await settle()
+    tables = [{weakref.ref(task, lambda reference: None)}, [weakref.ref(task)]]
+    monkeypatch.setattr(remembered, "tables_of_tasks", lambda loops: tables)
+    fresh: list[Any] = []
+    with remembered.Memory({asyncio.get_running_loop()}) as memory:
+        assert list(memory.looked_at(fresh)) == []
+    assert fresh == [task]
+    task.cancel()
+    await asyncio.wait({task}, timeout=PATIENCE)
+
+
 class Task(asyncio.Task[None]):
     """A kind of its own."""
 

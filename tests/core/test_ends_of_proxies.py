@@ -77,6 +77,8 @@ async def test_attributes_of_a_proxy_alone() -> None:
 async def test_a_dict_that_outlives_its_proxy() -> None:
     """Who keeps the dict of a proxy shares it with no other."""
     proxy = a_proxy()
+    if not hasattr(proxy, "__self_dict__"):
+        pytest.skip("this version of wrapt does not hand it out")
     kept = proxy.__self_dict__
     del proxy
     kept["_self_mine"] = 1

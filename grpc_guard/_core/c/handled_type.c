@@ -21,7 +21,9 @@ handled_get(HandledNow *self, PyObject *identity)
     if (find(self, identity, &one) < 0) {
         return NULL;
     }
-    return one == NULL ? Py_NewRef(Py_None) : Py_BuildValue("(Od)", one->stream, one->since);
+    /* "N": the stream is held before anything is made, as that may run the collector. */
+    return one == NULL ? Py_NewRef(Py_None)
+                       : Py_BuildValue("(Nd)", Py_NewRef(one->stream), one->since);
 }
 
 static PyObject *

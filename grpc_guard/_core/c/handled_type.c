@@ -21,9 +21,13 @@ handled_get(HandledNow *self, PyObject *identity)
     if (find(self, identity, &one) < 0) {
         return NULL;
     }
-    /* "N": the stream is held before anything is made, as that may run the collector. */
-    return one == NULL ? Py_NewRef(Py_None)
-                       : Py_BuildValue("(Nd)", Py_NewRef(one->stream), one->since);
+    if (one == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *stream = Py_NewRef(one->stream); /* to make something may run the collector */
+    PyObject *both = Py_BuildValue("(Od)", stream, one->since);
+    Py_DECREF(stream);
+    return both;
 }
 
 static PyObject *

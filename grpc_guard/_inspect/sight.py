@@ -197,9 +197,7 @@ class Sight:
                         told = self._look_at_place(place, group.kinds, handles=handles)
                         if told is not None:
                             memory.note(place.tasks, *told)
-                for task, awaited in waits_for_tasks(
-                    tasks
-                ):  # no other: they wait for plain futures
+                for task, awaited in waits_for_tasks(tasks):  # others wait for plain futures
                     self.joins.append(Wait(self.party(task), self.party(awaited)))
 
     def _look_at_place(

@@ -125,6 +125,19 @@ def test_dump_after() -> None:
     )
 
 
+def test_dump_after_where_nobody_answers(tmp_path: Path) -> None:
+    """It says so, and when a process can be asked: silence would look as if nothing were in progress."""
+    said: list[str] = []
+    timer = Progress(str(tmp_path), said.append).ask_after(0.0)
+    assert timer is not None
+    timer.join(PATIENCE)
+    (text,) = said
+    assert text == (
+        "grpc_guard: in progress after 0 s: no process answered; one can be asked once it has "
+        "imported grpc, unless GRPC_GUARD_INSPECT is 0"
+    )
+
+
 def test_a_program_that_cannot_be_asked() -> None:
     """With GRPC_GUARD_INSPECT=0 nothing is asked; a bad value is a usage error."""
     for value, status in (("0", 0), ("maybe", 2)):
@@ -137,7 +150,7 @@ def test_a_program_that_cannot_be_asked() -> None:
             timeout=PATIENCE,
         )
         assert ran.returncode == status
-        assert "in progress" not in ran.stderr
+        assert "live stream" not in ran.stderr
     assert "GRPC_GUARD_INSPECT: 'maybe' is neither on nor off; use 1 or 0" in ran.stderr
 
 

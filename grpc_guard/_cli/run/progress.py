@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from ..._catalogue.settings import INSPECT
 from ..._inspect.asking import NoAnswerError, ask
 from ..._inspect.places import entries
 from ..._inspect.records import Snapshot
@@ -43,6 +44,15 @@ class Progress:
             for answer in answers:
                 self._say(f"grpc_guard: in progress {reason}:\n{dump(answer, most=_MOST)}")
 
+    def _ask_as_wanted(self, reason: str) -> None:
+        before = self.answers
+        self.ask(reason)
+        if self.answers is before:
+            self._say(
+                f"grpc_guard: in progress {reason}: no process answered; one can be asked once it has "
+                f"imported grpc, unless {INSPECT} is 0"
+            )
+
     def _pids(self) -> Iterator[int]:
         """Yield the guarded processes that can be asked: each has a file in the spool."""
         known = {pid for pid, _ in files(self._spool)}
@@ -56,7 +66,7 @@ class Progress:
         """Ask in so many seconds, from a thread; None means never. Return a timer to cancel."""
         if seconds is None:
             return None
-        timer = threading.Timer(seconds, self.ask, [f"after {seconds:g} s"])
+        timer = threading.Timer(seconds, self._ask_as_wanted, [f"after {seconds:g} s"])
         timer.daemon = True
         timer.start()
         return timer

@@ -25,7 +25,7 @@ GROUPS = {
     "Streams and directions": "streams.c directions.h directions.c aio_directions.c",
     "A sync operation": "steps.h steps.c advances.c sync_operations.c",
     "The start of an RPC": (
-        "starts.c unary_starts.h unary_starts.c stream_starts.c aio_starts.c lives.c origins.c origin_notes.c feeds.c guarded.h guarded.c"
+        "starts.c unary_starts.h unary_starts.c stream_starts.c aio_starts.c aio_unary_starts.c lives.c origins.c origin_notes.c feeds.c guarded.h guarded.c"
     ),
     "The handler of a sync server": (
         "servers.c handling.h handling.c unary.c entries.h entries.c in_flight.c by_thread.c following.c"

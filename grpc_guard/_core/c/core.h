@@ -203,6 +203,8 @@ PyObject *grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *ap
 /* Has the error that is set looked at, with which a stream did not start; it stays set. */
 void grpc_guard_did_not_start(State *state, PyObject *stream);
 
+/* Tells whether an aio call is of a class of grpcio's that has no interceptors. */
+int grpc_guard_is_plain_call(State *state, PyObject *call);
 /* Tells whether an aio call has interceptors: if so, it has an attribute of this name; -1: an error is set. */
 int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
 

@@ -100,9 +100,6 @@ grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, s
     return result;
 }
 
-/* CPython 3.13 keeps the loop of a thread in its state, where no version tells of a change. */
-#define HAS_LOOP_IN_DICT (HAS_VERSIONS && PY_VERSION_HEX < 0x030D0000)
-
 PyObject *
 grpc_guard_loop_here(State *state, PyObject *running_loop)
 {

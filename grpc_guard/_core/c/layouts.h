@@ -165,4 +165,7 @@ grpc_guard_bound(PyObject *object, PyObject *name)
 }
 #endif
 
+/* CPython 3.13 keeps the loop of a thread in its state, where no version tells of a change. */
+#define HAS_LOOP_IN_DICT (HAS_VERSIONS && PY_VERSION_HEX < 0x030D0000)
+
 #endif

@@ -35,7 +35,7 @@ GROUPS = {
         "aio_attributes.c aio_iterators.c"
     ),
     "The handler of an asyncio server": (
-        "aio_handlers.h aio_handlers.c aio_shortcuts.c aio_generated.h aio_generators.c aio_steps.c "
+        "aio_handlers.h aio_handlers.c aio_runs.c aio_unary.c aio_shortcuts.c aio_generated.h aio_generators.c aio_steps.c "
         "aio_yields.c flights.h flights.c"
     ),
     "A look at the whole process": (

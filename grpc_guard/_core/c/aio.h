@@ -51,7 +51,19 @@ typedef struct {
     AioOperation operation;
     PyObject *records, *loop; /* of the server, until it is first driven, when its flight begins; or NULL */
     Flight flight;
+    PyObject *home; /* of a unary one: the AioHandler, which has the records and the subject; or NULL */
 } AioRun;
+
+/* Has no subject any more. */
+static inline void
+grpc_guard_let_subject_go(AioOperation *self)
+{
+    PyObject *subject = self->subject;
+    self->subject = NULL;
+    if (subject != NULL && ((AioRun *)self)->home == NULL) {
+        Py_DECREF(subject);
+    }
+}
 
 /* Begins its flight; -1 with an exception set. */
 int grpc_guard_begin_run(AioRun *run);
@@ -118,6 +130,9 @@ void grpc_guard_end(AioOperation *self, int failed);
 /* Its attributes, and one of them. */
 extern PyGetSetDef grpc_guard_operation_properties[];
 PyObject *grpc_guard_operation_qualname(AioOperation *self, void *unused);
+
+/* Notes that it has been driven, and lets go of it. */
+PySendResult grpc_guard_operation_sent(AioOperation *self, PySendResult status);
 
 /* Claims the direction and makes what is driven, or hands over; -1 with an exception set. */
 int grpc_guard_begin(AioOperation *self);

@@ -1,6 +1,6 @@
 /* What makes an AioOperation a coroutine to everybody who looks: its methods and attributes. */
 
-#include "aio.h"
+#include "aio_handlers.h"
 
 static PyObject *
 coroutine_send(PyObject *self, PyObject *value)
@@ -45,7 +45,7 @@ hand_over_run(AioOperation *self)
     State *state = PyType_GetModuleState(Py_TYPE(self));
     AioRun *own = (AioRun *)self;
     PyObject *run = grpc_guard_new_run(state, (AioMethod *)self->method, self->subject,
-                                       Py_NewRef(self->inner), own->records, own->loop);
+                                       Py_NewRef(self->inner), grpc_guard_records_of_run(own), own->loop);
     PyObject *coroutine = run == NULL ? NULL : PyObject_CallOneArg(state->awaiting, run);
     Py_XDECREF(run);
     if (coroutine == NULL) {
@@ -53,7 +53,7 @@ hand_over_run(AioOperation *self)
     }
     SET(self->inner, coroutine);
     grpc_guard_end_run(own);
-    Py_CLEAR(self->subject);
+    grpc_guard_let_subject_go(self);
     return 0;
 }
 
@@ -128,7 +128,9 @@ coroutine_clear(AioOperation *self)
     Py_CLEAR(self->argument);
     Py_CLEAR(self->proxy);
     Py_CLEAR(self->direction);
-    Py_CLEAR(self->subject);
+    if (self->subject != NULL) {
+        grpc_guard_let_subject_go(self);
+    }
     return 0;
 }
 
@@ -167,6 +169,11 @@ coroutine_dealloc(AioOperation *self)
     }
     if (type->tp_basicsize == sizeof(AioRun)) {
         grpc_guard_end_run((AioRun *)self);
+        grpc_guard_let_subject_go(self);
+        if (grpc_guard_is_spared((AioRun *)self)) {
+            return;
+        }
+        Py_CLEAR(((AioRun *)self)->home);
     }
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_OPERATION(CLEAR)
@@ -175,19 +182,13 @@ coroutine_dealloc(AioOperation *self)
     Py_DECREF(type);
 }
 
-void
-grpc_guard_end_run(AioRun *self)
-{
-    grpc_guard_end_flight(&self->flight);
-    Py_CLEAR(self->records);
-    Py_CLEAR(self->loop);
-}
-
 static int
 run_clear(AioRun *self)
 {
     grpc_guard_end_run(self);
-    return coroutine_clear(&self->operation);
+    (void)coroutine_clear(&self->operation);
+    Py_CLEAR(self->home);
+    return 0;
 }
 
 static int
@@ -197,6 +198,7 @@ run_traverse(AioRun *self, visitproc visit, void *arg)
     Py_VISIT(self->flight.task);
     Py_VISIT(self->records);
     Py_VISIT(self->loop);
+    Py_VISIT(self->home);
     return coroutine_traverse(&self->operation, visit, arg);
 }
 
@@ -208,12 +210,13 @@ static PyMemberDef members[] = {
 #define SLOTS \
     {Py_tp_methods, methods}, {Py_tp_getset, grpc_guard_operation_properties}, \
         {Py_tp_members, members}, {Py_tp_repr, coroutine_repr}, \
-        {Py_tp_iternext, coroutine_iternext}, {Py_am_await, coroutine_await}, \
-        {Py_am_send, coroutine_am_send}, {Py_tp_dealloc, coroutine_dealloc}, \
+        {Py_am_await, coroutine_await}, {Py_tp_dealloc, coroutine_dealloc}, \
         {Py_tp_finalize, grpc_guard_operation_finalize}
 
 static PyType_Slot slots[] = {
     SLOTS,
+    {Py_tp_iternext, coroutine_iternext},
+    {Py_am_send, coroutine_am_send},
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},
     {0, NULL},
@@ -221,6 +224,8 @@ static PyType_Slot slots[] = {
 
 static PyType_Slot run_slots[] = {
     SLOTS,
+    {Py_tp_iternext, grpc_guard_run_iternext},
+    {Py_am_send, grpc_guard_run_send},
     {Py_tp_traverse, run_traverse},
     {Py_tp_clear, run_clear},
     {0, NULL},
@@ -242,38 +247,6 @@ static PyType_Spec run_spec = {
              | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = run_slots,
 };
-
-PyObject *
-grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine,
-                   PyObject *records, PyObject *loop)
-{
-    AioRun *self = (AioRun *)grpc_guard_alloc(&state->kept_runs, state->aio_run);
-    if (self == NULL) {
-        Py_DECREF(coroutine);
-        return NULL;
-    }
-    self->operation.method = Py_NewRef(method);
-    self->operation.subject = Py_NewRef(subject);
-    self->operation.inner = coroutine;
-    self->records = Py_XNewRef(records);
-    self->loop = Py_XNewRef(loop);
-    return (PyObject *)self;
-}
-
-int
-grpc_guard_begin_run(AioRun *self)
-{
-    PyObject *records = self->records, *loop = self->loop;
-    if (records == NULL) {
-        return 0;
-    }
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    self->records = self->loop = NULL;
-    int failed = grpc_guard_begin_flight(state, records, &self->flight, self->operation.subject, loop) < 0;
-    Py_DECREF(records);
-    Py_DECREF(loop);
-    return failed ? -1 : 0;
-}
 
 int
 grpc_guard_add_aio_operations(PyObject *module, State *state)

@@ -46,8 +46,9 @@ grpc_guard_tell_of_cancel(
 static void
 end_run(AioOperation *self, int failed)
 {
-    PyObject *subject = self->subject;
-    self->subject = NULL;
+    AioRun *run = (AioRun *)self;
+    PyObject *subject = Py_NewRef(self->subject);
+    grpc_guard_let_subject_go(self);
     if (failed) {
         State *state = PyType_GetModuleState(Py_TYPE(self));
         PyObject *told[] = {subject, NULL};
@@ -57,7 +58,7 @@ end_run(AioOperation *self, int failed)
         && IS_STREAM((State *)PyType_GetModuleState(Py_TYPE(self)), subject)) {
         SET(((StreamFields *)subject)->ended, Py_NewRef(Py_True));
     }
-    grpc_guard_end_flight(&((AioRun *)self)->flight);
+    grpc_guard_end_flight(&run->flight);
     Py_DECREF(subject);
 }
 
@@ -113,6 +114,25 @@ grpc_guard_can_go_on(AioOperation *self)
 }
 
 PySendResult
+grpc_guard_operation_sent(AioOperation *self, PySendResult status)
+{
+    if (status == PYGEN_NEXT) {
+        self->progress = SUSPENDED;
+        if (self->owns) {
+            (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
+        }
+        if (self->subject != NULL && grpc_guard_flight_waits(&((AioRun *)self)->flight) < 0) {
+            PyErr_Clear(); /* there is no memory for the note */
+        }
+    }
+    else {
+        grpc_guard_end(self, status == PYGEN_ERROR);
+    }
+    Py_DECREF(self);
+    return status;
+}
+
+PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
     *result = NULL;
@@ -133,18 +153,5 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     else if (!is_first || self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
         status = PyIter_Send(self->inner, value, result);
     }
-    if (status == PYGEN_NEXT) {
-        self->progress = SUSPENDED;
-        if (self->owns) {
-            (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
-        }
-        if (self->subject != NULL && grpc_guard_flight_waits(&((AioRun *)self)->flight) < 0) {
-            PyErr_Clear(); /* there is no memory for the note */
-        }
-    }
-    else {
-        grpc_guard_end(self, status == PYGEN_ERROR);
-    }
-    Py_DECREF(self);
-    return status;
+    return grpc_guard_operation_sent(self, status);
 }

@@ -31,7 +31,7 @@ GROUPS = {
         "servers.c handling.h handling.c unary.c entries.h entries.c in_flight.c by_thread.c following.c"
     ),
     "An asyncio operation": (
-        "aio.h aio_methods.c aio_operations.c aio_claims.c aio_endings.c aio_coroutine.c "
+        "aio.h aio_methods.c aio_operations.c aio_usual.c aio_claims.c aio_endings.c aio_coroutine.c "
         "aio_attributes.c aio_iterators.c"
     ),
     "The handler of an asyncio server": (

@@ -134,52 +134,61 @@ coroutine_clear(AioOperation *self)
     return 0;
 }
 
-/* Keeps the memory of an operation or a run, or frees it. */
 static void
-keep(AioOperation *self)
+operation_dealloc(AioOperation *self)
 {
-    State *state = grpc_guard_state_left(Py_TYPE(self));
-    if (state == NULL) {
-        Py_TYPE(self)->tp_free(self);
-        return;
-    }
-    self->weakrefs = NULL;
-    self->offset = 0;
-    self->owns = 0;
-    self->progress = CREATED;
-    if (Py_TYPE(self) == state->aio_run) {
-        grpc_guard_keep(&state->kept_runs, state->aio_run, (PyObject *)self);
-    }
-    else {
-        grpc_guard_keep(&state->kept_operations, state->aio_operation, (PyObject *)self);
-    }
-}
-
-static void
-coroutine_dealloc(AioOperation *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
     /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
-    if (self->progress != CLOSED && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+    if (!USUALLY(self->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
         return; /* somebody has it again */
     }
     PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL) {
+    if (!USUALLY(self->weakrefs == NULL)) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    if (type->tp_basicsize == sizeof(AioRun)) {
-        grpc_guard_end_run((AioRun *)self);
-        grpc_guard_let_subject_go(self);
-        if (grpc_guard_is_spared((AioRun *)self)) {
-            return;
-        }
-        Py_CLEAR(((AioRun *)self)->home);
-    }
 #define CLEAR(name) Py_CLEAR(self->name);
+    EACH_BUT_METHOD(CLEAR)
+#undef CLEAR
+    grpc_guard_free_operation(self);
+}
+
+/* Keeps the memory of a run, or frees it. */
+static void
+keep(AioOperation *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    State *state = grpc_guard_state_left(type);
+    if (state == NULL) {
+        type->tp_free(self);
+    }
+    else {
+        self->weakrefs = NULL;
+        self->progress = CREATED;
+        grpc_guard_keep(&state->kept_runs, state->aio_run, (PyObject *)self);
+    }
+    Py_DECREF(type);
+}
+
+static void
+run_dealloc(AioRun *self)
+{
+    AioOperation *operation = &self->operation;
+    if (!USUALLY(operation->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return; /* somebody has it again */
+    }
+    PyObject_GC_UnTrack(self);
+    if (!USUALLY(operation->weakrefs == NULL)) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    grpc_guard_end_run(self);
+    grpc_guard_let_subject_go(operation);
+    if (grpc_guard_is_spared(self)) {
+        return;
+    }
+    Py_CLEAR(self->home);
+#define CLEAR(name) Py_CLEAR(operation->name);
     EACH_OF_OPERATION(CLEAR)
 #undef CLEAR
-    keep(self);
-    Py_DECREF(type);
+    keep(operation);
 }
 
 static int
@@ -210,13 +219,13 @@ static PyMemberDef members[] = {
 #define SLOTS \
     {Py_tp_methods, methods}, {Py_tp_getset, grpc_guard_operation_properties}, \
         {Py_tp_members, members}, {Py_tp_repr, coroutine_repr}, \
-        {Py_am_await, coroutine_await}, {Py_tp_dealloc, coroutine_dealloc}, \
-        {Py_tp_finalize, grpc_guard_operation_finalize}
+        {Py_am_await, coroutine_await}, {Py_tp_finalize, grpc_guard_operation_finalize}
 
 static PyType_Slot slots[] = {
     SLOTS,
     {Py_tp_iternext, coroutine_iternext},
     {Py_am_send, coroutine_am_send},
+    {Py_tp_dealloc, operation_dealloc},
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},
     {0, NULL},
@@ -226,6 +235,7 @@ static PyType_Slot run_slots[] = {
     SLOTS,
     {Py_tp_iternext, grpc_guard_run_iternext},
     {Py_am_send, grpc_guard_run_send},
+    {Py_tp_dealloc, run_dealloc},
     {Py_tp_traverse, run_traverse},
     {Py_tp_clear, run_clear},
     {0, NULL},

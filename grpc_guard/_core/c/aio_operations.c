@@ -11,7 +11,7 @@ give_back(AioOperation *self)
     direction->inside = NULL;
     direction->taken = 0;
     if (direction->is_untimed) { /* it did not wait: nobody but who looks later wants to know */
-        direction->since = grpc_guard_moments_ago();
+        direction->since = grpc_guard_just_now();
         direction->is_untimed = 0;
     }
 }
@@ -85,6 +85,19 @@ grpc_guard_end(AioOperation *self, int failed)
     Py_CLEAR(self->direction);
 }
 
+/* Tells whether it can be driven for the first time; else an exception is set. */
+static inline int
+can_begin(AioOperation *self, PyObject *value)
+{
+    if (USUALLY(self->progress == CREATED && value == Py_None)) {
+        return 1;
+    }
+    if (grpc_guard_can_go_on(self)) {
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+    }
+    return 0;
+}
+
 /* As Python does in a coroutine: a StopIteration that is raised must not look like its result. */
 static void
 replace_stop_iteration(void)
@@ -135,22 +148,28 @@ grpc_guard_operation_sent(AioOperation *self, PySendResult status)
 PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
+    PySendResult status = PYGEN_ERROR;
     *result = NULL;
-    if (!grpc_guard_can_go_on(self)) {
-        return PYGEN_ERROR;
+    if (USUALLY(self->progress == SUSPENDED)) {
+        Py_INCREF(self);
+        self->progress = RUNNING;
+        status = PyIter_Send(self->inner, value, result);
+        if (status == PYGEN_NEXT) {
+            self->progress = SUSPENDED; /* as all else is */
+            Py_DECREF(self);
+            return status;
+        }
+        return grpc_guard_operation_sent(self, status);
     }
-    int is_first = self->progress == CREATED;
-    if (is_first && value != Py_None) {
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+    if (!can_begin(self, value)) {
         return PYGEN_ERROR;
     }
     Py_INCREF(self);
     self->progress = RUNNING;
-    PySendResult status = PYGEN_ERROR;
-    if (is_first && self->inner == NULL && grpc_guard_begin(self) < 0) {
+    if (self->inner == NULL && grpc_guard_begin(self) < 0) {
         replace_stop_iteration();
     }
-    else if (!is_first || self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
+    else if (self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
         status = PyIter_Send(self->inner, value, result);
     }
     return grpc_guard_operation_sent(self, status);

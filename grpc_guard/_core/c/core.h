@@ -33,8 +33,8 @@
 
 typedef struct {
     unsigned int version[SPOTS]; /* 0: not known yet */
-    Py_ssize_t offset[SPOTS];
-    int newest;
+    int offset[SPOTS];
+    int newest; /* to be used next */
 } Spots;
 
 /* Returns what an object has in the slot of this name, found again by its class. */
@@ -56,6 +56,8 @@ typedef struct {
     PyObject *of_entries; /* the namespace of entries.py: SERVER_CONTEXT */
     PyObject *str_callbacks, *str_state, *str_server_context, *str_generation;
     PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
+    uint64_t here_version; /* of the dict of the thread that asked for its loop last, or 0 */
+    PyObject *here;        /* that loop, or None; borrowed from the dict */
     LoopsHere loops;
 
     PyTypeObject *stream_fields;
@@ -97,7 +99,7 @@ typedef struct {
     Spots of_wrapped, of_mode, of_on_loop;
     Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
-    Kept kept_operations, kept_runs, kept_steps, kept_generated;
+    Kept kept_runs, kept_steps, kept_generated;
     Own of_thread_id;
     Chosen chosen;
     Steps steps;

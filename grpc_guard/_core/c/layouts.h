@@ -95,6 +95,14 @@ grpc_guard_count_of(PyTypeObject *type)
     return keys == NULL ? -1 : keys->count;
 }
 
+/* Returns where that is counted, for as long as the class has its version; NULL if it is not. */
+static inline const Py_ssize_t *
+grpc_guard_counted_of(PyTypeObject *type)
+{
+    struct grpc_guard_keys *keys = grpc_guard_keys_of(type);
+    return keys == NULL ? NULL : &keys->count;
+}
+
 /* Returns the method of a class, borrowed; NULL if its objects may have something else in its place. */
 static inline PyObject *
 grpc_guard_method_of(PyTypeObject *type, PyObject *name)
@@ -150,6 +158,12 @@ static inline Py_ssize_t
 grpc_guard_count_of(PyTypeObject *type)
 {
     return -1;
+}
+
+static inline const Py_ssize_t *
+grpc_guard_counted_of(PyTypeObject *type)
+{
+    return NULL;
 }
 
 static inline PyObject *

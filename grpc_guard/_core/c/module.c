@@ -258,7 +258,6 @@ module_clear(PyObject *module)
         Py_CLEAR(state->chosen.choose[i]);
         Py_CLEAR(state->chosen.mode[i]);
     }
-    grpc_guard_free_kept(&state->kept_operations);
     grpc_guard_free_kept(&state->kept_runs);
     grpc_guard_free_kept(&state->kept_steps);
     grpc_guard_free_kept(&state->kept_generated);

@@ -14,8 +14,8 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     State *state;
-    int count, spares;   /* of the arguments, the proxy among them; of what is kept */
-    PyObject *spare;     /* operations that have ended, each with the next as `inner` */
+    Py_ssize_t count;    /* of the arguments, the proxy among them */
+    Kept kept;           /* operations that have ended */
     Spots of_direction;
     PyObject *step;      /* the name of the slot of its step, or None: the direction's */
     PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
@@ -29,9 +29,6 @@ typedef struct {
 } AioMethod;
 
 #define EACH_OF_METHOD(DO) DO(module) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
-
-/* Frees the memory of operations that a method has kept. */
-void grpc_guard_free_spares(AioMethod *self);
 
 typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 

@@ -159,13 +159,13 @@ keep(AioOperation *self)
     State *state = grpc_guard_state_left(type);
     if (state == NULL) {
         type->tp_free(self);
+        Py_DECREF(type);
     }
     else {
         self->weakrefs = NULL;
         self->progress = CREATED;
         grpc_guard_keep(&state->kept_runs, state->aio_run, (PyObject *)self);
     }
-    Py_DECREF(type);
 }
 
 static void

@@ -215,7 +215,7 @@ handler_traverse(AioHandler *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->code);
-    int failed = self->spare == NULL ? 0 : grpc_guard_visit_spare(self->spare, visit, arg);
+    int failed = grpc_guard_visit_spared(self, visit, arg);
     if (failed) {
         return failed;
     }
@@ -232,7 +232,7 @@ handler_dealloc(AioHandler *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    grpc_guard_free_spare(self);
+    grpc_guard_free_spared(self);
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_HANDLER(CLEAR)
 #undef CLEAR

@@ -9,15 +9,13 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     PyObject *code;         /* of the function that calls this, where it does so with no frame */
-    uint64_t of_loop;       /* of a unary one, with a mode for good: the version of the dict of the thread on */
-    PyObject *loop;         /* which this loop ran at the last RPC, borrowed from that; else 0 */
     PyObject *plain;        /* the handler */
-    PyObject *spare;        /* of a unary one: a run that has ended, all its fields clear but the method */
+    Kept kept;              /* of a unary one: runs that have ended, all their fields clear but the method */
     State *state;
     PyObject *rpc, *handlers;
     int first;              /* the index of the request */
     char is_unary;
-    char has_native_clock;  /* if of_loop is not 0 */
+    char is_usual;          /* a unary one, with a mode for good, on asyncio's own loop */
     PyObject *running_loop;
     PyObject *chosen;       /* the mode, what has it, or None */
     PyObject *stream;       /* the class of its stream, or None */
@@ -54,8 +52,8 @@ PySendResult grpc_guard_run_send(PyObject *run, PyObject *value, PyObject **resu
 
 /* Keeps the memory of a run that has ended with its handler: 1, else 0. */
 int grpc_guard_is_spared(AioRun *run);
-int grpc_guard_visit_spare(PyObject *spare, visitproc visit, void *arg);
-void grpc_guard_free_spare(AioHandler *self);
+int grpc_guard_visit_spared(AioHandler *self, visitproc visit, void *arg);
+void grpc_guard_free_spared(AioHandler *self);
 
 int grpc_guard_add_shortcuts(PyObject *module);
 

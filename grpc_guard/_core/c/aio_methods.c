@@ -73,7 +73,7 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->direction = Py_NewRef(direction);
     self->step = Py_NewRef(step);
     self->of_wrapped = Py_NewRef(of_wrapped);
-    self->count = (int)count;
+    self->count = count;
     PyUnicode_InternInPlace(&self->direction);
     if (PyUnicode_CheckExact(step)) {
         PyUnicode_InternInPlace(&self->step);
@@ -112,13 +112,10 @@ static int
 method_traverse(AioMethod *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    for (PyObject *spare = self->spare; spare != NULL; spare = ((AioOperation *)spare)->inner) {
-        Py_VISIT(Py_TYPE(spare));
-    }
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_METHOD(VISIT)
 #undef VISIT
-    return 0;
+    return grpc_guard_visit_kept(&self->kept, visit, arg);
 }
 
 /* No tp_clear: the function goes on to answer for it. What is in a cycle with it, its class and its
@@ -132,7 +129,7 @@ method_dealloc(AioMethod *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    grpc_guard_free_spares(self);
+    grpc_guard_free_kept(&self->kept);
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_METHOD(CLEAR)
 #undef CLEAR

@@ -3,7 +3,7 @@
 #include "aio.h"
 #include "directions.h"
 
-static void
+static inline void
 give_back(AioOperation *self)
 {
     AioFields *direction = (AioFields *)self->direction;
@@ -145,6 +145,19 @@ grpc_guard_operation_sent(AioOperation *self, PySendResult status)
     return status;
 }
 
+/* Takes an operation to have succeeded, and lets go of it and all that it held. */
+static inline void
+succeed(AioOperation *self)
+{
+    give_back(self);
+    self->progress = CLOSED;
+    Py_CLEAR(self->inner);
+    Py_CLEAR(self->argument);
+    Py_CLEAR(self->proxy);
+    Py_CLEAR(self->direction);
+    Py_DECREF(self);
+}
+
 PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
@@ -157,6 +170,10 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
         if (status == PYGEN_NEXT) {
             self->progress = SUSPENDED; /* as all else is */
             Py_DECREF(self);
+            return status;
+        }
+        if (USUALLY(status == PYGEN_RETURN && self->owns)) {
+            succeed(self);
             return status;
         }
         return grpc_guard_operation_sent(self, status);

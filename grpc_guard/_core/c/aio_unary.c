@@ -8,42 +8,27 @@
 #include "callers.h"
 #include "entries.h"
 
-/* Notes what is usual: the mode is one for good, and a loop runs on this thread; -1: an error is set. */
-static int
-note(AioHandler *self)
-{
-    State *state = self->state;
-    self->of_loop = 0;
-    if (!HAS_LOOP_IN_DICT || self->chosen == Py_None || self->chosen == state->starts.in_force
-        || self->chosen == self->off || self->running_loop != state->loop_of_thread) {
-        return 0;
-    }
-    PyObject *loop = grpc_guard_loop_here(state, self->running_loop), *dict = PyThreadState_GetDict();
-    Py_XDECREF(loop); /* the dict has it, as long as that is of this version */
-    if (loop == NULL) {
-        return -1;
-    }
-    self->loop = loop;
-    self->has_native_clock = (char)state->steps.has_native_clock;
-    self->of_loop = dict == NULL || loop == Py_None ? 0 : grpc_guard_version_of(dict);
-    return 0;
-}
-
+/* Notes whether what is usual can be: a mode that is one for good, and the loop known by the dict of the thread. */
 static UNUSUAL PyObject *
 handle(AioHandler *self, PyObject *const *args, size_t flagged, PyObject *names)
 {
-    return note(self) < 0 ? NULL : grpc_guard_handle((PyObject *)self, args, flagged, names);
+    State *state = self->state;
+    self->is_usual = HAS_LOOP_IN_DICT && self->running_loop == state->loop_of_thread
+                     && self->chosen != Py_None && self->chosen != state->starts.in_force
+                     && self->chosen != self->off;
+    return grpc_guard_handle((PyObject *)self, args, flagged, names);
 }
 
 PyObject *
 grpc_guard_handle_aio_unary(AioHandler *self, PyObject *const *args, size_t flagged, PyObject *names)
 {
-    PyObject *dict = PyThreadState_Get()->dict, *plain = self->plain;
-    if (!USUALLY(dict != NULL && self->of_loop != 0 && self->of_loop == grpc_guard_version_of(dict)
-                 && PyVectorcall_NARGS(flagged) == self->first + 2 && names == NULL)) {
+    State *state = self->state;
+    PyObject *plain = self->plain;
+    if (!USUALLY(self->is_usual && PyVectorcall_NARGS(flagged) == self->first + 2 && names == NULL
+                 && grpc_guard_is_here(state, state->here) && state->here != Py_None)) {
         return handle(self, args, flagged, names);
     }
-    PyObject *loop = Py_NewRef(self->loop), *made;
+    PyObject *loop = Py_NewRef(state->here), *made;
     if (USUALLY(Py_IS_TYPE(plain, &PyFunction_Type))) {
         made = ((PyFunctionObject *)plain)->vectorcall(plain, args, flagged, NULL);
     }
@@ -80,12 +65,10 @@ grpc_guard_run_of_unary(AioHandler *self, PyObject *made, PyObject *loop)
             return NULL;
         }
     }
-    AioRun *run = (AioRun *)self->spare;
+    AioRun *run = (AioRun *)grpc_guard_take_kept(&self->kept);
     if (!USUALLY(run != NULL)) {
         return (PyObject *)new_run(self, made, loop);
     }
-    self->spare = NULL;
-    Py_SET_REFCNT((PyObject *)run, 1);
     run->operation.inner = made;
     run->operation.subject = self->rpc;
     run->loop = Py_NewRef(loop);
@@ -99,48 +82,40 @@ grpc_guard_run_of_unary(AioHandler *self, PyObject *made, PyObject *loop)
 int
 grpc_guard_is_spared(AioRun *run)
 {
-#ifdef Py_GIL_DISABLED
-    return 0;
-#else
     AioOperation *self = &run->operation;
     AioHandler *home = (AioHandler *)run->home;
-    if (home == NULL || PyObject_GC_IsFinalized((PyObject *)run)) {
-        return 0; /* one that was finalized would not be again */
+    if (home == NULL) {
+        return 0;
     }
     Py_CLEAR(self->inner);
     Py_CLEAR(self->name);
     Py_CLEAR(self->qualname);
-    if (home->spare != NULL || self->method != home->method) {
+    if (self->method != home->method || !grpc_guard_put_kept(&home->kept, (PyObject *)run)) {
         return 0;
     }
     self->weakrefs = NULL;
     self->progress = CREATED;
     run->home = NULL;
-    home->spare = (PyObject *)run; /* with its reference to its type */
     Py_DECREF(home);
     return 1;
-#endif
 }
 
 int
-grpc_guard_visit_spare(PyObject *spare, visitproc visit, void *arg)
+grpc_guard_visit_spared(AioHandler *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(spare));
-    Py_VISIT(((AioOperation *)spare)->method);
-    return 0;
+    for (PyObject *spare = self->kept.first; spare != NULL; spare = grpc_guard_next_kept(spare)) {
+        Py_VISIT(((AioOperation *)spare)->method);
+    }
+    return grpc_guard_visit_kept(&self->kept, visit, arg);
 }
 
 void
-grpc_guard_free_spare(AioHandler *self)
+grpc_guard_free_spared(AioHandler *self)
 {
-    PyObject *spare = self->spare;
-    self->spare = NULL;
-    if (spare != NULL) {
-        PyTypeObject *type = Py_TYPE(spare);
+    for (PyObject *spare = self->kept.first; spare != NULL; spare = grpc_guard_next_kept(spare)) {
         Py_CLEAR(((AioOperation *)spare)->method);
-        PyObject_GC_Del(spare);
-        Py_DECREF(type);
     }
+    grpc_guard_free_kept(&self->kept);
 }
 
 /* How it is driven */
@@ -151,7 +126,7 @@ begin_as_usual(AioRun *run)
 {
     AioHandler *home = (AioHandler *)run->home;
     if (!USUALLY(home != NULL && run->operation.progress == CREATED && run->loop != NULL
-                 && home->has_native_clock && PyCoro_CheckExact(run->operation.inner))) {
+                 && home->state->steps.has_native_clock && PyCoro_CheckExact(run->operation.inner))) {
         return 0;
     }
     InFlight *records = (InFlight *)home->handlers;

@@ -19,22 +19,6 @@ in_same_slot(const Spots *spots, PyObject *object)
     return NULL;
 }
 
-/* Returns a new object, of the memory of one that has ended if there is one. */
-static inline AioOperation *
-alloc(AioMethod *method)
-{
-    AioOperation *self = (AioOperation *)method->spare;
-    if (!USUALLY(self != NULL)) {
-        return (AioOperation *)method->state->aio_operation->tp_alloc(method->state->aio_operation, 0);
-    }
-    method->spare = self->inner;
-    method->spares--;
-    self->inner = NULL;
-    Py_SET_REFCNT((PyObject *)self, 1);
-    PyObject_GC_Track(self);
-    return self;
-}
-
 PyObject *
 grpc_guard_new_operation(AioMethod *method, PyObject *const *args)
 {
@@ -48,7 +32,8 @@ grpc_guard_new_operation(AioMethod *method, PyObject *const *args)
             return NULL;
         }
     }
-    AioOperation *self = alloc(method);
+    AioOperation *self =
+        (AioOperation *)grpc_guard_alloc(&method->kept, method->state->aio_operation);
     if (self == NULL) {
         Py_DECREF(direction);
         return NULL;
@@ -108,43 +93,19 @@ grpc_guard_begin(AioOperation *self)
     return self->inner == NULL ? -1 : 0;
 }
 
-/* Its memory */
-
-void
-grpc_guard_free_spares(AioMethod *self)
-{
-    PyObject *spare = self->spare;
-    self->spare = NULL;
-    while (spare != NULL) {
-        PyObject *next = ((AioOperation *)spare)->inner;
-        PyTypeObject *type = Py_TYPE(spare);
-        PyObject_GC_Del(spare);
-        Py_DECREF(type);
-        spare = next;
-    }
-}
-
 void
 grpc_guard_free_operation(AioOperation *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     AioMethod *method = (AioMethod *)self->method;
-#ifndef Py_GIL_DISABLED
-    /* One that was finalized would not be again. */
-    if (USUALLY(method != NULL && method->spares < KEPT_OPERATIONS && !PyObject_GC_IsFinalized((PyObject *)self))) {
-        self->method = NULL;
-        self->weakrefs = NULL;
-        self->offset = 0;
-        self->owns = 0;
-        self->progress = CREATED;
-        self->inner = method->spare;
-        method->spare = (PyObject *)self; /* with its reference to its type */
-        method->spares++;
-        Py_DECREF(method);
-        return;
+    self->method = NULL;
+    self->weakrefs = NULL;
+    self->offset = 0;
+    self->owns = 0;
+    self->progress = CREATED;
+    if (!USUALLY(method != NULL && grpc_guard_put_kept(&method->kept, (PyObject *)self))) {
+        PyTypeObject *type = Py_TYPE(self);
+        type->tp_free(self);
+        Py_DECREF(type);
     }
-#endif
-    Py_CLEAR(self->method);
-    type->tp_free(self);
-    Py_DECREF(type);
+    Py_XDECREF(method);
 }

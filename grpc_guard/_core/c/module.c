@@ -233,8 +233,11 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->chosen.choose[i]);
         Py_VISIT(state->chosen.mode[i]);
     }
-    int failed = grpc_guard_starts_traverse(&state->starts, visit, arg);
-    return failed ? failed : grpc_guard_steps_traverse(&state->steps, visit, arg);
+    return grpc_guard_visit_kept(&state->kept_runs, visit, arg)
+           || grpc_guard_visit_kept(&state->kept_steps, visit, arg)
+           || grpc_guard_visit_kept(&state->kept_generated, visit, arg)
+           || grpc_guard_starts_traverse(&state->starts, visit, arg)
+           || grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
 
 static int

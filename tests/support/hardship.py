@@ -547,7 +547,7 @@ def blocks() -> int:
 
 def leaking(act: Act, times: int, shared: list[Any]) -> tuple[int, int]:
     """Return how many blocks are left of `times` times, and how many references to what is `shared`."""
-    for _ in range(max(100, times // 200)):  # caches of the interpreter fill slowly
+    for _ in range(max(100, min(times, 1000), times // 200)):  # caches fill slowly, ours too
         act()
     before = references = 0
     for _ in range(2):  # the second time these numbers have their own blocks

@@ -69,7 +69,7 @@ crowd_forget(Crowd *self, PyObject *direction)
 {
     const Noted *noted = grpc_guard_seen_in(self, direction);
     if (noted != NULL) {
-        Py_CLEAR(self->noted[noted - self->noted].task);
+        Py_CLEAR(grpc_guard_all_noted(self)[noted - grpc_guard_all_noted(self)].task);
     }
     Py_RETURN_NONE;
 }
@@ -82,8 +82,8 @@ crowd_held_by(Crowd *self, PyObject *tasks)
     if (found == NULL) {
         return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "%R is no set", tasks);
     }
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        Noted *noted = &self->noted[i];
+    for (Py_ssize_t i = 0; i < self->noted.count; i++) {
+        Noted *noted = &grpc_guard_all_noted(self)[i];
         PyObject *key = noted->task == NULL ? Py_NewRef(Py_None) : PyLong_FromVoidPtr(noted->task);
         int is_one = key == NULL ? -1 : PySet_Contains(tasks, key);
         Py_XDECREF(key);
@@ -99,8 +99,9 @@ static PyObject *
 crowd_directions(Crowd *self, PyObject *unused)
 {
     PyObject *found = PyList_New(0);
-    for (Py_ssize_t i = 0; found != NULL && i < self->count; i++) {
-        if (self->noted[i].task != NULL && PyList_Append(found, self->noted[i].direction) < 0) {
+    for (Py_ssize_t i = 0; found != NULL && i < self->noted.count; i++) {
+        const Noted *noted = &grpc_guard_all_noted(self)[i];
+        if (noted->task != NULL && PyList_Append(found, noted->direction) < 0) {
             Py_CLEAR(found);
         }
     }
@@ -143,9 +144,9 @@ crowd_traverse(Crowd *self, visitproc visit, void *arg)
     Py_VISIT((PyObject *)self->new_owner);
     Py_VISIT(self->name_of);
     Py_VISIT(self->names);
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        Py_VISIT(self->noted[i].direction);
-        Py_VISIT(self->noted[i].task);
+    for (Py_ssize_t i = 0; i < self->noted.count; i++) {
+        Py_VISIT(grpc_guard_all_noted(self)[i].direction);
+        Py_VISIT(grpc_guard_all_noted(self)[i].task);
     }
     for (Py_ssize_t i = 0; i < self->said_count; i++) {
         Py_VISIT(self->said[i].stack);
@@ -162,8 +163,8 @@ crowd_clear(Crowd *self)
     Py_CLEAR(self->kind);
     Py_CLEAR(self->relation);
     Py_CLEAR(self->get_name);
-    while (self->count > 0) {
-        Noted noted = self->noted[--self->count];
+    while (self->noted.count > 0) {
+        Noted noted = grpc_guard_all_noted(self)[--self->noted.count];
         Py_DECREF(noted.direction);
         Py_XDECREF(noted.task);
     }
@@ -181,9 +182,8 @@ crowd_dealloc(Crowd *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     crowd_clear(self);
-    PyMem_Free(self->noted);
+    grpc_guard_end_table(&self->noted);
     PyMem_Free(self->said);
-    PyMem_Free(self->index);
     type->tp_free(self);
     Py_DECREF(type);
 }

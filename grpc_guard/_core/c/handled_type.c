@@ -59,8 +59,8 @@ static PyObject *
 handled_streams(HandledNow *self, PyObject *unused)
 {
     PyObject *found = PyList_New(0);
-    for (Py_ssize_t i = 0; found != NULL && i < self->count; i++) {
-        PyObject *stream = self->all[i].stream;
+    for (Py_ssize_t i = 0; found != NULL && i < self->table.count; i++) {
+        PyObject *stream = grpc_guard_all_handled(self)[i].stream;
         if (stream != NULL && PyList_Append(found, stream) < 0) {
             Py_CLEAR(found);
         }
@@ -72,8 +72,8 @@ static int
 handled_traverse(HandledNow *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        Py_VISIT(self->all[i].stream);
+    for (Py_ssize_t i = 0; i < self->table.count; i++) {
+        Py_VISIT(grpc_guard_all_handled(self)[i].stream);
     }
     return 0;
 }
@@ -81,8 +81,8 @@ handled_traverse(HandledNow *self, visitproc visit, void *arg)
 static int
 handled_clear(HandledNow *self)
 {
-    while (self->count > 0) {
-        PyObject *stream = self->all[--self->count].stream;
+    while (self->table.count > 0) {
+        PyObject *stream = grpc_guard_all_handled(self)[--self->table.count].stream;
         Py_XDECREF(stream);
     }
     return 0;
@@ -94,8 +94,7 @@ handled_dealloc(HandledNow *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     handled_clear(self);
-    PyMem_Free(self->all);
-    PyMem_Free(self->index);
+    grpc_guard_end_table(&self->table);
     type->tp_free(self);
     Py_DECREF(type);
 }

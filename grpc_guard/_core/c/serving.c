@@ -165,7 +165,7 @@ fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left
 {
     if (left > 16) {
         FETCH_TASK(tasks[16]);
-        grpc_guard_fetch_handled(self->streams, (uintptr_t)tasks[16]);
+        grpc_guard_fetch_row(&self->streams->table, sizeof(HandledOne), (uintptr_t)tasks[16], 1);
     }
     const HandledOne *later = left > 12 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[12]) : NULL;
     if (later != NULL) {

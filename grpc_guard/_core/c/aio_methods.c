@@ -23,9 +23,12 @@ origins_are_tracked(State *state)
 static UNUSUAL PyObject *
 call_function(AioMethod *method, PyObject *const *args, size_t flags, PyObject *names)
 {
-    int is_shut = names == NULL && PyVectorcall_NARGS(flags) == method->count
-                  && origins_are_tracked(method->state) < 0;
-    return is_shut || PyErr_Occurred() ? NULL : PyObject_Vectorcall(method->function, args, flags, names);
+    if (PyErr_Occurred()
+        || (names == NULL && PyVectorcall_NARGS(flags) == method->count
+            && origins_are_tracked(method->state) < 0)) {
+        return NULL;
+    }
+    return PyObject_Vectorcall(method->function, args, flags, names);
 }
 
 static PyObject *

@@ -106,12 +106,12 @@ static PyObject *
 step_iternext(PyObject *op)
 {
     Step *self = (Step *)op;
-    State *state = ((Generated *)self->generated)->state;
     int is_first = self->progress == CREATED;
-    if (!USUALLY(self->act == NEXT && PyAsyncGen_CheckExact(self->responses)
-                 && (is_first || self->progress == SUSPENDED))) {
+    if (!USUALLY((is_first || self->progress == SUSPENDED) && self->act == NEXT
+                 && PyAsyncGen_CheckExact(self->responses))) {
         return step_send(op, Py_None);
     }
+    State *state = ((Generated *)self->generated)->state;
     Py_INCREF(self);
     self->progress = RUNNING;
     if (is_first && grpc_guard_begin_step(state, self) < 0) {

@@ -90,14 +90,16 @@ slot_of_type(PyTypeObject *type, PyObject *name)
         PyErr_Clear();
         return NULL;
     }
-    int is_plain = type->tp_dictoffset == 0 && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)
+    int is_plain = type->tp_dictoffset == 0
                    && _PyType_Lookup(type, own) == _PyType_Lookup(&PyBaseObject_Type, own);
     Py_DECREF(own);
     PyObject *method = is_plain && methods != NULL && methods->am_anext != NULL
                                && PyUnicode_CompareWithASCIIString(name, "__anext__") == 0
                            ? _PyType_Lookup(type, name)
                            : NULL;
-    return method != NULL && Py_IS_TYPE(method, &PyWrapperDescr_Type) ? methods->am_anext : NULL;
+    int is_its = method != NULL && Py_IS_TYPE(method, &PyWrapperDescr_Type)
+                 && ((PyWrapperDescrObject *)method)->d_wrapped == (void *)methods->am_anext;
+    return is_its ? methods->am_anext : NULL;
 }
 
 static UNUSUAL void

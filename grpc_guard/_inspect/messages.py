@@ -40,10 +40,16 @@ class Answer:
 
     def __init__(self) -> None:
         compiled: Any = which.compiled()
+        self.copies: Any = None  # what the last answer said of streams
         try:
-            self.streams, self.of_handlers = _spare.pop()
+            self.streams, self.of_handlers, self.copies = _spare.pop()
         except IndexError:  # the first one, or one beside another
             self.streams, self.of_handlers = compiled.Scratch(), compiled.Scratch()
+        if self.copies is None and monotonic() - _closed[0] < _SECONDS:
+            self.copies = compiled.Copies()
+        if self.copies is not None:
+            self.copies.begin()
+        self._is_whole = False
         self.handlers: list[Sequence[bytes]] = []
         self._view: memoryview | None = None
 
@@ -51,6 +57,7 @@ class Answer:
         """Yield the bytes of the streams."""
         if self._view is None:
             self._view = memoryview(self.streams)
+            self._is_whole = True
         if len(self._view) > 0:
             yield self._view
 
@@ -61,9 +68,12 @@ class Answer:
         if self._view is not None:
             self._view.release()
         with contextlib.suppress(BufferError):  # somebody else looks at it
+            if self.copies is not None and self._is_whole:
+                self.copies.keep(self.streams)
             self.streams.clear()
             self.of_handlers.clear()
-            _spare[:] = [(self.streams, self.of_handlers)] if now - last < _SECONDS else []
+            spare = self.streams, self.of_handlers, self.copies
+            _spare[:] = [spare] if now - last < _SECONDS else []
 
 
 _SECONDS = 10.0  # between two answers; after more, no memory is kept

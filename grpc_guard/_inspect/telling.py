@@ -79,7 +79,7 @@ class Teller:
         field = pb.Snapshot.DESCRIPTOR.fields_by_name["streams"]
         encoding = encoding_of(StreamSnapshot, field.message_type)
         known, streams = (look, encoding, tag(field.number)), self._in_order()
-        tables = found.carried, found.streams, found.told, answer.streams
+        tables = found.carried, found.streams, found.told, answer.streams, answer.copies
         for some in slices_of(range(len(streams))):
             compiled.answer_streams(*known, streams, some[0], len(some), *tables)
         return found

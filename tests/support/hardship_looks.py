@@ -94,7 +94,7 @@ def look_acts(core: Any) -> dict[str, Act]:
         order: list[Any] = []
         carried: dict[int, int] = {}
         scratch = core.Scratch()
-        core.answer_streams(told, of, b"\x2a", every, 0, len(every), carried, order, [], scratch)
+        core.answer_streams(told, of, b"\x2a", every, 0, len(every), carried, order, [], scratch, None)
         with memoryview(scratch) as view:
             assert len(view) > 0
         scratch.clear()

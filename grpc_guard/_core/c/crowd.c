@@ -90,14 +90,23 @@ grpc_guard_say(Crowd *self, PyObject *operation, PyObject *stack)
 }
 
 PyObject *
-grpc_guard_shown_name(Crowd *self, PyObject *task)
+grpc_guard_name_of(Crowd *self, PyObject *task)
 {
     PyObject *name = PyObject_CallMethodNoArgs(task, self->get_name);
     if (name == NULL || !PyUnicode_Check(name) || PyUnicode_READY(name) < 0) {
         if (name != NULL && !PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "the name of a task is a text");
         }
-        Py_XDECREF(name);
+        Py_CLEAR(name);
+    }
+    return name;
+}
+
+PyObject *
+grpc_guard_shown_name(Crowd *self, PyObject *task)
+{
+    PyObject *name = grpc_guard_name_of(self, task);
+    if (name == NULL) {
         return NULL;
     }
     if (PyUnicode_GET_LENGTH(name) == 0 || PyUnicode_READ_CHAR(name, 0) != 'H') {

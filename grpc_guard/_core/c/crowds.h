@@ -57,6 +57,9 @@ grpc_guard_fetch_seen(const Crowd *crowd, PyObject *direction, int step)
     }
 }
 
+/* Returns the name of a task; NULL: an error is set. */
+PyObject *grpc_guard_name_of(Crowd *crowd, PyObject *task);
+
 /* Returns the name of a task as it is shown; NULL: an error is set. */
 PyObject *grpc_guard_shown_name(Crowd *crowd, PyObject *task);
 

@@ -113,17 +113,17 @@ put_one(State *state, Answer *self, PyObject *stream, long number, Ways *ways)
 {
     Started started;
     StreamFields *fields = (StreamFields *)stream;
+    int is_put = self->copies == NULL ? 0 : grpc_guard_put_copy(state, self, fields, number);
+    if (is_put != 0) {
+        return is_put;
+    }
     int is_usual = grpc_guard_find_ways(state, &self->look, stream, ways);
     if (is_usual < 0 || (is_usual > 0 && ways->state == NULL)) {
         return is_usual < 0 ? -1 : 0;
     }
-    const HandledOne *handled =
-        is_usual > 0 && fields->origin == Py_None ? grpc_guard_handled_by(self->look.begun, (uintptr_t)stream) : NULL;
-    if (is_usual > 0 && self->copies != NULL && !needs_record(self, ways)) {
-        int is_put = grpc_guard_put_copy(self, fields, number, ways, handled);
-        if (is_put != 0) {
-            return is_put;
-        }
+    const HandledOne *handled = NULL;
+    if (is_usual > 0 && fields->origin == Py_None) {
+        handled = grpc_guard_handled_by(self->look.begun, (uintptr_t)stream);
     }
     int is_started = is_usual > 0 && fields->origin != Py_None
                          ? grpc_guard_started(&self->look, fields->origin, &started)
@@ -215,7 +215,9 @@ answer_streams(PyObject *module, PyObject *args)
     if (self.buffer == NULL) {
         return PyErr_NoMemory();
     }
-    int failed = grpc_guard_take_look(state, &self.look, said) < 0 || take_fields(&self) < 0;
+    int failed = grpc_guard_take_look(state, &self.look, said) < 0 || take_fields(&self) < 0
+                 || grpc_guard_take_filter(&self.owners, self.look.owners) < 0
+                 || grpc_guard_take_filter(&self.others, self.look.others) < 0;
     if (!failed) {
         grpc_guard_borrow_memory(self.buffer, scratch);
         failed = put_all(state, &self, some, begin, count) < 0;

@@ -25,6 +25,7 @@ typedef struct {
     size_t times[TIMES];        /* of the stream that is put: where its numbers are in the buffer; 0: nowhere */
     double began;               /* its begin, if that is known */
     long channel_number;        /* -1: it has no channel */
+    Filter owners, others;      /* of the tables of the look */
 } Answer;
 
 /* Has what is needed of the streams that follow fetched; so many are left. */
@@ -46,10 +47,8 @@ int grpc_guard_put_direction(Answer *answer, const Field *field, const Way *way)
 /* Puts the number of the bytes from `at` on before them, and moves so many of the times; -1: an error is set. */
 int grpc_guard_close(Answer *answer, size_t at, int first, int count);
 
-/* Puts a stream that has not changed since the last answer: 1; 0 if it has; -1: an error is set. `handled`
- * tells since when, if that is known. */
-int grpc_guard_put_copy(Answer *answer, StreamFields *stream, long number, const Ways *ways,
-                        const HandledOne *handled);
+/* Puts a stream that has not changed since the last answer: 1; 0 if it has; -1: an error is set. */
+int grpc_guard_put_copy(State *state, Answer *answer, StreamFields *stream, long number);
 
 /* Keeps the bytes of the stream that was put, which are those from `from` on; -1: an error is set. */
 int grpc_guard_keep_copy(Answer *answer, StreamFields *stream, size_t from, const Ways *ways);

@@ -6,56 +6,64 @@
 
 enum { LARGEST = 60000 }; /* bytes of a stream that are kept */
 
-/* Tells how a direction is told. */
+/* Tells whether somebody is in a direction, and described, as in the last answer, and for how long; -1: an
+ * error is set. */
 static int
-how_of(const Way *way)
+is_same_task(Answer *self, const Noted *noted, const CopiedWay *copied, double *ago)
 {
-    if (way->direction == Py_None) {
-        return NO_WAY;
-    }
-    if (grpc_guard_is_inside(way)) {
-        return way->noted != NULL ? TASK_INSIDE : RECORD_INSIDE;
-    }
-    return grpc_guard_since_of((AioFields *)way->direction) != 0.0 ? HAS_BEGAN : NEVER_BEGAN;
-}
-
-/* Tells whether a direction is told as it was, but for the time; -1: an error is set. */
-static int
-is_same_way(Answer *self, const Way *way, const CopiedWay *copied)
-{
-    if (how_of(way) != copied->how) {
+    const Said *said = &self->look.crowd->said[noted->said];
+    if (copied->how != TASK_INSIDE || said->operation != copied->operation || said->stack != copied->stack) {
         return 0;
     }
-    if (way->noted == NULL) {
-        return 1;
-    }
-    const Said *said = &self->look.crowd->said[way->noted->said];
-    if (said->operation != copied->operation || said->stack != copied->stack) {
-        return 0;
-    }
-    PyObject *name = grpc_guard_name_of(self->look.crowd, way->noted->task);
+    PyObject *name = grpc_guard_name_of(self->look.crowd, noted->task);
     Py_XDECREF(name); /* the entry holds it, if it is the same */
+    *ago = noted->held;
     return name == NULL ? -1 : name == copied->name;
 }
 
-/* Tells whether a stream is told as it was, but for the times and its number; -1: an error is set. */
+/* Tells whether a direction of a stream is told as it was, and how long ago its last operation began; -1:
+ * an error is set. */
 static int
-is_same(Answer *self, const StreamFields *stream, const Copied *one, const Ways *ways,
-        const HandledOne *handled)
+is_same_way(Answer *self, PyObject *reference, PyObject *itself, const CopiedWay *copied, double *ago)
 {
-    if (one->state != ways->state || one->origin != stream->origin) {
+    if (reference == Py_None) {
+        return copied->how == NO_WAY;
+    }
+    if (reference != Py_True || itself == NULL || Py_REFCNT(itself) == 0) {
         return 0;
     }
-    if (stream->origin == Py_None
-        && (one->times[ITS_AGE] != 0 ? handled == NULL || handled->since != one->began : handled != NULL)) {
-        return 0;
+    const Noted *noted = grpc_guard_seen_in(self->look.crowd, itself);
+    if (noted != NULL) {
+        return is_same_task(self, noted, copied, ago);
+    }
+    int is_owned = grpc_guard_is_among(&self->owners, itself);
+    AioFields *direction = (AioFields *)itself;
+    if (is_owned != 0 || !Py_IS_TYPE(itself, (PyTypeObject *)self->look.plain)
+        || !grpc_guard_is_idle(&self->look, direction)) {
+        return is_owned < 0 ? -1 : 0;
+    }
+    double since = grpc_guard_since_of(direction), present = self->look.present;
+    *ago = since < present ? present - since : 0.0;
+    return copied->how == (since != 0.0 ? HAS_BEGAN : NEVER_BEGAN);
+}
+
+/* Tells whether the state, the begin and the channel of a stream are told as they were; -1: an error is set. */
+static int
+is_same_stream(Answer *self, StreamFields *stream, const Copied *one)
+{
+    int is_among = grpc_guard_is_among(&self->others, stream);
+    if (is_among != 0 || one->origin != stream->origin) {
+        return is_among < 0 ? -1 : 0;
+    }
+    if (stream->origin == Py_None) {
+        const HandledOne *handled = grpc_guard_handled_by(self->look.begun, (uintptr_t)stream);
+        if (one->times[ITS_AGE] == 0 ? handled != NULL : handled == NULL || handled->since != one->began) {
+            return 0;
+        }
     }
     long channel = grpc_guard_number_of(self, stream->channel);
-    if (channel != one->channel) {
-        return channel < -1 ? -1 : 0;
-    }
-    int is_so = is_same_way(self, &ways->read, &one->read);
-    return is_so <= 0 ? is_so : is_same_way(self, &ways->write, &one->write);
+    PyObject *state = channel < -1 ? NULL : grpc_guard_state_of_stream(&self->look, stream);
+    return state == NULL ? -1 : state == one->state && channel == one->channel;
 }
 
 /* Writes a number over the one that is there. */
@@ -67,52 +75,69 @@ put_time(char *bytes, unsigned short at, double seconds)
     }
 }
 
-static void
-put_times_of(Answer *self, char *bytes, const Way *way, const unsigned short *times)
+/* Puts the bytes of a stream with a number and other times; -1: an error is set. */
+static int
+put_bytes(Answer *self, Copied *one, long number, const double *ago)
 {
-    double ago = 0.0;
-    if (way->noted != NULL) {
-        ago = way->noted->held;
+    Bytes *bytes = &self->buffer->bytes;
+    const Field *its_number = &self->stream[NUMBER];
+    size_t before = (size_t)its_number->tag_size + grpc_guard_size_of_varint((unsigned long long)number);
+    if (grpc_guard_put_tag(self->buffer, &self->field) < 0
+        || grpc_guard_put_varint(bytes, before + one->size) < 0
+        || grpc_guard_put_int(self->buffer, its_number, (unsigned long long)number) < 0
+        || grpc_guard_put(bytes, self->copies->bytes.start + one->at, one->size) < 0) {
+        return -1;
     }
-    else if (way->direction != Py_None) {
-        double since = ((AioFields *)way->direction)->since, present = self->look.present;
-        ago = since < present ? present - since : 0.0;
+    one->at = bytes->size - one->size;
+    one->look = self->copies->look;
+    double present = self->look.present;
+    char *start = bytes->start + one->at;
+    put_time(start, one->times[ITS_AGE], present - one->began);
+    put_time(start, one->times[STARTER_HELD], one->began < present ? present - one->began : 0.0);
+    for (int i = 0; i < 2; i++) {
+        put_time(start, one->times[READER_HELD + i], ago[0]);
+        put_time(start, one->times[WRITER_HELD + i], ago[1]);
     }
-    put_time(bytes, times[0], ago);
-    put_time(bytes, times[1], ago);
+    return 0;
 }
 
 int
-grpc_guard_put_copy(Answer *self, StreamFields *stream, long number, const Ways *ways,
-                    const HandledOne *handled)
+grpc_guard_put_copy(State *state, Answer *self, StreamFields *stream, long number)
 {
+    if (!IS_STREAM(state, (PyObject *)stream) || self->look.is_waited || self->look.is_sending) {
+        return 0;
+    }
     Copied *one = grpc_guard_copy_of(self->copies, stream);
-    int is_so = one == NULL ? 0 : is_same(self, stream, one, ways, handled);
-    if (is_so <= 0) {
-        return is_so;
+    int is_same = one == NULL ? 0 : is_same_stream(self, stream, one);
+    double ago[2] = {0.0, 0.0};
+    if (is_same > 0) {
+        is_same = is_same_way(self, stream->read, stream->reader, &one->read, &ago[0]);
     }
-    Buffer *buffer = self->buffer;
-    const Field *its_number = &self->stream[NUMBER];
-    size_t before = (size_t)its_number->tag_size + grpc_guard_size_of_varint((unsigned long long)number);
-    if (grpc_guard_put_tag(buffer, &self->field) < 0
-        || grpc_guard_put_varint(&buffer->bytes, before + one->size) < 0
-        || grpc_guard_put_int(buffer, its_number, (unsigned long long)number) < 0) {
+    if (is_same > 0) {
+        is_same = is_same_way(self, stream->write, stream->writer, &one->write, &ago[1]);
+    }
+    /* A write may wait for somebody who reads: see needs_record(). */
+    if (is_same <= 0 || (one->write.how == TASK_INSIDE && one->read.how != TASK_INSIDE && one->read.how != NO_WAY)) {
+        return is_same < 0 ? -1 : 0;
+    }
+    if (put_bytes(self, one, number, ago) < 0) {
         return -1;
     }
-    size_t at = buffer->bytes.size;
-    if (grpc_guard_put(&buffer->bytes, self->copies->bytes.start + one->at, one->size) < 0) {
-        return -1;
-    }
-    double present = self->look.present;
-    char *bytes = buffer->bytes.start + at;
-    put_time(bytes, one->times[ITS_AGE], present - one->began);
-    put_time(bytes, one->times[STARTER_HELD], one->began < present ? present - one->began : 0.0);
-    put_times_of(self, bytes, &ways->read, &one->times[READER_HELD]);
-    put_times_of(self, bytes, &ways->write, &one->times[WRITER_HELD]);
-    one->at = at;
-    one->look = self->copies->look;
     self->count += one->channel >= 0;
     return 1;
+}
+
+/* Tells how a direction is told. */
+static int
+how_of(const Way *way)
+{
+    if (way->direction == Py_None) {
+        return NO_WAY;
+    }
+    if (grpc_guard_is_inside(way)) {
+        return way->noted != NULL ? TASK_INSIDE : RECORD_INSIDE;
+    }
+    return grpc_guard_since_of((AioFields *)way->direction) != 0.0 ? HAS_BEGAN : NEVER_BEGAN;
 }
 
 /* Notes how a direction was told; -1: an error is set. */

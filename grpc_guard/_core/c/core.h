@@ -243,15 +243,15 @@ typedef struct {
 
 typedef struct {
     DIRECTION
-    PyObject *loop_thread;
-    PyObject *step;           /* or NULL: the method `name` of `wrapped` */
-    PyObject *wrapped, *name;
-    PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    /* What a look compares is side by side, up to the owner. */
     double since;
     char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
-    PyObject *owner, *way;
+    PyObject *loop_thread, *owner;
+    PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    PyObject *step;           /* or NULL: the method `name` of `wrapped` */
+    PyObject *wrapped, *name, *way;
 } AioFields;
 
 /* What advances a SyncFields, of one of the kinds in steps.h */

@@ -182,7 +182,7 @@ class Sight:
         ends = {id(idle_type(loop)) for loop in loops}
         fresh: list[asyncio.Task[Any]] = []
         with Memory(set(loops)) as memory:
-            for standing, some, directions in memory.looked_at(fresh):
+            for standing, some, directions in memory.looked_at(fresh, self.crowd, self.time):
                 self._note_together(some, standing, directions)
             for tasks in slices_of(fresh, _TOGETHER):
                 for group in groups(tasks, self.lines, ends):

@@ -15,10 +15,13 @@ is_same_task(Answer *self, const Noted *noted, const CopiedWay *copied, double *
     if (copied->how != TASK_INSIDE || said->operation != copied->operation || said->stack != copied->stack) {
         return 0;
     }
-    PyObject *name = grpc_guard_name_of(self->look.crowd, noted->task);
-    Py_XDECREF(name); /* the entry holds it, if it is the same */
     *ago = noted->held;
-    return name == NULL ? -1 : name == copied->name;
+    PyObject *name = noted->name;
+    if (name == NULL) {
+        name = grpc_guard_name_of(self->look.crowd, noted->task);
+        Py_XDECREF(name);
+    }
+    return name == NULL ? -1 : name == copied->name; /* the entry holds it, if it is the same */
 }
 
 /* Tells whether a direction of a stream is told as it was, and how long ago its last operation began; -1:

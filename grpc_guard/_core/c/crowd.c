@@ -54,11 +54,11 @@ make_room(Crowd *self)
     return 0;
 }
 
-int
+Noted *
 grpc_guard_note_one(Crowd *self, PyObject *direction, PyObject *task, double held)
 {
     if (make_room(self) < 0) {
-        return -1;
+        return NULL;
     }
     unsigned int *spot = spot_of(self, direction);
     if (*spot == 0) {
@@ -67,9 +67,10 @@ grpc_guard_note_one(Crowd *self, PyObject *direction, PyObject *task, double hel
     }
     Noted *noted = &self->noted[*spot - 1];
     SET(noted->task, Py_NewRef(task));
+    noted->name = NULL;
     noted->held = held;
     noted->said = (int)self->said_count - 1;
-    return 0;
+    return noted;
 }
 
 int

@@ -3,9 +3,8 @@
 #include "crowds.h"
 #include "directions.h"
 
-/* Finds when the operation in a direction began; -1: an error is set. */
-static int
-find_since(State *state, PyObject *direction, double *since)
+int
+grpc_guard_find_since(State *state, PyObject *direction, double *since)
 {
     if (PyObject_TypeCheck(direction, state->aio_fields)) {
         *since = grpc_guard_since_of((AioFields *)direction);
@@ -41,9 +40,9 @@ crowd_note(Crowd *self, PyObject *args)
             PyErr_SetString(PyExc_ValueError, "fewer tasks than directions");
             return NULL;
         }
-        if ((is_timed && find_since(state, direction, &since) < 0)
+        if ((is_timed && grpc_guard_find_since(state, direction, &since) < 0)
             || grpc_guard_note_one(self, direction, PyList_GET_ITEM(tasks, i),
-                        since < time ? time - since : 0.0) < 0) {
+                        since < time ? time - since : 0.0) == NULL) {
             return NULL;
         }
     }
@@ -164,6 +163,10 @@ crowd_clear(Crowd *self)
     Py_CLEAR(self->get_name);
     while (self->count > 0) {
         Noted noted = self->noted[--self->count];
+        if (self->count > 8) {
+            FETCH(self->noted[self->count - 8].direction);
+            FETCH(self->noted[self->count - 8].task);
+        }
         Py_DECREF(noted.direction);
         Py_XDECREF(noted.task);
     }

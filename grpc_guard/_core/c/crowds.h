@@ -12,6 +12,7 @@ typedef struct {
 
 typedef struct Noted {
     PyObject *direction, *task;
+    PyObject *name; /* that the task had, to be compared alone; NULL: it has to be asked */
     double held; /* seconds */
     int said;
 } Noted;
@@ -38,8 +39,11 @@ grpc_guard_hashed(PyObject *object)
     return (bits ^ (bits >> 15)) * (size_t)0x9E3779B1u;
 }
 
-/* Notes a task, in place of who was noted before; -1: an error is set. */
-int grpc_guard_note_one(Crowd *crowd, PyObject *direction, PyObject *task, double held);
+/* Notes a task, in place of who was noted before; NULL: an error is set. */
+Noted *grpc_guard_note_one(Crowd *crowd, PyObject *direction, PyObject *task, double held);
+
+/* Finds when the operation in a direction began; -1: an error is set. */
+int grpc_guard_find_since(State *state, PyObject *direction, double *since);
 
 /* Adds what is the same for those who are noted next; -1: an error is set. */
 int grpc_guard_say(Crowd *crowd, PyObject *operation, PyObject *stack);

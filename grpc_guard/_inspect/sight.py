@@ -97,11 +97,10 @@ class Sight:
             found = self._tasks[key] = Party("task", name_of_task(task), ("task", key), 0, task)
         return found
 
-    def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
-        """Return the streams that are `listed`, and those that somebody is inside of."""
-        others = list(self.directions.values())
-        found, self._strays = gathered(list(listed), self.crowd, others)
-        return found
+    def streams_among(self, listed: list[Stream]) -> list[Stream]:
+        """Return the streams that are `listed`, and those that somebody is inside of: the same list."""
+        self._strays = gathered(listed, self.crowd, list(self.directions.values()))
+        return listed
 
     @property
     def strays(self) -> Iterable[Direction]:

@@ -53,7 +53,7 @@ def answered(teller: Any, streams: list[Any]) -> Any:
     scratch = compiled.Scratch()
     half = len(streams) // 2
     for begin, count in ((0, half), (half, len(streams))):
-        compiled.answer_streams(*known, streams, begin, count, carried, order, told, scratch)
+        compiled.answer_streams(*known, streams, begin, count, carried, order, told, scratch, None)
     return bytes(scratch), carried, order, told
 
 
@@ -294,13 +294,14 @@ def test_what_it_takes() -> None:
     of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
     owners = encoding.encoding_of(type(OWNER), inspection_pb2.Party.DESCRIPTOR)
     scratch = compiled.Scratch()
-    rest: Any = 0, 9, {}, [], [], scratch
+    rest: Any = 0, 9, {}, [], [], scratch, None
     odd: Any = [SimpleNamespace()]
     for arguments in (
         (),
         (look, owners, b"", scene.streams, *rest),
         (look, of, b"", 1, *rest),
-        (look, of, b"", scene.streams, *rest[:5], bytearray()),
+        (look, of, b"", scene.streams, *rest[:5], bytearray(), None),
+        (look, of, b"", scene.streams, *rest[:6], scratch),
         ((*look[:7], 1, *look[8:]), of, b"", scene.streams, *rest),
         ((len, lambda _: 1, *look[2:]), of, b"", odd, *rest),
         ((lambda *_: 1, *look[1:]), of, b"", odd, *rest),
@@ -322,7 +323,7 @@ def test_memory_that_is_used_again() -> None:
     scratch = compiled.Scratch()
     assert bytes(scratch) == b""
     tables: Any = {}, [], []
-    known: Any = of, b"", scene.streams, 0, 9, *tables, scratch
+    known: Any = of, b"", scene.streams, 0, 9, *tables, scratch, None
     compiled.answer_streams(look, *known)
     once = bytes(scratch)
     assert len(once) > 10
@@ -341,7 +342,7 @@ def test_memory_that_is_used_again() -> None:
         seen.append(outcome(compiled.answer_streams, look, *known))
 
     odd = look_at_it, *look[1:]
-    compiled.answer_streams(odd, of, b"", [SimpleNamespace()], 0, 9, *tables, scratch)
+    compiled.answer_streams(odd, of, b"", [SimpleNamespace()], 0, 9, *tables, scratch, None)
     assert len(seen) == 4
     assert all("BufferError" in repr(one) for one in seen)
     assert bytes(scratch) == once

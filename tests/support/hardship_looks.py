@@ -145,11 +145,14 @@ def look_acts(core: Any) -> dict[str, Act]:
     def listed() -> None:
         by_task = core.handled(records)
         assert len(by_task.streams()) == len(core.begun([by_task]).streams()) == len(running)
-        found, strays = core.gather(streams, inside, others)
+        found = [*streams, *streams[:3]]
+        strays = core.gather(found, inside, others)
         assert (len(found), len(strays)) == (MANY + FEW, 0)
-        assert len(core.oldest_first(found, core.begun([by_task]), 1.0)) == MANY + FEW
+        core.oldest_first(found, core.begun([by_task]), 1.0, None)
+        assert len(set(found)) == MANY + FEW
         assert core.loops_of(found) == {loop}
         assert core.unread([*found, unread], Api.AIO, Side.SERVER) == [unread]
+        core.let_go(found)
 
     return {
         "a crowd": crowded,

@@ -44,7 +44,7 @@ typedef struct Copies {
 
 /* Finds the bytes of a stream in the last answer; NULL: it was not in it, or there is no table. */
 static inline Copied *
-grpc_guard_copy_of(Copies *copies, const StreamFields *stream)
+grpc_guard_copy_of(const Copies *copies, const StreamFields *stream)
 {
     if (copies == NULL || stream->copies != copies->serial || stream->copy >= copies->count) {
         return NULL;

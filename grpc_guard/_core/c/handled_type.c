@@ -1,6 +1,7 @@
 /* The type of tables of streams that are handled: see handled.c. */
 
 #include "handled.h"
+#include "looks.h"
 
 /* Finds what an identity has; -1: an error is set. */
 static int
@@ -82,6 +83,9 @@ static int
 handled_clear(HandledNow *self)
 {
     while (self->count > 0) {
+        if (self->count > 9) {
+            FETCH(self->all[self->count - 9].stream);
+        }
         PyObject *stream = self->all[--self->count].stream;
         Py_XDECREF(stream);
     }

@@ -273,6 +273,8 @@ module_free(void *module)
     State *state = PyModule_GetState(module);
     grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
+    PyMem_Free(state->hints);
+    state->hints = NULL;
     grpc_guard_end_keeping();
 }
 

@@ -14,6 +14,7 @@ from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._proxies.aio.calls import has_ended
+from . import deductions
 from . import inspection_pb2 as pb
 from .deductions import Told
 from .encoding import encoding_of, tag
@@ -116,7 +117,7 @@ class Teller:
             *(self._begun, self._others, sight.owners, sight.crowd, self._channels),
             *(AioDirection, SERVER, READ, _OPEN, _OVER, _UNKNOWN),
             *(self._present, sight.time, bool(sight.waiters), bool(sight.sending)),
-            *(has_ended, DONE_OF_CALLS, CORE_CALL, DONE),
+            *(has_ended, DONE_OF_CALLS, CORE_CALL, DONE, deductions.MOMENT),
         )
 
     def one(self, stream: Stream, number: int) -> Told | None:

@@ -587,7 +587,7 @@ def test_what_handlers_say(monkeypatch: pytest.MonkeyPatch) -> None:
     streams[3].origin = Origin("start", None)
     streams[3].origin.since = -1.0
     look = sight.Sight([])
-    teller = inspect_telling.Teller(streams, look, inspect_telling.Origins(look.lines), {})
+    teller = inspect_telling.Teller(list(streams), look, inspect_telling.Origins(look.lines), {})
     begun = compiled.handled(records)
     for key, value in since.items():
         begun.put(key, streams[0], value)
@@ -599,6 +599,7 @@ def test_what_handlers_say(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_which, "compiled", lambda: None)
+        teller._streams = list(streams)
         assert teller._in_order() == in_c
     assert compiled.oldest_first([], begun, 1.0, None) is None
     streams[4].origin = SimpleNamespace(since="")

@@ -22,6 +22,7 @@ from inside import (
     Stream,
     Way,
     core_which,
+    deductions,
     encoding,
     inspect_telling,
     inspection_pb2,
@@ -62,7 +63,8 @@ def may_wait(described: StreamSnapshot) -> bool:
     reads, writes = described.read, described.write
     if reads is None or writes is None or reads.owner is not None:
         return False
-    return writes.unsent or writes.owner is not None
+    held = None if writes.owner is None else writes.owner.held_seconds or 0.0
+    return writes.unsent or (held is not None and held >= deductions.MOMENT)
 
 
 class Call:
@@ -333,7 +335,7 @@ def test_memory_that_is_used_again() -> None:
             with pytest.raises(BufferError):
                 act()
         with pytest.raises(BufferError):
-            compiled.handlers_in_order(scratch)
+            compiled.handlers_in_order(scratch, compiled.Scratch())
     seen: list[Any] = []
 
     def look_at_it(stream: Any, number: int) -> None:

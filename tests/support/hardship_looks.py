@@ -113,9 +113,9 @@ def look_acts(core: Any) -> dict[str, Act]:
         scratch = core.Scratch()
         for name in ("/a.B/C", None):  # without, the function in Python describes them
             functions = (lambda _: (name, "a")), (lambda *_: (0.0, record))
-            known = loop, handled, AioDirection, {}, *functions, "none", 1.0
+            known = loop, handled, AioDirection, {}, *functions, "none", 1.0, None, inside
             core.answer_handlers(known, handlers, b"\x0a", tasks[:FEW], (), scratch)
-        assert len(core.handlers_in_order(scratch)) > 2 * FEW
+        assert core.handlers_in_order(scratch, core.Scratch()) > 2 * FEW
 
     references = [weakref.ref(task) for task in tasks[: FEW + 2]]
     standing = "there"

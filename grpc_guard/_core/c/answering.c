@@ -56,7 +56,8 @@ put_stream(Answer *self, StreamFields *stream, long number, const Ways *ways,
     size_t end = buffer->bytes.size;
     failed = failed || grpc_guard_close(self, at, 0, TIMES) < 0;
     self->count += !failed && self->channel_number >= 0;
-    return failed ? -1 : grpc_guard_keep_copy(self, stream, from + buffer->bytes.size - end, ways);
+    from += buffer->bytes.size - end; /* as far as the length has moved it */
+    return failed ? -1 : grpc_guard_keep_copy(self, stream, number, from, ways);
 }
 
 /* Puts the record of a stream, and notes what was told of it; -1: an error is set. */
@@ -82,12 +83,15 @@ put_told(Answer *self, PyObject *told)
     return failed ? -1 : 0;
 }
 
-/* Tells whether a record is needed: a direction is unlike most, or a write may wait for a reader. */
+/* Tells whether a record is needed: a direction is unlike most, or a write may have waited for a reader for
+ * longer than a moment. */
 static int
 needs_record(Answer *self, const Ways *ways)
 {
-    int waits = grpc_guard_is_inside(&ways->write) && !grpc_guard_is_inside(&ways->read)
-                && ways->read.direction != Py_None;
+    const Way *write = &ways->write;
+    int may_wait = grpc_guard_is_inside(write) && !grpc_guard_is_inside(&ways->read)
+                   && ways->read.direction != Py_None;
+    int waits = may_wait && (write->noted == NULL || write->noted->held >= self->look.moment);
     return waits || !grpc_guard_is_usual(&self->look, &ways->read)
            || !grpc_guard_is_usual(&self->look, &ways->write);
 }

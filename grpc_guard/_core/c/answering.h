@@ -51,6 +51,6 @@ int grpc_guard_close(Answer *answer, size_t at, int first, int count);
 int grpc_guard_put_copy(State *state, Answer *answer, StreamFields *stream, long number);
 
 /* Keeps the bytes of the stream that was put, which are those from `from` on; -1: an error is set. */
-int grpc_guard_keep_copy(Answer *answer, StreamFields *stream, size_t from, const Ways *ways);
+int grpc_guard_keep_copy(Answer *answer, StreamFields *stream, long number, size_t from, const Ways *ways);
 
 #endif

@@ -24,6 +24,7 @@ grpc_guard_forget_copy(Copies *self, Copied *one)
         one->stream = NULL;
         forget_way(&one->read);
         forget_way(&one->write);
+        Py_CLEAR(one->handled_at);
         self->unused[self->unused_count++] = (unsigned int)(one - self->all);
     }
 }
@@ -59,6 +60,7 @@ grpc_guard_place_for_copy(Copies *self, StreamFields *stream)
         one = &self->all[stream->copy];
         forget_way(&one->read);
         forget_way(&one->write);
+        Py_CLEAR(one->handled_at);
     }
     else if (self->unused_count > 0) {
         one = &self->all[self->unused[--self->unused_count]];
@@ -82,22 +84,28 @@ copies_begin(Copies *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* keep(scratch): the answer is there, with these bytes: they are the last ones from now on, and the scratch
- * has the memory of those that were. Forgets the streams that were not in it. */
+static void
+swap(Bytes *one, Bytes *other)
+{
+    Bytes bytes = *one;
+    *one = *other;
+    *other = bytes;
+}
+
+/* keep(streams, handlers): the answer is there, with these bytes: they are the last ones from now on, and the
+ * scratches have the memory of those that were. Forgets the streams that were not in it. */
 static PyObject *
-copies_keep(Copies *self, PyObject *arg)
+copies_keep(Copies *self, PyObject *args)
 {
     State *state = state_of(Py_TYPE(self));
-    if (state == NULL || !Py_IS_TYPE(arg, state->scratch)) {
-        return state == NULL ? NULL : PyErr_Format(PyExc_TypeError, "keep() takes a Scratch, not %R", arg);
-    }
-    Scratch *scratch = (Scratch *)arg;
-    if (!grpc_guard_scratch_is_free(scratch)) {
+    Scratch *streams, *handlers;
+    if (state == NULL
+        || !PyArg_ParseTuple(args, "O!O!:keep", state->scratch, &streams, state->scratch, &handlers)
+        || !grpc_guard_scratch_is_free(streams) || !grpc_guard_scratch_is_free(handlers)) {
         return NULL;
     }
-    Bytes bytes = scratch->bytes;
-    scratch->bytes = self->bytes;
-    self->bytes = bytes;
+    swap(&streams->bytes, &self->bytes);
+    swap(&handlers->bytes, &self->handlers);
     self->last = self->look;
     for (unsigned int i = 0; i < self->count; i++) {
         if (self->all[i].look != self->last) {
@@ -135,17 +143,19 @@ copies_dealloc(Copies *self)
     for (unsigned int i = 0; i < self->count; i++) {
         forget_way(&self->all[i].read);
         forget_way(&self->all[i].write);
+        Py_CLEAR(self->all[i].handled_at);
     }
     PyMem_Free(self->all);
     PyMem_Free(self->unused);
     PyMem_Free(self->bytes.start);
+    PyMem_Free(self->handlers.start);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef copies_methods[] = {
     {"begin", (PyCFunction)(void (*)(void))copies_begin, METH_NOARGS, "Begin an answer."},
-    {"keep", (PyCFunction)(void (*)(void))copies_keep, METH_O, "Keep the bytes of the answer."},
+    {"keep", (PyCFunction)(void (*)(void))copies_keep, METH_VARARGS, "Keep the bytes of the answer."},
     {"known", (PyCFunction)(void (*)(void))copies_known, METH_NOARGS, "Return how many streams it knows."},
     {NULL},
 };

@@ -9,6 +9,8 @@
 /* The numbers in the bytes of a stream that are others in each answer: all are seconds. */
 enum { ITS_AGE, STARTER_HELD, READER_HELD, READ_BEGAN, WRITER_HELD, WRITE_BEGAN, TIMES };
 
+enum { LARGEST_COPY = 60000 }; /* bytes of a stream, or a handler, that are kept */
+
 /* How a direction was told. */
 enum { NO_WAY, NEVER_BEGAN, HAS_BEGAN, TASK_INSIDE, RECORD_INSIDE };
 
@@ -24,11 +26,17 @@ typedef struct {
     PyObject *state, *origin;  /* to be compared, not held: the stream does */
     long channel;              /* its number; -1: none */
     double began;
+    unsigned int number;       /* that it had in its last answer */
     size_t at;                 /* where its bytes are, from those of its number on */
     unsigned int size;
     unsigned int look;         /* the answer in which they are */
     unsigned short times[TIMES]; /* where these numbers are; 0: they are not there */
     CopiedWay read, write;
+    /* Its handler, whose name is that of who reads. */
+    PyObject *handled_at;      /* the stack, held; NULL: it is not known */
+    size_t handler_at;         /* where its bytes are among those of handlers */
+    unsigned int handler_size, handler_look;
+    unsigned short handler_held; /* where that number is */
 } Copied;
 
 typedef struct Copies {
@@ -36,6 +44,7 @@ typedef struct Copies {
     unsigned int serial;     /* no other table in this process has it */
     unsigned int look, last; /* the number of this answer, and that of the one with these bytes */
     Bytes bytes;             /* of the last answer */
+    Bytes handlers;          /* the same of handlers */
     Copied *all;
     unsigned int count, room;
     unsigned int *unused; /* of all, those that are free; room for each */

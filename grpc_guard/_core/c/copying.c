@@ -4,7 +4,6 @@
 #include "crowds.h"
 #include "directions.h"
 
-enum { LARGEST = 60000 }; /* bytes of a stream that are kept */
 
 /* Tells whether somebody is in a direction, and described, as in the last answer, and for how long; -1: an
  * error is set. */
@@ -93,6 +92,7 @@ put_bytes(Answer *self, Copied *one, long number, const double *ago)
     }
     one->at = bytes->size - one->size;
     one->look = self->copies->look;
+    one->number = (unsigned int)number;
     double present = self->look.present;
     char *start = bytes->start + one->at;
     put_time(start, one->times[ITS_AGE], present - one->began);
@@ -111,7 +111,10 @@ grpc_guard_put_copy(State *state, Answer *self, StreamFields *stream, long numbe
         return 0;
     }
     Copied *one = grpc_guard_copy_of(self->copies, stream);
-    int is_same = one == NULL ? 0 : is_same_stream(self, stream, one);
+    if (one == NULL) {
+        return 0;
+    }
+    int is_same = is_same_stream(self, stream, one);
     double ago[2] = {0.0, 0.0};
     if (is_same > 0) {
         is_same = is_same_way(self, stream->read, stream->reader, &one->read, &ago[0]);
@@ -120,7 +123,8 @@ grpc_guard_put_copy(State *state, Answer *self, StreamFields *stream, long numbe
         is_same = is_same_way(self, stream->write, stream->writer, &one->write, &ago[1]);
     }
     /* A write may wait for somebody who reads: see needs_record(). */
-    if (is_same <= 0 || (one->write.how == TASK_INSIDE && one->read.how != TASK_INSIDE && one->read.how != NO_WAY)) {
+    int may_wait = one->write.how == TASK_INSIDE && one->read.how != TASK_INSIDE && one->read.how != NO_WAY;
+    if (is_same <= 0 || (may_wait && ago[1] >= self->look.moment)) {
         return is_same < 0 ? -1 : 0;
     }
     if (put_bytes(self, one, number, ago) < 0) {
@@ -159,10 +163,10 @@ note_way(Answer *self, const Way *way, CopiedWay *copied)
 }
 
 int
-grpc_guard_keep_copy(Answer *self, StreamFields *stream, size_t from, const Ways *ways)
+grpc_guard_keep_copy(Answer *self, StreamFields *stream, long number, size_t from, const Ways *ways)
 {
     size_t size = self->buffer->bytes.size - from;
-    if (self->copies == NULL || size > LARGEST || how_of(&ways->read) == RECORD_INSIDE
+    if (self->copies == NULL || size > LARGEST_COPY || how_of(&ways->read) == RECORD_INSIDE
         || how_of(&ways->write) == RECORD_INSIDE) {
         return 0;
     }
@@ -170,6 +174,7 @@ grpc_guard_keep_copy(Answer *self, StreamFields *stream, size_t from, const Ways
     if (one == NULL) {
         return -1;
     }
+    one->number = (unsigned int)number;
     one->state = ways->state;
     one->origin = stream->origin;
     one->channel = self->channel_number;

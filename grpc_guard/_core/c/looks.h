@@ -92,6 +92,7 @@ typedef struct {
     PyObject *plain, *server, *read; /* AioDirection, SERVER, READ */
     PyObject *states[3]; /* open, over, unknown */
     double present, time; /* what began after that was not seen */
+    double moment; /* for how long a write has to last that something follows from: see deductions.py */
     int is_waited, is_sending; /* somebody waits for a turn; some aio call has a message to send */
     PyObject *met[TEXTS], *texts[TEXTS]; /* enums that were met, and their texts */
     int known;

@@ -2,22 +2,7 @@
 
 #include "copies.h"
 #include "handled.h"
-
-typedef struct {
-    double since;
-    Py_ssize_t at;
-    PyObject *stream; /* borrowed from the list */
-} Place;
-
-static int
-is_later(const void *one, const void *other)
-{
-    const Place *mine = one, *its = other;
-    if (mine->since != its->since) {
-        return mine->since < its->since ? -1 : 1;
-    }
-    return mine->at < its->at ? -1 : 1;
-}
+#include "places.h"
 
 /* Finds since when a stream exists, as far as that is known; -1: an error is set. */
 static int
@@ -73,6 +58,7 @@ place_by_since(State *state, Look *look, PyObject *streams, const Copies *copies
         }
         StreamFields *fields = (StreamFields *)stream;
         const Copied *one = grpc_guard_copy_of(copies, fields);
+        places[i].before = one == NULL ? 0 : one->number;
         if (one != NULL && one->origin == fields->origin && one->origin != NULL && one->origin != Py_None) {
             places[i].since = one->began;
         }
@@ -88,21 +74,19 @@ place_by_since(State *state, Look *look, PyObject *streams, const Copies *copies
 static int
 put_in_order(PyObject *streams, Place *places, Py_ssize_t count)
 {
-    int is_sorted = 1, is_same = PyList_GET_SIZE(streams) == count;
+    int is_same = PyList_GET_SIZE(streams) == count;
     for (Py_ssize_t i = 0; is_same && i < count; i++) {
-        is_sorted &= i == 0 || places[i - 1].since <= places[i].since;
         is_same = PyList_GET_ITEM(streams, i) == places[i].stream;
     }
     if (!is_same) {
         PyErr_SetString(PyExc_RuntimeError, "the list was changed while it was sorted");
         return -1;
     }
-    if (is_sorted) {
-        return 0;
-    }
-    qsort(places, (size_t)count, sizeof(Place), is_later);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyList_SET_ITEM(streams, i, places[i].stream);
+    if (!grpc_guard_are_sorted(places, count)) {
+        Place *in_order = grpc_guard_sort_places(places, places + count, count);
+        for (Py_ssize_t i = 0; i < count; i++) {
+            PyList_SET_ITEM(streams, i, in_order[i].stream);
+        }
     }
     return 0;
 }
@@ -123,7 +107,7 @@ oldest_first(PyObject *module, PyObject *args)
         return PyErr_Format(PyExc_TypeError, "%R is not what the last answer said", copies);
     }
     Py_ssize_t count = PyList_GET_SIZE(streams);
-    Place *places = PyMem_Malloc(((size_t)count + 1) * sizeof(Place));
+    Place *places = PyMem_Malloc((2 * (size_t)count + 1) * sizeof(Place)); /* to be sorted: see grpc_guard_sort_places() */
     int failed = places == NULL;
     if (failed) {
         PyErr_NoMemory();

@@ -207,6 +207,7 @@ recollection_dealloc(Recollection *self)
         Py_XDECREF(self->all[i].reference);
     }
     PyMem_Free(self->all);
+    PyMem_Free(self->spare);
     PyMem_Free(self->todo);
     PyObject *held[] = {
         self->nowhere, self->settled, self->str_fut_waiter, self->plain,

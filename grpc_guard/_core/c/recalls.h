@@ -19,7 +19,9 @@ typedef struct {
     PyObject *nowhere, *settled; /* standings: to be told of nobody; and never again to be looked at */
     PyObject *str_fut_waiter, *plain; /* the class of futures that is known to be as it should */
     Recalled *all;
-    Py_ssize_t count;
+    Py_ssize_t count, room;
+    Recalled *spare; /* memory for those of the next look, `spare_room` of them, or NULL */
+    Py_ssize_t spare_room;
     unsigned int *todo; /* of all, those that have to be looked at, in this look */
     Py_ssize_t todo_count;
     PyObject *loops, *waited; /* of this look: whose tasks; index and future of those that are fresh */
@@ -42,7 +44,7 @@ grpc_guard_unlearn(Recalled *one)
 }
 
 /* Takes what asyncio knows of its tasks, sets or lists of weak references, for the tasks that are known
- * from here on; -1: an error is set, and nothing is known. */
+ * from here on; -1: an error is set. */
 int grpc_guard_meet(Recollection *self, PyObject *tables);
 
 /* Returns what a task waits for, a new reference, or None. */

@@ -44,8 +44,11 @@ if compiled is None:
 STREAMS = inspection_pb2.Snapshot.DESCRIPTOR.fields_by_name["streams"]
 
 
-def answered(teller: Any, streams: list[Any]) -> Any:
-    """Return the bytes of these streams, how many each channel carries, their order, and what is told."""
+def answered(teller: Any, streams: list[Any], copies: Any = None) -> Any:
+    """Return the bytes of these streams, how many each channel carries, their order, and what is told.
+
+    What has not changed since the last answer is taken from `copies`, which have the bytes then.
+    """
     of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
     carried: dict[int, int] = {}
     order: list[Any] = []
@@ -54,8 +57,11 @@ def answered(teller: Any, streams: list[Any]) -> Any:
     scratch = compiled.Scratch()
     half = len(streams) // 2
     for begin, count in ((0, half), (half, len(streams))):
-        compiled.answer_streams(*known, streams, begin, count, carried, order, told, scratch, None)
-    return bytes(scratch), carried, order, told
+        compiled.answer_streams(*known, streams, begin, count, carried, order, told, scratch, copies)
+    data = bytes(scratch)
+    if copies is not None:
+        copies.keep(scratch, compiled.Scratch())
+    return data, carried, order, told
 
 
 def may_wait(described: StreamSnapshot) -> bool:
@@ -84,6 +90,7 @@ class Scene:
         self.streams: list[Any] = []
         self.kept: list[Any] = []  # directions and calls, which a stream holds weakly
         self.channel, self.other = SimpleNamespace(), SimpleNamespace()
+        self.copies: Any = None
 
     def stream(self, side: Side = Side.CLIENT, *, mode: Any = Mode.RAISE, loop: Any = None) -> Any:
         stream = Stream("/a.B/C", side, Api.AIO, mode, loop)
@@ -126,7 +133,16 @@ class Scene:
     def _answered(self, teller: Any) -> None:
         """Check that the bytes are those of the records, and what is told beside them."""
         found = list(teller._some(self.streams, 0))
-        data, carried, order, told = answered(teller, self.streams)
+        data, carried, order, told = every = answered(teller, self.streams)
+        if self.copies is None:
+            self.copies = compiled.Copies()
+        for _ in range(2):
+            self.copies.begin()
+            again = answered(teller, self.streams, self.copies)
+            assert again[:3] == every[:3]
+            assert [one[1] for one in again[3]] == [one[1] for one in told]
+        known, same = self.copies.known()
+        assert same <= known <= len(found) - len(told)
         assert data == encoding.Encoder("strict").joined(STREAMS, [one for one, _, _ in found])
         assert order == [stream for _, stream, _ in found]
         numbers = collections.Counter(one.channel for one, _, _ in found)

@@ -81,6 +81,7 @@ static PyObject *
 copies_begin(Copies *self, PyObject *unused)
 {
     self->look++;
+    self->same = 0;
     Py_RETURN_NONE;
 }
 
@@ -115,11 +116,11 @@ copies_keep(Copies *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* known(): how many streams it knows. */
+/* known(): how many streams it knows, and how many in this answer have not changed. */
 static PyObject *
 copies_known(Copies *self, PyObject *unused)
 {
-    return PyLong_FromUnsignedLong(self->count - self->unused_count);
+    return Py_BuildValue("(II)", self->count - self->unused_count, self->same);
 }
 
 static PyObject *
@@ -156,7 +157,7 @@ copies_dealloc(Copies *self)
 static PyMethodDef copies_methods[] = {
     {"begin", (PyCFunction)(void (*)(void))copies_begin, METH_NOARGS, "Begin an answer."},
     {"keep", (PyCFunction)(void (*)(void))copies_keep, METH_VARARGS, "Keep the bytes of the answer."},
-    {"known", (PyCFunction)(void (*)(void))copies_known, METH_NOARGS, "Return how many streams it knows."},
+    {"known", (PyCFunction)(void (*)(void))copies_known, METH_NOARGS, "Return how many streams it knows, and how many are the same."},
     {NULL},
 };
 

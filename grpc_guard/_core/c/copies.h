@@ -49,6 +49,7 @@ typedef struct Copies {
     unsigned int count, room;
     unsigned int *unused; /* of all, those that are free; room for each */
     unsigned int unused_count;
+    unsigned int same; /* streams of this answer that have not changed */
 } Copies;
 
 /* Finds the bytes of a stream in the last answer; NULL: it was not in it, or there is no table. */
@@ -60,6 +61,23 @@ grpc_guard_copy_of(const Copies *copies, const StreamFields *stream)
     }
     Copied *one = &copies->all[stream->copy];
     return one->stream == stream && one->look == copies->last ? one : NULL;
+}
+
+/* Finds a direction of a stream, borrowed, which may be none; 0: it has to be asked for. */
+static inline int
+grpc_guard_sees_way(PyObject *reference, PyObject *itself, PyObject **direction)
+{
+    *direction = itself;
+    if (reference != Py_True) {
+        if (reference != Py_None && !PyWeakref_CheckRefExact(reference)) {
+            return 0;
+        }
+        *direction = reference == Py_None ? Py_None : ((PyWeakReference *)reference)->wr_object;
+    }
+    if (*direction == Py_None) {
+        *direction = NULL;
+    }
+    return *direction == NULL || Py_REFCNT(*direction) > 0;
 }
 
 /* Returns the place for the bytes of a stream; NULL: an error is set. */

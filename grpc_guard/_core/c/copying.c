@@ -15,12 +15,7 @@ is_same_task(Answer *self, const Noted *noted, const CopiedWay *copied, double *
         return 0;
     }
     *ago = noted->held;
-    PyObject *name = noted->name;
-    if (name == NULL) {
-        name = grpc_guard_name_of(self->look.crowd, noted->task);
-        Py_XDECREF(name);
-    }
-    return name == NULL ? -1 : name == copied->name; /* the entry holds it, if it is the same */
+    return grpc_guard_is_named(self->look.crowd, noted, copied->name);
 }
 
 /* Tells whether a direction of a stream is told as it was, and how long ago its last operation began; -1:
@@ -28,11 +23,11 @@ is_same_task(Answer *self, const Noted *noted, const CopiedWay *copied, double *
 static int
 is_same_way(Answer *self, PyObject *reference, PyObject *itself, const CopiedWay *copied, double *ago)
 {
-    if (reference == Py_None) {
-        return copied->how == NO_WAY;
-    }
-    if (reference != Py_True || itself == NULL || Py_REFCNT(itself) == 0) {
+    if (!grpc_guard_sees_way(reference, itself, &itself)) {
         return 0;
+    }
+    if (itself == NULL) {
+        return copied->how == NO_WAY;
     }
     const Noted *noted = grpc_guard_seen_in(self->look.crowd, itself);
     if (noted != NULL) {
@@ -131,6 +126,7 @@ grpc_guard_put_copy(State *state, Answer *self, StreamFields *stream, long numbe
         return -1;
     }
     self->count += one->channel >= 0;
+    self->copies->same++;
     return 1;
 }
 

@@ -103,6 +103,17 @@ grpc_guard_name_of(Crowd *self, PyObject *task)
     return name;
 }
 
+int
+grpc_guard_is_named(Crowd *self, const Noted *noted, PyObject *name)
+{
+    PyObject *its = noted->name;
+    if (its == NULL) {
+        its = grpc_guard_name_of(self, noted->task);
+        Py_XDECREF(its); /* it is held, if it is the same */
+    }
+    return its == NULL ? -1 : its == name;
+}
+
 PyObject *
 grpc_guard_shown_name(Crowd *self, PyObject *task)
 {

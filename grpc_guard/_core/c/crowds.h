@@ -64,6 +64,9 @@ grpc_guard_fetch_seen(const Crowd *crowd, PyObject *direction, int step)
 /* Returns the name of a task; NULL: an error is set. */
 PyObject *grpc_guard_name_of(Crowd *crowd, PyObject *task);
 
+/* Tells whether somebody who was noted has this very name, which is held; -1: an error is set. */
+int grpc_guard_is_named(Crowd *crowd, const Noted *noted, PyObject *name);
+
 /* Returns the name of a task as it is shown; NULL: an error is set. */
 PyObject *grpc_guard_shown_name(Crowd *crowd, PyObject *task);
 

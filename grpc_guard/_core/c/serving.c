@@ -146,7 +146,7 @@ put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
                      ? -1
                      : 0;
         if (failed == 0 && is_held) {
-            grpc_guard_keep_handler_copy(state, self, noted, task, stack, begin);
+            failed = grpc_guard_keep_handler_copy(state, self, noted, task, stack, begin);
         }
     }
     Py_DECREF(names);

@@ -33,8 +33,8 @@ int grpc_guard_put_key(Serving *self, const HandledOne *noted, double held, size
 int grpc_guard_put_handler_copy(State *state, Serving *self, const HandledOne *noted, PyObject *task,
                                 PyObject *stack);
 
-/* Keeps the bytes of the handler that was put, which are those from `begin` on. */
-void grpc_guard_keep_handler_copy(State *state, Serving *self, const HandledOne *noted, PyObject *task,
-                                  PyObject *stack, size_t begin);
+/* Keeps the bytes of the handler that was put, which are those from `begin` on; -1: an error is set. */
+int grpc_guard_keep_handler_copy(State *state, Serving *self, const HandledOne *noted, PyObject *task,
+                                 PyObject *stack, size_t begin);
 
 #endif

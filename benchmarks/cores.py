@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from grpc_guard._core import which
 
 from ._measure import FULL, QUICK, Figure, Plan, process_clock, race
-from ._services import SHAPES, aio_blocks, sync_blocks
+from ._services import AIMS, SHAPES, aio_blocks, sync_blocks
 
 TITLE = "both ends guarded / plain, with each core"
 INTRO = "`c` is the compiled core, `py` the one in Python; CPU time of client and server together, 16 B."
@@ -39,7 +39,9 @@ def measure(plan: Plan) -> Iterator[Figure]:
             told.append(_run(_CORES[core], amount))
     for row in runs["c"][0]:
         for core, told in runs.items():
-            yield Figure(row, statistics.median(run[row][0] for run in told), "x", column=core)
+            bound = AIMS[row] if core == "c" else None
+            ratio = statistics.median(run[row][0] for run in told)
+            yield Figure(row, ratio, "x", bound=bound, column=core)
         plain = statistics.median(run[row][1] for told in runs.values() for run in told)
         yield Figure(row, plain, "x", column="A/A")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ._measure import Figure, Plan, control_figure, process_clock, race, ratio_figure
-from ._services import GUARDED_ENDS, SHAPES, aio_blocks, sync_blocks
+from ._services import AIMS, GUARDED_ENDS, SHAPES, aio_blocks, sync_blocks
 
 TITLE = "CPU time of client and server together, guarded / plain"
 INTRO = (
@@ -15,16 +15,6 @@ INTRO = (
 
 _SIZES = {"16 B": 16, "16 KiB": 16 << 10}
 _PLAIN = "plain"
-_BOUNDS = {  # with both ends guarded
-    "sync server stream": 1.015,
-    "sync bidi ping-pong": 1.02,
-    "sync short streams": 1.04,
-    "sync unary": 1.005,
-    "aio server stream": 1.025,
-    "aio bidi ping-pong": 1.04,
-    "aio short streams": 1.06,
-    "aio unary": 1.005,
-}
 
 
 def measure(plan: Plan) -> Iterator[Figure]:
@@ -44,7 +34,7 @@ def measure(plan: Plan) -> Iterator[Figure]:
                         operations=operations,
                         seconds=plan.seconds_end_to_end,
                     )
-                    row, bound = f"{api} {shape}, {size}", _BOUNDS.get(f"{api} {shape}")
+                    row, bound = f"{api} {shape}, {size}", AIMS.get(f"{api} {shape}")
                     yield Figure(row, measured.time(_PLAIN, "us"), "us", column=_PLAIN)
                     for ends in GUARDED_ENDS:
                         if ends != _PLAIN:

@@ -25,21 +25,21 @@ GROUPS = {
     "Streams and directions": "streams.c directions.h directions.c aio_directions.c",
     "A sync operation": "steps.h steps.c advances.c sync_operations.c",
     "The start of an RPC": (
-        "starts.c unary_starts.h unary_starts.c stream_starts.c aio_starts.c lives.c origins.c origin_notes.c feeds.c guarded.h guarded.c"
+        "starts.c unary_starts.h unary_starts.c stream_starts.c aio_starts.c aio_unary_starts.c lives.c origins.c origin_notes.c feeds.c guarded.h guarded.c"
     ),
     "The handler of a sync server": (
         "servers.c handling.h handling.c unary.c entries.h entries.c in_flight.c by_thread.c following.c"
     ),
     "An asyncio operation": (
-        "aio.h aio_methods.c aio_operations.c aio_claims.c aio_endings.c aio_coroutine.c "
+        "aio.h aio_methods.c aio_operations.c aio_usual.c aio_claims.c aio_endings.c aio_coroutine.c "
         "aio_attributes.c aio_iterators.c"
     ),
     "The handler of an asyncio server": (
-        "aio_handlers.h aio_handlers.c aio_shortcuts.c aio_generated.h aio_generators.c aio_steps.c "
+        "aio_handlers.h aio_handlers.c aio_runs.c aio_unary.c aio_shortcuts.c aio_generated.h aio_generators.c aio_steps.c "
         "aio_yields.c flights.h flights.c"
     ),
     "A look at the whole process": (
-        "looks.h looks.c listing.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c meeting.c "
+        "looks.h looks.c table.h table.c listing.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c meeting.c "
         "chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
     ),
     "Its answer as bytes": (

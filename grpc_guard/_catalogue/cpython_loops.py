@@ -33,6 +33,18 @@ def _public_running_loop() -> asyncio.AbstractEventLoop | None:
 running_loop = getattr(asyncio, "_get_running_loop", _public_running_loop)
 
 
+def running_loop_now() -> asyncio.AbstractEventLoop | None:
+    """Return the same by the function that asyncio has now: what decides, where running_loop() differs.
+
+    trio-asyncio replaces the functions of asyncio when it is imported, which may be after the guard
+    was, and no loop of its own runs by asyncio's function in C.
+    """
+    now: asyncio.AbstractEventLoop | None = getattr(
+        asyncio, "_get_running_loop", _public_running_loop
+    )()
+    return now
+
+
 # The task that `loop` runs, None if it runs none. By ``asyncio.tasks._current_tasks`` on Python 3.11,
 # where the public function is written in Python, and each RPC of a server asks; it is there since 3.7.
 # The public one takes over where it is missing.

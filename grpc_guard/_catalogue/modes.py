@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
 from collections.abc import Callable
 from types import MethodWrapperType
@@ -33,6 +34,7 @@ class Mode(enum.StrEnum):
 ChooseMode = Callable[[], Mode]
 
 
+@functools.cache  # the core knows by this object that the mode is fixed, however many channels there are
 def always(mode: Mode) -> ChooseMode:
     return itertools.repeat(mode).__next__  # in C: every RPC asks
 

@@ -11,6 +11,10 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
+from typing import Any
+
+# What is below ``os``: the functions of files that the guard uses while the program runs.
+files: Any = __import__("posix") if os.name == "posix" else os
 
 
 def _own_paths() -> ModuleType:
@@ -20,10 +24,9 @@ def _own_paths() -> ModuleType:
         return os.path
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    system = __import__("posix")
-    if not all(hasattr(system, name) for name in ("fspath", "getcwd", "lstat", "readlink")):
+    if not all(hasattr(files, name) for name in ("fspath", "getcwd", "lstat", "readlink")):
         return os.path
-    vars(module)["os"] = system
+    vars(module)["os"] = files
     return module
 
 

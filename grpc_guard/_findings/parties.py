@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from .._catalogue.cpython import threads_by_ident
-from .._catalogue.cpython_loops import running_loop
+from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.heap import instances, with_subclasses
 from .records import Frame, Owner
 from .stacks import fold, line_in, outward
@@ -24,7 +24,7 @@ def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
     """Describe the caller: the running task or thread, with its stack from `frame` outward."""
     if is_task:
         # Without a loop, it is a thread that uses an aio object.
-        task = None if running_loop() is None else asyncio.current_task()
+        task = None if running_loop_now() is None else asyncio.current_task()
         if task is not None:
             return task_at(task, operation, None, fold(_of_task(frame)))
     greenlet = _running_greenlet()

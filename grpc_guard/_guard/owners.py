@@ -19,7 +19,7 @@ from typing import Any
 from .._catalogue import cpython_loops
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython import frames_of_threads
-from .._catalogue.cpython_loops import running_loop
+from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.nouns import Way
 from .._core.extras import Ticket, Turns
 from .._core.operations import IDENTITIES
@@ -182,7 +182,7 @@ def _owning_task(
     if loop is None:
         return None
     idle = idle_type(loop)
-    running = running_loop()
+    running = running_loop_now()
     current = asyncio.current_task(running) if running is not None else None
     for task in _in_likely_order(direction):
         if task is current:

@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import cast
 
-from .._catalogue.cpython_loops import running_loop
+from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Way
 from .._catalogue.overlap import NO_CONFLICT, Overlap
@@ -176,7 +176,7 @@ def _pair(direction: Direction, ticket: Ticket, met: Ticket | None) -> object:
 
 def check_loop(stream: Stream, operation: str) -> None:
     """Act on an aio operation that, by the quick check, runs on another loop."""
-    running = running_loop()
+    running = running_loop_now()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_ASTRAY):
         return
@@ -185,7 +185,7 @@ def check_loop(stream: Stream, operation: str) -> None:
 
 def check_start(stream: Stream) -> None:
     """Act on the start of an aio RPC where the loop of its channel does not run."""
-    running = running_loop()
+    running = running_loop_now()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if any(excuse(use) for excuse in NOT_STARTED_ASTRAY):
         return
@@ -203,7 +203,7 @@ def failed_on_loop(
 
     `made` tells where a server was made.
     """
-    running = running_loop()
+    running = running_loop_now()
     use = Whereabouts(running, cast("asyncio.AbstractEventLoop", stream.loop))
     if isinstance(error, ConcurrencyError) or any(excuse(use) for excuse in NOT_ASTRAY):
         return

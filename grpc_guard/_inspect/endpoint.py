@@ -12,11 +12,11 @@ import atexit
 import contextlib
 import hmac
 import logging
-import os
 import struct
 from typing import Any
 
 from .._catalogue.forks import in_child
+from .._catalogue.paths import files
 from . import inspection_pb2 as pb
 from .messages import VERSION
 from .native import native, start
@@ -50,9 +50,9 @@ class Endpoint:
 
     def open(self) -> None:
         """Answer from now on; where that is impossible it is logged, once, and nothing happens."""
-        if self._pid == os.getpid():
+        if self._pid == files.getpid():
             return
-        self._pid = os.getpid()
+        self._pid = files.getpid()
         program()  # while it is known
         try:
             self._listener = self._listen()
@@ -60,7 +60,7 @@ class Endpoint:
             start(self._serve, self._listener)
         except OSError as error:
             self.close()
-            self._pid = os.getpid()  # not again
+            self._pid = files.getpid()  # not again
             logger.warning("this process cannot be asked what its streams are doing: %s", error)
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class Endpoint:
         self._pid = 0
         with contextlib.suppress(OSError):
             if entry:
-                os.unlink(entry)
+                files.unlink(entry)
         with contextlib.suppress(OSError):
             if listener is not None:
                 listener.shutdown(_socket.SHUT_RDWR)  # wakes the thread
@@ -92,7 +92,7 @@ class Endpoint:
             listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
             with contextlib.suppress(OSError):  # the path may be too long for a socket
                 listener.bind(self._entry)
-                os.chmod(self._entry, 0o600)
+                files.chmod(self._entry, 0o600)
                 listener.listen(_BACKLOG)
                 return listener
             listener.close()
@@ -103,13 +103,13 @@ class Endpoint:
         listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         listener.bind(("127.0.0.1", 0))
         listener.listen(_BACKLOG)
-        self._token = os.urandom(16).hex()
+        self._token = files.urandom(16).hex()
         self._entry = new_entry(".port")
-        descriptor = os.open(self._entry, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = files.open(self._entry, files.O_WRONLY | files.O_CREAT | files.O_EXCL, 0o600)
         try:
-            os.write(descriptor, f"{listener.getsockname()[1]} {self._token}".encode())
+            files.write(descriptor, f"{listener.getsockname()[1]} {self._token}".encode())
         finally:
-            os.close(descriptor)
+            files.close(descriptor)
         return listener
 
     def _serve(self, listener: Any) -> None:
@@ -162,7 +162,7 @@ def _is_same_user(connection: Any) -> bool:
     if option is None or connection.family == _socket.AF_INET:
         return True  # the private folder has kept the others out
     data = connection.getsockopt(_socket.SOL_SOCKET, option, _CREDENTIALS.size)
-    return _CREDENTIALS.unpack(data)[1] in (0, os.geteuid())
+    return _CREDENTIALS.unpack(data)[1] in (0, files.geteuid())
 
 
 endpoint = Endpoint()

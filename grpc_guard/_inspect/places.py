@@ -13,6 +13,8 @@ import stat
 import tempfile
 from collections.abc import Iterator
 
+from .._catalogue.paths import files
+
 
 class UnsafeFolderError(OSError):
     """The folder cannot be trusted; the message says why."""
@@ -25,22 +27,29 @@ def folders() -> Iterator[str]:
     relative path means nothing there: https://specifications.freedesktop.org/basedir-spec/.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(runtime) and os.path.isdir(runtime):
+    if os.path.isabs(runtime) and _is_folder(runtime):
         yield os.path.join(runtime, "grpc-guard")
-    user = os.getuid() if hasattr(os, "getuid") else "user"
+    user = files.getuid() if hasattr(files, "getuid") else "user"
     yield os.path.join(tempfile.gettempdir(), f"grpc-guard-{user}")
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(files.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def check(folder: str) -> None:
     """Raise UnsafeFolderError unless `folder` is a real folder, ours, and closed to all others."""
-    found = os.lstat(folder)
+    found = files.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no folder"
         raise UnsafeFolderError(f"{folder} is {kind}")
-    if not hasattr(os, "getuid"):  # pragma: no cover  # Windows: the folder is in the user's own
+    if not hasattr(files, "getuid"):  # pragma: no cover  # Windows: the folder is in the user's own
         return
-    if found.st_uid != os.geteuid():
-        raise UnsafeFolderError(f"{folder} belongs to uid {found.st_uid}, not to {os.geteuid()}")
+    if found.st_uid != files.geteuid():
+        raise UnsafeFolderError(f"{folder} belongs to uid {found.st_uid}, not to {files.geteuid()}")
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
         raise UnsafeFolderError(f"{folder} is open to others: its mode is {mode:o}, not 700")
@@ -64,9 +73,9 @@ def new_entry(suffix: str) -> str:
 
 def _entry_in(folder: str, suffix: str) -> str:
     with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
+        files.mkdir(folder, 0o700)
     check(folder)
-    return os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}{suffix}")
+    return os.path.join(folder, f"{files.getpid()}-{os.urandom(4).hex()}{suffix}")
 
 
 def entries(pid: int | None = None) -> Iterator[tuple[int, str]]:
@@ -74,7 +83,7 @@ def entries(pid: int | None = None) -> Iterator[tuple[int, str]]:
     for folder in folders():
         try:
             check(folder)
-            names = sorted(os.listdir(folder))
+            names = sorted(files.listdir(folder))
         except OSError:
             continue  # there is none, or it is not ours: nothing in it can be trusted
         for name in names:

@@ -14,26 +14,81 @@ from support.staging import PATIENCE
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
 
+def rests() -> bool:
+    return gc.get_threshold()[0] == 0
+
+
 def test_it_rests_in_the_block() -> None:
+    before = gc.get_threshold()
     with collector.collector_at_rest():
-        assert not gc.isenabled()
+        assert rests()
         with collector.collector_at_rest():
-            assert not gc.isenabled()
-        assert not gc.isenabled()
-    assert gc.isenabled()
+            assert rests()
+        assert rests()
+    assert gc.get_threshold() == before
     with pytest.raises(KeyError), collector.collector_at_rest():
         raise KeyError
-    assert gc.isenabled()
+    assert gc.get_threshold() == before
+
+
+def test_nothing_is_collected_in_the_block() -> None:
+    """Not even with as many new objects as are in any other block."""
+    collected: list[str] = []
+    gc.callbacks.append(lambda phase, info: collected.append(phase))
+    try:
+        with collector.collector_at_rest():
+            collected.clear()  # what was due before
+            kept = [[] for _ in range(100_000)]
+            assert collected == []
+        kept.append([])
+        kept += [[] for _ in range(100_000)]
+        assert collected != []
+    finally:
+        gc.callbacks.pop()
+
+
+def test_two_blocks_that_overlap() -> None:
+    """It rests until the last of them ends."""
+    before = gc.get_threshold()
+    first, second = collector.collector_at_rest(), collector.collector_at_rest()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert rests()
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == before
 
 
 def test_one_that_the_program_has_stopped_stays_so() -> None:
+    """Before the block or within, by gc.disable() or by a threshold."""
+    before = gc.get_threshold()
     gc.disable()
     try:
         with collector.collector_at_rest():
             pass
         assert not gc.isenabled()
-    finally:
         gc.enable()
+        with collector.collector_at_rest():
+            gc.disable()
+        assert not gc.isenabled()
+        assert gc.get_threshold() == before
+        gc.set_threshold(0)
+        with collector.collector_at_rest():
+            pass
+        assert rests()
+    finally:
+        gc.set_threshold(*before)
+        gc.enable()
+
+
+def test_a_threshold_that_the_program_sets_meanwhile() -> None:
+    before = gc.get_threshold()
+    try:
+        with collector.collector_at_rest():
+            gc.set_threshold(before[0] + 7)
+        assert gc.get_threshold() == (before[0] + 7, *before[1:])
+    finally:
+        gc.set_threshold(*before)
 
 
 @posix
@@ -50,24 +105,24 @@ def test_a_child_that_another_thread_forks_meanwhile() -> None:
     thread.start()
     try:
         assert begun.wait(PATIENCE)
-        assert in_child(lambda: str(gc.isenabled())) == "True"
-        assert not gc.isenabled()
+        assert in_child(lambda: str(rests())) == "False"
+        assert rests()
     finally:
         over.set()
         thread.join(PATIENCE)
-    assert gc.isenabled()
+    assert not rests()
 
 
 @posix
 def test_a_child_that_is_forked_in_the_block() -> None:
     def after() -> str:
-        within = gc.isenabled()
+        within = rests()
         rest.__exit__(None, None, None)
-        return f"{within} {gc.isenabled()}"
+        return f"{within} {rests()}"
 
     rest = collector.collector_at_rest()
     with collector.collector_at_rest():
         rest.__enter__()
-        assert in_child(after) == "True True"
+        assert in_child(after) == "False False"
         rest.__exit__(None, None, None)
-    assert gc.isenabled()
+    assert not rests()

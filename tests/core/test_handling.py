@@ -187,6 +187,47 @@ def test_a_server_with_a_thread_to_spare(core: str) -> None:
     assert (len(seen) == before) is is_compiled
 
 
+class Unwilling:
+    """A context that does not take a callback."""
+
+    def add_callback(self, callback: object) -> bool:
+        raise KeyError
+
+
+@pytest.mark.parametrize("responds", [False, True])
+def test_a_thread_whose_rpc_could_not_be_noted(responds: bool) -> None:
+    """It is not busy: a pool of two is not full while another thread handles one."""
+    seen: list[int] = []
+    kind = type("Small", (Handlers,), {"_watch": lambda self: seen.append(1)})
+    handlers = kind(None)
+    handlers._size = 2
+    behavior = guarded("c", lambda request, context: iter([]), handlers, responds=responds)
+    assert isinstance(outcome(behavior, b"", Unwilling()), KeyError)
+    in_thread(behavior, b"", Context([])).result()
+    assert seen == []
+
+
+def test_a_thread_whose_rpc_could_not_be_watched() -> None:
+    """Nothing is left of it: it is not busy, and nothing is called at the end of the RPC."""
+    fails = [False, False, True]
+
+    class Small(Handlers):
+        def _watch(self) -> None:
+            if fails.pop(0):
+                raise ArithmeticError
+
+    handlers = Small(None)
+    handlers._size = 1
+    behavior = guarded("c", healthy, handlers)
+    assert [behavior(b"", Context([]))[1] for _ in range(2)] == [1, 1]
+    context = Context([])
+    assert isinstance(outcome(behavior, b"", context), ArithmeticError)
+    assert context._state.callbacks == []
+    handlers._size = 2
+    assert in_thread(behavior, b"", Context([])).result() == (b"", 1)
+    assert fails == []
+
+
 def test_the_mode_of_each_rpc() -> None:
     """It is asked for each time, unless it is always the same."""
     for core in CORES:

@@ -42,6 +42,7 @@ from grpc_guard import ConcurrencyError, Finding, Mode
 NAMES = ["ann", "bob", "cid", "dan"]
 MODES = [Mode.RAISE, Mode.WARN, Mode.SERIALIZE]
 HOUR = 3600.0
+SCHEDULE = 30 * PATIENCE  # so long an operation may be in progress: as many steps as a schedule has
 
 pytestmark = pytest.mark.timeout(300)  # a failure takes its time: the schedule is made short
 
@@ -138,7 +139,7 @@ class Source:
     def step(self, *message: object) -> object:
         name = threading.current_thread().name
         self._events.put(("inside", name))
-        order = self._orders[name].get(timeout=PATIENCE)
+        order = self._orders[name].get(timeout=SCHEDULE)
         if order == "BrokenError":
             raise BrokenError
         if order == "Interrupt":
@@ -585,7 +586,7 @@ class RealThreads(ThreadSchedule):
 
     @classmethod
     def handle(cls, request: bytes, context: Any) -> Iterator[bytes]:
-        while (message := cls.feeds[int(request)].get(timeout=PATIENCE)) is not None:
+        while (message := cls.feeds[int(request)].get(timeout=SCHEDULE)) is not None:
             yield message
 
     @initialize(mode=st.sampled_from([Mode.RAISE, Mode.SERIALIZE]))

@@ -379,6 +379,27 @@ def test_all_are_asked_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert list(asking.ask_all()) == [(1, "silent"), (2, "silent")]
 
 
+def test_functions_of_os_that_a_tool_has_replaced(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The endpoint has files of its own: those of `os` may be pyfakefs's, or raise at exit, when that is over."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError(args)
+
+    opened = endpoints.Endpoint()
+    with monkeypatch.context() as replaced:
+        for name in ("stat", "lstat", "mkdir", "chmod", "listdir", "unlink", "open", "path.isdir"):
+            replaced.setattr(f"os.{name}", refuse)
+        opened.open()
+        entry = opened.entry
+        found = list(places.entries(ME))
+        opened.close()
+    assert found == [(ME, entry)]
+    assert not os.path.lexists(entry)
+    assert logged_by_us(caplog) == []
+
+
 def test_a_session_s_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a login session has a folder for such things, it is used; both are looked through."""
     runtime = folder.parent / "run"

@@ -583,8 +583,10 @@ def test_keeping_nothing_alive() -> None:
 
 def test_the_collector_is_left_as_it_was() -> None:
     """The collector rests during the look, and then runs again if it ran before."""
+    thresholds = gc.get_threshold()
     snapshot()
     assert gc.isenabled()
+    assert gc.get_threshold() == thresholds
     gc.disable()
     try:
         snapshot()

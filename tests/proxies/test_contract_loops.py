@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
@@ -268,6 +269,36 @@ async def test_tasks_of_one_loop(found):
                 *(complete(channel, "stream_stream") for _ in range(20))
             )
     assert received == [NUMBERS] * 20
+    assert found() == []
+
+
+class LoopOfItsOwn(asyncio.SelectorEventLoop):
+    """A loop that runs by functions that replace those of asyncio, as those of trio-asyncio do."""
+
+    def _run_once(self) -> None:
+        asyncio._set_running_loop(None)  # the function in C is not informed
+        self._thread_id = None
+        super()._run_once()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_loop_that_replaces_the_functions_of_asyncio(shape, found, monkeypatch):
+    """A loop that asyncio's functions know only after they were replaced is at home: legal."""
+    loop = LoopOfItsOwn()
+    names = itertools.product((asyncio, asyncio.events), ("_get_running_loop", "get_running_loop"))
+
+    async def main(address: str) -> Any:
+        with monkeypatch.context() as replaced:
+            for module, name in names:
+                replaced.setattr(module, name, lambda: loop)
+            await settle()
+            async with aio_channel(address) as channel:
+                return await complete(channel, shape)
+
+    with sync_server(handler(shape), mode=None) as address:
+        received = loop.run_until_complete(main(address))
+    loop.close()
+    assert received in (NUMBERS, b"", b"123")
     assert found() == []
 
 

@@ -14,14 +14,13 @@ import copy
 import gc
 import itertools
 import sys
-import time
 import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from inside import Mode, core_advances, core_fields, core_loops
+from inside import Mode, core_advances, core_fields, core_loops, monotonic
 
 from support.hardship_aio import aio_acts
 from support.hardship_looks import look_acts
@@ -548,7 +547,7 @@ def blocks() -> int:
 
 def leaking(act: Act, times: int, shared: list[Any]) -> tuple[int, int]:
     """Return how many blocks are left of `times` times, and how many references to what is `shared`."""
-    for _ in range(max(100, times // 200)):  # caches of the interpreter fill slowly
+    for _ in range(max(100, min(times, 1000), times // 200)):  # caches fill slowly, ours too
         act()
     before = references = 0
     for _ in range(2):  # the second time these numbers have their own blocks
@@ -624,7 +623,7 @@ def configured(core: Any) -> Any:
         vars(core_fields),
         Mode.SERIALIZE,
         core_loops.loop_thread_of,
-        time.monotonic,
+        monotonic,
         lambda loop: loop,  # the task
         {"SERVER_CONTEXT": Context},
     )
@@ -637,6 +636,19 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def other_acts(core: Any) -> dict[str, Act]:
+    """Return, by name, all that is done but looks."""
+    return {
+        **acts(core),
+        **aio_acts(core),
+        **start_acts(core, refused, Context),
+        **run_acts(core, refused),
+        **lookup_acts(core, refused),
+        "import": importing(core),
+        "import, collected": outlived(core),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["leaks", "memory"])
@@ -647,20 +659,12 @@ def main() -> int:
         return 0
     wrong, core = 0, compiled()
     shared = [None, True, False, Mode.RAISE, *(value for value in vars(core).values())]
-    looks = look_acts(core)  # at many streams each
-    every = {
-        **looks,
-        **acts(core),
-        **aio_acts(core),
-        **start_acts(core, refused, Context),
-        **run_acts(core, refused),
-        **lookup_acts(core, refused),
-    }
-    every |= {"import": importing(core), "import, collected": outlived(core)}
+    of_looks = look_acts(core)  # at many streams each
+    every = {**of_looks, **other_acts(core)}
     for name, act in every.items():
         act()
         if options.what == "leaks":
-            is_long = "import" in name or "collected" in name or name in looks
+            is_long = "import" in name or "collected" in name or name in of_looks
             times = options.times // (100 if is_long else 1)
             for _ in range(4):  # what is left in a cache that fills slowly is not left each time
                 left, references = leaking(act, times, shared)

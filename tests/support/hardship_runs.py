@@ -331,7 +331,7 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         "aio handlers that yield": yielded,
         "aio handlers that yield and end early": yielded_early,
         "aio handlers that yield, dropped": yielded_and_dropped,
-        "aio handlers that yield, in a cycle": yielded_in_a_cycle,
+        "aio handlers that yield, in a cycle, collected": yielded_in_a_cycle,
         "aio handlers that yield and are refused": yielded_and_refused,
         "aio handlers in serialize, and others": handled_otherwise,
         "shortcuts to aio handlers": shortened,

@@ -106,6 +106,7 @@ after_fork(PyObject *module, PyObject *unused)
             direction->caller = LEFT_BEHIND;
         }
     }
+    state->here_version = 0;
     state->loops = (LoopsHere){0}; /* of the parent: they run here no more */
     Py_RETURN_NONE;
 }

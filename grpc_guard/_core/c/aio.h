@@ -3,25 +3,29 @@
 #ifndef GRPC_GUARD_AIO_H
 #define GRPC_GUARD_AIO_H
 
+#include "callers.h"
 #include "core.h"
 #include "flights.h"
+#include "layouts.h"
 
 /* A method of a proxy that makes operations. To everybody who looks, it is the function that it was
  * made from, which does whatever is more than a claim. */
 typedef struct {
     PyObject_HEAD
-    PyObject *weakrefs;
     vectorcallfunc vectorcall;
+    State *state;
+    Py_ssize_t count;    /* of the arguments, the proxy among them */
+    Kept kept;           /* operations that have ended */
+    Spots of_direction;
+    PyObject *step;      /* the name of the slot of its step, or None: the direction's */
+    PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
+    Unbound unbound;     /* the step, where that is a method of a plain call */
+    Spots of_step;
     PyObject *function;  /* async def, and marked */
     PyObject *operation; /* the name of the operation */
     PyObject *direction; /* the name of the slot of the proxy */
-    PyObject *step;      /* the name of the slot of its step, or None: the direction's */
-    PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
-    Py_ssize_t count;    /* of the arguments, the proxy among them */
     PyObject *module;    /* held for its state */
-    State *state;
-    Spots of_direction, of_step;
-    Unbound unbound; /* the step, where that is a method of a plain call */
+    PyObject *weakrefs;
 } AioMethod;
 
 #define EACH_OF_METHOD(DO) DO(module) DO(function) DO(operation) DO(direction) DO(step) DO(of_wrapped)
@@ -42,24 +46,36 @@ typedef struct AioOperation {
     char progress;
 } AioOperation;
 
-#define EACH_OF_OPERATION(DO) \
-    DO(method) DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname) \
-    DO(subject)
+#define EACH_BUT_METHOD(DO) \
+    DO(proxy) DO(argument) DO(direction) DO(inner) DO(code) DO(name) DO(qualname) DO(subject)
+#define EACH_OF_OPERATION(DO) DO(method) EACH_BUT_METHOD(DO)
 
 /* The run of a handler. */
 typedef struct {
     AioOperation operation;
     PyObject *records, *loop; /* of the server, until it is first driven, when its flight begins; or NULL */
     Flight flight;
+    PyObject *home; /* of a unary one: the AioHandler, which has the records and the subject; or NULL */
 } AioRun;
+
+/* Has no subject any more. */
+static inline void
+grpc_guard_let_subject_go(AioOperation *self)
+{
+    PyObject *subject = self->subject;
+    self->subject = NULL;
+    if (subject != NULL && ((AioRun *)self)->home == NULL) {
+        Py_DECREF(subject);
+    }
+}
 
 /* Begins its flight; -1 with an exception set. */
 int grpc_guard_begin_run(AioRun *run);
 /* Ends it, or has it not begin. */
 void grpc_guard_end_run(AioRun *run);
 
-/* Returns a new operation of a proxy, or NULL without an exception: the function is to do it. */
-PyObject *grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args);
+/* Returns a new operation of a proxy, or NULL, mostly without an exception: the function is to do it. */
+PyObject *grpc_guard_new_operation(AioMethod *method, PyObject *const *args);
 
 /* Returns the run of a handler, a coroutine which tells how that ends: it drives `coroutine`, which
  * the function of `method` has made, and whose reference is taken, even by an error. */
@@ -101,7 +117,25 @@ PyObject *grpc_guard_awaited(State *state, PyObject *awaitable);
 int grpc_guard_is_claimable(State *state, PyObject *direction);
 
 /* Tells whether its steps are done as they are: nothing was added to it. */
-int grpc_guard_is_plain(State *state, PyObject *direction);
+static inline int
+grpc_guard_is_plain(State *state, PyObject *direction)
+{
+    return (PyObject *)Py_TYPE(direction) == state->aio_direction
+           && ((AioFields *)direction)->extra == Py_None;
+}
+
+/* Tells whether it is known, with no call, that a loop runs on this thread. */
+static inline int
+grpc_guard_is_here(State *state, PyObject *loop)
+{
+#if HAS_LOOP_IN_DICT
+    PyObject *dict = PyThreadState_Get()->dict;
+    return dict != NULL && loop == state->here && state->here_version == grpc_guard_version_of(dict)
+           && state->here_version != 0;
+#else
+    return 0;
+#endif
+}
 
 /* What an operation does, and what becomes of it: as the methods of coroutines. */
 PySendResult grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result);
@@ -119,8 +153,19 @@ void grpc_guard_end(AioOperation *self, int failed);
 extern PyGetSetDef grpc_guard_operation_properties[];
 PyObject *grpc_guard_operation_qualname(AioOperation *self, void *unused);
 
+/* Notes that it has been driven, and lets go of it. */
+PySendResult grpc_guard_operation_sent(AioOperation *self, PySendResult status);
+
 /* Claims the direction and makes what is driven, or hands over; -1 with an exception set. */
 int grpc_guard_begin(AioOperation *self);
+int grpc_guard_begin_anyhow(AioOperation *self);
+
+/* Returns the direction of a new operation, a new reference, if it is claimed by operations; NULL, mostly without
+ * an error, if not. */
+PyObject *grpc_guard_find_direction(AioMethod *method, PyObject *proxy);
+
+/* Keeps the memory of an operation all of whose fields are clear but the method, or frees it. */
+void grpc_guard_free_operation(AioOperation *self);
 
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);

@@ -12,20 +12,13 @@ int
 grpc_guard_time(State *state, double *since)
 {
     if (HAS_CLOCK) {
-        *since = grpc_guard_now();
+        *since = grpc_guard_just_now();
         return 0;
     }
     PyObject *time = PyObject_CallNoArgs(state->monotonic);
     *since = time == NULL ? -1.0 : PyFloat_AsDouble(time);
     Py_XDECREF(time);
     return *since == -1.0 && PyErr_Occurred() ? -1 : 0;
-}
-
-int
-grpc_guard_is_plain(State *state, PyObject *direction)
-{
-    return (PyObject *)Py_TYPE(direction) == state->aio_direction
-           && ((AioFields *)direction)->extra == Py_None;
 }
 
 int
@@ -59,9 +52,10 @@ learn(Spots *spots, PyTypeObject *type, PyObject *name)
     else if (Py_IS_TYPE(found, &PyMemberDescr_Type)
              && ((PyMemberDescrObject *)found)->d_member->type == T_OBJECT_EX
              && PyType_IsSubtype(type, PyDescr_TYPE(found))) {
-        int at = spots->newest = (spots->newest + 1) % SPOTS;
+        int at = spots->newest;
+        spots->newest = (at + 1) % SPOTS;
         spots->version[at] = type->tp_version_tag;
-        spots->offset[at] = ((PyMemberDescrObject *)found)->d_member->offset;
+        spots->offset[at] = (int)((PyMemberDescrObject *)found)->d_member->offset;
     }
     Py_XDECREF(found);
 }
@@ -86,30 +80,16 @@ grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name)
 }
 
 PyObject *
-grpc_guard_new_operation(State *state, AioMethod *method, PyObject *const *args)
+grpc_guard_find_direction(AioMethod *method, PyObject *proxy)
 {
-    PyObject *direction = grpc_guard_in_slot(&method->of_direction, args[0], method->direction);
-    if (direction == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            PyErr_Clear(); /* the function says that when it is awaited */
-        }
-        return NULL;
+    PyObject *direction = grpc_guard_in_slot(&method->of_direction, proxy, method->direction);
+    if (direction == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear(); /* the function says that when it is awaited */
     }
-    if (grpc_guard_is_claimable(state, direction) <= 0) {
-        Py_DECREF(direction);
-        return NULL;
+    if (direction != NULL && grpc_guard_is_claimable(method->state, direction) <= 0) {
+        Py_CLEAR(direction);
     }
-    AioOperation *self = (AioOperation *)grpc_guard_alloc(&state->kept_operations, state->aio_operation);
-    if (self == NULL) {
-        Py_DECREF(direction);
-        return NULL;
-    }
-    self->method = Py_NewRef((PyObject *)method);
-    self->proxy = Py_NewRef(args[0]);
-    self->argument = method->count == 2 ? Py_NewRef(args[1]) : NULL;
-    self->direction = direction;
-    grpc_guard_place(&self->code, &self->offset); /* the line that asks: its number is found later */
-    return (PyObject *)self;
+    return direction;
 }
 
 int
@@ -143,6 +123,11 @@ is_at_home(State *state, AioFields *direction)
         }
     }
     Py_DECREF(home);
+    if (is_home > 0 && state->loop_of_thread != NULL) { /* so that it need not be asked again */
+        PyObject *loop = grpc_guard_loop_here(state, state->loop_of_thread);
+        Py_XDECREF(loop);
+        is_home = loop == NULL ? -1 : 1;
+    }
     return is_home;
 }
 
@@ -252,7 +237,7 @@ claim(State *state, AioOperation *self, Doing *doing)
 }
 
 int
-grpc_guard_begin(AioOperation *self)
+grpc_guard_begin_anyhow(AioOperation *self)
 {
     State *state = ((AioMethod *)self->method)->state;
     AioFields *direction = (AioFields *)self->direction;

@@ -1,6 +1,6 @@
 /* What makes an AioOperation a coroutine to everybody who looks: its methods and attributes. */
 
-#include "aio.h"
+#include "aio_handlers.h"
 
 static PyObject *
 coroutine_send(PyObject *self, PyObject *value)
@@ -45,7 +45,7 @@ hand_over_run(AioOperation *self)
     State *state = PyType_GetModuleState(Py_TYPE(self));
     AioRun *own = (AioRun *)self;
     PyObject *run = grpc_guard_new_run(state, (AioMethod *)self->method, self->subject,
-                                       Py_NewRef(self->inner), own->records, own->loop);
+                                       Py_NewRef(self->inner), grpc_guard_records_of_run(own), own->loop);
     PyObject *coroutine = run == NULL ? NULL : PyObject_CallOneArg(state->awaiting, run);
     Py_XDECREF(run);
     if (coroutine == NULL) {
@@ -53,7 +53,7 @@ hand_over_run(AioOperation *self)
     }
     SET(self->inner, coroutine);
     grpc_guard_end_run(own);
-    Py_CLEAR(self->subject);
+    grpc_guard_let_subject_go(self);
     return 0;
 }
 
@@ -128,66 +128,76 @@ coroutine_clear(AioOperation *self)
     Py_CLEAR(self->argument);
     Py_CLEAR(self->proxy);
     Py_CLEAR(self->direction);
-    Py_CLEAR(self->subject);
+    if (self->subject != NULL) {
+        grpc_guard_let_subject_go(self);
+    }
     return 0;
 }
 
-/* Keeps the memory of an operation or a run, or frees it. */
 static void
-keep(AioOperation *self)
+operation_dealloc(AioOperation *self)
 {
-    State *state = grpc_guard_state_left(Py_TYPE(self));
-    if (state == NULL) {
-        Py_TYPE(self)->tp_free(self);
-        return;
-    }
-    self->weakrefs = NULL;
-    self->offset = 0;
-    self->owns = 0;
-    self->progress = CREATED;
-    if (Py_TYPE(self) == state->aio_run) {
-        grpc_guard_keep(&state->kept_runs, state->aio_run, (PyObject *)self);
-    }
-    else {
-        grpc_guard_keep(&state->kept_operations, state->aio_operation, (PyObject *)self);
-    }
-}
-
-static void
-coroutine_dealloc(AioOperation *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
     /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
-    if (self->progress != CLOSED && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+    if (!USUALLY(self->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
         return; /* somebody has it again */
     }
     PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL) {
+    if (!USUALLY(self->weakrefs == NULL)) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    if (type->tp_basicsize == sizeof(AioRun)) {
-        grpc_guard_end_run((AioRun *)self);
-    }
 #define CLEAR(name) Py_CLEAR(self->name);
-    EACH_OF_OPERATION(CLEAR)
+    EACH_BUT_METHOD(CLEAR)
 #undef CLEAR
-    keep(self);
-    Py_DECREF(type);
+    grpc_guard_free_operation(self);
 }
 
-void
-grpc_guard_end_run(AioRun *self)
+/* Keeps the memory of a run, or frees it. */
+static void
+keep(AioOperation *self)
 {
-    grpc_guard_end_flight(&self->flight);
-    Py_CLEAR(self->records);
-    Py_CLEAR(self->loop);
+    PyTypeObject *type = Py_TYPE(self);
+    State *state = grpc_guard_state_left(type);
+    if (state == NULL) {
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
+    else {
+        self->weakrefs = NULL;
+        self->progress = CREATED;
+        grpc_guard_keep(&state->kept_runs, state->aio_run, (PyObject *)self);
+    }
+}
+
+static void
+run_dealloc(AioRun *self)
+{
+    AioOperation *operation = &self->operation;
+    if (!USUALLY(operation->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return; /* somebody has it again */
+    }
+    PyObject_GC_UnTrack(self);
+    if (!USUALLY(operation->weakrefs == NULL)) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    grpc_guard_end_run(self);
+    grpc_guard_let_subject_go(operation);
+    if (grpc_guard_is_spared(self)) {
+        return;
+    }
+    Py_CLEAR(self->home);
+#define CLEAR(name) Py_CLEAR(operation->name);
+    EACH_OF_OPERATION(CLEAR)
+#undef CLEAR
+    keep(operation);
 }
 
 static int
 run_clear(AioRun *self)
 {
     grpc_guard_end_run(self);
-    return coroutine_clear(&self->operation);
+    (void)coroutine_clear(&self->operation);
+    Py_CLEAR(self->home);
+    return 0;
 }
 
 static int
@@ -197,6 +207,7 @@ run_traverse(AioRun *self, visitproc visit, void *arg)
     Py_VISIT(self->flight.task);
     Py_VISIT(self->records);
     Py_VISIT(self->loop);
+    Py_VISIT(self->home);
     return coroutine_traverse(&self->operation, visit, arg);
 }
 
@@ -208,12 +219,13 @@ static PyMemberDef members[] = {
 #define SLOTS \
     {Py_tp_methods, methods}, {Py_tp_getset, grpc_guard_operation_properties}, \
         {Py_tp_members, members}, {Py_tp_repr, coroutine_repr}, \
-        {Py_tp_iternext, coroutine_iternext}, {Py_am_await, coroutine_await}, \
-        {Py_am_send, coroutine_am_send}, {Py_tp_dealloc, coroutine_dealloc}, \
-        {Py_tp_finalize, grpc_guard_operation_finalize}
+        {Py_am_await, coroutine_await}, {Py_tp_finalize, grpc_guard_operation_finalize}
 
 static PyType_Slot slots[] = {
     SLOTS,
+    {Py_tp_iternext, coroutine_iternext},
+    {Py_am_send, coroutine_am_send},
+    {Py_tp_dealloc, operation_dealloc},
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},
     {0, NULL},
@@ -221,6 +233,9 @@ static PyType_Slot slots[] = {
 
 static PyType_Slot run_slots[] = {
     SLOTS,
+    {Py_tp_iternext, grpc_guard_run_iternext},
+    {Py_am_send, grpc_guard_run_send},
+    {Py_tp_dealloc, run_dealloc},
     {Py_tp_traverse, run_traverse},
     {Py_tp_clear, run_clear},
     {0, NULL},
@@ -242,38 +257,6 @@ static PyType_Spec run_spec = {
              | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = run_slots,
 };
-
-PyObject *
-grpc_guard_new_run(State *state, AioMethod *method, PyObject *subject, PyObject *coroutine,
-                   PyObject *records, PyObject *loop)
-{
-    AioRun *self = (AioRun *)grpc_guard_alloc(&state->kept_runs, state->aio_run);
-    if (self == NULL) {
-        Py_DECREF(coroutine);
-        return NULL;
-    }
-    self->operation.method = Py_NewRef(method);
-    self->operation.subject = Py_NewRef(subject);
-    self->operation.inner = coroutine;
-    self->records = Py_XNewRef(records);
-    self->loop = Py_XNewRef(loop);
-    return (PyObject *)self;
-}
-
-int
-grpc_guard_begin_run(AioRun *self)
-{
-    PyObject *records = self->records, *loop = self->loop;
-    if (records == NULL) {
-        return 0;
-    }
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    self->records = self->loop = NULL;
-    int failed = grpc_guard_begin_flight(state, records, &self->flight, self->operation.subject, loop) < 0;
-    Py_DECREF(records);
-    Py_DECREF(loop);
-    return failed ? -1 : 0;
-}
 
 int
 grpc_guard_add_aio_operations(PyObject *module, State *state)

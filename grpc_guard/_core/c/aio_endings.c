@@ -67,7 +67,7 @@ run_to_end(AioOperation *self)
     self->progress = RUNNING;
     if (is_unstarted) {
         grpc_guard_end_run((AioRun *)self);
-        Py_CLEAR(self->subject);
+        grpc_guard_let_subject_go(self);
     }
 }
 

@@ -128,8 +128,8 @@ generated_dealloc(Generated *self)
     }
     else {
         type->tp_free(self);
+        Py_DECREF(type);
     }
-    Py_DECREF(type);
 }
 
 static PyMethodDef generated_methods[] = {

@@ -13,7 +13,7 @@
 
 #define MOST_GIVEN 8 /* arguments of a handler; gRPC gives two */
 
-/* Returns the run of what the handler has returned; takes the reference. */
+/* Returns the run of what the handler of a stream has returned; takes the reference. */
 static PyObject *
 run_of(State *state, AioHandler *self, PyObject *subject, PyObject *made, PyObject *loop)
 {
@@ -153,9 +153,9 @@ grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyO
     if (mode == self->off) {
         result = PyObject_Vectorcall(self->plain, args, (size_t)count, names);
     }
-    else if (mode != NULL && self->stream == Py_None) {
-        result = run_of(state, self, self->rpc,
-                        PyObject_Vectorcall(self->plain, args, (size_t)count, names), loop);
+    else if (mode != NULL && self->is_unary) {
+        result = grpc_guard_run_of_unary(
+            self, PyObject_Vectorcall(self->plain, args, (size_t)count, names), loop);
     }
     else if (mode != NULL) {
         result = serve(state, self, mode, loop, args, count, names);
@@ -201,8 +201,9 @@ handler_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->vectorcall = grpc_guard_handle;
     self->state = state;
-    self->first = first;
+    self->first = (int)first;
     self->reads = reads;
+    self->is_unary = stream == Py_None;
 #define TAKE(name) self->name = Py_NewRef(name);
     EACH_OF_HANDLER(TAKE)
 #undef TAKE
@@ -214,6 +215,10 @@ handler_traverse(AioHandler *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->code);
+    int failed = grpc_guard_visit_spared(self, visit, arg);
+    if (failed) {
+        return failed;
+    }
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_HANDLER(VISIT)
 #undef VISIT
@@ -227,6 +232,7 @@ handler_dealloc(AioHandler *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    grpc_guard_free_spared(self);
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_HANDLER(CLEAR)
 #undef CLEAR

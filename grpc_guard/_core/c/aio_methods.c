@@ -3,7 +3,7 @@
 #include "aio.h"
 
 /* Tells whether coroutines note where they are made: the function's do, and operations do not. */
-static int
+static inline int
 origins_are_tracked(State *state)
 {
     if (state == NULL || state->origin_depth == NULL) {
@@ -20,24 +20,24 @@ origins_are_tracked(State *state)
 #endif
 }
 
+static UNUSUAL PyObject *
+call_function(AioMethod *method, PyObject *const *args, size_t flags, PyObject *names)
+{
+    int is_shut = names == NULL && PyVectorcall_NARGS(flags) == method->count
+                  && origins_are_tracked(method->state) < 0;
+    return is_shut || PyErr_Occurred() ? NULL : PyObject_Vectorcall(method->function, args, flags, names);
+}
+
 static PyObject *
 method_vectorcall(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
 {
     AioMethod *method = (AioMethod *)self;
-    if (names == NULL && PyVectorcall_NARGS(flags) == method->count) {
-        State *state = method->state;
-        int is_tracked = origins_are_tracked(state);
-        if (is_tracked < 0) {
-            return NULL;
-        }
-        if (!is_tracked) {
-            PyObject *operation = grpc_guard_new_operation(state, method, args);
-            if (operation != NULL || PyErr_Occurred()) {
-                return operation;
-            }
-        }
+    PyObject *operation = NULL;
+    if (USUALLY(names == NULL && PyVectorcall_NARGS(flags) == method->count
+                && origins_are_tracked(method->state) == 0)) {
+        operation = grpc_guard_new_operation(method, args);
     }
-    return PyObject_Vectorcall(method->function, args, flags, names);
+    return USUALLY(operation != NULL) ? operation : call_function(method, args, flags, names);
 }
 
 static PyObject *
@@ -115,7 +115,7 @@ method_traverse(AioMethod *self, visitproc visit, void *arg)
 #define VISIT(name) Py_VISIT(self->name);
     EACH_OF_METHOD(VISIT)
 #undef VISIT
-    return 0;
+    return grpc_guard_visit_kept(&self->kept, visit, arg);
 }
 
 /* No tp_clear: the function goes on to answer for it. What is in a cycle with it, its class and its
@@ -129,6 +129,7 @@ method_dealloc(AioMethod *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
+    grpc_guard_free_kept(&self->kept);
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_METHOD(CLEAR)
 #undef CLEAR

@@ -3,7 +3,7 @@
 #include "aio.h"
 #include "directions.h"
 
-static void
+static inline void
 give_back(AioOperation *self)
 {
     AioFields *direction = (AioFields *)self->direction;
@@ -11,7 +11,7 @@ give_back(AioOperation *self)
     direction->inside = NULL;
     direction->taken = 0;
     if (direction->is_untimed) { /* it did not wait: nobody but who looks later wants to know */
-        direction->since = grpc_guard_moments_ago();
+        direction->since = grpc_guard_just_now();
         direction->is_untimed = 0;
     }
 }
@@ -46,8 +46,9 @@ grpc_guard_tell_of_cancel(
 static void
 end_run(AioOperation *self, int failed)
 {
-    PyObject *subject = self->subject;
-    self->subject = NULL;
+    AioRun *run = (AioRun *)self;
+    PyObject *subject = Py_NewRef(self->subject);
+    grpc_guard_let_subject_go(self);
     if (failed) {
         State *state = PyType_GetModuleState(Py_TYPE(self));
         PyObject *told[] = {subject, NULL};
@@ -57,7 +58,7 @@ end_run(AioOperation *self, int failed)
         && IS_STREAM((State *)PyType_GetModuleState(Py_TYPE(self)), subject)) {
         SET(((StreamFields *)subject)->ended, Py_NewRef(Py_True));
     }
-    grpc_guard_end_flight(&((AioRun *)self)->flight);
+    grpc_guard_end_flight(&run->flight);
     Py_DECREF(subject);
 }
 
@@ -82,6 +83,19 @@ grpc_guard_end(AioOperation *self, int failed)
     Py_CLEAR(self->argument);
     Py_CLEAR(self->proxy);
     Py_CLEAR(self->direction);
+}
+
+/* Tells whether it can be driven for the first time; else an exception is set. */
+static inline int
+can_begin(AioOperation *self, PyObject *value)
+{
+    if (USUALLY(self->progress == CREATED && value == Py_None)) {
+        return 1;
+    }
+    if (grpc_guard_can_go_on(self)) {
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+    }
+    return 0;
 }
 
 /* As Python does in a coroutine: a StopIteration that is raised must not look like its result. */
@@ -113,26 +127,8 @@ grpc_guard_can_go_on(AioOperation *self)
 }
 
 PySendResult
-grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
+grpc_guard_operation_sent(AioOperation *self, PySendResult status)
 {
-    *result = NULL;
-    if (!grpc_guard_can_go_on(self)) {
-        return PYGEN_ERROR;
-    }
-    int is_first = self->progress == CREATED;
-    if (is_first && value != Py_None) {
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-        return PYGEN_ERROR;
-    }
-    Py_INCREF(self);
-    self->progress = RUNNING;
-    PySendResult status = PYGEN_ERROR;
-    if (is_first && self->inner == NULL && grpc_guard_begin(self) < 0) {
-        replace_stop_iteration();
-    }
-    else if (!is_first || self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
-        status = PyIter_Send(self->inner, value, result);
-    }
     if (status == PYGEN_NEXT) {
         self->progress = SUSPENDED;
         if (self->owns) {
@@ -147,4 +143,51 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     }
     Py_DECREF(self);
     return status;
+}
+
+/* Takes an operation to have succeeded, and lets go of it and all that it held. */
+static inline void
+succeed(AioOperation *self)
+{
+    give_back(self);
+    self->progress = CLOSED;
+    Py_CLEAR(self->inner);
+    Py_CLEAR(self->argument);
+    Py_CLEAR(self->proxy);
+    Py_CLEAR(self->direction);
+    Py_DECREF(self);
+}
+
+PySendResult
+grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
+{
+    PySendResult status = PYGEN_ERROR;
+    *result = NULL;
+    if (USUALLY(self->progress == SUSPENDED)) {
+        Py_INCREF(self);
+        self->progress = RUNNING;
+        status = PyIter_Send(self->inner, value, result);
+        if (status == PYGEN_NEXT) {
+            self->progress = SUSPENDED; /* as all else is */
+            Py_DECREF(self);
+            return status;
+        }
+        if (USUALLY(status == PYGEN_RETURN && self->owns)) {
+            succeed(self);
+            return status;
+        }
+        return grpc_guard_operation_sent(self, status);
+    }
+    if (!can_begin(self, value)) {
+        return PYGEN_ERROR;
+    }
+    Py_INCREF(self);
+    self->progress = RUNNING;
+    if (self->inner == NULL && grpc_guard_begin(self) < 0) {
+        replace_stop_iteration();
+    }
+    else if (self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
+        status = PyIter_Send(self->inner, value, result);
+    }
+    return grpc_guard_operation_sent(self, status);
 }

@@ -50,7 +50,8 @@ shortcut_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, P
         return run_line(callable, args, flagged, names);
     }
     Py_INCREF(handler);
-    PyObject *result = grpc_guard_handle((PyObject *)handler, args, flagged, names);
+    PyObject *result = handler->is_unary ? grpc_guard_handle_aio_unary(handler, args, flagged, names)
+                                         : grpc_guard_handle((PyObject *)handler, args, flagged, names);
     Py_DECREF(handler);
     return result;
 }

@@ -29,9 +29,8 @@ new_stream(State *state, PyObject *proxy, PyObject *wrapped, PyObject *mode, PyO
     return stream;
 }
 
-/* Tells whether a call is of a class of grpcio's that has no interceptors. */
-static int
-is_plain_call(State *state, PyObject *call)
+int
+grpc_guard_is_plain_call(State *state, PyObject *call)
 {
     PyObject *plain = state->starts.plain_aio_calls;
     for (Py_ssize_t i = plain == NULL ? 0 : PyTuple_GET_SIZE(plain); i > 0; i--) {
@@ -45,7 +44,7 @@ is_plain_call(State *state, PyObject *call)
 int
 grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name)
 {
-    if (is_plain_call(state, call)) {
+    if (grpc_guard_is_plain_call(state, call)) {
         return 0;
     }
     PyObject *found = PyObject_GetAttr(call, name);
@@ -67,7 +66,7 @@ guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
     Starts *starts = &state->starts;
     PyObject *guarded = NULL;
     int is_intercepted = 0;
-    if (!is_plain_call(state, call)) {
+    if (!grpc_guard_is_plain_call(state, call)) {
         is_intercepted = grpc_guard_has_interceptors(state, call, starts->str__interceptors_task);
         if (is_intercepted == 0) {
             is_intercepted = PyObject_TypeCheck(call, (PyTypeObject *)starts->StreamProxy);

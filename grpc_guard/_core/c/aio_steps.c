@@ -164,8 +164,8 @@ step_dealloc(Step *self)
     }
     else {
         type->tp_free(self);
+        Py_DECREF(type);
     }
-    Py_DECREF(type);
 }
 
 static PyMethodDef step_methods[] = {

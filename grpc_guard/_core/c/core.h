@@ -33,8 +33,8 @@
 
 typedef struct {
     unsigned int version[SPOTS]; /* 0: not known yet */
-    Py_ssize_t offset[SPOTS];
-    int newest;
+    int offset[SPOTS];
+    int newest; /* to be used next */
 } Spots;
 
 /* Returns what an object has in the slot of this name, found again by its class. */
@@ -58,6 +58,14 @@ typedef struct {
     PyObject *loop_of_thread; /* the running_loop() of told.c, if that is of asyncio; borrowed */
     LoopsHere loops;
 
+    /* What each operation of asyncio reads. */
+    uint64_t here_version; /* of the dict of the thread that asked for its loop last, or 0 */
+    PyObject *here;        /* that loop, or None; borrowed from the dict */
+    PyObject *aio_direction, *origin_depth; /* configure_aio() */
+    PyTypeObject *aio_operation;
+    Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
+    Kept kept_steps;
+
     PyTypeObject *stream_fields;
     PyTypeObject *sync_fields;
     PyTypeObject *aio_fields;
@@ -80,14 +88,13 @@ typedef struct {
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;
     PyObject *str_thread_id, *str_is_instrumented, *str_loop;
-    PyTypeObject *aio_method, *aio_operation, *aio_run, *aio_handler, *aio_generated, *aio_step;
-    PyObject *aio_direction, *cancelled_error, *awaiting, *origin_depth; /* configure_aio() */
+    PyTypeObject *aio_method, *aio_run, *aio_handler, *aio_generated, *aio_step;
+    PyObject *cancelled_error, *awaiting; /* configure_aio() */
     PyObject *after_cancel; /* what is called after a cancelled operation, or NULL */
     PyObject *handler_cancelled; /* the same for the run of a handler */
     PyObject *str_throw, *str_close, *str_await, *str_code, *str_name, *str_qualname;
     PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
-    Py_ssize_t wrapped_at; /* where wrapt's proxies have what they wrap: see guarded.c; -1: unknown */
     MadeSo made_so[MADE_SO];
     int newest_made;
     Own of_channel, of_attempt, of_thread_name;
@@ -99,7 +106,7 @@ typedef struct {
     Spots of_wrapped, of_mode, of_on_loop;
     Py_ssize_t stream_at, next_at; /* of proxies, as wrapped_at */
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
-    Kept kept_operations, kept_runs, kept_steps, kept_generated;
+    Kept kept_runs, kept_generated;
     Own of_thread_id;
     Chosen chosen;
     Steps steps;
@@ -207,6 +214,8 @@ PyObject *grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *ap
 /* Has the error that is set looked at, with which a stream did not start; it stays set. */
 void grpc_guard_did_not_start(State *state, PyObject *stream);
 
+/* Tells whether an aio call is of a class of grpcio's that has no interceptors. */
+int grpc_guard_is_plain_call(State *state, PyObject *call);
 /* Tells whether an aio call has interceptors: if so, it has an attribute of this name; -1: an error is set. */
 int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
 

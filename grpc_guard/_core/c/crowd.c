@@ -5,67 +5,24 @@
 
 #include "crowds.h"
 
-enum { FEWEST = 64 };
-
-/* Returns where a direction is noted in the index, or would be. */
-static unsigned int *
-spot_of(const Crowd *self, PyObject *direction)
-{
-    size_t at = grpc_guard_hashed(direction) & self->mask;
-    while (self->index[at] != 0 && self->noted[self->index[at] - 1].direction != direction) {
-        at = (at + 1) & self->mask;
-    }
-    return &self->index[at];
-}
-
 const Noted *
 grpc_guard_seen_in(const Crowd *self, PyObject *direction)
 {
-    unsigned int at = self->count == 0 ? 0 : *spot_of(self, direction);
-    return at == 0 || self->noted[at - 1].task == NULL ? NULL : &self->noted[at - 1];
-}
-
-/* Makes room for one more; -1: an error is set. */
-static int
-make_room(Crowd *self)
-{
-    if (self->count < self->room) {
-        return 0;
-    }
-    Py_ssize_t room = self->room == 0 ? FEWEST : 2 * self->room;
-    Noted *noted = PyMem_Realloc(self->noted, (size_t)room * sizeof(Noted));
-    if (noted == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->noted = noted;
-    unsigned int *index = PyMem_Calloc((size_t)(2 * room), sizeof(unsigned int));
-    if (index == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    PyMem_Free(self->index);
-    self->index = index;
-    self->mask = (size_t)(2 * room) - 1;
-    self->room = room;
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        *spot_of(self, noted[i].direction) = (unsigned int)i + 1;
-    }
-    return 0;
+    const Noted *noted = grpc_guard_row_of(&self->noted, sizeof(Noted), (uintptr_t)direction);
+    return noted == NULL || noted->task == NULL ? NULL : noted;
 }
 
 Noted *
 grpc_guard_note_one(Crowd *self, PyObject *direction, PyObject *task, double held)
 {
-    if (make_room(self) < 0) {
+    Py_ssize_t count = self->noted.count;
+    Noted *noted = grpc_guard_put_row(&self->noted, sizeof(Noted), (uintptr_t)direction);
+    if (noted == NULL) {
         return NULL;
     }
-    unsigned int *spot = spot_of(self, direction);
-    if (*spot == 0) {
-        self->noted[self->count++] = (Noted){.direction = Py_NewRef(direction)};
-        *spot = (unsigned int)self->count;
+    if (self->noted.count > count) {
+        Py_INCREF(direction);
     }
-    Noted *noted = &self->noted[*spot - 1];
     SET(noted->task, Py_NewRef(task));
     noted->name = NULL;
     noted->held = held;

@@ -68,7 +68,7 @@ crowd_forget(Crowd *self, PyObject *direction)
 {
     const Noted *noted = grpc_guard_seen_in(self, direction);
     if (noted != NULL) {
-        Py_CLEAR(self->noted[noted - self->noted].task);
+        Py_CLEAR(grpc_guard_all_noted(self)[noted - grpc_guard_all_noted(self)].task);
     }
     Py_RETURN_NONE;
 }
@@ -81,8 +81,8 @@ crowd_held_by(Crowd *self, PyObject *tasks)
     if (found == NULL) {
         return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "%R is no set", tasks);
     }
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        Noted *noted = &self->noted[i];
+    for (Py_ssize_t i = 0; i < self->noted.count; i++) {
+        Noted *noted = &grpc_guard_all_noted(self)[i];
         PyObject *key = noted->task == NULL ? Py_NewRef(Py_None) : PyLong_FromVoidPtr(noted->task);
         int is_one = key == NULL ? -1 : PySet_Contains(tasks, key);
         Py_XDECREF(key);
@@ -98,8 +98,9 @@ static PyObject *
 crowd_directions(Crowd *self, PyObject *unused)
 {
     PyObject *found = PyList_New(0);
-    for (Py_ssize_t i = 0; found != NULL && i < self->count; i++) {
-        if (self->noted[i].task != NULL && PyList_Append(found, self->noted[i].direction) < 0) {
+    for (Py_ssize_t i = 0; found != NULL && i < self->noted.count; i++) {
+        const Noted *noted = &grpc_guard_all_noted(self)[i];
+        if (noted->task != NULL && PyList_Append(found, noted->direction) < 0) {
             Py_CLEAR(found);
         }
     }
@@ -142,9 +143,9 @@ crowd_traverse(Crowd *self, visitproc visit, void *arg)
     Py_VISIT((PyObject *)self->new_owner);
     Py_VISIT(self->name_of);
     Py_VISIT(self->names);
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        Py_VISIT(self->noted[i].direction);
-        Py_VISIT(self->noted[i].task);
+    for (Py_ssize_t i = 0; i < self->noted.count; i++) {
+        Py_VISIT(grpc_guard_all_noted(self)[i].direction);
+        Py_VISIT(grpc_guard_all_noted(self)[i].task);
     }
     for (Py_ssize_t i = 0; i < self->said_count; i++) {
         Py_VISIT(self->said[i].stack);
@@ -161,11 +162,12 @@ crowd_clear(Crowd *self)
     Py_CLEAR(self->kind);
     Py_CLEAR(self->relation);
     Py_CLEAR(self->get_name);
-    while (self->count > 0) {
-        Noted noted = self->noted[--self->count];
-        if (self->count > 8) {
-            FETCH(self->noted[self->count - 8].direction);
-            FETCH(self->noted[self->count - 8].task);
+    while (self->noted.count > 0) {
+        const Noted *all = grpc_guard_all_noted(self);
+        Noted noted = all[--self->noted.count];
+        if (self->noted.count > 8) {
+            FETCH(all[self->noted.count - 8].direction);
+            FETCH(all[self->noted.count - 8].task);
         }
         Py_DECREF(noted.direction);
         Py_XDECREF(noted.task);
@@ -184,9 +186,8 @@ crowd_dealloc(Crowd *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     crowd_clear(self);
-    PyMem_Free(self->noted);
+    grpc_guard_end_table(&self->noted);
     PyMem_Free(self->said);
-    PyMem_Free(self->index);
     type->tp_free(self);
     Py_DECREF(type);
 }

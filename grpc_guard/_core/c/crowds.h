@@ -3,7 +3,7 @@
 #ifndef GRPC_GUARD_CROWDS_H
 #define GRPC_GUARD_CROWDS_H
 
-#include "looks.h"
+#include "table.h"
 
 /* What is the same for many of them. */
 typedef struct {
@@ -11,7 +11,7 @@ typedef struct {
 } Said;
 
 typedef struct Noted {
-    PyObject *direction, *task;
+    PyObject *direction, *task; /* no task: it was forgotten */
     PyObject *name; /* that the task had, to be compared alone; NULL: it has to be asked */
     double held; /* seconds */
     int said;
@@ -23,21 +23,10 @@ typedef struct Crowd {
     PyObject *name_of; /* of a task, to be shown: a function in Python */
     PyObject *names;   /* that were shown, by the name that a task has, if it may not be that one */
     PyObject *kind, *relation, *get_name;
-    Noted *noted;
-    Py_ssize_t count, room;
+    Table noted; /* by their directions */
     Said *said;
     Py_ssize_t said_count;
-    unsigned int *index; /* by the identity of directions: one more than where it is noted; 0: free */
-    size_t mask;
 } Crowd;
-
-/* Returns a hash of the identity of an object. */
-static inline size_t
-grpc_guard_hashed(PyObject *object)
-{
-    size_t bits = (size_t)object >> 4;
-    return (bits ^ (bits >> 15)) * (size_t)0x9E3779B1u;
-}
 
 /* Notes a task, in place of who was noted before; NULL: an error is set. */
 Noted *grpc_guard_note_one(Crowd *crowd, PyObject *direction, PyObject *task, double held);
@@ -55,10 +44,16 @@ const Noted *grpc_guard_seen_in(const Crowd *crowd, PyObject *direction);
 static inline void
 grpc_guard_fetch_seen(const Crowd *crowd, PyObject *direction, int step)
 {
-    if (crowd->count > 0 && direction != NULL) {
-        const unsigned int *spot = &crowd->index[grpc_guard_hashed(direction) & crowd->mask];
-        FETCH(step == 0 ? (const void *)spot : *spot == 0 ? NULL : &crowd->noted[*spot - 1]);
+    if (direction != NULL) {
+        grpc_guard_fetch_row(&crowd->noted, sizeof(Noted), (uintptr_t)direction, step);
     }
+}
+
+/* Returns all who were noted, those who were forgotten too. */
+static inline Noted *
+grpc_guard_all_noted(const Crowd *crowd)
+{
+    return crowd->noted.all;
 }
 
 /* Returns the name of a task; NULL: an error is set. */

@@ -42,7 +42,7 @@ static inline double
 grpc_guard_since_of(AioFields *direction)
 {
     if (direction->is_untimed) {
-        direction->since = grpc_guard_now();
+        direction->since = grpc_guard_just_now();
         direction->is_untimed = 0;
     }
     return direction->since;

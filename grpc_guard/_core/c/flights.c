@@ -41,11 +41,7 @@ grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObj
         Py_DECREF(task);
         return -1;
     }
-    flight->running = task;
-    flight->what = what;
-    flight->links = (Links){flights, flights->previous};
-    flights->previous->next = &flight->links;
-    flights->previous = &flight->links;
+    grpc_guard_join_flights(flights, flight, task, what);
     return 0;
 }
 
@@ -64,29 +60,11 @@ grpc_guard_flight_waits(Flight *flight)
     return 0;
 }
 
-static void
-leave(Links *links)
-{
-    links->next->previous = links->previous;
-    links->previous->next = links->next;
-    links->next = NULL;
-}
-
-void
-grpc_guard_end_flight(Flight *flight)
-{
-    if (flight->links.next != NULL) {
-        leave(&flight->links);
-    }
-    Py_CLEAR(flight->running);
-    Py_CLEAR(flight->task);
-}
-
 void
 grpc_guard_forget_flights(Links *flights)
 {
     while (flights->next != NULL && flights->next != flights) {
-        leave(flights->next);
+        grpc_guard_leave_flights(flights->next);
     }
     *flights = (Links){flights, flights};
 }

@@ -23,7 +23,35 @@ PyObject *grpc_guard_task_of(State *state, PyObject *loop);
 int grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObject *what,
                             PyObject *loop);
 int grpc_guard_flight_waits(Flight *flight);
-void grpc_guard_end_flight(Flight *flight);
+
+static inline void
+grpc_guard_leave_flights(Links *links)
+{
+    links->next->previous = links->previous;
+    links->previous->next = links->next;
+    links->next = NULL;
+}
+
+/* Puts a flight, of a task whose reference is taken, last in a list. */
+static inline void
+grpc_guard_join_flights(Links *flights, Flight *flight, PyObject *task, PyObject *what)
+{
+    flight->running = task;
+    flight->what = what;
+    flight->links = (Links){flights, flights->previous};
+    flights->previous->next = &flight->links;
+    flights->previous = &flight->links;
+}
+
+static inline void
+grpc_guard_end_flight(Flight *flight)
+{
+    if (flight->links.next != NULL) {
+        grpc_guard_leave_flights(&flight->links);
+    }
+    Py_CLEAR(flight->running);
+    Py_CLEAR(flight->task);
+}
 
 /* A list of flights: makes an empty one, and has those in it be in none. */
 void grpc_guard_forget_flights(Links *flights);

@@ -64,7 +64,7 @@ grpc_guard_wrapped(State *state, PyObject *proxy)
     if (state->wrapped_at > 0) {
         Spots *spots = &state->of_wrapped;
         spots->version[spots->newest] = Py_TYPE(proxy)->tp_version_tag;
-        spots->offset[spots->newest] = state->wrapped_at;
+        spots->offset[spots->newest] = (int)state->wrapped_at;
         spots->newest = (spots->newest + 1) % SPOTS;
     }
     return wrapped;

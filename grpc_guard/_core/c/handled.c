@@ -1,79 +1,22 @@
 /* Tables of streams that are handled: by whom, and since when. See Handlers.streams(), Handled.begun(). */
 
-#include "crowds.h"
 #include "flights.h"
 #include "handled.h"
-
-enum { FEWEST = 64 };
-
-/* Returns where a key is in the index, or would be. */
-static unsigned int *
-spot_of(const HandledNow *self, uintptr_t key)
-{
-    size_t at = grpc_guard_hashed((PyObject *)key) & self->mask;
-    while (self->index[at] != 0 && self->all[self->index[at] - 1].key != key) {
-        at = (at + 1) & self->mask;
-    }
-    return &self->index[at];
-}
 
 const HandledOne *
 grpc_guard_handled_by(const HandledNow *self, uintptr_t key)
 {
-    unsigned int at = self->count == 0 ? 0 : *spot_of(self, key);
-    return at == 0 || self->all[at - 1].stream == NULL ? NULL : &self->all[at - 1];
-}
-
-void
-grpc_guard_fetch_handled(const HandledNow *self, uintptr_t key)
-{
-    if (self->count > 0) {
-        unsigned int at = self->index[grpc_guard_hashed((PyObject *)key) & self->mask];
-        FETCH(&self->all[at]);
-    }
-}
-
-/* Makes room for one more; -1: an error is set. */
-static int
-make_room(HandledNow *self)
-{
-    if (self->count < self->room) {
-        return 0;
-    }
-    Py_ssize_t room = self->room == 0 ? FEWEST : 2 * self->room;
-    HandledOne *all = PyMem_Realloc(self->all, (size_t)room * sizeof(HandledOne));
-    if (all == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->all = all;
-    unsigned int *index = PyMem_Calloc((size_t)(2 * room), sizeof(unsigned int));
-    if (index == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    PyMem_Free(self->index);
-    self->index = index;
-    self->mask = (size_t)(2 * room) - 1;
-    self->room = room;
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        *spot_of(self, all[i].key) = (unsigned int)i + 1;
-    }
-    return 0;
+    const HandledOne *one = grpc_guard_row_of(&self->table, sizeof(HandledOne), key);
+    return one == NULL || one->stream == NULL ? NULL : one;
 }
 
 int
 grpc_guard_put_handled(HandledNow *self, uintptr_t key, PyObject *stream, double since)
 {
-    if (make_room(self) < 0) {
+    HandledOne *one = grpc_guard_put_row(&self->table, sizeof(HandledOne), key);
+    if (one == NULL) {
         return -1;
     }
-    unsigned int *spot = spot_of(self, key);
-    if (*spot == 0) {
-        self->all[self->count++] = (HandledOne){.key = key};
-        *spot = (unsigned int)self->count;
-    }
-    HandledOne *one = &self->all[*spot - 1];
     one->since = since;
     SET(one->stream, Py_XNewRef(stream));
     return 0;
@@ -180,11 +123,11 @@ begun(PyObject *module, PyObject *tables)
         if (failed) {
             PyErr_SetString(PyExc_TypeError, "begun() takes tables of Handlers.streams()");
         }
-        const HandledNow *table = (HandledNow *)one;
-        for (Py_ssize_t at = 0; !failed && at < table->count; at++) {
-            PyObject *stream = table->all[at].stream;
-            failed = stream != NULL
-                     && grpc_guard_put_handled(found, (uintptr_t)stream, stream, table->all[at].since) < 0;
+        const HandledNow *handled = (HandledNow *)one;
+        for (Py_ssize_t at = 0; !failed && at < handled->table.count; at++) {
+            const HandledOne *row = &grpc_guard_all_handled(handled)[at];
+            failed = row->stream != NULL
+                     && grpc_guard_put_handled(found, (uintptr_t)row->stream, row->stream, row->since) < 0;
         }
         if (failed) {
             Py_CLEAR(found);

@@ -3,7 +3,7 @@
 #ifndef GRPC_GUARD_HANDLED_H
 #define GRPC_GUARD_HANDLED_H
 
-#include "core.h"
+#include "table.h"
 
 typedef struct {
     uintptr_t key;    /* the address of a task, the ident of a thread, or the address of the stream */
@@ -13,19 +13,20 @@ typedef struct {
 
 typedef struct HandledNow {
     PyObject_HEAD
-    HandledOne *all;
-    Py_ssize_t count, room;
-    unsigned int *index; /* by their keys: one more than where one is; 0: free */
-    size_t mask;
+    Table table;
 } HandledNow;
 
 /* Finds what a key has, borrowed; NULL: nothing. */
-const HandledOne *grpc_guard_handled_by(const HandledNow *table, uintptr_t key);
+const HandledOne *grpc_guard_handled_by(const HandledNow *handled, uintptr_t key);
 
-/* Has what is needed to find it fetched. */
-void grpc_guard_fetch_handled(const HandledNow *table, uintptr_t key);
+/* Returns all its rows. */
+static inline const HandledOne *
+grpc_guard_all_handled(const HandledNow *handled)
+{
+    return handled->table.all;
+}
 
 /* Puts a stream, or NULL, in place of what its key had before; -1: an error is set. */
-int grpc_guard_put_handled(HandledNow *table, uintptr_t key, PyObject *stream, double since);
+int grpc_guard_put_handled(HandledNow *handled, uintptr_t key, PyObject *stream, double since);
 
 #endif

@@ -1,7 +1,6 @@
 /* The type of tables of streams that are handled: see handled.c. */
 
 #include "handled.h"
-#include "looks.h"
 
 /* Finds what an identity has; -1: an error is set. */
 static int
@@ -60,8 +59,8 @@ static PyObject *
 handled_streams(HandledNow *self, PyObject *unused)
 {
     PyObject *found = PyList_New(0);
-    for (Py_ssize_t i = 0; found != NULL && i < self->count; i++) {
-        PyObject *stream = self->all[i].stream;
+    for (Py_ssize_t i = 0; found != NULL && i < self->table.count; i++) {
+        PyObject *stream = grpc_guard_all_handled(self)[i].stream;
         if (stream != NULL && PyList_Append(found, stream) < 0) {
             Py_CLEAR(found);
         }
@@ -73,8 +72,8 @@ static int
 handled_traverse(HandledNow *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    for (Py_ssize_t i = 0; i < self->count; i++) {
-        Py_VISIT(self->all[i].stream);
+    for (Py_ssize_t i = 0; i < self->table.count; i++) {
+        Py_VISIT(grpc_guard_all_handled(self)[i].stream);
     }
     return 0;
 }
@@ -82,11 +81,12 @@ handled_traverse(HandledNow *self, visitproc visit, void *arg)
 static int
 handled_clear(HandledNow *self)
 {
-    while (self->count > 0) {
-        if (self->count > 9) {
-            FETCH(self->all[self->count - 9].stream);
+    while (self->table.count > 0) {
+        const HandledOne *all = grpc_guard_all_handled(self);
+        PyObject *stream = all[--self->table.count].stream;
+        if (self->table.count > 8) {
+            FETCH(all[self->table.count - 8].stream);
         }
-        PyObject *stream = self->all[--self->count].stream;
         Py_XDECREF(stream);
     }
     return 0;
@@ -98,8 +98,7 @@ handled_dealloc(HandledNow *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     handled_clear(self);
-    PyMem_Free(self->all);
-    PyMem_Free(self->index);
+    grpc_guard_end_table(&self->table);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -135,6 +135,10 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
         if (is_unary) {
             ((UnaryEntry *)made)->ended = 1; /* it is noted, and nobody handles it; the stream of an Entry dies */
         }
+        set_counted(self, (Entry *)made, 0);
+        if (*followed != NULL) {
+            grpc_guard_take_out(*followed, made);
+        }
         Py_CLEAR(*followed);
         Py_CLEAR(made);
     }

@@ -2,35 +2,24 @@
 
 #include "guarded.h"
 
-PyObject *
-grpc_guard_alloc(Kept *kept, PyTypeObject *type)
-{
-    if (kept->count == 0) {
-        return type->tp_alloc(type, 0);
-    }
-    PyObject *self = kept->objects[--kept->count];
-    (void)PyObject_Init(self, type);
-    PyObject_GC_Track(self);
-    return self;
-}
-
-void
-grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object)
-{
-    if (Py_TYPE(object) == type && kept->count < KEPT_OPERATIONS && !PyObject_GC_IsFinalized(object)) {
-        kept->objects[kept->count++] = object; /* one that was finalized would not be again */
-    }
-    else {
-        Py_TYPE(object)->tp_free(object);
-    }
-}
-
 void
 grpc_guard_free_kept(Kept *kept)
 {
-    while (kept->count > 0) {
-        PyObject_GC_Del(kept->objects[--kept->count]);
+    PyObject *self;
+    while ((self = grpc_guard_take_kept(kept)) != NULL) {
+        PyTypeObject *type = Py_TYPE(self);
+        PyObject_GC_Del(self);
+        Py_DECREF(type);
     }
+}
+
+int
+grpc_guard_visit_kept(Kept *kept, visitproc visit, void *arg)
+{
+    for (PyObject *self = kept->first; self != NULL; self = grpc_guard_next_kept(self)) {
+        Py_VISIT(Py_TYPE(self));
+    }
+    return 0;
 }
 
 /* Of objects whose classes are in Python, and may go. */
@@ -41,19 +30,21 @@ static int modules; /* of this library, that are there */
 PyObject *
 grpc_guard_memory_kept(int kind, PyTypeObject *type)
 {
-    Kept *kept = &memory[kind];
-    return kept->count == 0 ? NULL : grpc_guard_alloc(kept, type);
+    PyObject *self = grpc_guard_take_kept(&memory[kind]);
+    if (self != NULL) {
+        (void)PyObject_Init(self, type);
+        PyObject_GC_Track(self);
+    }
+    return self;
 }
 
 int
 grpc_guard_keep_memory(int kind, PyObject *object)
 {
-    Kept *kept = &memory[kind];
-    if (modules == 0 || kept->count >= KEPT_OPERATIONS || PyObject_GC_IsFinalized(object)) {
+    if (modules == 0 || !grpc_guard_put_kept(&memory[kind], object)) {
         return 0;
     }
     Py_SET_TYPE(object, &PyDict_Type); /* which the collector knows, too, and which stays */
-    kept->objects[kept->count++] = object;
     return 1;
 }
 
@@ -70,10 +61,13 @@ grpc_guard_end_keeping(void)
         return;
     }
     for (int kind = 0; kind < KEPT_KINDS; kind++) {
-        for (int i = 0; kind >= KEPT_PROXIES && i < memory[kind].count; i++) {
-            grpc_guard_clear_kept_proxy(memory[kind].objects[i]);
+        PyObject *self;
+        while ((self = grpc_guard_take_kept(&memory[kind])) != NULL) {
+            if (kind >= KEPT_PROXIES) {
+                grpc_guard_clear_kept_proxy(self);
+            }
+            PyObject_GC_Del(self);
         }
-        grpc_guard_free_kept(&memory[kind]);
     }
 }
 

@@ -12,17 +12,77 @@
 #define KEPT_OPERATIONS 32
 #endif
 
-/* Objects that have ended, all of whose fields are clear, to be used anew. */
+/* Objects that have ended, all of whose fields are clear, to be used anew. Each has the next one in place of the
+ * count of its references. */
 typedef struct {
-    PyObject *objects[KEPT_OPERATIONS];
+    PyObject *first;
     int count;
 } Kept;
 
-/* Returns a new object of a type that the collector knows, one that was kept if there is one. */
-PyObject *grpc_guard_alloc(Kept *kept, PyTypeObject *type);
+static inline PyObject *
+grpc_guard_next_kept(PyObject *kept)
+{
+    return *(PyObject **)kept;
+}
 
-/* Keeps an object of exactly this type, or frees it. */
-void grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object);
+/* Returns the object that was kept last, untracked, with one reference; NULL, without an error, if there is none. */
+static inline PyObject *
+grpc_guard_take_kept(Kept *kept)
+{
+    PyObject *self = kept->first;
+    if (self != NULL) {
+        kept->first = grpc_guard_next_kept(self);
+        kept->count--;
+        *(PyObject **)self = NULL;
+        Py_SET_REFCNT(self, 1);
+    }
+    return self;
+}
+
+/* Keeps an object that is of no use any more: 1, else 0. */
+static inline int
+grpc_guard_put_kept(Kept *kept, PyObject *self)
+{
+#if defined(Py_GIL_DISABLED) || defined(Py_TRACE_REFS)
+    return 0;
+#else
+    if (kept->count >= KEPT_OPERATIONS || PyObject_GC_IsFinalized(self)) {
+        return 0; /* one that was finalized would not be again */
+    }
+    *(PyObject **)self = kept->first;
+    kept->first = self;
+    kept->count++;
+    return 1;
+#endif
+}
+
+/* Returns a new object of a type that the collector knows, one that was kept, with its reference to the type, if
+ * there is one. */
+static inline PyObject *
+grpc_guard_alloc(Kept *kept, PyTypeObject *type)
+{
+    PyObject *self = grpc_guard_take_kept(kept);
+    if (self == NULL) {
+        return type->tp_alloc(type, 0);
+    }
+    PyObject_GC_Track(self);
+    return self;
+}
+
+/* Keeps an object of exactly this type, with its reference to that, or frees it. */
+static inline void
+grpc_guard_keep(Kept *kept, PyTypeObject *type, PyObject *object)
+{
+    PyTypeObject *own = Py_TYPE(object);
+    if (own != type || !grpc_guard_put_kept(kept, object)) {
+        own->tp_free(object);
+        Py_DECREF(own);
+    }
+}
+
+/* Frees such objects; and visits what they refer to, for those who have them. */
+void grpc_guard_free_kept(Kept *kept);
+int grpc_guard_visit_kept(Kept *kept, visitproc visit, void *arg);
 
 /* What is kept of objects whose classes are in Python: memory of one size, all zero, which is of no class
  * and untracked until it is used anew. That of a proxy has an empty dict, and there is one kind for each
@@ -39,7 +99,5 @@ int grpc_guard_keep_memory(int kind, PyObject *object);
 /* Called by each module of this library, from when on and until when memory is kept. */
 void grpc_guard_begin_keeping(void);
 void grpc_guard_end_keeping(void);
-
-void grpc_guard_free_kept(Kept *kept);
 
 #endif

@@ -80,28 +80,60 @@ grpc_guard_own(Own *own, PyObject *object, PyObject *name)
     return value;
 }
 
+/* Returns what the `__anext__` of a type in C is, if its objects can have nothing else by that name; or NULL. */
+static unaryfunc
+slot_of_type(PyTypeObject *type, PyObject *name)
+{
+    PyAsyncMethods *methods = type->tp_as_async;
+    PyObject *own = PyUnicode_InternFromString("__getattribute__");
+    if (own == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    int is_plain = type->tp_dictoffset == 0 && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)
+                   && _PyType_Lookup(type, own) == _PyType_Lookup(&PyBaseObject_Type, own);
+    Py_DECREF(own);
+    PyObject *method = is_plain && methods != NULL && methods->am_anext != NULL
+                               && PyUnicode_CompareWithASCIIString(name, "__anext__") == 0
+                           ? _PyType_Lookup(type, name)
+                           : NULL;
+    return method != NULL && Py_IS_TYPE(method, &PyWrapperDescr_Type) ? methods->am_anext : NULL;
+}
+
+static UNUSUAL void
+learn(Unbound *known, PyTypeObject *type, PyObject *name)
+{
+    known->method = grpc_guard_method_of(type, name);
+    known->counted = grpc_guard_counted_of(type);
+    known->count = known->counted == NULL ? -1 : *known->counted;
+    known->name = name;
+    known->slot = known->method == NULL ? slot_of_type(type, name) : NULL;
+    known->version = type->tp_version_tag;
+}
+
 PyObject *
 grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count)
 {
-    PyTypeObject *type = Py_TYPE(args[0]);
-    if (type->tp_version_tag == 0 || type->tp_version_tag != known->version || name != known->name
-        || grpc_guard_count_of(type) != known->count) {
-        known->method = grpc_guard_method_of(type, name);
-        known->count = grpc_guard_count_of(type);
-        known->name = name;
-        known->version = type->tp_version_tag;
+    unsigned int version = Py_TYPE(args[0])->tp_version_tag;
+    if (!USUALLY(version != 0 && version == known->version && name == known->name
+                 && (known->counted == NULL || *known->counted == known->count))) {
+        learn(known, Py_TYPE(args[0]), name);
     }
-    if (known->method == NULL || known->version == 0 || grpc_guard_values_of(args[0]) == NULL) {
-        return PyObject_VectorcallMethod(name, args, count, NULL);
+    if (!USUALLY(known->method != NULL && known->version != 0 && grpc_guard_values_of(args[0]) != NULL)) {
+        return known->slot != NULL && known->version != 0 && count == 1
+                   ? known->slot(args[0])
+                   : PyObject_VectorcallMethod(name, args, count, NULL);
     }
-    PyObject *method = Py_NewRef(known->method);
-    PyObject *result = PyObject_Vectorcall(method, args, count, NULL);
+    PyObject *method = Py_NewRef(known->method), *result;
+    if (USUALLY(Py_IS_TYPE(method, &PyFunction_Type))) {
+        result = ((PyFunctionObject *)method)->vectorcall(method, args, count, NULL);
+    }
+    else {
+        result = PyObject_Vectorcall(method, args, count, NULL);
+    }
     Py_DECREF(method);
     return result;
 }
-
-/* CPython 3.13 keeps the loop of a thread in its state, where no version tells of a change. */
-#define HAS_LOOP_IN_DICT (HAS_VERSIONS && PY_VERSION_HEX < 0x030D0000)
 
 PyObject *
 grpc_guard_loop_here(State *state, PyObject *running_loop)
@@ -114,6 +146,8 @@ grpc_guard_loop_here(State *state, PyObject *running_loop)
     uint64_t version = dict == NULL ? 0 : grpc_guard_version_of(dict);
     for (int at = 0; version != 0 && at < LOOPS; at++) {
         if (loops->version[at] == version) {
+            state->here_version = version;
+            state->here = loops->loop[at];
             return Py_NewRef(loops->loop[at]);
         }
     }
@@ -122,6 +156,8 @@ grpc_guard_loop_here(State *state, PyObject *running_loop)
         int at = loops->newest = (loops->newest + 1) % LOOPS;
         loops->version[at] = version;
         loops->loop[at] = loop;
+        state->here_version = version;
+        state->here = loop;
     }
     return loop;
 }

@@ -47,9 +47,11 @@ typedef struct {
 /* A method of a class, which its objects have nothing in place of. */
 typedef struct {
     unsigned int version; /* of the class; 0: not known yet */
-    Py_ssize_t count;     /* of the attributes that its objects may have of their own */
+    Py_ssize_t count;     /* of the attributes that its objects may have of their own, where that is */
+    const Py_ssize_t *counted; /* counted; or NULL */
     PyObject *name;       /* which whoever calls it holds for good */
     PyObject *method;     /* borrowed; NULL: it has to be looked for */
+    unaryfunc slot;       /* in place of that, of a type in C whose objects have no attributes: what it calls */
 } Unbound;
 
 /* The same as PyObject_VectorcallMethod() with names of no keywords. */

@@ -95,6 +95,14 @@ grpc_guard_count_of(PyTypeObject *type)
     return keys == NULL ? -1 : keys->count;
 }
 
+/* Returns where that is counted, for as long as the class has its version; NULL if it is not. */
+static inline const Py_ssize_t *
+grpc_guard_counted_of(PyTypeObject *type)
+{
+    struct grpc_guard_keys *keys = grpc_guard_keys_of(type);
+    return keys == NULL ? NULL : &keys->count;
+}
+
 /* Returns the method of a class, borrowed; NULL if its objects may have something else in its place. */
 static inline PyObject *
 grpc_guard_method_of(PyTypeObject *type, PyObject *name)
@@ -152,6 +160,12 @@ grpc_guard_count_of(PyTypeObject *type)
     return -1;
 }
 
+static inline const Py_ssize_t *
+grpc_guard_counted_of(PyTypeObject *type)
+{
+    return NULL;
+}
+
 static inline PyObject *
 grpc_guard_method_of(PyTypeObject *type, PyObject *name)
 {
@@ -164,5 +178,8 @@ grpc_guard_bound(PyObject *object, PyObject *name)
     return NULL;
 }
 #endif
+
+/* CPython 3.13 keeps the loop of a thread in its state, where no version tells of a change. */
+#define HAS_LOOP_IN_DICT (HAS_VERSIONS && PY_VERSION_HEX < 0x030D0000)
 
 #endif

@@ -12,7 +12,7 @@ typedef struct {
 static int
 add_to(Set *set, PyObject *stream)
 {
-    size_t at = grpc_guard_hashed(stream) & set->mask;
+    size_t at = grpc_guard_hashed((uintptr_t)stream) & set->mask;
     while (set->spots[at] != NULL) {
         if (set->spots[at] == stream) {
             return 0;
@@ -77,16 +77,17 @@ static int
 place_all(State *state, Set *set, const Crowd *crowd, PyObject *others, PyObject *streams,
           PyObject *strays)
 {
-    for (Py_ssize_t i = 0; i < crowd->count; i++) {
-        if (i + 12 < crowd->count) {
-            FETCH(crowd->noted[i + 12].direction);
+    const Noted *noted = grpc_guard_all_noted(crowd);
+    Py_ssize_t count = crowd->noted.count;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (i + 12 < count) {
+            FETCH(noted[i + 12].direction);
         }
-        PyObject *later = i + 6 < crowd->count ? crowd->noted[i + 6].direction : NULL;
+        PyObject *later = i + 6 < count ? noted[i + 6].direction : NULL;
         if (later != NULL && PyObject_TypeCheck(later, state->aio_fields)) {
             FETCH_LINES((const char *)((AioFields *)later)->stream + 32, 64);
         }
-        const Noted *noted = &crowd->noted[i];
-        if (noted->task != NULL && place(state, set, noted->direction, streams, strays) < 0) {
+        if (noted[i].task != NULL && place(state, set, noted[i].direction, streams, strays) < 0) {
             return -1;
         }
     }
@@ -111,7 +112,7 @@ gather(PyObject *module, PyObject *args)
         return NULL;
     }
     Set set = {.mask = 64};
-    Py_ssize_t most = PyList_GET_SIZE(listed) + crowd->count + PyList_GET_SIZE(others);
+    Py_ssize_t most = PyList_GET_SIZE(listed) + crowd->noted.count + PyList_GET_SIZE(others);
     while (set.mask < (size_t)(most + most / 4)) { /* mostly half of them are the same */
         set.mask *= 2;
     }

@@ -33,7 +33,7 @@ make_index(Meeting *meeting)
     meeting->mask--;
     for (Py_ssize_t i = 0; i < self->count; i++) {
         if (self->all[i].reference != NULL) {
-            size_t at = grpc_guard_hashed(self->all[i].reference) & meeting->mask;
+            size_t at = grpc_guard_hashed((uintptr_t)self->all[i].reference) & meeting->mask;
             while (meeting->index[at] != 0) {
                 at = (at + 1) & meeting->mask;
             }
@@ -57,7 +57,7 @@ find(Meeting *meeting, PyObject *reference, Py_ssize_t *found)
     if (self->count == 0 || (meeting->index == NULL && make_index(meeting) < 0)) {
         return self->count == 0 ? 0 : -1;
     }
-    size_t at = grpc_guard_hashed(reference) & meeting->mask;
+    size_t at = grpc_guard_hashed((uintptr_t)reference) & meeting->mask;
     while (meeting->index[at] != 0) {
         *found = (Py_ssize_t)meeting->index[at] - 1;
         if (self->all[*found].reference == reference) {

@@ -233,8 +233,11 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->chosen.choose[i]);
         Py_VISIT(state->chosen.mode[i]);
     }
-    int failed = grpc_guard_starts_traverse(&state->starts, visit, arg);
-    return failed ? failed : grpc_guard_steps_traverse(&state->steps, visit, arg);
+    return grpc_guard_visit_kept(&state->kept_runs, visit, arg)
+           || grpc_guard_visit_kept(&state->kept_steps, visit, arg)
+           || grpc_guard_visit_kept(&state->kept_generated, visit, arg)
+           || grpc_guard_starts_traverse(&state->starts, visit, arg)
+           || grpc_guard_steps_traverse(&state->steps, visit, arg);
 }
 
 static int
@@ -258,7 +261,6 @@ module_clear(PyObject *module)
         Py_CLEAR(state->chosen.choose[i]);
         Py_CLEAR(state->chosen.mode[i]);
     }
-    grpc_guard_free_kept(&state->kept_operations);
     grpc_guard_free_kept(&state->kept_runs);
     grpc_guard_free_kept(&state->kept_steps);
     grpc_guard_free_kept(&state->kept_generated);

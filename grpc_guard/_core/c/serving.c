@@ -80,7 +80,7 @@ int
 grpc_guard_put_key(Serving *self, const HandledOne *noted, double held, size_t begin)
 {
     Key key = {.held = held, .size = self->buffer->bytes.size - begin};
-    key.number = noted == NULL ? 0 : (unsigned int)(noted - self->streams->all) + 1;
+    key.number = noted == NULL ? 0 : (unsigned int)(noted - grpc_guard_all_handled(self->streams)) + 1;
     return grpc_guard_put(&self->scratch->keys, (const char *)&key, sizeof(Key));
 }
 
@@ -159,7 +159,7 @@ fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left
 {
     if (left > 16) {
         FETCH(tasks[16]);
-        grpc_guard_fetch_handled(self->streams, (uintptr_t)tasks[16]);
+        grpc_guard_fetch_row(&self->streams->table, sizeof(HandledOne), (uintptr_t)tasks[16], 1);
     }
     const HandledOne *later = left > 12 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[12]) : NULL;
     if (later != NULL) {

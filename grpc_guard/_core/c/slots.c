@@ -190,8 +190,14 @@ grpc_guard_calls_by_slot(PyObject *module, PyObject *cls)
     }
     int is_usual = call_of(method) != NULL && ((PyTypeObject *)cls)->tp_call != NULL;
     if (is_usual) {
-        int is_sync = call_of(method) == grpc_guard_start_unary && ((UnaryStart *)method)->late == Py_None;
-        ((PyTypeObject *)cls)->tp_call = is_sync ? grpc_guard_call_unary : call;
+        ternaryfunc as_usual = call;
+#if HAS_LOOP_IN_DICT
+        if (call_of(method) == grpc_guard_start_unary) {
+            int is_sync = ((UnaryStart *)method)->late == Py_None;
+            as_usual = is_sync ? grpc_guard_call_unary : grpc_guard_call_aio_unary;
+        }
+#endif
+        ((PyTypeObject *)cls)->tp_call = as_usual;
     }
     Py_DECREF(method);
     return PyBool_FromLong(is_usual);

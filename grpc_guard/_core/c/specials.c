@@ -10,36 +10,49 @@
 /* The methods of a few classes, borrowed: a class has one for as long as it has the version. */
 typedef struct {
     unsigned int version[KNOWN];
-    PyObject *method[KNOWN];
+    struct {
+        PyObject *method;
+        vectorcallfunc call; /* of that */
+    } known[KNOWN];
     int newest;
 } Methods;
 
 static Methods iterations, steps; /* of the one interpreter that has grpcio: a second one is refused that */
 
+/* Calls the method of this name that the class of an object has, and notes it. */
+static UNUSUAL PyObject *
+look_up_method(Methods *methods, PyObject *object, const char *name)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(object), name);
+    if (method == NULL) {
+        return NULL;
+    }
+    vectorcallfunc call = PyVectorcall_Function(method);
+    if (call != NULL) {
+        int at = methods->newest = (methods->newest + 1) % KNOWN;
+        methods->version[at] = Py_TYPE(object)->tp_version_tag;
+        methods->known[at].method = method;
+        methods->known[at].call = call;
+    }
+    PyObject *result = PyObject_CallOneArg(method, object);
+    Py_DECREF(method);
+    return result;
+}
+
 /* Calls the method of this name that the class of an object has. */
-static PyObject *
+static inline PyObject *
 call_method(Methods *methods, PyObject *object, const char *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;
-    PyObject *method = NULL, *args[] = {object};
     for (int i = 0; version != 0 && i < KNOWN; i++) {
         if (methods->version[i] == version) {
-            method = Py_NewRef(methods->method[i]);
-            break;
+            PyObject *method = Py_NewRef(methods->known[i].method);
+            PyObject *result = methods->known[i].call(method, &object, 1, NULL);
+            Py_DECREF(method);
+            return result;
         }
     }
-    if (method == NULL) {
-        method = PyObject_GetAttrString((PyObject *)Py_TYPE(object), name);
-        if (method == NULL) {
-            return NULL;
-        }
-        int at = methods->newest = (methods->newest + 1) % KNOWN;
-        methods->version[at] = Py_TYPE(object)->tp_version_tag;
-        methods->method[at] = method;
-    }
-    PyObject *result = PyObject_Vectorcall(method, args, 1, NULL);
-    Py_DECREF(method);
-    return result;
+    return look_up_method(methods, object, name);
 }
 
 static PyObject *

@@ -4,7 +4,6 @@
  * the method itself, is left to the method in Python that it stands for.
  */
 
-#include "guarded.h"
 #include "unary_starts.h"
 
 #define EACH_OF_START(DO) \
@@ -86,9 +85,8 @@ grpc_guard_look_at_refusal(UnaryStart *self, PyObject *proxy)
     set_exception(error);
 }
 
-/* Looks at a call that has been started, or at the error; returns the call. */
-static inline PyObject *
-started(UnaryStart *self, PyObject *proxy, PyObject *call)
+PyObject *
+grpc_guard_look_at_start(UnaryStart *self, PyObject *proxy, PyObject *call)
 {
     if (call == NULL) {
         grpc_guard_look_at_refusal(self, proxy);
@@ -122,7 +120,7 @@ grpc_guard_start_vectorcall(PyObject *callable, PyObject *const *args, size_t fl
     }
     PyObject *call = PyObject_Vectorcall(wrapped, args + 1, (size_t)(count - 1), names);
     Py_DECREF(wrapped);
-    return started(self, args[0], call);
+    return grpc_guard_look_at_start(self, args[0], call);
 }
 
 PyObject *
@@ -137,7 +135,7 @@ grpc_guard_start_unary(PyObject *start, PyObject *proxy, PyObject *args, PyObjec
     }
     PyObject *call = PyObject_Call(wrapped, args, kwargs);
     Py_DECREF(wrapped);
-    return started(self, proxy, call);
+    return grpc_guard_look_at_start(self, proxy, call);
 }
 
 static PyObject *

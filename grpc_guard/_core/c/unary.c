@@ -61,9 +61,7 @@ follow(Handling *self, InFlight *records, PyObject *entry, PyObject *followed)
                 && grpc_guard_watch_if_full(self->state, records) == 0)) {
         return 0;
     }
-    ((UnaryEntry *)entry)->ended = 1; /* it is noted, and nobody handles it */
-    Py_DECREF(followed);
-    Py_DECREF(entry);
+    grpc_guard_end_unary((PyObject *)records, entry, followed); /* it is noted, and nobody handles it */
     return -1;
 }
 

@@ -2,10 +2,9 @@
  * of memory, and by the function that type() would have found. Else starts.c does it.
  */
 
-#include "guarded.h"
-#include "layouts.h"
 #include "unary_starts.h"
 
+#if HAS_LOOP_IN_DICT
 #define THREADS_KNOWN 3
 #define CLASSES_KNOWN 4
 
@@ -21,9 +20,6 @@ typedef struct {
 } Usually;
 
 static Usually usually[CLASSES_KNOWN] __attribute__((aligned(64)));
-
-/* CPython 3.13 keeps the loop of a thread elsewhere. */
-#define HAS_LOOP_IN_DICT (HAS_VERSIONS && PY_VERSION_HEX < 0x030D0000)
 
 /* Tells whether it is known that no loop runs on this thread. */
 static inline int
@@ -59,7 +55,7 @@ note(UnaryStart *start, PyObject *proxy, PyObject *wrapped)
     State *state = start->state;
     unsigned int version = Py_TYPE(proxy)->tp_version_tag;
     Usually *known = &usually[version % CLASSES_KNOWN];
-    if (!HAS_LOOP_IN_DICT || start->running_loop != state->loop_of_thread || version == 0
+    if (start->running_loop != state->loop_of_thread || version == 0
         || state->wrapped_at <= 0 || *(PyObject **)((char *)proxy + state->wrapped_at) != wrapped) {
         return;
     }
@@ -76,29 +72,8 @@ note(UnaryStart *start, PyObject *proxy, PyObject *wrapped)
     note_no_loop(known);
 }
 
-/* Calls what a proxy wraps. */
-static inline PyObject *
-call_wrapped(const Usually *known, PyObject *wrapped, PyObject *args, PyObject *kwargs)
-{
-    Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
-    if (!USUALLY(known->of_wrapped != 0 && known->of_wrapped == Py_TYPE(wrapped)->tp_version_tag
-                 && count <= FEW)) {
-        return PyObject_Call(wrapped, args, kwargs);
-    }
-    PyObject *few[FEW], *function = Py_NewRef(known->function);
-    few[0] = wrapped;
-    for (Py_ssize_t i = 1; i < count; i++) {
-        few[i] = PyTuple_GET_ITEM(args, i - 1); /* the tuple holds them */
-    }
-    PyObject *result = kwargs == NULL ? ((PyFunctionObject *)function)->vectorcall(function, few, (size_t)count, NULL)
-                                      : PyObject_VectorcallDict(function, few, (size_t)count, kwargs);
-    Py_DECREF(function);
-    return result;
-}
-
-/* Has an error that is set looked at; it stays set. */
-static UNUSUAL void
-look_at_error(PyObject *proxy)
+UNUSUAL void
+grpc_guard_look_at_unary_error(PyObject *proxy)
 {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
@@ -155,10 +130,11 @@ grpc_guard_call_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
         return start_unary(proxy, args, kwargs);
     }
     Py_INCREF(wrapped);
-    PyObject *call = call_wrapped(known, wrapped, args, kwargs);
+    PyObject *call = grpc_guard_call_wrapped(known->function, known->of_wrapped, wrapped, args, kwargs);
     Py_DECREF(wrapped);
     if (!USUALLY(call != NULL)) {
-        look_at_error(proxy);
+        grpc_guard_look_at_unary_error(proxy);
     }
     return call;
 }
+#endif

@@ -3,7 +3,8 @@
 #ifndef GRPC_GUARD_UNARY_STARTS_H
 #define GRPC_GUARD_UNARY_STARTS_H
 
-#include "core.h"
+#include "guarded.h"
+#include "layouts.h"
 
 typedef struct {
     PyObject_HEAD
@@ -25,7 +26,35 @@ int grpc_guard_starts_as_usual(UnaryStart *self, PyObject *proxy, PyObject *wrap
 /* Has an error that is set looked at, if it is a refusal; it stays set. */
 void grpc_guard_look_at_refusal(UnaryStart *self, PyObject *proxy);
 
-/* tp_call of a class of proxies whose `__call__` is a UnaryStart of the sync api. */
+/* Looks at a call that has been started, whose reference is taken, or at the error that is set; returns the call. */
+PyObject *grpc_guard_look_at_start(UnaryStart *self, PyObject *proxy, PyObject *call);
+
+/* tp_call of a class of proxies whose `__call__` is a UnaryStart: of the sync api, and of asyncio. */
 PyObject *grpc_guard_call_unary(PyObject *proxy, PyObject *args, PyObject *kwargs);
+PyObject *grpc_guard_call_aio_unary(PyObject *proxy, PyObject *args, PyObject *kwargs);
+
+/* Has an error that is set looked at by what the class of a proxy has as `__call__`; it stays set. */
+void grpc_guard_look_at_unary_error(PyObject *proxy);
+
+/* Calls what a proxy wraps; `function` is what the class of that has as `__call__`, of this version, or 0. */
+static inline PyObject *
+grpc_guard_call_wrapped(
+    PyObject *function, unsigned int version, PyObject *wrapped, PyObject *args, PyObject *kwargs)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(args) + 1;
+    if (!USUALLY(version != 0 && version == Py_TYPE(wrapped)->tp_version_tag && count <= FEW)) {
+        return PyObject_Call(wrapped, args, kwargs);
+    }
+    PyObject *few[FEW];
+    Py_INCREF(function);
+    few[0] = wrapped;
+    for (Py_ssize_t i = 1; i < count; i++) {
+        few[i] = PyTuple_GET_ITEM(args, i - 1); /* the tuple holds them */
+    }
+    PyObject *result = kwargs == NULL ? ((PyFunctionObject *)function)->vectorcall(function, few, (size_t)count, NULL)
+                                      : PyObject_VectorcallDict(function, few, (size_t)count, kwargs);
+    Py_DECREF(function);
+    return result;
+}
 
 #endif

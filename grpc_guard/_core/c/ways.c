@@ -163,7 +163,7 @@ grpc_guard_take_filter(Filter *filter, PyObject *table)
         if (object == NULL && PyErr_Occurred()) {
             return -1;
         }
-        size_t bit = grpc_guard_hashed(object) % FILTER;
+        size_t bit = grpc_guard_hashed((uintptr_t)object) % FILTER;
         filter->bits[bit / 8] |= (unsigned char)(1 << bit % 8);
     }
     return 0;
@@ -172,7 +172,7 @@ grpc_guard_take_filter(Filter *filter, PyObject *table)
 int
 grpc_guard_is_among(const Filter *filter, const void *object)
 {
-    size_t bit = grpc_guard_hashed((PyObject *)object) % FILTER;
+    size_t bit = grpc_guard_hashed((uintptr_t)object) % FILTER;
     if (!(filter->bits[bit / 8] & 1 << bit % 8)) {
         return 0;
     }

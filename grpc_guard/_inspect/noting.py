@@ -104,9 +104,7 @@ def new_crowd() -> Noting:
     return found
 
 
-def gathered(
-    listed: list[Stream], crowd: Noting, others: list[Direction]
-) -> list[Direction]:
+def gathered(listed: list[Stream], crowd: Noting, others: list[Direction]) -> list[Direction]:
     """Add the streams that somebody was seen in to those that are `listed`, and leave each once.
 
     Return those of the directions of the `crowd` and the `others` that their streams may not know.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -42,7 +42,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
     for module in (sight, snapshots, inspect_servers, inspect_telling):
         monkeypatch.setattr(module, "monotonic", found)
@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     monkeypatch.setattr("grpc_guard._inspect.native._NAP", 0.0)
     monkeypatch.setattr(inspect_messages, "_spare", [])
     monkeypatch.setattr(inspect_messages, "_closed", [float("inf")])  # answers follow each other
-    yield found
+    return found
 
 
 def looked_at(is_answered: bool = True) -> tuple[Any, int]:
@@ -71,48 +71,49 @@ def looked_at(is_answered: bool = True) -> tuple[Any, int]:
     return inspection_pb2.Reply.FromString(records).snapshot, same
 
 
-async def echo(requests: Any, context: Any) -> None:
-    async for request in requests:
-        await context.write(request)
-
-
-async def reads(call: Any) -> None:
-    while await call.read() is not grpc.aio.EOF:
-        pass
-
-
 class Scene:
-    """Streams in which a task reads on either side, and a channel that was there before."""
+    """Streams in which a task reads on either side: what is sent by one is read, sent back, and read again."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self) -> None:
         self.calls: list[Any] = []
         self.tasks: list[Any] = []
+        self.echoed, self.read, self.ended = (asyncio.Event() for _ in range(3))
+
+    async def echo(self, requests: Any, context: Any) -> None:
+        try:
+            async for request in requests:
+                await context.write(request)
+                self.echoed.set()  # and it reads before anybody else runs
+        finally:
+            self.ended.set()
+
+    async def reads(self, call: Any) -> None:
+        while await call.read() is not grpc.aio.EOF:
+            self.read.set()
 
     async def begin(self, channel: Any) -> None:
         call = channel.stream_stream(path("Echo"))()
-        await call.write(b"0")
-        await within(call.read())
         self.calls.append(call)
-        self.tasks.append(asyncio.create_task(reads(call), name=f"reader {len(self.tasks)}"))
-        await settled()
+        self.tasks.append(asyncio.create_task(self.reads(call), name=f"reader {len(self.calls)}"))
+        await self.send(call)
 
-
-async def settled() -> None:
-    """Let the tasks come to where they wait."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+    async def send(self, call: Any) -> None:
+        self.echoed.clear()
+        self.read.clear()
+        await within(call.write(b"0"))
+        await within(self.echoed.wait())
+        await within(self.read.wait())
 
 
 @contextlib.asynccontextmanager
-async def scene() -> AsyncIterator[tuple[Scene, Any]]:
-    handlers = {"Echo": grpc.stream_stream_rpc_method_handler(echo)}
+async def scene() -> AsyncIterator[tuple[Scene, Any, str]]:
+    found = Scene()
+    handlers = {"Echo": grpc.stream_stream_rpc_method_handler(found.echo)}
     async with aio_server(handlers) as address, aio_channel(address) as channel:
-        found = Scene(address)
         try:
             for _ in range(MANY):
                 await found.begin(channel)
-            yield found, channel
+            yield found, channel, address
         finally:
             for call in found.calls:
                 call.cancel()
@@ -130,7 +131,7 @@ def name_of(told: Any, number: int) -> str:
 
 async def test_what_is_the_same(clock: Clock) -> None:
     """Of streams that are idle nothing is made anew, whatever the time; each change is seen."""
-    async with scene() as (found, channel):
+    async with scene() as (found, channel, _):
         for _ in range(3):  # the first look leaves what the next one remembers of tasks
             clock.now += 0.5
             before, same = looked_at()
@@ -148,36 +149,32 @@ async def test_what_is_the_same(clock: Clock) -> None:
         assert (same, name_of(after, 3)) == (2 * MANY - 1, "renamed")
         assert looked_at()[1] == 2 * MANY
 
-        await found.calls[5].write(b"1")  # its answer is read on both sides
-        await within(found.calls[6].write(b"1"))
-        await settled()
+        await found.send(found.calls[5])  # its tasks have gone on, on both sides
+        after, same = looked_at()
+        assert same <= 2 * MANY - 2
         looked_at()
-        for _ in range(2):  # they wait again, perhaps for the same futures
-            await asyncio.sleep(0.0)
-            looked_at()
+        assert looked_at()[1] == 2 * MANY
 
         await found.begin(channel)
         after, same = looked_at()
-        assert len(after.streams) == 2 * MANY + 2
-        assert same <= 2 * MANY
-        for _ in range(2):
-            looked_at()
+        assert (len(after.streams), same) == (2 * MANY + 2, 2 * MANY)
+        looked_at()
         assert looked_at()[1] == 2 * MANY + 2
 
+        found.ended.clear()
         found.tasks[0].cancel()  # the numbers of all others are smaller by two when it is over
         await asyncio.wait(found.tasks[:1], timeout=PATIENCE)
-        while len(looked_at()[0].streams) > 2 * MANY:
-            await asyncio.sleep(0.0)
-        for _ in range(2):
-            looked_at()
-        assert looked_at()[1] == 2 * MANY
+        await within(found.ended.wait())
+        after, same = looked_at()
+        assert len(after.streams) == same == 2 * MANY
+        assert [one.number for one in after.streams] == list(range(1, 2 * MANY + 1))
 
 
 async def test_numbers_of_channels(clock: Clock) -> None:
     """A channel may get another one; what is known of bytes that were not sent is not used."""
-    async with scene() as (found, _):
-        earlier = wrap(grpc.aio.insecure_channel(found.address))
-        async with aio_channel(found.address) as later:
+    async with scene() as (found, _, address):
+        earlier = wrap(grpc.aio.insecure_channel(address))
+        async with aio_channel(address) as later:
             await found.begin(later)
             for _ in range(3):
                 before, same = looked_at()
@@ -215,7 +212,7 @@ def test_what_copies_take() -> None:
 
 async def test_nothing_of_the_program_is_kept(clock: Clock) -> None:
     """But the names of tasks, until the streams have gone, or the table."""
-    async with scene() as (found, _):
+    async with scene() as (found, _, _):
         name = "".join(["a", " name"])
         found.tasks[2].set_name(name)
         looked_at()

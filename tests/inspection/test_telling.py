@@ -57,7 +57,9 @@ def answered(teller: Any, streams: list[Any], copies: Any = None) -> Any:
     scratch = compiled.Scratch()
     half = len(streams) // 2
     for begin, count in ((0, half), (half, len(streams))):
-        compiled.answer_streams(*known, streams, begin, count, carried, order, told, scratch, copies)
+        compiled.answer_streams(
+            *known, streams, begin, count, carried, order, told, scratch, copies
+        )
     data = bytes(scratch)
     if copies is not None:
         copies.keep(scratch, compiled.Scratch())

@@ -149,9 +149,9 @@ class _Look:
                 ):
                     yield self._one(task, stack, present)
 
-    def _slices(self) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
+    def _slices(self, size: int = 0) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
         for tasks, stack in self._sight.rpc_tasks:
-            for some in slices_of(tasks):
+            for some in slices_of(tasks, size):
                 yield some, stack
 
     def answered(self, answer: Answer) -> None:
@@ -159,7 +159,7 @@ class _Look:
         compiled: Any = which.compiled()
         field = pb.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
         encoding = encoding_of(HandlerSnapshot, field.message_type)
-        for some, stack in self._slices():
+        for some, stack in self._slices(answer.together):
             present = monotonic()
 
             def one(

@@ -82,7 +82,7 @@ class Teller:
         known = look, encoding, tag(field.number)
         streams = self._in_order(answer.copies)
         tables = found.carried, found.streams, found.told, answer.streams, answer.copies
-        for some in slices_of(range(len(streams))):
+        for some in slices_of(range(len(streams)), answer.together):
             compiled.answer_streams(*known, streams, some[0], len(some), *tables)
         return found
 

@@ -202,7 +202,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
     DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
+    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(copies) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
     DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
     DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
     DO(of_entries) DO(str_server_context) \
@@ -275,6 +275,8 @@ module_free(void *module)
     State *state = PyModule_GetState(module);
     grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
+    PyMem_Free(state->hints);
+    state->hints = NULL;
     grpc_guard_end_keeping();
 }
 

@@ -2,7 +2,6 @@
 
 #include "aio.h"
 
-
 PyObject *
 grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                        PyObject *api, PyObject *mode, PyObject *loop)

@@ -23,7 +23,7 @@ from .._findings.ledger import ledger
 from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import deduced
-from .living import Handled, loops_of, streams_listed
+from .living import Handled, let_go, loops_of, streams_listed
 from .messages import Answer, parts_of_reply
 from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
@@ -82,12 +82,15 @@ def answer() -> bytes:
 def _look(answer: Answer | None) -> Snapshot:
     """Look at the process; what there is an `answer` for, the snapshot lacks."""
     handled = Handled()
-    listed = streams_listed(handled)
-    sight = Sight(loops_of(listed), handled)
+    streams = streams_listed(handled)
     try:
-        return _told(sight.streams_among(listed), sight, answer)
+        sight = Sight(loops_of(streams), handled)
+        try:
+            return _told(sight.streams_among(streams), sight, answer)
+        finally:
+            sight.forget_frames()
     finally:
-        sight.forget_frames()
+        let_go(streams)
 
 
 def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapshot:
@@ -114,7 +117,7 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
         )
         for number, life in enumerate(existing, start=1)
     )
-    return Snapshot(
+    found = Snapshot(
         pid=os.getpid(),
         program=program(),
         time=now(),
@@ -125,6 +128,8 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
         findings=ledger.findings()[-_LATEST:],
         deductions=tuple(deduced(told, streams, channels, serving, sight)),
     )
+    let_go(streams)
+    return found
 
 
 def program() -> str:

@@ -149,7 +149,9 @@ class _Look:
                 ):
                     yield self._one(task, stack, present)
 
-    def _slices(self, size: int = 0) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
+    def _slices(
+        self, size: int = 0
+    ) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
         for tasks, stack in self._sight.rpc_tasks:
             for some in slices_of(tasks, size):
                 yield some, stack

@@ -183,8 +183,9 @@ class Slow:
 
     def recv(self, size: int) -> bytes:
         self.now += 3.0
-        found, self.data = self.data[:3], self.data[3:]
-        return found[:size]
+        size = min(size, 3)
+        found, self.data = self.data[:size], self.data[size:]
+        return found
 
     now = 0.0
 

@@ -22,7 +22,7 @@ GROUPS = {
         "functions.h functions.c methods.c slots.c specials.c proxies.c recipes.h recipes.c "
         "new_proxies.c"
     ),
-    "Streams and directions": "streams.c directions.h directions.c aio_directions.c",
+    "Streams and directions": "streams.h streams.c stream_fills.c directions.h directions.c aio_directions.c",
     "A sync operation": "steps.h steps.c advances.c sync_operations.c",
     "The start of an RPC": (
         "starts.c unary_starts.h unary_starts.c stream_starts.c aio_starts.c aio_unary_starts.c lives.c origins.c origin_notes.c feeds.c guarded.h guarded.c"

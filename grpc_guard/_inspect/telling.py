@@ -87,7 +87,7 @@ class Teller:
         return found
 
     def _in_order(self, copies: Any = None) -> list[Stream]:
-        """Return the streams, the oldest first; `copies` may tell of some, for the compiled core."""
+        """Return the streams, the oldest first; `copies` may have some, for the compiled core."""
         streams, compiled = self._streams, which.compiled()
         if compiled is not None:
             compiled.oldest_first(streams, self._begun, self._present, copies)

@@ -55,6 +55,9 @@ void grpc_guard_handler_has_ended(Generated *self);
 /* The handler goes on: makes what a step drives; -1 with an exception set. */
 int grpc_guard_begin_step(State *state, Step *self);
 
+/* Claims the direction for the message that a StopIteration has, which is set and stays, if all is as usual: 1, else 0. */
+int grpc_guard_is_yielded(State *state, Step *self);
+
 /* Takes what is driven to have answered by `status`, and `*result` or an exception. */
 PySendResult grpc_guard_after_step(State *state, Step *self, PySendResult status, PyObject **result);
 

@@ -72,12 +72,6 @@ step_send(PyObject *self, PyObject *value)
     return as_sent(status, result);
 }
 
-static PyObject *
-step_iternext(PyObject *self)
-{
-    return step_send(self, Py_None);
-}
-
 /* Returns the value of a StopIteration that is set, which goes. */
 static PyObject *
 value_of_stop(void)
@@ -86,6 +80,49 @@ value_of_stop(void)
     PyObject *value = stop == NULL ? NULL : Py_XNewRef(((PyStopIterationObject *)stop)->value);
     Py_XDECREF(stop);
     return value == NULL ? Py_NewRef(Py_None) : value;
+}
+
+/* Takes what is driven to have answered `result`, or NULL, as tp_iternext does. */
+static UNUSUAL PyObject *
+after_iternext(State *state, Step *self, PyObject *result)
+{
+    PySendResult status = result != NULL ? PYGEN_NEXT : PYGEN_RETURN;
+    if (result == NULL && !PyErr_Occurred()) {
+        result = Py_NewRef(Py_None);
+    }
+    else if (result == NULL && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        result = value_of_stop();
+    }
+    else if (result == NULL) {
+        status = PYGEN_ERROR;
+    }
+    status = grpc_guard_after_step(state, self, status, &result);
+    Py_DECREF(self);
+    return as_sent(status, result);
+}
+
+/* Leaves the exception by which a generator yields as it is, where nobody need see the message. */
+static PyObject *
+step_iternext(PyObject *op)
+{
+    Step *self = (Step *)op;
+    State *state = ((Generated *)self->generated)->state;
+    int is_first = self->progress == CREATED;
+    if (!USUALLY(self->act == NEXT && PyAsyncGen_CheckExact(self->responses)
+                 && (is_first || self->progress == SUSPENDED))) {
+        return step_send(op, Py_None);
+    }
+    Py_INCREF(self);
+    self->progress = RUNNING;
+    if (is_first && grpc_guard_begin_step(state, self) < 0) {
+        return after_iternext(state, self, NULL);
+    }
+    PyObject *result = Py_TYPE(self->inner)->tp_iternext(self->inner);
+    if (result == NULL && PyErr_Occurred() == PyExc_StopIteration && grpc_guard_is_yielded(state, self)) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return after_iternext(state, self, result);
 }
 
 static PyObject *

@@ -259,6 +259,24 @@ finish(State *state, Step *self, PyObject **result)
     return status;
 }
 
+int
+grpc_guard_is_yielded(State *state, Step *self)
+{
+    Generated *generated = (Generated *)self->generated;
+    AioFields *direction = (AioFields *)generated->direction;
+    if (!USUALLY(HAS_CLOCK && self->counts && (PyObject *)Py_TYPE(direction) == state->aio_direction
+                 && !direction->taken)) {
+        return 0;
+    }
+    direction->taken = 1;
+    generated->owns = 1;
+    direction->since = grpc_guard_just_now();
+    generated->is_running = 0;
+    self->progress = CLOSED;
+    Py_CLEAR(self->inner);
+    return 1;
+}
+
 PySendResult
 grpc_guard_after_step(State *state, Step *self, PySendResult status, PyObject **result)
 {

@@ -97,6 +97,8 @@ typedef struct {
     MadeSo made_so[MADE_SO];
     int newest_made;
     Own of_channel, of_attempt, of_thread_name;
+    uint64_t of_usual_streams; /* the version of `switches` when they asked for nothing, or 0 */
+    PyObject *usual_count;     /* what is there as `created`, borrowed */
     LookedUp of_created, of_counting, of_watch, of_note_origin, of_get_ident;
     Threads threads;
     Numbered of_life, of_twins[TWINS];
@@ -107,6 +109,7 @@ typedef struct {
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Kept kept_runs, kept_generated;
     Own of_thread_id;
+    DequeMethod of_append, of_popleft;
     Chosen chosen;
     Steps steps;
     Starts starts;
@@ -124,99 +127,26 @@ int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
 
+/* Lets go of what is in so many fields, one after the other. */
+static inline void
+grpc_guard_clear_all(PyObject **fields, size_t count)
+{
+#if defined(__GNUC__)
+#pragma GCC unroll 1
+#endif
+    for (PyObject **end = fields + count; fields < end; fields++) {
+        PyObject *held = *fields;
+        if (held != NULL) {
+            *fields = NULL;
+            Py_DECREF(held);
+        }
+    }
+}
+
 /* Assigns a new reference to a field, and lets go of what was there. */
 #define SET(field, value) Py_XSETREF(field, value)
 
-/* Who starts something, where and when: an Origin that nobody has asked for. See origin_notes.c. */
-typedef struct {
-    PyObject *code; /* NULL: nothing is noted */
-    PyObject *name, *attempt;
-    double since;
-    int instruction;
-    char is_task, on_loop;
-} OriginNote;
-
-/* StreamFields */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *weakrefs;
-    /* What a look compares, side by side. */
-    unsigned int copies, copy; /* which of the tables of copies.c has it, and where; 0: none has */
-    PyObject *call, *context, *has_ended, *ended, *read, *write;
-    PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed: see `generated` */
-    PyObject *channel, *origin;
-    PyObject *api, *handler, *in_done_callback, *is_instrumented, *loop, *mode, *rpc, *side;
-    PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
-    PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
-    void *entry;         /* what is in there for it: see following.c */
-    OriginNote noted;         /* in place of `origin`, which is NULL then */
-} StreamFields;
-
-/* Has nothing called at the end of the RPC, as its handler has ended. */
-void grpc_guard_unfollow(StreamFields *stream);
-
-/* Every field that may hold an object, for those who go through them all. */
-#define EACH_OF_STREAM(DO) \
-    DO(call) DO(context) DO(has_ended) DO(read) DO(write) DO(api) DO(channel) DO(ended) \
-    DO(handler) DO(in_done_callback) DO(is_instrumented) DO(loop) DO(mode) DO(origin) DO(rpc) \
-    DO(side)
-
-/* Tells whether an object is a stream of ours: mostly of the class that all are of. */
-#define IS_STREAM(state, object) \
-    ((PyObject *)Py_TYPE(object) == (state)->starts.Stream \
-     || PyObject_TypeCheck(object, (state)->stream_fields))
-
-/* The same as next(counter), whose number is not needed; -1 with an exception set. */
-int grpc_guard_count(State *state, PyObject *counter);
-
-/* Makes a stream of a class that is or extends StreamFields; a new reference. */
-PyObject *grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
-                                 PyObject *api, PyObject *mode, PyObject *loop);
-/* Returns a direction of a stream, or None, a new reference; NULL: an error is set. */
-PyObject *grpc_guard_reader(StreamFields *stream, void *unused);
-PyObject *grpc_guard_writer(StreamFields *stream, void *unused);
-
-/* Has objects of a class in Python die as those of its base in C do, if it adds nothing to that. */
-void grpc_guard_die_as(PyTypeObject *type, PyTypeObject *base);
-
-PyObject *grpc_guard_is_over(StreamFields *stream, PyObject *unused);
-int grpc_guard_track_call(StreamFields *stream, PyObject *call, PyObject *has_ended);
-
-/* The same as note_origin() and starting() in Python, called by the frame that runs; for `stream` a
- * StreamFields. */
-PyObject *grpc_guard_note_origin(State *state, PyObject *operation);
-int grpc_guard_note_start(State *state, StreamFields *stream);
-int grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable);
-
-/* Notes who runs now, and where: 1; 0 where Python has to find it out; -1: an error is set. */
-int grpc_guard_note(State *state, OriginNote *noted);
-void grpc_guard_forget_note(OriginNote *noted);
-/* Returns the origin of a stream, a new reference; NULL: an error is set. */
-PyObject *grpc_guard_origin_of(StreamFields *stream, void *unused);
-int grpc_guard_set_origin(StreamFields *stream, PyObject *origin, void *unused);
-int grpc_guard_has_origin(StreamFields *stream); /* then its field has it, too */
-
-/* Tells whether the loop of an aio multi-callable runs, and gives it, a new reference; 0 as well where
- * that is not known; -1: an error is set. `running_loop` is called for the one that runs, and
- * `known` tells where objects of this class have theirs. */
-int grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
-                          PyObject **loop);
-
-/* Returns the mode that a proxy of a multi-callable has for its next RPC. */
-PyObject *grpc_guard_chosen_mode(State *state, PyObject *proxy);
-
-/* Makes the record of a stream that a client is about to start, and notes its start. */
-PyObject *grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *api, PyObject *mode,
-                                       PyObject *loop, PyObject *multi_callable);
-
-/* Has the error that is set looked at, with which a stream did not start; it stays set. */
-void grpc_guard_did_not_start(State *state, PyObject *stream);
-
-/* Tells whether an aio call is of a class of grpcio's that has no interceptors. */
-int grpc_guard_is_plain_call(State *state, PyObject *call);
-/* Tells whether an aio call has interceptors: if so, it has an attribute of this name; -1: an error is set. */
-int grpc_guard_has_interceptors(State *state, PyObject *call, PyObject *name);
+#include "streams.h"
 
 /* Assigns to a field of an object in Python, by the descriptor that its class has for it. */
 static inline int

@@ -200,21 +200,18 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OF_STATE(DO) \
-    DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
-    DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(copies) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
-    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
-    DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
-    DO(of_entries) DO(str_server_context) \
-    DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
-    DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_wrapped) \
-    DO(str_own_loop) \
-    DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
-    DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) DO(str_yield) \
-    DO(aio_direction) DO(cancelled_error) DO(awaiting) \
-    DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close) \
-    DO(str_await) DO(str_code) DO(str_name) DO(str_qualname) DO(str_cr_code) DO(str_cr_frame) \
-    DO(str_co_filename) DO(str_co_name)
+    DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) DO(serialize) DO(become) \
+    DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) DO(str_twins) DO(str_make_twin) DO(str_recipe) \
+    DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(copies) \
+    DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) DO(str_is_instrumented) DO(str_loop) \
+    DO(loop_thread_of) DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) \
+    DO(task_entry) DO(of_entries) DO(str_server_context) DO(str_add_callback) DO(str_callbacks) DO(str_state) \
+    DO(str_ended) DO(str_rpc_ended) DO(str_watches) DO(unary_start) DO(method) DO(handling) DO(str_generation) \
+    DO(str_mode) DO(str_wrapped) DO(str_own_loop) DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) \
+    DO(handler_cancelled) DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) \
+    DO(str_ag_frame) DO(str_yield) DO(aio_direction) DO(cancelled_error) DO(awaiting) DO(origin_depth) \
+    DO(after_cancel) DO(str_throw) DO(str_close) DO(str_await) DO(str_code) DO(str_name) DO(str_qualname) \
+    DO(str_cr_code) DO(str_cr_frame) DO(str_co_filename) DO(str_co_name)
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)

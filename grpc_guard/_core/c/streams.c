@@ -2,88 +2,12 @@
 
 #include "aio.h"
 
-/* Returns what fields.py has under a name, borrowed. */
-static PyObject *
-switch_of(State *state, LookedUp *known, PyObject *name)
-{
-    PyObject *value = grpc_guard_look_up(known, state->switches, name);
-    if (value == NULL && !PyErr_Occurred()) {
-        PyErr_SetObject(PyExc_NameError, name);
-    }
-    return value;
-}
-
-/* Tells whether the directions of a new stream count, wait or are watched; -1: an error is set. */
-static int
-instruments(State *state, PyObject *mode)
-{
-    PyObject *counting = switch_of(state, &state->of_counting, state->str_counting);
-    int is_counting = counting == NULL ? -1 : PyObject_IsTrue(counting);
-    if (is_counting != 0) {
-        return is_counting;
-    }
-    PyObject *watch = switch_of(state, &state->of_watch, state->str_watch);
-    if (watch == NULL) {
-        return -1;
-    }
-    return watch != Py_None || mode == state->serialize;
-}
-
-/* Counts a new stream: next(created). */
-static int
-count_one(State *state)
-{
-    PyObject *created = switch_of(state, &state->of_created, state->str_created);
-    if (created == NULL) {
-        return -1;
-    }
-    Py_INCREF(created);
-    int failed = grpc_guard_count(state, created);
-    Py_DECREF(created);
-    return failed;
-}
-
-static int
-fill(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *api,
-     PyObject *mode, PyObject *loop)
-{
-    int instrumented = count_one(state) < 0 ? -1 : instruments(state, mode);
-    if (instrumented < 0) {
-        return -1;
-    }
-    SET(self->rpc, Py_NewRef(rpc));
-    SET(self->side, Py_NewRef(side));
-    SET(self->api, Py_NewRef(api));
-    SET(self->mode, Py_NewRef(mode));
-    SET(self->loop, Py_NewRef(loop));
-    SET(self->ended, Py_NewRef(Py_False));
-    SET(self->in_done_callback, Py_NewRef(Py_False));
-    SET(self->read, Py_NewRef(Py_None));
-    SET(self->write, Py_NewRef(Py_None));
-    SET(self->origin, Py_NewRef(Py_None));
-    SET(self->channel, Py_NewRef(Py_None));
-    SET(self->handler, Py_NewRef(Py_None));
-    SET(self->call, Py_NewRef(Py_None));
-    SET(self->context, Py_NewRef(Py_None));
-    SET(self->is_instrumented, Py_NewRef(instrumented ? Py_True : Py_False));
-    return 0;
-}
-
-static void stream_dealloc(StreamFields *self);
-
 PyObject *
 grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
-    StreamFields *self = NULL;
-    if (type->tp_dealloc == (destructor)stream_dealloc) {
-        self = (StreamFields *)grpc_guard_memory_kept(KEPT_STREAMS, type);
-    }
-    if (self == NULL) {
-        self = (StreamFields *)type->tp_alloc(type, 0);
-        grpc_guard_die_as(type, state->stream_fields);
-    }
-    if (self != NULL && fill(state, self, rpc, side, api, mode, loop) < 0) {
+    StreamFields *self = (StreamFields *)grpc_guard_new_of(KEPT_STREAMS, type, state->stream_fields);
+    if (self != NULL && grpc_guard_fill_stream(state, self, rpc, side, api, mode, loop) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -99,8 +23,7 @@ stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     State *state = state_of(Py_TYPE(self));
-    grpc_guard_forget_note(&self->noted);
-    return state == NULL ? -1 : fill(state, self, rpc, side, api, mode, loop);
+    return state == NULL ? -1 : grpc_guard_fill_stream(state, self, rpc, side, api, mode, loop);
 }
 
 static int
@@ -117,28 +40,19 @@ stream_traverse(StreamFields *self, visitproc visit, void *arg)
 static int
 stream_clear(StreamFields *self)
 {
-#define CLEAR(name) Py_CLEAR(self->name);
-    EACH_OF_STREAM(CLEAR)
-    CLEAR(followed)
-#undef CLEAR
-    grpc_guard_forget_note(&self->noted);
+    grpc_guard_empty_stream(self);
     return 0;
 }
 
 static void
 stream_dealloc(StreamFields *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     stream_clear(self);
-    memset((PyObject *)self + 1, 0, sizeof(StreamFields) - sizeof(PyObject));
-    if (type->tp_dealloc != (destructor)stream_dealloc || !grpc_guard_keep_memory(KEPT_STREAMS, (PyObject *)self)) {
-        type->tp_free(self);
-    }
-    Py_DECREF(type);
+    grpc_guard_free_of(KEPT_STREAMS, (PyObject *)self, sizeof(StreamFields), (destructor)stream_dealloc);
 }
 
 static PyObject *

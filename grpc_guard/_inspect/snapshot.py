@@ -25,6 +25,7 @@ from .._lifecycle.channels import lives
 from .deductions import deduced
 from .living import Handled, let_go, loops_of, streams_listed
 from .messages import Answer, parts_of_reply
+from .native import pause
 from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
@@ -84,8 +85,10 @@ def _look(answer: Answer | None) -> Snapshot:
     handled = Handled()
     streams = streams_listed(handled)
     try:
+        pause(streams)
         sight = Sight(loops_of(streams), handled)
         try:
+            pause(streams)
             return _told(sight.streams_among(streams), sight, answer)
         finally:
             sight.forget_frames()
@@ -98,6 +101,7 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
     existing = list(lives())
     numbers = {id(life): number for number, life in enumerate(existing, start=1)}
     serving = tuple(servers_seen(sight, answer))
+    pause(streams)
     teller = Teller(streams, sight, origins, numbers)
     if answer is None:
         told = list(teller.told())

@@ -21,7 +21,7 @@ from .encoding import encoding_of, tag
 from .lines import Lines
 from .living import is_whole, others_among
 from .messages import Answer
-from .native import slices_of
+from .native import pause, slices_of
 from .records import DirectionSnapshot, StreamSnapshot, new_direction, new_owner, new_stream
 from .sending import is_sending, suspended
 from .sight import Sight
@@ -81,6 +81,7 @@ class Teller:
         encoding = encoding_of(StreamSnapshot, field.message_type)
         known = look, encoding, tag(field.number)
         streams = self._in_order(answer.copies)
+        pause(streams)
         tables = found.carried, found.streams, found.told, answer.streams, answer.copies
         for some in slices_of(range(len(streams)), answer.together):
             compiled.answer_streams(*known, streams, some[0], len(some), *tables)

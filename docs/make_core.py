@@ -39,11 +39,11 @@ GROUPS = {
         "aio_yields.c flights.h flights.c"
     ),
     "A look at the whole process": (
-        "looks.h looks.c table.h table.c listing.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c meeting.c "
+        "looks.h looks.c table.h table.c listing.c oldest.c places.h places.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c waiters.c meeting.c "
         "chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
     ),
     "Its answer as bytes": (
-        "answering.h answering.c answer_parts.c parties.c fetching.c serving.c ordering.c encodings.h encoding.c "
+        "answering.h answering.c answer_parts.c parties.c fetching.c copies.h copies.c copying.c serving.h serving.c serving_copies.c ordering.c encodings.h encoding.c "
         "bytes.h bytes.c scratches.h scratch.c"
     ),
 }

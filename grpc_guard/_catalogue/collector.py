@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from .forks import in_child
 
-_rests: list[object] = []  # those for which it rests
-_before = 0  # how many new objects had it run before the first of them; 0: it rested then, too
+_stopped: list[int] = []  # how many new objects had it run before, for each that has stopped it
 
 
 @contextlib.contextmanager
@@ -20,36 +19,28 @@ def collector_at_rest() -> Iterator[None]:
     Not by gc.disable(): whether the program has called that, or calls it meanwhile, could not be told.
     In a child that another thread forks meanwhile the block never ends, so that it works there at once.
     """
-    rest = object()
+    before = gc.get_threshold()[0]
+    now = 0
     try:
-        _rests.append(rest)
-        _stop()
+        if before != 0:  # else it rests already
+            _stopped.append(before)
+            gc.set_threshold(0)
         yield
     finally:
-        if rest in _rests:
-            _rests.remove(rest)
-            _go_on()
-
-
-def _stop() -> None:
-    global _before
-    threshold = gc.get_threshold()[0]
-    if threshold != 0:
-        _before = threshold
-        gc.set_threshold(0)
+        if before != 0:
+            try:
+                now = gc.get_threshold()[0]
+            finally:  # an exception that arrives comes after a call: this one has been done then
+                if now == 0:  # else the program has set it
+                    gc.set_threshold(before)
+            if before in _stopped:
+                _stopped.remove(before)
 
 
 def _go_on() -> None:
-    global _before
-    if not _rests:
-        before, _before = _before, 0
-        if before != 0 and gc.get_threshold()[0] == 0:  # else the program has set it meanwhile
-            gc.set_threshold(before)
+    if _stopped and gc.get_threshold()[0] == 0:
+        gc.set_threshold(_stopped[0])
+    _stopped.clear()
 
 
-def _go_on_in_child() -> None:
-    _rests.clear()
-    _go_on()
-
-
-in_child(_go_on_in_child)
+in_child(_go_on)

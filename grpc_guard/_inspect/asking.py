@@ -28,7 +28,7 @@ class NoAnswerError(Exception):
 
 
 def ask(pid: int, seconds: float = SECONDS) -> Snapshot:
-    """Return what process `pid` says, within so many seconds; NoAnswerError if it does not."""
+    """Return what process `pid` says; NoAnswerError if it says nothing for so many seconds."""
     reason = "it does not answer to anybody: was it started with GRPC_GUARD_INSPECT=1?"
     for _, entry in entries(pid):
         try:
@@ -48,7 +48,7 @@ def ask_at(entry: str, seconds: float = SECONDS) -> Snapshot:
         try:
             request = pb.Request(version=VERSION, token=token)
             send(connection, request.SerializeToString(), seconds)
-            reply = pb.Reply.FromString(receive(connection, seconds, LIMIT))
+            reply = pb.Reply.FromString(receive(connection, seconds, LIMIT, is_long=True))
         finally:
             connection.close()
     except (ConnectionRefusedError, FileNotFoundError):

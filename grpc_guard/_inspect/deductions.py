@@ -15,7 +15,7 @@ from .records import ChannelSnapshot, Deduction, DirectionSnapshot, ServerSnapsh
 from .sight import Sight
 from .waits import Party, Wait
 
-_MOMENT = 1.0  # seconds; a write that has waited for less is on its way, as far as anyone knows
+MOMENT = 1.0  # seconds; a write that has waited for less is on its way, as far as anyone knows
 
 # A stream as it is told, the stream itself, and those of its directions that exist.
 Told = tuple[StreamSnapshot, Stream, Sequence[Direction | None]]
@@ -53,7 +53,7 @@ def _flow_control(told: Sequence[Told], channels: Sequence[ChannelSnapshot]) -> 
             continue
         if described.side == "client" and described.channel not in connected:
             continue  # it may wait for that
-        if reads.owner is not None or reads.waiting or _stuck_for(writes) < _MOMENT:
+        if reads.owner is not None or reads.waiting or _stuck_for(writes) < MOMENT:
             continue
         if not is_receiving(stream.call()):
             yield Deduction("flow-control", wording.unread(reads, writes), (described.number,))

@@ -27,8 +27,10 @@ from .wire import receive, send, send_parts
 logger = logging.getLogger("grpc_guard")
 
 REQUEST_LIMIT = 4096  # bytes
-_REQUEST_SECONDS = 1.0  # who has connected has its request ready
-_REPLY_SECONDS = 2.0
+_REQUEST_SECONDS = (
+    3.0  # who has connected has its request ready, and may have to wait for a processor
+)
+_REPLY_SECONDS = 2.0  # without a byte that the other side takes
 _PAUSE = 0.1  # seconds, where the process has no descriptor left
 _BACKLOG = 128
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of the peer

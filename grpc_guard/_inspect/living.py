@@ -7,7 +7,6 @@ channels, that of a server for its handlers; what stands in neither is noted whe
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,11 +57,21 @@ def begun_in_python(tables: Iterable[Any]) -> HandledStreams:
 
 def streams_listed(handled: Handled) -> list[Stream]:
     """Return the streams that stand in a list; some may be over, and some may be there twice."""
-    listed: list[Iterable[Stream]] = [unlisted_streams(), channelless_streams(is_sorted_out=False)]
-    listed += [life.streams.copy() for life in lives()]
+    listed = [*unlisted_streams(), *channelless_streams(is_sorted_out=False)]
+    for life in lives():
+        listed.extend(life.streams)  # in one step: no other thread runs meanwhile
     for _, records in servers():
-        listed.append(handled.by(records).streams())
-    return list(itertools.chain.from_iterable(listed))
+        listed += handled.by(records).streams()
+    return listed
+
+
+def let_go(streams: list[Stream]) -> None:
+    """Clear a list, which may have thousands of streams."""
+    compiled = which.compiled()
+    if compiled is None:
+        streams.clear()
+    else:
+        compiled.let_go(streams)
 
 
 def loops_of(streams: list[Stream]) -> set[asyncio.AbstractEventLoop]:

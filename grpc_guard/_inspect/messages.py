@@ -41,29 +41,56 @@ class Answer:
     def __init__(self) -> None:
         compiled: Any = which.compiled()
         try:
-            self.streams, self.of_handlers = _spare.pop()
+            memory, copies = _spare.pop()
         except IndexError:  # the first one, or one beside another
-            self.streams, self.of_handlers = compiled.Scratch(), compiled.Scratch()
-        self.handlers: list[Sequence[bytes]] = []
-        self._view: memoryview | None = None
+            memory, copies = tuple(compiled.Scratch() for _ in range(3)), None
+        self._memory = self.streams, self.of_handlers, self._in_order = memory
+        if copies is None and monotonic() - _closed[0] < _SECONDS:
+            copies = compiled.Copies()
+        self.copies = copies  # what the last answer said; None for one that stands alone
+        # So many take a millisecond or two: more of those that have not changed.
+        self.together = 1024 if copies is None or copies.known()[0] == 0 else 2048
+        if copies is not None:
+            copies.begin()
+        self._is_whole = False
+        self.handlers: list[tuple[int, int]] = []  # from where to where those of each server are
+        self._views: list[memoryview] = []
+
+    def put_handlers(self) -> None:
+        """Put the handlers of one more server in their order: those that answer_handlers() has put."""
+        compiled: Any = which.compiled()
+        begin = self.handlers[-1][1] if self.handlers else 0
+        size = compiled.handlers_in_order(self.of_handlers, self._in_order)
+        self.handlers.append((begin, begin + size))
 
     def parts(self) -> Iterator[memoryview]:
         """Yield the bytes of the streams."""
-        if self._view is None:
-            self._view = memoryview(self.streams)
-        if len(self._view) > 0:
-            yield self._view
+        self._is_whole = True
+        yield from self._of(self.streams)
+
+    def handlers_of(self, number: int) -> Iterator[memoryview]:
+        """Yield the bytes of the handlers of one server."""
+        yield from self._of(self._in_order, *self.handlers[number])
+
+    def _of(self, memory: Any, begin: int = 0, end: int | None = None) -> Iterator[memoryview]:
+        with memoryview(memory) as whole:
+            view = whole[begin:end]
+        self._views.append(view)
+        if len(view) > 0:
+            yield view
 
     def close(self) -> None:
         """Let the next answer have the memory, if they follow soon upon each other."""
         (last,), now = _closed, monotonic()
         _closed[0] = now
-        if self._view is not None:
-            self._view.release()
+        for view in self._views:
+            view.release()
         with contextlib.suppress(BufferError):  # somebody else looks at it
-            self.streams.clear()
-            self.of_handlers.clear()
-            _spare[:] = [(self.streams, self.of_handlers)] if now - last < _SECONDS else []
+            if self.copies is not None and self._is_whole:
+                self.copies.keep(self.streams, self.of_handlers)
+            for memory in self._memory:
+                memory.clear()
+            _spare[:] = [(self._memory, self.copies)] if now - last < _SECONDS else []
 
 
 _SECONDS = 10.0  # between two answers; after more, no memory is kept
@@ -113,7 +140,7 @@ def _encoded(
         plain = _fields(dataclasses.replace(server, handlers=()), {}, text)
         body = [pb.ServerSnapshot(**plain).SerializeToString()]
         body += _repeated(server.handlers, pb.ServerSnapshot, "handlers", encoder)
-        body += () if answer is None else answer.handlers[number]
+        body += () if answer is None else answer.handlers_of(number)
         yield heads[sum(map(len, body))]
         yield from body
 

@@ -42,6 +42,12 @@ def slices_of(items: Sequence[T], size: int = 0) -> Iterator[Sequence[T]]:
         yield items[begin : begin + size]
 
 
+def pause(items: Sequence[object]) -> None:
+    """Let other threads run between two parts of a look, if there are as many `items` as a slice has."""
+    if len(items) > _SLICE:
+        native("time", "sleep")(_NAP)
+
+
 def start(function: Callable[..., object], *args: object) -> None:
     """Run `function` in a thread that nothing waits for, not in ``threading.enumerate()``.
 

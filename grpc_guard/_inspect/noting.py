@@ -104,17 +104,15 @@ def new_crowd() -> Noting:
     return found
 
 
-def gathered(
-    listed: list[Stream], crowd: Noting, others: list[Direction]
-) -> tuple[list[Stream], list[Direction]]:
-    """Return the streams that are `listed`, or that somebody was seen in, each once.
+def gathered(listed: list[Stream], crowd: Noting, others: list[Direction]) -> list[Direction]:
+    """Add the streams that somebody was seen in to those that are `listed`, and leave each once.
 
-    And those of the directions of the `crowd` and the `others` that their streams may not know.
+    Return those of the directions of the `crowd` and the `others` that their streams may not know.
     """
     compiled = which.compiled()
     if compiled is not None:
-        found: tuple[list[Stream], list[Direction]] = compiled.gather(listed, crowd, others)
-        return found
+        strays: list[Direction] = compiled.gather(listed, crowd, others)
+        return strays
     seen = [*crowd.directions(), *others]
-    streams = {id(stream): stream for stream in [*listed, *map(_stream, seen)]}
-    return list(streams.values()), seen
+    listed[:] = {id(stream): stream for stream in [*listed, *map(_stream, seen)]}.values()
+    return seen

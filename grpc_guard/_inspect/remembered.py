@@ -82,24 +82,28 @@ class Memory:
     def __exit__(self, *error: object) -> None:
         self.leave()  # a look that fails, too: until then the futures and loops of the program are held
 
-    def looked_at(self, fresh: list[asyncio.Task[Any]]) -> Iterator[Recalled]:
+    def looked_at(
+        self, fresh: list[asyncio.Task[Any]], crowd: Any = None, time: float = 0.0
+    ) -> Iterator[Recalled]:
         """Yield the tasks of the loops that have not gone on, by their standing.
 
-        Add the others to `fresh`.
+        Add the others to `fresh`. With the compiled core, a `crowd` has those noted that are in a
+        direction, at this `time`; they are not yielded unless they handle an RPC.
         """
         tables = tables_of_tasks(self._loops)
-        yield from self._looked_at(tables, fresh)
+        noting = () if crowd is None else (crowd, time)
+        yield from self._looked_at(tables, fresh, noting)
         if any(type(table) is list and table for table in tables):
             # An eager task may have become a scheduled one meanwhile, and be in both tables.
             fresh[:] = {id(task): task for task in fresh}.values()
 
     def _looked_at(
-        self, tables: Sequence[Any], fresh: list[asyncio.Task[Any]]
+        self, tables: Sequence[Any], fresh: list[asyncio.Task[Any]], noting: tuple[Any, ...]
     ) -> Iterator[Recalled]:
         if self._compiled is not None:
             count = self._compiled.meet(tuple(tables), self._loops)
             for some in slices_of(range(count), _TOGETHER):
-                yield from self._compiled.recalled(some[0], len(some), fresh)
+                yield from self._compiled.recalled(some[0], len(some), fresh, *noting)
             return
         references = [reference for table in tables for reference in table.copy()]
         for part in slices_of(references, _TOGETHER):

@@ -49,7 +49,7 @@ def servers_seen(sight: Sight, answer: Answer | None) -> Iterator[ServerSnapshot
         if is_aio:
             look = _Look(server, handlers, sight)
             if answer is not None and look.is_usual:
-                answer.handlers.append(look.answered(answer))
+                look.answered(answer)
                 found = ()
             else:
                 found = look.described()
@@ -63,7 +63,7 @@ def servers_seen(sight: Sight, answer: Answer | None) -> Iterator[ServerSnapshot
             waiting=() if is_aio else tuple(waiting_rpcs(server)),
         )
         if answer is not None and len(answer.handlers) < number:
-            answer.handlers.append(())
+            answer.put_handlers()  # none
         yield told
 
 
@@ -149,19 +149,19 @@ class _Look:
                 ):
                     yield self._one(task, stack, present)
 
-    def _slices(self) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
+    def _slices(
+        self, size: int = 0
+    ) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
         for tasks, stack in self._sight.rpc_tasks:
-            for some in slices_of(tasks):
+            for some in slices_of(tasks, size):
                 yield some, stack
 
-    def answered(self, answer: Answer) -> list[bytes]:
-        """Return the bytes of the handlers, for a message, by the compiled core."""
+    def answered(self, answer: Answer) -> None:
+        """Put the bytes of the handlers into an `answer`, by the compiled core."""
         compiled: Any = which.compiled()
         field = pb.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
         encoding = encoding_of(HandlerSnapshot, field.message_type)
-        scratch = answer.of_handlers
-        scratch.clear()
-        for some, stack in self._slices():
+        for some, stack in self._slices(answer.together):
             present = monotonic()
 
             def one(
@@ -172,9 +172,12 @@ class _Look:
 
             functions = self._named, one
             tables = self._loop, self._streams, AioDirection, self._known
-            known = *tables, *functions, _UNNAMED, present
-            compiled.answer_handlers(known, encoding, tag(field.number), some, stack, scratch)
-        return [compiled.handlers_in_order(scratch)]
+            before = answer.copies, self._sight.crowd
+            known = *tables, *functions, _UNNAMED, present, *before
+            compiled.answer_handlers(
+                known, encoding, tag(field.number), some, stack, answer.of_handlers
+            )
+        answer.put_handlers()
 
     def _named(self, task: asyncio.Task[Any]) -> tuple[str | None, str]:
         return method_of_task(task), name_of_task(task)

@@ -97,11 +97,10 @@ class Sight:
             found = self._tasks[key] = Party("task", name_of_task(task), ("task", key), 0, task)
         return found
 
-    def streams_among(self, listed: Iterable[Stream]) -> list[Stream]:
-        """Return the streams that are `listed`, and those that somebody is inside of."""
-        others = list(self.directions.values())
-        found, self._strays = gathered(list(listed), self.crowd, others)
-        return found
+    def streams_among(self, listed: list[Stream]) -> list[Stream]:
+        """Return the streams that are `listed`, and those that somebody is inside of: the same list."""
+        self._strays = gathered(listed, self.crowd, list(self.directions.values()))
+        return listed
 
     @property
     def strays(self) -> Iterable[Direction]:
@@ -182,7 +181,7 @@ class Sight:
         ends = {id(idle_type(loop)) for loop in loops}
         fresh: list[asyncio.Task[Any]] = []
         with Memory(set(loops)) as memory:
-            for standing, some, directions in memory.looked_at(fresh):
+            for standing, some, directions in memory.looked_at(fresh, self.crowd, self.time):
                 self._note_together(some, standing, directions)
             for tasks in slices_of(fresh, _TOGETHER):
                 for group in groups(tasks, self.lines, ends):

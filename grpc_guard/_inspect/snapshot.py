@@ -23,8 +23,9 @@ from .._findings.ledger import ledger
 from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import deduced
-from .living import Handled, loops_of, streams_listed
+from .living import Handled, let_go, loops_of, streams_listed
 from .messages import Answer, parts_of_reply
+from .native import pause
 from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
@@ -82,12 +83,17 @@ def answer() -> bytes:
 def _look(answer: Answer | None) -> Snapshot:
     """Look at the process; what there is an `answer` for, the snapshot lacks."""
     handled = Handled()
-    listed = streams_listed(handled)
-    sight = Sight(loops_of(listed), handled)
+    streams = streams_listed(handled)
     try:
-        return _told(sight.streams_among(listed), sight, answer)
+        pause(streams)
+        sight = Sight(loops_of(streams), handled)
+        try:
+            pause(streams)
+            return _told(sight.streams_among(streams), sight, answer)
+        finally:
+            sight.forget_frames()
     finally:
-        sight.forget_frames()
+        let_go(streams)
 
 
 def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapshot:
@@ -95,6 +101,7 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
     existing = list(lives())
     numbers = {id(life): number for number, life in enumerate(existing, start=1)}
     serving = tuple(servers_seen(sight, answer))
+    pause(streams)
     teller = Teller(streams, sight, origins, numbers)
     if answer is None:
         told = list(teller.told())
@@ -114,7 +121,7 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
         )
         for number, life in enumerate(existing, start=1)
     )
-    return Snapshot(
+    found = Snapshot(
         pid=os.getpid(),
         program=program(),
         time=now(),
@@ -125,6 +132,8 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
         findings=ledger.findings()[-_LATEST:],
         deductions=tuple(deduced(told, streams, channels, serving, sight)),
     )
+    let_go(streams)
+    return found
 
 
 def program() -> str:

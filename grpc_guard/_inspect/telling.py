@@ -14,13 +14,14 @@ from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._proxies.aio.calls import has_ended
+from . import deductions
 from . import inspection_pb2 as pb
 from .deductions import Told
 from .encoding import encoding_of, tag
 from .lines import Lines
 from .living import is_whole, others_among
 from .messages import Answer
-from .native import slices_of
+from .native import pause, slices_of
 from .records import DirectionSnapshot, StreamSnapshot, new_direction, new_owner, new_stream
 from .sending import is_sending, suspended
 from .sight import Sight
@@ -78,20 +79,24 @@ class Teller:
         found, look = Answered([], [], {}), self._look()
         field = pb.Snapshot.DESCRIPTOR.fields_by_name["streams"]
         encoding = encoding_of(StreamSnapshot, field.message_type)
-        known, streams = (look, encoding, tag(field.number)), self._in_order()
-        tables = found.carried, found.streams, found.told, answer.streams
-        for some in slices_of(range(len(streams))):
+        known = look, encoding, tag(field.number)
+        streams = self._in_order(answer.copies)
+        pause(streams)
+        tables = found.carried, found.streams, found.told, answer.streams, answer.copies
+        for some in slices_of(range(len(streams)), answer.together):
             compiled.answer_streams(*known, streams, some[0], len(some), *tables)
         return found
 
-    def _in_order(self) -> list[Stream]:
+    def _in_order(self, copies: Any = None) -> list[Stream]:
+        """Return the streams, the oldest first; `copies` may have some, for the compiled core."""
         streams, compiled = self._streams, which.compiled()
         if compiled is not None:
-            found: list[Stream] = compiled.oldest_first(streams, self._begun, self._present)
-            return found
+            compiled.oldest_first(streams, self._begun, self._present, copies)
+            return streams
         began = [self._since(stream) for stream in streams]
         noted = [self._present if since is None else since for since in began]
-        return [streams[at] for at in sorted(range(len(streams)), key=noted.__getitem__)]
+        streams[:] = [streams[at] for at in sorted(range(len(streams)), key=noted.__getitem__)]
+        return streams
 
     def _since(self, stream: Stream) -> float | None:
         origin = stream.origin
@@ -113,7 +118,7 @@ class Teller:
             *(self._begun, self._others, sight.owners, sight.crowd, self._channels),
             *(AioDirection, SERVER, READ, _OPEN, _OVER, _UNKNOWN),
             *(self._present, sight.time, bool(sight.waiters), bool(sight.sending)),
-            *(has_ended, DONE_OF_CALLS, CORE_CALL, DONE),
+            *(has_ended, DONE_OF_CALLS, CORE_CALL, DONE, deductions.MOMENT),
         )
 
     def one(self, stream: Stream, number: int) -> Told | None:

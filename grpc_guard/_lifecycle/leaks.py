@@ -11,6 +11,7 @@ import gc
 import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator
+from itertools import compress
 from types import FrameType, ModuleType
 
 from .._catalogue.boundary import never_disturbs
@@ -150,13 +151,16 @@ def _reachable(wanted: set[int], keepers: list[object]) -> set[int]:
     found = wanted & {id(obj) for obj in todo}
     while todo and found != wanted:
         referents, todo = held_by(*todo), []
-        for obj in referents:
-            if id(obj) not in seen:
-                seen.add(id(obj))
-                if id(obj) in wanted:
-                    found.add(id(obj))
-                if gc.is_tracked(obj) and not issubclass(type(obj), AbstractEventLoop):
-                    todo.append(obj)
+        for obj in compress(referents, map(gc.is_tracked, referents)):  # most others are texts
+            key = id(obj)
+            if key not in seen:
+                seen.add(key)
+                todo.append(obj)
+        del referents  # much memory, and it holds what the program gives up meanwhile
+        found |= wanted & seen
+        kinds = {kind for kind in set(map(type, todo)) if issubclass(kind, AbstractEventLoop)}
+        if kinds:
+            todo = [obj for obj in todo if type(obj) not in kinds]
     return found
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from typing import Any
 
 import pytest
 from inside import collector
 from support.forking import in_child
+from support.interrupts import Interrupt, code_of, sweep
 from support.staging import PATIENCE
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
@@ -47,16 +49,21 @@ def test_nothing_is_collected_in_the_block() -> None:
         gc.callbacks.pop()
 
 
-def test_two_blocks_that_overlap() -> None:
-    """It rests until the last of them ends."""
+def test_an_exception_that_arrives_anywhere() -> None:
+    """A signal handler or another thread may raise at any time: the collector does not rest for ever."""
     before = gc.get_threshold()
-    first, second = collector.collector_at_rest(), collector.collector_at_rest()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert rests()
-    second.__exit__(None, None, None)
-    assert gc.get_threshold() == before
+    generator: Any = collector.collector_at_rest
+
+    def look() -> None:
+        with collector.collector_at_rest():
+            pass
+
+    manager = type(collector.collector_at_rest())
+    codes = code_of(look, generator.__wrapped__, manager.__enter__, manager.__exit__)
+    for injection in sweep(codes):
+        came = type(injection.run(look))  # and its traceback, which holds the block, is gone
+        assert gc.get_threshold() == before
+        assert not injection.fired or came is Interrupt
 
 
 def test_one_that_the_program_has_stopped_stays_so() -> None:

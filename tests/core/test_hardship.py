@@ -28,7 +28,7 @@ def test_each_act_of_hardship() -> None:
         env={**os.environ, "PYTHONPATH": tests},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == 0, f"{ended.stdout.splitlines()[-1:]}: {ended.stderr}"

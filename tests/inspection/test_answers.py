@@ -26,6 +26,7 @@ from inside import (
     inspect_servers,
     inspect_telling,
     inspection_pb2,
+    noting,
     sight,
     snapshots,
     steps,
@@ -213,7 +214,8 @@ def look_at(tasks: list[Any], streams: list[Any], loop: object) -> Any:
     look: Any = inspect_servers._Look.__new__(inspect_servers._Look)
     stacks: list[Any] = [(HERE,) * (number % 3) for number in range(len(tasks))]
     rpc_tasks = [([task], stack) for task, stack in zip(tasks, stacks, strict=True)]
-    look._sight = SimpleNamespace(rpc_tasks=rpc_tasks, lines=inspect_lines.Lines())
+    lines, crowd = inspect_lines.Lines(), noting.new_crowd()
+    look._sight = SimpleNamespace(rpc_tasks=rpc_tasks, lines=lines, crowd=crowd)
     noted = enumerate(zip(tasks, streams, strict=True))
     look._streams = table(
         {id(task): (one, 0.5 * at) for at, (task, one) in noted if one is not None}
@@ -246,13 +248,14 @@ def test_handlers_as_records(at_one_moment: None) -> None:
     records = sorted(look.described(), key=inspect_servers._held, reverse=True)
     look._known.clear()
     answer = inspect_messages.Answer()
-    data = b"".join(look.answered(answer))
+    look.answered(answer)
+    data = b"".join(answer.handlers_of(0))
     assert data == encoding.Encoder("strict").joined(HANDLERS, records)
     assert len(records) == 42
     things = *tasks, *(one for _, _, one in kinds), loop, write, HERE
     before = list(map(sys.getrefcount, things))
     for _ in range(50):
-        look.answered(answer)
+        look.answered(inspect_messages.Answer())
     after = map(sys.getrefcount, things)
     assert max(now - then for now, then in zip(after, before, strict=True)) < 50
 
@@ -272,7 +275,7 @@ def test_handlers_that_cannot_be_described() -> None:
     scratch = compiled.Scratch()
     usual: Any = (
         *(loop, handled, AioDirection, {}),
-        *(lambda _: ("/a.B/C", "a"), broken, "none", 1.0),
+        *(lambda _: ("/a.B/C", "a"), broken, "none", 1.0, None, noting.new_crowd()),
     )
 
     def answer(at: int = 0, other: Any = loop, tasks: Any = (task,)) -> Any:
@@ -280,7 +283,9 @@ def test_handlers_that_cannot_be_described() -> None:
         usual[3].clear()
         scratch.clear()
         compiled.answer_handlers(known, of, b"\x0a", tasks, (), scratch)
-        return compiled.handlers_in_order(scratch)
+        in_order = compiled.Scratch()
+        compiled.handlers_in_order(scratch, in_order)
+        return bytes(in_order)
 
     once = answer()
     assert b"/a.B/C" in once
@@ -290,13 +295,18 @@ def test_handlers_that_cannot_be_described() -> None:
     with memoryview(scratch), pytest.raises(BufferError):
         compiled.answer_handlers(usual, of, b"\x0a", [task], (), scratch)
     for wrong_scratch in (1, b""):
-        with pytest.raises(TypeError):
-            compiled.handlers_in_order(wrong_scratch)
+        for both in ((scratch, wrong_scratch), (wrong_scratch, scratch)):
+            with pytest.raises(TypeError):
+                compiled.handlers_in_order(*both)
+    with pytest.raises(ValueError, match="another one"):
+        compiled.handlers_in_order(scratch, scratch)
     no_name: Any = SimpleNamespace(get_loop=lambda: loop, get_name=broken)
     for at, other, error in (
         (1, table({id(task): (strange, 0.5)}), ArithmeticError),
         (1, {}, TypeError),
         (1, [], TypeError),
+        (8, 1, TypeError),
+        (9, 1, TypeError),
         (4, broken, ArithmeticError),
         (4, lambda _: 1, TypeError),
         (4, lambda _: (None, "a"), ArithmeticError),

@@ -527,12 +527,14 @@ def test_streams_are_gathered_as_in_python(monkeypatch: pytest.MonkeyPatch) -> N
     tasks: Any = [Named("a")] * 44
     crowd.note(tasks, [known, written, stray, *many], "read", (), True, 1.0)
     crowd.forget(many[0])
-    streams, strays = noting.gathered(listed, crowd, [single])
+    streams, in_python = list(listed), list(listed)
+    strays = noting.gathered(streams, crowd, [single])
     every = [*listed[:2], written.stream, stray.stream, *(one.stream for one in many[1:])]
     assert streams == [*every, single.stream]
     assert strays == [stray, single]
     monkeypatch.setattr(core_which, "compiled", lambda: None)
-    assert noting.gathered(listed, crowd, [single])[0] == streams
+    noting.gathered(in_python, crowd, [single])
+    assert in_python == streams
     monkeypatch.undo()
     for wrong in ([1], [SimpleNamespace(stream=1)]):
         with pytest.raises(TypeError):
@@ -585,22 +587,26 @@ def test_what_handlers_say(monkeypatch: pytest.MonkeyPatch) -> None:
     streams[3].origin = Origin("start", None)
     streams[3].origin.since = -1.0
     look = sight.Sight([])
-    teller = inspect_telling.Teller(streams, look, inspect_telling.Origins(look.lines), {})
+    teller = inspect_telling.Teller(list(streams), look, inspect_telling.Origins(look.lines), {})
     begun = compiled.handled(records)
     for key, value in since.items():
         begun.put(key, streams[0], value)
     teller._begun, teller._present = begun, 5.0
-    in_c = teller._in_order()
+    in_c = list(teller._in_order())
     assert in_c[0] is streams[3]
     assert [since.get(id(one), 5.0) for one in in_c[1:]] == sorted(
         since.get(id(one), 5.0) for one in in_c[1:]
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_which, "compiled", lambda: None)
+        teller._streams = list(streams)
         assert teller._in_order() == in_c
-    assert compiled.oldest_first([], begun, 1.0) == []
+    assert compiled.oldest_first([], begun, 1.0, None) is None
     streams[4].origin = SimpleNamespace(since="")
-    for arguments in (([1], begun, 1.0), (streams, begun, 1.0), ((), begun, 1.0), ([], {}, 1.0)):
+    for arguments in (
+        *(([1], begun, 1.0, None), (streams, begun, 1.0, None), ((), begun, 1.0, None)),
+        *(([], {}, 1.0, None), ([], begun, 1.0, 1)),
+    ):
         with pytest.raises(TypeError):
             compiled.oldest_first(*arguments)
     assert compiled.loops_of(streams) == set()

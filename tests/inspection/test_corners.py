@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import socket
 import sys
@@ -161,6 +162,57 @@ def test_a_message_that_is_too_long() -> None:
         its.sendall((5000).to_bytes(4, "big"))
         with pytest.raises(wire.WireError, match="5000"):
             wire.receive(ours, PATIENCE, 4096)
+
+
+class Slow:
+    """A connection that takes, or has, three bytes at a time."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+        self.pauses: list[float] = []
+
+    def settimeout(self, seconds: float | None) -> None:
+        pass
+
+    def setsockopt(self, *option: object) -> None:
+        pass
+
+    def send(self, data: memoryview) -> int:
+        self.data += bytes(data[:3])
+        return len(data[:3])
+
+    def recv(self, size: int) -> bytes:
+        self.now += 3.0
+        size = min(size, 3)
+        found, self.data = self.data[:size], self.data[size:]
+        return found
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class SlowWithMany(Slow):
+    def sendmsg(self, parts: list[memoryview]) -> int:
+        return self.send(memoryview(b"".join(parts)))
+
+
+@pytest.mark.parametrize("kind", [Slow, SlowWithMany])
+def test_a_message_that_is_taken_slowly(kind: type[Slow]) -> None:
+    """Each part is there, and in its place."""
+    connection: Any = kind()
+    wire.send_parts(connection, [b"ab", b"", b"cdefg", memoryview(b"hijklmn")], 1.0)
+    assert connection.data == b"\0\0\0\x0eabcdefghijklmn"
+
+
+def test_a_message_that_comes_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long one may take longer than each of its pieces."""
+    for is_long in (True, False):
+        connection: Any = Slow(b"\0\0\0\x08abcdefgh")
+        monkeypatch.setattr(wire, "monotonic", connection.monotonic)
+        with contextlib.nullcontext() if is_long else pytest.raises(TimeoutError):
+            assert wire.receive(connection, 7.0, 100, is_long=is_long) == b"abcdefgh"
 
 
 def test_an_answer_without_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:

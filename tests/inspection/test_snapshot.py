@@ -62,7 +62,7 @@ US, SU, SS, UU = (
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deduce without waiting for the second after which a write is said to wait."""
-    monkeypatch.setattr(deductions, "_MOMENT", 1e-6)
+    monkeypatch.setattr(deductions, "MOMENT", 1e-6)
 
 
 def streams(taken: Snapshot, method: str, side: str = "client") -> list[StreamSnapshot]:

@@ -22,6 +22,7 @@ from inside import (
     Stream,
     Way,
     core_which,
+    deductions,
     encoding,
     inspect_telling,
     inspection_pb2,
@@ -43,8 +44,11 @@ if compiled is None:
 STREAMS = inspection_pb2.Snapshot.DESCRIPTOR.fields_by_name["streams"]
 
 
-def answered(teller: Any, streams: list[Any]) -> Any:
-    """Return the bytes of these streams, how many each channel carries, their order, and what is told."""
+def answered(teller: Any, streams: list[Any], copies: Any = None) -> Any:
+    """Return the bytes of these streams, how many each channel carries, their order, and what is told.
+
+    What has not changed since the last answer is taken from `copies`, which have the bytes then.
+    """
     of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
     carried: dict[int, int] = {}
     order: list[Any] = []
@@ -53,8 +57,13 @@ def answered(teller: Any, streams: list[Any]) -> Any:
     scratch = compiled.Scratch()
     half = len(streams) // 2
     for begin, count in ((0, half), (half, len(streams))):
-        compiled.answer_streams(*known, streams, begin, count, carried, order, told, scratch)
-    return bytes(scratch), carried, order, told
+        compiled.answer_streams(
+            *known, streams, begin, count, carried, order, told, scratch, copies
+        )
+    data = bytes(scratch)
+    if copies is not None:
+        copies.keep(scratch, compiled.Scratch())
+    return data, carried, order, told
 
 
 def may_wait(described: StreamSnapshot) -> bool:
@@ -62,7 +71,8 @@ def may_wait(described: StreamSnapshot) -> bool:
     reads, writes = described.read, described.write
     if reads is None or writes is None or reads.owner is not None:
         return False
-    return writes.unsent or writes.owner is not None
+    held = None if writes.owner is None else writes.owner.held_seconds or 0.0
+    return writes.unsent or (held is not None and held >= deductions.MOMENT)
 
 
 class Call:
@@ -82,6 +92,7 @@ class Scene:
         self.streams: list[Any] = []
         self.kept: list[Any] = []  # directions and calls, which a stream holds weakly
         self.channel, self.other = SimpleNamespace(), SimpleNamespace()
+        self.copies: Any = None
 
     def stream(self, side: Side = Side.CLIENT, *, mode: Any = Mode.RAISE, loop: Any = None) -> Any:
         stream = Stream("/a.B/C", side, Api.AIO, mode, loop)
@@ -124,7 +135,16 @@ class Scene:
     def _answered(self, teller: Any) -> None:
         """Check that the bytes are those of the records, and what is told beside them."""
         found = list(teller._some(self.streams, 0))
-        data, carried, order, told = answered(teller, self.streams)
+        data, carried, order, told = every = answered(teller, self.streams)
+        if self.copies is None:
+            self.copies = compiled.Copies()
+        for _ in range(2):
+            self.copies.begin()
+            again = answered(teller, self.streams, self.copies)
+            assert again[:3] == every[:3]
+            assert [one[1] for one in again[3]] == [one[1] for one in told]
+        known, same = self.copies.known()
+        assert same <= known <= len(found) - len(told)
         assert data == encoding.Encoder("strict").joined(STREAMS, [one for one, _, _ in found])
         assert order == [stream for _, stream, _ in found]
         numbers = collections.Counter(one.channel for one, _, _ in found)
@@ -294,13 +314,14 @@ def test_what_it_takes() -> None:
     of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
     owners = encoding.encoding_of(type(OWNER), inspection_pb2.Party.DESCRIPTOR)
     scratch = compiled.Scratch()
-    rest: Any = 0, 9, {}, [], [], scratch
+    rest: Any = 0, 9, {}, [], [], scratch, None
     odd: Any = [SimpleNamespace()]
     for arguments in (
         (),
         (look, owners, b"", scene.streams, *rest),
         (look, of, b"", 1, *rest),
-        (look, of, b"", scene.streams, *rest[:5], bytearray()),
+        (look, of, b"", scene.streams, *rest[:5], bytearray(), None),
+        (look, of, b"", scene.streams, *rest[:6], scratch),
         ((*look[:7], 1, *look[8:]), of, b"", scene.streams, *rest),
         ((len, lambda _: 1, *look[2:]), of, b"", odd, *rest),
         ((lambda *_: 1, *look[1:]), of, b"", odd, *rest),
@@ -322,7 +343,7 @@ def test_memory_that_is_used_again() -> None:
     scratch = compiled.Scratch()
     assert bytes(scratch) == b""
     tables: Any = {}, [], []
-    known: Any = of, b"", scene.streams, 0, 9, *tables, scratch
+    known: Any = of, b"", scene.streams, 0, 9, *tables, scratch, None
     compiled.answer_streams(look, *known)
     once = bytes(scratch)
     assert len(once) > 10
@@ -332,7 +353,7 @@ def test_memory_that_is_used_again() -> None:
             with pytest.raises(BufferError):
                 act()
         with pytest.raises(BufferError):
-            compiled.handlers_in_order(scratch)
+            compiled.handlers_in_order(scratch, compiled.Scratch())
     seen: list[Any] = []
 
     def look_at_it(stream: Any, number: int) -> None:
@@ -341,7 +362,7 @@ def test_memory_that_is_used_again() -> None:
         seen.append(outcome(compiled.answer_streams, look, *known))
 
     odd = look_at_it, *look[1:]
-    compiled.answer_streams(odd, of, b"", [SimpleNamespace()], 0, 9, *tables, scratch)
+    compiled.answer_streams(odd, of, b"", [SimpleNamespace()], 0, 9, *tables, scratch, None)
     assert len(seen) == 4
     assert all("BufferError" in repr(one) for one in seen)
     assert bytes(scratch) == once

@@ -90,16 +90,35 @@ def look_acts(core: Any) -> dict[str, Act]:
     told = teller._look()
     of = encoding.encoding_of(StreamSnapshot, STREAMS.message_type)
 
-    def answered() -> None:
+    def answer(copies: Any) -> Any:
         order: list[Any] = []
         carried: dict[int, int] = {}
         scratch = core.Scratch()
-        core.answer_streams(told, of, b"\x2a", every, 0, len(every), carried, order, [], scratch)
+        tables = carried, order, [], scratch, copies
+        core.answer_streams(told, of, b"\x2a", every, 0, len(every), *tables)
         with memoryview(scratch) as view:
             assert len(view) > 0
-        scratch.clear()
         assert order == every
         assert carried == {1: FEW - 1}
+        return scratch
+
+    def answered() -> None:
+        answer(None).clear()
+
+    def answered_again() -> None:
+        copies = core.Copies()
+        for at in range(3):
+            copies.begin()
+            scratch, served = answer(copies), core.Scratch()
+            assert copies.known() == (2 * FEW - 2, 0 if at == 0 else 2 * FEW - 2)
+            handled = core.handled(core.InFlight(0))
+            for task, one in zip(tasks, streams, strict=True):
+                handled.put(id(task), one, 0.5)
+            functions = (lambda _: ("/a.B/C", "a")), (lambda *_: (0.0, record))
+            known = loop, handled, AioDirection, {}, *functions, "none", 1.0, copies, inside
+            core.answer_handlers(known, handlers, b"\x0a", tasks[:FEW], (), served)
+            copies.keep(scratch, served)
+            scratch.clear()
 
     handlers = encoding.encoding_of(HandlerSnapshot, HANDLERS.message_type)
     record = HandlerSnapshot("/a.B/C", Owner("task", "a", "handler"), None)
@@ -113,12 +132,12 @@ def look_acts(core: Any) -> dict[str, Act]:
         scratch = core.Scratch()
         for name in ("/a.B/C", None):  # without, the function in Python describes them
             functions = (lambda _: (name, "a")), (lambda *_: (0.0, record))
-            known = loop, handled, AioDirection, {}, *functions, "none", 1.0
+            known = loop, handled, AioDirection, {}, *functions, "none", 1.0, None, inside
             core.answer_handlers(known, handlers, b"\x0a", tasks[:FEW], (), scratch)
-        assert len(core.handlers_in_order(scratch)) > 2 * FEW
+        assert core.handlers_in_order(scratch, core.Scratch()) > 2 * FEW
 
     references = [weakref.ref(task) for task in tasks[: FEW + 2]]
-    standing = "there"
+    standing = (), "read", (), True
 
     def recalled() -> None:
         memory = core.Recollection("nowhere", "settled", "_fut_waiter", Future)
@@ -127,8 +146,10 @@ def look_acts(core: Any) -> dict[str, Act]:
             kept = set(references[known:]) | set(references)  # another order
             assert memory.meet((kept, []), {loop}) == FEW + 2
             fresh: list[Any] = []
-            memory.recalled(0, FEW + 2, fresh)
+            seen = crowd()
+            memory.recalled(0, FEW + 2, fresh, seen, 10.0)
             assert len(fresh) == FEW + 2 - known
+            assert len(seen.directions()) == MANY
             inside = [one for one in fresh if one in tasks[:FEW]]
             memory.note(inside, standing, directions[: len(inside)])
             assert len(memory.known()) == FEW
@@ -145,15 +166,19 @@ def look_acts(core: Any) -> dict[str, Act]:
     def listed() -> None:
         by_task = core.handled(records)
         assert len(by_task.streams()) == len(core.begun([by_task]).streams()) == len(running)
-        found, strays = core.gather(streams, inside, others)
+        found = [*streams, *streams[:3]]
+        strays = core.gather(found, inside, others)
         assert (len(found), len(strays)) == (MANY + FEW, 0)
-        assert len(core.oldest_first(found, core.begun([by_task]), 1.0)) == MANY + FEW
+        core.oldest_first(found, core.begun([by_task]), 1.0, None)
+        assert len(set(found)) == MANY + FEW
         assert core.loops_of(found) == {loop}
         assert core.unread([*found, unread], Api.AIO, Side.SERVER) == [unread]
+        core.let_go(found)
 
     return {
         "a crowd": crowded,
         "streams as an answer": answered,
+        "streams as an answer again": answered_again,
         "streams as records": lambda: core.tell_streams(told, every, 0),
         "handlers as an answer": served,
         "tasks that are recalled": recalled,

@@ -138,6 +138,12 @@ def lookup_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
             proxy.service(SimpleNamespace(method=rpc))
         proxy.__wrapped__.handler.__dict__.pop("_grpc_guard", None)
 
+    usual_party = {  # made before memory lacks
+        "running_loop": loops_door.running_loop,
+        "current_task": loops_door.current_task,
+        "get_ident": starts.get_ident,
+    }
+
     # What an origin notes: of a task, of a thread that threading does not know, of another name.
     def noted() -> None:
         core.note_origin("x")  # which file this is, Python finds out
@@ -149,13 +155,7 @@ def lookup_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
             core.tell({"running_loop": loops_door.running_loop})
             assert not core.note_origin("x").on_loop
         finally:
-            core.tell(
-                {
-                    "running_loop": loops_door.running_loop,
-                    "current_task": loops_door.current_task,
-                    "get_ident": starts.get_ident,
-                }
-            )
+            core.tell(usual_party)
 
     given = Given()
     stream = Stream("/a/b", "client", "aio", Mode.RAISE, SimpleNamespace(_thread_id=1))  # type: ignore[arg-type]

@@ -98,16 +98,19 @@ def start_acts(core: Any, refused: Callable[..., None], followed_context: Any) -
         assert weakref.getweakrefs(one)
         refused(lambda: next(call), StopIteration)
 
+    loud = {"failed_to_start": lambda *_: 1 / 0}
+    quiet = {"failed_to_start": lambda *_: None}  # made before memory lacks
+
     def refused_starts() -> None:
         for multi_callable in (reading, writing):
             refused(lambda one=multi_callable: one(iter([]), error=KeyError()), KeyError)  # type: ignore[misc]
             refused(lambda one=multi_callable: one(iter([]), nonsense=1), TypeError)  # type: ignore[misc]
         refused(lambda: type(reading).__call__(Call()), AttributeError)
-        core.tell({"failed_to_start": lambda *_: 1 / 0})
+        core.tell(loud)
         try:
             refused(lambda: reading(error=KeyError()), ArithmeticError)
         finally:
-            core.tell({"failed_to_start": lambda *_: None})
+            core.tell(quiet)
 
     def over() -> None:
         one = Stream("/a/b", "client", "sync", Mode.RAISE)  # type: ignore[arg-type]

@@ -6,17 +6,15 @@
 static PyObject *
 new_operation(State *state, PyObject *direction, int kind, PyObject *call)
 {
-    SyncOperation *self = PyObject_GC_New(SyncOperation, state->steps.type);
+    SyncOperation *self = (SyncOperation *)grpc_guard_new_of(KEPT_SYNC_OPERATIONS, state->steps.type, state->steps.type);
     if (self == NULL) {
         return NULL;
     }
     self->vectorcall = grpc_guard_operate;
-    self->weakrefs = self->self = NULL;
     self->direction = (SyncFields *)Py_NewRef(direction);
     self->call = Py_XNewRef(call);
     self->kind = (char)kind;
     self->is_native = (char)(state->steps.has_native_ident && state->steps.has_native_clock);
-    PyObject_GC_Track(self);
     return (PyObject *)self;
 }
 

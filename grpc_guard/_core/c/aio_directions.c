@@ -3,8 +3,6 @@
 #include "directions.h"
 #include "recipes.h"
 
-static void aio_dealloc(AioFields *self);
-
 /* Returns what tells which thread runs the loop of a stream: mostly the loop. See loops.py. */
 static PyObject *
 loop_thread_of(State *state, PyObject *stream)
@@ -88,14 +86,7 @@ grpc_guard_make_aio_direction(State *state, PyObject *stream, Part *part, PyObje
         step = Py_NewRef(Py_None);
     }
     PyTypeObject *type = (PyTypeObject *)state->aio_direction;
-    AioFields *self = NULL;
-    if (type->tp_dealloc == (destructor)aio_dealloc) {
-        self = (AioFields *)grpc_guard_memory_kept(KEPT_AIO_DIRECTIONS, type);
-    }
-    if (self == NULL) {
-        self = (AioFields *)type->tp_alloc(type, 0);
-        grpc_guard_die_as(type, state->aio_fields);
-    }
+    AioFields *self = (AioFields *)grpc_guard_new_of(KEPT_AIO_DIRECTIONS, type, state->aio_fields);
     if (self != NULL && step == NULL) {
         self->wrapped = Py_NewRef(wrapped);
         self->name = Py_NewRef(part->name);
@@ -119,18 +110,7 @@ aio_init(AioFields *self, PyObject *args, PyObject *kwargs)
     return state == NULL ? -1 : fill_aio(state, self, stream, way, step);
 }
 
-/* Its memory is kept, if it is of a class that dies as this one does. */
-static void
-aio_free(AioFields *self, PyTypeObject *type)
-{
-    memset((PyObject *)self + 1, 0, sizeof(AioFields) - sizeof(PyObject));
-    if (type->tp_dealloc != (destructor)aio_dealloc
-        || !grpc_guard_keep_memory(KEPT_AIO_DIRECTIONS, (PyObject *)self)) {
-        type->tp_free(self);
-    }
-}
-
-LIFE_OF(aio, AioFields, EACH_OF_AIO)
+LIFE_OF(aio, AioFields, EACH_OF_AIO, KEPT_AIO_DIRECTIONS)
 
 static int
 aio_collect(AioFields *self)

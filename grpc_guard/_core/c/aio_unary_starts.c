@@ -30,14 +30,13 @@ static Usually usually[CLASSES_KNOWN] __attribute__((aligned(64)));
 static UNUSUAL int
 find_loop(Usually *known)
 {
-    PyObject *dict = PyThreadState_GetDict(), *loop;
     known->of_loop = 0;
-    loop = grpc_guard_loop_here(known->start->state, known->start->running_loop);
+    PyObject *loop = grpc_guard_loop_here(known->start->state, known->start->running_loop);
     if (loop == NULL) {
         return -1;
     }
     known->loop = loop;
-    known->of_loop = dict == NULL ? 0 : grpc_guard_version_of(dict);
+    known->of_loop = grpc_guard_version_of(PyThreadState_Get()->dict);
     Py_DECREF(loop); /* only compared, as long as that dict has it */
     return 0;
 }
@@ -47,7 +46,10 @@ static inline int
 is_as_usual(Usually *known, PyObject *proxy)
 {
     PyObject *dict = PyThreadState_Get()->dict;
-    if (!USUALLY(dict != NULL && known->of_loop == grpc_guard_version_of(dict)) && find_loop(known) < 0) {
+    if (!USUALLY(dict != NULL)) {
+        return 0; /* no loop: and to make the dict may run the collector, and what starts another RPC */
+    }
+    if (!USUALLY(known->of_loop == grpc_guard_version_of(dict)) && find_loop(known) < 0) {
         return -1;
     }
     PyObject *wrapped = *(PyObject **)((char *)proxy + known->wrapped_at);

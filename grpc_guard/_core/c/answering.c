@@ -5,7 +5,6 @@
  */
 
 #include "answering.h"
-#include "handled.h"
 
 static int
 put_enum(Answer *self, const Field *field, PyObject *named)
@@ -18,51 +17,47 @@ put_enum(Answer *self, const Field *field, PyObject *named)
 
 /* Puts how long ago a stream began, and who has started it, as far as that is known. */
 static int
-put_start(Answer *self, StreamFields *stream, const Started *started)
+put_start(Answer *self, const Started *started, const HandledOne *handled)
 {
-    double began;
-    if (started == NULL) {
-        const HandledOne *one = grpc_guard_handled_by(self->look.begun, (uintptr_t)stream);
-        if (one == NULL) {
-            return 0;
-        }
-        began = one->since;
+    if (started == NULL && handled == NULL) {
+        return 0;
     }
-    else {
-        began = started->since;
-    }
-    int failed = grpc_guard_put_double(self->buffer, &self->stream[AGE], self->look.present - began);
+    self->began = started == NULL ? handled->since : started->since;
+    int failed = grpc_guard_put_double(self->buffer, &self->stream[AGE], self->look.present - self->began);
+    self->times[ITS_AGE] = self->buffer->bytes.size - sizeof(double);
     return failed < 0 || started == NULL ? failed : grpc_guard_put_starter(self, started);
 }
 
 static int
 put_stream(Answer *self, StreamFields *stream, long number, const Ways *ways,
-           const Started *started)
+           const Started *started, const HandledOne *handled)
 {
     Buffer *buffer = self->buffer;
     const Field *of = self->stream;
-    PyObject *channel = grpc_guard_count_one(self, stream->channel);
-    if (channel == NULL || grpc_guard_put_tag(buffer, &self->field) < 0) {
+    memset(self->times, 0, sizeof(self->times));
+    self->channel_number = grpc_guard_number_of(self, stream->channel);
+    if (self->channel_number < -1 || grpc_guard_put_tag(buffer, &self->field) < 0) {
         return -1;
     }
     size_t at = buffer->bytes.size;
-    int failed = grpc_guard_put_int(buffer, &of[NUMBER], number) < 0
-                 || grpc_guard_put_text(buffer, &of[RPC], stream->rpc) < 0
-                 || put_enum(self, &of[SIDE], stream->side) < 0
-                 || put_enum(self, &of[API], stream->api) < 0
-                 || put_enum(self, &of[MODE], stream->mode) < 0
-                 || grpc_guard_put_text(buffer, &of[STATE], ways->state) < 0
-                 || put_start(self, stream, started) < 0;
-    if (!failed && channel != Py_None) {
-        unsigned long long its = PyLong_AsUnsignedLongLongMask(channel);
-        failed = (its == (unsigned long long)-1 && PyErr_Occurred())
-                 || grpc_guard_put_int(buffer, &of[CHANNEL], its) < 0;
+    int failed = grpc_guard_put_int(buffer, &of[NUMBER], number) < 0;
+    size_t from = buffer->bytes.size;
+    failed = failed || grpc_guard_put_text(buffer, &of[RPC], stream->rpc) < 0
+             || put_enum(self, &of[SIDE], stream->side) < 0
+             || put_enum(self, &of[API], stream->api) < 0
+             || put_enum(self, &of[MODE], stream->mode) < 0
+             || grpc_guard_put_text(buffer, &of[STATE], ways->state) < 0
+             || put_start(self, started, handled) < 0;
+    if (!failed && self->channel_number >= 0) {
+        failed = grpc_guard_put_int(buffer, &of[CHANNEL], (unsigned long long)self->channel_number) < 0;
     }
-    failed = failed
-             || grpc_guard_put_direction(self, &of[READ_WAY], &ways->read) < 0
-             || grpc_guard_put_direction(self, &of[WRITE_WAY], &ways->write) < 0
-             || grpc_guard_put_length_at(&buffer->bytes, at) < 0;
-    return failed ? -1 : 0;
+    failed = failed || grpc_guard_put_direction(self, &of[READ_WAY], &ways->read) < 0
+             || grpc_guard_put_direction(self, &of[WRITE_WAY], &ways->write) < 0;
+    size_t end = buffer->bytes.size;
+    failed = failed || grpc_guard_close(self, at, 0, TIMES) < 0;
+    self->count += !failed && self->channel_number >= 0;
+    from += buffer->bytes.size - end; /* as far as the length has moved it */
+    return failed ? -1 : grpc_guard_keep_copy(self, stream, number, from, ways);
 }
 
 /* Puts the record of a stream, and notes what was told of it; -1: an error is set. */
@@ -88,12 +83,15 @@ put_told(Answer *self, PyObject *told)
     return failed ? -1 : 0;
 }
 
-/* Tells whether a record is needed: a direction is unlike most, or a write may wait for a reader. */
+/* Tells whether a record is needed: a direction is unlike most, or a write may have waited for a reader for
+ * longer than a moment. */
 static int
 needs_record(Answer *self, const Ways *ways)
 {
-    int waits = grpc_guard_is_inside(&ways->write) && !grpc_guard_is_inside(&ways->read)
-                && ways->read.direction != Py_None;
+    const Way *write = &ways->write;
+    int may_wait = grpc_guard_is_inside(write) && !grpc_guard_is_inside(&ways->read)
+                   && ways->read.direction != Py_None;
+    int waits = may_wait && (write->noted == NULL || write->noted->held >= self->look.moment);
     return waits || !grpc_guard_is_usual(&self->look, &ways->read)
            || !grpc_guard_is_usual(&self->look, &ways->write);
 }
@@ -119,9 +117,17 @@ put_one(State *state, Answer *self, PyObject *stream, long number, Ways *ways)
 {
     Started started;
     StreamFields *fields = (StreamFields *)stream;
+    int is_put = self->copies == NULL ? 0 : grpc_guard_put_copy(state, self, fields, number);
+    if (is_put != 0) {
+        return is_put;
+    }
     int is_usual = grpc_guard_find_ways(state, &self->look, stream, ways);
     if (is_usual < 0 || (is_usual > 0 && ways->state == NULL)) {
         return is_usual < 0 ? -1 : 0;
+    }
+    const HandledOne *handled = NULL;
+    if (is_usual > 0 && fields->origin == Py_None) {
+        handled = grpc_guard_handled_by(self->look.begun, (uintptr_t)stream);
     }
     int is_started = is_usual > 0 && fields->origin != Py_None
                          ? grpc_guard_started(&self->look, fields->origin, &started)
@@ -131,7 +137,7 @@ put_one(State *state, Answer *self, PyObject *stream, long number, Ways *ways)
     }
     if (is_started > 0 && !needs_record(self, ways)) {
         PyObject *origin = Py_NewRef(fields->origin);
-        int failed = put_stream(self, fields, number, ways, origin == Py_None ? NULL : &started);
+        int failed = put_stream(self, fields, number, ways, origin == Py_None ? NULL : &started, handled);
         Py_DECREF(origin);
         return failed < 0 ? -1 : 1;
     }
@@ -183,23 +189,28 @@ take_fields(Answer *self)
     return 0;
 }
 
-/* answer_streams(look, encoding, tag, some, begin, count, carried, streams, told, scratch): puts so many
- * of these streams, a repeated field with this tag; adds to `carried`, `streams` and `told`. See Teller. */
+/* answer_streams(look, encoding, tag, some, begin, count, carried, streams, told, scratch, copies):
+ * puts so many of these streams, a repeated field with this tag; adds to `carried`, `streams` and `told`.
+ * See Teller. */
 static PyObject *
 answer_streams(PyObject *module, PyObject *args)
 {
     State *state = PyModule_GetState(module);
     Answer self = {0};
-    PyObject *said, *some;
+    PyObject *said, *some, *copies;
     Scratch *scratch;
     const char *tag;
     Py_ssize_t size, begin, count;
-    if (!PyArg_ParseTuple(args, "O!O!y#O!nnO!O!O!O!:answer_streams", &PyTuple_Type, &said,
+    if (!PyArg_ParseTuple(args, "O!O!y#O!nnO!O!O!O!O:answer_streams", &PyTuple_Type, &said,
                           state->encoding, &self.field.of, &tag, &size, &PyList_Type, &some, &begin,
                           &count, &PyDict_Type, &self.carried, &PyList_Type, &self.streams,
-                          &PyList_Type, &self.told, state->scratch, &scratch)) {
+                          &PyList_Type, &self.told, state->scratch, &scratch, &copies)) {
         return NULL;
     }
+    if (copies != Py_None && !Py_IS_TYPE(copies, state->copies)) {
+        return PyErr_Format(PyExc_TypeError, "%R is not what the last answer said", copies);
+    }
+    self.copies = copies == Py_None ? NULL : (Copies *)copies;
     if (begin < 0 || grpc_guard_take_tag(&self.field, tag, size) < 0
         || !grpc_guard_scratch_is_free(scratch)) {
         return begin < 0 ? PyErr_Format(PyExc_ValueError, "no such streams") : NULL;
@@ -208,7 +219,9 @@ answer_streams(PyObject *module, PyObject *args)
     if (self.buffer == NULL) {
         return PyErr_NoMemory();
     }
-    int failed = grpc_guard_take_look(state, &self.look, said) < 0 || take_fields(&self) < 0;
+    int failed = grpc_guard_take_look(state, &self.look, said) < 0 || take_fields(&self) < 0
+                 || grpc_guard_take_filter(&self.owners, self.look.owners) < 0
+                 || grpc_guard_take_filter(&self.others, self.look.others) < 0;
     if (!failed) {
         grpc_guard_borrow_memory(self.buffer, scratch);
         failed = put_all(state, &self, some, begin, count) < 0;
@@ -229,5 +242,5 @@ static PyMethodDef module_methods[] = {
 int
 grpc_guard_add_answering(PyObject *module, State *state)
 {
-    return PyModule_AddFunctions(module, module_methods);
+    return grpc_guard_add_copies(module, state) < 0 ? -1 : PyModule_AddFunctions(module, module_methods);
 }

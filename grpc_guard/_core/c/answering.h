@@ -3,8 +3,10 @@
 #ifndef GRPC_GUARD_ANSWERING_H
 #define GRPC_GUARD_ANSWERING_H
 
+#include "copies.h"
 #include "crowds.h"
 #include "encodings.h"
+#include "handled.h"
 
 enum { NUMBER, RPC, SIDE, API, MODE, STATE, AGE, ORIGIN, CHANNEL, READ_WAY, WRITE_WAY, OF_STREAM };
 enum { OWNER, WAITING, BEGAN, LAST, UNSENT, SUSPENDED, OF_DIRECTION };
@@ -19,13 +21,19 @@ typedef struct {
     long count;                 /* of its streams that are not in `carried` yet */
     PyObject *streams;          /* that were told, in their order; borrowed */
     PyObject *told;             /* of them, those with a record, as Teller.one() has it; borrowed */
+    Copies *copies;             /* of the last answer, or NULL; borrowed */
+    size_t times[TIMES];        /* of the stream that is put: where its numbers are in the buffer; 0: nowhere */
+    double began;               /* its begin, if that is known */
+    long channel_number;        /* -1: it has no channel */
+    Filter owners, others;      /* of the tables of the look */
 } Answer;
 
 /* Has what is needed of the streams that follow fetched; so many are left. */
 void grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left);
 
-/* Counts one stream of a channel; returns its number, or None, borrowed; NULL: an error is set. */
-PyObject *grpc_guard_count_one(Answer *answer, PyObject *channel);
+/* Finds the number of the channel of a stream, which is the one that was met last then; -1: it has none;
+ * -2: an error is set. */
+long grpc_guard_number_of(Answer *answer, PyObject *channel);
 
 /* Adds the streams of the channel that was met last to those of its number; -1: an error is set. */
 int grpc_guard_add_up(Answer *answer);
@@ -35,5 +43,14 @@ int grpc_guard_put_starter(Answer *answer, const Started *started);
 
 /* Puts a direction that is like most, or nothing for None; -1: an error is set. */
 int grpc_guard_put_direction(Answer *answer, const Field *field, const Way *way);
+
+/* Puts the number of the bytes from `at` on before them, and moves so many of the times; -1: an error is set. */
+int grpc_guard_close(Answer *answer, size_t at, int first, int count);
+
+/* Puts a stream that has not changed since the last answer: 1; 0 if it has; -1: an error is set. */
+int grpc_guard_put_copy(State *state, Answer *answer, StreamFields *stream, long number);
+
+/* Keeps the bytes of the stream that was put, which are those from `from` on; -1: an error is set. */
+int grpc_guard_keep_copy(Answer *answer, StreamFields *stream, long number, size_t from, const Ways *ways);
 
 #endif

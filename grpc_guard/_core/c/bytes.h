@@ -64,6 +64,16 @@ grpc_guard_put_varint(Bytes *bytes, unsigned long long value)
     return 0;
 }
 
+static inline size_t
+grpc_guard_size_of_varint(unsigned long long value)
+{
+    size_t size = 1;
+    for (; value > 0x7F; value >>= 7) {
+        size++;
+    }
+    return size;
+}
+
 /* Puts the number of the bytes from `at` on before them. */
 int grpc_guard_put_length_at(Bytes *bytes, size_t at);
 

@@ -73,7 +73,8 @@ typedef struct {
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
-    PyTypeObject *maker, *encoding, *crowd, *handled, *scratch; /* of a look: see looks.h */
+    PyTypeObject *maker, *encoding, *crowd, *handled, *scratch, *copies; /* of a look: see looks.h */
+    unsigned int copies_made; struct Hints *hints; /* of copies.c; of flights.c, or NULL */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -181,15 +182,15 @@ typedef struct {
 
 typedef struct {
     DIRECTION
-    PyObject *loop_thread;
-    PyObject *step;           /* or NULL: the method `name` of `wrapped` */
-    PyObject *wrapped, *name;
-    PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    /* What a look compares is side by side, up to the owner. */
     double since;
     char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
-    PyObject *owner, *way;
+    PyObject *loop_thread, *owner;
+    PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    PyObject *step;           /* or NULL: the method `name` of `wrapped` */
+    PyObject *wrapped, *name, *way;
 } AioFields;
 
 /* What advances a SyncFields, of one of the kinds in steps.h */

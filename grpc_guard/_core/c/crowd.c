@@ -12,21 +12,22 @@ grpc_guard_seen_in(const Crowd *self, PyObject *direction)
     return noted == NULL || noted->task == NULL ? NULL : noted;
 }
 
-int
+Noted *
 grpc_guard_note_one(Crowd *self, PyObject *direction, PyObject *task, double held)
 {
     Py_ssize_t count = self->noted.count;
     Noted *noted = grpc_guard_put_row(&self->noted, sizeof(Noted), (uintptr_t)direction);
     if (noted == NULL) {
-        return -1;
+        return NULL;
     }
     if (self->noted.count > count) {
         Py_INCREF(direction);
     }
     SET(noted->task, Py_NewRef(task));
+    noted->name = NULL;
     noted->held = held;
     noted->said = (int)self->said_count - 1;
-    return 0;
+    return noted;
 }
 
 int
@@ -47,14 +48,34 @@ grpc_guard_say(Crowd *self, PyObject *operation, PyObject *stack)
 }
 
 PyObject *
-grpc_guard_shown_name(Crowd *self, PyObject *task)
+grpc_guard_name_of(Crowd *self, PyObject *task)
 {
     PyObject *name = PyObject_CallMethodNoArgs(task, self->get_name);
     if (name == NULL || !PyUnicode_Check(name) || PyUnicode_READY(name) < 0) {
         if (name != NULL && !PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "the name of a task is a text");
         }
-        Py_XDECREF(name);
+        Py_CLEAR(name);
+    }
+    return name;
+}
+
+int
+grpc_guard_is_named(Crowd *self, const Noted *noted, PyObject *name)
+{
+    PyObject *its = noted->name;
+    if (its == NULL) {
+        its = grpc_guard_name_of(self, noted->task);
+        Py_XDECREF(its); /* it is held, if it is the same */
+    }
+    return its == NULL ? -1 : its == name;
+}
+
+PyObject *
+grpc_guard_shown_name(Crowd *self, PyObject *task)
+{
+    PyObject *name = grpc_guard_name_of(self, task);
+    if (name == NULL) {
         return NULL;
     }
     if (PyUnicode_GET_LENGTH(name) == 0 || PyUnicode_READ_CHAR(name, 0) != 'H') {

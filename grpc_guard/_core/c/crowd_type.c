@@ -3,9 +3,8 @@
 #include "crowds.h"
 #include "directions.h"
 
-/* Finds when the operation in a direction began; -1: an error is set. */
-static int
-find_since(State *state, PyObject *direction, double *since)
+int
+grpc_guard_find_since(State *state, PyObject *direction, double *since)
 {
     if (PyObject_TypeCheck(direction, state->aio_fields)) {
         *since = grpc_guard_since_of((AioFields *)direction);
@@ -41,9 +40,9 @@ crowd_note(Crowd *self, PyObject *args)
             PyErr_SetString(PyExc_ValueError, "fewer tasks than directions");
             return NULL;
         }
-        if ((is_timed && find_since(state, direction, &since) < 0)
+        if ((is_timed && grpc_guard_find_since(state, direction, &since) < 0)
             || grpc_guard_note_one(self, direction, PyList_GET_ITEM(tasks, i),
-                        since < time ? time - since : 0.0) < 0) {
+                        since < time ? time - since : 0.0) == NULL) {
             return NULL;
         }
     }
@@ -164,7 +163,12 @@ crowd_clear(Crowd *self)
     Py_CLEAR(self->relation);
     Py_CLEAR(self->get_name);
     while (self->noted.count > 0) {
-        Noted noted = grpc_guard_all_noted(self)[--self->noted.count];
+        const Noted *all = grpc_guard_all_noted(self);
+        Noted noted = all[--self->noted.count];
+        if (self->noted.count > 8) {
+            FETCH(all[self->noted.count - 8].direction);
+            FETCH(all[self->noted.count - 8].task);
+        }
         Py_DECREF(noted.direction);
         Py_XDECREF(noted.task);
     }

@@ -12,6 +12,7 @@ typedef struct {
 
 typedef struct Noted {
     PyObject *direction, *task; /* no task: it was forgotten */
+    PyObject *name; /* that the task had, to be compared alone; NULL: it has to be asked */
     double held; /* seconds */
     int said;
 } Noted;
@@ -27,8 +28,11 @@ typedef struct Crowd {
     Py_ssize_t said_count;
 } Crowd;
 
-/* Notes a task, in place of who was noted before; -1: an error is set. */
-int grpc_guard_note_one(Crowd *crowd, PyObject *direction, PyObject *task, double held);
+/* Notes a task, in place of who was noted before; NULL: an error is set. */
+Noted *grpc_guard_note_one(Crowd *crowd, PyObject *direction, PyObject *task, double held);
+
+/* Finds when the operation in a direction began; -1: an error is set. */
+int grpc_guard_find_since(State *state, PyObject *direction, double *since);
 
 /* Adds what is the same for those who are noted next; -1: an error is set. */
 int grpc_guard_say(Crowd *crowd, PyObject *operation, PyObject *stack);
@@ -51,6 +55,12 @@ grpc_guard_all_noted(const Crowd *crowd)
 {
     return crowd->noted.all;
 }
+
+/* Returns the name of a task; NULL: an error is set. */
+PyObject *grpc_guard_name_of(Crowd *crowd, PyObject *task);
+
+/* Tells whether somebody who was noted has this very name, which is held; -1: an error is set. */
+int grpc_guard_is_named(Crowd *crowd, const Noted *noted, PyObject *name);
 
 /* Returns the name of a task as it is shown; NULL: an error is set. */
 PyObject *grpc_guard_shown_name(Crowd *crowd, PyObject *task);

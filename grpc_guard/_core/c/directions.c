@@ -28,7 +28,7 @@ fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
 PyObject *
 grpc_guard_make_direction(State *state, PyTypeObject *type, PyObject *stream, PyObject *iterator)
 {
-    SyncFields *self = (SyncFields *)type->tp_alloc(type, 0);
+    SyncFields *self = (SyncFields *)grpc_guard_new_of(KEPT_SYNC_DIRECTIONS, type, state->sync_fields);
     if (self != NULL && fill(state, self, stream, iterator) < 0) {
         Py_CLEAR(self);
     }
@@ -55,14 +55,7 @@ sync_leave(SyncFields *self)
         self->links.previous->next = self->links.next;
     }
 }
-
-static void
-sync_free(SyncFields *self, PyTypeObject *type)
-{
-    type->tp_free(self);
-}
-
-LIFE_OF(sync, SyncFields, EACH_OF_SYNC)
+LIFE_OF(sync, SyncFields, EACH_OF_SYNC, KEPT_SYNC_DIRECTIONS)
 
 static PyObject *
 sync_get_free(SyncFields *self, void *closure)

@@ -74,8 +74,8 @@ leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
     }
 }
 
-/* What the collector asks of a type of directions; one leaves before it dies, and is freed last. */
-#define LIFE_OF(prefix, Fields, EACH) \
+/* What the collector asks of a type of directions; one leaves before it dies, and its memory is kept. */
+#define LIFE_OF(prefix, Fields, EACH, kind) \
     static int prefix##_traverse(Fields *self, visitproc visit, void *arg) \
     { \
         Py_VISIT(Py_TYPE(self)); \
@@ -90,15 +90,13 @@ leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
     } \
     static void prefix##_dealloc(Fields *self) \
     { \
-        PyTypeObject *type = Py_TYPE(self); \
         PyObject_GC_UnTrack(self); \
         prefix##_leave(self); \
         if (self->weakrefs != NULL) { \
             PyObject_ClearWeakRefs((PyObject *)self); \
         } \
         prefix##_clear(self); \
-        prefix##_free(self, type); \
-        Py_DECREF(type); \
+        grpc_guard_free_of(kind, (PyObject *)self, sizeof(Fields), (destructor)prefix##_dealloc); \
     }
 
 #define VISIT_(name) Py_VISIT(self->name);

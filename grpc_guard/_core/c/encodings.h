@@ -56,12 +56,14 @@ grpc_guard_put_int(Buffer *buffer, const Field *field, unsigned long long number
     return failed < 0 ? -1 : grpc_guard_put_varint(&buffer->bytes, number);
 }
 
-/* The fields of a party, and what is told of one, borrowed. `held` is in seconds; below 0: unknown. */
+/* The fields of a party, and what is told of one, borrowed. `held` is in seconds; below 0: unknown. If there
+ * is a place for it, where that number is in the buffer is noted. */
 enum { ITS_KIND, ITS_NAME, ITS_OPERATION, ITS_HELD, ITS_STACK, ITS_RELATION, STARTED_AT, OF_PARTY };
 
 typedef struct {
     PyObject *kind, *name, *operation, *stack, *relation;
     double held;
+    size_t *held_at;
 } Party;
 
 int grpc_guard_put_party(Buffer *buffer, const Field *field, const Party *party);

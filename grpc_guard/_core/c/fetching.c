@@ -75,11 +75,70 @@ fetch_further(Answer *self, const StreamFields *stream, int step)
     }
 }
 
+/* Has what is compared of a direction that was told so fetched. */
+static void
+fetch_way(Answer *self, PyObject *direction, const CopiedWay *copied, int step)
+{
+    if (copied->how == TASK_INSIDE) {
+        grpc_guard_fetch_seen(self->look.crowd, direction, step);
+        if (step == 1) {
+            FETCH(direction); /* how often it is held */
+        }
+    }
+    else if (copied->how != NO_WAY && step == 0) {
+        FETCH_LINES(direction, 80);
+    }
+}
+
+/* The same of a stream that was in the last answer, if it is that one. */
+static void
+fetch_copied(Answer *self, const StreamFields *stream, const Copied *one, int step)
+{
+    if (step == 0) {
+        fetch_call(self, stream, 0);
+        FETCH_LINES(self->copies->bytes.start + one->at, one->size);
+    }
+    else {
+        fetch_call(self, stream, step);
+    }
+    if (step < 2) {
+        fetch_way(self, stream->reader, &one->read, step);
+        fetch_way(self, stream->writer, &one->write, step);
+    }
+}
+
+/* Has the same fetched of streams that were in the last answer: 0 if this one was not. */
+static int
+fetch_copies(Answer *self, const StreamFields *stream, int step)
+{
+    Copied *one = grpc_guard_copy_of(self->copies, stream);
+    if (one != NULL) {
+        fetch_copied(self, stream, one, step);
+    }
+    return one != NULL;
+}
+
 void
 grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left)
 {
     if (left > 20) {
-        FETCH_LINES(streams[20], sizeof(StreamFields));
+        FETCH_LINES(streams[20], self->copies != NULL ? 112 : sizeof(StreamFields));
+    }
+    if (self->copies != NULL) {
+        if (left > 16 && IS_STREAM(state, streams[16])) {
+            StreamFields *fields = (StreamFields *)streams[16];
+            if (fields->copies == self->copies->serial && fields->copy < self->copies->count) {
+                FETCH_LINES(&self->copies->all[fields->copy], sizeof(Copied));
+            }
+            FETCH(fields->call);
+        }
+        for (int step = 0; step < 3; step++) {
+            Py_ssize_t at = 12 - 4 * step;
+            if (left > at && IS_STREAM(state, streams[at])) {
+                (void)fetch_copies(self, (StreamFields *)streams[at], step);
+            }
+        }
+        return;
     }
     if (left > 16 && IS_STREAM(state, streams[16])) {
         StreamFields *fields = (StreamFields *)streams[16];

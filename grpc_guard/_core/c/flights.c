@@ -7,6 +7,7 @@
 #include "callers.h"
 #include "entries.h"
 #include "flights.h"
+#include "looks.h"
 
 typedef struct {
     PyObject_HEAD
@@ -126,6 +127,34 @@ grpc_guard_forget_flown(InFlightNow *all, Py_ssize_t count)
         Py_DECREF(all[i].what);
     }
     PyMem_Free(all);
+}
+
+enum { FEWEST_HINTS = 64, AHEAD = 16 };
+
+void
+grpc_guard_hint(State *state, Py_ssize_t number, const Flight *flight)
+{
+    Hints *hints = state->hints;
+    if (hints != NULL && number + AHEAD < hints->count) {
+        const Hint *hint = &hints->all[number + AHEAD];
+        FETCH(hint->flight);
+        FETCH((const char *)hint->flight + sizeof(Flight) - 1);
+        FETCH(hint->task);
+        FETCH_LINES(hint->what, 80);
+    }
+    if (number >= (hints == NULL ? 0 : hints->room)) {
+        Py_ssize_t room = number < FEWEST_HINTS ? FEWEST_HINTS : 2 * number;
+        hints = PyMem_Realloc(hints, sizeof(Hints) + (size_t)room * sizeof(Hint));
+        if (hints == NULL) {
+            return; /* it is the slower for that */
+        }
+        hints->count = state->hints == NULL ? 0 : hints->count;
+        hints->room = room;
+        state->hints = hints;
+    }
+    const void *task = flight->running != NULL ? flight->running : flight->task;
+    hints->all[number] = (Hint){flight, task, flight->what};
+    hints->count = number < hints->count ? hints->count : number + 1;
 }
 
 /* Returns the entry of a flight. */

@@ -67,6 +67,20 @@ typedef struct {
 InFlightNow *grpc_guard_in_flight_now(Links *flights, Py_ssize_t *count);
 void grpc_guard_forget_flown(InFlightNow *all, Py_ssize_t count);
 
+/* Where flights were when somebody went through a list of them last. Nothing is there any more, perhaps: it is
+ * fetched, and not looked at. */
+typedef struct {
+    const void *flight, *task, *what;
+} Hint;
+
+typedef struct Hints {
+    Py_ssize_t count, room;
+    Hint all[1];
+} Hints;
+
+/* Has what is needed of the flights after the one with this number fetched, and notes where that one is. */
+void grpc_guard_hint(State *state, Py_ssize_t number, const Flight *flight);
+
 /* Returns their entries, in a new list. */
 PyObject *grpc_guard_entries_of_tasks(State *state, Links *flights);
 

@@ -41,10 +41,50 @@ put_flight(State *state, HandledNow *self, const InFlightNow *one)
     return failed ? -1 : 0;
 }
 
+/* The same of all, if nothing but what is known has to be asked: 1; 0 if it has, and some are there perhaps;
+ * -1: an error is set. No Python code runs, and the list stays as it is. */
+static int
+put_flights(State *state, HandledNow *self, const Links *flights)
+{
+    Py_ssize_t number = 0;
+    for (const Links *one = flights->next; one != flights; one = one->next, number++) {
+        const Flight *flight = (const Flight *)((const char *)one - offsetof(Flight, links));
+        grpc_guard_hint(state, number, flight);
+        PyObject *stream = IS_STREAM(state, flight->what) ? flight->what : NULL;
+        PyObject *ended = stream == NULL ? Py_False : ((StreamFields *)stream)->ended;
+        if (ended == Py_True) {
+            continue;
+        }
+        PyObject *task = flight->running;
+        if (ended != Py_False || (task == NULL && !PyWeakref_CheckRefExact(flight->task))) {
+            return 0;
+        }
+        task = task != NULL ? task : ((PyWeakReference *)flight->task)->wr_object;
+        if (task != Py_None && grpc_guard_put_handled(self, (uintptr_t)task, stream, flight->since) < 0) {
+            return -1;
+        }
+    }
+    return 1;
+}
+
 static HandledNow *
 new_table(State *state)
 {
     return (HandledNow *)state->handled->tp_alloc(state->handled, 0);
+}
+
+/* Puts all; -1: an error is set. */
+static int
+put_flown(State *state, HandledNow *self, Links *flights)
+{
+    Py_ssize_t count = 0;
+    InFlightNow *all = grpc_guard_in_flight_now(flights, &count);
+    int failed = all == NULL;
+    for (Py_ssize_t i = 0; !failed && i < count; i++) {
+        failed = put_flight(state, self, &all[i]) < 0;
+    }
+    grpc_guard_forget_flown(all, count);
+    return failed ? -1 : 1;
 }
 
 /* handled(records): the streams that tasks handle, by the records of a server; see Handlers.streams(). */
@@ -55,23 +95,14 @@ handled(PyObject *module, PyObject *records)
     if (!PyObject_TypeCheck(records, state->in_flight)) {
         return PyErr_Format(PyExc_TypeError, "handled() takes the records of a server, not %R", records);
     }
-    Py_ssize_t count = 0;
     Links *flights = grpc_guard_flights_of(records);
     HandledNow *found = flights == NULL ? NULL : new_table(state);
-    InFlightNow *all = found == NULL ? NULL : grpc_guard_in_flight_now(flights, &count);
-    int failed = all == NULL;
-    for (Py_ssize_t i = 0; !failed && i < count; i++) {
-        if (i + 16 < count) {
-            FETCH(all[i + 16].task);
-            FETCH(&((StreamFields *)all[i + 16].what)->ended);
-        }
-        if (i + 8 < count) {
-            grpc_guard_fetch_led_to(all[i + 8].task, 64);
-        }
-        failed = put_flight(state, found, &all[i]) < 0;
+    int is_done = found == NULL ? -1 : put_flights(state, found, flights);
+    if (is_done == 0) { /* again, as what is asked may change the list */
+        Py_SETREF(found, new_table(state));
+        is_done = found == NULL ? -1 : put_flown(state, found, flights);
     }
-    grpc_guard_forget_flown(all, count);
-    if (failed) {
+    if (is_done < 0) {
         Py_CLEAR(found);
     }
     return (PyObject *)found;

@@ -82,7 +82,11 @@ static int
 handled_clear(HandledNow *self)
 {
     while (self->table.count > 0) {
-        PyObject *stream = grpc_guard_all_handled(self)[--self->table.count].stream;
+        const HandledOne *all = grpc_guard_all_handled(self);
+        PyObject *stream = all[--self->table.count].stream;
+        if (self->table.count > 8) {
+            FETCH(all[self->table.count - 8].stream);
+        }
         Py_XDECREF(stream);
     }
     return 0;

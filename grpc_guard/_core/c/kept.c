@@ -48,6 +48,31 @@ grpc_guard_keep_memory(int kind, PyObject *object)
     return 1;
 }
 
+PyObject *
+grpc_guard_new_of(int kind, PyTypeObject *type, PyTypeObject *base)
+{
+    PyObject *self = NULL;
+    if (USUALLY(type->tp_dealloc == base->tp_dealloc)) {
+        self = grpc_guard_memory_kept(kind, type);
+    }
+    if (!USUALLY(self != NULL)) {
+        self = type->tp_alloc(type, 0);
+        grpc_guard_die_as(type, base);
+    }
+    return self;
+}
+
+void
+grpc_guard_free_of(int kind, PyObject *self, size_t size, destructor dealloc)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    memset(self + 1, 0, size - sizeof(PyObject));
+    if (!USUALLY(type->tp_dealloc == dealloc && grpc_guard_keep_memory(kind, self))) {
+        type->tp_free(self);
+    }
+    Py_DECREF(type);
+}
+
 void
 grpc_guard_begin_keeping(void)
 {

@@ -88,13 +88,23 @@ int grpc_guard_visit_kept(Kept *kept, visitproc visit, void *arg);
  * and untracked until it is used anew. That of a proxy has an empty dict, and there is one kind for each
  * number of slots. */
 #define MOST_SLOTS 6
-enum { KEPT_STREAMS, KEPT_AIO_DIRECTIONS, KEPT_PROXIES, KEPT_KINDS = KEPT_PROXIES + MOST_SLOTS + 1 };
+enum {
+    KEPT_STREAMS, KEPT_SYNC_DIRECTIONS, KEPT_SYNC_OPERATIONS, KEPT_AIO_DIRECTIONS, KEPT_PROXIES,
+    KEPT_KINDS = KEPT_PROXIES + MOST_SLOTS + 1
+};
 
 /* Returns a new object of a type, of memory that was kept; NULL, without an error, if there is none. */
 PyObject *grpc_guard_memory_kept(int kind, PyTypeObject *type);
 
 /* Keeps the memory of an object, which is of no type then, whose reference is not taken: 1, else 0. */
 int grpc_guard_keep_memory(int kind, PyObject *object);
+
+/* Returns a new object of a class, all zero, of memory that was kept if there is some: `base` is the type in C that
+ * it extends, as whose objects those of the class end from now on, if it adds nothing to them. */
+PyObject *grpc_guard_new_of(int kind, PyTypeObject *type, PyTypeObject *base);
+
+/* Keeps the memory of such an object, whose fields are clear, or frees it; `dealloc` is that of the type in C. */
+void grpc_guard_free_of(int kind, PyObject *object, size_t size, destructor dealloc);
 
 /* Called by each module of this library, from when on and until when memory is kept. */
 void grpc_guard_begin_keeping(void);

@@ -1,7 +1,6 @@
-/* Which streams there are, and in what order: the same as living.py, noting.py, telling.py of _inspect/. */
+/* Which streams there are: the same as living.py and noting.py of _inspect/. */
 
 #include "crowds.h"
-#include "handled.h"
 
 /* Streams by their identity, which their list holds. */
 typedef struct {
@@ -24,6 +23,22 @@ add_to(Set *set, PyObject *stream)
     return 1;
 }
 
+/* Tells whether a stream knows a direction; -1: an error is set. */
+static int
+knows(StreamFields *stream, PyObject *direction)
+{
+    if ((stream->read == Py_True && stream->reader == direction)
+        || (stream->write == Py_True && stream->writer == direction)) {
+        return 1;
+    }
+    PyObject *reader = grpc_guard_reader(stream, NULL);
+    PyObject *writer = reader == NULL ? NULL : grpc_guard_writer(stream, NULL);
+    int is_known = writer == NULL ? -1 : reader == direction || writer == direction;
+    Py_XDECREF(reader);
+    Py_XDECREF(writer);
+    return is_known;
+}
+
 /* Adds the stream of a direction to the others, and the direction to the strays if its stream does
  * not know it; -1: an error is set. */
 static int
@@ -39,13 +54,23 @@ place(State *state, Set *set, PyObject *direction, PyObject *streams, PyObject *
     if (add_to(set, stream) && PyList_Append(streams, stream) < 0) {
         return -1;
     }
-    PyObject *reader = grpc_guard_reader((StreamFields *)stream, NULL);
-    PyObject *writer = reader == NULL ? NULL : grpc_guard_writer((StreamFields *)stream, NULL);
-    int is_known = reader == direction || writer == direction;
-    int failed = writer == NULL || (!is_known && PyList_Append(strays, direction) < 0);
-    Py_XDECREF(reader);
-    Py_XDECREF(writer);
-    return failed ? -1 : 0;
+    int is_known = knows((StreamFields *)stream, direction);
+    return is_known < 0 || (!is_known && PyList_Append(strays, direction) < 0) ? -1 : 0;
+}
+
+/* Leaves each stream in a list once; -1: an error is set. */
+static int
+leave_once(Set *set, PyObject *listed)
+{
+    Py_ssize_t count = 0, size = PyList_GET_SIZE(listed);
+    for (Py_ssize_t i = 0; i < size; i++) {
+        PyObject *stream = PyList_GET_ITEM(listed, i);
+        if (add_to(set, stream)) {
+            PyList_SET_ITEM(listed, i, PyList_GET_ITEM(listed, count));
+            PyList_SET_ITEM(listed, count++, stream);
+        }
+    }
+    return count == size ? 0 : PyList_SetSlice(listed, count, size, NULL);
 }
 
 static int
@@ -60,7 +85,7 @@ place_all(State *state, Set *set, const Crowd *crowd, PyObject *others, PyObject
         }
         PyObject *later = i + 6 < count ? noted[i + 6].direction : NULL;
         if (later != NULL && PyObject_TypeCheck(later, state->aio_fields)) {
-            FETCH_LINES(((AioFields *)later)->stream, sizeof(StreamFields));
+            FETCH_LINES((const char *)((AioFields *)later)->stream + 32, 64);
         }
         if (noted[i].task != NULL && place(state, set, noted[i].direction, streams, strays) < 0) {
             return -1;
@@ -74,8 +99,8 @@ place_all(State *state, Set *set, const Crowd *crowd, PyObject *others, PyObject
     return 0;
 }
 
-/* gather(listed, crowd, directions): all streams that are listed, or somebody was seen in, each once;
- * and those of the directions that their streams do not know. See Sight.streams_among(). */
+/* gather(listed, crowd, directions): adds the streams that somebody was seen in to those that are listed,
+ * and leaves each once; returns the directions that their streams do not know. See Sight.streams_among(). */
 static PyObject *
 gather(PyObject *module, PyObject *args)
 {
@@ -88,123 +113,40 @@ gather(PyObject *module, PyObject *args)
     }
     Set set = {.mask = 64};
     Py_ssize_t most = PyList_GET_SIZE(listed) + crowd->noted.count + PyList_GET_SIZE(others);
-    while (set.mask < 2 * (size_t)most) {
+    while (set.mask < (size_t)(most + most / 4)) { /* mostly half of them are the same */
         set.mask *= 2;
     }
     set.spots = PyMem_Calloc(set.mask, sizeof(PyObject *));
+    if (set.spots == NULL) {
+        return PyErr_NoMemory();
+    }
     set.mask--;
-    PyObject *streams = PyList_New(0), *strays = PyList_New(0);
-    int failed = streams == NULL || strays == NULL;
-    if (!failed && set.spots == NULL) {
-        PyErr_NoMemory();
-        failed = 1;
+    PyObject *strays = PyList_New(0);
+    if (strays != NULL) {
+        if (leave_once(&set, listed) < 0 || place_all(state, &set, crowd, others, listed, strays) < 0) {
+            Py_CLEAR(strays);
+        }
     }
-    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(listed); i++) {
-        PyObject *stream = PyList_GET_ITEM(listed, i);
-        failed = add_to(&set, stream) && PyList_Append(streams, stream) < 0;
-    }
-    failed = failed || place_all(state, &set, crowd, others, streams, strays) < 0;
     PyMem_Free(set.spots);
-    PyObject *both = failed ? NULL : PyTuple_Pack(2, streams, strays);
-    Py_XDECREF(streams);
-    Py_XDECREF(strays);
-    return both;
+    return strays;
 }
 
-typedef struct {
-    double since;
-    Py_ssize_t at;
-} Place;
-
-static int
-is_later(const void *one, const void *other)
-{
-    const Place *mine = one, *its = other;
-    if (mine->since != its->since) {
-        return mine->since < its->since ? -1 : 1;
-    }
-    return mine->at < its->at ? -1 : 1;
-}
-
-/* Finds since when a stream exists, as far as that is known; -1: an error is set. */
-static int
-find_since(Look *look, PyObject *stream, double *since)
-{
-    StreamFields *fields = (StreamFields *)stream;
-    PyObject *found;
-    Started started;
-    if (fields->origin == NULL && fields->noted.code != NULL) {
-        *since = fields->noted.since;
-        return 0;
-    }
-    if (fields->origin != NULL && fields->origin != Py_None) {
-        int is_known = grpc_guard_started(look, fields->origin, &started);
-        if (is_known != 0) {
-            *since = started.since;
-            return is_known < 0 ? -1 : 0;
-        }
-        found = PyObject_GetAttr(fields->origin, look->names[SINCE]);
-    }
-    else {
-        const HandledOne *one = grpc_guard_handled_by(look->begun, (uintptr_t)stream);
-        *since = one == NULL ? look->present : one->since;
-        return 0;
-    }
-    *since = found == NULL ? -1.0 : PyFloat_AsDouble(found);
-    Py_XDECREF(found);
-    return *since == -1.0 && PyErr_Occurred() ? -1 : 0;
-}
-
+/* let_go(streams): clears a list. */
 static PyObject *
-sorted_by(State *state, Look *look, PyObject *streams, Place *places)
+let_go(PyObject *module, PyObject *streams)
 {
-    Py_ssize_t count = PyList_GET_SIZE(streams);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *stream = PyList_GET_ITEM(streams, i);
-        if (i + 12 < count) {
-            FETCH_LINES(PyList_GET_ITEM(streams, i + 12), sizeof(StreamFields));
+    if (!PyList_Check(streams)) {
+        return PyErr_Format(PyExc_TypeError, "let_go() takes a list, not %R", streams);
+    }
+    for (Py_ssize_t left = PyList_GET_SIZE(streams); left > 0; left = PyList_GET_SIZE(streams)) {
+        if (left > 9) {
+            FETCH(PyList_GET_ITEM(streams, left - 9));
         }
-        PyObject *later = i + 6 < count ? PyList_GET_ITEM(streams, i + 6) : stream;
-        if (PyObject_TypeCheck(later, state->stream_fields)) {
-            FETCH_LINES(((StreamFields *)later)->origin, 96);
-        }
-        places[i].at = i;
-        if (!IS_STREAM(state, stream)) {
-            return PyErr_Format(PyExc_TypeError, "%R is no stream", stream);
-        }
-        if (find_since(look, stream, &places[i].since) < 0) {
-            return NULL;
-        }
+        PyObject *stream = PyList_GET_ITEM(streams, left - 1);
+        Py_SET_SIZE(streams, left - 1); /* before anything runs */
+        Py_DECREF(stream);
     }
-    qsort(places, (size_t)count, sizeof(Place), is_later);
-    PyObject *found = PyList_New(count);
-    for (Py_ssize_t i = 0; found != NULL && i < count; i++) {
-        PyList_SET_ITEM(found, i, Py_NewRef(PyList_GET_ITEM(streams, places[i].at)));
-    }
-    return found;
-}
-
-/* oldest_first(streams, begun, present): the streams, those first that began first; see Teller. */
-static PyObject *
-oldest_first(PyObject *module, PyObject *args)
-{
-    State *state = PyModule_GetState(module);
-    Look look = {0};
-    PyObject *streams, *found = NULL;
-    if (!PyArg_ParseTuple(args, "O!O!d:oldest_first", &PyList_Type, &streams, state->handled,
-                          &look.begun, &look.present)) {
-        return NULL;
-    }
-    Place *places = PyMem_Malloc((size_t)PyList_GET_SIZE(streams) * sizeof(Place));
-    if (places == NULL) {
-        PyErr_NoMemory();
-    }
-    else if (grpc_guard_take_names(&look) == 0) {
-        found = sorted_by(state, &look, streams, places);
-    }
-    grpc_guard_forget_look(&look);
-    PyMem_Free(places);
-    return found;
+    Py_RETURN_NONE;
 }
 
 /* loops_of(streams): the loops that they belong to, in a set. */
@@ -267,13 +209,13 @@ unread(PyObject *module, PyObject *args)
 static PyMethodDef module_methods[] = {
     {"loops_of", loops_of, METH_O, "Return the loops of streams: see living.py."},
     {"unread", unread, METH_VARARGS, "Return the streams that know no direction to read from."},
-    {"gather", gather, METH_VARARGS, "Return all streams: see Sight.streams_among()."},
-    {"oldest_first", oldest_first, METH_VARARGS, "Return streams in their order: see Teller."},
+    {"gather", gather, METH_VARARGS, "Add all streams to a list: see Sight.streams_among()."},
+    {"let_go", let_go, METH_O, "Clear a list of streams."},
     {NULL},
 };
 
 int
 grpc_guard_add_listing(PyObject *module, State *state)
 {
-    return PyModule_AddFunctions(module, module_methods);
+    return grpc_guard_add_oldest(module, state) < 0 ? -1 : PyModule_AddFunctions(module, module_methods);
 }

@@ -22,14 +22,15 @@ grpc_guard_take_look(State *state, Look *look, PyObject *said)
 {
     PyTypeObject *maker = state->maker;
     if (!PyArg_ParseTuple(
-            said, "OOOOO!O!O!O!O!O!O!O!O!OOUUUddppOOUU:a look", &look->one, &look->direction_of,
+            said, "OOOOO!O!O!O!O!O!O!O!O!OOUUUddppOOUUd:a look", &look->one, &look->direction_of,
             &look->stack_at, &look->text, maker, &look->new_stream, maker, &look->new_direction,
             maker, &look->new_owner, state->handled, &look->begun, &PyDict_Type, &look->others,
             &PyDict_Type, &look->owners, state->crowd,
             &look->crowd, &PyDict_Type, &look->channels, &PyType_Type, &look->plain,
             &look->server, &look->read, &look->states[0], &look->states[1], &look->states[2],
             &look->present, &look->time, &look->is_waited, &look->is_sending,
-            &look->has_ended, &look->done_of_calls, &look->str_core_call, &look->str_done)) {
+            &look->has_ended, &look->done_of_calls, &look->str_core_call, &look->str_done,
+            &look->moment)) {
         return -1;
     }
     if (Py_SIZE(look->new_stream) != 11 || Py_SIZE(look->new_direction) != 6

@@ -75,6 +75,13 @@ enum { SINCE, PLACE, KIND, NAME, OPERATION, HELD, INSIDE, NAMES };
 /* Puts the next value into an array that is NULL at first, unless an error is set already. */
 #define NEXT(value) is_whole = is_whole && (values[count++] = (value)) != NULL
 
+/* The identities that a table may have: nearly all others are known not to be there without a search. */
+enum { FILTER = 8192 }; /* bits */
+typedef struct {
+    PyObject *table; /* borrowed; by identity */
+    unsigned char bits[FILTER / 8];
+} Filter;
+
 /* What one look has found, and what makes records of it; all is borrowed but what was met. */
 typedef struct {
     PyObject *one, *direction_of, *stack_at, *text; /* functions in Python */
@@ -85,6 +92,7 @@ typedef struct {
     PyObject *plain, *server, *read; /* AioDirection, SERVER, READ */
     PyObject *states[3]; /* open, over, unknown */
     double present, time; /* what began after that was not seen */
+    double moment; /* for how long a write has to last that something follows from: see deductions.py */
     int is_waited, is_sending; /* somebody waits for a turn; some aio call has a message to send */
     PyObject *met[TEXTS], *texts[TEXTS]; /* enums that were met, and their texts */
     int known;
@@ -125,9 +133,19 @@ void grpc_guard_forget_look(Look *look);
 /* Takes nothing but the names that are looked up; -1: an error is set. */
 int grpc_guard_take_names(Look *look);
 
+/* Takes the identities of a table; -1: an error is set. And tells whether one is there. */
+int grpc_guard_take_filter(Filter *filter, PyObject *table);
+int grpc_guard_is_among(const Filter *filter, const void *object);
+
 /* Finds the directions of a stream: 1; 0 for a stream that only Teller can tell; -1: an error is set. */
 int grpc_guard_find_ways(State *state, Look *look, PyObject *stream, Ways *ways);
 void grpc_guard_forget_ways(Ways *ways);
+
+/* Returns in which state a stream is, borrowed; NULL: an error is set. */
+PyObject *grpc_guard_state_of_stream(Look *look, StreamFields *stream);
+
+/* Tells whether a direction in which nobody was seen is like most. */
+int grpc_guard_is_idle(const Look *look, AioFields *direction);
 
 /* Tells whether a direction is like most: Teller.described() is not needed. */
 int grpc_guard_is_usual(Look *look, const Way *way);

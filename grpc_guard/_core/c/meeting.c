@@ -131,7 +131,25 @@ forget_all(Recalled *all, Py_ssize_t count)
             Py_DECREF(all[i].reference);
         }
     }
-    PyMem_Free(all);
+}
+
+/* Makes room for so many tasks in the memory that is to spare; -1: an error is set. */
+static int
+make_spare_room(Recollection *self, Py_ssize_t most)
+{
+    if (self->spare != NULL && self->spare_room >= most && self->spare_room / 4 <= most) {
+        return 0;
+    }
+    Py_ssize_t room = most + most / 8 + 1;
+    Recalled *spare = PyMem_Malloc((size_t)room * sizeof(Recalled));
+    if (spare == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyMem_Free(self->spare);
+    self->spare = spare;
+    self->spare_room = room;
+    return 0;
 }
 
 /* Notes which tasks have to be looked at; -1: an error is set. */
@@ -173,28 +191,28 @@ int
 grpc_guard_meet(Recollection *self, PyObject *tables)
 {
     Py_ssize_t most = most_of(tables);
-    Meeting meeting = {.self = self};
-    meeting.all = most < 0 ? NULL : PyMem_Malloc(((size_t)most + 1) * sizeof(Recalled));
-    int failed = meeting.all == NULL;
-    if (failed && most >= 0) {
-        PyErr_NoMemory();
+    if (most < 0 || make_spare_room(self, most) < 0) {
+        return -1;
     }
+    Meeting meeting = {.self = self, .all = self->spare};
+    int failed = 0;
     for (Py_ssize_t i = 0; !failed && i < PyTuple_GET_SIZE(tables); i++) {
         failed = add_all(&meeting, PyTuple_GET_ITEM(tables, i)) < 0;
     }
     PyMem_Free(meeting.index);
     Recalled *before = self->all;
-    Py_ssize_t count = self->count;
-    self->all = meeting.all;
+    Py_ssize_t count = self->count, room = self->room;
+    self->all = self->spare;
     self->count = meeting.count;
+    self->room = self->spare_room;
+    self->spare = before;
+    self->spare_room = room;
     self->todo_count = 0;
     forget_all(before, count);
     if (failed) {
-        before = self->all;
         count = self->count;
-        self->all = NULL;
         self->count = 0;
-        forget_all(before, count);
+        forget_all(self->all, count);
     }
     return failed || find_todo(self) < 0 ? -1 : 0;
 }

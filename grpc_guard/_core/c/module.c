@@ -171,10 +171,8 @@ module_exec(PyObject *module)
         || grpc_guard_add_proxies(module, state) < 0 || grpc_guard_add_steps(module, state) < 0
         || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_in_flight(module, state) < 0
         || grpc_guard_add_flights(module, state) < 0 || grpc_guard_add_starts(module, state) < 0
-        || grpc_guard_add_told(module, state) < 0
-        || grpc_guard_add_guarded(module, state) < 0
-        || grpc_guard_add_feeds(module, state) < 0
-        || grpc_guard_add_handling(module, state) < 0
+        || grpc_guard_add_told(module, state) < 0 || grpc_guard_add_guarded(module, state) < 0
+        || grpc_guard_add_feeds(module, state) < 0 || grpc_guard_add_handling(module, state) < 0
         || grpc_guard_add_specials(module) < 0
         || grpc_guard_add_new_proxies(module) < 0
         || grpc_guard_add_counting(module, state) < 0
@@ -200,20 +198,17 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OF_STATE(DO) \
-    DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) \
-    DO(serialize) DO(become) DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) \
-    DO(str_twins) DO(str_make_twin) DO(str_recipe) DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) \
-    DO(str_is_instrumented) DO(str_loop) DO(loop_thread_of) \
-    DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) DO(task_entry) \
-    DO(of_entries) DO(str_server_context) \
-    DO(str_add_callback) DO(str_callbacks) DO(str_state) DO(str_ended) DO(str_rpc_ended) DO(str_watches) \
-    DO(unary_start) DO(method) DO(handling) DO(str_generation) DO(str_mode) DO(str_wrapped) \
-    DO(str_own_loop) \
-    DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) DO(handler_cancelled) \
-    DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) DO(str_yield) \
-    DO(aio_direction) DO(cancelled_error) DO(awaiting) \
-    DO(origin_depth) DO(after_cancel) DO(str_throw) DO(str_close) \
-    DO(str_await) DO(str_code) DO(str_name) DO(str_qualname) DO(str_cr_code) DO(str_cr_frame) \
+    DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) DO(serialize) DO(become) \
+    DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) DO(str_twins) DO(str_make_twin) DO(str_recipe) \
+    DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(copies) \
+    DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) DO(str_is_instrumented) DO(str_loop) \
+    DO(loop_thread_of) DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) \
+    DO(task_entry) DO(of_entries) DO(str_server_context) DO(str_add_callback) DO(str_callbacks) DO(str_state) \
+    DO(str_ended) DO(str_rpc_ended) DO(str_watches) DO(unary_start) DO(method) DO(handling) DO(str_generation) \
+    DO(str_mode) DO(str_wrapped) DO(str_own_loop) DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) \
+    DO(handler_cancelled) DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) \
+    DO(str_yield) DO(aio_direction) DO(cancelled_error) DO(awaiting) DO(origin_depth) DO(after_cancel) DO(str_throw) \
+    DO(str_close) DO(str_await) DO(str_code) DO(str_name) DO(str_qualname) DO(str_cr_code) DO(str_cr_frame) \
     DO(str_co_filename) DO(str_co_name)
 
 static int
@@ -275,6 +270,8 @@ module_free(void *module)
     State *state = PyModule_GetState(module);
     grpc_guard_leave_list(&state->steps.live);
     module_clear((PyObject *)module);
+    PyMem_Free(state->hints);
+    state->hints = NULL;
     grpc_guard_end_keeping();
 }
 

@@ -1,90 +1,89 @@
 /* Handlers in the order of their message, the longest first: see serving.c. */
 
 #include "looks.h"
+#include "places.h"
 #include "scratches.h"
 
+/* Where the bytes of a handler are. */
 typedef struct {
-    double held;
-    Py_ssize_t number; /* as they came: those that are alike stay in this order */
-    const char *start;
-    size_t size;
-} Placed;
+    size_t at, size;
+} Span;
 
+/* Finds where each is of those that have not been placed yet; -1: an error is set. */
 static int
-is_shorter(const void *one, const void *other)
+place_all(const Scratch *scratch, Place *places, Span *spans, Py_ssize_t count)
 {
-    const Placed *mine = one, *its = other;
-    if (mine->held != its->held) {
-        return mine->held > its->held ? -1 : 1;
-    }
-    return mine->number < its->number ? -1 : 1;
-}
-
-/* Finds where each is; -1: an error is set. */
-static int
-place_all(const Scratch *scratch, Placed *placed, Py_ssize_t count)
-{
-    const char *start = scratch->bytes.start;
-    size_t left = scratch->bytes.size;
+    size_t at = scratch->placed;
+    const char *keys = scratch->keys.start + scratch->placed_keys;
     for (Py_ssize_t i = 0; i < count; i++) {
         Key key;
-        memcpy(&key, scratch->keys.start + (size_t)i * sizeof(Key), sizeof(Key));
-        if (key.size > left) {
+        memcpy(&key, keys + (size_t)i * sizeof(Key), sizeof(Key));
+        if (key.size > scratch->bytes.size - at) {
             PyErr_SetString(PyExc_ValueError, "keys of other handlers");
             return -1;
         }
-        placed[i] = (Placed){key.held, i, start, key.size};
-        start += key.size;
-        left -= key.size;
+        places[i] = (Place){.since = -key.held, .at = i, .before = key.number};
+        spans[i] = (Span){at, key.size};
+        at += key.size;
     }
     return 0;
 }
 
-/* Returns the bytes of all, in their order. */
-static PyObject *
-joined(Placed *placed, Py_ssize_t count)
+/* Puts the bytes of all where others end, in their order; -1: an error is set. */
+static int
+put_in_order(Place *places, const Span *spans, Py_ssize_t count, const Bytes *from, Bytes *into)
 {
-    size_t size = 0;
+    if (!grpc_guard_are_sorted(places, count)) {
+        places = grpc_guard_sort_places(places, places + count, count);
+    }
     for (Py_ssize_t i = 0; i < count; i++) {
-        size += placed[i].size;
-    }
-    qsort(placed, (size_t)count, sizeof(Placed), is_shorter);
-    PyObject *found = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-    char *end = found == NULL ? NULL : PyBytes_AS_STRING(found);
-    for (Py_ssize_t i = 0; found != NULL && i < count; i++) {
         if (i + 8 < count) {
-            FETCH_LINES(placed[i + 8].start, 192);
+            FETCH_LINES(from->start + spans[places[i + 8].at].at, 192);
         }
-        memcpy(end, placed[i].start, placed[i].size);
-        end += placed[i].size;
+        const Span *span = &spans[places[i].at];
+        if (grpc_guard_put(into, from->start + span->at, span->size) < 0) {
+            return -1;
+        }
     }
-    return found;
+    return 0;
 }
 
-/* handlers_in_order(scratch): the bytes of the handlers that answer_handlers() has put there. */
+/* handlers_in_order(scratch, into): puts the handlers that answer_handlers() has put there since the last
+ * call into another Scratch; returns how many bytes that are. */
 static PyObject *
-handlers_in_order(PyObject *module, PyObject *scratch)
+handlers_in_order(PyObject *module, PyObject *args)
 {
     State *state = PyModule_GetState(module);
-    if (!Py_IS_TYPE(scratch, state->scratch)) {
-        return PyErr_Format(PyExc_TypeError, "handlers_in_order() takes a Scratch, not %R", scratch);
-    }
-    if (!grpc_guard_scratch_is_free((Scratch *)scratch)) {
+    Scratch *scratch, *into;
+    if (!PyArg_ParseTuple(args, "O!O!:handlers_in_order", state->scratch, &scratch, state->scratch, &into)
+        || !grpc_guard_scratch_is_free(scratch) || !grpc_guard_scratch_is_free(into)) {
         return NULL;
     }
-    Py_ssize_t count = (Py_ssize_t)(((Scratch *)scratch)->keys.size / sizeof(Key));
-    Placed *placed = PyMem_Malloc(((size_t)count + 1) * sizeof(Placed));
-    if (placed == NULL) {
-        return PyErr_NoMemory();
+    if (scratch == into) {
+        return PyErr_Format(PyExc_ValueError, "they are put into another one");
     }
-    PyObject *found =
-        place_all((Scratch *)scratch, placed, count) < 0 ? NULL : joined(placed, count);
-    PyMem_Free(placed);
-    return found;
+    size_t before = into->bytes.size;
+    Py_ssize_t count = (Py_ssize_t)((scratch->keys.size - scratch->placed_keys) / sizeof(Key));
+    Place *places = PyMem_Malloc((2 * (size_t)count + 1) * sizeof(Place)); /* to be sorted */
+    Span *spans = PyMem_Malloc(((size_t)count + 1) * sizeof(Span));
+    int failed = places == NULL || spans == NULL;
+    if (failed) {
+        PyErr_NoMemory();
+    }
+    failed = failed || place_all(scratch, places, spans, count) < 0
+             || put_in_order(places, spans, count, &scratch->bytes, &into->bytes) < 0;
+    PyMem_Free(places);
+    PyMem_Free(spans);
+    if (failed) {
+        return NULL;
+    }
+    scratch->placed = scratch->bytes.size;
+    scratch->placed_keys = scratch->keys.size;
+    return PyLong_FromSize_t(into->bytes.size - before);
 }
 
 static PyMethodDef module_methods[] = {
-    {"handlers_in_order", handlers_in_order, METH_O, "Return the bytes of handlers: see servers.py."},
+    {"handlers_in_order", handlers_in_order, METH_VARARGS, "Put handlers in their order: see servers.py."},
     {NULL},
 };
 

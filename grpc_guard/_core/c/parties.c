@@ -14,10 +14,15 @@ grpc_guard_put_party(Buffer *buffer, const Field *field, const Party *party)
                  || grpc_guard_put_text(buffer, &of[ITS_NAME], party->name) < 0
                  || grpc_guard_put_text(buffer, &of[ITS_OPERATION], party->operation) < 0
                  || (party->held >= 0.0
-                     && grpc_guard_put_double(buffer, &of[ITS_HELD], party->held) < 0)
-                 || grpc_guard_put_tuple(buffer, &of[ITS_STACK], party->stack) < 0
-                 || grpc_guard_put_text(buffer, &of[ITS_RELATION], party->relation) < 0
-                 || grpc_guard_put_length_at(&buffer->bytes, at) < 0;
+                     && grpc_guard_put_double(buffer, &of[ITS_HELD], party->held) < 0);
+    size_t held = buffer->bytes.size - sizeof(double);
+    failed = failed || grpc_guard_put_tuple(buffer, &of[ITS_STACK], party->stack) < 0
+             || grpc_guard_put_text(buffer, &of[ITS_RELATION], party->relation) < 0;
+    size_t end = buffer->bytes.size;
+    failed = failed || grpc_guard_put_length_at(&buffer->bytes, at) < 0;
+    if (party->held_at != NULL && party->held >= 0.0) {
+        *party->held_at = held + buffer->bytes.size - end;
+    }
     return failed ? -1 : 0;
 }
 

@@ -43,13 +43,20 @@ recollection_meet(Recollection *self, PyObject *args)
     return failed ? NULL : PyLong_FromSsize_t(self->todo_count);
 }
 
-/* recalled(begin, count, fresh): see grpc_guard_recalled(). */
+/* recalled(begin, count, fresh, crowd, time), the last two may be missing: see grpc_guard_recalled(). */
 static PyObject *
 recollection_recalled(Recollection *self, PyObject *args)
 {
     Py_ssize_t first, count;
     PyObject *fresh;
-    if (!PyArg_ParseTuple(args, "nnO!:recalled", &first, &count, &PyList_Type, &fresh)) {
+    Crowd *crowd = NULL;
+    double time = 0.0;
+    if (self->state == NULL) {
+        self->state = state_of(Py_TYPE(self));
+    }
+    if (self->state == NULL
+        || !PyArg_ParseTuple(args, "nnO!|O!d:recalled", &first, &count, &PyList_Type, &fresh,
+                             self->state->crowd, &crowd, &time)) {
         return NULL;
     }
     if (self->waited == NULL || first < 0 || first > self->todo_count || count < 0) {
@@ -59,7 +66,7 @@ recollection_recalled(Recollection *self, PyObject *args)
     if (begin(self) < 0) {
         return NULL;
     }
-    PyObject *parts = grpc_guard_recalled(self, first, count, fresh);
+    PyObject *parts = grpc_guard_recalled(self, first, count, fresh, crowd, time);
     self->is_busy = 0;
     return parts;
 }
@@ -183,7 +190,8 @@ recollection_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->plain = Py_NewRef(plain);
         self->str_get_loop = PyUnicode_InternFromString("get_loop");
         self->str_done = PyUnicode_InternFromString("done");
-        if (self->str_get_loop == NULL || self->str_done == NULL) {
+        self->str_get_name = PyUnicode_InternFromString("get_name");
+        if (self->str_get_loop == NULL || self->str_done == NULL || self->str_get_name == NULL) {
             Py_CLEAR(self);
         }
     }
@@ -199,11 +207,12 @@ recollection_dealloc(Recollection *self)
         Py_XDECREF(self->all[i].reference);
     }
     PyMem_Free(self->all);
+    PyMem_Free(self->spare);
     PyMem_Free(self->todo);
     PyObject *held[] = {
         self->nowhere, self->settled, self->str_fut_waiter, self->plain,
         self->loops, self->waited, (PyObject *)self->task_type, self->read_waiter,
-        self->str_get_loop, self->str_done,
+        self->str_get_loop, self->str_done, self->str_get_name,
     };
     for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
         Py_XDECREF(held[i]);

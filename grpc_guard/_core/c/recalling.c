@@ -8,47 +8,9 @@ typedef struct {
     PyObject *loop;  /* one of them that was met last; borrowed */
     PyObject *found; /* what is recalled, by the identity of its standing */
     PyObject *last;  /* of it, the part that was added to last; borrowed */
+    Crowd *crowd;    /* that notes who is in a direction, or NULL; borrowed */
+    double time;
 } Recall;
-
-/* Learns how objects of the type of `task` say what they wait for: by what nobody can replace, or not
- * at all; -1: an error is set. */
-static int
-learn(Recollection *self, PyObject *task)
-{
-    PyTypeObject *type = Py_TYPE(task);
-    PyObject *read = NULL;
-    if ((type->tp_flags & Py_TPFLAGS_IMMUTABLETYPE) && type->tp_getattro == PyObject_GenericGetAttr) {
-        read = PyObject_GetAttr((PyObject *)type, self->str_fut_waiter);
-        if (read == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear();
-    }
-    if (read != NULL && !Py_IS_TYPE(read, &PyGetSetDescr_Type) && !Py_IS_TYPE(read, &PyMemberDescr_Type)) {
-        Py_CLEAR(read);
-    }
-    SET(self->task_type, (PyTypeObject *)Py_NewRef((PyObject *)type));
-    SET(self->read_waiter, read);
-    return 0;
-}
-
-PyObject *
-grpc_guard_waiter_of(Recollection *self, PyObject *task)
-{
-    if (!Py_IS_TYPE(task, self->task_type) && learn(self, task) < 0) {
-        return NULL;
-    }
-    PyObject *read = self->read_waiter;
-    if (read != NULL) {
-        return Py_TYPE(read)->tp_descr_get(read, task, (PyObject *)Py_TYPE(task));
-    }
-    PyObject *future = PyObject_GetAttr(task, self->str_fut_waiter);
-    if (future == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        future = Py_NewRef(Py_None);
-    }
-    return future;
-}
 
 /* Tells whether a task is of one of the loops; -1: an error is set. */
 static int
@@ -136,34 +98,78 @@ add_known(Recall *recall, PyObject *standing, PyObject *task, PyObject *directio
     return direction == NULL ? 0 : PyList_Append(PyTuple_GET_ITEM(part, 2), direction);
 }
 
+/* Has the crowd note a task that has not gone on, if its standing says what it does; -1: an error is set. */
+static int
+note_known(Recall *recall, PyObject *standing, PyObject *task, PyObject *direction, PyObject *name)
+{
+    PyObject **its = &PyTuple_GET_ITEM(standing, 0);
+    int is_timed = PyObject_IsTrue(its[3]);
+    double since = recall->time;
+    if (is_timed < 0 || grpc_guard_say(recall->crowd, its[1], its[2]) < 0
+        || (is_timed && grpc_guard_find_since(recall->self->state, direction, &since) < 0)) {
+        return -1;
+    }
+    double held = since < recall->time ? recall->time - since : 0.0;
+    Noted *noted = grpc_guard_note_one(recall->crowd, direction, task, held);
+    if (noted == NULL) {
+        return -1;
+    }
+    noted->name = name;
+    return its[0] == Py_None ? 0 : add_known(recall, standing, task, NULL);
+}
+
+/* Recalls a task that has not gone on; 0: it has, just now; -1: an error is set. */
+static int
+recall_one(Recall *recall, const Recalled *one, PyObject *task, PyObject *name)
+{
+    PyObject *direction = NULL, *standing = one->standing;
+    if (standing == recall->self->nowhere) {
+        return 1;
+    }
+    if (one->direction != NULL) {
+        direction = grpc_guard_led_to(one->direction);
+    }
+    if (direction == Py_None || (one->direction != NULL && direction == NULL)) {
+        Py_XDECREF(direction);
+        return direction == NULL ? -1 : 0;
+    }
+    int is_noted = recall->crowd != NULL && direction != NULL && PyTuple_Check(standing)
+                   && PyTuple_GET_SIZE(standing) == 4;
+    int failed = is_noted ? note_known(recall, standing, task, direction, name)
+                          : add_known(recall, standing, task, direction);
+    Py_XDECREF(direction);
+    return failed < 0 ? -1 : 1;
+}
+
 /* Recalls a task, or adds it to the fresh ones; -1: an error is set. */
 static int
 look_at(Recall *recall, Py_ssize_t at, PyObject *task)
 {
-    Recalled *one = &recall->self->all[at];
-    PyObject *future = grpc_guard_waiter_of(recall->self, task), *direction = NULL;
-    if (future == NULL) {
+    Recollection *self = recall->self;
+    Recalled *one = &self->all[at];
+    PyObject *future, *name = NULL;
+    int is_seen = grpc_guard_sees_waiter(self, task, &future, &name);
+    PyObject *held = is_seen ? NULL : grpc_guard_waiter_of(self, task);
+    if (!is_seen && held == NULL) {
         return -1;
     }
-    int is_known = one->standing != NULL && one->future != NULL && future != Py_None
+    future = is_seen ? future : held;
+    int is_known = one->standing != NULL && one->future != NULL && future != Py_None && future != NULL
                    && ((PyWeakReference *)one->future)->wr_object == future;
-    if (is_known && one->direction != NULL) {
-        direction = grpc_guard_led_to(one->direction);
-        is_known = direction == NULL ? -1 : direction != Py_None; /* else it has gone on just now */
+    if (is_known) {
+        if (!is_seen && grpc_guard_learn_waiter(self, task, future) < 0) {
+            is_known = -1;
+        }
+        is_known = is_known < 0 ? -1 : recall_one(recall, one, task, name);
     }
     int failed = is_known;
-    if (is_known > 0) {
-        failed = one->standing == recall->self->nowhere
-                     ? 0
-                     : add_known(recall, one->standing, task, direction);
-    }
-    else if (is_known == 0) {
+    if (is_known == 0) {
+        held = is_seen ? grpc_guard_waiter_of(self, task) : held;
         Py_CLEAR(one->standing); /* of the rest later: see leave() */
-        failed = add_fresh(recall, at, task, future);
+        failed = held == NULL ? -1 : add_fresh(recall, at, task, held);
     }
-    Py_XDECREF(direction);
-    Py_DECREF(future);
-    return failed;
+    Py_XDECREF(held);
+    return failed < 0 ? -1 : 0;
 }
 
 /* Has what is needed of the tasks that follow fetched, each from where the last step leads. */
@@ -179,19 +185,17 @@ fetch_ahead(const Recollection *self, Py_ssize_t at, Py_ssize_t end)
     if (at + 12 < end) {
         const Recalled *one = &self->all[self->todo[at + 12]];
         FETCH_TASK(((PyWeakReference *)one->reference)->wr_object);
-        if (one->future != NULL) {
-            FETCH(((PyWeakReference *)one->future)->wr_object);
-        }
         if (one->direction != NULL) {
-            FETCH_LINES(((PyWeakReference *)one->direction)->wr_object, sizeof(AioFields));
+            FETCH_LINES(((PyWeakReference *)one->direction)->wr_object, 64);
         }
     }
 }
 
 PyObject *
-grpc_guard_recalled(Recollection *self, Py_ssize_t begin, Py_ssize_t count, PyObject *fresh)
+grpc_guard_recalled(Recollection *self, Py_ssize_t begin, Py_ssize_t count, PyObject *fresh, Crowd *crowd,
+                    double time)
 {
-    Recall recall = {.self = self, .fresh = fresh, .found = PyDict_New()};
+    Recall recall = {.self = self, .fresh = fresh, .found = PyDict_New(), .crowd = crowd, .time = time};
     Py_ssize_t end = count > self->todo_count - begin ? self->todo_count : begin + count;
     int failed = recall.found == NULL;
     for (Py_ssize_t i = begin; !failed && i < end; i++) {

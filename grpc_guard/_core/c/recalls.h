@@ -3,7 +3,7 @@
 #ifndef GRPC_GUARD_RECALLS_H
 #define GRPC_GUARD_RECALLS_H
 
-#include "looks.h"
+#include "crowds.h"
 
 /* What is known of one task. Nothing of it is kept alive. */
 typedef struct {
@@ -15,16 +15,21 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
+    State *state; /* of the module, once it was needed */
     PyObject *nowhere, *settled; /* standings: to be told of nobody; and never again to be looked at */
     PyObject *str_fut_waiter, *plain; /* the class of futures that is known to be as it should */
     Recalled *all;
-    Py_ssize_t count;
+    Py_ssize_t count, room;
+    Recalled *spare; /* memory for those of the next look, `spare_room` of them, or NULL */
+    Py_ssize_t spare_room;
     unsigned int *todo; /* of all, those that have to be looked at, in this look */
     Py_ssize_t todo_count;
     PyObject *loops, *waited; /* of this look: whose tasks; index and future of those that are fresh */
     PyTypeObject *task_type;  /* that was met last; all its objects have `read_waiter` say what they */
     PyObject *read_waiter;    /* wait for, or it is NULL */
-    PyObject *str_get_loop, *str_done;
+    Py_ssize_t waiter_at;     /* where they have that, and the name two words later: see waiters.c; 0: unknown */
+    int times_seen;           /* so many of them have it there */
+    PyObject *str_get_loop, *str_done, *str_get_name;
     char is_taken; /* by a look */
     char is_busy; /* Python runs within a call: no other call may change what is here */
 } Recollection;
@@ -39,13 +44,34 @@ grpc_guard_unlearn(Recalled *one)
 }
 
 /* Takes what asyncio knows of its tasks, sets or lists of weak references, for the tasks that are known
- * from here on; -1: an error is set, and nothing is known. */
+ * from here on; -1: an error is set. */
 int grpc_guard_meet(Recollection *self, PyObject *tables);
 
 /* Returns what a task waits for, a new reference, or None. */
 PyObject *grpc_guard_waiter_of(Recollection *self, PyObject *task);
 
-/* Looks at so many tasks, from `begin` on; returns those that have not gone on, by their standing. */
-PyObject *grpc_guard_recalled(Recollection *self, Py_ssize_t begin, Py_ssize_t count, PyObject *fresh);
+/* Notes where a task has what it waits for, and its name, if that can be seen; -1: an error is set. */
+int grpc_guard_learn_waiter(Recollection *self, PyObject *task, PyObject *future);
+
+enum { TIMES_SEEN = 4 };
+
+/* Returns what a task waits for, or NULL, and its name, without holding or touching them; tells whether that
+ * is known. */
+static inline int
+grpc_guard_sees_waiter(const Recollection *self, PyObject *task, PyObject **future, PyObject **name)
+{
+    if (self->times_seen < TIMES_SEEN || !Py_IS_TYPE(task, self->task_type)) {
+        return 0;
+    }
+    PyObject **words = (PyObject **)((char *)task + self->waiter_at);
+    *future = words[0];
+    *name = words[2];
+    return 1;
+}
+
+/* Looks at so many tasks, from `begin` on; returns those that have not gone on, by their standing. If there is
+ * a crowd, it notes those that are in a direction, at the time of the look. */
+PyObject *grpc_guard_recalled(Recollection *self, Py_ssize_t begin, Py_ssize_t count, PyObject *fresh,
+                              Crowd *crowd, double time);
 
 #endif

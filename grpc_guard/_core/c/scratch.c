@@ -22,7 +22,7 @@ scratch_clear(Scratch *self, PyObject *unused)
     if (!grpc_guard_scratch_is_free(self)) {
         return NULL;
     }
-    self->bytes.size = self->keys.size = 0;
+    self->bytes.size = self->keys.size = self->placed = self->placed_keys = 0;
     Py_RETURN_NONE;
 }
 

@@ -2,24 +2,7 @@
  * and then encoding.c, without the records.
  */
 
-#include "crowds.h"
-#include "encodings.h"
-#include "handled.h"
-#include "scratches.h"
-
-enum { RPC, HANDLER, OVER, OF_HANDLER };
-
-typedef struct {
-    Buffer *buffer;
-    Field field; /* of the handlers in their message */
-    PyObject *loop, *plain; /* whose tasks they are; AioDirection */
-    HandledNow *streams; /* Handlers.streams() */
-    PyObject *names, *named, *one; /* what is known of a name; functions in Python */
-    PyObject *unnamed, *kind, *operation, *relation;
-    PyObject *get_loop, *get_name;
-    double present;
-    Scratch *scratch; /* where their bytes go, whose memory the buffer has meanwhile */
-} Serving;
+#include "serving.h"
 
 /* Tells whether a task is of the loop; -1: an error is set. */
 static int
@@ -61,8 +44,10 @@ put_handler(Serving *self, PyObject *rpc, const Party *party)
     }
     size_t at = self->buffer->bytes.size;
     int failed = grpc_guard_put_text(self->buffer, &of[RPC], rpc) < 0
-                 || grpc_guard_put_party(self->buffer, &of[HANDLER], party) < 0
-                 || grpc_guard_put_length_at(&self->buffer->bytes, at) < 0;
+                 || grpc_guard_put_party(self->buffer, &of[HANDLER], party) < 0;
+    size_t end = self->buffer->bytes.size;
+    failed = failed || grpc_guard_put_length_at(&self->buffer->bytes, at) < 0;
+    self->held_at += self->buffer->bytes.size - end;
     return failed ? -1 : 0;
 }
 
@@ -91,11 +76,11 @@ find_held(State *state, Serving *self, const HandledOne *noted, PyObject *rpc, d
     return write == NULL ? -1 : is_plain;
 }
 
-/* Notes how long the handler that was put last has run, and how many bytes it is; -1: an error is set. */
-static int
-put_key(Serving *self, double held, size_t begin)
+int
+grpc_guard_put_key(Serving *self, const HandledOne *noted, double held, size_t begin)
 {
     Key key = {.held = held, .size = self->buffer->bytes.size - begin};
+    key.number = noted == NULL ? 0 : (unsigned int)(noted - grpc_guard_all_handled(self->streams)) + 1;
     return grpc_guard_put(&self->scratch->keys, (const char *)&key, sizeof(Key));
 }
 
@@ -116,7 +101,7 @@ put_record(Serving *self, PyObject *task, PyObject *stack)
     failed = failed || (held == -1.0 && PyErr_Occurred())
              || grpc_guard_put_tag(self->buffer, &self->field) < 0
              || grpc_guard_put_nested(self->buffer, self->field.of, PyTuple_GET_ITEM(both, 1)) < 0
-             || put_key(self, held, begin) < 0;
+             || grpc_guard_put_key(self, NULL, held, begin) < 0;
     Py_DECREF(both);
     return failed ? -1 : 0;
 }
@@ -125,11 +110,15 @@ put_record(Serving *self, PyObject *task, PyObject *stack)
 static int
 put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
 {
+    const HandledOne *noted = grpc_guard_handled_by(self->streams, (uintptr_t)task);
+    int is_put = grpc_guard_put_handler_copy(state, self, noted, task, stack);
+    if (is_put != 0) {
+        return is_put < 0 ? -1 : 0;
+    }
     PyObject *names = names_of(self, task);
     if (names == NULL) {
         return -1;
     }
-    const HandledOne *noted = grpc_guard_handled_by(self->streams, (uintptr_t)task);
     PyObject *rpc = PyTuple_GET_ITEM(names, 0);
     int is_known = 1;
     if (rpc == Py_None) {
@@ -142,6 +131,7 @@ put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
         .operation = self->operation,
         .stack = stack,
         .relation = self->relation,
+        .held_at = &self->held_at,
     };
     size_t begin = self->buffer->bytes.size;
     int is_usual = is_known ? find_held(state, self, noted, rpc, &party.held) : 0;
@@ -150,10 +140,14 @@ put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
         failed = put_record(self, task, stack);
     }
     else if (is_usual > 0) {
+        int is_held = party.held >= 0.0;
         failed = put_handler(self, rpc, &party) < 0
-                         || put_key(self, party.held < 0.0 ? 0.0 : party.held, begin) < 0
+                         || grpc_guard_put_key(self, is_held ? noted : NULL, is_held ? party.held : 0.0, begin) < 0
                      ? -1
                      : 0;
+        if (failed == 0 && is_held) {
+            failed = grpc_guard_keep_handler_copy(state, self, noted, task, stack, begin);
+        }
     }
     Py_DECREF(names);
     return failed;
@@ -164,17 +158,26 @@ static void
 fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left)
 {
     if (left > 16) {
-        FETCH_TASK(tasks[16]);
+        FETCH(tasks[16]);
         grpc_guard_fetch_row(&self->streams->table, sizeof(HandledOne), (uintptr_t)tasks[16], 1);
     }
     const HandledOne *later = left > 12 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[12]) : NULL;
     if (later != NULL) {
-        FETCH_LINES(later->stream, sizeof(StreamFields));
+        FETCH_LINES(later->stream, self->copies != NULL ? 112 : sizeof(StreamFields));
     }
-    later = left > 6 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[6]) : NULL;
-    if (later != NULL && IS_STREAM(state, later->stream)) {
-        StreamFields *stream = (StreamFields *)later->stream;
-        FETCH(stream->write == Py_True ? stream->writer : stream->write);
+    later = left > 8 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[8]) : NULL;
+    if (later == NULL || !IS_STREAM(state, later->stream)) {
+        return;
+    }
+    StreamFields *stream = (StreamFields *)later->stream;
+    FETCH(stream->write == Py_True ? stream->writer : stream->write);
+    const Copied *one = grpc_guard_copy_of(self->copies, stream);
+    if (one != NULL) {
+        FETCH_LINES(&one->read, sizeof(Copied) - offsetof(Copied, read));
+        grpc_guard_fetch_seen(self->crowd, stream->reader, 0);
+    }
+    else {
+        FETCH((const char *)tasks[8] + 128); /* its name */
     }
 }
 
@@ -215,18 +218,22 @@ answer_handlers(PyObject *module, PyObject *args)
 {
     State *state = PyModule_GetState(module);
     Serving self = {0};
-    PyObject *known, *tasks, *stack;
+    PyObject *known, *tasks, *stack, *copies;
     const char *tag;
     Py_ssize_t size;
     if (!PyArg_ParseTuple(args, "O!O!y#OO!O!:answer_handlers", &PyTuple_Type, &known, state->encoding,
                           &self.field.of, &tag, &size, &tasks, &PyTuple_Type, &stack, state->scratch,
                           &self.scratch)
-        || !PyArg_ParseTuple(known, "OO!O!O!OOUd:answer_handlers", &self.loop, state->handled,
+        || !PyArg_ParseTuple(known, "OO!O!O!OOUdOO!:answer_handlers", &self.loop, state->handled,
                              &self.streams, &PyType_Type, &self.plain, &PyDict_Type, &self.names,
-                             &self.named, &self.one, &self.unnamed, &self.present)
+                             &self.named, &self.one, &self.unnamed, &self.present, &copies, state->crowd, &self.crowd)
         || grpc_guard_take_tag(&self.field, tag, size) < 0) {
         return NULL;
     }
+    if (copies != Py_None && !Py_IS_TYPE(copies, state->copies)) {
+        return PyErr_Format(PyExc_TypeError, "%R is not what the last answer said", copies);
+    }
+    self.copies = copies == Py_None ? NULL : (Copies *)copies;
     const Encoding *party = Py_SIZE(self.field.of) == OF_HANDLER ? self.field.of->fields[HANDLER].of : NULL;
     if (party == NULL || Py_SIZE(party) != OF_PARTY) {
         return PyErr_Format(PyExc_TypeError, "answer_handlers() takes the encoding of handlers");

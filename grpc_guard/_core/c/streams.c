@@ -2,20 +2,11 @@
 
 #include "aio.h"
 
-static void stream_dealloc(StreamFields *self);
-
 PyObject *
 grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
-    StreamFields *self = NULL;
-    if (type->tp_dealloc == (destructor)stream_dealloc) {
-        self = (StreamFields *)grpc_guard_memory_kept(KEPT_STREAMS, type);
-    }
-    if (self == NULL) {
-        self = (StreamFields *)type->tp_alloc(type, 0);
-        grpc_guard_die_as(type, state->stream_fields);
-    }
+    StreamFields *self = (StreamFields *)grpc_guard_new_of(KEPT_STREAMS, type, state->stream_fields);
     if (self != NULL && grpc_guard_fill_stream(state, self, rpc, side, api, mode, loop) < 0) {
         Py_CLEAR(self);
     }
@@ -32,6 +23,7 @@ stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     State *state = state_of(Py_TYPE(self));
+    self->copies = 0; /* it may be another stream from now on */
     return state == NULL ? -1 : grpc_guard_fill_stream(state, self, rpc, side, api, mode, loop);
 }
 
@@ -56,17 +48,12 @@ stream_clear(StreamFields *self)
 static void
 stream_dealloc(StreamFields *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     stream_clear(self);
-    memset((PyObject *)self + 1, 0, sizeof(StreamFields) - sizeof(PyObject));
-    if (type->tp_dealloc != (destructor)stream_dealloc || !grpc_guard_keep_memory(KEPT_STREAMS, (PyObject *)self)) {
-        type->tp_free(self);
-    }
-    Py_DECREF(type);
+    grpc_guard_free_of(KEPT_STREAMS, (PyObject *)self, sizeof(StreamFields), (destructor)stream_dealloc);
 }
 
 static PyObject *

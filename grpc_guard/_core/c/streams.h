@@ -17,13 +17,14 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
-    PyObject *call, *context, *has_ended, *read, *write;
-    PyObject *api, *channel, *ended, *handler, *in_done_callback, *is_instrumented, *loop;
-    PyObject *mode, *origin, *rpc, *side;
+    /* What a look compares, side by side. */
+    unsigned int copies, copy; /* which of the tables of copies.c has it, and where; 0: none has */
+    PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed: see `generated` */
+    PyObject *call, *context, *has_ended, *ended, *read, *write, *channel, *origin;
+    PyObject *api, *handler, *in_done_callback, *is_instrumented, *loop, *mode, *rpc, *side;
     PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
     PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
     void *entry;         /* what is in there for it: see following.c */
-    PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed in the same way */
     OriginNote noted;         /* in place of `origin`, which is NULL then */
 } StreamFields;
 

@@ -33,14 +33,13 @@ operation_clear(SyncOperation *self)
 static void
 operation_dealloc(SyncOperation *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     operation_clear(self);
-    type->tp_free(self);
-    Py_DECREF(type);
+    grpc_guard_free_of(
+        KEPT_SYNC_OPERATIONS, (PyObject *)self, sizeof(SyncOperation), (destructor)operation_dealloc);
 }
 
 static PyObject *

@@ -32,6 +32,8 @@ int grpc_guard_add_answering(PyObject *module, State *state);
 int grpc_guard_add_chains(PyObject *module, State *state);
 int grpc_guard_add_recall(PyObject *module, State *state);
 int grpc_guard_add_listing(PyObject *module, State *state);
+int grpc_guard_add_copies(PyObject *module, State *state);
+int grpc_guard_add_oldest(PyObject *module, State *state);
 int grpc_guard_add_scratch(PyObject *module, State *state);
 int grpc_guard_add_handled_type(PyObject *module, State *state);
 int grpc_guard_add_handled(PyObject *module, State *state);

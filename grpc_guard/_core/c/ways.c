@@ -53,9 +53,8 @@ is_over(Look *look, StreamFields *stream)
     return is_true;
 }
 
-/* Returns in which state a stream is, borrowed; NULL: an error is set. */
-static PyObject *
-state_of_stream(Look *look, StreamFields *stream)
+PyObject *
+grpc_guard_state_of_stream(Look *look, StreamFields *stream)
 {
     int has_ended = is_over(look, stream);
     if (has_ended != 0) {
@@ -72,7 +71,7 @@ state_of_stream(Look *look, StreamFields *stream)
 static int
 find_state(Look *look, StreamFields *stream, Ways *ways)
 {
-    ways->state = state_of_stream(look, stream);
+    ways->state = grpc_guard_state_of_stream(look, stream);
     if (ways->state == NULL) {
         return -1;
     }
@@ -130,6 +129,15 @@ grpc_guard_forget_ways(Ways *ways)
 }
 
 int
+grpc_guard_is_idle(const Look *look, AioFields *direction)
+{
+    return direction->extra == Py_None
+           && !(direction->taken && grpc_guard_since_of(direction) <= look->time)
+           && direction->loop_thread != Py_None && direction->loop_thread != NULL
+           && direction->owner != NULL && !PyLong_Check(direction->owner);
+}
+
+int
 grpc_guard_is_usual(Look *look, const Way *way)
 {
     AioFields *fields = (AioFields *)way->direction;
@@ -140,9 +148,36 @@ grpc_guard_is_usual(Look *look, const Way *way)
         || (look->is_sending && fields->way != look->read)) {
         return 0;
     }
-    return grpc_guard_is_inside(way)
-           || (fields->extra == Py_None && !(fields->taken && grpc_guard_since_of(fields) <= look->time)
-               && fields->loop_thread != Py_None
-               && fields->loop_thread != NULL && fields->owner != NULL
-               && !PyLong_Check(fields->owner));
+    return grpc_guard_is_inside(way) || grpc_guard_is_idle(look, fields);
+}
+
+int
+grpc_guard_take_filter(Filter *filter, PyObject *table)
+{
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+    memset(filter->bits, 0, sizeof(filter->bits));
+    filter->table = table;
+    while (PyDict_Next(table, &at, &key, &value)) {
+        PyObject *object = PyLong_AsVoidPtr(key);
+        if (object == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+        size_t bit = grpc_guard_hashed((uintptr_t)object) % FILTER;
+        filter->bits[bit / 8] |= (unsigned char)(1 << bit % 8);
+    }
+    return 0;
+}
+
+int
+grpc_guard_is_among(const Filter *filter, const void *object)
+{
+    size_t bit = grpc_guard_hashed((uintptr_t)object) % FILTER;
+    if (!(filter->bits[bit / 8] & 1 << bit % 8)) {
+        return 0;
+    }
+    PyObject *found;
+    int is_there = grpc_guard_by_identity(filter->table, (PyObject *)object, &found);
+    Py_XDECREF(found);
+    return is_there;
 }

@@ -244,10 +244,17 @@ def test_a_thread_that_takes_the_ident_of_another() -> None:
 def test_what_grpc_alone_advances() -> None:
     """Nobody can meet gRPC where it alone advances: those directions are not held back."""
     written: list[Any] = []
+    is_seen = threading.Event()
 
     def echo(requests: Any, context: Any) -> Iterator[bytes]:
         written.append(context._self_stream.write)
         yield from requests
+
+    def requests() -> Iterator[bytes]:
+        yield b"1"
+        assert is_seen.wait(
+            PATIENCE
+        )  # else gRPC may have let go of the direction before it is seen
 
     methods = {"Echo": grpc.stream_stream_rpc_method_handler(echo)}
     with (
@@ -255,8 +262,9 @@ def test_what_grpc_alone_advances() -> None:
         sync_server(methods, mode="raise") as address,
         sync_channel(address) as channel,
     ):
-        call = channel.stream_stream(path("Echo"))(iter([b"1"]))
+        call = channel.stream_stream(path("Echo"))(requests())
         written.append(call._self_stream.write)
+        is_seen.set()
         assert list(call) == [b"1"]
     assert [direction.watch for direction in written] == [None, None]
     assert call._self_read.watch is not None

@@ -287,10 +287,18 @@ def test_loop_that_replaces_the_functions_of_asyncio(shape, found, monkeypatch):
     loop = LoopOfItsOwn()
     names = itertools.product((asyncio, asyncio.events), ("_get_running_loop", "get_running_loop"))
 
+    def current_task(of: Any = None) -> Any:
+        return asyncio.tasks._current_tasks.get(of or loop)  # type: ignore[attr-defined]
+
     async def main(address: str) -> Any:
         with monkeypatch.context() as replaced:
             for module, name in names:
                 replaced.setattr(module, name, lambda: loop)
+            for module in (
+                asyncio,
+                asyncio.tasks,
+            ):  # which asks the function in C, from Python 3.12 on
+                replaced.setattr(module, "current_task", current_task)
             await settle()
             async with aio_channel(address) as channel:
                 return await complete(channel, shape)

@@ -30,8 +30,8 @@ INTRO = (
 
 _BARE, _LOCK, _RESOURCE = "bare", "bare + lock pair", "anyio.ResourceGuard"
 _EMPTY, _PROXIED, _GUARDED = "empty wrapt proxy", "wrapt proxy + ResourceGuard", "guarded"
-_SYNC_BOUND = 1.3  # x (bare + lock pair), for the sync next with owner and start time stored
-_AIO_BOUND = 0.9  # x a wrapt proxy around anyio.ResourceGuard
+_SYNC_BOUND = 0.6  # x (bare + lock pair), for the sync next with owner and start time stored
+_AIO_BOUND = 0.4  # x a wrapt proxy around anyio.ResourceGuard
 _RPC = "/benchmark.Service/Method"
 
 Step = Callable[[], Coroutine[Any, Any, object]]

@@ -125,47 +125,32 @@ note(UnaryStart *start, PyObject *proxy, PyObject *wrapped)
     Py_XDECREF(before);
 }
 
-/* Looks at a call of a class that is not known; its reference is taken. */
+/* Looks at a call, whose class is not known; its reference is taken. */
 static UNUSUAL PyObject *
-look_at_call(PyObject *method, PyObject *proxy, PyObject *call)
+look_at_call(UnaryStart *start, PyObject *proxy, PyObject *call)
 {
-    if (PyVectorcall_Function(method) != grpc_guard_start_vectorcall) {
-        return call;
-    }
     unsigned int version = Py_TYPE(proxy)->tp_version_tag;
     Usually *known = &usually[version % CLASSES_KNOWN];
-    if (known->version == version && grpc_guard_is_plain_call(((UnaryStart *)method)->state, call)) {
+    if (call != NULL && known->version == version && grpc_guard_is_plain_call(start->state, call)) {
         known->of_call = Py_TYPE(call)->tp_version_tag;
     }
-    return grpc_guard_look_at_start((UnaryStart *)method, proxy, call);
+    return grpc_guard_look_at_start(start, proxy, call);
 }
 
-/* The same as grpc_guard_start_unary(); it is noted what was usual. */
+static const Noting noting = {note, look_at_call};
+
+/* The same, by what the class of a proxy has as `__call__` now. */
 static UNUSUAL PyObject *
-start_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
+look_at_strange_call(PyObject *proxy, PyObject *call)
 {
     PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(proxy), "__call__");
     if (method == NULL) {
-        return NULL;
+        Py_CLEAR(call);
     }
-    if (PyVectorcall_Function(method) != grpc_guard_start_vectorcall) {
-        PyObject *result = grpc_guard_call_with(method, proxy, args, kwargs);
-        Py_DECREF(method);
-        return result;
+    else if (PyVectorcall_Function(method) == grpc_guard_start_vectorcall) {
+        call = look_at_call((UnaryStart *)method, proxy, call);
     }
-    UnaryStart *start = (UnaryStart *)method;
-    PyObject *wrapped = grpc_guard_wrapped(start->state, proxy), *call = NULL;
-    int usual = wrapped == NULL ? -1 : grpc_guard_starts_as_usual(start, proxy, wrapped);
-    if (usual == 0) {
-        call = grpc_guard_call_with(start->method, proxy, args, kwargs);
-    }
-    else if (usual > 0) {
-        note(start, proxy, wrapped);
-        call = PyObject_Call(wrapped, args, kwargs);
-        call = call == NULL ? grpc_guard_look_at_start(start, proxy, NULL) : look_at_call(method, proxy, call);
-    }
-    Py_XDECREF(wrapped);
-    Py_DECREF(method);
+    Py_XDECREF(method);
     return call;
 }
 
@@ -180,7 +165,7 @@ grpc_guard_call_aio_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
         usual = is_as_usual(known, proxy);
     }
     if (!USUALLY(usual > 0)) {
-        return usual < 0 ? NULL : start_unary(proxy, args, kwargs);
+        return usual < 0 ? NULL : grpc_guard_start_noting(proxy, args, kwargs, &noting);
     }
     PyObject *wrapped = Py_NewRef(*(PyObject **)((char *)proxy + known->wrapped_at));
     PyObject *call = grpc_guard_call_wrapped(known->function, known->of_wrapped, wrapped, args, kwargs);
@@ -189,9 +174,7 @@ grpc_guard_call_aio_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
         grpc_guard_look_at_unary_error(proxy);
     }
     else if (!USUALLY(known->of_call != 0 && known->of_call == Py_TYPE(call)->tp_version_tag)) {
-        PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(proxy), "__call__");
-        call = method == NULL ? (Py_DECREF(call), NULL) : look_at_call(method, proxy, call);
-        Py_XDECREF(method);
+        call = look_at_strange_call(proxy, call);
     }
     return call;
 }

@@ -4,7 +4,6 @@
 #include "crowds.h"
 #include "directions.h"
 
-
 /* Tells whether somebody is in a direction, and described, as in the last answer, and for how long; -1: an
  * error is set. */
 static int

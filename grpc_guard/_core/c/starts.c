@@ -123,19 +123,42 @@ grpc_guard_start_vectorcall(PyObject *callable, PyObject *const *args, size_t fl
     return grpc_guard_look_at_start(self, args[0], call);
 }
 
-PyObject *
-grpc_guard_start_unary(PyObject *start, PyObject *proxy, PyObject *args, PyObject *kwargs)
+/* Starts an RPC; `noting` may be NULL. */
+static PyObject *
+start(UnaryStart *self, PyObject *proxy, PyObject *args, PyObject *kwargs, const Noting *noting)
 {
-    UnaryStart *self = (UnaryStart *)start;
     PyObject *wrapped = grpc_guard_wrapped(self->state, proxy);
     int usual = wrapped == NULL ? -1 : grpc_guard_starts_as_usual(self, proxy, wrapped);
     if (usual <= 0) {
         Py_XDECREF(wrapped);
         return usual < 0 ? NULL : grpc_guard_call_with(self->method, proxy, args, kwargs);
     }
+    if (noting != NULL) {
+        noting->note(self, proxy, wrapped);
+    }
     PyObject *call = PyObject_Call(wrapped, args, kwargs);
     Py_DECREF(wrapped);
-    return grpc_guard_look_at_start(self, proxy, call);
+    return noting != NULL ? noting->look(self, proxy, call) : grpc_guard_look_at_start(self, proxy, call);
+}
+
+PyObject *
+grpc_guard_start_unary(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
+{
+    return start((UnaryStart *)method, proxy, args, kwargs, NULL);
+}
+
+PyObject *
+grpc_guard_start_noting(PyObject *proxy, PyObject *args, PyObject *kwargs, const Noting *noting)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(proxy), "__call__");
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *call = PyVectorcall_Function(method) == grpc_guard_start_vectorcall
+                         ? start((UnaryStart *)method, proxy, args, kwargs, noting)
+                         : grpc_guard_call_with(method, proxy, args, kwargs);
+    Py_DECREF(method);
+    return call;
 }
 
 static PyObject *

@@ -70,7 +70,7 @@ count_and_ask(State *state, PyObject *mode)
 
 int
 grpc_guard_fill_stream(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *api,
-     PyObject *mode, PyObject *loop)
+                       PyObject *mode, PyObject *loop)
 {
     int instrumented = 0;
     if (USUALLY(state->of_usual_streams != 0 && mode != state->serialize

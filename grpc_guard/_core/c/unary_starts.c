@@ -85,36 +85,7 @@ grpc_guard_look_at_unary_error(PyObject *proxy)
     Py_XDECREF(start);
 }
 
-/* The same as grpc_guard_start_unary(); it is noted what was usual. */
-static UNUSUAL PyObject *
-start_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
-{
-    PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(proxy), "__call__");
-    if (method == NULL) {
-        return NULL;
-    }
-    if (PyVectorcall_Function(method) != grpc_guard_start_vectorcall) {
-        PyObject *result = grpc_guard_call_with(method, proxy, args, kwargs);
-        Py_DECREF(method);
-        return result;
-    }
-    UnaryStart *start = (UnaryStart *)method;
-    PyObject *wrapped = grpc_guard_wrapped(start->state, proxy), *call = NULL;
-    int usual = wrapped == NULL ? -1 : grpc_guard_starts_as_usual(start, proxy, wrapped);
-    if (usual == 0) {
-        call = grpc_guard_call_with(start->method, proxy, args, kwargs);
-    }
-    else if (usual > 0) {
-        note(start, proxy, wrapped);
-        call = PyObject_Call(wrapped, args, kwargs);
-        if (call == NULL) {
-            grpc_guard_look_at_refusal(start, proxy);
-        }
-    }
-    Py_XDECREF(wrapped);
-    Py_DECREF(method);
-    return call;
-}
+static const Noting noting = {note, grpc_guard_look_at_start};
 
 PyObject *
 grpc_guard_call_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
@@ -123,11 +94,11 @@ grpc_guard_call_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
     const Usually *known = &usually[version % CLASSES_KNOWN];
     if (!USUALLY(version != 0 && known->version == version
                  && known->no_forks == grpc_guard_version_of(known->forks) && is_off_loop(known))) {
-        return start_unary(proxy, args, kwargs);
+        return grpc_guard_start_noting(proxy, args, kwargs, &noting);
     }
     PyObject *wrapped = *(PyObject **)((char *)proxy + known->wrapped_at);
     if (!USUALLY(wrapped != NULL)) {
-        return start_unary(proxy, args, kwargs);
+        return grpc_guard_start_noting(proxy, args, kwargs, &noting);
     }
     Py_INCREF(wrapped);
     PyObject *call = grpc_guard_call_wrapped(known->function, known->of_wrapped, wrapped, args, kwargs);

@@ -29,6 +29,17 @@ void grpc_guard_look_at_refusal(UnaryStart *self, PyObject *proxy);
 /* Looks at a call that has been started, whose reference is taken, or at the error that is set; returns the call. */
 PyObject *grpc_guard_look_at_start(UnaryStart *self, PyObject *proxy, PyObject *call);
 
+/* What notes how a proxy has just been found to start its RPC, and what looks at the call then, as
+ * grpc_guard_look_at_start() does. */
+typedef struct {
+    void (*note)(UnaryStart *self, PyObject *proxy, PyObject *wrapped);
+    PyObject *(*look)(UnaryStart *self, PyObject *proxy, PyObject *call);
+} Noting;
+
+/* Starts an RPC by what the class of a proxy has as `__call__`; if that is a UnaryStart, and all is as usual, it is
+ * noted. */
+PyObject *grpc_guard_start_noting(PyObject *proxy, PyObject *args, PyObject *kwargs, const Noting *noting);
+
 /* tp_call of a class of proxies whose `__call__` is a UnaryStart: of the sync api, and of asyncio. */
 PyObject *grpc_guard_call_unary(PyObject *proxy, PyObject *args, PyObject *kwargs);
 PyObject *grpc_guard_call_aio_unary(PyObject *proxy, PyObject *args, PyObject *kwargs);

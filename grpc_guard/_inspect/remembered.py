@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tables_of_tasks, tasks_among
 from .._core import which
-from .._core.stream import Direction
+from .._core.stream import Direction, Stream
 from .._findings.records import Frame
 from .native import slices_of
 
@@ -59,14 +59,17 @@ class Memory:
     """What one look at the tasks of `loops` remembers of the last one, and leaves to the next.
 
     A task is known by the weak reference that asyncio has to it: no other task will ever have that.
+    The caller holds all `streams` up to the end of the look; None if it does not know them.
     """
 
     _before: dict[_Reference, _Known]
 
-    def __init__(self, loops: set[asyncio.AbstractEventLoop]) -> None:
+    def __init__(
+        self, loops: set[asyncio.AbstractEventLoop], streams: list[Stream] | None = None
+    ) -> None:
         now = monotonic()
         last, its, known = _last
-        self._loops, self._ids = loops, set(map(id, loops))
+        self._loops, self._ids, self._streams = loops, set(map(id, loops)), streams
         if not its <= self._ids:  # each task in it has to be of one of `loops`
             known = None
         self._is_kept = now - last < _SECONDS  # one look alone leaves nothing: that takes time, too
@@ -101,7 +104,7 @@ class Memory:
         self, tables: Sequence[Any], fresh: list[asyncio.Task[Any]], noting: tuple[Any, ...]
     ) -> Iterator[Recalled]:
         if self._compiled is not None:
-            count = self._compiled.meet(tuple(tables), self._loops)
+            count = self._compiled.meet(tuple(tables), self._loops, self._streams)
             for some in slices_of(range(count), _TOGETHER):
                 yield from self._compiled.recalled(some[0], len(some), fresh, *noting)
             return
@@ -187,7 +190,7 @@ class Memory:
             self._compiled.leave()
             known = self._compiled
         _last[:] = monotonic(), self._ids, known
-        self._waited = {}
+        self._waited, self._streams = {}, None
 
 
 def _taken(compiled: Any, known: Any) -> Any:

@@ -54,7 +54,10 @@ class Sight:
     """What one look has shown; directions by their identity, parties by their key."""
 
     def __init__(
-        self, loops: Collection[asyncio.AbstractEventLoop], handled: Handled | None = None
+        self,
+        loops: Collection[asyncio.AbstractEventLoop],
+        handled: Handled | None = None,
+        streams: list[Stream] | None = None,
     ) -> None:
         self.handled = handled or Handled()
         self.lines = Lines()
@@ -73,7 +76,7 @@ class Sight:
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
-        self._look_at_tasks(loops)
+        self._look_at_tasks(loops, streams)
         self._look_at_threads(loops)
         for name, frame in suspended_greenlets():
             party = Party("greenlet", name, ("greenlet", id(frame)))
@@ -177,10 +180,12 @@ class Sight:
                     joined = Party.thread(names["self"].ident or 0)
                     self.joins.append(Wait(party, joined, names.get("timeout") is not None))
 
-    def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
+    def _look_at_tasks(
+        self, loops: Collection[asyncio.AbstractEventLoop], streams: list[Stream] | None
+    ) -> None:
         ends = {id(idle_type(loop)) for loop in loops}
         fresh: list[asyncio.Task[Any]] = []
-        with Memory(set(loops)) as memory:
+        with Memory(set(loops), streams) as memory:
             for standing, some, directions in memory.looked_at(fresh, self.crowd, self.time):
                 self._note_together(some, standing, directions)
             for tasks in slices_of(fresh, _TOGETHER):

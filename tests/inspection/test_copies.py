@@ -57,7 +57,7 @@ def looked_at(is_answered: bool = True) -> tuple[Any, int]:
     """Check that an answer is the message of the records; return it, and how many streams were the same."""
     handled = inspect_living.Handled()
     listed = inspect_living.streams_listed(handled)
-    look = sight.Sight(inspect_living.loops_of(listed), handled)
+    look = sight.Sight(inspect_living.loops_of(listed), handled, listed)
     try:
         streams = look.streams_among(listed)
         records = inspect_messages.reply_with(snapshots._told(list(streams), look, None))

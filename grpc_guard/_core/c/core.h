@@ -74,7 +74,7 @@ typedef struct {
     PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd, *handled, *scratch, *copies; /* of a look: see looks.h */
-    unsigned int copies_made; struct Hints *hints; /* of copies.c; of flights.c, or NULL */
+    unsigned int copies_made, recollections_made; struct Hints *hints; /* see copies.c, inside.c; of flights.c, or NULL */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */

@@ -126,7 +126,13 @@ recall_one(Recall *recall, const Recalled *one, PyObject *task, PyObject *name)
     if (standing == recall->self->nowhere) {
         return 1;
     }
-    if (one->direction != NULL) {
+    if (one->inside.number != 0) {
+        direction = Py_XNewRef(grpc_guard_goes_on(recall->self, &one->inside));
+        if (direction == NULL) {
+            return 0;
+        }
+    }
+    else if (one->direction != NULL) {
         direction = grpc_guard_led_to(one->direction);
     }
     if (direction == Py_None || (one->direction != NULL && direction == NULL)) {
@@ -139,6 +145,14 @@ recall_one(Recall *recall, const Recalled *one, PyObject *task, PyObject *name)
                           : add_known(recall, standing, task, direction);
     Py_XDECREF(direction);
     return failed < 0 ? -1 : 1;
+}
+
+/* Tells whether a task has been found to wait for this future; who is inside an operation, for one like it. */
+static int
+waits_for(const Recalled *one, const PyObject *future)
+{
+    return one->inside.number != 0 ? one->inside.future == future
+                                   : one->future != NULL && ((PyWeakReference *)one->future)->wr_object == future;
 }
 
 /* Recalls a task, or adds it to the fresh ones; -1: an error is set. */
@@ -154,8 +168,7 @@ look_at(Recall *recall, Py_ssize_t at, PyObject *task)
         return -1;
     }
     future = is_seen ? future : held;
-    int is_known = one->standing != NULL && one->future != NULL && future != Py_None && future != NULL
-                   && ((PyWeakReference *)one->future)->wr_object == future;
+    int is_known = one->standing != NULL && future != Py_None && future != NULL && waits_for(one, future);
     if (is_known) {
         if (!is_seen && grpc_guard_learn_waiter(self, task, future) < 0) {
             is_known = -1;
@@ -181,6 +194,7 @@ fetch_ahead(const Recollection *self, Py_ssize_t at, Py_ssize_t end)
         FETCH(one->reference);
         FETCH(one->future);
         FETCH(one->direction);
+        grpc_guard_fetch_inside(self, &one->inside, 0);
     }
     if (at + 12 < end) {
         const Recalled *one = &self->all[self->todo[at + 12]];
@@ -188,6 +202,7 @@ fetch_ahead(const Recollection *self, Py_ssize_t at, Py_ssize_t end)
         if (one->direction != NULL) {
             FETCH_LINES(((PyWeakReference *)one->direction)->wr_object, 64);
         }
+        grpc_guard_fetch_inside(self, &one->inside, 1);
     }
 }
 

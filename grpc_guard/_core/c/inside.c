@@ -1,0 +1,173 @@
+/* Tasks inside an operation of ours: as long as it goes on, all that is outside of it is as it was.
+ *
+ * An operation is known by its direction: by its identity, and by when it began, which no other one of that
+ * direction did. Its stream bears a mark, and is looked at only while the list of a look holds it. A weak
+ * reference to each would do as well, but each counts as an object to the collector: thousands that are made in
+ * one look have it go through all that the process has.
+ */
+
+#include "recalls.h"
+
+enum { FEWEST = 64 };
+
+/* Returns the place of a stream, if it has one. */
+static Marked *
+place_of(const Recollection *self, const StreamFields *stream)
+{
+    if (stream->recalls != self->serial || stream->recall >= self->marked_count) {
+        return NULL;
+    }
+    Marked *one = &self->marked[stream->recall];
+    return one->stream == stream ? one : NULL;
+}
+
+void
+grpc_guard_list_streams(Recollection *self, PyObject *streams)
+{
+    self->look++;
+    self->is_listed = streams != Py_None;
+    for (Py_ssize_t i = 0; self->is_listed && i < PyList_GET_SIZE(streams); i++) {
+        if (i + 16 < PyList_GET_SIZE(streams)) {
+            FETCH(PyList_GET_ITEM(streams, i + 16));
+        }
+        PyObject *stream = PyList_GET_ITEM(streams, i);
+        Marked *one = IS_STREAM(self->state, stream) ? place_of(self, (StreamFields *)stream) : NULL;
+        if (one != NULL) {
+            one->look = self->look;
+        }
+    }
+}
+
+void
+grpc_guard_unmark(Recollection *self)
+{
+    for (unsigned int i = 0; self->is_listed && i < self->marked_count; i++) {
+        Marked *one = &self->marked[i];
+        if (one->stream != NULL && one->look != self->look && one->made != self->look) {
+            one->stream = NULL;
+            self->unmarked[self->unmarked_count++] = i;
+        }
+    }
+    self->is_listed = 0;
+}
+
+/* Makes room for one more; -1: an error is set. */
+static int
+make_room(Recollection *self)
+{
+    unsigned int room = self->marked_room == 0 ? FEWEST : 2 * self->marked_room;
+    unsigned int *unmarked = PyMem_Realloc(self->unmarked, (size_t)room * sizeof(unsigned int));
+    if (unmarked != NULL) {
+        self->unmarked = unmarked;
+    }
+    Marked *marked = unmarked == NULL ? NULL : PyMem_Realloc(self->marked, (size_t)room * sizeof(Marked));
+    if (marked == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->marked = marked;
+    self->marked_room = room;
+    return 0;
+}
+
+/* Returns the place of a stream, a new one if it has none; NULL: an error is set. */
+static Marked *
+mark(Recollection *self, StreamFields *stream)
+{
+    Marked *one = place_of(self, stream);
+    if (one != NULL) {
+        return one;
+    }
+    unsigned int at;
+    if (self->unmarked_count > 0) {
+        at = self->unmarked[--self->unmarked_count];
+    }
+    else if (self->marked_count < self->marked_room || make_room(self) == 0) {
+        at = self->marked_count++;
+    }
+    else {
+        return NULL;
+    }
+    self->marked[at] = (Marked){.stream = stream, .made = self->look};
+    stream->recalls = self->serial;
+    stream->recall = at;
+    return &self->marked[at];
+}
+
+/* Tells whether an operation in C has a direction, and since when is known. */
+static int
+is_inside(const AioFields *direction)
+{
+    return direction->inside != NULL && direction->taken && !direction->is_untimed;
+}
+
+int
+grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, PyObject *future)
+{
+    if (!self->is_listed || !PyObject_TypeCheck(direction, self->state->aio_fields)) {
+        return 0;
+    }
+    AioFields *fields = (AioFields *)direction;
+    StreamFields *stream = (StreamFields *)fields->stream;
+    int is_known = is_inside(fields) && fields->is_of_fields && stream != NULL
+                   && ((stream->read == Py_True && stream->reader == direction)
+                       || (stream->write == Py_True && stream->writer == direction));
+    if (!is_known) {
+        return 0;
+    }
+    Marked *one = mark(self, stream);
+    if (one == NULL) {
+        return -1;
+    }
+    *inside = (Inside){
+        .operation = fields->inside,
+        .future = future,
+        .since = fields->since,
+        .number = (unsigned int)(one - self->marked) + 1,
+        .made = one->made,
+    };
+    return 1;
+}
+
+/* Returns the stream that somebody was inside of, if it lives. */
+static const StreamFields *
+stream_of(const Recollection *self, const Inside *inside)
+{
+    if (inside->number == 0 || inside->number > self->marked_count) {
+        return NULL;
+    }
+    const Marked *one = &self->marked[inside->number - 1];
+    int is_it = self->is_listed && one->look == self->look && one->made == inside->made;
+    return is_it ? one->stream : NULL;
+}
+
+PyObject *
+grpc_guard_goes_on(const Recollection *self, const Inside *inside)
+{
+    const StreamFields *stream = stream_of(self, inside);
+    PyObject *directions[] = {
+        stream != NULL && stream->read == Py_True ? stream->reader : NULL,
+        stream != NULL && stream->write == Py_True ? stream->writer : NULL,
+    };
+    for (int i = 0; i < 2; i++) {
+        const AioFields *fields = (AioFields *)directions[i];
+        if (fields != NULL && PyObject_TypeCheck(directions[i], self->state->aio_fields) && is_inside(fields)
+            && fields->inside == inside->operation && fields->since == inside->since) {
+            return directions[i];
+        }
+    }
+    return NULL;
+}
+
+void
+grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step)
+{
+    if (step == 0 && inside->number != 0 && inside->number <= self->marked_count) {
+        FETCH_LINES(self->marked[inside->number - 1].stream, 112);
+    }
+    const StreamFields *stream = step == 0 ? NULL : stream_of(self, inside);
+    if (stream != NULL) {
+        FETCH_LINES(stream->reader, 96);
+        FETCH_LINES(stream->writer, 96);
+    }
+}

@@ -74,6 +74,7 @@ typedef struct {
     PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd, *handled, *scratch, *copies; /* of a look: see looks.h */
+    Py_ssize_t noted_last; /* by the crowd that went last */
     unsigned int copies_made, recollections_made; struct Hints *hints; /* see copies.c, inside.c; of flights.c, or NULL */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
@@ -109,7 +110,7 @@ typedef struct {
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Kept kept_runs, kept_generated;
     Own of_thread_id;
-    DequeMethod of_append, of_popleft;
+    MethodInC of_append, of_popleft;
     Chosen chosen;
     Steps steps;
     Starts starts;

@@ -5,6 +5,10 @@
 
 #include "table.h"
 
+/* Tells whether an object is a direction of asyncio: mostly of the class that all are of. */
+#define IS_AIO_DIRECTION(state, object) \
+    ((PyObject *)Py_TYPE(object) == (state)->aio_direction || PyObject_TypeCheck(object, (state)->aio_fields))
+
 /* What is the same for many of them. */
 typedef struct {
     PyObject *operation, *stack;

@@ -104,7 +104,7 @@ is_inside(const AioFields *direction)
 int
 grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, PyObject *future)
 {
-    if (!self->is_listed || !PyObject_TypeCheck(direction, self->state->aio_fields)) {
+    if (!self->is_listed || !IS_AIO_DIRECTION(self->state, direction)) {
         return 0;
     }
     AioFields *fields = (AioFields *)direction;
@@ -125,6 +125,7 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, 
         .since = fields->since,
         .number = (unsigned int)(one - self->marked) + 1,
         .made = one->made,
+        .is_write = stream->reader != direction,
     };
     return 1;
 }
@@ -141,22 +142,25 @@ stream_of(const Recollection *self, const Inside *inside)
     return is_it ? one->stream : NULL;
 }
 
+/* Returns the direction of a stream that somebody was inside of, borrowed, if it is there. */
+static PyObject *
+direction_of(const StreamFields *stream, const Inside *inside)
+{
+    PyObject *reference = inside->is_write ? stream->write : stream->read;
+    return reference != Py_True ? NULL : inside->is_write ? stream->writer : stream->reader;
+}
+
 PyObject *
 grpc_guard_goes_on(const Recollection *self, const Inside *inside)
 {
     const StreamFields *stream = stream_of(self, inside);
-    PyObject *directions[] = {
-        stream != NULL && stream->read == Py_True ? stream->reader : NULL,
-        stream != NULL && stream->write == Py_True ? stream->writer : NULL,
-    };
-    for (int i = 0; i < 2; i++) {
-        const AioFields *fields = (AioFields *)directions[i];
-        if (fields != NULL && PyObject_TypeCheck(directions[i], self->state->aio_fields) && is_inside(fields)
-            && fields->inside == inside->operation && fields->since == inside->since) {
-            return directions[i];
-        }
+    PyObject *direction = stream == NULL ? NULL : direction_of(stream, inside);
+    if (direction == NULL || !IS_AIO_DIRECTION(self->state, direction)) {
+        return NULL;
     }
-    return NULL;
+    const AioFields *fields = (AioFields *)direction;
+    int goes_on = is_inside(fields) && fields->inside == inside->operation && fields->since == inside->since;
+    return goes_on ? direction : NULL;
 }
 
 void
@@ -167,7 +171,6 @@ grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step
     }
     const StreamFields *stream = step == 0 ? NULL : stream_of(self, inside);
     if (stream != NULL) {
-        FETCH_LINES(stream->reader, 96);
-        FETCH_LINES(stream->writer, 96);
+        FETCH_LINES(inside->is_write ? stream->writer : stream->reader, 96);
     }
 }

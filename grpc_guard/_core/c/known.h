@@ -57,11 +57,14 @@ typedef struct {
 /* The same as PyObject_VectorcallMethod() with names of no keywords. */
 PyObject *grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count);
 
-/* A method of deques; NULL: it has to be looked for. */
+/* A method of a class, if it is one in C that its objects cannot replace; NULL: it has to be looked for. */
 typedef struct {
     unsigned int version; /* of the class; 0: not known yet */
     PyCFunction call;
-} DequeMethod;
+} MethodInC;
+
+/* Calls it, with an argument or NULL for none. */
+PyObject *grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObject *argument);
 
 /* The event loops that ran on threads when they were asked last, by the versions of the dicts in which
  * asyncio keeps them. A child of a fork, where asyncio takes none of them to run, forgets them. */

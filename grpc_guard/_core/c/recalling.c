@@ -100,13 +100,14 @@ add_known(Recall *recall, PyObject *standing, PyObject *task, PyObject *directio
 
 /* Has the crowd note a task that has not gone on, if its standing says what it does; -1: an error is set. */
 static int
-note_known(Recall *recall, PyObject *standing, PyObject *task, PyObject *direction, PyObject *name)
+note_known(Recall *recall, const Recalled *one, PyObject *task, PyObject *direction, PyObject *name)
 {
+    PyObject *standing = one->standing;
     PyObject **its = &PyTuple_GET_ITEM(standing, 0);
     int is_timed = PyObject_IsTrue(its[3]);
-    double since = recall->time;
+    double since = is_timed && one->inside.number != 0 ? one->inside.since : recall->time;
     if (is_timed < 0 || grpc_guard_say(recall->crowd, its[1], its[2]) < 0
-        || (is_timed && grpc_guard_find_since(recall->self->state, direction, &since) < 0)) {
+        || (is_timed && one->inside.number == 0 && grpc_guard_find_since(recall->self->state, direction, &since) < 0)) {
         return -1;
     }
     double held = since < recall->time ? recall->time - since : 0.0;
@@ -141,7 +142,7 @@ recall_one(Recall *recall, const Recalled *one, PyObject *task, PyObject *name)
     }
     int is_noted = recall->crowd != NULL && direction != NULL && PyTuple_Check(standing)
                    && PyTuple_GET_SIZE(standing) == 4;
-    int failed = is_noted ? note_known(recall, standing, task, direction, name)
+    int failed = is_noted ? note_known(recall, one, task, direction, name)
                           : add_known(recall, standing, task, direction);
     Py_XDECREF(direction);
     return failed < 0 ? -1 : 1;

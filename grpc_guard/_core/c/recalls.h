@@ -9,8 +9,8 @@
 typedef struct {
     const void *operation, *future;
     double since;
-    unsigned int number, made; /* one more than where its stream is among those that are marked; 0: none */
-} Inside;
+    unsigned int number, made : 31, is_write : 1; /* one more than where its stream is among those that are */
+} Inside;                                         /* marked, 0: none; when it came there; which direction */
 
 /* A stream with somebody inside of it, who is remembered. */
 typedef struct {

@@ -15,6 +15,9 @@ make_room(Table *self, size_t size)
         return 0;
     }
     Py_ssize_t room = self->room == 0 ? FEWEST : 2 * self->room;
+    while (room < self->likely) {
+        room *= 2;
+    }
     void *all = PyMem_Realloc(self->all, (size_t)room * size);
     if (all == NULL) {
         PyErr_NoMemory();

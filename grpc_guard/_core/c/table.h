@@ -9,6 +9,7 @@
 typedef struct {
     void *all;
     Py_ssize_t count, room;
+    Py_ssize_t likely; /* so many there may be */
     unsigned int *index; /* by their keys: one more than where a row is; 0: free */
     size_t mask;
 } Table;

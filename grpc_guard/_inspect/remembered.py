@@ -20,9 +20,11 @@ from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tables_of_task
 from .._core import which
 from .._core.stream import Direction, Stream
 from .._findings.records import Frame
+from .lines import Stacks
 from .native import slices_of
 
 _SECONDS = 10.0  # between two looks; after more, nothing is remembered
+_STACKS = 1000  # that are remembered, and those of the last look beside them
 # Tasks that have been looked at before, mostly: they take a millisecond or two.
 _TOGETHER = 1024 if which.compiled() is None else 4096
 
@@ -68,11 +70,13 @@ class Memory:
         self, loops: set[asyncio.AbstractEventLoop], streams: list[Stream] | None = None
     ) -> None:
         now = monotonic()
-        last, its, known = _last
+        last, its, known, stacks = _last
         self._loops, self._ids, self._streams = loops, set(map(id, loops)), streams
         if not its <= self._ids:  # each task in it has to be of one of `loops`
             known = None
         self._is_kept = now - last < _SECONDS  # one look alone leaves nothing: that takes time, too
+        # What is the same for many parties: it is known by its identity that nothing has changed.
+        self.stacks: Stacks = dict(stacks) if self._is_kept and len(stacks) < _STACKS else {}
         self._waited: dict[int, tuple[_Reference, object]] = {}
         self._after: dict[_Reference, _Known] = {}
         self._before = known if type(known) is dict else {}
@@ -189,7 +193,7 @@ class Memory:
         if self._compiled is not None:
             self._compiled.leave()
             known = self._compiled
-        _last[:] = monotonic(), self._ids, known
+        _last[:] = monotonic(), self._ids, known, self.stacks if self._is_kept else {}
         self._waited, self._streams = {}, None
 
 
@@ -201,5 +205,5 @@ def _taken(compiled: Any, known: Any) -> Any:
     return known
 
 
-# When the last look was, at which loops, by their identity, and what it has left.
-_last: list[Any] = [float("-inf"), set(), {}]
+# When the last look was, at which loops, by their identity, and what it has left of tasks and stacks.
+_last: list[Any] = [float("-inf"), set(), {}, {}]

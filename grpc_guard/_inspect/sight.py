@@ -46,7 +46,7 @@ _ELSEWHERE = 100  # parties without a line of their own for whom it is looked fo
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
 _locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
-_direction_of = operator.attrgetter("direction")
+_code = operator.attrgetter("f_code")
 _JOIN = threading.Thread.join.__code__
 
 
@@ -61,6 +61,7 @@ class Sight:
     ) -> None:
         self.handled = handled or Handled()
         self.lines = Lines()
+        self.has_one_loop = len(loops) == 1  # of which all tasks are that were seen
         self.crowd = new_crowd()
         # Those who are not in the crowd: the owners, and they themselves.
         self.owners: dict[int, Owner] = {}
@@ -172,9 +173,12 @@ class Sight:
         self.threads = {ident: list(outward(innermost)) for ident, innermost in frames.items()}
         frames.clear()
         for ident, chain in self.threads.items():
+            standing, codes = standing_among(chain, noted, ident), list(map(id, map(_code, chain)))
+            if not standing and id(_JOIN) not in codes and IDENTITIES.keys().isdisjoint(codes):
+                continue  # as most threads of most programs
             party = Party.thread(ident)
-            self._note(party, roles(chain, standing_among(chain, noted, ident)))
-            for frame in chain:
+            self._note(party, roles(chain, standing))
+            for frame in chain if id(_JOIN) in codes else ():
                 if frame.f_code is _JOIN:
                     names = frame.f_locals
                     joined = Party.thread(names["self"].ident or 0)
@@ -186,6 +190,7 @@ class Sight:
         ends = {id(idle_type(loop)) for loop in loops}
         fresh: list[asyncio.Task[Any]] = []
         with Memory(set(loops), streams) as memory:
+            self.lines.known = memory.stacks
             for standing, some, directions in memory.looked_at(fresh, self.crowd, self.time):
                 self._note_together(some, standing, directions)
             for tasks in slices_of(fresh, _TOGETHER):
@@ -203,6 +208,7 @@ class Sight:
                             memory.note(place.tasks, *told)
                 for task, awaited in waits_for_tasks(tasks):  # others wait for plain futures
                     self.joins.append(Wait(self.party(task), self.party(awaited)))
+            memory.stacks.update(self.lines.same)
 
     def _look_at_place(
         self, place: Place, kinds: int, *, handles: bool
@@ -237,8 +243,8 @@ class Sight:
                 return None  # each may have further roles
             (role,) = roles(frames, place.standing_of(0))
             stack = self.lines.stack(role.frames)
-            directions = list(map(_direction_of, place.standing[0]))
-            return (Standing(None, role.operation, stack), directions) if stack else None
+            _, directions, _ = place.standing[0]
+            return (Standing(None, role.operation, stack), list(directions)) if stack else None
         found = owner_at(frames)
         if found is None:
             return None

@@ -230,7 +230,7 @@ class World:
 
 def two_looks(loop: asyncio.AbstractEventLoop, patch: pytest.MonkeyPatch) -> tuple[World, Any]:
     """Return what there is, and what was seen of it."""
-    patch.setattr(remembered, "_last", [0.0, set(), {}])
+    patch.setattr(remembered, "_last", [0.0, set(), {}, {}])
     patch.setattr(remembered, "_SECONDS", float("inf"))
     world = World(loop)
     tasks, futures = world.tasks, world.futures

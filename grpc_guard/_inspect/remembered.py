@@ -4,7 +4,8 @@ A task that waits for a future has not run as long as that is what it waits for:
 waiting, the future is done by then, and a future that is done is not waited for again. So its
 chain of awaits is the same, with the same lines and local variables. This holds for asyncio's own
 class of futures alone, and for no other kind anything is remembered. Nothing of the program is
-kept: tasks, futures and directions are held weakly, of lines the records.
+kept: tasks, futures and directions are held weakly, of lines the records. The compiled core knows
+most by the operation that they are inside of: see inside.c.
 """
 
 from __future__ import annotations

@@ -40,14 +40,13 @@ from .native import slices_of
 from .noting import gathered, new_crowd
 from .records import new_owner
 from .remembered import NOWHERE, SETTLED, Memory, Standing
-from .waits import Party, Wait
+from .waits import JOIN, Party, Wait, joins
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
-_locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
-_code = operator.attrgetter("f_code")
-_JOIN = threading.Thread.join.__code__
+_locals, _code = operator.attrgetter("f_locals"), operator.attrgetter("f_code")
+_direction = operator.itemgetter("direction")
 
 
 class Sight:
@@ -61,7 +60,7 @@ class Sight:
     ) -> None:
         self.handled = handled or Handled()
         self.lines = Lines()
-        self.has_one_loop = len(loops) == 1  # of which all tasks are that were seen
+        self.has_one_loop = len(loops) == 1  # that of all tasks
         self.crowd = new_crowd()
         # Those who are not in the crowd: the owners, and they themselves.
         self.owners: dict[int, Owner] = {}
@@ -174,15 +173,11 @@ class Sight:
         frames.clear()
         for ident, chain in self.threads.items():
             standing, codes = standing_among(chain, noted, ident), list(map(id, map(_code, chain)))
-            if not standing and id(_JOIN) not in codes and IDENTITIES.keys().isdisjoint(codes):
+            if not standing and id(JOIN) not in codes and IDENTITIES.keys().isdisjoint(codes):
                 continue  # as most threads of most programs
             party = Party.thread(ident)
             self._note(party, roles(chain, standing))
-            for frame in chain if id(_JOIN) in codes else ():
-                if frame.f_code is _JOIN:
-                    names = frame.f_locals
-                    joined = Party.thread(names["self"].ident or 0)
-                    self.joins.append(Wait(party, joined, names.get("timeout") is not None))
+            self.joins += joins(party, chain) if id(JOIN) in codes else ()
 
     def _look_at_tasks(
         self, loops: Collection[asyncio.AbstractEventLoop], streams: list[Stream] | None

@@ -6,6 +6,7 @@
  * one look have it go through all that the process has.
  */
 
+#include "copies.h"
 #include "recalls.h"
 
 enum { FEWEST = 64 };
@@ -94,6 +95,16 @@ mark(Recollection *self, StreamFields *stream)
     return &self->marked[at];
 }
 
+/* Returns a direction of a stream, borrowed; NULL: there is none, or it has to be asked for. */
+static PyObject *
+direction_of(const StreamFields *stream, int is_write)
+{
+    PyObject *reference = is_write ? stream->write : stream->read, *direction;
+    int is_seen = reference != NULL
+                  && grpc_guard_sees_way(reference, is_write ? stream->writer : stream->reader, &direction);
+    return is_seen ? direction : NULL;
+}
+
 /* Tells whether an operation in C has a direction, and since when is known. */
 static int
 is_inside(const AioFields *direction)
@@ -109,11 +120,12 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, 
     }
     AioFields *fields = (AioFields *)direction;
     StreamFields *stream = (StreamFields *)fields->stream;
-    int is_known = is_inside(fields) && fields->is_of_fields && stream != NULL
-                   && ((stream->read == Py_True && stream->reader == direction)
-                       || (stream->write == Py_True && stream->writer == direction));
-    if (!is_known) {
+    if (!is_inside(fields) || !fields->is_of_fields || stream == NULL) {
         return 0;
+    }
+    int is_write = direction_of(stream, 0) != direction;
+    if (is_write && direction_of(stream, 1) != direction) {
+        return 0; /* its stream knows another one */
     }
     Marked *one = mark(self, stream);
     if (one == NULL) {
@@ -125,7 +137,7 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, 
         .since = fields->since,
         .number = (unsigned int)(one - self->marked) + 1,
         .made = one->made,
-        .is_write = stream->reader != direction,
+        .is_write = is_write != 0,
     };
     return 1;
 }
@@ -142,19 +154,11 @@ stream_of(const Recollection *self, const Inside *inside)
     return is_it ? one->stream : NULL;
 }
 
-/* Returns the direction of a stream that somebody was inside of, borrowed, if it is there. */
-static PyObject *
-direction_of(const StreamFields *stream, const Inside *inside)
-{
-    PyObject *reference = inside->is_write ? stream->write : stream->read;
-    return reference != Py_True ? NULL : inside->is_write ? stream->writer : stream->reader;
-}
-
 PyObject *
 grpc_guard_goes_on(const Recollection *self, const Inside *inside)
 {
     const StreamFields *stream = stream_of(self, inside);
-    PyObject *direction = stream == NULL ? NULL : direction_of(stream, inside);
+    PyObject *direction = stream == NULL ? NULL : direction_of(stream, inside->is_write);
     if (direction == NULL || !IS_AIO_DIRECTION(self->state, direction)) {
         return NULL;
     }
@@ -171,6 +175,6 @@ grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step
     }
     const StreamFields *stream = step == 0 ? NULL : stream_of(self, inside);
     if (stream != NULL) {
-        FETCH_LINES(inside->is_write ? stream->writer : stream->reader, 96);
+        FETCH_LINES(direction_of(stream, inside->is_write), 96);
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -42,9 +43,13 @@ class Task:
     """A task that handles an RPC and waits."""
 
     _fut_waiter: Any = Future()
+    _coroutine: Any = None
 
     def __init__(self, loop: object) -> None:
         self._loop = loop
+
+    def get_coro(self) -> object:
+        return self._coroutine
 
     def get_loop(self) -> object:
         return self._loop
@@ -59,6 +64,9 @@ class Task:
 def look_acts(core: Any) -> dict[str, Act]:
     """Return, by name, all that the core does in a look."""
     loop = object()
+    elsewhere = asyncio.new_event_loop()
+    futures = [elsewhere.create_future() for _ in range(4)]
+    elsewhere.close()
     tasks = [Task(loop) for _ in range(MANY)]
     directions = [direction() for _ in tasks]
     streams = [one.stream for one in directions]
@@ -158,35 +166,42 @@ def look_acts(core: Any) -> dict[str, Act]:
             memory.leave()
 
     class Reading:
-        """A stream, which is read."""
+        """A stream, which is read in a coroutine."""
 
-        __slots__ = ("__weakref__", "direction", "operation", "stream")
+        __slots__ = ("__weakref__", "coroutine", "direction", "stream")
 
         def __init__(self) -> None:
             self.stream = Stream("/a.B/C", Side.SERVER, Api.AIO, Mode.RAISE, ThisThread())  # type: ignore[arg-type]
             self.stream.read = self.direction = AioDirection(self.stream, Way.READ, paused)
-            self.operation = self.read()
-            self.operation.send(None)
+            self.coroutine = self.reads()
+            self.coroutine.send(None)
 
         read = core.AioMethod(paused, "read", "direction", None, 1)
 
+        async def reads(self) -> None:
+            for _ in range(2):
+                await self.read()
+            await self.read()
+
     def inside_of_operations() -> None:
         reading = [Reading() for _ in range(FEW)]
-        memory = core.Recollection("nowhere", "settled", "_fut_waiter", Future)
-        for gone in (FEW, 0, 0, 1, 0):
-            for one in reading[:gone]:
-                one.operation.close()
-                one.operation = one.read()
-                one.operation.send(None)
+        memory = core.Recollection("nowhere", "settled", "_fut_waiter", asyncio.Future)
+        for task, one in zip(tasks, reading, strict=False):
+            task._coroutine, task._fut_waiter = one.coroutine, futures[0]
+        # How many go on, and how many of them to another line.
+        for gone, fresh in ((0, FEW), (0, 0), (2, 0), (1, 1), (0, 0)):
+            for at in range(gone):
+                reading[at].coroutine.send(None)
+                tasks[at]._fut_waiter = futures[futures.index(tasks[at]._fut_waiter) + 1]
             assert memory.take()
             listed = [one.stream for one in reading]
             assert memory.meet((references[:FEW], []), {loop}, listed) == FEW
-            fresh: list[Any] = []
+            found: list[Any] = []
             seen = core.Crowd(inspect_records.new_owner, lambda name: name)
-            memory.recalled(0, FEW, fresh, seen, 10.0)
-            assert fresh == tasks[:gone]
-            assert seen.directions() == [one.direction for one in reading[gone:]]
-            memory.note(fresh, standing, [one.direction for one in reading[:gone]])
+            memory.recalled(0, FEW, found, seen, 10.0)
+            assert found == tasks[:fresh]
+            assert seen.directions() == [one.direction for one in reading[fresh:]]
+            memory.note(found, standing, [one.direction for one in reading[:fresh]])
             assert {weakref.getweakrefcount(one.direction) for one in reading} == {
                 1
             }  # its stream's
@@ -194,11 +209,11 @@ def look_acts(core: Any) -> dict[str, Act]:
         reading[:] = [Reading() for _ in range(FEW)]  # elsewhere, or in the same memory
         assert memory.take()
         memory.meet((references[:FEW], []), {loop}, [one.stream for one in reading])
-        memory.recalled(0, FEW, fresh := [])
-        assert fresh == tasks[:FEW]
+        memory.recalled(0, FEW, again := [])
+        assert again == tasks[:FEW]
         memory.leave()
-        for one in reading:
-            one.operation.close()
+        for task in tasks:
+            task._coroutine, task._fut_waiter = None, Future()
 
     class Records(core.InFlight):  # type: ignore[misc]
         pass

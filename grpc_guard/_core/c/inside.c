@@ -9,6 +9,8 @@
 #include "copies.h"
 #include "recalls.h"
 
+#include <frameobject.h>
+
 enum { FEWEST = 64 };
 
 /* Returns the place that a stream had, if its mark is one of ours: another stream may be there. */
@@ -115,8 +117,30 @@ is_inside(const AioFields *direction)
     return direction->inside != NULL && direction->taken && !direction->is_untimed;
 }
 
+/* Tells by a number at which line a task awaits this operation, if its own coroutine does: nothing else is shown
+ * of such a task. 0: not so, or nobody knows; -1: an error is set. */
+static int
+line_of(Recollection *self, PyObject *task, const void *operation)
+{
+    PyObject *coroutine = PyObject_CallMethodNoArgs(task, self->str_get_coro);
+    if (coroutine == NULL || !PyCoro_CheckExact(coroutine)) {
+        Py_XDECREF(coroutine);
+        return coroutine == NULL ? -1 : 0;
+    }
+    PyObject *awaited = PyObject_GetAttr(coroutine, self->str_cr_await), *frame = NULL;
+    int line = awaited == NULL ? -1 : 0;
+    Py_XDECREF(awaited); /* it is compared, no more */
+    if (awaited != NULL && awaited == operation) {
+        frame = PyObject_GetAttr(coroutine, self->str_cr_frame);
+        line = frame == NULL ? -1 : PyFrame_Check(frame) ? PyFrame_GetLasti((PyFrameObject *)frame) / 2 + 1 : 0;
+    }
+    Py_XDECREF(frame);
+    Py_DECREF(coroutine);
+    return line < 1 << 15 ? line : 0;
+}
+
 int
-grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, PyObject *future)
+grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObject *direction, PyObject *future)
 {
     if (!self->is_listed || !IS_AIO_DIRECTION(self->state, direction)) {
         return 0;
@@ -130,7 +154,8 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, 
     if (is_write && direction_of(stream, 1) != direction) {
         return 0; /* its stream knows another one */
     }
-    Marked *one = mark(self, stream);
+    int line = line_of(self, task, fields->inside);
+    Marked *one = line < 0 ? NULL : mark(self, stream);
     if (one == NULL) {
         return -1;
     }
@@ -139,8 +164,9 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, 
         .future = future,
         .since = fields->since,
         .number = (unsigned int)(one - self->marked) + 1,
-        .made = one->made,
+        .made = (unsigned short)one->made,
         .is_write = is_write != 0,
+        .line = (unsigned short)line,
     };
     return 1;
 }
@@ -153,7 +179,7 @@ stream_of(const Recollection *self, const Inside *inside)
         return NULL;
     }
     const Marked *one = &self->marked[inside->number - 1];
-    int is_it = self->is_listed && one->look == self->look && one->made == inside->made;
+    int is_it = self->is_listed && one->look == self->look && (unsigned short)one->made == inside->made;
     return is_it ? one->stream : NULL;
 }
 
@@ -168,6 +194,30 @@ grpc_guard_goes_on(const Recollection *self, const Inside *inside)
     const AioFields *fields = (AioFields *)direction;
     int goes_on = is_inside(fields) && fields->inside == inside->operation && fields->since == inside->since;
     return goes_on ? direction : NULL;
+}
+
+int
+grpc_guard_is_again(Recollection *self, Inside *inside, PyObject *task, PyObject *future)
+{
+    const StreamFields *stream = stream_of(self, inside);
+    PyObject *direction = stream == NULL || inside->line == 0 ? NULL : direction_of(stream, inside->is_write);
+    if (direction == NULL || !IS_AIO_DIRECTION(self->state, direction) || (PyObject *)Py_TYPE(future) != self->plain) {
+        return 0;
+    }
+    const AioFields *fields = (AioFields *)direction;
+    if (!is_inside(fields)) {
+        return 0;
+    }
+    const void *operation = fields->inside;
+    double since = fields->since;
+    int line = line_of(self, task, operation);
+    if (line != inside->line) {
+        return line < 0 ? -1 : 0;
+    }
+    inside->operation = operation;
+    inside->future = future;
+    inside->since = since;
+    return 1;
 }
 
 void

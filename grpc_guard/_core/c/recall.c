@@ -76,9 +76,9 @@ recollection_recalled(Recollection *self, PyObject *args)
 
 /* Notes for which future a task waits, and in which direction, if any; -1: an error is set. */
 static int
-note_future(Recollection *self, Recalled *known, PyObject *future, PyObject *direction)
+note_future(Recollection *self, Recalled *known, PyObject *task, PyObject *future, PyObject *direction)
 {
-    int is_inside = direction == NULL ? 0 : grpc_guard_note_inside(self, &known->inside, direction, future);
+    int is_inside = direction == NULL ? 0 : grpc_guard_note_inside(self, &known->inside, task, direction, future);
     if (is_inside != 0) {
         return is_inside < 0 ? -1 : 0;
     }
@@ -108,7 +108,7 @@ note_one(Recollection *self, PyObject *task, PyObject *standing, PyObject *direc
     if (!is_one) {
         PyObject *now = grpc_guard_waiter_of(self, task);
         is_one = now == before && (PyObject *)Py_TYPE(before) == self->plain;
-        failed = now == NULL || (is_one && note_future(self, &known, before, direction) < 0);
+        failed = now == NULL || (is_one && note_future(self, &known, task, before, direction) < 0);
         Py_XDECREF(now);
     }
     if (is_one && !failed) {
@@ -207,7 +207,10 @@ recollection_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->str_get_loop = PyUnicode_InternFromString("get_loop");
         self->str_done = PyUnicode_InternFromString("done");
         self->str_get_name = PyUnicode_InternFromString("get_name");
-        if (self->str_get_loop == NULL || self->str_done == NULL || self->str_get_name == NULL) {
+        self->str_get_coro = PyUnicode_InternFromString("get_coro");
+        self->str_cr_await = PyUnicode_InternFromString("cr_await");
+        self->str_cr_frame = PyUnicode_InternFromString("cr_frame");
+        if (PyErr_Occurred()) {
             Py_CLEAR(self);
         }
     }
@@ -230,7 +233,8 @@ recollection_dealloc(Recollection *self)
     PyObject *held[] = {
         self->nowhere, self->settled, self->str_fut_waiter, self->plain,
         self->loops, self->waited, (PyObject *)self->task_type, self->read_waiter,
-        self->str_get_loop, self->str_done, self->str_get_name,
+        self->str_get_loop, self->str_done, self->str_get_name, self->str_get_coro,
+        self->str_cr_await, self->str_cr_frame,
     };
     for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
         Py_XDECREF(held[i]);

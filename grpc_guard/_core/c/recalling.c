@@ -171,7 +171,10 @@ look_at(Recall *recall, Py_ssize_t at, PyObject *task)
     }
     future = is_seen ? future : held;
     int is_known = one->standing != NULL && future != Py_None && future != NULL && waits_for(one, future);
-    if (is_known) {
+    if (!is_known && one->standing != NULL && future != NULL) {
+        is_known = grpc_guard_is_again(self, &one->inside, task, future);
+    }
+    if (is_known > 0) {
         if (!is_seen && grpc_guard_learn_waiter(self, task, future) < 0) {
             is_known = -1;
         }

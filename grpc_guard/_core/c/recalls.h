@@ -9,13 +9,16 @@
 typedef struct {
     const void *operation, *future;
     double since;
-    unsigned int number, made : 31, is_write : 1; /* one more than where its stream is among those that are */
-} Inside;                                         /* marked, 0: none; when it came there; which direction */
+    unsigned int number; /* one more than where its stream is among those that are marked; 0: none */
+    unsigned short made; /* when that came there, to tell it from those that were there before */
+    unsigned short is_write : 1, line : 15; /* which direction; see grpc_guard_is_again() */
+} Inside;
 
 /* A stream with somebody inside of it, who is remembered. */
 typedef struct {
     StreamFields *stream;    /* not held: it lives if it was listed in this look; NULL: free */
-    unsigned int look, made; /* in which it was listed last, and got this place */
+    unsigned int look;       /* in which it was listed last */
+    unsigned int made;       /* in which it got this place */
 } Marked;
 
 /* What is known of one task. Nothing of it is kept alive. */
@@ -49,7 +52,7 @@ typedef struct {
     PyObject *read_waiter;    /* wait for, or it is NULL */
     Py_ssize_t waiter_at;     /* where they have that, and the name two words later: see waiters.c; 0: unknown */
     int times_seen;           /* so many of them have it there */
-    PyObject *str_get_loop, *str_done, *str_get_name;
+    PyObject *str_get_loop, *str_done, *str_get_name, *str_get_coro, *str_cr_await, *str_cr_frame;
     char is_taken; /* by a look */
     char is_busy; /* Python runs within a call: no other call may change what is here */
 } Recollection;
@@ -72,7 +75,11 @@ void grpc_guard_unmark(Recollection *self);
 
 /* Notes the operation of ours that a task is inside of, and waits for this future: 1; 0 if its direction shows
  * none; -1: an error is set. */
-int grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, PyObject *future);
+int grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObject *direction, PyObject *future);
+
+/* Tells whether a task that has gone on is inside of another operation like that, at the same line, and notes
+ * which; -1: an error is set. */
+int grpc_guard_is_again(Recollection *self, Inside *inside, PyObject *task, PyObject *future);
 
 /* Returns the direction of an operation that goes on still, borrowed; NULL: it does not, or nobody knows. */
 PyObject *grpc_guard_goes_on(const Recollection *self, const Inside *inside);

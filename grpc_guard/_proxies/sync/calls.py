@@ -19,7 +19,7 @@ from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
 from ..._lifecycle.callbacks import refusing, run_callback, running
 from ..contract import SYNC_CALL, forwards
-from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
+from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly, proxy_of
 
 # None if this grpcio has no such class.
 USUAL = getattr(_channel, MULTI_THREADED_CALL, None)
@@ -50,10 +50,6 @@ class Call(StreamProxy):
 
     __slots__ = ()
 
-    def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
-        stream.track_call(call, has_ended)
-
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
         guarded = DoneCallback(fn, self) if callable(fn) else fn
@@ -75,17 +71,6 @@ class StreamCall(NextProxy, Call):
 
     __slots__ = ()
 
-    def __init__(self, call: Any, stream: Stream) -> None:
-        source = watched(call, stream)
-        direction = steps.Responses(stream, refusing(source, stream) if running else source)
-        self.__wrapped__ = call
-        self._self_stream = stream
-        self.__next__ = self._reading(direction, call)
-        stream.track_call(call, has_ended)
-
-    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
-        return steps.reading_responses(direction)
-
     @property
     def _self_read(self) -> steps.Responses:
         direction: steps.Responses = steps.direction_of(self.__next__)
@@ -101,9 +86,7 @@ class SingleThreadedStreamCall(StreamCall):
 
     __slots__ = ("_self_initial_metadata",)
 
-    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
-        advance, self._self_initial_metadata = steps.reading_responses_or_metadata(direction, call)
-        return advance
+    _self_initial_metadata: steps.Step
 
     def initial_metadata(self) -> Any:
         """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
@@ -119,12 +102,6 @@ class RequestIterator(NextProxy):
 
     __slots__ = ()
 
-    def __init__(self, iterator: Any, stream: Stream) -> None:
-        stream.write = direction = steps.ClientRequests(stream, iterator)
-        self.__wrapped__ = iterator
-        self._self_stream = stream
-        self.__next__ = steps.taking_requests(direction)
-
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:
     """Return `iterator` guarded as the writing direction of `stream`.
@@ -134,18 +111,45 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     if not hasattr(type(iterator), "__next__") or isinstance_exactly(iterator, RequestIterator):
         return iterator
     bind(iterator, stream, "next(request_iterator)")
-    return RequestIterator(iterator, stream)
+    return requests_of(iterator, stream)
+
+
+def requests_of(iterator: Any, stream: Stream) -> RequestIterator:
+    """Return the proxy of the `iterator` of the requests of a client's `stream`."""
+    stream.write = direction = steps.ClientRequests(stream, iterator)
+    return proxy_of(RequestIterator, iterator, stream, steps.taking_requests(direction))
+
+
+def responses_of(call: Any, stream: Stream) -> StreamCall:
+    """Return the proxy of a `call` that is the iterator of its responses."""
+    advance = steps.reading_responses(_direction_of(call, stream))
+    stream.track_call(call, has_ended)
+    return proxy_of(StreamCall, call, stream, advance)
+
+
+def single_threaded_responses_of(call: Any, stream: Stream) -> SingleThreadedStreamCall:
+    """Return that of a call that has no thread."""
+    reading = steps.reading_responses_or_metadata(_direction_of(call, stream), call)
+    stream.track_call(call, has_ended)
+    guarded = proxy_of(SingleThreadedStreamCall, call, stream, reading[0])
+    guarded._self_initial_metadata = reading[1]
+    return guarded
+
+
+def _direction_of(call: Any, stream: Stream) -> steps.Responses:
+    source = watched(call, stream)
+    return steps.Responses(stream, refusing(source, stream) if running else source)
 
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even a twin."""
     if type(call) is USUAL:  # the usual class needs no further checks
-        return StreamCall(call, stream)
+        return responses_of(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
     if type(call) is _SINGLE_THREADED:
-        return SingleThreadedStreamCall(call, stream)
-    return StreamCall(call, stream)
+        return single_threaded_responses_of(call, stream)
+    return responses_of(call, stream)
 
 
 def guard_future(call: Any, stream: Stream) -> Any:
@@ -153,4 +157,7 @@ def guard_future(call: Any, stream: Stream) -> Any:
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "add_done_callback"):
         return call
     # grpcio's own future is also an iterator over its one response.
-    return (StreamCall if hasattr(type(call), "__next__") else Call)(call, stream)
+    if hasattr(type(call), "__next__"):
+        return responses_of(call, stream)
+    stream.track_call(call, has_ended)
+    return proxy_of(Call, call, stream)

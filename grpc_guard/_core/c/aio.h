@@ -137,6 +137,17 @@ grpc_guard_is_here(State *state, PyObject *loop)
 #endif
 }
 
+/* The same as PyIter_Send(). */
+static inline PySendResult
+grpc_guard_send(PyObject *inner, PyObject *value, PyObject **result)
+{
+    PyAsyncMethods *methods = Py_TYPE(inner)->tp_as_async;
+    if (USUALLY(methods != NULL && methods->am_send != NULL)) {
+        return methods->am_send(inner, value, result);
+    }
+    return PyIter_Send(inner, value, result);
+}
+
 /* What an operation does, and what becomes of it: as the methods of coroutines. */
 PySendResult grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result);
 PyObject *grpc_guard_operation_throw(AioOperation *self, PyObject *args);

@@ -145,7 +145,10 @@ operation_dealloc(AioOperation *self)
     if (!USUALLY(self->weakrefs == NULL)) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-#define CLEAR(name) Py_CLEAR(self->name);
+#define CLEAR(name) \
+    if (!USUALLY(self->name == NULL)) { \
+        Py_CLEAR(self->name); \
+    }
     EACH_BUT_METHOD(CLEAR)
 #undef CLEAR
     grpc_guard_free_operation(self);

@@ -166,7 +166,7 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
     if (USUALLY(self->progress == SUSPENDED)) {
         Py_INCREF(self);
         self->progress = RUNNING;
-        status = PyIter_Send(self->inner, value, result);
+        status = grpc_guard_send(self->inner, value, result);
         if (status == PYGEN_NEXT) {
             self->progress = SUSPENDED; /* as all else is */
             Py_DECREF(self);
@@ -187,7 +187,7 @@ grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result
         replace_stop_iteration();
     }
     else if (self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
-        status = PyIter_Send(self->inner, value, result);
+        status = grpc_guard_send(self->inner, value, result);
     }
     return grpc_guard_operation_sent(self, status);
 }

@@ -46,9 +46,14 @@ step_am_send(PyObject *op, PyObject *value, PyObject **result)
     self->progress = RUNNING;
     PySendResult status = PYGEN_ERROR;
     if (!is_first || grpc_guard_begin_step(state, self) == 0) {
-        status = PyIter_Send(self->inner, value, result);
+        status = grpc_guard_send(self->inner, value, result);
     }
-    status = grpc_guard_after_step(state, self, status, result);
+    if (USUALLY(status == PYGEN_NEXT)) {
+        self->progress = SUSPENDED;
+    }
+    else {
+        status = grpc_guard_after_step(state, self, status, result);
+    }
     Py_DECREF(self);
     return status;
 }
@@ -118,7 +123,12 @@ step_iternext(PyObject *op)
         return after_iternext(state, self, NULL);
     }
     PyObject *result = Py_TYPE(self->inner)->tp_iternext(self->inner);
-    if (result == NULL && PyErr_Occurred() == PyExc_StopIteration && grpc_guard_is_yielded(state, self)) {
+    if (result != NULL) { /* the handler waits */
+        self->progress = SUSPENDED;
+        Py_DECREF(self);
+        return result;
+    }
+    if ( PyErr_Occurred() == PyExc_StopIteration && grpc_guard_is_yielded(state, self)) {
         Py_DECREF(self);
         return NULL;
     }
@@ -193,11 +203,13 @@ step_dealloc(Step *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    (void)step_clear(self);
     self->weakrefs = NULL;
-    State *state = grpc_guard_state_left(type);
-    if (state != NULL) {
-        grpc_guard_keep(&state->kept_steps, state->aio_step, (PyObject *)self);
+    Generated *generated = (Generated *)self->generated; /* which holds what the state is of */
+    self->generated = NULL;
+    (void)step_clear(self);
+    if (USUALLY(generated != NULL)) {
+        grpc_guard_keep(&generated->state->kept_steps, generated->state->aio_step, (PyObject *)self);
+        Py_DECREF(generated);
     }
     else {
         type->tp_free(self);

@@ -81,9 +81,12 @@ grpc_guard_begin(AioOperation *self)
     direction->since = 0.0;
     direction->is_untimed = 1;
     Py_INCREF(args[0]);
-    PyObject *awaitable = method->step != Py_None && PyAsyncGen_CheckExact(args[0])
-                              ? PyAsyncGen_Type.tp_as_async->am_anext(args[0])
-                              : grpc_guard_call_unbound(&method->unbound, name, args, (size_t)method->count);
+    if (method->step != Py_None && PyAsyncGen_CheckExact(args[0])) {
+        self->inner = PyAsyncGen_Type.tp_as_async->am_anext(args[0]); /* which `await` drives itself */
+        Py_DECREF(args[0]);
+        return self->inner == NULL ? -1 : 0;
+    }
+    PyObject *awaitable = grpc_guard_call_unbound(&method->unbound, name, args, (size_t)method->count);
     Py_DECREF(args[0]);
     if (USUALLY(awaitable != NULL && PyCoro_CheckExact(awaitable) && Py_REFCNT(awaitable) == 1)) {
         self->inner = awaitable; /* made for this, and by nobody awaited */

@@ -97,6 +97,7 @@ typedef struct {
     MadeSo made_so[MADE_SO];
     int newest_made;
     Own of_channel, of_attempt, of_thread_name;
+    TaskName of_task_name;
     uint64_t of_usual_streams; /* the version of `switches` when they asked for nothing, or 0 */
     PyObject *usual_count;     /* what is there as `created`, borrowed */
     LookedUp of_created, of_counting, of_watch, of_note_origin, of_get_ident;

@@ -63,6 +63,13 @@ typedef struct {
     PyCFunction call;
 } DequeMethod;
 
+/* The method of the tasks of a class in C that returns their name. */
+typedef struct {
+    unsigned int version; /* of the class; 0: not known yet */
+    Py_ssize_t dict;      /* where a task has attributes of its own */
+    PyCFunction call;     /* NULL: it has to be looked for */
+} TaskName;
+
 /* The event loops that ran on threads when they were asked last, by the versions of the dicts in which
  * asyncio keeps them. A child of a fork, where asyncio takes none of them to run, forgets them. */
 #define LOOPS 4

@@ -79,7 +79,7 @@ find_made(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t cou
     for (int i = 0; of_class != 0 && i < MADE_SO; i++) {
         MadeSo *made = &state->made_so[i];
         if (made->of_class == of_class && made->of_type == of_type
-            && grpc_guard_fits(state, (Recipe *)made->recipe, args, count)) {
+            && USUALLY(grpc_guard_fits(state, (Recipe *)made->recipe, args, count))) {
 #if PY_VERSION_HEX >= 0x030D0000
             if (PyWeakref_GetRef(made->twin, twin) <= 0) {
                 continue;

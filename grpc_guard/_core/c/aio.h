@@ -35,15 +35,16 @@ typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 /* What a method returns: a coroutine to everybody who looks. */
 typedef struct AioOperation {
     PyObject_HEAD
-    PyObject *weakrefs;
+    /* What it reads when it goes on, and ends, is in one line of memory. */
     PyObject *method, *proxy, *argument, *direction;
     PyObject *inner; /* what it drives: the step of the direction, or the coroutine of the function */
+    int offset;      /* in `code` */
+    char owns; /* the direction, from the claim until it gives it back */
+    char progress;
     PyObject *code;  /* with offset, where it was made; NULL if Python was not the caller */
     PyObject *name, *qualname; /* if somebody has set them */
     PyObject *subject; /* of a run: a handler's stream, or the name of its RPC; NULL after its end */
-    int offset;
-    char owns; /* the direction, from the claim until it gives it back */
-    char progress;
+    PyObject *weakrefs;
 } AioOperation;
 
 #define EACH_BUT_METHOD(DO) \

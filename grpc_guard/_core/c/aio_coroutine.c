@@ -14,12 +14,6 @@ coroutine_send(PyObject *self, PyObject *value)
     return result;
 }
 
-static PySendResult
-coroutine_am_send(PyObject *self, PyObject *value, PyObject **result)
-{
-    return grpc_guard_operation_send((AioOperation *)self, value, result);
-}
-
 static PyObject *
 coroutine_iternext(PyObject *self)
 {
@@ -227,7 +221,7 @@ static PyMemberDef members[] = {
 static PyType_Slot slots[] = {
     SLOTS,
     {Py_tp_iternext, coroutine_iternext},
-    {Py_am_send, coroutine_am_send},
+    {Py_am_send, (sendfunc)grpc_guard_operation_send},
     {Py_tp_dealloc, operation_dealloc},
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},

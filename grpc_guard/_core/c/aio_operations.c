@@ -10,7 +10,7 @@ give_back(AioOperation *self)
     self->owns = 0;
     direction->inside = NULL;
     direction->taken = 0;
-    if (direction->is_untimed) { /* it did not wait: nobody but who looks later wants to know */
+    if (!USUALLY(!direction->is_untimed)) { /* it did not wait: nobody but who looks later wants to know */
         direction->since = grpc_guard_just_now();
         direction->is_untimed = 0;
     }
@@ -99,7 +99,7 @@ can_begin(AioOperation *self, PyObject *value)
 }
 
 /* As Python does in a coroutine: a StopIteration that is raised must not look like its result. */
-static void
+static UNUSUAL void
 replace_stop_iteration(void)
 {
     if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
@@ -158,36 +158,49 @@ succeed(AioOperation *self)
     Py_DECREF(self);
 }
 
-PySendResult
-grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
+/* Drives it for the first time. */
+static NOINLINE PySendResult
+begin_and_send(AioOperation *self, PyObject *value, PyObject **result)
 {
-    PySendResult status = PYGEN_ERROR;
-    *result = NULL;
-    if (USUALLY(self->progress == SUSPENDED)) {
-        Py_INCREF(self);
-        self->progress = RUNNING;
-        status = grpc_guard_send(self->inner, value, result);
-        if (status == PYGEN_NEXT) {
-            self->progress = SUSPENDED; /* as all else is */
-            Py_DECREF(self);
-            return status;
-        }
-        if (USUALLY(status == PYGEN_RETURN && self->owns)) {
-            succeed(self);
-            return status;
-        }
-        return grpc_guard_operation_sent(self, status);
-    }
     if (!can_begin(self, value)) {
         return PYGEN_ERROR;
     }
     Py_INCREF(self);
     self->progress = RUNNING;
-    if (self->inner == NULL && grpc_guard_begin(self) < 0) {
+    PySendResult status = PYGEN_ERROR;
+    if (self->inner == NULL && !USUALLY(grpc_guard_begin(self) == 0)) {
         replace_stop_iteration();
     }
-    else if (self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
+    else if (USUALLY(self->subject == NULL) || grpc_guard_begin_run((AioRun *)self) == 0) {
         status = grpc_guard_send(self->inner, value, result);
+    }
+    if (USUALLY(status == PYGEN_NEXT && self->owns)) {
+        self->progress = SUSPENDED;
+        (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
+        Py_DECREF(self);
+        return status;
+    }
+    return grpc_guard_operation_sent(self, status);
+}
+
+PySendResult
+grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
+{
+    *result = NULL;
+    if (self->progress != SUSPENDED) {
+        return begin_and_send(self, value, result);
+    }
+    Py_INCREF(self);
+    self->progress = RUNNING;
+    PySendResult status = grpc_guard_send(self->inner, value, result);
+    if (status == PYGEN_NEXT) {
+        self->progress = SUSPENDED; /* as all else is */
+        Py_DECREF(self);
+        return status;
+    }
+    if (USUALLY(status == PYGEN_RETURN && self->owns)) {
+        succeed(self);
+        return status;
     }
     return grpc_guard_operation_sent(self, status);
 }

@@ -51,7 +51,7 @@ step_am_send(PyObject *op, PyObject *value, PyObject **result)
     if (USUALLY(status == PYGEN_NEXT)) {
         self->progress = SUSPENDED;
     }
-    else {
+    else if (!USUALLY(status == PYGEN_RETURN && self->act == NEXT && grpc_guard_is_yielded(state, self))) {
         status = grpc_guard_after_step(state, self, status, result);
     }
     Py_DECREF(self);

@@ -95,7 +95,6 @@ typedef struct {
     PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
     MadeSo made_so[MADE_SO];
-    int newest_made;
     Own of_channel, of_attempt, of_thread_name;
     TaskName of_task_name;
     uint64_t of_usual_streams; /* the version of `switches` when they asked for nothing, or 0 */
@@ -188,8 +187,8 @@ typedef struct {
     char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
-    PyObject *loop_thread, *owner;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    PyObject *loop_thread, *owner;
     PyObject *step;           /* or NULL: the method `name` of `wrapped` */
     PyObject *wrapped, *name, *way;
 } AioFields;

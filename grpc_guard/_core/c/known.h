@@ -81,7 +81,7 @@ typedef struct {
 } LoopsHere;
 
 /* How proxies of a class are made around objects of a type, both known by their versions. */
-#define MADE_SO 8
+#define MADE_SO 32
 
 typedef struct {
     unsigned int of_class, of_type; /* 0: not known yet */

@@ -85,22 +85,8 @@ grpc_guard_end(AioOperation *self, int failed)
     Py_CLEAR(self->direction);
 }
 
-/* Tells whether it can be driven for the first time; else an exception is set. */
-static inline int
-can_begin(AioOperation *self, PyObject *value)
-{
-    if (USUALLY(self->progress == CREATED && value == Py_None)) {
-        return 1;
-    }
-    if (grpc_guard_can_go_on(self)) {
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-    }
-    return 0;
-}
-
-/* As Python does in a coroutine: a StopIteration that is raised must not look like its result. */
-static UNUSUAL void
-replace_stop_iteration(void)
+void
+grpc_guard_replace_stop_iteration(void)
 {
     if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
         PyObject *cause = take_exception();
@@ -158,37 +144,12 @@ succeed(AioOperation *self)
     Py_DECREF(self);
 }
 
-/* Drives it for the first time. */
-static NOINLINE PySendResult
-begin_and_send(AioOperation *self, PyObject *value, PyObject **result)
-{
-    if (!can_begin(self, value)) {
-        return PYGEN_ERROR;
-    }
-    Py_INCREF(self);
-    self->progress = RUNNING;
-    PySendResult status = PYGEN_ERROR;
-    if (self->inner == NULL && !USUALLY(grpc_guard_begin(self) == 0)) {
-        replace_stop_iteration();
-    }
-    else if (USUALLY(self->subject == NULL) || grpc_guard_begin_run((AioRun *)self) == 0) {
-        status = grpc_guard_send(self->inner, value, result);
-    }
-    if (USUALLY(status == PYGEN_NEXT && self->owns)) {
-        self->progress = SUSPENDED;
-        (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
-        Py_DECREF(self);
-        return status;
-    }
-    return grpc_guard_operation_sent(self, status);
-}
-
 PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
     *result = NULL;
     if (self->progress != SUSPENDED) {
-        return begin_and_send(self, value, result);
+        return grpc_guard_begin_and_send(self, value, result);
     }
     Py_INCREF(self);
     self->progress = RUNNING;

@@ -200,13 +200,17 @@ step_dealloc(Step *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL) {
+    if (!USUALLY(self->weakrefs == NULL)) {
         PyObject_ClearWeakRefs((PyObject *)self);
+        self->weakrefs = NULL;
     }
-    self->weakrefs = NULL;
     Generated *generated = (Generated *)self->generated; /* which holds what the state is of */
     self->generated = NULL;
-    (void)step_clear(self);
+    self->progress = CLOSED;
+    Py_CLEAR(self->responses);
+    if (!USUALLY(self->inner == NULL && self->given == NULL)) {
+        (void)step_clear(self);
+    }
     if (USUALLY(generated != NULL)) {
         grpc_guard_keep(&generated->state->kept_steps, generated->state->aio_step, (PyObject *)self);
         Py_DECREF(generated);

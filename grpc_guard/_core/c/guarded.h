@@ -82,7 +82,9 @@ struct Method {
     State *state;
     Quick quick;
     Start start; /* or NULL: of a multi-callable that is called */
-    Own of_loop; /* of that */
+    Own of_loop;      /* of that */
+    PyObject *called; /* what the class of that has as `__call__`, borrowed from it */
+    unsigned int of_called; /* the version of that class; 0: not known */
     SlotOf of_messages; /* of one that iterates: where its proxies have their messages */
     Unbound of_plain;   /* and how what they wrap is iterated */
 };

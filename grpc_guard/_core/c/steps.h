@@ -8,11 +8,9 @@
 /* What is never run where all is as usual, and does not lie between what is. */
 #if defined(__GNUC__)
 #define UNUSUAL __attribute__((cold, noinline))
-#define NOINLINE __attribute__((noinline))
 #define USUALLY(condition) __builtin_expect(!!(condition), 1)
 #else
 #define UNUSUAL
-#define NOINLINE
 #define USUALLY(condition) (condition)
 #endif
 

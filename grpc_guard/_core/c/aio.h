@@ -198,8 +198,8 @@ void grpc_guard_replace_stop_iteration(void);
  * an error, if not. */
 PyObject *grpc_guard_find_direction(AioMethod *method, PyObject *proxy);
 
-/* Keeps the memory of an operation all of whose fields are clear but the method, or frees it. */
-void grpc_guard_free_operation(AioOperation *self);
+/* tp_dealloc of an operation. */
+void grpc_guard_operation_dealloc(AioOperation *self);
 
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);

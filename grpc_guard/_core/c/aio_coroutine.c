@@ -128,26 +128,6 @@ coroutine_clear(AioOperation *self)
     return 0;
 }
 
-static void
-operation_dealloc(AioOperation *self)
-{
-    /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
-    if (!USUALLY(self->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
-        return; /* somebody has it again */
-    }
-    PyObject_GC_UnTrack(self);
-    if (!USUALLY(self->weakrefs == NULL)) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
-#define CLEAR(name) \
-    if (!USUALLY(self->name == NULL)) { \
-        Py_CLEAR(self->name); \
-    }
-    EACH_BUT_METHOD(CLEAR)
-#undef CLEAR
-    grpc_guard_free_operation(self);
-}
-
 /* Keeps the memory of a run, or frees it. */
 static void
 keep(AioOperation *self)
@@ -222,7 +202,7 @@ static PyType_Slot slots[] = {
     SLOTS,
     {Py_tp_iternext, coroutine_iternext},
     {Py_am_send, (sendfunc)grpc_guard_operation_send},
-    {Py_tp_dealloc, operation_dealloc},
+    {Py_tp_dealloc, grpc_guard_operation_dealloc},
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},
     {0, NULL},

@@ -148,8 +148,9 @@ grpc_guard_begin_and_send(AioOperation *self, PyObject *value, PyObject **result
     return grpc_guard_operation_sent(self, status);
 }
 
-void
-grpc_guard_free_operation(AioOperation *self)
+/* Keeps the memory of an operation all of whose fields are clear but the method, or frees it. */
+static inline void
+free_operation(AioOperation *self)
 {
     AioMethod *method = (AioMethod *)self->method;
     self->method = NULL;
@@ -163,4 +164,24 @@ grpc_guard_free_operation(AioOperation *self)
         Py_DECREF(type);
     }
     Py_XDECREF(method);
+}
+
+void
+grpc_guard_operation_dealloc(AioOperation *self)
+{
+    /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
+    if (!USUALLY(self->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return; /* somebody has it again */
+    }
+    PyObject_GC_UnTrack(self);
+    if (!USUALLY(self->weakrefs == NULL)) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+#define CLEAR(name) \
+    if (!USUALLY(self->name == NULL)) { \
+        Py_CLEAR(self->name); \
+    }
+    EACH_BUT_METHOD(CLEAR)
+#undef CLEAR
+    free_operation(self);
 }

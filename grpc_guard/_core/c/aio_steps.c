@@ -87,18 +87,19 @@ value_of_stop(void)
     return value == NULL ? Py_NewRef(Py_None) : value;
 }
 
-/* Takes what is driven to have answered `result`, or NULL, as tp_iternext does. */
+/* Takes what is driven to have ended, as tp_iternext does: with an exception, or none. */
 static UNUSUAL PyObject *
-after_iternext(State *state, Step *self, PyObject *result)
+after_iternext(State *state, Step *self)
 {
-    PySendResult status = result != NULL ? PYGEN_NEXT : PYGEN_RETURN;
-    if (result == NULL && !PyErr_Occurred()) {
+    PySendResult status = PYGEN_RETURN;
+    PyObject *result = NULL;
+    if (!PyErr_Occurred()) {
         result = Py_NewRef(Py_None);
     }
-    else if (result == NULL && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+    else if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
         result = value_of_stop();
     }
-    else if (result == NULL) {
+    else {
         status = PYGEN_ERROR;
     }
     status = grpc_guard_after_step(state, self, status, &result);
@@ -120,7 +121,7 @@ step_iternext(PyObject *op)
     Py_INCREF(self);
     self->progress = RUNNING;
     if (is_first && grpc_guard_begin_step(state, self) < 0) {
-        return after_iternext(state, self, NULL);
+        return after_iternext(state, self);
     }
     PyObject *result = Py_TYPE(self->inner)->tp_iternext(self->inner);
     if (result != NULL) { /* the handler waits */
@@ -128,11 +129,11 @@ step_iternext(PyObject *op)
         Py_DECREF(self);
         return result;
     }
-    if ( PyErr_Occurred() == PyExc_StopIteration && grpc_guard_is_yielded(state, self)) {
+    if (PyErr_Occurred() == PyExc_StopIteration && grpc_guard_is_yielded(state, self)) {
         Py_DECREF(self);
         return NULL;
     }
-    return after_iternext(state, self, result);
+    return after_iternext(state, self);
 }
 
 static PyObject *

@@ -309,7 +309,7 @@ def _time_of_a_snapshot() -> Iterator[float]:
         is_alone = number % 2 == 0  # the first look that follows soon leaves what it has found
         for _ in range(1 if is_alone else 2):
             if is_alone:
-                remembered._last[:] = float("-inf"), set(), {}
+                remembered._last[:] = float("-inf"), set(), {}, {}
             wall, processor = time.perf_counter(), time.thread_time()
             with collector_at_rest():
                 seen = grpc_guard.snapshot()

@@ -6,7 +6,8 @@ found for one task of a group is found for all of them, as far as their code say
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Sequence
+import itertools
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat, starmap
 from operator import attrgetter, is_
@@ -20,7 +21,9 @@ from .._guard.noted import Standing, frames_of_task
 from .lines import CORE, Lines
 
 _frame, _instruction = attrgetter("cr_frame"), attrgetter("f_lasti")
-_owns = attrgetter("owns")
+_owns, _shared = attrgetter("owns"), attrgetter("is_shared")
+_FIELDS = Standing._fields
+_STANDING = [attrgetter(name) for name in _FIELDS[1:]]
 _FEW = 2  # tasks, of which each is followed by itself in less time
 
 Columns = list[Sequence[Any]]  # all of the same length: an entry for each task
@@ -89,12 +92,13 @@ def groups_in_python(tasks: Sequence[Any], lines: Lines, ends: Collection[int]) 
 class Place(NamedTuple):
     """Tasks that are at the same instructions; ``frames`` innermost first, of all tasks each.
 
-    ``standing`` are the operations that show no frame and stand among those: the same ones of each.
+    ``standing`` are the operations that show no frame and stand among those: the same ones of each. Of
+    all tasks each, too: where it stands, its direction and its name.
     """
 
     tasks: Sequence[Any]
     frames: Columns
-    standing: Columns
+    standing: Sequence[Columns]
 
     def frames_of(self, index: int) -> list[FrameType]:
         """Return the frames of one task."""
@@ -102,18 +106,18 @@ class Place(NamedTuple):
 
     def standing_of(self, index: int) -> list[Standing]:
         """Return what stands among the frames of one task."""
-        return [column[index] for column in self.standing]
+        return [Standing(*(column[index] for column in columns)) for columns in self.standing]
 
 
 def places(group: Group) -> Iterator[Place]:
     """Yield the tasks of a group by the places where they are."""
     frames: Columns = []
-    standing: Columns = []
+    standing: list[Columns] = []
     is_whole = True  # else some have gone on meanwhile, or show no frame
     for links in reversed(group.shown):
         if type(links[0]) is AioOperation:
-            at = len(frames)
-            standing.append([Standing(at, one.direction, one.operation) for one in links])
+            at = repeat(len(frames), len(links))
+            standing.append([list(at), *(list(map(read, links)) for read in _STANDING)])
             is_whole = is_whole and all(map(_owns, links))  # afterwards: who has left knows none
         else:
             read = _frame if type(links[0]) is CoroutineType else frame_of
@@ -122,19 +126,24 @@ def places(group: Group) -> Iterator[Place]:
     if not is_whole:
         for task, *links in zip(group.tasks, *group.shown, strict=True):
             seen, among = frames_of_task(links)
-            yield Place([task], [[one] for one in seen], [[one] for one in among])
+            yield Place([task], _columns_of(seen), [_columns_of(one) for one in among])
         return
-    at_what = [
-        *(list(map(_instruction, column)) for column in frames),
-        *([(one.operation, one.direction.is_shared) for one in column] for column in standing),
-    ]
-    columns = [group.tasks, *frames, *standing]
+    at_what: Columns = [list(map(_instruction, column)) for column in frames]
+    for _, directions, operations in standing:
+        at_what += list(map(_shared, directions)), operations
+    columns = [group.tasks, *frames, *itertools.chain.from_iterable(standing)]
     if all(column.count(column[0]) == len(column) for column in at_what):
         parts = [columns]
     else:
         parts = list(_parted(zip(*at_what, strict=True), columns))
     for tasks, *own in parts:
-        yield Place(tasks, own[: len(frames)], own[len(frames) :])
+        rest = own[len(frames) :]
+        stand = [rest[at : at + len(_FIELDS)] for at in range(0, len(rest), len(_FIELDS))]
+        yield Place(tasks, own[: len(frames)], stand)
+
+
+def _columns_of(one: Iterable[Any]) -> Columns:
+    return [[value] for value in one]
 
 
 def _is_one(objects: Sequence[object]) -> bool:

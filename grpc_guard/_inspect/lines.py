@@ -27,16 +27,23 @@ OF_PROGRAM, OF_LIBRARY, OPERATION, SENDING = 1, 2, 4, 8
 CORE = 16  # what it awaits is in grpcio's core: the chain says no more
 _SHOWN = OF_PROGRAM | OF_LIBRARY
 
+Stacks = dict[tuple[Frame, ...], tuple[Frame, ...]]  # each by itself
+
 
 class Lines:
-    """What one look knows of the code that it has met."""
+    """What one look knows of the code that it has met.
+
+    A stack that is among the `known` ones of the last look is that very one in this look, too.
+    """
+
+    known: Stacks = {}
 
     def __init__(self) -> None:
         # A compiled operation has no code of its own: its type stands for that.
         self._kinds: dict[int, int] = {id(None): 0, id(AioOperation): OPERATION}
         self._frames: dict[tuple[int, int], Frame] = {}
         self._stacks: dict[tuple[int, ...], tuple[Frame, ...]] = {}
-        self._same: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
+        self.same: Stacks = {}
         self._origins: dict[tuple[int, int], tuple[Frame, ...]] = {}
         # By the identity of types: the hash of a type may be code of the program.
         self._readers: dict[int, Reader] = {
@@ -116,7 +123,7 @@ class Lines:
                 kept.append((frame, code, instruction))
         site = max(site, 0)
         stack = tuple(self._copied(*place) for place in kept[site : site + _DEPTH])[::-1]
-        return self._same.setdefault(stack, stack)
+        return self.same.setdefault(stack, self.known.get(stack, stack))
 
     def _copied(self, frame: FrameType, code: int, instruction: int) -> Frame:
         if (code, instruction) not in self._frames:

@@ -4,7 +4,8 @@ A task that waits for a future has not run as long as that is what it waits for:
 waiting, the future is done by then, and a future that is done is not waited for again. So its
 chain of awaits is the same, with the same lines and local variables. This holds for asyncio's own
 class of futures alone, and for no other kind anything is remembered. Nothing of the program is
-kept: tasks, futures and directions are held weakly, of lines the records.
+kept: tasks, futures and directions are held weakly, of lines the records. The compiled core knows
+most by the operation that they are inside of: see inside.c.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import Any, NamedTuple, Self
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import AWAITED, awaited_by_tasks, tables_of_tasks, tasks_among
 from .._core import which
-from .._core.stream import Direction
+from .._core.stream import Direction, Stream
 from .._findings.records import Frame
+from .lines import Stacks
 from .native import slices_of
 
 _SECONDS = 10.0  # between two looks; after more, nothing is remembered
+_STACKS = 1000  # that are remembered, and those of the last look beside them
 # Tasks that have been looked at before, mostly: they take a millisecond or two.
 _TOGETHER = 1024 if which.compiled() is None else 4096
 
@@ -59,17 +62,22 @@ class Memory:
     """What one look at the tasks of `loops` remembers of the last one, and leaves to the next.
 
     A task is known by the weak reference that asyncio has to it: no other task will ever have that.
+    The caller holds all `streams` up to the end of the look; None if it does not know them.
     """
 
     _before: dict[_Reference, _Known]
 
-    def __init__(self, loops: set[asyncio.AbstractEventLoop]) -> None:
+    def __init__(
+        self, loops: set[asyncio.AbstractEventLoop], streams: list[Stream] | None = None
+    ) -> None:
         now = monotonic()
-        last, its, known = _last
-        self._loops, self._ids = loops, set(map(id, loops))
+        last, its, known, stacks = _last
+        self._loops, self._ids, self._streams = loops, set(map(id, loops)), streams
         if not its <= self._ids:  # each task in it has to be of one of `loops`
             known = None
         self._is_kept = now - last < _SECONDS  # one look alone leaves nothing: that takes time, too
+        # What is the same for many parties: it is known by its identity that nothing has changed.
+        self.stacks: Stacks = dict(stacks) if self._is_kept and len(stacks) < _STACKS else {}
         self._waited: dict[int, tuple[_Reference, object]] = {}
         self._after: dict[_Reference, _Known] = {}
         self._before = known if type(known) is dict else {}
@@ -101,7 +109,7 @@ class Memory:
         self, tables: Sequence[Any], fresh: list[asyncio.Task[Any]], noting: tuple[Any, ...]
     ) -> Iterator[Recalled]:
         if self._compiled is not None:
-            count = self._compiled.meet(tuple(tables), self._loops)
+            count = self._compiled.meet(tuple(tables), self._loops, self._streams)
             for some in slices_of(range(count), _TOGETHER):
                 yield from self._compiled.recalled(some[0], len(some), fresh, *noting)
             return
@@ -186,8 +194,8 @@ class Memory:
         if self._compiled is not None:
             self._compiled.leave()
             known = self._compiled
-        _last[:] = monotonic(), self._ids, known
-        self._waited = {}
+        _last[:] = monotonic(), self._ids, known, self.stacks if self._is_kept else {}
+        self._waited, self._streams = {}, None
 
 
 def _taken(compiled: Any, known: Any) -> Any:
@@ -198,5 +206,5 @@ def _taken(compiled: Any, known: Any) -> Any:
     return known
 
 
-# When the last look was, at which loops, by their identity, and what it has left.
-_last: list[Any] = [float("-inf"), set(), {}]
+# When the last look was, at which loops, by their identity, and what it has left of tasks and stacks.
+_last: list[Any] = [float("-inf"), set(), {}, {}]

@@ -40,24 +40,27 @@ from .native import slices_of
 from .noting import gathered, new_crowd
 from .records import new_owner
 from .remembered import NOWHERE, SETTLED, Memory, Standing
-from .waits import Party, Wait
+from .waits import JOIN, Party, Wait, joins
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
-_locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
-_direction_of = operator.attrgetter("direction")
-_JOIN = threading.Thread.join.__code__
+_locals, _code = operator.attrgetter("f_locals"), operator.attrgetter("f_code")
+_direction = operator.itemgetter("direction")
 
 
 class Sight:
     """What one look has shown; directions by their identity, parties by their key."""
 
     def __init__(
-        self, loops: Collection[asyncio.AbstractEventLoop], handled: Handled | None = None
+        self,
+        loops: Collection[asyncio.AbstractEventLoop],
+        handled: Handled | None = None,
+        streams: list[Stream] | None = None,
     ) -> None:
         self.handled = handled or Handled()
         self.lines = Lines()
+        self.has_one_loop = len(loops) == 1  # that of all tasks
         self.crowd = new_crowd()
         # Those who are not in the crowd: the owners, and they themselves.
         self.owners: dict[int, Owner] = {}
@@ -73,7 +76,7 @@ class Sight:
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
-        self._look_at_tasks(loops)
+        self._look_at_tasks(loops, streams)
         self._look_at_threads(loops)
         for name, frame in suspended_greenlets():
             party = Party("greenlet", name, ("greenlet", id(frame)))
@@ -169,18 +172,20 @@ class Sight:
         self.threads = {ident: list(outward(innermost)) for ident, innermost in frames.items()}
         frames.clear()
         for ident, chain in self.threads.items():
+            standing, codes = standing_among(chain, noted, ident), list(map(id, map(_code, chain)))
+            if not standing and id(JOIN) not in codes and IDENTITIES.keys().isdisjoint(codes):
+                continue  # as most threads of most programs
             party = Party.thread(ident)
-            self._note(party, roles(chain, standing_among(chain, noted, ident)))
-            for frame in chain:
-                if frame.f_code is _JOIN:
-                    names = frame.f_locals
-                    joined = Party.thread(names["self"].ident or 0)
-                    self.joins.append(Wait(party, joined, names.get("timeout") is not None))
+            self._note(party, roles(chain, standing))
+            self.joins += joins(party, chain) if id(JOIN) in codes else ()
 
-    def _look_at_tasks(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
+    def _look_at_tasks(
+        self, loops: Collection[asyncio.AbstractEventLoop], streams: list[Stream] | None
+    ) -> None:
         ends = {id(idle_type(loop)) for loop in loops}
         fresh: list[asyncio.Task[Any]] = []
-        with Memory(set(loops)) as memory:
+        with Memory(set(loops), streams) as memory:
+            self.lines.known = memory.stacks
             for standing, some, directions in memory.looked_at(fresh, self.crowd, self.time):
                 self._note_together(some, standing, directions)
             for tasks in slices_of(fresh, _TOGETHER):
@@ -198,6 +203,7 @@ class Sight:
                             memory.note(place.tasks, *told)
                 for task, awaited in waits_for_tasks(tasks):  # others wait for plain futures
                     self.joins.append(Wait(self.party(task), self.party(awaited)))
+            memory.stacks.update(self.lines.same)
 
     def _look_at_place(
         self, place: Place, kinds: int, *, handles: bool
@@ -232,8 +238,8 @@ class Sight:
                 return None  # each may have further roles
             (role,) = roles(frames, place.standing_of(0))
             stack = self.lines.stack(role.frames)
-            directions = list(map(_direction_of, place.standing[0]))
-            return (Standing(None, role.operation, stack), directions) if stack else None
+            _, directions, _ = place.standing[0]
+            return (Standing(None, role.operation, stack), list(directions)) if stack else None
         found = owner_at(frames)
         if found is None:
             return None

@@ -86,7 +86,7 @@ def _look(answer: Answer | None) -> Snapshot:
     streams = streams_listed(handled)
     try:
         pause(streams)
-        sight = Sight(loops_of(streams), handled)
+        sight = Sight(loops_of(streams), handled, streams)
         try:
             pause(streams)
             return _told(sight.streams_among(streams), sight, answer)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType
 from typing import Any, NamedTuple
 
 from .._findings.parties import name_of_thread
@@ -28,3 +31,15 @@ class Wait(NamedTuple):
     waiter: Party
     awaited: Party
     is_timed: bool = False  # it ends by itself, after some time
+
+
+JOIN = threading.Thread.join.__code__
+
+
+def joins(party: Party, frames: Iterable[FrameType]) -> Iterator[Wait]:
+    """Yield for the end of which threads `party`, a thread with these `frames`, waits."""
+    for frame in frames:
+        if frame.f_code is JOIN:
+            names = frame.f_locals
+            joined = Party.thread(names["self"].ident or 0)
+            yield Wait(party, joined, names.get("timeout") is not None)

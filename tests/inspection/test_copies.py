@@ -57,7 +57,7 @@ def looked_at(is_answered: bool = True) -> tuple[Any, int]:
     """Check that an answer is the message of the records; return it, and how many streams were the same."""
     handled = inspect_living.Handled()
     listed = inspect_living.streams_listed(handled)
-    look = sight.Sight(inspect_living.loops_of(listed), handled)
+    look = sight.Sight(inspect_living.loops_of(listed), handled, listed)
     try:
         streams = look.streams_among(listed)
         records = inspect_messages.reply_with(snapshots._told(list(streams), look, None))
@@ -149,11 +149,14 @@ async def test_what_is_the_same(clock: Clock) -> None:
         assert (same, name_of(after, 3)) == (2 * MANY - 1, "renamed")
         assert looked_at()[1] == 2 * MANY
 
-        await found.send(found.calls[5])  # its tasks have gone on, on both sides
+        before, _ = looked_at()
+        clock.now += 2.5
+        await found.send(found.calls[5])  # its tasks have gone on, on both sides, to the same lines
         after, same = looked_at()
-        assert same <= 2 * MANY - 2
-        looked_at()
-        assert looked_at()[1] == 2 * MANY
+        assert same == 2 * MANY
+        both = zip(before.streams, after.streams, strict=True)
+        held = [b.read.owner.held_seconds - a.read.owner.held_seconds for a, b in both]
+        assert len([one for one in held if one < 2.5]) == 2  # these reads began later
 
         await found.begin(channel)
         after, same = looked_at()

@@ -33,7 +33,7 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(sight, "groups", counted)
     monkeypatch.setattr(remembered, "_SECONDS", float("inf"))
-    monkeypatch.setattr(remembered, "_last", [0.0, set(), {}])
+    monkeypatch.setattr(remembered, "_last", [0.0, set(), {}, {}])
     return followed
 
 

@@ -24,6 +24,8 @@ from inside import (
 
 from grpc_guard import Owner
 from grpc_guard.inspection import HandlerSnapshot, StreamSnapshot
+from support.hardship_aio import paused
+from support.operating import ThisThread
 
 Act = Callable[[], object]
 FEW = 20  # more than are fetched ahead
@@ -155,6 +157,49 @@ def look_acts(core: Any) -> dict[str, Act]:
             assert len(memory.known()) == FEW
             memory.leave()
 
+    class Reading:
+        """A stream, which is read."""
+
+        __slots__ = ("__weakref__", "direction", "operation", "stream")
+
+        def __init__(self) -> None:
+            self.stream = Stream("/a.B/C", Side.SERVER, Api.AIO, Mode.RAISE, ThisThread())  # type: ignore[arg-type]
+            self.stream.read = self.direction = AioDirection(self.stream, Way.READ, paused)
+            self.operation = self.read()
+            self.operation.send(None)
+
+        read = core.AioMethod(paused, "read", "direction", None, 1)
+
+    def inside_of_operations() -> None:
+        reading = [Reading() for _ in range(FEW)]
+        memory = core.Recollection("nowhere", "settled", "_fut_waiter", Future)
+        for gone in (FEW, 0, 0, 1, 0):
+            for one in reading[:gone]:
+                one.operation.close()
+                one.operation = one.read()
+                one.operation.send(None)
+            assert memory.take()
+            listed = [one.stream for one in reading]
+            assert memory.meet((references[:FEW], []), {loop}, listed) == FEW
+            fresh: list[Any] = []
+            seen = core.Crowd(inspect_records.new_owner, lambda name: name)
+            memory.recalled(0, FEW, fresh, seen, 10.0)
+            assert fresh == tasks[:gone]
+            assert seen.directions() == [one.direction for one in reading[gone:]]
+            memory.note(fresh, standing, [one.direction for one in reading[:gone]])
+            assert {weakref.getweakrefcount(one.direction) for one in reading} == {
+                1
+            }  # its stream's
+            memory.leave()
+        reading[:] = [Reading() for _ in range(FEW)]  # elsewhere, or in the same memory
+        assert memory.take()
+        memory.meet((references[:FEW], []), {loop}, [one.stream for one in reading])
+        memory.recalled(0, FEW, fresh := [])
+        assert fresh == tasks[:FEW]
+        memory.leave()
+        for one in reading:
+            one.operation.close()
+
     class Records(core.InFlight):  # type: ignore[misc]
         pass
 
@@ -182,6 +227,7 @@ def look_acts(core: Any) -> dict[str, Act]:
         "streams as records": lambda: core.tell_streams(told, every, 0),
         "handlers as an answer": served,
         "tasks that are recalled": recalled,
+        "tasks inside operations": inside_of_operations,
         "streams that are listed": listed,
     }
 

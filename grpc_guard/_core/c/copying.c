@@ -67,7 +67,7 @@ static void
 put_time(char *bytes, unsigned short at, double seconds)
 {
     if (at != 0) {
-        (void)PyFloat_Pack8(seconds, bytes + at, 1);
+        grpc_guard_pack(bytes + at, seconds);
     }
 }
 

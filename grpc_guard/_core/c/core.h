@@ -74,7 +74,8 @@ typedef struct {
     PyTypeObject *recipe, *count;
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd, *handled, *scratch, *copies; /* of a look: see looks.h */
-    unsigned int copies_made; struct Hints *hints; /* of copies.c; of flights.c, or NULL */
+    Py_ssize_t noted_last; /* by the crowd that went last */
+    unsigned int copies_made, recollections_made, crowds_made; struct Hints *hints; /* see copies.c, inside.c, crowd.c; of flights.c, or NULL */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -96,7 +97,7 @@ typedef struct {
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
     MadeSo made_so[MADE_SO];
     Own of_channel, of_attempt, of_thread_name;
-    TaskName of_task_name;
+    MethodInC of_task_name;
     uint64_t of_usual_streams; /* the version of `switches` when they asked for nothing, or 0 */
     PyObject *usual_count;     /* what is there as `created`, borrowed */
     LookedUp of_created, of_counting, of_watch, of_note_origin, of_get_ident;
@@ -109,7 +110,7 @@ typedef struct {
     Spots of_key, of_choose, of_rpc, of_read, of_stream, of_life_generation, of_life_limit, of_life_streams;
     Kept kept_runs, kept_generated;
     Own of_thread_id;
-    DequeMethod of_append, of_popleft;
+    MethodInC of_append, of_popleft;
     Chosen chosen;
     Steps steps;
     Starts starts;
@@ -187,6 +188,7 @@ typedef struct {
     char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
+    unsigned int row; /* where the crowd that has noted somebody in it last has that: see crowd.c */
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
     PyObject *loop_thread, *owner;
     PyObject *step;           /* or NULL: the method `name` of `wrapped` */

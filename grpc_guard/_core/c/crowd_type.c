@@ -6,7 +6,7 @@
 int
 grpc_guard_find_since(State *state, PyObject *direction, double *since)
 {
-    if (PyObject_TypeCheck(direction, state->aio_fields)) {
+    if (IS_AIO_DIRECTION(state, direction)) {
         *since = grpc_guard_since_of((AioFields *)direction);
         return 0;
     }
@@ -127,6 +127,9 @@ crowd_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->names = PyDict_New();
         self->kind = PyUnicode_InternFromString("task");
         self->relation = PyUnicode_InternFromString("inside");
+        self->state = state;
+        self->serial = ++state->crowds_made;
+        self->noted.likely = state->noted_last;
         self->get_name = PyUnicode_InternFromString("get_name");
         if (self->names == NULL || self->kind == NULL || self->relation == NULL
             || self->get_name == NULL) {
@@ -184,7 +187,11 @@ static void
 crowd_dealloc(Crowd *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    State *state = grpc_guard_state_left(type);
     PyObject_GC_UnTrack(self);
+    if (state != NULL) {
+        state->noted_last = self->noted.count;
+    }
     crowd_clear(self);
     grpc_guard_end_table(&self->noted);
     PyMem_Free(self->said);

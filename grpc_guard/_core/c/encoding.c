@@ -75,7 +75,8 @@ static int
 put_number(Bytes *bytes, double number)
 {
     char packed[8];
-    return PyFloat_Pack8(number, packed, 1) < 0 ? -1 : grpc_guard_put_few(bytes, packed, 8);
+    grpc_guard_pack(packed, number);
+    return grpc_guard_put_few(bytes, packed, 8);
 }
 
 int

@@ -68,9 +68,13 @@ put_flights(State *state, HandledNow *self, const Links *flights)
 }
 
 static HandledNow *
-new_table(State *state)
+new_table(State *state, Py_ssize_t likely)
 {
-    return (HandledNow *)state->handled->tp_alloc(state->handled, 0);
+    HandledNow *self = (HandledNow *)state->handled->tp_alloc(state->handled, 0);
+    if (self != NULL) {
+        self->table.likely = likely;
+    }
+    return self;
 }
 
 /* Puts all; -1: an error is set. */
@@ -96,10 +100,10 @@ handled(PyObject *module, PyObject *records)
         return PyErr_Format(PyExc_TypeError, "handled() takes the records of a server, not %R", records);
     }
     Links *flights = grpc_guard_flights_of(records);
-    HandledNow *found = flights == NULL ? NULL : new_table(state);
+    HandledNow *found = flights == NULL ? NULL : new_table(state, state->hints == NULL ? 0 : state->hints->count);
     int is_done = found == NULL ? -1 : put_flights(state, found, flights);
     if (is_done == 0) { /* again, as what is asked may change the list */
-        Py_SETREF(found, new_table(state));
+        Py_SETREF(found, new_table(state, 0));
         is_done = found == NULL ? -1 : put_flown(state, found, flights);
     }
     if (is_done < 0) {
@@ -116,7 +120,7 @@ begun(PyObject *module, PyObject *tables)
     if (!PyList_Check(tables)) {
         return PyErr_Format(PyExc_TypeError, "begun() takes a list, not %R", tables);
     }
-    HandledNow *found = new_table(state);
+    HandledNow *found = new_table(state, state->hints == NULL ? 0 : state->hints->count);
     for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(tables); i++) {
         PyObject *one = PyList_GET_ITEM(tables, i);
         int failed = !Py_IS_TYPE(one, state->handled);

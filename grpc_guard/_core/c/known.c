@@ -164,3 +164,24 @@ grpc_guard_loop_here(State *state, PyObject *running_loop)
     }
     return loop;
 }
+
+PyObject *
+grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObject *argument)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (!USUALLY(type->tp_version_tag == known->version && known->version != 0)) {
+        PyObject *method = _PyType_Lookup(type, name); /* borrowed */
+        int is_c = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)
+                   && ((PyMethodDescrObject *)method)->d_method->ml_flags == (argument == NULL ? METH_NOARGS : METH_O)
+                   && type->tp_dictoffset >= 0 && type->tp_getattro == PyObject_GenericGetAttr;
+        known->call = is_c ? ((PyMethodDescrObject *)method)->d_method->ml_meth : NULL;
+        known->dict = type->tp_dictoffset;
+        known->version = type->tp_version_tag;
+    }
+    if (USUALLY(known->call != NULL
+                && (known->dict == 0 || *(PyObject **)((char *)object + known->dict) == NULL))) {
+        return known->call(object, argument);
+    }
+    PyObject *args[] = {object, argument};
+    return PyObject_VectorcallMethod(name, args, argument == NULL ? 1 : 2, NULL);
+}

@@ -57,18 +57,16 @@ typedef struct {
 /* The same as PyObject_VectorcallMethod() with names of no keywords. */
 PyObject *grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count);
 
-/* A method of deques; NULL: it has to be looked for. */
+/* A method of a class, if it is one in C that nothing but an attribute of an object can replace; NULL: it has to be
+ * looked for. */
 typedef struct {
     unsigned int version; /* of the class; 0: not known yet */
     PyCFunction call;
-} DequeMethod;
+    Py_ssize_t dict; /* where its objects have their attributes; 0: they have none */
+} MethodInC;
 
-/* The method of the tasks of a class in C that returns their name. */
-typedef struct {
-    unsigned int version; /* of the class; 0: not known yet */
-    Py_ssize_t dict;      /* where a task has attributes of its own */
-    PyCFunction call;     /* NULL: it has to be looked for */
-} TaskName;
+/* Calls it, with an argument or NULL for none. */
+PyObject *grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObject *argument);
 
 /* The event loops that ran on threads when they were asked last, by the versions of the dicts in which
  * asyncio keeps them. A child of a fork, where asyncio takes none of them to run, forgets them. */

@@ -94,26 +94,6 @@ is_known_to_be_over(State *state, PyObject *stream)
     return fields->call != NULL && PyWeakref_CheckRefExact(fields->call) && is_dead(fields->call);
 }
 
-/* Calls a method of the deque of a channel, with an argument or none: that of the type, if it is one of C. */
-static PyObject *
-of_deque(State *state, DequeMethod *known, PyObject *streams, PyObject *name, PyObject *argument)
-{
-    if (!USUALLY(Py_TYPE(streams)->tp_version_tag == known->version && known->version != 0)) {
-        PyObject *method = _PyType_Lookup(Py_TYPE(streams), name); /* borrowed */
-        int is_c = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)
-                   && ((PyMethodDescrObject *)method)->d_method->ml_flags == (argument == NULL ? METH_NOARGS : METH_O)
-                   && Py_TYPE(streams)->tp_dictoffset == 0
-                   && Py_TYPE(streams)->tp_getattro == PyObject_GenericGetAttr;
-        known->call = is_c ? ((PyMethodDescrObject *)method)->d_method->ml_meth : NULL;
-        known->version = Py_TYPE(streams)->tp_version_tag;
-    }
-    if (USUALLY(known->call != NULL)) {
-        return known->call(streams, argument);
-    }
-    PyObject *args[] = {streams, argument};
-    return PyObject_VectorcallMethod(name, args, argument == NULL ? 1 : 2, NULL);
-}
-
 /* Lets go of the oldest stream of a channel, if it is over: its memory is used again while it is still
  * in the caches. All are sorted out from time to time. */
 static int
@@ -126,7 +106,7 @@ let_go(State *state, PyObject *streams)
     int is_over = is_known_to_be_over(state, oldest);
     Py_DECREF(oldest);
     if (is_over) {
-        oldest = of_deque(state, &state->of_popleft, streams, state->starts.str_popleft, NULL);
+        oldest = grpc_guard_call_in_c(&state->of_popleft, streams, state->starts.str_popleft, NULL);
         Py_XDECREF(oldest);
     }
     return oldest == NULL ? -1 : 0;
@@ -153,7 +133,7 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
     PyObject *nothing = NULL;
     if (let_go(state, streams) == 0 && grpc_guard_note_start(state, stream) == 0) {
         SET(stream->channel, Py_NewRef(life));
-        nothing = of_deque(state, &state->of_append, streams, starts->str_append, (PyObject *)stream);
+        nothing = grpc_guard_call_in_c(&state->of_append, streams, starts->str_append, (PyObject *)stream);
     }
     Py_XDECREF(nothing);
     Py_DECREF(streams);

@@ -104,6 +104,7 @@ typedef struct {
     Py_ssize_t done_count;
     int is_done_known; /* its method is done_of_calls */
     Own of_core_call;
+    MethodInC of_done; /* of the core's calls */
     PyTypeObject *started; /* the class of origins that was met last, */
     Py_ssize_t at[HELD];   /* and where its objects have these; the first is -1 where they have not */
 } Look;

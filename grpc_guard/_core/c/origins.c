@@ -123,27 +123,6 @@ name_here(State *state)
     return name;
 }
 
-/* Returns the name of a task: task.get_name(). */
-static PyObject *
-name_of_task(State *state, PyObject *task)
-{
-    TaskName *known = &state->of_task_name;
-    PyTypeObject *type = Py_TYPE(task);
-    PyObject *name = state->starts.str_get_name;
-    if (!USUALLY(known->version == type->tp_version_tag && known->version != 0)) {
-        PyObject *method = _PyType_Lookup(type, name); /* borrowed */
-        int is_c = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)
-                   && ((PyMethodDescrObject *)method)->d_method->ml_flags == METH_NOARGS
-                   && type->tp_dictoffset > 0 && type->tp_getattro == PyObject_GenericGetAttr;
-        known->call = is_c ? ((PyMethodDescrObject *)method)->d_method->ml_meth : NULL;
-        known->dict = type->tp_dictoffset;
-        known->version = type->tp_version_tag;
-    }
-    return known->call != NULL && *(PyObject **)((char *)task + known->dict) == NULL
-               ? known->call(task, NULL)
-               : PyObject_CallMethodNoArgs(task, name);
-}
-
 /* Returns the name of the party that runs, a task if there is one; NULL: an error is set. */
 static PyObject *
 party(State *state, PyObject *loop, char *is_task)
@@ -161,7 +140,7 @@ party(State *state, PyObject *loop, char *is_task)
     }
     *is_task = task != Py_None;
     if (*is_task) {
-        name = name_of_task(state, task);
+        name = grpc_guard_call_in_c(&state->of_task_name, task, starts->str_get_name, NULL);
         Py_DECREF(task);
         return name;
     }

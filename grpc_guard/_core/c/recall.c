@@ -26,16 +26,23 @@ recollection_take(Recollection *self, PyObject *unused)
     return PyBool_FromLong(is_free);
 }
 
-/* meet(tables, loops): the tasks of this look, as asyncio has them; those of `loops` are sought. Returns
- * how many have to be looked at. */
+/* meet(tables, loops, streams): the tasks of this look, as asyncio has them; those of `loops` are sought. The
+ * caller holds all `streams` that there are in a list up to the end of the look, or has None. Returns how many
+ * tasks have to be looked at. */
 static PyObject *
 recollection_meet(Recollection *self, PyObject *args)
 {
-    PyObject *tables, *loops;
-    if (!PyArg_ParseTuple(args, "O!O!:meet", &PyTuple_Type, &tables, &PySet_Type, &loops)
-        || begin(self) < 0) {
+    PyObject *tables, *loops, *streams = Py_None;
+    if (!PyArg_ParseTuple(args, "O!O!|O:meet", &PyTuple_Type, &tables, &PySet_Type, &loops, &streams)) {
         return NULL;
     }
+    if (streams != Py_None && !PyList_Check(streams)) {
+        return PyErr_Format(PyExc_TypeError, "streams are in a list, not in %R", streams);
+    }
+    if (begin(self) < 0) {
+        return NULL;
+    }
+    grpc_guard_list_streams(self, streams);
     SET(self->loops, Py_NewRef(loops));
     SET(self->waited, PyDict_New());
     int failed = self->waited == NULL || grpc_guard_meet(self, tables) < 0;
@@ -51,12 +58,8 @@ recollection_recalled(Recollection *self, PyObject *args)
     PyObject *fresh;
     Crowd *crowd = NULL;
     double time = 0.0;
-    if (self->state == NULL) {
-        self->state = state_of(Py_TYPE(self));
-    }
-    if (self->state == NULL
-        || !PyArg_ParseTuple(args, "nnO!|O!d:recalled", &first, &count, &PyList_Type, &fresh,
-                             self->state->crowd, &crowd, &time)) {
+    if (!PyArg_ParseTuple(args, "nnO!|O!d:recalled", &first, &count, &PyList_Type, &fresh,
+                          self->state->crowd, &crowd, &time)) {
         return NULL;
     }
     if (self->waited == NULL || first < 0 || first > self->todo_count || count < 0) {
@@ -69,6 +72,19 @@ recollection_recalled(Recollection *self, PyObject *args)
     PyObject *parts = grpc_guard_recalled(self, first, count, fresh, crowd, time);
     self->is_busy = 0;
     return parts;
+}
+
+/* Notes for which future a task waits, and in which direction, if any; -1: an error is set. */
+static int
+note_future(Recollection *self, Recalled *known, PyObject *future, PyObject *direction)
+{
+    int is_inside = direction == NULL ? 0 : grpc_guard_note_inside(self, &known->inside, direction, future);
+    if (is_inside != 0) {
+        return is_inside < 0 ? -1 : 0;
+    }
+    known->future = PyWeakref_NewRef(future, NULL);
+    known->direction = direction == NULL ? NULL : PyWeakref_NewRef(direction, NULL);
+    return known->future == NULL || (direction != NULL && known->direction == NULL) ? -1 : 0;
 }
 
 /* Notes how a task stands that waits still for what it waited for; -1: an error is set. */
@@ -92,13 +108,8 @@ note_one(Recollection *self, PyObject *task, PyObject *standing, PyObject *direc
     if (!is_one) {
         PyObject *now = grpc_guard_waiter_of(self, task);
         is_one = now == before && (PyObject *)Py_TYPE(before) == self->plain;
-        known.future = is_one ? PyWeakref_NewRef(before, NULL) : NULL;
-        failed = now == NULL || (is_one && known.future == NULL);
+        failed = now == NULL || (is_one && note_future(self, &known, before, direction) < 0);
         Py_XDECREF(now);
-    }
-    if (is_one && !failed && direction != NULL) {
-        known.direction = PyWeakref_NewRef(direction, NULL);
-        failed = known.direction == NULL;
     }
     if (is_one && !failed) {
         grpc_guard_unlearn(one);
@@ -155,6 +166,7 @@ recollection_leave(Recollection *self, PyObject *unused)
         }
     }
     self->todo_count = 0;
+    grpc_guard_unmark(self);
     Py_CLEAR(self->waited);
     Py_CLEAR(self->loops);
     self->is_busy = 0;
@@ -178,12 +190,16 @@ recollection_known(Recollection *self, PyObject *unused)
 static PyObject *
 recollection_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
+    State *state = state_of(type);
     PyObject *nowhere, *settled, *awaited, *plain;
-    if (!PyArg_ParseTuple(args, "OOUO!:Recollection", &nowhere, &settled, &awaited, &PyType_Type, &plain)) {
+    if (state == NULL
+        || !PyArg_ParseTuple(args, "OOUO!:Recollection", &nowhere, &settled, &awaited, &PyType_Type, &plain)) {
         return NULL;
     }
     Recollection *self = (Recollection *)type->tp_alloc(type, 0);
     if (self != NULL) {
+        self->state = state;
+        self->serial = ++state->recollections_made;
         self->nowhere = Py_NewRef(nowhere);
         self->settled = Py_NewRef(settled);
         self->str_fut_waiter = Py_NewRef(awaited);
@@ -209,6 +225,8 @@ recollection_dealloc(Recollection *self)
     PyMem_Free(self->all);
     PyMem_Free(self->spare);
     PyMem_Free(self->todo);
+    PyMem_Free(self->marked);
+    PyMem_Free(self->unmarked);
     PyObject *held[] = {
         self->nowhere, self->settled, self->str_fut_waiter, self->plain,
         self->loops, self->waited, (PyObject *)self->task_type, self->read_waiter,

@@ -100,13 +100,14 @@ add_known(Recall *recall, PyObject *standing, PyObject *task, PyObject *directio
 
 /* Has the crowd note a task that has not gone on, if its standing says what it does; -1: an error is set. */
 static int
-note_known(Recall *recall, PyObject *standing, PyObject *task, PyObject *direction, PyObject *name)
+note_known(Recall *recall, const Recalled *one, PyObject *task, PyObject *direction, PyObject *name)
 {
+    PyObject *standing = one->standing;
     PyObject **its = &PyTuple_GET_ITEM(standing, 0);
     int is_timed = PyObject_IsTrue(its[3]);
-    double since = recall->time;
+    double since = is_timed && one->inside.number != 0 ? one->inside.since : recall->time;
     if (is_timed < 0 || grpc_guard_say(recall->crowd, its[1], its[2]) < 0
-        || (is_timed && grpc_guard_find_since(recall->self->state, direction, &since) < 0)) {
+        || (is_timed && one->inside.number == 0 && grpc_guard_find_since(recall->self->state, direction, &since) < 0)) {
         return -1;
     }
     double held = since < recall->time ? recall->time - since : 0.0;
@@ -115,6 +116,7 @@ note_known(Recall *recall, PyObject *standing, PyObject *task, PyObject *directi
         return -1;
     }
     noted->name = name;
+    noted->is_listed = one->inside.number != 0;
     return its[0] == Py_None ? 0 : add_known(recall, standing, task, NULL);
 }
 
@@ -126,7 +128,13 @@ recall_one(Recall *recall, const Recalled *one, PyObject *task, PyObject *name)
     if (standing == recall->self->nowhere) {
         return 1;
     }
-    if (one->direction != NULL) {
+    if (one->inside.number != 0) {
+        direction = Py_XNewRef(grpc_guard_goes_on(recall->self, &one->inside));
+        if (direction == NULL) {
+            return 0;
+        }
+    }
+    else if (one->direction != NULL) {
         direction = grpc_guard_led_to(one->direction);
     }
     if (direction == Py_None || (one->direction != NULL && direction == NULL)) {
@@ -135,10 +143,18 @@ recall_one(Recall *recall, const Recalled *one, PyObject *task, PyObject *name)
     }
     int is_noted = recall->crowd != NULL && direction != NULL && PyTuple_Check(standing)
                    && PyTuple_GET_SIZE(standing) == 4;
-    int failed = is_noted ? note_known(recall, standing, task, direction, name)
+    int failed = is_noted ? note_known(recall, one, task, direction, name)
                           : add_known(recall, standing, task, direction);
     Py_XDECREF(direction);
     return failed < 0 ? -1 : 1;
+}
+
+/* Tells whether a task has been found to wait for this future; who is inside an operation, for one like it. */
+static int
+waits_for(const Recalled *one, const PyObject *future)
+{
+    return one->inside.number != 0 ? one->inside.future == future
+                                   : one->future != NULL && ((PyWeakReference *)one->future)->wr_object == future;
 }
 
 /* Recalls a task, or adds it to the fresh ones; -1: an error is set. */
@@ -154,8 +170,7 @@ look_at(Recall *recall, Py_ssize_t at, PyObject *task)
         return -1;
     }
     future = is_seen ? future : held;
-    int is_known = one->standing != NULL && one->future != NULL && future != Py_None && future != NULL
-                   && ((PyWeakReference *)one->future)->wr_object == future;
+    int is_known = one->standing != NULL && future != Py_None && future != NULL && waits_for(one, future);
     if (is_known) {
         if (!is_seen && grpc_guard_learn_waiter(self, task, future) < 0) {
             is_known = -1;
@@ -181,6 +196,7 @@ fetch_ahead(const Recollection *self, Py_ssize_t at, Py_ssize_t end)
         FETCH(one->reference);
         FETCH(one->future);
         FETCH(one->direction);
+        grpc_guard_fetch_inside(self, &one->inside, 0);
     }
     if (at + 12 < end) {
         const Recalled *one = &self->all[self->todo[at + 12]];
@@ -188,6 +204,7 @@ fetch_ahead(const Recollection *self, Py_ssize_t at, Py_ssize_t end)
         if (one->direction != NULL) {
             FETCH_LINES(((PyWeakReference *)one->direction)->wr_object, 64);
         }
+        grpc_guard_fetch_inside(self, &one->inside, 1);
     }
 }
 

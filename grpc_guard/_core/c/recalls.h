@@ -5,23 +5,43 @@
 
 #include "crowds.h"
 
+/* One operation of ours in which a task is: see inside.c. Of the objects nothing but their identity. */
+typedef struct {
+    const void *operation, *future;
+    double since;
+    unsigned int number, made : 31, is_write : 1; /* one more than where its stream is among those that are */
+} Inside;                                         /* marked, 0: none; when it came there; which direction */
+
+/* A stream with somebody inside of it, who is remembered. */
+typedef struct {
+    StreamFields *stream;    /* not held: it lives if it was listed in this look; NULL: free */
+    unsigned int look, made; /* in which it was listed last, and got this place */
+} Marked;
+
 /* What is known of one task. Nothing of it is kept alive. */
 typedef struct {
     PyObject *reference; /* that asyncio has to it: no other task will ever have this one */
     PyObject *standing;  /* NULL: nothing is known */
     PyObject *future;    /* a weak reference to what it waits for; NULL for one that stays as it is */
     PyObject *direction; /* a weak reference to where it is inside, or NULL */
+    Inside inside;       /* in place of both, if its number is not 0 */
 } Recalled;
 
 typedef struct {
     PyObject_HEAD
-    State *state; /* of the module, once it was needed */
+    State *state; /* of the module */
     PyObject *nowhere, *settled; /* standings: to be told of nobody; and never again to be looked at */
     PyObject *str_fut_waiter, *plain; /* the class of futures that is known to be as it should */
     Recalled *all;
     Py_ssize_t count, room;
     Recalled *spare; /* memory for those of the next look, `spare_room` of them, or NULL */
     Py_ssize_t spare_room;
+    unsigned int serial, look; /* no other one in this process has it; the number of this look */
+    char is_listed;            /* the streams of this look are known */
+    Marked *marked;
+    unsigned int marked_count, marked_room;
+    unsigned int *unmarked; /* of `marked`, those that are free; room for each */
+    unsigned int unmarked_count;
     unsigned int *todo; /* of all, those that have to be looked at, in this look */
     Py_ssize_t todo_count;
     PyObject *loops, *waited; /* of this look: whose tasks; index and future of those that are fresh */
@@ -41,7 +61,24 @@ grpc_guard_unlearn(Recalled *one)
     Py_CLEAR(one->standing);
     Py_CLEAR(one->future);
     Py_CLEAR(one->direction);
+    one->inside.number = 0;
 }
+
+/* Notes which streams live: `streams`, a list that holds them up to the end of the look, or None. */
+void grpc_guard_list_streams(Recollection *self, PyObject *streams);
+
+/* Forgets the streams that were not listed in this look. */
+void grpc_guard_unmark(Recollection *self);
+
+/* Notes the operation of ours that a task is inside of, and waits for this future: 1; 0 if its direction shows
+ * none; -1: an error is set. */
+int grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, PyObject *future);
+
+/* Returns the direction of an operation that goes on still, borrowed; NULL: it does not, or nobody knows. */
+PyObject *grpc_guard_goes_on(const Recollection *self, const Inside *inside);
+
+/* Has what it takes to tell that fetched, in two steps. */
+void grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step);
 
 /* Takes what asyncio knows of its tasks, sets or lists of weak references, for the tasks that are known
  * from here on; -1: an error is set. */

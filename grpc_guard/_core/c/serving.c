@@ -8,6 +8,9 @@
 static int
 is_of_loop(Serving *self, PyObject *task)
 {
+    if (self->loop == Py_None) {
+        return 1; /* there is no other one */
+    }
     PyObject *loop = PyObject_CallMethodNoArgs(task, self->get_loop);
     Py_XDECREF(loop); /* the task holds it */
     return loop == NULL ? -1 : loop == self->loop;

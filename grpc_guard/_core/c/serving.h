@@ -13,7 +13,7 @@ enum { RPC, HANDLER, OVER, OF_HANDLER };
 typedef struct {
     Buffer *buffer;
     Field field; /* of the handlers in their message */
-    PyObject *loop, *plain; /* whose tasks they are; AioDirection */
+    PyObject *loop, *plain; /* whose tasks they are, None if there is one alone; AioDirection */
     HandledNow *streams; /* Handlers.streams() */
     PyObject *names, *named, *one; /* what is known of a name; functions in Python */
     PyObject *unnamed, *kind, *operation, *relation;

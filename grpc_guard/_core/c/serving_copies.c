@@ -48,7 +48,7 @@ grpc_guard_put_handler_copy(State *state, Serving *self, const HandledOne *noted
         || grpc_guard_put_key(self, noted, held, begin) < 0) {
         return -1;
     }
-    (void)PyFloat_Pack8(held, bytes->start + begin + one->handler_held, 1);
+    grpc_guard_pack(bytes->start + begin + one->handler_held, held);
     one->handler_at = begin;
     one->handler_look = self->copies->look;
     return 1;

@@ -23,7 +23,7 @@ stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     State *state = state_of(Py_TYPE(self));
-    self->copies = 0; /* it may be another stream from now on */
+    self->copies = self->recalls = 0; /* it may be another stream from now on */
     if (state == NULL) {
         return -1;
     }

@@ -19,6 +19,7 @@ typedef struct {
     PyObject *weakrefs;
     /* What a look compares, side by side. */
     unsigned int copies, copy; /* which of the tables of copies.c has it, and where; 0: none has */
+    unsigned int recalls, recall; /* the same of those of inside.c */
     PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed: see `generated` */
     PyObject *call, *context, *has_ended, *ended, *read, *write, *channel, *origin;
     PyObject *api, *handler, *in_done_callback, *is_instrumented, *loop, *mode, *rpc, *side;

@@ -9,6 +9,7 @@
 typedef struct {
     void *all;
     Py_ssize_t count, room;
+    Py_ssize_t likely; /* so many there may be */
     unsigned int *index; /* by their keys: one more than where a row is; 0: free */
     size_t mask;
 } Table;
@@ -54,6 +55,11 @@ grpc_guard_fetch_row(const Table *table, size_t size, uintptr_t key, int step)
 /* Returns the row of a key, a new one if there is none, which is zeros but for its key; NULL: an
  * error is set. */
 void *grpc_guard_put_row(Table *table, size_t size, uintptr_t key);
+
+/* Adds a row to a table without an index, in which nothing can be found; NULL: an error is set. And makes the
+ * index of such a table; -1: an error is set. */
+void *grpc_guard_add_row(Table *table, size_t size, uintptr_t key);
+int grpc_guard_make_index(Table *table, size_t size);
 
 /* Gives its memory back. */
 void grpc_guard_end_table(Table *table);

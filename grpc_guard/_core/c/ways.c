@@ -41,7 +41,7 @@ is_over(Look *look, StreamFields *stream)
     }
     if (call != NULL && call != Py_None && is_asked_as_usual(look, call)) {
         PyObject *core = grpc_guard_own(&look->of_core_call, call, look->str_core_call);
-        over = core == NULL ? NULL : PyObject_CallMethodNoArgs(core, look->str_done);
+        over = core == NULL ? NULL : grpc_guard_call_in_c(&look->of_done, core, look->str_done, NULL);
         Py_XDECREF(core);
     }
     else {

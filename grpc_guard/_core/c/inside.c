@@ -1,0 +1,183 @@
+/* Tasks inside an operation of ours: as long as it goes on, all that is outside of it is as it was.
+ *
+ * An operation is known by its direction: by its identity, and by when it began, which no other one of that
+ * direction did. Its stream bears a mark, and is looked at only while the list of a look holds it. A weak
+ * reference to each would do as well, but each counts as an object to the collector: thousands that are made in
+ * one look have it go through all that the process has.
+ */
+
+#include "copies.h"
+#include "recalls.h"
+
+enum { FEWEST = 64 };
+
+/* Returns the place that a stream had, if its mark is one of ours: another stream may be there. */
+static Marked *
+place_of(const Recollection *self, const StreamFields *stream)
+{
+    int is_ours = stream->recalls == self->serial && stream->recall < self->marked_count;
+    return is_ours ? &self->marked[stream->recall] : NULL;
+}
+
+void
+grpc_guard_list_streams(Recollection *self, PyObject *streams)
+{
+    self->look++;
+    self->is_listed = streams != Py_None;
+    for (Py_ssize_t i = 0; self->is_listed && i < PyList_GET_SIZE(streams); i++) {
+        if (i + 16 < PyList_GET_SIZE(streams)) {
+            FETCH(PyList_GET_ITEM(streams, i + 16));
+        }
+        PyObject *later = i + 8 < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, i + 8) : NULL;
+        if (later != NULL && IS_STREAM(self->state, later)) {
+            FETCH(place_of(self, (StreamFields *)later));
+        }
+        PyObject *stream = PyList_GET_ITEM(streams, i);
+        Marked *one = IS_STREAM(self->state, stream) ? place_of(self, (StreamFields *)stream) : NULL;
+        if (one != NULL && one->stream == (StreamFields *)stream) {
+            one->look = self->look;
+        }
+    }
+}
+
+void
+grpc_guard_unmark(Recollection *self)
+{
+    for (unsigned int i = 0; self->is_listed && i < self->marked_count; i++) {
+        Marked *one = &self->marked[i];
+        if (one->stream != NULL && one->look != self->look && one->made != self->look) {
+            one->stream = NULL;
+            self->unmarked[self->unmarked_count++] = i;
+        }
+    }
+    self->is_listed = 0;
+}
+
+/* Makes room for one more; -1: an error is set. */
+static int
+make_room(Recollection *self)
+{
+    unsigned int room = self->marked_room == 0 ? FEWEST : 2 * self->marked_room;
+    unsigned int *unmarked = PyMem_Realloc(self->unmarked, (size_t)room * sizeof(unsigned int));
+    if (unmarked != NULL) {
+        self->unmarked = unmarked;
+    }
+    Marked *marked = unmarked == NULL ? NULL : PyMem_Realloc(self->marked, (size_t)room * sizeof(Marked));
+    if (marked == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->marked = marked;
+    self->marked_room = room;
+    return 0;
+}
+
+/* Returns the place of a stream, a new one if it has none; NULL: an error is set. */
+static Marked *
+mark(Recollection *self, StreamFields *stream)
+{
+    Marked *one = place_of(self, stream);
+    if (one != NULL && one->stream == stream) {
+        return one;
+    }
+    unsigned int at;
+    if (self->unmarked_count > 0) {
+        at = self->unmarked[--self->unmarked_count];
+    }
+    else if (self->marked_count < self->marked_room || make_room(self) == 0) {
+        at = self->marked_count++;
+    }
+    else {
+        return NULL;
+    }
+    self->marked[at] = (Marked){.stream = stream, .made = self->look};
+    stream->recalls = self->serial;
+    stream->recall = at;
+    return &self->marked[at];
+}
+
+/* Returns a direction of a stream, borrowed; NULL: there is none, or it has to be asked for. */
+static PyObject *
+direction_of(const StreamFields *stream, int is_write)
+{
+    PyObject *direction = is_write ? stream->writer : stream->reader; /* which its stream forgets when it dies */
+    if (direction != NULL && Py_REFCNT(direction) > 0) {
+        return direction;
+    }
+    PyObject *reference = is_write ? stream->write : stream->read;
+    return reference != NULL && grpc_guard_sees_way(reference, direction, &direction) ? direction : NULL;
+}
+
+/* Tells whether an operation in C has a direction, and since when is known. */
+static int
+is_inside(const AioFields *direction)
+{
+    return direction->inside != NULL && direction->taken && !direction->is_untimed;
+}
+
+int
+grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *direction, PyObject *future)
+{
+    if (!self->is_listed || !IS_AIO_DIRECTION(self->state, direction)) {
+        return 0;
+    }
+    AioFields *fields = (AioFields *)direction;
+    StreamFields *stream = (StreamFields *)fields->stream;
+    if (!is_inside(fields) || !fields->is_of_fields || stream == NULL) {
+        return 0;
+    }
+    int is_write = direction_of(stream, 0) != direction;
+    if (is_write && direction_of(stream, 1) != direction) {
+        return 0; /* its stream knows another one */
+    }
+    Marked *one = mark(self, stream);
+    if (one == NULL) {
+        return -1;
+    }
+    *inside = (Inside){
+        .operation = fields->inside,
+        .future = future,
+        .since = fields->since,
+        .number = (unsigned int)(one - self->marked) + 1,
+        .made = one->made,
+        .is_write = is_write != 0,
+    };
+    return 1;
+}
+
+/* Returns the stream that somebody was inside of, if it lives. */
+static const StreamFields *
+stream_of(const Recollection *self, const Inside *inside)
+{
+    if (inside->number == 0 || inside->number > self->marked_count) {
+        return NULL;
+    }
+    const Marked *one = &self->marked[inside->number - 1];
+    int is_it = self->is_listed && one->look == self->look && one->made == inside->made;
+    return is_it ? one->stream : NULL;
+}
+
+PyObject *
+grpc_guard_goes_on(const Recollection *self, const Inside *inside)
+{
+    const StreamFields *stream = stream_of(self, inside);
+    PyObject *direction = stream == NULL ? NULL : direction_of(stream, inside->is_write);
+    if (direction == NULL || !IS_AIO_DIRECTION(self->state, direction)) {
+        return NULL;
+    }
+    const AioFields *fields = (AioFields *)direction;
+    int goes_on = is_inside(fields) && fields->inside == inside->operation && fields->since == inside->since;
+    return goes_on ? direction : NULL;
+}
+
+void
+grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step)
+{
+    if (step == 0 && inside->number != 0 && inside->number <= self->marked_count) {
+        FETCH(self->marked[inside->number - 1].stream);
+    }
+    const StreamFields *stream = step == 0 ? NULL : stream_of(self, inside);
+    if (stream != NULL) {
+        FETCH_LINES(inside->is_write ? stream->writer : stream->reader, 96);
+    }
+}

@@ -1,0 +1,161 @@
+"""Tasks inside operations of ours: they are where they were as long as these go on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import Any
+
+import grpc
+import pytest
+from inside import core_which, remembered, sight
+from support.staging import aio_channel, aio_server, path, within
+
+from grpc_guard import Owner, snapshot
+
+if core_which.compiled() is None:
+    pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """All looks of a test are soon enough after one another; the tasks that the last one has followed."""
+    followed: list[Any] = []
+    plain = sight.groups
+
+    def counted(tasks: Any, *others: Any) -> Any:
+        followed.extend(tasks)
+        return plain(tasks, *others)
+
+    monkeypatch.setattr(sight, "groups", counted)
+    monkeypatch.setattr(remembered, "_SECONDS", float("inf"))
+    monkeypatch.setattr(remembered, "_last", [0.0, set(), {}, {}])
+    return followed
+
+
+async def echo(requests: Any, context: Any) -> None:
+    async for request in requests:
+        await context.write(request)
+
+
+HANDLERS = {"Echo": grpc.stream_stream_rpc_method_handler(echo)}
+
+
+def readers() -> list[Owner | None]:
+    """Return who reads the streams of clients, in their order."""
+    streams = [one for one in snapshot().streams if one.side == "client"]
+    return [None if one.read is None else one.read.owner for one in streams]
+
+
+def line(owner: Owner | None) -> str:
+    assert owner is not None
+    assert owner.site is not None
+    return owner.site.code
+
+
+async def opened(channel: Any) -> Any:
+    """Return a call whose handler reads."""
+    call = channel.stream_stream(path("Echo"))()
+    await within(call.write(b"0"))
+    await within(call.read())
+    return call
+
+
+async def once(call: Any) -> None:
+    await call.read()  # once
+
+
+async def begun(coroutine: Any) -> asyncio.Task[Any]:
+    """Return a task that has run up to where it waits."""
+    task = asyncio.create_task(coroutine)
+    await asyncio.sleep(0)
+    return task
+
+
+def waits_for(task: asyncio.Task[Any]) -> Any:
+    return task._fut_waiter  # type: ignore[attr-defined]
+
+
+async def test_a_read_that_goes_on_is_not_followed_again(followed: list[Any]) -> None:
+    """Nor is anything made for that: no weak reference to its direction, or to what its task waits for."""
+    async with aio_server(HANDLERS) as address, aio_channel(address) as channel:
+        call = await opened(channel)
+        for _ in range(2):
+            reading = await begun(once(call))
+            for at in range(3):
+                followed.clear()
+                assert line(*readers()) == "await call.read()  # once"
+                assert (reading in followed) == (at == 0)
+            assert weakref.getweakrefcount(waits_for(reading)) == 0
+            await within(call.write(b"1"))
+            await within(reading)
+        call.cancel()
+
+
+async def test_the_same_task_at_another_line() -> None:
+    """And at the same one, in another read: it has not been there for as long."""
+    read = asyncio.Event()
+
+    async def reads(call: Any) -> None:
+        for _ in range(2):
+            await call.read()  # often
+            read.set()
+        await call.read()  # last
+
+    async with aio_server(HANDLERS) as address, aio_channel(address) as channel:
+        call = await opened(channel)
+        reading = await begun(reads(call))
+        seen = []
+        for at in range(3):
+            for _ in range(3):
+                (owner,) = readers()
+            assert owner is not None
+            assert owner.held_seconds is not None
+            seen.append(line(owner))
+            if at < 2:
+                read.clear()
+                await within(call.write(b"1"))
+                await within(read.wait())  # and it reads again before anybody else runs
+                (later,) = readers()
+                assert later is not None
+                assert later.held_seconds is not None
+                assert later.held_seconds < owner.held_seconds
+        assert seen == ["await call.read()  # often"] * 2 + ["await call.read()  # last"]
+        call.cancel()
+        await asyncio.wait({reading})
+
+
+async def test_streams_that_come_and_go() -> None:
+    """Those in the memory of others that were remembered are told by what they are."""
+    async with aio_server(HANDLERS) as address, aio_channel(address) as channel:
+        for _ in range(5):
+            calls = [await opened(channel) for _ in range(3)]
+            reading = [await begun(once(one)) for one in calls]
+            for _ in range(3):
+                assert len([one for one in readers() if one is not None]) == 3
+            calls[1].cancel()
+            await asyncio.wait(reading[1:2])
+            assert len([one for one in readers() if one is not None]) == 2
+            for one in calls:
+                one.cancel()
+            await asyncio.wait(reading)
+            del calls, reading, one
+            gc.collect()
+            assert not any(readers())
+
+
+async def test_without_the_streams_of_the_process() -> None:
+    """A look that does not know them has weak references, which serve as well."""
+    loop = asyncio.get_running_loop()
+    async with aio_server(HANDLERS) as address, aio_channel(address) as channel:
+        call = await opened(channel)
+        reading = await begun(once(call))
+        for _ in range(3):
+            crowd = sight.Sight({loop}).crowd
+            seen = [one for one in crowd.directions() if one.stream.side == "client"]
+            assert [line(crowd.owner(one)) for one in seen] == ["await call.read()  # once"]
+        assert weakref.getweakrefcount(waits_for(reading)) == 1
+        assert line(*readers()) == "await call.read()  # once"
+        call.cancel()
+        await asyncio.wait({reading})

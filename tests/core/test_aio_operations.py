@@ -305,19 +305,20 @@ async def test_origin_of_a_coroutine() -> None:
 
 async def test_cycle_that_nobody_has() -> None:
     """An operation that is found by the collector alone ends then, and frees its direction."""
-    pair = stub()
-    operation = pair.proxy.read()
-    operation.send(None)
-    (owner, _) = last_owner_of(pair.directions[0])
-    assert (owner.name, owner.operation) == ("(not found)", "read")  # type: ignore[union-attr]
-    assert owner.stack[-1].function == test_cycle_that_nobody_has.__name__  # type: ignore[union-attr]
-    pair.plain.waiting[0].operation = operation  # type: ignore[attr-defined]
-    gone, direction = weakref.ref(operation), pair.directions[0]
-    pair.plain.waiting.clear()
-    del operation, pair
-    gc.collect()
-    assert gone() is None
-    assert (direction.taken, direction.inside) == (False, None)
+    for _ in range(3):  # the memory of one that was found may be there to be used again
+        pair = stub()
+        operation = pair.proxy.read()
+        operation.send(None)
+        (owner, _) = last_owner_of(pair.directions[0])
+        assert (owner.name, owner.operation) == ("(not found)", "read")  # type: ignore[union-attr]
+        assert owner.stack[-1].function == test_cycle_that_nobody_has.__name__  # type: ignore[union-attr]
+        pair.plain.waiting[0].operation = operation  # type: ignore[attr-defined]
+        gone, direction = weakref.ref(operation), pair.directions[0]
+        pair.plain.waiting.clear()
+        del operation, pair
+        gc.collect()
+        assert gone() is None
+        assert (direction.taken, direction.inside) == (False, None)
 
 
 async def test_who_looks_while_it_dies() -> None:

@@ -19,10 +19,10 @@ typedef struct {
     Spots of_direction;
     PyObject *step;      /* the name of the slot of its step, or None: the direction's */
     PyObject *of_wrapped; /* the name of the method of what is wrapped that is its step, or None */
+    PyObject *operation;  /* the name of the operation */
     Unbound unbound;     /* the step, where that is a method of a plain call */
     Spots of_step;
     PyObject *function;  /* async def, and marked */
-    PyObject *operation; /* the name of the operation */
     PyObject *direction; /* the name of the slot of the proxy */
     PyObject *module;    /* held for its state */
     PyObject *weakrefs;
@@ -35,15 +35,16 @@ typedef enum { CREATED, RUNNING, SUSPENDED, CLOSED } Progress;
 /* What a method returns: a coroutine to everybody who looks. */
 typedef struct AioOperation {
     PyObject_HEAD
-    PyObject *weakrefs;
+    /* What it reads when it goes on, and ends, is in one line of memory. */
     PyObject *method, *proxy, *argument, *direction;
     PyObject *inner; /* what it drives: the step of the direction, or the coroutine of the function */
+    int offset;      /* in `code` */
+    char owns; /* the direction, from the claim until it gives it back */
+    char progress;
     PyObject *code;  /* with offset, where it was made; NULL if Python was not the caller */
     PyObject *name, *qualname; /* if somebody has set them */
     PyObject *subject; /* of a run: a handler's stream, or the name of its RPC; NULL after its end */
-    int offset;
-    char owns; /* the direction, from the claim until it gives it back */
-    char progress;
+    PyObject *weakrefs;
 } AioOperation;
 
 #define EACH_BUT_METHOD(DO) \
@@ -74,8 +75,27 @@ int grpc_guard_begin_run(AioRun *run);
 /* Ends it, or has it not begin. */
 void grpc_guard_end_run(AioRun *run);
 
-/* Returns a new operation of a proxy, or NULL, mostly without an exception: the function is to do it. */
-PyObject *grpc_guard_new_operation(AioMethod *method, PyObject *const *args);
+/* Tells whether coroutines note where they are made: the function's do, and operations do not. */
+static inline int
+grpc_guard_origins_are_tracked(State *state)
+{
+    if (state == NULL || state->origin_depth == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
+        return -1;
+    }
+#if PY_VERSION_HEX < 0x030F0000
+    return PyThreadState_Get()->coroutine_origin_tracking_depth > 0;
+#else
+    PyObject *depth = PyObject_CallNoArgs(state->origin_depth);
+    int is_tracked = depth == NULL ? -1 : PyObject_IsTrue(depth);
+    Py_XDECREF(depth);
+    return is_tracked;
+#endif
+}
+
+/* What a method does: makes an operation of its proxy, or has the function do it. */
+PyObject *grpc_guard_operation_vectorcall(PyObject *self, PyObject *const *args, size_t flags, PyObject *names);
+PyObject *grpc_guard_call_function(AioMethod *method, PyObject *const *args, size_t flags, PyObject *names);
 
 /* Returns the run of a handler, a coroutine which tells how that ends: it drives `coroutine`, which
  * the function of `method` has made, and whose reference is taken, even by an error. */
@@ -137,8 +157,20 @@ grpc_guard_is_here(State *state, PyObject *loop)
 #endif
 }
 
+/* The same as PyIter_Send(). */
+static inline PySendResult
+grpc_guard_send(PyObject *inner, PyObject *value, PyObject **result)
+{
+    PyAsyncMethods *methods = Py_TYPE(inner)->tp_as_async;
+    if (USUALLY(methods != NULL && methods->am_send != NULL)) {
+        return methods->am_send(inner, value, result);
+    }
+    return PyIter_Send(inner, value, result);
+}
+
 /* What an operation does, and what becomes of it: as the methods of coroutines. */
 PySendResult grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result);
+PySendResult grpc_guard_begin_and_send(AioOperation *self, PyObject *value, PyObject **result); /* for the first time */
 PyObject *grpc_guard_operation_throw(AioOperation *self, PyObject *args);
 int grpc_guard_operation_close(AioOperation *self);
 void grpc_guard_operation_finalize(AioOperation *self);
@@ -157,15 +189,17 @@ PyObject *grpc_guard_operation_qualname(AioOperation *self, void *unused);
 PySendResult grpc_guard_operation_sent(AioOperation *self, PySendResult status);
 
 /* Claims the direction and makes what is driven, or hands over; -1 with an exception set. */
-int grpc_guard_begin(AioOperation *self);
 int grpc_guard_begin_anyhow(AioOperation *self);
+
+/* As Python does in a coroutine: a StopIteration that is raised must not look like its result. */
+void grpc_guard_replace_stop_iteration(void);
 
 /* Returns the direction of a new operation, a new reference, if it is claimed by operations; NULL, mostly without
  * an error, if not. */
 PyObject *grpc_guard_find_direction(AioMethod *method, PyObject *proxy);
 
-/* Keeps the memory of an operation all of whose fields are clear but the method, or frees it. */
-void grpc_guard_free_operation(AioOperation *self);
+/* tp_dealloc of an operation. */
+void grpc_guard_operation_dealloc(AioOperation *self);
 
 /* Makes the coroutine of the function what is driven; -1 with an exception set. */
 int grpc_guard_hand_over(AioOperation *self);

@@ -14,12 +14,6 @@ coroutine_send(PyObject *self, PyObject *value)
     return result;
 }
 
-static PySendResult
-coroutine_am_send(PyObject *self, PyObject *value, PyObject **result)
-{
-    return grpc_guard_operation_send((AioOperation *)self, value, result);
-}
-
 static PyObject *
 coroutine_iternext(PyObject *self)
 {
@@ -134,23 +128,6 @@ coroutine_clear(AioOperation *self)
     return 0;
 }
 
-static void
-operation_dealloc(AioOperation *self)
-{
-    /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
-    if (!USUALLY(self->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
-        return; /* somebody has it again */
-    }
-    PyObject_GC_UnTrack(self);
-    if (!USUALLY(self->weakrefs == NULL)) {
-        PyObject_ClearWeakRefs((PyObject *)self);
-    }
-#define CLEAR(name) Py_CLEAR(self->name);
-    EACH_BUT_METHOD(CLEAR)
-#undef CLEAR
-    grpc_guard_free_operation(self);
-}
-
 /* Keeps the memory of a run, or frees it. */
 static void
 keep(AioOperation *self)
@@ -224,8 +201,8 @@ static PyMemberDef members[] = {
 static PyType_Slot slots[] = {
     SLOTS,
     {Py_tp_iternext, coroutine_iternext},
-    {Py_am_send, coroutine_am_send},
-    {Py_tp_dealloc, operation_dealloc},
+    {Py_am_send, (sendfunc)grpc_guard_operation_send},
+    {Py_tp_dealloc, grpc_guard_operation_dealloc},
     {Py_tp_traverse, coroutine_traverse},
     {Py_tp_clear, coroutine_clear},
     {0, NULL},

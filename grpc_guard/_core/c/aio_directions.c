@@ -48,6 +48,30 @@ fill_aio(State *state, AioFields *self, PyObject *stream, PyObject *way, PyObjec
     return equip((PyObject *)self, state, stream);
 }
 
+/* The same for a new direction, all of whose fields are clear, of a stream of ours. */
+static int
+fill_new(State *state, AioFields *self, PyObject *of, Part *part, PyObject *step)
+{
+    StreamFields *stream = (StreamFields *)of;
+    PyObject *other = part->is_write ? stream->reader : stream->writer;
+    if (other != NULL && (PyObject *)Py_TYPE(other) == state->aio_direction && ((AioFields *)other)->loop_thread != NULL) {
+        self->loop_thread = Py_NewRef(((AioFields *)other)->loop_thread);
+    }
+    else {
+        self->loop_thread = loop_thread_of(state, of);
+        if (self->loop_thread == NULL) {
+            return -1;
+        }
+    }
+    self->is_of_fields = 1;
+    self->stream = Py_NewRef(of);
+    self->way = Py_NewRef(part->way);
+    self->owner = Py_NewRef(Py_None);
+    self->extra = Py_NewRef(Py_None);
+    self->step = Py_XNewRef(step);
+    return USUALLY(stream->is_instrumented == Py_False) ? 0 : equip((PyObject *)self, state, of);
+}
+
 /* Tells whether all objects of a type have the method of a part, which need not be bound before it is
  * called; an object may have another one in its place. */
 static int
@@ -91,7 +115,7 @@ grpc_guard_make_aio_direction(State *state, PyObject *stream, Part *part, PyObje
         self->wrapped = Py_NewRef(wrapped);
         self->name = Py_NewRef(part->name);
     }
-    if (self != NULL && fill_aio(state, self, stream, part->way, step) < 0) {
+    if (self != NULL && fill_new(state, self, stream, part, step) < 0) {
         Py_CLEAR(self);
     }
     Py_XDECREF(step);

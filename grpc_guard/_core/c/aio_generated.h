@@ -23,9 +23,9 @@ typedef struct {
 #define EACH_OF_GENERATED(DO) DO(responses) DO(stream) DO(direction) DO(records) DO(module) DO(task)
 
 /* Returns what stands for the generator of a handler: it claims `direction` for what that yields.
- * `records` are those of the server. */
+ * `records` are those of the server, and `module` is the one that the state is of. */
 PyObject *grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction,
-                                   PyObject *responses, PyObject *records);
+                                   PyObject *responses, PyObject *records, PyObject *module);
 
 /* What is awaited for one message: an async_generator_asend, or an athrow or aclose of it */
 
@@ -55,7 +55,7 @@ void grpc_guard_handler_has_ended(Generated *self);
 /* The handler goes on: makes what a step drives; -1 with an exception set. */
 int grpc_guard_begin_step(State *state, Step *self);
 
-/* Claims the direction for the message that a StopIteration has, which is set and stays, if all is as usual: 1, else 0. */
+/* Claims the direction for the message that a step for the next one has come to, if all is as usual: 1, else 0. */
 int grpc_guard_is_yielded(State *state, Step *self);
 
 /* Takes what is driven to have answered by `status`, and `*result` or an exception. */

@@ -6,7 +6,7 @@
 
 PyObject *
 grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, PyObject *responses,
-                         PyObject *records)
+                         PyObject *records, PyObject *module)
 {
     PyTypeObject *type = state->aio_generated;
     Generated *self = (Generated *)grpc_guard_alloc(&state->kept_generated, type);
@@ -16,7 +16,7 @@ grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, Py
         self->responses = Py_NewRef(responses);
         self->records = Py_NewRef(records);
         self->state = state;
-        self->module = Py_NewRef(PyType_GetModule(type));
+        self->module = Py_NewRef(module);
     }
     return (PyObject *)self;
 }
@@ -107,7 +107,6 @@ generated_traverse(Generated *self, visitproc visit, void *arg)
 static void
 generated_dealloc(Generated *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
@@ -118,18 +117,15 @@ generated_dealloc(Generated *self)
     grpc_guard_is_written(self);
     grpc_guard_handler_has_ended(self);
     grpc_guard_end_flight(&self->flight);
+    PyObject *module = self->module; /* which the state is of, until its memory is kept */
+    State *state = self->state;
+    self->module = NULL;
 #define CLEAR(name) Py_CLEAR(self->name);
     EACH_OF_GENERATED(CLEAR)
 #undef CLEAR
     memset((PyObject *)self + 1, 0, sizeof(Generated) - sizeof(PyObject));
-    State *state = grpc_guard_state_left(type);
-    if (state != NULL) {
-        grpc_guard_keep(&state->kept_generated, state->aio_generated, (PyObject *)self);
-    }
-    else {
-        type->tp_free(self);
-        Py_DECREF(type);
-    }
+    grpc_guard_keep(&state->kept_generated, state->aio_generated, (PyObject *)self);
+    Py_DECREF(module);
 }
 
 static PyMethodDef generated_methods[] = {

@@ -80,7 +80,8 @@ generated(State *state, AioHandler *self, PyObject *stream, PyObject **given, Py
     PyObject *responses = PyObject_Vectorcall(self->plain, given, (size_t)count, names);
     if (responses != NULL) {
         made = grpc_guard_is_plain(state, direction)
-                   ? grpc_guard_new_generated(state, stream, direction, responses, self->handlers)
+                   ? grpc_guard_new_generated(state, stream, direction, responses, self->handlers,
+                                              self->module)
                    : generated_in_python(self, stream, context, responses);
         Py_DECREF(responses);
     }

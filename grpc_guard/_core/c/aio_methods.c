@@ -2,45 +2,15 @@
 
 #include "aio.h"
 
-/* Tells whether coroutines note where they are made: the function's do, and operations do not. */
-static inline int
-origins_are_tracked(State *state)
-{
-    if (state == NULL || state->origin_depth == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the interpreter is shutting down");
-        return -1;
-    }
-#if PY_VERSION_HEX < 0x030F0000
-    return PyThreadState_Get()->coroutine_origin_tracking_depth > 0;
-#else
-    PyObject *depth = PyObject_CallNoArgs(state->origin_depth);
-    int is_tracked = depth == NULL ? -1 : PyObject_IsTrue(depth);
-    Py_XDECREF(depth);
-    return is_tracked;
-#endif
-}
-
-static UNUSUAL PyObject *
-call_function(AioMethod *method, PyObject *const *args, size_t flags, PyObject *names)
+PyObject *
+grpc_guard_call_function(AioMethod *method, PyObject *const *args, size_t flags, PyObject *names)
 {
     if (PyErr_Occurred()
         || (names == NULL && PyVectorcall_NARGS(flags) == method->count
-            && origins_are_tracked(method->state) < 0)) {
+            && grpc_guard_origins_are_tracked(method->state) < 0)) {
         return NULL;
     }
     return PyObject_Vectorcall(method->function, args, flags, names);
-}
-
-static PyObject *
-method_vectorcall(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
-{
-    AioMethod *method = (AioMethod *)self;
-    PyObject *operation = NULL;
-    if (USUALLY(names == NULL && PyVectorcall_NARGS(flags) == method->count
-                && origins_are_tracked(method->state) == 0)) {
-        operation = grpc_guard_new_operation(method, args);
-    }
-    return USUALLY(operation != NULL) ? operation : call_function(method, args, flags, names);
 }
 
 static PyObject *
@@ -68,7 +38,7 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    self->vectorcall = method_vectorcall;
+    self->vectorcall = grpc_guard_operation_vectorcall;
     self->module = Py_NewRef(PyType_GetModule(type));
     self->state = state;
     self->function = Py_NewRef(function);

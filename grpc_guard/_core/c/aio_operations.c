@@ -10,7 +10,7 @@ give_back(AioOperation *self)
     self->owns = 0;
     direction->inside = NULL;
     direction->taken = 0;
-    if (direction->is_untimed) { /* it did not wait: nobody but who looks later wants to know */
+    if (!USUALLY(!direction->is_untimed)) { /* it did not wait: nobody but who looks later wants to know */
         direction->since = grpc_guard_just_now();
         direction->is_untimed = 0;
     }
@@ -85,22 +85,8 @@ grpc_guard_end(AioOperation *self, int failed)
     Py_CLEAR(self->direction);
 }
 
-/* Tells whether it can be driven for the first time; else an exception is set. */
-static inline int
-can_begin(AioOperation *self, PyObject *value)
-{
-    if (USUALLY(self->progress == CREATED && value == Py_None)) {
-        return 1;
-    }
-    if (grpc_guard_can_go_on(self)) {
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-    }
-    return 0;
-}
-
-/* As Python does in a coroutine: a StopIteration that is raised must not look like its result. */
-static void
-replace_stop_iteration(void)
+void
+grpc_guard_replace_stop_iteration(void)
 {
     if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
         PyObject *cause = take_exception();
@@ -161,33 +147,21 @@ succeed(AioOperation *self)
 PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
-    PySendResult status = PYGEN_ERROR;
     *result = NULL;
-    if (USUALLY(self->progress == SUSPENDED)) {
-        Py_INCREF(self);
-        self->progress = RUNNING;
-        status = PyIter_Send(self->inner, value, result);
-        if (status == PYGEN_NEXT) {
-            self->progress = SUSPENDED; /* as all else is */
-            Py_DECREF(self);
-            return status;
-        }
-        if (USUALLY(status == PYGEN_RETURN && self->owns)) {
-            succeed(self);
-            return status;
-        }
-        return grpc_guard_operation_sent(self, status);
-    }
-    if (!can_begin(self, value)) {
-        return PYGEN_ERROR;
+    if (self->progress != SUSPENDED) {
+        return grpc_guard_begin_and_send(self, value, result);
     }
     Py_INCREF(self);
     self->progress = RUNNING;
-    if (self->inner == NULL && grpc_guard_begin(self) < 0) {
-        replace_stop_iteration();
+    PySendResult status = grpc_guard_send(self->inner, value, result);
+    if (status == PYGEN_NEXT) {
+        self->progress = SUSPENDED; /* as all else is */
+        Py_DECREF(self);
+        return status;
     }
-    else if (self->subject == NULL || grpc_guard_begin_run((AioRun *)self) == 0) {
-        status = PyIter_Send(self->inner, value, result);
+    if (USUALLY(status == PYGEN_RETURN && self->owns)) {
+        succeed(self);
+        return status;
     }
     return grpc_guard_operation_sent(self, status);
 }

@@ -4,6 +4,7 @@
 
 #include "guarded.h"
 #include "recipes.h"
+#include "unary_starts.h"
 
 /* Tells whether all is as usual: the guard of the process is off, and the loop of the multi-callable
  * runs; -1: an error is set. `loop` gets a new reference. */
@@ -86,12 +87,25 @@ guard_call(State *state, PyObject *call, PyObject *stream, PyObject *kind)
     return guarded;
 }
 
+/* Notes what the class of a multi-callable has as `__call__`, if that is a function. */
+static UNUSUAL void
+learn_function(State *state, Method *method, PyTypeObject *type)
+{
+    PyObject *function = _PyType_Lookup(type, state->starts.str___call__); /* borrowed */
+    int is_function = function != NULL && Py_IS_TYPE(function, &PyFunction_Type);
+    method->called = is_function ? function : NULL;
+    method->of_called = is_function ? type->tp_version_tag : 0;
+}
+
 /* Starts a stream with these arguments. */
 static PyObject *
-start(State *state, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObject *args,
+start(State *state, Method *method, PyObject *stream, PyObject *wrapped, PyObject *kind, PyObject *args,
       PyObject *kwargs)
 {
-    PyObject *call = PyObject_Call(wrapped, args, kwargs);
+    if (!USUALLY(method->of_called == Py_TYPE(wrapped)->tp_version_tag)) {
+        learn_function(state, method, Py_TYPE(wrapped));
+    }
+    PyObject *call = grpc_guard_call_wrapped(method->called, method->of_called, wrapped, args, kwargs);
     if (call == NULL) {
         grpc_guard_did_not_start(state, stream);
         return NULL;
@@ -130,7 +144,7 @@ start_stream(State *state, Method *method, PyObject *proxy, PyObject *args, PyOb
         stream = new_stream(state, proxy, wrapped, mode, loop);
     }
     if (stream != NULL) {
-        guarded = start(state, stream, wrapped, kind, args, kwargs);
+        guarded = start(state, method, stream, wrapped, kind, args, kwargs);
     }
     Py_XDECREF(stream);
     Py_XDECREF(mode);

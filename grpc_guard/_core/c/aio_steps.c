@@ -46,9 +46,14 @@ step_am_send(PyObject *op, PyObject *value, PyObject **result)
     self->progress = RUNNING;
     PySendResult status = PYGEN_ERROR;
     if (!is_first || grpc_guard_begin_step(state, self) == 0) {
-        status = PyIter_Send(self->inner, value, result);
+        status = grpc_guard_send(self->inner, value, result);
     }
-    status = grpc_guard_after_step(state, self, status, result);
+    if (USUALLY(status == PYGEN_NEXT)) {
+        self->progress = SUSPENDED;
+    }
+    else if (!USUALLY(status == PYGEN_RETURN && self->act == NEXT && grpc_guard_is_yielded(state, self))) {
+        status = grpc_guard_after_step(state, self, status, result);
+    }
     Py_DECREF(self);
     return status;
 }
@@ -82,18 +87,19 @@ value_of_stop(void)
     return value == NULL ? Py_NewRef(Py_None) : value;
 }
 
-/* Takes what is driven to have answered `result`, or NULL, as tp_iternext does. */
+/* Takes what is driven to have ended, as tp_iternext does: with an exception, or none. */
 static UNUSUAL PyObject *
-after_iternext(State *state, Step *self, PyObject *result)
+after_iternext(State *state, Step *self)
 {
-    PySendResult status = result != NULL ? PYGEN_NEXT : PYGEN_RETURN;
-    if (result == NULL && !PyErr_Occurred()) {
+    PySendResult status = PYGEN_RETURN;
+    PyObject *result = NULL;
+    if (!PyErr_Occurred()) {
         result = Py_NewRef(Py_None);
     }
-    else if (result == NULL && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+    else if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
         result = value_of_stop();
     }
-    else if (result == NULL) {
+    else {
         status = PYGEN_ERROR;
     }
     status = grpc_guard_after_step(state, self, status, &result);
@@ -115,14 +121,19 @@ step_iternext(PyObject *op)
     Py_INCREF(self);
     self->progress = RUNNING;
     if (is_first && grpc_guard_begin_step(state, self) < 0) {
-        return after_iternext(state, self, NULL);
+        return after_iternext(state, self);
     }
     PyObject *result = Py_TYPE(self->inner)->tp_iternext(self->inner);
-    if (result == NULL && PyErr_Occurred() == PyExc_StopIteration && grpc_guard_is_yielded(state, self)) {
+    if (result != NULL) { /* the handler waits */
+        self->progress = SUSPENDED;
+        Py_DECREF(self);
+        return result;
+    }
+    if (PyErr_Occurred() == PyExc_StopIteration && grpc_guard_is_yielded(state, self)) {
         Py_DECREF(self);
         return NULL;
     }
-    return after_iternext(state, self, result);
+    return after_iternext(state, self);
 }
 
 static PyObject *
@@ -190,14 +201,20 @@ step_dealloc(Step *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL) {
+    if (!USUALLY(self->weakrefs == NULL)) {
         PyObject_ClearWeakRefs((PyObject *)self);
+        self->weakrefs = NULL;
     }
-    (void)step_clear(self);
-    self->weakrefs = NULL;
-    State *state = grpc_guard_state_left(type);
-    if (state != NULL) {
-        grpc_guard_keep(&state->kept_steps, state->aio_step, (PyObject *)self);
+    Generated *generated = (Generated *)self->generated; /* which holds what the state is of */
+    self->generated = NULL;
+    self->progress = CLOSED;
+    Py_CLEAR(self->responses);
+    if (!USUALLY(self->inner == NULL && self->given == NULL)) {
+        (void)step_clear(self);
+    }
+    if (USUALLY(generated != NULL)) {
+        grpc_guard_keep(&generated->state->kept_steps, generated->state->aio_step, (PyObject *)self);
+        Py_DECREF(generated);
     }
     else {
         type->tp_free(self);

@@ -155,7 +155,7 @@ grpc_guard_run_send(PyObject *object, PyObject *value, PyObject **result)
     }
     Py_INCREF(self);
     self->progress = RUNNING;
-    PySendResult status = PyIter_Send(self->inner, value, result);
+    PySendResult status = grpc_guard_send(self->inner, value, result);
     if (!USUALLY(status == PYGEN_RETURN && run->home != NULL)) {
         return grpc_guard_operation_sent(self, status);
     }

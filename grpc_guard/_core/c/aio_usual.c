@@ -5,6 +5,7 @@
  */
 
 #include "aio.h"
+#include "directions.h"
 
 /* The same as grpc_guard_in_slot(), and borrowed, without a lookup; NULL if that has to be done. */
 static inline PyObject *
@@ -19,8 +20,9 @@ in_same_slot(const Spots *spots, PyObject *object)
     return NULL;
 }
 
-PyObject *
-grpc_guard_new_operation(AioMethod *method, PyObject *const *args)
+/* Returns a new operation of a proxy, or NULL, mostly without an exception: the function is to do it. */
+static inline PyObject *
+new_operation(AioMethod *method, PyObject *const *args)
 {
     PyObject *direction = in_same_slot(&method->of_direction, args[0]);
     if (USUALLY(direction != NULL && grpc_guard_is_plain(method->state, direction))) {
@@ -46,6 +48,18 @@ grpc_guard_new_operation(AioMethod *method, PyObject *const *args)
     return (PyObject *)self;
 }
 
+PyObject *
+grpc_guard_operation_vectorcall(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
+{
+    AioMethod *method = (AioMethod *)self;
+    PyObject *operation = NULL;
+    if (USUALLY(names == NULL && PyVectorcall_NARGS(flags) == method->count
+                && grpc_guard_origins_are_tracked(method->state) == 0)) {
+        operation = new_operation(method, args);
+    }
+    return USUALLY(operation != NULL) ? operation : grpc_guard_call_function(method, args, flags, names);
+}
+
 /* Returns whose method does the step, borrowed, and the name of that; NULL where more has to be looked at. */
 static inline PyObject *
 doer_of(State *state, AioMethod *method, AioOperation *self, AioFields *direction, PyObject **name)
@@ -59,8 +73,9 @@ doer_of(State *state, AioMethod *method, AioOperation *self, AioFields *directio
     return is_its ? *(PyObject **)((char *)self->proxy + state->wrapped_at) : NULL;
 }
 
-int
-grpc_guard_begin(AioOperation *self)
+/* Claims the direction and makes what is driven, or hands over; -1 with an exception set. */
+static inline int
+begin(AioOperation *self)
 {
     AioMethod *method = (AioMethod *)self->method;
     State *state = method->state;
@@ -81,9 +96,12 @@ grpc_guard_begin(AioOperation *self)
     direction->since = 0.0;
     direction->is_untimed = 1;
     Py_INCREF(args[0]);
-    PyObject *awaitable = method->step != Py_None && PyAsyncGen_CheckExact(args[0])
-                              ? PyAsyncGen_Type.tp_as_async->am_anext(args[0])
-                              : grpc_guard_call_unbound(&method->unbound, name, args, (size_t)method->count);
+    if (method->step != Py_None && PyAsyncGen_CheckExact(args[0])) {
+        self->inner = PyAsyncGen_Type.tp_as_async->am_anext(args[0]); /* which `await` drives itself */
+        Py_DECREF(args[0]);
+        return self->inner == NULL ? -1 : 0;
+    }
+    PyObject *awaitable = grpc_guard_call_unbound(&method->unbound, name, args, (size_t)method->count);
     Py_DECREF(args[0]);
     if (USUALLY(awaitable != NULL && PyCoro_CheckExact(awaitable) && Py_REFCNT(awaitable) == 1)) {
         self->inner = awaitable; /* made for this, and by nobody awaited */
@@ -93,8 +111,46 @@ grpc_guard_begin(AioOperation *self)
     return self->inner == NULL ? -1 : 0;
 }
 
-void
-grpc_guard_free_operation(AioOperation *self)
+/* Tells whether it can be driven for the first time; else an exception is set. */
+static inline int
+can_begin(AioOperation *self, PyObject *value)
+{
+    if (USUALLY(self->progress == CREATED && value == Py_None)) {
+        return 1;
+    }
+    if (grpc_guard_can_go_on(self)) {
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+    }
+    return 0;
+}
+
+PySendResult
+grpc_guard_begin_and_send(AioOperation *self, PyObject *value, PyObject **result)
+{
+    if (!can_begin(self, value)) {
+        return PYGEN_ERROR;
+    }
+    Py_INCREF(self);
+    self->progress = RUNNING;
+    PySendResult status = PYGEN_ERROR;
+    if (self->inner == NULL && !USUALLY(begin(self) == 0)) {
+        grpc_guard_replace_stop_iteration();
+    }
+    else if (USUALLY(self->subject == NULL) || grpc_guard_begin_run((AioRun *)self) == 0) {
+        status = grpc_guard_send(self->inner, value, result);
+    }
+    if (USUALLY(status == PYGEN_NEXT && self->owns)) {
+        self->progress = SUSPENDED;
+        (void)grpc_guard_since_of((AioFields *)self->direction); /* it waits: somebody may ask */
+        Py_DECREF(self);
+        return status;
+    }
+    return grpc_guard_operation_sent(self, status);
+}
+
+/* Keeps the memory of an operation all of whose fields are clear but the method, or frees it. */
+static inline void
+free_operation(AioOperation *self)
 {
     AioMethod *method = (AioMethod *)self->method;
     self->method = NULL;
@@ -108,4 +164,24 @@ grpc_guard_free_operation(AioOperation *self)
         Py_DECREF(type);
     }
     Py_XDECREF(method);
+}
+
+void
+grpc_guard_operation_dealloc(AioOperation *self)
+{
+    /* First: the collector and who asks its direction may still come upon it, in whatever runs. */
+    if (!USUALLY(self->progress == CLOSED) && PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return; /* somebody has it again */
+    }
+    PyObject_GC_UnTrack(self);
+    if (!USUALLY(self->weakrefs == NULL)) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+#define CLEAR(name) \
+    if (!USUALLY(self->name == NULL)) { \
+        Py_CLEAR(self->name); \
+    }
+    EACH_BUT_METHOD(CLEAR)
+#undef CLEAR
+    free_operation(self);
 }

@@ -111,15 +111,12 @@ claim(State *state, Generated *self)
 }
 
 /* Returns what the generator of the handler does for a step. */
-static PyObject *
+static UNUSUAL PyObject *
 make_inner(State *state, Step *self)
 {
     PyObject *responses = self->responses, *made = NULL, *method;
     switch (self->act) {
     case NEXT:
-        if (PyAsyncGen_CheckExact(responses)) {
-            return Py_TYPE(responses)->tp_as_async->am_anext(responses);
-        }
         made = PyObject_CallMethodOneArg(responses, state->str_asend, Py_None);
         break;
     case SEND:
@@ -141,18 +138,20 @@ grpc_guard_begin_step(State *state, Step *self)
 {
     Generated *generated = (Generated *)self->generated;
     self->counts = !generated->is_running;
-    if (self->counts) {
+    if (USUALLY(self->counts)) {
         grpc_guard_is_written(generated);
-        if (self->act == CLOSE) {
+        if (!USUALLY(self->act != CLOSE)) {
             grpc_guard_handler_has_ended(generated); /* further use by the handler is too late */
         }
-        else if (!generated->has_begun && note_handler(state, generated) < 0) {
+        else if (!USUALLY(generated->has_begun) && note_handler(state, generated) < 0) {
             return -1;
         }
         generated->is_running = 1;
         generated->has_begun |= self->act != CLOSE;
     }
-    self->inner = make_inner(state, self);
+    self->inner = USUALLY(self->act == NEXT && PyAsyncGen_CheckExact(self->responses))
+                      ? PyAsyncGen_Type.tp_as_async->am_anext(self->responses)
+                      : make_inner(state, self);
     return self->inner == NULL ? -1 : 0;
 }
 

@@ -96,8 +96,8 @@ typedef struct {
     PyObject *str_asend, *str_athrow, *str_aclose, *str_ag_frame, *str_yield;
     PyObject *str_cr_code, *str_cr_frame, *str_co_filename, *str_co_name;
     MadeSo made_so[MADE_SO];
-    int newest_made;
     Own of_channel, of_attempt, of_thread_name;
+    MethodInC of_task_name;
     uint64_t of_usual_streams; /* the version of `switches` when they asked for nothing, or 0 */
     PyObject *usual_count;     /* what is there as `created`, borrowed */
     LookedUp of_created, of_counting, of_watch, of_note_origin, of_get_ident;
@@ -189,8 +189,8 @@ typedef struct {
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
     unsigned int row; /* where the crowd that has noted somebody in it last has that: see crowd.c */
-    PyObject *loop_thread, *owner;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
+    PyObject *loop_thread, *owner;
     PyObject *step;           /* or NULL: the method `name` of `wrapped` */
     PyObject *wrapped, *name, *way;
 } AioFields;

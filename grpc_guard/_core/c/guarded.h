@@ -66,6 +66,12 @@ QUICK(grpc_guard_iterate_requests)
 #undef QUICK
 #undef START
 
+/* Where the proxies of a class have a slot. */
+typedef struct {
+    unsigned int version; /* of the class; 0: not known yet */
+    Py_ssize_t offset;
+} SlotOf;
+
 /* A function, or a method of a class, that stands for one in Python and leaves to it what is not usual. */
 struct Method {
     PyObject_HEAD
@@ -76,7 +82,11 @@ struct Method {
     State *state;
     Quick quick;
     Start start; /* or NULL: of a multi-callable that is called */
-    Own of_loop; /* of that */
+    Own of_loop;      /* of that */
+    PyObject *called; /* what the class of that has as `__call__`, borrowed from it */
+    unsigned int of_called; /* the version of that class; 0: not known */
+    SlotOf of_messages; /* of one that iterates: where its proxies have their messages */
+    Unbound of_plain;   /* and how what they wrap is iterated */
 };
 
 #define FEW 8 /* arguments, with the proxy */

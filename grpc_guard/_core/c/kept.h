@@ -3,7 +3,7 @@
 #ifndef GRPC_GUARD_KEPT_H
 #define GRPC_GUARD_KEPT_H
 
-#include <Python.h>
+#include "layouts.h"
 
 /* An operation is made for each message: so many are kept when they have ended. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -46,7 +46,7 @@ grpc_guard_put_kept(Kept *kept, PyObject *self)
 #if defined(Py_GIL_DISABLED) || defined(Py_TRACE_REFS)
     return 0;
 #else
-    if (kept->count >= KEPT_OPERATIONS || PyObject_GC_IsFinalized(self)) {
+    if (kept->count >= KEPT_OPERATIONS || grpc_guard_is_finalized(self)) {
         return 0; /* one that was finalized would not be again */
     }
     *(PyObject **)self = kept->first;

@@ -80,11 +80,15 @@ grpc_guard_own(Own *own, PyObject *object, PyObject *name)
     return value;
 }
 
-/* Returns what the `__anext__` of a type in C is, if its objects can have nothing else by that name; or NULL. */
+/* Returns what the `__aiter__` or `__anext__` of a type in C is, if its objects can have nothing else by that
+ * name; or NULL. */
 static unaryfunc
 slot_of_type(PyTypeObject *type, PyObject *name)
 {
     PyAsyncMethods *methods = type->tp_as_async;
+    int is_step = PyUnicode_CompareWithASCIIString(name, "__anext__") == 0;
+    int is_known = is_step || PyUnicode_CompareWithASCIIString(name, "__aiter__") == 0;
+    unaryfunc slot = methods == NULL || !is_known ? NULL : is_step ? methods->am_anext : methods->am_aiter;
     PyObject *own = PyUnicode_InternFromString("__getattribute__");
     if (own == NULL) {
         PyErr_Clear();
@@ -93,13 +97,10 @@ slot_of_type(PyTypeObject *type, PyObject *name)
     int is_plain = type->tp_dictoffset == 0
                    && _PyType_Lookup(type, own) == _PyType_Lookup(&PyBaseObject_Type, own);
     Py_DECREF(own);
-    PyObject *method = is_plain && methods != NULL && methods->am_anext != NULL
-                               && PyUnicode_CompareWithASCIIString(name, "__anext__") == 0
-                           ? _PyType_Lookup(type, name)
-                           : NULL;
+    PyObject *method = is_plain && slot != NULL ? _PyType_Lookup(type, name) : NULL;
     int is_its = method != NULL && Py_IS_TYPE(method, &PyWrapperDescr_Type)
-                 && ((PyWrapperDescrObject *)method)->d_wrapped == (void *)methods->am_anext;
-    return is_its ? methods->am_anext : NULL;
+                 && ((PyWrapperDescrObject *)method)->d_wrapped == (void *)slot;
+    return is_its ? slot : NULL;
 }
 
 static UNUSUAL void
@@ -172,11 +173,13 @@ grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObjec
         PyObject *method = _PyType_Lookup(type, name); /* borrowed */
         int is_c = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)
                    && ((PyMethodDescrObject *)method)->d_method->ml_flags == (argument == NULL ? METH_NOARGS : METH_O)
-                   && type->tp_dictoffset == 0 && type->tp_getattro == PyObject_GenericGetAttr;
+                   && type->tp_dictoffset >= 0 && type->tp_getattro == PyObject_GenericGetAttr;
         known->call = is_c ? ((PyMethodDescrObject *)method)->d_method->ml_meth : NULL;
+        known->dict = type->tp_dictoffset;
         known->version = type->tp_version_tag;
     }
-    if (USUALLY(known->call != NULL)) {
+    if (USUALLY(known->call != NULL
+                && (known->dict == 0 || *(PyObject **)((char *)object + known->dict) == NULL))) {
         return known->call(object, argument);
     }
     PyObject *args[] = {object, argument};

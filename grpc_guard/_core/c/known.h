@@ -57,10 +57,12 @@ typedef struct {
 /* The same as PyObject_VectorcallMethod() with names of no keywords. */
 PyObject *grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count);
 
-/* A method of a class, if it is one in C that its objects cannot replace; NULL: it has to be looked for. */
+/* A method of a class, if it is one in C that nothing but an attribute of an object can replace; NULL: it has to be
+ * looked for. */
 typedef struct {
     unsigned int version; /* of the class; 0: not known yet */
     PyCFunction call;
+    Py_ssize_t dict; /* where its objects have their attributes; 0: they have none */
 } MethodInC;
 
 /* Calls it, with an argument or NULL for none. */
@@ -77,7 +79,7 @@ typedef struct {
 } LoopsHere;
 
 /* How proxies of a class are made around objects of a type, both known by their versions. */
-#define MADE_SO 8
+#define MADE_SO 32
 
 typedef struct {
     unsigned int of_class, of_type; /* 0: not known yet */

@@ -34,6 +34,13 @@ struct grpc_guard_key { /* PyDictUnicodeEntry */
     PyObject *key, *value;
 };
 
+/* Tells whether the collector has had an object finalized: it has not again. */
+static inline int
+grpc_guard_is_finalized(PyObject *object)
+{
+    return (int)(((uintptr_t *)object)[-1] & 1); /* PyGC_Head._gc_prev */
+}
+
 /* Returns the values of what an ordinary object has in itself, in the order of its class's keys;
  * NULL if it has them elsewhere. The class has such keys. */
 static inline PyObject **
@@ -136,6 +143,12 @@ grpc_guard_bound(PyObject *object, PyObject *name)
 }
 #else
 #define HAS_VERSIONS 0
+static inline int
+grpc_guard_is_finalized(PyObject *object)
+{
+    return PyObject_GC_IsFinalized(object);
+}
+
 static inline uint64_t
 grpc_guard_version_of(PyObject *dict)
 {

@@ -140,7 +140,7 @@ party(State *state, PyObject *loop, char *is_task)
     }
     *is_task = task != Py_None;
     if (*is_task) {
-        name = PyObject_CallMethodNoArgs(task, starts->str_get_name);
+        name = grpc_guard_call_in_c(&state->of_task_name, task, starts->str_get_name, NULL);
         Py_DECREF(task);
         return name;
     }

@@ -31,6 +31,13 @@ become(State *state, PyTypeObject *cls, PyObject *proxy, PyTypeObject *plain)
     return proxy;
 }
 
+/* Returns where it is noted how proxies of a class are made around objects of a type: in one of two places. */
+static inline MadeSo *
+place_of(State *state, unsigned int of_class, unsigned int of_type, unsigned int which)
+{
+    return &state->made_so[((of_class + 5 * of_type) ^ which) % MADE_SO];
+}
+
 /* Notes how a proxy was made, unless a class has no version now. */
 static void
 note_made(State *state, PyTypeObject *cls, PyTypeObject *plain, PyObject *recipe, PyObject *twin)
@@ -40,10 +47,13 @@ note_made(State *state, PyTypeObject *cls, PyTypeObject *plain, PyObject *recipe
         PyErr_Clear(); /* it is found again */
         return;
     }
-    MadeSo *made = &state->made_so[state->newest_made];
-    state->newest_made = (state->newest_made + 1) % MADE_SO;
-    made->of_class = plain->tp_version_tag == 0 ? 0 : cls->tp_version_tag;
-    made->of_type = plain->tp_version_tag;
+    unsigned int of_class = plain->tp_version_tag == 0 ? 0 : cls->tp_version_tag, of_type = plain->tp_version_tag;
+    MadeSo *made = place_of(state, of_class, of_type, 0);
+    if (made->of_class != 0) {
+        made = place_of(state, of_class, of_type, 1);
+    }
+    made->of_class = of_class;
+    made->of_type = of_type;
     made->recipe = recipe;
     SET(made->twin, reference);
 }
@@ -76,10 +86,10 @@ find_made(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t cou
           PyObject **recipe, PyObject **twin)
 {
     unsigned int of_class = cls->tp_version_tag, of_type = Py_TYPE(args[0])->tp_version_tag;
-    for (int i = 0; of_class != 0 && i < MADE_SO; i++) {
-        MadeSo *made = &state->made_so[i];
-        if (made->of_class == of_class && made->of_type == of_type
-            && grpc_guard_fits(state, (Recipe *)made->recipe, args, count)) {
+    for (unsigned int which = 0; of_class != 0 && which < 2; which++) {
+        MadeSo *made = place_of(state, of_class, of_type, which);
+        if (USUALLY(made->of_class == of_class && made->of_type == of_type
+                    && grpc_guard_fits(state, (Recipe *)made->recipe, args, count))) {
 #if PY_VERSION_HEX >= 0x030D0000
             if (PyWeakref_GetRef(made->twin, twin) <= 0) {
                 continue;

@@ -50,13 +50,6 @@ value_of(State *state, Part *part, PyObject *const *args, Py_ssize_t count)
     }
 }
 
-int
-grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count)
-{
-    return recipe->fewest <= count && count <= recipe->most
-           && IS_STREAM(state, args[1]);
-}
-
 PyObject *
 grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
                          Py_ssize_t count)
@@ -65,7 +58,14 @@ grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObje
     if (proxy == NULL) {
         return NULL;
     }
-    int failed = grpc_guard_wrap_in(state, recipe->wrapped, proxy, args[0]);
+    int failed = 0;
+    PyObject **wrapped = state->wrapped_at > 0 ? (PyObject **)((char *)proxy + state->wrapped_at) : NULL;
+    if (USUALLY(wrapped != NULL && *wrapped == NULL)) {
+        *wrapped = Py_NewRef(args[0]);
+    }
+    else {
+        failed = grpc_guard_wrap_in(state, recipe->wrapped, proxy, args[0]);
+    }
     if (failed == 0 && recipe->has_ended != Py_None) {
         failed = grpc_guard_track_call((StreamFields *)args[1], args[0], recipe->has_ended);
     }

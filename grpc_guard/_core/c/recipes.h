@@ -34,7 +34,11 @@ typedef struct {
 PyObject *grpc_guard_make_aio_direction(State *state, PyObject *stream, Part *part, PyObject *wrapped);
 
 /* Tells whether a recipe is for these arguments. */
-int grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count);
+static inline int
+grpc_guard_fits(State *state, Recipe *recipe, PyObject *const *args, Py_ssize_t count)
+{
+    return recipe->fewest <= count && count <= recipe->most && IS_STREAM(state, args[1]);
+}
 
 /* Makes a proxy of class `cls`, a twin. */
 PyObject *grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls,

@@ -5,16 +5,18 @@
 #include "guarded.h"
 #include "aio.h"
 
-#define KNOWN 8
+#define KNOWN 16
 
-/* The methods of a few classes, borrowed: a class has one for as long as it has the version. */
+/* The methods of a few classes, borrowed: a class has one for as long as it has the version. That of a class is in
+ * one of two places. */
 typedef struct {
-    unsigned int version[KNOWN];
-    struct {
-        PyObject *method;
-        vectorcallfunc call; /* of that */
-    } known[KNOWN];
-    int newest;
+    unsigned int version; /* 0: not known yet */
+    PyObject *method;
+    vectorcallfunc call; /* of that */
+} Known;
+
+typedef struct {
+    Known known[KNOWN];
 } Methods;
 
 static Methods iterations, steps; /* of the one interpreter that has grpcio: a second one is refused that */
@@ -29,10 +31,12 @@ look_up_method(Methods *methods, PyObject *object, const char *name)
     }
     vectorcallfunc call = PyVectorcall_Function(method);
     if (call != NULL) {
-        int at = methods->newest = (methods->newest + 1) % KNOWN;
-        methods->version[at] = Py_TYPE(object)->tp_version_tag;
-        methods->known[at].method = method;
-        methods->known[at].call = call;
+        unsigned int version = Py_TYPE(object)->tp_version_tag;
+        Known *known = &methods->known[version % KNOWN];
+        if (known->version != 0) {
+            known = &methods->known[(version ^ 1) % KNOWN];
+        }
+        *known = (Known){version, method, call};
     }
     PyObject *result = PyObject_CallOneArg(method, object);
     Py_DECREF(method);
@@ -44,15 +48,17 @@ static inline PyObject *
 call_method(Methods *methods, PyObject *object, const char *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;
-    for (int i = 0; version != 0 && i < KNOWN; i++) {
-        if (methods->version[i] == version) {
-            PyObject *method = Py_NewRef(methods->known[i].method);
-            PyObject *result = methods->known[i].call(method, &object, 1, NULL);
-            Py_DECREF(method);
-            return result;
+    Known *known = &methods->known[version % KNOWN];
+    if (!USUALLY(known->version == version && version != 0)) {
+        known = &methods->known[(version ^ 1) % KNOWN];
+        if (!USUALLY(known->version == version && version != 0)) {
+            return look_up_method(methods, object, name);
         }
     }
-    return look_up_method(methods, object, name);
+    PyObject *method = Py_NewRef(known->method);
+    PyObject *result = known->call(method, &object, 1, NULL);
+    Py_DECREF(method);
+    return result;
 }
 
 static PyObject *

@@ -83,7 +83,6 @@ grpc_guard_fill_stream(State *state, StreamFields *self, PyObject *rpc, PyObject
             return -1;
         }
     }
-    grpc_guard_empty_stream(self);
     self->rpc = Py_NewRef(rpc);
     self->side = Py_NewRef(side);
     self->api = Py_NewRef(api);

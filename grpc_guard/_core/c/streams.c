@@ -24,7 +24,11 @@ stream_init(StreamFields *self, PyObject *args, PyObject *kwargs)
     }
     State *state = state_of(Py_TYPE(self));
     self->copies = self->recalls = 0; /* it may be another stream from now on */
-    return state == NULL ? -1 : grpc_guard_fill_stream(state, self, rpc, side, api, mode, loop);
+    if (state == NULL) {
+        return -1;
+    }
+    grpc_guard_empty_stream(self);
+    return grpc_guard_fill_stream(state, self, rpc, side, api, mode, loop);
 }
 
 static int

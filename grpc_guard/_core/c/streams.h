@@ -51,7 +51,7 @@ void grpc_guard_unfollow(StreamFields *stream);
 /* The same as next(counter), whose number is not needed; -1 with an exception set. */
 int grpc_guard_count(State *state, PyObject *counter);
 
-/* Fills the record of a stream, and counts it; -1 with an exception set. And lets go of all that it has. */
+/* Fills the record of a stream that has nothing, and counts it; -1 with an exception set. And lets go of all that it has. */
 int grpc_guard_fill_stream(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *api,
                            PyObject *mode, PyObject *loop);
 void grpc_guard_empty_stream(StreamFields *self);

@@ -480,11 +480,12 @@ async def test_aio_callback_that_looks_at_the_context(kind, found):
 
 async def test_aio_finally_of_a_generator(found):
     """The finally block of an async generator that is cancelled may use its stream objects."""
-    seen, closed, never = [], asyncio.Event(), asyncio.Event()
+    seen, closed, waits, never = [], asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def numbers(request: Any, context: Any) -> Any:
         try:
             yield b"1"
+            waits.set()
             await never.wait()
         finally:
             seen.append(context.peer())
@@ -494,6 +495,7 @@ async def test_aio_finally_of_a_generator(found):
     async with aio_server(methods) as address, aio_channel(address) as channel:
         call = channel.unary_stream(RPC)(b"")
         assert await within(call.read()) == b"1"
+        await within(waits.wait())  # it is not at its yield any more
         call.cancel()
         await within(closed.wait())
     assert len(seen) == 1

@@ -80,11 +80,8 @@ class StreamCall(NextProxy, Call):
         direction = steps.Responses(stream, refusing(source, stream) if running else source)
         self.__wrapped__ = call
         self._self_stream = stream
-        self.__next__ = self._reading(direction, call)
+        self.__next__ = steps.reading_responses(direction)
         stream.track_call(call, has_ended)
-
-    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
-        return steps.reading_responses(direction)
 
     @property
     def _self_read(self) -> steps.Responses:
@@ -101,9 +98,10 @@ class SingleThreadedStreamCall(StreamCall):
 
     __slots__ = ("_self_initial_metadata",)
 
-    def _reading(self, direction: steps.Responses, call: Any) -> steps.Step:
-        advance, self._self_initial_metadata = steps.reading_responses_or_metadata(direction, call)
-        return advance
+    def __init__(self, call: Any, stream: Stream) -> None:
+        super().__init__(call, stream)
+        reading = steps.reading_responses_or_metadata(self._self_read, call)
+        self.__next__, self._self_initial_metadata = reading
 
     def initial_metadata(self) -> Any:
         """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
@@ -131,7 +129,8 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
     An object that is not an iterator is passed on, to fail inside the RPC as without the guard.
     """
-    if not hasattr(type(iterator), "__next__") or isinstance_exactly(iterator, RequestIterator):
+    kind = type(iterator)
+    if not hasattr(kind, "__next__") or issubclass(kind, RequestIterator):
         return iterator
     bind(iterator, stream, "next(request_iterator)")
     return RequestIterator(iterator, stream)

@@ -76,7 +76,8 @@ class StreamCall(NextProxy, Call):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        source = watched(call, stream)
+        origin = stream.origin
+        source = call if origin is None or not origin.on_loop else watched(call, stream)
         direction = steps.Responses(stream, refusing(source, stream) if running else source)
         self.__wrapped__ = call
         self._self_stream = stream

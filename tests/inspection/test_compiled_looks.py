@@ -462,6 +462,31 @@ def test_owners_are_noted_as_in_python() -> None:
     )
 
 
+@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "with a later one"])
+@pytest.mark.parametrize("is_mixed", [False, True], ids=["of one kind", "of several kinds"])
+def test_crowds_of_two_looks(is_alone: bool, is_mixed: bool) -> None:
+    """Each knows who was noted in it, though both note the same directions, in another order."""
+    tasks: list[Any] = [Named(f"a {number}") for number in range(200)]
+    others: list[Any] = [Named(f"b {number}") for number in range(200)]
+    inside: list[Any] = [direction() for _ in tasks]
+    stranger, nobody = SimpleNamespace(since=9.0), direction()
+    seen = []
+    for new in (noting.Crowd, noting.new_crowd):
+        first: Any = new()
+        first.note(tasks[:150], inside[:150], "read", (HERE,), False, 10.0)
+        second: Any = first if is_alone else new()
+        for crowd in (second, first) if is_mixed else ():
+            crowd.note([tasks[0]], [stranger], "read", (HERE,), True, 10.0)
+        second.note(others[:100], inside[:99:-1], "write", (HERE,), False, 10.0)
+        first.note(tasks[120:], inside[120:], "read", (HERE,), False, 10.0)
+        second.forget(inside[130])
+        seen.append([told(one, [*inside, stranger, nobody]) for one in (first, second)])
+    for one, other in zip(*seen, strict=True):
+        assert one[0] == other[0]
+        for number in (1, 2):  # in whatever order
+            assert sorted(map(id, one[number])) == sorted(map(id, other[number]))
+
+
 def test_a_crowd_keeps_nothing() -> None:
     """Neither those who were noted, nor those who were forgotten; the collector sees what it holds."""
     tasks: list[Any] = [Named("HandleExceptions[/a.B/C]"), Named("b")]

@@ -75,7 +75,7 @@ typedef struct {
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd, *handled, *scratch, *copies; /* of a look: see looks.h */
     Py_ssize_t noted_last; /* by the crowd that went last */
-    unsigned int copies_made, recollections_made; struct Hints *hints; /* see copies.c, inside.c; of flights.c, or NULL */
+    unsigned int copies_made, recollections_made, crowds_made; struct Hints *hints; /* see copies.c, inside.c, crowd.c; of flights.c, or NULL */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */
@@ -188,6 +188,7 @@ typedef struct {
     char is_untimed; /* `since` is to be noted: by the operation when it waits, or when somebody asks */
     char taken;
     char is_of_fields; /* its stream is a StreamFields */
+    unsigned int row; /* where the crowd that has noted somebody in it last has that: see crowd.c */
     PyObject *loop_thread, *owner;
     PyObject *inside; /* the operation that owns it; borrowed, for that gives it back before it dies */
     PyObject *step;           /* or NULL: the method `name` of `wrapped` */

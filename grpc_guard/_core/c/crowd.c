@@ -5,18 +5,80 @@
 
 #include "crowds.h"
 
+/* Tells whether directions say where they are noted, if they are: they say it of the crowd that came last, and
+ * those of threads say nothing. Else there is an index, as soon as somebody looks for one. */
+static int
+is_said(const Crowd *self)
+{
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
+    return self->noted.index == NULL && self->serial == self->state->crowds_made;
+#endif
+}
+
+/* Finds a row without an index, and where there is no memory for one: step by step. */
+static Noted *
+find_row(const Crowd *self, PyObject *direction)
+{
+    Noted *all = self->noted.all;
+    if (is_said(self)) {
+        if (!IS_AIO_DIRECTION(self->state, direction)) {
+            return NULL;
+        }
+        unsigned int row = ((AioFields *)direction)->row;
+        return row < self->noted.count && all[row].direction == direction ? &all[row] : NULL;
+    }
+    Py_ssize_t at = 0;
+    while (at < self->noted.count && all[at].direction != direction) {
+        at++;
+    }
+    return at < self->noted.count ? &all[at] : NULL;
+}
+
+static Noted *
+find(const Crowd *self, PyObject *direction)
+{
+    if (self->noted.count == 0) {
+        return NULL;
+    }
+    if (self->noted.index == NULL && !is_said(self)
+        && grpc_guard_make_index(&((Crowd *)self)->noted, sizeof(Noted)) < 0) {
+        PyErr_Clear();
+    }
+    return self->noted.index == NULL ? find_row(self, direction)
+                                     : grpc_guard_row_of(&self->noted, sizeof(Noted), (uintptr_t)direction);
+}
+
 const Noted *
 grpc_guard_seen_in(const Crowd *self, PyObject *direction)
 {
-    const Noted *noted = grpc_guard_row_of(&self->noted, sizeof(Noted), (uintptr_t)direction);
+    const Noted *noted = find(self, direction);
     return noted == NULL || noted->task == NULL ? NULL : noted;
+}
+
+/* Returns the row of a direction, a new one if it has none; NULL: an error is set. */
+static Noted *
+put(Crowd *self, PyObject *direction)
+{
+    if (!is_said(self) || !IS_AIO_DIRECTION(self->state, direction)) {
+        return grpc_guard_put_row(&self->noted, sizeof(Noted), (uintptr_t)direction);
+    }
+    Noted *noted = find_row(self, direction);
+    if (noted == NULL) {
+        noted = grpc_guard_add_row(&self->noted, sizeof(Noted), (uintptr_t)direction);
+        if (noted != NULL) {
+            ((AioFields *)direction)->row = (unsigned int)(self->noted.count - 1);
+        }
+    }
+    return noted;
 }
 
 Noted *
 grpc_guard_note_one(Crowd *self, PyObject *direction, PyObject *task, double held)
 {
     Py_ssize_t count = self->noted.count;
-    Noted *noted = grpc_guard_put_row(&self->noted, sizeof(Noted), (uintptr_t)direction);
+    Noted *noted = put(self, direction);
     if (noted == NULL) {
         return NULL;
     }
@@ -25,6 +87,7 @@ grpc_guard_note_one(Crowd *self, PyObject *direction, PyObject *task, double hel
     }
     SET(noted->task, Py_NewRef(task));
     noted->name = NULL;
+    noted->is_listed = 0;
     noted->held = held;
     noted->said = (int)self->said_count - 1;
     return noted;

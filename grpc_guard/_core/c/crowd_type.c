@@ -127,6 +127,8 @@ crowd_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->names = PyDict_New();
         self->kind = PyUnicode_InternFromString("task");
         self->relation = PyUnicode_InternFromString("inside");
+        self->state = state;
+        self->serial = ++state->crowds_made;
         self->noted.likely = state->noted_last;
         self->get_name = PyUnicode_InternFromString("get_name");
         if (self->names == NULL || self->kind == NULL || self->relation == NULL

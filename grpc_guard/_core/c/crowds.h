@@ -19,6 +19,7 @@ typedef struct Noted {
     PyObject *name; /* that the task had, to be compared alone; NULL: it has to be asked */
     double held; /* seconds */
     int said;
+    char is_listed; /* the list of the look has its stream, which knows the direction */
 } Noted;
 
 typedef struct Crowd {
@@ -27,7 +28,9 @@ typedef struct Crowd {
     PyObject *name_of; /* of a task, to be shown: a function in Python */
     PyObject *names;   /* that were shown, by the name that a task has, if it may not be that one */
     PyObject *kind, *relation, *get_name;
-    Table noted; /* by their directions */
+    State *state;
+    unsigned int serial; /* no crowd in this process has come later, if this is how many have been made */
+    Table noted; /* by their directions; see crowd.c */
     Said *said;
     Py_ssize_t said_count;
 } Crowd;
@@ -48,8 +51,12 @@ const Noted *grpc_guard_seen_in(const Crowd *crowd, PyObject *direction);
 static inline void
 grpc_guard_fetch_seen(const Crowd *crowd, PyObject *direction, int step)
 {
-    if (direction != NULL) {
-        grpc_guard_fetch_row(&crowd->noted, sizeof(Noted), (uintptr_t)direction, step);
+    if (direction == NULL || step == 0) {
+        FETCH(direction);
+    }
+    else if ((PyObject *)Py_TYPE(direction) == crowd->state->aio_direction
+             && ((AioFields *)direction)->row < crowd->noted.count) {
+        FETCH((Noted *)crowd->noted.all + ((AioFields *)direction)->row);
     }
 }
 

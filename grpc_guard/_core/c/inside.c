@@ -11,15 +11,12 @@
 
 enum { FEWEST = 64 };
 
-/* Returns the place of a stream, if it has one. */
+/* Returns the place that a stream had, if its mark is one of ours: another stream may be there. */
 static Marked *
 place_of(const Recollection *self, const StreamFields *stream)
 {
-    if (stream->recalls != self->serial || stream->recall >= self->marked_count) {
-        return NULL;
-    }
-    Marked *one = &self->marked[stream->recall];
-    return one->stream == stream ? one : NULL;
+    int is_ours = stream->recalls == self->serial && stream->recall < self->marked_count;
+    return is_ours ? &self->marked[stream->recall] : NULL;
 }
 
 void
@@ -31,9 +28,13 @@ grpc_guard_list_streams(Recollection *self, PyObject *streams)
         if (i + 16 < PyList_GET_SIZE(streams)) {
             FETCH(PyList_GET_ITEM(streams, i + 16));
         }
+        PyObject *later = i + 8 < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, i + 8) : NULL;
+        if (later != NULL && IS_STREAM(self->state, later)) {
+            FETCH(place_of(self, (StreamFields *)later));
+        }
         PyObject *stream = PyList_GET_ITEM(streams, i);
         Marked *one = IS_STREAM(self->state, stream) ? place_of(self, (StreamFields *)stream) : NULL;
-        if (one != NULL) {
+        if (one != NULL && one->stream == (StreamFields *)stream) {
             one->look = self->look;
         }
     }
@@ -76,7 +77,7 @@ static Marked *
 mark(Recollection *self, StreamFields *stream)
 {
     Marked *one = place_of(self, stream);
-    if (one != NULL) {
+    if (one != NULL && one->stream == stream) {
         return one;
     }
     unsigned int at;
@@ -99,10 +100,12 @@ mark(Recollection *self, StreamFields *stream)
 static PyObject *
 direction_of(const StreamFields *stream, int is_write)
 {
-    PyObject *reference = is_write ? stream->write : stream->read, *direction;
-    int is_seen = reference != NULL
-                  && grpc_guard_sees_way(reference, is_write ? stream->writer : stream->reader, &direction);
-    return is_seen ? direction : NULL;
+    PyObject *direction = is_write ? stream->writer : stream->reader; /* which its stream forgets when it dies */
+    if (direction != NULL && Py_REFCNT(direction) > 0) {
+        return direction;
+    }
+    PyObject *reference = is_write ? stream->write : stream->read;
+    return reference != NULL && grpc_guard_sees_way(reference, direction, &direction) ? direction : NULL;
 }
 
 /* Tells whether an operation in C has a direction, and since when is known. */
@@ -171,10 +174,10 @@ void
 grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step)
 {
     if (step == 0 && inside->number != 0 && inside->number <= self->marked_count) {
-        FETCH_LINES(self->marked[inside->number - 1].stream, 112);
+        FETCH(self->marked[inside->number - 1].stream);
     }
     const StreamFields *stream = step == 0 ? NULL : stream_of(self, inside);
     if (stream != NULL) {
-        FETCH_LINES(direction_of(stream, inside->is_write), 96);
+        FETCH_LINES(inside->is_write ? stream->writer : stream->reader, 96);
     }
 }

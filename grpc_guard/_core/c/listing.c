@@ -80,6 +80,9 @@ place_all(State *state, Set *set, const Crowd *crowd, PyObject *others, PyObject
     const Noted *noted = grpc_guard_all_noted(crowd);
     Py_ssize_t count = crowd->noted.count;
     for (Py_ssize_t i = 0; i < count; i++) {
+        if (noted[i].is_listed) {
+            continue;
+        }
         if (i + 12 < count) {
             FETCH(noted[i + 12].direction);
         }

@@ -116,6 +116,7 @@ note_known(Recall *recall, const Recalled *one, PyObject *task, PyObject *direct
         return -1;
     }
     noted->name = name;
+    noted->is_listed = one->inside.number != 0;
     return its[0] == Py_None ? 0 : add_known(recall, standing, task, NULL);
 }
 

@@ -7,7 +7,7 @@
 
 enum { FEWEST = 64 };
 
-/* Makes room for one more; -1: an error is set. */
+/* Makes room for one more row; -1: an error is set. */
 static int
 make_room(Table *self, size_t size)
 {
@@ -24,35 +24,54 @@ make_room(Table *self, size_t size)
         return -1;
     }
     self->all = all;
-    unsigned int *index = PyMem_Calloc((size_t)(2 * room), sizeof(unsigned int));
+    self->room = room;
+    return 0;
+}
+
+int
+grpc_guard_make_index(Table *self, size_t size)
+{
+    size_t spots = 2 * (size_t)self->room;
+    unsigned int *index = PyMem_Calloc(spots, sizeof(unsigned int));
     if (index == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     PyMem_Free(self->index);
     self->index = index;
-    self->mask = (size_t)(2 * room) - 1;
-    self->room = room;
+    self->mask = spots - 1;
     for (Py_ssize_t i = 0; i < self->count; i++) {
-        *grpc_guard_spot_of(self, size, *(uintptr_t *)((char *)all + (size_t)i * size)) = (unsigned int)i + 1;
+        *grpc_guard_spot_of(self, size, *(uintptr_t *)((char *)self->all + (size_t)i * size)) = (unsigned int)i + 1;
     }
     return 0;
 }
 
 void *
-grpc_guard_put_row(Table *self, size_t size, uintptr_t key)
+grpc_guard_add_row(Table *self, size_t size, uintptr_t key)
 {
     if (make_room(self, size) < 0) {
         return NULL;
     }
-    unsigned int *spot = grpc_guard_spot_of(self, size, key);
-    char *row = (char *)self->all + (*spot == 0 ? (size_t)self->count : *spot - 1) * size;
-    if (*spot == 0) {
-        memset(row, 0, size);
-        *(uintptr_t *)row = key;
-        *spot = (unsigned int)++self->count;
-    }
+    char *row = (char *)self->all + (size_t)self->count++ * size;
+    memset(row, 0, size);
+    *(uintptr_t *)row = key;
     return row;
+}
+
+void *
+grpc_guard_put_row(Table *self, size_t size, uintptr_t key)
+{
+    if (make_room(self, size) < 0
+        || ((self->index == NULL || self->mask + 1 < 2 * (size_t)self->room)
+            && grpc_guard_make_index(self, size) < 0)) {
+        return NULL;
+    }
+    unsigned int *spot = grpc_guard_spot_of(self, size, key);
+    if (*spot == 0) {
+        (void)grpc_guard_add_row(self, size, key); /* there is room */
+        *spot = (unsigned int)self->count;
+    }
+    return (char *)self->all + (*spot - 1) * size;
 }
 
 void

@@ -56,6 +56,11 @@ grpc_guard_fetch_row(const Table *table, size_t size, uintptr_t key, int step)
  * error is set. */
 void *grpc_guard_put_row(Table *table, size_t size, uintptr_t key);
 
+/* Adds a row to a table without an index, in which nothing can be found; NULL: an error is set. And makes the
+ * index of such a table; -1: an error is set. */
+void *grpc_guard_add_row(Table *table, size_t size, uintptr_t key);
+int grpc_guard_make_index(Table *table, size_t size);
+
 /* Gives its memory back. */
 void grpc_guard_end_table(Table *table);
 

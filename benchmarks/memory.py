@@ -60,7 +60,7 @@ def _sync_requests(iterator: Any) -> Any:
 
 
 def _sync_server_requests(iterator: Any) -> Any:
-    return sync_handlers.RequestIterator(iterator, Stream(_RPC, "server", "sync", Mode.RAISE))
+    return sync_handlers.requests_of(iterator, Stream(_RPC, "server", "sync", Mode.RAISE))
 
 
 async def _aio(plan: Plan) -> list[Figure]:

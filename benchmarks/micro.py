@@ -87,14 +87,14 @@ def _sync_stream(side: str) -> Stream:
 
 
 _SYNC: dict[str, Callable[[Any], Any]] = {
-    "sync client: next": lambda call: sync_calls.StreamCall(call, _sync_stream("client")),
-    "sync client: request iterator": lambda requests: sync_calls.RequestIterator(
+    "sync client: next": lambda call: sync_calls.responses_of(call, _sync_stream("client")),
+    "sync client: request iterator": lambda requests: sync_calls.requests_of(
         requests, _sync_stream("client")
     ),
-    "sync server: next": lambda requests: sync_handlers.RequestIterator(
+    "sync server: next": lambda requests: sync_handlers.requests_of(
         requests, _sync_stream("server")
     ),
-    "sync server: response iterator": lambda responses: sync_handlers.ResponseIterator(
+    "sync server: response iterator": lambda responses: sync_handlers.responses_of(
         responses, _sync_stream("server")
     ),
 }

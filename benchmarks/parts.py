@@ -15,7 +15,7 @@ from grpc_guard._core import which
 from grpc_guard._core.steps import Responses
 from grpc_guard._core.stream import AioDirection, Stream
 from grpc_guard._proxies.aio.calls import DuplexCall
-from grpc_guard._proxies.sync.calls import StreamCall
+from grpc_guard._proxies.sync.calls import responses_of
 
 from ._measure import Block, Figure, Plan, race
 from ._stubs import AioCall, SyncCall
@@ -90,7 +90,7 @@ async def blocks() -> dict[str, Block]:
             AioDirection(stream, Way.READ, AioCall().read),
             Responses(Stream(stream.rpc, "client", "sync", Mode.RAISE), SyncCall()),
             call.__wrapped__,
-            StreamCall(SyncCall(), Stream(stream.rpc, "client", "sync", Mode.RAISE)),
+            responses_of(SyncCall(), Stream(stream.rpc, "client", "sync", Mode.RAISE)),
             SyncCall(),
         ),
     }

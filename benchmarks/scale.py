@@ -10,7 +10,7 @@ from typing import Any
 from grpc_guard._catalogue.modes import Mode
 from grpc_guard._core.stream import Stream
 from grpc_guard._proxies.aio.calls import ReadingCall
-from grpc_guard._proxies.sync.calls import StreamCall
+from grpc_guard._proxies.sync.calls import responses_of
 
 from ._measure import Block, Figure, Plan, race, ratio_figure
 from ._stubs import AioCall, SyncCall
@@ -30,7 +30,8 @@ def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the cost of a sync next and of an aio read, by live streams."""
     for live in plan.live:
         guarded = [
-            StreamCall(SyncCall(), Stream(_RPC, "client", "sync", Mode.RAISE)) for _ in range(live)
+            responses_of(SyncCall(), Stream(_RPC, "client", "sync", Mode.RAISE))
+            for _ in range(live)
         ]
         plain = [SyncCall() for _ in range(live)]
         yield from _figures("sync next", plain, guarded, _advance, plan)

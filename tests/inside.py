@@ -253,9 +253,7 @@ from grpc_guard._proxies.sync import channel as sync_channel
 from grpc_guard._proxies.sync import channel as sync_channels
 from grpc_guard._proxies.sync import handlers as sync_handlers
 from grpc_guard._proxies.sync import intercepted as intercepted
-from grpc_guard._proxies.sync.calls import RequestIterator as RequestIterator
 from grpc_guard._proxies.sync.calls import StreamCall as StreamCall
-from grpc_guard._proxies.sync.handlers import ResponseIterator as ResponseIterator
 from grpc_guard._proxies.unary import watching as watching
 from grpc_guard._pytest import plugin as plugin
 from grpc_guard._pytest import showing as showing

@@ -13,6 +13,7 @@ from .emptied import WRAPT
 from .faithful import Proxy as Proxy
 
 M = TypeVar("M", bound=Callable[..., Any])
+P = TypeVar("P", bound="StreamProxy")
 
 _compiled = which.compiled()
 
@@ -86,6 +87,32 @@ if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt ha
             "next": vars(NextProxy)["__next__"],
         }
     )
+
+
+def _wrap_in_python(proxy: Any, wrapped: object) -> None:
+    object.__setattr__(proxy, "__wrapped__", wrapped)
+
+
+_new: Any = WRAPT.__new__
+# Without its C code, wrapt has no field for what is wrapped.
+_set_wrapped = _wrap_in_python if _wrapped is None else _wrapped.__set__
+_set_stream = vars(StreamProxy)["_self_stream"].__set__
+_set_next = vars(NextProxy)["__next__"].__set__
+
+
+def proxy_of(kind: type[P], wrapped: Any, stream: Stream, advance: Any = None) -> P:
+    """Return a proxy of class `kind` around `wrapped`; its ``__next__``, if it has one, is `advance`.
+
+    It is of its twin's class from the beginning. The attributes of a twin are those of what it
+    wraps, so each slot is filled by its descriptor.
+    """
+    plain = type(wrapped)
+    proxy: P = _new(kind._self_twins.get(id(plain)) or kind._make_twin(plain))
+    _set_wrapped(proxy, wrapped)
+    _set_stream(proxy, stream)
+    if advance is not None:
+        _set_next(proxy, advance)
+    return proxy
 
 
 class GuardedCallback:

@@ -118,7 +118,7 @@ def test_direction_is_free(mode: Mode) -> None:
         def is_active(self) -> bool:
             return True
 
-    call: Any = sync_calls.StreamCall(Plain(), sync_stream(mode))
+    call: Any = sync_calls.responses_of(Plain(), sync_stream(mode))
     direction = call._self_read
     assert direction.is_free
     assert next(call) is False
@@ -130,7 +130,7 @@ def test_directions_are_held_by_their_proxies_alone() -> None:
     requests: Iterator[bytes] = iter(list[bytes]())
     plain = type("Requests", (), {"__next__": lambda self: next(requests)})()
     stream = sync_stream()
-    proxy = sync_calls.RequestIterator(plain, stream)
+    proxy = sync_calls.requests_of(plain, stream)
     assert stream.write is not None
     reference = weakref.ref(plain)
     gc.disable()
@@ -162,7 +162,7 @@ def test_conflict_keeps_nothing_alive() -> None:
     def report_conflict() -> None:
         plain = Plain()
         things.append(weakref.ref(plain))
-        call = sync_calls.StreamCall(plain, sync_stream())
+        call = sync_calls.responses_of(plain, sync_stream())
         owner = in_thread(use, call)
         with gate.held(), pytest.raises(ConcurrencyError):
             use(call)
@@ -232,7 +232,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def use(operations: int) -> Any:
-    call: Any = sync_calls.StreamCall(
+    call: Any = sync_calls.responses_of(
         type("Plain", (), {"__next__": lambda self: None})(), sync_stream()
     )
     for _ in range(operations):
@@ -526,20 +526,20 @@ def interrupt(*args: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "kind", "requests"),
+    ("channels", "making", "requests"),
     [
-        (sync_channels, sync_calls.RequestIterator, numbers),
-        (aio_channels, aio_requests.AsyncRequestIterator, numbered),
+        (sync_channels, (sync_calls, "requests_of"), numbers),
+        (aio_channels, (aio_requests.AsyncRequestIterator, "__init__"), numbered),
     ],
 )
 def test_generator_of_a_start_that_was_interrupted(
-    channels: Any, kind: Any, requests: Any, monkeypatch: pytest.MonkeyPatch
+    channels: Any, making: Any, requests: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may feed the next attempt, though the first one still has its stream."""
     shared = requests()
     start = inspect.unwrap(channels.start_stream_stream)
     with monkeypatch.context() as patch, pytest.raises(InterruptError) as caught:
-        patch.setattr(kind, "__init__", interrupt)
+        patch.setattr(*making, interrupt)
         start(None, None, "/a/b", Mode.RAISE, shared)
     bind(shared, sync_stream(), "next")
     assert caught.tb, "its frames have the stream"

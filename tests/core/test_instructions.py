@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from inside import Mode, RequestIterator, Stream, SyncFields, core_fields
+from inside import Mode, Stream, SyncFields, core_fields, sync_calls
 from support.instructions import FILE, PYTHON, count, counts, recorded
 
 pytestmark = pytest.mark.skipif(
@@ -30,7 +30,9 @@ def test_instructions_of_every_operation() -> None:
 
 def test_instructions_after_specialisation() -> None:
     """An operation that the interpreter has optimised counts as many as the first one did."""
-    requests = RequestIterator(iter(int, 1), Stream("/test/Warm", "client", "sync", Mode.RAISE))
+    requests = sync_calls.requests_of(
+        iter(int, 1), Stream("/test/Warm", "client", "sync", Mode.RAISE)
+    )
     first = count(requests.__next__)
     for _ in range(1000):
         next(requests)
@@ -47,7 +49,7 @@ def test_instructions_of_others() -> None:
 
     def of(iterator: Any) -> int:
         stream = Stream("/test/Others", "client", "sync", Mode.RAISE)
-        return count(RequestIterator(iterator, stream).__next__)
+        return count(sync_calls.requests_of(iterator, stream).__next__)
 
     assert of(requests()) == of(iter(int, 1))
     assert (of(requests()) > 0) is SyncFields.shows_frames

@@ -250,15 +250,15 @@ class Threads(ThreadSchedule):
         self.source = Source(self.events)
         stream = Stream("/test/Model", "client" if side == "client" else "server", "sync", mode)
         if side == "client":
-            self.call = sync_calls.StreamCall(self.source, stream)
-            requests = sync_calls.RequestIterator(self.source, stream)
+            self.call = sync_calls.responses_of(self.source, stream)
+            requests = sync_calls.requests_of(self.source, stream)
             self.operations = {
                 "next": ("read", self.call.__next__),
                 "next(request_iterator)": ("write", requests.__next__),
             }
         elif side == "server":
             stream.track_call(self.source, sync_handlers.has_ended)
-            self.call = sync_handlers.RequestIterator(self.source, stream)
+            self.call = sync_handlers.requests_of(self.source, stream)
             sender = sync_handlers.guard_sender(self.source.step, stream)
             self.operations = {
                 "next": ("read", self.call.__next__),
@@ -266,7 +266,7 @@ class Threads(ThreadSchedule):
             }
         else:
             stream.track_call(self.source, sync_handlers.has_ended)
-            self.call = sync_handlers.ResponseIterator(self.source, stream)
+            self.call = sync_handlers.responses_of(self.source, stream)
             self.operations = {"next(response_iterator)": ("write", self.call.__next__)}
         self.fails = side != "handler"  # that ends with its first failure
 

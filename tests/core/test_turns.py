@@ -67,7 +67,7 @@ class Plain:
 
 
 def sync_call(park: Any) -> Any:
-    return sync_calls.StreamCall(Plain(park), Stream("/x", "client", "sync", Mode.SERIALIZE))
+    return sync_calls.responses_of(Plain(park), Stream("/x", "client", "sync", Mode.SERIALIZE))
 
 
 def aio_call(park: Any) -> Any:
@@ -333,7 +333,7 @@ def test_handler_that_returned_meanwhile(found: Any) -> None:
     """A thread that waits while the handler ends is refused as any that comes later."""
     gate = Gate()
     stream = Stream("/x", "server", "sync", Mode.SERIALIZE)
-    requests = sync_handlers.RequestIterator(Plain(gate.park), stream)
+    requests = sync_handlers.requests_of(Plain(gate.park), stream)
     owner = in_thread(next, requests)
     gate.wait()
 

@@ -56,7 +56,7 @@ def test_method_that_a_client_chose(found: Any, caplog: pytest.LogCaptureFixture
     """It reaches neither log nor report as it is, and not at its length."""
     gate = Gate()
     stream = Stream(HOSTILE, "client", "sync", Mode.WARN)
-    call = sync_calls.StreamCall(Plain(gate.park), stream)
+    call = sync_calls.responses_of(Plain(gate.park), stream)
     owner = in_thread(next, call, name="owner\n\x1b]0;title" + "z" * 500)
     gate.wait()
     with caplog.at_level(logging.WARNING, logger="grpc_guard"):

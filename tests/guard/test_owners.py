@@ -78,7 +78,7 @@ AGO = 1000.0  # seconds by which a test has an operation begun earlier
 
 
 def sync_call(park: Callable[[], Any], mode: Mode = Mode.RAISE) -> Any:
-    return sync_calls.StreamCall(Plain(park), Stream("/x", "client", "sync", mode))
+    return sync_calls.responses_of(Plain(park), Stream("/x", "client", "sync", mode))
 
 
 def aio_call(park: Callable[[], Any], mode: Mode = Mode.RAISE) -> Any:
@@ -158,7 +158,7 @@ def test_thread_inside_a_users_iterator() -> None:
         yield b"message"
 
     stream = Stream("/x", "client", "sync", Mode.RAISE)
-    guarded: Any = sync_calls.RequestIterator(requests(), stream)
+    guarded: Any = sync_calls.requests_of(requests(), stream)
     party = in_thread(next, guarded, name="sender")
     with gate.held():
         assert stream.write is not None
@@ -696,7 +696,7 @@ def test_whole_report(found: Any) -> None:
         next(call)
 
     gate = Gate()
-    call = sync_handlers.RequestIterator(
+    call = sync_handlers.requests_of(
         Plain(gate.park), Stream("/test.Guard/Chat", "server", "sync", Mode.RAISE)
     )
     party = in_thread(consume, name="first")
@@ -806,7 +806,7 @@ import gevent, gevent.event
 from grpc_guard import Mode
 from grpc_guard._core.stream import Stream
 from grpc_guard._guard.owners import owner_of
-from grpc_guard._proxies.sync.calls import StreamCall
+from grpc_guard._proxies.sync.calls import responses_of
 
 class Plain:
     def __next__(self):
@@ -816,7 +816,7 @@ def consume():
     next(call)
 
 go = gevent.event.Event()
-call = StreamCall(Plain(), Stream("/x", "client", "sync", Mode.RAISE))
+call = responses_of(Plain(), Stream("/x", "client", "sync", Mode.RAISE))
 greenlet = gevent.spawn(consume)
 gevent.sleep(0)
 owner = owner_of(call._self_read)
@@ -942,7 +942,9 @@ def test_a_fork_while_an_owner_is_looked_for(
 
     def collide(name: str) -> Any:
         gate = Gate()
-        call = sync_calls.StreamCall(Plain(gate.park), Stream("/a/b", "client", "sync", Mode.RAISE))
+        call = sync_calls.responses_of(
+            Plain(gate.park), Stream("/a/b", "client", "sync", Mode.RAISE)
+        )
         owner = in_thread(next, call)
         with gate.held():
             told = in_thread(next, call, name=name).exception()

@@ -421,7 +421,7 @@ def test_waiting_in_a_circle(found: Any, reported: Any) -> None:
 
     is_seen = threading.Event()
     second: collections.deque[Any] = collections.deque()
-    call: Any = sync_calls.StreamCall(
+    call: Any = sync_calls.responses_of(
         Numbers(), Stream("/Circle", Side.CLIENT, Api.SYNC, Mode.SERIALIZE)
     )
     first = in_thread(next, call, name="first")

@@ -16,12 +16,12 @@ import grpc.aio
 import pytest
 from inside import (
     Mode,
-    ResponseIterator,
     Stream,
     aio_handlers,
     catalogue_thresholds,
     cpython_door,
     lifecycle_handlers,
+    sync_handlers,
 )
 from support.staging import (
     PATIENCE,
@@ -406,7 +406,7 @@ def test_a_sync_handler_that_is_no_more(pools: Pools) -> None:
     at_work, idle = somewhere(), of_a_pool()
     handlers = lifecycle_handlers.AioHandlers(pools(1), None)
     stream = Stream("/a/b", "server", "aio", Mode.RAISE)
-    responses = ResponseIterator(iter([b"1"]), stream)
+    responses = sync_handlers.responses_of(iter([b"1"]), stream)
     assert handlers._is_inside(stream, at_work.gi_frame)  # type: ignore[attr-defined]
     assert not handlers._is_inside(stream, idle.gi_frame)
     del responses

@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from inside import Mode, Stream, StreamCall, aio_calls, emptied
+from inside import Mode, Stream, StreamCall, aio_calls, emptied, sync_calls
 from support.comparison import AioWorld, World, no_collector, same_as_plain
 from support.services import AioService, handled
 from support.staging import path
@@ -50,7 +50,7 @@ class Rich:
 
 
 def guard(plain: Any) -> Any:
-    return StreamCall(plain, Stream("/test/Faithful", "client", "sync", Mode.RAISE))
+    return sync_calls.responses_of(plain, Stream("/test/Faithful", "client", "sync", Mode.RAISE))
 
 
 def test_special_methods_of_the_wrapped_object() -> None:

@@ -141,8 +141,8 @@ def made_by_hand() -> dict[str, Any]:
     handler = grpc.method_handlers_generic_handler("test", {})
     return {
         "requests of a client": sync_calls.guard_requests(messages(), stream()),
-        "responses of a handler": sync_handlers.ResponseIterator(messages(), stream("server")),
-        "responses of an interceptor": intercepted.Responses(messages(), stream()),
+        "responses of a handler": sync_handlers.responses_of(messages(), stream("server")),
+        "responses of an interceptor": intercepted.responses_of(messages(), stream()),
         "generic handler": GenericHandler(handler, lambda: Mode.RAISE, lambda *_: None),
     }
 

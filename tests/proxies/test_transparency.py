@@ -38,7 +38,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import Stream, StreamCall, proxies_contract
+from inside import Stream, StreamCall, proxies_contract, sync_calls
 from support.comparison import tidy, what
 from support.gallery import aio_stage, sync_stage
 
@@ -217,7 +217,9 @@ def test_naming_a_proxy_anew() -> None:
             return b""
 
     plain = Plain()
-    guarded: Any = StreamCall(plain, Stream("/test/Names", "client", "sync", Mode.RAISE))
+    guarded: Any = sync_calls.responses_of(
+        plain, Stream("/test/Names", "client", "sync", Mode.RAISE)
+    )
     assert (guarded.__doc__, guarded.__module__) == ("A plain object.", __name__)
     guarded.__doc__, guarded.__module__ = "Another.", "elsewhere"
     assert (plain.__doc__, plain.__module__) == ("Another.", "elsewhere")

@@ -190,11 +190,11 @@ def _sync_counts() -> dict[str, int]:
     def stream(side: str) -> Stream:
         return Stream(_RPC, side, "sync", Mode.RAISE)
 
-    call = sync_calls.StreamCall(_Plain(), stream("client"))
-    single = sync_calls.SingleThreadedStreamCall(_Plain(), stream("client"))
-    client_requests = sync_calls.RequestIterator(_Plain(), stream("client"))
-    server_requests = sync_handlers.RequestIterator(_Plain(), stream("server"))
-    responses = sync_handlers.ResponseIterator(_Plain(), stream("server"))
+    call = sync_calls.responses_of(_Plain(), stream("client"))
+    single = sync_calls.single_threaded_responses_of(_Plain(), stream("client"))
+    client_requests = sync_calls.requests_of(_Plain(), stream("client"))
+    server_requests = sync_handlers.requests_of(_Plain(), stream("server"))
+    responses = sync_handlers.responses_of(_Plain(), stream("server"))
     sender = sync_handlers.guard_sender(_Plain().send, stream("server"))
     plain, iterator = _Plain(), _Plain()
     behavior = sync_handlers.guard_behavior(

@@ -97,27 +97,27 @@ class Subject:
 
 
 def client_next(plain: Any, stream: Stream) -> Subject:
-    call = sync_calls.StreamCall(plain, stream)
+    call = sync_calls.responses_of(plain, stream)
     return Subject(call._self_read, call.__next__, call)
 
 
 def client_metadata(plain: Any, stream: Stream) -> Subject:
-    call = sync_calls.SingleThreadedStreamCall(plain, stream)
+    call = sync_calls.single_threaded_responses_of(plain, stream)
     return Subject(call._self_read, call.initial_metadata, call)
 
 
 def client_requests(plain: Any, stream: Stream) -> Subject:
-    iterator = sync_calls.RequestIterator(plain, stream)
+    iterator = sync_calls.requests_of(plain, stream)
     return Subject(stream.write, iterator.__next__, iterator)
 
 
 def server_requests(plain: Any, stream: Stream) -> Subject:
-    iterator = sync_handlers.RequestIterator(plain, stream)
+    iterator = sync_handlers.requests_of(plain, stream)
     return Subject(stream.read, iterator.__next__, iterator)
 
 
 def server_responses(plain: Any, stream: Stream) -> Subject:
-    iterator = sync_handlers.ResponseIterator(plain, stream)
+    iterator = sync_handlers.responses_of(plain, stream)
     return Subject(stream.write, iterator.__next__, iterator)
 
 

@@ -14,7 +14,7 @@ from ..._core.stream import GrpcDriven, Stream
 from ..._guard.generators import bind
 from ..._lifecycle.blocking import on_the_loop
 from ..._lifecycle.losses import iterator_raised
-from ..proxy import StreamProxy, isinstance_exactly
+from ..proxy import StreamProxy, isinstance_exactly, proxy_of
 from ..sync.calls import RequestIterator
 
 
@@ -57,10 +57,12 @@ class SyncRequestIterator(RequestIterator):
 
     __slots__ = ()
 
-    def __init__(self, iterator: Any, stream: Stream) -> None:
-        super().__init__(iterator, stream)
-        direction = steps.direction_of(self.__next__)
-        direction.iterator = on_the_loop(direction.iterator, iterator, stream)
+
+def sync_requests_of(iterator: Any, stream: Stream) -> SyncRequestIterator:
+    """Return the proxy of a sync request iterator, which gRPC advances on the event loop."""
+    stream.write = direction = steps.ClientRequests(stream, iterator)
+    direction.iterator = on_the_loop(direction.iterator, iterator, stream)
+    return proxy_of(SyncRequestIterator, iterator, stream, steps.taking_requests(direction))
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:
@@ -73,7 +75,7 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     if isinstance(iterator, AsyncIterable):
         kind = AsyncRequestIterator
     elif hasattr(type(iterator), "__next__"):
-        kind = SyncRequestIterator
+        kind = sync_requests_of
     else:
         return iterator
     if isinstance_exactly(iterator, (AsyncRequestIterator, RequestIterator)):

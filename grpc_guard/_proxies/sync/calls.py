@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from grpc import _channel
 
@@ -19,7 +19,7 @@ from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
 from ..._lifecycle.callbacks import refusing, run_callback, running
 from ..contract import SYNC_CALL, forwards
-from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly
+from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly, proxy_of
 
 # None if this grpcio has no such class.
 USUAL = getattr(_channel, MULTI_THREADED_CALL, None)
@@ -50,10 +50,6 @@ class Call(StreamProxy):
 
     __slots__ = ()
 
-    def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
-        stream.track_call(call, has_ended)
-
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
         guarded = DoneCallback(fn, self) if callable(fn) else fn
@@ -75,15 +71,6 @@ class StreamCall(NextProxy, Call):
 
     __slots__ = ()
 
-    def __init__(self, call: Any, stream: Stream) -> None:
-        origin = stream.origin
-        source = call if origin is None or not origin.on_loop else watched(call, stream)
-        direction = steps.Responses(stream, refusing(source, stream) if running else source)
-        self.__wrapped__ = call
-        self._self_stream = stream
-        self.__next__ = steps.reading_responses(direction)
-        stream.track_call(call, has_ended)
-
     @property
     def _self_read(self) -> steps.Responses:
         direction: steps.Responses = steps.direction_of(self.__next__)
@@ -99,10 +86,7 @@ class SingleThreadedStreamCall(StreamCall):
 
     __slots__ = ("_self_initial_metadata",)
 
-    def __init__(self, call: Any, stream: Stream) -> None:
-        super().__init__(call, stream)
-        reading = steps.reading_responses_or_metadata(self._self_read, call)
-        self.__next__, self._self_initial_metadata = reading
+    _self_initial_metadata: steps.Step
 
     def initial_metadata(self) -> Any:
         """See grpc.Call.initial_metadata; a read until the metadata has arrived."""
@@ -118,12 +102,6 @@ class RequestIterator(NextProxy):
 
     __slots__ = ()
 
-    def __init__(self, iterator: Any, stream: Stream) -> None:
-        stream.write = direction = steps.ClientRequests(stream, iterator)
-        self.__wrapped__ = iterator
-        self._self_stream = stream
-        self.__next__ = steps.taking_requests(direction)
-
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:
     """Return `iterator` guarded as the writing direction of `stream`.
@@ -134,18 +112,41 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     if not hasattr(kind, "__next__") or issubclass(kind, RequestIterator):
         return iterator
     bind(iterator, stream, "next(request_iterator)")
-    return RequestIterator(iterator, stream)
+    return requests_of(iterator, stream)
+
+
+def requests_of(iterator: Any, stream: Stream) -> RequestIterator:
+    """Return the proxy of the `iterator` of the requests of a client's `stream`."""
+    stream.write = direction = steps.ClientRequests(stream, iterator)
+    return proxy_of(RequestIterator, iterator, stream, steps.taking_requests(direction))
+
+
+def responses_of(call: Any, stream: Stream, kind: type[StreamCall] = StreamCall) -> StreamCall:
+    """Return the proxy of a `call` that is the iterator of its responses."""
+    origin = stream.origin
+    source = call if origin is None or not origin.on_loop else watched(call, stream)
+    direction = steps.Responses(stream, refusing(source, stream) if running else source)
+    stream.track_call(call, has_ended)
+    return proxy_of(kind, call, stream, steps.reading_responses(direction))
+
+
+def single_threaded_responses_of(call: Any, stream: Stream) -> StreamCall:
+    """Return that of a call that has no thread."""
+    guarded: Any = responses_of(call, stream, SingleThreadedStreamCall)
+    reading = steps.reading_responses_or_metadata(guarded._self_read, call)
+    guarded._self_initial_metadata = reading[1]
+    return cast("StreamCall", guarded)
 
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even a twin."""
     if type(call) is USUAL:  # the usual class needs no further checks
-        return StreamCall(call, stream)
+        return responses_of(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
     if type(call) is _SINGLE_THREADED:
-        return SingleThreadedStreamCall(call, stream)
-    return StreamCall(call, stream)
+        return single_threaded_responses_of(call, stream)
+    return responses_of(call, stream)
 
 
 def guard_future(call: Any, stream: Stream) -> Any:
@@ -153,4 +154,7 @@ def guard_future(call: Any, stream: Stream) -> Any:
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "add_done_callback"):
         return call
     # grpcio's own future is also an iterator over its one response.
-    return (StreamCall if hasattr(type(call), "__next__") else Call)(call, stream)
+    if hasattr(type(call), "__next__"):
+        return responses_of(call, stream)
+    stream.track_call(call, has_ended)
+    return proxy_of(Call, call, stream)

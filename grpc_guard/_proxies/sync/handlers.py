@@ -17,7 +17,7 @@ from ..._lifecycle.handlers import Handlers
 from ..behaviors import Replace, guarded_behavior
 from ..contexts import context_methods
 from ..contract import SYNC_CONTEXT
-from ..proxy import NextProxy, StreamProxy
+from ..proxy import NextProxy, StreamProxy, proxy_of
 
 OFF = Mode.OFF
 
@@ -27,11 +27,11 @@ class RequestIterator(NextProxy):
 
     __slots__ = ()
 
-    def __init__(self, requests: Any, stream: Stream) -> None:
-        stream.read = direction = steps.Requests(stream, requests)
-        self.__wrapped__ = requests
-        self._self_stream = stream
-        self.__next__ = steps.reading_requests(direction)
+
+def requests_of(requests: Any, stream: Stream) -> RequestIterator:
+    """Return the proxy of the requests that a handler is given."""
+    stream.read = direction = steps.Requests(stream, requests)
+    return proxy_of(RequestIterator, requests, stream, steps.reading_requests(direction))
 
 
 class ResponseIterator(NextProxy):
@@ -42,11 +42,11 @@ class ResponseIterator(NextProxy):
 
     __slots__ = ()
 
-    def __init__(self, responses: Any, stream: Stream) -> None:
-        stream.write = direction = steps.HandlerResponses(stream, responses)
-        self.__wrapped__ = responses
-        self._self_stream = stream
-        self.__next__ = steps.taking_responses(direction)
+
+def responses_of(responses: Any, stream: Stream) -> ResponseIterator:
+    """Return the proxy of the responses that a handler returns."""
+    stream.write = direction = steps.HandlerResponses(stream, responses)
+    return proxy_of(ResponseIterator, responses, stream, steps.taking_responses(direction))
 
 
 def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any], None]:
@@ -162,8 +162,8 @@ def replacing(
             stream.track_context(context, has_ended)
             enter(stream, context if is_followed else None)
             if request_streaming and hasattr(type(request), "__next__"):
-                request = RequestIterator(request, stream)
-            context = Context(context, stream)
+                request = requests_of(request, stream)
+            context = proxy_of(Context, context, stream)
             if rest and getattr(plain, "experimental_non_blocking", False):
                 rest[0] = guard_sender(rest[0], stream)
                 return behavior(request, context, *rest, **kwargs)
@@ -182,7 +182,7 @@ def replacing(
 def _respond(responses: Any, stream: Stream) -> Any:
     if not hasattr(type(responses), "__next__"):
         return responses  # not an iterator: gRPC fails the RPC, as without the guard
-    guarded = ResponseIterator(responses, stream)
+    guarded = responses_of(responses, stream)
     bind(responses, stream, "return of a response iterator")
     return guarded
 
@@ -193,7 +193,7 @@ if _compiled is not None:
         {
             "received_twins": RequestIterator._self_twins,
             "Requests": steps.Requests,
-            "RequestIterator": RequestIterator,
+            "RequestIterator": requests_of,
             "context_twins": Context._self_twins,
             "Context": Context,
             "context_has_ended": has_ended,

@@ -19,7 +19,7 @@ from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.unlisted import note_unlisted
-from ..proxy import NextProxy
+from ..proxy import NextProxy, proxy_of
 
 
 class Handed:
@@ -57,15 +57,16 @@ class Responses(NextProxy):
 
     __slots__ = ()
 
-    def __init__(self, responses: Any, stream: Stream) -> None:
-        self.__wrapped__ = responses
-        self._self_stream = stream
-        self.__next__ = steps.reading_responses(steps.Responses(stream, responses))
-
     @property
     def _self_read(self) -> steps.Responses:
         direction: steps.Responses = steps.direction_of(self.__next__)
         return direction
+
+
+def responses_of(responses: Any, stream: Stream) -> Responses:
+    """Return the proxy of the responses that an interceptor returned."""
+    advance = steps.reading_responses(steps.Responses(stream, responses))
+    return proxy_of(Responses, responses, stream, advance)
 
 
 def start_intercepted(
@@ -86,4 +87,5 @@ def start_intercepted(
         handed.requests = None
     if type(responses) is not GeneratorType:
         return responses
-    return Responses(responses, handed.stream or note_unlisted(Stream(rpc, CLIENT, SYNC, mode)))
+    stream = handed.stream or note_unlisted(Stream(rpc, CLIENT, SYNC, mode))
+    return responses_of(responses, stream)

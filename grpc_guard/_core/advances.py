@@ -2,15 +2,15 @@
 
 The reference; c/steps.c does the same, and a test compares them.
 
-Each stream gets a function of its own, in the slot of the proxy where ``__next__`` is looked
-for, which encloses its direction. next() then reaches the direction without looking anything
-up on the proxy. It runs through little of the interpreter, which matters more than the number
+Each is a method of its direction, and is in the slot of the proxy where ``__next__`` is looked
+for. next() then reaches the direction without looking anything up on the proxy. It runs through little of the interpreter, which matters more than the number
 of instructions: gRPC has had the processor since the last message, and what has to be fetched
 again is what an operation costs.
 """
 
 from __future__ import annotations
 
+import functools
 from _thread import get_ident
 from collections.abc import Callable
 from inspect import Parameter, Signature
@@ -19,7 +19,7 @@ from typing import Any
 from .._catalogue.clock import monotonic
 from .answers import used_after_end
 from .conflicts import contended
-from .operations import operation_within
+from .operations import operation
 
 Step = Callable[..., Any]
 
@@ -28,90 +28,42 @@ Step = Callable[..., Any]
 
 def _claiming(
     name: str, *, of_handler: bool = False, ends: bool = False, iterates: bool = False
-) -> Callable[[Any, Any], Step]:
-    """Return what makes functions that do operation `name` of a direction: the claim, a step, the way out.
+) -> Callable[[Any], Step]:
+    """Return what binds operation `name` to a direction: the claim, a step, the way out.
 
     `of_handler`: refused once the handler has ended. `ends`: the RPC ends with what the step
     raises. `iterates`: the step is the program's own code.
     """
 
-    @operation_within("advance", name, iterates=iterates)
-    def claiming(direction: Any, source: Any) -> Step:
-        def advance() -> Any:
-            if of_handler and direction.stream.ended:
-                used_after_end(direction.stream, name)
+    @operation(name, iterates=iterates)
+    def advance(direction: Any) -> Any:
+        if of_handler and direction.stream.ended:
+            used_after_end(direction.stream, name)
+        try:
+            del direction.free
+        except AttributeError:
+            pass
+        else:
             try:
-                del direction.free
-            except AttributeError:
-                pass
-            else:
-                try:
-                    direction.owner = get_ident()
-                    direction.since = monotonic()
-                    return source.iterator.__next__()
-                except BaseException:
-                    if ends:
-                        direction.stream.ended = True
-                    raise
-                finally:
-                    direction.free = True
-            return contended(direction, name, source.iterator.__next__)
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return direction.iterator.__next__()
+            except BaseException:
+                if ends:
+                    direction.stream.ended = True
+                raise
+            finally:
+                direction.free = True
+        return contended(direction, name, direction.iterator.__next__)
 
-        return advance
-
-    return claiming
+    return advance.__get__
 
 
-_read_response = _claiming("next")
-_read_metadata = _claiming("initial_metadata")
-_read_request = _claiming("next", of_handler=True)
-_take_request = _claiming("next(request_iterator)", iterates=True)
-_take_response = _claiming("next(response_iterator)", ends=True, iterates=True)
+def _sending() -> Callable[[Any], Step]:
+    """Return the same for what sends a response; None is the last."""
 
-
-class _InitialMetadata:
-    """Stands for a direction and its iterator, whose next step waits for the metadata of `call`."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    @property
-    def iterator(self) -> _InitialMetadata:
-        return self
-
-    def __next__(self) -> Any:
-        return self._call.initial_metadata()
-
-
-# Each of these returns what advances a direction; once, for the token is the function's own.
-
-
-def reading_responses(direction: Any) -> Step:
-    return _read_response(direction, direction)
-
-
-def reading_responses_or_metadata(direction: Any, call: Any) -> tuple[Step, Step]:
-    """Return what reads the next response, and what reads the initial metadata of `call`."""
-    return reading_responses(direction), _read_metadata(direction, _InitialMetadata(call))
-
-
-def reading_requests(direction: Any) -> Step:
-    return _read_request(direction, direction)
-
-
-def taking_requests(direction: Any) -> Step:
-    return _take_request(direction, direction)
-
-
-def taking_responses(direction: Any) -> Step:
-    return _take_response(direction, direction)
-
-
-@operation_within("advance", "send_response")
-def sending_responses(direction: Any) -> Step:
-    def advance(response: Any) -> None:
+    @operation("send_response")
+    def advance(direction: Any, response: Any) -> None:
         if direction.stream.ended:
             used_after_end(direction.stream, "send_response")
         try:
@@ -129,12 +81,41 @@ def sending_responses(direction: Any) -> Step:
                     direction.stream.ended = True
         contended(direction, "send_response", direction.iterator.__next__, response)
 
-    return advance
+    return advance.__get__
+
+
+@operation("initial_metadata")
+def _read_metadata(direction: Any, call: Any) -> Any:
+    try:
+        del direction.free
+    except AttributeError:
+        pass
+    else:
+        try:
+            direction.owner = get_ident()
+            direction.since = monotonic()
+            return call.initial_metadata()
+        finally:
+            direction.free = True
+    return contended(direction, "initial_metadata", call.initial_metadata)
+
+
+# Each of these takes a direction, and returns what advances it.
+reading_responses = _claiming("next")
+reading_requests = _claiming("next", of_handler=True)
+taking_requests = _claiming("next(request_iterator)", iterates=True)
+taking_responses = _claiming("next(response_iterator)", ends=True, iterates=True)
+sending_responses = _sending()
+
+
+def reading_responses_or_metadata(direction: Any, call: Any) -> tuple[Step, Step]:
+    """Return what reads the next response, and what reads the initial metadata of `call`."""
+    return reading_responses(direction), functools.partial(_read_metadata, direction, call)
 
 
 def direction_of(advance: Any) -> Any:
-    """Return the direction that a function made by this module advances."""
-    return advance.__closure__[advance.__code__.co_freevars.index("direction")].cell_contents
+    """Return the direction that a method of this module advances."""
+    return advance.__self__
 
 
 def signature_of(*names: str) -> Signature:

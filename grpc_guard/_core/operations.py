@@ -49,26 +49,6 @@ def _marked(plain: CodeType, name: str, owns: bool, iterates: bool) -> CodeType:
     return code
 
 
-def operation_within(function: str, name: str, *, iterates: bool = False) -> Callable[[F], F]:
-    """Mark the inner function `function` of a function, as operation() does, but only once."""
-
-    def mark(maker: F) -> F:
-        marked = inner_code(maker, function)
-        code = _marked(marked, name, owns=True, iterates=iterates)
-        maker.__code__ = maker.__code__.replace(
-            co_consts=tuple(code if c is marked else c for c in maker.__code__.co_consts)
-        )
-        return maker
-
-    return mark
-
-
-def inner_code(maker: Callable[..., Any], function: str) -> CodeType:
-    """Return the code of the inner function `function` of `maker`."""
-    inner = (code for code in maker.__code__.co_consts if isinstance(code, CodeType))
-    return next(code for code in inner if code.co_name == function)
-
-
 def asked_at(frame: FrameType | None) -> FrameType | None:
     """Return the frame that asked for the operation at `frame`: that itself, if the operation shows none."""
     return frame.f_back if frame is not None and id(frame.f_code) in IDENTITIES else frame

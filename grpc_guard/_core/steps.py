@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .._catalogue.forks import in_child
 from .._catalogue.nouns import Way
@@ -18,6 +18,14 @@ class SyncDirection(Direction, SyncFields):
     __slots__ = ()
 
     loop_thread = None
+
+    advance: Step
+
+    def __iter__(self) -> IteratorFromFunction:
+        return IteratorFromFunction(self.advance)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # its method is a function to who copies that
 
     def _equip(self) -> None:
         self.iterator = IteratorFromFunction(self._instrument(self.iterator.__next__))
@@ -43,6 +51,7 @@ class Responses(SyncDirection):
     __slots__ = ()
 
     way = Way.READ
+    advance = property(advances.reading_responses)
 
 
 class Requests(SyncDirection):
@@ -51,6 +60,7 @@ class Requests(SyncDirection):
     __slots__ = ()
 
     way = Way.READ
+    advance = property(advances.reading_requests)
 
 
 class ClientRequests(SyncDirection):
@@ -60,6 +70,7 @@ class ClientRequests(SyncDirection):
 
     way = Way.WRITE
     is_shared = False
+    advance = property(advances.taking_requests)
 
 
 class HandlerResponses(SyncDirection):
@@ -69,6 +80,7 @@ class HandlerResponses(SyncDirection):
 
     way = Way.WRITE
     is_shared = False
+    advance = property(advances.taking_responses)
 
 
 class SentResponses(SyncDirection):
@@ -77,6 +89,7 @@ class SentResponses(SyncDirection):
     __slots__ = ()
 
     way = Way.WRITE
+    advance = property(advances.sending_responses)
 
 
 _compiled = which.compiled()

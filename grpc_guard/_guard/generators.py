@@ -47,17 +47,8 @@ class _Feeds:
         self._mutex = threading.RLock()  # reentrant: a finaliser may start an RPC
         self.known: dict[int, _Feed] = {}  # by the identity of the generator
 
-    def bind(self, generator: object, stream: Stream) -> Stream | None:
-        """Note that `generator` feeds `stream`; return the live stream it already feeds, if any."""
-        key = id(generator)
-        # A finaliser takes no lock, and this one runs no Python code. No other thread can bind this
-        # generator then, and a new object gets its identity only later.
-        forget = functools.partial(self.known.pop, key)
-        feed = weakref.ref(generator, forget), weakref.ref(stream)
-        known = self.known.setdefault(key, feed)  # atomic, and nearly always the first
-        return None if known is feed else self._bind_again(key, feed, stream)
-
-    def _bind_again(self, key: int, feed: _Feed, stream: Stream) -> Stream | None:
+    def bind_again(self, key: int, feed: _Feed, stream: Stream) -> Stream | None:
+        """Note `feed` of a known generator; return the live stream it already feeds, if any."""
         with self._mutex:  # the check-and-set only
             holder = self.known.get(key, feed)[1]()
             is_other = holder is not None and holder is not stream
@@ -78,7 +69,14 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
     """Note that `iterator` feeds `stream`; raise ConcurrencyError if another live RPC has it."""
     if type(iterator) is not GeneratorType and type(iterator) is not AsyncGeneratorType:
         return
-    holder = _feeds.bind(iterator, stream)
+    key = id(iterator)
+    # A finaliser takes no lock, and this one runs no Python code. No other thread can bind this
+    # generator then, and a new object gets its identity only later.
+    forget = functools.partial(_feeds.known.pop, key)
+    feed: _Feed = weakref.ref(iterator, forget), weakref.ref(stream)
+    if _feeds.known.setdefault(key, feed) is feed:  # atomic, and nearly always the first
+        return
+    holder = _feeds.bind_again(key, feed, stream)
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")
         violate(

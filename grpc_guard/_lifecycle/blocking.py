@@ -31,9 +31,8 @@ from .losses import iterator_raised
 
 
 def watched(call: Any, stream: Stream) -> Any:
-    """Return `call`; if it could block an event loop, a watched iterator that reads from it."""
-    origin = stream.origin
-    if origin is None or not origin.on_loop or is_in_notebook(sys):
+    """Return what reads from `call`, which was started where a loop runs, and is watched."""
+    if is_in_notebook(sys):
         return call
 
     step = call.__next__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -53,20 +52,18 @@ class MultiCallable(Proxy):
         self._self_choose = choose
 
 
-def _itself(multi_callable: Any) -> Any:
-    return multi_callable
-
-
 def guarding(qualname: str, start: StartRpc) -> Callable[..., Any]:
     """Return the method of a multi-callable's proxy which starts its RPCs by `start`."""
     name = qualname.rpartition(".")[2]
-    # By its type, as where the interpreter calls an object.
-    plain_of = _itself if name == "__call__" else operator.attrgetter(name)
+    is_call = name == "__call__"
 
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        wrapped, rpc = self.__wrapped__, self._self_rpc
-        is_alone = in_force.mode is OFF
-        plain = plain_of(wrapped) if is_alone else unguarded(wrapped, name, rpc)
+        plain = wrapped = self.__wrapped__
+        rpc = self._self_rpc
+        if in_force.mode is not OFF:
+            plain = unguarded(wrapped, name, rpc)
+        elif not is_call:  # the interpreter finds a __call__ by the type
+            plain = getattr(wrapped, name)
         mode = self._self_choose()
         if mode is OFF:
             return plain(*args, **kwargs)

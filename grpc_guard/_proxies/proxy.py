@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
 from types import GetSetDescriptorType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from .._core import which
-from .._core.steps import IteratorFromFunction
 from .._core.stream import Stream
 from .emptied import WRAPT
 from .faithful import Proxy as Proxy
@@ -59,19 +57,6 @@ def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
     return issubclass(type(obj), kind)
 
 
-class _Itself(weakref.ref[Callable[[], Any]]):
-    """The object in ``__next__.__self__``: an iterable that continues where `__next__` is.
-
-    heapq.merge() keeps only the ``__next__`` of an iterator, and gets the last iterator from it.
-    The reference is weak: otherwise each function would keep itself alive.
-    """
-
-    __slots__ = ()
-
-    def __iter__(self) -> IteratorFromFunction:
-        return IteratorFromFunction(cast("Callable[[], Any]", self()))  # the caller holds it
-
-
 class NextProxy(StreamProxy):
     """A proxy of an iterator: its ``__next__`` advances its direction."""
 
@@ -86,17 +71,12 @@ class NextProxy(StreamProxy):
 
     @in_c("itself")
     def __iter__(self) -> Self:
-        advance = _advance_of(self)
-        advance.__self__ = _Itself(advance)
         return self
 
     @property
     def next(self) -> Callable[[], Any]:
         return self.__next__
 
-
-# Not by its name: a mock may have replaced that.
-_advance_of: Callable[[Any], Any] = vars(NextProxy)["__next__"].__get__
 
 _wrapped = vars(WRAPT).get("__wrapped__")
 if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt has its C code, too
@@ -105,17 +85,16 @@ if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt ha
             "wrapped": _wrapped,
             "stream": vars(StreamProxy)["_self_stream"],
             "next": vars(NextProxy)["__next__"],
-            "Itself": _Itself,
         }
     )
 
 
 def _wrap_in_python(proxy: Any, wrapped: object) -> None:
-    # Without its C code, wrapt has no field for it.
     object.__setattr__(proxy, "__wrapped__", wrapped)
 
 
 _new: Any = WRAPT.__new__
+# Without its C code, wrapt has no field for what is wrapped.
 _set_wrapped = _wrap_in_python if _wrapped is None else _wrapped.__set__
 _set_stream = vars(StreamProxy)["_self_stream"].__set__
 _set_next = vars(NextProxy)["__next__"].__set__

@@ -221,16 +221,21 @@ def test_compiled_operations_beside_those_in_python(kind: str) -> None:
 
 
 def test_an_operation_as_a_function() -> None:
-    """What stands in the slot has a name and a signature, can be referenced weakly, and is its own copy."""
+    """What stands in the slot has a name and a signature, can be referenced weakly, and can be copied."""
     subject = client_next(Plain(), sync_stream(Mode.RAISE))
     send = server_sender(Plain(), sync_stream(Mode.RAISE)).proxy
     advance = subject.proxy.__next__
     assert (advance.__name__, send.__name__) == ("advance", "advance")
-    assert advance.__qualname__ == "_claiming.<locals>.claiming.<locals>.advance"
+    assert advance.__qualname__ == "_claiming.<locals>.advance"
+    assert send.__qualname__ == "_sending.<locals>.advance"
+    assert advance.__self__ is steps.direction_of(advance)
+    assert send.__self__ is steps.direction_of(send)
     assert list(inspect.signature(advance).parameters) == []
     assert list(inspect.signature(send).parameters) == ["response"]
     assert str(core_advances.signature_of("response")) == "(response)"
-    assert copy.copy(advance) is copy.deepcopy(advance) is advance
+    for operate in (advance, send):
+        assert steps.direction_of(copy.copy(operate)) is operate.__self__
+        assert steps.direction_of(copy.deepcopy(operate)) is operate.__self__
     assert weakref.ref(advance)() is advance
     assert advance() == MESSAGE
     assert send(response=MESSAGE) is None

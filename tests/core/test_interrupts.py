@@ -675,7 +675,7 @@ def test_operations_are_one_line() -> None:
     with pytest.raises(ZeroDivisionError) as failed:
         subject.operate()
     lines = [frame.line for frame in traceback.extract_tb(failed.value.__traceback__)]
-    own = ["return source.iterator.__next__()"] if subject.direction.shows_frames else []
+    own = ["return direction.iterator.__next__()"] if subject.direction.shows_frames else []
     assert lines == ["subject.operate()", *own, "raise ZeroDivisionError"]
 
 

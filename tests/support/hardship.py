@@ -412,7 +412,8 @@ def operations(core: ModuleType | Any) -> dict[str, Act]:
 
     def as_a_function() -> None:
         advance = core.sending_responses(direction(good))
-        advance.__self__ = weakref.ref(advance)
+        assert weakref.ref(advance)() is advance
+        assert advance.__self__ is advance.direction
         assert advance.__name__ == "advance" < advance.__qualname__
         assert len(advance.__signature__.parameters) == 1
         assert copy.copy(advance) is copy.deepcopy(advance) is advance
@@ -420,8 +421,8 @@ def operations(core: ModuleType | Any) -> dict[str, Act]:
 
     def cyclic() -> None:
         one = direction(good)
-        one.iterator = advance = core.taking_requests(one)
-        advance.__self__ = core.reading_responses_or_metadata(one, advance)
+        advance = core.taking_requests(one)
+        one.iterator = advance, core.reading_responses_or_metadata(one, advance)
 
     def met() -> None:
         for make in (*makers, core.sending_responses):

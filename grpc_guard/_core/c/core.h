@@ -205,7 +205,6 @@ typedef struct {
     char kind;
     char is_native; /* get_ident and the clock are what C knows: see this_party() */
     PyObject *weakrefs;
-    PyObject *self; /* __self__ */
 } SyncOperation;
 
 PyObject *grpc_guard_operate(

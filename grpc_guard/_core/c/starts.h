@@ -35,7 +35,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     /* _guard/generators.py */ \
     DO(feeds, PyDict_Check) DO(bind, TOLD_ANY) \
     /* _proxies/proxy.py */ \
-    DO(wrapped, TOLD_FIELD) DO(stream, TOLD_FIELD) DO(next, TOLD_FIELD) DO(Itself, PyType_Check) \
+    DO(wrapped, TOLD_FIELD) DO(stream, TOLD_FIELD) DO(next, TOLD_FIELD) \
     /* _proxies/sync/channel.py */ \
     DO(sends, TOLD_ANY) DO(request_twins, PyDict_Check) DO(ClientRequests, PyType_Check) \
     DO(guard_requests, TOLD_ANY) DO(callbacks_running, PyDict_Check) DO(usual_call, TOLD_ANY) \

@@ -16,7 +16,6 @@ operation_traverse(SyncOperation *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->direction);
-    Py_VISIT(self->self);
     Py_VISIT(self->call);
     return 0;
 }
@@ -25,7 +24,6 @@ static int
 operation_clear(SyncOperation *self)
 {
     Py_CLEAR(self->direction);
-    Py_CLEAR(self->self);
     Py_CLEAR(self->call);
     return 0;
 }
@@ -45,7 +43,7 @@ operation_dealloc(SyncOperation *self)
 static PyObject *
 get_name(SyncOperation *self, void *is_qualified)
 {
-    const char *within = self->kind == SENDING ? "sending_responses" : "_claiming.<locals>.claiming";
+    const char *within = self->kind == SENDING ? "_sending" : "_claiming";
     return is_qualified ? PyUnicode_FromFormat("%s.<locals>.advance", within)
                         : PyUnicode_FromString("advance");
 }
@@ -71,30 +69,15 @@ get_signature(SyncOperation *self, void *closure)
     return signature;
 }
 
-/* What stands for the iterator, which merge() takes from here: made when somebody asks for it. */
+/* That is iterable, and stands for the iterator, which merge() takes from here. */
 static PyObject *
 get_self(SyncOperation *self, void *closure)
 {
-    State *state = PyType_GetModuleState(Py_TYPE(self));
-    if (self->self == NULL) {
-        if (state->starts.Itself == NULL) {
-            PyErr_SetString(PyExc_AttributeError, "__self__");
-            return NULL;
-        }
-        PyObject *itself = PyObject_CallOneArg(state->starts.Itself, (PyObject *)self);
-        if (itself == NULL) {
-            return NULL;
-        }
-        SET(self->self, itself);
+    if (self->direction == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "__self__");
+        return NULL;
     }
-    return Py_NewRef(self->self);
-}
-
-static int
-set_self(SyncOperation *self, PyObject *value, void *closure)
-{
-    SET(self->self, Py_XNewRef(value));
-    return 0;
+    return Py_NewRef((PyObject *)self->direction);
 }
 
 static PyObject *
@@ -113,7 +96,7 @@ static PyMemberDef operation_members[] = {
 static PyGetSetDef operation_properties[] = {
     {"__name__", (getter)get_name, NULL, NULL, NULL},
     {"__qualname__", (getter)get_name, NULL, NULL, "qualified"},
-    {"__self__", (getter)get_self, (setter)set_self, NULL, NULL},
+    {"__self__", (getter)get_self, NULL, NULL, NULL},
     {"__signature__", (getter)get_signature, NULL, NULL, NULL},
     {NULL},
 };

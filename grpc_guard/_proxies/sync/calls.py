@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from grpc import _channel
 
@@ -108,7 +108,8 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
     An object that is not an iterator is passed on, to fail inside the RPC as without the guard.
     """
-    if not hasattr(type(iterator), "__next__") or isinstance_exactly(iterator, RequestIterator):
+    kind = type(iterator)
+    if not hasattr(kind, "__next__") or issubclass(kind, RequestIterator):
         return iterator
     bind(iterator, stream, "next(request_iterator)")
     return requests_of(iterator, stream)
@@ -120,25 +121,21 @@ def requests_of(iterator: Any, stream: Stream) -> RequestIterator:
     return proxy_of(RequestIterator, iterator, stream, steps.taking_requests(direction))
 
 
-def responses_of(call: Any, stream: Stream) -> StreamCall:
+def responses_of(call: Any, stream: Stream, kind: type[StreamCall] = StreamCall) -> StreamCall:
     """Return the proxy of a `call` that is the iterator of its responses."""
-    advance = steps.reading_responses(_direction_of(call, stream))
+    origin = stream.origin
+    source = call if origin is None or not origin.on_loop else watched(call, stream)
+    direction = steps.Responses(stream, refusing(source, stream) if running else source)
     stream.track_call(call, has_ended)
-    return proxy_of(StreamCall, call, stream, advance)
+    return proxy_of(kind, call, stream, steps.reading_responses(direction))
 
 
-def single_threaded_responses_of(call: Any, stream: Stream) -> SingleThreadedStreamCall:
+def single_threaded_responses_of(call: Any, stream: Stream) -> StreamCall:
     """Return that of a call that has no thread."""
-    reading = steps.reading_responses_or_metadata(_direction_of(call, stream), call)
-    stream.track_call(call, has_ended)
-    guarded = proxy_of(SingleThreadedStreamCall, call, stream, reading[0])
+    guarded: Any = responses_of(call, stream, SingleThreadedStreamCall)
+    reading = steps.reading_responses_or_metadata(guarded._self_read, call)
     guarded._self_initial_metadata = reading[1]
-    return guarded
-
-
-def _direction_of(call: Any, stream: Stream) -> steps.Responses:
-    source = watched(call, stream)
-    return steps.Responses(stream, refusing(source, stream) if running else source)
+    return cast("StreamCall", guarded)
 
 
 def guard_call(call: Any, stream: Stream) -> Any:

@@ -49,7 +49,7 @@ def start_stream_stream(
     stream = Stream(rpc, CLIENT, SYNC, mode)
     try:
         starting(stream, multi_callable)
-        return guard_call(_start_writing(start, stream, args, kwargs), stream)
+        return guard_call(_start(start, stream, args, kwargs, writes=True), stream)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
@@ -65,7 +65,7 @@ def run_stream_unary(
         origin = stream.origin
         if origin is not None and origin.on_loop:
             run = functools.partial(blocking, run, stream.subject)
-        result = _start_writing(run, stream, args, kwargs)
+        result = _start(run, stream, args, kwargs, writes=True)
         stream.ended = True  # here, and not in a finally: a tracer could raise before that
     except BaseException:
         stream.ended = True
@@ -80,23 +80,22 @@ def start_stream_unary(
     stream = Stream(rpc, CLIENT, SYNC, mode)
     try:
         starting(stream, multi_callable)
-        return guard_future(_start_writing(start, stream, args, kwargs), stream)
+        return guard_future(_start(start, stream, args, kwargs, writes=True), stream)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
 
 
-def _start_writing(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
-    if args:
+def _start(
+    start: PlainStart, stream: Stream, args: Any, kwargs: Any, *, writes: bool = False
+) -> Any:
+    if writes and args:
         args = guard_requests(args[0], stream), *args[1:]
-    elif REQUESTS in kwargs:
+    elif writes and REQUESTS in kwargs:
         kwargs[REQUESTS] = guard_requests(kwargs[REQUESTS], stream)
-    return _start(start, stream, args, kwargs)
-
-
-def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
-        join(stream)
+        if handed_here.get() is not None:
+            join(stream)
         return start(*args, **kwargs)
     except BaseException as error:
         stream.ended = True

@@ -93,8 +93,8 @@ async def test_a_read_that_goes_on_is_not_followed_again(followed: list[Any]) ->
         call.cancel()
 
 
-async def test_the_same_task_at_another_line() -> None:
-    """And at the same one, in another read: it has not been there for as long."""
+async def test_the_same_task_at_another_line(followed: list[Any]) -> None:
+    """And at the same one, in another read: it has not been there for as long, and need not be followed."""
     read = asyncio.Event()
 
     async def reads(call: Any) -> None:
@@ -117,7 +117,9 @@ async def test_the_same_task_at_another_line() -> None:
                 read.clear()
                 await within(call.write(b"1"))
                 await within(read.wait())  # and it reads again before anybody else runs
+                followed.clear()
                 (later,) = readers()
+                assert (reading in followed) == (at == 1)
                 assert later is not None
                 assert later.held_seconds is not None
                 assert later.held_seconds < owner.held_seconds

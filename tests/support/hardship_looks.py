@@ -65,7 +65,7 @@ def look_acts(core: Any) -> dict[str, Act]:
     """Return, by name, all that the core does in a look."""
     loop = object()
     elsewhere = asyncio.new_event_loop()
-    futures = [elsewhere.create_future() for _ in range(4)]
+    futures = [elsewhere.create_future() for _ in range(5)]
     elsewhere.close()
     tasks = [Task(loop) for _ in range(MANY)]
     directions = [direction() for _ in tasks]
@@ -177,19 +177,21 @@ def look_acts(core: Any) -> dict[str, Act]:
             self.coroutine.send(None)
 
         read = core.AioMethod(paused, "read", "direction", None, 1)
+        other = core.AioMethod(paused, "other", "direction", None, 1)
 
         async def reads(self) -> None:
             for _ in range(2):
                 await self.read()
-            await self.read()
+            for step in (self.read, self.other):
+                await step()
 
     def inside_of_operations() -> None:
         reading = [Reading() for _ in range(FEW)]
         memory = core.Recollection("nowhere", "settled", "_fut_waiter", asyncio.Future)
         for task, one in zip(tasks, reading, strict=False):
             task._coroutine, task._fut_waiter = one.coroutine, futures[0]
-        # How many go on, and how many of them to another line.
-        for gone, fresh in ((0, FEW), (0, 0), (2, 0), (1, 1), (0, 0)):
+        # How many go on, and how many of them to another line, or to another operation at the same one.
+        for gone, fresh in ((0, FEW), (0, 0), (2, 0), (1, 1), (1, 1), (0, 0)):
             for at in range(gone):
                 reading[at].coroutine.send(None)
                 tasks[at]._fut_waiter = futures[futures.index(tasks[at]._fut_waiter) + 1]

@@ -6,6 +6,7 @@
  * one look have it go through all that the process has.
  */
 
+#include "aio.h"
 #include "copies.h"
 #include "recalls.h"
 
@@ -196,16 +197,28 @@ grpc_guard_goes_on(const Recollection *self, const Inside *inside)
     return goes_on ? direction : NULL;
 }
 
-int
-grpc_guard_is_again(Recollection *self, Inside *inside, PyObject *task, PyObject *future)
+/* Tells whether an operation is of the kind that a standing names. */
+static int
+is_of_kind(const Recollection *self, PyObject *operation, PyObject *standing)
 {
+    if (!Py_IS_TYPE(operation, self->state->aio_operation) || !PyTuple_Check(standing) || PyTuple_GET_SIZE(standing) != 4) {
+        return 0;
+    }
+    const AioMethod *method = (AioMethod *)((AioOperation *)operation)->method;
+    return method != NULL && method->operation == PyTuple_GET_ITEM(standing, 1);
+}
+
+int
+grpc_guard_is_again(Recollection *self, Recalled *one, PyObject *task, PyObject *future)
+{
+    Inside *inside = &one->inside;
     const StreamFields *stream = stream_of(self, inside);
     PyObject *direction = stream == NULL || inside->line == 0 ? NULL : direction_of(stream, inside->is_write);
     if (direction == NULL || !IS_AIO_DIRECTION(self->state, direction) || (PyObject *)Py_TYPE(future) != self->plain) {
         return 0;
     }
     const AioFields *fields = (AioFields *)direction;
-    if (!is_inside(fields)) {
+    if (!is_inside(fields) || !is_of_kind(self, fields->inside, one->standing)) {
         return 0;
     }
     const void *operation = fields->inside;

@@ -172,7 +172,7 @@ look_at(Recall *recall, Py_ssize_t at, PyObject *task)
     future = is_seen ? future : held;
     int is_known = one->standing != NULL && future != Py_None && future != NULL && waits_for(one, future);
     if (!is_known && one->standing != NULL && future != NULL) {
-        is_known = grpc_guard_is_again(self, &one->inside, task, future);
+        is_known = grpc_guard_is_again(self, one, task, future);
     }
     if (is_known > 0) {
         if (!is_seen && grpc_guard_learn_waiter(self, task, future) < 0) {

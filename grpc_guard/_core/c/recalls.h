@@ -77,9 +77,9 @@ void grpc_guard_unmark(Recollection *self);
  * none; -1: an error is set. */
 int grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObject *direction, PyObject *future);
 
-/* Tells whether a task that has gone on is inside of another operation like that, at the same line, and notes
- * which; -1: an error is set. */
-int grpc_guard_is_again(Recollection *self, Inside *inside, PyObject *task, PyObject *future);
+/* Tells whether a task that has gone on is inside of another operation like the one that is known, at the same
+ * line, and notes which; -1: an error is set. */
+int grpc_guard_is_again(Recollection *self, Recalled *one, PyObject *task, PyObject *future);
 
 /* Returns the direction of an operation that goes on still, borrowed; NULL: it does not, or nobody knows. */
 PyObject *grpc_guard_goes_on(const Recollection *self, const Inside *inside);

@@ -11,7 +11,17 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from inside import Handlers, Mode, Stream, aio_calls, aio_channel, aio_handlers, always
+from inside import (
+    Handlers,
+    Mode,
+    Stream,
+    aio_calls,
+    aio_channel,
+    aio_handlers,
+    always,
+    core_which,
+    findings_origins,
+)
 from support.operating import MESSAGE, Plain
 
 MANY = 70  # more than are remembered of anything
@@ -127,6 +137,33 @@ async def test_the_name_of_a_task() -> None:
         task = asyncio.create_task(start(), name="usual")
         task.get_name = lambda: "its own name"  # type: ignore[method-assign]
         assert await task == "its own name"
+
+
+class Nameless:
+    """What the loop takes for its current task; the method is one in C, and of another class."""
+
+    __slots__ = ()
+
+    get_name = str.isupper
+
+
+async def test_a_method_of_another_class() -> None:
+    """Python refuses to call it for an object that is not of that class, and so does the compiled core."""
+    loop, task, other = asyncio.get_running_loop(), asyncio.current_task(), Nameless()
+    compiled: Any = core_which.compiled()
+    note = findings_origins.note_origin if compiled is None else compiled.note_origin
+    assert task is not None
+    for _ in range(2):  # from the second time on, the file is known to be of the program
+        assert note("start").name == task.get_name()
+    asyncio.tasks._leave_task(loop, task)
+    asyncio.tasks._enter_task(loop, other)  # type: ignore[arg-type]
+    try:
+        for _ in range(2):
+            with pytest.raises(TypeError, match="'isupper' for 'str' objects doesn't apply"):
+                note("start")
+    finally:
+        asyncio.tasks._leave_task(loop, other)  # type: ignore[arg-type]
+        asyncio.tasks._enter_task(loop, task)
 
 
 class Context:

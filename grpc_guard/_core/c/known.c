@@ -172,6 +172,7 @@ grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObjec
     if (!USUALLY(type->tp_version_tag == known->version && known->version != 0)) {
         PyObject *method = _PyType_Lookup(type, name); /* borrowed */
         int is_c = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)
+                   && PyType_IsSubtype(type, PyDescr_TYPE(method)) /* else Python refuses to call it */
                    && ((PyMethodDescrObject *)method)->d_method->ml_flags == (argument == NULL ? METH_NOARGS : METH_O)
                    && type->tp_dictoffset >= 0 && type->tp_getattro == PyObject_GenericGetAttr;
         known->call = is_c ? ((PyMethodDescrObject *)method)->d_method->ml_meth : NULL;

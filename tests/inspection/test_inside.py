@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from typing import Any
 
@@ -124,6 +125,34 @@ async def test_the_same_task_at_another_line(followed: list[Any]) -> None:
                 assert later.held_seconds is not None
                 assert later.held_seconds < owner.held_seconds
         assert seen == ["await call.read()  # often"] * 2 + ["await call.read()  # last"]
+        call.cancel()
+        await asyncio.wait({reading})
+
+
+class Advancing(asyncio.Task[None]):
+    """A task that another thread runs on while a look asks it: it is in the next operation then."""
+
+    direction: Any = None
+
+    def get_coro(self) -> Any:
+        if self.direction is not None:
+            self.direction.since = time.monotonic()
+        return super().get_coro()
+
+
+async def test_a_task_that_goes_on_during_the_look(followed: list[Any]) -> None:
+    """What was found belongs to the operation that it was found for: the next one is followed anew."""
+    async with aio_server(HANDLERS) as address, aio_channel(address) as channel:
+        call = await opened(channel)
+        reading = Advancing(once(call), loop=asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        reading.direction = call._self_read
+        assert line(*readers()) == "await call.read()  # once"
+        reading.direction = None
+        for at in range(2):
+            followed.clear()
+            assert line(*readers()) == "await call.read()  # once"
+            assert (reading in followed) == (at == 0)
         call.cancel()
         await asyncio.wait({reading})
 

@@ -155,15 +155,17 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObj
     if (is_write && direction_of(stream, 1) != direction) {
         return 0; /* its stream knows another one */
     }
-    int line = line_of(self, task, fields->inside);
+    const void *operation = fields->inside; /* that was found: Python may run now, and the task go on */
+    double since = fields->since;
+    int line = line_of(self, task, operation);
     Marked *one = line < 0 ? NULL : mark(self, stream);
     if (one == NULL) {
         return -1;
     }
     *inside = (Inside){
-        .operation = fields->inside,
+        .operation = operation,
         .future = future,
-        .since = fields->since,
+        .since = since,
         .number = (unsigned int)(one - self->marked) + 1,
         .made = (unsigned short)one->made,
         .is_write = is_write != 0,

@@ -7,8 +7,6 @@
 #include "core.h"
 #include "copies.h"
 
-enum { FEWEST = 64 };
-
 static void
 forget_way(CopiedWay *way)
 {
@@ -25,54 +23,27 @@ grpc_guard_forget_copy(Copies *self, Copied *one)
         forget_way(&one->read);
         forget_way(&one->write);
         Py_CLEAR(one->handled_at);
-        self->unused[self->unused_count++] = (unsigned int)(one - self->all);
+        grpc_guard_leave_box(&self->boxes, (unsigned int)(one - (Copied *)self->boxes.all));
     }
-}
-
-/* Makes room for one more; -1: an error is set. */
-static int
-make_room(Copies *self)
-{
-    if (self->count < self->room) {
-        return 0;
-    }
-    unsigned int room = self->room == 0 ? FEWEST : 2 * self->room;
-    unsigned int *unused = PyMem_Realloc(self->unused, (size_t)room * sizeof(unsigned int));
-    if (unused != NULL) {
-        self->unused = unused;
-    }
-    Copied *all = unused == NULL ? NULL : PyMem_Realloc(self->all, (size_t)room * sizeof(Copied));
-    if (all == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->all = all;
-    self->room = room;
-    return 0;
 }
 
 Copied *
 grpc_guard_place_for_copy(Copies *self, StreamFields *stream)
 {
-    Copied *one = NULL;
-    if (stream->copies == self->serial && stream->copy < self->count
-        && self->all[stream->copy].stream == stream) {
-        one = &self->all[stream->copy];
+    Copied *one = grpc_guard_box_of(self, stream);
+    unsigned int number = stream->copy;
+    if (one != NULL && one->stream == stream) {
         forget_way(&one->read);
         forget_way(&one->write);
         Py_CLEAR(one->handled_at);
     }
-    else if (self->unused_count > 0) {
-        one = &self->all[self->unused[--self->unused_count]];
+    else if (grpc_guard_take_box(&self->boxes, sizeof(Copied), &number) < 0) {
+        return NULL;
     }
-    else if (make_room(self) == 0) {
-        one = &self->all[self->count++];
-    }
-    if (one != NULL) {
-        *one = (Copied){.stream = stream, .look = self->look};
-        stream->copies = self->serial;
-        stream->copy = (unsigned int)(one - self->all);
-    }
+    one = (Copied *)self->boxes.all + number;
+    *one = (Copied){.stream = stream, .look = self->look};
+    stream->copies = self->serial;
+    stream->copy = number;
     return one;
 }
 
@@ -108,9 +79,10 @@ copies_keep(Copies *self, PyObject *args)
     swap(&streams->bytes, &self->bytes);
     swap(&handlers->bytes, &self->handlers);
     self->last = self->look;
-    for (unsigned int i = 0; i < self->count; i++) {
-        if (self->all[i].look != self->last) {
-            grpc_guard_forget_copy(self, &self->all[i]);
+    Copied *all = self->boxes.all;
+    for (unsigned int i = 0; i < self->boxes.count; i++) {
+        if (all[i].look != self->last) {
+            grpc_guard_forget_copy(self, &all[i]);
         }
     }
     Py_RETURN_NONE;
@@ -120,7 +92,7 @@ copies_keep(Copies *self, PyObject *args)
 static PyObject *
 copies_known(Copies *self, PyObject *unused)
 {
-    return Py_BuildValue("(II)", self->count - self->unused_count, self->same);
+    return Py_BuildValue("(II)", self->boxes.count - self->boxes.unused_count, self->same);
 }
 
 static PyObject *
@@ -141,13 +113,13 @@ static void
 copies_dealloc(Copies *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    for (unsigned int i = 0; i < self->count; i++) {
-        forget_way(&self->all[i].read);
-        forget_way(&self->all[i].write);
-        Py_CLEAR(self->all[i].handled_at);
+    Copied *all = self->boxes.all;
+    for (unsigned int i = 0; i < self->boxes.count; i++) {
+        forget_way(&all[i].read);
+        forget_way(&all[i].write);
+        Py_CLEAR(all[i].handled_at);
     }
-    PyMem_Free(self->all);
-    PyMem_Free(self->unused);
+    grpc_guard_end_boxes(&self->boxes);
     PyMem_Free(self->bytes.start);
     PyMem_Free(self->handlers.start);
     type->tp_free(self);

@@ -3,6 +3,7 @@
 #ifndef GRPC_GUARD_COPIES_H
 #define GRPC_GUARD_COPIES_H
 
+#include "boxes.h"
 #include "looks.h"
 #include "scratches.h"
 
@@ -45,22 +46,24 @@ typedef struct Copies {
     unsigned int look, last; /* the number of this answer, and that of the one with these bytes */
     Bytes bytes;             /* of the last answer */
     Bytes handlers;          /* the same of handlers */
-    Copied *all;
-    unsigned int count, room;
-    unsigned int *unused; /* of all, those that are free; room for each */
-    unsigned int unused_count;
+    Boxes boxes;             /* of Copied */
     unsigned int same; /* streams of this answer that have not changed */
 } Copies;
+
+/* Returns the box that a stream bears the number of, if it is one of these: another stream may be in it. */
+static inline Copied *
+grpc_guard_box_of(const Copies *copies, const StreamFields *stream)
+{
+    int is_ours = stream->copies == copies->serial && stream->copy < copies->boxes.count;
+    return is_ours ? (Copied *)copies->boxes.all + stream->copy : NULL;
+}
 
 /* Finds the bytes of a stream in the last answer; NULL: it was not in it, or there is no table. */
 static inline Copied *
 grpc_guard_copy_of(const Copies *copies, const StreamFields *stream)
 {
-    if (copies == NULL || stream->copies != copies->serial || stream->copy >= copies->count) {
-        return NULL;
-    }
-    Copied *one = &copies->all[stream->copy];
-    return one->stream == stream && one->look == copies->last ? one : NULL;
+    Copied *one = copies == NULL ? NULL : grpc_guard_box_of(copies, stream);
+    return one != NULL && one->stream == stream && one->look == copies->last ? one : NULL;
 }
 
 /* Finds a direction of a stream, borrowed, which may be none; 0: it has to be asked for. */

@@ -127,8 +127,9 @@ grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_
     if (self->copies != NULL) {
         if (left > 16 && IS_STREAM(state, streams[16])) {
             StreamFields *fields = (StreamFields *)streams[16];
-            if (fields->copies == self->copies->serial && fields->copy < self->copies->count) {
-                FETCH_LINES(&self->copies->all[fields->copy], sizeof(Copied));
+            const Copied *one = grpc_guard_box_of(self->copies, fields);
+            if (one != NULL) {
+                FETCH_LINES(one, sizeof(Copied));
             }
             FETCH(fields->call);
         }

@@ -12,14 +12,12 @@
 
 #include <frameobject.h>
 
-enum { FEWEST = 64 };
-
-/* Returns the place that a stream had, if its mark is one of ours: another stream may be there. */
+/* Returns the box that a stream bears the number of, if it is one of ours: another stream may be in it. */
 static Marked *
-place_of(const Recollection *self, const StreamFields *stream)
+box_of(const Recollection *self, const StreamFields *stream)
 {
-    int is_ours = stream->recalls == self->serial && stream->recall < self->marked_count;
-    return is_ours ? &self->marked[stream->recall] : NULL;
+    int is_ours = stream->recalls == self->serial && stream->recall < self->boxes.count;
+    return is_ours ? (Marked *)self->boxes.all + stream->recall : NULL;
 }
 
 void
@@ -33,10 +31,10 @@ grpc_guard_list_streams(Recollection *self, PyObject *streams)
         }
         PyObject *later = i + 8 < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, i + 8) : NULL;
         if (later != NULL && IS_STREAM(self->state, later)) {
-            FETCH(place_of(self, (StreamFields *)later));
+            FETCH(box_of(self, (StreamFields *)later));
         }
         PyObject *stream = PyList_GET_ITEM(streams, i);
-        Marked *one = IS_STREAM(self->state, stream) ? place_of(self, (StreamFields *)stream) : NULL;
+        Marked *one = IS_STREAM(self->state, stream) ? box_of(self, (StreamFields *)stream) : NULL;
         if (one != NULL && one->stream == (StreamFields *)stream) {
             one->look = self->look;
         }
@@ -46,57 +44,33 @@ grpc_guard_list_streams(Recollection *self, PyObject *streams)
 void
 grpc_guard_unmark(Recollection *self)
 {
-    for (unsigned int i = 0; self->is_listed && i < self->marked_count; i++) {
-        Marked *one = &self->marked[i];
+    for (unsigned int i = 0; self->is_listed && i < self->boxes.count; i++) {
+        Marked *one = (Marked *)self->boxes.all + i;
         if (one->stream != NULL && one->look != self->look && one->made != self->look) {
             one->stream = NULL;
-            self->unmarked[self->unmarked_count++] = i;
+            grpc_guard_leave_box(&self->boxes, i);
         }
     }
     self->is_listed = 0;
 }
 
-/* Makes room for one more; -1: an error is set. */
-static int
-make_room(Recollection *self)
-{
-    unsigned int room = self->marked_room == 0 ? FEWEST : 2 * self->marked_room;
-    unsigned int *unmarked = PyMem_Realloc(self->unmarked, (size_t)room * sizeof(unsigned int));
-    if (unmarked != NULL) {
-        self->unmarked = unmarked;
-    }
-    Marked *marked = unmarked == NULL ? NULL : PyMem_Realloc(self->marked, (size_t)room * sizeof(Marked));
-    if (marked == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->marked = marked;
-    self->marked_room = room;
-    return 0;
-}
-
-/* Returns the place of a stream, a new one if it has none; NULL: an error is set. */
+/* Returns the box of a stream, a new one if it has none; NULL: an error is set. */
 static Marked *
 mark(Recollection *self, StreamFields *stream)
 {
-    Marked *one = place_of(self, stream);
+    Marked *one = box_of(self, stream);
     if (one != NULL && one->stream == stream) {
         return one;
     }
-    unsigned int at;
-    if (self->unmarked_count > 0) {
-        at = self->unmarked[--self->unmarked_count];
-    }
-    else if (self->marked_count < self->marked_room || make_room(self) == 0) {
-        at = self->marked_count++;
-    }
-    else {
+    unsigned int number;
+    if (grpc_guard_take_box(&self->boxes, sizeof(Marked), &number) < 0) {
         return NULL;
     }
-    self->marked[at] = (Marked){.stream = stream, .made = self->look};
+    one = (Marked *)self->boxes.all + number;
+    *one = (Marked){.stream = stream, .made = self->look};
     stream->recalls = self->serial;
-    stream->recall = at;
-    return &self->marked[at];
+    stream->recall = number;
+    return one;
 }
 
 /* Returns a direction of a stream, borrowed; NULL: there is none, or it has to be asked for. */
@@ -166,7 +140,7 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObj
         .operation = operation,
         .future = future,
         .since = since,
-        .number = (unsigned int)(one - self->marked) + 1,
+        .number = stream->recall + 1,
         .made = (unsigned short)one->made,
         .is_write = is_write != 0,
         .line = (unsigned short)line,
@@ -174,14 +148,22 @@ grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObj
     return 1;
 }
 
+/* Returns the box of the stream that somebody was inside of, if that is known: another stream may be in it. */
+static const Marked *
+box_with(const Recollection *self, const Inside *inside)
+{
+    int is_known = 0 < inside->number && inside->number <= self->boxes.count;
+    return is_known ? (Marked *)self->boxes.all + inside->number - 1 : NULL;
+}
+
 /* Returns the stream that somebody was inside of, if it lives. */
 static const StreamFields *
 stream_of(const Recollection *self, const Inside *inside)
 {
-    if (inside->number == 0 || inside->number > self->marked_count) {
+    const Marked *one = box_with(self, inside);
+    if (one == NULL) {
         return NULL;
     }
-    const Marked *one = &self->marked[inside->number - 1];
     int is_it = self->is_listed && one->look == self->look && (unsigned short)one->made == inside->made;
     return is_it ? one->stream : NULL;
 }
@@ -238,8 +220,9 @@ grpc_guard_is_again(Recollection *self, Recalled *one, PyObject *task, PyObject 
 void
 grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step)
 {
-    if (step == 0 && inside->number != 0 && inside->number <= self->marked_count) {
-        FETCH(self->marked[inside->number - 1].stream);
+    const Marked *one = step == 0 ? box_with(self, inside) : NULL;
+    if (one != NULL) {
+        FETCH(one->stream);
     }
     const StreamFields *stream = step == 0 ? NULL : stream_of(self, inside);
     if (stream != NULL) {

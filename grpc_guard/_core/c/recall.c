@@ -228,8 +228,7 @@ recollection_dealloc(Recollection *self)
     PyMem_Free(self->all);
     PyMem_Free(self->spare);
     PyMem_Free(self->todo);
-    PyMem_Free(self->marked);
-    PyMem_Free(self->unmarked);
+    grpc_guard_end_boxes(&self->boxes);
     PyObject *held[] = {
         self->nowhere, self->settled, self->str_fut_waiter, self->plain,
         self->loops, self->waited, (PyObject *)self->task_type, self->read_waiter,

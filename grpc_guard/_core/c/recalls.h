@@ -3,14 +3,15 @@
 #ifndef GRPC_GUARD_RECALLS_H
 #define GRPC_GUARD_RECALLS_H
 
+#include "boxes.h"
 #include "crowds.h"
 
 /* One operation of ours in which a task is: see inside.c. Of the objects nothing but their identity. */
 typedef struct {
     const void *operation, *future;
     double since;
-    unsigned int number; /* one more than where its stream is among those that are marked; 0: none */
-    unsigned short made; /* when that came there, to tell it from those that were there before */
+    unsigned int number; /* one more than that of the box of its stream; 0: none */
+    unsigned short made; /* when that came into it, to tell it from those that were there before */
     unsigned short is_write : 1, line : 15; /* which direction; see grpc_guard_is_again() */
 } Inside;
 
@@ -18,7 +19,7 @@ typedef struct {
 typedef struct {
     StreamFields *stream;    /* not held: it lives if it was listed in this look; NULL: free */
     unsigned int look;       /* in which it was listed last */
-    unsigned int made;       /* in which it got this place */
+    unsigned int made;       /* in which it got this box */
 } Marked;
 
 /* What is known of one task. Nothing of it is kept alive. */
@@ -41,10 +42,7 @@ typedef struct {
     Py_ssize_t spare_room;
     unsigned int serial, look; /* no other one in this process has it; the number of this look */
     char is_listed;            /* the streams of this look are known */
-    Marked *marked;
-    unsigned int marked_count, marked_room;
-    unsigned int *unmarked; /* of `marked`, those that are free; room for each */
-    unsigned int unmarked_count;
+    Boxes boxes;               /* of Marked */
     unsigned int *todo; /* of all, those that have to be looked at, in this look */
     Py_ssize_t todo_count;
     PyObject *loops, *waited; /* of this look: whose tasks; index and future of those that are fresh */

@@ -18,8 +18,8 @@ typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
     /* What a look compares, side by side. */
-    unsigned int copies, copy; /* which of the tables of copies.c has it, and where; 0: none has */
-    unsigned int recalls, recall; /* the same of those of inside.c */
+    unsigned int copies, copy; /* whose boxes have one for it, of copies.c, and which; 0: nobody's have */
+    unsigned int recalls, recall; /* the same of the boxes of inside.c */
     PyObject *reader, *writer; /* directions, where `read` and `write` are True; borrowed: see `generated` */
     PyObject *call, *context, *has_ended, *ended, *read, *write, *channel, *origin;
     PyObject *api, *handler, *in_done_callback, *is_instrumented, *loop, *mode, *rpc, *side;
@@ -51,7 +51,8 @@ void grpc_guard_unfollow(StreamFields *stream);
 /* The same as next(counter), whose number is not needed; -1 with an exception set. */
 int grpc_guard_count(State *state, PyObject *counter);
 
-/* Fills the record of a stream that has nothing, and counts it; -1 with an exception set. And lets go of all that it has. */
+/* Fills the record of a stream that has nothing, and counts it; -1 with an exception set. And lets go of all that
+ * it has. */
 int grpc_guard_fill_stream(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *api,
                            PyObject *mode, PyObject *loop);
 void grpc_guard_empty_stream(StreamFields *self);

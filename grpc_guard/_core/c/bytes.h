@@ -3,8 +3,6 @@
 #ifndef GRPC_GUARD_BYTES_H
 #define GRPC_GUARD_BYTES_H
 
-#include <Python.h>
-
 #include <stddef.h>
 #include <string.h>
 
@@ -48,17 +46,6 @@ grpc_guard_put_few(Bytes *bytes, const char *eight, size_t size)
     memcpy(bytes->start + bytes->size, eight, 8);
     bytes->size += size;
     return 0;
-}
-
-/* Writes a number as protobuf has it over eight bytes. */
-static inline void
-grpc_guard_pack(char *eight, double number)
-{
-#if PY_LITTLE_ENDIAN
-    memcpy(eight, &number, sizeof(number));
-#else
-    (void)PyFloat_Pack8(number, eight, 1);
-#endif
 }
 
 static inline int

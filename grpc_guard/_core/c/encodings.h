@@ -43,6 +43,17 @@ int grpc_guard_put_tuple(Buffer *buffer, const Field *field, PyObject *records);
 int grpc_guard_put_text(Buffer *buffer, const Field *field, PyObject *text);
 int grpc_guard_put_double(Buffer *buffer, const Field *field, double number);
 
+/* Writes a number as protobuf has it over eight bytes. */
+static inline void
+grpc_guard_pack(char *eight, double number)
+{
+#if PY_LITTLE_ENDIAN
+    memcpy(eight, &number, sizeof(number));
+#else
+    (void)PyFloat_Pack8(number, eight, 1);
+#endif
+}
+
 static inline int
 grpc_guard_put_tag(Buffer *buffer, const Field *field)
 {

@@ -47,10 +47,11 @@ def tell(say: Callable[[str], object]) -> None:
 
 def kept_by() -> Iterator[str]:
     """Yield a line for each thread that is no daemon and inside a stream."""
+    from .deductions import keepers
     from .living import Handled, loops_of, streams_listed
     from .sight import Sight
 
     sight = Sight(loops_of(streams_listed(Handled())))
     sight.forget_frames()
-    for owner, direction in sight.keepers():
+    for owner, direction in keepers(sight):
         yield wording.keeps_process(owner, direction.stream.rpc)

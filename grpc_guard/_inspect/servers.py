@@ -171,7 +171,7 @@ class _Look:
                 return _held(described), described
 
             functions = self._named, one
-            loop = None if self._sight.has_one_loop else self._loop
+            loop = None if self._sight.only_loop is self._loop else self._loop
             tables = loop, self._streams, AioDirection, self._known
             before = answer.copies, self._sight.crowd
             known = *tables, *functions, _UNNAMED, present, *before

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import operator
-import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import FrameType
 from typing import Any
 
 from .._catalogue.clock import monotonic
-from .._catalogue.cpython import frames_of_threads, threads_by_ident
+from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import waits_for_tasks
 from .._catalogue.grpcio_rpcs import any_handles_an_rpc, handles_an_rpc, sending_call
 from .._core import which
@@ -60,7 +59,7 @@ class Sight:
     ) -> None:
         self.handled = handled or Handled()
         self.lines = Lines()
-        self.has_one_loop = len(loops) == 1  # that of all tasks
+        self.only_loop = next(iter(loops)) if len(loops) == 1 else None  # that of all tasks
         self.crowd = new_crowd()
         # Those who are not in the crowd: the owners, and they themselves.
         self.owners: dict[int, Owner] = {}
@@ -157,13 +156,6 @@ class Sight:
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
         found = self.waiters.get(id(direction)) if self.waiters else None
         return () if found is None else tuple(owner for _, owner in found)
-
-    def keepers(self) -> Iterator[tuple[Owner, Direction]]:
-        """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
-        for key, party in self.holders.items():
-            thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
-            if thread is not None and not thread.daemon and thread is not threading.main_thread():
-                yield self.owners[key], self.directions[key]
 
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         frames, noted = frames_of_threads(), noted_directions()

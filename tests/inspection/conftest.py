@@ -1,4 +1,5 @@
-"""What the tests of the endpoint share: a private folder, an endpoint of their own, a full snapshot."""
+"""What the tests of the endpoint share: a private folder, an endpoint of their own, and looks that
+follow one another."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import endpoints
+from inside import endpoints, remembered, sight
 from support.staging import PATIENCE
 
 
@@ -35,3 +36,19 @@ def endpoint(folder: Path) -> Iterator[Any]:
     yield opened
     opened.close()
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """All looks of a test are soon enough after one another; the tasks that they have followed."""
+    followed: list[Any] = []
+    plain = sight.groups
+
+    def counted(tasks: Any, *others: Any) -> Any:
+        followed.extend(tasks)
+        return plain(tasks, *others)
+
+    monkeypatch.setattr(sight, "groups", counted)
+    monkeypatch.setattr(remembered, "_SECONDS", float("inf"))
+    monkeypatch.setattr(remembered, "_last", [0.0, set(), {}, {}])
+    return followed

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from inside import core_which, remembered, sight
+from inside import core_which, sight
 from support.staging import aio_channel, aio_server, path, within
 
 from grpc_guard import Owner, snapshot
@@ -19,20 +19,7 @@ if core_which.compiled() is None:
     pytest.skip("needs the compiled core: GRPC_GUARD_PURE", allow_module_level=True)
 
 
-@pytest.fixture(autouse=True)
-def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """All looks of a test are soon enough after one another; the tasks that the last one has followed."""
-    followed: list[Any] = []
-    plain = sight.groups
-
-    def counted(tasks: Any, *others: Any) -> Any:
-        followed.extend(tasks)
-        return plain(tasks, *others)
-
-    monkeypatch.setattr(sight, "groups", counted)
-    monkeypatch.setattr(remembered, "_SECONDS", float("inf"))
-    monkeypatch.setattr(remembered, "_last", [0.0, set(), {}, {}])
-    return followed
+pytestmark = pytest.mark.usefixtures("followed")
 
 
 async def echo(requests: Any, context: Any) -> None:

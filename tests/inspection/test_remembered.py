@@ -21,20 +21,7 @@ SS = grpc.stream_stream_rpc_method_handler
 STANDING, HANDLING = remembered.Standing(None, "read"), remembered.Standing(())
 
 
-@pytest.fixture(autouse=True)
-def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """All looks of a test are soon enough after one another; the tasks that they have followed."""
-    followed: list[Any] = []
-    plain = sight.groups
-
-    def counted(tasks: Any, *others: Any) -> Any:
-        followed.extend(tasks)
-        return plain(tasks, *others)
-
-    monkeypatch.setattr(sight, "groups", counted)
-    monkeypatch.setattr(remembered, "_SECONDS", float("inf"))
-    monkeypatch.setattr(remembered, "_last", [0.0, set(), {}, {}])
-    return followed
+pytestmark = pytest.mark.usefixtures("followed")
 
 
 def told(taken: Snapshot, method: str) -> list[Any]:

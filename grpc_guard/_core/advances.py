@@ -3,9 +3,9 @@
 The reference; c/steps.c does the same, and a test compares them.
 
 Each is a method of its direction, and is in the slot of the proxy where ``__next__`` is looked
-for. next() then reaches the direction without looking anything up on the proxy. It runs through little of the interpreter, which matters more than the number
-of instructions: gRPC has had the processor since the last message, and what has to be fetched
-again is what an operation costs.
+for. next() then reaches the direction without looking anything up on the proxy. It runs through
+little of the interpreter, which matters more than the number of instructions: gRPC has had the
+processor since the last message, and what has to be fetched again is what an operation costs.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def _sending() -> Callable[[Any], Step]:
 
 @operation("initial_metadata")
 def _read_metadata(direction: Any, call: Any) -> Any:
+    # Not by _claiming(): to choose another step there would cost each message.
     try:
         del direction.free
     except AttributeError:

@@ -75,7 +75,8 @@ typedef struct {
     PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd, *handled, *scratch, *copies; /* of a look: see looks.h */
     Py_ssize_t noted_last; /* by the crowd that went last */
-    unsigned int copies_made, recollections_made, crowds_made; struct Hints *hints; /* see copies.c, inside.c, crowd.c; of flights.c, or NULL */
+    unsigned int copies_made, recollections_made, crowds_made; /* see copies.c, inside.c, crowd.c */
+    struct Hints *hints; /* of flights.c, or NULL */
     PyObject *switches;   /* the namespace of fields.py: counting, watch, created */
     PyObject *serialize;  /* Mode.SERIALIZE */
     PyObject *become;     /* the descriptor object.__class__ */

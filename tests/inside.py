@@ -187,6 +187,7 @@ from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
 from grpc_guard._lifecycle import losses as losses
 from grpc_guard._lifecycle import mutations as mutations
+from grpc_guard._lifecycle import never_stopped as never_stopped
 from grpc_guard._lifecycle import outliving as outliving
 from grpc_guard._lifecycle import parked as parked
 from grpc_guard._lifecycle import serving as serving

@@ -29,9 +29,9 @@ from .._findings.origins import Origin
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import other_threads, outward
+from . import never_stopped
 from .channelless import channelless_streams
 from .channels import ChannelLife, lives
-from .handlers import keep_never_stopped
 from .parked import look_for_parked
 
 # These modules (the machinery, threads, loops, tasks) hold objects because they are in use: that
@@ -81,11 +81,11 @@ def look(
     running thread (ident and innermost frame) that `threads` accepts. If a thread is about to
     leave a request iterator, this waits for a moment.
     """
-    keep_never_stopped()
     look_for_parked(is_ours)
     left = list(_left(is_ours))
     if left:
         del left  # or it would keep them from the collector
+        never_stopped.let_collect()
         gc.collect()  # the program has given up what is garbage, and grpcio ends it now
         _report(list(_left(is_ours)), [*keepers, *_held_by_threads(threads)])
 

@@ -522,20 +522,31 @@ def test_aio_server_that_is_left_running() -> None:
 
     async def main(is_stopped: bool) -> Any:
         server = grpc.aio.server()
-        assert not grpcio_door.is_left_running(server)
+        assert not grpcio_door.is_left_running(server._server)
         await server.start()
-        assert not grpcio_door.is_left_running(server)
+        assert not grpcio_door.is_left_running(server._server)
+        assert any(one is server._server for one in grpcio_door.objects_of_aio())
         if is_stopped:
             await server.stop(None)
         return server
 
-    assert not grpcio_door.is_left_running(asyncio.run(main(True)))
+    assert not grpcio_door.is_left_running(asyncio.run(main(True))._server)
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(main(False))
-    assert grpcio_door.is_left_running(server)
+    assert grpcio_door.is_left_running(server._server)
     loop.run_until_complete(server.stop(None))
-    assert not grpcio_door.is_left_running(server)
+    assert not grpcio_door.is_left_running(server._server)
     loop.close()
+
+
+def test_aio_that_stays_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for once more than it is given up, where it can be."""
+    asked: list[None] = []
+    monkeypatch.setattr(grpcio_door.cygrpc, "init_grpc_aio", lambda: asked.append(None))
+    grpcio_door.keep_aio_initialized()
+    assert asked == [None]
+    monkeypatch.delattr(grpcio_door.cygrpc, "init_grpc_aio")
+    grpcio_door.keep_aio_initialized()
 
 
 def test_server_without_its_names() -> None:

@@ -30,6 +30,7 @@ from inside import (
     lifecycle_channelless,
     lifecycle_exits,
     lifecycle_leaks,
+    never_stopped,
     parked,
     starts,
 )
@@ -657,6 +658,7 @@ def test_a_run_that_ends() -> None:
 
 NEVER_STOPPED = """
 import asyncio
+import contextlib
 import grpc.aio
 import grpc_guard
 
@@ -667,7 +669,8 @@ async def main():
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    await channel.channel_ready()
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await channel.stream_stream("/a/b")().read()
     cycle = [server, channel]
     cycle.append(cycle)
 
@@ -675,10 +678,11 @@ asyncio.run(main())
 """
 
 
-def test_a_program_that_never_stops_its_server() -> None:
+@pytest.mark.parametrize("again", ["", 5 * "asyncio.run(main())\n"])
+def test_a_program_that_never_stops_its_server(again: str) -> None:
     """It ends: grpcio would wait for ever for a server of grpc.aio that the collector has found."""
     done = subprocess.run(
-        [sys.executable, "-c", NEVER_STOPPED],
+        [sys.executable, "-c", NEVER_STOPPED + again],
         env=os.environ | {"GRPC_VERBOSITY": "NONE"},
         capture_output=True,
         text=True,
@@ -686,6 +690,34 @@ def test_a_program_that_never_stops_its_server() -> None:
         check=True,
     )
     assert "unclosed-channel: " not in done.stderr  # the collector has closed it
+
+
+def test_a_server_that_is_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """grpc.aio is not shut down by what the guard collects, nor at the end of the process."""
+    kept: list[None] = []
+    monkeypatch.setattr(never_stopped, "keep_aio_initialized", lambda: kept.append(None))
+    monkeypatch.setattr(never_stopped, "_is_kept", False)
+    loop = asyncio.new_event_loop()
+
+    async def start() -> Any:
+        server = grpc.aio.server()
+        await server.start()
+        return server
+
+    server = loop.run_until_complete(start())
+    monkeypatch.setattr(never_stopped, "_have_been", False)
+    never_stopped.let_collect()
+    assert kept == []  # none has been guarded
+    never_stopped.watch()
+    for _ in range(2):
+        never_stopped.let_collect()
+        never_stopped.let_end()
+    assert kept == [None]
+    monkeypatch.setattr(never_stopped, "_is_kept", False)
+    never_stopped.let_end()
+    assert kept == [None, None]
+    loop.run_until_complete(server.stop(None))
+    loop.close()
 
 
 async def test_a_loop_that_is_still_there(found: Found) -> None:

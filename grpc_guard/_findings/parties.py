@@ -60,12 +60,12 @@ def task_at(
     for the program: the line is searched elsewhere.
     """
     relation = "inside"
-    for elsewhere, find in _LINES_OF_TASKS if not ends_in_program(stack) else ():
+    for elsewhere, find in _LINES_OF_TASKS:
+        if ends_in_program(stack):
+            break
         found = find(task)
         if found and (not stack or ends_in_program(found)):
             stack, relation = found, elsewhere
-            if ends_in_program(stack):
-                break
     return Owner("task", name_of_task(task), operation, held, stack, relation)
 
 

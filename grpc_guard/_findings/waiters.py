@@ -67,17 +67,11 @@ def frames_of_running(coroutine: object) -> list[FrameType]:
     While an exception is thrown into it, a coroutine shows what it awaits to the collector alone,
     and is not on the stack of the thread if that is not a coroutine as well.
     """
-    frames: list[FrameType] = []
-    link: Any = coroutine
-    for _ in range(CHAIN_LENGTH):
-        if link is None:
-            break
-        frame = frame_of(link)
-        if frame is not None:
-            frames.append(frame)
-        inner = awaited_by(link)
-        link = _thrown_into(link) if inner is None else inner
-    return frames
+    links: list[Any] = [coroutine]
+    while links[-1] is not None and len(links) < CHAIN_LENGTH:
+        inner = awaited_by(links[-1])
+        links.append(_thrown_into(links[-1]) if inner is None else inner)
+    return [frame for frame in map(frame_of, links) if frame is not None]
 
 
 def _thrown_into(link: object) -> Any:

@@ -250,6 +250,18 @@ def is_aio_server(server: Any) -> bool:
     return isinstance(getattr(server, "_server", None), kind("AioServer"))
 
 
+def is_left_running(server: Any) -> bool:
+    """Tell whether aio `server` was not stopped, and cannot be any more: its loop does not run.
+
+    By ``_server.is_running()`` and ``_loop``: since 1.25.
+    """
+    if not is_aio_server(server):
+        return False
+    loop = loop_of(server)
+    is_running = getattr(server._server, "is_running", None)
+    return loop is not None and not loop.is_running() and is_running is not None and is_running()
+
+
 def executor_of_server(server: Any) -> Executor | None:
     """Return the pool in which `server` runs sync handlers, by ``_state.thread_pool``.
 

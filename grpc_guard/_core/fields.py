@@ -198,7 +198,8 @@ class AioFields:
         self._extra = None
         self.step = step
         self.taken = False
-        self.loop_thread: Any = loop_thread_of(stream.loop)
+        loop = stream.loop
+        self.loop_thread: Any = loop if hasattr(loop, "_thread_id") else loop_thread_of(loop)
         if stream.is_instrumented:
             self._equip()
 
@@ -207,21 +208,21 @@ class AioFields:
         def _equip(self) -> None: ...
 
 
-_construct = type.__call__
-_become = object.__dict__["__class__"].__set__
-
-
 class ConstructingType(type):
-    """Makes proxies, and gives each the class that belongs to what it wraps."""
+    """Makes proxies, each of the class that belongs to what it wraps: its twin.
+
+    The attributes of a twin are those of what it wraps: a constructor fills each slot by its
+    descriptor, or after what is wrapped.
+    """
 
     _self_recipe: Any = None  # how C makes them without their constructor: see recipes.py
     _self_twins: dict[int, Any]
 
     def __call__(cls, wrapped: Any, /, *args: Any) -> Any:
-        # The constructor runs on the class as it is written, where attributes are its own.
-        proxy = _construct(cls, wrapped, *args)
         plain = type(wrapped)
-        _become(proxy, cls._self_twins.get(id(plain)) or cls._make_twin(plain))
+        twin = cls._self_twins.get(id(plain)) or cls._make_twin(plain)
+        proxy = cls.__new__(twin)
+        cls.__init__(proxy, wrapped, *args)  # type: ignore[misc]  # as type.__call__() does, of the twin
         return proxy
 
     if TYPE_CHECKING:

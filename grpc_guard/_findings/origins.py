@@ -6,18 +6,20 @@ nothing of the program alive, and costs a walk over the innermost frames.
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import sys
 from _thread import get_ident
 from types import CodeType, FrameType
+from typing import Any
 
 from .._catalogue.boundary import is_own
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import current_task, running_loop
 from .ledger import ledger
-from .parties import name_of_thread
+from .parties import frames_of_task, name_of_thread, task_at
 from .records import Frame, Owner
-from .stacks import outward
+from .stacks import fold, outward
 from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose, whose_file
 
 Place = tuple[CodeType, int]  # and the index of an instruction in it
@@ -99,6 +101,44 @@ class Origin:
         if self.place is None:
             return "at an unknown place"
         return f"at {self.place[0].co_filename}:{self.line}"
+
+
+class FarOrigin(Origin):
+    """The same of a task that has no line of the program itself: the stack is found elsewhere."""
+
+    __slots__ = ("relation", "stack")
+
+    def __init__(self, operation: str, task: asyncio.Task[Any], frames: list[FrameType]) -> None:
+        super().__init__(operation, None)
+        party = task_at(task, operation, None, fold(frames))
+        self.stack, self.relation = party.stack, party.relation
+
+    @property
+    def site(self) -> Frame | None:
+        return self.stack[-1] if self.stack else None
+
+    def owner(self) -> Owner:
+        return Owner(self.kind, self.name, self.operation, self.age, self.stack, self.relation)
+
+    def __str__(self) -> str:
+        return super().__str__() if self.site is None else f"at {self.site.file}:{self.site.line}"
+
+
+def note_party(operation: str) -> Origin:
+    """Note the same as note_origin() of an operation that may be a task by itself.
+
+    Then the line is that of the party that awaits the task, as in other reports. It also holds
+    while an exception is thrown into the task, when frames are missing from the stack.
+    """
+    loop = running_loop()
+    task = None if loop is None else current_task(loop)
+    if task is None:
+        return note_origin(operation, 2)
+    frames = frames_of_task(task, sys._getframe(1))
+    for frame in frames:
+        if whose(frame) is PROGRAM:
+            return Origin(operation, (frame.f_code, frame.f_lasti))
+    return FarOrigin(operation, task, frames)
 
 
 def note_origin(operation: str, depth: int = 1) -> Origin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
@@ -13,8 +14,8 @@ from .._catalogue.cpython import threads_by_ident
 from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.heap import instances, with_subclasses
 from .records import Frame, Owner
-from .stacks import fold, line_in, outward
-from .waiters import ASKED_AT, stack_noted, stack_of_waiter, work_at
+from .stacks import ends_in_program, fold, line_in, outward
+from .waiters import ASKED_AT, frames_of_running, stack_noted, stack_of_waiter, work_at
 from .whose import LOOP, whose
 
 _HANDLER = "HandleExceptions["  # how grpc.aio names the task of a handler
@@ -42,18 +43,29 @@ def _of_task(frame: FrameType) -> Iterator[FrameType]:
         yield caller
 
 
+def frames_of_task(task: asyncio.Task[Any], frame: FrameType) -> list[FrameType]:
+    """Return the frames of the running `task`, innermost first, of which `frame` is one or further in."""
+    get_coro: Any = getattr(task, "get_coro", None)  # a task of another class may not tell
+    chain = [] if get_coro is None else frames_of_running(get_coro())
+    inner = itertools.takewhile(lambda one: one not in chain, _of_task(frame))
+    return [*inner, *reversed(chain)]
+
+
 def task_at(
     task: asyncio.Task[Any], operation: str, held: float | None, stack: tuple[Frame, ...]
 ) -> Owner:
     """Describe `task` in `operation`, whose own stack is `stack`.
 
-    If that is empty, the task consists of the operation, and the line is searched elsewhere.
+    If that has no line of the program, the task consists of the operation, or a library made it
+    for the program: the line is searched elsewhere.
     """
     relation = "inside"
-    for elsewhere, find in _LINES_OF_TASKS if not stack else ():
-        if found := find(task):
+    for elsewhere, find in _LINES_OF_TASKS if not ends_in_program(stack) else ():
+        found = find(task)
+        if found and (not stack or ends_in_program(found)):
             stack, relation = found, elsewhere
-            break
+            if ends_in_program(stack):
+                break
     return Owner("task", name_of_task(task), operation, held, stack, relation)
 
 

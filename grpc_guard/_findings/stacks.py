@@ -6,7 +6,7 @@ import functools
 import linecache
 import traceback
 from _thread import get_ident
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 
 from .._catalogue.cpython import frames_of_threads
@@ -34,6 +34,11 @@ def fold(frames: Iterable[FrameType]) -> tuple[Frame, ...]:
     lines = (index for index, frame in enumerate(kept) if whose(frame) is PROGRAM)
     site = next(lines, 0)
     return tuple(copy_frame(frame) for frame in reversed(kept[site : site + _DEPTH]))
+
+
+def ends_in_program(stack: Sequence[Frame]) -> bool:
+    """Tell whether a folded `stack` ends at a line of the program, and is not a library's alone."""
+    return bool(stack) and whose_file(stack[-1].file) is PROGRAM
 
 
 def line_in(lines: Iterable[tuple[str, int, str]]) -> tuple[Frame, ...]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from .._catalogue.cpython import frames_of_threads, variables_of
 from .._catalogue.heap import held_by, held_by_each
 from .records import Frame
-from .stacks import fold, outward
+from .stacks import ends_in_program, fold, outward
 
 CHAIN_LENGTH = 500  # a longer chain of awaits is not searched to its end
 _LOOKED_AT = 1000  # futures on the way to the party that waits; more are not followed
@@ -59,6 +59,30 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
         frame = frame_of(link)
         if frame is not None:
             yield frame
+
+
+def frames_of_running(coroutine: object) -> list[FrameType]:
+    """Return the frames of `coroutine`, which runs, and of what it awaits, outermost first.
+
+    While an exception is thrown into it, a coroutine shows what it awaits to the collector alone,
+    and is not on the stack of the thread if that is not a coroutine as well.
+    """
+    frames: list[FrameType] = []
+    link: Any = coroutine
+    for _ in range(CHAIN_LENGTH):
+        if link is None:
+            break
+        frame = frame_of(link)
+        if frame is not None:
+            frames.append(frame)
+        inner = awaited_by(link)
+        link = _thrown_into(link) if inner is None else inner
+    return frames
+
+
+def _thrown_into(link: object) -> Any:
+    """Return what `link` awaits while an exception is thrown into that: the top of its stack."""
+    return next((one for one in reversed(held_by(link)) if hasattr(type(one), "throw")), None)
 
 
 def awaited_by(awaitable: object) -> Any:
@@ -165,8 +189,9 @@ def stack_of_task(task: asyncio.Task[Any]) -> tuple[Frame, ...]:
 def stack_of_waiter(waited_for: Future | threading.Thread) -> tuple[Frame, ...]:
     """Return where a party waits for a task, future or thread; empty if none is found.
 
-    If several wait, it is the nearest one that has a line of the program.
+    If several wait, it is the nearest one that has a line of the program, else of a library.
     """
+    nearest: tuple[Frame, ...] = ()
     todo: deque[Any] = deque([waited_for])
     seen = {id(waited_for)}
     while todo and len(seen) < _LOOKED_AT:
@@ -180,10 +205,11 @@ def stack_of_waiter(waited_for: Future | threading.Thread) -> tuple[Frame, ...]:
             seen.add(id(future))
             if isinstance(future, asyncio.Task):
                 stack = stack_of_task(future)
-                if stack:
+                if ends_in_program(stack):
                     return stack
+                nearest = nearest or stack
             todo.append(future)
-    return ()
+    return nearest
 
 
 def work_at(frame: FrameType | None) -> Any:
@@ -259,9 +285,11 @@ def _futures_in(held: Any) -> Iterable[Future]:
     """Return the futures that `held`, which a callback holds, stands for."""
     if isinstance(held, _FUTURES):
         return (held,)
-    group = getattr(held, "_parent_task", None)  # of a TaskGroup
-    if isinstance(group, asyncio.Future):
-        return (group,)
+    parent = getattr(held, "_parent_task", None)  # of a TaskGroup
+    if parent is None and type(held).__module__.startswith("anyio."):
+        parent = getattr(getattr(held, "cancel_scope", None), "_host_task", None)
+    if isinstance(parent, asyncio.Future):
+        return (parent,)
     queue = getattr(held, "_done", held)  # as_completed() waits for a queue of what is done
     getters = getattr(queue, "_getters", None)
     if isinstance(getters, deque):

@@ -24,7 +24,7 @@ from .._core.aio_methods import after_cancels
 from .._core.operations import operation, operation_in
 from .._core.records import AioFields
 from .._core.stream import AioDirection, Direction, Stream
-from .._findings.origins import Origin, note_origin
+from .._findings.origins import Origin, note_party
 from .._findings.reporting import warn
 from .closed import note_closed
 
@@ -124,7 +124,7 @@ def after_cancel_of(
         cancelled = _Cancelled(stream, error)
         if any(excuse(cancelled) for excuse in NOTHING_BROKEN):
             return
-        cancellation = _Cancellation(note_origin(operation))
+        cancellation = _Cancellation(note_party(operation))
         known = _cancellations.setdefault(stream, {})
         for broken in _broken(stream, direction, proxy):
             known[broken.way] = cancellation
@@ -208,6 +208,6 @@ def _report(stream: Stream, origin: Origin, operation: str) -> None:
     warn(
         OperationCancelled(cancelled, stream.side),
         stream.subject,
-        caller=note_origin(operation).owner(),
+        caller=note_party(operation).owner(),
         owner=cancelled,
     )

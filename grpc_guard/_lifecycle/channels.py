@@ -34,7 +34,7 @@ from .._catalogue.rules.closed_channel import ChannelClosed
 from .._catalogue.rules.stream_limit import Crowded, Queued, registry_keeps_the_limit
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
-from .._findings.origins import Origin, note_origin
+from .._findings.origins import Origin, note_origin, note_party
 from .._findings.parties import name_of_thread
 from .._findings.reporting import warn
 from .._findings.stacks import outward
@@ -268,7 +268,7 @@ def closing(channel: Any) -> None:
     try:
         life = _life_of_core(anchor_and_core(channel)[1])
         if life is not None and life.closing is None:
-            life.closing = note_origin("close")
+            life.closing = note_party("close")
             for stream in life.sorted_out() if life.api == SYNC else ():
                 call = stream.call()
                 if isinstance(call, BaseException):  # as grpcio's calls do, which raise themselves

@@ -6,6 +6,7 @@ Each server has its own records. They hold threads by their ident and tasks weak
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import threading
 import weakref
@@ -25,7 +26,13 @@ from .._catalogue.cpython import (
     waiting_in_pool,
 )
 from .._catalogue.cpython_loops import default_executor, running_loop
-from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_server, loop_of
+from .._catalogue.grpcio import (
+    SERVER_CONTEXT,
+    executor_of_server,
+    is_aio_server,
+    is_left_running,
+    loop_of,
+)
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
@@ -275,4 +282,19 @@ def _new_records(server: Any) -> Handlers:
         return Handlers(pool)
     records = AioHandlers(pool, loop_of(server))
     uses_aio(server, records)
+    atexit.unregister(keep_never_stopped)
+    atexit.register(keep_never_stopped)  # the last one that is registered comes first
     return records
+
+
+@never_disturbs("a server of grpc.aio is not kept")
+def keep_never_stopped() -> None:
+    """Keep from the collector the servers of grpc.aio that were not stopped and cannot be any more.
+
+    If such a server is the last object of grpc.aio that goes, grpcio waits for ever for its RPCs.
+    At the end of a process the guard has the collector run; without it, the program has ended.
+    """
+    _never_stopped[:] = [server for server, _ in servers() if is_left_running(server)]
+
+
+_never_stopped: list[Any] = []

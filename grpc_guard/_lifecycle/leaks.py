@@ -31,6 +31,7 @@ from .._findings.reporting import warn
 from .._findings.stacks import other_threads, outward
 from .channelless import channelless_streams
 from .channels import ChannelLife, lives
+from .handlers import keep_never_stopped
 from .parked import look_for_parked
 
 # These modules (the machinery, threads, loops, tasks) hold objects because they are in use: that
@@ -80,6 +81,7 @@ def look(
     running thread (ident and innermost frame) that `threads` accepts. If a thread is about to
     leave a request iterator, this waits for a moment.
     """
+    keep_never_stopped()
     look_for_parked(is_ours)
     left = list(_left(is_ours))
     if left:

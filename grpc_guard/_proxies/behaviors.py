@@ -36,7 +36,7 @@ class _Proxy(Proxy):
     __slots__ = ("_self_act", "_self_choose")
 
     def __init__(self, behavior: Any, act: Callable[..., Any], choose: ChooseMode) -> None:
-        self.__wrapped__ = behavior
+        super().__init__(behavior)
         self._self_act = act
         self._self_choose = choose
 

@@ -190,6 +190,16 @@ class _TwinType(ProxyType):
 _HIDDEN: set[type] = set(WRAPT.__mro__[:-1])
 _compiled = which.compiled()
 _wrapped: Any = vars(WRAPT).get("__wrapped__")
+
+
+def _wrap_in_python(proxy: Any, wrapped: object) -> None:
+    object.__setattr__(proxy, "__wrapped__", wrapped)
+
+
+# Without its C code, wrapt has no field for what is wrapped.
+set_wrapped: Callable[[Any, object], None] = (
+    _wrap_in_python if _wrapped is None else _wrapped.__set__
+)
 _of_the_wrapped: Any = WRAPT.__getattr__  # type: ignore[attr-defined]
 
 
@@ -216,7 +226,7 @@ class Proxy(WRAPT, metaclass=ProxyType):
                 _compiled.ends_by_slot(cls, _wrapped)
 
     def __init__(self, wrapped: object) -> None:
-        self.__wrapped__ = wrapped
+        set_wrapped(self, wrapped)
 
     __repr__ = _forwarding("__repr__")
     __str__ = _forwarding("__str__")

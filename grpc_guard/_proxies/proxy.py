@@ -11,6 +11,7 @@ from .._core import which
 from .._core.stream import Stream
 from .emptied import WRAPT
 from .faithful import Proxy as Proxy
+from .faithful import set_wrapped as set_wrapped
 
 M = TypeVar("M", bound=Callable[..., Any])
 P = TypeVar("P", bound="StreamProxy")
@@ -48,8 +49,11 @@ class StreamProxy(Proxy):
             _compiled.iterates_by_slot(cls)
 
     def __init__(self, wrapped: object, stream: Stream) -> None:
-        self.__wrapped__ = wrapped
-        self._self_stream = stream
+        set_wrapped(self, wrapped)
+        set_stream(self, stream)
+
+
+set_stream = vars(StreamProxy)["_self_stream"].__set__
 
 
 def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
@@ -89,14 +93,7 @@ if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt ha
     )
 
 
-def _wrap_in_python(proxy: Any, wrapped: object) -> None:
-    object.__setattr__(proxy, "__wrapped__", wrapped)
-
-
 _new: Any = WRAPT.__new__
-# Without its C code, wrapt has no field for what is wrapped.
-_set_wrapped = _wrap_in_python if _wrapped is None else _wrapped.__set__
-_set_stream = vars(StreamProxy)["_self_stream"].__set__
 _set_next = vars(NextProxy)["__next__"].__set__
 
 
@@ -108,8 +105,8 @@ def proxy_of(kind: type[P], wrapped: Any, stream: Stream, advance: Any = None) -
     """
     plain = type(wrapped)
     proxy: P = _new(kind._self_twins.get(id(plain)) or kind._make_twin(plain))
-    _set_wrapped(proxy, wrapped)
-    _set_stream(proxy, stream)
+    set_wrapped(proxy, wrapped)
+    set_stream(proxy, stream)
     if advance is not None:
         _set_next(proxy, advance)
     return proxy

@@ -14,7 +14,7 @@ import grpc.aio
 from .._catalogue.forks import inherit, start_clean
 from .._catalogue.lazy import public
 from .._catalogue.modes import Mode, ModeName
-from .._findings.origins import Origin, note_origin
+from .._findings.origins import Origin, note_origin, note_party
 from .aio_lease import Lease, await_rpcs, close_all, on_loop, soon
 from .endings import lost, was_dropped
 from .leases import Connection, LeaseRecord, LeaseState
@@ -86,7 +86,7 @@ class ChannelRegistry(Registry):
         loops are closed on their loops; if such a loop is blocked, when it runs again.
         """
         seconds = checked_seconds(grace, "close(grace)")
-        ending = note_origin("close")
+        ending = note_party("close")
         with self._mutex:
             self._closed = self._closed or ending
             loop_pools = tuple(self._loop_pools.values())

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from .._catalogue.modes import Mode
-from .._findings.origins import note_origin
+from .._findings.origins import note_party
 from .._proxies.aio.channel import (
     start_stream_stream,
     start_stream_unary,
@@ -159,7 +159,7 @@ class Lease(GuardedByItself, grpc.aio.Channel):
         that loop runs again.
         """
         lease = self._record
-        if not lease.pool.close(lease, note_origin("close")):
+        if not lease.pool.close(lease, note_party("close")):
             return
         try:
             if self._loop.is_running():

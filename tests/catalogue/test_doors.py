@@ -517,9 +517,31 @@ async def test_aio_server() -> None:
         await server.stop(None)
 
 
+def test_aio_server_that_is_left_running() -> None:
+    """One that was not stopped while its loop ran cannot be any more."""
+
+    async def main(is_stopped: bool) -> Any:
+        server = grpc.aio.server()
+        assert not grpcio_door.is_left_running(server)
+        await server.start()
+        assert not grpcio_door.is_left_running(server)
+        if is_stopped:
+            await server.stop(None)
+        return server
+
+    assert not grpcio_door.is_left_running(asyncio.run(main(True)))
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(main(False))
+    assert grpcio_door.is_left_running(server)
+    loop.run_until_complete(server.stop(None))
+    assert not grpcio_door.is_left_running(server)
+    loop.close()
+
+
 def test_server_without_its_names() -> None:
     """The handlers of a server that tells nothing are not found, and not watched."""
     assert not grpcio_door.is_aio_server(NOTHING)
+    assert not grpcio_door.is_left_running(NOTHING)
     assert grpcio_door.executor_of_server(NOTHING) is None
     assert grpcio_door.stores_of_handlers(types.SimpleNamespace(_state=NOTHING)) == []
     assert not any(isinstance(s, list | dict) for s in grpcio_door.stores_of_handlers(NOTHING))

@@ -203,7 +203,7 @@ def test_interrupt_of_the_operation_after_a_cancelled_one(
 ) -> None:
     """An operation that is interrupted while it is reported leaves its direction free as well."""
     codes = GUARD | code_of(cancellations._look_at_token, cancellations._after_use)
-    origin = cancellations.note_origin("read")
+    origin = cancellations.note_party("read")
     for injection in sweep(codes):
         stream = aio_stream(mode, loop)
         subject = client_read(Plain(), stream)

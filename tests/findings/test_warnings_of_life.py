@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from inside import (
@@ -21,7 +22,7 @@ from inside import (
     ledger,
     warn,
 )
-from support.staging import in_thread, logged_by_us
+from support.staging import in_thread, logged_by_us, settle
 
 from grpc_guard import Finding, Owner
 
@@ -173,3 +174,25 @@ def test_origin_in_a_task_without_a_line() -> None:
         return (await made).owner()
 
     assert asyncio.run(main()).site is None
+
+
+def test_party_that_is_a_task_by_itself() -> None:
+    """The line is that of the task that awaits it; without one, none is named."""
+    names: dict[str, Any] = {"note_party": findings_origins.note_party}
+    code = "async def close(): return note_party('close')"
+    exec(compile(code, "a_pb2_grpc.py", "exec"), names)
+
+    async def main() -> tuple[findings_origins.Origin, findings_origins.Origin]:
+        awaited = await asyncio.create_task(names["close"](), name="closer")  # awaited here
+        alone = asyncio.create_task(names["close"]())
+        await settle()
+        return awaited, alone.result()
+
+    awaited, alone = asyncio.run(main())
+    owner = awaited.owner()
+    assert (owner.kind, owner.name, owner.relation) == ("task", "closer", "awaited-by")
+    assert owner.site == awaited.site
+    assert owner.site is not None
+    assert owner.site.code.endswith("# awaited here")
+    assert str(awaited) == f"at {__file__}:{owner.site.line}"
+    assert (alone.site, alone.owner().stack, str(alone)) == (None, (), "at an unknown place")

@@ -467,7 +467,7 @@ async def test_failing_to_notice(
     assert logged_by_us(caplog) == ["the use of a cancelled stream goes unnoticed"]
     caplog.clear()
     async with held() as call:
-        monkeypatch.setattr(cancellations, "note_origin", None)
+        monkeypatch.setattr(cancellations, "note_party", None)
         await cancel(call.read())
     assert logged_by_us(caplog) == ["a cancelled operation goes unnoticed"]
 
@@ -488,7 +488,7 @@ async def test_a_claim_of_which_nothing_is_known(caplog: pytest.LogCaptureFixtur
     """A broken direction that is claimed by other code than an operation can be claimed."""
     stream = Stream("/a/b", "client", "aio", Mode.RAISE, asyncio.get_running_loop())
     direction: Any = AioDirection(stream, Way.READ)
-    cancellation = cancellations._Cancellation(cancellations.note_origin("read"))
+    cancellation = cancellations._Cancellation(cancellations.note_party("read"))
     cancellations._cancellations[stream] = {Way.READ: cancellation}
     direction.__class__ = cancellations.Broken
     assert direction.is_free

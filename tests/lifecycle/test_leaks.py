@@ -655,6 +655,39 @@ def test_a_run_that_ends() -> None:
     assert "  unclosed-channel (warning)\n" in done.stderr
 
 
+NEVER_STOPPED = """
+import asyncio
+import grpc.aio
+import grpc_guard
+
+grpc_guard.enable()
+
+async def main():
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    await channel.channel_ready()
+    cycle = [server, channel]
+    cycle.append(cycle)
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_never_stops_its_server() -> None:
+    """It ends: grpcio would wait for ever for a server of grpc.aio that the collector has found."""
+    done = subprocess.run(
+        [sys.executable, "-c", NEVER_STOPPED],
+        env=os.environ | {"GRPC_VERBOSITY": "NONE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "unclosed-channel: " not in done.stderr  # the collector has closed it
+
+
 async def test_a_loop_that_is_still_there(found: Found) -> None:
     """Looking disturbs no task."""
     task = asyncio.create_task(asyncio.sleep(0))

@@ -446,7 +446,7 @@ def test_bookkeeping_that_fails(
         caplog.clear()
         channel = wrap(grpc.insecure_channel(address))
         with monkeypatch.context() as broken:
-            broken.setattr(lifecycle_channels, "note_origin", None)
+            broken.setattr(lifecycle_channels, "note_party", None)
             channel.close()
         monkeypatch.setattr(lifecycle_channels.ChannelLife, "is_closed", None)
         with pytest.raises(ValueError, match="[Cc]losed"):

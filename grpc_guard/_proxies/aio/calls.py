@@ -21,7 +21,14 @@ from ..._guard.violations import check_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.mutations import Handed
 from ..contract import AIO_CALL, forwards
-from ..proxy import GuardedCallback, StreamProxy, in_c, isinstance_exactly
+from ..proxy import (
+    GuardedCallback,
+    StreamProxy,
+    in_c,
+    isinstance_exactly,
+    set_stream,
+    set_wrapped,
+)
 from .messages import Messages
 from .waits import waits
 
@@ -44,8 +51,8 @@ class Call(StreamProxy):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        self.__wrapped__ = call
-        self._self_stream = stream
+        set_wrapped(self, call)
+        set_stream(self, stream)
         stream.track_call(call, has_ended)
 
     def cancel(self) -> Any:
@@ -135,10 +142,14 @@ class ReadingCall(Call):
 
     __slots__ = ("_self_messages", "_self_read")
 
+    _self_messages: weakref.ref[Messages] | None
+    _self_read: AioDirection
+
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_read = stream.read = AioDirection(stream, READ, call.read)
-        self._self_messages: weakref.ref[Messages] | None = None
+        stream.read = direction = AioDirection(stream, READ, call.read)
+        _set_read(self, direction)
+        _set_messages(self, None)
 
     @aio_method("_self_read")
     @operation("read")
@@ -165,12 +176,13 @@ class ReadingCall(Call):
         messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
             messages = Messages(plain, self._self_stream, self._self_read, self)
-            _note_messages(self, weakref.ref(messages))  # it keeps this call
+            _set_messages(self, weakref.ref(messages))  # it keeps this call
         return messages
 
 
 # Past __setattr__, which looks at the name to find out whose attribute it is.
-_note_messages = ReadingCall._self_messages.__set__  # type: ignore[misc, union-attr]
+_set_read = vars(ReadingCall)["_self_read"].__set__
+_set_messages = vars(ReadingCall)["_self_messages"].__set__
 
 if compiled is not None:
     compiled.tell({"Messages": Messages, "messages_of_call": vars(ReadingCall)["_self_messages"]})
@@ -184,10 +196,14 @@ class DuplexCall(ReadingCall):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         ReadingCall.__init__(self, call, stream)
-        self._self_write = stream.write = AioDirection(stream, WRITE, call.write)
+        stream.write = direction = AioDirection(stream, WRITE, call.write)
+        _set_write(self, direction)
 
     write = write
     done_writing = done_writing
+
+
+_set_write = vars(DuplexCall)["_self_write"].__set__
 
 
 @made_of(*_READER, _WRITER, has_ended=has_ended)

@@ -26,6 +26,7 @@ from ..unary import in_c as unary_in_c
 from ..unary import refused, start_watched
 from .calls import (
     AwaitableCall,
+    Call,
     DuplexCall,
     ReadingCall,
     WritingCall,
@@ -77,7 +78,7 @@ def start_unary_stream(
     stream = new_stream(multi_callable, rpc, mode)
     try:
         starting(stream, multi_callable)
-        return guard_call(_start(start, stream, args, kwargs), stream, ReadingCall)
+        return _guard_started(_start(start, stream, args, kwargs), stream, ReadingCall)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
@@ -90,11 +91,11 @@ def start_stream_unary(
     stream = new_stream(multi_callable, rpc, mode)
     try:
         starting(stream, multi_callable)
-        requests = _requests_in(args, kwargs)
+        requests = args[0] if args else kwargs.get(REQUESTS)
         if requests is None:
-            return guard_call(_start(start, stream, args, kwargs), stream, WritingCall)
+            return _guard_started(_start(start, stream, args, kwargs), stream, WritingCall)
         call = _start_writing(start, stream, requests, args, kwargs)
-        return guard_call(call, stream, AwaitableCall)
+        return _guard_started(call, stream, AwaitableCall)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
@@ -107,18 +108,14 @@ def start_stream_stream(
     stream = new_stream(multi_callable, rpc, mode)
     try:
         starting(stream, multi_callable)
-        requests = _requests_in(args, kwargs)
+        requests = args[0] if args else kwargs.get(REQUESTS)
         if requests is None:
-            return guard_call(_start(start, stream, args, kwargs), stream, DuplexCall)
+            return _guard_started(_start(start, stream, args, kwargs), stream, DuplexCall)
         call = _start_writing(start, stream, requests, args, kwargs)
-        return guard_call(call, stream, ReadingCall)
+        return _guard_started(call, stream, ReadingCall)
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
-
-
-def _requests_in(args: Any, kwargs: Any) -> Any:
-    return args[0] if args else kwargs.get(REQUESTS)
 
 
 def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
@@ -135,18 +132,17 @@ def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, 
 
 def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
     try:
-        call = start(*args, **kwargs)
+        return start(*args, **kwargs)
     except BaseException as error:
         stream.ended = True
         failed_to_start(stream.channel, stream.rpc, error)
         raise
-    if hasattr(call, INTERCEPTORS_TASK):
-        _await_refusal(call, stream.channel, stream.rpc)
-    return call
 
 
-def _guard_started(call: Any, stream: Stream, kind: Any) -> Any:
-    """Return the guarded twin of a call that C has started and leaves to Python."""
+def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
+    """Return the guarded twin of `call`, which has just been started."""
+    if type(call) in PLAIN_AIO_CALLS:
+        return kind(call, stream)
     if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return guard_call(call, stream, kind)

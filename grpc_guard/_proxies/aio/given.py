@@ -19,7 +19,7 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, in_c
+from ..proxy import StreamProxy, in_c, set_stream, set_wrapped
 from .messages import Messages
 
 
@@ -34,17 +34,21 @@ class RequestIterator(StreamProxy):
 
     __slots__ = ("_self_messages", "_self_read")
 
+    _self_messages: Messages | None
+    _self_read: AioDirection
+
     def __init__(self, requests: Any, stream: Stream, direction: AioDirection) -> None:
-        super().__init__(requests, stream)
-        self._self_read = direction
-        self._self_messages: Messages | None = None
+        set_wrapped(self, requests)
+        set_stream(self, stream)
+        _set_read_of_requests(self, direction)
+        _set_messages(self, None)
 
     @in_c("iterate_requests")
     def __aiter__(self) -> Messages:
         messages = self._self_messages
         if messages is None:
             messages = Messages(self.__wrapped__.__aiter__(), self._self_stream, self._self_read)
-            _keep_messages(self, messages)
+            _set_messages(self, messages)
         return messages
 
     def __anext__(self) -> Any:
@@ -52,7 +56,8 @@ class RequestIterator(StreamProxy):
 
 
 # Past __setattr__, which looks at the name to find out whose attribute it is.
-_keep_messages = RequestIterator._self_messages.__set__  # type: ignore[misc, union-attr]
+_set_read_of_requests = vars(RequestIterator)["_self_read"].__set__
+_set_messages = vars(RequestIterator)["_self_messages"].__set__
 
 if compiled is not None:
     compiled.tell({"messages_of_requests": vars(RequestIterator)["_self_messages"]})
@@ -69,12 +74,16 @@ class Context(StreamProxy):
 
     __slots__ = ("_self_read", "_self_write")
 
+    _self_read: AioDirection
+    _self_write: AioDirection
+
     def __init__(self, context: Any, stream: Stream) -> None:
-        super().__init__(context, stream)
-        self._self_read = stream.read = AioDirection(stream, READ, getattr(context, "read", None))
-        self._self_write = stream.write = AioDirection(
-            stream, WRITE, getattr(context, "write", None)
-        )
+        set_wrapped(self, context)
+        set_stream(self, stream)
+        stream.read = reader = AioDirection(stream, READ, getattr(context, "read", None))
+        stream.write = writer = AioDirection(stream, WRITE, getattr(context, "write", None))
+        _set_read(self, reader)
+        _set_write(self, writer)
 
     @aio_method("_self_read")
     @operation("context.read")
@@ -134,3 +143,7 @@ class Context(StreamProxy):
                 stream.in_done_callback = False
 
         self.__wrapped__.add_done_callback(visit)
+
+
+_set_read = vars(Context)["_self_read"].__set__
+_set_write = vars(Context)["_self_write"].__set__

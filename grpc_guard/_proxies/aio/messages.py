@@ -14,7 +14,7 @@ from ..._core.recipes import argument, made_of, step
 from ..._core.stream import AioDirection, Stream
 from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
-from ..proxy import StreamProxy
+from ..proxy import StreamProxy, set_stream, set_wrapped
 
 
 @made_of(
@@ -30,15 +30,19 @@ class Messages(StreamProxy):
 
     __slots__ = ("_self_anext", "_self_keeps", "_self_read")
 
+    _self_anext: Any
+    _self_read: AioDirection
+
     def __init__(
         self, iterator: Any, stream: Stream, direction: AioDirection, keeps: object = None
     ) -> None:
-        super().__init__(iterator, stream)
-        self._self_keeps = keeps  # as grpcio's own iterator keeps its call
-        self._self_read = direction
+        set_wrapped(self, iterator)
+        set_stream(self, stream)
+        _set_keeps(self, keeps)  # as grpcio's own iterator keeps its call
+        _set_read(self, direction)
         # None: that of the iterator, as it is.
-        self._self_anext = (
-            None if direction._extra is None else direction.prepared(iterator.__anext__)
+        _set_anext(
+            self, None if direction._extra is None else direction.prepared(iterator.__anext__)
         )
 
     def __aiter__(self) -> Self:
@@ -86,3 +90,8 @@ class Messages(StreamProxy):
         return await contended_async(
             direction, "asend", direction.prepared(self.__wrapped__.asend), value
         )
+
+
+_set_keeps = vars(Messages)["_self_keeps"].__set__
+_set_read = vars(Messages)["_self_read"].__set__
+_set_anext = vars(Messages)["_self_anext"].__set__

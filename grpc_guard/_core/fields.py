@@ -221,7 +221,7 @@ class ConstructingType(type):
     def __call__(cls, wrapped: Any, /, *args: Any) -> Any:
         plain = type(wrapped)
         twin = cls._self_twins.get(id(plain)) or cls._make_twin(plain)
-        proxy = cls.__new__(twin)
+        proxy = cls.__new__(twin)  # type: ignore[call-overload]  # of the proxy, not of this type
         cls.__init__(proxy, wrapped, *args)  # type: ignore[misc]  # as type.__call__() does, of the twin
         return proxy
 

@@ -206,13 +206,15 @@ class Sight:
             for index, task in enumerate(place.tasks):
                 found_roles = roles(place.frames_of(index), place.standing_of(index))
                 self._note(self.party(task), found_roles)
+        sending: set[int] = set()
         if kinds & SENDING:
             for inner, outer in itertools.pairwise(place.frames):
                 calls = map(sending_call, inner, outer)
-                self.sending.update(id(call) for call in calls if call is not None)
+                sending.update(id(call) for call in calls if call is not None)
+            self.sending |= sending
         handling = [task for task in place.tasks if handles_an_rpc(task)] if handles else []
         stack = self.lines.stack(place.frames_of(0)) if handling else None
-        if found is None or kinds & SENDING or 0 < len(handling) < len(place.tasks):
+        if found is None or sending or 0 < len(handling) < len(place.tasks):
             if handling:
                 self.rpc_tasks.append((handling, stack or ()))
             if found is not None:

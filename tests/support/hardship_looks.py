@@ -190,9 +190,14 @@ def look_acts(core: Any) -> dict[str, Act]:
         memory = core.Recollection("nowhere", "settled", "_fut_waiter", asyncio.Future)
         for task, one in zip(tasks, reading, strict=False):
             task._coroutine, task._fut_waiter = one.coroutine, futures[0]
-        # How many go on, and how many of them to another line, or to another operation at the same one.
-        for gone, fresh in ((0, FEW), (0, 0), (2, 0), (1, 1), (1, 1), (0, 0)):
-            for at in range(gone):
+        alone = None, "read", ("a line",), True
+        # Who goes on, and how many of them to a line where nobody was, or to another operation at the same one.
+        nobody, first, second, both = (), (0,), (1,), (0, 1)
+        for gone, fresh in (
+            *((nobody, FEW), (nobody, 0), (both, 0)),
+            *((first, 1), (second, 0), (first, 1), (nobody, 0)),
+        ):
+            for at in gone:
                 reading[at].coroutine.send(None)
                 tasks[at]._fut_waiter = futures[futures.index(tasks[at]._fut_waiter) + 1]
             assert memory.take()
@@ -203,7 +208,7 @@ def look_acts(core: Any) -> dict[str, Act]:
             memory.recalled(0, FEW, found, seen, 10.0)
             assert found == tasks[:fresh]
             assert seen.directions() == [one.direction for one in reading[fresh:]]
-            memory.note(found, standing, [one.direction for one in reading[:fresh]])
+            memory.note(found, alone, [one.direction for one in reading[:fresh]])
             assert {weakref.getweakrefcount(one.direction) for one in reading} == {
                 1
             }  # its stream's

@@ -57,6 +57,7 @@ typedef struct {
     PyObject *records, *loop; /* of the server, until it is first driven, when its flight begins; or NULL */
     Flight flight;
     PyObject *home; /* of a unary one: the AioHandler, which has the records and the subject; or NULL */
+    char is_told;   /* its stream knows it */
 } AioRun;
 
 /* Has no subject any more. */
@@ -64,8 +65,13 @@ static inline void
 grpc_guard_let_subject_go(AioOperation *self)
 {
     PyObject *subject = self->subject;
+    AioRun *run = (AioRun *)self;
     self->subject = NULL;
-    if (subject != NULL && ((AioRun *)self)->home == NULL) {
+    if (subject != NULL && run->home == NULL) {
+        if (run->is_told && ((StreamFields *)subject)->run == run) {
+            ((StreamFields *)subject)->run = NULL;
+        }
+        run->is_told = 0;
         Py_DECREF(subject);
     }
 }

@@ -33,6 +33,11 @@ grpc_guard_begin_run(AioRun *self)
     int failed = grpc_guard_begin_flight(state, records, &self->flight, self->operation.subject, loop) < 0;
     Py_DECREF(records);
     Py_DECREF(loop);
+    PyObject *subject = self->operation.subject;
+    if (!failed && self->home == NULL && IS_STREAM(state, subject)) {
+        ((StreamFields *)subject)->run = self; /* see inside.c */
+        self->is_told = 1;
+    }
     return failed ? -1 : 0;
 }
 

@@ -6,11 +6,8 @@
  * one look have it go through all that the process has.
  */
 
-#include "aio.h"
 #include "copies.h"
 #include "recalls.h"
-
-#include <frameobject.h>
 
 /* Returns the box that a stream bears the number of, if it is one of ours: another stream may be in it. */
 static Marked *
@@ -73,9 +70,8 @@ mark(Recollection *self, StreamFields *stream)
     return one;
 }
 
-/* Returns a direction of a stream, borrowed; NULL: there is none, or it has to be asked for. */
-static PyObject *
-direction_of(const StreamFields *stream, int is_write)
+PyObject *
+grpc_guard_way_of(const StreamFields *stream, int is_write)
 {
     PyObject *direction = is_write ? stream->writer : stream->reader; /* which its stream forgets when it dies */
     if (direction != NULL && Py_REFCNT(direction) > 0) {
@@ -85,58 +81,49 @@ direction_of(const StreamFields *stream, int is_write)
     return reference != NULL && grpc_guard_sees_way(reference, direction, &direction) ? direction : NULL;
 }
 
-/* Tells whether an operation in C has a direction, and since when is known. */
+/* Tells by a number at which line a task awaits this operation, if the coroutine is known that does; 0: nobody
+ * knows; -1: an error is set. */
 static int
-is_inside(const AioFields *direction)
+line_of(Recollection *self, PyObject *standing, PyObject *task, const StreamFields *stream, const void *operation)
 {
-    return direction->inside != NULL && direction->taken && !direction->is_untimed;
-}
-
-/* Tells by a number at which line a task awaits this operation, if its own coroutine does: nothing else is shown
- * of such a task. 0: not so, or nobody knows; -1: an error is set. */
-static int
-line_of(Recollection *self, PyObject *task, const void *operation)
-{
-    PyObject *coroutine = PyObject_CallMethodNoArgs(task, self->str_get_coro);
-    if (coroutine == NULL || !PyCoro_CheckExact(coroutine)) {
-        Py_XDECREF(coroutine);
-        return coroutine == NULL ? -1 : 0;
+    if (!PyTuple_Check(standing) || PyTuple_GET_SIZE(standing) != 4) {
+        return 0;
     }
-    PyObject *awaited = PyObject_GetAttr(coroutine, self->str_cr_await), *frame = NULL;
-    int line = awaited == NULL ? -1 : 0;
-    Py_XDECREF(awaited); /* it is compared, no more */
-    if (awaited != NULL && awaited == operation) {
-        frame = PyObject_GetAttr(coroutine, self->str_cr_frame);
-        line = frame == NULL ? -1 : PyFrame_Check(frame) ? PyFrame_GetLasti((PyFrameObject *)frame) / 2 + 1 : 0;
+    Awaiting found;
+    int line = grpc_guard_find_line(self, task, stream, standing, &found);
+    if (line > 0) {
+        line = found.operation == operation ? found.line : 0;
     }
-    Py_XDECREF(frame);
-    Py_DECREF(coroutine);
-    return line < 1 << 15 ? line : 0;
+    if (line > 0 && grpc_guard_learn_line(self, &found, standing) < 0) {
+        line = -1;
+    }
+    grpc_guard_forget_line(&found);
+    return line;
 }
 
 int
-grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObject *direction, PyObject *future)
+grpc_guard_note_inside(Recollection *self, Recalled *known, PyObject *task, PyObject *direction, PyObject *future)
 {
     if (!self->is_listed || !IS_AIO_DIRECTION(self->state, direction)) {
         return 0;
     }
     AioFields *fields = (AioFields *)direction;
     StreamFields *stream = (StreamFields *)fields->stream;
-    if (!is_inside(fields) || !fields->is_of_fields || stream == NULL) {
+    if (!grpc_guard_has_inside(fields) || !fields->is_of_fields || stream == NULL) {
         return 0;
     }
-    int is_write = direction_of(stream, 0) != direction;
-    if (is_write && direction_of(stream, 1) != direction) {
+    int is_write = grpc_guard_way_of(stream, 0) != direction;
+    if (is_write && grpc_guard_way_of(stream, 1) != direction) {
         return 0; /* its stream knows another one */
     }
     const void *operation = fields->inside; /* that was found: Python may run now, and the task go on */
     double since = fields->since;
-    int line = line_of(self, task, operation);
+    int line = line_of(self, known->standing, task, stream, operation);
     Marked *one = line < 0 ? NULL : mark(self, stream);
     if (one == NULL) {
         return -1;
     }
-    *inside = (Inside){
+    known->inside = (Inside){
         .operation = operation,
         .future = future,
         .since = since,
@@ -156,9 +143,8 @@ box_with(const Recollection *self, const Inside *inside)
     return is_known ? (Marked *)self->boxes.all + inside->number - 1 : NULL;
 }
 
-/* Returns the stream that somebody was inside of, if it lives. */
-static const StreamFields *
-stream_of(const Recollection *self, const Inside *inside)
+const StreamFields *
+grpc_guard_stream_of(const Recollection *self, const Inside *inside)
 {
     const Marked *one = box_with(self, inside);
     if (one == NULL) {
@@ -171,50 +157,14 @@ stream_of(const Recollection *self, const Inside *inside)
 PyObject *
 grpc_guard_goes_on(const Recollection *self, const Inside *inside)
 {
-    const StreamFields *stream = stream_of(self, inside);
-    PyObject *direction = stream == NULL ? NULL : direction_of(stream, inside->is_write);
+    const StreamFields *stream = grpc_guard_stream_of(self, inside);
+    PyObject *direction = stream == NULL ? NULL : grpc_guard_way_of(stream, inside->is_write);
     if (direction == NULL || !IS_AIO_DIRECTION(self->state, direction)) {
         return NULL;
     }
     const AioFields *fields = (AioFields *)direction;
-    int goes_on = is_inside(fields) && fields->inside == inside->operation && fields->since == inside->since;
+    int goes_on = grpc_guard_has_inside(fields) && fields->inside == inside->operation && fields->since == inside->since;
     return goes_on ? direction : NULL;
-}
-
-/* Tells whether an operation is of the kind that a standing names. */
-static int
-is_of_kind(const Recollection *self, PyObject *operation, PyObject *standing)
-{
-    if (!Py_IS_TYPE(operation, self->state->aio_operation) || !PyTuple_Check(standing) || PyTuple_GET_SIZE(standing) != 4) {
-        return 0;
-    }
-    const AioMethod *method = (AioMethod *)((AioOperation *)operation)->method;
-    return method != NULL && method->operation == PyTuple_GET_ITEM(standing, 1);
-}
-
-int
-grpc_guard_is_again(Recollection *self, Recalled *one, PyObject *task, PyObject *future)
-{
-    Inside *inside = &one->inside;
-    const StreamFields *stream = stream_of(self, inside);
-    PyObject *direction = stream == NULL || inside->line == 0 ? NULL : direction_of(stream, inside->is_write);
-    if (direction == NULL || !IS_AIO_DIRECTION(self->state, direction) || (PyObject *)Py_TYPE(future) != self->plain) {
-        return 0;
-    }
-    const AioFields *fields = (AioFields *)direction;
-    if (!is_inside(fields) || !is_of_kind(self, fields->inside, one->standing)) {
-        return 0;
-    }
-    const void *operation = fields->inside;
-    double since = fields->since;
-    int line = line_of(self, task, operation);
-    if (line != inside->line) {
-        return line < 0 ? -1 : 0;
-    }
-    inside->operation = operation;
-    inside->future = future;
-    inside->since = since;
-    return 1;
 }
 
 void
@@ -224,7 +174,7 @@ grpc_guard_fetch_inside(const Recollection *self, const Inside *inside, int step
     if (one != NULL) {
         FETCH(one->stream);
     }
-    const StreamFields *stream = step == 0 ? NULL : stream_of(self, inside);
+    const StreamFields *stream = step == 0 ? NULL : grpc_guard_stream_of(self, inside);
     if (stream != NULL) {
         FETCH_LINES(inside->is_write ? stream->writer : stream->reader, 96);
     }

@@ -78,7 +78,7 @@ recollection_recalled(Recollection *self, PyObject *args)
 static int
 note_future(Recollection *self, Recalled *known, PyObject *task, PyObject *future, PyObject *direction)
 {
-    int is_inside = direction == NULL ? 0 : grpc_guard_note_inside(self, &known->inside, task, direction, future);
+    int is_inside = direction == NULL ? 0 : grpc_guard_note_inside(self, known, task, direction, future);
     if (is_inside != 0) {
         return is_inside < 0 ? -1 : 0;
     }
@@ -229,6 +229,7 @@ recollection_dealloc(Recollection *self)
     PyMem_Free(self->spare);
     PyMem_Free(self->todo);
     grpc_guard_end_boxes(&self->boxes);
+    grpc_guard_end_lines(self);
     PyObject *held[] = {
         self->nowhere, self->settled, self->str_fut_waiter, self->plain,
         self->loops, self->waited, (PyObject *)self->task_type, self->read_waiter,

@@ -12,8 +12,23 @@ typedef struct {
     double since;
     unsigned int number; /* one more than that of the box of its stream; 0: none */
     unsigned short made; /* when that came into it, to tell it from those that were there before */
-    unsigned short is_write : 1, line : 15; /* which direction; see grpc_guard_is_again() */
+    unsigned short is_write : 1, line : 15; /* which direction; of a KnownLine, 0: nobody knows */
 } Inside;
+
+/* A line at which coroutines await an operation, and how their tasks stand: see again.c. */
+typedef struct {
+    PyObject *code;     /* a weak reference; NULL: free */
+    PyObject *standing;
+    int line;           /* the number of an instruction */
+} KnownLine;
+
+enum { LINES_KNOWN = 64, MOST_LINES = 1 << 15 };
+
+/* Where a task awaits an operation: both are held. */
+typedef struct {
+    PyObject *operation, *code;
+    int line; /* as that of a KnownLine */
+} Awaiting;
 
 /* A stream with somebody inside of it, who is remembered. */
 typedef struct {
@@ -43,6 +58,8 @@ typedef struct {
     unsigned int serial, look; /* no other one in this process has it; the number of this look */
     char is_listed;            /* the streams of this look are known */
     Boxes boxes;               /* of Marked */
+    KnownLine lines[LINES_KNOWN];
+    unsigned int next_line;    /* which is replaced next */
     unsigned int *todo; /* of all, those that have to be looked at, in this look */
     Py_ssize_t todo_count;
     PyObject *loops, *waited; /* of this look: whose tasks; index and future of those that are fresh */
@@ -73,10 +90,33 @@ void grpc_guard_unmark(Recollection *self);
 
 /* Notes the operation of ours that a task is inside of, and waits for this future: 1; 0 if its direction shows
  * none; -1: an error is set. */
-int grpc_guard_note_inside(Recollection *self, Inside *inside, PyObject *task, PyObject *direction, PyObject *future);
+int grpc_guard_note_inside(Recollection *self, Recalled *known, PyObject *task, PyObject *direction, PyObject *future);
 
-/* Tells whether a task that has gone on is inside of another operation like the one that is known, at the same
- * line, and notes which; -1: an error is set. */
+/* Returns the stream that somebody was inside of, if it lives. */
+const StreamFields *grpc_guard_stream_of(const Recollection *self, const Inside *inside);
+
+/* Returns a direction of a stream, borrowed; NULL: there is none, or it has to be asked for. */
+PyObject *grpc_guard_way_of(const StreamFields *stream, int is_write);
+
+/* Tells whether an operation in C has a direction, and since when is known. */
+static inline int
+grpc_guard_has_inside(const AioFields *direction)
+{
+    return direction->inside != NULL && direction->taken && !direction->is_untimed;
+}
+
+/* Finds where a task awaits an operation of a stream, if it stands as it did: 1; 0 if that is not known; -1: an error
+ * is set. What is found is to be forgotten in each case. */
+int grpc_guard_find_line(const Recollection *self, PyObject *task, const StreamFields *stream, PyObject *standing,
+                         Awaiting *found);
+void grpc_guard_forget_line(Awaiting *found);
+
+/* Notes how tasks stand at such a line, if that is all there is to say of them; -1: an error is set. */
+int grpc_guard_learn_line(Recollection *self, const Awaiting *found, PyObject *standing);
+void grpc_guard_end_lines(Recollection *self);
+
+/* Tells whether a task that has gone on is inside of another operation of the same stream, of which is known how it
+ * is told, and notes which; -1: an error is set. */
 int grpc_guard_is_again(Recollection *self, Recalled *one, PyObject *task, PyObject *future);
 
 /* Returns the direction of an operation that goes on still, borrowed; NULL: it does not, or nobody knows. */

@@ -26,6 +26,7 @@ typedef struct {
     PyObject *generated; /* in place of `handler`; borrowed, for it forgets itself before it dies */
     PyObject *followed;  /* of a sync handler: the list of what is called at the end of its RPC, or NULL */
     void *entry;         /* what is in there for it: see following.c */
+    void *run;           /* the AioRun of its handler, in flight; borrowed, for it forgets itself before it dies */
     OriginNote noted;         /* in place of `origin`, which is NULL then */
 } StreamFields;
 

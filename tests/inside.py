@@ -10,6 +10,7 @@ from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
 from grpc_guard._catalogue import grpcio as grpcio_door
 from grpc_guard._catalogue import grpcio_channelz as channelz_door
+from grpc_guard._catalogue import grpcio_ends as grpcio_ends_door
 from grpc_guard._catalogue import grpcio_rpcs as rpcs_door
 from grpc_guard._catalogue import leak as catalogue_leak
 from grpc_guard._catalogue import misspelt as catalogue_misspelt

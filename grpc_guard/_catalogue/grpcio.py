@@ -20,7 +20,7 @@ from grpc.aio import _call
 
 from .boundary import is_own
 from .cpython import executor_in
-from .heap import held_by, instances
+from .heap import held_by
 
 # Files of grpcio's own compiled code, by paths of the machine that built it.
 COMPILED = ".pyx.pxi"
@@ -248,33 +248,6 @@ def keeps_channels(frame: FrameType) -> bool:
 def is_aio_server(server: Any) -> bool:
     """Tell whether `server` is grpcio's own aio server, by ``_server``: since 1.25."""
     return isinstance(getattr(server, "_server", None), kind("AioServer"))
-
-
-def objects_of_aio() -> list[Any]:
-    """Return the objects for which grpc.aio is initialized, and is shut down when the last one goes.
-
-    ``AioServer``, ``AioChannel``, ``_AioCall``: since 1.25. It takes a walk over the heap.
-    """
-    return instances(map(kind, ("AioServer", "AioChannel", "_AioCall")))
-
-
-def is_left_running(server: Any) -> bool:
-    """Tell whether `server`, an ``AioServer``, was not stopped and cannot be: its loop does not run.
-
-    By ``is_running()``, since 1.32; it shows its loop to the collector alone.
-    """
-    if not issubclass(type(server), kind("AioServer")) or not server.is_running():
-        return False
-    loops = [one for one in held_by(server) if isinstance(one, asyncio.AbstractEventLoop)]
-    return not any(loop.is_running() for loop in loops)
-
-
-def keep_aio_initialized() -> None:
-    """Have grpc.aio not shut down when its last object goes, by ``init_grpc_aio()``.
-
-    Since 1.32. Nothing is done where it is missing: a program may hang at its end then.
-    """
-    getattr(cygrpc, "init_grpc_aio", object)()
 
 
 def executor_of_server(server: Any) -> Executor | None:

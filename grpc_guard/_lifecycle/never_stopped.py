@@ -11,7 +11,7 @@ import atexit
 
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.collector import collector_at_rest
-from .._catalogue.grpcio import is_left_running, keep_aio_initialized, objects_of_aio
+from .._catalogue.grpcio_ends import is_left_running, keep_aio_initialized, objects_of_aio
 
 _have_been = False  # servers of grpc.aio that the guard knows of
 _is_kept = False
@@ -28,20 +28,22 @@ def watch() -> None:
 @never_disturbs("a process may wait at its end for a server of grpc.aio")
 def let_end() -> None:
     """Let the last object of grpc.aio go without a wait; the process is about to end."""
-    with collector_at_rest():  # it would find them first
-        if not _is_kept and objects_of_aio():
-            _keep()
+    _keep(is_end=True)
 
 
 @never_disturbs("a test may wait at its end for a server of grpc.aio")
 def let_collect() -> None:
     """Do that if there is a server that was not stopped and cannot be any more."""
-    with collector_at_rest():
-        if _have_been and not _is_kept and any(map(is_left_running, objects_of_aio())):
-            _keep()
+    if _have_been:
+        _keep(is_end=False)
 
 
-def _keep() -> None:
+def _keep(is_end: bool) -> None:
     global _is_kept
-    _is_kept = True
-    keep_aio_initialized()
+    if _is_kept:
+        return
+    with collector_at_rest():  # it would find them first
+        objects = objects_of_aio()
+        if objects and (is_end or any(map(is_left_running, objects))):
+            _is_kept = True
+            keep_aio_initialized(objects)

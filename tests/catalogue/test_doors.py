@@ -22,7 +22,7 @@ import grpc
 import grpc.aio
 import grpc.experimental
 import pytest
-from inside import cpython_door, frames_of_threads, grpcio_door, loops_door
+from inside import cpython_door, frames_of_threads, grpcio_door, grpcio_ends_door, loops_door
 from support.staging import (
     PATIENCE,
     Gate,
@@ -522,37 +522,49 @@ def test_aio_server_that_is_left_running() -> None:
 
     async def main(is_stopped: bool) -> Any:
         server = grpc.aio.server()
-        assert not grpcio_door.is_left_running(server._server)
+        assert not grpcio_ends_door.is_left_running(server._server)
         await server.start()
-        assert not grpcio_door.is_left_running(server._server)
-        assert any(one is server._server for one in grpcio_door.objects_of_aio())
+        assert not grpcio_ends_door.is_left_running(server._server)
+        assert any(one is server._server for one in grpcio_ends_door.objects_of_aio())
         if is_stopped:
             await server.stop(None)
         return server
 
-    assert not grpcio_door.is_left_running(asyncio.run(main(True))._server)
+    assert not grpcio_ends_door.is_left_running(asyncio.run(main(True))._server)
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(main(False))
-    assert grpcio_door.is_left_running(server._server)
+    assert grpcio_ends_door.is_left_running(server._server)
     loop.run_until_complete(server.stop(None))
-    assert not grpcio_door.is_left_running(server._server)
+    assert not grpcio_ends_door.is_left_running(server._server)
     loop.close()
 
 
 def test_aio_that_stays_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked for once more than it is given up, where it can be."""
-    asked: list[None] = []
-    monkeypatch.setattr(grpcio_door.cygrpc, "init_grpc_aio", lambda: asked.append(None))
-    grpcio_door.keep_aio_initialized()
-    assert asked == [None]
-    monkeypatch.delattr(grpcio_door.cygrpc, "init_grpc_aio")
-    grpcio_door.keep_aio_initialized()
+    """grpcio is asked while a loop that it knows seems to run, where it can be asked."""
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        grpcio_ends_door.cygrpc, "init_grpc_aio", lambda: asked.append(asyncio.get_running_loop())
+    )
+
+    async def main() -> tuple[list[Any], Any]:
+        found = [grpc.aio.server()._server]
+        grpcio_ends_door.keep_aio_initialized(found)  # the one that runs
+        return found, asyncio.get_running_loop()
+
+    found, loop = asyncio.run(main())
+    grpcio_ends_door.keep_aio_initialized(found)
+    assert asked == [loop, loop]
+    assert asyncio._get_running_loop() is None
+    grpcio_ends_door.keep_aio_initialized([NOTHING])  # without a loop
+    monkeypatch.delattr(grpcio_ends_door.cygrpc, "init_grpc_aio")
+    grpcio_ends_door.keep_aio_initialized(found)
+    assert asked == [loop, loop]
 
 
 def test_server_without_its_names() -> None:
     """The handlers of a server that tells nothing are not found, and not watched."""
     assert not grpcio_door.is_aio_server(NOTHING)
-    assert not grpcio_door.is_left_running(NOTHING)
+    assert not grpcio_ends_door.is_left_running(NOTHING)
     assert grpcio_door.executor_of_server(NOTHING) is None
     assert grpcio_door.stores_of_handlers(types.SimpleNamespace(_state=NOTHING)) == []
     assert not any(isinstance(s, list | dict) for s in grpcio_door.stores_of_handlers(NOTHING))

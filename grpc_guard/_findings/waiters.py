@@ -21,6 +21,7 @@ from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
 from .._catalogue.cpython import frames_of_threads, variables_of
+from .._catalogue.cpython_awaits import AWAITED, NAMES
 from .._catalogue.heap import held_by, held_by_each
 from .records import Frame
 from .stacks import ends_in_program, fold, outward
@@ -64,19 +65,24 @@ def await_chain(awaitable: object) -> Iterator[FrameType]:
 def frames_of_running(coroutine: object) -> list[FrameType]:
     """Return the frames of `coroutine`, which runs, and of what it awaits, outermost first.
 
-    While an exception is thrown into it, a coroutine shows what it awaits to the collector alone,
-    and is not on the stack of the thread if that is not a coroutine as well.
+    While an exception is thrown into one that awaits no coroutine, it is not on the thread's stack.
     """
     links: list[Any] = [coroutine]
     while links[-1] is not None and len(links) < CHAIN_LENGTH:
         inner = awaited_by(links[-1])
-        links.append(_thrown_into(links[-1]) if inner is None else inner)
+        if inner is None:  # the top of its stack shows what runs for it, if anything does
+            inner = next((one for one in reversed(held_by(links[-1])) if _runs(one, links)), None)
+        links.append(inner)
     return [frame for frame in map(frame_of, links) if frame is not None]
 
 
-def _thrown_into(link: object) -> Any:
-    """Return what `link` awaits while an exception is thrown into that: the top of its stack."""
-    return next((one for one in reversed(held_by(link)) if hasattr(type(one), "throw")), None)
+def _runs(one: Any, links: list[Any]) -> bool:
+    if not hasattr(type(one), "throw") or any(map(is_, links, repeat(one))):
+        return False
+    if _prefix_of(type(one)) is None:
+        one = _driven(one)
+    prefix = _prefix_of(type(one))
+    return prefix is not None and bool(getattr(one, f"{prefix}_running", False))
 
 
 def awaited_by(awaitable: object) -> Any:
@@ -84,8 +90,13 @@ def awaited_by(awaitable: object) -> Any:
     kind: Any = type(awaitable)
     prefix = _prefix_of(kind)
     if prefix is not None:
-        return getattr(awaitable, _AWAITS[prefix])
+        return _awaited(kind, prefix)(awaitable)
     return _driven(awaitable)
+
+
+def _awaited(kind: type, prefix: str) -> Callable[[Any], Any]:
+    """Return what reads what an awaitable of this kind awaits; an operation in C tells at any time."""
+    return operator.attrgetter(NAMES[prefix]) if hasattr(kind, ASKED_AT) else AWAITED[prefix]
 
 
 def idle_type(loop: Any) -> type:
@@ -117,7 +128,7 @@ def reader_of(link: Any) -> Reader:
     prefix = _prefix_of(kind)
     if prefix is None or not hasattr(kind, f"{prefix}_code"):
         return WITHOUT_CODE
-    awaited_by = operator.attrgetter(_AWAITS[prefix])
+    awaited_by = _awaited(kind, prefix)
     if hasattr(kind, ASKED_AT):
         return _no_code, awaited_by
     return operator.attrgetter(f"{prefix}_code"), awaited_by
@@ -158,9 +169,6 @@ def driven_by(links: Sequence[Any]) -> Sequence[Any]:
     return list(map(_driven, links))
 
 
-_AWAITS = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}
-
-
 def _prefix_of(kind: type) -> str | None:
     """Return the prefix of the attributes of awaitables of this kind; None if they have none.
 
@@ -172,7 +180,7 @@ def _prefix_of(kind: type) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def _known_prefix(kind: type) -> str | None:
-    return next((prefix for prefix, link in _AWAITS.items() if hasattr(kind, link)), None)
+    return next((prefix for prefix, link in NAMES.items() if hasattr(kind, link)), None)
 
 
 def stack_of_task(task: asyncio.Task[Any]) -> tuple[Frame, ...]:

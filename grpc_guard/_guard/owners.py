@@ -19,6 +19,7 @@ from typing import Any
 from .._catalogue import cpython_loops
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython import frames_of_threads
+from .._catalogue.cpython_awaits import awaited_by_coroutine
 from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.nouns import Way
 from .._core.extras import Ticket, Turns
@@ -233,7 +234,7 @@ def _is_in_operation(awaitable: Any, idle: type) -> bool:
             break
         if id(awaitable.cr_code) in IDENTITIES:
             return True
-        awaitable = awaitable.cr_await
+        awaitable = awaited_by_coroutine(awaitable)
     return awaitable is not None and type(awaitable) is not idle
 
 

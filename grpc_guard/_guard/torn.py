@@ -13,6 +13,7 @@ from types import CoroutineType, FrameType
 
 from .._catalogue import heap
 from .._catalogue.cpython import variables_of
+from .._catalogue.cpython_awaits import awaited_by_coroutine
 from .._core.operations import IDENTITIES, ONLOOKERS
 from .._core.stream import Direction
 from .._core.turns import wake
@@ -43,7 +44,7 @@ def give_back(direction: Direction) -> bool:
         frame = coroutine.cr_frame
         if frame is None or frame is own or not _owns(frame, direction):
             continue
-        if id(getattr(coroutine.cr_await, "cr_code", None)) not in ONLOOKERS:
+        if id(getattr(awaited_by_coroutine(coroutine), "cr_code", None)) not in ONLOOKERS:
             return False
     if direction.turns is None:
         direction.taken = False  # type: ignore[attr-defined]

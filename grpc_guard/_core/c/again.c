@@ -6,6 +6,7 @@
  */
 
 #include "aio.h"
+#include "looks.h"
 #include "recalls.h"
 
 #include <frameobject.h>
@@ -69,7 +70,8 @@ grpc_guard_find_line(const Recollection *self, PyObject *task, const StreamField
     if (coroutine == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *awaited = PyObject_GetAttr(coroutine, self->str_cr_await);
+    PyObject *awaited =
+        grpc_guard_runs_now(coroutine) ? Py_NewRef(Py_None) : PyObject_GetAttr(coroutine, self->str_cr_await);
     int is_ours = awaited != NULL && Py_IS_TYPE(awaited, self->state->aio_operation);
     PyObject *frame = is_ours ? PyObject_GetAttr(coroutine, self->str_cr_frame) : NULL;
     int instruction = frame != NULL && PyFrame_Check(frame) ? PyFrame_GetLasti((PyFrameObject *)frame) : -1;

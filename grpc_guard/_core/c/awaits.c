@@ -147,6 +147,9 @@ driven_by(Awaits *self, PyObject *link, PyObject **driven)
 PyObject *
 grpc_guard_awaited_by(Awaits *self, const Reader *reader, PyObject *link)
 {
+    if (reader->how == OF_ATTRIBUTES && grpc_guard_runs_now(link)) {
+        Py_RETURN_NONE;
+    }
     if (reader->how == OF_ATTRIBUTES || reader->how == IN_C) {
         return PyObject_GetAttr(link, self->names[CR_AWAIT]);
     }

@@ -181,4 +181,17 @@ PyObject *grpc_guard_seconds_since(Look *look, double began);
 /* Returns the party that has started a stream; None if that is not known. */
 PyObject *grpc_guard_starter(Look *look, PyObject *origin);
 
+/* Tells whether a coroutine of Python's runs at this moment, when it must not be asked for what it awaits: see
+ * ../../_catalogue/cpython_awaits.py. */
+static inline int
+grpc_guard_runs_now(PyObject *coroutine)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    return ((PyCoroObject *)coroutine)->cr_frame_state == 0; /* FRAME_EXECUTING of its pycore_frame.h */
+#else
+    (void)coroutine;
+    return 0;
+#endif
+}
+
 #endif

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from inside import chains, guard_owners, inspect_lines, waiters
 
-import grpc_guard
-
 KINDS, ROUNDS = 50, 20  # instructions have caches, and what these hold differs from time to time
 
 Ask = Callable[[asyncio.Task[Any]], object]
@@ -36,11 +34,7 @@ def _is_in_operation(task: asyncio.Task[Any]) -> object:
     return guard_owners._is_in_operation(task.get_coro(), object)
 
 
-def _snapshot(_: asyncio.Task[Any]) -> object:
-    return grpc_guard.snapshot()
-
-
-ASKS = [_groups, _groups_in_python, _chain, _running, _is_in_operation, _snapshot]
+ASKS = [_groups, _groups_in_python, _chain, _running, _is_in_operation]
 
 
 class Asking:

@@ -39,7 +39,7 @@ GROUPS = {
         "aio_yields.c flights.h flights.c"
     ),
     "A look at the whole process": (
-        "looks.h looks.c table.h table.c boxes.h boxes.c listing.c oldest.c places.h places.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c inside.c again.c waiters.c meeting.c "
+        "looks.h looks.c arrays.h arrays.c table.h table.c boxes.h boxes.c listing.c oldest.c places.h places.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c inside.c again.c waiters.c meeting.c "
         "chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
     ),
     "Its answer as bytes": (

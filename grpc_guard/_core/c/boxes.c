@@ -6,6 +6,7 @@
 
 #include <Python.h>
 
+#include "arrays.h"
 #include "boxes.h"
 
 enum { FEWEST = 64 };
@@ -15,13 +16,13 @@ static int
 make_room(Boxes *self, size_t size)
 {
     unsigned int room = self->room == 0 ? FEWEST : 2 * self->room;
-    unsigned int *unused = PyMem_Realloc(self->unused, (size_t)room * sizeof(unsigned int));
-    if (unused != NULL) {
-        self->unused = unused;
+    unsigned int *unused = grpc_guard_resized(self->unused, room, sizeof(unsigned int));
+    if (unused == NULL) {
+        return -1;
     }
-    void *all = unused == NULL ? NULL : PyMem_Realloc(self->all, (size_t)room * size);
+    self->unused = unused;
+    void *all = grpc_guard_resized(self->all, room, size);
     if (all == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     self->all = all;

@@ -1,15 +1,15 @@
 /* Bytes that grow, as those of a message. https://protobuf.dev/programming-guides/encoding/ */
 
 #include "core.h"
+#include "arrays.h"
 #include "bytes.h"
 
 int
 grpc_guard_grow(Bytes *bytes, size_t more)
 {
     size_t needed = bytes->size + more;
-    char *start = PyMem_Realloc(bytes->start, 2 * needed);
+    char *start = grpc_guard_resized(bytes->start, 2 * needed, 1);
     if (start == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     bytes->start = start;

@@ -3,6 +3,7 @@
  * A look notes thousands of them. They become records when somebody asks for one.
  */
 
+#include "arrays.h"
 #include "crowds.h"
 
 /* Tells whether directions say where they are noted, if they are: they say it of the crowd that came last, and
@@ -100,9 +101,8 @@ grpc_guard_say(Crowd *self, PyObject *operation, PyObject *stack)
     if (last != NULL && last->operation == operation && last->stack == stack) {
         return 0;
     }
-    Said *said = PyMem_Realloc(self->said, (size_t)(self->said_count + 1) * sizeof(Said));
+    Said *said = grpc_guard_resized(self->said, (size_t)self->said_count + 1, sizeof(Said));
     if (said == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     self->said = said;

@@ -3,6 +3,7 @@
  * Nearly all are there still, and in the same order: one comparison for each, and none is touched.
  */
 
+#include "arrays.h"
 #include "crowds.h"
 #include "recalls.h"
 
@@ -156,9 +157,8 @@ make_spare_room(Recollection *self, Py_ssize_t most)
 static int
 find_todo(Recollection *self)
 {
-    unsigned int *todo = PyMem_Realloc(self->todo, ((size_t)self->count + 1) * sizeof(unsigned int));
+    unsigned int *todo = grpc_guard_resized(self->todo, (size_t)self->count + 1, sizeof(unsigned int));
     if (todo == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     self->todo = todo;

@@ -3,6 +3,7 @@
  * A look makes some of them, with thousands of rows each.
  */
 
+#include "arrays.h"
 #include "table.h"
 
 enum { FEWEST = 64 };
@@ -18,9 +19,8 @@ make_room(Table *self, size_t size)
     while (room < self->likely) {
         room *= 2;
     }
-    void *all = PyMem_Realloc(self->all, (size_t)room * size);
+    void *all = grpc_guard_resized(self->all, (size_t)room, size);
     if (all == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     self->all = all;

@@ -16,12 +16,15 @@ from typing import Any
 NAMES = {"cr": "cr_await", "gi": "gi_yieldfrom", "ag": "ag_await"}
 
 
+# A class of the program's own may lack one name of the two.
+
+
 def _by_coroutine(link: Any) -> Any:
-    return None if link.cr_running else link.cr_await
+    return None if getattr(link, "cr_running", False) else link.cr_await
 
 
 def _by_generator(link: Any) -> Any:
-    return None if link.gi_running else link.gi_yieldfrom
+    return None if getattr(link, "gi_running", False) else link.gi_yieldfrom
 
 
 def _by_async_generator(link: Any) -> Any:

@@ -1,8 +1,9 @@
-"""Chains of awaits of coroutines that run at that moment: CPython does not survive all questions."""
+"""Chains of awaits of who runs at that moment: up to 3.12, CPython does not survive all questions."""
 
 from __future__ import annotations
 
 import asyncio
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -11,69 +12,112 @@ from inside import chains, guard_owners, inspect_lines, waiters
 
 KINDS, ROUNDS = 50, 20  # instructions have caches, and what these hold differs from time to time
 
-Ask = Callable[[asyncio.Task[Any]], object]
-
-
-def _groups(task: asyncio.Task[Any]) -> object:
-    return list(chains.groups([task], inspect_lines.Lines(), ()))
-
-
-def _groups_in_python(task: asyncio.Task[Any]) -> object:
-    return list(chains.groups_in_python([task], inspect_lines.Lines(), ()))
-
-
-def _chain(task: asyncio.Task[Any]) -> object:
-    return list(waiters.await_chain(task.get_coro()))
-
-
-def _running(task: asyncio.Task[Any]) -> object:
-    return waiters.frames_of_running(task.get_coro())
-
-
-def _is_in_operation(task: asyncio.Task[Any]) -> object:
-    return guard_owners._is_in_operation(task.get_coro(), object)
-
-
-ASKS = [_groups, _groups_in_python, _chain, _running, _is_in_operation]
+Ask = Callable[[Any], object]
 
 
 class Asking:
-    """Has the party that reads any attribute of it asked for what it awaits."""
+    """Has a question asked by reading any attribute, which is the answer."""
 
-    def __init__(self, ask: Ask, task: asyncio.Task[Any]) -> None:
-        self._ask, self._task = ask, task
+    def __init__(self, ask: Ask, of: Any) -> None:
+        self._ask, self._of = ask, of
 
-    def __getattr__(self, name: str) -> bool:
-        return bool(self._ask(self._task)) or True
+    def __getattr__(self, name: str) -> object:
+        return self._ask(self._of)
 
 
-def _askers(ask: Ask, task: asyncio.Task[Any]) -> Iterator[Asking]:
+def askers(ask: Ask, of: Any) -> Iterator[Asking]:
+    """Yield objects of many classes, which an instruction sees in turn."""
     kinds = [type(f"Asking{number}", (Asking,), {}) for number in range(KINDS)]
     for _ in range(ROUNDS):
-        yield from (kind(ask, task) for kind in kinds)
+        yield from (kind(ask, of) for kind in kinds)
 
 
-# No comprehension: the attributes have to be read by the party itself.
+# Of a task: no comprehension below, as the attributes have to be read by the party itself.
 
 
-@pytest.mark.parametrize("ask", ASKS)
+def groups(task: Any) -> object:
+    return list(chains.groups([task], inspect_lines.Lines(), ()))
+
+
+def groups_in_python(task: Any) -> object:
+    return list(chains.groups_in_python([task], inspect_lines.Lines(), ()))
+
+
+def await_chain(task: Any) -> object:
+    return list(waiters.await_chain(task.get_coro()))
+
+
+def frames_of_running(task: Any) -> object:
+    return waiters.frames_of_running(task.get_coro())
+
+
+def is_in_operation(task: Any) -> object:
+    return guard_owners._is_in_operation(task.get_coro(), object)
+
+
+@pytest.mark.parametrize(
+    "ask", [groups, groups_in_python, await_chain, frames_of_running, is_in_operation]
+)
 async def test_a_task_that_runs(ask: Ask) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    for asker in _askers(ask, task):
-        assert asker.attribute
-        assert asker.other
+    for asker in askers(ask, asyncio.current_task()):
+        assert asker.attribute is not None
+        assert asker.other is not None
 
 
-@pytest.mark.parametrize("ask", ASKS)
-async def test_a_generator_that_runs(ask: Ask) -> None:
-    task = asyncio.current_task()
-    assert task is not None
+# Of one link of a chain.
 
-    async def asked() -> AsyncIterator[bool]:
-        for asker in _askers(ask, task):
-            assert asker.attribute
-            yield asker.other
 
-    async for one in asked():
-        assert one
+def awaited_by(link: Any) -> object:
+    return waiters.awaited_by(link)
+
+
+def read(link: Any) -> object:
+    return waiters.reader_of(link)[1](link)
+
+
+LINKS = pytest.mark.parametrize("ask", [awaited_by, read])
+
+
+@LINKS
+async def test_an_async_generator_that_runs(ask: Ask) -> None:
+    """As a handler's is, which is asked by itself: at a yield it is in no chain."""
+
+    async def running() -> AsyncIterator[bool]:
+        for asker in askers(ask, itself[0]):
+            assert asker.attribute is None
+            yield asker.other is None
+
+    itself = [running()]
+    async for is_right in itself[0]:
+        assert is_right
+
+
+@LINKS
+async def test_a_coroutine_of_a_generator_that_runs(ask: Ask) -> None:
+    @types.coroutine
+    def running() -> Iterator[None]:
+        for asker in askers(ask, itself[0]):
+            assert asker.attribute is None
+            assert asker.other is None
+        yield
+
+    itself: list[Any] = [running()]
+    await itself[0]
+
+
+@LINKS
+def test_a_class_that_does_not_tell_whether_it_runs(ask: Ask) -> None:
+    class Coroutine:
+        cr_code = (lambda: None).__code__
+        cr_await = asyncio.Future
+
+    class Generator:
+        gi_code = (lambda: None).__code__
+        gi_yieldfrom = asyncio.Future
+
+    class AsyncGenerator:
+        ag_code = (lambda: None).__code__
+        ag_await = asyncio.Future
+
+    for kind in (Coroutine, Generator, AsyncGenerator):
+        assert ask(kind()) is asyncio.Future

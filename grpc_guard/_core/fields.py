@@ -198,8 +198,7 @@ class AioFields:
         self._extra = None
         self.step = step
         self.taken = False
-        loop = stream.loop
-        self.loop_thread: Any = loop if hasattr(loop, "_thread_id") else loop_thread_of(loop)
+        self.loop_thread: Any = loop_thread_of(stream.loop)
         if stream.is_instrumented:
             self._equip()
 

@@ -35,7 +35,7 @@ grpc_guard_begin_run(AioRun *self)
     Py_DECREF(loop);
     PyObject *subject = self->operation.subject;
     if (!failed && self->home == NULL && IS_STREAM(state, subject)) {
-        ((StreamFields *)subject)->run = self; /* see inside.c */
+        ((StreamFields *)subject)->run = self; /* see again.c */
         self->is_told = 1;
     }
     return failed ? -1 : 0;

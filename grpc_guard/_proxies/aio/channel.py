@@ -91,7 +91,7 @@ def start_stream_unary(
     stream = new_stream(multi_callable, rpc, mode)
     try:
         starting(stream, multi_callable)
-        requests = args[0] if args else kwargs.get(REQUESTS)
+        requests = _requests_in(args, kwargs)
         if requests is None:
             return _guard_started(_start(start, stream, args, kwargs), stream, WritingCall)
         call = _start_writing(start, stream, requests, args, kwargs)
@@ -108,7 +108,7 @@ def start_stream_stream(
     stream = new_stream(multi_callable, rpc, mode)
     try:
         starting(stream, multi_callable)
-        requests = args[0] if args else kwargs.get(REQUESTS)
+        requests = _requests_in(args, kwargs)
         if requests is None:
             return _guard_started(_start(start, stream, args, kwargs), stream, DuplexCall)
         call = _start_writing(start, stream, requests, args, kwargs)
@@ -116,6 +116,10 @@ def start_stream_stream(
     except BaseException:
         stream.ended = True  # and its generator is free for the next attempt
         raise
+
+
+def _requests_in(args: Any, kwargs: Any) -> Any:
+    return args[0] if args else kwargs.get(REQUESTS)
 
 
 def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:

@@ -157,10 +157,8 @@ def _takes(plain: Callable[..., Any], args: Any, kwargs: Any) -> bool:
 
 
 def _watched(context: Context, responses: Any) -> Any:
-    direction = context._self_write
-    if direction._extra is None or direction.watch is None:
-        return responses
-    return direction.watch.yields(responses)
+    writing = context._self_write.watch
+    return responses if writing is None else writing.yields(responses)
 
 
 def _was_cancelled(handled: Stream | str, error: BaseException) -> None:

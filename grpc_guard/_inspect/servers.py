@@ -132,6 +132,8 @@ class _Look:
         self._migrated = list(handlers.threads())
         self._known: dict[str, tuple[str | None, str]] = {}  # thousands of tasks have the same name
         self._loop = loop_of(server)
+        # The same for all: who has come first is told first, however long this look takes.
+        self._present = monotonic()
         self._is_alone = sum(1 for one, _ in servers() if loop_of(one) is self._loop) == 1
 
     @property
@@ -142,12 +144,11 @@ class _Look:
     def described(self) -> Iterator[HandlerSnapshot]:
         """Yield the records of the handlers."""
         for some, stack in self._slices():
-            present = monotonic()
             for task in some:
                 if task.get_loop() is self._loop and (
                     self._is_alone or is_served_by(self._server, task)
                 ):
-                    yield self._one(task, stack, present)
+                    yield self._one(task, stack)
 
     def _slices(
         self, size: int = 0
@@ -161,20 +162,19 @@ class _Look:
         compiled: Any = which.compiled()
         field = pb.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
         encoding = encoding_of(HandlerSnapshot, field.message_type)
+
+        def one(
+            task: asyncio.Task[Any], stack: tuple[Frame, ...]
+        ) -> tuple[float, HandlerSnapshot]:
+            described = self._one(task, stack)
+            return _held(described), described
+
+        functions = self._named, one
+        loop = None if self._sight.only_loop is self._loop else self._loop
+        tables = loop, self._streams, AioDirection, self._known
+        before = answer.copies, self._sight.crowd
+        known = *tables, *functions, _UNNAMED, self._present, *before
         for some, stack in self._slices(answer.together):
-            present = monotonic()
-
-            def one(
-                task: asyncio.Task[Any], stack: tuple[Frame, ...], present: float = present
-            ) -> tuple[float, HandlerSnapshot]:
-                described = self._one(task, stack, present)
-                return _held(described), described
-
-            functions = self._named, one
-            loop = None if self._sight.only_loop is self._loop else self._loop
-            tables = loop, self._streams, AioDirection, self._known
-            before = answer.copies, self._sight.crowd
-            known = *tables, *functions, _UNNAMED, present, *before
             compiled.answer_handlers(
                 known, encoding, tag(field.number), some, stack, answer.of_handlers
             )
@@ -183,16 +183,14 @@ class _Look:
     def _named(self, task: asyncio.Task[Any]) -> tuple[str | None, str]:
         return method_of_task(task), name_of_task(task)
 
-    def _one(
-        self, task: asyncio.Task[Any], stack: tuple[Frame, ...], present: float
-    ) -> HandlerSnapshot:
+    def _one(self, task: asyncio.Task[Any], stack: tuple[Frame, ...]) -> HandlerSnapshot:
         noted = self._streams.get(id(task))
         name = task.get_name()
         if name not in self._known:
             self._known[name] = self._named(task)
         method, party = self._known[name]
         rpc = method or (noted[0].rpc if noted is not None else _UNNAMED)
-        owner = _handler(self._sight, "task", party, rpc, stack, noted, present)
+        owner = _handler(self._sight, "task", party, rpc, stack, noted, self._present)
         in_pool = None
         if self._migrated and not owner.stack:  # it may be a sync handler, which a thread runs
             in_pool = next((one for one in self._migrated if one.operation == rpc), None)

@@ -221,6 +221,7 @@ def look_at(tasks: list[Any], streams: list[Any], loop: object) -> Any:
         {id(task): (one, 0.5 * at) for at, (task, one) in noted if one is not None}
     )
     look._known, look._migrated, look._loop, look._is_alone = {}, [], loop, True
+    look._present = inspect_servers.monotonic()
     return look
 
 

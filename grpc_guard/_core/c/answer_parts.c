@@ -31,12 +31,16 @@ grpc_guard_number_of(Answer *self, PyObject *channel)
         }
         SET(self->channel, Py_NewRef(channel));
         SET(self->number, number);
+        self->met_number = -2;
     }
-    if (self->number == Py_None) {
-        return -1;
+    if (self->met_number == -2) {
+        long number = self->number == Py_None ? -1 : PyLong_AsLong(self->number);
+        if (number < 0 && PyErr_Occurred()) {
+            return -2;
+        }
+        self->met_number = number;
     }
-    long number = PyLong_AsLong(self->number);
-    return number < 0 && PyErr_Occurred() ? -2 : number;
+    return self->met_number;
 }
 
 int

@@ -78,6 +78,7 @@ put_told(Answer *self, PyObject *told)
         failed = grpc_guard_add_up(self) < 0;
         SET(self->channel, NULL);
         SET(self->number, Py_NewRef(channel));
+        self->met_number = -2;
         self->count = 1;
     }
     return failed ? -1 : 0;
@@ -135,6 +136,9 @@ put_one(State *state, Answer *self, PyObject *stream, long number, Ways *ways)
     if (is_started < 0) {
         return -1;
     }
+    if (grpc_guard_make_place(self) < 0) {
+        return -1;
+    }
     if (is_started > 0 && !needs_record(self, ways)) {
         PyObject *origin = Py_NewRef(fields->origin);
         int failed = put_stream(self, fields, number, ways, origin == Py_None ? NULL : &started, handled);
@@ -159,7 +163,7 @@ put_all(State *state, Answer *self, PyObject *streams, Py_ssize_t begin, Py_ssiz
         Ways ways = {0};
         PyObject *stream = Py_NewRef(PyList_GET_ITEM(streams, i));
         PyObject **items = ((PyListObject *)streams)->ob_item;
-        grpc_guard_fetch_ahead(state, self, &items[i], PyList_GET_SIZE(streams) - i);
+        grpc_guard_fetch_ahead(state, self, &items[i], PyList_GET_SIZE(streams) - i, i);
         long number = 1 + (long)PyList_GET_SIZE(self->streams);
         int is_put = put_one(state, self, stream, number, &ways);
         grpc_guard_forget_ways(&ways);
@@ -223,6 +227,10 @@ answer_streams(PyObject *module, PyObject *args)
                  || grpc_guard_take_filter(&self.owners, self.look.owners) < 0
                  || grpc_guard_take_filter(&self.others, self.look.others) < 0;
     if (!failed) {
+        if (self.copies != NULL) {
+            grpc_guard_begin_in_place(self.copies, scratch);
+        }
+        self.met_number = -2;
         grpc_guard_borrow_memory(self.buffer, scratch);
         failed = put_all(state, &self, some, begin, count) < 0;
         grpc_guard_return_memory(self.buffer, scratch);

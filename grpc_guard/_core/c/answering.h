@@ -8,6 +8,7 @@
 #include "encodings.h"
 #include "handled.h"
 
+enum { AHEAD = 16 };
 enum { NUMBER, RPC, SIDE, API, MODE, STATE, AGE, ORIGIN, CHANNEL, READ_WAY, WRITE_WAY, OF_STREAM };
 enum { OWNER, WAITING, BEGAN, LAST, UNSENT, SUSPENDED, OF_DIRECTION };
 
@@ -25,11 +26,19 @@ typedef struct {
     size_t times[TIMES];        /* of the stream that is put: where its numbers are in the buffer; 0: nowhere */
     double began;               /* its begin, if that is known */
     long channel_number;        /* -1: it has no channel */
+    long met_number;            /* that of `channel`, if it is not -2 */
+    unsigned int ahead[AHEAD];  /* of the streams that follow, by their places: one more than their box; 0: none */
     Filter owners, others;      /* of the tables of the look */
 } Answer;
 
-/* Has what is needed of the streams that follow fetched; so many are left. */
-void grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left);
+/* Has what is needed of the streams that follow the one at this place fetched; so many are left. */
+void grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left, Py_ssize_t at);
+
+/* Has this answer made where the bytes of the last one are, if nothing has been put yet. */
+void grpc_guard_begin_in_place(Copies *copies, Scratch *scratch);
+
+/* Has the bytes of the last answer elsewhere, as others are about to take their place; -1: an error is set. */
+int grpc_guard_make_place(Answer *answer);
 
 /* Finds the number of the channel of a stream, which is the one that was met last then; -1: it has none;
  * -2: an error is set. */

@@ -36,6 +36,14 @@ grpc_guard_put(Bytes *bytes, const char *more, size_t size)
     return 0;
 }
 
+static inline void
+grpc_guard_swap(Bytes *one, Bytes *other)
+{
+    Bytes bytes = *one;
+    *one = *other;
+    *other = bytes;
+}
+
 /* Puts `size` of these eight bytes. */
 static inline int
 grpc_guard_put_few(Bytes *bytes, const char *eight, size_t size)

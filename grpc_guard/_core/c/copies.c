@@ -53,15 +53,13 @@ copies_begin(Copies *self, PyObject *unused)
 {
     self->look++;
     self->same = 0;
+    self->base = 0;
+    self->is_in_place = 0;
+    if (self->is_used_up) { /* by an answer that did not come to its end: nothing is known to be there */
+        self->last = 0;
+        self->is_used_up = 0;
+    }
     Py_RETURN_NONE;
-}
-
-static void
-swap(Bytes *one, Bytes *other)
-{
-    Bytes bytes = *one;
-    *one = *other;
-    *other = bytes;
 }
 
 /* keep(streams, handlers): the answer is there, with these bytes: they are the last ones from now on, and the
@@ -76,9 +74,11 @@ copies_keep(Copies *self, PyObject *args)
         || !grpc_guard_scratch_is_free(streams) || !grpc_guard_scratch_is_free(handlers)) {
         return NULL;
     }
-    swap(&streams->bytes, &self->bytes);
-    swap(&handlers->bytes, &self->handlers);
+    grpc_guard_swap(&streams->bytes, &self->bytes);
+    grpc_guard_swap(&handlers->bytes, &self->handlers);
     self->last = self->look;
+    self->base = 0;
+    self->is_in_place = self->is_used_up = 0;
     Copied *all = self->boxes.all;
     for (unsigned int i = 0; i < self->boxes.count; i++) {
         if (all[i].look != self->last) {

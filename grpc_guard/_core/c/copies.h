@@ -44,7 +44,10 @@ typedef struct Copies {
     PyObject_HEAD
     unsigned int serial;     /* no other table in this process has it */
     unsigned int look, last; /* the number of this answer, and that of the one with these bytes */
-    Bytes bytes;             /* of the last answer */
+    Bytes bytes;             /* of the last answer, from `base` on; while this one is made in its place: to spare */
+    size_t base, whole;      /* so many the last answer had */
+    char is_in_place;        /* so far, all bytes of this answer are where those of the last one were: see in_place.c */
+    char is_used_up;         /* the bytes of the last answer are not there any more */
     Bytes handlers;          /* the same of handlers */
     Boxes boxes;             /* of Copied */
     unsigned int same; /* streams of this answer that have not changed */

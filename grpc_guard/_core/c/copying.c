@@ -71,17 +71,34 @@ put_time(char *bytes, unsigned short at, double seconds)
     }
 }
 
-/* Puts the bytes of a stream with a number and other times; -1: an error is set. */
+/* Puts the bytes of a stream with a number where those end that are there, if it is not the place where they
+ * are; -1: an error is set. */
 static int
-put_bytes(Answer *self, Copied *one, long number, const double *ago)
+put_bytes(Answer *self, const Copied *one, long number, size_t before)
+{
+    Bytes *bytes = &self->buffer->bytes;
+    Copies *copies = self->copies;
+    size_t head = (size_t)self->field.tag_size + grpc_guard_size_of_varint(before + one->size) + before;
+    if (copies->is_in_place && one->number == (unsigned int)number && one->at == bytes->size + head) {
+        bytes->size = one->at + one->size;
+        return 0;
+    }
+    if (grpc_guard_make_place(self) < 0 || grpc_guard_put_tag(self->buffer, &self->field) < 0
+        || grpc_guard_put_varint(bytes, before + one->size) < 0
+        || grpc_guard_put_int(self->buffer, &self->stream[NUMBER], (unsigned long long)number) < 0) {
+        return -1;
+    }
+    return grpc_guard_put(bytes, copies->bytes.start + (one->at - copies->base), one->size);
+}
+
+/* Puts a stream as it was, with a number and other times; -1: an error is set. */
+static int
+put_again(Answer *self, Copied *one, long number, const double *ago)
 {
     Bytes *bytes = &self->buffer->bytes;
     const Field *its_number = &self->stream[NUMBER];
     size_t before = (size_t)its_number->tag_size + grpc_guard_size_of_varint((unsigned long long)number);
-    if (grpc_guard_put_tag(self->buffer, &self->field) < 0
-        || grpc_guard_put_varint(bytes, before + one->size) < 0
-        || grpc_guard_put_int(self->buffer, its_number, (unsigned long long)number) < 0
-        || grpc_guard_put(bytes, self->copies->bytes.start + one->at, one->size) < 0) {
+    if (put_bytes(self, one, number, before) < 0) {
         return -1;
     }
     one->at = bytes->size - one->size;
@@ -105,7 +122,7 @@ grpc_guard_put_copy(State *state, Answer *self, StreamFields *stream, long numbe
         return 0;
     }
     Copied *one = grpc_guard_copy_of(self->copies, stream);
-    if (one == NULL) {
+    if (one == NULL || one->at < self->copies->base) {
         return 0;
     }
     int is_same = is_same_stream(self, stream, one);
@@ -121,7 +138,7 @@ grpc_guard_put_copy(State *state, Answer *self, StreamFields *stream, long numbe
     if (is_same <= 0 || (may_wait && ago[1] >= self->look.moment)) {
         return is_same < 0 ? -1 : 0;
     }
-    if (put_bytes(self, one, number, ago) < 0) {
+    if (put_again(self, one, number, ago) < 0) {
         return -1;
     }
     self->count += one->channel >= 0;

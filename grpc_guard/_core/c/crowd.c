@@ -6,6 +6,8 @@
 #include "arrays.h"
 #include "crowds.h"
 
+enum { SAID_LAST = 16 };
+
 /* Tells whether directions say where they are noted, if they are: they say it of the crowd that came last, and
  * those of threads say nothing. Else there is an index, as soon as somebody looks for one. */
 static int
@@ -90,22 +92,26 @@ grpc_guard_note_one(Crowd *self, PyObject *direction, PyObject *task, double hel
     noted->name = NULL;
     noted->is_listed = 0;
     noted->held = held;
-    noted->said = (int)self->said_count - 1;
+    noted->said = (int)self->saying;
     return noted;
 }
 
 int
 grpc_guard_say(Crowd *self, PyObject *operation, PyObject *stack)
 {
-    Said *last = self->said_count == 0 ? NULL : &self->said[self->said_count - 1];
-    if (last != NULL && last->operation == operation && last->stack == stack) {
-        return 0;
+    Py_ssize_t count = self->said_count, first = count > SAID_LAST ? count - SAID_LAST : 0;
+    for (Py_ssize_t i = count; i > first; i--) { /* most stand at the same few places, and in no order */
+        if (self->said[i - 1].operation == operation && self->said[i - 1].stack == stack) {
+            self->saying = i - 1;
+            return 0;
+        }
     }
     Said *said = grpc_guard_resized(self->said, (size_t)self->said_count + 1, sizeof(Said));
     if (said == NULL) {
         return -1;
     }
     self->said = said;
+    self->saying = self->said_count;
     said[self->said_count++] = (Said){Py_NewRef(operation), Py_NewRef(stack)};
     return 0;
 }

@@ -33,6 +33,7 @@ typedef struct Crowd {
     Table noted; /* by their directions; see crowd.c */
     Said *said;
     Py_ssize_t said_count;
+    Py_ssize_t saying; /* which of them is said of those who are noted next */
 } Crowd;
 
 /* Notes a task, in place of who was noted before; NULL: an error is set. */

@@ -7,7 +7,7 @@
 static void
 fetch_call(Answer *self, const StreamFields *stream, int step)
 {
-    PyObject *call = grpc_guard_fetch_led_to(stream->call, 0);
+    PyObject *call = stream->call == Py_None ? NULL : grpc_guard_fetch_led_to(stream->call, 0);
     if (call == NULL || call == Py_None) {
         return;
     }
@@ -90,56 +90,56 @@ fetch_way(Answer *self, PyObject *direction, const CopiedWay *copied, int step)
     }
 }
 
-/* The same of a stream that was in the last answer, if it is that one. */
+/* The same of streams that were in the last answer: their bytes are read one after the other, which the processor
+ * sees by itself. */
 static void
-fetch_copied(Answer *self, const StreamFields *stream, const Copied *one, int step)
+fetch_copies(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left, Py_ssize_t at)
 {
-    if (step == 0) {
-        fetch_call(self, stream, 0);
-        FETCH_LINES(self->copies->bytes.start + one->at, one->size);
+    const Copied *all = self->copies->boxes.all;
+    if (left > 20) {
+        FETCH_LINES(streams[20], 112);
     }
-    else {
-        fetch_call(self, stream, step);
+    if (left > 16 && IS_STREAM(state, streams[16])) {
+        const StreamFields *stream = (StreamFields *)streams[16];
+        const Copied *one = grpc_guard_box_of(self->copies, stream);
+        if (one != NULL) {
+            FETCH_LINES(one, sizeof(Copied));
+        }
+        FETCH(stream->call);
     }
-    if (step < 2) {
-        fetch_way(self, stream->reader, &one->read, step);
-        fetch_way(self, stream->writer, &one->write, step);
+    unsigned int *ahead = &self->ahead[(at + 12) % AHEAD];
+    *ahead = 0;
+    if (left > 12 && IS_STREAM(state, streams[12])) {
+        const StreamFields *stream = (StreamFields *)streams[12];
+        const Copied *one = grpc_guard_copy_of(self->copies, stream);
+        if (one != NULL) {
+            *ahead = (unsigned int)(one - all) + 1;
+            fetch_call(self, stream, 0);
+            fetch_way(self, stream->reader, &one->read, 0);
+            fetch_way(self, stream->writer, &one->write, 0);
+        }
     }
-}
-
-/* Has the same fetched of streams that were in the last answer: 0 if this one was not. */
-static int
-fetch_copies(Answer *self, const StreamFields *stream, int step)
-{
-    Copied *one = grpc_guard_copy_of(self->copies, stream);
-    if (one != NULL) {
-        fetch_copied(self, stream, one, step);
+    if (left > 8 && self->ahead[(at + 8) % AHEAD] != 0) {
+        const StreamFields *stream = (StreamFields *)streams[8];
+        const Copied *one = &all[self->ahead[(at + 8) % AHEAD] - 1];
+        fetch_call(self, stream, 1);
+        fetch_way(self, stream->reader, &one->read, 1);
+        fetch_way(self, stream->writer, &one->write, 1);
     }
-    return one != NULL;
+    if (left > 4 && self->ahead[(at + 4) % AHEAD] != 0) {
+        fetch_call(self, (StreamFields *)streams[4], 2);
+    }
 }
 
 void
-grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left)
+grpc_guard_fetch_ahead(State *state, Answer *self, PyObject *const *streams, Py_ssize_t left, Py_ssize_t at)
 {
-    if (left > 20) {
-        FETCH_LINES(streams[20], self->copies != NULL ? 112 : sizeof(StreamFields));
-    }
     if (self->copies != NULL) {
-        if (left > 16 && IS_STREAM(state, streams[16])) {
-            StreamFields *fields = (StreamFields *)streams[16];
-            const Copied *one = grpc_guard_box_of(self->copies, fields);
-            if (one != NULL) {
-                FETCH_LINES(one, sizeof(Copied));
-            }
-            FETCH(fields->call);
-        }
-        for (int step = 0; step < 3; step++) {
-            Py_ssize_t at = 12 - 4 * step;
-            if (left > at && IS_STREAM(state, streams[at])) {
-                (void)fetch_copies(self, (StreamFields *)streams[at], step);
-            }
-        }
+        fetch_copies(state, self, streams, left, at);
         return;
+    }
+    if (left > 20) {
+        FETCH_LINES(streams[20], sizeof(StreamFields));
     }
     if (left > 16 && IS_STREAM(state, streams[16])) {
         StreamFields *fields = (StreamFields *)streams[16];

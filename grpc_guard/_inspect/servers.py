@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._catalogue.clock import monotonic
@@ -143,19 +144,12 @@ class _Look:
 
     def described(self) -> Iterator[HandlerSnapshot]:
         """Yield the records of the handlers."""
-        for some, stack in self._slices():
-            for task in some:
+        for tasks, stack in self._sight.rpc_tasks:
+            for task in itertools.chain.from_iterable(slices_of(tasks)):
                 if task.get_loop() is self._loop and (
                     self._is_alone or is_served_by(self._server, task)
                 ):
                     yield self._one(task, stack)
-
-    def _slices(
-        self, size: int = 0
-    ) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
-        for tasks, stack in self._sight.rpc_tasks:
-            for some in slices_of(tasks, size):
-                yield some, stack
 
     def answered(self, answer: Answer) -> None:
         """Put the bytes of the handlers into an `answer`, by the compiled core."""
@@ -174,10 +168,12 @@ class _Look:
         tables = loop, self._streams, AioDirection, self._known
         before = answer.copies, self._sight.crowd
         known = *tables, *functions, _UNNAMED, self._present, *before
-        for some, stack in self._slices(answer.together):
-            compiled.answer_handlers(
-                known, encoding, tag(field.number), some, stack, answer.of_handlers
-            )
+        told = known, encoding, tag(field.number)
+        for sought, stack in self._sight.rpc_tasks:
+            tasks = sought if type(sought) is list else list(sought)
+            for some in slices_of(range(len(tasks)), answer.together):
+                part = tasks, some[0], len(some)
+                compiled.answer_handlers(*told, *part, stack, answer.of_handlers)
         answer.put_handlers()
 
     def _named(self, task: asyncio.Task[Any]) -> tuple[str | None, str]:

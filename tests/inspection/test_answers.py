@@ -279,22 +279,23 @@ def test_handlers_that_cannot_be_described() -> None:
         *(lambda _: ("/a.B/C", "a"), broken, "none", 1.0, None, noting.new_crowd()),
     )
 
-    def answer(at: int = 0, other: Any = loop, tasks: Any = (task,)) -> Any:
+    def answer(at: int = 0, other: Any = loop, tasks: Any = None) -> Any:
         known = (*usual[:at], other, *usual[at + 1 :])
         usual[3].clear()
         scratch.clear()
-        compiled.answer_handlers(known, of, b"\x0a", tasks, (), scratch)
+        tasks = [task] if tasks is None else tasks
+        compiled.answer_handlers(known, of, b"\x0a", tasks, 0, 9, (), scratch)
         in_order = compiled.Scratch()
         compiled.handlers_in_order(scratch, in_order)
         return bytes(in_order)
 
     once = answer()
     assert b"/a.B/C" in once
-    assert answer(tasks=(task, task)) == once * 2
-    assert answer(tasks=()) == b""
+    assert answer(tasks=[task, task]) == once * 2
+    assert answer(tasks=[]) == b""
     strange = Stream.__new__(Stream)
     with memoryview(scratch), pytest.raises(BufferError):
-        compiled.answer_handlers(usual, of, b"\x0a", [task], (), scratch)
+        compiled.answer_handlers(usual, of, b"\x0a", [task], 0, 1, (), scratch)
     for wrong_scratch in (1, b""):
         for both in ((scratch, wrong_scratch), (wrong_scratch, scratch)):
             with pytest.raises(TypeError):
@@ -323,11 +324,13 @@ def test_handlers_that_cannot_be_described() -> None:
     for known in (wrong, unlike):
         usual[3].clear()
         with pytest.raises(TypeError):
-            compiled.answer_handlers(known, of, b"\x0a", [task], (), scratch)
+            compiled.answer_handlers(known, of, b"\x0a", [task], 0, 1, (), scratch)
     owners = encoding.encoding_of(type(OWNER), inspection_pb2.Party.DESCRIPTOR)
     with pytest.raises(TypeError, match="takes the encoding"):
-        compiled.answer_handlers(usual, owners, b"\x0a", [], (), scratch)
+        compiled.answer_handlers(usual, owners, b"\x0a", [], 0, 1, (), scratch)
     with pytest.raises(ValueError, match="a tag is"):
-        compiled.answer_handlers(usual, of, b"123456789", [], (), scratch)
+        compiled.answer_handlers(usual, of, b"123456789", [], 0, 1, (), scratch)
+    with pytest.raises(ValueError, match="no such"):
+        compiled.answer_handlers(usual, of, b"\x0a", [], -1, 1, (), scratch)
     with pytest.raises(TypeError):
         compiled.answer_handlers()

@@ -126,7 +126,7 @@ def look_acts(core: Any) -> dict[str, Act]:
                 handled.put(id(task), one, 0.5)
             functions = (lambda _: ("/a.B/C", "a")), (lambda *_: (0.0, record))
             known = loop, handled, AioDirection, {}, *functions, "none", 1.0, copies, inside
-            core.answer_handlers(known, handlers, b"\x0a", tasks[:FEW], (), served)
+            core.answer_handlers(known, handlers, b"\x0a", tasks, 0, FEW, (), served)
             copies.keep(scratch, served)
             scratch.clear()
 
@@ -143,7 +143,7 @@ def look_acts(core: Any) -> dict[str, Act]:
         for name in ("/a.B/C", None):  # without, the function in Python describes them
             functions = (lambda _: (name, "a")), (lambda *_: (0.0, record))
             known = loop, handled, AioDirection, {}, *functions, "none", 1.0, None, inside
-            core.answer_handlers(known, handlers, b"\x0a", tasks[:FEW], (), scratch)
+            core.answer_handlers(known, handlers, b"\x0a", tasks, 0, FEW, (), scratch)
         assert core.handlers_in_order(scratch, core.Scratch()) > 2 * FEW
 
     references = [weakref.ref(task) for task in tasks[: FEW + 2]]

@@ -8,24 +8,12 @@
 
 enum { SAID_LAST = 16 };
 
-/* Tells whether directions say where they are noted, if they are: they say it of the crowd that came last, and
- * those of threads say nothing. Else there is an index, as soon as somebody looks for one. */
-static int
-is_said(const Crowd *self)
-{
-#ifdef Py_GIL_DISABLED
-    return 0;
-#else
-    return self->noted.index == NULL && self->serial == self->state->crowds_made;
-#endif
-}
-
 /* Finds a row without an index, and where there is no memory for one: step by step. */
 static Noted *
 find_row(const Crowd *self, PyObject *direction)
 {
     Noted *all = self->noted.all;
-    if (is_said(self)) {
+    if (grpc_guard_is_said(self)) {
         if (!IS_AIO_DIRECTION(self->state, direction)) {
             return NULL;
         }
@@ -45,7 +33,7 @@ find(const Crowd *self, PyObject *direction)
     if (self->noted.count == 0) {
         return NULL;
     }
-    if (self->noted.index == NULL && !is_said(self)
+    if (self->noted.index == NULL && !grpc_guard_is_said(self)
         && grpc_guard_make_index(&((Crowd *)self)->noted, sizeof(Noted)) < 0) {
         PyErr_Clear();
     }
@@ -54,7 +42,7 @@ find(const Crowd *self, PyObject *direction)
 }
 
 const Noted *
-grpc_guard_seen_in(const Crowd *self, PyObject *direction)
+grpc_guard_find_noted(const Crowd *self, PyObject *direction)
 {
     const Noted *noted = find(self, direction);
     return noted == NULL || noted->task == NULL ? NULL : noted;
@@ -64,7 +52,7 @@ grpc_guard_seen_in(const Crowd *self, PyObject *direction)
 static Noted *
 put(Crowd *self, PyObject *direction)
 {
-    if (!is_said(self) || !IS_AIO_DIRECTION(self->state, direction)) {
+    if (!grpc_guard_is_said(self) || !IS_AIO_DIRECTION(self->state, direction)) {
         return grpc_guard_put_row(&self->noted, sizeof(Noted), (uintptr_t)direction);
     }
     Noted *noted = find_row(self, direction);

@@ -45,8 +45,32 @@ int grpc_guard_find_since(State *state, PyObject *direction, double *since);
 /* Adds what is the same for those who are noted next; -1: an error is set. */
 int grpc_guard_say(Crowd *crowd, PyObject *operation, PyObject *stack);
 
+/* Tells whether directions say where they are noted, if they are: they say it of the crowd that came last, and
+ * those of threads say nothing. Else there is an index, as soon as somebody looks for one. */
+static inline int
+grpc_guard_is_said(const Crowd *crowd)
+{
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
+    return crowd->noted.index == NULL && crowd->serial == crowd->state->crowds_made;
+#endif
+}
+
+/* Finds the row of a direction; NULL: there is none, or somebody was forgotten there. */
+const Noted *grpc_guard_find_noted(const Crowd *crowd, PyObject *direction);
+
 /* Finds who was seen in a direction, borrowed; NULL: nobody. */
-const Noted *grpc_guard_seen_in(const Crowd *crowd, PyObject *direction);
+static inline const Noted *
+grpc_guard_seen_in(const Crowd *crowd, PyObject *direction)
+{
+    if ((PyObject *)Py_TYPE(direction) != crowd->state->aio_direction || !grpc_guard_is_said(crowd)) {
+        return grpc_guard_find_noted(crowd, direction);
+    }
+    unsigned int row = ((AioFields *)direction)->row;
+    const Noted *noted = row < crowd->noted.count ? (const Noted *)crowd->noted.all + row : NULL;
+    return noted != NULL && noted->direction == direction && noted->task != NULL ? noted : NULL;
+}
 
 /* Has what is needed to find them fetched, in two steps. */
 static inline void

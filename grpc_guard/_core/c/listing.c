@@ -163,7 +163,8 @@ loops_of(PyObject *module, PyObject *streams)
     }
     for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(streams); i++) {
         if (i + 16 < PyList_GET_SIZE(streams)) {
-            FETCH_LINES(PyList_GET_ITEM(streams, i + 16), sizeof(StreamFields));
+            FETCH(PyList_GET_ITEM(streams, i + 16));
+            FETCH((char *)PyList_GET_ITEM(streams, i + 16) + offsetof(StreamFields, loop));
         }
         PyObject *stream = PyList_GET_ITEM(streams, i);
         int is_one = IS_STREAM(state, stream);
@@ -191,7 +192,8 @@ unread(PyObject *module, PyObject *args)
     PyObject *found = PyList_New(0);
     for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(streams); i++) {
         if (i + 16 < PyList_GET_SIZE(streams)) {
-            FETCH_LINES(PyList_GET_ITEM(streams, i + 16), sizeof(StreamFields));
+            FETCH(PyList_GET_ITEM(streams, i + 16));
+            FETCH((char *)PyList_GET_ITEM(streams, i + 16) + offsetof(StreamFields, api));
         }
         StreamFields *stream = (StreamFields *)PyList_GET_ITEM(streams, i);
         if (!IS_STREAM(state, (PyObject *)stream)) {

@@ -153,10 +153,24 @@ make_spare_room(Recollection *self, Py_ssize_t most)
     return 0;
 }
 
+/* Puts the references to all tasks side by side, for the next look, if there is memory. */
+static void
+put_references(Recollection *self)
+{
+    PyMem_Free(self->references);
+    self->references = PyMem_Malloc(((size_t)self->count + 1) * sizeof(PyObject *));
+    for (Py_ssize_t i = 0; self->references != NULL && i < self->count; i++) {
+        self->references[i] = self->all[i].reference;
+    }
+}
+
 /* Notes which tasks have to be looked at; -1: an error is set. */
 static int
 find_todo(Recollection *self)
 {
+    if (self->is_todo_known) {
+        return 0; /* see leave() */
+    }
     unsigned int *todo = grpc_guard_resized(self->todo, (size_t)self->count + 1, sizeof(unsigned int));
     if (todo == NULL) {
         return -1;
@@ -168,6 +182,7 @@ find_todo(Recollection *self)
             todo[self->todo_count++] = (unsigned int)i;
         }
     }
+    self->is_todo_known = 1;
     return 0;
 }
 
@@ -192,6 +207,9 @@ static int
 are_same(const Recollection *self, PyObject *tables)
 {
     Py_ssize_t at = 0;
+    if (self->references == NULL) {
+        return 0;
+    }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tables); i++) {
         PyObject *table = PyTuple_GET_ITEM(tables, i);
 #ifdef Py_GIL_DISABLED
@@ -207,7 +225,7 @@ are_same(const Recollection *self, PyObject *tables)
         for (Py_ssize_t j = 0; j <= set->mask; j++) {
             PyObject *key = set->table[j].key;
             int is_one = key != NULL && set->table[j].hash != -1;
-            if (is_one && (at == self->count || self->all[at++].reference != key)) {
+            if (is_one && (at == self->count || self->references[at++] != key)) {
                 return 0;
             }
         }
@@ -234,6 +252,9 @@ grpc_guard_meet(Recollection *self, PyObject *tables)
         failed = add_all(&meeting, PyTuple_GET_ITEM(tables, i)) < 0;
     }
     PyMem_Free(meeting.index);
+    PyMem_Free(self->references);
+    self->references = NULL;
+    self->is_todo_known = 0;
     Recalled *before = self->all;
     Py_ssize_t count = self->count, room = self->room;
     self->all = self->spare;
@@ -247,6 +268,8 @@ grpc_guard_meet(Recollection *self, PyObject *tables)
         count = self->count;
         self->count = 0;
         forget_all(self->all, count);
+        return -1;
     }
-    return failed || find_todo(self) < 0 ? -1 : 0;
+    put_references(self);
+    return find_todo(self);
 }

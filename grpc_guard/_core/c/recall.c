@@ -159,13 +159,20 @@ recollection_leave(Recollection *self, PyObject *unused)
     if (begin(self) < 0) {
         return NULL;
     }
+    Py_ssize_t left = 0;
     for (Py_ssize_t i = 0; i < self->todo_count; i++) {
+        if (i + 16 < self->todo_count) {
+            FETCH(&self->all[self->todo[i + 16]].standing);
+        }
         Recalled *one = &self->all[self->todo[i]];
         if (one->standing == NULL) {
             grpc_guard_unlearn(one);
         }
+        if (one->standing != self->settled) {
+            self->todo[left++] = self->todo[i]; /* for the next look */
+        }
     }
-    self->todo_count = 0;
+    self->todo_count = left;
     grpc_guard_unmark(self);
     Py_CLEAR(self->waited);
     Py_CLEAR(self->loops);
@@ -228,6 +235,7 @@ recollection_dealloc(Recollection *self)
     PyMem_Free(self->all);
     PyMem_Free(self->spare);
     PyMem_Free(self->todo);
+    PyMem_Free(self->references);
     grpc_guard_end_boxes(&self->boxes);
     grpc_guard_end_lines(self);
     PyObject *held[] = {

@@ -53,6 +53,8 @@ typedef struct {
     PyObject *str_fut_waiter, *plain; /* the class of futures that is known to be as it should */
     Recalled *all;
     Py_ssize_t count, room;
+    PyObject **references; /* of all, side by side, borrowed from them; NULL: nobody has put them there */
+    char is_todo_known; /* what there was to do in the last look is what there is in this one, if the tasks are the same */
     Recalled *spare; /* memory for those of the next look, `spare_room` of them, or NULL */
     Py_ssize_t spare_room;
     unsigned int serial, look; /* no other one in this process has it; the number of this look */

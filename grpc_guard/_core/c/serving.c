@@ -118,8 +118,10 @@ put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
     if (is_put != 0) {
         return is_put < 0 ? -1 : 0;
     }
+    Py_INCREF(task);
     PyObject *names = names_of(self, task);
     if (names == NULL) {
+        Py_DECREF(task);
         return -1;
     }
     PyObject *rpc = PyTuple_GET_ITEM(names, 0);
@@ -153,6 +155,7 @@ put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
         }
     }
     Py_DECREF(names);
+    Py_DECREF(task);
     return failed;
 }
 
@@ -184,13 +187,13 @@ fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left
     }
 }
 
-/* Puts the handlers in tasks at one stack; -1: an error is set. */
+/* Puts the handlers in so many tasks of a list at one stack, from `begin` on; -1: an error is set. */
 static int
-put_all(State *state, Serving *self, PyObject *tasks, PyObject *stack)
+put_all(State *state, Serving *self, PyObject *tasks, Py_ssize_t begin, Py_ssize_t count, PyObject *stack)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tasks); i++) {
-        PyObject *task = PyTuple_GET_ITEM(tasks, i);
-        fetch_ahead(state, self, &PyTuple_GET_ITEM(tasks, i), PyTuple_GET_SIZE(tasks) - i);
+    for (Py_ssize_t i = begin; i < PyList_GET_SIZE(tasks) && i - begin < count; i++) {
+        PyObject *task = PyList_GET_ITEM(tasks, i);
+        fetch_ahead(state, self, &((PyListObject *)tasks)->ob_item[i], PyList_GET_SIZE(tasks) - i);
         int is_its = is_of_loop(self, task);
         if (is_its < 0 || (is_its > 0 && put_one(state, self, task, stack) < 0)) {
             return -1;
@@ -214,8 +217,8 @@ is_ready(Serving *self)
     return !PyErr_Occurred();
 }
 
-/* answer_handlers(known, encoding, tag, tasks, stack, scratch): puts the handlers in tasks at one stack,
- * for handlers_in_order(). */
+/* answer_handlers(known, encoding, tag, tasks, begin, count, stack, scratch): puts the handlers in so many tasks at
+ * one stack, for handlers_in_order(). */
 static PyObject *
 answer_handlers(PyObject *module, PyObject *args)
 {
@@ -223,10 +226,10 @@ answer_handlers(PyObject *module, PyObject *args)
     Serving self = {0};
     PyObject *known, *tasks, *stack, *copies;
     const char *tag;
-    Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "O!O!y#OO!O!:answer_handlers", &PyTuple_Type, &known, state->encoding,
-                          &self.field.of, &tag, &size, &tasks, &PyTuple_Type, &stack, state->scratch,
-                          &self.scratch)
+    Py_ssize_t size, begin, count;
+    if (!PyArg_ParseTuple(args, "O!O!y#O!nnO!O!:answer_handlers", &PyTuple_Type, &known, state->encoding,
+                          &self.field.of, &tag, &size, &PyList_Type, &tasks, &begin, &count, &PyTuple_Type, &stack,
+                          state->scratch, &self.scratch)
         || !PyArg_ParseTuple(known, "OO!O!O!OOUdOO!:answer_handlers", &self.loop, state->handled,
                              &self.streams, &PyType_Type, &self.plain, &PyDict_Type, &self.names,
                              &self.named, &self.one, &self.unnamed, &self.present, &copies, state->crowd, &self.crowd)
@@ -241,14 +244,13 @@ answer_handlers(PyObject *module, PyObject *args)
     if (party == NULL || Py_SIZE(party) != OF_PARTY) {
         return PyErr_Format(PyExc_TypeError, "answer_handlers() takes the encoding of handlers");
     }
-    if (!grpc_guard_scratch_is_free(self.scratch)) {
-        return NULL;
+    if (begin < 0 || !grpc_guard_scratch_is_free(self.scratch)) {
+        return begin < 0 ? PyErr_Format(PyExc_ValueError, "no such tasks") : NULL;
     }
-    PyObject *all = PySequence_Tuple(tasks);
-    int failed = all == NULL || !is_ready(&self);
+    int failed = !is_ready(&self);
     if (!failed) {
         grpc_guard_borrow_memory(self.buffer, self.scratch);
-        failed = put_all(state, &self, all, stack) < 0;
+        failed = put_all(state, &self, tasks, begin, count, stack) < 0;
         grpc_guard_return_memory(self.buffer, self.scratch);
     }
     if (self.buffer != NULL) {
@@ -259,7 +261,6 @@ answer_handlers(PyObject *module, PyObject *args)
     Py_XDECREF(self.relation);
     Py_XDECREF(self.get_loop);
     Py_XDECREF(self.get_name);
-    Py_XDECREF(all);
     return failed ? NULL : Py_NewRef(Py_None);
 }
 

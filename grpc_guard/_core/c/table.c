@@ -8,9 +8,8 @@
 
 enum { FEWEST = 64 };
 
-/* Makes room for one more row; -1: an error is set. */
-static int
-make_room(Table *self, size_t size)
+int
+grpc_guard_room_for_row(Table *self, size_t size)
 {
     if (self->count < self->room) {
         return 0;
@@ -47,21 +46,9 @@ grpc_guard_make_index(Table *self, size_t size)
 }
 
 void *
-grpc_guard_add_row(Table *self, size_t size, uintptr_t key)
-{
-    if (make_room(self, size) < 0) {
-        return NULL;
-    }
-    char *row = (char *)self->all + (size_t)self->count++ * size;
-    memset(row, 0, size);
-    *(uintptr_t *)row = key;
-    return row;
-}
-
-void *
 grpc_guard_put_row(Table *self, size_t size, uintptr_t key)
 {
-    if (make_room(self, size) < 0
+    if (grpc_guard_room_for_row(self, size) < 0
         || ((self->index == NULL || self->mask + 1 < 2 * (size_t)self->room)
             && grpc_guard_make_index(self, size) < 0)) {
         return NULL;

@@ -56,9 +56,22 @@ grpc_guard_fetch_row(const Table *table, size_t size, uintptr_t key, int step)
  * error is set. */
 void *grpc_guard_put_row(Table *table, size_t size, uintptr_t key);
 
+/* Makes room for one more row, if there is none; -1: an error is set. */
+int grpc_guard_room_for_row(Table *table, size_t size);
+
 /* Adds a row to a table without an index, in which nothing can be found; NULL: an error is set. And makes the
  * index of such a table; -1: an error is set. */
-void *grpc_guard_add_row(Table *table, size_t size, uintptr_t key);
+static inline void *
+grpc_guard_add_row(Table *table, size_t size, uintptr_t key)
+{
+    if (table->count == table->room && grpc_guard_room_for_row(table, size) < 0) {
+        return NULL;
+    }
+    char *row = (char *)table->all + (size_t)table->count++ * size;
+    memset(row, 0, size);
+    *(uintptr_t *)row = key;
+    return row;
+}
 int grpc_guard_make_index(Table *table, size_t size);
 
 /* Gives its memory back. */

@@ -42,6 +42,7 @@ grpc_guard_place_for_copy(Copies *self, StreamFields *stream)
     }
     one = (Copied *)self->boxes.all + number;
     *one = (Copied){.stream = stream, .look = self->look};
+    self->fresh++;
     stream->copies = self->serial;
     stream->copy = number;
     return one;
@@ -52,7 +53,7 @@ static PyObject *
 copies_begin(Copies *self, PyObject *unused)
 {
     self->look++;
-    self->same = 0;
+    self->same = self->fresh = 0;
     self->base = 0;
     self->is_in_place = 0;
     if (self->is_used_up) { /* by an answer that did not come to its end: nothing is known to be there */
@@ -80,7 +81,8 @@ copies_keep(Copies *self, PyObject *args)
     self->base = 0;
     self->is_in_place = self->is_used_up = 0;
     Copied *all = self->boxes.all;
-    for (unsigned int i = 0; i < self->boxes.count; i++) {
+    unsigned int known = self->boxes.count - self->boxes.unused_count;
+    for (unsigned int i = 0; known != self->same + self->fresh && i < self->boxes.count; i++) {
         if (all[i].look != self->last) {
             grpc_guard_forget_copy(self, &all[i]);
         }

@@ -50,7 +50,7 @@ typedef struct Copies {
     char is_used_up;         /* the bytes of the last answer are not there any more */
     Bytes handlers;          /* the same of handlers */
     Boxes boxes;             /* of Copied */
-    unsigned int same; /* streams of this answer that have not changed */
+    unsigned int same, fresh; /* streams of this answer that have not changed, and those that are kept for the next */
 } Copies;
 
 /* Returns the box that a stream bears the number of, if it is one of these: another stream may be in it. */

@@ -46,6 +46,10 @@ place_by_since(State *state, Look *look, PyObject *streams, const Copies *copies
         if (i + 12 < PyList_GET_SIZE(streams)) {
             FETCH_LINES(PyList_GET_ITEM(streams, i + 12), copies != NULL ? 112 : sizeof(StreamFields));
         }
+        PyObject *next = i + 9 < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, i + 9) : NULL;
+        if (next != NULL && copies != NULL && IS_STREAM(state, next)) {
+            FETCH(grpc_guard_box_of(copies, (StreamFields *)next));
+        }
         PyObject *later = i + 6 < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, i + 6) : stream;
         if (PyObject_TypeCheck(later, state->stream_fields)
             && grpc_guard_copy_of(copies, (StreamFields *)later) == NULL) {

@@ -159,31 +159,47 @@ put_one(State *state, Serving *self, PyObject *task, PyObject *stack)
     return failed;
 }
 
-/* Has what is needed of the tasks that follow fetched, each from where the last step leads. */
+/* Returns what a task that follows handles, if that was found; its stream is one of ours. */
+static const HandledOne *
+ahead(State *state, Serving *self, Py_ssize_t at)
+{
+    unsigned int row = self->ahead[at % AHEAD];
+    const HandledOne *one = row == 0 || row > self->streams->table.count
+                                ? NULL : &grpc_guard_all_handled(self->streams)[row - 1];
+    return one == NULL || one->stream == NULL || !IS_STREAM(state, one->stream) ? NULL : one;
+}
+
+/* Has what is needed of the tasks that follow the one at this place fetched, each from where the last step leads. */
 static void
-fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left)
+fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left, Py_ssize_t at)
 {
     if (left > 16) {
-        FETCH(tasks[16]);
+        if (self->loop != Py_None) {
+            FETCH(tasks[16]);
+        }
         grpc_guard_fetch_row(&self->streams->table, sizeof(HandledOne), (uintptr_t)tasks[16], 1);
     }
     const HandledOne *later = left > 12 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[12]) : NULL;
+    self->ahead[(at + 12) % AHEAD] = later == NULL ? 0 : (unsigned int)(later - grpc_guard_all_handled(self->streams)) + 1;
     if (later != NULL) {
         FETCH_LINES(later->stream, self->copies != NULL ? 112 : sizeof(StreamFields));
     }
-    later = left > 8 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[8]) : NULL;
-    if (later == NULL || !IS_STREAM(state, later->stream)) {
-        return;
+    later = left > 8 ? ahead(state, self, at + 8) : NULL;
+    if (later != NULL) {
+        const StreamFields *stream = (StreamFields *)later->stream;
+        FETCH(stream->write == Py_True ? stream->writer : stream->write);
+        const Copied *one = self->copies == NULL ? NULL : grpc_guard_box_of(self->copies, stream);
+        if (one != NULL) {
+            FETCH_LINES(one, sizeof(Copied));
+            FETCH(stream->reader);
+        }
+        else {
+            FETCH((const char *)tasks[8] + 128); /* its name */
+        }
     }
-    StreamFields *stream = (StreamFields *)later->stream;
-    FETCH(stream->write == Py_True ? stream->writer : stream->write);
-    const Copied *one = grpc_guard_copy_of(self->copies, stream);
-    if (one != NULL) {
-        FETCH_LINES(&one->read, sizeof(Copied) - offsetof(Copied, read));
-        grpc_guard_fetch_seen(self->crowd, stream->reader, 0);
-    }
-    else {
-        FETCH((const char *)tasks[8] + 128); /* its name */
+    later = left > 4 ? ahead(state, self, at + 4) : NULL;
+    if (later != NULL && grpc_guard_copy_of(self->copies, (StreamFields *)later->stream) != NULL) {
+        grpc_guard_fetch_seen(self->crowd, ((StreamFields *)later->stream)->reader, 1);
     }
 }
 
@@ -193,7 +209,7 @@ put_all(State *state, Serving *self, PyObject *tasks, Py_ssize_t begin, Py_ssize
 {
     for (Py_ssize_t i = begin; i < PyList_GET_SIZE(tasks) && i - begin < count; i++) {
         PyObject *task = PyList_GET_ITEM(tasks, i);
-        fetch_ahead(state, self, &((PyListObject *)tasks)->ob_item[i], PyList_GET_SIZE(tasks) - i);
+        fetch_ahead(state, self, &((PyListObject *)tasks)->ob_item[i], PyList_GET_SIZE(tasks) - i, i);
         int is_its = is_of_loop(self, task);
         if (is_its < 0 || (is_its > 0 && put_one(state, self, task, stack) < 0)) {
             return -1;

@@ -8,6 +8,7 @@
 #include "encodings.h"
 #include "handled.h"
 
+enum { AHEAD = 16 };
 enum { RPC, HANDLER, OVER, OF_HANDLER };
 
 typedef struct {
@@ -22,6 +23,7 @@ typedef struct {
     Crowd *crowd;
     Copies *copies;   /* of the last answer, or NULL */
     size_t held_at;   /* of the handler that is put: where its seconds are in the buffer */
+    unsigned int ahead[AHEAD]; /* of the tasks that follow, by their places: one more than their row of `streams`; 0: none */
     Scratch *scratch; /* where their bytes go, whose memory the buffer has meanwhile */
 } Serving;
 

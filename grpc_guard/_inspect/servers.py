@@ -157,9 +157,7 @@ class _Look:
         field = pb.ServerSnapshot.DESCRIPTOR.fields_by_name["handlers"]
         encoding = encoding_of(HandlerSnapshot, field.message_type)
 
-        def one(
-            task: asyncio.Task[Any], stack: tuple[Frame, ...]
-        ) -> tuple[float, HandlerSnapshot]:
+        def one(task: asyncio.Task[Any], stack: tuple[Frame, ...]) -> tuple[float, HandlerSnapshot]:
             described = self._one(task, stack)
             return _held(described), described
 

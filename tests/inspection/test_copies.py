@@ -195,6 +195,45 @@ async def test_numbers_of_channels(clock: Clock) -> None:
             assert looked_at()[1] == 2 * MANY + 2
 
 
+@pytest.mark.parametrize("at", [0, MANY // 2, MANY - 1])
+async def test_bytes_that_take_the_place_of_others(clock: Clock, at: int) -> None:
+    """Longer ones and shorter ones, among those of the last answer, which are before them and behind."""
+    async with scene() as (found, _, _):
+        for _ in range(3):
+            looked_at()
+        for name in ("a reader whose name is longer than it was", "short", "?" * 5000, "reader"):
+            found.tasks[at].set_name(name)
+            clock.now += 1.0
+            told, same = looked_at()
+            assert name_of(told, at) == name
+            assert same == 2 * MANY - 1
+            clock.now += 1.0
+            assert looked_at()[1] == 2 * MANY
+
+
+async def test_an_answer_that_does_not_come_to_its_end(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has put in the place of the last one is not taken for that."""
+
+    def some(items: Any, *size: int) -> Any:
+        yield items[:MANY] if type(items) is range else items
+        if type(items) is range:  # those of an answer
+            raise ArithmeticError
+
+    async with scene() as (found, _, _):
+        for _ in range(3):
+            looked_at()
+        for at in (2, 2, MANY - 1):
+            found.tasks[at].set_name("another name")
+            with monkeypatch.context() as patched, pytest.raises(ArithmeticError):
+                patched.setattr(inspect_telling, "slices_of", some)
+                looked_at()
+            clock.now += 1.0
+            assert looked_at()[1] == 0
+            assert looked_at()[1] == 2 * MANY
+
+
 def test_what_copies_take() -> None:
     """Bytes of nobody else, and nothing that they are not."""
     copies, scratch = compiled.Copies(), compiled.Scratch()

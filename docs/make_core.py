@@ -43,7 +43,7 @@ GROUPS = {
         "chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
     ),
     "Its answer as bytes": (
-        "answering.h answering.c answer_parts.c parties.c fetching.c copies.h copies.c copying.c serving.h serving.c serving_copies.c ordering.c encodings.h encoding.c "
+        "answering.h answering.c answer_parts.c parties.c fetching.c copies.h copies.c copying.c in_place.c serving.h serving.c serving_copies.c ordering.c encodings.h encoding.c "
         "bytes.h bytes.c scratches.h scratch.c"
     ),
 }

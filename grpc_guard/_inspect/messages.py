@@ -49,7 +49,7 @@ class Answer:
             copies = compiled.Copies()
         self.copies = copies  # what the last answer said; None for one that stands alone
         # So many take a millisecond or two: more of those that have not changed.
-        self.together = 1024 if copies is None or copies.known()[0] == 0 else 4096
+        self.together = 1024 if copies is None or copies.known()[0] == 0 else 2048
         if copies is not None:
             copies.begin()
         self._is_whole = False

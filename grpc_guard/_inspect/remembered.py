@@ -27,7 +27,7 @@ from .native import slices_of
 _SECONDS = 10.0  # between two looks; after more, nothing is remembered
 _STACKS = 1000  # that are remembered, and those of the last look beside them
 # Tasks that have been looked at before, mostly: they take a millisecond or two.
-_TOGETHER = 1024 if which.compiled() is None else 6144
+_TOGETHER = 1024 if which.compiled() is None else 4096
 
 
 class Standing(NamedTuple):

@@ -8,6 +8,7 @@ nearly all handlers are, is replaced by another function, and any other callable
 from __future__ import annotations
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
 from types import FunctionType, MethodType
@@ -128,6 +129,29 @@ def function_of(plain: Any) -> Any:
         plain = plain.func
     function = getattr(plain, "__func__", plain)
     return function if type(function) is FunctionType else None
+
+
+def takes_what_grpc_gives(plain: Any, first: int) -> bool:
+    """Tell whether the handler `plain` takes the arguments that gRPC gives; True if that is unknown.
+
+    Its own code tells: a decorator may have given it the signature of a function that takes more.
+    """
+    given: list[Any] = [None] * (first + 2)
+    names: dict[str, Any] = {}
+    while isinstance(plain, functools.partial):
+        given, names = [*plain.args, *given], {**plain.keywords, **names}
+        plain = plain.func
+    if type(plain) is MethodType:
+        given, plain = [plain.__self__, *given], plain.__func__
+    if type(plain) is not FunctionType:
+        return True
+    bare = FunctionType(plain.__code__, {}, "", plain.__defaults__, plain.__closure__)
+    bare.__kwdefaults__ = plain.__kwdefaults__
+    try:
+        inspect.signature(bare).bind(*given, **names)
+    except TypeError:
+        return False
+    return True
 
 
 def called_as(plain: Any, function: Any) -> Any:

@@ -22,7 +22,13 @@ from ..._guard.violations import report_conflict
 from ..._lifecycle.handlers import Handlers
 from ..._lifecycle.losses import handler_cancelled
 from ..._lifecycle.unlisted import note_unlisted
-from ..behaviors import Replace, called_as, function_of, guarded_behavior
+from ..behaviors import (
+    Replace,
+    called_as,
+    function_of,
+    guarded_behavior,
+    takes_what_grpc_gives,
+)
 from ..proxy import isinstance_exactly
 from ..sync import handlers as sync_handlers
 from .given import Context, RequestIterator
@@ -59,15 +65,17 @@ def guard_behavior(
 
     chosen = in_force if choose is current_mode else fixed_mode(choose)
 
-    # With fewer arguments, or where no loop runs, the caller is not gRPC.
+    # With fewer arguments, or where no loop runs, the caller is not gRPC. What gRPC gives has to be
+    # looked at only if the handler does not take that.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        usual = fewest if takes_what_grpc_gives(plain, first) else None
         run_unary = called_as(plain, _run_unary)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
-            if (len(args) > fewest or kwargs) and not _takes(plain, args, kwargs):
+            if (len(args) != usual or kwargs) and not _takes(plain, args, kwargs):
                 return plain(*args, **kwargs)
             return run_unary(handlers, loop, rpc, plain, args, kwargs)
 
@@ -75,13 +83,14 @@ def guard_behavior(
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        usual = fewest if takes_what_grpc_gives(plain, first) else None
         run_it = called_as(plain, run)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             mode = choose()
             if mode is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
-            if (len(args) > fewest or kwargs) and not _takes(plain, args, kwargs):
+            if (len(args) != usual or kwargs) and not _takes(plain, args, kwargs):
                 return plain(*args, **kwargs)
             behavior = plain
             if first:

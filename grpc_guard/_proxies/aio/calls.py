@@ -132,6 +132,10 @@ async def queued_write(self: Any, request: Any) -> None:
         await plain(request)
 
 
+# What a program sees of it: "was never awaited", and a TypeError, name it so.
+queued_write.__name__ = queued_write.__qualname__ = write.__qualname__
+
+
 @made_of(*_READER, has_ended=has_ended)
 class ReadingCall(Call):
     """A call with many responses, whose requests do not come from ``write()``.

@@ -79,7 +79,7 @@ def guard_behavior(
                 return plain(*args, **kwargs)
             return run_unary(handlers, loop, rpc, plain, args, kwargs)
 
-        return act_in_c(guarded, plain, first, False)
+        return guarded if usual is None else act_in_c(guarded, plain, first, False)
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
@@ -105,6 +105,8 @@ def guard_behavior(
             responses = behavior(request, context, *rest, **kwargs)
             return _watched(context, run_it(handlers, stream, context, responses))
 
+        if usual is None:
+            return guarded
         generate, watched = (run_it, _watched) if run is _generate else (None, None)
         of_stream = Stream, SERVER, AIO, Context, RequestIterator, generate, watched
         return act_in_c(guarded, plain, first, request_streaming, *of_stream)

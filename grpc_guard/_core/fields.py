@@ -27,6 +27,8 @@ counter = itertools.count
 created = counter()
 counting = False
 
+SERIALIZE = Mode.SERIALIZE  # once: an enumeration looks each up anew
+
 # What looks at a direction's operations (_probe), made from its stream and its step; or None.
 watch: Callable[[Any, Any], Any] | None = None
 
@@ -81,7 +83,7 @@ class StreamFields:
         self._call: weakref.ref[Any] | None = None
         self._context: Any = None
         # its directions count, wait or are watched
-        self.is_instrumented = counting or watch is not None or mode is Mode.SERIALIZE
+        self.is_instrumented = counting or watch is not None or mode is SERIALIZE
 
     def track_call(self, call: Any, has_ended: Callable[[Any], bool], /) -> None:
         """Learn from `call`, held weakly, whether the RPC is over: ``has_ended(call)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -103,13 +104,18 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
 
+_TWINS = RequestIterator._self_twins
+
+
 def guard_requests(iterator: Any, stream: Stream) -> Any:
     """Return `iterator` guarded as the writing direction of `stream`.
 
     An object that is not an iterator is passed on, to fail inside the RPC as without the guard.
     """
     kind = type(iterator)
-    if not hasattr(kind, "__next__") or issubclass(kind, RequestIterator):
+    if id(kind) not in _TWINS and (  # to have one it was looked at before
+        not hasattr(kind, "__next__") or issubclass(kind, RequestIterator)
+    ):
         return iterator
     bind(iterator, stream, "next(request_iterator)")
     return requests_of(iterator, stream)
@@ -117,7 +123,8 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
 
 def requests_of(iterator: Any, stream: Stream) -> RequestIterator:
     """Return the proxy of the `iterator` of the requests of a client's `stream`."""
-    stream.write = direction = steps.ClientRequests(stream, iterator)
+    direction = steps.ClientRequests(stream, iterator)
+    stream._write = weakref.ref(direction)  # the setter of `write` would be a frame
     return proxy_of(RequestIterator, iterator, stream, steps.taking_requests(direction))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -30,7 +31,8 @@ class RequestIterator(NextProxy):
 
 def requests_of(requests: Any, stream: Stream) -> RequestIterator:
     """Return the proxy of the requests that a handler is given."""
-    stream.read = direction = steps.Requests(stream, requests)
+    direction = steps.Requests(stream, requests)
+    stream._read = weakref.ref(direction)  # the setter of `read` would be a frame
     return proxy_of(RequestIterator, requests, stream, steps.reading_requests(direction))
 
 
@@ -45,7 +47,8 @@ class ResponseIterator(NextProxy):
 
 def responses_of(responses: Any, stream: Stream) -> ResponseIterator:
     """Return the proxy of the responses that a handler returns."""
-    stream.write = direction = steps.HandlerResponses(stream, responses)
+    direction = steps.HandlerResponses(stream, responses)
+    stream._write = weakref.ref(direction)
     return proxy_of(ResponseIterator, responses, stream, steps.taking_responses(direction))
 
 
@@ -157,7 +160,7 @@ def replacing(
             behavior = plain
             if first:
                 behavior, args = MethodType(plain, args[0]), args[1:]
-            request, context, *rest = args
+            request, context, rest = args[0], args[1], args[2:]
             stream = Stream(rpc, SERVER, api, mode)
             stream.track_context(context, has_ended)
             enter(stream, context if is_followed else None)
@@ -165,7 +168,7 @@ def replacing(
                 request = requests_of(request, stream)
             context = proxy_of(Context, context, stream)
             if rest and getattr(plain, "experimental_non_blocking", False):
-                rest[0] = guard_sender(rest[0], stream)
+                rest = guard_sender(rest[0], stream), *rest[1:]
                 return behavior(request, context, *rest, **kwargs)
             if response_streaming:
                 return _respond(behavior(request, context, *rest, **kwargs), stream)

@@ -91,7 +91,33 @@ _PROXIES = (_Proxy, _FunctionWrapper, _BoundFunctionWrapper)
 _choices: weakref.WeakKeyDictionary[Callable[..., Any], ChooseMode] = weakref.WeakKeyDictionary()
 
 
+class _Builtins(str):
+    """The ``__module__`` of the type of functions in C, which have one each, as those in Python."""
+
+    __slots__ = ("_of_function",)
+
+    def __get__(self, function: Any, owner: type | None = None) -> Any:
+        return str(self) if function is None else self._of_function.__get__(function)
+
+    def __set__(self, function: Any, module: Any) -> None:
+        self._of_function.__set__(function, module)
+
+    def __delete__(self, function: Any) -> None:
+        self._of_function.__delete__(function)
+
+    @classmethod
+    def name_module_of(cls, kind: Any) -> None:
+        """Have type `kind` name the module of Python's own functions, and not a descriptor."""
+        text = cls(FunctionType.__module__)
+        text._of_function = vars(kind)["__module__"]
+        kind.__module__ = text
+
+    _of_function: Any
+
+
 _compiled = which.compiled()
+if _compiled is not None:
+    _Builtins.name_module_of(_compiled.Handling)
 _FUNCTIONS = (FunctionType,) if _compiled is None else (FunctionType, _compiled.Handling)
 
 

@@ -44,7 +44,11 @@ class Touch:
 
 async def _on_its_loop(held: Awaited, stream: Stream, name: str) -> Any:
     # Not before it is awaited: another thread may pass it to the loop.
-    check_loop(stream, f"context.{name}")
+    try:
+        check_loop(stream, f"context.{name}")
+    except BaseException:
+        held.close()  # the frame of what is raised may keep it
+        raise
     return await held.taken()
 
 

@@ -25,9 +25,12 @@ class Awaited:
         awaitable, self._awaitable = self._awaitable, None
         return awaitable
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Have it never awaited, and Python not warn of that."""
         if isinstance(self._awaitable, Coroutine):
             self._awaitable.close()
+
+    __del__ = close
 
 
 def standing_for(

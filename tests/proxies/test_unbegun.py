@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import pytest
 from inside import Awaited, standing_for
 from support.comparison import AioWorld, same_as_plain
 from support.services import AioService
@@ -96,18 +95,3 @@ async def test_what_stands_for_a_future() -> None:
     assert not future.done()
     future.set_result("done")
     assert await standing_for(future, wait) == "done"
-
-
-def test_what_raises_before_it_awaits() -> None:
-    """What it would have awaited is closed with it."""
-
-    async def plain() -> None:
-        raise AssertionError("is never begun")
-
-    async def refuse(held: Awaited) -> Any:
-        raise LookupError
-
-    awaited = plain()
-    with pytest.raises(LookupError):
-        standing_for(awaited, refuse).send(None)
-    assert awaited.cr_frame is None

@@ -94,8 +94,9 @@ if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt ha
     )
 
 
-# ``kind(wrapped, stream)`` in three steps: new_proxy(kind), the constructor, become_twin(). So are
-# made the proxies that each stream of asyncio has: to call a class takes longer than what it does.
+# new_proxy(kind), the constructor called by its name, and become_twin() do what ``kind(wrapped, …)``
+# does. The proxies of each asyncio stream are made in these steps: the call of a class takes longer
+# than the constructor.
 new_proxy: Any = WRAPT.__new__
 _set_next = vars(NextProxy)["__next__"].__set__
 

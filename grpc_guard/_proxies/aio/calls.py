@@ -24,13 +24,11 @@ from ..contract import AIO_CALL, forwards
 from ..proxy import (
     GuardedCallback,
     StreamProxy,
-    become_twin,
     in_c,
     isinstance_exactly,
-    new_proxy,
     set_wrapped,
 )
-from .messages import Messages
+from .messages import Messages, messages_of
 from .waits import waits
 
 
@@ -176,9 +174,7 @@ class ReadingCall(Call):
         plain = self.__wrapped__.__aiter__()
         messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
-            messages = new_proxy(Messages)
-            Messages.__init__(messages, plain, self._self_stream, self._self_read, self)
-            become_twin(messages, Messages, plain)
+            messages = messages_of(plain, self._self_stream, self._self_read, self)
             _set_messages(self, weakref.ref(messages))  # it keeps this call
         return messages
 

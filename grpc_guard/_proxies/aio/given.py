@@ -20,8 +20,8 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, become_twin, in_c, new_proxy, set_wrapped
-from .messages import Messages
+from ..proxy import StreamProxy, in_c, set_wrapped
+from .messages import Messages, messages_of
 
 
 @made_of(
@@ -49,9 +49,8 @@ class RequestIterator(StreamProxy):
         messages = self._self_messages
         if messages is None:
             plain = self.__wrapped__.__aiter__()
-            messages = new_proxy(Messages)
-            Messages.__init__(messages, plain, self._self_stream, self._self_read)
-            _set_messages(self, become_twin(messages, Messages, plain))
+            messages = messages_of(plain, self._self_stream, self._self_read)
+            _set_messages(self, messages)
         return messages
 
     def __anext__(self) -> Any:

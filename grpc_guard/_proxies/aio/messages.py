@@ -14,7 +14,7 @@ from ..._core.recipes import argument, made_of, step
 from ..._core.stream import AioDirection, Stream
 from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
-from ..proxy import StreamProxy, set_wrapped
+from ..proxy import StreamProxy, become_twin, new_proxy, set_wrapped
 
 
 @made_of(
@@ -90,3 +90,12 @@ class Messages(StreamProxy):
         return await contended_async(
             direction, "asend", direction.prepared(self.__wrapped__.asend), value
         )
+
+
+def messages_of(
+    iterator: Any, stream: Stream, direction: AioDirection, keeps: object = None
+) -> Messages:
+    """Return the proxy of `iterator`: see Messages."""
+    messages: Messages = new_proxy(Messages)
+    Messages.__init__(messages, iterator, stream, direction, keeps)
+    return become_twin(messages, Messages, iterator)

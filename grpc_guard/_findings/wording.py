@@ -161,7 +161,7 @@ def _of_party(label: str, owner: Owner, held: str) -> Section:
 
 def _without_lines(owner: Owner) -> str:
     """Return what stands for the lines of a party that shows none."""
-    if owner.kind == "task" and owner.name != NOT_FOUND:
+    if owner.kind == "task" and owner.name != NOT_FOUND and owner.started_at is None:
         return "(no line of the program on its stack; grpc-guard run notes where tasks are made)"
     return "(no line of the program on its stack)"
 

@@ -29,7 +29,7 @@ from ..behaviors import (
     guarded_behavior,
     takes_what_grpc_gives,
 )
-from ..proxy import isinstance_exactly
+from ..proxy import become_twin, isinstance_exactly, new_proxy
 from ..sync import handlers as sync_handlers
 from .given import Context, RequestIterator
 
@@ -95,15 +95,20 @@ def guard_behavior(
             behavior = plain
             if first:
                 behavior, args = MethodType(plain, args[0]), args[1:]
-            request, context, *rest = args
+            request, plain_context, rest = args[0], args[1], args[2:]
             stream = Stream(rpc, SERVER, AIO, mode, loop)
-            context = Context(context, stream)
+            context = new_proxy(Context)
+            Context.__init__(context, plain_context, stream)
+            become_twin(context, Context, plain_context)
             if request_streaming and hasattr(type(request), "__aiter__"):
-                request = RequestIterator(request, stream, context._self_read)
+                requests = new_proxy(RequestIterator)
+                RequestIterator.__init__(requests, request, stream, context._self_read)
+                request = become_twin(requests, RequestIterator, request)
             if run is _run:
                 return run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
             responses = behavior(request, context, *rest, **kwargs)
-            return _watched(context, run_it(handlers, stream, context, responses))
+            generated = run_it(handlers, stream, context, responses)
+            return _watched(context, generated) if stream.is_instrumented else generated
 
         if usual is None:
             return guarded
@@ -246,12 +251,12 @@ async def _generate(
     if direction._extra is not None:
         turns, proceed = direction.turns, direction.counted(proceed)
         token = direction if turns is None else turns
-    advance, given = proceed, cast("tuple[Any, ...]", (None,))
+    advance, given = proceed, None
     goes_on = True
     try:
         entry = handlers.enter_task(stream, stream.loop)
         while True:
-            message = await advance(*given)
+            message = await advance(given)
             try:
                 if turns is not None and (turns.queue or turns.taken):
                     await wait_for_turn(direction, ticket_of_task("yield"))
@@ -259,7 +264,7 @@ async def _generate(
                     token.taken = True
                     try:
                         direction.since = monotonic()
-                        advance, given = proceed, ((yield message),)
+                        advance, given = proceed, (yield message)
                         continue
                     finally:
                         token.taken = False
@@ -270,12 +275,12 @@ async def _generate(
                                 wake_after_all(turns)
                                 raise
                 report_conflict(direction, "yield")
-                advance, given = proceed, ((yield message),)
+                advance, given = proceed, (yield message)
             except GeneratorExit:
                 stream.ended = True  # gRPC has dropped it: further use by the handler is too late
                 raise
             except BaseException as thrown:  # the refusal, or what an interceptor threw in
-                advance, given = responses.athrow, (thrown,)
+                advance, given = responses.athrow, thrown
     except StopAsyncIteration:
         goes_on = False
     except asyncio.CancelledError as error:

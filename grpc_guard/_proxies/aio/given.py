@@ -20,7 +20,7 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, in_c, set_wrapped
+from ..proxy import StreamProxy, become_twin, in_c, new_proxy, set_wrapped
 from .messages import Messages, messages_of
 
 
@@ -143,3 +143,17 @@ class Context(StreamProxy):
                 stream.in_done_callback = False
 
         self.__wrapped__.add_done_callback(visit)
+
+
+def context_of(plain: Any, stream: Stream) -> Context:
+    """Return the proxy of a handler's context: see Context."""
+    context: Context = new_proxy(Context)
+    Context.__init__(context, plain, stream)
+    return become_twin(context, Context, plain)
+
+
+def requests_of(plain: Any, stream: Stream, direction: AioDirection) -> RequestIterator:
+    """Return the proxy of the iterator of a handler's requests: see RequestIterator."""
+    requests: RequestIterator = new_proxy(RequestIterator)
+    RequestIterator.__init__(requests, plain, stream, direction)
+    return become_twin(requests, RequestIterator, plain)

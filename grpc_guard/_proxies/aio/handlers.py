@@ -29,9 +29,9 @@ from ..behaviors import (
     guarded_behavior,
     takes_what_grpc_gives,
 )
-from ..proxy import become_twin, isinstance_exactly, new_proxy
+from ..proxy import isinstance_exactly
 from ..sync import handlers as sync_handlers
-from .given import Context, RequestIterator
+from .given import Context, RequestIterator, context_of, requests_of
 
 OFF = Mode.OFF
 
@@ -95,15 +95,11 @@ def guard_behavior(
             behavior = plain
             if first:
                 behavior, args = MethodType(plain, args[0]), args[1:]
-            request, plain_context, rest = args[0], args[1], args[2:]
+            request, rest = args[0], args[2:]
             stream = Stream(rpc, SERVER, AIO, mode, loop)
-            context = new_proxy(Context)
-            Context.__init__(context, plain_context, stream)
-            become_twin(context, Context, plain_context)
+            context = context_of(args[1], stream)
             if request_streaming and hasattr(type(request), "__aiter__"):
-                requests = new_proxy(RequestIterator)
-                RequestIterator.__init__(requests, request, stream, context._self_read)
-                request = become_twin(requests, RequestIterator, request)
+                request = requests_of(request, stream, context._self_read)
             if run is _run:
                 return run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
             responses = behavior(request, context, *rest, **kwargs)

@@ -250,6 +250,8 @@ from grpc_guard._proxies.proxy import Proxy as Proxy
 from grpc_guard._proxies.proxy import StreamProxy as StreamProxy
 from grpc_guard._proxies.servers import GenericHandler as GenericHandler
 from grpc_guard._proxies.servers import Server as Server
+from grpc_guard._proxies.standing import Awaited as Awaited
+from grpc_guard._proxies.standing import standing_for as standing_for
 from grpc_guard._proxies.sync import calls as sync_calls
 from grpc_guard._proxies.sync import channel as sync_channel
 from grpc_guard._proxies.sync import channel as sync_channels

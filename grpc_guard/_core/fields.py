@@ -11,7 +11,7 @@ import itertools
 import weakref
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._catalogue.modes import Mode
 from .._catalogue.nouns import Api, Side, Way
@@ -20,6 +20,8 @@ from .loops import loop_thread_of
 if TYPE_CHECKING:
     from .._findings.origins import Origin
     from .extras import Extra
+
+P = TypeVar("P")
 
 # How many streams were guarded. Counted without a lock: next() is atomic. Operations are counted
 # where a report will tell them (grpc-guard run, pytest).
@@ -209,22 +211,29 @@ class AioFields:
         def _equip(self) -> None: ...
 
 
-class ConstructingType(type):
-    """Makes proxies, each of the class that belongs to what it wraps: its twin.
+_construct = type.__call__
+_become = object.__dict__["__class__"].__set__
 
-    The attributes of a twin are those of what it wraps: a constructor fills each slot by its
-    descriptor, or after what is wrapped.
+
+def become_twin(proxy: P, kind: Any, wrapped: object) -> P:
+    """Give `proxy`, made of class `kind`, the class that belongs to what it wraps; and return it."""
+    plain = type(wrapped)
+    _become(proxy, kind._self_twins.get(id(plain)) or kind._make_twin(plain))
+    return proxy
+
+
+class ConstructingType(type):
+    """Makes proxies, each of the class that belongs to what it wraps in the end: its twin.
+
+    The attributes of a twin are those of what it wraps, so a constructor runs before. In C it
+    runs on the twin, where a slot can be filled after what is wrapped.
     """
 
     _self_recipe: Any = None  # how C makes them without their constructor: see recipes.py
     _self_twins: dict[int, Any]
 
     def __call__(cls, wrapped: Any, /, *args: Any) -> Any:
-        plain = type(wrapped)
-        twin = cls._self_twins.get(id(plain)) or cls._make_twin(plain)
-        proxy = cls.__new__(twin)  # type: ignore[call-overload]  # of the proxy, not of this type
-        cls.__init__(proxy, wrapped, *args)  # type: ignore[misc]  # as type.__call__() does, of the twin
-        return proxy
+        return become_twin(_construct(cls, wrapped, *args), cls, wrapped)
 
     if TYPE_CHECKING:
 

@@ -10,6 +10,8 @@ import dataclasses
 from .._catalogue.lazy import public
 from .._catalogue.rule import ADVICE, Rule
 
+NOT_FOUND = "(not found)"  # stands for the name of a task
+
 
 @public
 @dataclasses.dataclass(frozen=True, slots=True)

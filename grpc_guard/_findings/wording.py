@@ -13,7 +13,7 @@ from .._catalogue.modes import Mode
 from .._catalogue.nouns import Subject
 from .._catalogue.rule import Evidence
 from .._catalogue.words import count, duration, party
-from .records import Finding, Frame, Owner
+from .records import NOT_FOUND, Finding, Frame, Owner
 
 OUTCOME = {  # what happened to the caller
     Mode.RAISE: "refused",
@@ -153,10 +153,17 @@ def _lines(finding: Finding) -> Iterator[str]:
 def _of_party(label: str, owner: Owner, held: str) -> Section:
     text = f"{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
     lines: list[Frame | Start | str] = [*_folded(owner.stack)]
-    lines = lines or ["(no line of the program on its stack)"]
+    lines = lines or [_without_lines(owner)]
     if owner.started_at is not None and owner.started_at not in owner.stack:
         lines.append(Start(owner.started_at))
     return Section(label, text, tuple(lines))
+
+
+def _without_lines(owner: Owner) -> str:
+    """Return what stands for the lines of a party that shows none."""
+    if owner.kind == "task" and owner.name != NOT_FOUND and owner.started_at is None:
+        return "(no line of the program on its stack; grpc-guard run notes where tasks are made)"
+    return "(no line of the program on its stack)"
 
 
 def _folded(stack: Sequence[Frame]) -> Iterator[Frame | str]:

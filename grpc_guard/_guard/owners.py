@@ -33,7 +33,7 @@ from .._findings.parties import (
     task_at,
     thread_at,
 )
-from .._findings.records import Frame, Owner
+from .._findings.records import NOT_FOUND, Frame, Owner
 from .._findings.stacks import fold, line_in, other_threads, outward
 from .._findings.waiters import ASKED_AT, CHAIN_LENGTH, await_chain, idle_type
 from .noted import owner_noted
@@ -110,7 +110,7 @@ def party_with(ticket: Ticket, now: float) -> Owner:
         kind, name = name_of_thread(ticket.ident)
     else:
         task = ticket.task()
-        kind, name = "task", _NOT_FOUND if task is None else task.get_name()
+        kind, name = "task", NOT_FOUND if task is None else task.get_name()
     place = ticket.place
     stack = (site_of(place),) if place is not None and is_of_program(place) else ()
     return Owner(kind, name, ticket.operation, max(0.0, now - ticket.since), stack)
@@ -243,12 +243,9 @@ def at_yield(stream: Stream) -> tuple[Frame, ...]:
     return fold(frames_at_yield(stream))
 
 
-_NOT_FOUND = "(not found)"
-
-
 def is_unknown(owner: Owner | None) -> bool:
     """Tell whether no task was found that could be `owner`."""
-    return owner is not None and owner.kind == "task" and owner.name == _NOT_FOUND
+    return owner is not None and owner.kind == "task" and owner.name == NOT_FOUND
 
 
 def _owner_in_c(direction: Direction, operation: Any) -> Owner:
@@ -256,7 +253,7 @@ def _owner_in_c(direction: Direction, operation: Any) -> Owner:
     task = asyncio.current_task(direction.stream.loop) if operation.cr_running else None
     stack = line_in(getattr(operation, ASKED_AT))
     if task is None:
-        return Owner("task", _NOT_FOUND, operation.operation, held(direction), stack)
+        return Owner("task", NOT_FOUND, operation.operation, held(direction), stack)
     return task_at(task, operation.operation, held(direction), stack)
 
 
@@ -272,5 +269,5 @@ def owner_without_frame(direction: Direction) -> Owner:
             return task_at(task, "yield", held(direction), stack)
     operation = direction.way.value
     if not isinstance(direction.owner, int):
-        return Owner("task", _NOT_FOUND, operation, held(direction))
+        return Owner("task", NOT_FOUND, operation, held(direction))
     return Owner(*name_of_thread(direction.owner), operation, held(direction))

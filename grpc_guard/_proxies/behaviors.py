@@ -8,6 +8,7 @@ nearly all handlers are, is replaced by another function, and any other callable
 from __future__ import annotations
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
 from types import FunctionType, MethodType
@@ -90,7 +91,33 @@ _PROXIES = (_Proxy, _FunctionWrapper, _BoundFunctionWrapper)
 _choices: weakref.WeakKeyDictionary[Callable[..., Any], ChooseMode] = weakref.WeakKeyDictionary()
 
 
+class _Builtins(str):
+    """The ``__module__`` of the type of functions in C, which have one each, as those in Python."""
+
+    __slots__ = ("_of_function",)
+
+    def __get__(self, function: Any, owner: type | None = None) -> Any:
+        return str(self) if function is None else self._of_function.__get__(function)
+
+    def __set__(self, function: Any, module: Any) -> None:
+        self._of_function.__set__(function, module)
+
+    def __delete__(self, function: Any) -> None:
+        self._of_function.__delete__(function)
+
+    @classmethod
+    def name_module_of(cls, kind: Any) -> None:
+        """Have type `kind` name the module of Python's own functions, and not a descriptor."""
+        text = cls(FunctionType.__module__)
+        text._of_function = vars(kind)["__module__"]
+        kind.__module__ = text
+
+    _of_function: Any
+
+
 _compiled = which.compiled()
+if _compiled is not None:
+    _Builtins.name_module_of(_compiled.Handling)
 _FUNCTIONS = (FunctionType,) if _compiled is None else (FunctionType, _compiled.Handling)
 
 
@@ -128,6 +155,29 @@ def function_of(plain: Any) -> Any:
         plain = plain.func
     function = getattr(plain, "__func__", plain)
     return function if type(function) is FunctionType else None
+
+
+def takes_what_grpc_gives(plain: Any, first: int) -> bool:
+    """Tell whether the handler `plain` takes the arguments that gRPC gives; True if that is unknown.
+
+    Its own code tells: a decorator may have given it the signature of a function that takes more.
+    """
+    given: list[Any] = [None] * (first + 2)
+    names: dict[str, Any] = {}
+    while isinstance(plain, functools.partial):
+        given, names = [*plain.args, *given], {**plain.keywords, **names}
+        plain = plain.func
+    if type(plain) is MethodType:
+        given, plain = [plain.__self__, *given], plain.__func__
+    if type(plain) is not FunctionType:
+        return True
+    bare = FunctionType(plain.__code__, {}, "", plain.__defaults__, plain.__closure__)
+    bare.__kwdefaults__ = plain.__kwdefaults__
+    try:
+        inspect.signature(bare).bind(*given, **names)
+    except TypeError:
+        return False
+    return True
 
 
 def called_as(plain: Any, function: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import wrapt
@@ -10,6 +10,7 @@ import wrapt
 from .._core.stream import Stream
 from .._guard.violations import check_loop, used_after_end
 from .contract import Kind, forwards
+from .standing import Awaited, standing_for
 
 T = TypeVar("T", bound=type)
 
@@ -35,20 +36,20 @@ class Touch:
             if stream.ended:
                 used_after_end(stream, f"context.{self.name}")
             if stream.loop is not None and self.name in _AWAITED:
-                return _on_its_loop(stream, self.name, method(*args, **kwargs))
+                return standing_for(method(*args, **kwargs), _on_its_loop, stream, self.name)
             return method(*args, **kwargs)
 
         return wrapt.FunctionWrapper(method, touch)
 
 
-async def _on_its_loop(stream: Stream, name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def _on_its_loop(held: Awaited, stream: Stream, name: str) -> Any:
     # Not before it is awaited: another thread may pass it to the loop.
     try:
         check_loop(stream, f"context.{name}")
     except BaseException:
-        coroutine.close()  # or Python would warn that it was never awaited
+        held.close()  # the frame of what is raised may keep it
         raise
-    return await coroutine
+    return await held.taken()
 
 
 def context_methods(table: Mapping[str, Kind]) -> Callable[[T], T]:

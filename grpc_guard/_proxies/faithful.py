@@ -90,7 +90,7 @@ def _comparing(name: str) -> Callable[[Any, Any], Any]:
 
 def _set_attribute(proxy: Any, name: str, value: object) -> None:
     if name.startswith("_self_"):
-        WRAPT.__setattr__(proxy, name, value)
+        object.__setattr__(proxy, name, value)
         return
     setattr(proxy.__wrapped__, name, value)
     twin = type(proxy)
@@ -216,6 +216,8 @@ class Proxy(WRAPT, metaclass=ProxyType):
 
     __wrapped__: Any
     __getattribute__ = object.__getattribute__
+    __setattr__ = object.__setattr__  # in constructors; a twin has its own
+    __delattr__ = object.__delattr__
     __wrapped_setattr_fixups__ = bool  # wrapt calls it when __wrapped__ is set: nothing to do
 
     def __init_subclass__(cls) -> None:

@@ -8,6 +8,7 @@ from types import GetSetDescriptorType
 from typing import Any, Self, TypeVar
 
 from .._core import which
+from .._core.fields import become_twin as become_twin
 from .._core.stream import Stream
 from .emptied import WRAPT
 from .faithful import Proxy as Proxy
@@ -93,7 +94,10 @@ if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt ha
     )
 
 
-_new: Any = WRAPT.__new__
+# new_proxy(kind), the constructor called by its name, and become_twin() do what ``kind(wrapped, …)``
+# does. The proxies of each asyncio stream are made in these steps: the call of a class takes longer
+# than the constructor.
+new_proxy: Any = WRAPT.__new__
 _set_next = vars(NextProxy)["__next__"].__set__
 
 
@@ -104,7 +108,7 @@ def proxy_of(kind: type[P], wrapped: Any, stream: Stream, advance: Any = None) -
     wraps, so each slot is filled by its descriptor.
     """
     plain = type(wrapped)
-    proxy: P = _new(kind._self_twins.get(id(plain)) or kind._make_twin(plain))
+    proxy: P = new_proxy(kind._self_twins.get(id(plain)) or kind._make_twin(plain))
     set_wrapped(proxy, wrapped)
     set_stream(proxy, stream)
     if advance is not None:

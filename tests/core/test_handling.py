@@ -276,7 +276,7 @@ QUESTIONS: dict[str, Callable[[Any], Any]] = {
     "isinstance": lambda one: isinstance(one, (types.FunctionType, types.MethodType)),
     "callable": callable,
     "names": lambda one: (one.__name__, one.__qualname__, one.__module__, one.__doc__),
-    "type": lambda one: type(one).__name__,
+    "type": lambda one: (type(one).__name__, repr(type(one)), str(type(one).__module__)),
     "kinds of values": lambda one: [
         type(getattr(one, name)).__name__
         for name in ("__code__", "__globals__", "__annotations__", "__builtins__", "__dict__")
@@ -320,6 +320,8 @@ def test_what_is_assigned_to_it() -> None:
     assert (vars(one), hasattr(one, "note")) == ({"other": 3}, False)
     one.__name__, one.__doc__, one.__module__ = "named", "Told.", "there"
     assert (one.__name__, one.__doc__, one.__module__) == ("named", "Told.", "there")
+    del one.__module__
+    assert one.__module__ is None
     assert attributed.__name__ == "attributed"
     with pytest.raises(TypeError):
         one.__name__ = 7

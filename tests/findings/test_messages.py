@@ -98,11 +98,19 @@ def test_report() -> None:
         '    File "app.py", line 42, in consume',
         "      message = await call.read()",
         "  caller: task 'reader-2' in __anext__",
-        "    (no line of the program on its stack)",
+        "    (no line of the program on its stack; grpc-guard run notes where tasks are made)",
         f"  without the guard: {rule.unguarded('client', 'aio')}",
         "  how to fix it: do it otherwise",
         f"  rule: concurrent-read ({rule.summary}); source: {rule.source}",
     ]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("thread", "reader-2"), ("task", "(not found)")])
+def test_report_of_a_party_without_lines(kind: str, name: str) -> None:
+    """Only of a task that is known would `grpc-guard run` know more."""
+    caller = Owner(kind, name, "read")
+    report = findings_wording.report(finding(caller=caller)).splitlines()
+    assert "    (no line of the program on its stack)" in report
 
 
 def test_frames_of_libraries_are_folded() -> None:

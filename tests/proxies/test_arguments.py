@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 import pytest
-from inside import Mode
+import wrapt
+from inside import Handlers, Mode, aio_handlers
 
 from grpc_guard import guarded, wrap
 
@@ -88,3 +92,96 @@ async def test_done_callback_of_an_aio_call_that_cannot_be_called() -> None:
             with pytest.raises(TypeError, match="callable"):
                 call.add_done_callback(7)
             call.cancel()
+
+
+class Wrong:
+    """Handlers of asyncio that do not take a request and a context."""
+
+    async def few(self, request: bytes) -> bytes:
+        return request
+
+    async def many(self, request: bytes, context: Any, more: int) -> bytes:
+        return request * more
+
+    async def by_name(self, request: bytes, context: Any, *, more: int) -> bytes:
+        return request * more
+
+    async def yields(self, request: bytes) -> AsyncIterator[bytes]:
+        yield request
+
+
+def as_function(method: Any) -> Any:
+    return functools.partial(method.__func__, None)
+
+
+@pytest.mark.parametrize("responses", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize("hold", [lambda method: method, as_function], ids=["method", "partial"])
+@pytest.mark.parametrize("name", ["few", "many", "by_name", "yields"])
+async def test_aio_handler_of_a_wrong_signature(
+    name: str, hold: Callable[[Any], Any], responses: bool
+) -> None:
+    """It fails when it is called, not when what it returned is awaited."""
+    plain = hold(getattr(Wrong(), name))
+    kinds = False, responses
+    handlers = Handlers(None)
+    handler = aio_handlers.guard_behavior(
+        plain, "/a/b", lambda: Mode.RAISE, *kinds, handlers=handlers
+    )
+    for one in (plain, handler):
+        with pytest.raises(TypeError, match="positional argument|keyword-only argument"):
+            one(b"", None)
+
+
+def giving_more(behavior: Any) -> Any:
+    async def give(plain: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        return await plain(*args, 2, **kwargs)
+
+    return wrapt.FunctionWrapper(behavior, give)
+
+
+async def three(request: bytes, context: Any, times: int) -> bytes:
+    await asyncio.sleep(0)
+    return request * times
+
+
+@functools.wraps(three)
+async def two(request: bytes, context: Any) -> bytes:
+    return await three(request, context, 2)
+
+
+async def default(request: bytes, context: Any, times: int = 2, *, more: int = 0) -> bytes:
+    return await three(request, context, times + more)
+
+
+async def anything(*args: Any, **kwargs: Any) -> bytes:
+    return await three(args[0], None, 2)
+
+
+class Injected:
+    """A method that a decorator gives another argument."""
+
+    @giving_more
+    async def decorated(self, request: bytes, context: Any, times: int) -> bytes:
+        return await three(request, context, times)
+
+
+FITTING = {
+    **{function.__name__: function for function in (default, anything)},
+    "wraps": two,
+    "partial": functools.partial(three, times=2),
+    "decorated function": giving_more(three),
+    "decorated method": Injected().decorated,
+}
+
+
+@pytest.mark.parametrize("plain", FITTING.values(), ids=FITTING)
+async def test_aio_handler_that_is_called_as_gRPC_does(plain: Any) -> None:  # noqa: N802
+    """It is guarded, whatever else it could take, or what it decorates takes."""
+    handlers = Handlers(None)
+    handler = aio_handlers.guard_behavior(
+        plain, "/a/b", lambda: Mode.RAISE, False, False, handlers=handlers
+    )
+    handled = asyncio.ensure_future(handler(b"x", None))
+    await asyncio.sleep(0)
+    assert len(handlers.snapshot()) == 1
+    assert await handled == b"xx"

@@ -56,6 +56,10 @@ async def _intercepted(world: AioWorld, change: bool) -> AsyncIterator[Any]:
     yield [await what_async(call.read()) for _ in range(4)], what(call.time_remaining)
     yield [message async for message in echo([b"a", b"b"])]
     call = echo()
+    operations = call.write(b""), call.read(), call.done_writing()
+    for operation in operations:
+        operation.close()
+    yield [operation.__name__ for operation in operations]
     yield await call.write(b"a"), await call.read(), await call.write(b"b"), await call.read()
     yield await call.done_writing(), await what_async(call.read())
     yield await what_async(call.write(b"late")), call.done(), repr(type(call.code))

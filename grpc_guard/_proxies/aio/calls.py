@@ -26,10 +26,9 @@ from ..proxy import (
     StreamProxy,
     in_c,
     isinstance_exactly,
-    set_stream,
     set_wrapped,
 )
-from .messages import Messages
+from .messages import Messages, messages_of
 from .waits import waits
 
 
@@ -52,7 +51,7 @@ class Call(StreamProxy):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         set_wrapped(self, call)
-        set_stream(self, stream)
+        self._self_stream = stream
         stream.track_call(call, has_ended)
 
     def cancel(self) -> Any:
@@ -132,6 +131,10 @@ async def queued_write(self: Any, request: Any) -> None:
         await plain(request)
 
 
+# What a program sees of it: "was never awaited", and a TypeError, name it so.
+queued_write.__name__ = queued_write.__qualname__ = write.__qualname__
+
+
 @made_of(*_READER, has_ended=has_ended)
 class ReadingCall(Call):
     """A call with many responses, whose requests do not come from ``write()``.
@@ -147,9 +150,9 @@ class ReadingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        stream.read = direction = AioDirection(stream, READ, call.read)
-        _set_read(self, direction)
-        _set_messages(self, None)
+        self._self_read = direction = AioDirection(stream, READ, call.read)
+        stream._read = weakref.ref(direction)
+        self._self_messages = None
 
     @aio_method("_self_read")
     @operation("read")
@@ -175,13 +178,12 @@ class ReadingCall(Call):
         plain = self.__wrapped__.__aiter__()
         messages = None if self._self_messages is None else self._self_messages()
         if messages is None or messages.__wrapped__ is not plain:
-            messages = Messages(plain, self._self_stream, self._self_read, self)
+            messages = messages_of(plain, self._self_stream, self._self_read, self)
             _set_messages(self, weakref.ref(messages))  # it keeps this call
         return messages
 
 
 # Past __setattr__, which looks at the name to find out whose attribute it is.
-_set_read = vars(ReadingCall)["_self_read"].__set__
 _set_messages = vars(ReadingCall)["_self_messages"].__set__
 
 if compiled is not None:
@@ -196,14 +198,11 @@ class DuplexCall(ReadingCall):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         ReadingCall.__init__(self, call, stream)
-        stream.write = direction = AioDirection(stream, WRITE, call.write)
-        _set_write(self, direction)
+        self._self_write = direction = AioDirection(stream, WRITE, call.write)
+        stream._write = weakref.ref(direction)
 
     write = write
     done_writing = done_writing
-
-
-_set_write = vars(DuplexCall)["_self_write"].__set__
 
 
 @made_of(*_READER, _WRITER, has_ended=has_ended)
@@ -232,7 +231,8 @@ class WritingCall(Call):
 
     def __init__(self, call: Any, stream: Stream) -> None:
         Call.__init__(self, call, stream)
-        self._self_write = stream.write = AioDirection(stream, WRITE, call.write)
+        self._self_write = direction = AioDirection(stream, WRITE, call.write)
+        stream._write = weakref.ref(direction)
 
     def __await__(self) -> Any:
         before_await(self._self_write)

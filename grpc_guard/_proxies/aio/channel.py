@@ -21,7 +21,7 @@ from ..._lifecycle.outliving import watch_end
 from ..._lifecycle.starts import REFUSALS, failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import REQUESTS, MultiCallable, PlainStart, guarding
-from ..proxy import Proxy, StreamProxy, in_c, isinstance_exactly
+from ..proxy import Proxy, StreamProxy, become_twin, in_c, isinstance_exactly, new_proxy
 from ..unary import in_c as unary_in_c
 from ..unary import refused, start_watched
 from .calls import (
@@ -146,7 +146,9 @@ def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
 def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
     """Return the guarded twin of `call`, which has just been started."""
     if type(call) in PLAIN_AIO_CALLS:
-        return kind(call, stream)
+        guarded = new_proxy(kind)
+        kind.__init__(guarded, call, stream)
+        return become_twin(guarded, kind, call)
     if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return guard_call(call, stream, kind)

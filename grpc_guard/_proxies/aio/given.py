@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +20,8 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, in_c, set_stream, set_wrapped
-from .messages import Messages
+from ..proxy import StreamProxy, become_twin, in_c, new_proxy, set_wrapped
+from .messages import Messages, messages_of
 
 
 @made_of(
@@ -39,15 +40,16 @@ class RequestIterator(StreamProxy):
 
     def __init__(self, requests: Any, stream: Stream, direction: AioDirection) -> None:
         set_wrapped(self, requests)
-        set_stream(self, stream)
-        _set_read_of_requests(self, direction)
-        _set_messages(self, None)
+        self._self_stream = stream
+        self._self_read = direction
+        self._self_messages = None
 
     @in_c("iterate_requests")
     def __aiter__(self) -> Messages:
         messages = self._self_messages
         if messages is None:
-            messages = Messages(self.__wrapped__.__aiter__(), self._self_stream, self._self_read)
+            plain = self.__wrapped__.__aiter__()
+            messages = messages_of(plain, self._self_stream, self._self_read)
             _set_messages(self, messages)
         return messages
 
@@ -56,7 +58,6 @@ class RequestIterator(StreamProxy):
 
 
 # Past __setattr__, which looks at the name to find out whose attribute it is.
-_set_read_of_requests = vars(RequestIterator)["_self_read"].__set__
 _set_messages = vars(RequestIterator)["_self_messages"].__set__
 
 if compiled is not None:
@@ -79,11 +80,10 @@ class Context(StreamProxy):
 
     def __init__(self, context: Any, stream: Stream) -> None:
         set_wrapped(self, context)
-        set_stream(self, stream)
-        stream.read = reader = AioDirection(stream, READ, getattr(context, "read", None))
-        stream.write = writer = AioDirection(stream, WRITE, getattr(context, "write", None))
-        _set_read(self, reader)
-        _set_write(self, writer)
+        self._self_stream = stream
+        self._self_read = reader = AioDirection(stream, READ, getattr(context, "read", None))
+        self._self_write = writer = AioDirection(stream, WRITE, getattr(context, "write", None))
+        stream._read, stream._write = weakref.ref(reader), weakref.ref(writer)
 
     @aio_method("_self_read")
     @operation("context.read")
@@ -145,5 +145,15 @@ class Context(StreamProxy):
         self.__wrapped__.add_done_callback(visit)
 
 
-_set_read = vars(Context)["_self_read"].__set__
-_set_write = vars(Context)["_self_write"].__set__
+def context_of(plain: Any, stream: Stream) -> Context:
+    """Return the proxy of a handler's context: see Context."""
+    context: Context = new_proxy(Context)
+    Context.__init__(context, plain, stream)
+    return become_twin(context, Context, plain)
+
+
+def requests_of(plain: Any, stream: Stream, direction: AioDirection) -> RequestIterator:
+    """Return the proxy of the iterator of a handler's requests: see RequestIterator."""
+    requests: RequestIterator = new_proxy(RequestIterator)
+    RequestIterator.__init__(requests, plain, stream, direction)
+    return become_twin(requests, RequestIterator, plain)

@@ -22,10 +22,16 @@ from ..._guard.violations import report_conflict
 from ..._lifecycle.handlers import Handlers
 from ..._lifecycle.losses import handler_cancelled
 from ..._lifecycle.unlisted import note_unlisted
-from ..behaviors import Replace, called_as, function_of, guarded_behavior
+from ..behaviors import (
+    Replace,
+    called_as,
+    function_of,
+    guarded_behavior,
+    takes_what_grpc_gives,
+)
 from ..proxy import isinstance_exactly
 from ..sync import handlers as sync_handlers
-from .given import Context, RequestIterator
+from .given import Context, RequestIterator, context_of, requests_of
 
 OFF = Mode.OFF
 
@@ -59,43 +65,49 @@ def guard_behavior(
 
     chosen = in_force if choose is current_mode else fixed_mode(choose)
 
-    # With fewer arguments, or where no loop runs, the caller is not gRPC.
+    # With fewer arguments, or where no loop runs, the caller is not gRPC. What gRPC gives has to be
+    # looked at only if the handler does not take that.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        usual = fewest if takes_what_grpc_gives(plain, first) else None
         run_unary = called_as(plain, _run_unary)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
-            if (len(args) > fewest or kwargs) and not _takes(plain, args, kwargs):
+            if (len(args) != usual or kwargs) and not _takes(plain, args, kwargs):
                 return plain(*args, **kwargs)
             return run_unary(handlers, loop, rpc, plain, args, kwargs)
 
-        return act_in_c(guarded, plain, first, False)
+        return guarded if usual is None else act_in_c(guarded, plain, first, False)
 
     def replace(plain: Callable[..., Any], first: int) -> Any:
         fewest = first + 2
+        usual = fewest if takes_what_grpc_gives(plain, first) else None
         run_it = called_as(plain, run)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             mode = choose()
             if mode is OFF or len(args) < fewest or (loop := running_loop()) is None:
                 return plain(*args, **kwargs)
-            if (len(args) > fewest or kwargs) and not _takes(plain, args, kwargs):
+            if (len(args) != usual or kwargs) and not _takes(plain, args, kwargs):
                 return plain(*args, **kwargs)
             behavior = plain
             if first:
                 behavior, args = MethodType(plain, args[0]), args[1:]
-            request, context, *rest = args
+            request, rest = args[0], args[2:]
             stream = Stream(rpc, SERVER, AIO, mode, loop)
-            context = Context(context, stream)
+            context = context_of(args[1], stream)
             if request_streaming and hasattr(type(request), "__aiter__"):
-                request = RequestIterator(request, stream, context._self_read)
+                request = requests_of(request, stream, context._self_read)
             if run is _run:
                 return run_it(handlers, stream, behavior, request, context, *rest, **kwargs)
             responses = behavior(request, context, *rest, **kwargs)
-            return _watched(context, run_it(handlers, stream, context, responses))
+            generated = run_it(handlers, stream, context, responses)
+            return _watched(context, generated) if stream.is_instrumented else generated
 
+        if usual is None:
+            return guarded
         generate, watched = (run_it, _watched) if run is _generate else (None, None)
         of_stream = Stream, SERVER, AIO, Context, RequestIterator, generate, watched
         return act_in_c(guarded, plain, first, request_streaming, *of_stream)
@@ -235,12 +247,12 @@ async def _generate(
     if direction._extra is not None:
         turns, proceed = direction.turns, direction.counted(proceed)
         token = direction if turns is None else turns
-    advance, given = proceed, cast("tuple[Any, ...]", (None,))
+    advance, given = proceed, None
     goes_on = True
     try:
         entry = handlers.enter_task(stream, stream.loop)
         while True:
-            message = await advance(*given)
+            message = await advance(given)
             try:
                 if turns is not None and (turns.queue or turns.taken):
                     await wait_for_turn(direction, ticket_of_task("yield"))
@@ -248,7 +260,7 @@ async def _generate(
                     token.taken = True
                     try:
                         direction.since = monotonic()
-                        advance, given = proceed, ((yield message),)
+                        advance, given = proceed, (yield message)
                         continue
                     finally:
                         token.taken = False
@@ -259,12 +271,12 @@ async def _generate(
                                 wake_after_all(turns)
                                 raise
                 report_conflict(direction, "yield")
-                advance, given = proceed, ((yield message),)
+                advance, given = proceed, (yield message)
             except GeneratorExit:
                 stream.ended = True  # gRPC has dropped it: further use by the handler is too late
                 raise
             except BaseException as thrown:  # the refusal, or what an interceptor threw in
-                advance, given = responses.athrow, (thrown,)
+                advance, given = responses.athrow, thrown
     except StopAsyncIteration:
         goes_on = False
     except asyncio.CancelledError as error:

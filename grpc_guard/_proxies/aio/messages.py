@@ -14,7 +14,7 @@ from ..._core.recipes import argument, made_of, step
 from ..._core.stream import AioDirection, Stream
 from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
-from ..proxy import StreamProxy, set_stream, set_wrapped
+from ..proxy import StreamProxy, become_twin, new_proxy, set_wrapped
 
 
 @made_of(
@@ -37,12 +37,12 @@ class Messages(StreamProxy):
         self, iterator: Any, stream: Stream, direction: AioDirection, keeps: object = None
     ) -> None:
         set_wrapped(self, iterator)
-        set_stream(self, stream)
-        _set_keeps(self, keeps)  # as grpcio's own iterator keeps its call
-        _set_read(self, direction)
+        self._self_stream = stream
+        self._self_keeps = keeps  # as grpcio's own iterator keeps its call
+        self._self_read = direction
         # None: that of the iterator, as it is.
-        _set_anext(
-            self, None if direction._extra is None else direction.prepared(iterator.__anext__)
+        self._self_anext = (
+            None if direction._extra is None else direction.prepared(iterator.__anext__)
         )
 
     def __aiter__(self) -> Self:
@@ -92,6 +92,10 @@ class Messages(StreamProxy):
         )
 
 
-_set_keeps = vars(Messages)["_self_keeps"].__set__
-_set_read = vars(Messages)["_self_read"].__set__
-_set_anext = vars(Messages)["_self_anext"].__set__
+def messages_of(
+    iterator: Any, stream: Stream, direction: AioDirection, keeps: object = None
+) -> Messages:
+    """Return the proxy of `iterator`: see Messages."""
+    messages: Messages = new_proxy(Messages)
+    Messages.__init__(messages, iterator, stream, direction, keeps)
+    return become_twin(messages, Messages, iterator)

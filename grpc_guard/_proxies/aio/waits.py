@@ -6,7 +6,7 @@ loop they are legal if they need not wait. If they must, grpcio's own error tell
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from ..._lifecycle.handlers import ALL_RPCS, handlers_of
 from ..contract import Kind
 from ..faithful import Forward
 from ..proxy import StreamProxy, isinstance_exactly
+from ..standing import Awaited, standing_for
 
 T = TypeVar("T", bound=type)
 
@@ -52,15 +53,15 @@ class _Wait(Forward):
             return method
 
         def wait(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return _wait(proxy, name, method(*args, **kwargs))
+            return standing_for(method(*args, **kwargs), _wait, proxy, name)
 
         name = self.name
         return MethodType(in_place_of(method.__func__, wait), proxy)
 
 
-async def _wait(proxy: Any, name: str, awaitable: Awaitable[Any]) -> Any:
+async def _wait(held: Awaited, proxy: Any, name: str) -> Any:
     try:
-        return await awaitable
+        return await held.taken()
     except FAILURES as error:
         if isinstance_exactly(proxy, StreamProxy):
             failed_on_loop(error, proxy._self_stream, name, CallAstray)
@@ -84,9 +85,9 @@ def waits(table: Mapping[str, Kind]) -> Callable[[T], T]:
 def waiting(name: str, choose: ChooseMode, plain: Callable[..., Any]) -> Callable[..., Any]:
     """Return the replacement of grpcio's method `plain`, called `name`, while the guard is on."""
 
-    async def wait(self: Any, awaitable: Awaitable[Any]) -> Any:
+    async def wait(held: Awaited, self: Any) -> Any:
         try:
-            return await awaitable
+            return await held.taken()
         except FAILURES as error:
             mode = choose()
             if mode is not Mode.OFF:
@@ -94,7 +95,7 @@ def waiting(name: str, choose: ChooseMode, plain: Callable[..., Any]) -> Callabl
             raise
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return wait(self, plain(self, *args, **kwargs))
+        return standing_for(plain(self, *args, **kwargs), wait, self)
 
     alike: Callable[..., Any] = in_place_of(plain, method)
     return alike

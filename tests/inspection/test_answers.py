@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -259,6 +260,22 @@ def test_handlers_as_records(at_one_moment: None) -> None:
         look.answered(inspect_messages.Answer())
     after = map(sys.getrefcount, things)
     assert max(now - then for now, then in zip(after, before, strict=True)) < 50
+
+
+@needs_compiled
+def test_handlers_as_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a look takes, all have been running until the same moment: who came first is first."""
+    moments = itertools.count(100.0)
+    monkeypatch.setattr(inspect_servers, "monotonic", lambda: next(moments))
+    loop = object()
+    tasks = [Handling("HandleExceptions[/a.B/C]", loop) for _ in range(3)]
+    look = look_at(tasks, [stream() for _ in tasks], loop)
+    records = list(look.described())
+    assert list(map(inspect_servers._held, records)) == [100.0, 99.5, 99.0]
+    answer = inspect_messages.Answer()
+    look.answered(answer)
+    data = b"".join(answer.handlers_of(0))
+    assert data == encoding.Encoder("strict").joined(HANDLERS, records)
 
 
 def broken(*_: object) -> Any:

@@ -15,7 +15,7 @@ PAGE = _TOP / "docs/design/compiled-core.md"
 
 GROUPS = {
     "What all files share": (
-        "core.h types.h module.c told.c starts.h errors.h known.h known.c layouts.h callers.h clock.h clock.c "
+        "core.h usual.h types.h module.c told.c starts.h errors.h known.h known.c layouts.h callers.h clock.h clock.c "
         "kept.h kept.c counting.c"
     ),
     "What stands for a function, a method or a class of Python": (

@@ -18,7 +18,7 @@ new_operation(State *state, PyObject *direction, int kind, PyObject *call)
     return (PyObject *)self;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_make_operation(State *state, PyObject *direction, int kind)
 {
     return new_operation(state, direction, kind, NULL);

@@ -60,7 +60,7 @@ learn(Spots *spots, PyTypeObject *type, PyObject *name)
     Py_XDECREF(found);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_in_slot(Spots *spots, PyObject *object, PyObject *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;
@@ -191,7 +191,7 @@ do_step(Doing *doing, AioMethod *method, PyObject *argument)
     return PyObject_Vectorcall(doing->object, args + 1, argument == NULL ? 0 : 1, NULL);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_awaited(State *state, PyObject *awaitable)
 {
     if (PyCoro_CheckExact(awaitable) && Py_REFCNT(awaitable) == 1) {

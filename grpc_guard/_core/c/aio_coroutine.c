@@ -20,7 +20,7 @@ coroutine_iternext(PyObject *self)
     return coroutine_send(self, Py_None);
 }
 
-static PyObject *
+static USUAL PyObject *
 coroutine_await(AioOperation *self)
 {
     /* anext() with a default asks at each step; the plain step can be awaited again, too. */
@@ -145,7 +145,7 @@ keep(AioOperation *self)
     }
 }
 
-static void
+static USUAL void
 run_dealloc(AioRun *self)
 {
     AioOperation *operation = &self->operation;

@@ -4,7 +4,7 @@
 #include "recipes.h"
 
 /* Returns what tells which thread runs the loop of a stream: mostly the loop. See loops.py. */
-static PyObject *
+static USUAL PyObject *
 loop_thread_of(State *state, PyObject *stream)
 {
     PyObject *loop = OF_STREAM(state, stream, loop);
@@ -96,7 +96,7 @@ has_method(PyTypeObject *type, Part *part)
     return is_method;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_make_aio_direction(State *state, PyObject *stream, Part *part, PyObject *wrapped)
 {
     int is_method = has_method(Py_TYPE(wrapped), part);

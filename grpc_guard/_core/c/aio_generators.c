@@ -4,7 +4,7 @@
 
 #include "aio_generated.h"
 
-PyObject *
+USUAL PyObject *
 grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, PyObject *responses,
                          PyObject *records, PyObject *module)
 {
@@ -21,7 +21,7 @@ grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, Py
     return (PyObject *)self;
 }
 
-static PyObject *
+static USUAL PyObject *
 generated_anext(PyObject *self)
 {
     return grpc_guard_new_step((Generated *)self, NEXT, NULL);
@@ -104,7 +104,7 @@ generated_traverse(Generated *self, visitproc visit, void *arg)
  * the handler and the records, can be cleared. */
 
 /* gRPC has dropped it: what the handler still does then, in its `finally`, is too late. */
-static void
+static USUAL void
 generated_dealloc(Generated *self)
 {
     PyObject_GC_UnTrack(self);

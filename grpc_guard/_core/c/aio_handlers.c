@@ -131,7 +131,7 @@ mode_of(AioHandler *self)
                                             : Py_NewRef(self->chosen);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_handle(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     AioHandler *self = (AioHandler *)callable;

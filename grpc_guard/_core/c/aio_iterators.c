@@ -6,7 +6,7 @@
 #include "recipes.h"
 
 /* Returns a new iterator of the messages of a proxy; `keeps` is what it keeps alive, or None. */
-static PyObject *
+static USUAL PyObject *
 messages_of(State *state, PyObject *proxy, PyObject *keeps, Unbound *known)
 {
     Starts *starts = &state->starts;
@@ -70,7 +70,7 @@ put_in_slot(SlotOf *known, PyObject *descriptor, PyObject *proxy, PyObject *valu
     return 0;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_iterate_call(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
@@ -92,7 +92,7 @@ grpc_guard_iterate_call(
     return messages;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_iterate_requests(
     State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {

@@ -16,7 +16,7 @@ give_back(AioOperation *self)
     }
 }
 
-void
+USUAL void
 grpc_guard_tell_of_cancel(
     State *state, PyObject *teller, PyObject *const *told, size_t count, Py_ssize_t place)
 {
@@ -62,7 +62,7 @@ end_run(AioOperation *self, int failed)
     Py_DECREF(subject);
 }
 
-void
+USUAL void
 grpc_guard_end(AioOperation *self, int failed)
 {
     if (self->owns) {
@@ -112,7 +112,7 @@ grpc_guard_can_go_on(AioOperation *self)
     return 1;
 }
 
-PySendResult
+USUAL PySendResult
 grpc_guard_operation_sent(AioOperation *self, PySendResult status)
 {
     if (status == PYGEN_NEXT) {
@@ -144,7 +144,7 @@ succeed(AioOperation *self)
     Py_DECREF(self);
 }
 
-PySendResult
+USUAL PySendResult
 grpc_guard_operation_send(AioOperation *self, PyObject *value, PyObject **result)
 {
     *result = NULL;

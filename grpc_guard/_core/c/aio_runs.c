@@ -41,7 +41,7 @@ grpc_guard_begin_run(AioRun *self)
     return failed ? -1 : 0;
 }
 
-void
+USUAL void
 grpc_guard_end_run(AioRun *self)
 {
     grpc_guard_end_flight(&self->flight);

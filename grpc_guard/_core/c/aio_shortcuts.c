@@ -41,7 +41,7 @@ enclosed_by(PyFunctionObject *function)
 
 static vectorcallfunc run_line; /* of every function: CPython's own */
 
-static PyObject *
+static USUAL PyObject *
 shortcut_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     PyFunctionObject *function = (PyFunctionObject *)callable;

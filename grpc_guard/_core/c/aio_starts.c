@@ -124,7 +124,7 @@ has_requests(Starts *starts, PyObject *args, PyObject *kwargs)
 }
 
 /* Starts a stream whose call is of a `kind`; with `writes`, it could have a request iterator as well. */
-static PyObject *
+static USUAL PyObject *
 start_stream(State *state, Method *method, PyObject *proxy, PyObject *args, PyObject *kwargs,
              PyObject *kind, int writes)
 {
@@ -167,7 +167,7 @@ grpc_guard_start_aio_stream_unary(
     return start_stream(state, method, proxy, args, kwargs, state->starts.WritingCall, 1);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_start_aio_stream_stream(
     State *state, Method *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {

@@ -4,7 +4,7 @@
 
 #include "aio_generated.h"
 
-PyObject *
+USUAL PyObject *
 grpc_guard_new_step(Generated *self, Act act, PyObject *given)
 {
     State *state = self->state;
@@ -32,7 +32,7 @@ can_go_on(Step *self)
     return 1;
 }
 
-static PySendResult
+static USUAL PySendResult
 step_am_send(PyObject *op, PyObject *value, PyObject **result)
 {
     Step *self = (Step *)op;
@@ -108,7 +108,7 @@ after_iternext(State *state, Step *self)
 }
 
 /* Leaves the exception by which a generator yields as it is, where nobody need see the message. */
-static PyObject *
+static USUAL PyObject *
 step_iternext(PyObject *op)
 {
     Step *self = (Step *)op;
@@ -196,7 +196,7 @@ step_clear(Step *self)
     return 0;
 }
 
-static void
+static USUAL void
 step_dealloc(Step *self)
 {
     PyTypeObject *type = Py_TYPE(self);

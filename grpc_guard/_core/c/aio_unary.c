@@ -19,7 +19,7 @@ handle(AioHandler *self, PyObject *const *args, size_t flagged, PyObject *names)
     return grpc_guard_handle((PyObject *)self, args, flagged, names);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_handle_aio_unary(AioHandler *self, PyObject *const *args, size_t flagged, PyObject *names)
 {
     State *state = self->state;
@@ -79,7 +79,7 @@ grpc_guard_run_of_unary(AioHandler *self, PyObject *made, PyObject *loop)
 
 /* The memory of a run that has ended */
 
-int
+USUAL int
 grpc_guard_is_spared(AioRun *run)
 {
     AioOperation *self = &run->operation;
@@ -145,7 +145,7 @@ begin_as_usual(AioRun *run)
     return 1;
 }
 
-PySendResult
+USUAL PySendResult
 grpc_guard_run_send(PyObject *object, PyObject *value, PyObject **result)
 {
     AioRun *run = (AioRun *)object;
@@ -167,7 +167,7 @@ grpc_guard_run_send(PyObject *object, PyObject *value, PyObject **result)
     return status;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_run_iternext(PyObject *run)
 {
     PyObject *result;

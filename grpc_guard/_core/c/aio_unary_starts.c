@@ -154,7 +154,7 @@ look_at_strange_call(PyObject *proxy, PyObject *call)
     return call;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_call_aio_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
     unsigned int version = Py_TYPE(proxy)->tp_version_tag;

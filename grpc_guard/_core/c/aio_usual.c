@@ -48,7 +48,7 @@ new_operation(AioMethod *method, PyObject *const *args)
     return (PyObject *)self;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_operation_vectorcall(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
 {
     AioMethod *method = (AioMethod *)self;
@@ -124,7 +124,7 @@ can_begin(AioOperation *self, PyObject *value)
     return 0;
 }
 
-PySendResult
+USUAL PySendResult
 grpc_guard_begin_and_send(AioOperation *self, PyObject *value, PyObject **result)
 {
     if (!can_begin(self, value)) {
@@ -166,7 +166,7 @@ free_operation(AioOperation *self)
     Py_XDECREF(method);
 }
 
-void
+USUAL void
 grpc_guard_operation_dealloc(AioOperation *self)
 {
     /* First: the collector and who asks its direction may still come upon it, in whatever runs. */

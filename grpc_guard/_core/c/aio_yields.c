@@ -5,7 +5,7 @@
 
 #include "aio_generated.h"
 
-void
+USUAL void
 grpc_guard_is_written(Generated *self)
 {
     if (self->owns) {
@@ -14,7 +14,7 @@ grpc_guard_is_written(Generated *self)
     }
 }
 
-void
+USUAL void
 grpc_guard_handler_has_ended(Generated *self)
 {
     if (self->has_begun) {
@@ -133,7 +133,7 @@ make_inner(State *state, Step *self)
     return made == NULL ? NULL : grpc_guard_awaited(state, made);
 }
 
-int
+USUAL int
 grpc_guard_begin_step(State *state, Step *self)
 {
     Generated *generated = (Generated *)self->generated;
@@ -179,7 +179,7 @@ has_ended(State *state, Generated *self)
 }
 
 /* A step has ended by the exception that is set. */
-static void
+static USUAL void
 fail(State *state, Step *self)
 {
     Generated *generated = (Generated *)self->generated;
@@ -258,7 +258,7 @@ finish(State *state, Step *self, PyObject **result)
     return status;
 }
 
-int
+USUAL int
 grpc_guard_is_yielded(State *state, Step *self)
 {
     Generated *generated = (Generated *)self->generated;
@@ -276,7 +276,7 @@ grpc_guard_is_yielded(State *state, Step *self)
     return 1;
 }
 
-PySendResult
+USUAL PySendResult
 grpc_guard_after_step(State *state, Step *self, PySendResult status, PyObject **result)
 {
     if (status == PYGEN_RETURN) {

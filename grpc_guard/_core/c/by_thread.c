@@ -15,7 +15,7 @@ slot_in(Slot *slots, int bits, unsigned long ident)
     return slots + at;
 }
 
-Slot *
+USUAL Slot *
 grpc_guard_slot_of(ByThread *table, unsigned long ident)
 {
     return slot_in(table->slots, table->bits, ident);

@@ -9,6 +9,7 @@
  */
 
 #include "clock.h"
+#include "usual.h"
 
 #if HAS_COUNTER
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 Moment grpc_guard_moment __attribute__((aligned(64))) = {0, 0, 0.0, 0x1p-34};
 
-__attribute__((cold, noinline)) double
+USUAL __attribute__((noinline)) double
 grpc_guard_look_at_clock(uint64_t counter)
 {
     grpc_guard_moment.counter = counter;

@@ -7,7 +7,7 @@ typedef struct {
     unsigned long long number;
 } Count;
 
-int
+USUAL int
 grpc_guard_count(State *state, PyObject *counter)
 {
     if (Py_IS_TYPE(counter, state->count)) {

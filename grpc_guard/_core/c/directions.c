@@ -25,7 +25,7 @@ fill(State *state, SyncFields *self, PyObject *stream, PyObject *iterator)
     return equip((PyObject *)self, state, stream);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_make_direction(State *state, PyTypeObject *type, PyObject *stream, PyObject *iterator)
 {
     SyncFields *self = (SyncFields *)grpc_guard_new_of(KEPT_SYNC_DIRECTIONS, type, state->sync_fields);

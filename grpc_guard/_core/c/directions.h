@@ -88,7 +88,7 @@ leave_stream(PyObject *of, int is_of_fields, PyObject *direction)
         EACH(CLEAR_) \
         return 0; \
     } \
-    static void prefix##_dealloc(Fields *self) \
+    static USUAL void prefix##_dealloc(Fields *self) \
     { \
         PyObject_GC_UnTrack(self); \
         prefix##_leave(self); \

@@ -3,7 +3,7 @@
 #include "callers.h"
 #include "entries.h"
 
-int
+USUAL int
 grpc_guard_begin_entry(State *state, double *since)
 {
     if (state->steps.has_native_clock) {
@@ -32,7 +32,7 @@ grpc_guard_make_entry(State *state, PyObject *stream)
     return (PyObject *)self;
 }
 
-int
+USUAL int
 grpc_guard_renew_entry(State *state, PyObject *before, PyObject *stream)
 {
     Entry *known = (Entry *)before;
@@ -63,7 +63,7 @@ grpc_guard_make_unary_entry(State *state, PyObject *rpc)
     return (PyObject *)self;
 }
 
-int
+USUAL int
 grpc_guard_renew_unary_entry(State *state, PyObject *before, PyObject *rpc)
 {
     UnaryEntry *known = (UnaryEntry *)before;

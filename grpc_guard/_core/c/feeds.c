@@ -11,7 +11,7 @@ typedef struct {
     void *key; /* the address of the generator */
 } Forget;
 
-static PyObject *
+static USUAL PyObject *
 forget_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Forget *self = (Forget *)callable;
@@ -48,7 +48,7 @@ forget_traverse(Forget *self, visitproc visit, void *arg)
 
 /* No tp_clear: what it holds can be cleared. */
 
-static void
+static USUAL void
 forget_dealloc(Forget *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -101,7 +101,7 @@ feed_of(State *state, PyObject *generator, PyObject *key, PyObject *stream)
     return feed;
 }
 
-int
+USUAL int
 grpc_guard_bind(State *state, PyObject *iterator, PyObject *stream, PyObject *operation)
 {
     Starts *starts = &state->starts;

@@ -16,7 +16,7 @@ typedef struct {
     Flight flight;
 } TaskEntry;
 
-PyObject *
+USUAL PyObject *
 grpc_guard_task_of(State *state, PyObject *loop)
 {
     PyObject *teller = state->current_task;
@@ -27,7 +27,7 @@ grpc_guard_task_of(State *state, PyObject *loop)
     return PyObject_CallOneArg(teller, loop);
 }
 
-int
+USUAL int
 grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObject *what,
                         PyObject *loop)
 {
@@ -45,7 +45,7 @@ grpc_guard_begin_flight(State *state, PyObject *in_flight, Flight *flight, PyObj
     return 0;
 }
 
-int
+USUAL int
 grpc_guard_flight_waits(Flight *flight)
 {
     if (flight->running == NULL) {

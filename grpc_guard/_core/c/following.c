@@ -42,7 +42,7 @@ callbacks_of(State *state, Usual *usual, PyObject *context)
     return callbacks;
 }
 
-int
+USUAL int
 grpc_guard_follow(State *state, Usual *usual, PyObject *context, PyObject *entry, PyObject **followed)
 {
     PyObject *callbacks = callbacks_of(state, usual, context), *told;
@@ -78,7 +78,7 @@ grpc_guard_follow(State *state, Usual *usual, PyObject *context, PyObject *entry
     return told == NULL ? -1 : 0;
 }
 
-void
+USUAL void
 grpc_guard_unfollow(StreamFields *stream)
 {
     PyObject *followed = stream->followed;

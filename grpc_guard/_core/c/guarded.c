@@ -40,7 +40,7 @@ grpc_guard_wrap_in(State *state, PyObject *descriptor, PyObject *proxy, PyObject
     return 0;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_wrapped(State *state, PyObject *proxy)
 {
     unsigned int version = Py_TYPE(proxy)->tp_version_tag;
@@ -89,7 +89,7 @@ twin_of(State *state, PyObject *twins, PyTypeObject *plain)
 
 /* Fills a slot of a new proxy; `at` is where it is in all of them, or 0 as long as nobody has looked,
  * and -1 if it is no slot. */
-static int
+static USUAL int
 fill(PyObject *slot, Py_ssize_t *at, PyObject *proxy, PyObject *value)
 {
     if (*at == 0) {
@@ -104,7 +104,7 @@ fill(PyObject *slot, Py_ssize_t *at, PyObject *proxy, PyObject *value)
     return 0;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_make_proxy(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream)
 {
     Starts *starts = &state->starts;
@@ -137,7 +137,7 @@ point_to(PyObject **field, StreamFields *stream, PyObject *direction)
 #endif
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_make_iterator(State *state, PyObject *twins, PyObject *wrapped, PyObject *stream,
                          PyObject *type, int kind, PyObject **field)
 {

@@ -128,7 +128,7 @@ handle_stream(State *state, Handling *self, PyObject *mode, PyObject *const *arg
     return result;
 }
 
-static PyObject *
+static USUAL PyObject *
 handling_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Handling *self = (Handling *)callable;

@@ -104,7 +104,7 @@ new_entry(State *state, InFlight *self, PyObject *what, int is_unary, unsigned l
 }
 
 /* Notes what the running thread begins to handle, a stream or a unary RPC; returns its entry. */
-static PyObject *
+static USUAL PyObject *
 enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObject *context,
              PyObject **followed)
 {
@@ -145,7 +145,7 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
     return made;
 }
 
-int
+USUAL int
 grpc_guard_enter(State *state, PyObject *records, PyObject *stream, PyObject *context)
 {
     PyObject *followed;
@@ -210,7 +210,7 @@ grpc_guard_records_of(PyObject *method, int is_unary)
     return is_ours ? PyCFunction_GET_SELF(method) : NULL;
 }
 
-Links *
+USUAL Links *
 grpc_guard_flights_of(PyObject *in_flight)
 {
     return is_made((InFlight *)in_flight) ? &((InFlight *)in_flight)->flights : NULL;

@@ -27,7 +27,7 @@ grpc_guard_visit_kept(Kept *kept, visitproc visit, void *arg)
 static Kept memory[KEPT_KINDS];
 static int modules; /* of this library, that are there */
 
-PyObject *
+USUAL PyObject *
 grpc_guard_memory_kept(int kind, PyTypeObject *type)
 {
     PyObject *self = grpc_guard_take_kept(&memory[kind]);
@@ -38,7 +38,7 @@ grpc_guard_memory_kept(int kind, PyTypeObject *type)
     return self;
 }
 
-int
+USUAL int
 grpc_guard_keep_memory(int kind, PyObject *object)
 {
     if (modules == 0 || !grpc_guard_put_kept(&memory[kind], object)) {
@@ -48,7 +48,7 @@ grpc_guard_keep_memory(int kind, PyObject *object)
     return 1;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_new_of(int kind, PyTypeObject *type, PyTypeObject *base)
 {
     PyObject *self = NULL;
@@ -62,7 +62,7 @@ grpc_guard_new_of(int kind, PyTypeObject *type, PyTypeObject *base)
     return self;
 }
 
-void
+USUAL void
 grpc_guard_free_of(int kind, PyObject *self, size_t size, destructor dealloc)
 {
     PyTypeObject *type = Py_TYPE(self);

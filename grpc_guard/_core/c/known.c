@@ -3,7 +3,7 @@
 #include "core.h"
 #include "layouts.h"
 
-PyObject *
+USUAL PyObject *
 grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name)
 {
     uint64_t version = grpc_guard_version_of(dict);
@@ -18,7 +18,7 @@ grpc_guard_look_up(LookedUp *known, PyObject *dict, PyObject *name)
     return known->value;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_look_up_number(Numbered *known, PyObject *dict, uintptr_t number)
 {
     uint64_t version = grpc_guard_version_of(dict);
@@ -53,7 +53,7 @@ slot_of(PyTypeObject *type, PyObject *name)
     return offset;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_own(Own *own, PyObject *object, PyObject *name)
 {
     unsigned int version = Py_TYPE(object)->tp_version_tag;
@@ -114,7 +114,7 @@ learn(Unbound *known, PyTypeObject *type, PyObject *name)
     known->version = type->tp_version_tag;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, size_t count)
 {
     unsigned int version = Py_TYPE(args[0])->tp_version_tag;
@@ -138,7 +138,7 @@ grpc_guard_call_unbound(Unbound *known, PyObject *name, PyObject *const *args, s
     return result;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_loop_here(State *state, PyObject *running_loop)
 {
     if (!HAS_LOOP_IN_DICT || running_loop != state->loop_of_thread) {
@@ -165,7 +165,7 @@ grpc_guard_loop_here(State *state, PyObject *running_loop)
     return loop;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObject *argument)
 {
     PyTypeObject *type = Py_TYPE(object);

@@ -141,7 +141,7 @@ start_as_usual(State *state, StreamFields *stream, PyObject *multi_callable)
     return nothing == NULL ? -1 : 1;
 }
 
-int
+USUAL int
 grpc_guard_starting(State *state, PyObject *stream, PyObject *multi_callable)
 {
     Starts *starts = &state->starts;
@@ -182,7 +182,7 @@ choose_mode(State *state, PyObject *choose)
     return fixed == NULL ? NULL : PyObject_CallNoArgs(choose);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_chosen_mode(State *state, PyObject *proxy)
 {
     PyObject *choose = grpc_guard_in_slot(&state->of_choose, proxy, state->starts.str__self_choose);
@@ -197,7 +197,7 @@ grpc_guard_chosen_mode(State *state, PyObject *proxy)
     return mode;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_new_client_stream(State *state, PyObject *rpc, PyObject *api, PyObject *mode,
                              PyObject *loop, PyObject *multi_callable)
 {
@@ -230,7 +230,7 @@ grpc_guard_did_not_start(State *state, PyObject *stream)
     set_exception(error);
 }
 
-int
+USUAL int
 grpc_guard_track_call(StreamFields *self, PyObject *call, PyObject *has_ended)
 {
     PyObject *reference = PyWeakref_NewRef(call, NULL);

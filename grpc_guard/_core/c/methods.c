@@ -2,14 +2,14 @@
 
 #include "guarded.h"
 
-PyObject *
+USUAL PyObject *
 grpc_guard_method_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Method *self = (Method *)callable;
     return self->quick(self->state, self, args, PyVectorcall_NARGS(flagged), names);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_call_method(PyObject *method, PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
     Method *self = (Method *)method;
@@ -52,7 +52,7 @@ in_python(State *state, Method *method, PyObject *const *args, Py_ssize_t count,
 }
 
 /* __iter__ of NextProxy: the proxy itself. Its __next__ has what merge() takes from it in any case. */
-static PyObject *
+static USUAL PyObject *
 itself(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     if (count == 1 && names == NULL && state->starts.next != NULL) {
@@ -140,7 +140,7 @@ method_dealloc(Method *self)
     Py_DECREF(type);
 }
 
-static PyObject *
+static USUAL PyObject *
 method_get(PyObject *self, PyObject *proxy, PyObject *owner)
 {
     return proxy == NULL || proxy == Py_None ? Py_NewRef(self) : PyMethod_New(self, proxy);

@@ -38,7 +38,7 @@ is_kept(PyObject *self, PyTypeObject *type)
            && grpc_guard_keep_memory(KEPT_PROXIES + (int)slots_of(type), self);
 }
 
-static void
+static USUAL void
 proxy_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self), *cls = type;
@@ -142,7 +142,7 @@ ends_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return is_usual < 0 ? NULL : PyBool_FromLong(is_usual);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_new_proxy(PyTypeObject *cls)
 {
     PyObject *proxy = NULL;

@@ -5,7 +5,7 @@
 
 #include "core.h"
 
-void
+USUAL void
 grpc_guard_forget_note(OriginNote *noted)
 {
     Py_CLEAR(noted->code);
@@ -15,7 +15,7 @@ grpc_guard_forget_note(OriginNote *noted)
 
 /* Assigns to a slot of a new Origin, at once if it is one of a class's `__slots__`; takes the reference
  * to the value, or NULL with an error set. */
-static int
+static USUAL int
 fill(PyObject *slot, PyObject *origin, PyObject *value)
 {
     if (value != NULL && Py_IS_TYPE(slot, &PyMemberDescr_Type)) {
@@ -73,7 +73,7 @@ grpc_guard_note_origin(State *state, PyObject *operation)
     return origin;
 }
 
-int
+USUAL int
 grpc_guard_note_start(State *state, StreamFields *stream)
 {
 #ifdef Py_GIL_DISABLED /* two threads could make the record of one stream */

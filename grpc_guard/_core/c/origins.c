@@ -50,7 +50,7 @@ is_noted_from(Starts *starts, PyFrameObject *frame, OriginNote *noted)
 }
 
 /* Returns the name of a thread, without a call of its property if that only reads it. */
-static PyObject *
+static USUAL PyObject *
 name_of(State *state, PyObject *thread)
 {
     Starts *starts = &state->starts;
@@ -182,7 +182,7 @@ note_party(State *state, OriginNote *noted)
     return noted->name == NULL ? -1 : 0;
 }
 
-int
+USUAL int
 grpc_guard_note(State *state, OriginNote *noted)
 {
     Starts *starts = &state->starts;

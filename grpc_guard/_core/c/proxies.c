@@ -109,7 +109,7 @@ find_made(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t cou
 }
 
 /* Makes a proxy by the recipe of its class; NULL without an exception if that has none for these. */
-static PyObject *
+static USUAL PyObject *
 made_by_recipe(State *state, PyTypeObject *cls, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *recipe, *twin;
@@ -147,7 +147,7 @@ constructing_call(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
     return become(state, cls, proxy, Py_TYPE(PyTuple_GET_ITEM(args, 0)));
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_construct(State *state, PyObject *cls, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *proxy = made_by_recipe(state, (PyTypeObject *)cls, args, count);

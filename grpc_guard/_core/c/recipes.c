@@ -50,7 +50,7 @@ value_of(State *state, Part *part, PyObject *const *args, Py_ssize_t count)
     }
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_follow_recipe(State *state, Recipe *recipe, PyTypeObject *cls, PyObject *const *args,
                          Py_ssize_t count)
 {

@@ -27,7 +27,7 @@ next_by_another(PyObject *advance)
     return result;
 }
 
-static PyObject *
+static USUAL PyObject *
 next_by_slot(PyObject *object)
 {
     PyObject *advance = *(PyObject **)((char *)object + slot);
@@ -67,7 +67,7 @@ grpc_guard_next_by_slot(PyObject *module, PyObject *const *args, Py_ssize_t coun
 static PyObject *otherwise; /* in all of them */
 
 /* What __getattribute__ finds, which is that of object; then what __getattr__ does. */
-static PyObject *
+static USUAL PyObject *
 attribute(PyObject *object, PyObject *name)
 {
     PyObject *found = grpc_guard_bound(object, name);
@@ -144,7 +144,7 @@ call_of(PyObject *method)
                                                       : NULL;
 }
 
-static PyObject *
+static USUAL PyObject *
 call(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     unsigned int version = Py_TYPE(self)->tp_version_tag;

@@ -61,13 +61,13 @@ call_method(Methods *methods, PyObject *object, const char *name)
     return result;
 }
 
-static PyObject *
+static USUAL PyObject *
 iterate(PyObject *object)
 {
     return call_method(&iterations, object, "__aiter__");
 }
 
-static PyObject *
+static USUAL PyObject *
 step(PyObject *object)
 {
     return call_method(&steps, object, "__anext__");

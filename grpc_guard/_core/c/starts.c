@@ -19,7 +19,7 @@ is_off(UnaryStart *self, PyObject *mode)
     return off;
 }
 
-int
+USUAL int
 grpc_guard_is_on_loop(State *state, PyObject *running_loop, PyObject *multi_callable, Own *known,
                       PyObject **loop)
 {

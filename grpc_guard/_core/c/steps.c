@@ -106,7 +106,7 @@ check_handler(SyncOperation *self)
 }
 
 /* Notes that the handler has ended; an error that is set stays. Returns the old value, if that is ours. */
-static PyObject *
+static USUAL PyObject *
 end_handler(SyncOperation *self)
 {
     PyObject *stream = self->direction->stream;
@@ -243,7 +243,7 @@ operate_if_there(SyncOperation *self, PyObject *response, int is_next)
     return operate(self, response, is_next);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_advance(SyncOperation *self)
 {
     return operate_if_there(self, NULL, 1);

@@ -5,14 +5,7 @@
 
 #include <Python.h>
 
-/* What is never run where all is as usual, and does not lie between what is. */
-#if defined(__GNUC__)
-#define UNUSUAL __attribute__((cold, noinline))
-#define USUALLY(condition) __builtin_expect(!!(condition), 1)
-#else
-#define UNUSUAL
-#define USUALLY(condition) (condition)
-#endif
+#include "usual.h"
 
 /* A list of the directions that live, borrowed: each leaves it before it dies. */
 typedef struct Links {

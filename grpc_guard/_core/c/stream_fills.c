@@ -3,7 +3,7 @@
 #include "core.h"
 #include "layouts.h"
 
-void
+USUAL void
 grpc_guard_empty_stream(StreamFields *self)
 {
     grpc_guard_clear_all(FIRST_OF_STREAM(self), FIELDS_OF_STREAM);
@@ -68,7 +68,7 @@ count_and_ask(State *state, PyObject *mode)
     return instrumented < 0 || PyErr_Occurred() ? -1 : instrumented;
 }
 
-int
+USUAL int
 grpc_guard_fill_stream(State *state, StreamFields *self, PyObject *rpc, PyObject *side, PyObject *api,
                        PyObject *mode, PyObject *loop)
 {

@@ -163,7 +163,7 @@ start_asked(State *state, const Asked *asked)
 }
 
 /* Starts it with a copy of the arguments. */
-static PyObject *
+static USUAL PyObject *
 start_with(State *state, Asked *asked, PyObject *const *args)
 {
     size_t all = (size_t)asked->count;
@@ -229,7 +229,7 @@ call_start(State *state, Method *method, PyObject *const *args, Py_ssize_t count
 }
 
 #define QUICK(name, function, writes) \
-    PyObject *name(State *state, Method *method, PyObject *const *args, Py_ssize_t count, \
+    USUAL PyObject *name(State *state, Method *method, PyObject *const *args, Py_ssize_t count, \
                    PyObject *names) \
     { \
         return function(state, method, args, count, names, writes); \

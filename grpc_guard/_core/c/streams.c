@@ -2,7 +2,7 @@
 
 #include "aio.h"
 
-PyObject *
+USUAL PyObject *
 grpc_guard_make_stream(State *state, PyTypeObject *type, PyObject *rpc, PyObject *side,
                        PyObject *api, PyObject *mode, PyObject *loop)
 {
@@ -49,7 +49,7 @@ stream_clear(StreamFields *self)
     return 0;
 }
 
-static void
+static USUAL void
 stream_dealloc(StreamFields *self)
 {
     PyObject_GC_UnTrack(self);

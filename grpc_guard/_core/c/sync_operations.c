@@ -28,7 +28,7 @@ operation_clear(SyncOperation *self)
     return 0;
 }
 
-static void
+static USUAL void
 operation_dealloc(SyncOperation *self)
 {
     PyObject_GC_UnTrack(self);

@@ -76,7 +76,7 @@ enter(Handling *self, PyObject *context, PyObject **followed)
                                   self->follows ? context : Py_None, followed);
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_handle_unary(Handling *self, PyObject *const *args, size_t count)
 {
     PyObject *followed = NULL, *entry = enter(self, args[self->first + 1], &followed);
@@ -102,7 +102,7 @@ is_off(Handling *self)
     return mode == NULL ? -1 : mode == self->state->starts.OFF;
 }
 
-PyObject *
+USUAL PyObject *
 grpc_guard_unary_vectorcall(PyObject *callable, PyObject *const *args, size_t flagged, PyObject *names)
 {
     Handling *self = (Handling *)callable;

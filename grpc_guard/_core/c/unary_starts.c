@@ -87,7 +87,7 @@ grpc_guard_look_at_unary_error(PyObject *proxy)
 
 static const Noting noting = {note, grpc_guard_look_at_start};
 
-PyObject *
+USUAL PyObject *
 grpc_guard_call_unary(PyObject *proxy, PyObject *args, PyObject *kwargs)
 {
     unsigned int version = Py_TYPE(proxy)->tp_version_tag;

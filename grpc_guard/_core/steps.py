@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .._catalogue.forks import in_child
 from .._catalogue.nouns import Way
@@ -10,6 +10,17 @@ from . import advances, which
 from .advances import Step as Step
 from .records import SyncFields
 from .stream import Direction
+
+_compiled = which.compiled()
+if _compiled is not None:
+    _compiled.configure_steps(vars(advances))
+    in_child(_compiled.after_fork)
+_chosen: Any = _compiled or advances
+
+
+def _advancing(name: str) -> Any:
+    """Return what a class of directions has as ``advance``; in Python, simply its method."""
+    return vars(advances)[name].__self__ if _compiled is None else property(vars(_compiled)[name])
 
 
 class SyncDirection(Direction, SyncFields):
@@ -51,7 +62,7 @@ class Responses(SyncDirection):
     __slots__ = ()
 
     way = Way.READ
-    advance = property(advances.reading_responses)
+    advance = _advancing("reading_responses")
 
 
 class Requests(SyncDirection):
@@ -60,7 +71,7 @@ class Requests(SyncDirection):
     __slots__ = ()
 
     way = Way.READ
-    advance = property(advances.reading_requests)
+    advance = _advancing("reading_requests")
 
 
 class ClientRequests(SyncDirection):
@@ -70,7 +81,7 @@ class ClientRequests(SyncDirection):
 
     way = Way.WRITE
     is_shared = False
-    advance = property(advances.taking_requests)
+    advance = _advancing("taking_requests")
 
 
 class HandlerResponses(SyncDirection):
@@ -80,7 +91,7 @@ class HandlerResponses(SyncDirection):
 
     way = Way.WRITE
     is_shared = False
-    advance = property(advances.taking_responses)
+    advance = _advancing("taking_responses")
 
 
 class SentResponses(SyncDirection):
@@ -89,28 +100,12 @@ class SentResponses(SyncDirection):
     __slots__ = ()
 
     way = Way.WRITE
-    advance = property(advances.sending_responses)
+    advance = _advancing("sending_responses")
 
-
-_compiled = which.compiled()
-if _compiled is not None:
-    _compiled.configure_steps(vars(advances))
-    in_child(_compiled.after_fork)
 
 if TYPE_CHECKING:
     from .advances import direction_of as direction_of
-    from .advances import reading_requests as reading_requests
-    from .advances import reading_responses as reading_responses
     from .advances import reading_responses_or_metadata as reading_responses_or_metadata
-    from .advances import sending_responses as sending_responses
-    from .advances import taking_requests as taking_requests
-    from .advances import taking_responses as taking_responses
 else:
-    _chosen = _compiled or advances
     direction_of = _chosen.direction_of
-    reading_requests = _chosen.reading_requests
-    reading_responses = _chosen.reading_responses
     reading_responses_or_metadata = _chosen.reading_responses_or_metadata
-    sending_responses = _chosen.sending_responses
-    taking_requests = _chosen.taking_requests
-    taking_responses = _chosen.taking_responses

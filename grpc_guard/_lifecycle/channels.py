@@ -145,12 +145,6 @@ class ChannelLife:
             return "closed"
         return state_of_core(anchor)
 
-    def add(self, stream: Stream) -> None:
-        """Take in a stream that is about to start."""
-        self.streams.append(stream)
-        if len(self.streams) >= self.next_report_at:
-            self._count()
-
     def _count(self) -> None:
         live = len(self.sorted_out())
         if self.is_limited:
@@ -247,9 +241,21 @@ def _life_of_core(core: object) -> ChannelLife | None:
     return _lives.get(id(core))
 
 
+def taken_in(stream: Stream, multi_callable: Any) -> ChannelLife | None:
+    """Note on which channel `multi_callable`, if grpcio's own, is about to start `stream`; return it."""
+    # Read here and not in _catalogue/grpcio.py: each start of an RPC runs this.
+    life = _lives.get(id(getattr(multi_callable, "_channel", None)))
+    if life is not None:
+        stream.channel = life
+        streams = life.streams
+        streams.append(stream)
+        if len(streams) >= life.next_report_at:
+            life._count()
+    return life
+
+
 def life_of(multi_callable: Any) -> ChannelLife | None:
     """Return the channel on which `multi_callable`, if grpcio's own, starts its RPCs."""
-    # Read here and not in _catalogue/grpcio.py: each start of an RPC runs this.
     return _lives.get(id(getattr(multi_callable, "_channel", None)))
 
 

@@ -29,7 +29,7 @@ from .._findings.origins import Origin, note_origin
 from .._findings.parties import name_of_thread
 from .._findings.reporting import warn
 from .._findings.whose import LOOP, PROGRAM, kinds
-from .channels import DOOMED, ChannelLife, life_of, lives_by_core
+from .channels import DOOMED, ChannelLife, lives_by_core, taken_in
 from .closed import note_closed
 from .inherited import aio_of_parent
 from .unlisted import note_unlisted
@@ -46,14 +46,11 @@ def starting(stream: Stream, multi_callable: Any, depth: int = _DEPTH_OF_A_START
     """Note where `multi_callable` is about to start `stream`, and on which channel."""
     try:
         stream.origin = note_origin("start", depth)
-        life = life_of(multi_callable)
-        if life is not None:
-            stream.channel = life
-            if life.generation != forks.generation:
-                _used_after_fork(life, stream.rpc)
-            life.add(stream)
-        else:
+        life = taken_in(stream, multi_callable)
+        if life is None:
             note_unlisted(stream)
+        elif life.generation != forks.generation:
+            _used_after_fork(life, stream.rpc)
     except Exception as error:
         if not overlooked(error, _UNNOTICED):
             raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from types import GetSetDescriptorType
 from typing import Any, Self, TypeVar
 
 from .._core import which
 from .._core.fields import become_twin as become_twin
+from .._core.steps import SyncDirection
 from .._core.stream import Stream
 from .emptied import WRAPT
 from .faithful import Proxy as Proxy
@@ -114,6 +116,31 @@ def proxy_of(kind: type[P], wrapped: Any, stream: Stream, advance: Any = None) -
     if advance is not None:
         _set_next(proxy, advance)
     return proxy
+
+
+def iterators(
+    kind: type[P], new_direction: type[SyncDirection], *, reads: bool
+) -> Callable[[Any, Stream], P]:
+    """Return what makes proxies of class `kind` around iterators: each advances a new direction.
+
+    One function for all, which does what proxy_of() does: whatever a stream runs once is never in
+    the processor's cache.
+    """
+
+    def iterator_of(iterator: Any, stream: Stream) -> P:
+        direction = new_direction(stream, iterator)
+        if reads:
+            stream._read = weakref.ref(direction)  # the setter of `read` would be a frame
+        else:
+            stream._write = weakref.ref(direction)
+        plain = type(iterator)
+        proxy: P = new_proxy(kind._self_twins.get(id(plain)) or kind._make_twin(plain))
+        set_wrapped(proxy, iterator)
+        set_stream(proxy, stream)
+        _set_next(proxy, direction.advance)
+        return proxy
+
+    return iterator_of
 
 
 class GuardedCallback:

@@ -207,7 +207,6 @@ def test_nobody_inside_at_this_moment(
     idle = steps.Responses(Stream("/y", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))
     direction = steps.Responses(Stream("/x", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(()))
     assert direction.turns is not None
-    steps.reading_responses(direction)
     ticket = long_waits.Ticket("next", None)
     direction.turns.queue.append(ticket)
     waits.timer = threading.Timer(PATIENCE, print)  # never started

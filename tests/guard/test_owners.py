@@ -282,7 +282,6 @@ def test_thread_that_leaves_while_it_is_looked_for(monkeypatch: pytest.MonkeyPat
     """A thread that no longer has a stack is named from its note."""
     monkeypatch.delitem(sys.modules, "gevent", raising=False)  # another test may have loaded it
     direction = steps.HandlerResponses(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
-    steps.taking_responses(direction)
     del direction.free
     direction.owner = threading.get_ident()
     owner = owner_of(direction)
@@ -788,7 +787,6 @@ def test_thread_that_leaves_while_greenlets_are_looked_at(monkeypatch: pytest.Mo
     idle = greenlet.greenlet(lambda: main.switch())
     idle.switch()
     direction = steps.Requests(Stream("/x", "server", "sync", Mode.RAISE), iter(()))
-    steps.reading_requests(direction)
     del direction.free
     direction.owner = threading.get_ident()
     owner = owner_of(direction)

@@ -62,7 +62,7 @@ def sync_requests_of(iterator: Any, stream: Stream) -> SyncRequestIterator:
     """Return the proxy of a sync request iterator, which gRPC advances on the event loop."""
     stream.write = direction = steps.ClientRequests(stream, iterator)
     direction.iterator = on_the_loop(direction.iterator, iterator, stream)
-    return proxy_of(SyncRequestIterator, iterator, stream, steps.taking_requests(direction))
+    return proxy_of(SyncRequestIterator, iterator, stream, direction.advance)
 
 
 def guard_requests(iterator: Any, stream: Stream) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -20,9 +19,10 @@ from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
 from ..._lifecycle.callbacks import refusing, run_callback, running
 from ..contract import SYNC_CALL, forwards
-from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly, proxy_of
+from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly, iterators, proxy_of
 
-# None if this grpcio has no such class.
+# Nearly all calls with one response or many, which need no further checks. None if this grpcio has
+# no such class.
 USUAL = getattr(_channel, MULTI_THREADED_CALL, None)
 _SINGLE_THREADED = getattr(_channel, SINGLE_THREADED_CALL, None)
 
@@ -121,11 +121,7 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     return requests_of(iterator, stream)
 
 
-def requests_of(iterator: Any, stream: Stream) -> RequestIterator:
-    """Return the proxy of the `iterator` of the requests of a client's `stream`."""
-    direction = steps.ClientRequests(stream, iterator)
-    stream._write = weakref.ref(direction)  # the setter of `write` would be a frame
-    return proxy_of(RequestIterator, iterator, stream, steps.taking_requests(direction))
+requests_of = iterators(RequestIterator, steps.ClientRequests, reads=False)
 
 
 def responses_of(call: Any, stream: Stream, kind: type[StreamCall] = StreamCall) -> StreamCall:
@@ -134,7 +130,7 @@ def responses_of(call: Any, stream: Stream, kind: type[StreamCall] = StreamCall)
     source = call if origin is None or not origin.on_loop else watched(call, stream)
     direction = steps.Responses(stream, refusing(source, stream) if running else source)
     stream.track_call(call, has_ended)
-    return proxy_of(kind, call, stream, steps.reading_responses(direction))
+    return proxy_of(kind, call, stream, direction.advance)
 
 
 def single_threaded_responses_of(call: Any, stream: Stream) -> StreamCall:
@@ -147,8 +143,6 @@ def single_threaded_responses_of(call: Any, stream: Stream) -> StreamCall:
 
 def guard_call(call: Any, stream: Stream) -> Any:
     """Return the guarded twin of a client call; interceptors may return anything, even a twin."""
-    if type(call) is USUAL:  # the usual class needs no further checks
-        return responses_of(call, stream)
     if isinstance_exactly(call, StreamProxy) or not hasattr(type(call), "__next__"):
         return call
     if type(call) is _SINGLE_THREADED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -18,7 +17,7 @@ from ..._lifecycle.handlers import Handlers
 from ..behaviors import Replace, guarded_behavior
 from ..contexts import context_methods
 from ..contract import SYNC_CONTEXT
-from ..proxy import NextProxy, StreamProxy, proxy_of
+from ..proxy import NextProxy, StreamProxy, iterators, proxy_of
 
 OFF = Mode.OFF
 
@@ -29,11 +28,7 @@ class RequestIterator(NextProxy):
     __slots__ = ()
 
 
-def requests_of(requests: Any, stream: Stream) -> RequestIterator:
-    """Return the proxy of the requests that a handler is given."""
-    direction = steps.Requests(stream, requests)
-    stream._read = weakref.ref(direction)  # the setter of `read` would be a frame
-    return proxy_of(RequestIterator, requests, stream, steps.reading_requests(direction))
+requests_of = iterators(RequestIterator, steps.Requests, reads=True)
 
 
 class ResponseIterator(NextProxy):
@@ -45,17 +40,15 @@ class ResponseIterator(NextProxy):
     __slots__ = ()
 
 
-def responses_of(responses: Any, stream: Stream) -> ResponseIterator:
-    """Return the proxy of the responses that a handler returns."""
-    direction = steps.HandlerResponses(stream, responses)
-    stream._write = weakref.ref(direction)
-    return proxy_of(ResponseIterator, responses, stream, steps.taking_responses(direction))
+responses_of = iterators(ResponseIterator, steps.HandlerResponses, reads=False)
 
 
 def guard_sender(send: Callable[[Any], None], stream: Stream) -> Callable[[Any], None]:
     """Return the guarded twin of the callback through which a non-blocking handler responds."""
-    stream.write = direction = steps.SentResponses(stream, steps.IteratorFromFunction(send))
-    return steps.sending_responses(direction)
+    direction: Any = steps.SentResponses(stream, steps.IteratorFromFunction(send))
+    stream.write = direction
+    advance: Callable[[Any], None] = direction.advance
+    return advance
 
 
 @context_methods(SYNC_CONTEXT)
@@ -162,7 +155,7 @@ def replacing(
                 behavior, args = MethodType(plain, args[0]), args[1:]
             request, context, rest = args[0], args[1], args[2:]
             stream = Stream(rpc, SERVER, api, mode)
-            stream.track_context(context, has_ended)
+            stream._has_ended, stream._context = has_ended, context  # as track_context() does
             enter(stream, context if is_followed else None)
             if request_streaming and hasattr(type(request), "__next__"):
                 request = requests_of(request, stream)

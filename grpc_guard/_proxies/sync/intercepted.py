@@ -65,8 +65,7 @@ class Responses(NextProxy):
 
 def responses_of(responses: Any, stream: Stream) -> Responses:
     """Return the proxy of the responses that an interceptor returned."""
-    advance = steps.reading_responses(steps.Responses(stream, responses))
-    return proxy_of(Responses, responses, stream, advance)
+    return proxy_of(Responses, responses, stream, steps.Responses(stream, responses).advance)
 
 
 def start_intercepted(

@@ -61,12 +61,13 @@ def standing_among(
     if not noted:
         return []
     found = []
-    for index, frame in enumerate(frames):
-        key = key_of(frame)
-        for direction in noted.get(key, ()):
-            operation = direction.operation
-            if operation is not None and direction.caller == key:  # else it has left
-                found.append(Standing(index, direction, operation))
+    keys = list(map(key_of, frames))
+    if not noted.keys().isdisjoint(keys):  # they are for most threads: no loop in Python then
+        for index, key in enumerate(keys):
+            for direction in noted.get(key, ()):
+                operation = direction.operation
+                if operation is not None and direction.caller == key:  # else it has left
+                    found.append(Standing(index, direction, operation))
     for direction in noted.get(None, ()):
         operation = direction.operation
         if operation is not None and direction.caller is None and direction.owner == ident:

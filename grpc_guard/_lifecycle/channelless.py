@@ -15,29 +15,34 @@ from .._catalogue.nouns import AIO, Api
 from .._core.stream import Stream
 
 
-class _ChannellessStream(weakref.ref[Any]):
-    """A weak reference to the call of such a stream, with the record of the stream."""
+class _Call(weakref.ref[Any]):
+    """A weak reference to the call of such a stream."""
 
-    __slots__ = ("key", "stream")
+    __slots__ = ("key",)
 
     key: int
-    stream: Stream
 
 
-_streams_by_call: dict[int, _ChannellessStream] = {}  # by the identity of the call
+# By the identity of the call. Two tables: thousands of records are listed in one step.
+_streams: dict[int, Stream] = {}
+_calls: dict[int, _Call] = {}
 
 # Finalisers use no globals: at the end of the interpreter those are gone before the channels
 # and calls.
 
 
-def _forget(entry: Any, table: dict[int, _ChannellessStream] = _streams_by_call) -> None:
-    table.pop(entry.key, None)
+def _forget(
+    call: Any, streams: dict[int, Stream] = _streams, calls: dict[int, _Call] = _calls
+) -> None:
+    streams.pop(call.key, None)
+    calls.pop(call.key, None)
 
 
 def keep_record(
     stream: Stream,
-    table: dict[int, _ChannellessStream] = _streams_by_call,
-    kind: type[_ChannellessStream] = _ChannellessStream,
+    streams: dict[int, Stream] = _streams,
+    calls: dict[int, _Call] = _calls,
+    kind: type[_Call] = _Call,
     forget: Callable[[Any], None] = _forget,
     aio: Api = AIO,
 ) -> None:
@@ -47,9 +52,10 @@ def keep_record(
     """
     call = stream.call()
     if call is not None and stream.api == aio and stream.is_open():
-        entry = kind(call, forget)
-        entry.key, entry.stream = id(call), stream
-        table[entry.key] = entry
+        reference = kind(call, forget)
+        reference.key = key = id(call)
+        streams[key] = stream
+        calls[key] = reference
 
 
 def channelless_streams(*, is_sorted_out: bool = True) -> list[Stream]:
@@ -57,8 +63,13 @@ def channelless_streams(*, is_sorted_out: bool = True) -> list[Stream]:
 
     And those that have ended, unless it `is_sorted_out`: that takes a call for each.
     """
-    found = [entry.stream for entry in tuple(_streams_by_call.values())]
+    found = list(_streams.values())
     return [stream for stream in found if stream.is_open()] if is_sorted_out else found
 
 
-in_child(_streams_by_call.clear)
+def _start_again() -> None:
+    _streams.clear()
+    _calls.clear()
+
+
+in_child(_start_again)

@@ -365,7 +365,7 @@ async def test_an_aio_stream_that_ended_before_its_channel_was_dropped(found: Fo
             gc.collect()
         del channel
         look()
-        assert lifecycle_channelless._streams_by_call == {}
+        assert lifecycle_channelless._streams == lifecycle_channelless._calls == {}
         del ended
     assert found() == []
 

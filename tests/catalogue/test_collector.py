@@ -133,3 +133,12 @@ def test_a_child_that_is_forked_in_the_block() -> None:
         assert in_child(after) == "False False"
         rest.__exit__(None, None, None)
     assert not rests()
+
+
+def test_what_a_forked_child_does_first() -> None:
+    """The collector works there at once, though the block never ends; if it ends, nothing changes."""
+    before = gc.get_threshold()
+    with collector.collector_at_rest():
+        collector._go_on()  # what a child does first
+        assert gc.get_threshold() == before
+    assert gc.get_threshold() == before

@@ -178,3 +178,15 @@ def test_what_outlives_its_module() -> None:
     """What is found by the collector together with the compiled core goes after it, without a word."""
     gone: Any = hardship.outlived(compiled)()
     assert gone() is None
+
+
+@pytest.mark.parametrize("core", [core_fields, compiled], ids=["py", "c"])
+def test_directions_are_held_weakly(core: Any) -> None:
+    """A stream knows its directions as long as somebody else holds them."""
+    stream = core.StreamFields("/a/b", "client", "sync", Mode.RAISE)
+    assert stream.read is stream.write is None
+    direction = core.SyncFields(stream, None)
+    stream.read = stream.write = direction
+    assert stream.read is stream.write is direction
+    del direction
+    assert stream.read is stream.write is None

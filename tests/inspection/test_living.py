@@ -481,3 +481,21 @@ def test_nothing_of_the_caller_is_kept() -> None:
         check=True,
     )
     assert done.stdout == "gone\n"
+
+
+async def test_tasks_that_await_tasks() -> None:
+    """Those that wait for plain futures wait for no task."""
+    future = asyncio.get_running_loop().create_future()
+
+    async def wait_for(awaited: Any) -> None:
+        await awaited
+
+    inner = [asyncio.ensure_future(wait_for(future)) for _ in range(2)]
+    outer = asyncio.ensure_future(wait_for(inner[0]))
+    await asyncio.sleep(0)
+    try:
+        assert list(loops_door.waits_for_tasks(inner)) == []
+        assert list(loops_door.waits_for_tasks([*inner, outer])) == [(outer, inner[0])]
+    finally:
+        future.set_result(None)
+        await asyncio.gather(*inner, outer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -185,3 +186,42 @@ async def test_aio_handler_that_is_called_as_gRPC_does(plain: Any) -> None:  # n
     await asyncio.sleep(0)
     assert len(handlers.snapshot()) == 1
     assert await handled == b"xx"
+
+
+class Unsigned:
+    """A handler that is no function, has no name, and does not say what it takes."""
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        raise ValueError
+
+    async def __call__(self, request: bytes, context: Any, times: int = 2) -> bytes:
+        return request * times
+
+
+async def test_aio_handler_that_does_not_say_what_it_takes() -> None:
+    """It is called with whatever it is given, and fails, if it does, by itself."""
+    handler = aio_handlers.guard_behavior(
+        functools.partial(Unsigned()),
+        *("/a/b", lambda: Mode.RAISE, False, False),
+        handlers=Handlers(None),
+    )
+    assert await handler(b"x", None) == b"xx"
+    assert await handler(b"x", None, 3) == b"xxx"
+    with pytest.raises(TypeError, match="nonsense"):
+        await handler(b"x", None, nonsense=1)
+
+
+async def test_task_that_has_ended_handles_nothing() -> None:
+    """Even if what runs the handler holds its entry still."""
+    handlers = Handlers(None)
+    entries: list[Any] = []
+
+    async def handle() -> None:
+        entries.append(handlers.enter_task("/a/b", asyncio.get_running_loop()))
+        assert [one.operation for one in handlers.snapshot()] == ["/a/b"]
+
+    task = asyncio.ensure_future(handle())
+    await task
+    assert len(entries) == 1
+    assert handlers.snapshot() == ()

@@ -20,7 +20,7 @@ from ..._lifecycle.channels import closing, life_of, made
 from ..._lifecycle.outliving import watch_end
 from ..._lifecycle.starts import REFUSALS, failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
-from ..multicallables import REQUESTS, MultiCallable, PlainStart, guarding
+from ..multicallables import REQUESTS, MultiCallable, PlainStart, StartRpc, guarding
 from ..proxy import Proxy, StreamProxy, become_twin, in_c, isinstance_exactly, new_proxy
 from ..unary import in_c as unary_in_c
 from ..unary import refused, start_watched
@@ -71,76 +71,36 @@ def start_unary_unary(
     return call
 
 
-def start_unary_stream(
-    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
-) -> Any:
-    """Start a unary-stream RPC and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    try:
-        starting(stream, multi_callable)
-        return _guard_started(_start(start, stream, args, kwargs), stream, ReadingCall)
-    except BaseException:
-        stream.ended = True  # and its generator is free for the next attempt
-        raise
+def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
+    """Return what a multi-callable does while it is guarded: start a stream, and guard its call.
 
+    The call is of class `kind`; or of class `fed`, if there is one, where an iterator sends.
+    """
 
-def start_stream_unary(
-    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
-) -> Any:
-    """Start a stream-unary RPC with guarded requests and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    try:
-        starting(stream, multi_callable)
-        requests = _requests_in(args, kwargs)
-        if requests is None:
-            return _guard_started(_start(start, stream, args, kwargs), stream, WritingCall)
-        call = _start_writing(start, stream, requests, args, kwargs)
-        return _guard_started(call, stream, AwaitableCall)
-    except BaseException:
-        stream.ended = True  # and its generator is free for the next attempt
-        raise
+    def start_rpc(
+        multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        stream, guarded, requests = new_stream(multi_callable, rpc, mode), kind, None
+        try:
+            starting(stream, multi_callable)
+            if fed is not None:
+                requests = args[0] if args else kwargs.get(REQUESTS)
+                if requests is not None:
+                    guarded, requests = fed, guard_requests(requests, stream)
+                    if args:
+                        args = requests, *args[1:]
+                    else:
+                        kwargs[REQUESTS] = requests
+            call = start(*args, **kwargs)
+            if requests is not None and isinstance_exactly(requests, AsyncRequestIterator):
+                watch_end(call, stream)
+            return _guard_started(call, stream, guarded)
+        except BaseException as error:
+            stream.ended = True  # and its generator is free for the next attempt
+            failed_to_start(stream.channel, stream.rpc, error)
+            raise
 
-
-def start_stream_stream(
-    multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
-) -> Any:
-    """Start a stream-stream RPC with guarded requests and return its guarded call."""
-    stream = new_stream(multi_callable, rpc, mode)
-    try:
-        starting(stream, multi_callable)
-        requests = _requests_in(args, kwargs)
-        if requests is None:
-            return _guard_started(_start(start, stream, args, kwargs), stream, DuplexCall)
-        call = _start_writing(start, stream, requests, args, kwargs)
-        return _guard_started(call, stream, ReadingCall)
-    except BaseException:
-        stream.ended = True  # and its generator is free for the next attempt
-        raise
-
-
-def _requests_in(args: Any, kwargs: Any) -> Any:
-    return args[0] if args else kwargs.get(REQUESTS)
-
-
-def _start_writing(start: PlainStart, stream: Stream, requests: Any, args: Any, kwargs: Any) -> Any:
-    requests = guard_requests(requests, stream)
-    if args:
-        args = requests, *args[1:]
-    else:
-        kwargs[REQUESTS] = requests
-    call = _start(start, stream, args, kwargs)
-    if isinstance_exactly(requests, AsyncRequestIterator):
-        watch_end(call, stream)
-    return call
-
-
-def _start(start: PlainStart, stream: Stream, args: Any, kwargs: Any) -> Any:
-    try:
-        return start(*args, **kwargs)
-    except BaseException as error:
-        stream.ended = True
-        failed_to_start(stream.channel, stream.rpc, error)
-        raise
+    return start_rpc
 
 
 def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
@@ -152,6 +112,11 @@ def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
     if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return guard_call(call, stream, kind)
+
+
+start_unary_stream = _starting(ReadingCall)
+start_stream_unary = _starting(WritingCall, AwaitableCall)
+start_stream_stream = _starting(DuplexCall, ReadingCall)
 
 
 @never_disturbs("the use of a closed channel goes unnoticed")

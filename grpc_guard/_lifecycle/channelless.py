@@ -16,32 +16,28 @@ from .._core.stream import Stream
 
 
 class _Call(weakref.ref[Any]):
-    """A weak reference to the call of such a stream."""
+    """A weak reference to the call of such a stream; it equals no other, whatever calls compare."""
 
-    __slots__ = ("key",)
+    __slots__ = ()
 
-    key: int
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
 
 
-# By the identity of the call. Two tables: thousands of records are listed in one step.
-_streams: dict[int, Stream] = {}
-_calls: dict[int, _Call] = {}
+# A table of plain records: thousands are listed in one step.
+_streams: dict[_Call, Stream] = {}
 
 # Finalisers use no globals: at the end of the interpreter those are gone before the channels
 # and calls.
 
 
-def _forget(
-    call: Any, streams: dict[int, Stream] = _streams, calls: dict[int, _Call] = _calls
-) -> None:
-    streams.pop(call.key, None)
-    calls.pop(call.key, None)
+def _forget(call: Any, streams: dict[_Call, Stream] = _streams) -> None:
+    streams.pop(call, None)
 
 
 def keep_record(
     stream: Stream,
-    streams: dict[int, Stream] = _streams,
-    calls: dict[int, _Call] = _calls,
+    streams: dict[_Call, Stream] = _streams,
     kind: type[_Call] = _Call,
     forget: Callable[[Any], None] = _forget,
     aio: Api = AIO,
@@ -52,10 +48,7 @@ def keep_record(
     """
     call = stream.call()
     if call is not None and stream.api == aio and stream.is_open():
-        reference = kind(call, forget)
-        reference.key = key = id(call)
-        streams[key] = stream
-        calls[key] = reference
+        streams[kind(call, forget)] = stream
 
 
 def channelless_streams(*, is_sorted_out: bool = True) -> list[Stream]:
@@ -67,9 +60,4 @@ def channelless_streams(*, is_sorted_out: bool = True) -> list[Stream]:
     return [stream for stream in found if stream.is_open()] if is_sorted_out else found
 
 
-def _start_again() -> None:
-    _streams.clear()
-    _calls.clear()
-
-
-in_child(_start_again)
+in_child(_streams.clear)

@@ -243,8 +243,7 @@ def _life_of_core(core: object) -> ChannelLife | None:
 
 def taken_in(stream: Stream, multi_callable: Any) -> ChannelLife | None:
     """Note on which channel `multi_callable`, if grpcio's own, is about to start `stream`; return it."""
-    # Read here and not in _catalogue/grpcio.py: each start of an RPC runs this.
-    life = _lives.get(id(getattr(multi_callable, "_channel", None)))
+    life = life_of(multi_callable)
     if life is not None:
         stream.channel = life
         streams = life.streams
@@ -256,6 +255,7 @@ def taken_in(stream: Stream, multi_callable: Any) -> ChannelLife | None:
 
 def life_of(multi_callable: Any) -> ChannelLife | None:
     """Return the channel on which `multi_callable`, if grpcio's own, starts its RPCs."""
+    # Read here and not in _catalogue/grpcio.py: each start of an RPC runs this.
     return _lives.get(id(getattr(multi_callable, "_channel", None)))
 
 

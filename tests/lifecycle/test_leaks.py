@@ -365,9 +365,31 @@ async def test_an_aio_stream_that_ended_before_its_channel_was_dropped(found: Fo
             gc.collect()
         del channel
         look()
-        assert lifecycle_channelless._streams == lifecycle_channelless._calls == {}
+        assert lifecycle_channelless._streams == {}
         del ended
     assert found() == []
+
+
+async def test_streams_of_a_dropped_channel_whose_calls_are_equal() -> None:
+    """Each has its record, whatever their class says of equality, and loses it with its call."""
+
+    class Equal:
+        """A call of somebody's own, equal to all others, and that has no hash."""
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    calls = [Equal(), Equal()]
+    for number, call in enumerate(calls):
+        stream = Stream(f"/{number}", "client", "aio", Mode.RAISE)
+        stream.track_call(call, lambda call: False)
+        lifecycle_channelless.keep_record(stream)
+    listed = lifecycle_channelless.channelless_streams
+    assert [stream.rpc for stream in listed()] == ["/0", "/1"]
+    del calls[0], call
+    assert [stream.rpc for stream in listed()] == ["/1"]
+    calls.clear()
+    assert listed() == listed(is_sorted_out=False) == []
 
 
 def test_a_sync_stream_whose_channel_was_dropped(found: Found) -> None:

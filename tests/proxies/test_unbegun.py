@@ -9,10 +9,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from inside import Awaited, standing_for
 from support.comparison import AioWorld, same_as_plain
 from support.services import AioService
-from support.staging import path
+from support.staging import aio_server, path
+
+from grpc_guard import wrap
 
 
 async def ends(make: Callable[[], Any]) -> Any:
@@ -95,3 +98,23 @@ async def test_what_stands_for_a_future() -> None:
     assert not future.done()
     future.set_result("done")
     assert await standing_for(future, wait) == "done"
+
+
+@pytest.mark.parametrize("method", ["__anext__", "asend"])
+async def test_a_step_of_an_iterator_that_is_cancelled_before_it_begins(method: str) -> None:
+    """The guarded iterator goes on, as nothing was read; the plain one is finished: see transparency.md."""
+    args = () if method == "__anext__" else (None,)
+    for is_guarded, then in ((False, []), (True, [b"a", b"b"])):
+        async with aio_server(AioService().methods(), mode=None) as address:
+            async with grpc.aio.insecure_channel(address) as plain:
+                channel = wrap(plain) if is_guarded else plain
+                call = channel.stream_stream(path("Echo"))()
+                await call.write(b"a")
+                await call.write(b"b")
+                await call.done_writing()
+                messages = aiter(call)
+                step = asyncio.ensure_future(getattr(messages, method)(*args))
+                step.cancel()
+                await asyncio.wait([step])
+                assert step.cancelled()
+                assert [message async for message in messages] == then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -15,7 +16,9 @@ def in_child(function: Callable[[], str]) -> str:
     """Return what `function` returns in a forked child.
 
     The child says it through a pipe and ends by a signal. At os._exit() what measures coverage
-    would save its data there, and has been seen not to come back from that.
+    would save its data there, and has been seen not to come back from that. What is garbage at
+    the fork stays so: a channel of grpcio that is collected in a child can wait for ever for a
+    thread that the child does not have.
     """
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -23,6 +26,7 @@ def in_child(function: Callable[[], str]) -> str:
         child = os.fork()
     if child == 0:
         try:
+            gc.freeze()
             os.write(writer, function().encode())
         except BaseException as error:
             os.write(writer, repr(error).encode())

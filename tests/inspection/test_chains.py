@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
@@ -24,9 +25,11 @@ from inside import (
     guard_roles,
     inspect_lines,
     native,
+    remembered,
     sight,
     waiters,
 )
+from inside import waits as inspect_waits
 from support.staging import PATIENCE, aio_channel, aio_server, path, settle
 
 EACH = 5  # tasks of each kind: more than are followed one by one
@@ -258,6 +261,28 @@ def test_what_a_place_tells() -> None:
     for inside, is_told in ((frames[:1], True), (frames, False)):
         place = chains.Place(inside, [inside, [frame] * len(inside)], [])
         assert (look._standing_at(place) is not None) == is_told
+
+
+async def test_a_direction_that_another_party_has_by_now() -> None:
+    """The look tells of the one that it met last, alone or with others at the same place."""
+    direction = AioDirection(Stream("/x", Side.CLIENT, Api.AIO, Mode.RAISE), Way.READ)
+    frame, task = sys._getframe(), asyncio.current_task()
+    assert task is not None
+    look = sight.Sight([])
+    thread = inspect_waits.Party.thread(threading.get_ident())
+    look.joins.append(inspect_waits.Wait(thread, thread))
+    alone = guard_roles.Role(direction, "read", True, [frame])
+    together = remembered.Standing(None, "read", look.lines.stack([frame]))
+    for _ in range(2):
+        look._note(thread, [alone])
+        assert look.holder(direction) is thread
+        assert look.owner(direction).kind == "thread"
+        assert look.inside_of_waits() == [direction]
+        look._note_together([task], together, [direction])
+        assert look.holder(direction).actual_task is task
+        assert look.owner(direction).kind == "task"
+        assert look.inside_of_waits() == []
+    look.forget_frames()
 
 
 class Pause:

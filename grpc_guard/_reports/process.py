@@ -29,6 +29,7 @@ class Process:
     in_progress: Snapshot | None = None  # before it was ended from outside
     not_kept: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     unguarded: str | None = None  # why its streams were not guarded
+    cut_off: str | None = None  # the signal that ended it before it told its totals
     unreadable: int = 0  # lines of its file that cannot be read
     has_ended: bool = False  # as far as the guard knows, the last program that it executed
 

@@ -85,6 +85,7 @@ class GuardedRun:
             streams=self.streams,
             operations=self.operations,
             unguarded=self.unguarded,
+            cut_off={one.pid: one.cut_off for one in self.processes if one.cut_off is not None},
             not_kept=self.not_kept.total(),
         )
 

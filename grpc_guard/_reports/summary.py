@@ -21,18 +21,20 @@ def summary(
     streams: int,
     operations: int,
     unguarded: Mapping[int, str] = types.MappingProxyType({}),
+    cut_off: Mapping[int, str] = types.MappingProxyType({}),
     not_kept: int = 0,
 ) -> Iterator[str]:
     """Yield the lines of the summary: what was guarded, and the findings by rule and call site.
 
     Advice comes last, and is in no total. `unguarded` tells why processes, by pid, were not
-    guarded; `not_kept` is the number of findings that were only counted.
+    guarded, and `cut_off` which signal ended some before they told their totals; `not_kept` is the
+    number of findings that were only counted.
     """
-    unheard = sum(why == UNHEARD for why in unguarded.values())
+    silent = sum(why == UNHEARD for why in unguarded.values())
     missed = ""
     for number, how in (
-        (len(unguarded) - unheard, "not guarded"),
-        (unheard, "not heard at the end"),
+        (len(unguarded) - silent, "not guarded"),
+        (silent + len(cut_off), "not heard at the end"),
     ):
         if number:
             missed += f"; {count(number, 'process', 'processes')} {how}"
@@ -43,6 +45,8 @@ def summary(
     for pid, why in unguarded.items():
         missing = "told nothing at its end" if why == UNHEARD else "was not guarded"
         yield f"  process {pid} {missing}: {why}"
+    for pid, name in cut_off.items():
+        yield f"  process {pid} told nothing at its end: {name} ended it, and the totals are those before"
     by_rule: dict[str, Counter[str]] = {}
     for finding in findings:
         where = f"{sites(finding)}  {finding.rpc} ({finding.side}, {finding.api})"

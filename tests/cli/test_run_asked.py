@@ -104,6 +104,40 @@ def test_a_program_that_is_ended(name: str, tmp_path: Path) -> None:
     assert (stream["rpc"], stream["read"]["owner"]["name"]) == ("/test.Stuck/Events", "consumer")
 
 
+# A program that says who it is, and whose connection ends with it.
+LINKED = """
+import os, signal, socket, sys
+import grpc
+link = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+link.sendall(b"%d" % os.getpid())
+signal.pause()
+"""
+
+
+@posix
+def test_a_second_signal(tmp_path: Path) -> None:
+    """One that comes when the program has ended does not cost its report, nor the exit status."""
+    program, report = tmp_path / "linked.py", tmp_path / "report.json"
+    program.write_text(LINKED)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        port = str(listener.getsockname()[1])
+        with running("--report", str(report), str(program), port) as launcher:
+            link, _ = listener.accept()
+            with link:
+                link.settimeout(PATIENCE)
+                pid = int(link.recv(100))
+                launcher.send_signal(signal.SIGSTOP)
+                os.kill(pid, signal.SIGKILL)
+                assert link.recv(1) == b""
+                for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+                    launcher.send_signal(number)
+            _, stderr = launcher.communicate(timeout=PATIENCE)
+    assert launcher.returncode == -signal.SIGKILL
+    assert f"process {pid} told nothing at its end: SIGKILL ended it" in stderr
+    assert json.loads(report.read_text())["findings"] == []
+
+
 @posix
 def test_dump_after() -> None:
     """With --dump-after it is printed after some time, and the program goes on."""
@@ -250,7 +284,9 @@ def test_a_program_that_ends_before_it_is_asked(tmp_path: Path) -> None:
             return timers[-1]
 
     progress = Noted(str(tmp_path), lambda line: None)
-    status, _ = run_launcher._wait([sys.executable, "-c", ""], {**os.environ}, progress, 3600.0)
+    command = [sys.executable, "-c", ""]
+    with run_launcher.handling() as signals:
+        status, _ = run_launcher._wait(command, {**os.environ}, signals, progress, 3600.0)
     assert status == 0
     (timer,) = timers
     timer.join(PATIENCE)

@@ -17,7 +17,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from inside import run_launcher
+from inside import executed
 from support.staging import PATIENCE
 
 import grpc_guard
@@ -184,8 +184,8 @@ def test_an_interpreter_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) 
     """The error says both ways in."""
     monkeypatch.setattr(sys, "flags", types.SimpleNamespace(no_site=0, ignore_environment=1))
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(run_launcher.LaunchError) as refused:
-        run_launcher.command_line(["-m", "app"])
+    with pytest.raises(executed.LaunchError) as refused:
+        executed.command_line(["-m", "app"])
     assert str(refused.value) == (
         "this interpreter runs with -I, -E or -S and its children will too: the guard, which "
         "reaches them by grpc_guard.pth in site-packages or by PYTHONPATH, cannot"

@@ -18,7 +18,8 @@ from ..._probe.settings import ProbeSettings, resolve_probe, with_seed
 from ..._reports.writing import FORMATS, SUFFIXES
 from ..console import add_color
 from ..targets import seconds
-from .launcher import LaunchError, Settings, end_as, run
+from .executed import LaunchError
+from .launcher import Settings, end_as, run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..._catalogue.cpython import interpreter_flags
 from ..._catalogue.modes import Mode
 from ..._catalogue.settings import COLOR, INSPECT, MODE, PROBE, SPOOL
 from ..._catalogue.thresholds import to_environment
@@ -33,14 +31,13 @@ from ..._reports.looks import look_of, text_of
 from ..._reports.process import Process
 from ..._reports.run import GuardedRun
 from ..._reports.summary import UNHEARD
+from .executed import NOT_EXECUTABLE, LaunchError, command_line
 from .progress import Progress
-from .signals import handling
+from .signals import Forwarding, Ignoring, handling, name_of
 from .spool import read, remind
 
 _SITE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 _GAP = "a run of one program need not find all"
-_PTH = "grpc_guard.pth"
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # a shell's exit statuses for such a command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +58,6 @@ class Settings:
     color: str | None = None
 
 
-class LaunchError(Exception):
-    """The program cannot be started; the message says why."""
-
-    def __init__(self, message: str, status: int = 2) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def run(settings: Settings) -> int:
     """Run the program and return the exit status; negative if a signal ended it.
 
@@ -78,18 +67,26 @@ def run(settings: Settings) -> int:
     command = command_line(settings.command)
     adoption = _prepare(settings)
     memory = _recall(settings)
-    # A process that the program left behind may still write to the spool while it is removed.
-    with tempfile.TemporaryDirectory(prefix="grpc-guard-", ignore_cleanup_errors=True) as spool:
+    with handling() as signals:  # to the end: the second of two must not cost the report
+        # A process that the program left behind may still write to the spool while it is removed.
+        with tempfile.TemporaryDirectory(prefix="grpc-guard-", ignore_cleanup_errors=True) as spool:
+            if memory is not None:
+                remind(spool, memory)
+            progress = Progress(spool, _print)
+            environment = _environment(settings, spool)
+            status, pid = _wait(command, environment, signals, progress, settings.dump_after)
+            processes = _ended(read(spool), pid, status)
+        for process in processes:
+            process.in_progress = progress.answer_of(process.pid)
+        outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None, gap=_GAP)
         if memory is not None:
-            remind(spool, memory)
-        progress = Progress(spool, _print)
-        status, pid = _wait(command, _environment(settings, spool), progress, settings.dump_after)
-        processes = _ended(read(spool), pid, status)
-    for process in processes:
-        process.in_progress = progress.answer_of(process.pid)
-    outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None, gap=_GAP)
-    if memory is not None:
-        _remember(settings, memory, outcome.pairs)
+            _remember(settings, memory, outcome.pairs)
+        outcome = _told_of(settings, outcome, pid)
+    return settings.exit_code if status == 0 and outcome.failing else status
+
+
+def _told_of(settings: Settings, outcome: GuardedRun, pid: int) -> GuardedRun:
+    """Write the files that are wanted, and the summary; return the run by which it is judged."""
     written: list[str] = []
     if settings.write_baseline is not None:
         with _told():
@@ -98,45 +95,7 @@ def run(settings: Settings) -> int:
         _write_reports(settings, settings.report, outcome, pid)
     if settings.mode is not Mode.OFF:
         _say(outcome, written, settings.color)
-    return settings.exit_code if status == 0 and outcome.failing else status
-
-
-def command_line(command: Sequence[str]) -> list[str]:
-    """Return what to execute: a script and ``-m module`` run on this very interpreter."""
-    program, *arguments = command
-    if program == "-m" or os.path.isdir(program) or _is_script(program):
-        return [*_python(), program, *arguments]
-    if shutil.which(program) is None:
-        raise LaunchError(f"{program}: neither a Python script nor a command", _NOT_FOUND)
-    return [program, *arguments]
-
-
-def _is_script(program: str) -> bool:
-    """Tell whether `program` is a file for the interpreter; an executable file is a command."""
-    return os.path.isfile(program) and (
-        program.endswith((".py", ".pyw", ".pyz")) or not os.access(program, os.X_OK)
-    )
-
-
-def _python() -> list[str]:
-    if sys.flags.no_site or (sys.flags.ignore_environment and not _is_installed()):
-        raise LaunchError(
-            f"this interpreter runs with -I, -E or -S and its children will too: the guard, "
-            f"which reaches them by {_PTH} in site-packages or by PYTHONPATH, cannot"
-        )
-    flags = interpreter_flags()
-    for name, value in sys._xoptions.items():  # it leaves out those that it does not know
-        option = name if value is True else f"{name}={value}"
-        if option not in flags:
-            flags += ["-X", option]
-    if getattr(sys.__stdout__, "write_through", False):
-        flags.append("-u")
-    return [sys.executable, *flags]
-
-
-def _is_installed() -> bool:
-    """Tell whether Python brings the guard into its processes by itself; see site/."""
-    return any(os.path.isfile(os.path.join(folder, _PTH)) for folder in sys.path)
+    return outcome
 
 
 def _prepare(settings: Settings) -> Adoption:
@@ -208,20 +167,20 @@ def _environment(settings: Settings, spool: str) -> dict[str, str]:
 def _wait(
     command: Sequence[str],
     environment: dict[str, str],
+    signals: Forwarding | Ignoring,
     progress: Progress,
     dump_after: float | None,
 ) -> tuple[int, int]:
-    with handling() as signals:
-        try:
-            child = subprocess.Popen(command, env=environment, close_fds=False, **signals.options())
-        except OSError as error:
-            raise LaunchError(f"{command[0]}: {error.strerror}", _NOT_EXECUTABLE) from None
-        timer = progress.ask_after(dump_after)
-        try:
-            return signals.wait(child, progress.ask), child.pid
-        finally:
-            if timer is not None:
-                timer.cancel()
+    try:
+        child = subprocess.Popen(command, env=environment, close_fds=False, **signals.options())
+    except OSError as error:
+        raise LaunchError(f"{command[0]}: {error.strerror}", NOT_EXECUTABLE) from None
+    timer = progress.ask_after(dump_after)
+    try:
+        return signals.wait(child, progress.ask), child.pid
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _write_reports(settings: Settings, report: Path, outcome: GuardedRun, pid: int) -> None:
@@ -260,8 +219,11 @@ def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[s
 def _ended(processes: list[Process], pid: int, status: int) -> list[Process]:
     """Return `processes`, of which `pid` has ended, perhaps silently; `status` < 0 is a signal."""
     for process in processes:
-        if process.pid == pid and status >= 0 and not process.has_ended:
-            process.unguarded = UNHEARD
+        if process.pid == pid and not process.has_ended:
+            if status >= 0:
+                process.unguarded = UNHEARD
+            else:
+                process.cut_off = name_of(-status)
     return processes
 
 

@@ -23,7 +23,11 @@ _GRACE = 0.02  # seconds for a sender that goes through the processes one by one
 
 
 class Forwarding:
-    """While the block runs, signals wait to be handed on by :meth:`wait`. For POSIX."""
+    """While the block runs, signals wait to be handed on by :meth:`wait`. For POSIX.
+
+    Those that come after the program has ended are dropped at the end of the block: nobody is
+    there for them, and they must not keep the launcher from saying how the program went.
+    """
 
     def __init__(self) -> None:
         self._handed_on = {
@@ -51,6 +55,8 @@ class Forwarding:
         trace: TracebackType | None,
     ) -> None:
         self._witness.end()
+        while late := self._handed_on & signal.sigpending():
+            signal.sigwait(late)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         signal.signal(signal.SIGCHLD, self._on_child)
 
@@ -75,7 +81,7 @@ class Forwarding:
             received = signal.sigwait({*self._handed_on, signal.SIGCHLD})
             if received in ending:
                 ending.clear()
-                before_end(f"at {signal.Signals(received).name}")
+                before_end(f"at {name_of(received)}")
             if received != signal.SIGCHLD and not self._witness.has_got(received):
                 child.send_signal(received)  # does nothing if it has ended
 
@@ -151,3 +157,11 @@ class Ignoring:
 def handling(platform: str = sys.platform) -> Forwarding | Ignoring:
     """Return how a launcher on `platform` treats signals."""
     return Ignoring() if platform == "win32" else Forwarding()
+
+
+def name_of(number: int) -> str:
+    """Return the name of a signal, which a real-time signal lacks."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

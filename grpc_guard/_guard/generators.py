@@ -84,6 +84,7 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
             stream,
             operation,
             owner=owners.owner_of(holder.write) if holder.write is not None else None,
+            given=getattr(iterator, "gi_frame", None) or getattr(iterator, "ag_frame", None),
         )
 
 

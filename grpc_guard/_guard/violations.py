@@ -36,7 +36,7 @@ from .._findings.ledger import Entry, ledger
 from .._findings.origins import Origin, is_of_program
 from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
-from .._findings.stacks import grpc_is_the_caller
+from .._findings.stacks import ends_in_program, fold, grpc_is_the_caller
 from . import owners, torn
 from .long_waits import long_waits
 
@@ -243,15 +243,17 @@ def violate(
     *,
     owner: Owner | None = None,
     can_wait: bool = True,
+    given: FrameType | None = None,
 ) -> Entry:
     """Record that a rule was broken; raise, log or return as the stream's mode says.
 
     Returns its entry in the ledger. With `can_wait` False, ``serialize`` refuses whatever the rule.
+    `given` is the frame of what the caller was given: its line is told where the caller has none.
     """
     mode = stream.mode
     if mode is Mode.SERIALIZE and not (evidence.rule.waitable and can_wait):
         mode = Mode.RAISE
-    caller = _caller(stream, operation, sys._getframe(1))
+    caller = _caller(stream, operation, sys._getframe(1), given)
     finding = new_finding(evidence, stream.subject, caller=caller, owner=owner, mode=mode)
     entry, count = ledger.enter(finding)
     if mode is Mode.RAISE:
@@ -261,11 +263,15 @@ def violate(
     return entry
 
 
-def _caller(stream: Stream, operation: str, frame: FrameType) -> Owner:
+def _caller(
+    stream: Stream, operation: str, frame: FrameType, given: FrameType | None = None
+) -> Owner:
     """Describe the running thread or task, which broke a rule at `frame`."""
     caller = parties.this_party(frame, operation, is_task=stream.loop is not None)
     if operation == "yield":
         caller = dataclasses.replace(caller, stack=owners.at_yield(stream))
+    elif given is not None and not ends_in_program(caller.stack):
+        caller = dataclasses.replace(caller, stack=fold([given]))
     return caller
 
 

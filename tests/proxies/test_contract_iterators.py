@@ -395,6 +395,8 @@ def test_sync_responses_of_two_handlers(first: Callable, second: Callable, found
     assert finding.rule == "shared-iterator"
     assert (finding.side, finding.api) == ("server", "sync")
     assert (finding.owner.operation, finding.owner.kind) == ("next(response_iterator)", "thread")
+    # The handler has returned: what shows a line of the program is the generator.
+    assert [frame.function for frame in finding.caller.stack] == ["parked_numbers"]
 
 
 def test_sync_responses_reused_after_the_end(found):

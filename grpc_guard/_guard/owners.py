@@ -111,9 +111,25 @@ def party_with(ticket: Ticket, now: float) -> Owner:
     else:
         task = ticket.task()
         kind, name = "task", NOT_FOUND if task is None else task.get_name()
-    place = ticket.place
-    stack = (site_of(place),) if place is not None and is_of_program(place) else ()
+    place, stack = ticket.place, _stack_with(ticket)
+    if not stack and place is not None and is_of_program(place):
+        stack = (site_of(place),)
     return Owner(kind, name, ticket.operation, max(0.0, now - ticket.since), stack)
+
+
+def _stack_with(ticket: Ticket) -> tuple[Frame, ...]:
+    """Return the stack of the thread that has `ticket`, if it is at that place; of a task nothing."""
+    if ticket.task is not None or ticket.place is None:
+        return ()
+    code, instruction = ticket.place
+    frames = frames_of_threads()
+    try:
+        for frame in outward(frames.get(ticket.ident)):
+            if frame.f_code is code and frame.f_lasti == instruction:
+                return fold(outward(frame))
+    finally:
+        frames.clear()  # this very frame may be in there
+    return ()
 
 
 def is_being_cancelled(met: Ticket | None) -> bool:

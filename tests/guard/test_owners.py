@@ -838,6 +838,31 @@ def test_party_that_came_during_the_search() -> None:
     assert guard_owners.party_with(ticket, ticket.since - AGO).held_seconds == 0.0
 
 
+def test_party_that_waits_is_told_with_its_callers() -> None:
+    """A thread that is still where it asked has a stack; of one that has gone on the line is known."""
+    gate, tickets = Gate(), []
+
+    def wait_in_line() -> None:
+        tickets.append(Ticket("next", sys._getframe(1)))
+        gate.park()
+
+    def helper() -> None:
+        wait_in_line()
+
+    def worker() -> None:
+        helper()
+
+    def told() -> list[str]:
+        (ticket,) = tickets
+        return [frame.function for frame in guard_owners.party_with(ticket, ticket.since).stack]
+
+    party = in_thread(worker, name="worker")
+    with gate.held():
+        assert told()[-2:] == ["worker", "helper"]
+    party.result()
+    assert told() == ["helper"]
+
+
 def test_party_met_where_nobody_is_left() -> None:
     """A thread that an interrupt takes out of the line has no finding: it has met no party."""
     assert guard_owners.party_met(extras.Turns(), Ticket("next", None)) is None

@@ -20,8 +20,9 @@ class DirectionSnapshot:
 
     ``owner`` is inside at this moment. Without one, the last operation began
     ``last_began_seconds`` ago (None: there was none yet), in the thread ``last`` (None: in a task,
-    which the guard does not note). Python reuses the idents of threads, so ``last`` may be the name
-    of a later thread. The guard does not note when an operation ended. ``unsent`` tells that gRPC
+    which the guard does not note). ``last_at`` is the program's line at which that thread is now.
+    Python reuses the idents of threads, so ``last`` may be a later thread. The guard does not note
+    when an operation ended. ``unsent`` tells that gRPC
     has a message that it cannot send yet; ``suspended_at`` is the line at which the generator of
     the messages is suspended.
     """
@@ -32,6 +33,7 @@ class DirectionSnapshot:
     last: str | None = None
     unsent: bool = False
     suspended_at: Frame | None = None
+    last_at: Frame | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

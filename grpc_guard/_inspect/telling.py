@@ -12,7 +12,8 @@ from .._core import which
 from .._core.stream import AioDirection, Direction, Stream
 from .._findings.origins import Origin
 from .._findings.parties import name_of_thread
-from .._findings.records import Owner
+from .._findings.records import Frame, Owner
+from .._findings.stacks import ends_in_program
 from .._proxies.aio.calls import has_ended
 from . import deductions
 from . import inspection_pb2 as pb
@@ -60,6 +61,7 @@ class Teller:
         self._begun = sight.handled.begun()
         self._present = monotonic()
         self._others = others_among(streams, sight.strays)
+        self._lines_now: dict[int, Frame | None] = {}  # of threads
 
     def told(self) -> Iterator[Told]:
         """Yield the record of each stream, the oldest first."""
@@ -170,20 +172,28 @@ class Teller:
         is_written = direction.way is WRITE
         unsent = is_written and is_sending(direction.stream, sight)
         if owner is not None:
-            return new_direction(owner, waiting, owner.held_seconds, None, unsent, None)
+            return new_direction(owner, waiting, owner.held_seconds, None, unsent, None, None)
         began = direction.since
-        last = suspended_at = None
+        last = suspended_at = last_at = None
         if not direction.is_free and began <= sight.time:
             owner = sight.owner_not_seen(direction)
         elif began and isinstance(direction.owner, int):
             last = "{} {!r}".format(*name_of_thread(direction.owner))
+            last_at = self._line_now(direction.owner)
         ago = max(0.0, self._present - began) if began else None
         if owner is not None:
             ago = owner.held_seconds
         elif is_written:
             for frame in suspended(direction):
                 suspended_at = next(reversed(sight.lines.stack([frame])), None)
-        return new_direction(owner, waiting, ago, last, unsent, suspended_at)
+        return new_direction(owner, waiting, ago, last, unsent, suspended_at, last_at)
+
+    def _line_now(self, ident: int) -> Frame | None:
+        """Return the program's line at which a thread is, inside a stream or not."""
+        if ident not in self._lines_now:
+            stack = self._sight.lines.stack(self._sight.threads.get(ident, ()))
+            self._lines_now[ident] = stack[-1] if ends_in_program(stack) else None
+        return self._lines_now[ident]
 
 
 def _state(stream: Stream) -> str:

@@ -147,10 +147,15 @@ def _of_direction(name: str, direction: DirectionSnapshot) -> Iterator[str]:
     yield f"  {name + ':':7}{state_of(direction)}"
     if direction.owner is not None:
         yield from _stack(direction.owner.stack)
-    elif direction.suspended_at is not None:
-        yield f"    its generator is suspended {at(direction.suspended_at)}"
-        if direction.suspended_at.code:
-            yield f"      {direction.suspended_at.code}"
+    else:
+        for what, line in (
+            ("its generator is suspended", direction.suspended_at),
+            ("that thread is now", direction.last_at),
+        ):
+            if line is not None:
+                yield f"    {what} {at(line)}"
+                if line.code:
+                    yield f"      {line.code}"
     for waiter in direction.waiting:
         yield f"    {party(waiter)} waits for its turn to {waiter.operation}"
         yield from _stack(waiter.stack)

@@ -19,7 +19,12 @@ from .._catalogue.boundary import overlooked
 from .._catalogue.cpython import variables_of
 from .._catalogue.grpcio import tells_of_the_end
 from .._catalogue.nouns import CLIENT, SERVER, Way
-from .._catalogue.rules.cancelled_read import LEGAL_USE, NOTHING_BROKEN, OperationCancelled
+from .._catalogue.rules.cancelled_read import (
+    HARMLESS_USE,
+    LEGAL_USE,
+    NOTHING_BROKEN,
+    OperationCancelled,
+)
 from .._core.aio_methods import after_cancels
 from .._core.operations import operation, operation_in
 from .._core.records import AioFields
@@ -62,14 +67,23 @@ class _Cancelled:
 class _Use:
     """The use of a broken stream, as the excuses see it."""
 
-    def __init__(self, stream: Stream, cancellation: _Cancellation) -> None:
+    def __init__(self, stream: Stream, cancellation: _Cancellation, operation: str) -> None:
         self.was_reported = cancellation.was_reported
         self._stream = stream
+        self._operation = operation
+        self._cancelled = cancellation.origin.operation
 
     @property
     def is_given_up(self) -> bool:
         return _is_given_up(self._stream)
 
+    @property
+    def half_closes_after_read(self) -> bool:
+        is_of_reads = self._cancelled not in _WRITES and self._stream.side == CLIENT
+        return is_of_reads and self._operation == "done_writing" and self._stream.is_over()
+
+
+_WRITES = ("write", "done_writing")
 
 # By stream and way of the direction; and the streams on which cancel() was called.
 _cancellations: weakref.WeakKeyDictionary[Stream, dict[Way, _Cancellation]] = (
@@ -189,14 +203,16 @@ def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
     """
     try:
         stream = direction.stream
-        cancellation = _cancellations[stream][direction.way]
-        use = _Use(stream, cancellation)
+        cancellation, name = _cancellations[stream][direction.way], operation_in(frame)
+        use = _Use(stream, cancellation, name)
         if any(excuse(use) for excuse in LEGAL_USE):
             return AioDirection
         if _is_being_cancelled(asyncio.current_task()):
             return Broken
+        if any(excuse(use) for excuse in HARMLESS_USE):
+            return Broken
         cancellation.was_reported = True
-        _report(stream, cancellation.origin, operation_in(frame))
+        _report(stream, cancellation.origin, name)
     except Exception as error:
         if not overlooked(error, "the use of a cancelled stream goes unnoticed"):
             raise

@@ -403,6 +403,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "test_going_on_after_a_cancelled_operation",
         "is_given_up": "lifecycle/test_cancellations.py::"
         "test_a_cancelled_call_with_a_cancelled_reader",
+        "half_closes_after_read": "lifecycle/test_cancellations.py::"
+        "test_half_closing_after_a_cancelled_read",
     },
     "blocked-loop": {
         "other": "lifecycle/test_blocking.py::test_reading_quickly",

@@ -121,9 +121,15 @@ def test_a_reader() -> None:
         assert idle.origin.site is not None
         assert idle.origin.site.function == "test_a_reader"
         assert next(call) == b"0"
-        (after,) = streams(snapshot(), "Read")
+        taken = snapshot()
+        (after,) = streams(taken, "Read")
         assert after.read is not None
         assert (after.read.owner, after.read.last) == (None, "thread 'MainThread'")
+        assert after.read.last_at is not None
+        assert after.read.last_at.code == "taken = snapshot()"
+        assert f"    that thread is now at {after.read.last_at.file}:" in inspect_wording.dump(
+            taken
+        )
         assert after.read.last_began_seconds is not None
         with gate.held():
             reader = inside_grpc(next, call, name="reader")

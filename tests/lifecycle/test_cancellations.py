@@ -118,6 +118,7 @@ PAIRS = [
     for first in OPERATIONS
     for later in OPERATIONS
     if first != "read" or later not in ("__anext__", "asend")
+    if first in ("write", "done_writing") or later != "done_writing"
 ]
 
 
@@ -135,6 +136,18 @@ async def test_going_on_after_a_cancelled_operation(first: str, later: str, foun
         for again in ("write", "done_writing", later):
             await outcomes(OPERATIONS[again](call))
     assert found() == []  # once is enough
+
+
+@pytest.mark.parametrize("first", ["read", "__anext__", "asend"])
+async def test_half_closing_after_a_cancelled_read(first: str, found: Found) -> None:
+    """done_writing() is how a client tidies up, and does nothing then; going on is reported still."""
+    async with held() as call:
+        await cancel(OPERATIONS[first](call))
+        for _ in range(2):
+            assert await call.done_writing() is None
+        assert found() == []
+        await outcomes(call.write(b""))
+    check(found, first, "client", ", which ended the RPC", caller="write")
 
 
 async def test_awaiting_the_response_after_a_cancelled_write(found: Found) -> None:

@@ -85,6 +85,10 @@ class UseAfterCancellation(Protocol):
     @property
     def is_given_up(self) -> bool: ...
 
+    @property
+    def half_closes_after_read(self) -> bool:
+        """Whether a client calls done_writing() after a read that has ended the RPC."""
+
 
 def was_reported(use: UseAfterCancellation) -> bool:
     """The cancellation has been reported already, once for all that it broke."""
@@ -96,4 +100,10 @@ def is_given_up(use: UseAfterCancellation) -> bool:
     return use.is_given_up
 
 
+def half_closes_after_read(use: UseAfterCancellation) -> bool:
+    """done_writing() of an RPC that is over does nothing, and after a read nothing is lost by it."""
+    return use.half_closes_after_read
+
+
 LEGAL_USE = (was_reported, is_given_up)
+HARMLESS_USE = (half_closes_after_read,)  # the next use may be another one

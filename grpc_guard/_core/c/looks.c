@@ -33,7 +33,7 @@ grpc_guard_take_look(State *state, Look *look, PyObject *said)
             &look->moment)) {
         return -1;
     }
-    if (Py_SIZE(look->new_stream) != 11 || Py_SIZE(look->new_direction) != 6
+    if (Py_SIZE(look->new_stream) != 11 || Py_SIZE(look->new_direction) != 7
         || Py_SIZE(look->new_owner) != 7
         || !PyType_IsSubtype((PyTypeObject *)look->plain, state->aio_fields)) {
         PyErr_SetString(PyExc_TypeError, "a look is what Teller has");

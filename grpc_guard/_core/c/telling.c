@@ -8,13 +8,14 @@
 static PyObject *
 direction_record(Look *look, PyObject *owner, PyObject *ago)
 {
-    PyObject *values[6] = {NULL};
+    PyObject *values[7] = {NULL};
     int count = 0, is_whole = ago != NULL;
     NEXT(Py_NewRef(owner));
     NEXT(PyTuple_New(0));
     NEXT(ago);
     NEXT(Py_NewRef(Py_None));
     NEXT(Py_NewRef(Py_False));
+    NEXT(Py_NewRef(Py_None));
     NEXT(Py_NewRef(Py_None));
     return grpc_guard_make_record(look->new_direction, values);
 }

@@ -91,6 +91,7 @@ from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
 from grpc_guard._cli.run import executed as executed
 from grpc_guard._cli.run import launcher as run_launcher
+from grpc_guard._cli.run import signals as run_signals
 from grpc_guard._cli.run import spool as run_spool
 from grpc_guard._cli.run.progress import Progress as Progress
 from grpc_guard._cli.run.signals import handling as handling

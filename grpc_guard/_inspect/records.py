@@ -22,9 +22,8 @@ class DirectionSnapshot:
     ``last_began_seconds`` ago (None: there was none yet), in the thread ``last`` (None: in a task,
     which the guard does not note). ``last_at`` is the program's line at which that thread is now.
     Python reuses the idents of threads, so ``last`` may be a later thread. The guard does not note
-    when an operation ended. ``unsent`` tells that gRPC
-    has a message that it cannot send yet; ``suspended_at`` is the line at which the generator of
-    the messages is suspended.
+    when an operation ended. ``unsent`` tells that gRPC has a message that it cannot send yet;
+    ``suspended_at`` is the line at which the generator of the messages is suspended.
     """
 
     owner: Owner | None = None

@@ -199,7 +199,7 @@ def before_await(direction: Any) -> None:
 def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
     """Report the use of a broken `direction` at `frame`; return its class from now on.
 
-    It stays broken if the task that uses it is being cancelled.
+    It stays broken if the task that uses it is being cancelled, and by a use that does no harm.
     """
     try:
         stream = direction.stream
@@ -207,9 +207,8 @@ def _after_use(direction: Direction, frame: FrameType) -> type[AioDirection]:
         use = _Use(stream, cancellation, name)
         if any(excuse(use) for excuse in LEGAL_USE):
             return AioDirection
-        if _is_being_cancelled(asyncio.current_task()):
-            return Broken
-        if any(excuse(use) for excuse in HARMLESS_USE):
+        is_leaving = _is_being_cancelled(asyncio.current_task())
+        if is_leaving or any(excuse(use) for excuse in HARMLESS_USE):
             return Broken
         cancellation.was_reported = True
         _report(stream, cancellation.origin, name)

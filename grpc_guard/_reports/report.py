@@ -24,8 +24,9 @@ class Report:
     ``operations`` are the numbers that were guarded. ``excuse(finding)`` returns why a finding does
     not count, None if it does. ``notes`` are more lines for a summary, ``in_progress`` is what
     processes did before they were ended from outside, and ``unguarded`` is why processes, by pid,
-    were not guarded. ``not_kept`` counts findings that were too many to be kept, by the names of
-    rule and RPC. A format shows what it has a place for.
+    were not guarded; ``cut_off`` is which signal ended some before they told their totals.
+    ``not_kept`` counts findings that were too many to be kept, by the names of rule and RPC. A
+    format shows what it has a place for.
     """
 
     findings: Sequence[Finding]
@@ -38,6 +39,7 @@ class Report:
     notes: Sequence[str] = ()
     in_progress: Sequence[Snapshot] = ()
     unguarded: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    cut_off: Mapping[int, str] = dataclasses.field(default_factory=dict)
     not_kept: Mapping[tuple[str, str], int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

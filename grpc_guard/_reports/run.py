@@ -71,6 +71,11 @@ class GuardedRun:
         }
 
     @property
+    def cut_off(self) -> dict[int, str]:
+        """Which signal ended processes, by their pid, before they told their totals."""
+        return {one.pid: one.cut_off for one in self.processes if one.cut_off is not None}
+
+    @property
     def not_kept(self) -> Counter[tuple[str, str]]:
         """How many findings were counted and not kept, by the names of rule and RPC."""
         return functools.reduce(
@@ -85,7 +90,7 @@ class GuardedRun:
             streams=self.streams,
             operations=self.operations,
             unguarded=self.unguarded,
-            cut_off={one.pid: one.cut_off for one in self.processes if one.cut_off is not None},
+            cut_off=self.cut_off,
             not_kept=self.not_kept.total(),
         )
 
@@ -117,6 +122,7 @@ class GuardedRun:
             notes=self._probed(),
             in_progress=[one.in_progress for one in self.processes if one.in_progress is not None],
             unguarded=self.unguarded,
+            cut_off=self.cut_off,
             not_kept=self.not_kept,
         )
 

@@ -200,6 +200,10 @@ def test_status_and_report_however_it_ends(
         name = ending.split()[1]
         assert summary_of(process).endswith("; 1 process not heard at the end")
         assert f" told nothing at its end: {name} ended it, and the totals are" in process.stderr
+        text = launch("--report", tmp_path / "report.txt", "endings.py", *ending.split())
+        assert text.returncode == status
+        said_in_text = (tmp_path / "report.txt").read_text()
+        assert f" told nothing at its end: {name} ended it, and the totals are" in said_in_text
     else:
         assert summary_of(process).endswith(" guarded, 1 finding")
         # The client's stream and the server's; what is read to the end, and what is cancelled.

@@ -19,7 +19,15 @@ from typing import Any
 import grpc
 import jsonschema
 import pytest
-from inside import Progress, Writer, deductions, endpoints, lingering, run_launcher
+from inside import (
+    Progress,
+    Writer,
+    deductions,
+    endpoints,
+    lingering,
+    run_launcher,
+    run_signals,
+)
 from support.staging import (
     PATIENCE,
     Gate,
@@ -136,6 +144,12 @@ def test_a_second_signal(tmp_path: Path) -> None:
     assert launcher.returncode == -signal.SIGKILL
     assert f"process {pid} told nothing at its end: SIGKILL ended it" in stderr
     assert json.loads(report.read_text())["findings"] == []
+
+
+def test_the_name_of_a_signal() -> None:
+    """Signals between the first and the last of the real-time ones have a number alone."""
+    assert run_signals.name_of(signal.SIGTERM) == "SIGTERM"
+    assert run_signals.name_of(1000) == "signal 1000"
 
 
 @posix

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from support.comparison import AioWorld, same_as_plain, what, what_async
 from support.services import AioService
-from support.staging import path
+from support.staging import aio_channel, aio_server, path, within
+
+from grpc_guard import ConcurrencyError
 
 
 class _AioInterceptor:
@@ -169,3 +173,47 @@ async def test_driving_the_generator_of_an_aio_handler(world: AioWorld) -> Async
     channel = await world.connect(await world.serve(methods, interceptors=[Driver()]))
     call = channel.unary_stream(path("Drive"))(b"")
     yield [await what_async(call.read()) for _ in range(4)], seen
+
+
+class Taking(grpc.aio.ServerInterceptor):
+    """Takes two responses of the handler, and closes its generator in the task of the RPC."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        respond = (await continuation(details)).unary_stream
+
+        async def first_two(request: Any, context: Any) -> AsyncIterator[bytes]:
+            taken = 0
+            async with contextlib.aclosing(respond(request, context)) as responses:
+                async for response in responses:
+                    yield response
+                    taken += 1
+                    if taken == 2:
+                        break
+
+        return grpc.unary_stream_rpc_method_handler(first_two)
+
+
+async def test_an_interceptor_that_closes_a_handler(found: Any) -> None:
+    """The RPC lives: the handler may use its context up to its end, as without the guard."""
+    contexts: list[Any] = []
+
+    async def numbers(request: Any, context: Any) -> AsyncIterator[bytes]:
+        contexts.append(context)
+        try:
+            for number in range(5):
+                yield b"%d" % number
+        finally:
+            await context.write(b"bye " + context.peer()[:4].encode())
+
+    methods = {"Numbers": grpc.unary_stream_rpc_method_handler(numbers)}
+    async with (
+        aio_server(methods, interceptors=[Taking()]) as address,
+        aio_channel(address) as channel,
+    ):
+        call = channel.unary_stream(path("Numbers"))(b"")
+        received = [await within(call.read()) for _ in range(4)]
+        assert received == [b"0", b"1", b"bye ipv4", grpc.aio.EOF]
+        assert found() == []
+        with pytest.raises(ConcurrencyError, match="handler-returned"):
+            await contexts[0].write(b"")
+    assert [finding.rule for finding in found()] == ["handler-returned"]

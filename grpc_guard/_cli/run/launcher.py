@@ -81,11 +81,11 @@ def run(settings: Settings) -> int:
         outcome = GuardedRun(adoption, processes, is_probed=settings.probe is not None, gap=_GAP)
         if memory is not None:
             _remember(settings, memory, outcome.pairs)
-        outcome = _told_of(settings, outcome, pid)
+        outcome = _reported(settings, outcome, pid)
     return settings.exit_code if status == 0 and outcome.failing else status
 
 
-def _told_of(settings: Settings, outcome: GuardedRun, pid: int) -> GuardedRun:
+def _reported(settings: Settings, outcome: GuardedRun, pid: int) -> GuardedRun:
     """Write the files that are wanted, and the summary; return the run by which it is judged."""
     written: list[str] = []
     if settings.write_baseline is not None:

@@ -52,6 +52,9 @@ void grpc_guard_is_written(Generated *self);
 /* Notes that the handler has ended: its stream objects are to be used no more. */
 void grpc_guard_handler_has_ended(Generated *self);
 
+/* Tells whether the task that handles the stream is the one that runs; -1: an error is set. */
+int grpc_guard_runs_in_its_task(State *state, const Generated *self);
+
 /* The handler goes on: makes what a step drives; -1 with an exception set. */
 int grpc_guard_begin_step(State *state, Step *self);
 

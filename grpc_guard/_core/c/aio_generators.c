@@ -3,6 +3,22 @@
  */
 
 #include "aio_generated.h"
+#include "looks.h"
+
+int
+grpc_guard_runs_in_its_task(State *state, const Generated *self)
+{
+    PyObject *loop = ((StreamFields *)self->stream)->loop;
+    if (self->task == NULL || loop == NULL || loop == Py_None) {
+        return 0;
+    }
+    PyObject *now = grpc_guard_task_of(state, loop);
+    PyObject *its = now == NULL ? NULL : grpc_guard_led_to(self->task);
+    int is_its = its == NULL ? -1 : its != Py_None && its == now;
+    Py_XDECREF(its);
+    Py_XDECREF(now);
+    return is_its;
+}
 
 USUAL PyObject *
 grpc_guard_new_generated(State *state, PyObject *stream, PyObject *direction, PyObject *responses,

@@ -141,7 +141,13 @@ grpc_guard_begin_step(State *state, Step *self)
     if (USUALLY(self->counts)) {
         grpc_guard_is_written(generated);
         if (!USUALLY(self->act != CLOSE)) {
-            grpc_guard_handler_has_ended(generated); /* further use by the handler is too late */
+            int is_its_task = grpc_guard_runs_in_its_task(state, generated);
+            if (is_its_task < 0) {
+                return -1;
+            }
+            if (!is_its_task) { /* else an interceptor closes it, and the RPC lives */
+                grpc_guard_handler_has_ended(generated); /* further use by the handler is too late */
+            }
         }
         else if (!USUALLY(generated->has_begun) && note_handler(state, generated) < 0) {
             return -1;
@@ -252,6 +258,7 @@ finish(State *state, Step *self, PyObject **result)
             generated->is_running = 0;
         }
         if (self->counts && self->act == CLOSE) {
+            grpc_guard_handler_has_ended(generated);
             grpc_guard_end_flight(&generated->flight);
         }
     }

@@ -240,9 +240,9 @@ async def _generate(
     So the handler owns the writing direction from the yield until then.
     """
     entry = None
-    direction = context._self_write
+    direction, its_task = context._self_write, weakref.ref(current_task(running_loop()))
     turns, token = None, cast("Any", direction)
-    stream.handler = weakref.ref(current_task(running_loop())), weakref.ref(responses)
+    stream.handler = its_task, weakref.ref(responses)
     proceed: Callable[..., Any] = responses.asend
     if direction._extra is not None:
         turns, proceed = direction.turns, direction.counted(proceed)
@@ -273,7 +273,8 @@ async def _generate(
                 report_conflict(direction, "yield")
                 advance, given = proceed, (yield message)
             except GeneratorExit:
-                stream.ended = True  # gRPC has dropped it: further use by the handler is too late
+                if current_task(running_loop()) is not its_task():  # else an interceptor closes it
+                    stream.ended = True  # gRPC has dropped it: further use is too late
                 raise
             except BaseException as thrown:  # the refusal, or what an interceptor threw in
                 advance, given = responses.athrow, thrown

@@ -18,6 +18,7 @@ def render(report: Report) -> str:
         streams=report.streams,
         operations=report.operations,
         unguarded=report.unguarded,
+        cut_off=report.cut_off,
         not_kept=sum(report.not_kept.values()),
     )
     return "".join(reports) + "\n".join([*totals, *report.notes, ""])

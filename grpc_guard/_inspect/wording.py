@@ -148,14 +148,13 @@ def _of_direction(name: str, direction: DirectionSnapshot) -> Iterator[str]:
     if direction.owner is not None:
         yield from _stack(direction.owner.stack)
     else:
-        for what, line in (
-            ("its generator is suspended", direction.suspended_at),
-            ("that thread is now", direction.last_at),
-        ):
-            if line is not None:
-                yield f"    {what} {at(line)}"
-                if line.code:
-                    yield f"      {line.code}"
+        what, line = "its generator is suspended", direction.suspended_at
+        if line is None:
+            what, line = "that thread is now", direction.last_at
+        if line is not None:
+            yield f"    {what} {at(line)}"
+            if line.code:
+                yield f"      {line.code}"
     for waiter in direction.waiting:
         yield f"    {party(waiter)} waits for its turn to {waiter.operation}"
         yield from _stack(waiter.stack)

@@ -238,7 +238,9 @@ def test_the_text_of_everything() -> None:
     bare = Frame("app.py", 12, "consume", "")
     stream = dataclasses.replace(
         SNAPSHOT.streams[1],
-        write=inspection.DirectionSnapshot(last_began_seconds=2.0, unsent=True, suspended_at=bare),
+        write=inspection.DirectionSnapshot(
+            last_began_seconds=2.0, unsent=True, suspended_at=bare, last_at=Frame("b.py", 1, "", "")
+        ),
     )
     whole = dataclasses.replace(SNAPSHOT, streams=(SNAPSHOT.streams[0], stream))
     text = inspect_wording.dump(whole)

@@ -254,11 +254,13 @@ def both_stuck(taken: Snapshot) -> Snapshot | None:
 
 
 def both_parked(taken: Snapshot, method: str) -> Snapshot | None:
-    """As both_stuck(), and the handler's generator did not run at any moment of the look."""
+    """As both_stuck(), and the handler was there, and did not run, at any moment of the look."""
     if both_stuck(taken) is None:
         return None
-    (handling,) = server_of(taken, method).handlers
-    return None if handling.handler.site is None else taken
+    handling = [
+        one for server in taken.servers for one in server.handlers if one.rpc == path(method)
+    ]
+    return taken if handling and handling[0].handler.site is not None else None
 
 
 @pytest.mark.parametrize("is_counted", [False, True], ids=["plain", "counted"])

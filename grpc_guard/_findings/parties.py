@@ -27,12 +27,17 @@ def this_party(frame: FrameType, operation: str, *, is_task: bool) -> Owner:
         # Without a loop, it is a thread that uses an aio object.
         task = None if running_loop_now() is None else asyncio.current_task()
         if task is not None:
-            return task_at(task, operation, None, fold(_of_task(frame)))
+            return task_at(task, operation, None, stack_within(frame))
     greenlet = _running_greenlet()
     stack = fold(outward(frame))
     if greenlet is not None:
         return Owner(*greenlet, operation, None, stack)
     return thread_at(get_ident(), frame, operation, None, stack)
+
+
+def stack_within(frame: FrameType) -> tuple[Frame, ...]:
+    """Return the stack from `frame` outward; where a loop runs it, up to the loop."""
+    return fold(_of_task(frame))
 
 
 def _of_task(frame: FrameType) -> Iterator[FrameType]:

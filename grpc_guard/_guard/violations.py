@@ -270,7 +270,7 @@ def _caller(
     caller = parties.this_party(frame, operation, is_task=stream.loop is not None)
     if operation == "yield":
         caller = dataclasses.replace(caller, stack=owners.at_yield(stream))
-    elif given is not None and not ends_in_program(caller.stack):
+    elif given is not None and not ends_in_program(parties.stack_within(frame)):
         caller = dataclasses.replace(caller, stack=fold([given]))
     return caller
 

@@ -449,6 +449,7 @@ async def test_aio_responses_of_two_sync_handlers(found):
     assert error.value.code() is grpc.StatusCode.UNKNOWN
     assert finding.message in error.value.details()
     assert (finding.rule, finding.side, finding.api) == ("shared-iterator", "server", "aio")
+    assert [frame.function for frame in finding.caller.stack] == ["parked_numbers"]
 
 
 def test_sync_requests_whose_first_sender_is_still_inside(found):

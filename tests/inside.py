@@ -146,7 +146,7 @@ from grpc_guard._guard import owners as guard_owners
 from grpc_guard._guard import roles as guard_roles
 from grpc_guard._guard import torn as guard_torn
 from grpc_guard._guard import violations as guard_violations
-from grpc_guard._guard.generators import _feeds as _feeds
+from grpc_guard._guard.feeds import feeds as feeds
 from grpc_guard._guard.generators import bind as bind
 from grpc_guard._guard.owners import last_owner_of as last_owner_of
 from grpc_guard._guard.owners import owner_of as owner_of

@@ -50,10 +50,22 @@ class Meeting(Protocol):
     @property
     def rpc_is_over(self) -> bool: ...
 
+    @property
+    def rpcs_may_share(self) -> bool: ...
+
 
 def rpc_is_over(meeting: Meeting) -> bool:
     """The RPC has ended: both operations only have to return."""
     return meeting.rpc_is_over
+
+
+def rpcs_may_share(meeting: Meeting) -> bool:
+    """Interceptors may start several RPCs with one request iterator, and each sends by itself.
+
+    Who may advance the iterator is up to its author, as with any object around a queue. A generator
+    serves one caller alone.
+    """
+    return meeting.rpcs_may_share
 
 
 def owner_is_being_cancelled(meeting: Meeting) -> bool:
@@ -72,4 +84,4 @@ def both_half_close(meeting: Meeting) -> bool:
 
 
 # In this order: searching for the owner takes long.
-NO_CONFLICT = (rpc_is_over, owner_is_being_cancelled, both_half_close)
+NO_CONFLICT = (rpc_is_over, rpcs_may_share, owner_is_being_cancelled, both_half_close)

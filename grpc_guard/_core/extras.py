@@ -11,7 +11,6 @@ from typing import Any
 
 from .._catalogue.clock import monotonic
 from .._catalogue.forks import in_child, inherit
-from .._catalogue.modes import Mode
 
 # The token of a free queue. One element always stays, so that claim and release never make
 # the list allocate.
@@ -91,11 +90,11 @@ class Extra:
 
     __slots__ = ("tally", "turns", "watch")
 
-    def __init__(self, mode: Mode, watch: Any, *, is_counted: bool) -> None:
+    def __init__(self, watch: Any, *, takes_turns: bool, is_counted: bool) -> None:
         self.tally = [0] if is_counted else None
         if self.tally is not None:
             _live[id(self.tally)] = self.tally
-        self.turns = Turns() if mode is Mode.SERIALIZE else None
+        self.turns = Turns() if takes_turns else None
         self.watch = watch
 
     def __del__(self) -> None:

@@ -81,6 +81,7 @@ class ClientRequests(SyncDirection):
 
     way = Way.WRITE
     is_shared = False
+    asks_program = True
     advance = _advancing("taking_requests")
 
 

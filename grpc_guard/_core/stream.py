@@ -17,9 +17,11 @@ their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``. Under a tra
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._catalogue.forks import in_child
+from .._catalogue.modes import Mode
 from .._catalogue.nouns import Api, Subject, Way
 from . import fields
 from .extras import Extra, Turns, counted
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     import weakref
 
     from .._findings.origins import Origin
+
+
+# Iterators that nobody can share: Python refuses the second caller.
+_GENERATORS = (GeneratorType, AsyncGeneratorType)
 
 
 def start_counting() -> None:
@@ -87,6 +93,7 @@ class Direction:
         __slots__ = ()  # the fields are those of the class beside this one
 
     is_shared = True  # False where gRPC alone advances it
+    asks_program = False  # True where that is a client's request iterator
 
     if TYPE_CHECKING:
         loop_thread: Any  # of an aio stream: what tells which thread runs its loop; else None
@@ -104,8 +111,20 @@ class Direction:
         """Give the direction what its stream asks for; return `step` as it is done then."""
         stream, watch = self.stream, fields.watch
         watcher = watch(stream, step) if watch is not None and self.is_shared else None
-        self._extra = Extra(stream.mode, watcher, is_counted=fields.counting)
+        self._extra = Extra(
+            watcher, takes_turns=self._takes_turns(step), is_counted=fields.counting
+        )
         return self.prepared(step)
+
+    def _takes_turns(self, step: Callable[..., Any]) -> bool:
+        """Tell whether callers of `step` wait for each other.
+
+        They do so in mode ``serialize``, but not at a request iterator that RPCs may share: one may
+        wait there until the other has come.
+        """
+        iterator = getattr(step, "__self__", None)
+        may_share = self.asks_program and not issubclass(type(iterator), _GENERATORS)
+        return self.stream.mode is Mode.SERIALIZE and not may_share
 
     @property
     def tally(self) -> list[int] | None:
@@ -181,6 +200,7 @@ class GrpcDriven(AioDirection):
     __slots__ = ()
 
     is_shared = False
+    asks_program = True
 
 
 def totals() -> tuple[int, int]:

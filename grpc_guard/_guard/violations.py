@@ -38,6 +38,7 @@ from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import ends_in_program, fold, grpc_is_the_caller
 from . import owners, torn
+from .feeds import feeds
 from .long_waits import long_waits
 
 # What two operations at once in a direction are.
@@ -63,6 +64,10 @@ class _Meeting:
     @property
     def rpc_is_over(self) -> bool:
         return self._direction.stream.is_over()
+
+    @property
+    def rpcs_may_share(self) -> bool:
+        return self._direction.asks_program and not feeds.feed(self._direction.stream)
 
     def _find(self) -> tuple[Owner | None, bool]:
         # No functools.cached_property: on 3.11 it has a lock, which a fork can leave held.

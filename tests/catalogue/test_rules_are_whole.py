@@ -359,6 +359,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
     "concurrent-read": {
         "other": "proxies/test_contract_allowed.py::test_hand_over",
         "rpc_is_over": "proxies/test_contract_allowed.py::test_operation_after_cancel_of_call",
+        "rpcs_may_share": "proxies/test_intercepted.py::"
+        "test_requests_shared_by_the_rpcs_of_an_interceptor",
         "owner_is_being_cancelled": "proxies/test_contract_allowed.py::"
         "test_operation_before_a_cancellation_is_delivered",
         "both_half_close": "proxies/test_contract_allowed.py::test_done_writing_during_done_writing",
@@ -366,6 +368,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
     "concurrent-write": {
         "other": "proxies/test_contract_allowed.py::test_hand_over",
         "rpc_is_over": "proxies/test_contract_allowed.py::test_operation_after_cancel_of_call",
+        "rpcs_may_share": "proxies/test_intercepted.py::"
+        "test_requests_shared_by_the_rpcs_of_an_interceptor",
         "owner_is_being_cancelled": "proxies/test_contract_allowed.py::"
         "test_operation_before_a_cancellation_is_delivered",
         "both_half_close": "proxies/test_contract_allowed.py::test_done_writing_during_done_writing",

@@ -20,7 +20,6 @@ from inside import (
     AioDirection,
     Stream,
     Way,
-    _feeds,
     aio_calls,
     aio_channels,
     aio_given,
@@ -30,6 +29,7 @@ from inside import (
     core_fields,
     core_stream,
     extras,
+    feeds,
     forks,
     loop_thread_of,
     parse_mode,
@@ -576,7 +576,7 @@ def test_fork_beside_a_thread_that_binds() -> None:
     gate = Gate()
 
     def hold() -> None:
-        with _feeds._mutex:
+        with feeds._mutex:
             gate.park()
 
     generator, stream = numbers(), sync_stream()

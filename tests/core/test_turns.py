@@ -21,10 +21,12 @@ from inside import (
     aio_calls,
     aio_given,
     aio_handlers,
+    core_fields,
     core_turns,
     extras,
     guard_violations,
     ledger,
+    steps,
     sync_calls,
     sync_handlers,
 )
@@ -876,6 +878,9 @@ def test_gevent_that_patches_later() -> None:
 
 
 @pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
-def test_queue_of_a_direction_that_is_counted(mode: Mode) -> None:
+def test_queue_of_a_direction_that_is_counted(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts its operations, as under run, has a queue in mode serialize alone."""
-    assert (extras.Extra(mode, None, is_counted=True).turns is not None) == (mode is Mode.SERIALIZE)
+    monkeypatch.setattr(core_fields, "counting", True)
+    direction = steps.Responses(Stream("/x", "client", "sync", mode), iter(()))
+    assert direction.tally == [0]
+    assert (direction.turns is not None) == (mode is Mode.SERIALIZE)

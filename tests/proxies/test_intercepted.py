@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -13,6 +15,7 @@ from support.comparison import AioWorld, same_as_plain
 from support.services import AioService, Service
 from support.staging import (
     PATIENCE,
+    AsyncGate,
     Gate,
     aio_channel,
     aio_server,
@@ -154,6 +157,49 @@ def test_what_interceptors_may_do(connect: Any, act: Any) -> None:
     assert rules() == []
 
 
+class Jobs:
+    """A request iterator that RPCs may share; the first to come waits until the second is there."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self.messages = deque(messages)
+        self.gate = Gate()
+
+    def __iter__(self) -> Jobs:
+        return self
+
+    def __next__(self) -> bytes:
+        self.gate.park()
+        try:
+            return self.messages.popleft()
+        except IndexError:
+            raise StopIteration from None
+
+
+def in_two(go_on: Callable[[Any], Any], requests: Any) -> Any:
+    calls = go_on(requests), go_on(requests)
+    requests.gate.wait(parties=2)
+    requests.gate.open()
+    total = sum(int(call.result()) for call in calls)
+    assert total == 4
+    return calls[0]
+
+
+@pytest.mark.parametrize("mode", ["raise", "serialize"])
+@pytest.mark.parametrize("layer", ["outside", "inside"])
+def test_requests_shared_by_the_rpcs_of_an_interceptor(mode: str, layer: str) -> None:
+    """An interceptor starts two RPCs with one iterator that is no generator: gRPC is in it twice."""
+    guard = partial(wrap, mode=mode)
+    with (
+        sync_server(Service().methods(), mode=None) as address,
+        sync_channel(address, mode=None) as plain,
+    ):
+        inner = guard(plain) if layer == "inside" else plain
+        channel: Any = grpc.intercept_channel(inner, Interceptor(in_two))
+        outer = guard(channel) if layer == "outside" else channel
+        outer.stream_unary(path("Count")).future(Jobs(b"0", b"1", b"2", b"3")).result()
+    assert rules() == []
+
+
 def test_status_behind_a_generator(connect: Any) -> None:
     """status() knows the reader of an interceptor's generator."""
     gate = Gate()
@@ -244,6 +290,50 @@ async def test_write_during_done_writing_of_an_intercepted_call() -> None:
     assert refusal.value.finding.owner is not None
     assert refusal.value.finding.owner.name == "closer"
     grpc_guard.clear_findings()
+
+
+class AioJobs:
+    """As Jobs, for asyncio."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self.messages = deque(messages)
+        self.gates = [AsyncGate(), AsyncGate()]
+        self._free = iter(self.gates)
+
+    def __aiter__(self) -> AioJobs:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for gate in self._free:
+            await gate.park()
+            break
+        if not self.messages:
+            raise StopAsyncIteration
+        return self.messages.popleft()
+
+
+class AioInTwo(grpc.aio.StreamUnaryClientInterceptor):
+    """Starts two RPCs with the requests of one."""
+
+    async def intercept_stream_unary(self, continuation: Any, details: Any, requests: Any) -> Any:
+        calls = [await continuation(details, requests) for _ in range(2)]
+        for gate in requests.gates:
+            await gate.wait()
+        for gate in requests.gates:
+            gate.open()
+        assert sum([int(await call) for call in calls]) == 4
+        return calls[0]
+
+
+@pytest.mark.parametrize("mode", ["raise", "serialize"])
+async def test_requests_shared_by_the_rpcs_of_an_aio_interceptor(mode: str) -> None:
+    """The same: neither waits for the other, nor is it refused."""
+    async with (
+        aio_server(AioService().methods(), mode=None) as address,
+        aio_channel(address, mode=mode, interceptors=[AioInTwo()]) as channel,
+    ):
+        await within(channel.stream_unary(path("Count"))(AioJobs(b"0", b"1", b"2", b"3")))
+    assert rules() == []
 
 
 async def test_write_on_another_loop_of_an_intercepted_call() -> None:

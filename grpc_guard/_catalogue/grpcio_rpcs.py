@@ -19,6 +19,7 @@ from grpc._cython import cygrpc
 from grpc.aio import _call
 
 from .cpython import items_in_pool, variables_of
+from .grpcio import AIO_CONTEXT
 from .heap import held_by
 
 # In ``due`` of the state of a sync RPC, client or server, from the start of an operation of
@@ -46,6 +47,9 @@ SENDING_CODES = {id(_ADVANCES), id(_SENDS_ONE)} - {id(None)}  # by identity: qui
 # The outermost coroutine of an aio server's task for an RPC, and how the task is named after that:
 # since 1.30 and 1.45.
 _AIO_HANDLES = "_handle_exceptions"
+_COROUTINES = 5  # of grpcio's, one in the other, that are searched for a context
+# The coroutine of another task, which waits until the client leaves, and what it awaits so long.
+_AIO_WATCHES, _AIO_AWAITS_CLIENT = "_schedule_rpc_coro", "_handle_cancellation_from_core"
 _METHOD = re.compile(r"\[(/.+)\]$")
 
 
@@ -101,6 +105,22 @@ def awaits_core(code: CodeType) -> bool:
     By names of coroutines in cygrpc. False where they are missing: the chain is followed to its end.
     """
     return code.co_name in _AWAIT_CORE and "_cygrpc" in code.co_filename
+
+
+def call_that_asks(frames: Iterable[FrameType]) -> Any:
+    """Return the aio call whose requests one of `frames` takes from an iterator; else None."""
+    asking = (frame for frame in frames if _ADVANCES is not None and frame.f_code is _ADVANCES)
+    return next((variables_of(frame).get("self") for frame in asking), None)
+
+
+def is_cancelled_here(call: Any) -> bool:
+    """Tell whether an aio `call` was cancelled on this side: who awaits it gets a CancelledError.
+
+    By ``_cython_call.is_locally_cancelled()``: since 1.25. False where it is missing: an exception
+    that cancels the call goes unnoticed.
+    """
+    core: Any = getattr(call, CORE_CALL, None)
+    return bool(getattr(core, "is_locally_cancelled", bool)())
 
 
 def sending_call(inner: FrameType, outer: FrameType) -> Any:
@@ -172,6 +192,37 @@ def method_of_task(task: asyncio.Task[Any]) -> str | None:
     """Return the name of the RPC that `task` handles; None if grpcio has not named the task so."""
     named = _METHOD.search(task.get_name())
     return None if named is None else named[1]
+
+
+def context_in(task: asyncio.Task[Any]) -> Any:
+    """Return the context of the RPC that an aio server handles in `task`; None if it does not.
+
+    By what the coroutines of grpcio hold: since 1.30. None where their names are others.
+    """
+    links: list[Any] = [task.get_coro()] if handles_an_rpc(task) else []
+    while links and len(links) < _COROUTINES:
+        held = held_by(*held_by(links[-1]))
+        contexts = [one for one in held if type(one) is AIO_CONTEXT]
+        if contexts:
+            return contexts[0]
+        links.append(getattr(links[-1], "cr_await", None))
+    return None
+
+
+def client_has_left(task: asyncio.Task[Any]) -> bool:
+    """Tell whether the client of the RPC that is handled in `task` has cancelled it, or is gone.
+
+    Until then a coroutine of grpcio's waits for that: since 1.49. True where it has another name.
+    """
+    for other in asyncio.all_tasks(task.get_loop()):
+        coroutine: Any = other.get_coro()
+        if getattr(coroutine, "__name__", "") == _AIO_WATCHES:
+            waits = (
+                getattr(getattr(coroutine, "cr_await", None), "__name__", "") == _AIO_AWAITS_CLIENT
+            )
+            if waits and any(one is task for one in held_by(*held_by(coroutine))):
+                return False
+    return True
 
 
 def is_served_by(server: Any, task: asyncio.Task[Any]) -> bool:

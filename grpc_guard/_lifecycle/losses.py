@@ -1,29 +1,41 @@
 """Exceptions of the program that vanish in grpcio: the rule lost-exception.
 
 They are checked where they leave the program's code. No exception is kept: its type and the
-lines of its traceback are copied.
+lines of its traceback are copied. Where an interceptor stands between there and grpcio, it may
+handle the exception: whether it has is looked at afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
+from .._catalogue import grpcio_rpcs
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.nouns import Subject
-from .._catalogue.rules.lost_exception import NOT_LOST, HandlerCancelled, IteratorRaised
+from .._catalogue.rules.lost_exception import HANDLED, NOT_LOST, HandlerCancelled, IteratorRaised
 from .._core.stream import Stream
-from .._findings.parties import name_of_running_task
+from .._findings.parties import frames_of_task, name_of_running_task
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import lines_of
+from .._findings.whose import MACHINERY, whose
 
 
 class _Loss:
     """An exception on its way into grpcio, as the excuses see it."""
 
-    def __init__(self, stream: Stream | None, error: BaseException) -> None:
+    def __init__(self, error: BaseException, is_over: Callable[[], bool]) -> None:
         self.is_of_grpcio = not lines_of(error)
-        self.rpc_is_over = stream is not None and stream.is_over()
+        self._is_over = is_over
+
+    @property
+    def rpc_is_over(self) -> bool:
+        return self._is_over()
 
     @property
     def task_is_being_cancelled(self) -> bool:
@@ -31,17 +43,69 @@ class _Loss:
         return cancelling is None or bool(cancelling())  # a task of another class may not tell
 
 
+class _Fate:
+    """What became of an exception that an interceptor could handle."""
+
+    def __init__(self, *, reached_grpc: bool) -> None:
+        self.reached_grpc = reached_grpc
+
+
 @never_disturbs("a lost exception goes unnoticed")
 def iterator_raised(stream: Stream, operation: str, error: BaseException) -> None:
     """Act on the `error` of a request iterator of grpc.aio, unless that is no loss."""
-    if not any(excuse(_Loss(stream, error)) for excuse in NOT_LOST):
-        raiser = Owner("task", name_of_running_task(), operation, None, lines_of(error))
-        warn(IteratorRaised(type(error).__qualname__, raiser), stream.subject, caller=raiser)
+    frames = _frames_here(asyncio.current_task())
+    call = grpcio_rpcs.call_that_asks(frames)
+
+    def is_over() -> bool:
+        return call is None or grpcio_rpcs.is_cancelled_here(call) or stream.is_over()
+
+    if any(excuse(_Loss(error, is_over)) for excuse in NOT_LOST):
+        return
+    raiser = Owner("task", name_of_running_task(), operation, None, lines_of(error))
+    seen = IteratorRaised(type(error).__qualname__, raiser)
+    tell = functools.partial(warn, seen, stream.subject, caller=raiser)
+    if _has_others_within(frames):
+        # gRPC cancels the call as soon as it has the exception.
+        asyncio.get_running_loop().call_soon(_tell_of_iterator, tell, call)
+    else:
+        tell()
 
 
 @never_disturbs("a lost exception goes unnoticed")
 def handler_cancelled(subject: Subject, error: BaseException) -> None:
     """Act on the CancelledError by which a handler of grpc.aio ends, unless it is its RPC's."""
-    if not any(excuse(_Loss(None, error)) for excuse in NOT_LOST):
-        raiser = Owner("task", name_of_running_task(), "handler", None, lines_of(error))
-        warn(HandlerCancelled(raiser), subject, caller=raiser)
+    task: Any = asyncio.current_task()
+    is_over = functools.partial(grpcio_rpcs.client_has_left, task)
+    if any(excuse(_Loss(error, is_over)) for excuse in NOT_LOST):
+        return
+    raiser = Owner("task", name_of_running_task(), "handler", None, lines_of(error))
+    tell = functools.partial(warn, HandlerCancelled(raiser), subject, caller=raiser)
+    if _has_others_within(_frames_here(task)):
+        context = grpcio_rpcs.context_in(task)
+        task.add_done_callback(functools.partial(_tell_of_handler, tell, context))
+    else:
+        tell()
+
+
+def _frames_here(task: asyncio.Task[Any] | None) -> list[FrameType]:
+    """Return the frames of `task`, which runs."""
+    return [] if task is None else frames_of_task(task, sys._getframe())
+
+
+def _has_others_within(frames: list[FrameType]) -> bool:
+    """Tell whether code of others than gRPC and the guard is among `frames`."""
+    return any(whose(frame) is not MACHINERY for frame in frames)
+
+
+@never_disturbs("a lost exception goes unnoticed")
+def _tell_of_iterator(tell: Callable[[], None], call: Any) -> None:
+    fate = _Fate(reached_grpc=grpcio_rpcs.is_cancelled_here(call))
+    if not any(excuse(fate) for excuse in HANDLED):
+        tell()
+
+
+@never_disturbs("a lost exception goes unnoticed")
+def _tell_of_handler(tell: Callable[[], None], context: Any, task: asyncio.Task[Any]) -> None:
+    is_lost = context is not None and not context.done() and not grpcio_rpcs.client_has_left(task)
+    if not any(excuse(_Fate(reached_grpc=is_lost)) for excuse in HANDLED):
+        tell()

@@ -452,6 +452,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "rpc_is_over": "lifecycle/test_losses.py::test_an_iterator_that_raises_after_the_end",
         "task_is_being_cancelled": "lifecycle/test_losses.py::test_a_handler_that_is_cancelled",
         "is_of_grpcio": "proxies/test_contract_ended.py::test_aio_requests_handed_to_another_call",
+        "interceptor_handled": "lifecycle/test_losses.py::"
+        "test_an_interceptor_around_a_handler_that_ends_by_a_cancellation",
     },
     "message-mutated": {
         "other": "lifecycle/test_mutations.py::test_a_message_changed_after_its_answer",

@@ -146,6 +146,156 @@ async def test_a_handler_that_is_cancelled(shape: str, found: Found) -> None:
     assert found() == []
 
 
+async def test_a_cancelled_handler_that_counts_it_as_done(found: Found) -> None:
+    """A handler whose client has gone may call uncancel() to tidy up; it ends as one that is cancelled."""
+    gate, ended = AsyncGate(), asyncio.Event()
+
+    async def hold(request: bytes, context: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await gate.park()
+        except asyncio.CancelledError:
+            task.uncancel()
+            await settle()
+            task.add_done_callback(lambda _: ended.set())
+            raise
+
+    methods = {"Stream": grpc.unary_unary_rpc_method_handler(hold)}
+    async with aio_server(methods) as address, aio_channel(address, mode=None) as channel:
+        call = channel.unary_unary(STREAM)(b"")
+        await gate.wait()
+        call.cancel()
+        await within(ended.wait())
+    assert found() == []
+
+
+class Between(grpc.aio.ServerInterceptor):
+    """Runs handlers of `shape`; `is_tolerant`, it turns a CancelledError that is not its own into a status."""
+
+    def __init__(self, shape: str, *, is_tolerant: bool) -> None:
+        self.shape = shape
+        self.is_tolerant = is_tolerant
+        self.ended = asyncio.Event()
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        behavior = getattr(await continuation(details), self.shape)
+
+        async def run(request: Any, context: Any) -> Any:
+            task: Any = asyncio.current_task()
+            task.add_done_callback(lambda _: self.ended.set())
+            try:
+                return await behavior(request, context)
+            except asyncio.CancelledError:
+                if not self.is_tolerant:
+                    raise
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "over")
+
+        async def generate(request: Any, context: Any) -> Any:
+            task: Any = asyncio.current_task()
+            task.add_done_callback(lambda _: self.ended.set())
+            try:
+                async for response in behavior(request, context):
+                    yield response
+            except asyncio.CancelledError:
+                if not self.is_tolerant:
+                    raise
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "over")
+
+        runs = generate if behavior.__name__ == "in_generator" else run
+        return getattr(grpc, f"{self.shape}_rpc_method_handler")(runs)
+
+
+@pytest.mark.parametrize("is_tolerant", [True, False])
+@pytest.mark.parametrize(("shape", "behavior"), HANDLERS)
+async def test_an_interceptor_around_a_handler_that_ends_by_a_cancellation(
+    shape: str, behavior: Any, is_tolerant: bool, found: Found
+) -> None:
+    """It may turn the exception into a status, and then nothing is lost."""
+    between = Between(shape, is_tolerant=is_tolerant)
+    methods = {"Stream": getattr(grpc, f"{shape}_rpc_method_handler")(behavior)}
+    async with (
+        aio_server(methods, interceptors=[between]) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        call = getattr(channel, shape)(STREAM)(*([b""] if shape.startswith("unary") else []))
+        await within(between.ended.wait())
+        await settle()
+        told = found()
+        if is_tolerant:
+            if behavior is in_generator:
+                assert await within(call.read()) == b"1"
+            assert await within(call.code()) is grpc.StatusCode.UNAVAILABLE
+        call.cancel()
+    assert [str(one.rule) for one in told] == ["lost-exception"] * (not is_tolerant)
+    for finding in told:
+        assert finding.caller.site is not None
+        assert finding.caller.site.function == "cancelled_job"
+
+
+class AioBetween(grpc.aio.StreamUnaryClientInterceptor):
+    """Hands on the requests by a generator; `is_tolerant`, it ends them where they fail."""
+
+    def __init__(self, *, is_tolerant: bool) -> None:
+        self.is_tolerant = is_tolerant
+
+    async def intercept_stream_unary(self, continuation: Any, details: Any, requests: Any) -> Any:
+        async def passing() -> AsyncIterator[bytes]:
+            try:
+                async for request in requests:
+                    yield request
+            except KeyError:
+                if not self.is_tolerant:
+                    raise
+
+        return await continuation(details, passing())
+
+
+@pytest.mark.parametrize("is_tolerant", [True, False])
+async def test_an_interceptor_around_an_iterator_that_raises(
+    is_tolerant: bool, found: Found
+) -> None:
+    """The same for what a request iterator raises."""
+    methods = {"Stream": grpc.stream_unary_rpc_method_handler(swallow)}
+    between = AioBetween(is_tolerant=is_tolerant)
+    async with (
+        aio_server(methods, mode=None) as address,
+        aio_channel(address, interceptors=[between]) as channel,
+    ):
+        (outcome,) = await outcomes(channel.stream_unary(STREAM)(failing_async()))
+    if is_tolerant:
+        assert outcome == b"1"
+    else:
+        assert isinstance(outcome, asyncio.CancelledError)
+    told = found()
+    assert [str(one.rule) for one in told] == ["lost-exception"] * (not is_tolerant)
+    for finding in told:
+        assert finding.caller.site is not None
+        assert finding.caller.site.function == "failing_async"
+
+
+async def test_an_interceptor_that_takes_the_requests_itself(found: Found) -> None:
+    """What an iterator raises in an interceptor's own loop reaches the program: it is not lost."""
+
+    class Collecting(grpc.aio.StreamUnaryClientInterceptor):
+        async def intercept_stream_unary(
+            self, continuation: Any, details: Any, requests: Any
+        ) -> Any:
+            collected = []
+            with pytest.raises(KeyError):
+                async for request in requests:
+                    collected.append(request)
+            return await continuation(details, iter(collected))
+
+    methods = {"Stream": grpc.stream_unary_rpc_method_handler(swallow)}
+    async with (
+        aio_server(methods, mode=None) as address,
+        aio_channel(address, interceptors=[Collecting()]) as channel,
+    ):
+        assert await within(channel.stream_unary(STREAM)(failing_async())) == b"1"
+    assert found() == []
+
+
 async def test_a_task_that_cannot_tell(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a task that does not say whether it is being cancelled, nothing is said."""
     own_kind = SimpleNamespace(get_name=lambda: "own")

@@ -61,18 +61,20 @@ class Loss(Protocol):
     """An exception that has just left the code of the program, on its way into grpcio."""
 
     @property
-    def rpc_is_over(self) -> bool: ...
-
-    @property
     def task_is_being_cancelled(self) -> bool: ...
 
     @property
     def is_of_grpcio(self) -> bool: ...
 
+    @property
+    def rpc_is_over(self) -> bool: ...
 
-def rpc_is_over(loss: Loss) -> bool:
-    """The RPC has ended: no code waits for its result, so nothing is lost with the exception."""
-    return loss.rpc_is_over
+
+class Fate(Protocol):
+    """What has become of such an exception where an interceptor stood in its way."""
+
+    @property
+    def reached_grpc(self) -> bool: ...
 
 
 def task_is_being_cancelled(loss: Loss) -> bool:
@@ -85,4 +87,16 @@ def is_of_grpcio(loss: Loss) -> bool:
     return loss.is_of_grpcio
 
 
-NOT_LOST = (rpc_is_over, task_is_being_cancelled, is_of_grpcio)
+def rpc_is_over(loss: Loss) -> bool:
+    """The RPC has ended: no code waits for its result, so nothing is lost with the exception."""
+    return loss.rpc_is_over
+
+
+def interceptor_handled(fate: Fate) -> bool:
+    """An interceptor has handled it: the RPC goes on, or has the status that it was given."""
+    return not fate.reached_grpc
+
+
+# In this order: whether the client of a handler has left takes long to tell.
+NOT_LOST = (task_is_being_cancelled, is_of_grpcio, rpc_is_over)
+HANDLED = (interceptor_handled,)

@@ -11,8 +11,8 @@ import operator
 import re
 from collections.abc import Iterable, Iterator
 from itertools import repeat
-from types import CodeType, FrameType
-from typing import Any
+from types import AsyncGeneratorType, CodeType, FrameType, GeneratorType
+from typing import Any, NamedTuple
 
 from grpc import _server
 from grpc._cython import cygrpc
@@ -40,6 +40,10 @@ def _code(owner: object, name: str) -> CodeType | None:
 _HANDLES = {
     _code(_server, name) for name in ("_unary_response_in_pool", "_stream_response_in_pool")
 } - {None}
+# What that calls the handler by, and takes the next of its responses: since 1.0.
+_ASKS_HANDLER = {
+    _code(_server, name) for name in ("_call_behavior", "_take_response_from_response_iterator")
+} - {None}
 # Of aio clients: what advances a request iterator, and what sends the message: since 1.25.
 _REQUESTS = getattr(_call, "_StreamRequestMixin", None)
 _ADVANCES, _SENDS_ONE = _code(_REQUESTS, "_consume_request_iterator"), _code(_REQUESTS, "_write")
@@ -47,7 +51,7 @@ SENDING_CODES = {id(_ADVANCES), id(_SENDS_ONE)} - {id(None)}  # by identity: qui
 # The outermost coroutine of an aio server's task for an RPC, and how the task is named after that:
 # since 1.30 and 1.45.
 _AIO_HANDLES = "_handle_exceptions"
-_COROUTINES = 5  # of grpcio's, one in the other, that are searched for a context
+_COROUTINES = 5  # of grpcio's, one in the other, that are searched for what they hold
 # The coroutine of another task, which waits until the client leaves, and what it awaits so long.
 _AIO_WATCHES, _AIO_AWAITS_CLIENT = "_schedule_rpc_coro", "_handle_cancellation_from_core"
 _METHOD = re.compile(r"\[(/.+)\]$")
@@ -142,6 +146,18 @@ def handled_at(frame: FrameType) -> tuple[Any, str] | None:
     return None if state is None else (state, _method_of(event))
 
 
+def asks_handler(frame: FrameType) -> bool:
+    """Tell whether `frame`, of a sync server, calls the handler of an RPC, or takes its response."""
+    return frame.f_code in _ASKS_HANDLER
+
+
+def responses_at(frame: FrameType) -> list[FrameType]:
+    """Return where the generator stands that `frame`, which handles an RPC, asks for responses."""
+    held = variables_of(frame).values()
+    found = (one.gi_frame for one in held if type(one) is GeneratorType)
+    return [one for one in found if one is not None]
+
+
 def is_over(rpc_state: Any) -> bool:
     """Tell whether an RPC of a sync server has ended, by its ``statused`` and ``client``."""
     has_status = bool(getattr(rpc_state, "statused", False))
@@ -194,19 +210,29 @@ def method_of_task(task: asyncio.Task[Any]) -> str | None:
     return None if named is None else named[1]
 
 
-def context_in(task: asyncio.Task[Any]) -> Any:
-    """Return the context of the RPC that an aio server handles in `task`; None if it does not.
+class Handled(NamedTuple):
+    """An RPC of an aio server: its context, and where the generator of its responses stands."""
+
+    context: Any
+    responses: list[FrameType]
+
+
+def handled_in(task: asyncio.Task[Any]) -> Handled | None:
+    """Return the RPC that an aio server handles in `task`; None if it handles none there.
 
     By what the coroutines of grpcio hold: since 1.30. None where their names are others.
     """
-    links: list[Any] = [task.get_coro()] if handles_an_rpc(task) else []
-    while links and len(links) < _COROUTINES:
-        held = held_by(*held_by(links[-1]))
-        contexts = [one for one in held if type(one) is AIO_CONTEXT]
-        if contexts:
-            return contexts[0]
-        links.append(getattr(links[-1], "cr_await", None))
-    return None
+    link: Any = task.get_coro() if handles_an_rpc(task) else None
+    context, generators = None, []
+    for _ in range(_COROUTINES):
+        if link is None:
+            break
+        held = held_by(*held_by(link))
+        context = next((one for one in held if type(one) is AIO_CONTEXT), context)
+        generators += [one for one in held if type(one) is AsyncGeneratorType]
+        link = getattr(link, "cr_await", None)
+    frames = [one.ag_frame for one in generators]
+    return None if context is None else Handled(context, [one for one in frames if one is not None])
 
 
 def client_has_left(task: asyncio.Task[Any]) -> bool:

@@ -53,6 +53,9 @@ class Meeting(Protocol):
     @property
     def rpcs_may_share(self) -> bool: ...
 
+    @property
+    def interceptor_holds_it(self) -> bool: ...
+
 
 def rpc_is_over(meeting: Meeting) -> bool:
     """The RPC has ended: both operations only have to return."""
@@ -83,5 +86,16 @@ def both_half_close(meeting: Meeting) -> bool:
     )
 
 
+def interceptor_holds_it(meeting: Meeting) -> bool:
+    """An interceptor of the server has what the handler has yielded: gRPC does not write it yet."""
+    return meeting.interceptor_holds_it
+
+
 # In this order: searching for the owner takes long.
-NO_CONFLICT = (rpc_is_over, rpcs_may_share, owner_is_being_cancelled, both_half_close)
+NO_CONFLICT = (
+    rpc_is_over,
+    rpcs_may_share,
+    owner_is_being_cancelled,
+    both_half_close,
+    interceptor_holds_it,
+)

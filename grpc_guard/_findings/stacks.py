@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.grpcio import sends_requests
 from .records import Frame
-from .whose import LIBRARY, PROGRAM, is_of_grpc, whose, whose_file
+from .whose import LIBRARY, MACHINERY, PROGRAM, is_of_grpc, whose, whose_file
 
 _DEPTH = 40  # frames kept, those nearest to the user's line
 
@@ -86,6 +86,11 @@ def frame_of_function(function: object) -> Frame | None:
 def grpc_is_the_caller(frame: FrameType | None) -> bool:
     """Tell whether `frame` runs for gRPC's own sender, which advances a request iterator."""
     return any(sends_requests(caller) and is_of_grpc(caller) for caller in outward(frame))
+
+
+def others_among(frames: Iterable[FrameType]) -> bool:
+    """Tell whether code of others than gRPC and the guard is among `frames`."""
+    return any(whose(frame) is not MACHINERY for frame in frames)
 
 
 def other_threads() -> Iterator[tuple[int, FrameType]]:

@@ -36,75 +36,18 @@ from .._findings.ledger import Entry, ledger
 from .._findings.origins import Origin, is_of_program
 from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
-from .._findings.stacks import ends_in_program, fold, grpc_is_the_caller
+from .._findings.stacks import ends_in_program, fold
 from . import owners, torn
-from .feeds import feeds
 from .long_waits import long_waits
+from .meetings import LateUse, Meeting, Wait
 
 # What two operations at once in a direction are.
 CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: ConcurrentWrite}
 
 
-class _Meeting:
-    """An operation that met another in its direction. Its owner is searched at the first access."""
-
-    def __init__(self, direction: Direction, operation: str) -> None:
-        self._direction = direction
-        self.operation = operation
-        self._found: tuple[Owner | None, bool] | None = None
-
-    @property
-    def owner(self) -> Owner | None:
-        return self._find()[0]
-
-    @property
-    def owner_is_being_cancelled(self) -> bool:
-        return self._find()[1]
-
-    @property
-    def rpc_is_over(self) -> bool:
-        return self._direction.stream.is_over()
-
-    @property
-    def rpcs_may_share(self) -> bool:
-        return self._direction.asks_program and not feeds.feed(self._direction.stream)
-
-    def _find(self) -> tuple[Owner | None, bool]:
-        # No functools.cached_property: on 3.11 it has a lock, which a fork can leave held.
-        if self._found is None:
-            self._found = self._look()
-        return self._found
-
-    def _look(self) -> tuple[Owner | None, bool]:
-        return owners.last_owner_of(self._direction)
-
-
-class _Wait(_Meeting):
-    """An operation that waits for its turn; the party it met is known by a ticket, or searched."""
-
-    def __init__(self, direction: Direction, ticket: Ticket, met: Ticket | None) -> None:
-        super().__init__(direction, ticket.operation)
-        self._met = met
-
-    def _look(self) -> tuple[Owner | None, bool]:
-        return owners.party_to_wait(self._direction, self._met)
-
-
-class _LateUse:
-    """The use, at `frame`, of a server stream object whose handler has ended."""
-
-    def __init__(self, stream: Stream, frame: FrameType) -> None:
-        self.in_done_callback = stream.in_done_callback
-        self._frame = frame
-
-    @property
-    def grpc_asks(self) -> bool:
-        return grpc_is_the_caller(self._frame)
-
-
 def report_conflict(direction: Direction, operation: str) -> None:
     """Act on an operation that met another in its direction, unless there is an excuse."""
-    meeting = _Meeting(direction, operation)
+    meeting = Meeting(direction, operation)
     if any(excuse(meeting) for excuse in NO_CONFLICT):
         return
     if owners.is_unknown(meeting.owner) and torn.give_back(direction):
@@ -124,7 +67,7 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     turns = direction.turns
     assert turns is not None
     met = owners.party_met(turns, ticket)
-    meeting = _Wait(direction, ticket, met)
+    meeting = Wait(direction, ticket, met)
     if meeting.rpc_is_over:
         return
     is_unknown = torn.may_have_been() and turns.taken and not owners.owner_with_frame(direction)
@@ -235,7 +178,7 @@ def _astray(
 
 def used_after_end(stream: Stream, operation: str) -> None:
     """Act on the use of a server stream object whose handler has ended, unless it is legal."""
-    use = _LateUse(stream, sys._getframe(1))
+    use = LateUse(stream, sys._getframe(1))
     if any(excuse(use) for excuse in LEGAL_LATE):
         return
     violate(HandlerEnded(), stream, operation)

@@ -22,8 +22,7 @@ from .._core.stream import Stream
 from .._findings.parties import frames_of_task, name_of_running_task
 from .._findings.records import Owner
 from .._findings.reporting import warn
-from .._findings.stacks import lines_of
-from .._findings.whose import MACHINERY, whose
+from .._findings.stacks import lines_of, others_among
 
 
 class _Loss:
@@ -44,7 +43,7 @@ class _Loss:
 
 
 class _Fate:
-    """What became of an exception that an interceptor could handle."""
+    """What happened to an exception that an interceptor could handle."""
 
     def __init__(self, *, reached_grpc: bool) -> None:
         self.reached_grpc = reached_grpc
@@ -64,7 +63,7 @@ def iterator_raised(stream: Stream, operation: str, error: BaseException) -> Non
     raiser = Owner("task", name_of_running_task(), operation, None, lines_of(error))
     seen = IteratorRaised(type(error).__qualname__, raiser)
     tell = functools.partial(warn, seen, stream.subject, caller=raiser)
-    if _has_others_within(frames):
+    if others_among(frames):
         # gRPC cancels the call as soon as it has the exception.
         asyncio.get_running_loop().call_soon(_tell_of_iterator, tell, call)
     else:
@@ -80,9 +79,9 @@ def handler_cancelled(subject: Subject, error: BaseException) -> None:
         return
     raiser = Owner("task", name_of_running_task(), "handler", None, lines_of(error))
     tell = functools.partial(warn, HandlerCancelled(raiser), subject, caller=raiser)
-    if _has_others_within(_frames_here(task)):
-        context = grpcio_rpcs.context_in(task)
-        task.add_done_callback(functools.partial(_tell_of_handler, tell, context))
+    if others_among(_frames_here(task)):
+        handled = grpcio_rpcs.handled_in(task)
+        task.add_done_callback(functools.partial(_tell_of_handler, tell, handled))
     else:
         tell()
 
@@ -90,11 +89,6 @@ def handler_cancelled(subject: Subject, error: BaseException) -> None:
 def _frames_here(task: asyncio.Task[Any] | None) -> list[FrameType]:
     """Return the frames of `task`, which runs."""
     return [] if task is None else frames_of_task(task, sys._getframe())
-
-
-def _has_others_within(frames: list[FrameType]) -> bool:
-    """Tell whether code of others than gRPC and the guard is among `frames`."""
-    return any(whose(frame) is not MACHINERY for frame in frames)
 
 
 @never_disturbs("a lost exception goes unnoticed")
@@ -105,7 +99,10 @@ def _tell_of_iterator(tell: Callable[[], None], call: Any) -> None:
 
 
 @never_disturbs("a lost exception goes unnoticed")
-def _tell_of_handler(tell: Callable[[], None], context: Any, task: asyncio.Task[Any]) -> None:
-    is_lost = context is not None and not context.done() and not grpcio_rpcs.client_has_left(task)
+def _tell_of_handler(
+    tell: Callable[[], None], handled: grpcio_rpcs.Handled | None, task: asyncio.Task[Any]
+) -> None:
+    has_no_status = handled is not None and not handled.context.done()
+    is_lost = has_no_status and not grpcio_rpcs.client_has_left(task)
     if not any(excuse(_Fate(reached_grpc=is_lost)) for excuse in HANDLED):
         tell()

@@ -23,6 +23,7 @@ from .._findings.waiters import NOTE, Note
 
 _DEPTH = 8  # frames that each coroutine notes of its maker; those of libraries come first
 
+_depth_before = 0
 _replaced: list[tuple[Any, str, Any, Any]] = []  # owner, name, the original, its replacement
 
 
@@ -31,8 +32,10 @@ def note_where_work_begins() -> None:
 
     For coroutines this holds in this thread and in threads that start later.
     """
+    global _depth_before
     if _replaced:
         return
+    _depth_before = sys.get_coroutine_origin_tracking_depth()
     _note_coroutines()
     _patch(threading.Thread, "start", _noting_method("start"))
     _patch(concurrent.futures.thread._WorkItem, "__init__", _noting_method("submit"))
@@ -41,7 +44,8 @@ def note_where_work_begins() -> None:
 
 def stop_noting() -> None:
     """Stop noting; patches that other code has put on top stay."""
-    sys.set_coroutine_origin_tracking_depth(0)
+    if sys.get_coroutine_origin_tracking_depth() == _DEPTH:  # else the program has set it since
+        sys.set_coroutine_origin_tracking_depth(_depth_before)
     while _replaced:
         owner, name, plain, replacement = _replaced.pop()
         if vars(owner).get(name) is replacement:

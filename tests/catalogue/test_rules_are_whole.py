@@ -364,6 +364,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "owner_is_being_cancelled": "proxies/test_contract_allowed.py::"
         "test_operation_before_a_cancellation_is_delivered",
         "both_half_close": "proxies/test_contract_allowed.py::test_done_writing_during_done_writing",
+        "interceptor_holds_it": "proxies/test_server_interceptors.py::"
+        "test_a_response_that_an_interceptor_holds_back",
     },
     "concurrent-write": {
         "other": "proxies/test_contract_allowed.py::test_hand_over",
@@ -373,6 +375,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "owner_is_being_cancelled": "proxies/test_contract_allowed.py::"
         "test_operation_before_a_cancellation_is_delivered",
         "both_half_close": "proxies/test_contract_allowed.py::test_done_writing_during_done_writing",
+        "interceptor_holds_it": "proxies/test_server_interceptors.py::"
+        "test_a_response_that_an_interceptor_holds_back",
     },
     "shared-iterator": {
         "other": "proxies/test_contract_iterators.py::test_sync_requests_shared_on_purpose",
@@ -389,6 +393,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "test_sync_callback_that_looks_at_the_context",
         "grpc_asks_once_more": "proxies/test_contract_ended.py::"
         "test_sync_requests_handed_to_another_call",
+        "interceptor_goes_on": "proxies/test_server_interceptors.py::"
+        "test_what_a_handler_leaves_to_its_interceptor",
     },
     "closed-channel": {
         "other": "lifecycle/test_lives.py::test_another_error_at_the_start",

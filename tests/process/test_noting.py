@@ -38,11 +38,14 @@ def test_a_patch_that_came_later() -> None:
     assert vars(concurrent.futures.thread._WorkItem)["__init__"] is plain
 
 
-def test_who_tracks_more() -> None:
-    """A program that has asyncio note more frames of a coroutine's maker keeps its depth."""
-    sys.set_coroutine_origin_tracking_depth(20)
+@pytest.mark.parametrize(("depth", "meanwhile"), [(20, 20), (2, process_noting._DEPTH)])
+def test_who_tracks_already(depth: int, meanwhile: int) -> None:
+    """A program that has asyncio note the makers of coroutines gets its depth back, and never less."""
+    sys.set_coroutine_origin_tracking_depth(depth)
     note_where_work_begins()
-    assert sys.get_coroutine_origin_tracking_depth() == 20
+    assert sys.get_coroutine_origin_tracking_depth() == meanwhile
+    stop_noting()
+    assert sys.get_coroutine_origin_tracking_depth() == depth
 
 
 def test_work_without_room_for_a_note() -> None:

@@ -163,8 +163,8 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
             'probe = "" if direction.watch is None else direction.watch.collided(sys._getframe( 2))',
             '"" if direction.watch is None else direction.watch.collided(sys._getframe( 0)),',
             '"" if direction.watch is None else direction.watch.collided(sys._getframe( 2)),',
-            "use = _LateUse(stream, sys._getframe( 0))",
-            "use = _LateUse(stream, sys._getframe( 2))",
+            "use = LateUse(stream, sys._getframe( 0))",
+            "use = LateUse(stream, sys._getframe( 2))",
         ),
         "one pair more or less is remembered: a cost, no answer": (
             "_PAIRS_KEPT = 65",

@@ -43,6 +43,9 @@ class LateUse(Protocol):
     @property
     def grpc_asks(self) -> bool: ...
 
+    @property
+    def interceptor_goes_on(self) -> bool: ...
+
 
 def is_in_done_callback(use: LateUse) -> bool:
     """A done-callback runs: it may still read the state of the stream."""
@@ -54,4 +57,10 @@ def grpc_asks_once_more(use: LateUse) -> bool:
     return use.grpc_asks
 
 
-LEGAL_LATE = (is_in_done_callback, grpc_asks_once_more)
+def interceptor_goes_on(use: LateUse) -> bool:
+    """An interceptor keeps the RPC open: gRPC has not got it back, and sends no status yet."""
+    return use.interceptor_goes_on
+
+
+# In this order: to search for an interceptor takes long.
+LEGAL_LATE = (is_in_done_callback, grpc_asks_once_more, interceptor_goes_on)

@@ -1,0 +1,331 @@
+"""Interceptors of a server stand between gRPC and the handler: the RPC ends when they do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from support.stage import BULK, NARROW
+from support.staging import (
+    AsyncGate,
+    Gate,
+    Party,
+    aio_channel,
+    aio_server,
+    in_thread,
+    path,
+    settle,
+    sync_channel,
+    sync_server,
+    within,
+)
+
+from grpc_guard import ConcurrencyError, Finding
+
+Found = Callable[[], list[Finding]]
+RPC = path("Stream")
+
+
+def methods(shape: str, behavior: Any) -> dict[str, Any]:
+    return {"Stream": getattr(grpc, f"{shape}_rpc_method_handler")(behavior)}
+
+
+class Around(grpc.ServerInterceptor):
+    """Runs each RPC by what `runs` makes of its handler."""
+
+    def __init__(self, shape: str, runs: Callable[[Any], Any]) -> None:
+        self._shape = shape
+        self._runs = runs
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        behavior = getattr(continuation(details), self._shape)
+        return getattr(grpc, f"{self._shape}_rpc_method_handler")(self._runs(behavior))
+
+
+class AioAround(Around, grpc.aio.ServerInterceptor):
+    """The same for asyncio."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        return super().intercept_service(lambda details: handler, details)
+
+
+# Asyncio. What a handler leaves to its interceptor: to be awaited, or called, behind it
+
+_left: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("left")
+
+
+def finishing(behavior: Any) -> Any:
+    async def run(request: Any, context: Any) -> None:
+        left: list[Any] = []
+        _left.set(left)
+        await behavior(request, context)
+        for one in left:
+            await one()
+
+    return run
+
+
+def finishing_generator(behavior: Any) -> Any:
+    async def run(request: Any, context: Any) -> AsyncIterator[bytes]:
+        left: list[Any] = []
+        _left.set(left)
+        async for response in behavior(request, context):
+            yield response
+        for one in left:
+            await one()
+
+    return run
+
+
+async def use(context: Any) -> None:
+    assert context.peer()
+    context.set_trailing_metadata((("used", "late"),))
+    await context.write(b"late")
+
+
+async def in_own_task(context: Any) -> None:
+    task = asyncio.create_task(use(context))
+    _left.get().append(lambda: task)
+
+
+async def in_task_of_rpc(context: Any) -> None:
+    _left.get().append(lambda: use(context))
+
+
+@pytest.mark.parametrize("leave", [in_own_task, in_task_of_rpc])
+@pytest.mark.parametrize("kind", ["coroutine", "generator"])
+async def test_what_a_handler_leaves_to_its_interceptor(
+    kind: str, leave: Any, found: Found
+) -> None:
+    """While an interceptor keeps the RPC open, the stream objects of the handler may be used."""
+
+    async def coroutine(request: bytes, context: Any) -> None:
+        await context.write(b"0")
+        await leave(context)
+
+    async def generator(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"0"
+        await leave(context)
+
+    behavior, runs = (
+        (coroutine, finishing) if kind == "coroutine" else (generator, finishing_generator)
+    )
+    interceptor = AioAround("unary_stream", runs)
+    async with (
+        aio_server(methods("unary_stream", behavior), interceptors=[interceptor]) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        call = channel.unary_stream(RPC)(b"")
+        assert [message async for message in call] == [b"0", b"late"]
+        assert dict(await within(call.trailing_metadata()))["used"] == "late"
+    assert found() == []
+
+
+async def test_an_interceptor_that_has_more_responses(found: Found) -> None:
+    """While gRPC sends what an interceptor adds, and will ask it for more, the RPC is open."""
+    sent, used = AsyncGate(), asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    def runs(behavior: Any) -> Any:
+        async def run(request: Any, context: Any) -> AsyncIterator[bytes]:
+            async for response in behavior(request, context):
+                yield response
+            sent.arrive()
+            yield BULK
+            await asyncio.gather(*tasks)
+            yield b"2"
+
+        return run
+
+    async def look(context: Any) -> None:
+        await sent.park()
+        assert context.peer()
+        used.set()
+
+    async def behavior(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield b"0"
+        tasks.append(asyncio.create_task(look(context)))
+
+    interceptor = AioAround("unary_stream", runs)
+    async with (
+        aio_server(methods("unary_stream", behavior), interceptors=[interceptor]) as address,
+        aio_channel(address, mode=None, options=NARROW) as channel,
+    ):
+        call = channel.unary_stream(RPC)(b"")
+        assert await within(call.read()) == b"0"
+        await sent.wait()
+        await settle()
+        sent.open()
+        await within(used.wait())
+        assert await within(call.read()) == BULK
+        assert await within(call.read()) == b"2"
+    assert found() == []
+
+
+async def test_use_behind_an_interceptor_that_has_ended(found: Found) -> None:
+    """What a handler has let out is refused once its interceptor has ended, too."""
+    out = asyncio.get_running_loop().create_future()
+
+    async def behavior(request: bytes, context: Any) -> None:
+        out.set_result(context)
+
+    interceptor = AioAround("unary_stream", lambda plain: plain)
+    async with (
+        aio_server(methods("unary_stream", behavior), interceptors=[interceptor]) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        assert [message async for message in channel.unary_stream(RPC)(b"")] == []
+        context = await within(out)
+        with pytest.raises(ConcurrencyError, match="handler-returned"):
+            await context.write(b"late")
+    assert len(found()) == 1
+
+
+# Asyncio. What a handler yields, while its interceptor holds it back, or hands it on
+
+
+async def write(context: Any, begin: asyncio.Event, message: bytes) -> None:
+    await begin.wait()
+    await context.write(message)
+
+
+@pytest.mark.parametrize("mode", ["raise", "warn"])
+async def test_a_response_that_an_interceptor_holds_back(mode: str, found: Found) -> None:
+    """Nothing is written while the interceptor has what was yielded: the handler's task may write."""
+    held, tasks = asyncio.Event(), list[asyncio.Task[None]]()
+
+    def runs(behavior: Any) -> Any:
+        async def run(request: Any, context: Any) -> AsyncIterator[bytes]:
+            async for response in behavior(request, context):
+                held.set()
+                await asyncio.gather(*tasks)
+                yield response
+
+        return run
+
+    async def behavior(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        tasks.append(asyncio.create_task(write(context, held, b"first")))
+        yield b"second"
+
+    interceptor = AioAround("unary_stream", runs)
+    async with (
+        aio_server(
+            methods("unary_stream", behavior), mode=mode, interceptors=[interceptor]
+        ) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        messages = [message async for message in channel.unary_stream(RPC)(b"")]
+    assert messages == [b"first", b"second"]
+    assert found() == []
+
+
+async def test_a_response_that_an_interceptor_has_handed_on(found: Found) -> None:
+    """gRPC writes it: a write of the handler's task is refused, as without the interceptor."""
+    yielded, tasks = asyncio.Event(), list[asyncio.Task[None]]()
+
+    def runs(behavior: Any) -> Any:
+        async def run(request: Any, context: Any) -> AsyncIterator[bytes]:
+            async for response in behavior(request, context):
+                yield response
+
+        return run
+
+    async def behavior(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        tasks.append(asyncio.create_task(write(context, yielded, b"late")))
+        yield BULK
+
+    interceptor = AioAround("unary_stream", runs)
+    async with (
+        aio_server(methods("unary_stream", behavior), interceptors=[interceptor]) as address,
+        aio_channel(address, mode=None, options=NARROW) as channel,
+    ):
+        call = channel.unary_stream(RPC)(b"")
+        await within(
+            call.initial_metadata()
+        )  # the message, for which it has no room, is on its way
+        yielded.set()
+        with pytest.raises(ConcurrencyError, match="concurrent-write"):
+            await within(tasks[0])
+        assert [message[:1] async for message in call] == [b"\0"]
+    assert len(found()) == 1
+
+
+# Sync
+
+
+@pytest.mark.parametrize("shape", ["stream_unary", "stream_stream"])
+def test_a_thread_that_an_interceptor_waits_for(shape: str, found: Found) -> None:
+    """The same: the interceptor has the RPC until its function, or its generator, has ended."""
+    parties: list[Party[Any]] = []
+    ended = Gate()
+
+    def late(requests: Any, context: Any) -> tuple[bytes, str]:
+        ended.park()
+        return next(requests), context.peer()
+
+    def function(behavior: Any) -> Any:
+        def run(request: Any, context: Any) -> bytes:
+            response: bytes = behavior(request, context)
+            ended.open()
+            parties[0].result()
+            return response
+
+        return run
+
+    def generator(behavior: Any) -> Any:
+        def run(request: Any, context: Any) -> Iterator[bytes]:
+            yield from behavior(request, context)
+            ended.open()
+            parties[0].result()
+            yield b"1"
+
+        return run
+
+    def plain(requests: Any, context: Any) -> bytes:
+        parties.append(in_thread(late, requests, context))
+        return b"0"
+
+    def generating(requests: Any, context: Any) -> Iterator[bytes]:
+        parties.append(in_thread(late, requests, context))
+        yield b"0"
+
+    is_function = shape == "stream_unary"
+    interceptor = Around(shape, function if is_function else generator)
+    handler = methods(shape, plain if is_function else generating)
+    with (
+        sync_server(handler, interceptors=[interceptor]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        response = getattr(channel, shape)(RPC)(iter([b"request"]))
+        assert (response if is_function else list(response)) == (
+            b"0" if is_function else [b"0", b"1"]
+        )
+        request, peer = parties[0].result()
+    assert request == b"request"
+    assert peer.startswith("ipv4:127.0.0.1:")
+    assert found() == []
+
+
+def test_sync_use_behind_an_interceptor_that_has_ended(found: Found) -> None:
+    """What a handler has let out is refused once its interceptor has ended."""
+    out: list[Any] = []
+
+    def behavior(requests: Any, context: Any) -> bytes:
+        out.append(context)
+        return b"0"
+
+    interceptor = Around("stream_unary", lambda plain: lambda *call: plain(*call))
+    with (
+        sync_server(methods("stream_unary", behavior), interceptors=[interceptor]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        assert channel.stream_unary(RPC)(iter(())) == b"0"
+        with pytest.raises(ConcurrencyError, match="handler-returned"):
+            out[0].peer()
+    assert len(found()) == 1

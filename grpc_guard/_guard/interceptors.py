@@ -19,22 +19,36 @@ from .._catalogue.grpcio import AIO_CONTEXT
 from .._catalogue.heap import held_by
 from .._core.stream import Stream
 from .._findings.parties import frames_of_task
-from .._findings.stacks import others_among, outward
+from .._findings.stacks import outward
 from .._findings.waiters import await_chain
+from .._findings.whose import MACHINERY, is_of_grpc, whose
 
 
 def runs(stream: Stream) -> bool:
     """Tell whether code of an interceptor runs, or waits, for the RPC of `stream`."""
-    return any(others_among(frames) for frames, _ in _places(stream))
+    return any(_is_of_others(frames) for frames, _ in _places(stream))
 
 
 def goes_on(stream: Stream) -> bool:
     """Tell the same, or whether gRPC will ask an interceptor for more responses."""
-    return any(others_among(frames) or others_among(more) for frames, more in _places(stream))
+    return any(_is_of_others(frames) or _is_of_others(more) for frames, more in _places(stream))
+
+
+def _is_of_others(frames: list[FrameType]) -> bool:
+    """Tell whether gRPC has called others than the guard at the outermost of `frames`, the last."""
+    for frame in reversed(frames):
+        if whose(frame) is not MACHINERY:
+            return True
+        if is_of_grpc(frame):
+            return False  # the guard has called the handler
+    return False
 
 
 def _places(stream: Stream) -> Iterator[tuple[list[FrameType], list[FrameType]]]:
-    """Yield the frames of what handles the RPC of `stream`, and those of who is asked for responses."""
+    """Yield the frames of what handles the RPC of `stream`, and of what is asked for responses.
+
+    Innermost first.
+    """
     return _in_thread(stream) if stream.loop is None else _in_task(stream, stream.loop)
 
 
@@ -51,7 +65,7 @@ def _in_task(
             if task is current:
                 frames = frames_of_task(task, sys._getframe())
             else:
-                frames = list(await_chain(task.get_coro()))
+                frames = [*await_chain(task.get_coro())][::-1]
             yield frames, handled.responses
             return
 
@@ -93,8 +107,8 @@ def _in_thread(stream: Stream) -> Iterator[tuple[list[FrameType], list[FrameType
                 handled = grpcio_rpcs.handled_at(frame)
                 if handled is not None and handled[0] is state:
                     yield asked, grpcio_rpcs.responses_at(frame)
-                inside.append(frame)
                 if grpcio_rpcs.asks_handler(frame):
                     asked = inside.copy()
+                inside.append(frame)
     finally:
         frames.clear()  # this very frame may be in there

@@ -19,6 +19,7 @@ class Meeting:
         self._direction = direction
         self.operation = operation
         self._found: tuple[Owner | None, bool] | None = None
+        self._is_over: bool | None = None
 
     @property
     def owner(self) -> Owner | None:
@@ -30,7 +31,9 @@ class Meeting:
 
     @property
     def rpc_is_over(self) -> bool:
-        return self._direction.stream.is_over()
+        if self._is_over is None:
+            self._is_over = self._direction.stream.is_over()
+        return self._is_over
 
     @property
     def rpcs_may_share(self) -> bool:

@@ -118,18 +118,25 @@ def party_with(ticket: Ticket, now: float) -> Owner:
 
 
 def _stack_with(ticket: Ticket) -> tuple[Frame, ...]:
-    """Return the stack of the thread that has `ticket`, if it is at that place; of a task nothing."""
-    if ticket.task is not None or ticket.place is None:
+    """Return the stack of the party that has `ticket`, if it is at that line; else nothing."""
+    if ticket.place is None:
         return ()
-    code, instruction = ticket.place
-    frames = frames_of_threads()
+    # A task stands at another instruction of the line than where it called.
+    code, line = ticket.place[0], site_of(ticket.place).line
+    task = None if ticket.task is None else ticket.task()
+    frames = frames_of_threads() if ticket.task is None else {}
+    if ticket.task is None:
+        chain = list(outward(frames.get(ticket.ident)))
+    else:
+        chain = [] if task is None else [*await_chain(task.get_coro())][::-1]
     try:
-        for frame in outward(frames.get(ticket.ident)):
-            if frame.f_code is code and frame.f_lasti == instruction:
-                return fold(outward(frame))
+        for index, frame in enumerate(chain):
+            if frame.f_code is code and frame.f_lineno == line:
+                return fold(chain[index:])
+        return ()
     finally:
         frames.clear()  # this very frame may be in there
-    return ()
+        chain.clear()
 
 
 def is_being_cancelled(met: Ticket | None) -> bool:

@@ -48,9 +48,9 @@ CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: Concu
 def report_conflict(direction: Direction, operation: str) -> None:
     """Act on an operation that met another in its direction, unless there is an excuse."""
     meeting = Meeting(direction, operation)
-    if any(excuse(meeting) for excuse in NO_CONFLICT):
+    if not meeting.rpc_is_over and owners.is_unknown(meeting.owner) and torn.give_back(direction):
         return
-    if owners.is_unknown(meeting.owner) and torn.give_back(direction):
+    if any(excuse(meeting) for excuse in NO_CONFLICT):
         return
     probe = "" if direction.watch is None else direction.watch.collided(sys._getframe(1))
     evidence = CONFLICT[direction.way](meeting.owner, probe)

@@ -9,7 +9,9 @@ from .._catalogue.cpython import threads_by_ident, waits_for_threads
 from .._catalogue.grpcio_rpcs import is_receiving
 from .._catalogue.words import quoted
 from .._core.stream import Direction, Stream
-from .._findings.records import Owner
+from .._findings.records import Frame, Owner
+from .._findings.stacks import fold
+from .._findings.waiters import await_chain
 from . import wording
 from .records import ChannelSnapshot, Deduction, DirectionSnapshot, ServerSnapshot, StreamSnapshot
 from .sight import Sight
@@ -89,7 +91,8 @@ def _waits(streams: Sequence[Stream], sight: Sight) -> Iterator[Deduction]:
         waits.setdefault(wait.waiter.key, wait)
         if wait.awaited.key in inside:
             number, rpc, owner = inside[wait.awaited.key]
-            text = wording.joined(_called(wait.waiter), owner, rpc, is_timed=wait.is_timed)
+            waiting, place = _called(wait.waiter), _place_of(wait.waiter, sight)
+            text = wording.joined(waiting, place, owner, rpc, is_timed=wait.is_timed)
             yield Deduction("joined", text, (number,))
     for circle in _circles(waits):
         parties = [wait.waiter for wait in circle]
@@ -100,6 +103,16 @@ def _waits(streams: Sequence[Stream], sight: Sight) -> Iterator[Deduction]:
             has_tasks=any(party.kind == "task" for party in parties),
         )
         yield Deduction("circular-wait", text, tuple(sorted(numbered)))
+
+
+def _place_of(party: Party, sight: Sight) -> Frame | None:
+    """Return the line of the program at which `party`, a thread or a task, waits."""
+    task = party.actual_task
+    if task is None:
+        stack = fold(sight.threads.get(party.ident, ()))
+    else:
+        stack = fold([*await_chain(task.get_coro())][::-1])
+    return stack[-1] if stack else None
 
 
 def _place(direction: Direction, numbers: Mapping[int, int]) -> tuple[int, int]:

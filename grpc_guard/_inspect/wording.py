@@ -34,11 +34,15 @@ def unread(reads: DirectionSnapshot, writes: DirectionSnapshot) -> str:
     return f"{nobody} while {write} (flow control: the peer may wait for us to read)"
 
 
-def joined(waiting: str, owner: Owner, rpc: str, *, is_timed: bool) -> str:
-    """Return what follows from a party that waits for the end of one inside a stream."""
+def joined(waiting: str, place: Frame | None, owner: Owner, rpc: str, *, is_timed: bool) -> str:
+    """Return what follows from a party that waits, at `place`, for the end of one inside a stream."""
     held = duration(owner.held_seconds)
     waits = "waits, with a time-out," if is_timed else "waits"
-    return f"{waiting} {waits} for the end of {party(owner)}, which has been in {owner.operation} of {escaped(rpc)} for {held}"
+    line = "" if place is None else f"; {waiting} is {at(place)}"
+    return (
+        f"{waiting} {waits} for the end of {party(owner)}, which has been in {owner.operation} of "
+        f"{escaped(rpc)} for {held}{line}"
+    )
 
 
 def circle(parties: Sequence[str], *, timed: Sequence[str], has_tasks: bool) -> str:

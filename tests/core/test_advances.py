@@ -58,6 +58,12 @@ def nobody_counts_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_fields, "counting", False)
 
 
+@pytest.fixture(autouse=True)
+def requests_come_from_a_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kind of request iterator may be shared by RPCs: nobody is refused there."""
+    monkeypatch.setattr(steps.ClientRequests, "asks_program", False)
+
+
 class BrokenError(Exception):
     """An operation failed."""
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
-from inside import Handlers, Mode, aio_handlers, always, core_which
+from inside import Handlers, Mode, aio_handlers, always, core_which, losses, rpcs_door
 from support.operating import Plain
 from support.staging import settle
 
@@ -293,6 +293,8 @@ async def test_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
         yield b""
         raise asyncio.CancelledError
 
+    monkeypatch.setattr(rpcs_door, "client_has_left", lambda task: False)
+    monkeypatch.setattr(losses, "others_among", lambda frames: False)  # as if gRPC had called it
     for in_c in (True, False):
         made = guarded(give_up, in_c=in_c, monkeypatch=monkeypatch)(Kept(), Kept())
         with pytest.raises(asyncio.CancelledError):

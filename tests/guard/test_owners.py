@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import gc
 import inspect
 import os
 import subprocess
@@ -861,6 +862,34 @@ def test_party_that_waits_is_told_with_its_callers() -> None:
         assert told()[-2:] == ["worker", "helper"]
     party.result()
     assert told() == ["helper"]
+
+
+async def test_task_that_waits_is_told_with_its_callers() -> None:
+    """The same of a task, by what it awaits."""
+    gate, tickets = AsyncGate(), []
+
+    async def wait_in_line() -> None:
+        tickets.append(core_turns.ticket_of_task("read", sys._getframe(1)))
+        await gate.park()
+
+    async def helper() -> None:
+        await wait_in_line()
+
+    async def worker() -> None:
+        await helper()
+
+    def told() -> list[str]:
+        (ticket,) = tickets
+        return [frame.function for frame in guard_owners.party_with(ticket, ticket.since).stack]
+
+    task = asyncio.create_task(worker(), name="worker")
+    async with gate.held():
+        assert told() == ["worker", "helper"]
+    await task
+    assert told() == ["helper"]
+    del task
+    gc.collect()
+    assert told() == ["helper"]  # nobody has the task any more
 
 
 def test_party_met_where_nobody_is_left() -> None:

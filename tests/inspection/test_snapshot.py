@@ -7,6 +7,7 @@ import collections
 import concurrent.futures
 import gc
 import json
+import re
 import threading
 import time
 import weakref
@@ -389,6 +390,8 @@ def test_joining_a_reader(timeout: Any, waits: str) -> None:
     assert text.startswith(
         f"thread 'stopper' {waits} for the end of thread 'reader', which has been in next of "
     )
+    # The thread has no line of the program but that of what runs it.
+    assert re.search(r"; thread 'stopper' is at .*staging\.py:\d+$", text)
 
 
 async def test_awaiting_a_reader() -> None:
@@ -410,6 +413,7 @@ async def test_awaiting_a_reader() -> None:
         call.cancel()
         await asyncio.wait({stopper, reader})
     assert text.startswith("task 'stopper' waits for the end of task 'reader'")
+    assert re.search(rf"; task 'stopper' is at {re.escape(__file__)}:\d+$", text)
 
 
 def test_waiting_in_a_circle(found: Any, reported: Any) -> None:

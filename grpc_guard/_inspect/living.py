@@ -50,8 +50,9 @@ def begun_in_python(tables: Iterable[Any]) -> HandledStreams:
     """Return the same of `tables` without the compiled core."""
     found = tables_of.Handled()
     for table in tables:
-        for stream, since in table.table.values():
-            found.put(id(stream), stream, since)
+        for what, since in table.table.values():
+            if isinstance(what, Stream):
+                found.put(id(what), what, since)
     return found
 
 

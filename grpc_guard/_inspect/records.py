@@ -75,7 +75,7 @@ class ChannelSnapshot:
 class HandlerSnapshot:
     """One RPC that a server handles now, and where its handler is.
 
-    In ``handler``, ``held_seconds`` is None for a unary RPC, whose start is not noted.
+    In ``handler``, ``held_seconds`` is None where the guard has not seen it begin.
     ``over`` tells that the RPC has ended (the client is gone, its deadline has passed), and is
     None where that is not known.
     """

@@ -1,7 +1,7 @@
 """Servers: which RPCs are handled now and where, which wait for a thread, which are over.
 
-All of it is read off what grpcio itself holds while it serves, so that unary handlers, which the
-guard leaves alone, are seen as well.
+All of it is read off what grpcio itself holds while it serves, so that handlers which were there
+before the guard are seen as well. Since when is known where the guard has seen them begin.
 """
 
 from __future__ import annotations
@@ -106,19 +106,23 @@ def _handler(
     name: str,
     rpc: str,
     stack: tuple[Frame, ...],
-    noted: tuple[Stream, float] | None,
+    noted: tuple[Stream | str, float] | None,
     present: float,
 ) -> Owner:
-    """Return who handles `rpc`, at its line; of a streaming one it is noted since when."""
+    """Return who handles `rpc`, at its line; `noted` is what it began to handle last, and when."""
     held = None
-    if noted is not None and noted[0].rpc == rpc:
-        stream, since = noted
+    if noted is not None and _rpc_of(noted[0]) == rpc:
+        what, since = noted
         held = max(0.0, present - since)
         # Between two messages the generator shows no frame of its own.
-        write = stream.write
+        write = what.write if isinstance(what, Stream) else None
         if type(write) is not AioDirection and (at_rest := list(suspended(write))):
             stack = (*stack, *sight.lines.stack(at_rest))
     return new_owner(kind, name, "handler", held, stack, "inside", None)
+
+
+def _rpc_of(what: Stream | str) -> str:
+    return what.rpc if isinstance(what, Stream) else what
 
 
 # Aio
@@ -183,7 +187,7 @@ class _Look:
         if name not in self._known:
             self._known[name] = self._named(task)
         method, party = self._known[name]
-        rpc = method or (noted[0].rpc if noted is not None else _UNNAMED)
+        rpc = method or (_rpc_of(noted[0]) if noted is not None else _UNNAMED)
         owner = _handler(self._sight, "task", party, rpc, stack, noted, self._present)
         in_pool = None
         if self._migrated and not owner.stack:  # it may be a sync handler, which a thread runs

@@ -1,4 +1,7 @@
-"""Tables of streams that are handled: by whom, and since when. The compiled core has its own."""
+"""Tables of what is handled, by whom and since when: streams, and unary RPCs by their names.
+
+The compiled core has its own.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,26 @@ from .._core.stream import Stream
 
 
 class HandledStreams(Protocol):
-    """Streams that are handled, and since when, by an identity."""
+    """Streams and unary RPCs that are handled, and since when, by an identity."""
 
-    def get(self, identity: int, /) -> tuple[Stream, float] | None:
-        """Return a stream and since when."""
+    def get(self, identity: int, /) -> tuple[Stream | str, float] | None:
+        """Return a stream, or the name of a unary RPC, and since when."""
 
     def since(self, identity: int, /) -> float | None:
         """Return since when."""
 
-    def put(self, identity: int, stream: Stream, since: float, /) -> None:
-        """Put a stream in place of what was there."""
+    def put(self, identity: int, what: Stream | str, since: float, /) -> None:
+        """Put a stream, or the name of a unary RPC, in place of what was there."""
 
     def streams(self) -> list[Stream]:
-        """Return all of them."""
+        """Return all streams."""
 
 
 class Handled:
     """The same, in Python."""
 
     def __init__(self) -> None:
-        self.table: dict[int, tuple[Stream, float]] = {}
+        self.table: dict[int, tuple[Stream | str, float]] = {}
         self.get = self.table.get
 
     def since(self, identity: int, /) -> float | None:
@@ -35,10 +38,10 @@ class Handled:
         found = self.table.get(identity)
         return None if found is None else found[1]
 
-    def put(self, identity: int, stream: Stream, since: float, /) -> None:
+    def put(self, identity: int, what: Stream | str, since: float, /) -> None:
         """See HandledStreams."""
-        self.table[identity] = stream, since
+        self.table[identity] = what, since
 
     def streams(self) -> list[Stream]:
         """See HandledStreams."""
-        return [stream for stream, _ in self.table.values()]
+        return [what for what, _ in self.table.values() if isinstance(what, Stream)]

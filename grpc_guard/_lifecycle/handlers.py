@@ -98,19 +98,21 @@ class Handlers(InFlight):
         return self._api
 
     def streams(self) -> HandledStreams:
-        """Return the streams that were noted and since when, by thread ident or id of the task."""
+        """Return what was noted and since when, by thread ident or id of the task."""
         compiled = which.compiled()
         found: HandledStreams
         if compiled is None:
             found = Handled()
             for task, entry in self._in_tasks().items():
-                if isinstance(entry.what, Stream):
-                    found.put(id(task), entry.what, entry.since)
+                found.put(id(task), entry.what, entry.since)
         else:
             found = compiled.handled(self)
         for ident, entry in list(self._by_thread.items()):
-            if isinstance(stream := entry.stream(), Stream):
-                found.put(ident, stream, entry.since)
+            what = entry.stream()
+            if isinstance(what, Stream):
+                found.put(ident, what, entry.since)
+            elif what is not None and not what.ended:
+                found.put(ident, what.rpc, entry.since)
         return found
 
     def threads(self) -> Iterator[Owner]:

@@ -240,8 +240,11 @@ def test_handlers_as_records(at_one_moment: None) -> None:
         (named, loop, stream(write)),
         (named, loop, stream(responses)),  # it is looked at where the generator stands
         (named, loop, None),
+        (named, loop, "/a.B/C"),  # unary
         ("HandleExceptions[/a.B/D]", loop, stream()),  # another RPC
+        ("HandleExceptions[/a.B/D]", loop, "/a.B/C"),
         ("", loop, stream()),
+        ("", loop, "/a.B/C"),
         ("", loop, None),
         (named, others, stream()),
     ] * 6
@@ -253,7 +256,9 @@ def test_handlers_as_records(at_one_moment: None) -> None:
     look.answered(answer)
     data = b"".join(answer.handlers_of(0))
     assert data == encoding.Encoder("strict").joined(HANDLERS, records)
-    assert len(records) == 42
+    assert len(records) == 60
+    held = [one for one in records if one.handler.held_seconds is not None]
+    assert len(held) == 36
     things = *tasks, *(one for _, _, one in kinds), loop, write, HERE
     before = list(map(sys.getrefcount, things))
     for _ in range(50):

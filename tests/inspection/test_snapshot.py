@@ -510,11 +510,12 @@ def test_a_server_without_a_free_thread() -> None:
         assert list(waiting) == [b"0"]
     server = server_of(taken, "Held")
     assert (server.api, server.pool_size, server.waiting) == ("sync", 2, (path("Held"),))
-    assert [(one.rpc, one.over, one.handler.held_seconds is None) for one in server.handlers] == [
-        (path("Held"), True, False),
-        (path("Unary"), False, True),
+    assert [(one.rpc, one.over) for one in server.handlers] == [
+        (path("Held"), True),
+        (path("Unary"), False),  # the longest first
     ]
     for handler in server.handlers:
+        assert handler.handler.held_seconds is not None
         assert "park" in {frame.function for frame in handler.handler.stack}
     assert deduced(taken, "pool-held") == [
         "all 2 threads of the pool are held, 1 of them by RPCs that are over; 1 RPC waits"
@@ -563,6 +564,7 @@ async def test_handlers_of_aio_servers() -> None:
     (thread,) = server_of(taken, "Pool").handlers
     assert server_of(taken, "Aio").number != server_of(taken, "Pool").number
     assert coroutine.handler.site is not None
+    assert coroutine.handler.held_seconds is not None
     assert (coroutine.handler.kind, coroutine.handler.site.function) == ("task", "unary")
     assert thread.handler.kind == "thread"
     assert "park" in {frame.function for frame in thread.handler.stack}

@@ -1,4 +1,4 @@
-/* Tables of streams that are handled: by whom, and since when. See Handlers.streams(), Handled.begun(). */
+/* Tables of what is handled: by whom, and since when. See Handlers.streams(), Handled.begun(). */
 
 #include "flights.h"
 #include "handled.h"
@@ -6,19 +6,18 @@
 const HandledOne *
 grpc_guard_handled_by(const HandledNow *self, uintptr_t key)
 {
-    const HandledOne *one = grpc_guard_row_of(&self->table, sizeof(HandledOne), key);
-    return one == NULL || one->stream == NULL ? NULL : one;
+    return grpc_guard_row_of(&self->table, sizeof(HandledOne), key);
 }
 
 int
-grpc_guard_put_handled(HandledNow *self, uintptr_t key, PyObject *stream, double since)
+grpc_guard_put_handled(HandledNow *self, uintptr_t key, PyObject *what, double since)
 {
     HandledOne *one = grpc_guard_put_row(&self->table, sizeof(HandledOne), key);
     if (one == NULL) {
         return -1;
     }
     one->since = since;
-    SET(one->stream, Py_XNewRef(stream));
+    SET(one->what, Py_NewRef(what));
     return 0;
 }
 
@@ -35,7 +34,7 @@ put_flight(State *state, HandledNow *self, const InFlightNow *one)
     PyObject *task = one->is_running ? Py_NewRef(one->task) : grpc_guard_led_to(one->task);
     int failed = task == NULL;
     if (!failed && task != Py_None) {
-        failed = grpc_guard_put_handled(self, (uintptr_t)task, stream, one->since) < 0;
+        failed = grpc_guard_put_handled(self, (uintptr_t)task, one->what, one->since) < 0;
     }
     Py_XDECREF(task);
     return failed ? -1 : 0;
@@ -60,7 +59,7 @@ put_flights(State *state, HandledNow *self, const Links *flights)
             return 0;
         }
         task = task != NULL ? task : ((PyWeakReference *)flight->task)->wr_object;
-        if (task != Py_None && grpc_guard_put_handled(self, (uintptr_t)task, stream, flight->since) < 0) {
+        if (task != Py_None && grpc_guard_put_handled(self, (uintptr_t)task, flight->what, flight->since) < 0) {
             return -1;
         }
     }
@@ -130,8 +129,8 @@ begun(PyObject *module, PyObject *tables)
         const HandledNow *handled = (HandledNow *)one;
         for (Py_ssize_t at = 0; !failed && at < handled->table.count; at++) {
             const HandledOne *row = &grpc_guard_all_handled(handled)[at];
-            failed = row->stream != NULL
-                     && grpc_guard_put_handled(found, (uintptr_t)row->stream, row->stream, row->since) < 0;
+            failed = IS_STREAM(state, row->what)
+                     && grpc_guard_put_handled(found, (uintptr_t)row->what, row->what, row->since) < 0;
         }
         if (failed) {
             Py_CLEAR(found);

@@ -1,4 +1,4 @@
-/* The streams that are handled, thousands of them: see handled.c. */
+/* What is handled, thousands of streams and unary RPCs: see handled.c. */
 
 #ifndef GRPC_GUARD_HANDLED_H
 #define GRPC_GUARD_HANDLED_H
@@ -7,7 +7,7 @@
 
 typedef struct {
     uintptr_t key;    /* the address of a task, the ident of a thread, or the address of the stream */
-    PyObject *stream; /* NULL: something else has taken its place */
+    PyObject *what; /* a stream, or the name of a unary RPC */
     double since;
 } HandledOne;
 
@@ -26,7 +26,7 @@ grpc_guard_all_handled(const HandledNow *handled)
     return handled->table.all;
 }
 
-/* Puts a stream, or NULL, in place of what its key had before; -1: an error is set. */
-int grpc_guard_put_handled(HandledNow *handled, uintptr_t key, PyObject *stream, double since);
+/* Puts a stream, or the name of a unary RPC, in place of what its key had before; -1: an error is set. */
+int grpc_guard_put_handled(HandledNow *handled, uintptr_t key, PyObject *what, double since);
 
 #endif

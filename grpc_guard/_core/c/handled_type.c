@@ -1,4 +1,4 @@
-/* The type of tables of streams that are handled: see handled.c. */
+/* The type of tables of what is handled: see handled.c. */
 
 #include "handled.h"
 
@@ -24,9 +24,9 @@ handled_get(HandledNow *self, PyObject *identity)
     if (one == NULL) {
         Py_RETURN_NONE;
     }
-    PyObject *stream = Py_NewRef(one->stream); /* to make something may run the collector */
-    PyObject *both = Py_BuildValue("(Od)", stream, one->since);
-    Py_DECREF(stream);
+    PyObject *what = Py_NewRef(one->what); /* to make something may run the collector */
+    PyObject *both = Py_BuildValue("(Od)", what, one->since);
+    Py_DECREF(what);
     return both;
 }
 
@@ -43,13 +43,13 @@ handled_since(HandledNow *self, PyObject *identity)
 static PyObject *
 handled_put(HandledNow *self, PyObject *args)
 {
-    PyObject *identity, *stream;
+    PyObject *identity, *what;
     double since;
-    if (!PyArg_ParseTuple(args, "OOd:put", &identity, &stream, &since)) {
+    if (!PyArg_ParseTuple(args, "OOd:put", &identity, &what, &since)) {
         return NULL;
     }
     uintptr_t key = (uintptr_t)PyLong_AsVoidPtr(identity);
-    if ((key == 0 && PyErr_Occurred()) || grpc_guard_put_handled(self, key, stream, since) < 0) {
+    if ((key == 0 && PyErr_Occurred()) || grpc_guard_put_handled(self, key, what, since) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -58,10 +58,11 @@ handled_put(HandledNow *self, PyObject *args)
 static PyObject *
 handled_streams(HandledNow *self, PyObject *unused)
 {
+    State *state = PyType_GetModuleState(Py_TYPE(self));
     PyObject *found = PyList_New(0);
     for (Py_ssize_t i = 0; found != NULL && i < self->table.count; i++) {
-        PyObject *stream = grpc_guard_all_handled(self)[i].stream;
-        if (stream != NULL && PyList_Append(found, stream) < 0) {
+        PyObject *what = grpc_guard_all_handled(self)[i].what;
+        if (IS_STREAM(state, what) && PyList_Append(found, what) < 0) {
             Py_CLEAR(found);
         }
     }
@@ -73,7 +74,7 @@ handled_traverse(HandledNow *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     for (Py_ssize_t i = 0; i < self->table.count; i++) {
-        Py_VISIT(grpc_guard_all_handled(self)[i].stream);
+        Py_VISIT(grpc_guard_all_handled(self)[i].what);
     }
     return 0;
 }
@@ -83,11 +84,11 @@ handled_clear(HandledNow *self)
 {
     while (self->table.count > 0) {
         const HandledOne *all = grpc_guard_all_handled(self);
-        PyObject *stream = all[--self->table.count].stream;
+        PyObject *what = all[--self->table.count].what;
         if (self->table.count > 8) {
-            FETCH(all[self->table.count - 8].stream);
+            FETCH(all[self->table.count - 8].what);
         }
-        Py_XDECREF(stream);
+        Py_XDECREF(what);
     }
     return 0;
 }
@@ -104,15 +105,15 @@ handled_dealloc(HandledNow *self)
 }
 
 static PyMethodDef handled_methods[] = {
-    {"get", (PyCFunction)(void (*)(void))handled_get, METH_O, "Return a stream and since when, or None."},
+    {"get", (PyCFunction)(void (*)(void))handled_get, METH_O, "Return what is handled and since when, or None."},
     {"since", (PyCFunction)(void (*)(void))handled_since, METH_O, "Return since when, or None."},
-    {"put", (PyCFunction)(void (*)(void))handled_put, METH_VARARGS, "Put a stream."},
+    {"put", (PyCFunction)(void (*)(void))handled_put, METH_VARARGS, "Put what is handled."},
     {"streams", (PyCFunction)(void (*)(void))handled_streams, METH_NOARGS, "Return all streams."},
     {NULL},
 };
 
 static PyType_Slot handled_slots[] = {
-    {Py_tp_doc, "Streams that are handled: see _lifecycle/handlers.py."},
+    {Py_tp_doc, "What is handled: see _lifecycle/handlers.py."},
     {Py_tp_traverse, handled_traverse},
     {Py_tp_clear, handled_clear},
     {Py_tp_dealloc, handled_dealloc},

@@ -54,7 +54,7 @@ put_handler(Serving *self, PyObject *rpc, const Party *party)
     return failed ? -1 : 0;
 }
 
-/* Finds for how long a task handles a stream, if its RPC is this: 1; 0 if Python has to look at where
+/* Finds for how long a task handles an RPC, if it is this: 1; 0 if Python has to look at where
  * the generator of the handler is; -1: an error is set. */
 static int
 find_held(State *state, Serving *self, const HandledOne *noted, PyObject *rpc, double *held)
@@ -63,16 +63,20 @@ find_held(State *state, Serving *self, const HandledOne *noted, PyObject *rpc, d
     if (noted == NULL) {
         return 1;
     }
-    StreamFields *stream = (StreamFields *)noted->stream;
+    StreamFields *stream = IS_STREAM(state, noted->what) ? (StreamFields *)noted->what : NULL;
+    PyObject *its = stream == NULL ? noted->what : stream->rpc;
     double since = noted->since;
-    if (!IS_STREAM(state, (PyObject *)stream) || stream->rpc == NULL) {
+    if (its == NULL || (stream == NULL && !PyUnicode_Check(its))) {
         return 0;
     }
-    int is_it = stream->rpc == rpc ? 1 : PyObject_RichCompareBool(stream->rpc, rpc, Py_EQ);
+    int is_it = its == rpc ? 1 : PyObject_RichCompareBool(its, rpc, Py_EQ);
     if (is_it <= 0) {
         return is_it < 0 ? -1 : 1;
     }
     *held = since < self->present ? self->present - since : 0.0;
+    if (stream == NULL) {
+        return 1;
+    }
     PyObject *write = grpc_guard_writer(stream, NULL);
     int is_plain = write != NULL && (write == Py_None || (PyObject *)Py_TYPE(write) == self->plain);
     Py_XDECREF(write);
@@ -166,7 +170,7 @@ ahead(State *state, Serving *self, Py_ssize_t at)
     unsigned int row = self->ahead[at % AHEAD];
     const HandledOne *one = row == 0 || row > self->streams->table.count
                                 ? NULL : &grpc_guard_all_handled(self->streams)[row - 1];
-    return one == NULL || one->stream == NULL || !IS_STREAM(state, one->stream) ? NULL : one;
+    return one == NULL || !IS_STREAM(state, one->what) ? NULL : one;
 }
 
 /* Has what is needed of the tasks that follow the one at this place fetched, each from where the last step leads. */
@@ -182,11 +186,11 @@ fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left
     const HandledOne *later = left > 12 ? grpc_guard_handled_by(self->streams, (uintptr_t)tasks[12]) : NULL;
     self->ahead[(at + 12) % AHEAD] = later == NULL ? 0 : (unsigned int)(later - grpc_guard_all_handled(self->streams)) + 1;
     if (later != NULL) {
-        FETCH_LINES(later->stream, self->copies != NULL ? 112 : sizeof(StreamFields));
+        FETCH_LINES(later->what, self->copies != NULL ? 112 : sizeof(StreamFields));
     }
     later = left > 8 ? ahead(state, self, at + 8) : NULL;
     if (later != NULL) {
-        const StreamFields *stream = (StreamFields *)later->stream;
+        const StreamFields *stream = (StreamFields *)later->what;
         FETCH(stream->write == Py_True ? stream->writer : stream->write);
         const Copied *one = self->copies == NULL ? NULL : grpc_guard_box_of(self->copies, stream);
         if (one != NULL) {
@@ -198,8 +202,8 @@ fetch_ahead(State *state, Serving *self, PyObject *const *tasks, Py_ssize_t left
         }
     }
     later = left > 4 ? ahead(state, self, at + 4) : NULL;
-    if (later != NULL && grpc_guard_copy_of(self->copies, (StreamFields *)later->stream) != NULL) {
-        grpc_guard_fetch_seen(self->crowd, ((StreamFields *)later->stream)->reader, 1);
+    if (later != NULL && grpc_guard_copy_of(self->copies, (StreamFields *)later->what) != NULL) {
+        grpc_guard_fetch_seen(self->crowd, ((StreamFields *)later->what)->reader, 1);
     }
 }
 

@@ -7,10 +7,10 @@
 static int
 find_copy(State *state, Serving *self, const HandledOne *noted, PyObject *task, Copied **found)
 {
-    if (self->copies == NULL || noted == NULL || !IS_STREAM(state, noted->stream)) {
+    if (self->copies == NULL || noted == NULL || !IS_STREAM(state, noted->what)) {
         return 0;
     }
-    StreamFields *stream = (StreamFields *)noted->stream;
+    StreamFields *stream = (StreamFields *)noted->what;
     Copied *one = grpc_guard_copy_of(self->copies, stream);
     PyObject *reader;
     if (one == NULL || one->read.how != TASK_INSIDE
@@ -38,7 +38,7 @@ grpc_guard_put_handler_copy(State *state, Serving *self, const HandledOne *noted
     Copied *one;
     int is_it = find_copy(state, self, noted, task, &one);
     if (is_it <= 0 || one->handled_at != stack || one->handler_look != self->copies->last
-        || !is_plain(self, (StreamFields *)noted->stream)) {
+        || !is_plain(self, (StreamFields *)noted->what)) {
         return is_it < 0 ? -1 : 0;
     }
     Bytes *bytes = &self->buffer->bytes;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._catalogue.words import duration, escaped, printable
-from .._findings.records import Owner
+from .._findings.records import Frame, Owner
 from .records import DirectionSnapshot, Snapshot, StreamSnapshot
 from .wording import at, by_holding, headline, in_flight, longest, state_of
 
@@ -47,19 +47,19 @@ def _holders(snapshot: Snapshot) -> Iterator[str]:
     yield from (f"{one.kind}: {one.text}" for one in snapshot.deductions)
     rows = []
     for stream in by_holding(snapshot.streams):
+        if longest(stream) < 0:
+            break
+        rpc = f"{escaped(stream.rpc)} ({stream.side}, {stream.api})"
         for direction in sorted(_directions(stream), key=lambda one: -_held(one.owner)):
-            owner = direction.owner
+            waiting, owner = str(len(direction.waiting) or ""), direction.owner
             if owner is not None:
-                rows.append(
-                    (
-                        duration(owner.held_seconds),
-                        f"{owner.kind} {escaped(owner.name)}",
-                        owner.operation,
-                        str(len(direction.waiting) or ""),
-                        f"{escaped(stream.rpc)} ({stream.side}, {stream.api})",
-                        printable(at(owner.site).removeprefix("at ")),
-                    )
-                )
+                who, place = f"{owner.kind} {escaped(owner.name)}", printable(_where(owner.site))
+                held = duration(owner.held_seconds)
+                rows.append((held, who, owner.operation, waiting, rpc, place))
+            elif direction.unsent:
+                since, line = duration(direction.last_began_seconds), direction.last_at
+                place = "" if line is None else printable(_where(line))
+                rows.append((since, "gRPC", "cannot send", waiting, rpc, place))
     yield from _table(_HOLDERS, rows)
     for stream in snapshot.streams:
         if longest(stream) < 0:
@@ -68,6 +68,10 @@ def _holders(snapshot: Snapshot) -> Iterator[str]:
             yield f"{escaped(stream.rpc)} ({stream.side}, {stream.api}): {'; '.join(said) or 'nobody inside'}"
     for server in snapshot.servers:
         yield from (f"server {server.number}: {in_flight(one)}" for one in server.handlers)
+
+
+def _where(line: Frame | None) -> str:
+    return at(line).removeprefix("at ")
 
 
 def _directions(stream: StreamSnapshot) -> list[DirectionSnapshot]:

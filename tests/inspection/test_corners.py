@@ -291,3 +291,16 @@ def test_the_table_of_everything() -> None:
     nobody = dataclasses.replace(SNAPSHOT.streams[1], write=None)
     lines = list(tables.holders(dataclasses.replace(SNAPSHOT, streams=(nobody,))))
     assert "/a.B/D (server, aio): nobody inside" in lines
+
+
+def test_what_cannot_be_sent_beside_who_reads() -> None:
+    """The table has a line for what gRPC cannot send, with who used the direction last, if that is known."""
+    last = Frame("feed.py", 7, "feed", "")
+    read = inspection.DirectionSnapshot(owner=OWNER)
+    for line, place in ((last, "feed.py:7"), (None, "")):
+        write = inspection.DirectionSnapshot(last_began_seconds=2.0, unsent=True, last_at=line)
+        stream = dataclasses.replace(SNAPSHOT.streams[0], read=read, write=write)
+        shown = tables.holders(dataclasses.replace(SNAPSHOT, streams=(stream,)))
+        (sends,) = (text.split() for text in shown if "cannot send" in text)
+        assert sends[:5] == ["2.0", "s", "gRPC", "cannot", "send"]
+        assert sends[-1] == (place or f"{stream.api})")

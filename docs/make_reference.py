@@ -51,6 +51,7 @@ _ABOUT = {  # the meaning of the names of the schema's parts
     "frame": "An entry of `stack`",
     "snapshot": "An entry of `in_progress`",
     "process": "An entry of `unguarded`",
+    "ended": "An entry of `cut_off`",
 }
 
 

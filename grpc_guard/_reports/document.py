@@ -47,6 +47,8 @@ def document(report: Report) -> Document:
         content["unguarded"] = [
             {"pid": pid, "reason": why} for pid, why in report.unguarded.items()
         ]
+    if report.cut_off:
+        content["cut_off"] = [{"pid": pid, "signal": name} for pid, name in report.cut_off.items()]
     return content
 
 

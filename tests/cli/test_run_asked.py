@@ -143,7 +143,8 @@ def test_a_second_signal(tmp_path: Path) -> None:
             _, stderr = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == -signal.SIGKILL
     assert f"process {pid} told nothing at its end: SIGKILL ended it" in stderr
-    assert json.loads(report.read_text())["findings"] == []
+    told = json.loads(report.read_text())
+    assert (told["findings"], told["cut_off"]) == ([], [{"pid": pid, "signal": "SIGKILL"}])
 
 
 def test_the_name_of_a_signal() -> None:

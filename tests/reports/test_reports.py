@@ -155,6 +155,9 @@ def test_json_is_of_the_schema(tmp_path: Path, found: Callable[[], list[Finding]
     for findings in (FINDINGS, [real_finding(found)], []):
         data = json.loads(written(tmp_path / "r.json", "json", findings))
         jsonschema.validate(data, SCHEMA, jsonschema.Draft202012Validator)
+    ended = Report([], ROOT, "raise", 1, streams=0, operations=0, cut_off={7: "SIGKILL"})
+    assert document(ended)["cut_off"] == [{"pid": 7, "signal": "SIGKILL"}]
+    jsonschema.validate(document(ended), SCHEMA, jsonschema.Draft202012Validator)
 
 
 @pytest.mark.parametrize(

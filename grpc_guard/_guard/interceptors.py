@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -26,35 +26,35 @@ from .._findings.whose import MACHINERY, is_of_grpc, whose
 
 def runs(stream: Stream) -> bool:
     """Tell whether code of an interceptor runs, or waits, for the RPC of `stream`."""
-    return any(_is_of_others(frames) for frames, _ in _places(stream))
+    return any(now for now, _ in _looks(stream))
 
 
 def goes_on(stream: Stream) -> bool:
     """Tell the same, or whether gRPC will ask an interceptor for more responses."""
-    return any(_is_of_others(frames) or _is_of_others(more) for frames, more in _places(stream))
+    return any(now or later for now, later in _looks(stream))
 
 
-def _is_of_others(frames: list[FrameType]) -> bool:
+# Frames are only looked at: one that is kept in a variable of a frame that is among them lives, with
+# all that it has in hand, until the collector comes.
+
+
+def _looks(stream: Stream) -> Iterator[tuple[bool, bool]]:
+    """Yield whether an interceptor runs, and whether gRPC will ask one, where the RPC is handled."""
+    return _in_threads(stream) if stream.loop is None else _in_tasks(stream, stream.loop)
+
+
+def _is_of_others(frames: Iterable[FrameType]) -> bool:
     """Tell whether gRPC has called others than the guard at the outermost of `frames`, the last."""
-    for frame in reversed(frames):
+    found = False
+    for frame in frames:
         if whose(frame) is not MACHINERY:
-            return True
-        if is_of_grpc(frame):
-            return False  # the guard has called the handler
-    return False
+            found = True
+        elif is_of_grpc(frame):
+            found = False  # the guard has called the handler
+    return found
 
 
-def _places(stream: Stream) -> Iterator[tuple[list[FrameType], list[FrameType]]]:
-    """Yield the frames of what handles the RPC of `stream`, and of what is asked for responses.
-
-    Innermost first.
-    """
-    return _in_thread(stream) if stream.loop is None else _in_task(stream, stream.loop)
-
-
-def _in_task(
-    stream: Stream, loop: asyncio.AbstractEventLoop
-) -> Iterator[tuple[list[FrameType], list[FrameType]]]:
+def _in_tasks(stream: Stream, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[bool, bool]]:
     context = _context_of(stream)
     if context is None:
         return
@@ -66,7 +66,9 @@ def _in_task(
                 frames = frames_of_task(task, sys._getframe())
             else:
                 frames = [*await_chain(task.get_coro())][::-1]
-            yield frames, handled.responses
+            is_running = _is_of_others(frames)
+            frames.clear()
+            yield is_running, _is_of_others(handled.responses)
             return
 
 
@@ -96,19 +98,26 @@ def _context_of(stream: Stream) -> Any:
 _WRAPPERS = 4  # around the method of a context: what counts it, and its cell
 
 
-def _in_thread(stream: Stream) -> Iterator[tuple[list[FrameType], list[FrameType]]]:
+def _in_threads(stream: Stream) -> Iterator[tuple[bool, bool]]:
     state = getattr(stream.call(), "_state", None)
     frames = frames_of_threads()
     try:
-        for innermost in frames.values():
-            inside: list[FrameType] = []
-            asked: list[FrameType] = []  # what handles the RPC, and not a serializer
-            for frame in outward(innermost):
-                handled = grpcio_rpcs.handled_at(frame)
-                if handled is not None and handled[0] is state:
-                    yield asked, grpcio_rpcs.responses_at(frame)
-                if grpcio_rpcs.asks_handler(frame):
-                    asked = inside.copy()
-                inside.append(frame)
+        for ident in list(frames):
+            yield from _on_thread(frames.pop(ident), state)
     finally:
         frames.clear()  # this very frame may be in there
+
+
+def _on_thread(innermost: FrameType, state: Any) -> Iterator[tuple[bool, bool]]:
+    chain = list(outward(innermost))
+    del innermost
+    try:
+        for index, frame in enumerate(chain):
+            handled = grpcio_rpcs.handled_at(frame)
+            if handled is not None and handled[0] is state:
+                # What handles the RPC: further in than what asks for it, and no serializer.
+                asks = [at for at in range(index) if grpcio_rpcs.asks_handler(chain[at])]
+                is_running = _is_of_others(chain[: asks[-1]]) if asks else False
+                yield is_running, _is_of_others(grpcio_rpcs.responses_at(frame))
+    finally:
+        chain.clear()

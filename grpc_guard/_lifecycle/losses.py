@@ -11,7 +11,6 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from .._catalogue import grpcio_rpcs
@@ -52,8 +51,7 @@ class _Fate:
 @never_disturbs("a lost exception goes unnoticed")
 def iterator_raised(stream: Stream, operation: str, error: BaseException) -> None:
     """Act on the `error` of a request iterator of grpc.aio, unless that is no loss."""
-    frames = _frames_here(asyncio.current_task())
-    call = grpcio_rpcs.call_that_asks(frames)
+    call, is_intercepted = _around(asyncio.current_task())
 
     def is_over() -> bool:
         return call is None or grpcio_rpcs.is_cancelled_here(call) or stream.is_over()
@@ -63,7 +61,7 @@ def iterator_raised(stream: Stream, operation: str, error: BaseException) -> Non
     raiser = Owner("task", name_of_running_task(), operation, None, lines_of(error))
     seen = IteratorRaised(type(error).__qualname__, raiser)
     tell = functools.partial(warn, seen, stream.subject, caller=raiser)
-    if others_among(frames):
+    if is_intercepted:
         # gRPC cancels the call as soon as it has the exception.
         asyncio.get_running_loop().call_soon(_tell_of_iterator, tell, call)
     else:
@@ -79,16 +77,23 @@ def handler_cancelled(subject: Subject, error: BaseException) -> None:
         return
     raiser = Owner("task", name_of_running_task(), "handler", None, lines_of(error))
     tell = functools.partial(warn, HandlerCancelled(raiser), subject, caller=raiser)
-    if others_among(_frames_here(task)):
+    if _around(task)[1]:
         handled = grpcio_rpcs.handled_in(task)
-        task.add_done_callback(functools.partial(_tell_of_handler, tell, handled))
+        context = None if handled is None else handled.context
+        task.add_done_callback(functools.partial(_tell_of_handler, tell, context))
     else:
         tell()
 
 
-def _frames_here(task: asyncio.Task[Any] | None) -> list[FrameType]:
-    """Return the frames of `task`, which runs."""
-    return [] if task is None else frames_of_task(task, sys._getframe())
+def _around(task: asyncio.Task[Any] | None) -> tuple[Any, bool]:
+    """Return the call whose requests `task`, which runs, takes; and whether others have called here.
+
+    Others than gRPC and the guard.
+    """
+    frames = [] if task is None else frames_of_task(task, sys._getframe())
+    found = grpcio_rpcs.call_that_asks(frames), others_among(frames)
+    frames.clear()  # this very frame is in there, in a cycle
+    return found
 
 
 @never_disturbs("a lost exception goes unnoticed")
@@ -99,10 +104,8 @@ def _tell_of_iterator(tell: Callable[[], None], call: Any) -> None:
 
 
 @never_disturbs("a lost exception goes unnoticed")
-def _tell_of_handler(
-    tell: Callable[[], None], handled: grpcio_rpcs.Handled | None, task: asyncio.Task[Any]
-) -> None:
-    has_no_status = handled is not None and not handled.context.done()
+def _tell_of_handler(tell: Callable[[], None], context: Any, task: asyncio.Task[Any]) -> None:
+    has_no_status = context is not None and not context.done()
     is_lost = has_no_status and not grpcio_rpcs.client_has_left(task)
     if not any(excuse(_Fate(reached_grpc=is_lost)) for excuse in HANDLED):
         tell()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from inside import (
     losses,
     outliving,
 )
+from support.comparison import no_collector
 from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, settle, within
 
 from grpc_guard import Finding, guarded
@@ -231,6 +233,34 @@ async def test_an_interceptor_around_a_handler_that_ends_by_a_cancellation(
     for finding in told:
         assert finding.caller.site is not None
         assert finding.caller.site.function == "cancelled_job"
+
+
+class Thing:
+    """What a function of the program has in hand."""
+
+
+async def test_nothing_is_kept_of_what_an_interceptor_may_handle(found: Found) -> None:
+    """To look at it leaves no cycle of frames behind."""
+    gone: list[weakref.ref[Thing]] = []
+
+    async def in_coroutine(*call: Any) -> None:
+        thing = Thing()
+        gone.append(weakref.ref(thing))
+        await cancelled_job()
+
+    between = Between("unary_unary", is_tolerant=False)
+    methods = {"Stream": grpc.unary_unary_rpc_method_handler(in_coroutine)}
+    async with (
+        aio_server(methods, interceptors=[between]) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        with no_collector():
+            call = channel.unary_unary(STREAM)(b"")
+            await within(between.ended.wait())
+            await settle()
+            assert [reference() for reference in gone] == [None]
+        call.cancel()
+    assert len(found()) == 1
 
 
 class AioBetween(grpc.aio.StreamUnaryClientInterceptor):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from support.comparison import no_collector
 from support.stage import BULK, NARROW
 from support.staging import (
     AsyncGate,
@@ -328,4 +330,59 @@ def test_sync_use_behind_an_interceptor_that_has_ended(found: Found) -> None:
         assert channel.stream_unary(RPC)(iter(())) == b"0"
         with pytest.raises(ConcurrencyError, match="handler-returned"):
             out[0].peer()
+    assert len(found()) == 1
+
+
+# What is looked at is not kept
+
+
+class Thing:
+    """What a function of the program has in hand."""
+
+
+async def test_nothing_is_kept_of_an_allowed_use(found: Found) -> None:
+    """A use in the task of the RPC itself leaves no cycle of frames behind."""
+    gone: list[weakref.ref[Thing]] = []
+
+    async def use_with(thing: Thing, context: Any) -> None:
+        gone.append(weakref.ref(thing))
+        await context.write(b"late")
+
+    async def behavior(request: bytes, context: Any) -> None:
+        _left.get().append(lambda: use_with(Thing(), context))
+
+    interceptor = AioAround("unary_stream", finishing)
+    with no_collector():
+        async with (
+            aio_server(methods("unary_stream", behavior), interceptors=[interceptor]) as address,
+            aio_channel(address, mode=None) as channel,
+        ):
+            assert [message async for message in channel.unary_stream(RPC)(b"")] == [b"late"]
+        assert [reference() for reference in gone] == [None]
+    assert found() == []
+
+
+def test_nothing_is_kept_of_a_refused_use(found: Found) -> None:
+    """Nor does a use that is refused."""
+    out: list[Any] = []
+
+    def use_with(thing: Thing) -> weakref.ref[Thing]:
+        try:
+            out[0].peer()
+        except ConcurrencyError:  # pytest.raises() would keep it
+            return weakref.ref(thing)
+        raise AssertionError
+
+    def behavior(requests: Any, context: Any) -> bytes:
+        out.append(context)
+        return b"0"
+
+    with (
+        no_collector(),
+        sync_server(methods("stream_unary", behavior)) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        assert channel.stream_unary(RPC)(iter(())) == b"0"
+        kept = use_with(Thing())
+        assert kept() is None
     assert len(found()) == 1

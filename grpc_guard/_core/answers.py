@@ -20,6 +20,9 @@ class Answers(Protocol):
     def report_wait(self, direction: Direction, ticket: Ticket) -> None:
         """Act on an operation that has to wait for its turn, with `ticket`, already in the queue."""
 
+    def may_pass(self, direction: Direction) -> bool:
+        """Tell whether an operation may go on beside the yield that has `direction`."""
+
     def used_after_end(self, stream: Stream, operation: str) -> None:
         """Act on the use of a server stream object whose handler has ended."""
 
@@ -42,6 +45,11 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     """Tell the guard of an operation that has to wait for its turn."""
     for answers in _answers:
         answers.report_wait(direction, ticket)
+
+
+def may_pass(direction: Direction) -> bool:
+    """Ask the guard whether an operation may go on beside the yield that has `direction`."""
+    return any(answers.may_pass(direction) for answers in _answers)
 
 
 def used_after_end(stream: Stream, operation: str) -> None:

@@ -37,7 +37,7 @@ from .._findings.origins import Origin, is_of_program
 from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import ends_in_program, fold
-from . import owners, torn
+from . import interceptors, owners, torn
 from .long_waits import long_waits
 from .meetings import LateUse, Meeting, Wait
 
@@ -120,6 +120,11 @@ def _pair(direction: Direction, ticket: Ticket, met: Ticket | None) -> object:
         (id(there[0]), there[1], met.operation, met.route),
         ledger.test,
     )
+
+
+def may_pass(direction: Direction) -> bool:
+    """Tell whether what a handler has yielded, in `direction`, is not yet on its way."""
+    return direction.stream.handler is not None and interceptors.runs(direction.stream)
 
 
 def check_loop(stream: Stream, operation: str) -> None:
@@ -228,6 +233,7 @@ class _Guard:
 
     report_conflict = staticmethod(report_conflict)
     report_wait = staticmethod(report_wait)
+    may_pass = staticmethod(may_pass)
     used_after_end = staticmethod(used_after_end)
 
 

@@ -197,7 +197,7 @@ async def write(context: Any, begin: asyncio.Event, message: bytes) -> None:
     await context.write(message)
 
 
-@pytest.mark.parametrize("mode", ["raise", "warn"])
+@pytest.mark.parametrize("mode", ["raise", "warn", "serialize"])
 async def test_a_response_that_an_interceptor_holds_back(mode: str, found: Found) -> None:
     """Nothing is written while the interceptor has what was yielded: the handler's task may write."""
     held, tasks = asyncio.Event(), list[asyncio.Task[None]]()

@@ -197,6 +197,7 @@ from grpc_guard._lifecycle import serving as serving
 from grpc_guard._lifecycle import starts as starts
 from grpc_guard._lifecycle.handlers import Handlers as Handlers
 from grpc_guard._lifecycle.in_flight import items_of as items_of
+from grpc_guard._lifecycle.in_flight import serves as serves
 from grpc_guard._probe import limits as limits
 from grpc_guard._probe.cancelling import Cancelled as Cancelled
 from grpc_guard._probe.limits import is_timeout as is_timeout

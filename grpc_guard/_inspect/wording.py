@@ -180,7 +180,7 @@ def state_of(direction: DirectionSnapshot) -> str:
 def _of_server(server: ServerSnapshot) -> Iterator[str]:
     size = "" if server.pool_size is None else f" of {count(server.pool_size, 'thread')}"
     yield (
-        f"server {server.number} ({server.api}){size}: {count(len(server.handlers), 'RPC')} handled, "
+        f"server {server.number} ({server.api}){size}: {count(len(server.handlers), 'RPC')} handled now, "
         f"{len(server.waiting)} waiting"
     )
     for handler in server.handlers:

@@ -39,7 +39,8 @@ def note_where_work_begins() -> None:
     _note_coroutines()
     _patch(threading.Thread, "start", _noting_method("start"))
     _patch(concurrent.futures.thread._WorkItem, "__init__", _noting_method("submit"))
-    _patch(threading.Thread, "_bootstrap_inner", _in_new_thread)
+    # A new thread calls it, and it returns: a frame that stayed would be on every stack.
+    _patch(threading.Thread, "_set_ident", _in_new_thread)
 
 
 def stop_noting() -> None:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from inside import note_where_work_begins, process_noting, stop_noting, waiters
+from inside import note_where_work_begins, process_noting, serves, stop_noting, waiters
 
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore Python's own functions after a test."""
-    for name in ("start", "_bootstrap_inner"):
+    for name in ("start", "_set_ident"):
         monkeypatch.setattr(threading.Thread, name, vars(threading.Thread)[name])
     depth = sys.get_coroutine_origin_tracking_depth()
     yield
@@ -68,3 +68,14 @@ def test_a_new_thread() -> None:
     sys.set_coroutine_origin_tracking_depth(0)
     assert first("thread", value=3) == ("thread", 3)
     assert sys.get_coroutine_origin_tracking_depth() == process_noting._DEPTH
+
+
+def test_a_thread_that_waits_for_work() -> None:
+    """Nothing of the guard stays on its stack: an idle worker is in no code of gRPC, nor of the guard."""
+    note_where_work_begins()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        ident = pool.submit(threading.get_ident).result()
+        frame = sys._current_frames()[ident]
+        assert not serves(frame)
+        depth = pool.submit(sys.get_coroutine_origin_tracking_depth).result()
+    assert depth == process_noting._DEPTH

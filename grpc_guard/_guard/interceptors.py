@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
@@ -30,8 +31,19 @@ def runs(stream: Stream) -> bool:
 
 
 def goes_on(stream: Stream) -> bool:
-    """Tell the same, or whether gRPC will ask an interceptor for more responses."""
-    return any(now or later for now, later in _looks(stream))
+    """Tell the same, or whether gRPC will ask an interceptor for more responses.
+
+    Of a `stream` whose handler has ended: once that is no more, it never is again.
+    """
+    if stream in _over:
+        return False
+    found = any(now or later for now, later in _looks(stream))
+    if not found:
+        _over.add(stream)  # the search takes time with the number of RPCs
+    return found
+
+
+_over: weakref.WeakSet[Stream] = weakref.WeakSet()
 
 
 # Frames are only looked at: one that is kept in a variable of a frame that is among them lives, with

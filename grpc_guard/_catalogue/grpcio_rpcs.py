@@ -11,15 +11,15 @@ import operator
 import re
 from collections.abc import Iterable, Iterator
 from itertools import repeat
-from types import AsyncGeneratorType, CodeType, FrameType, GeneratorType
-from typing import Any, NamedTuple
+from types import AsyncGeneratorType, CodeType, FrameType
+from typing import Any
 
 from grpc import _server
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
 from .cpython import items_in_pool, variables_of
-from .grpcio import AIO_CONTEXT
+from .grpcio import AIO_CONTEXT, kind
 from .heap import held_by
 
 # In ``due`` of the state of a sync RPC, client or server, from the start of an operation of
@@ -52,6 +52,7 @@ SENDING_CODES = {id(_ADVANCES), id(_SENDS_ONE)} - {id(None)}  # by identity: qui
 # since 1.30 and 1.45.
 _AIO_HANDLES = "_handle_exceptions"
 _COROUTINES = 5  # of grpcio's, one in the other, that are searched for what they hold
+_RPC_STATE = kind("RPCState")
 # The coroutine of another task, which waits until the client leaves, and what it awaits so long.
 _AIO_WATCHES, _AIO_AWAITS_CLIENT = "_schedule_rpc_coro", "_handle_cancellation_from_core"
 _METHOD = re.compile(r"\[(/.+)\]$")
@@ -151,11 +152,9 @@ def asks_handler(frame: FrameType) -> bool:
     return frame.f_code in _ASKS_HANDLER
 
 
-def responses_at(frame: FrameType) -> list[FrameType]:
-    """Return where the generator stands that `frame`, which handles an RPC, asks for responses."""
-    held = variables_of(frame).values()
-    found = (one.gi_frame for one in held if type(one) is GeneratorType)
-    return [one for one in found if one is not None]
+def responses_at(frame: FrameType) -> Any:
+    """Return the iterator that `frame`, which handles an RPC, asks for responses; None if none is."""
+    return variables_of(frame).get("response_iterator")
 
 
 def is_over(rpc_state: Any) -> bool:
@@ -210,29 +209,51 @@ def method_of_task(task: asyncio.Task[Any]) -> str | None:
     return None if named is None else named[1]
 
 
-class Handled(NamedTuple):
-    """An RPC of an aio server: its context, and where the generator of its responses stands."""
+def rpc_state_in(task: asyncio.Task[Any]) -> Any:
+    """Return grpcio's record of the RPC that an aio server handles in `task`; None if it does not.
 
-    context: Any
-    responses: list[FrameType]
-
-
-def handled_in(task: asyncio.Task[Any]) -> Handled | None:
-    """Return the RPC that an aio server handles in `task`; None if it handles none there.
-
-    By what the coroutines of grpcio hold: since 1.30. None where their names are others.
+    By what the outermost coroutine holds: since 1.30. None where their names are others.
     """
+    return _held_of(_RPC_STATE, held_by(task.get_coro())) if handles_an_rpc(task) else None
+
+
+def rpc_state_of(context: Any) -> Any:
+    """Return the same of a context of an aio server's."""
+    return _held_of(_RPC_STATE, [context])
+
+
+def _held_of(kind: type, holders: list[Any]) -> Any:
+    return next((one for one in held_by(*holders) if type(one) is kind), None)
+
+
+def context_in(task: asyncio.Task[Any]) -> Any:
+    """Return the context of the RPC that an aio server handles in `task`, which waits; else None.
+
+    By what the coroutines of grpcio hold, as long as the task has not ended: since 1.30.
+    """
+    found = (_held_of(AIO_CONTEXT, held_by(link)) for link in _grpcs_coroutines(task))
+    return next((one for one in found if one is not None), None)
+
+
+def responses_in(task: asyncio.Task[Any]) -> list[FrameType]:
+    """Return where generators stand that `task`, in which an RPC is handled, asks for responses."""
+    held = [one for link in _grpcs_coroutines(task) for one in held_by(*held_by(link))]
+    frames = [one.ag_frame for one in held if type(one) is AsyncGeneratorType]
+    return [one for one in frames if one is not None]
+
+
+def _grpcs_coroutines(task: asyncio.Task[Any]) -> Iterator[Any]:
     link: Any = task.get_coro() if handles_an_rpc(task) else None
-    context, generators = None, []
     for _ in range(_COROUTINES):
         if link is None:
-            break
-        held = held_by(*held_by(link))
-        context = next((one for one in held if type(one) is AIO_CONTEXT), context)
-        generators += [one for one in held if type(one) is AsyncGeneratorType]
+            return
+        yield link
         link = getattr(link, "cr_await", None)
-    frames = [one.ag_frame for one in generators]
-    return None if context is None else Handled(context, [one for one in frames if one is not None])
+
+
+def sends_response(link: Any) -> bool:
+    """Tell whether a coroutine sends a message of an aio server or client: by its name, since 1.30."""
+    return getattr(link, "__name__", "") == "_send_message"
 
 
 def client_has_left(task: asyncio.Task[Any]) -> bool:

@@ -9,25 +9,25 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
-from types import FrameType
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType, FunctionType, GeneratorType, ModuleType
+from typing import Any, NamedTuple
 
 from .._catalogue import grpcio_rpcs
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import running_loop_now
-from .._catalogue.grpcio import AIO_CONTEXT
+from .._catalogue.grpcio import AIO_CONTEXT, SERVER_CONTEXT
 from .._catalogue.heap import held_by
 from .._core.stream import Stream
 from .._findings.parties import frames_of_task
 from .._findings.stacks import outward
-from .._findings.waiters import await_chain
+from .._findings.waiters import await_chain, links_of
 from .._findings.whose import MACHINERY, is_of_grpc, whose
 
 
 def runs(stream: Stream) -> bool:
     """Tell whether code of an interceptor runs, or waits, for the RPC of `stream`."""
-    return any(now for now, _ in _looks(stream))
+    return _look(stream).runs
 
 
 def goes_on(stream: Stream) -> bool:
@@ -37,7 +37,7 @@ def goes_on(stream: Stream) -> bool:
     """
     if stream in _over:
         return False
-    found = any(now or later for now, later in _looks(stream))
+    found = _look(stream).goes_on
     if not found:
         _over.add(stream)  # the search takes time with the number of RPCs
     return found
@@ -46,12 +46,21 @@ def goes_on(stream: Stream) -> bool:
 _over: weakref.WeakSet[Stream] = weakref.WeakSet()
 
 
+class _Seen(NamedTuple):
+    """Whether an interceptor runs where an RPC is handled, or that and whether gRPC will ask one."""
+
+    runs: bool
+    goes_on: bool
+
+
+_NOTHING = _Seen(runs=False, goes_on=False)
+
+
 # Frames are only looked at: one that is kept in a variable of a frame that is among them lives, with
-# all that it has in hand, until the collector comes.
+# all that it has in hand, until the collector comes. So nothing here is a generator, either.
 
 
-def _looks(stream: Stream) -> Iterator[tuple[bool, bool]]:
-    """Yield whether an interceptor runs, and whether gRPC will ask one, where the RPC is handled."""
+def _look(stream: Stream) -> _Seen:
     return _in_threads(stream) if stream.loop is None else _in_tasks(stream, stream.loop)
 
 
@@ -66,22 +75,27 @@ def _is_of_others(frames: Iterable[FrameType]) -> bool:
     return found
 
 
-def _in_tasks(stream: Stream, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[bool, bool]]:
-    context = _context_of(stream)
-    if context is None:
-        return
+def _in_tasks(stream: Stream, loop: asyncio.AbstractEventLoop) -> _Seen:
+    operations = [one.step for one in (stream.read, stream.write) if one is not None]
+    context = _grpcs_own(operations)
+    if context is None or context.done():
+        return _NOTHING
+    state = grpcio_rpcs.rpc_state_of(context)
     current = asyncio.current_task(loop) if running_loop_now() is loop else None
     for task in _in_likely_order(stream, loop):
-        handled = grpcio_rpcs.handled_in(task)
-        if handled is not None and handled.context is context:
-            if task is current:
-                frames = frames_of_task(task, sys._getframe())
-            else:
-                frames = [*await_chain(task.get_coro())][::-1]
-            is_running = _is_of_others(frames)
+        if state is None or grpcio_rpcs.rpc_state_in(task) is not state:
+            continue
+        if task is current:
+            frames = frames_of_task(task, sys._getframe())
+            is_running, is_sending = _is_of_others(frames), False
             frames.clear()
-            yield is_running, _is_of_others(handled.responses)
-            return
+        else:
+            coroutine = task.get_coro()
+            is_running = _is_of_others([*await_chain(coroutine)][::-1])
+            is_sending = any(map(grpcio_rpcs.sends_response, links_of(coroutine)))
+        may_go_on = is_running or _is_of_others(grpcio_rpcs.responses_in(task))
+        return _Seen(is_running and not is_sending, may_go_on)
+    return _NOTHING
 
 
 def _in_likely_order(
@@ -91,36 +105,53 @@ def _in_likely_order(
     task = None if stream.handler is None else stream.handler[0]()
     if task is not None:
         yield task
-    for other in asyncio.all_tasks(loop):
-        if grpcio_rpcs.method_of_task(other) in (None, stream.rpc):
-            yield other
+    yield from asyncio.all_tasks(loop)
 
 
-def _context_of(stream: Stream) -> Any:
-    """Return grpcio's context of an aio handler's `stream`: what reads and writes is bound to it."""
-    held = [direction.step for direction in (stream.read, stream.write) if direction is not None]
+def _grpcs_own(given: Sequence[object]) -> Any:
+    """Return grpcio's own context, to which what a handler was `given` leads: others may wrap it."""
+    seen: set[int] = set()
+    level = list(given)
     for _ in range(_WRAPPERS):
-        held = held_by(*held)
-        for one in held:
-            if type(one) is AIO_CONTEXT:
+        inner: list[Any] = []
+        for one in level:
+            kind = type(one)
+            if kind is AIO_CONTEXT or kind is SERVER_CONTEXT:
                 return one
+            if id(one) not in seen and len(seen) < _LOOKED_AT:
+                seen.add(id(one))
+                inner += _led_to(one)
+        level = inner
     return None
 
 
-_WRAPPERS = 4  # around the method of a context: what counts it, and its cell
+_WRAPPERS, _LOOKED_AT = 12, 500  # objects one in the other, and all of them, that are looked at
 
 
-def _in_threads(stream: Stream) -> Iterator[tuple[bool, bool]]:
-    state = getattr(stream.call(), "_state", None)
+def _led_to(one: object) -> Iterable[object]:
+    """Return what an object holds, but for the code of the program, which holds everything."""
+    if type(one) is FunctionType:
+        return one.__closure__ or ()
+    if issubclass(type(one), (type, ModuleType, FrameType)):
+        return ()
+    return held_by(one)
+
+
+def _in_threads(stream: Stream) -> _Seen:
+    state = getattr(_grpcs_own([stream.call()]), "_state", None)
     frames = frames_of_threads()
     try:
-        for ident in list(frames):
-            yield from _on_thread(frames.pop(ident), state)
+        for ident in list(frames) if state is not None else ():
+            seen = _on_thread(frames.pop(ident), state)
+            if seen is not None:
+                return seen
+        return _NOTHING
     finally:
         frames.clear()  # this very frame may be in there
 
 
-def _on_thread(innermost: FrameType, state: Any) -> Iterator[tuple[bool, bool]]:
+def _on_thread(innermost: FrameType, state: Any) -> _Seen | None:
+    """Return what is seen on a thread if that handles the RPC of this state."""
     chain = list(outward(innermost))
     del innermost
     try:
@@ -130,6 +161,15 @@ def _on_thread(innermost: FrameType, state: Any) -> Iterator[tuple[bool, bool]]:
                 # What handles the RPC: further in than what asks for it, and no serializer.
                 asks = [at for at in range(index) if grpcio_rpcs.asks_handler(chain[at])]
                 is_running = _is_of_others(chain[: asks[-1]]) if asks else False
-                yield is_running, _is_of_others(grpcio_rpcs.responses_at(frame))
+                may_go_on = _may_go_on(grpcio_rpcs.responses_at(frame))
+                return _Seen(is_running, is_running or may_go_on)
+        return None
     finally:
         chain.clear()
+
+
+def _may_go_on(responses: Any) -> bool:
+    """Tell whether an iterator of responses is an interceptor's, and may have more."""
+    if responses is None or hasattr(type(responses), "_self_stream"):
+        return False  # the handler's own, guarded
+    return type(responses) is not GeneratorType or responses.gi_frame is not None

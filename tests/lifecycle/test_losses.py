@@ -235,6 +235,49 @@ async def test_an_interceptor_around_a_handler_that_ends_by_a_cancellation(
         assert finding.caller.site.function == "cancelled_job"
 
 
+@pytest.mark.parametrize("is_tolerant", [True, False])
+async def test_a_handler_that_is_restarted_behind_an_interceptor(
+    is_tolerant: bool, found: Found
+) -> None:
+    """Only the last exception can be lost, here in the first step of the task; each is noted in place of the one before."""
+    callbacks: list[int] = []
+    ended = asyncio.Event()
+
+    async def give_up(requests: Any, context: Any) -> None:
+        raise asyncio.CancelledError
+
+    class Restarting(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            behavior = (await continuation(details)).stream_unary
+
+            async def run(requests: Any, context: Any) -> bytes:
+                task: Any = asyncio.current_task()
+                task.add_done_callback(lambda _: ended.set())
+                for _ in range(5):
+                    try:
+                        await behavior(requests, context)
+                    except asyncio.CancelledError:
+                        callbacks.append(len(task._callbacks))
+                if is_tolerant:
+                    return b"at last"
+                raise asyncio.CancelledError
+
+            return grpc.stream_unary_rpc_method_handler(run)
+
+    methods = {"Stream": grpc.stream_unary_rpc_method_handler(give_up)}
+    async with (
+        aio_server(methods, interceptors=[Restarting()]) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        call = channel.stream_unary(STREAM)([])
+        await within(ended.wait())
+        await settle()
+        told = found()
+        call.cancel()
+    assert len(set(callbacks)) == 1
+    assert [str(one.rule) for one in told] == ["lost-exception"] * (not is_tolerant)
+
+
 class Thing:
     """What a function of the program has in hand."""
 
@@ -302,6 +345,39 @@ async def test_an_interceptor_around_an_iterator_that_raises(
     for finding in told:
         assert finding.caller.site is not None
         assert finding.caller.site.function == "failing_async"
+
+
+async def test_an_interceptor_that_cancels_the_call_itself(found: Found) -> None:
+    """It has the exception, ends the RPC, and tells who awaits it: as the remedy of the rule says."""
+
+    class Telling(grpc.aio.StreamUnaryClientInterceptor):
+        async def intercept_stream_unary(
+            self, continuation: Any, details: Any, requests: Any
+        ) -> Any:
+            failed: list[KeyError] = []
+
+            async def passing() -> AsyncIterator[bytes]:
+                try:
+                    async for request in requests:
+                        yield request
+                except KeyError as error:
+                    failed.append(error)
+                    call.cancel()
+
+            call = await continuation(details, passing())
+            try:
+                return await call
+            except asyncio.CancelledError:
+                raise RuntimeError from failed[0]
+
+    methods = {"Stream": grpc.stream_unary_rpc_method_handler(swallow)}
+    async with (
+        aio_server(methods, mode=None) as address,
+        aio_channel(address, interceptors=[Telling()]) as channel,
+    ):
+        (outcome,) = await outcomes(channel.stream_unary(STREAM)(failing_async()))
+    assert isinstance(outcome, RuntimeError)
+    assert found() == []
 
 
 async def test_an_interceptor_that_takes_the_requests_itself(found: Found) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from inside import core_fields
 from support.comparison import no_collector
 from support.stage import BULK, NARROW
 from support.staging import (
@@ -129,6 +131,89 @@ async def test_what_a_handler_leaves_to_its_interceptor(
     assert found() == []
 
 
+async def test_what_is_left_in_the_first_step(found: Found) -> None:
+    """The same before the task of the RPC has waited for the first time."""
+
+    async def look(context: Any) -> None:
+        assert context.peer()
+
+    async def behavior(requests: Any, context: Any) -> bytes:
+        _left.get().append(lambda: look(context))
+        return b"0"
+
+    def runs(plain: Any) -> Any:
+        async def run(requests: Any, context: Any) -> bytes:
+            left: list[Any] = []
+            _left.set(left)
+            response: bytes = await plain(requests, context)
+            for one in left:
+                await one()
+            return response
+
+        return run
+
+    interceptor = AioAround("stream_unary", runs)
+    async with (
+        aio_server(methods("stream_unary", behavior), interceptors=[interceptor]) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        assert await within(channel.stream_unary(RPC)([])) == b"0"
+    assert found() == []
+
+
+class Wrapped:
+    """An interceptor's own context, around that of gRPC or of another interceptor."""
+
+    def __init__(self, context: Any) -> None:
+        self._contexts = [context]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._contexts[0], name)
+
+
+def wrapping(behavior: Any) -> Any:
+    async def run(request: Any, context: Any) -> None:
+        await behavior(request, Wrapped(context))
+
+    return run
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+async def test_a_context_that_interceptors_wrap(
+    is_counted: bool, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC's own context is found in those that interceptors put around it."""
+    monkeypatch.setattr(core_fields, "counting", is_counted)
+    runs = [AioAround("unary_stream", one) for one in (finishing, wrapping, wrapping, wrapping)]
+    async with (
+        aio_server(methods("unary_stream", leaving), interceptors=runs) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        assert [message async for message in channel.unary_stream(RPC)(b"")] == [b"late"]
+    assert found() == []
+
+
+async def leaving(request: bytes, context: Any) -> None:
+    await in_own_task(context)
+
+
+async def test_an_interceptor_that_routes(found: Found) -> None:
+    """The RPC has another name on the wire than the method that handles it."""
+
+    class Routing(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            handler = await continuation(type(details)(RPC, details.invocation_metadata))
+            return grpc.unary_stream_rpc_method_handler(finishing(handler.unary_stream))
+
+    async with (
+        aio_server(methods("unary_stream", leaving), interceptors=[Routing()]) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        call = channel.unary_stream(path("Old"))(b"")
+        assert [message async for message in call] == [b"late"]
+    assert found() == []
+
+
 async def test_an_interceptor_that_has_more_responses(found: Found) -> None:
     """While gRPC sends what an interceptor adds, and will ask it for more, the RPC is open."""
     sent, used = AsyncGate(), asyncio.Event()
@@ -227,6 +312,35 @@ async def test_a_response_that_an_interceptor_holds_back(mode: str, found: Found
     assert found() == []
 
 
+async def test_a_response_that_an_interceptor_writes(found: Found) -> None:
+    """An interceptor may write what was yielded itself: then it is on its way."""
+    yielded, tasks = asyncio.Event(), list[asyncio.Task[None]]()
+
+    def runs(behavior: Any) -> Any:
+        async def run(request: Any, context: Any) -> None:
+            async for response in behavior(request, context):
+                yielded.set()
+                await context.write(response)
+
+        return run
+
+    async def behavior(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        tasks.append(asyncio.create_task(write(context, yielded, b"late")))
+        yield BULK
+
+    interceptor = AioAround("unary_stream", runs)
+    async with (
+        aio_server(methods("unary_stream", behavior), interceptors=[interceptor]) as address,
+        aio_channel(address, mode=None, options=NARROW) as channel,
+    ):
+        call = channel.unary_stream(RPC)(b"")
+        await within(yielded.wait())
+        with pytest.raises(ConcurrencyError, match="concurrent-write"):
+            await within(tasks[0])
+        assert [message[:1] async for message in call] == [b"\0"]
+    assert len(found()) == 1
+
+
 async def test_a_response_that_an_interceptor_has_handed_on(found: Found) -> None:
     """gRPC writes it: a write of the handler's task is refused, as without the interceptor."""
     yielded, tasks = asyncio.Event(), list[asyncio.Task[None]]()
@@ -261,8 +375,9 @@ async def test_a_response_that_an_interceptor_has_handed_on(found: Found) -> Non
 # Sync
 
 
+@pytest.mark.parametrize("wraps", [False, True])
 @pytest.mark.parametrize("shape", ["stream_unary", "stream_stream"])
-def test_a_thread_that_an_interceptor_waits_for(shape: str, found: Found) -> None:
+def test_a_thread_that_an_interceptor_waits_for(shape: str, wraps: bool, found: Found) -> None:
     """The same: the interceptor has the RPC until its function, or its generator, has ended."""
     parties: list[Party[Any]] = []
     ended = Gate()
@@ -298,10 +413,15 @@ def test_a_thread_that_an_interceptor_waits_for(shape: str, found: Found) -> Non
         yield b"0"
 
     is_function = shape == "stream_unary"
-    interceptor = Around(shape, function if is_function else generator)
+    interceptors = [Around(shape, function if is_function else generator)]
+    if wraps:
+        inner = Around(
+            shape, lambda plain: lambda requests, context: plain(requests, Wrapped(context))
+        )
+        interceptors.append(inner)
     handler = methods(shape, plain if is_function else generating)
     with (
-        sync_server(handler, interceptors=[interceptor]) as address,
+        sync_server(handler, interceptors=interceptors) as address,
         sync_channel(address, mode=None) as channel,
     ):
         response = getattr(channel, shape)(RPC)(iter([b"request"]))
@@ -312,6 +432,45 @@ def test_a_thread_that_an_interceptor_waits_for(shape: str, found: Found) -> Non
     assert request == b"request"
     assert peer.startswith("ipv4:127.0.0.1:")
     assert found() == []
+
+
+def test_a_sync_interceptor_that_has_more_responses(found: Found) -> None:
+    """While gRPC sends what an interceptor adds, by an iterator of any kind, the RPC is open."""
+    sending, parties = Gate(), list[Party[Any]]()
+
+    def runs(behavior: Any) -> Any:
+        return lambda request, context: itertools.chain(behavior(request, context), [b"1", b"2"])
+
+    def park(response: bytes) -> bytes:
+        return sending.park_at(b"1")(response)
+
+    def behavior(request: Any, context: Any) -> Iterator[bytes]:
+        yield b"0"
+        parties.append(in_thread(look, context))
+
+    def look(context: Any) -> Any:
+        with sending.held():
+            return context.peer()
+
+    handler = grpc.unary_stream_rpc_method_handler(behavior, response_serializer=park)
+    with (
+        sync_server({"Stream": handler}, interceptors=[Keeping(runs)]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        assert list(channel.unary_stream(RPC)(b"")) == [b"0", b"1", b"2"]
+        assert parties[0].result()
+    assert found() == []
+
+
+class Keeping(Around):
+    """Keeps the serializer of the handler."""
+
+    def __init__(self, runs: Callable[[Any], Any]) -> None:
+        super().__init__("unary_stream", runs)
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = continuation(details)
+        return handler._replace(unary_stream=self._runs(handler.unary_stream))
 
 
 def test_sync_use_behind_an_interceptor_that_has_ended(found: Found) -> None:

@@ -48,7 +48,8 @@ CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: Concu
 def report_conflict(direction: Direction, operation: str) -> None:
     """Act on an operation that met another in its direction, unless there is an excuse."""
     meeting = Meeting(direction, operation)
-    if not meeting.rpc_is_over and owners.is_unknown(meeting.owner) and torn.give_back(direction):
+    is_torn = torn.CAN_BE and not meeting.rpc_is_over and owners.is_unknown(meeting.owner)
+    if is_torn and torn.give_back(direction):
         return
     if any(excuse(meeting) for excuse in NO_CONFLICT):
         return

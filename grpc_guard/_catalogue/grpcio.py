@@ -49,6 +49,11 @@ def kind(name: str) -> type:
     return found
 
 
+def is_of_grpcio(kind: Any) -> bool:
+    """Tell whether a class or function is grpcio's, or of its package for tests, by ``__module__``."""
+    return str(kind.__module__).partition(".")[0] in ("grpc", "grpc_testing")
+
+
 # The contexts of streaming handlers: aio, and sync ones that a server of the aio api runs.
 AIO_CONTEXT = kind("_ServicerContext")
 AIO_SYNC_CONTEXT = kind("_SyncServicerContext")

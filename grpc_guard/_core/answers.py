@@ -5,7 +5,8 @@ The core knows no rules. The guard, above it, enters its answers here.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from .extras import Ticket
 from .stream import Direction, Stream
@@ -19,6 +20,9 @@ class Answers(Protocol):
 
     def report_wait(self, direction: Direction, ticket: Ticket) -> None:
         """Act on an operation that has to wait for its turn, with `ticket`, already in the queue."""
+
+    def is_shareable(self, direction: Direction, step: Callable[..., Any]) -> bool:
+        """Tell whether what an operation does may be done by two callers at once."""
 
     def may_pass(self, direction: Direction) -> bool:
         """Tell whether an operation may go on beside the yield that has `direction`."""
@@ -45,6 +49,11 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
     """Tell the guard of an operation that has to wait for its turn."""
     for answers in _answers:
         answers.report_wait(direction, ticket)
+
+
+def is_shareable(direction: Direction, step: Callable[..., Any]) -> bool:
+    """Ask the guard whether what an operation does may be done by two callers at once."""
+    return any(answers.is_shareable(direction, step) for answers in _answers)
 
 
 def may_pass(direction: Direction) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from .answers import report_conflict
+from .answers import is_shareable, report_conflict
 from .operations import CONTENDED
 from .operations import operation as marked
 from .stream import Direction
@@ -19,7 +19,8 @@ def contended(direction: Direction, operation: str, function: Callable[..., T], 
     """Do a sync operation that found its direction taken, or raise ConcurrencyError."""
     if direction.turns is not None:
         return take_turn(direction, operation, function, *args)
-    report_conflict(direction, operation)
+    if not is_shareable(direction, function):
+        report_conflict(direction, operation)
     return function(*args)
 
 
@@ -30,5 +31,6 @@ async def contended_async(
     """Do an aio operation that found its direction taken, or raise ConcurrencyError."""
     if direction.turns is not None:
         return await take_turn_async(direction, operation, function, *args)
-    report_conflict(direction, operation)
+    if not is_shareable(direction, function):
+        report_conflict(direction, operation)
     return await function(*args)

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from .._catalogue.clock import monotonic
-from .answers import may_pass, report_wait, used_after_end
+from .answers import is_shareable, may_pass, report_wait, used_after_end
 from .extras import GIVE_BACK, Ticket, Turns
 from .operations import asked_at
 from .operations import operation as marked
@@ -48,6 +48,8 @@ def take_turn(direction: Direction, operation: str, function: Callable[..., T], 
         attempt = 0
         while True:
             if attempt == 1:
+                if is_shareable(direction, function):
+                    return function(*args)
                 ticket.bell = queues.SimpleQueue()  # of today: gevent may have replaced it
                 queue.append(ticket)
                 report_wait(direction, ticket)
@@ -113,7 +115,8 @@ async def take_turn_async(
     ticket = ticket_of_task(operation, asked_at(sys._getframe(1).f_back))
     if queue or turns.taken:
         # What a handler yields has no ticket. An interceptor that keeps it may wait for this one.
-        if not queue and turns.inside is None and may_pass(direction):
+        passes = not queue and turns.inside is None and may_pass(direction)
+        if passes or is_shareable(direction, function):
             return await function(*args)
         await wait_for_turn(direction, ticket)
     turns.taken = True  # between the look and this, no other task can run

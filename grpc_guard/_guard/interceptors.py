@@ -10,19 +10,19 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from types import FrameType, FunctionType, GeneratorType, ModuleType
+from types import FrameType, GeneratorType
 from typing import Any, NamedTuple
 
 from .._catalogue import grpcio_rpcs
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.grpcio import AIO_CONTEXT, SERVER_CONTEXT
-from .._catalogue.heap import held_by
 from .._core.stream import Stream
 from .._findings.parties import frames_of_task
 from .._findings.stacks import outward
 from .._findings.waiters import await_chain, links_of
 from .._findings.whose import MACHINERY, is_of_grpc, whose
+from .shareable import led_to
 
 
 def runs(stream: Stream) -> bool:
@@ -120,21 +120,12 @@ def _grpcs_own(given: Sequence[object]) -> Any:
                 return one
             if id(one) not in seen and len(seen) < _LOOKED_AT:
                 seen.add(id(one))
-                inner += _led_to(one)
+                inner += led_to(one)
         level = inner
     return None
 
 
 _WRAPPERS, _LOOKED_AT = 12, 500  # objects one in the other, and all of them, that are looked at
-
-
-def _led_to(one: object) -> Iterable[object]:
-    """Return what an object holds, but for the code of the program, which holds everything."""
-    if type(one) is FunctionType:
-        return one.__closure__ or ()
-    if issubclass(type(one), (type, ModuleType, FrameType)):
-        return ()
-    return held_by(one)
 
 
 def _in_threads(stream: Stream) -> _Seen:

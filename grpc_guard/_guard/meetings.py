@@ -10,6 +10,7 @@ from .._findings.records import Owner
 from .._findings.stacks import grpc_is_the_caller
 from . import interceptors, owners
 from .feeds import feeds
+from .shareable import leads_to_grpc
 
 
 class Meeting:
@@ -69,14 +70,22 @@ class Wait(Meeting):
 class LateUse:
     """The use, at `frame`, of a server stream object whose handler has ended."""
 
-    def __init__(self, stream: Stream, frame: FrameType) -> None:
+    def __init__(self, stream: Stream, operation: str, frame: FrameType) -> None:
         self.in_done_callback = stream.in_done_callback
+        self._operation = operation
         self._stream = stream
         self._frame = frame
 
     @property
     def grpc_asks(self) -> bool:
         return grpc_is_the_caller(self._frame)
+
+    @property
+    def reaches_grpc(self) -> bool:
+        requests = (
+            getattr(self._stream.read, "iterator", None) if self._operation == "next" else None
+        )
+        return requests is None or leads_to_grpc(requests.__next__)
 
     @property
     def interceptor_goes_on(self) -> bool:

@@ -40,6 +40,7 @@ from .._findings.stacks import ends_in_program, fold
 from . import interceptors, owners, torn
 from .long_waits import long_waits
 from .meetings import LateUse, Meeting, Wait
+from .shareable import is_shareable
 
 # What two operations at once in a direction are.
 CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: ConcurrentWrite}
@@ -184,7 +185,7 @@ def _astray(
 
 def used_after_end(stream: Stream, operation: str) -> None:
     """Act on the use of a server stream object whose handler has ended, unless it is legal."""
-    use = LateUse(stream, sys._getframe(1))
+    use = LateUse(stream, operation, sys._getframe(1))
     if any(excuse(use) for excuse in LEGAL_LATE):
         return
     violate(HandlerEnded(), stream, operation)
@@ -234,6 +235,7 @@ class _Guard:
 
     report_conflict = staticmethod(report_conflict)
     report_wait = staticmethod(report_wait)
+    is_shareable = staticmethod(is_shareable)
     may_pass = staticmethod(may_pass)
     used_after_end = staticmethod(used_after_end)
 

@@ -90,15 +90,19 @@ class World:
         self.direction = of_direction(self.stream, steps.IteratorFromFunction(self.step))
         advance = getattr(core, kind)(self.direction)
         self.operate = (lambda: advance(MESSAGE)) if kind == "sending_responses" else advance
-        self.events: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
-        self.orders: dict[str, SimpleQueue[Any]] = {name: SimpleQueue() for name in NAMES}
+        # No queue itself: what many may use has one.
+        events = SimpleQueue[tuple[Any, ...]]()
+        orders = {name: SimpleQueue[Any]() for name in NAMES}
+        self.tell, self.next_event = events.put, events.get
+        self.give = {name: each.put for name, each in orders.items()}
+        self.order = {name: each.get for name, each in orders.items()}
         self.inside: list[str] = []
         self.waiting: list[str] = []
         self.threads: list[threading.Thread] = []
 
     def step(self, *response: object) -> object:
         name = threading.current_thread().name
-        tell, order = self.events.put, self.orders[name].get
+        tell, order = self.tell, self.order[name]
         # On one line: where the party stands does not depend on how far it has come.
         what = (tell(("inside", name)), order(timeout=PATIENCE))[1]
         if what is not MESSAGE:
@@ -107,21 +111,21 @@ class World:
 
     def take(self, finding: Finding) -> None:
         grpc_guard.clear_findings()  # of equal findings only the first would be told in full
-        self.events.put(("found", finding))
+        self.tell(("found", finding))
 
     def run(self) -> None:
         name = threading.current_thread().name
         try:
-            self.events.put(("ended", name, self.operate()))
+            self.tell(("ended", name, self.operate()))
         except (ConcurrencyError, BrokenError, StopIteration) as error:
-            self.events.put(("ended", name, type(error)))
+            self.tell(("ended", name, type(error)))
 
     def until(self, *last: tuple[str, str]) -> list[Any]:
         """Return what happens until all of `last` has, in an order that is always the same."""
         happened = []
         left = set(last)
         while left:
-            event = self.events.get(timeout=PATIENCE)
+            event = self.next_event(timeout=PATIENCE)
             happened.append(event)
             left.discard(event[:2])
             if event[0] == "found":
@@ -153,7 +157,7 @@ class World:
         if self.waiting:
             self.inside.append(self.waiting.pop(0))
             last.append(("inside", self.inside[-1]))
-        self.orders[name].put(what)
+        self.give[name](what)
         happened = self.until(*last)
         self.inside.remove(name)
         return happened, self.seen()

@@ -136,17 +136,22 @@ def seen_finding(finding: Finding) -> tuple[Any, ...]:
 
 
 class Source:
-    """A sync stream: every operation says that it has begun, and ends when it is told to."""
+    """A sync stream: every operation says that it has begun, and ends when it is told to.
+
+    It shows no queue of its own, as what many may use has.
+    """
 
     def __init__(self, events: SimpleQueue[tuple[Any, ...]]) -> None:
-        self._events = events
-        self._orders: dict[str, SimpleQueue[Any]] = {name: SimpleQueue() for name in NAMES}
+        self._tell = events.put
+        orders: dict[str, SimpleQueue[Any]] = {name: SimpleQueue() for name in NAMES}
+        self._give = {name: each.put for name, each in orders.items()}
+        self._order = {name: each.get for name, each in orders.items()}
         self.is_over = False
 
     def step(self, *message: object) -> object:
         name = threading.current_thread().name
-        self._events.put(("inside", name))
-        order = self._orders[name].get(timeout=SCHEDULE)
+        self._tell(("inside", name))
+        order = self._order[name](timeout=SCHEDULE)
         if order == "BrokenError":
             raise BrokenError
         if order == "Interrupt":
@@ -157,11 +162,11 @@ class Source:
 
     def is_active(self) -> bool:
         if self.is_over:  # asked only about an operation that met another
-            self._events.put(("asked", threading.current_thread().name))
+            self._tell(("asked", threading.current_thread().name))
         return not self.is_over
 
     def let_end(self, name: str, order: object) -> None:
-        self._orders[name].put(order)
+        self._give[name](order)
 
 
 class Actor:

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from inside import core_fields
+from support.around import RPC, AioAround, Around, methods
 from support.comparison import no_collector
 from support.stage import BULK, NARROW
 from support.staging import (
@@ -32,33 +33,6 @@ from support.staging import (
 from grpc_guard import ConcurrencyError, Finding
 
 Found = Callable[[], list[Finding]]
-RPC = path("Stream")
-
-
-def methods(shape: str, behavior: Any) -> dict[str, Any]:
-    return {"Stream": getattr(grpc, f"{shape}_rpc_method_handler")(behavior)}
-
-
-class Around(grpc.ServerInterceptor):
-    """Runs each RPC by what `runs` makes of its handler."""
-
-    def __init__(self, shape: str, runs: Callable[[Any], Any]) -> None:
-        self._shape = shape
-        self._runs = runs
-
-    def intercept_service(self, continuation: Any, details: Any) -> Any:
-        behavior = getattr(continuation(details), self._shape)
-        return getattr(grpc, f"{self._shape}_rpc_method_handler")(self._runs(behavior))
-
-
-class AioAround(Around, grpc.aio.ServerInterceptor):
-    """The same for asyncio."""
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        handler = await continuation(details)
-        return super().intercept_service(lambda details: handler, details)
-
-
 # Asyncio. What a handler leaves to its interceptor: to be awaited, or called, behind it
 
 _left: contextvars.ContextVar[list[Any]] = contextvars.ContextVar("left")

@@ -44,6 +44,9 @@ class LateUse(Protocol):
     def grpc_asks(self) -> bool: ...
 
     @property
+    def reaches_grpc(self) -> bool: ...
+
+    @property
     def interceptor_goes_on(self) -> bool: ...
 
 
@@ -57,10 +60,15 @@ def grpc_asks_once_more(use: LateUse) -> bool:
     return use.grpc_asks
 
 
+def grpc_is_not_asked(use: LateUse) -> bool:
+    """An interceptor has read all requests, and has given the handler an iterator of its list."""
+    return not use.reaches_grpc
+
+
 def interceptor_goes_on(use: LateUse) -> bool:
     """An interceptor keeps the RPC open: gRPC has not got it back, and sends no status yet."""
     return use.interceptor_goes_on
 
 
 # In this order: to search for an interceptor takes long.
-LEGAL_LATE = (is_in_done_callback, grpc_asks_once_more, interceptor_goes_on)
+LEGAL_LATE = (is_in_done_callback, grpc_asks_once_more, grpc_is_not_asked, interceptor_goes_on)

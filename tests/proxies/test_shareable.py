@@ -1,0 +1,345 @@
+"""What a server interceptor gives a handler in place of gRPC's own may be made for many callers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from inside import core_fields
+from support.around import RPC, AioAround, Around, methods
+from support.stage import BULK, NARROW
+from support.staging import (
+    Gate,
+    aio_channel,
+    aio_server,
+    in_thread,
+    inside_grpc,
+    outcomes,
+    settle,
+    sync_channel,
+    sync_server,
+    wait,
+    within,
+)
+
+from grpc_guard import ConcurrencyError, Finding
+
+Found = Callable[[], list[Finding]]
+MODES = ["raise", "warn", "serialize"]
+
+
+# Sync: requests that threads share
+
+
+class HandsOn:
+    """Adds nothing to what it is given: two callers of it are two callers of gRPC."""
+
+    def __init__(self, requests: Any) -> None:
+        self.requests = requests
+        self.two_came = threading.Event()
+        self._callers = itertools.count(1)
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        self.arrive()
+        return next(self.requests)
+
+    def arrive(self) -> None:
+        if next(self._callers) == 2:
+            self.two_came.set()
+
+
+class OwnLock(HandsOn):
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._lock = threading.Lock()
+
+    def __next__(self) -> Any:
+        self.arrive()
+        with self._lock:
+            return next(self.requests)
+
+
+class LockOfClass(HandsOn):
+    lock = threading.RLock()
+
+    def __next__(self) -> Any:
+        self.arrive()
+        with self.lock:
+            return next(self.requests)
+
+
+class LockOfModule(HandsOn):
+    def __next__(self) -> Any:
+        self.arrive()
+        with _lock:
+            return next(self.requests)
+
+
+_lock = threading.Lock()
+
+
+def lock_of_closure(requests: Any) -> Any:
+    lock = threading.Condition()
+
+    class Locked(HandsOn):
+        def __next__(self) -> Any:
+            self.arrive()
+            with lock:
+                return next(self.requests)
+
+    return Locked(requests)
+
+
+def lock_further_in(requests: Any) -> Any:
+    return HandsOn(OwnLock(requests))
+
+
+def giving(make: Callable[[Any], Any]) -> Around:
+    """Return an interceptor that gives the handler what `make` makes of its requests."""
+    return Around("stream_unary", lambda plain: lambda given, context: plain(make(given), context))
+
+
+class Calling:
+    """Calls RPC with two requests that are sent when it is asked, in a thread."""
+
+    def __init__(self, channel: Any) -> None:
+        self._gate = Gate()
+        self._party = in_thread(channel.stream_unary(RPC), self._requests())
+
+    def _requests(self) -> Iterator[bytes]:
+        self._gate.park()
+        yield b"0"
+        yield b"1"
+
+    def send(self) -> None:
+        self._gate.open()
+
+    def result(self) -> Any:
+        return self._party.result()
+
+
+@pytest.mark.parametrize(
+    "make", [OwnLock, LockOfClass, LockOfModule, lock_of_closure, lock_further_in]
+)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_requests_with_a_lock(
+    is_counted: bool, mode: str, make: Any, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a thread waits for gRPC's next message, another waits for the lock: both are served."""
+    monkeypatch.setattr(core_fields, "counting", is_counted)
+    calls: list[Calling] = []
+    started = threading.Event()
+
+    def behavior(requests: Any, context: Any) -> bytes:
+        first = inside_grpc(next, requests)
+        second = in_thread(next, requests)
+        wait(requests.two_came)
+        wait(started)
+        calls[0].send()
+        return b" ".join(sorted([first.result(), second.result()]))
+
+    handlers = methods("stream_unary", behavior)
+    with (
+        sync_server(handlers, mode=mode, interceptors=[giving(make)]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        calls.append(Calling(channel))
+        started.set()
+        assert calls[0].result() == b"0 1"
+    assert found() == []
+
+
+def test_requests_that_are_handed_on(found: Found) -> None:
+    """What has no lock on the way to gRPC keeps nobody apart: the second thread is refused."""
+    calls: list[Calling] = []
+    started = threading.Event()
+
+    def behavior(requests: Any, context: Any) -> bytes:
+        first = inside_grpc(next, requests)
+        with pytest.raises(ConcurrencyError, match="concurrent-read"):
+            next(requests)
+        wait(started)
+        calls[0].send()
+        return first.result() + next(requests)  # type: ignore[no-any-return]
+
+    handlers = methods("stream_unary", behavior)
+    with (
+        sync_server(handlers, interceptors=[giving(HandsOn), giving(HandsOn)]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        calls.append(Calling(channel))
+        started.set()
+        assert calls[0].result() == b"01"
+    assert len(found()) == 1
+
+
+def test_requests_that_were_read_before(found: Found) -> None:
+    """An iterator of a list may be used when the RPC is over: gRPC is not asked."""
+    out: list[Any] = []
+
+    def behavior(requests: Any, context: Any) -> bytes:
+        out.append(requests)
+        return b""
+
+    handlers = methods("stream_unary", behavior)
+    with (
+        sync_server(handlers, interceptors=[giving(lambda given: iter(list(given)))]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        channel.stream_unary(RPC)(iter([b"0", b"1"]))
+        assert list(out[0]) == [b"0", b"1"]
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [HandsOn, OwnLock, lambda given: (each for each in given), lambda given: map(str, given)],
+)
+def test_requests_that_lead_to_grpc(make: Any, found: Found) -> None:
+    """Anything else is refused then: the RPC is over."""
+    out: list[Any] = []
+
+    def behavior(requests: Any, context: Any) -> bytes:
+        out.append(requests)
+        return b""
+
+    handlers = methods("stream_unary", behavior)
+    with (
+        sync_server(handlers, interceptors=[giving(make)]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        channel.stream_unary(RPC)(iter([b"0", b"1"]))
+        with pytest.raises(ConcurrencyError, match="handler-returned"):
+            next(out[0])
+    assert len(found()) == 1
+
+
+# Asyncio: requests and contexts
+
+
+class Queued:
+    """Requests that a task puts into a queue, from which anybody may take the next."""
+
+    def __init__(self, requests: Any) -> None:
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._task = asyncio.create_task(self._pump(requests))
+
+    async def _pump(self, requests: Any) -> None:
+        async for request in requests:
+            self._queue.put_nowait(request)
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self._queue.get()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_requests_from_a_queue(mode: str, found: Found) -> None:
+    """Tasks may wait at it side by side."""
+    begin = asyncio.Event()
+
+    async def behavior(requests: Any, context: Any) -> bytes:
+        parties = [asyncio.create_task(anext(requests)) for _ in range(2)]
+        await settle()
+        begin.set()
+        return b" ".join(await outcomes(*parties))
+
+    async def requests() -> AsyncIterator[bytes]:
+        await begin.wait()
+        yield b"0"
+        yield b"1"
+
+    def runs(plain: Any) -> Any:
+        async def run(given: Any, context: Any) -> Any:
+            return await plain(Queued(given), context)
+
+        return run
+
+    interceptors = [AioAround("stream_unary", runs)]
+    handlers = methods("stream_unary", behavior)
+    async with (
+        aio_server(handlers, mode=mode, interceptors=interceptors) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        assert await within(channel.stream_unary(RPC)(requests())) == b"0 1"
+    assert found() == []
+
+
+class ContextThatHandsOn:
+    def __init__(self, context: Any) -> None:
+        self.context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.context, name)
+
+    async def write(self, message: bytes) -> None:
+        await self.context.write(message)
+
+
+class ContextWithLock(ContextThatHandsOn):
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._lock = asyncio.Lock()
+
+    async def write(self, message: bytes) -> None:
+        async with self._lock:
+            await self.context.write(message)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("is_counted", [False, True])
+async def test_a_context_with_a_lock(
+    is_counted: bool, mode: str, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While gRPC sends a message of one task, another waits for the lock: both are sent."""
+    monkeypatch.setattr(core_fields, "counting", is_counted)
+    assert await _two_writes(ContextWithLock, mode) == [None, None]
+    assert found() == []
+
+
+async def test_a_context_that_hands_on(found: Found) -> None:
+    """With no lock, the second is refused."""
+    written = await _two_writes(ContextThatHandsOn, "raise")
+    assert [type(one) for one in written] == [type(None), ConcurrencyError]
+    assert [finding.rule for finding in found()] == ["concurrent-write"]
+
+
+async def _two_writes(make: Callable[[Any], Any], mode: str) -> list[Any]:
+    """Return how two writes at once end, in a handler with the context that `make` makes."""
+    written: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+    begun = asyncio.Event()
+
+    async def behavior(request: bytes, context: Any) -> None:
+        parties = [asyncio.create_task(context.write(BULK)) for _ in range(2)]
+        await settle()
+        begun.set()
+        written.set_result(await outcomes(*parties))
+
+    def runs(plain: Any) -> Any:
+        async def run(request: bytes, context: Any) -> None:
+            await plain(request, make(context))
+
+        return run
+
+    interceptors = [AioAround("unary_stream", runs)]
+    handlers = methods("unary_stream", behavior)
+    async with (
+        aio_server(handlers, mode=mode, interceptors=interceptors) as address,
+        aio_channel(address, mode=None, options=NARROW) as channel,
+    ):
+        call = channel.unary_stream(RPC)(b"")
+        await within(begun.wait())
+        count = len([None async for _ in call])
+        ended = await within(written)
+    assert count == ended.count(None)
+    return ended

@@ -51,7 +51,15 @@ def kind(name: str) -> type:
 
 def is_of_grpcio(kind: Any) -> bool:
     """Tell whether a class or function is grpcio's, or of its package for tests, by ``__module__``."""
-    return str(kind.__module__).partition(".")[0] in ("grpc", "grpc_testing")
+    return module_of(kind).partition(".")[0] in ("grpc", "grpc_testing")
+
+
+def module_of(kind: Any) -> str:
+    """Return the ``__module__`` of a class or function, which no metaclass is asked for."""
+    return str(_module(kind) if isinstance(kind, type) else kind.__module__)
+
+
+_module = vars(type)["__module__"].__get__
 
 
 # The contexts of streaming handlers: aio, and sync ones that a server of the aio api runs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -101,6 +102,24 @@ def lock_further_in(requests: Any) -> Any:
     return HandsOn(OwnLock(requests))
 
 
+class LocksInCollection(HandsOn):
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._locks = defaultdict(threading.Lock)
+
+    def __next__(self) -> Any:
+        self.arrive()
+        with self._locks[""]:
+            return next(self.requests)
+
+
+def shorter_way(requests: Any) -> Any:
+    """Return what has another way to gRPC's object, past the lock, and does not use it."""
+    given = HandsOn(OwnLock(requests))
+    given.plain = requests  # type: ignore[attr-defined]
+    return given
+
+
 def giving(make: Callable[[Any], Any]) -> Around:
     """Return an interceptor that gives the handler what `make` makes of its requests."""
     return Around("stream_unary", lambda plain: lambda given, context: plain(make(given), context))
@@ -126,7 +145,11 @@ class Calling:
 
 
 @pytest.mark.parametrize(
-    "make", [OwnLock, LockOfClass, LockOfModule, lock_of_closure, lock_further_in]
+    "make",
+    [
+        *(OwnLock, LockOfClass, LockOfModule, LocksInCollection),
+        *(lock_of_closure, lock_further_in, shorter_way),
+    ],
 )
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("is_counted", [False, True])
@@ -159,6 +182,12 @@ def test_requests_with_a_lock(
 
 def test_requests_that_are_handed_on(found: Found) -> None:
     """What has no lock on the way to gRPC keeps nobody apart: the second thread is refused."""
+    refused_beside_another(giving(HandsOn), giving(HandsOn))
+    assert len(found()) == 1
+
+
+def refused_beside_another(*interceptors: Around) -> None:
+    """Have a handler's second thread refused, in requests that a first one waits for."""
     calls: list[Calling] = []
     started = threading.Event()
 
@@ -172,13 +201,61 @@ def test_requests_that_are_handed_on(found: Found) -> None:
 
     handlers = methods("stream_unary", behavior)
     with (
-        sync_server(handlers, interceptors=[giving(HandsOn), giving(HandsOn)]) as address,
+        sync_server(handlers, interceptors=interceptors) as address,
         sync_channel(address, mode=None) as channel,
     ):
         calls.append(Calling(channel))
         started.set()
         assert calls[0].result() == b"01"
-    assert len(found()) == 1
+
+
+class OfAnyName(type):
+    """Has its instances' class answer to every name, and to none of them well."""
+
+    def __getattr__(cls, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class Strange(metaclass=OfAnyName):
+    pass
+
+
+class AnyStep:
+    """What a class may have as a method, and what is no method."""
+
+    def __init__(self, requests: Any) -> None:
+        self._requests = requests
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __call__(self) -> Any:
+        return next(self._requests)
+
+
+def callable_step(requests: Any) -> Any:
+    kind = type("Given", (), {"__next__": AnyStep(requests), "__iter__": lambda self: self})
+    return kind()
+
+
+def strange_attribute(requests: Any) -> Any:
+    given = HandsOn(requests)
+    given.strange = Strange()  # type: ignore[attr-defined]
+    return given
+
+
+def without_module(requests: Any) -> Any:
+    names: dict[str, Any] = {"requests": requests}
+    exec("def step(self): return next(requests)", names)
+    names["step"].__module__ = None
+    return type("Given", (), {"__next__": names["step"], "__iter__": lambda self: self})()
+
+
+@pytest.mark.parametrize("make", [callable_step, strange_attribute, without_module])
+def test_requests_of_a_strange_kind(make: Any, found: Found) -> None:
+    """What is looked at is never asked, whatever it would answer: the second thread is refused."""
+    refused_beside_another(giving(make))
+    assert [finding.rule for finding in found()] == ["concurrent-read"]
 
 
 def test_requests_that_were_read_before(found: Found) -> None:

@@ -186,6 +186,8 @@ def _arguments_of(item: Any) -> Iterator[Any]:
 
 def _method_of(event: Any) -> str:
     method = getattr(getattr(event, "call_details", None), "method", "(unknown)")
+    # Of a registered method the details are empty, and the tag is its name: since 1.64.
+    method = method or getattr(event, "tag", None) or "(unknown)"
     return method.decode(errors="replace") if isinstance(method, bytes) else str(method)
 
 

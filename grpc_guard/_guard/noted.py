@@ -19,6 +19,8 @@ from .._findings.records import Owner
 from .._findings.stacks import fold, outward
 from .._findings.waiters import frame_of
 
+Noted = Mapping[int | None, Iterable[Direction]]  # by the key of the frame that called
+
 _TRIES = 3  # the owner may leave, and another one come, while it is looked for
 
 
@@ -54,7 +56,7 @@ def noted_directions() -> dict[int | None, list[Direction]]:
 
 def standing_among(
     frames: Sequence[FrameType],
-    noted: Mapping[int | None, Iterable[Direction]],
+    noted: Noted,
     ident: int | None = None,
 ) -> list[Standing]:
     """Return in which of the `noted` directions the thread `ident`, or a greenlet, with `frames` is."""

@@ -19,7 +19,7 @@ from .._findings.parties import name_of_thread
 from .._findings.records import Owner
 from .._findings.reporting import warn
 from .._findings.stacks import fold, other_threads, outward
-from .._guard.noted import noted_directions, standing_among
+from .._guard.noted import Noted, noted_directions, standing_among
 from .outliving import tell_parked
 
 _STEP = 0.01  # seconds between two checks of a thread that has some time left
@@ -40,9 +40,10 @@ def look_for_parked(is_ours: Callable[[Origin], bool]) -> None:
 
 def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]:
     """Yield the RPCs that are over while gRPC's thread is in their request iterator."""
+    noted = noted_directions()
     for ident, frame in other_threads():
         chain = list(outward(frame))
-        for direction, index in _request_iterators(ident, chain):
+        for direction, index in _request_iterators(ident, chain, noted):
             stream = direction.stream
             if (
                 stream.origin is not None
@@ -57,9 +58,11 @@ def _parked(is_ours: Callable[[Origin], bool]) -> Iterator[tuple[Stream, Owner]]
             break
 
 
-def _request_iterators(ident: int, chain: list[FrameType]) -> Iterator[tuple[Direction, int]]:
+def _request_iterators(
+    ident: int, chain: list[FrameType], noted: Noted
+) -> Iterator[tuple[Direction, int]]:
     """Yield the directions in which thread `ident` advances an iterator, and how many frames do that."""
-    for standing in standing_among(chain, noted_directions(), ident):
+    for standing in standing_among(chain, noted, ident):
         if issubclass(type(standing.direction), ClientRequests):
             yield standing.direction, standing.at
     for index, frame in enumerate(chain):

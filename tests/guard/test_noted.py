@@ -135,16 +135,13 @@ def test_a_greenlet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.kind, found.name, found.operation) == ("greenlet", "green", "next")
 
 
-def test_where_gRPC_is_in_a_request_iterator(  # noqa: N802
-    parked: tuple[int, FrameType], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_gRPC_is_in_a_request_iterator(parked: tuple[int, FrameType]) -> None:  # noqa: N802
     """What it has called, and only that, is looked at."""
     ident, frame = parked
     requests = noting(steps.ClientRequests, operation="next(request_iterator)", frame=frame)
     noted = {key_of(frame): [noting(operation="next", frame=frame), requests]}
-    monkeypatch.setattr(parked_rule, "noted_directions", lambda: noted)
     chain = list(findings_stacks.outward(sys._current_frames()[ident]))
-    found = list(parked_rule._request_iterators(ident, chain))
+    found = list(parked_rule._request_iterators(ident, chain, noted))
     assert found == [(requests, chain.index(frame))]
     chain.clear()
 

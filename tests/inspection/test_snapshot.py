@@ -477,7 +477,8 @@ def test_how_a_circle_may_end(kind: str, is_timed: bool, ends: str) -> None:
 # Servers
 
 
-def test_a_server_without_a_free_thread() -> None:
+@pytest.mark.parametrize("how", ["generic", "registered"])
+def test_a_server_without_a_free_thread(how: str) -> None:
     """Unary handlers are seen too, and who waits, and which RPC is over already."""
     gate, unary = Gate(), Gate()
 
@@ -493,7 +494,7 @@ def test_a_server_without_a_free_thread() -> None:
     with (
         guarded("off", thresholds={"starved_server_seconds": 3600}),  # it is not what is tested
         sync_server({}),  # another one, which handles nothing
-        sync_server(methods, workers=2) as address,
+        sync_server(methods, workers=2, how=how) as address,
         sync_channel(address) as channel,
     ):
         call = channel.unary_stream(path("Held"))(b"")

@@ -160,7 +160,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from _judged(item, "teardown"))
+    try:
+        return (yield from _judged(item, "teardown"))
+    finally:
+        item.config.stash[_SESSION].has_judged()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -84,6 +84,7 @@ class Session:
         self.was_on = True
 
     def end_test(self) -> None:
+        ledger.test = self._attempt.test  # what it leaves open is its own
         if self._attempt.test in self._watched:
             self._leftovers.look(self._attempt.threads)
         self._begin(Attempt())
@@ -128,6 +129,10 @@ class Session:
             item.add_report_section(phase, "grpc_guard", reports_of(failing, item.config))
         else:
             fail(item, f"{words.count(len(failing), 'finding')} of grpc_guard", failing)
+
+    def has_judged(self) -> None:
+        """Count what is found from now on as outside of any test: no test can fail for it."""
+        ledger.test = None
 
     def _is_news(self, finding: Finding) -> bool:
         adoption = self.settings.adoption

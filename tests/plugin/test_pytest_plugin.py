@@ -1044,6 +1044,25 @@ def test_finding_outside_of_any_test(workers: list[str], pytester: pytest.Pytest
     assert lines[-1] == "outside of any test: 1 finding"
 
 
+def test_finding_behind_the_verdict(pytester: pytest.Pytester) -> None:
+    """What is found after the teardown of a test, and before its end, fails the session."""
+    pytester.makeconftest(
+        """
+        import asyncio
+        from collision import collide
+
+        def pytest_runtest_logreport(report):
+            if report.when == "teardown":
+                asyncio.run(collide())
+        """
+    )
+    pytester.makepyfile(LEGAL_TEST)
+    result = pytester.runpytest_subprocess("--grpc-guard", *ALONE)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert lines_of(result)[-1] == "outside of any test: 1 finding"
+
+
 def test_worker_that_crashes(pytester: pytest.Pytester) -> None:
     """The findings of a crashed worker are lost; the other findings are reported."""
     pytester.makepyfile(COLLIDING, test_crash="import os\ndef test_crash(): os._exit(1)")

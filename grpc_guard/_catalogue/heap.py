@@ -11,7 +11,7 @@ import gc
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat, tee
-from types import ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from .collector import collector_at_rest
@@ -42,6 +42,15 @@ def held_by(*objects: object) -> list[Any]:
     if any(map(issubclass, map(type, objects), repeat(ModuleType))):
         objects = tuple(one for one in objects if not issubclass(type(one), ModuleType))
     return gc.get_referents(*objects)
+
+
+def led_to(one: object) -> Iterable[object]:
+    """Return what an object holds, but for the code of the program, which holds everything."""
+    if type(one) is FunctionType:
+        return one.__closure__ or ()
+    if issubclass(type(one), (type, FrameType)):
+        return ()
+    return held_by(one)
 
 
 def held_by_each(objects: Sequence[object]) -> list[list[Any]]:

@@ -21,8 +21,8 @@ class Answers(Protocol):
     def report_wait(self, direction: Direction, ticket: Ticket) -> None:
         """Act on an operation that has to wait for its turn, with `ticket`, already in the queue."""
 
-    def is_shareable(self, direction: Direction, step: Callable[..., Any]) -> bool:
-        """Tell whether what an operation does may be done by two callers at once."""
+    def is_shareable(self, direction: Direction, operation: str, step: Callable[..., Any]) -> bool:
+        """Tell whether `step`, of an operation that met another, may be done by both at once."""
 
     def may_pass(self, direction: Direction) -> bool:
         """Tell whether an operation may go on beside the yield that has `direction`."""
@@ -51,9 +51,9 @@ def report_wait(direction: Direction, ticket: Ticket) -> None:
         answers.report_wait(direction, ticket)
 
 
-def is_shareable(direction: Direction, step: Callable[..., Any]) -> bool:
-    """Ask the guard whether what an operation does may be done by two callers at once."""
-    return any(answers.is_shareable(direction, step) for answers in _answers)
+def is_shareable(direction: Direction, operation: str, step: Callable[..., Any]) -> bool:
+    """Ask the guard whether `step`, of an operation that met another, may be done by both at once."""
+    return any(answers.is_shareable(direction, operation, step) for answers in _answers)
 
 
 def may_pass(direction: Direction) -> bool:

@@ -19,7 +19,7 @@ def contended(direction: Direction, operation: str, function: Callable[..., T], 
     """Do a sync operation that found its direction taken, or raise ConcurrencyError."""
     if direction.turns is not None:
         return take_turn(direction, operation, function, *args)
-    if not is_shareable(direction, function):
+    if not is_shareable(direction, operation, function):
         report_conflict(direction, operation)
     return function(*args)
 
@@ -31,6 +31,6 @@ async def contended_async(
     """Do an aio operation that found its direction taken, or raise ConcurrencyError."""
     if direction.turns is not None:
         return await take_turn_async(direction, operation, function, *args)
-    if not is_shareable(direction, function):
+    if not is_shareable(direction, operation, function):
         report_conflict(direction, operation)
     return await function(*args)

@@ -48,7 +48,7 @@ def take_turn(direction: Direction, operation: str, function: Callable[..., T], 
         attempt = 0
         while True:
             if attempt == 1:
-                if is_shareable(direction, function):
+                if is_shareable(direction, operation, function):
                     return function(*args)
                 ticket.bell = queues.SimpleQueue()  # of today: gevent may have replaced it
                 queue.append(ticket)
@@ -116,7 +116,7 @@ async def take_turn_async(
     if queue or turns.taken:
         # What a handler yields has no ticket. An interceptor that keeps it may wait for this one.
         passes = not queue and turns.inside is None and may_pass(direction)
-        if passes or is_shareable(direction, function):
+        if passes or is_shareable(direction, operation, function):
             return await function(*args)
         await wait_for_turn(direction, ticket)
     turns.taken = True  # between the look and this, no other task can run

@@ -17,12 +17,12 @@ from .._catalogue import grpcio_rpcs
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.grpcio import AIO_CONTEXT, SERVER_CONTEXT
+from .._catalogue.heap import led_to
 from .._core.stream import Stream
 from .._findings.parties import frames_of_task
 from .._findings.stacks import outward
 from .._findings.waiters import await_chain, links_of
 from .._findings.whose import MACHINERY, is_of_grpc, whose
-from .shareable import led_to
 
 
 def runs(stream: Stream) -> bool:

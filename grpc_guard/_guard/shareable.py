@@ -8,23 +8,21 @@ looked for where an operation is about to be refused, or to wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator
 from itertools import chain, islice
 from threading import Thread
 from types import (
     BuiltinMethodType,
     CoroutineType,
-    FrameType,
     FunctionType,
     MethodType,
     MethodWrapperType,
-    ModuleType,
 )
 from typing import Any
 
 from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import is_of_grpcio, module_of
-from .._catalogue.heap import held_by
+from .._catalogue.heap import held_by, led_to
 from .._catalogue.nouns import SERVER
 from .._core.stream import Direction
 
@@ -34,10 +32,10 @@ _UNKNOWN = "it is not known whether the object of an interceptor may be shared"
 
 
 def is_shareable(direction: Direction, step: Callable[..., Any]) -> bool:
-    """Tell whether two callers of `step`, in a `direction` of a handler, are none of the guard's business.
+    """Tell whether the object that does `step`, in a `direction` of a handler, may have many callers.
 
-    So it is where what it belongs to, or an object on a way from there to gRPC's, has a lock or a queue,
-    and where a built-in iterator does not lead to gRPC. An object with neither only hands on.
+    It may if it has a lock or a queue, or if another object between it and gRPC's has one. A built-in
+    iterator may, too, if it does not lead to gRPC. All other objects only hand on.
     """
     if direction.stream.side != SERVER or not direction.is_shared:
         return False
@@ -62,24 +60,16 @@ def leads_to_grpc(step: Callable[..., Any]) -> bool:
         return True
 
 
-def led_to(one: object) -> Iterable[object]:
-    """Return what an object holds, but for the code of the program, which holds everything."""
-    if type(one) is FunctionType:
-        return one.__closure__ or ()
-    if issubclass(type(one), (type, ModuleType, FrameType)):
-        return ()
-    return held_by(one)
-
-
 def _is_shareable(step: Callable[..., Any]) -> bool:
     owner = _owner_of(step)
     kind = type(owner)
-    of_grpcio = is_of_grpcio(owner if type(owner) is FunctionType else kind)
-    if of_grpcio or _is_guarded(kind) or issubclass(kind, _GENERATORS):
+    if is_of_grpcio(owner if kind is FunctionType else kind):
+        return False
+    if _is_guarded(kind) or issubclass(kind, _GENERATORS):
         return False
     ways = _ways(owner)
-    if ways is None and module_of(kind) == "builtins":
-        return kind is not FunctionType
+    if ways is None and kind is not FunctionType and module_of(kind) == "builtins":
+        return True
     return _code_synchronizes(step) or any(map(_synchronizes, ways or [owner]))
 
 
@@ -94,7 +84,7 @@ def _as_given(step: Any) -> Any:
 
 
 def _owner_of(step: Any) -> Any:
-    """Return the object of which `step` is a method; or `step`, which is none and is not asked."""
+    """Return the object that has `step` as a method. Anything else that can be called is returned."""
     return step.__self__ if type(step) in _METHODS else step
 
 
@@ -145,7 +135,7 @@ _OF_STREAMS = ("__next__", "__anext__", "read", "write", "add_callback")
 
 def _synchronizes(one: object) -> bool:
     """Tell whether an object or its class holds a lock or a queue, or a collection of some."""
-    held = [*islice(led_to(one), _LOOKED_AT), *vars(type(one)).values()]
+    held = [*islice(led_to(one), _LOOKED_AT), *_names(type(one)).values()]
     collections = (inner for inner in held if issubclass(type(inner), _COLLECTIONS))
     held += islice(chain.from_iterable(map(led_to, collections)), _LOOKED_AT)
     return any(map(_is_lock_or_queue, map(type, held)))
@@ -179,7 +169,7 @@ _SYNCHRONIZERS = (  # of any library
 
 def _has(kind: type, name: str) -> bool:
     """Tell whether a class, or one above it, defines `name`; a metaclass may answer anything."""
-    return any(name in vars(base) for base in _mro(kind))
+    return any(name in _names(base) for base in _mro(kind))
 
 
-_mro = vars(type)["__mro__"].__get__
+_mro, _names = vars(type)["__mro__"].__get__, vars(type)["__dict__"].__get__

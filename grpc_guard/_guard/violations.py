@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+from collections.abc import Callable
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.modes import Mode
@@ -37,10 +38,9 @@ from .._findings.origins import Origin, is_of_program
 from .._findings.records import Owner
 from .._findings.reporting import log, log_refusal, new_finding
 from .._findings.stacks import ends_in_program, fold
-from . import interceptors, owners, torn
+from . import interceptors, owners, shareable, torn
 from .long_waits import long_waits
 from .meetings import LateUse, Meeting, Wait
-from .shareable import is_shareable
 
 # What two operations at once in a direction are.
 CONFLICT: dict[Way, type[Overlap]] = {Way.READ: ConcurrentRead, Way.WRITE: ConcurrentWrite}
@@ -127,6 +127,22 @@ def _pair(direction: Direction, ticket: Ticket, met: Ticket | None) -> object:
 def may_pass(direction: Direction) -> bool:
     """Tell whether what a handler has yielded, in `direction`, is not yet on its way."""
     return direction.stream.handler is not None and interceptors.runs(direction.stream)
+
+
+def is_shareable(direction: Direction, operation: str, step: Callable[..., Any]) -> bool:
+    """Tell whether `step`, of an operation that met another, may be done by both at once.
+
+    Its object keeps apart only those that come through it. An operation through another object, or a
+    yield, does not.
+    """
+    if not shareable.is_shareable(direction, step):
+        return False
+    owner = owners.last_owner_of(direction)[0]
+    return owner is None or _BY.get(owner.operation) == _BY.get(operation)
+
+
+# Through which of the objects that a handler was given an operation goes.
+_BY = {"context.read": "context", "context.write": "context", "yield": "generator"}
 
 
 def check_loop(stream: Stream, operation: str) -> None:

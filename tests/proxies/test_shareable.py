@@ -258,30 +258,8 @@ def test_requests_of_a_strange_kind(make: Any, found: Found) -> None:
     assert [finding.rule for finding in found()] == ["concurrent-read"]
 
 
-def test_requests_that_were_read_before(found: Found) -> None:
-    """An iterator of a list may be used when the RPC is over: gRPC is not asked."""
-    out: list[Any] = []
-
-    def behavior(requests: Any, context: Any) -> bytes:
-        out.append(requests)
-        return b""
-
-    handlers = methods("stream_unary", behavior)
-    with (
-        sync_server(handlers, interceptors=[giving(lambda given: iter(list(given)))]) as address,
-        sync_channel(address, mode=None) as channel,
-    ):
-        channel.stream_unary(RPC)(iter([b"0", b"1"]))
-        assert list(out[0]) == [b"0", b"1"]
-    assert found() == []
-
-
-@pytest.mark.parametrize(
-    "make",
-    [HandsOn, OwnLock, lambda given: (each for each in given), lambda given: map(str, given)],
-)
-def test_requests_that_lead_to_grpc(make: Any, found: Found) -> None:
-    """Anything else is refused then: the RPC is over."""
+def requests_of_ended_handler(make: Any) -> Any:
+    """Return what `make` has made of the requests of a handler that has ended."""
     out: list[Any] = []
 
     def behavior(requests: Any, context: Any) -> bytes:
@@ -294,9 +272,65 @@ def test_requests_that_lead_to_grpc(make: Any, found: Found) -> None:
         sync_channel(address, mode=None) as channel,
     ):
         channel.stream_unary(RPC)(iter([b"0", b"1"]))
-        with pytest.raises(ConcurrencyError, match="handler-returned"):
-            next(out[0])
+    return out[0]
+
+
+def test_requests_that_were_read_before(found: Found) -> None:
+    """An iterator of a list may be used when the RPC is over: gRPC is not asked."""
+    given = requests_of_ended_handler(lambda requests: iter(list(requests)))
+    assert list(given) == [b"0", b"1"]
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [HandsOn, OwnLock, lambda given: (each for each in given), lambda given: map(str, given)],
+)
+def test_requests_that_lead_to_grpc(make: Any, found: Found) -> None:
+    """Anything else is refused then: the RPC is over."""
+    given = requests_of_ended_handler(make)
+    with pytest.raises(ConcurrencyError, match="handler-returned"):
+        next(given)
     assert len(found()) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_responses_that_are_sent_under_a_lock(mode: str, found: Found) -> None:
+    """A non-blocking handler may be given a function that takes a lock before it sends."""
+    gate, two_came = Gate(), threading.Event()
+
+    def runs(plain: Any) -> Any:
+        lock = threading.Lock()
+
+        def run(request: bytes, context: Any, send: Any) -> None:
+            def send_locked(response: bytes | None) -> None:
+                if response == b"1":
+                    two_came.set()
+                with lock:
+                    send(gate.park_at(b"0")(response))
+
+            plain(request, context, send_locked)
+
+        run.experimental_non_blocking = True  # type: ignore[attr-defined]
+        return run
+
+    def behavior(request: bytes, context: Any, send: Any) -> None:
+        parties = [in_thread(send, b"0")]
+        with gate.held():
+            parties.append(in_thread(send, b"1"))
+            wait(two_came)
+        for party in parties:
+            party.result()
+        send(None)
+
+    behavior.experimental_non_blocking = True  # type: ignore[attr-defined]
+    handlers = methods("unary_stream", behavior)
+    with (
+        sync_server(handlers, mode=mode, interceptors=[Around("unary_stream", runs)]) as address,
+        sync_channel(address, mode=None) as channel,
+    ):
+        assert list(channel.unary_stream(RPC)(b"")) == [b"0", b"1"]
+    assert found() == []
 
 
 # Asyncio: requests and contexts
@@ -420,3 +454,81 @@ async def _two_writes(make: Callable[[Any], Any], mode: str) -> list[Any]:
         ended = await within(written)
     assert count == ended.count(None)
     return ended
+
+
+async def test_a_lock_that_a_yield_does_not_take(found: Found) -> None:
+    """What a handler yields goes past the context and its lock: a write beside it is refused."""
+    yielded, tasks = asyncio.Event(), list[asyncio.Task[None]]()
+
+    async def write(context: Any) -> None:
+        await yielded.wait()
+        await context.write(b"late")
+
+    async def behavior(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        tasks.append(asyncio.create_task(write(context)))
+        yield BULK
+
+    def runs(plain: Any) -> Any:
+        async def run(request: bytes, context: Any) -> AsyncIterator[bytes]:
+            async for response in plain(request, ContextWithLock(context)):
+                yield response
+
+        return run
+
+    interceptors = [AioAround("unary_stream", runs)]
+    async with (
+        aio_server(methods("unary_stream", behavior), interceptors=interceptors) as address,
+        aio_channel(address, mode=None, options=NARROW) as channel,
+    ):
+        call = channel.unary_stream(RPC)(b"")
+        await within(
+            call.initial_metadata()
+        )  # the message, for which it has no room, is on its way
+        yielded.set()
+        with pytest.raises(ConcurrencyError, match="concurrent-write"):
+            await within(tasks[0])
+        assert [message[:1] async for message in call] == [b"\0"]
+    assert len(found()) == 1
+
+
+class AioOwnLock:
+    def __init__(self, requests: Any) -> None:
+        self._requests, self._lock = aiter(requests), asyncio.Lock()
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> bytes:
+        async with self._lock:
+            return await anext(self._requests)  # type: ignore[no-any-return]
+
+
+async def test_a_lock_that_the_context_does_not_take(found: Found) -> None:
+    """Beside context.read(), which is not under the lock of the requests, a task is refused."""
+    begin = asyncio.Event()
+
+    async def behavior(requests: Any, context: Any) -> bytes:
+        reader = asyncio.create_task(context.read())
+        await settle()
+        with pytest.raises(ConcurrencyError, match="concurrent-read"):
+            await anext(requests)
+        begin.set()
+        return await reader  # type: ignore[no-any-return]
+
+    async def requests() -> AsyncIterator[bytes]:
+        await begin.wait()
+        yield b"0"
+
+    def runs(plain: Any) -> Any:
+        async def run(given: Any, context: Any) -> Any:
+            return await plain(AioOwnLock(given), context)
+
+        return run
+
+    interceptors = [AioAround("stream_unary", runs)]
+    async with (
+        aio_server(methods("stream_unary", behavior), interceptors=interceptors) as address,
+        aio_channel(address, mode=None) as channel,
+    ):
+        assert await within(channel.stream_unary(RPC)(requests())) == b"0"
+    assert len(found()) == 1

@@ -49,4 +49,4 @@ async def collide():
         )
         print(*(type(outcome).__name__ for outcome in outcomes), flush=True)
         call.cancel()
-    await server.stop(None)
+    await server.stop(PATIENCE)  # without cancelling: grpcio may print where

@@ -8,7 +8,7 @@ looked for where an operation is about to be refused, or to wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from itertools import chain, islice
 from threading import Thread
 from types import (
@@ -25,6 +25,7 @@ from .._catalogue.grpcio import is_of_grpcio, module_of
 from .._catalogue.heap import held_by, led_to
 from .._catalogue.nouns import SERVER
 from .._core.stream import Direction
+from .named import Named
 
 _GENERATORS = (Generator, AsyncGenerator)
 _LAYERS, _LOOKED_AT = 12, 500  # objects one in the other, and all of them, that are looked at
@@ -34,8 +35,9 @@ _UNKNOWN = "it is not known whether the object of an interceptor may be shared"
 def is_shareable(direction: Direction, step: Callable[..., Any]) -> bool:
     """Tell whether the object that does `step`, in a `direction` of a handler, may have many callers.
 
-    It may if it has a lock or a queue, or if another object between it and gRPC's has one. A built-in
-    iterator may, too, if it does not lead to gRPC. All other objects only hand on.
+    It may if it has a lock or a queue, or if another object between it and gRPC's has one, or if the
+    code of one of them names what keeps callers apart. A built-in iterator may, too, if it does not
+    lead to gRPC. All other objects only hand on.
     """
     if direction.stream.side != SERVER or not direction.is_shared:
         return False
@@ -70,7 +72,8 @@ def _is_shareable(step: Callable[..., Any]) -> bool:
     ways = _ways(owner)
     if ways is None and kind is not FunctionType and module_of(kind) == "builtins":
         return True
-    return _code_synchronizes(step) or any(map(_synchronizes, ways or [owner]))
+    on_the_way = ways or [owner]
+    return any(map(_synchronizes, on_the_way)) or _names_what_synchronizes(step, on_the_way)
 
 
 def _as_given(step: Any) -> Any:
@@ -134,25 +137,48 @@ _OF_STREAMS = ("__next__", "__anext__", "read", "write", "add_callback")
 
 
 def _synchronizes(one: object) -> bool:
-    """Tell whether an object or its class holds a lock or a queue, or a collection of some."""
+    """Tell whether an object is a lock or a queue, or it or its class holds one, or a collection of some."""
     held = [*islice(led_to(one), _LOOKED_AT), *_names(type(one)).values()]
-    collections = (inner for inner in held if issubclass(type(inner), _COLLECTIONS))
-    held += islice(chain.from_iterable(map(led_to, collections)), _LOOKED_AT)
-    return any(map(_is_lock_or_queue, map(type, held)))
+    held += chain.from_iterable(map(_collected, tuple(held)))
+    return any(map(_is_lock_or_queue, map(type, (one, *held))))
+
+
+def _collected(one: object) -> Iterable[object]:
+    return islice(led_to(one), _LOOKED_AT) if issubclass(type(one), _COLLECTIONS) else ()
 
 
 _COLLECTIONS = (dict, list, tuple, set)
 
 
-def _code_synchronizes(step: Callable[..., Any]) -> bool:
-    """Tell whether the code of `step` names one that is outside of it."""
-    function = step.__func__ if type(step) is MethodType else step
-    if type(function) is not FunctionType:
-        return False
-    known = function.__globals__
-    held = [known[name] for name in function.__code__.co_names if name in known]
-    held += held_by(*function.__closure__ or ())
-    return any(map(_is_lock_or_queue, map(type, held)))
+def _names_what_synchronizes(step: Callable[..., Any], ways: list[object]) -> bool:
+    """Tell whether the code of an operation, here or further in, names what keeps callers apart."""
+    named = Named(step, *(_same(step, one) for one in ways))
+    if not _HANDS_OVER.isdisjoint(named.names):
+        return True
+    kinds = set(map(type, chain(named.objects, *map(_collected, named.objects))))
+    waits = "wait" in named.names and any(
+        _has(kind, "set") and _has(kind, "wait") for kind in kinds
+    )
+    return waits or any(map(_is_lock_or_queue, kinds))
+
+
+def _same(step: Callable[..., Any], one: object) -> Callable[..., Any]:
+    """Return the method of `one` that has the name of `step`; `step` if there is none."""
+    if type(step) is MethodType and type(step.__func__) is FunctionType:
+        name = step.__func__.__name__
+        for base in _mro(type(one)):
+            function = _names(base).get(name)
+            if type(function) is FunctionType:
+                return MethodType(function, one)
+    return step
+
+
+# By which an operation has its work done elsewhere, or makes a lock when it needs one.
+_HANDS_OVER = {
+    *("create_task", "ensure_future", "start_soon", "create_future", "Future", "popleft"),
+    *("submit", "run_in_executor", "to_thread", "run_coroutine_threadsafe", "call_soon_threadsafe"),
+    *("Lock", "RLock", "Semaphore", "Condition"),
+}
 
 
 def _is_lock_or_queue(kind: type) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from inside import core_fields
 from support.around import RPC, AioAround, Around, methods
 from support.stage import BULK, NARROW
 from support.staging import (
+    PATIENCE,
     Gate,
     aio_channel,
     aio_server,
@@ -113,6 +117,106 @@ class LocksInCollection(HandsOn):
             return next(self.requests)
 
 
+class Session:
+    """What an object of an interceptor may keep its lock in."""
+
+    __slots__ = ("lock", "unused")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    @property
+    def free(self) -> Any:
+        return self.lock
+
+
+class LockOfHelper(HandsOn):
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self.session = Session()
+
+    def __next__(self) -> Any:
+        self.arrive()
+        with self.session.lock:
+            return next(self.requests)
+
+
+class LockOfProperty(LockOfHelper):
+    def __next__(self) -> Any:
+        self.arrive()
+        with self.session.free:
+            return next(self.requests)
+
+
+class LockOfOtherMethod(HandsOn):
+    def __next__(self) -> Any:
+        self.arrive()
+        return self.take()
+
+    def take(self) -> Any:
+        with _lock:
+            return next(self.requests)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    with _lock:
+        yield
+
+
+class LockOfFunction(HandsOn):
+    def __next__(self) -> Any:
+        self.arrive()
+        with alone():
+            return next(self.requests)
+
+
+class Alone:
+    def __enter__(self) -> None:
+        _lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        _lock.release()
+
+
+class LockOfClassThatIsEntered(HandsOn):
+    def __next__(self) -> Any:
+        self.arrive()
+        with Alone():
+            return next(self.requests)
+
+
+class OtherThread(HandsOn):
+    """Asks gRPC in one thread of its own, whoever wants the next request."""
+
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._pool = ThreadPoolExecutor(1)
+
+    def __next__(self) -> Any:
+        self.arrive()
+        return self._pool.submit(next, self.requests).result(PATIENCE)
+
+
+class Fetched(HandsOn):
+    """Has a thread that reads ahead, and gives away what that has read."""
+
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._read: list[Any] = []
+        self._has_read = threading.Event()
+        in_thread(self._fetch)
+
+    def _fetch(self) -> None:
+        self._read += list(self.requests)
+        self._has_read.set()
+
+    def __next__(self) -> Any:
+        self.arrive()
+        wait(self._has_read)
+        return self._read.pop()
+
+
 def shorter_way(requests: Any) -> Any:
     """Return what has another way to gRPC's object, past the lock, and does not use it."""
     given = HandsOn(OwnLock(requests))
@@ -149,6 +253,8 @@ class Calling:
     [
         *(OwnLock, LockOfClass, LockOfModule, LocksInCollection),
         *(lock_of_closure, lock_further_in, shorter_way),
+        *(LockOfHelper, LockOfProperty, LockOfOtherMethod, LockOfFunction),
+        *(LockOfClassThatIsEntered, OtherThread, Fetched),
     ],
 )
 @pytest.mark.parametrize("mode", MODES)
@@ -162,12 +268,11 @@ def test_requests_with_a_lock(
     started = threading.Event()
 
     def behavior(requests: Any, context: Any) -> bytes:
-        first = inside_grpc(next, requests)
-        second = in_thread(next, requests)
+        parties = [in_thread(next, requests) for _ in range(2)]
         wait(requests.two_came)
         wait(started)
         calls[0].send()
-        return b" ".join(sorted([first.result(), second.result()]))
+        return b" ".join(sorted(party.result() for party in parties))
 
     handlers = methods("stream_unary", behavior)
     with (
@@ -180,9 +285,42 @@ def test_requests_with_a_lock(
     assert found() == []
 
 
-def test_requests_that_are_handed_on(found: Found) -> None:
+class Logs(HandsOn):
+    """Has a library do something on the way, which has a lock for itself."""
+
+    _logger = logging.getLogger(__name__)
+
+    def __next__(self) -> Any:
+        self.arrive()
+        self._logger.debug("next of %r", self)
+        return next(self.requests)
+
+
+class OtherLock(LockOfHelper):
+    """Takes the lock for something else."""
+
+    def __next__(self) -> Any:
+        self.arrive()
+        return next(self.requests)
+
+    def __repr__(self) -> str:
+        with self.session.lock:
+            return "OtherLock()"
+
+
+class EmptySlot(LockOfHelper):
+    def __next__(self) -> Any:
+        self.arrive()
+        assert not hasattr(self.session, "unused")
+        if self.session is None:
+            return self.session.unused
+        return next(self.requests)
+
+
+@pytest.mark.parametrize("make", [HandsOn, Logs, OtherLock, EmptySlot])
+def test_requests_that_are_handed_on(make: Any, found: Found) -> None:
     """What has no lock on the way to gRPC keeps nobody apart: the second thread is refused."""
-    refused_beside_another(giving(HandsOn), giving(HandsOn))
+    refused_beside_another(giving(HandsOn), giving(make))
     assert len(found()) == 1
 
 
@@ -407,20 +545,100 @@ class ContextWithLock(ContextThatHandsOn):
             await self.context.write(message)
 
 
+class Sending:
+    """What a context may send by, in place of sending itself."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.alone = asyncio.Lock()
+
+    async def send(self, message: bytes) -> None:
+        async with self.alone:
+            await self.context.write(message)
+
+
+class ContextWithHelper(ContextThatHandsOn):
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._sending = Sending(context)
+
+    async def write(self, message: bytes) -> None:
+        await self._sending.send(message)
+
+
+class ContextThatEnqueues(ContextThatHandsOn):
+    """Has a task that sends one after the other."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._outbox: list[tuple[bytes, asyncio.Event]] = []
+        self._has_some = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._send())
+
+    async def write(self, message: bytes) -> None:
+        is_sent = asyncio.Event()
+        self._outbox.append((message, is_sent))
+        self._has_some.set()
+        await is_sent.wait()
+
+    async def _send(self) -> None:
+        while True:
+            await self._has_some.wait()
+            self._has_some.clear()
+            while self._outbox:
+                message, is_sent = self._outbox.pop(0)
+                await self.context.write(message)
+                is_sent.set()
+
+
+class ContextWithTasks(ContextThatHandsOn):
+    """Sends each message in a task, after that of the last one."""
+
+    _last: asyncio.Task[None] | None = None
+
+    async def write(self, message: bytes) -> None:
+        before = self._last
+
+        async def send() -> None:
+            if before is not None:
+                await before
+            await self.context.write(message)
+
+        self._last = asyncio.create_task(send())
+        await self._last
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("is_counted", [False, True])
-async def test_a_context_with_a_lock(
-    is_counted: bool, mode: str, found: Found, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "make", [ContextWithLock, ContextWithHelper, ContextThatEnqueues, ContextWithTasks]
+)
+async def test_a_context_for_many_callers(
+    make: Any, is_counted: bool, mode: str, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While gRPC sends a message of one task, another waits for the lock: both are sent."""
+    """While gRPC sends a message of one task, another waits for its turn: both are sent."""
     monkeypatch.setattr(core_fields, "counting", is_counted)
-    assert await _two_writes(ContextWithLock, mode) == [None, None]
+    assert await _two_writes(make, mode) == [None, None]
     assert found() == []
 
 
-async def test_a_context_that_hands_on(found: Found) -> None:
-    """With no lock, the second is refused."""
-    written = await _two_writes(ContextThatHandsOn, "raise")
+class ContextThatTraces(ContextThatHandsOn):
+    """Notes when it has sent something, which keeps nobody apart."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self.has_sent = asyncio.Event()
+
+    async def write(self, message: bytes) -> None:
+        with contextlib.nullcontext():
+            await self.context.write(message)
+        self.has_sent.set()
+
+
+@pytest.mark.parametrize("make", [ContextThatHandsOn, ContextThatTraces])
+async def test_a_context_that_hands_on(make: Any, found: Found) -> None:
+    """With nothing that keeps callers apart, the second is refused."""
+    written = await _two_writes(make, "raise")
     assert [type(one) for one in written] == [type(None), ConcurrencyError]
     assert [finding.rule for finding in found()] == ["concurrent-write"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -318,6 +319,10 @@ def test_threads() -> None:
 # Tasks
 
 
+# Not by its name, which would tell that an object may have many callers: gRPC's may not.
+new_future = operator.methodcaller("create_future")
+
+
 class AsyncSource:
     """An asyncio stream: every operation ends when it is told to."""
 
@@ -329,7 +334,7 @@ class AsyncSource:
         task = asyncio.current_task()
         assert task is not None
         name = task.get_name()
-        self.inside[name] = asyncio.get_running_loop().create_future()
+        self.inside[name] = new_future(asyncio.get_running_loop())
         try:
             return await self.inside[name]
         finally:

@@ -53,6 +53,10 @@ def led_to(one: object) -> Iterable[object]:
     return held_by(one)
 
 
+# What a class has, which its metaclass is not asked for: the classes above it, and its own names.
+mro_of, names_of = vars(type)["__mro__"].__get__, vars(type)["__dict__"].__get__
+
+
 def held_by_each(objects: Sequence[object]) -> list[list[Any]]:
     """Return what held_by() returns, of each object by itself."""
     if any(map(issubclass, map(type, objects), repeat(ModuleType))):

@@ -8,14 +8,20 @@ they hold.
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from .._catalogue.grpcio import module_of
-from .._catalogue.heap import held_by
+from .._catalogue.heap import held_by, mro_of, names_of
 from .._findings.whose import LIBRARY, package_of, whose_file
 
 _STEPS, _OBJECTS = 6, 200  # from one name to the next, and what is looked at in all
@@ -53,7 +59,7 @@ class Named:
             new = [held for one in new for held in self._read(one)]
             for one in own:
                 if id(one) not in owners:
-                    new += _attributes(one, _MAKES if isinstance(one, type) else _IMPLIED)
+                    new += _attributes(one, _MAKES if issubclass(type(one), type) else _IMPLIED)
             new += [
                 held for one, count in looked_at for held in _attributes(one, self.names[count:])
             ]
@@ -74,12 +80,20 @@ class Named:
 
 
 def _attributes(one: Any, names: Iterable[str]) -> Iterator[Any]:
+    """Yield the attributes of an object, which is not asked for them: a class may answer by code."""
+    is_class = issubclass(type(one), type)
+    own = None if is_class else _found("__dict__", type(one))
+    held = own.__get__(one) if type(own) is GetSetDescriptorType else {}
     for name in names:
-        value = inspect.getattr_static(one, name, None)
-        if type(value) is MemberDescriptorType and not isinstance(one, type):
+        value = _found(name, one if is_class else type(one))
+        if type(value) is MemberDescriptorType and not is_class:
             yield from _of_slot(value, one)
-        elif value is not None:
-            yield value
+        else:
+            yield from (each for each in (dict.get(held, name), value) if each is not None)
+
+
+def _found(name: str, kind: type) -> Any:
+    return next((names[name] for names in map(names_of, mro_of(kind)) if name in names), None)
 
 
 def _of_slot(slot: MemberDescriptorType, one: Any) -> Iterator[Any]:
@@ -112,7 +126,7 @@ def _names_in(code: CodeType) -> Iterator[str]:
 
 def _package_of(one: Any) -> object:
     """Return what _package_of_file() does of the module that `one`, or its class, is of."""
-    kind = one if isinstance(one, type) else type(one)
+    kind = one if issubclass(type(one), type) else type(one)
     module = one if type(one) is ModuleType else sys.modules.get(module_of(kind))
     file = vars(module).get("__file__") if type(module) is ModuleType else None
     return _package_of_file(file) if type(file) is str else None

@@ -22,7 +22,7 @@ from typing import Any
 
 from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import is_of_grpcio, module_of
-from .._catalogue.heap import held_by, led_to
+from .._catalogue.heap import held_by, led_to, mro_of, names_of
 from .._catalogue.nouns import SERVER
 from .._core.stream import Direction
 from .named import Named
@@ -138,7 +138,7 @@ _OF_STREAMS = ("__next__", "__anext__", "read", "write", "add_callback")
 
 def _synchronizes(one: object) -> bool:
     """Tell whether an object is a lock or a queue, or it or its class holds one, or a collection of some."""
-    held = [*islice(led_to(one), _LOOKED_AT), *_names(type(one)).values()]
+    held = [*islice(led_to(one), _LOOKED_AT), *names_of(type(one)).values()]
     held += chain.from_iterable(map(_collected, tuple(held)))
     return any(map(_is_lock_or_queue, map(type, (one, *held))))
 
@@ -166,8 +166,8 @@ def _same(step: Callable[..., Any], one: object) -> Callable[..., Any]:
     """Return the method of `one` that has the name of `step`; `step` if there is none."""
     if type(step) is MethodType and type(step.__func__) is FunctionType:
         name = step.__func__.__name__
-        for base in _mro(type(one)):
-            function = _names(base).get(name)
+        for base in mro_of(type(one)):
+            function = names_of(base).get(name)
             if type(function) is FunctionType:
                 return MethodType(function, one)
     return step
@@ -195,7 +195,4 @@ _SYNCHRONIZERS = (  # of any library
 
 def _has(kind: type, name: str) -> bool:
     """Tell whether a class, or one above it, defines `name`; a metaclass may answer anything."""
-    return any(name in _names(base) for base in _mro(kind))
-
-
-_mro, _names = vars(type)["__mro__"].__get__, vars(type)["__dict__"].__get__
+    return any(name in names_of(base) for base in mro_of(kind))

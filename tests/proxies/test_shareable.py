@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from inside import core_fields
@@ -380,6 +380,38 @@ def strange_attribute(requests: Any) -> Any:
     given = HandsOn(requests)
     given.strange = Strange()  # type: ignore[attr-defined]
     return given
+
+
+class Curious:
+    """Notes whatever it is asked."""
+
+    asked: ClassVar[list[str]] = []
+    __class__ = property(lambda self: Curious.asked.append("class"))  # type: ignore[assignment]
+    __dict__ = property(lambda self: Curious.asked.append("dict"))  # type: ignore[assignment]
+
+    def __getattribute__(self, name: str) -> Any:
+        Curious.asked.append(name)
+
+
+class NamesCurious(HandsOn):
+    curious = Curious()
+
+    @property
+    def unused(self) -> Any:
+        Curious.asked.append("property")
+        return None
+
+    def __next__(self) -> Any:
+        if self.requests is None:
+            return self.curious.unused, self.unused
+        return next(self.requests)
+
+
+def test_that_nothing_is_run(found: Found) -> None:
+    """What the code of an operation names is not asked for it."""
+    refused_beside_another(giving(NamesCurious))
+    assert len(found()) == 1
+    assert Curious.asked == []
 
 
 def without_module(requests: Any) -> Any:

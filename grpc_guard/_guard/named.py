@@ -25,6 +25,7 @@ from .._catalogue.heap import held_by, mro_of, names_of
 from .._findings.whose import LIBRARY, package_of, whose_file
 
 _STEPS, _OBJECTS = 6, 200  # from one name to the next, and what is looked at in all
+_WRAPPERS = 20  # one around the other
 _IMPLIED = ("__call__", "__enter__", "__aenter__")  # run where no code names them
 _MAKES = ("__init__", *_IMPLIED)  # of a class
 
@@ -112,9 +113,11 @@ def _functions_of(one: Any) -> Iterator[FunctionType]:
         one = one.fget
     elif kind is functools.partial:
         one = one.func
-    while type(one) is FunctionType:
+    for _ in range(_WRAPPERS):  # a function may be said to wrap itself
+        if type(one) is not FunctionType:
+            return
         yield one
-        one = one.__dict__.get("__wrapped__")
+        one = dict.get(one.__dict__, "__wrapped__")
 
 
 def _names_in(code: CodeType) -> Iterator[str]:

@@ -155,7 +155,7 @@ def _names_what_synchronizes(step: Callable[..., Any], ways: list[object]) -> bo
     named = Named(step, *(_same(step, one) for one in ways))
     if not _HANDS_OVER.isdisjoint(named.names):
         return True
-    kinds = set(map(type, chain(named.objects, *map(_collected, named.objects))))
+    kinds = list(map(type, chain(named.objects, *map(_collected, named.objects))))
     waits = "wait" in named.names and any(
         _has(kind, "set") and _has(kind, "wait") for kind in kinds
     )

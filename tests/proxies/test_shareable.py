@@ -382,6 +382,14 @@ def strange_attribute(requests: Any) -> Any:
     return given
 
 
+class SaidToWrapItself(HandsOn):
+    def __next__(self) -> Any:
+        self.arrive()
+        return next(self.requests)
+
+    __next__.__wrapped__ = __next__  # type: ignore[attr-defined]
+
+
 class Curious:
     """Notes whatever it is asked."""
 
@@ -421,7 +429,9 @@ def without_module(requests: Any) -> Any:
     return type("Given", (), {"__next__": names["step"], "__iter__": lambda self: self})()
 
 
-@pytest.mark.parametrize("make", [callable_step, strange_attribute, without_module])
+@pytest.mark.parametrize(
+    "make", [callable_step, strange_attribute, without_module, SaidToWrapItself]
+)
 def test_requests_of_a_strange_kind(make: Any, found: Found) -> None:
     """What is looked at is never asked, whatever it would answer: the second thread is refused."""
     refused_beside_another(giving(make))

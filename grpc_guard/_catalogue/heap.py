@@ -25,12 +25,13 @@ def instances(kinds: Iterable[type]) -> list[Any]:
     Objects that the garbage collector does not track are not among them. It takes some 10 ms for
     each 100,000 objects of the process, during which no other thread runs.
     """
-    wanted = frozenset(kinds)
+    wanted = list(kinds)
+    ids = frozenset(map(id, wanted))  # a metaclass may refuse to hash a class, or do anything
     if all(map(_is_of_python, wanted)):
         # An object of such a class refers to it.
-        return [one for one in gc.get_referrers(*wanted) if type(one) in wanted] if wanted else []
+        return [one for one in gc.get_referrers(*wanted) if id(type(one)) in ids] if wanted else []
     with collector_at_rest():  # a collection would run finalisers in the middle
-        return _walked(frozenset(map(id, wanted)).__contains__)
+        return _walked(ids.__contains__)
 
 
 def held_by(*objects: object) -> list[Any]:
@@ -51,6 +52,14 @@ def led_to(one: object) -> Iterable[object]:
     if issubclass(type(one), (type, FrameType)):
         return ()
     return held_by(one)
+
+
+def collected(one: object) -> Iterable[object]:
+    """Return what a collection of Python's own holds; of all other objects, nothing."""
+    return held_by(one) if issubclass(type(one), _COLLECTIONS) else ()
+
+
+_COLLECTIONS = (dict, list, tuple, set)
 
 
 # What a class has, which its metaclass is not asked for: the classes above it, and its own names.

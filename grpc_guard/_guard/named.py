@@ -1,130 +1,182 @@
-"""What the code of an operation names: of an object that an interceptor of a server made.
+"""What the code of an operation leads to, of an object that an interceptor of a server made.
 
-An operation that keeps its callers apart names what it does so by: a lock of an object that it holds, a
-function that takes one, or what does the work in its place. Code is only read, and of objects only what
-they hold.
+The functions that it leads to are found by the names in it. Code is only read, and of objects only what
+they hold is looked at: nothing of the program is asked, as that may run code of its own.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from types import (
-    CodeType,
     FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
+from .._catalogue.cpython_code import Operations
 from .._catalogue.grpcio import module_of
-from .._catalogue.heap import held_by, mro_of, names_of
+from .._catalogue.heap import collected, held_by, mro_of, names_of
 from .._findings.whose import LIBRARY, package_of, whose_file
 
-_STEPS, _OBJECTS = 6, 200  # from one name to the next, and what is looked at in all
-_WRAPPERS = 20  # one around the other
-_IMPLIED = ("__call__", "__enter__", "__aenter__")  # run where no code names them
-_MAKES = ("__init__", *_IMPLIED)  # of a class
+_FUNCTIONS = 60  # that are read
+_OBJECTS, _STEPS = 200, 5  # that the names of each stand for, and from one name to the next
+_COLLECTED = 50  # of each collection
+_ENTERED = ("__enter__", "__aenter__")
+_PARTIALS = (functools.partial, functools.partialmethod)
+
+# By which code asks an iterator or a context.
+_ASKS = frozenset({"next", "anext", "__next__", "__anext__", "read", "write"})
 
 
-class Named:
-    """The names in the code of `steps`, and the objects that they stand for.
+class Function:
+    """A function that an operation leads to, and what its code names.
 
-    That of the functions among these is read as well, and of the other objects the attributes are
-    looked at that are named. What is of another package than the first of the steps is left alone.
+    ``asks`` tells whether it asks an iterator or a context, ``asks_here`` whether it does so where it
+    runs, ``holds`` whether what it takes may be held on.
     """
 
-    def __init__(self, *steps: Callable[..., Any]) -> None:
-        self.names: list[str] = []  # each once
-        self.objects: list[Any] = []
-        first = next((function.__code__ for function in _functions_of(steps[0])), None)
-        if first is None:
-            return
-        self._package = _package_of_file(first.co_filename)
-        owners = {id(step.__self__) for step in steps if type(step) is MethodType}
-        known: set[int] = set()
-        looked_at: list[tuple[Any, int]] = []  # with how many of the names
-        new: list[Any] = list(steps)
-        for _ in range(_STEPS):
-            found = {id(one): one for one in new if id(one) not in known}
-            new = list(found.values())[: _OBJECTS - len(known)]
-            if not new:
-                break
-            known.update(found)
-            self.objects += new
-            own = [one for one in new if _package_of(one) == self._package]
-            looked_at += [(one, 0) for one in own]
-            new = [held for one in new for held in self._read(one)]
-            for one in own:
-                if id(one) not in owners:
-                    new += _attributes(one, _MAKES if issubclass(type(one), type) else _IMPLIED)
-            new += [
-                held for one, count in looked_at for held in _attributes(one, self.names[count:])
-            ]
-            looked_at = [(one, len(self.names)) for one, _ in looked_at]
-
-    def _read(self, one: Any) -> Iterator[Any]:
-        """Note the names in the code of what is a function or method; yield what it has at hand."""
-        for function in _functions_of(one):
-            code = function.__code__
-            if _package_of_file(code.co_filename) == self._package:
-                names = dict.fromkeys(_names_in(code))
-                self.names += [name for name in names if name not in self.names]
-                known = function.__globals__
-                yield from (known[name] for name in names if name in known)
-                yield from held_by(*function.__closure__ or ())
-        if type(one) is MethodType:
-            yield one.__self__
+    def __init__(self, use: _Use, package: object) -> None:
+        code = use.value.__code__
+        operations = Operations(code)
+        self.names = operations.names
+        self.named = _named(use, operations, package)
+        self.asks = not self.names.isdisjoint(_ASKS) or operations.call_variable()
+        self.asks_here = operations.call_here(_ASKS)
+        generates = code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR)
+        gives_back = operations.enters or {"acquire", "release"} <= self.names
+        # What it takes may still be held when its caller goes on, or be taken by that.
+        self.holds = use.is_entered or bool(generates) or not gives_back
 
 
-def _attributes(one: Any, names: Iterable[str]) -> Iterator[Any]:
-    """Yield the attributes of an object, which is not asked for them: a class may answer by code."""
+class _Use(NamedTuple):
+    """What code names, the object that has it as a method, and whether it runs as no call does."""
+
+    value: Any
+    holder: Any
+    is_entered: bool = False
+
+
+def functions_of(*steps: Callable[..., Any]) -> tuple[list[Function], list[Function]]:
+    """Return the functions that run as `steps`, and all functions of the same package that they lead to.
+
+    The first are among the second. ``asks`` is true of a function, too, that leads to one that asks.
+    """
+    new = [use for step in steps for use in _functions_in(_Use(step, None))]
+    package = _package_of_file(new[0].value.__code__.co_filename) if new else None
+    first = [_key(use) for use in new]
+    read: dict[_Key, Function] = {}
+    led_to: dict[_Key, list[_Key]] = {}
+    for use in new:  # which grows
+        key = _key(use)
+        if key in read or len(read) == _FUNCTIONS:
+            continue
+        if _package_of_file(use.value.__code__.co_filename) == package:
+            function = read[key] = Function(use, package)
+            found = [inner for named in function.named for inner in _functions_in(named)]
+            led_to[key] = list(map(_key, found))
+            new += found
+    for _ in range(_STEPS):
+        for key, function in read.items():
+            function.asks |= any(inner in read and read[inner].asks for inner in led_to[key])
+    return [read[key] for key in first if key in read], list(read.values())
+
+
+_Key = tuple[int, int]  # ids, while the uses are kept
+
+
+def _key(use: _Use) -> _Key:
+    return id(use.value), id(use.holder)
+
+
+def _named(use: _Use, operations: Operations, package: object) -> list[_Use]:
+    """Return what a function has by a name, and the attributes of that which it names as well."""
+    function, holder = use.value, use.holder
+    of_module = (dict.get(function.__globals__, name) for name in operations.globals)
+    given = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    level = [_Use(one, None) for one in (holder, *of_module, *given)]
+    # A decorated function is in the closure of the other, and a method of the same object.
+    level += [_Use(one, holder) for one in held_by(*function.__closure__ or ())]
+    found: dict[int, _Use] = {}
+    for _ in range(_STEPS):
+        fresh: dict[int, _Use] = {}
+        for one in level:  # a method is first met as that of its object
+            if id(one.value) not in found:
+                fresh.setdefault(id(one.value), one)
+        found.update(fresh)
+        if len(found) > _OBJECTS:
+            break
+        level = []
+        for one in fresh.values():
+            level += _attributes(one.value, operations.names, package, holder)
+    return list(found.values())
+
+
+def _attributes(one: Any, names: Iterable[str], package: object, owner: Any) -> Iterator[_Use]:
+    """Yield the named attributes of an object of `package`, or what a collection holds."""
+    is_partial = any(type(one) is kind for kind in _PARTIALS)
+    given = (*one.args, *one.keywords.values()) if is_partial else collected(one)
+    yield from (_Use(held, None) for held in islice(given, _COLLECTED))
+    if _package_of(one) != package:
+        return
     is_class = issubclass(type(one), type)
-    own = None if is_class else _found("__dict__", type(one))
-    held = own.__get__(one) if type(own) is GetSetDescriptorType else {}
-    for name in names:
-        value = _found(name, one if is_class else type(one))
-        if type(value) is MemberDescriptorType and not is_class:
-            yield from _of_slot(value, one)
-        else:
-            yield from (each for each in (dict.get(held, name), value) if each is not None)
+    bases = mro_of(one if is_class else type(one))
+    described = None if is_class else _first("__dict__", bases)
+    held = described.__get__(one) if type(described) is GetSetDescriptorType else {}
+    implied = ("__call__", *_ENTERED, *(("__init__",) if is_class else ()))  # by no name
+    for name in (*names, *(() if one is owner else implied)):
+        if (value := dict.get(held, name)) is not None:
+            yield _Use(value, None)
+        definitions = (names_of(base)[name] for base in bases if name in names_of(base))
+        # With super(), each may run.
+        for value in definitions if "super" in names else islice(definitions, 1):
+            if type(value) is MemberDescriptorType and not is_class:
+                yield from _of_slot(value, one)
+            else:
+                yield _Use(value, None if is_class else one, name in _ENTERED)
 
 
-def _found(name: str, kind: type) -> Any:
-    return next((names[name] for names in map(names_of, mro_of(kind)) if name in names), None)
+def _first(name: str, bases: Iterable[type]) -> Any:
+    return next((names_of(base)[name] for base in bases if name in names_of(base)), None)
 
 
-def _of_slot(slot: MemberDescriptorType, one: Any) -> Iterator[Any]:
+def _of_slot(slot: MemberDescriptorType, one: Any) -> Iterator[_Use]:
     try:
-        yield slot.__get__(one)
+        yield _Use(slot.__get__(one), None)
     except AttributeError:  # it is empty
         return
 
 
-def _functions_of(one: Any) -> Iterator[FunctionType]:
-    """Yield the function that runs where `one` is called or asked for, and those that it wraps."""
-    kind = type(one)
-    if kind is MethodType or kind is staticmethod or kind is classmethod:
-        one = one.__func__
-    elif kind is property:
-        one = one.fget
-    elif kind is functools.partial:
-        one = one.func
-    for _ in range(_WRAPPERS):  # a function may be said to wrap itself
-        if type(one) is not FunctionType:
-            return
-        yield one
-        one = dict.get(one.__dict__, "__wrapped__")
-
-
-def _names_in(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if type(inner) is CodeType:
-            yield from _names_in(inner)
+def _functions_in(use: _Use) -> Iterator[_Use]:
+    """Yield the functions that run where what is used is called or asked for: it may wrap some."""
+    uses, seen = [use], set[int]()
+    for one in uses:  # which grows
+        value = one.value
+        if id(value) in seen or len(seen) == _OBJECTS:  # a function may be said to wrap itself
+            continue
+        seen.add(id(value))
+        kind = type(value)
+        inner: tuple[Any, ...] = ()
+        if kind is FunctionType:
+            yield one
+            inner = (dict.get(value.__dict__, "__wrapped__"),)
+        elif kind is MethodType:
+            one, inner = one._replace(holder=value.__self__), (value.__func__,)
+        elif kind is staticmethod or kind is classmethod:
+            inner = (value.__func__,)
+        elif kind is property:
+            one, inner = one._replace(is_entered=True), (value.fget,)
+        elif any(kind is each for each in _PARTIALS):
+            inner = (value.func, *value.args)
+        elif kind is functools.cached_property or kind is functools.singledispatchmethod:
+            inner = (value.func,)
+        uses += [one._replace(value=each) for each in inner]
 
 
 def _package_of(one: Any) -> object:

@@ -8,8 +8,8 @@ looked for where an operation is about to be refused, or to wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from itertools import chain, islice
+from collections.abc import Callable, Iterable
+from itertools import islice
 from threading import Thread
 from types import (
     BuiltinMethodType,
@@ -22,13 +22,13 @@ from typing import Any
 
 from .._catalogue.boundary import overlooked
 from .._catalogue.grpcio import is_of_grpcio, module_of
-from .._catalogue.heap import held_by, led_to, mro_of, names_of
+from .._catalogue.heap import collected, held_by, led_to, mro_of, names_of
 from .._catalogue.nouns import SERVER
 from .._core.stream import Direction
-from .named import Named
+from .named import functions_of
 
-_GENERATORS = (Generator, AsyncGenerator)
 _LAYERS, _LOOKED_AT = 12, 500  # objects one in the other, and all of them, that are looked at
+_HELD = 10_000  # by these
 _UNKNOWN = "it is not known whether the object of an interceptor may be shared"
 
 
@@ -54,7 +54,7 @@ def leads_to_grpc(step: Callable[..., Any]) -> bool:
     try:
         owner = _owner_of(_as_given(step))
         kind = type(owner)
-        is_plain = module_of(kind) == "builtins" and not issubclass(kind, _GENERATORS)
+        is_plain = module_of(kind) == "builtins" and not _generates(kind)
         return not is_plain or _ways(owner) is not None
     except Exception as error:
         if not overlooked(error, _UNKNOWN):
@@ -67,13 +67,13 @@ def _is_shareable(step: Callable[..., Any]) -> bool:
     kind = type(owner)
     if is_of_grpcio(owner if kind is FunctionType else kind):
         return False
-    if _is_guarded(kind) or issubclass(kind, _GENERATORS):
+    if _is_guarded(kind) or _generates(kind):
         return False
     ways = _ways(owner)
     if ways is None and kind is not FunctionType and module_of(kind) == "builtins":
         return True
     on_the_way = ways or [owner]
-    return any(map(_synchronizes, on_the_way)) or _names_what_synchronizes(step, on_the_way)
+    return _synchronizes(on_the_way) or _keeps_apart_by_code(step, on_the_way)
 
 
 def _as_given(step: Any) -> Any:
@@ -88,7 +88,7 @@ def _as_given(step: Any) -> Any:
 
 def _owner_of(step: Any) -> Any:
     """Return the object that has `step` as a method. Anything else that can be called is returned."""
-    return step.__self__ if type(step) in _METHODS else step
+    return step.__self__ if any(type(step) is kind for kind in _METHODS) else step
 
 
 _METHODS = (MethodType, BuiltinMethodType, MethodWrapperType)
@@ -125,6 +125,14 @@ def _ways(owner: object) -> list[object] | None:
 _RUNS = (asyncio.Future, CoroutineType, Thread, asyncio.AbstractEventLoop)  # they lead everywhere
 
 
+def _generates(kind: type) -> bool:
+    """Tell whether objects of `kind` are generators, of which two callers meet in their own code."""
+    return any(all(_has(kind, name) for name in names) for names in _OF_GENERATORS)
+
+
+_OF_GENERATORS = (("send", "throw", "close"), ("asend", "athrow", "aclose"))
+
+
 def _is_guarded(kind: type) -> bool:
     return _has(kind, "_self_stream")
 
@@ -136,34 +144,47 @@ def _is_stream(kind: type) -> bool:
 _OF_STREAMS = ("__next__", "__anext__", "read", "write", "add_callback")
 
 
-def _synchronizes(one: object) -> bool:
-    """Tell whether an object is a lock or a queue, or it or its class holds one, or a collection of some."""
-    held = [*islice(led_to(one), _LOOKED_AT), *names_of(type(one)).values()]
-    held += chain.from_iterable(map(_collected, tuple(held)))
-    return any(map(_is_lock_or_queue, map(type, (one, *held))))
+def _synchronizes(ways: list[object]) -> bool:
+    """Tell whether one of these is a lock or a queue, or it or its class has one, or a collection of some."""
+    held = (inner for one in ways for inner in (one, *led_to(one), *names_of(type(one)).values()))
+    return _has_lock_or_queue(islice(held, _HELD))
 
 
-def _collected(one: object) -> Iterable[object]:
-    return islice(led_to(one), _LOOKED_AT) if issubclass(type(one), _COLLECTIONS) else ()
+def _has_lock_or_queue(objects: Iterable[object]) -> bool:
+    """Tell whether one of `objects` is a lock or a queue, or a collection that holds one."""
+    kinds: dict[int, type] = {}  # each is judged once
+    for one in objects:
+        kinds[id(type(one))] = type(one)
+        kinds.update((id(type(each)), type(each)) for each in islice(collected(one), _LOOKED_AT))
+    return any(map(_is_lock_or_queue, kinds.values()))
 
 
-_COLLECTIONS = (dict, list, tuple, set)
+def _keeps_apart_by_code(step: Callable[..., Any], ways: list[object]) -> bool:
+    """Tell whether the code of an operation, here or further in, has what keeps callers apart.
 
-
-def _names_what_synchronizes(step: Callable[..., Any], ways: list[object]) -> bool:
-    """Tell whether the code of an operation, here or further in, names what keeps callers apart."""
-    named = Named(step, *(_same(step, one) for one in ways))
-    if not _HANDS_OVER.isdisjoint(named.names):
-        return True
-    kinds = list(map(type, chain(named.objects, *map(_collected, named.objects))))
-    waits = "wait" in named.names and any(
-        _has(kind, "set") and _has(kind, "wait") for kind in kinds
-    )
-    return waits or any(map(_is_lock_or_queue, kinds))
+    That counts where the code leads to gRPC, or still holds what it has taken: it may count or trace
+    under a lock besides. An operation that does not ask gRPC at all is done by somebody else.
+    """
+    first, functions = functions_of(step, *(_same(step, one) for one in ways))
+    is_elsewhere = not any(function.asks for function in first)
+    for function in functions:
+        names, named = function.names, [use.value for use in function.named]
+        leads = is_elsewhere or function.asks or function in first
+        waits = not names.isdisjoint(_WAITS) or ("wait" in names and any(map(_is_event, named)))
+        hands_over = not names.isdisjoint(_HANDS_OVER) and not function.asks_here
+        if (
+            not names.isdisjoint(_MAKES_LOCKS)
+            or (leads and hands_over)
+            or ((leads or function.holds) and (waits or _has_lock_or_queue(named)))
+        ):
+            return True
+    return False
 
 
 def _same(step: Callable[..., Any], one: object) -> Callable[..., Any]:
-    """Return the method of `one` that has the name of `step`; `step` if there is none."""
+    """Return what `one` does where `step` leads to it: its method of that name, or itself."""
+    if type(one) is FunctionType:
+        return one
     if type(step) is MethodType and type(step.__func__) is FunctionType:
         name = step.__func__.__name__
         for base in mro_of(type(one)):
@@ -173,12 +194,17 @@ def _same(step: Callable[..., Any], one: object) -> Callable[..., Any]:
     return step
 
 
-# By which an operation has its work done elsewhere, or makes a lock when it needs one.
-_HANDS_OVER = {
-    *("create_task", "ensure_future", "start_soon", "create_future", "Future", "popleft"),
-    *("submit", "run_in_executor", "to_thread", "run_coroutine_threadsafe", "call_soon_threadsafe"),
-    *("Lock", "RLock", "Semaphore", "Condition"),
-}
+_MAKES_LOCKS = frozenset({"Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "flock"})
+_WAITS = frozenset({"create_future", "Future"})
+_TO_TASKS = {"create_task", "ensure_future", "start_soon", "gather", "run_coroutine_threadsafe"}
+_TO_THREADS = {"submit", "map", "run_in_executor", "to_thread", "call_soon_threadsafe"}
+_HANDS_OVER = frozenset({*_TO_TASKS, *_TO_THREADS, "popleft"})
+
+
+def _is_event(one: object) -> bool:
+    """Tell whether `one` is an event of any library, or a collection of some."""
+    kinds = map(type, (one, *islice(collected(one), _LOOKED_AT)))
+    return any(_has(kind, "set") and _has(kind, "wait") for kind in kinds)
 
 
 def _is_lock_or_queue(kind: type) -> bool:

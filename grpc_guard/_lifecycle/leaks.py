@@ -160,9 +160,11 @@ def _reachable(wanted: set[int], keepers: list[object]) -> set[int]:
                 todo.append(obj)
         del referents  # much memory, and it holds what the program gives up meanwhile
         found |= wanted & seen
-        kinds = {kind for kind in set(map(type, todo)) if issubclass(kind, AbstractEventLoop)}
-        if kinds:
-            todo = [obj for obj in todo if type(obj) not in kinds]
+        # By their ids: a metaclass may refuse to hash its classes.
+        kinds = dict(zip(map(id, map(type, todo)), map(type, todo), strict=True))
+        loops = {key for key, kind in kinds.items() if issubclass(kind, AbstractEventLoop)}
+        if loops:
+            todo = [obj for obj in todo if id(type(obj)) not in loops]
     return found
 
 

@@ -97,6 +97,22 @@ class Hidden:
 # Channels
 
 
+class Unhashable(type):
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_beside_a_class_that_cannot_be_hashed(found: Found) -> None:
+    """What a program holds besides, of whatever class, hides nothing."""
+    kept.append(Unhashable("Strange", (), {})())
+    channel = grpc.insecure_channel("127.0.0.1:1")
+    look()
+    assert rules(found) == ["unclosed-channel"]
+    channel.close()
+
+
 def test_an_open_channel(found: Found) -> None:
     """A channel that is alive and was never closed is left open."""
     channel = grpc.insecure_channel("127.0.0.1:1")

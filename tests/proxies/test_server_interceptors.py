@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from inside import core_fields
-from support.around import RPC, AioAround, Around, methods
+from support.around import RPC, AioAround, Around, methods, write_refused_beside_yield
 from support.comparison import no_collector
 from support.stage import BULK, NARROW
 from support.staging import (
@@ -317,7 +317,6 @@ async def test_a_response_that_an_interceptor_writes(found: Found) -> None:
 
 async def test_a_response_that_an_interceptor_has_handed_on(found: Found) -> None:
     """gRPC writes it: a write of the handler's task is refused, as without the interceptor."""
-    yielded, tasks = asyncio.Event(), list[asyncio.Task[None]]()
 
     def runs(behavior: Any) -> Any:
         async def run(request: Any, context: Any) -> AsyncIterator[bytes]:
@@ -326,23 +325,7 @@ async def test_a_response_that_an_interceptor_has_handed_on(found: Found) -> Non
 
         return run
 
-    async def behavior(request: bytes, context: Any) -> AsyncIterator[bytes]:
-        tasks.append(asyncio.create_task(write(context, yielded, b"late")))
-        yield BULK
-
-    interceptor = AioAround("unary_stream", runs)
-    async with (
-        aio_server(methods("unary_stream", behavior), interceptors=[interceptor]) as address,
-        aio_channel(address, mode=None, options=NARROW) as channel,
-    ):
-        call = channel.unary_stream(RPC)(b"")
-        await within(
-            call.initial_metadata()
-        )  # the message, for which it has no room, is on its way
-        yielded.set()
-        with pytest.raises(ConcurrencyError, match="concurrent-write"):
-            await within(tasks[0])
-        assert [message[:1] async for message in call] == [b"\0"]
+    await write_refused_beside_yield(runs)
     assert len(found()) == 1
 
 

@@ -1,0 +1,68 @@
+"""What a function does, read off its operations, which are those of CPython 3.11 to 3.14."""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Collection, Iterator
+from itertools import islice, pairwise
+from types import CodeType
+
+_MOST = 2_000  # operations of a function that are looked at, and of those in it
+
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_SUPER_ATTR")
+_OF_NAMES = (*_GLOBALS, *_ATTRIBUTES, "LOAD_METHOD")
+_OF_CLOSURES = ("LOAD_DEREF",)
+_OF_VARIABLES = ("LOAD_FAST", "LOAD_FAST_BORROW", *_OF_CLOSURES)
+_ENTERS = ("BEFORE_WITH", "BEFORE_ASYNC_WITH", "LOAD_SPECIAL")
+
+
+class Operations:
+    """The operations of a function and of those that are in it, which it may hand to others.
+
+    ``names`` are all that it loads by a name, ``globals`` those of its module; ``enters`` tells whether
+    it has a ``with`` statement.
+    """
+
+    def __init__(self, code: CodeType) -> None:
+        inner = (each for one in _codes_in(code) for each in dis.get_instructions(one))
+        self._own = list(islice(dis.get_instructions(code), _MOST))
+        self._every = [*self._own, *islice(inner, _MOST)]
+        self.names = frozenset(one.argval for one in self._every if one.opname in _OF_NAMES)
+        self.globals = frozenset(one.argval for one in self._every if one.opname in _GLOBALS)
+        self.enters = any(one.opname in _ENTERS for one in self._own)
+
+    def call_variable(self) -> bool:
+        """Tell whether something is called that is in a variable."""
+        return _call(self._every, _OF_VARIABLES)
+
+    def call_here(self, names: Collection[str]) -> bool:
+        """Tell whether the function itself calls one of `names`, or what is in a variable around it."""
+        return _call(self._own, _OF_CLOSURES) or any(
+            one.argval in names and _loads_to_call(one)
+            for one in self._own
+            if one.opname in _OF_NAMES
+        )
+
+
+def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    for inner in code.co_consts:
+        if type(inner) is CodeType:
+            yield inner
+            yield from _codes_in(inner)
+
+
+def _call(operations: list[dis.Instruction], loads: Collection[str]) -> bool:
+    """Tell whether what one of the `loads` has loaded is called: beside it, a null is pushed."""
+    beside = pairwise(one.opname for one in operations)
+    # First the null before CPython 3.13, and then the other way round.
+    return any("PUSH_NULL" in pair and not set(pair).isdisjoint(loads) for pair in beside)
+
+
+def _loads_to_call(one: dis.Instruction) -> bool:
+    """Tell whether the load of a name is that of what is called: one bit says so."""
+    if one.opname == "LOAD_METHOD":
+        return True
+    has_bit = one.opname == "LOAD_GLOBAL" or sys.version_info >= (3, 12)
+    return has_bit and bool((one.arg or 0) & 1)

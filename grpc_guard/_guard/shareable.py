@@ -182,7 +182,7 @@ def _keeps_apart_by_code(step: Callable[..., Any], ways: list[object]) -> bool:
 
 
 def _same(step: Callable[..., Any], one: object) -> Callable[..., Any]:
-    """Return what `one` does where `step` leads to it: its method of that name, or itself."""
+    """Return the method of `one` that is called as `step` is, or a function itself; or else `step`."""
     if type(one) is FunctionType:
         return one
     if type(step) is MethodType and type(step.__func__) is FunctionType:

@@ -19,7 +19,7 @@ GROUPS = {
         "kept.h kept.c counting.c"
     ),
     "What stands for a function, a method or a class of Python": (
-        "functions.h functions.c methods.c slots.c specials.c proxies.c recipes.h recipes.c "
+        "functions.h functions.c methods.c slots.c specials.c absent.c proxies.c recipes.h recipes.c "
         "new_proxies.c"
     ),
     "Streams and directions": "streams.h streams.c stream_fills.c directions.h directions.c aio_directions.c",

@@ -6,6 +6,7 @@ Operators decline, so that the other operand is asked. All others are absent, bo
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -75,6 +76,19 @@ def _bare(name: str) -> Any:
     return type(name, (), {})()
 
 
+@functools.cache
+def _reason(special: str, owner: str) -> str:
+    """Return what Python says where an object of a type `owner` lacks a special method.
+
+    Without the compiled core, each ``list(call)`` asks.
+    """
+    try:
+        _USES.get(special, operator.attrgetter(special))(_bare(owner))
+    except (TypeError, AttributeError) as error:
+        return str(error)
+    return special  # pragma: no cover  # unreachable: a bare object can do nothing
+
+
 class _Absent:
     """A special method that the wrapped object lacks."""
 
@@ -84,10 +98,7 @@ class _Absent:
         self.name = name
 
     def __get__(self, proxy: Any, owner: type) -> Any:
-        try:
-            _USES.get(self.name, operator.attrgetter(self.name))(_bare(owner.__name__))
-        except (TypeError, AttributeError) as error:
-            raise _NotThereError(str(error)) from None
+        raise _NotThereError(_reason(self.name, owner.__name__)) from None
 
 
 def _decline(*_: object) -> Any:

@@ -4,7 +4,7 @@ The class of each proxy is made for the type of the object that it wraps: its *t
 special methods of this type. wrapt's BaseObjectProxy, the base of all, has a method for every
 operator, for sequences, mappings and contexts. A method that the type of the wrapped object lacks
 is emptied: operators decline, so that the other operand is asked, and all others are absent, both
-for ``hasattr`` and for the interpreter (emptied.py).
+for ``hasattr`` and for the interpreter (emptied.py). The compiled core leaves their slots empty.
 """
 
 from __future__ import annotations
@@ -114,7 +114,13 @@ def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any
     }
     twin = type.__new__(_TwinType, getattr(plain(), "__name__", base.__name__), (base,), namespace)
     type.__delattr__(twin, "__slots__")
+    if _compiled is not None:
+        real = [owner for owner in _real_mro(twin) if owner not in _HIDDEN]
+        _compiled.empty_slots(twin, {name for owner in real for name in vars(owner)})
     return twin
+
+
+_real_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 
 
 class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without its C code wrapt has one of its own
@@ -152,8 +158,7 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
     @property
     def __mro__(cls) -> tuple[type, ...]:
         """The method resolution order for abc and typing: without wrapt's and emptied classes."""
-        real = type.__dict__["__mro__"].__get__(cls)
-        return tuple(base for base in real if base not in _HIDDEN)
+        return tuple(base for base in _real_mro(cls) if base not in _HIDDEN)
 
     def _make_twin(cls, plain: Any) -> Any:
         """Return the class of the proxies of this kind around objects of type `plain`."""

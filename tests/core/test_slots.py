@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import operator
+import sys
 import threading
 from typing import Any
 from unittest import mock
@@ -50,6 +53,96 @@ def test_where_the_slot_of_next_is_not_usual() -> None:
             compiled.next_by_slot(*wrong)
     with pytest.raises(AttributeError, match="__next__"):
         compiled.next_by_slot(bare, vars(bare)["first"])
+
+
+# What code in C asks of an object; operator.isNumberType() and the like are gone.
+CHECKS = ("PySequence_Check", "PyMapping_Check", "PyIndex_Check", "PyCallable_Check")
+
+
+def checked(thing: Any) -> dict[str, bool]:
+    return {
+        check: bool(getattr(ctypes.pythonapi, check)(ctypes.py_object(thing))) for check in CHECKS
+    }
+
+
+def is_not_sized(thing: Any) -> bool:
+    try:
+        len(thing)
+    except TypeError as error:
+        return str(error) == f"object of type '{type(thing).__name__}' has no len()"
+    return False
+
+
+@needs_compiled
+def test_what_code_in_c_asks_of_a_proxy() -> None:
+    """It hears what it hears of the wrapped object; also after the program replaced a method."""
+    for plain in (Plain(), Sized()):
+        proxy = client_next(plain, sync_stream(Mode.RAISE)).proxy
+        assert checked(proxy) == checked(plain)
+        proxy.is_active = lambda: "replaced"
+        assert proxy.is_active() == "replaced"
+        assert checked(proxy) == checked(plain)
+
+
+class Sized(Plain):
+    """Has the methods that fill a slot together with another one, one of the two each."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, key: Any) -> Any:
+        return key
+
+    def __delitem__(self, key: Any) -> None:
+        raise KeyError(key)
+
+    def __radd__(self, other: Any) -> Any:
+        return other, "added"
+
+
+def test_a_proxy_of_what_has_some_special_methods() -> None:
+    """Those that are there are called; the others are missing, as they are plain."""
+    proxy = client_next(Sized(), sync_stream(Mode.RAISE)).proxy
+    assert (len(proxy), proxy[5], 1 + proxy) == (3, 5, (1, "added"))
+    with pytest.raises(KeyError):
+        del proxy[1]
+    for fails in (lambda: operator.setitem(proxy, 1, 2), lambda: proxy + 1, lambda: proxy * 2):
+        with pytest.raises(TypeError):
+            fails()
+
+
+def test_a_special_method_that_a_program_gives_to_the_class_of_a_proxy() -> None:
+    """It is called for as long as it is there."""
+    proxy = client_next(Plain(), sync_stream(Mode.RAISE)).proxy
+    for _ in range(2):
+        assert is_not_sized(proxy)
+        with mock.patch.object(type(proxy), "__len__", return_value=7, create=True):
+            assert len(proxy) == 7
+    assert is_not_sized(proxy)
+
+
+@needs_compiled
+def test_no_code_of_the_guard_runs_where_list_asks_for_a_length() -> None:
+    """list() asks each call for one, and `if call:` as well."""
+    unpatched: Any = type(
+        "Unpatched", (Plain,), {}
+    )  # a class that was patched fills its slots anew
+    proxy = client_next(unpatched(), sync_stream(Mode.RAISE)).proxy
+    ran = []
+    sys.setprofile(lambda frame, event, arg: ran.append(frame) if event == "call" else None)
+    try:
+        hint = operator.length_hint(proxy, 5), bool(proxy)
+    finally:
+        sys.setprofile(None)
+    assert hint == (5, True)
+    assert ran == []
+
+
+@needs_compiled
+def test_what_is_no_class_to_empty() -> None:
+    for wrong in ((), (Sized,), (7, set()), (int, set()), (Sized, 7)):
+        with pytest.raises(TypeError, match="a class in Python and a set of names"):
+            compiled.empty_slots(*wrong)
 
 
 class Answers(Plain):

@@ -130,6 +130,7 @@ def lookup_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         assert not core.calls_by_slot(Given)
         refused(lambda: core.iterates_by_slot(int), TypeError)
         assert not core.iterates_by_slot(Given)
+        core.empty_slots(usual, {"__len__"})
 
     proxy = GenericHandler(Service(), always(Mode.RAISE), lambda behavior, *_: behavior)
 

@@ -173,7 +173,7 @@ module_exec(PyObject *module)
         || grpc_guard_add_flights(module, state) < 0 || grpc_guard_add_starts(module, state) < 0
         || grpc_guard_add_told(module, state) < 0 || grpc_guard_add_guarded(module, state) < 0
         || grpc_guard_add_feeds(module, state) < 0 || grpc_guard_add_handling(module, state) < 0
-        || grpc_guard_add_specials(module) < 0
+        || grpc_guard_add_specials(module) < 0 || grpc_guard_add_absent(module) < 0
         || grpc_guard_add_new_proxies(module) < 0
         || grpc_guard_add_counting(module, state) < 0
         || grpc_guard_add_recipes(module, state) < 0

@@ -24,6 +24,7 @@ int grpc_guard_add_guarded(PyObject *module, State *state);
 int grpc_guard_add_feeds(PyObject *module, State *state);
 int grpc_guard_add_handling(PyObject *module, State *state);
 int grpc_guard_add_specials(PyObject *module);
+int grpc_guard_add_absent(PyObject *module);
 int grpc_guard_add_new_proxies(PyObject *module);
 int grpc_guard_add_records(PyObject *module, State *state);
 int grpc_guard_add_encoding(PyObject *module, State *state);

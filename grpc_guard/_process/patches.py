@@ -20,7 +20,7 @@ import grpc.aio
 from grpc._cython import cygrpc
 
 from .._catalogue.heap import instances
-from .._catalogue.modes import Mode, current_mode
+from .._catalogue.modes import Mode, current_mode, in_force
 from .._inspect import switch as inspection
 from .._lifecycle import channels, churn, exits, handlers, serving
 from .._proxies import servers
@@ -37,6 +37,7 @@ from .factories import factory_patches
 from .patch import Make, Patch
 
 logger = logging.getLogger("grpc_guard")
+OFF = Mode.OFF
 
 _CORES = (cygrpc.Channel, cygrpc.AioChannel)
 _patches: list[Patch] = []
@@ -104,8 +105,6 @@ _SERVERS: dict[tuple[str, str], servers.GuardBehavior] = {
     ("grpc._server", "_Server"): sync_handlers.guard_behavior,
     ("grpc.aio._server", "Server"): aio_handlers.guard_behavior,
 }
-
-
 _WAITS = {  # the waits of aio objects; Channel.channel_ready() uses the first
     ("grpc.aio._channel", "Channel"): ("wait_for_state_change",),
     ("grpc.aio._server", "Server"): ("start", "stop", "wait_for_termination"),
@@ -157,10 +156,12 @@ def _patch(owner: Any, name: str, make: Make) -> Patch:
 
 def _guarding(start: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        mode = current_mode()
-        if mode is Mode.OFF:
+        mode = in_force.mode  # current_mode() and name_of() would be a frame each
+        if mode is OFF:
             return plain(self, *args, **kwargs)
-        rpc = name_of(self._method)
+        rpc = self._method
+        if type(rpc) is not str:
+            rpc = name_of(rpc)
         if starting.rpc == rpc:  # by a guard further out
             return plain(self, *args, **kwargs)
         return start(self, functools.partial(plain, self), rpc, mode, *args, **kwargs)

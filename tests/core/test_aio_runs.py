@@ -266,3 +266,76 @@ async def test_a_call_that_cannot_be_asked() -> None:
     for call in (start, start.__wrapped__):
         with pytest.raises(ArithmeticError):
             call(proxy)
+
+
+class Begun:
+    """A plain multi-callable of a loop: its calls tell what they were started with."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop, self._channel = loop, Plain()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if "error" in kwargs:
+            raise kwargs["error"]
+        call: Any = Plain()
+        call.started_with = args, kwargs
+        return call
+
+
+BEGINS = {
+    "unary_stream": aio_channel.start_unary_stream,
+    "stream_unary": aio_channel.start_stream_unary,
+    "stream_stream": aio_channel.start_stream_stream,
+}
+ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "nothing": ((), {}),
+    "a request": ((b"request",), {}),
+    "a request by name": ((), {"request": b"request", "timeout": 5}),
+    "requests": (([b"request"], 5), {}),
+    "requests by name": ((), {"timeout": 5, "request_iterator": [b"request"]}),
+    "no requests": ((None,), {}),
+    "no requests by name": ((), {"request_iterator": None}),
+}
+
+
+@pytest.mark.parametrize("mode", [Mode.RAISE, Mode.WARN, Mode.SERIALIZE])
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+@pytest.mark.parametrize("shape", BEGINS)
+async def test_a_stream_that_the_guard_of_the_process_begins(
+    shape: str, arguments: str, mode: Mode
+) -> None:
+    """In C as in Python: the arguments come through, and the call is guarded the same."""
+    begin: Any = BEGINS[shape]
+    args, kwargs = ARGUMENTS[arguments]
+    if shape == "unary_stream" and arguments.startswith(("requests", "no requests")):
+        args, kwargs = (), {"request": b"another"}
+
+    def begun(start: Any) -> Any:
+        plain = Begun(asyncio.get_running_loop())
+        call = start(plain, plain, RPC, mode, *args, **dict(kwargs))
+        stream = call._self_stream
+        noted = stream.rpc, stream.side, stream.api, stream.mode, stream.loop, stream.ended
+        return type(call).__mro__[1:], call.started_with, noted, stream.origin.operation
+
+    assert begun(begin) == begun(begin.__wrapped__)
+
+
+@pytest.mark.parametrize("shape", BEGINS)
+async def test_a_stream_that_the_guard_of_the_process_cannot_begin(shape: str, found: Any) -> None:
+    """The error of grpcio comes through, and the stream does not stay open; nor on another loop."""
+    begin: Any = BEGINS[shape]
+    plain = Begun(asyncio.get_running_loop())
+    error = KeyError("no")
+    for start in (begin, begin.__wrapped__):
+        with pytest.raises(KeyError) as raised:
+            start(plain, plain, RPC, Mode.RAISE, error=error)
+        assert raised.value is error
+        elsewhere = Begun(asyncio.new_event_loop())
+        with pytest.raises(grpc_guard.ConcurrencyError, match="wrong-loop"):
+            start(elsewhere, elsewhere, RPC, Mode.RAISE)
+        elsewhere._loop.close()
+        without = Begun(None)  # of an old grpcio
+        assert start(without, without, RPC, Mode.RAISE)._self_stream.loop is plain._loop
+        with pytest.raises(TypeError):
+            start(plain, plain, RPC)
+    assert {finding.rule.name for finding in found()} == {"wrong-loop"}

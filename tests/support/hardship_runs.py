@@ -171,6 +171,19 @@ def run_acts(core: Any, refused: Callable[..., None]) -> dict[str, Act]:
         for start in multi_callables[::2]:
             assert start().__aiter__() is not start().__aiter__()
 
+    begins: Any = (
+        aio_channel.start_unary_stream,
+        aio_channel.start_stream_unary,
+        aio_channel.start_stream_stream,
+    )
+
+    def begun() -> None:
+        for begin in begins:
+            begin(plain, plain, "/a/b", Mode.RAISE, timeout=None).done()
+            refused(
+                lambda one=begin: one(plain, plain, "/a/b", Mode.RAISE, error=KeyError()), KeyError
+            )
+
     def not_started() -> None:
         for start in multi_callables:
             refused(lambda one=start: one(error=KeyError()), KeyError)  # type: ignore[misc]

@@ -19,6 +19,14 @@ is_usual(Starts *starts, State *state, PyObject *wrapped, Own *of_loop, PyObject
     return grpc_guard_is_on_loop(state, starts->running_loop, wrapped, of_loop, loop);
 }
 
+/* The same where a guard asked, the one of the process perhaps. */
+static int
+is_on_loop(Starts *starts, State *state, Method *method, PyObject *multi_callable, PyObject **loop)
+{
+    int is_told = starts->in_force != NULL && starts->plain_aio_calls != NULL;
+    return is_told ? grpc_guard_is_on_loop(state, starts->running_loop, multi_callable, &method->of_loop, loop) : 0;
+}
+
 static PyObject *
 new_stream(State *state, PyObject *proxy, PyObject *wrapped, PyObject *mode, PyObject *loop)
 {
@@ -173,3 +181,52 @@ grpc_guard_start_aio_stream_stream(
 {
     return start_stream(state, method, proxy, args, kwargs, state->starts.DuplexCall, 1);
 }
+
+/* The index among the arguments of what a name is given; -1: it is not. */
+static Py_ssize_t
+place_of(PyObject *names, PyObject *name)
+{
+    for (Py_ssize_t i = names == NULL ? 0 : PyTuple_GET_SIZE(names); i > 0; i--) {
+        if (PyUnicode_Compare(PyTuple_GET_ITEM(names, i - 1), name) == 0) {
+            return i - 1;
+        }
+    }
+    return -1;
+}
+
+/* start_unary_stream(multi_callable, start, rpc, mode, ...) and the like; `writes`: as above. */
+static PyObject *
+begin(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names,
+      PyObject *kind, int writes)
+{
+    Starts *starts = &state->starts;
+    PyObject *loop = NULL, *guarded = NULL;
+    int is_fed = writes && (count > 4 || place_of(names, starts->str_request_iterator) >= 0);
+    int usual = count < 4 || is_fed || kind == NULL ? 0 : is_on_loop(starts, state, method, args[0], &loop);
+    if (usual <= 0) {
+        return usual < 0 ? NULL : IN_PYTHON(method, args, count, names);
+    }
+    PyObject *stream = grpc_guard_new_client_stream(state, args[2], starts->AIO, args[3], loop, args[0]);
+    Py_DECREF(loop);
+    if (stream == NULL) {
+        return NULL;
+    }
+    PyObject *call = PyObject_Vectorcall(args[1], args + 4, (size_t)(count - 4), names);
+    if (call == NULL) {
+        grpc_guard_did_not_start(state, stream);
+    }
+    else {
+        guarded = guard_call(state, call, stream, kind);
+    }
+    Py_DECREF(stream);
+    return guarded;
+}
+
+#define BEGIN(name, kind, writes) \
+    USUAL PyObject *name(State *state, Method *method, PyObject *const *args, Py_ssize_t count, PyObject *names) \
+    { \
+        return begin(state, method, args, count, names, state->starts.kind, writes); \
+    }
+BEGIN(grpc_guard_begin_aio_unary_stream, ReadingCall, 0)
+BEGIN(grpc_guard_begin_aio_stream_unary, WritingCall, 1)
+BEGIN(grpc_guard_begin_aio_stream_stream, DuplexCall, 1)

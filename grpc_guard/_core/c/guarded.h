@@ -55,6 +55,9 @@ QUICK(grpc_guard_service)
 /* And what the guards of the process and of the registry call as well. */
 QUICK(grpc_guard_start_unary_stream)
 QUICK(grpc_guard_start_stream_stream)
+QUICK(grpc_guard_begin_aio_unary_stream)
+QUICK(grpc_guard_begin_aio_stream_unary)
+QUICK(grpc_guard_begin_aio_stream_stream)
 /* Of asyncio: __call__ of a multi-callable, and __aiter__ of a call and of requests. */
 #define START(name) \
     PyObject *name(State *, Method *, PyObject *proxy, PyObject *args, PyObject *kwargs);

@@ -85,6 +85,9 @@ method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         {"start_aio_unary_stream", in_python, grpc_guard_start_aio_unary_stream},
         {"start_aio_stream_unary", in_python, grpc_guard_start_aio_stream_unary},
         {"start_aio_stream_stream", in_python, grpc_guard_start_aio_stream_stream},
+        {"begin_aio_unary_stream", grpc_guard_begin_aio_unary_stream, NULL},
+        {"begin_aio_stream_unary", grpc_guard_begin_aio_stream_unary, NULL},
+        {"begin_aio_stream_stream", grpc_guard_begin_aio_stream_stream, NULL},
         {"iterate_call", grpc_guard_iterate_call, NULL},
         {"iterate_requests", grpc_guard_iterate_requests, NULL},
     };

@@ -114,9 +114,9 @@ def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
     return guard_call(call, stream, kind)
 
 
-start_unary_stream = _starting(ReadingCall)
-start_stream_unary = _starting(WritingCall, AwaitableCall)
-start_stream_stream = _starting(DuplexCall, ReadingCall)
+start_unary_stream = in_c("begin_aio_unary_stream")(_starting(ReadingCall))
+start_stream_unary = in_c("begin_aio_stream_unary")(_starting(WritingCall, AwaitableCall))
+start_stream_stream = in_c("begin_aio_stream_stream")(_starting(DuplexCall, ReadingCall))
 
 
 @never_disturbs("the use of a closed channel goes unnoticed")

@@ -27,6 +27,7 @@ class Operations:
 
     def __init__(self, code: CodeType) -> None:
         inner = (each for one in _codes_in(code) for each in dis.get_instructions(one))
+        self._code = code
         self._own = list(islice(dis.get_instructions(code), _MOST))
         self._every = [*self._own, *islice(inner, _MOST)]
         self.names = frozenset(one.argval for one in self._every if one.opname in _OF_NAMES)
@@ -35,15 +36,41 @@ class Operations:
 
     def call_variable(self) -> bool:
         """Tell whether something is called that is in a variable."""
-        return _call(self._every, _OF_VARIABLES)
+        return any(_called(self._every, _OF_VARIABLES))
 
     def call_here(self, names: Collection[str]) -> bool:
         """Tell whether the function itself calls one of `names`, or what is in a variable around it."""
-        return _call(self._own, _OF_CLOSURES) or any(
-            one.argval in names and _loads_to_call(one)
-            for one in self._own
-            if one.opname in _OF_NAMES
+        return any(self._calls(names))
+
+    def call_unheld(self, names: Collection[str]) -> bool:
+        """Tell whether it does so, and each time outside of its ``with`` statements."""
+        calls = list(self._calls(names))
+        return bool(calls) and not any(
+            start <= one.offset < end for start, end in self._held() for one in calls
         )
+
+    def _calls(self, names: Collection[str]) -> Iterator[dis.Instruction]:
+        yield from _called(self._own, _OF_CLOSURES)
+        for one in self._own:
+            if one.opname in _OF_NAMES and one.argval in names and _loads_to_call(one):
+                yield one
+
+    def _held(self) -> Iterator[tuple[int, int]]:
+        """Yield the stretches under a ``with``, and perhaps more: what it does lies in pieces."""
+        if not self.enters:
+            return
+        ends = {
+            before.offset
+            for before, one in pairwise(self._own)
+            if one.opname == "WITH_EXCEPT_START"
+        }
+        pieces = getattr(dis.Bytecode(self._code), "exception_entries", None)
+        if pieces is None or not ends:  # of another Python: all of it may be
+            yield 0, len(self._code.co_code)
+            return
+        for end in ends:
+            mine = [piece for piece in pieces if piece.target == end]
+            yield min(piece.start for piece in mine), max(piece.end for piece in mine)
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:
@@ -53,11 +80,14 @@ def _codes_in(code: CodeType) -> Iterator[CodeType]:
             yield from _codes_in(inner)
 
 
-def _call(operations: list[dis.Instruction], loads: Collection[str]) -> bool:
-    """Tell whether what one of the `loads` has loaded is called: beside it, a null is pushed."""
-    beside = pairwise(one.opname for one in operations)
-    # First the null before CPython 3.13, and then the other way round.
-    return any("PUSH_NULL" in pair and not set(pair).isdisjoint(loads) for pair in beside)
+def _called(operations: list[dis.Instruction], loads: Collection[str]) -> Iterator[dis.Instruction]:
+    """Yield the `loads` of what is called: beside each, a null is pushed."""
+    for before, one in pairwise(operations):
+        # First the null before CPython 3.13, and then the other way round.
+        if before.opname == "PUSH_NULL" and one.opname in loads:
+            yield one
+        if one.opname == "PUSH_NULL" and before.opname in loads:
+            yield before
 
 
 def _loads_to_call(one: dis.Instruction) -> bool:

@@ -39,7 +39,8 @@ class Function:
     """A function that an operation leads to, and what its code names.
 
     ``asks`` tells whether it asks an iterator or a context, ``asks_here`` whether it does so where it
-    runs, ``holds`` whether what it takes may be held on.
+    runs, ``holds`` whether what it takes may be held on, and ``passes_on`` whether it holds nothing
+    by a ``with`` while it asks.
     """
 
     def __init__(self, use: _Use, package: object) -> None:
@@ -53,6 +54,7 @@ class Function:
         gives_back = operations.enters or {"acquire", "release"} <= self.names
         # What it takes may still be held when its caller goes on, or be taken by that.
         self.holds = use.is_entered or bool(generates) or not gives_back
+        self.passes_on = not generates and operations.call_unheld(_ASKS)
 
 
 class _Use(NamedTuple):

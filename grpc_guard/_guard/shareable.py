@@ -72,8 +72,7 @@ def _is_shareable(step: Callable[..., Any]) -> bool:
     ways = _ways(owner)
     if ways is None and kind is not FunctionType and module_of(kind) == "builtins":
         return True
-    on_the_way = ways or [owner]
-    return _synchronizes(on_the_way) or _keeps_apart_by_code(step, on_the_way)
+    return _keeps_apart(step, ways or [owner])
 
 
 def _as_given(step: Any) -> Any:
@@ -159,15 +158,20 @@ def _has_lock_or_queue(objects: Iterable[object]) -> bool:
     return any(map(_is_lock_or_queue, kinds.values()))
 
 
-def _keeps_apart_by_code(step: Callable[..., Any], ways: list[object]) -> bool:
-    """Tell whether the code of an operation, here or further in, has what keeps callers apart.
+def _keeps_apart(step: Callable[..., Any], ways: list[object]) -> bool:
+    """Tell whether one of `ways` has what keeps callers apart, or the code of an operation names it.
 
-    That counts where the code leads to gRPC, or still holds what it has taken: it may count or trace
-    under a lock besides. An operation that does not ask gRPC at all is done by somebody else.
+    The latter counts where the code leads to gRPC, or still holds what it has taken: it may count or
+    trace under a lock besides. An operation that does not ask gRPC at all is done by somebody else.
+    What an object has for something else is not taken by an operation that only passes on.
     """
-    first, functions = functions_of(step, *(_same(step, one) for one in ways))
+    steps = [_same(step, one) for one in ways]
+    first, functions = functions_of(step, *filter(None, steps))
+    passing = [one for one in first if one.passes_on and one.names.isdisjoint(_TAKES)]
     is_elsewhere = not any(function.asks for function in first)
     for function in functions:
+        if any(function is one for one in passing):
+            continue
         names, named = function.names, [use.value for use in function.named]
         leads = is_elsewhere or function.asks or function in first
         waits = not names.isdisjoint(_WAITS) or ("wait" in names and any(map(_is_event, named)))
@@ -178,20 +182,23 @@ def _keeps_apart_by_code(step: Callable[..., Any], ways: list[object]) -> bool:
             or ((leads or function.holds) and (waits or _has_lock_or_queue(named)))
         ):
             return True
-    return False
+    all_pass = len(passing) == len(first) > 0 and None not in steps
+    return not all_pass and _synchronizes(ways)
 
 
-def _same(step: Callable[..., Any], one: object) -> Callable[..., Any]:
-    """Return the method of `one` that is called as `step` is, or a function itself; or else `step`."""
+def _same(step: Callable[..., Any], one: object) -> Callable[..., Any] | None:
+    """Return the method of `one` that is called as `step` is, or a function itself; None if unknown."""
     if type(one) is FunctionType:
         return one
     if type(step) is MethodType and type(step.__func__) is FunctionType:
+        if step.__self__ is one:
+            return step
         name = step.__func__.__name__
         for base in mro_of(type(one)):
             function = names_of(base).get(name)
             if type(function) is FunctionType:
                 return MethodType(function, one)
-    return step
+    return None
 
 
 _MAKES_LOCKS = frozenset({"Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "flock"})
@@ -199,6 +206,10 @@ _WAITS = frozenset({"create_future", "Future"})
 _TO_TASKS = {"create_task", "ensure_future", "start_soon", "gather", "run_coroutine_threadsafe"}
 _TO_THREADS = {"submit", "map", "run_in_executor", "to_thread", "call_soon_threadsafe"}
 _HANDS_OVER = frozenset({*_TO_TASKS, *_TO_THREADS, "popleft"})
+# By which code takes, for longer than a `with`, what may be in an attribute.
+_OF_LOCKS = {"acquire", "release", "wait", "wait_for", "notify", "notify_all", "join"}
+_OF_QUEUES = {"get", "put", "receive", "send", "enter_context", "enter_async_context"}
+_TAKES = frozenset({*_OF_LOCKS, *_OF_QUEUES, *_MAKES_LOCKS, *_WAITS, *_HANDS_OVER})
 
 
 def _is_event(one: object) -> bool:

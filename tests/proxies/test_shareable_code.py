@@ -219,10 +219,46 @@ class LockInTable(HandsOn):
         return self._table["read"]["take"]()
 
 
+class LockAroundTry(HandsOn):
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._alone = threading.Lock()
+
+    def __next__(self) -> Any:
+        self.arrive()
+        with self._alone:
+            try:
+                request = next(self.requests)
+            except ValueError:
+                request = None
+        return request
+
+
+class Busy(HandsOn):
+    """Asks when nobody else does, which it knows by a condition that it gives back before."""
+
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._changed = threading.Condition()
+        self._is_busy = False
+
+    def __next__(self) -> Any:
+        self.arrive()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_busy)
+            self._is_busy = True
+        try:
+            return next(self.requests)
+        finally:
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify()
+
+
 KEEP_APART = [
     *(LockOfHelper, LockOfProperty, LockOfOtherMethod, LockOfFunction, LockOfClassThatIsEntered),
     *(OtherThread, Fetched, LockOfBase, LockAsDefault, LockOfPartial, LockOfWhatRunsIt),
-    *(LockThatOthersHold, LockInTable),
+    *(LockThatOthersHold, LockInTable, LockAroundTry, Busy),
 ]
 
 
@@ -297,6 +333,36 @@ class Counter:
             self._count += 1
 
 
+_count = 0
+
+
+class CountsInModule(HandsOn):
+    """The same in one function, by a lock of the module."""
+
+    def __next__(self) -> Any:
+        global _count
+        self.arrive()
+        with _lock:
+            _count += 1
+        return next(self.requests)
+
+
+class CountsAfterwards(HandsOn):
+    """The same by a lock of its own."""
+
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def __next__(self) -> Any:
+        self.arrive()
+        request = next(self.requests)
+        with self._lock:
+            self.count += 1
+        return request
+
+
 class RemembersAFew(HandsOn):
     def __init__(self, requests: Any) -> None:
         super().__init__(requests)
@@ -343,7 +409,10 @@ class AuditsInDecorator(HandsOn):
         return next(self.requests)
 
 
-HAND_ON = [Logs, OtherLock, EmptySlot, Counts, RemembersAFew, Audits, AuditsInDecorator]
+HAND_ON = [
+    *(Logs, OtherLock, EmptySlot, Counts, CountsInModule, CountsAfterwards, RemembersAFew),
+    *(Audits, AuditsInDecorator),
+]
 
 
 @pytest.mark.parametrize("make", HAND_ON)
@@ -488,6 +557,28 @@ class ContextWithTasks(ContextThatHandsOn):
         await self._last
 
 
+class Answering:
+    """Has its methods made when they are asked for: their code is not found by a name."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._alone = asyncio.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        async def method(*args: Any) -> Any:
+            async with self._alone:
+                return await getattr(self._context, name)(*args)
+
+        return method
+
+
+class ContextAroundAnswering(ContextThatHandsOn):
+    """Passes on to an object that keeps callers apart, and has a lock for something else."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(Answering(context))
+
+
 class ContextWithGroup(ContextThatHandsOn):
     """Sends each message in a group of its own, which begins by waiting for the last one."""
 
@@ -507,7 +598,11 @@ class ContextWithGroup(ContextThatHandsOn):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("is_counted", [False, True])
 @pytest.mark.parametrize(
-    "make", [ContextWithHelper, ContextThatEnqueues, ContextWithTasks, ContextWithGroup]
+    "make",
+    [
+        *(ContextWithHelper, ContextThatEnqueues, ContextWithTasks, ContextWithGroup),
+        ContextAroundAnswering,
+    ],
 )
 async def test_a_context_for_many_callers(
     make: Any, is_counted: bool, mode: str, found: Found, monkeypatch: pytest.MonkeyPatch
@@ -538,6 +633,20 @@ class ContextWithDeadline(ContextThatHandsOn):
         await asyncio.shield(asyncio.create_task(self.context.write(message)))
 
 
+class ContextThatCounts(ContextThatHandsOn):
+    """Counts what it sends, under a lock of its own."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._lock = asyncio.Lock()
+        self.count = 0
+
+    async def write(self, message: bytes) -> None:
+        async with self._lock:
+            self.count += 1
+        await self.context.write(message)
+
+
 class Limiter:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -559,7 +668,9 @@ class ContextWithLimiter(ContextThatHandsOn):
         await self.context.write(message)
 
 
-@pytest.mark.parametrize("make", [ContextThatTraces, ContextWithDeadline, ContextWithLimiter])
+@pytest.mark.parametrize(
+    "make", [ContextThatTraces, ContextWithDeadline, ContextThatCounts, ContextWithLimiter]
+)
 async def test_a_context_that_hands_on(make: Any, found: Found) -> None:
     """With nothing that keeps callers apart, the second is refused."""
     written = await two_writes(make, "raise")

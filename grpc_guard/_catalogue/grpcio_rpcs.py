@@ -178,8 +178,11 @@ def waiting_rpcs(server: Any) -> Iterator[str]:
 
 
 def _arguments_of(item: Any) -> Iterator[Any]:
-    """Yield the arguments of a work item: they are in a tuple, in Python 3.14 inside another."""
-    for held in held_by(item):
+    """Yield the arguments of a work item: they are in a tuple, in Python 3.14 inside another.
+
+    They are the item's own attributes, which are in a dict as soon as somebody has asked for that.
+    """
+    for held in held_by(item, *(one for one in held_by(item) if type(one) is dict)):
         for one in held if type(held) is tuple else ():
             yield from one if type(one) is tuple else [one]
 

@@ -152,7 +152,7 @@ def _lines(finding: Finding) -> Iterator[str]:
 
 def _of_party(label: str, owner: Owner, held: str) -> Section:
     text = f"{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
-    lines: list[Frame | Start | str] = [*_folded(owner.stack)]
+    lines: list[Frame | Start | str] = [*folded(owner.stack)]
     lines = lines or [_without_lines(owner)]
     if owner.started_at is not None and owner.started_at not in owner.stack:
         lines.append(Start(owner.started_at))
@@ -166,7 +166,7 @@ def _without_lines(owner: Owner) -> str:
     return "(no line of the program on its stack)"
 
 
-def _folded(stack: Sequence[Frame]) -> Iterator[Frame | str]:
+def folded(stack: Sequence[Frame]) -> Iterator[Frame | str]:
     """Yield the frames of `stack`, and for several of libraries in a row how many they are."""
     from .whose import LIBRARY, package_of, whose_file  # here: without a report grpc is not needed
 

@@ -58,7 +58,9 @@ def _flow_control(told: Sequence[Told], channels: Sequence[ChannelSnapshot]) -> 
         if reads.owner is not None or reads.waiting or _stuck_for(writes) < MOMENT:
             continue
         if not is_receiving(stream.call()):
-            yield Deduction("flow-control", wording.unread(reads, writes), (described.number,))
+            yield Deduction(
+                "flow-control", wording.unread(described, reads, writes), (described.number,)
+            )
 
 
 def _stuck_for(writes: DirectionSnapshot) -> float:

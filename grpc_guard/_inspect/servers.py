@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from types import AsyncGeneratorType, FrameType
 from typing import Any
 
 from .._catalogue.clock import monotonic
@@ -148,7 +149,7 @@ class _Look:
 
     def described(self) -> Iterator[HandlerSnapshot]:
         """Yield the records of the handlers."""
-        for tasks, stack in self._sight.rpc_tasks:
+        for tasks, stack in self._by_stack():
             for task in itertools.chain.from_iterable(slices_of(tasks)):
                 if task.get_loop() is self._loop and (
                     self._is_alone or is_served_by(self._server, task)
@@ -171,12 +172,40 @@ class _Look:
         before = answer.copies, self._sight.crowd
         known = *tables, *functions, _UNNAMED, self._present, *before
         told = known, encoding, tag(field.number)
-        for sought, stack in self._sight.rpc_tasks:
+        for sought, stack in self._by_stack():
             tasks = sought if type(sought) is list else list(sought)
             for some in slices_of(range(len(tasks)), answer.together):
                 part = tasks, some[0], len(some)
                 compiled.answer_handlers(*told, *part, stack, answer.of_handlers)
         answer.put_handlers()
+
+    def _by_stack(self) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
+        """Yield the tasks that handle RPCs, by the lines at which they are.
+
+        While gRPC sends what a handler yields, its task shows no line of it: the generator does.
+        """
+        for tasks, stack in self._sight.rpc_tasks:
+            if stack:
+                yield tasks, stack
+                continue
+            by_place: dict[object, tuple[list[asyncio.Task[Any]], tuple[Frame, ...]]] = {}
+            for task in itertools.chain.from_iterable(slices_of(tasks)):
+                frame = self._yielding(task)
+                place = None if frame is None else (id(frame.f_code), frame.f_lasti)
+                if place not in by_place:
+                    lines = () if frame is None else self._sight.lines.stack([frame])
+                    by_place[place] = [], lines
+                by_place[place][0].append(task)
+            yield from by_place.values()
+
+    def _yielding(self, task: asyncio.Task[Any]) -> FrameType | None:
+        """Return the frame of the suspended generator by which `task` handles its RPC, if it has one."""
+        noted = self._streams.get(id(task))
+        handler = noted[0].handler if noted is not None and isinstance(noted[0], Stream) else None
+        generator = None if handler is None else handler[1]()
+        if type(generator) is not AsyncGeneratorType or generator.ag_running:
+            return None
+        return generator.ag_frame
 
     def _named(self, task: asyncio.Task[Any]) -> tuple[str | None, str]:
         return method_of_task(task), name_of_task(task)

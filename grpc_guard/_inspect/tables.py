@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from .._catalogue.words import duration, escaped, printable
 from .._findings.records import Frame, Owner
 from .records import DirectionSnapshot, Snapshot, StreamSnapshot
-from .wording import at, by_holding, headline, in_flight, longest, state_of
+from .wording import at, by_holding, deduction, headline, in_flight, longest, state_of
 
 _PROCESSES = ("PID", "STREAMS", "FINDINGS", "LONGEST HELD", "PROGRAM")
 _HOLDERS = ("HELD", "WHO", "OPERATION", "WAITING", "STREAM", "AT")
@@ -44,7 +44,7 @@ def holders(snapshot: Snapshot) -> Iterator[str]:
 
 def _holders(snapshot: Snapshot) -> Iterator[str]:
     yield headline(snapshot)
-    yield from (f"{one.kind}: {one.text}" for one in snapshot.deductions)
+    yield from map(deduction, snapshot.deductions)
     rows = []
     for stream in by_holding(snapshot.streams):
         if longest(stream) < 0:
@@ -67,7 +67,10 @@ def _holders(snapshot: Snapshot) -> Iterator[str]:
             said = [f"{name}: {state_of(one)}" for name, one in named if one is not None]
             yield f"{escaped(stream.rpc)} ({stream.side}, {stream.api}): {'; '.join(said) or 'nobody inside'}"
     for server in snapshot.servers:
-        yield from (f"server {server.number}: {in_flight(one)}" for one in server.handlers)
+        for one in server.handlers:
+            site = one.handler.site
+            place = "" if site is None else f" {at(site)}"
+            yield f"server {server.number}: {in_flight(one)}{place}"
 
 
 def _where(line: Frame | None) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from .._catalogue.modes import Mode
 from .._catalogue.words import count, duration, escaped, party, printable
 from .._findings.records import Frame, Owner
-from .._findings.wording import RELATION
+from .._findings.wording import RELATION, folded
 from .records import (
     ChannelSnapshot,
+    Deduction,
     DirectionSnapshot,
     HandlerSnapshot,
     ServerSnapshot,
@@ -19,19 +21,22 @@ from .records import (
 # Deductions
 
 
-def unread(reads: DirectionSnapshot, writes: DirectionSnapshot) -> str:
-    """Return what follows from a write that waits while nobody reads."""
+def unread(stream: StreamSnapshot, reads: DirectionSnapshot, writes: DirectionSnapshot) -> str:
+    """Return what follows from a write of `stream` that waits while nobody reads."""
     if reads.last_began_seconds is None:
         nobody = "nobody has ever read"
     else:
         nobody = f"nobody is reading (the last read began {duration(reads.last_began_seconds)} ago)"
     if writes.owner is not None:
         write = f"the {writes.owner.operation} of {party(writes.owner)} has waited for "
-        write += duration(writes.owner.held_seconds)
+        write += f"{duration(writes.owner.held_seconds)} {at(writes.owner.site)}"
     else:
         write = "a message cannot be sent that gRPC began to ask for "
         write += f"{duration(writes.last_began_seconds)} ago"
-    return f"{nobody} while {write} (flow control: the peer may wait for us to read)"
+    return (
+        f"{nobody} from {escaped(stream.rpc)} ({stream.side}, {stream.api}) while {write}; the peer has "
+        "to read before that goes on, and may wait until this side reads"
+    )
 
 
 def joined(waiting: str, place: Frame | None, owner: Owner, rpc: str, *, is_timed: bool) -> str:
@@ -84,11 +89,11 @@ def dump(snapshot: Snapshot, most: int | None = None) -> str:
 
 def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
     yield headline(snapshot)
+    if snapshot.mode == Mode.OFF and not (snapshot.streams or snapshot.servers):
+        yield from ("", UNGUARDED)
     if snapshot.deductions:
         yield from ("", "for certain:")
-        for deduction in snapshot.deductions:
-            of = "".join(f" [stream {number}]" for number in deduction.streams)
-            yield f"  {deduction.kind}:{of} {deduction.text}"
+        yield from (f"  {deduction(one)}" for one in snapshot.deductions)
     for stream in by_holding(snapshot.streams)[:most]:
         yield ""
         yield from _of_stream(stream)
@@ -103,6 +108,18 @@ def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
     if snapshot.findings:
         yield from ("", "findings:")
         yield from (f"  {finding.message}  x{finding.count}" for finding in snapshot.findings)
+
+
+def deduction(one: Deduction) -> str:
+    """Return one line on what has been deduced: the kind, the streams, and what it is."""
+    of = "".join(f" [stream {number}]" for number in one.streams)
+    return f"{one.kind}:{of} {one.text}"
+
+
+UNGUARDED = (
+    "nothing is guarded there, so nothing is known of its streams: the process has called neither "
+    "grpc_guard.enable() nor wrap(), and was not started under grpc-guard run"
+)
 
 
 def headline(snapshot: Snapshot) -> str:
@@ -217,7 +234,10 @@ def at(frame: Frame | None) -> str:
 def _stack(stack: Sequence[Frame]) -> Iterator[str]:
     if not stack:
         yield "    (no line of the program on its stack)"
-    for frame in stack:
+    for frame in folded(stack):
+        if not isinstance(frame, Frame):
+            yield f"    {frame}"
+            continue
         yield f'    File "{frame.file}", line {frame.line}, in {frame.function}'
         if frame.code:
             yield f"      {frame.code}"

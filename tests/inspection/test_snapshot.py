@@ -28,8 +28,10 @@ from inside import (
     inspect_lines,
     inspect_messages,
     inspect_wording,
+    process_noting,
     sight,
     sync_calls,
+    tables,
     waits,
 )
 from support.sharing import until_collected
@@ -297,7 +299,9 @@ def test_both_write_and_nobody_reads(is_counted: bool, monkeypatch: pytest.Monke
     assert server.write.suspended_at.code == "yield request"
     (handling,) = server_of(taken, method).handlers
     assert handling.handler.site == server.write.suspended_at
-    assert deduced(taken, "flow-control")[0].startswith("nobody has ever read while a message")
+    said = deduced(taken, "flow-control")[0]
+    rpc = f"{path(method)} (client, sync)"
+    assert said.startswith(f"nobody has ever read from {rpc} while a message cannot be sent")
     text = inspect_wording.dump(taken)
     assert "gRPC has a message that it cannot send yet" in text
     assert "its generator is suspended at" in text
@@ -330,8 +334,10 @@ async def test_a_task_that_writes_and_nobody_reads() -> None:
                 call.cancel()
             await asyncio.wait({writer})
     said = deduced(taken, "flow-control")
-    assert said[0].startswith("nobody has ever read while the write of task 'writer' has waited")
-    assert said[1].startswith("nobody has ever read while a message cannot be sent")
+    nobody = f"nobody has ever read from {path('Deaf')} (client, aio) while"
+    assert said[0].startswith(f"{nobody} the write of task 'writer' has waited")
+    assert re.search(r" at .*test_snapshot\.py:\d+; the peer has to read before", said[0])
+    assert said[1].startswith(f"{nobody} a message cannot be sent")
     iterated = streams(taken, "Deaf")[1].write
     assert iterated is not None
     assert iterated.suspended_at is not None
@@ -477,10 +483,17 @@ def test_how_a_circle_may_end(kind: str, is_timed: bool, ends: str) -> None:
 # Servers
 
 
+@pytest.mark.parametrize("is_noted", [False, True])
 @pytest.mark.parametrize("how", ["generic", "registered"])
-def test_a_server_without_a_free_thread(how: str) -> None:
+def test_a_server_without_a_free_thread(
+    how: str, is_noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Unary handlers are seen too, and who waits, and which RPC is over already."""
     gate, unary = Gate(), Gate()
+    if is_noted:  # as under grpc-guard run: a note is one more attribute of each piece of work
+        note = process_noting._noting_method("submit")
+        kind = concurrent.futures.thread._WorkItem
+        monkeypatch.setattr(kind, "__init__", note(kind.__init__))
 
     def full(taken: Snapshot) -> Snapshot | None:
         server = server_of(taken, "Held")
@@ -527,6 +540,45 @@ def test_a_server_without_a_free_thread(how: str) -> None:
     text = inspect_wording.dump(taken)
     assert f"{path('Held')} waits for a thread" in text
     assert "though the RPC is over" in text
+
+
+async def flood(request: Any, context: Any) -> Any:
+    """Yield more than the client takes."""
+    while True:
+        yield BULK
+
+
+@pytest.mark.parametrize("shape", ["US", "SS"])
+async def test_a_handler_that_waits_in_a_yield(shape: str) -> None:
+    """Its line is told; and that nobody reads, only where there is something to read."""
+    start = {"US": "unary_stream", "SS": "stream_stream"}[shape]
+    handler = {"US": US, "SS": SS}[shape](flood)
+    async with aio_server({"Flood": handler}, options=NARROW) as address:
+        async with aio_channel(address, options=NARROW) as channel:
+            calls = [getattr(channel, start)(path("Flood"))(*(b"",)[: shape == "US"]) for _ in "ab"]
+
+            def stuck() -> Snapshot | None:
+                taken = snapshot()
+                found = [one for one in streams(taken, "Flood", "server") if one.write is not None]
+                waits = [one for one in found if one.write is not None and one.write.owner]
+                return taken if len(waits) == len(calls) else None
+
+            taken = await until_async(stuck)
+            for call in calls:
+                call.cancel()
+    one, other = server_of(taken, "Flood").handlers
+    for handled in one, other:
+        assert handled.handler.site is not None
+        assert handled.handler.site.code == "yield BULK"
+    for stream in streams(taken, "Flood", "server"):
+        assert (stream.read is None) == (shape == "US")
+        assert stream.write is not None
+        assert stream.write.owner is not None
+        assert stream.write.owner.site == one.handler.site
+    blamed = [text for text in deduced(taken, "flow-control") if "(server, aio)" in text]
+    assert len(blamed) == {"US": 0, "SS": 2}[shape]
+    table = list(tables.holders(taken))
+    assert [line for line in table if line.startswith("server 1: ") and " at " in line]
 
 
 async def test_handlers_of_aio_servers() -> None:

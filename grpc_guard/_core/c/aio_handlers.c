@@ -35,6 +35,10 @@ guard_given(State *state, AioHandler *self, PyObject *stream, PyObject **given)
     if (guarded == NULL) {
         return -1;
     }
+    if (!self->reads) { /* there is one request: nobody is expected to read */
+        ((StreamFields *)stream)->reader = NULL;
+        SET(((StreamFields *)stream)->read, Py_NewRef(Py_None));
+    }
     PyAsyncMethods *methods = Py_TYPE(*request)->tp_as_async;
     if (!self->reads || methods == NULL || methods->am_aiter == NULL) {
         *request = Py_NewRef(*request);

@@ -98,7 +98,9 @@ def guard_behavior(
             request, rest = args[0], args[2:]
             stream = Stream(rpc, SERVER, AIO, mode, loop)
             context = context_of(args[1], stream)
-            if request_streaming and hasattr(type(request), "__aiter__"):
+            if not request_streaming:
+                stream._read = None  # there is one request: nobody is expected to read
+            elif hasattr(type(request), "__aiter__"):
                 request = requests_of(request, stream, context._self_read)
             if run is _run:
                 return run_it(handlers, stream, behavior, request, context, *rest, **kwargs)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ._findings.records import Finding, Frame, Owner
     from ._inspect.snapshot import snapshot
     from ._process.switch import disable, enable, guarded, is_enabled
+    from ._process.wrapping import wrap
     from ._proxies.status import Status, status
-    from ._proxies.wrap import wrap
     from ._registry.records import ChannelRecord
     from ._registry.sync import ChannelRegistry
     from ._sharing.core import StreamEnded
@@ -64,7 +64,7 @@ __getattr__, __dir__ = _lazily(
         "_sharing.sync_sending": ["Sender"],
         "_catalogue.rule": ["Rule"],
         "_proxies.status": ["Status", "status"],
-        "_proxies.wrap": ["wrap"],
+        "_process.wrapping": ["wrap"],
     },
     modules=["aio", "inspection"],
 )

@@ -227,6 +227,7 @@ from grpc_guard._probe.watch import Watch as Watch
 from grpc_guard._process import noting as process_noting
 from grpc_guard._process import others as others
 from grpc_guard._process import patches as process_patches
+from grpc_guard._process import wrapping as process_wrapping
 from grpc_guard._process.import_hook import after_import as after_import
 from grpc_guard._process.noting import note_where_work_begins as note_where_work_begins
 from grpc_guard._process.noting import stop_noting as stop_noting

@@ -21,6 +21,7 @@ class Switch:
     def __init__(self) -> None:
         self.wanted = False
         self.is_in_use = False  # a channel or a server has been made
+        self._is_decided = False  # somebody has said whether they want it
         self._waiting: list[Callable[[], object]] = []
 
     def want(self, wanted: bool) -> None:
@@ -30,8 +31,18 @@ class Switch:
 
             endpoint.close()
         self.wanted = wanted
+        self._is_decided = True
         if self.is_in_use:
             self.use()
+
+    def use_wrapped(self) -> None:
+        """Note that wrap() guards something now: answer if the environment says so, and nobody else has decided.
+
+        Raises ValueError if the environment says neither yes nor no.
+        """
+        if not self._is_decided:
+            self.want(of_environment())
+        self.use()
 
     def use(self) -> None:
         """Note that there is a channel or a server now."""

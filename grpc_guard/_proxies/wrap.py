@@ -1,22 +1,20 @@
-"""wrap() and status(): guarding one object by hand, and inspecting a guarded one."""
+"""What wrap() makes of an object: its guarded twin."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from .._catalogue.grpcio import AIO_CONTEXT, AIO_SYNC_CONTEXT, loop_of, method_of
-from .._catalogue.lazy import public
 from .._catalogue.modes import Mode, ModeName, always, current_mode, parse_mode
 from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC
 from .._catalogue.thresholds import thresholds
 from .._core.stream import Stream
-from .._findings.records import Owner
 from .._lifecycle.unlisted import note_unlisted
 from .aio import calls as aio_calls
 from .aio import channel as aio_channel
@@ -28,8 +26,6 @@ from .sync import calls as sync_calls
 from .sync import channel as sync_channel
 from .sync import handlers as sync_handlers
 
-T = TypeVar("T")
-
 _UNNAMED = "(an RPC wrapped by hand)"
 
 # The guarded twins of calls and contexts that were wrapped by hand: wrapping one twice must
@@ -39,41 +35,8 @@ _twins: weakref.WeakKeyDictionary[object, weakref.ref[object]] = weakref.WeakKey
 _twins_by_id: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-if TYPE_CHECKING:  # for type checkers, with or without the type hints of grpc
-
-    class _Server(Protocol):
-        def wait_for_termination(self, timeout: float | None = None) -> bool: ...
-
-    class _AioServer(Protocol):
-        async def wait_for_termination(self, timeout: float | None = None) -> bool: ...  # noqa: ASYNC109
-
-    class _GuardedServer(grpc.Server):
-        def snapshot(self) -> tuple[Owner, ...]: ...
-
-    class _GuardedAioServer(grpc.aio.Server):
-        def snapshot(self) -> tuple[Owner, ...]: ...
-
-
-@overload
-def wrap(obj: _Server, *, mode: ModeName | Mode | None = None) -> _GuardedServer: ...
-@overload
-def wrap(obj: _AioServer, *, mode: ModeName | Mode | None = None) -> _GuardedAioServer: ...
-@overload
-def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T: ...
-@public
-def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T:
-    """Return a guarded object in place of `obj`: a channel, server, call or servicer context.
-
-    Sync or aio. Streams that start on the guarded object are guarded; `obj` itself is not changed.
-    Idempotent: a guarded object is returned unchanged. With ``mode="off"`` the result is
-    `obj` itself. `mode` is ``raise``, ``warn``, ``serialize`` or ``off``; the default is that of
-    the process-wide guard, or ``raise`` if that is off.
-
-    Wrap a server before it starts: streams that are open already are not guarded.
-
-    Raises TypeError for any other kind of object, ValueError for an unknown mode or an invalid
-    threshold in the environment.
-    """
+def guard_by_hand(obj: Any, mode: ModeName | Mode | None) -> Any:
+    """Do what wrap() says."""
     if mode is not None:
         chosen = parse_mode(mode, source="wrap(mode)")
     else:
@@ -94,8 +57,7 @@ def wrap(obj: T, *, mode: ModeName | Mode | None = None) -> T:
         if getattr(obj, "_self_choose", None) is not current_mode:
             return obj
         plain = plain.__wrapped__  # guarded by enable(), through a public factory
-    guarded: T = guard(plain, chosen)
-    return guarded
+    return guard(plain, chosen)
 
 
 def _guard_for(obj: Any) -> Callable[[Any, Mode], Any] | None:

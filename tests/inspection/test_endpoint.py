@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from inside import (
     alarm,
@@ -28,10 +29,13 @@ from inside import (
     inspect_switch,
     inspection_pb2,
     places,
+    process_wrapping,
     wire,
 )
 from support.forking import in_child
 from support.staging import PATIENCE, in_thread, logged_by_us
+
+import grpc_guard
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 root = pytest.mark.skipif(os.getuid() != 0, reason="needs to become another user")
@@ -494,6 +498,37 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     later.use()
     assert asking.ask(ME, PATIENCE).pid == ME
     later.want(False)
+
+
+def test_a_process_that_wraps(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """It answers as the environment says, unless somebody has decided; a bad value is an error each time."""
+    opened = endpoints.Endpoint()
+    monkeypatch.setattr(endpoints, "endpoint", opened)
+    switch = inspect_switch.Switch()
+    monkeypatch.setenv("GRPC_GUARD_INSPECT", "yes")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="GRPC_GUARD_INSPECT: 'yes'"):
+            switch.use_wrapped()
+    monkeypatch.setenv("GRPC_GUARD_INSPECT", "1")
+    switch.use_wrapped()
+    assert asking.ask(ME, PATIENCE).pid == ME
+    switch.want(False)  # as enable(inspect=False) does
+    switch.use_wrapped()
+    assert opened.entry == ""
+    monkeypatch.delenv("GRPC_GUARD_INSPECT")
+    other = inspect_switch.Switch()
+    other.use_wrapped()
+    assert (other.is_in_use, opened.entry) == (True, "")
+
+
+def test_that_wrap_asks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object that stays as it is asks for nothing."""
+    monkeypatch.setattr(process_wrapping, "inspection", inspect_switch.Switch())
+    monkeypatch.setenv("GRPC_GUARD_INSPECT", "yes")
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        assert grpc_guard.wrap(channel, mode="off") is channel
+        with pytest.raises(ValueError, match="GRPC_GUARD_INSPECT: 'yes'"):
+            grpc_guard.wrap(channel)
 
 
 def test_the_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:

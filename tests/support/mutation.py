@@ -221,7 +221,7 @@ _EQUIVALENT_LINES: dict[str, dict[str, tuple[str, ...]]] = {
     "_proxies/sync/handlers.py": {
         "an api is aio or sync": ("is_followed = api >= SYNC",),
     },
-    "_proxies/wrap.py": {"only type checkers see it": ("@overload",)},
+    "_process/wrapping.py": {"only type checkers see it": ("@overload",)},
 }
 _EQUIVALENT = {
     (file, line)

@@ -87,7 +87,7 @@ def _spelled(action: argparse.Action) -> str:
 
 
 def _meaning(action: argparse.Action) -> str:
-    return (action.help or "").replace("%(default)s", str(action.default))
+    return (action.help or "") % {"default": action.default, "prog": "grpc-guard"}
 
 
 def report_schema() -> str:

@@ -14,7 +14,8 @@ CONCURRENT_READ = Rule(
         "client sync": "the second reader gets 'ValueError: Internal gRPC call error 8', "
         "and messages can go to the wrong reader",
         "client aio": "the second reader hangs, then is told that the stream has ended while "
-        "messages are still to come; nothing is raised",
+        "messages are still to come; nothing is raised, but by `async for`: there it gets "
+        "'RuntimeError: anext(): asynchronous generator is already running'",
         "server sync": "messages are split between the readers, one may see a false end of "
         "stream, and grpcio's serving thread can die: every client of the server then hangs",
         "server aio": "the second reader is told that the stream has ended while messages are "

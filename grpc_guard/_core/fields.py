@@ -202,7 +202,9 @@ class AioFields:
         self._extra = None
         self.step = step
         self.taken = False
-        self.loop_thread: Any = loop_thread_of(stream.loop)
+        loop = stream.loop
+        # What loop_thread_of() does, without its frame where it can be.
+        self.loop_thread: Any = loop if hasattr(loop, "_thread_id") else loop_thread_of(loop)
         if stream.is_instrumented:
             self._equip()
 

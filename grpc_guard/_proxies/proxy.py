@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
 from types import GetSetDescriptorType
 from typing import Any, Self, TypeVar
+from weakref import ref
 
 from .._core import which
 from .._core.fields import become_twin as become_twin
@@ -126,15 +126,16 @@ def iterators(
     One function for all, which does what proxy_of() does: whatever a stream runs once is never in
     the processor's cache.
     """
+    twin_of, make_twin = kind._self_twins.get, kind._make_twin
 
     def iterator_of(iterator: Any, stream: Stream) -> P:
         direction = new_direction(stream, iterator)
         if reads:
-            stream._read = weakref.ref(direction)  # the setter of `read` would be a frame
+            stream._read = ref(direction)  # the setter of `read` would be a frame
         else:
-            stream._write = weakref.ref(direction)
+            stream._write = ref(direction)
         plain = type(iterator)
-        proxy: P = new_proxy(kind._self_twins.get(id(plain)) or kind._make_twin(plain))
+        proxy: P = new_proxy(twin_of(id(plain)) or make_twin(plain))
         set_wrapped(proxy, iterator)
         set_stream(proxy, stream)
         _set_next(proxy, direction.advance)

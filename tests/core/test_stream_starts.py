@@ -282,7 +282,7 @@ def on_a_thread_without_a_name(world: World) -> Any:
 
 def below_an_interceptor(world: World) -> Any:
     for requests in (None, numbers(b"1")):
-        handed = intercepted.Handed(requests, None)
+        handed = intercepted.Handed("/a.B/Other", requests, None)
         context = contextvars.copy_context()
         context.run(intercepted.handed_here.set, handed)
         yield context.run(start, world.writing(), iter([b"1"]))

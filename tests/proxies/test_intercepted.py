@@ -86,6 +86,38 @@ def rules() -> list[str]:
     return [finding.rule.name for finding in grpc_guard.findings()]
 
 
+def line_of_start(call: Any) -> str:
+    site = call._self_stream.origin.site
+    return str(site.code)
+
+
+def test_the_line_that_started_a_stream(connect: Any) -> None:
+    """It is that of the program, and not the one in an interceptor, which all streams would share."""
+    one = connect(in_list, in_list).stream_stream(path("Echo"))
+    two = connect(around, in_list).stream_stream(path("Echo"))
+    first = one(iter([b"0"]))
+    second = two(iter([b"1"]))
+    assert line_of_start(first) == 'first = one(iter([b"0"]))'
+    assert line_of_start(second) == 'second = two(iter([b"1"]))'
+    assert (list(first), list(second)) == ([b"0"], [b"1"])
+
+
+def test_the_line_of_an_interceptor_that_starts_an_rpc_of_its_own(connect: Any) -> None:
+    """That one was started by the interceptor."""
+    asked = []
+
+    def asking_first(go_on: Callable[[Any], Any], requests: Any) -> Any:
+        asked.append(another(b"1"))
+        return go_on(requests)
+
+    another = connect().unary_stream(path("Numbers"))
+    call = connect(asking_first).stream_stream(path("Echo"))(iter([b"0"]))
+    assert line_of_start(asked[0]) == 'asked.append(another(b"1"))'
+    assert "connect(asking_first)" in line_of_start(call)
+    assert list(call) == [b"0"]
+    asked[0].cancel()
+
+
 @pytest.mark.parametrize("act", [around, lazily])
 def test_next_during_next_behind_a_generator(connect: Any, act: Any) -> None:
     """Two readers of an interceptor's generator: the second is refused, once, and nothing is lost."""

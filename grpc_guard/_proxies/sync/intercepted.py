@@ -13,24 +13,33 @@ from collections.abc import Callable
 from types import GeneratorType
 from typing import Any
 
+from ..._catalogue.boundary import never_disturbs
 from ..._catalogue.modes import Mode
 from ..._catalogue.nouns import CLIENT, SYNC
 from ..._core import steps
 from ..._core.stream import Stream
+from ..._findings.origins import Origin, note_origin
 from ..._guard.generators import bind
 from ..._lifecycle.unlisted import note_unlisted
 from ..proxy import NextProxy, proxy_of
 
 
 class Handed:
-    """The requests that the program passes to interceptors, until an RPC has begun below them."""
+    """What the program passes to interceptors: the requests, until an RPC has begun below them, and its line."""
 
-    __slots__ = ("outer", "requests", "stream")
+    __slots__ = ("origin", "outer", "requests", "rpc", "stream")
 
-    def __init__(self, requests: object, outer: Handed | None) -> None:
+    def __init__(self, rpc: str, requests: object, outer: Handed | None) -> None:
+        self.rpc = rpc
         self.requests = requests
         self.outer = outer
         self.stream: Stream | None = None
+        self.origin: Origin | None = None
+        self._note()
+
+    @never_disturbs("the line at which interceptors are called goes unnoticed")
+    def _note(self) -> None:
+        self.origin = note_origin("start")
 
 
 handed_here: contextvars.ContextVar[Handed | None] = contextvars.ContextVar("handed", default=None)
@@ -44,6 +53,9 @@ def join(stream: Stream) -> None:
     """
     handed = handed_here.get()
     while handed is not None:
+        # Interceptors may start other RPCs as well. Of this one, all would show the same line of theirs.
+        if handed.rpc == stream.rpc and handed.origin is not None:
+            stream.origin = handed.origin
         if handed.stream is None:
             handed.stream = stream
             requests, handed.requests = handed.requests, None
@@ -77,7 +89,7 @@ def start_intercepted(
     interceptor.
     """
     requests = args[0] if args else kwargs.get("request_iterator")
-    handed = Handed(requests, handed_here.get())
+    handed = Handed(rpc, requests, handed_here.get())
     token = handed_here.set(handed)
     try:
         responses = start(*args, **kwargs)

@@ -22,6 +22,7 @@ from grpc_guard._catalogue.catalogue import RULES as RULES
 from grpc_guard._catalogue.catalogue import rule_named as rule_named
 from grpc_guard._catalogue.clock import monotonic as monotonic
 from grpc_guard._catalogue.cpython import frames_of_threads as frames_of_threads
+from grpc_guard._catalogue.cpython_code import Operations as Operations
 from grpc_guard._catalogue.files import LIMIT as FILE_LIMIT
 from grpc_guard._catalogue.files import FileError as FileError
 from grpc_guard._catalogue.files import content_of as content_of

@@ -15,6 +15,7 @@ _ATTRIBUTES = ("LOAD_ATTR", "LOAD_SUPER_ATTR")
 _OF_NAMES = (*_GLOBALS, *_ATTRIBUTES, "LOAD_METHOD")
 _OF_CLOSURES = ("LOAD_DEREF",)
 _OF_VARIABLES = ("LOAD_FAST", "LOAD_FAST_BORROW", *_OF_CLOSURES)
+_RUNS = ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "SEND", "FOR_ITER", "GET_ANEXT", "YIELD_VALUE")
 _ENTERS = ("BEFORE_WITH", "BEFORE_ASYNC_WITH", "LOAD_SPECIAL")
 
 
@@ -43,10 +44,11 @@ class Operations:
         return any(self._calls(names))
 
     def call_unheld(self, names: Collection[str]) -> bool:
-        """Tell whether it does so, and each time outside of its ``with`` statements."""
-        calls = list(self._calls(names))
-        return bool(calls) and not any(
-            start <= one.offset < end for start, end in self._held() for one in calls
+        """Tell whether it does so, and calls, awaits and iterates nothing under its ``with`` statements."""
+        return self.call_here(names) and not any(
+            start <= one.offset < end and one.opname in _RUNS
+            for start, end in self._held()
+            for one in self._own
         )
 
     def _calls(self, names: Collection[str]) -> Iterator[dis.Instruction]:
@@ -64,12 +66,14 @@ class Operations:
             for before, one in pairwise(self._own)
             if one.opname == "WITH_EXCEPT_START"
         }
-        pieces = getattr(dis.Bytecode(self._code), "exception_entries", None)
-        if pieces is None or not ends:  # of another Python: all of it may be
+        pieces = getattr(dis.Bytecode(self._code), "exception_entries", ())
+        stretches = [[piece for piece in pieces if piece.target == end] for end in ends]
+        if (
+            len(self._own) == _MOST or not all(stretches) or not stretches
+        ):  # not seen: it may be all
             yield 0, len(self._code.co_code)
             return
-        for end in ends:
-            mine = [piece for piece in pieces if piece.target == end]
+        for mine in stretches:
             yield min(piece.start for piece in mine), max(piece.end for piece in mine)
 
 

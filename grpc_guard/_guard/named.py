@@ -35,6 +35,10 @@ _PARTIALS = (functools.partial, functools.partialmethod)
 _ASKS = frozenset({"next", "anext", "__next__", "__anext__", "read", "write"})
 
 
+# By which code that has a lock waits until nobody else is inside, and notes that it is.
+_AWAITS_TURN = frozenset({"wait", "wait_for"})
+
+
 class Function:
     """A function that an operation leads to, and what its code names.
 
@@ -52,6 +56,7 @@ class Function:
         self.asks_here = operations.call_here(_ASKS)
         generates = code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR)
         gives_back = operations.enters or {"acquire", "release"} <= self.names
+        gives_back = gives_back and self.names.isdisjoint(_AWAITS_TURN)
         # What it takes may still be held when its caller goes on, or be taken by that.
         self.holds = use.is_entered or bool(generates) or not gives_back
         self.passes_on = not generates and operations.call_unheld(_ASKS)
@@ -65,12 +70,14 @@ class _Use(NamedTuple):
     is_entered: bool = False
 
 
-def functions_of(*steps: Callable[..., Any]) -> tuple[list[Function], list[Function]]:
+def functions_of(*steps: Callable[..., Any]) -> tuple[list[Function], list[Function], bool]:
     """Return the functions that run as `steps`, and all functions of the same package that they lead to.
 
     The first are among the second. ``asks`` is true of a function, too, that leads to one that asks.
+    At last whether all `steps` were read, and are in Python.
     """
-    new = [use for step in steps for use in _functions_in(_Use(step, None))]
+    of_steps = [list(_functions_in(_Use(step, None))) for step in steps]
+    new = [use for uses in of_steps for use in uses]
     package = _package_of_file(new[0].value.__code__.co_filename) if new else None
     first = [_key(use) for use in new]
     read: dict[_Key, Function] = {}
@@ -87,7 +94,8 @@ def functions_of(*steps: Callable[..., Any]) -> tuple[list[Function], list[Funct
     for _ in range(_STEPS):
         for key, function in read.items():
             function.asks |= any(inner in read and read[inner].asks for inner in led_to[key])
-    return [read[key] for key in first if key in read], list(read.values())
+    is_whole = all(of_steps) and all(key in read for key in first)
+    return [read[key] for key in first if key in read], list(read.values()), is_whole
 
 
 _Key = tuple[int, int]  # ids, while the uses are kept

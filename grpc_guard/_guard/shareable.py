@@ -166,7 +166,7 @@ def _keeps_apart(step: Callable[..., Any], ways: list[object]) -> bool:
     What an object has for something else is not taken by an operation that only passes on.
     """
     steps = [_same(step, one) for one in ways]
-    first, functions = functions_of(step, *filter(None, steps))
+    first, functions, is_whole = functions_of(step, *filter(None, steps))
     passing = [one for one in first if one.passes_on and one.names.isdisjoint(_TAKES)]
     is_elsewhere = not any(function.asks for function in first)
     for function in functions:
@@ -182,7 +182,7 @@ def _keeps_apart(step: Callable[..., Any], ways: list[object]) -> bool:
             or ((leads or function.holds) and (waits or _has_lock_or_queue(named)))
         ):
             return True
-    all_pass = len(passing) == len(first) > 0 and None not in steps
+    all_pass = is_whole and len(passing) == len(first) > 0 and None not in steps
     return not all_pass and _synchronizes(ways)
 
 
@@ -206,10 +206,11 @@ _WAITS = frozenset({"create_future", "Future"})
 _TO_TASKS = {"create_task", "ensure_future", "start_soon", "gather", "run_coroutine_threadsafe"}
 _TO_THREADS = {"submit", "map", "run_in_executor", "to_thread", "call_soon_threadsafe"}
 _HANDS_OVER = frozenset({*_TO_TASKS, *_TO_THREADS, "popleft"})
-# By which code takes, for longer than a `with`, what may be in an attribute.
+# By which code takes, for longer than a `with`, what may be in an attribute; or goes where that is not read.
 _OF_LOCKS = {"acquire", "release", "wait", "wait_for", "notify", "notify_all", "join"}
-_OF_QUEUES = {"get", "put", "receive", "send", "enter_context", "enter_async_context"}
-_TAKES = frozenset({*_OF_LOCKS, *_OF_QUEUES, *_MAKES_LOCKS, *_WAITS, *_HANDS_OVER})
+_OF_QUEUES = {"get", "put", "receive", "send"}
+_OF_CONTEXTS = {"enter_context", "enter_async_context", "__enter__", "__aenter__", "super"}
+_TAKES = frozenset({*_OF_LOCKS, *_OF_QUEUES, *_OF_CONTEXTS, *_MAKES_LOCKS, *_WAITS, *_HANDS_OVER})
 
 
 def _is_event(one: object) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
+import sysconfig
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -254,11 +256,138 @@ class Busy(HandsOn):
                 self._is_busy = False
                 self._changed.notify()
 
+    def enter(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_busy)
+            self._is_busy = True
+
+    def leave(self) -> None:
+        with self._changed:
+            self._is_busy = False
+            self._changed.notify()
+
+
+class BusyByMethods(Busy):
+    """The same, where the condition is asked by methods of the object."""
+
+    def _begin(self) -> None:
+        with self._changed:
+            while self._is_busy:
+                self._changed.wait()
+            self._is_busy = True
+
+    def _end(self) -> None:
+        with self._changed:
+            self._is_busy = False
+            self._changed.notify()
+
+    def __next__(self) -> Any:
+        self.arrive()
+        self._begin()
+        try:
+            return next(self.requests)
+        finally:
+            self._end()
+
+
+class BusyByHelper(HandsOn):
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._gate = Busy(None)
+
+    def __next__(self) -> Any:
+        self.arrive()
+        self._gate.enter()
+        try:
+            return next(self.requests)
+        finally:
+            self._gate.leave()
+
+
+_LIBRARY = """
+import threading
+
+class Locked:
+    def __init__(self, requests):
+        self._requests, self._alone = requests, threading.Lock()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        with self._alone:
+            return next(self._requests)
+"""
+
+
+def of_library() -> Any:
+    """Return what a module that is installed has."""
+    names: dict[str, Any] = {"__name__": "locked_library"}
+    exec(compile(_LIBRARY, f"{sysconfig.get_path('purelib')}/locked_library.py", "exec"), names)
+    return names["Locked"]
+
+
+class AroundLocked(HandsOn):
+    """Around the iterator of a library, which has the lock."""
+
+    def __init__(self, requests: Any) -> None:
+        super().__init__(of_library()(requests))
+        self.count = 0
+
+    def __next__(self) -> Any:
+        self.arrive()
+        request = next(self.requests)
+        self.count += 1
+        return request
+
+
+class Numbered(HandsOn):
+    """Asks something else besides, under no lock, and gRPC by another name."""
+
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._alone = threading.Lock()
+        self._numbers = itertools.count()
+
+    def _get(self) -> Any:
+        return next(self.requests)
+
+    def __next__(self) -> Any:
+        self.arrive()
+        self.number = next(self._numbers)
+        with self._alone:
+            return self._get()
+
+
+class NumberedLoop(Numbered):
+    def __next__(self) -> Any:
+        self.arrive()
+        self.number = next(self._numbers)
+        with self._alone:
+            for request in self.requests:
+                return request
+        raise StopIteration
+
+
+class EntersByName(HandsOn):
+    def __init__(self, requests: Any) -> None:
+        super().__init__(requests)
+        self._alone = threading.Lock()
+
+    def __next__(self) -> Any:
+        self.arrive()
+        self._alone.__enter__()
+        try:
+            return next(self.requests)
+        finally:
+            self._alone.__exit__(None, None, None)
+
 
 KEEP_APART = [
     *(LockOfHelper, LockOfProperty, LockOfOtherMethod, LockOfFunction, LockOfClassThatIsEntered),
     *(OtherThread, Fetched, LockOfBase, LockAsDefault, LockOfPartial, LockOfWhatRunsIt),
-    *(LockThatOthersHold, LockInTable, LockAroundTry, Busy),
+    *(LockThatOthersHold, LockInTable, LockAroundTry, Busy, BusyByMethods, BusyByHelper),
+    *(AroundLocked, Numbered, NumberedLoop, EntersByName),
 ]
 
 

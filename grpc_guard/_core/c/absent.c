@@ -1,8 +1,10 @@
 /* The slots of a class of proxies for what the wrapped object cannot do, empty as in the class of that.
  *
- * wrapt's class has them all. In Python one can only fill a slot with what raises: bool(), `in` and list() then run
- * Python code each time, and C code that asks whether an object is a sequence or a mapping hears that it is. That
- * of __int__ stays: without it, int() looks for the __trunc__ that wrapt's class has, and raises what that raises.
+ * wrapt's class has them all. In Python one can only fill a slot with what raises: `in` and list() then run
+ * Python code each time, and C code that asks whether an object is a sequence or a mapping hears that it is. Two
+ * stay: without that of __int__, int() looks for the __trunc__ that wrapt's class has, and raises what that raises;
+ * without that of __bool__, bool() asks for a length, whose slot is filled again where a program sets a __len__ and
+ * takes it back.
  */
 
 #include "guarded.h"
@@ -21,7 +23,6 @@ typedef struct {
     SLOT(as_number.nb_inplace_##field, "__i" name "__")
 
 static const Slot slots[] = {
-    UNARY(bool, "bool"),
     UNARY(index, "index"),
     UNARY(float, "float"),
     UNARY(negative, "neg"),

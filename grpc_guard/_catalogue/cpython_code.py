@@ -68,9 +68,8 @@ class Operations:
         }
         pieces = getattr(dis.Bytecode(self._code), "exception_entries", ())
         stretches = [[piece for piece in pieces if piece.target == end] for end in ends]
-        if (
-            len(self._own) == _MOST or not all(stretches) or not stretches
-        ):  # not seen: it may be all
+        are_seen = stretches and all(stretches) and len(self._own) < _MOST
+        if not are_seen:  # it may be all
             yield 0, len(self._code.co_code)
             return
         for mine in stretches:

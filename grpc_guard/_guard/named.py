@@ -33,8 +33,6 @@ _PARTIALS = (functools.partial, functools.partialmethod)
 
 # By which code asks an iterator or a context.
 _ASKS = frozenset({"next", "anext", "__next__", "__anext__", "read", "write"})
-
-
 # By which code that has a lock waits until nobody else is inside, and notes that it is.
 _AWAITS_TURN = frozenset({"wait", "wait_for"})
 
@@ -44,7 +42,7 @@ class Function:
 
     ``asks`` tells whether it asks an iterator or a context, ``asks_here`` whether it does so where it
     runs, ``holds`` whether what it takes may be held on, and ``passes_on`` whether it holds nothing
-    by a ``with`` while it asks.
+    by a ``with`` while it asks, and has no function ask but those that do the same operation.
     """
 
     def __init__(self, use: _Use, package: object) -> None:
@@ -70,11 +68,21 @@ class _Use(NamedTuple):
     is_entered: bool = False
 
 
-def functions_of(*steps: Callable[..., Any]) -> tuple[list[Function], list[Function], bool]:
-    """Return the functions that run as `steps`, and all functions of the same package that they lead to.
+class Functions(NamedTuple):
+    """Those that run as an operation, and all of the same package to which they lead; the first are among them.
 
-    The first are among the second. ``asks`` is true of a function, too, that leads to one that asks.
-    At last whether all `steps` were read, and are in Python.
+    ``is_whole`` tells whether the operation was read to its end: all of it is in Python, and of one package.
+    """
+
+    first: list[Function]
+    every: list[Function]
+    is_whole: bool
+
+
+def functions_of(*steps: Callable[..., Any]) -> Functions:
+    """Return the functions that run as `steps`, and those to which they lead.
+
+    ``asks`` is true of a function, too, that leads to one that asks.
     """
     of_steps = [list(_functions_in(_Use(step, None))) for step in steps]
     new = [use for uses in of_steps for use in uses]
@@ -94,8 +102,11 @@ def functions_of(*steps: Callable[..., Any]) -> tuple[list[Function], list[Funct
     for _ in range(_STEPS):
         for key, function in read.items():
             function.asks |= any(inner in read and read[inner].asks for inner in led_to[key])
+    for key in {*first} & read.keys():
+        others = (inner for inner in led_to[key] if inner in read and inner not in first)
+        read[key].passes_on &= not any(read[inner].asks for inner in others)
     is_whole = all(of_steps) and all(key in read for key in first)
-    return [read[key] for key in first if key in read], list(read.values()), is_whole
+    return Functions([read[key] for key in first if key in read], list(read.values()), is_whole)
 
 
 _Key = tuple[int, int]  # ids, while the uses are kept

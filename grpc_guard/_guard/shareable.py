@@ -166,10 +166,10 @@ def _keeps_apart(step: Callable[..., Any], ways: list[object]) -> bool:
     What an object has for something else is not taken by an operation that only passes on.
     """
     steps = [_same(step, one) for one in ways]
-    first, functions, is_whole = functions_of(step, *filter(None, steps))
+    first, every, is_whole = functions_of(step, *filter(None, steps))
     passing = [one for one in first if one.passes_on and one.names.isdisjoint(_TAKES)]
     is_elsewhere = not any(function.asks for function in first)
-    for function in functions:
+    for function in every:
         if any(function is one for one in passing):
             continue
         names, named = function.names, [use.value for use in function.named]

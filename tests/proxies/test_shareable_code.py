@@ -221,11 +221,13 @@ class LockInTable(HandsOn):
         return self._table["read"]["take"]()
 
 
-class LockAroundTry(HandsOn):
+class HasLock(HandsOn):
     def __init__(self, requests: Any) -> None:
         super().__init__(requests)
         self._alone = threading.Lock()
 
+
+class LockAroundTry(HasLock):
     def __next__(self) -> Any:
         self.arrive()
         with self._alone:
@@ -341,13 +343,10 @@ class AroundLocked(HandsOn):
         return request
 
 
-class Numbered(HandsOn):
+class Numbered(HasLock):
     """Asks something else besides, under no lock, and gRPC by another name."""
 
-    def __init__(self, requests: Any) -> None:
-        super().__init__(requests)
-        self._alone = threading.Lock()
-        self._numbers = itertools.count()
+    _numbers = itertools.count()
 
     def _get(self) -> Any:
         return next(self.requests)
@@ -369,11 +368,21 @@ class NumberedLoop(Numbered):
         raise StopIteration
 
 
-class EntersByName(HandsOn):
-    def __init__(self, requests: Any) -> None:
-        super().__init__(requests)
-        self._alone = threading.Lock()
+class NumberedProperty(Numbered):
+    """The same, where gRPC is asked by a property, which is no call."""
 
+    @property
+    def _request(self) -> Any:
+        return next(self.requests)
+
+    def __next__(self) -> Any:
+        self.arrive()
+        self.number = next(self._numbers)
+        with self._alone:
+            return self._request
+
+
+class EntersByName(HasLock):
     def __next__(self) -> Any:
         self.arrive()
         self._alone.__enter__()
@@ -387,7 +396,7 @@ KEEP_APART = [
     *(LockOfHelper, LockOfProperty, LockOfOtherMethod, LockOfFunction, LockOfClassThatIsEntered),
     *(OtherThread, Fetched, LockOfBase, LockAsDefault, LockOfPartial, LockOfWhatRunsIt),
     *(LockThatOthersHold, LockInTable, LockAroundTry, Busy, BusyByMethods, BusyByHelper),
-    *(AroundLocked, Numbered, NumberedLoop, EntersByName),
+    *(AroundLocked, Numbered, NumberedLoop, NumberedProperty, EntersByName),
 ]
 
 
@@ -476,18 +485,15 @@ class CountsInModule(HandsOn):
         return next(self.requests)
 
 
-class CountsAfterwards(HandsOn):
+class CountsAfterwards(HasLock):
     """The same by a lock of its own."""
 
-    def __init__(self, requests: Any) -> None:
-        super().__init__(requests)
-        self._lock = threading.Lock()
-        self.count = 0
+    count = 0
 
     def __next__(self) -> Any:
         self.arrive()
         request = next(self.requests)
-        with self._lock:
+        with self._alone:
             self.count += 1
         return request
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -66,7 +65,7 @@ class HandsOn:
     def __init__(self, requests: Any) -> None:
         self.requests = requests
         self.two_came = threading.Event()
-        self._callers = itertools.count(1)
+        self._callers: list[int] = []
 
     def __iter__(self) -> Any:
         return self
@@ -76,7 +75,8 @@ class HandsOn:
         return next(self.requests)
 
     def arrive(self) -> None:
-        if next(self._callers) == 2:
+        self._callers.append(threading.get_ident())
+        if len(self._callers) == 2:
             self.two_came.set()
 
 

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from types import AsyncGeneratorType, FrameType
+from types import AsyncGeneratorType
 from typing import Any
 
 from .._catalogue.clock import monotonic
@@ -188,24 +188,20 @@ class _Look:
             if stack:
                 yield tasks, stack
                 continue
-            by_place: dict[object, tuple[list[asyncio.Task[Any]], tuple[Frame, ...]]] = {}
+            by_line: dict[tuple[Frame, ...], list[asyncio.Task[Any]]] = {}
             for task in itertools.chain.from_iterable(slices_of(tasks)):
-                frame = self._yielding(task)
-                place = None if frame is None else (id(frame.f_code), frame.f_lasti)
-                if place not in by_place:
-                    lines = () if frame is None else self._sight.lines.stack([frame])
-                    by_place[place] = [], lines
-                by_place[place][0].append(task)
-            yield from by_place.values()
+                by_line.setdefault(self._yielding(task), []).append(task)
+            yield from ((some, line) for line, some in by_line.items())
 
-    def _yielding(self, task: asyncio.Task[Any]) -> FrameType | None:
-        """Return the frame of the suspended generator by which `task` handles its RPC, if it has one."""
+    def _yielding(self, task: asyncio.Task[Any]) -> tuple[Frame, ...]:
+        """Return the line at which the generator is suspended by which `task` handles its RPC, if it is one."""
         noted = self._streams.get(id(task))
         handler = noted[0].handler if noted is not None and isinstance(noted[0], Stream) else None
         generator = None if handler is None else handler[1]()
         if type(generator) is not AsyncGeneratorType or generator.ag_running:
-            return None
-        return generator.ag_frame
+            return ()
+        frame = generator.ag_frame
+        return () if frame is None else self._sight.lines.stack([frame])
 
     def _named(self, task: asyncio.Task[Any]) -> tuple[str | None, str]:
         return method_of_task(task), name_of_task(task)

@@ -21,7 +21,7 @@ class Switch:
     def __init__(self) -> None:
         self.wanted = False
         self.is_in_use = False  # a channel or a server has been made
-        self._is_decided = False  # somebody has said whether they want it
+        self._is_decided = False  # by enable(), or by who runs the program
         self._waiting: list[Callable[[], object]] = []
 
     def want(self, wanted: bool) -> None:
@@ -36,7 +36,7 @@ class Switch:
             self.use()
 
     def use_wrapped(self) -> None:
-        """Note that wrap() guards something now: answer if the environment says so, and nobody else has decided.
+        """Note that wrap() guards something now; unless it is decided, answer as the environment says.
 
         Raises ValueError if the environment says neither yes nor no.
         """

@@ -117,8 +117,8 @@ def deduction(one: Deduction) -> str:
 
 
 UNGUARDED = (
-    "nothing is guarded there, so nothing is known of its streams: the process has called neither "
-    "grpc_guard.enable() nor wrap(), and was not started under grpc-guard run"
+    "nothing is guarded in this process now, so nothing is known of its streams: call "
+    "grpc_guard.enable() or wrap() there, or start it under grpc-guard run"
 )
 
 

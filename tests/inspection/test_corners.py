@@ -264,6 +264,28 @@ def test_the_text_of_everything() -> None:
     assert inspect_wording.at(None) == "at an unknown place"
 
 
+def test_the_text_where_nothing_is_guarded() -> None:
+    """It says so: otherwise no streams and no servers would seem to be the truth."""
+    bare = dataclasses.replace(SNAPSHOT, mode="off", deductions=())
+    nothing = dataclasses.replace(bare, streams=(), servers=())
+    assert inspect_wording.UNGUARDED in inspect_wording.dump(nothing)
+    for known in (bare, dataclasses.replace(nothing, mode="raise")):
+        assert inspect_wording.UNGUARDED not in inspect_wording.dump(known)
+
+
+def test_the_text_of_a_stack_with_a_library() -> None:
+    """Frames of libraries in a row are one line, as in a report: the program's are between them."""
+    ours, theirs = Frame("app.py", 12, "consume", "take()"), Frame(pytest.__file__, 1, "run", "")
+    read = inspection.DirectionSnapshot(
+        owner=dataclasses.replace(OWNER, stack=(theirs, theirs, ours))
+    )
+    stream = dataclasses.replace(SNAPSHOT.streams[0], read=read)
+    text = inspect_wording.dump(dataclasses.replace(SNAPSHOT, streams=(stream,)))
+    assert (
+        '    … 2 frames of pytest\n    File "app.py", line 12, in consume\n      take()\n' in text
+    )
+
+
 def replaced(record: Any, text: str) -> Any:
     """Return `record` with `text` behind each text in it."""
     if isinstance(record, tuple):

@@ -189,9 +189,11 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
 class _TwinType(ProxyType):
     """The type of twins: calling one, as ``type(x)(...)``, makes a plain object; and so do its subclasses."""
 
-    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **given: Any
+    ) -> Any:
         plain = tuple(base._self_type() if type(base) is cls else base for base in bases)  # type: ignore[misc]
-        return types.new_class(name, plain, {}, lambda made: made.update(namespace))
+        return types.new_class(name, plain, given, lambda made: made.update(namespace))
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         return cls._self_type()(*args, **kwargs)  # type: ignore[misc]  # x has the type

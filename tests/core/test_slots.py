@@ -129,6 +129,17 @@ def test_a_class_below_that_of_a_proxy() -> None:
     assert below.__mro__[1] is Sized
     assert (len(below()), below().more, type(below())) == (3, 7, below)
 
+    class Told(Sized):
+        def __init_subclass__(cls, number: int) -> None:
+            cls.number = number  # type: ignore[attr-defined]
+
+    told: Any = type(client_next(Told(), sync_stream(Mode.RAISE)).proxy)
+
+    class Numbered(told, number=3):  # type: ignore[misc]
+        pass
+
+    assert Numbered.number == 3
+
     class Another(type(proxy)):  # type: ignore[misc]
         def twice(self) -> int:
             return 2 * super().__len__()

@@ -19,7 +19,7 @@ is_usual(Starts *starts, State *state, PyObject *wrapped, Own *of_loop, PyObject
     return grpc_guard_is_on_loop(state, starts->running_loop, wrapped, of_loop, loop);
 }
 
-/* The same where a guard asked, the one of the process perhaps. */
+/* Tells whether the loop of the multi-callable runs; which guard is on, who called us has looked. */
 static int
 is_on_loop(Starts *starts, State *state, Method *method, PyObject *multi_callable, PyObject **loop)
 {

@@ -121,20 +121,8 @@ def guard_behavior(
         if compiled is None:
             return guarded
         method = compiled.AioMethod(function_of(plain) or guarded, "handler", "", None, 1)
-        act = compiled.AioHandler(
-            guarded,
-            plain,
-            first,
-            reads,
-            rpc,
-            choose,
-            chosen,
-            OFF,
-            running_loop,
-            handlers,
-            method,
-            *more,
-        )
+        how = first, reads, rpc, choose, chosen, OFF, running_loop, handlers, method
+        act = compiled.AioHandler(guarded, plain, *how, *more)
         return lambda *args, **kwargs: act(*args, **kwargs)
 
     streams = request_streaming or response_streaming

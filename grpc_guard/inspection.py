@@ -8,6 +8,7 @@ from ._inspect.records import (
     ServerSnapshot,
     Snapshot,
     StreamSnapshot,
+    ThreadSnapshot,
 )
 from ._inspect.service import add_servicer
 
@@ -19,5 +20,6 @@ __all__ = [
     "ServerSnapshot",
     "Snapshot",
     "StreamSnapshot",
+    "ThreadSnapshot",
     "add_servicer",
 ]

@@ -214,13 +214,14 @@ class AioFields:
 
 
 _construct = type.__call__
-_become = object.__dict__["__class__"].__set__
+# Assigns the real class: ``x.__class__ = …`` would assign that of the wrapped object.
+become = object.__dict__["__class__"].__set__
 
 
 def become_twin(proxy: P, kind: Any, wrapped: object) -> P:
     """Give `proxy`, made of class `kind`, the class that belongs to what it wraps; and return it."""
     plain = type(wrapped)
-    _become(proxy, kind._self_twins.get(id(plain)) or kind._make_twin(plain))
+    become(proxy, kind._self_twins.get(id(plain)) or kind._make_twin(plain))
     return proxy
 
 

@@ -10,8 +10,7 @@ from .._catalogue.forks import start_clean
 from .._catalogue.rules.shared_iterator import first_rpc_is_over
 from .._core.stream import Stream
 
-# A generator and the stream that it feeds, both held weakly.
-Feed = tuple[weakref.ref[object], weakref.ref[Stream]]
+Generator = weakref.ref[Any]
 
 
 class _Feeding:
@@ -30,21 +29,24 @@ class _Feeds:
 
     def __init__(self) -> None:
         self._mutex = threading.RLock()  # reentrant: a finaliser may start an RPC
-        self.known: dict[int, Feed] = {}  # by the identity of the generator
+        # Weak references to the same generator are equal: it is known once. The one that is the key
+        # forgets it when it dies.
+        self.known: dict[Generator, weakref.ref[Stream]] = {}
 
-    def bind_again(self, key: int, feed: Feed, stream: Stream) -> Stream | None:
-        """Note `feed` of a known generator; return the live stream it already feeds, if any."""
+    def bind_again(self, generator: Generator, stream: Stream) -> Stream | None:
+        """Note that a known `generator` feeds `stream`; return the live one that it already feeds."""
         with self._mutex:  # the check-and-set only
-            holder = self.known.get(key, feed)[1]()
+            held = self.known.get(generator)
+            holder = None if held is None else held()
             is_other = holder is not None and holder is not stream
-            if is_other and not first_rpc_is_over(_Feeding(feed[0](), holder)):
+            if is_other and not first_rpc_is_over(_Feeding(generator(), holder)):
                 return holder
-            self.known[key] = feed
+            self.known[generator] = weakref.ref(stream)
             return None
 
     def feed(self, stream: Stream) -> bool:
         """Tell whether a generator feeds `stream`; it takes time with the number of generators."""
-        return any(holder() is stream for _, holder in self.known.copy().values())
+        return any(holder() is stream for holder in self.known.copy().values())
 
     def after_fork(self) -> None:
         self._mutex = threading.RLock()

@@ -6,31 +6,29 @@ queue), and reuse of a generator after its RPC ended is legal.
 
 from __future__ import annotations
 
-import functools
-import weakref
 from types import AsyncGeneratorType, GeneratorType
+from weakref import ref
 
 from .._catalogue.rules.shared_iterator import SenderInside, SharedGenerator
 from .._catalogue.words import escaped
 from .._core import which
 from .._core.stream import Stream
 from . import owners
-from .feeds import Feed, feeds
+from .feeds import feeds
 from .violations import violate
+
+_hold = feeds.known.setdefault
+_forget = feeds.known.pop  # a finaliser takes no lock, and this one runs no Python code
 
 
 def bind(iterator: object, stream: Stream, operation: str) -> None:
     """Note that `iterator` feeds `stream`; raise ConcurrencyError if another live RPC has it."""
     if type(iterator) is not GeneratorType and type(iterator) is not AsyncGeneratorType:
         return
-    key = id(iterator)
-    # A finaliser takes no lock, and this one runs no Python code. No other thread can bind this
-    # generator then, and a new object gets its identity only later.
-    forget = functools.partial(feeds.known.pop, key)
-    feed: Feed = weakref.ref(iterator, forget), weakref.ref(stream)
-    if feeds.known.setdefault(key, feed) is feed:  # atomic, and nearly always the first
+    generator, held = ref(iterator, _forget), ref(stream)
+    if _hold(generator, held) is held:  # atomic, and nearly always the first
         return
-    holder = feeds.bind_again(key, feed, stream)
+    holder = feeds.bind_again(generator, stream)
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")
         violate(
@@ -47,6 +45,7 @@ if _compiled is not None:
     _compiled.tell(
         {
             "feeds": feeds.known,
+            "forget": _forget,
             "bind": bind,
         }
     )

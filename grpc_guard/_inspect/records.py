@@ -101,6 +101,20 @@ class ServerSnapshot:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ThreadSnapshot:
+    """A thread that is in no stream and handles no RPC, and the line of the program at which it is.
+
+    ``task`` is the task that an event loop runs in it at this moment: no other of this loop goes on
+    until that is back. Threads with no line of the program on their stack are left out, as are event
+    loops that wait.
+    """
+
+    name: str
+    task: str | None
+    stack: tuple[Frame, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Deduction:
     """A certain deduction from the state of this process.
 
@@ -129,6 +143,7 @@ class Snapshot:
     servers: tuple[ServerSnapshot, ...]
     findings: tuple[Finding, ...]
     deductions: tuple[Deduction, ...]
+    threads: tuple[ThreadSnapshot, ...] = ()
 
 
 # Making them

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from operator import is_
 from types import AsyncGeneratorType
 from typing import Any
 
@@ -36,6 +37,7 @@ from .native import slices_of
 from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
 from .sending import suspended
 from .sight import Sight
+from .threads import steps
 
 _UNNAMED = "(a unary RPC)"
 
@@ -182,9 +184,15 @@ class _Look:
     def _by_stack(self) -> Iterator[tuple[Sequence[asyncio.Task[Any]], tuple[Frame, ...]]]:
         """Yield the tasks that handle RPCs, by the lines at which they are.
 
-        While gRPC sends what a handler yields, its task shows no line of it: the generator does.
+        One that its loop runs now is where its thread is. While gRPC sends what a handler yields, its
+        task shows no line of it: the generator does.
         """
+        running = list(steps(self._sight))
         for tasks, stack in self._sight.rpc_tasks:
+            for task, line in running:
+                if any(map(is_, tasks, itertools.repeat(task))):
+                    yield [task], line
+                    tasks = [one for one in tasks if one is not task]
             if stack:
                 yield tasks, stack
                 continue

@@ -74,7 +74,7 @@ class Sight:
         self._tasks: dict[int, Party] = {}
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
-        self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] = {}
+        self.running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] = {}  # the task of each
         self._look_at_tasks(loops, streams)
         self._look_at_threads(loops)
         for name, frame in suspended_greenlets():
@@ -88,7 +88,7 @@ class Sight:
             chain.clear()  # a frame of ours that is in the list has it as a local variable
         self.threads.clear()
         self.rpc_tasks.clear()
-        self._running.clear()
+        self.running.clear()
         self._tasks.clear()
 
     def party(self, task: asyncio.Task[Any]) -> Party:
@@ -158,8 +158,10 @@ class Sight:
         return () if found is None else tuple(owner for _, owner in found)
 
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
+        running = [(one, task) for one in loops if (task := asyncio.current_task(one)) is not None]
         frames, noted = frames_of_threads(), noted_directions()
-        self._running = {loop: asyncio.current_task(loop) for loop in loops}
+        # Of a task that runs before and after, the frames are its own.
+        self.running = {one: task for one, task in running if task is asyncio.current_task(one)}
         # Into no variable of this frame, which is among them: in a cycle it would keep them alive.
         self.threads = {ident: list(outward(innermost)) for ident, innermost in frames.items()}
         frames.clear()
@@ -282,7 +284,7 @@ class Sight:
         loop = role.direction.stream.loop
         if party.kind != "thread" or loop is None:
             return party
-        task = self._running.get(loop)
+        task = self.running.get(loop)
         return party if task is None else self.party(task)
 
     def _owner(self, party: Party, role: Role, held: float | None) -> Owner:

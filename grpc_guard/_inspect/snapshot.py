@@ -30,6 +30,7 @@ from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
 from .telling import Origins, Teller
+from .threads import threads_seen
 
 _LATEST = 20  # findings
 
@@ -131,6 +132,7 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
         servers=serving,
         findings=ledger.findings()[-_LATEST:],
         deductions=tuple(deduced(told, streams, channels, serving, sight)),
+        threads=tuple(threads_seen(sight, serving)),
     )
     let_go(streams)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._catalogue.modes import Mode
-from .._catalogue.words import count, duration, escaped, party, printable
+from .._catalogue.words import count, duration, escaped, party, printable, quoted
 from .._findings.records import Frame, Owner
 from .._findings.wording import RELATION, folded
 from .records import (
@@ -16,6 +16,7 @@ from .records import (
     ServerSnapshot,
     Snapshot,
     StreamSnapshot,
+    ThreadSnapshot,
 )
 
 # Deductions
@@ -105,6 +106,9 @@ def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
     if snapshot.channels:
         yield ""
         yield from map(_of_channel, snapshot.channels)
+    if snapshot.threads:
+        yield from ("", "threads in no stream:")
+        yield from _of_threads(snapshot.threads)
     if snapshot.findings:
         yield from ("", "findings:")
         yield from (f"  {finding.message}  x{finding.count}" for finding in snapshot.findings)
@@ -220,6 +224,22 @@ def _of_channel(channel: ChannelSnapshot) -> str:
         f"{count(channel.streams, 'live stream')}, "
         f"made {duration(channel.origin.held_seconds)} ago {at(channel.origin.site)}"
     )
+
+
+_NAMED = 3  # threads at the same line
+
+
+def _of_threads(threads: Sequence[ThreadSnapshot]) -> Iterator[str]:
+    """Yield the lines on `threads`, those at the same line together."""
+    together: dict[tuple[str | None, tuple[Frame, ...]], list[str]] = {}
+    for thread in threads:
+        together.setdefault((thread.task, thread.stack), []).append(thread.name)
+    for (task, stack), names in together.items():
+        called = ", ".join(quoted(name) for name in names[:_NAMED])
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        runs = "" if task is None else f", whose event loop runs task {quoted(task)}"
+        yield f"  {called}{more}{runs}"
+        yield from _stack(stack)
 
 
 def _age(seconds: float | None) -> str:

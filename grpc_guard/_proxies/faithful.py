@@ -17,11 +17,9 @@ from types import GetSetDescriptorType
 from typing import Any
 
 from .._core import which
+from .._core.fields import become
 from .._core.records import ConstructingType
 from .emptied import WRAPT, emptied, is_special
-
-# Assigns the real class: ``x.__class__ = …`` would assign that of the wrapped object.
-_become = object.__dict__["__class__"].__set__
 
 # What Python puts into the namespace of a class, where a lookup on an instance would find it.
 _TELLTALES = (
@@ -96,13 +94,13 @@ def _set_attribute(proxy: Any, name: str, value: object) -> None:
     setattr(proxy.__wrapped__, name, value)
     twin = type(proxy)
     if not name.startswith("__") and hasattr(twin, name):  # the program replaces read(), say
-        _become(proxy, _twin(twin, twin._self_type, {name: Forward(name), "_self_replaced": name}))
+        become(proxy, _twin(twin, twin._self_type, {name: Forward(name), "_self_replaced": name}))
 
 
 def _delete_attribute(proxy: Any, name: str) -> None:
     delattr(proxy.__wrapped__, name)
     if vars(type(proxy)).get("_self_replaced") == name:
-        _become(proxy, type(proxy).__base__)
+        become(proxy, type(proxy).__base__)
 
 
 def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any:

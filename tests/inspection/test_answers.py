@@ -216,7 +216,9 @@ def look_at(tasks: list[Any], streams: list[Any], loop: object) -> Any:
     stacks: list[Any] = [(HERE,) * (number % 3) for number in range(len(tasks))]
     rpc_tasks = [([task], stack) for task, stack in zip(tasks, stacks, strict=True)]
     lines, crowd = inspect_lines.Lines(), noting.new_crowd()
-    look._sight = SimpleNamespace(rpc_tasks=rpc_tasks, lines=lines, crowd=crowd, only_loop=None)
+    look._sight = SimpleNamespace(
+        rpc_tasks=rpc_tasks, lines=lines, crowd=crowd, only_loop=None, running={}
+    )
     noted = enumerate(zip(tasks, streams, strict=True))
     look._streams = table(
         {id(task): (one, 0.5 * at) for at, (task, one) in noted if one is not None}

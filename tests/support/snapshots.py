@@ -75,4 +75,8 @@ SNAPSHOT = inspection.Snapshot(
         inspection.Deduction("joined", "…", (1, 2)),
         inspection.Deduction("pool-held", "…"),
     ),
+    threads=(
+        inspection.ThreadSnapshot("MainThread", None, (HERE,)),
+        inspection.ThreadSnapshot("loop", "Task-1", (HERE, HERE)),
+    ),
 )

@@ -72,7 +72,6 @@ typedef struct {
     PyTypeObject *constructing_type;
     PyTypeObject *entry, *unary_entry, *task_entry, *in_flight, *unary_start, *method, *handling;
     PyTypeObject *recipe, *count;
-    PyTypeObject *forget; /* of feeds.c */
     PyTypeObject *maker, *encoding, *crowd, *handled, *scratch, *copies; /* of a look: see looks.h */
     Py_ssize_t noted_last; /* by the crowd that went last */
     unsigned int copies_made, recollections_made, crowds_made; /* see copies.c, inside.c, crowd.c */

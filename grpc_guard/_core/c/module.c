@@ -172,7 +172,7 @@ module_exec(PyObject *module)
         || grpc_guard_add_entries(module, state) < 0 || grpc_guard_add_in_flight(module, state) < 0
         || grpc_guard_add_flights(module, state) < 0 || grpc_guard_add_starts(module, state) < 0
         || grpc_guard_add_told(module, state) < 0 || grpc_guard_add_guarded(module, state) < 0
-        || grpc_guard_add_feeds(module, state) < 0 || grpc_guard_add_handling(module, state) < 0
+        || grpc_guard_add_handling(module, state) < 0
         || grpc_guard_add_specials(module) < 0 || grpc_guard_add_absent(module) < 0
         || grpc_guard_add_new_proxies(module) < 0
         || grpc_guard_add_counting(module, state) < 0
@@ -200,7 +200,7 @@ module_exec(PyObject *module)
 #define EACH_OF_STATE(DO) \
     DO(stream_fields) DO(sync_fields) DO(aio_fields) DO(constructing_type) DO(switches) DO(serialize) DO(become) \
     DO(str_created) DO(str_counting) DO(str_watch) DO(str_equip) DO(str_twins) DO(str_make_twin) DO(str_recipe) \
-    DO(recipe) DO(count) DO(forget) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(copies) \
+    DO(recipe) DO(count) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(copies) \
     DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) DO(str_is_instrumented) DO(str_loop) \
     DO(loop_thread_of) DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) \
     DO(task_entry) DO(of_entries) DO(str_server_context) DO(str_add_callback) DO(str_callbacks) DO(str_state) \

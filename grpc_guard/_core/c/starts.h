@@ -33,7 +33,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(set_on_loop, TOLD_FIELD) DO(set_operation, TOLD_FIELD) DO(set_place, TOLD_FIELD) \
     DO(set_since, TOLD_FIELD) DO(set_test_attempt, TOLD_FIELD) \
     /* _guard/generators.py */ \
-    DO(feeds, PyDict_Check) DO(bind, TOLD_ANY) \
+    DO(feeds, PyDict_Check) DO(forget, TOLD_ANY) DO(bind, TOLD_ANY) \
     /* _proxies/proxy.py */ \
     DO(wrapped, TOLD_FIELD) DO(stream, TOLD_FIELD) DO(next, TOLD_FIELD) \
     /* _proxies/sync/channel.py */ \

@@ -21,7 +21,6 @@ int grpc_guard_add_aio_handlers(PyObject *module, State *state);
 int grpc_guard_add_steps(PyObject *module, State *state);
 int grpc_guard_add_told(PyObject *module, State *state);
 int grpc_guard_add_guarded(PyObject *module, State *state);
-int grpc_guard_add_feeds(PyObject *module, State *state);
 int grpc_guard_add_handling(PyObject *module, State *state);
 int grpc_guard_add_specials(PyObject *module);
 int grpc_guard_add_absent(PyObject *module);

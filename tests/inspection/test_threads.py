@@ -1,0 +1,147 @@
+"""Threads that are in no stream, and what event loops run at the moment of a snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+from inside import inspect_wording
+from support.staging import (
+    PATIENCE,
+    Gate,
+    Party,
+    aio_channel,
+    aio_server,
+    in_thread,
+    inside_grpc,
+    path,
+    run,
+    sync_channel,
+    sync_server,
+    within,
+)
+
+from grpc_guard import snapshot
+from grpc_guard.inspection import Snapshot, ThreadSnapshot
+
+US, UU = grpc.unary_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
+
+
+def threads(taken: Snapshot) -> dict[str, ThreadSnapshot]:
+    return {thread.name: thread for thread in taken.threads}
+
+
+def codes(thread: ThreadSnapshot) -> list[str]:
+    return [frame.code for frame in thread.stack]
+
+
+def test_a_thread_that_waits_for_a_lock() -> None:
+    """It is told with its line; who reads, who handles and who asks are not told again."""
+    gate, waiting = Gate(), Gate()
+
+    def handler(request: Any, context: Any) -> Iterator[bytes]:
+        yield b"0"
+        gate.park()
+
+    with sync_server({"Read": US(handler)}) as address, sync_channel(address) as channel:
+        call = channel.unary_stream(path("Read"))(b"")
+        next(call)
+        with gate.held():
+            reader = inside_grpc(next, call, name="reader")
+            sender = in_thread(waiting.park, name="sender")
+            waiting.wait()
+            taken = snapshot()
+            waiting.open()
+            sender.result()
+        reader.exception()
+    found = threads(taken)
+    assert found["sender"].task is None
+    assert "self._wait(lambda: self._is_open)" in codes(found["sender"])
+    assert not {"reader", threading.current_thread().name} & found.keys()
+    assert not [name for name in found if name.startswith("ThreadPoolExecutor")]
+    assert "threads in no stream:\n" in inspect_wording.dump(taken)
+
+
+def blocked(kind: Any, handler: Any, gate: Gate, method: str) -> Snapshot:
+    """Return a snapshot of a process whose event loop stands still in `handler`."""
+
+    async def serve() -> None:
+        async with aio_server({method: kind(handler)}) as address:
+            async with aio_channel(address) as channel:
+                if kind is US:
+                    await within(channel.unary_stream(path(method))(b"").read())
+                else:
+                    await within(channel.unary_unary(path(method))(b""))
+
+    serving: Party[None] = in_thread(lambda: run(serve()), name="loop")
+    gate.wait()
+    taken = snapshot()
+    gate.open()
+    serving.result()
+    return taken
+
+
+def test_a_handler_that_blocks_its_loop() -> None:
+    """The handler is told with the line that blocks, and so is the thread of the loop."""
+    gate = Gate()
+
+    async def generator(request: Any, context: Any) -> Any:
+        yield gate.park(b"")
+
+    async def unary(request: Any, context: Any) -> bytes:
+        return gate.park(b"")
+
+    for kind, handler, line in (
+        (US, generator, 'yield gate.park(b"")'),
+        (UU, unary, 'return gate.park(b"")'),
+    ):
+        gate = Gate()
+        taken = blocked(kind, handler, gate, "Block")
+        (server,) = (one for one in taken.servers if one.api == "aio" and one.handlers)
+        (handled,) = server.handlers
+        assert handled.rpc == path("Block")
+        assert line in [frame.code for frame in handled.handler.stack]
+        thread = threads(taken)["loop"]
+        assert thread.task == handled.handler.name
+        assert thread.stack == handled.handler.stack
+        text = f"'loop', whose event loop runs task {thread.task!r}\n"
+        assert text in inspect_wording.dump(taken)
+
+
+async def test_a_loop_that_waits() -> None:
+    """It is not told; one that a callback blocks is, without a task."""
+    gate, name = Gate(), threading.current_thread().name
+    loop = asyncio.get_running_loop()
+
+    def ask() -> Snapshot:
+        deadline = time.monotonic() + PATIENCE
+        while name in threads(snapshot()):
+            assert time.monotonic() < deadline, "the loop never waits"
+        loop.call_soon_threadsafe(gate.park)
+        gate.wait()
+        taken = snapshot()
+        gate.open()
+        return taken
+
+    async with aio_server({"None": UU(lambda request, context: b"")}):
+        taken = await within(in_thread(ask, name="asker").as_future())
+    stuck = threads(taken)[name]
+    assert stuck.task is None
+    assert "self._wait(lambda: self._is_open)" in codes(stuck)
+
+
+def test_threads_at_the_same_line() -> None:
+    """The text names three of them, and counts the rest."""
+    gate = Gate()
+    parties = [in_thread(gate.park, name=f"worker {number}") for number in range(5)]
+    gate.wait(5)
+    text = inspect_wording.dump(snapshot())
+    gate.open()
+    for party in parties:
+        party.result()
+    assert "  'worker 0', 'worker 1', 'worker 2' and 2 more\n" in text

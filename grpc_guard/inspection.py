@@ -8,6 +8,7 @@ from ._inspect.records import (
     ServerSnapshot,
     Snapshot,
     StreamSnapshot,
+    TaskSnapshot,
     ThreadSnapshot,
 )
 from ._inspect.service import add_servicer
@@ -20,6 +21,7 @@ __all__ = [
     "ServerSnapshot",
     "Snapshot",
     "StreamSnapshot",
+    "TaskSnapshot",
     "ThreadSnapshot",
     "add_servicer",
 ]

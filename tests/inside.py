@@ -155,6 +155,7 @@ from grpc_guard._inspect import alarm as alarm
 from grpc_guard._inspect import asking as asking
 from grpc_guard._inspect import chains as chains
 from grpc_guard._inspect import deductions as deductions
+from grpc_guard._inspect import elsewhere as elsewhere
 from grpc_guard._inspect import encoding as encoding
 from grpc_guard._inspect import endpoint as endpoints
 from grpc_guard._inspect import inspection_pb2 as inspection_pb2

@@ -115,6 +115,18 @@ class ThreadSnapshot:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TaskSnapshot:
+    """A task that is in no stream and handles no RPC, and the line of the program at which it waits.
+
+    Tasks of event loops with guarded streams or servers. In a process of more than 2,000 tasks they
+    are left out.
+    """
+
+    name: str
+    stack: tuple[Frame, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Deduction:
     """A certain deduction from the state of this process.
 
@@ -144,6 +156,7 @@ class Snapshot:
     findings: tuple[Finding, ...]
     deductions: tuple[Deduction, ...]
     threads: tuple[ThreadSnapshot, ...] = ()
+    tasks: tuple[TaskSnapshot, ...] = ()
 
 
 # Making them

@@ -31,13 +31,13 @@ from .._findings.parties import name_of_task, name_of_thread
 from .._findings.records import Frame, Owner
 from .._lifecycle.handlers import Handlers, servers
 from . import inspection_pb2 as pb
+from .elsewhere import steps
 from .encoding import encoding_of, tag
 from .messages import Answer
 from .native import slices_of
 from .records import HandlerSnapshot, ServerSnapshot, new_handler, new_owner
 from .sending import suspended
 from .sight import Sight
-from .threads import steps
 
 _UNNAMED = "(a unary RPC)"
 
@@ -169,7 +169,7 @@ class _Look:
             return _held(described), described
 
         functions = self._named, one
-        loop = None if self._sight.only_loop is self._loop else self._loop
+        loop = None if len(self._sight.loops) == 1 else self._loop
         tables = loop, self._streams, AioDirection, self._known
         before = answer.copies, self._sight.crowd
         known = *tables, *functions, _UNNAMED, self._present, *before

@@ -59,7 +59,7 @@ class Sight:
     ) -> None:
         self.handled = handled or Handled()
         self.lines = Lines()
-        self.only_loop = next(iter(loops)) if len(loops) == 1 else None  # that of all tasks
+        self.loops = loops  # those of all tasks
         self.crowd = new_crowd()
         # Those who are not in the crowd: the owners, and they themselves.
         self.owners: dict[int, Owner] = {}

@@ -23,6 +23,7 @@ from .._findings.ledger import ledger
 from .._findings.reporting import now
 from .._lifecycle.channels import lives
 from .deductions import deduced
+from .elsewhere import tasks_seen, threads_seen
 from .living import Handled, let_go, loops_of, streams_listed
 from .messages import Answer, parts_of_reply
 from .native import pause
@@ -30,7 +31,6 @@ from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
 from .telling import Origins, Teller
-from .threads import threads_seen
 
 _LATEST = 20  # findings
 
@@ -133,6 +133,7 @@ def _told(streams: list[Stream], sight: Sight, answer: Answer | None) -> Snapsho
         findings=ledger.findings()[-_LATEST:],
         deductions=tuple(deduced(told, streams, channels, serving, sight)),
         threads=tuple(threads_seen(sight, serving)),
+        tasks=tuple(tasks_seen(sight)),
     )
     let_go(streams)
     return found

@@ -16,7 +16,6 @@ from .records import (
     ServerSnapshot,
     Snapshot,
     StreamSnapshot,
-    ThreadSnapshot,
 )
 
 # Deductions
@@ -108,7 +107,10 @@ def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
         yield from map(_of_channel, snapshot.channels)
     if snapshot.threads:
         yield from ("", "threads in no stream:")
-        yield from _of_threads(snapshot.threads)
+        yield from _together((one.name, _runs(one.task), one.stack) for one in snapshot.threads)
+    if snapshot.tasks:
+        yield from ("", "tasks in no stream:")
+        yield from _together((one.name, "", one.stack) for one in snapshot.tasks)
     if snapshot.findings:
         yield from ("", "findings:")
         yield from (f"  {finding.message}  x{finding.count}" for finding in snapshot.findings)
@@ -226,19 +228,21 @@ def _of_channel(channel: ChannelSnapshot) -> str:
     )
 
 
-_NAMED = 3  # threads at the same line
+_NAMED = 3  # parties at the same line
 
 
-def _of_threads(threads: Sequence[ThreadSnapshot]) -> Iterator[str]:
-    """Yield the lines on `threads`, those at the same line together."""
-    together: dict[tuple[str | None, tuple[Frame, ...]], list[str]] = {}
-    for thread in threads:
-        together.setdefault((thread.task, thread.stack), []).append(thread.name)
-    for (task, stack), names in together.items():
-        called = ", ".join(quoted(name) for name in names[:_NAMED])
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        runs = "" if task is None else f", whose event loop runs task {quoted(task)}"
-        yield f"  {called}{more}{runs}"
+def _runs(task: str | None) -> str:
+    return "" if task is None else f", whose event loop runs task {quoted(task)}"
+
+
+def _together(parties: Iterable[tuple[str, str, tuple[Frame, ...]]]) -> Iterator[str]:
+    """Yield the lines on parties, each by its name, what it does, and where: together at the same line."""
+    names: dict[tuple[str, tuple[Frame, ...]], list[str]] = {}
+    for name, does, stack in parties:
+        names.setdefault((does, stack), []).append(name)
+    for (does, stack), some in names.items():
+        more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
+        yield f"  {', '.join(map(quoted, some[:_NAMED]))}{more}{does}"
         yield from _stack(stack)
 
 

@@ -217,7 +217,7 @@ def look_at(tasks: list[Any], streams: list[Any], loop: object) -> Any:
     rpc_tasks = [([task], stack) for task, stack in zip(tasks, stacks, strict=True)]
     lines, crowd = inspect_lines.Lines(), noting.new_crowd()
     look._sight = SimpleNamespace(
-        rpc_tasks=rpc_tasks, lines=lines, crowd=crowd, only_loop=None, running={}
+        rpc_tasks=rpc_tasks, lines=lines, crowd=crowd, loops=(), running={}
     )
     noted = enumerate(zip(tasks, streams, strict=True))
     look._streams = table(

@@ -79,4 +79,5 @@ SNAPSHOT = inspection.Snapshot(
         inspection.ThreadSnapshot("MainThread", None, (HERE,)),
         inspection.ThreadSnapshot("loop", "Task-1", (HERE, HERE)),
     ),
+    tasks=(inspection.TaskSnapshot("Task-2", (HERE,)),),
 )

@@ -1,4 +1,4 @@
-"""Threads that are in no stream, and the tasks that event loops run at this moment."""
+"""Threads and tasks that are in no stream, and the tasks that event loops run at this moment."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from types import FrameType
 from typing import Any
 
 from .._catalogue.cpython import threads_by_ident
+from .._catalogue.cpython_loops import tables_of_tasks, tasks_among
 from .._core.loops import loop_thread_of
 from .._findings.parties import name_of_thread
 from .._findings.records import Frame
 from .._findings.stacks import ends_in_program
+from .._findings.waiters import frame_of, idle_type
 from .._findings.whose import LOOP, whose
-from .records import ServerSnapshot, ThreadSnapshot
+from .lines import OF_PROGRAM, OPERATION
+from .records import ServerSnapshot, TaskSnapshot, ThreadSnapshot
 from .sight import Sight
+
+_MOST = 2000  # tasks; each takes some microseconds, and is remembered by nobody
 
 
 def threads_seen(sight: Sight, servers: Iterable[ServerSnapshot]) -> Iterator[ThreadSnapshot]:
@@ -23,9 +28,7 @@ def threads_seen(sight: Sight, servers: Iterable[ServerSnapshot]) -> Iterator[Th
 
     But not the one that asks.
     """
-    busy = {party.key for party in sight.holders.values()}
-    busy.update(party.key for waiting in sight.waiters.values() for party, _ in waiting)
-    busy.add(("thread", get_ident()))
+    busy = {*_in_streams(sight), ("thread", get_ident())}
     handlers = [one.handler for server in servers for one in server.handlers]
     handling = {(handler.kind, handler.name) for handler in handlers}
     tasks = {loop_thread_of(loop)._thread_id: task for loop, task in sight.running.items()}
@@ -41,6 +44,38 @@ def threads_seen(sight: Sight, servers: Iterable[ServerSnapshot]) -> Iterator[Th
         if ends_in_program(stack):
             task = tasks.get(ident)
             yield ThreadSnapshot(named[1], None if task is None else sight.party(task).name, stack)
+
+
+def tasks_seen(sight: Sight) -> Iterator[TaskSnapshot]:
+    """Yield the tasks that are in no stream, handle no RPC and do not run, by their names.
+
+    None where there are many tasks.
+    """
+    loops = sight.loops
+    tables = tables_of_tasks(loops)
+    if sum(map(len, tables)) > _MOST:
+        return
+    tasks = tasks_among((reference for table in tables for reference in table.copy()), loops)
+    busy = {key for _, key in _in_streams(sight)}
+    busy.update(id(sight.crowd.holder(one)) for one in sight.crowd.directions())
+    busy.update(id(task) for some, _ in sight.rpc_tasks for task in some)
+    busy.update(map(id, sight.running.values()))
+    ends = {id(idle_type(loop)) for loop in loops}
+    told = []
+    for task in {id(task): task for task in tasks if id(task) not in busy}.values():
+        kinds, links = sight.lines.shown(task.get_coro(), ends)
+        if kinds & OF_PROGRAM and not kinds & OPERATION:  # it may have come into a stream meanwhile
+            frames = [frame for frame in map(frame_of, reversed(links)) if frame is not None]
+            told.append((sight.party(task).name, sight.lines.stack(frames)))
+    for name, stack in sorted(told, key=lambda one: (len(one[0]), one[0])):
+        if ends_in_program(stack):
+            yield TaskSnapshot(name, stack)
+
+
+def _in_streams(sight: Sight) -> Iterator[tuple[str, int]]:
+    """Yield the keys of the parties that are inside a direction or wait for one, but for the crowd."""
+    yield from (party.key for party in sight.holders.values())
+    yield from (party.key for waiting in sight.waiters.values() for party, _ in waiting)
 
 
 def steps(sight: Sight) -> Iterator[tuple[asyncio.Task[Any], tuple[Frame, ...]]]:

@@ -1,16 +1,17 @@
-"""Threads that are in no stream, and what event loops run at the moment of a snapshot."""
+"""Threads and tasks that are in no stream, and what event loops run at the moment of a snapshot."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
 import grpc.aio
-from inside import inspect_wording
+import pytest
+from inside import elsewhere, inspect_wording
 from support.staging import (
     PATIENCE,
     Gate,
@@ -21,6 +22,7 @@ from support.staging import (
     inside_grpc,
     path,
     run,
+    settle,
     sync_channel,
     sync_server,
     within,
@@ -133,6 +135,48 @@ async def test_a_loop_that_waits() -> None:
     stuck = threads(taken)[name]
     assert stuck.task is None
     assert "self._wait(lambda: self._is_open)" in codes(stuck)
+
+
+async def test_tasks_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is told with its line; who reads, who handles and who asks are not told again."""
+    queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def handler(request: Any, context: Any) -> AsyncIterator[bytes]:
+        yield b"0"
+        await asyncio.wait_for(queue.get(), PATIENCE)
+
+    async def relay() -> None:
+        await asyncio.wait_for(queue.get(), PATIENCE)
+
+    def named() -> dict[str, list[str]]:
+        return {task.name: [frame.code for frame in task.stack] for task in snapshot().tasks}
+
+    async with aio_server({"Read": US(handler)}) as address, aio_channel(address) as channel:
+        call = channel.unary_stream(path("Read"))(b"")
+        await within(call.read())
+        reader = asyncio.create_task(call.read(), name="reader")
+        relays = [asyncio.create_task(relay(), name=f"relay {number}") for number in (10, 9)]
+        waiting = "await asyncio.wait_for(queue.get(), PATIENCE)"
+        while [at[-1] for name, at in named().items() if "relay" in name] != [waiting] * 2:
+            await settle()
+        while not any(one.handlers for one in snapshot().servers):
+            await settle()
+        taken = snapshot()
+        found = named()
+        monkeypatch.setattr(elsewhere, "_MOST", 3)
+        assert snapshot().tasks == ()
+        for _ in range(3):
+            queue.put_nowait(b"")
+        await within(asyncio.gather(reader, *relays))
+    relaying = [name for name in found if name.startswith("relay")]
+    assert relaying == ["relay 9", "relay 10"]
+    assert not [name for name in found if name == "reader" or name.startswith("handler of")]
+    asking = asyncio.current_task()
+    assert asking is not None
+    assert asking.get_name() not in found
+    text = inspect_wording.dump(taken)
+    assert "\ntasks in no stream:\n" in text
+    assert "\n  'relay 9', 'relay 10'\n" in text
 
 
 def test_threads_at_the_same_line() -> None:

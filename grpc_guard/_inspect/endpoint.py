@@ -13,6 +13,7 @@ import contextlib
 import hmac
 import logging
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from .._catalogue.forks import in_child
@@ -44,6 +45,7 @@ class Endpoint:
         self._entry = ""
         self._token = ""
         self._pid = 0
+        self.asked: Callable[[], object] = lambda: None  # called before each answer
 
     @property
     def entry(self) -> str:
@@ -136,6 +138,7 @@ class Endpoint:
         if not hmac.compare_digest(request.token.encode(), self._token.encode()):
             return
         try:
+            self.asked()
             told = Reply()
         except Exception as error:
             send(connection, _failed(error), _REPLY_SECONDS)

@@ -108,6 +108,8 @@ def test_a_program_that_is_ended(name: str, tmp_path: Path) -> None:
     document = json.loads(report.read_text())
     jsonschema.validate(document, SCHEMA, jsonschema.Draft202012Validator)
     (taken,) = document["in_progress"]
+    assert document["streams"] == len(taken["streams"])  # it has told the totals with the answer
+    assert document["operations"] > 0
     (stream,) = (one for one in taken["streams"] if one["side"] == "client")
     assert (stream["rpc"], stream["read"]["owner"]["name"]) == ("/test.Stuck/Events", "consumer")
 

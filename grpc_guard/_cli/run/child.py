@@ -22,6 +22,7 @@ from ..._findings.ledger import ledger, logger
 from ..._findings.records import Finding
 from ..._findings.reporting import RULE_OF_RECORD, told
 from ..._inspect import lingering
+from ..._inspect.switch import switch
 from ..._lifecycle import exits
 from ..._probe.settings import ProbeSettings, resolve_probe
 from ..._process.import_hook import after_import
@@ -54,6 +55,7 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     atexit.register(_end, writer)
     exits.watch()
     _tell_at_quick_exit(writer)
+    switch.when_in_use(functools.partial(_tell_when_asked, writer))
     lingering.watch(lambda text: _print_to_stderr(f"grpc_guard: {text}"))
     # pytest, should that be the program, would warn of a plugin that is imported already.
     sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"
@@ -78,6 +80,13 @@ def _enable(mode: Mode, settings: ProbeSettings | None, writer: Writer) -> None:
         if is_injected(error):
             raise
         _give_up(error, writer)
+
+
+def _tell_when_asked(writer: Writer) -> None:
+    if switch.wanted:
+        from ..._inspect.endpoint import endpoint
+
+        endpoint.asked = writer.so_far
 
 
 def _end(writer: Writer) -> None:

@@ -59,6 +59,11 @@ class Writer:
     def started(self) -> None:
         self._write({})
 
+    def so_far(self) -> None:
+        """Report the totals so far: the process may soon be ended."""
+        with contextlib.suppress(OSError):
+            self._write({})
+
     def found(self, finding: Finding) -> None:
         """Report `finding` and its count so far, unless a higher count was reported."""
         key = finding.key

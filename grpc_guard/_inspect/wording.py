@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._catalogue.modes import Mode
@@ -82,7 +83,7 @@ def keeps_process(owner: Owner, rpc: str) -> str:
 def dump(snapshot: Snapshot, most: int | None = None) -> str:
     """Return all that `snapshot` says as text, deductions first, then who waits longest.
 
-    Of at most `most` streams, if that is given.
+    Of at most `most` streams, if that is given, and as many places of threads and tasks.
     """
     return "".join(f"{printable(line)}\n" for line in _lines(snapshot, most))
 
@@ -107,10 +108,12 @@ def _lines(snapshot: Snapshot, most: int | None) -> Iterator[str]:
         yield from map(_of_channel, snapshot.channels)
     if snapshot.threads:
         yield from ("", "threads in no stream:")
-        yield from _together((one.name, _runs(one.task), one.stack) for one in snapshot.threads)
+        yield from _together(
+            ((one.name, _runs(one.task), one.stack) for one in snapshot.threads), most
+        )
     if snapshot.tasks:
         yield from ("", "tasks in no stream:")
-        yield from _together((one.name, "", one.stack) for one in snapshot.tasks)
+        yield from _together(((one.name, "", one.stack) for one in snapshot.tasks), most)
     if snapshot.findings:
         yield from ("", "findings:")
         yield from (f"  {finding.message}  x{finding.count}" for finding in snapshot.findings)
@@ -138,7 +141,10 @@ def headline(snapshot: Snapshot) -> str:
             count(len(snapshot.findings), "finding"),
         ]
     )
-    return f"process {snapshot.pid} ({snapshot.program}) at {snapshot.time}, mode {snapshot.mode}: {counted}"
+    mode = snapshot.mode
+    if mode == Mode.OFF and snapshot.streams:  # wrap() alone has guarded them
+        mode += f", of these streams {' and '.join(sorted({one.mode for one in snapshot.streams}))}"
+    return f"process {snapshot.pid} ({snapshot.program}) at {snapshot.time}, mode {mode}: {counted}"
 
 
 def by_holding(streams: Iterable[StreamSnapshot]) -> list[StreamSnapshot]:
@@ -235,15 +241,19 @@ def _runs(task: str | None) -> str:
     return "" if task is None else f", whose event loop runs task {quoted(task)}"
 
 
-def _together(parties: Iterable[tuple[str, str, tuple[Frame, ...]]]) -> Iterator[str]:
+def _together(
+    parties: Iterable[tuple[str, str, tuple[Frame, ...]]], most: int | None
+) -> Iterator[str]:
     """Yield the lines on parties, each by its name, what it does, and where: together at the same line."""
     names: dict[tuple[str, tuple[Frame, ...]], list[str]] = {}
     for name, does, stack in parties:
         names.setdefault((does, stack), []).append(name)
-    for (does, stack), some in names.items():
+    for (does, stack), some in itertools.islice(names.items(), most):
         more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
         yield f"  {', '.join(map(quoted, some[:_NAMED]))}{more}{does}"
         yield from _stack(stack)
+    if most is not None and len(names) > most:
+        yield f"  and {count(sum(map(len, list(names.values())[most:])), 'other')}"
 
 
 def _age(seconds: float | None) -> str:

@@ -253,6 +253,13 @@ def test_the_text_of_everything() -> None:
     short = inspect_wording.dump(whole, most=1)
     assert "\nand 1 more streams\n" in short
     assert "stream 2:" not in short
+    assert "threads in no stream:\n  'MainThread'\n    File" in short
+    assert "  and 1 other\n" in short
+    assert "'loop', whose event loop runs task 'Task-1'" in text
+    assert "'loop'" not in short
+    assert ", mode raise: 2 live streams, " in text
+    wrapped = dataclasses.replace(whole, mode="off")
+    assert ", mode off, of these streams raise and warn: 2 live " in inspect_wording.dump(wrapped)
     without_line = dataclasses.replace(OWNER, stack=(bare,))
     read = inspection.DirectionSnapshot(owner=without_line)
     idle = dataclasses.replace(SNAPSHOT.streams[0], read=read, origin=None)

@@ -15,7 +15,6 @@ from typing import Any
 
 from .._catalogue.boundary import is_own
 from .._catalogue.clock import monotonic
-from .._catalogue.cpython import threads_by_ident
 from .._catalogue.cpython_loops import current_task, running_loop
 from .ledger import ledger
 from .parties import frames_of_task, name_of_thread, task_at
@@ -68,10 +67,7 @@ class Origin:
         if task is not None:
             self.kind, self.name = "task", task.get_name()
         else:
-            ident = get_ident()
-            thread = threads_by_ident.get(ident)  # what name_of_thread() does, without its frame
-            self.kind = "thread"
-            self.name = name_of_thread(ident)[1] if thread is None else thread.name
+            self.kind, self.name = name_of_thread(get_ident())
 
     @property
     def age(self) -> float:

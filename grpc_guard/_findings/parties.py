@@ -150,8 +150,11 @@ def thread_at(
 def name_of_thread(ident: int) -> tuple[str, str]:
     """Return the kind of party that a thread is, and its name."""
     thread = threads_by_ident.get(ident)
-    name = thread.name if thread is not None else f"thread {ident}"
-    return "thread", name
+    try:
+        name: object = None if thread is None else thread.name
+    except Exception:  # of a class of the program's own
+        name = None
+    return "thread", name if isinstance(name, str) else f"thread {ident}"
 
 
 def suspended_greenlets() -> Iterator[tuple[str, FrameType]]:

@@ -179,6 +179,27 @@ async def test_tasks_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n  'relay 9', 'relay 10'\n" in text
 
 
+@pytest.mark.parametrize("name", [None, KeyError("name")])
+def test_a_thread_without_a_name(name: object) -> None:
+    """One whose class cannot tell it is called by its ident."""
+
+    class Odd(threading.Thread):
+        @property
+        def name(self) -> Any:
+            if self.ident is not None and isinstance(name, Exception):
+                raise name
+            return name
+
+    gate = Gate()
+    odd = Odd(target=gate.park, daemon=True)
+    odd.start()
+    gate.wait()
+    found = threads(snapshot())
+    gate.open()
+    odd.join(PATIENCE)
+    assert f"thread {odd.ident}" in found
+
+
 def test_threads_at_the_same_line() -> None:
     """The text names three of them, and counts the rest."""
     gate = Gate()

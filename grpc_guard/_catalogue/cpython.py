@@ -12,6 +12,7 @@ import contextlib
 import functools
 import inspect
 import opcode
+import operator
 import sys
 import threading
 import time
@@ -67,6 +68,7 @@ threads_by_ident: dict[int, threading.Thread] = getattr(threading, "_active", {}
 # 3.3. None where it is missing: the property is asked.
 _has_name = hasattr(threading.main_thread(), "_name")
 name_of_threads: Any = getattr(threading.Thread, "name", None) if _has_name else None
+name_in_thread: Callable[[threading.Thread], str] = operator.attrgetter("_name")
 
 
 # CPython 3.12 starts no thread after the main thread has ended (gh-115533).

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import threading
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from .._catalogue.cpython import threads_by_ident
+from .._catalogue.boundary import is_injected
+from .._catalogue.cpython import name_in_thread, name_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import running_loop_now
 from .._catalogue.heap import instances, with_subclasses
 from .records import Frame, Owner
@@ -150,11 +152,20 @@ def thread_at(
 def name_of_thread(ident: int) -> tuple[str, str]:
     """Return the kind of party that a thread is, and its name."""
     thread = threads_by_ident.get(ident)
+    if thread is not None and type(thread).name is name_of_threads:
+        return "thread", name_in_thread(thread)
+    return "thread", _name_by_itself(thread) or f"thread {ident}"
+
+
+def _name_by_itself(thread: threading.Thread | None) -> str | None:
+    """Return the name that a thread of the program's own class tells, if it tells one."""
     try:
         name: object = None if thread is None else thread.name
-    except Exception:  # of a class of the program's own
-        name = None
-    return "thread", name if isinstance(name, str) else f"thread {ident}"
+    except Exception as error:
+        if is_injected(error):
+            raise
+        return None
+    return name if isinstance(name, str) else None
 
 
 def suspended_greenlets() -> Iterator[tuple[str, FrameType]]:

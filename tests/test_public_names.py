@@ -43,6 +43,23 @@ def test_each_is_found_under_its_public_name(name: str) -> None:
     assert pickle.loads(pickle.dumps(thing)) is thing
 
 
+@pytest.mark.parametrize("name", grpc_guard.__all__)
+def test_each_may_be_used_before_grpc(name: str) -> None:
+    """enable() waits for the import of grpc, also for the one that another public name does."""
+    use = "()" if name == "snapshot" else ""
+    program = f"""
+import grpc_guard
+grpc_guard.enable()
+grpc_guard.{name}{use}
+import grpc
+assert grpc_guard.is_enabled()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_annotations_can_be_read(name: str) -> None:
     """typing.get_type_hints() resolves those of the public names and of their methods."""

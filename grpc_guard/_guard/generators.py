@@ -28,6 +28,8 @@ def bind(iterator: object, stream: Stream, operation: str) -> None:
     generator, held = ref(iterator, _forget), ref(stream)
     if _hold(generator, held) is held:  # atomic, and nearly always the first
         return
+    # Nobody forgets it twice: a traceback may keep this frame as long as the generator.
+    generator = ref(iterator)
     holder = feeds.bind_again(generator, stream)
     if holder is not None:
         name = getattr(iterator, "__qualname__", "generator")

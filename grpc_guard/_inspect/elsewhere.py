@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from _thread import get_ident
 from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 from .._catalogue.cpython import threads_by_ident
 from .._catalogue.cpython_loops import tables_of_tasks, tasks_among
-from .._core.loops import loop_thread_of
+from .._catalogue.grpcio_rpcs import handled_at
 from .._findings.parties import name_of_thread
 from .._findings.records import Frame
 from .._findings.stacks import ends_in_program
 from .._findings.waiters import frame_of, idle_type
 from .._findings.whose import LOOP, whose
 from .lines import OF_PROGRAM, OPERATION
+from .native import native
 from .records import ServerSnapshot, TaskSnapshot, ThreadSnapshot
 from .sight import Sight
 
@@ -28,19 +28,22 @@ def threads_seen(sight: Sight, servers: Iterable[ServerSnapshot]) -> Iterator[Th
 
     But not the one that asks.
     """
-    busy = {*_in_streams(sight), ("thread", get_ident())}
-    handlers = [one.handler for server in servers for one in server.handlers]
-    handling = {(handler.kind, handler.name) for handler in handlers}
-    tasks = {loop_thread_of(loop)._thread_id: task for loop, task in sight.running.items()}
+    busy = {*_in_streams(sight), ("thread", native("_thread", "get_ident")())}
+    handling: dict[tuple[str, str], list[tuple[Frame, ...]]] = {}  # threads may have the same name
+    for handler in (one.handler for server in servers for one in server.handlers):
+        handling.setdefault((handler.kind, handler.name), []).append(handler.stack)
+    tasks = {ident: task for task, ident in _threads_of_tasks(sight)}
     known = sight.threads
     for ident in (
         *filter(known.__contains__, [*threads_by_ident]),
         *known.keys() - threads_by_ident,
     ):
-        named = name_of_thread(ident)
-        if ("thread", ident) in busy or named in handling:
+        if ("thread", ident) in busy:
             continue
-        stack = sight.lines.stack(_within(known[ident]))
+        named, stack = name_of_thread(ident), sight.lines.stack(_within(known[ident]))
+        stacks = handling.get(named, ())
+        if stack in stacks or (stacks and any(map(handled_at, known[ident]))):
+            continue
         if ends_in_program(stack):
             task = tasks.get(ident)
             yield ThreadSnapshot(named[1], None if task is None else sight.party(task).name, stack)
@@ -80,10 +83,23 @@ def _in_streams(sight: Sight) -> Iterator[tuple[str, int]]:
 
 def steps(sight: Sight) -> Iterator[tuple[asyncio.Task[Any], tuple[Frame, ...]]]:
     """Yield each task that an event loop runs at this moment, and where it is."""
-    for loop, task in sight.running.items():
-        frames = sight.threads.get(loop_thread_of(loop)._thread_id)
-        if frames is not None and (stack := sight.lines.stack(_within(frames))):
+    for task, ident in _threads_of_tasks(sight):
+        if stack := sight.lines.stack(_within(sight.threads[ident])):
             yield task, stack
+
+
+def _threads_of_tasks(sight: Sight) -> Iterator[tuple[asyncio.Task[Any], int]]:
+    """Yield each task that an event loop runs at this moment, and the ident of the thread.
+
+    A loop that does not say which thread runs it (uvloop) shows it by a coroutine on its stack.
+    """
+    for loop, task in sight.running.items():
+        ident = getattr(loop, "_thread_id", None)
+        if ident is None and (frame := frame_of(task.get_coro())) is not None:
+            on_it = (one for one, frames in sight.threads.items() if frame in frames)
+            ident = next(on_it, None)
+        if ident in sight.threads:
+            yield task, ident
 
 
 def _within(frames: Sequence[FrameType]) -> Sequence[FrameType]:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import grpc  # noqa: F401  # before the modules below: enable() may wait for it, and needs them whole
+
 from .._catalogue.clock import monotonic
 from .._catalogue.collector import collector_at_rest
 from .._catalogue.lazy import public

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+import grpc  # noqa: F401  # before the modules below: enable() may wait for it, and needs them whole
+
 from .._catalogue.lazy import public
 from .._core.stream import Direction
 from .._findings.records import Owner

@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 import threading
+import traceback
 import types
 import weakref
 from collections import deque
@@ -467,6 +468,31 @@ def test_generator_of_two_live_streams(found: Any) -> None:
     )
     assert caught.value.finding.owner is None
     assert len(found()) == 1
+
+
+def test_generator_that_only_a_refusal_holds(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    """It is forgotten when the refusal is, and nobody complains; unittest clears the frames."""
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    gc.collect()
+    before = len(feeds.known)
+
+    def refused() -> ConcurrencyError:
+        shared, first = numbers(), sync_stream()
+        bind(shared, first, "next(request_iterator)")
+        with pytest.raises(ConcurrencyError) as caught:
+            bind(shared, sync_stream(), "next(request_iterator)")
+        return caught.value
+
+    for forget in (traceback.clear_frames, lambda _: None):
+        error = refused()
+        assert len(feeds.known) == before + 1
+        forget(error.__traceback__)
+        del error
+        gc.collect()
+        assert len(feeds.known) == before
+    assert complaints == []
+    found()
 
 
 def test_generator_that_is_being_advanced(found: Any) -> None:

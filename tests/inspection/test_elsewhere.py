@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -113,6 +114,60 @@ def test_a_handler_that_blocks_its_loop() -> None:
         assert thread.stack == handled.handler.stack
         text = f"'loop', whose event loop runs task {thread.task!r}\n"
         assert text in inspect_wording.dump(taken)
+
+
+class Silent(asyncio.SelectorEventLoop):
+    """Does not say which thread runs it, as loops that are not asyncio's."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "_thread_id" and "asyncio" not in sys._getframe(1).f_code.co_filename:
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+def test_a_loop_that_does_not_tell_its_thread() -> None:
+    """The task that it runs is found by its coroutine."""
+    gate = Gate()
+
+    async def block() -> None:
+        async with aio_server({"None": UU(lambda request, context: b"")}):
+            gate.park()
+
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=Silent) as runner:
+            runner.run(block())
+
+    serving = in_thread(serve, name="loop")
+    gate.wait()
+    taken = snapshot()
+    gate.open()
+    serving.result()
+    thread = threads(taken)["loop"]
+    assert thread.task is not None
+    assert thread.task.startswith("Task-")
+    assert codes(thread)[0] == "gate.park()"
+
+
+def test_threads_of_the_same_name() -> None:
+    """One is told though another of its name handles an RPC."""
+    gate, other = Gate(), Gate()
+
+    def handler(request: Any, context: Any) -> Iterator[bytes]:
+        threading.current_thread().name = "same"
+        gate.park()
+        yield b""
+
+    with sync_server({"Read": US(handler)}) as address, sync_channel(address) as channel:
+        call = channel.unary_stream(path("Read"))(b"")
+        with gate.held():
+            waiting = in_thread(other.park, name="same")
+            other.wait()
+            taken = snapshot()
+            other.open()
+            waiting.result()
+        next(call)
+    (thread,) = (one for one in taken.threads if one.name == "same")
+    assert thread.stack
 
 
 async def test_a_loop_that_waits() -> None:

@@ -238,12 +238,12 @@ static PyType_Spec run_spec = {
 int
 grpc_guard_add_aio_operations(PyObject *module, State *state)
 {
-    state->aio_run = (PyTypeObject *)PyType_FromModuleAndSpec(module, &run_spec, NULL);
+    state->aio_run = grpc_guard_type_in_disguise(module, &run_spec);
     if (state->aio_run == NULL
         || PyObject_SetAttrString(module, "AioRun", (PyObject *)state->aio_run) < 0) {
         return -1;
     }
-    state->aio_operation = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    state->aio_operation = grpc_guard_type_in_disguise(module, &spec);
     if (state->aio_operation == NULL) {
         return -1;
     }

@@ -187,7 +187,7 @@ static PyType_Spec generated_spec = {
 int
 grpc_guard_add_aio_generators(PyObject *module, State *state)
 {
-    state->aio_generated = (PyTypeObject *)PyType_FromModuleAndSpec(module, &generated_spec, NULL);
+    state->aio_generated = grpc_guard_type_in_disguise(module, &generated_spec);
     if (state->aio_generated == NULL) {
         return -1;
     }

@@ -258,6 +258,6 @@ static PyType_Spec step_spec = {
 int
 grpc_guard_add_aio_steps(PyObject *module, State *state)
 {
-    state->aio_step = (PyTypeObject *)PyType_FromModuleAndSpec(module, &step_spec, NULL);
+    state->aio_step = grpc_guard_type_in_disguise(module, &step_spec);
     return state->aio_step == NULL ? -1 : 0;
 }

@@ -246,7 +246,7 @@ static PyType_Spec handling_spec = {
 int
 grpc_guard_add_handling(PyObject *module, State *state)
 {
-    state->handling = (PyTypeObject *)PyType_FromModuleAndSpec(module, &handling_spec, NULL);
+    state->handling = grpc_guard_type_in_disguise(module, &handling_spec);
     if (state->handling == NULL || grpc_guard_ready_function_type(state->handling) < 0) {
         return -1;
     }

@@ -3,6 +3,17 @@
 #ifndef GRPC_GUARD_TYPES_H
 #define GRPC_GUARD_TYPES_H
 
+/* Returns a new type whose objects pass for another's: CPython's own errors call it by its bare name. */
+static inline PyTypeObject *
+grpc_guard_type_in_disguise(PyObject *module, PyType_Spec *spec)
+{
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (type != NULL) {
+        type->tp_name = strrchr(spec->name, '.') + 1;
+    }
+    return type;
+}
+
 int grpc_guard_add_streams(PyObject *module, State *state);
 int grpc_guard_add_directions(PyObject *module, State *state);
 int grpc_guard_add_aio_directions(PyObject *module, State *state);

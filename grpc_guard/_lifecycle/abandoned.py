@@ -17,6 +17,7 @@ from .._catalogue.forks import in_child
 from .._catalogue.nouns import Subject
 from .._catalogue.rules.abandoned_handler import StoodStill, still_works
 from .._catalogue.thresholds import thresholds
+from .._catalogue.timer import Timer
 from .._findings.records import Owner
 from .._findings.reporting import warn
 
@@ -63,11 +64,13 @@ class _Watch:
             self._arm()
 
     def _arm(self) -> None:
-        timer = threading.Timer(max(_SHORTEST, thresholds().abandoned_handler_seconds), self._look)
-        timer.name = "grpc_guard abandoned-handler"
-        timer.daemon = True
-        self.timer = timer
+        seconds = max(_SHORTEST, thresholds().abandoned_handler_seconds)
+        name = "grpc_guard abandoned-handler"
+        self.timer = timer = Timer(seconds, self._look, name, self._is_over)
         timer.start()
+
+    def _is_over(self) -> bool:
+        return all(suspect.look() is None for suspect in tuple(self.suspects))
 
     @never_disturbs("an abandoned handler goes unnoticed")
     def _look(self) -> None:

@@ -29,6 +29,7 @@ from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_serve
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
+from .._catalogue.timer import Timer
 from .._core import entries, which
 from .._core.records import Entry, InFlight, TaskEntry, UnaryEntry
 from .._core.steps import IteratorFromFunction
@@ -173,11 +174,13 @@ class Handlers(InFlight):
         if has_idle_workers(None if self._pool is None else self._pool()):
             return
         interval = max(_SHORTEST, thresholds().starved_server_seconds)
-        timer = threading.Timer(interval, self._look)
-        timer.name = "grpc_guard starved-server"
-        timer.daemon = True
-        self._watcher = timer
+        name = "grpc_guard starved-server"
+        self._watcher = timer = Timer(interval, self._look, name, self._has_room)
         timer.start()
+
+    def _has_room(self) -> bool:
+        pool = None if self._pool is None else self._pool()
+        return pool is None or has_idle_workers(pool)
 
     @never_disturbs("a starved server goes unnoticed")
     def _look(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -144,6 +145,25 @@ def test_an_abandoned_handler(shape: str, found: Found, reported: Any) -> None:
     assert (finding.rule, finding.side) == ("abandoned-handler", "server")
     assert finding.caller.stack[0].function == ("unary" if shape == "unary" else "hold")
     assert found() == [finding]
+
+
+@pytest.mark.parametrize("shape", ["stream", "unary"])
+def test_a_handler_that_ends_in_time(shape: str, found: Found) -> None:
+    """Nothing is left that looks at it: a program may compare its lists of threads."""
+    holding, watch = Holding(), abandoned.watch
+    with guarded("off", thresholds={"abandoned_handler_seconds": 1000.0}):
+        with sync_server(holding.methods()) as address:
+            with sync_channel(address, mode=None) as channel:
+                call = begin(channel, shape)
+                with holding.gate.held():
+                    call.cancel()
+                    deadline = time.monotonic() + PATIENCE
+                    while (timer := watch.timer) is None or not timer.is_alive():
+                        assert time.monotonic() < deadline, "nobody looks at it"
+                timer.join(PATIENCE)
+    assert not timer.is_alive()
+    assert (watch.suspects, watch.timer) == ({}, None)
+    assert found() == []
 
 
 @pytest.mark.parametrize("time", [None, 0])

@@ -43,7 +43,7 @@ def test_each_is_found_under_its_public_name(name: str) -> None:
     assert pickle.loads(pickle.dumps(thing)) is thing
 
 
-@pytest.mark.parametrize("name", grpc_guard.__all__)
+@pytest.mark.parametrize("name", [*grpc_guard.__all__, "aio", "inspection"])
 def test_each_may_be_used_before_grpc(name: str) -> None:
     """enable() waits for the import of grpc, also for the one that another public name does."""
     use = "()" if name == "snapshot" else ""

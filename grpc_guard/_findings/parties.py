@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-import threading
 from _thread import get_ident
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -104,7 +103,7 @@ def name_of_running_task() -> str:
 
 def name_of_task(task: asyncio.Task[Any]) -> str:
     """Return the name of `task`; a handler of grpc.aio is named after its RPC."""
-    return shown_name(task.get_name())
+    return shown_name(_told_by(lambda: task.get_name()) or "(a task without a name)")
 
 
 def shown_name(name: str) -> str:
@@ -154,13 +153,14 @@ def name_of_thread(ident: int) -> tuple[str, str]:
     thread = threads_by_ident.get(ident)
     if thread is not None and type(thread).name is name_of_threads:
         return "thread", name_in_thread(thread)
-    return "thread", _name_by_itself(thread) or f"thread {ident}"
+    name = None if thread is None else _told_by(lambda: thread.name)
+    return "thread", name or f"thread {ident}"
 
 
-def _name_by_itself(thread: threading.Thread | None) -> str | None:
-    """Return the name that a thread of the program's own class tells, if it tells one."""
+def _told_by(ask: Callable[[], object]) -> str | None:
+    """Return the name that `ask` tells, which may be code of the program; None if it tells none."""
     try:
-        name: object = None if thread is None else thread.name
+        name = ask()
     except Exception as error:
         if is_injected(error):
             raise

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import weakref
 
 from .._catalogue.boundary import never_disturbs
 from .._catalogue.clock import monotonic
 from .._catalogue.forks import in_child
 from .._catalogue.thresholds import thresholds
+from .._catalogue.timer import Timer
 from .._core.extras import Ticket
 from .._core.stream import Direction
 from .._findings import wording
@@ -31,7 +31,7 @@ class LongWaits:
     def __init__(self) -> None:
         self._directions: dict[int, weakref.ref[Direction]] = {}
         self._looked_at = -math.inf  # callers that came before this time have been checked
-        self.timer: threading.Timer | None = None
+        self.timer: Timer | None = None
 
     @never_disturbs("a long wait goes unnoticed")
     def note(self, direction: Direction) -> None:
@@ -43,15 +43,18 @@ class LongWaits:
             self._arm(thresholds().long_wait_seconds)
 
     def _arm(self, seconds: float) -> None:
-        timer = threading.Timer(max(_SHORTEST, seconds), self._ring)
-        timer.name = "grpc_guard long waits"
-        timer.daemon = True
+        seconds = max(_SHORTEST, seconds)
+        timer = Timer(seconds, self._ring, "grpc_guard long waits", self._is_over)
         self.timer = timer  # before it starts: it may have rung by the time that start() returns
         try:
             timer.start()
         except BaseException:  # no more threads: the next caller that waits tries again
             self.timer = None
             raise
+
+    def _is_over(self) -> bool:
+        found = [reference() for reference in tuple(self._directions.values())]
+        return not any(_waiting(direction) for direction in found if direction is not None)
 
     @never_disturbs("a long wait goes unnoticed")
     def _ring(self) -> None:

@@ -33,16 +33,13 @@ def threads_seen(sight: Sight, servers: Iterable[ServerSnapshot]) -> Iterator[Th
     for handler in (one.handler for server in servers for one in server.handlers):
         handling.setdefault((handler.kind, handler.name), []).append(handler.stack)
     tasks = {ident: task for task, ident in _threads_of_tasks(sight)}
-    known = sight.threads
-    for ident in (
-        *filter(known.__contains__, [*threads_by_ident]),
-        *known.keys() - threads_by_ident,
-    ):
-        if ("thread", ident) in busy:
+    for ident in dict.fromkeys([*threads_by_ident, *sight.threads]):
+        frames = sight.threads.get(ident)
+        if frames is None or ("thread", ident) in busy:
             continue
-        named, stack = name_of_thread(ident), sight.lines.stack(_within(known[ident]))
+        named, stack = name_of_thread(ident), sight.lines.stack(_within(frames))
         stacks = handling.get(named, ())
-        if stack in stacks or (stacks and any(map(handled_at, known[ident]))):
+        if stack in stacks or (stacks and any(map(handled_at, frames))):
             continue
         if ends_in_program(stack):
             task = tasks.get(ident)

@@ -9,7 +9,6 @@ from typing import Any, Self, TypeVar
 from weakref import ref
 
 from .._core import which
-from .._core.fields import become as become
 from .._core.fields import become_twin as become_twin
 from .._core.steps import SyncDirection
 from .._core.stream import Stream
@@ -97,9 +96,9 @@ if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt ha
     )
 
 
-# new_proxy(kind), the constructor called by its name, and become_twin(), or its one line, do what
-# ``kind(wrapped, …)`` does. The proxies of each asyncio stream are made in these steps: the call of a
-# class takes longer than the constructor.
+# new_proxy(kind), the constructor called by its name, and become_twin() do what ``kind(wrapped, …)``
+# does. The proxies of each asyncio stream are made in these steps: the call of a class takes longer
+# than the constructor.
 new_proxy: Any = WRAPT.__new__
 _set_next = vars(NextProxy)["__next__"].__set__
 

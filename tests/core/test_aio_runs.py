@@ -203,6 +203,25 @@ async def test_it_is_the_coroutine_of_the_handler(monkeypatch: pytest.MonkeyPatc
         handler(request, Plain())
 
 
+async def iterate(run: Any) -> None:
+    async for _ in run:
+        pass
+
+
+async def test_what_python_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of the interpreter, which reach clients as the details of an RPC, are those of a coroutine."""
+    told = []
+    for function in (handle, guarded(handle, streams=True, in_c=True, monkeypatch=monkeypatch)):
+        run = function(Kept(), Plain())
+        with pytest.raises(TypeError) as unasked:
+            await iterate(run)
+        with pytest.raises(TypeError) as unsized:
+            len(run)  # type: ignore[arg-type]
+        run.close()
+        told.append((str(unasked.value), str(unsized.value)))
+    assert told[0] == told[1]
+
+
 async def test_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """With names, too many arguments or too few, the handler is called as it is, or guarded in Python."""
     method = Servicer().handle

@@ -156,6 +156,15 @@ def test_the_thread_that_looks(waits: Any, found: Any) -> None:
     found()
 
 
+def test_the_thread_ends_with_the_last_wait(waits: Any) -> None:
+    """It does not stay for half a minute: a program may compare its lists of threads."""
+    waits.note(steps.Responses(Stream("/x", Side.CLIENT, Api.SYNC, Mode.SERIALIZE), iter(())))
+    timer = waits.timer
+    timer.join(PATIENCE)
+    assert not timer.is_alive()
+    assert (waits.timer, waits._directions) == (None, {})
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_thread_that_rings_before_its_start_returns(
     fails: bool, waits: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -255,6 +255,30 @@ def test_a_thread_without_a_name(name: object) -> None:
     assert f"thread {odd.ident}" in found
 
 
+@pytest.mark.parametrize("name", [None, KeyError("name")])
+async def test_a_task_without_a_name(name: object) -> None:
+    """One whose class cannot tell it is told all the same."""
+
+    class Odd(asyncio.Task[None]):
+        def get_name(self) -> Any:
+            if isinstance(name, Exception):
+                raise name
+            return name
+
+    async def wait() -> None:
+        await end
+
+    loop = asyncio.get_running_loop()
+    end: asyncio.Future[None] = loop.create_future()
+    async with aio_server({"None": UU(lambda request, context: b"")}):
+        odd = Odd(wait(), loop=loop)
+        await settle()
+        named = [task.name for task in snapshot().tasks]
+        end.set_result(None)
+        await within(odd)
+    assert "(a task without a name)" in named
+
+
 def test_threads_at_the_same_line() -> None:
     """The text names three of them, and counts the rest."""
     gate = Gate()

@@ -632,6 +632,26 @@ def test_not_yet_starved(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
         other.cancel()
 
 
+def test_the_watch_ends_with_its_reason(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a thread is free again, nothing is left that looks: a program may compare its threads."""
+    monkeypatch.setattr(
+        catalogue_thresholds,
+        "_current",
+        catalogue_thresholds.Thresholds(starved_server_seconds=1000.0),
+    )
+    service = Service()
+    with Running(service, 1, wrapped) as running, sync_channel(running.address) as channel:
+        running.hold(channel)
+        handlers = lifecycle_handlers.handlers_of(running.server.__wrapped__)
+        watcher = handlers._watcher
+        assert watcher is not None
+        service.gate.open()
+        watcher.join(PATIENCE)
+        assert not watcher.is_alive()
+        assert handlers._watcher is None
+    assert found() == []
+
+
 def test_a_server_with_idle_threads() -> None:
     """A server whose pool has an idle thread is not watched."""
     with ThreadPoolExecutor(1) as pool:

@@ -131,17 +131,24 @@ def begin(channel: Any, shape: str) -> Any:
     return channel.unary_stream(path("Hold"))(b"")
 
 
-@pytest.mark.parametrize("shape", ["stream", "unary"])
-def test_an_abandoned_handler(shape: str, found: Found, reported: Any) -> None:
-    """A handler that stands still after its client has gone is reported, with its line."""
+@contextlib.contextmanager
+def outliving(shape: str, seconds: float) -> Iterator[None]:
+    """Have a handler outlive its RPC in the block; it is reported after so many `seconds`."""
     holding = Holding()
-    with guarded("off", thresholds={"abandoned_handler_seconds": 0}):
+    with guarded("off", thresholds={"abandoned_handler_seconds": seconds}):
         with sync_server(holding.methods()) as address:
             with sync_channel(address, mode=None) as channel:
                 call = begin(channel, shape)
                 with holding.gate.held():
                     call.cancel()
-                    finding = reported.get(timeout=PATIENCE)
+                    yield
+
+
+@pytest.mark.parametrize("shape", ["stream", "unary"])
+def test_an_abandoned_handler(shape: str, found: Found, reported: Any) -> None:
+    """A handler that stands still after its client has gone is reported, with its line."""
+    with outliving(shape, 0.0):
+        finding = reported.get(timeout=PATIENCE)
     assert (finding.rule, finding.side) == ("abandoned-handler", "server")
     assert finding.caller.stack[0].function == ("unary" if shape == "unary" else "hold")
     assert found() == [finding]
@@ -150,17 +157,12 @@ def test_an_abandoned_handler(shape: str, found: Found, reported: Any) -> None:
 @pytest.mark.parametrize("shape", ["stream", "unary"])
 def test_a_handler_that_ends_in_time(shape: str, found: Found) -> None:
     """Nothing is left that looks at it: a program may compare its lists of threads."""
-    holding, watch = Holding(), abandoned.watch
-    with guarded("off", thresholds={"abandoned_handler_seconds": 1000.0}):
-        with sync_server(holding.methods()) as address:
-            with sync_channel(address, mode=None) as channel:
-                call = begin(channel, shape)
-                with holding.gate.held():
-                    call.cancel()
-                    deadline = time.monotonic() + PATIENCE
-                    while (timer := watch.timer) is None or not timer.is_alive():
-                        assert time.monotonic() < deadline, "nobody looks at it"
-                timer.join(PATIENCE)
+    watch = abandoned.watch
+    with outliving(shape, 1000.0):
+        deadline = time.monotonic() + PATIENCE
+        while (timer := watch.timer) is None or not timer.is_alive():
+            assert time.monotonic() < deadline, "nobody looks at it"
+    timer.join(PATIENCE)
     assert not timer.is_alive()
     assert (watch.suspects, watch.timer) == ({}, None)
     assert found() == []

@@ -103,8 +103,7 @@ async def done_writing(self: Any) -> None:
         direction.taken = True
         try:
             direction.since = monotonic()
-            plain = self.__wrapped__.done_writing
-            return await (plain if direction._extra is None else direction.prepared(plain))()  # type: ignore[no-any-return]
+            return await direction.prepared(self.__wrapped__.done_writing)()  # type: ignore[no-any-return]
         except asyncio.CancelledError as error:
             after_cancel(direction.stream, "done_writing", error)
             raise

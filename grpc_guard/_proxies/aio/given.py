@@ -20,7 +20,7 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, become, in_c, new_proxy, set_wrapped
+from ..proxy import StreamProxy, become_twin, in_c, new_proxy, set_wrapped
 from .messages import Messages, messages_of
 
 
@@ -149,19 +149,11 @@ def context_of(plain: Any, stream: Stream) -> Context:
     """Return the proxy of a handler's context: see Context."""
     context: Context = new_proxy(Context)
     Context.__init__(context, plain, stream)
-    kind = type(plain)
-    become(context, _twin_of_context(id(kind)) or Context._make_twin(kind))
-    return context
+    return become_twin(context, Context, plain)
 
 
 def requests_of(plain: Any, stream: Stream, direction: AioDirection) -> RequestIterator:
     """Return the proxy of the iterator of a handler's requests: see RequestIterator."""
     requests: RequestIterator = new_proxy(RequestIterator)
     RequestIterator.__init__(requests, plain, stream, direction)
-    kind = type(plain)
-    become(requests, _twin_of_requests(id(kind)) or RequestIterator._make_twin(kind))
-    return requests
-
-
-_twin_of_context = Context._self_twins.get
-_twin_of_requests = RequestIterator._self_twins.get
+    return become_twin(requests, RequestIterator, plain)

@@ -14,7 +14,7 @@ from ..._core.recipes import argument, made_of, step
 from ..._core.stream import AioDirection, Stream
 from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
-from ..proxy import StreamProxy, become, new_proxy, set_wrapped
+from ..proxy import StreamProxy, become_twin, new_proxy, set_wrapped
 
 
 @made_of(
@@ -98,9 +98,4 @@ def messages_of(
     """Return the proxy of `iterator`: see Messages."""
     messages: Messages = new_proxy(Messages)
     Messages.__init__(messages, iterator, stream, direction, keeps)
-    kind = type(iterator)
-    become(messages, _twin_of(id(kind)) or Messages._make_twin(kind))
-    return messages
-
-
-_twin_of = Messages._self_twins.get
+    return become_twin(messages, Messages, iterator)

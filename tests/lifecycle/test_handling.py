@@ -608,13 +608,19 @@ def test_a_full_server_that_nobody_waits_for(
         service.gate.open()
 
 
-def test_not_yet_starved(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams that have the threads for only a moment are not reported."""
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers are not looked at by themselves."""
     monkeypatch.setattr(
         catalogue_thresholds,
         "_current",
         catalogue_thresholds.Thresholds(starved_server_seconds=1000.0),
     )
+
+
+@pytest.mark.usefixtures("patient")
+def test_not_yet_starved(found: Found) -> None:
+    """Streams that have the threads for only a moment are not reported."""
     service = Service()
     with Running(service, 1, wrapped) as running, sync_channel(running.address) as channel:
         running.hold(channel)
@@ -632,13 +638,9 @@ def test_not_yet_starved(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
         other.cancel()
 
 
-def test_the_watch_ends_with_its_reason(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("patient")
+def test_the_watch_ends_with_its_reason(found: Found) -> None:
     """When a thread is free again, nothing is left that looks: a program may compare its threads."""
-    monkeypatch.setattr(
-        catalogue_thresholds,
-        "_current",
-        catalogue_thresholds.Thresholds(starved_server_seconds=1000.0),
-    )
     service = Service()
     with Running(service, 1, wrapped) as running, sync_channel(running.address) as channel:
         running.hold(channel)

@@ -15,6 +15,7 @@ from typing import Any
 
 from .._catalogue.boundary import is_own
 from .._catalogue.clock import monotonic
+from .._catalogue.cpython import name_of_threads, threads_by_ident
 from .._catalogue.cpython_loops import current_task, running_loop
 from .ledger import ledger
 from .parties import frames_of_task, name_of_thread, task_at
@@ -67,7 +68,13 @@ class Origin:
         if task is not None:
             self.kind, self.name = "task", task.get_name()
         else:
-            self.kind, self.name = name_of_thread(get_ident())
+            # What name_of_thread() does, without its frame where it can be.
+            ident = get_ident()
+            thread = threads_by_ident.get(ident)
+            if thread is not None and type(thread).name is name_of_threads:
+                self.kind, self.name = "thread", thread._name  # type: ignore[attr-defined]
+            else:
+                self.kind, self.name = name_of_thread(ident)
 
     @property
     def age(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from weakref import ref
 
 from .._core import which
+from .._core.fields import become
 from .._core.fields import become_twin as become_twin
 from .._core.steps import SyncDirection
 from .._core.stream import Stream
@@ -116,6 +117,21 @@ def proxy_of(kind: type[P], wrapped: Any, stream: Stream, advance: Any = None) -
     if advance is not None:
         _set_next(proxy, advance)
     return proxy
+
+
+def maker(kind: type[P]) -> Callable[[Any, Stream], P]:
+    """Return what does the same as ``kind(wrapped, stream)``, in one frame beside the constructor's."""
+    init: Any = kind.__init__
+    twin_of, make_twin = kind._self_twins.get, kind._make_twin
+
+    def make(wrapped: Any, stream: Stream) -> P:
+        proxy: P = new_proxy(kind)
+        init(proxy, wrapped, stream)
+        plain = type(wrapped)
+        become(proxy, twin_of(id(plain)) or make_twin(plain))
+        return proxy
+
+    return make
 
 
 def iterators(

@@ -21,7 +21,7 @@ from ..._lifecycle.outliving import watch_end
 from ..._lifecycle.starts import REFUSALS, failed_to_start, starting
 from ..contract import AIO_CHANNEL, forwards
 from ..multicallables import REQUESTS, MultiCallable, PlainStart, StartRpc, guarding
-from ..proxy import Proxy, StreamProxy, become_twin, in_c, isinstance_exactly, new_proxy
+from ..proxy import Proxy, StreamProxy, in_c, isinstance_exactly, maker
 from ..unary import in_c as unary_in_c
 from ..unary import refused, start_watched
 from .calls import (
@@ -76,6 +76,7 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
 
     The call is of class `kind`; or of class `fed`, if there is one, where an iterator sends.
     """
+    make, make_fed = maker(kind), maker(fed or kind)
 
     def start_rpc(
         multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
@@ -94,6 +95,8 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
             call = start(*args, **kwargs)
             if requests is not None and isinstance_exactly(requests, AsyncRequestIterator):
                 watch_end(call, stream)
+            if type(call) in PLAIN_AIO_CALLS:
+                return make(call, stream) if guarded is kind else make_fed(call, stream)
             return _guard_started(call, stream, guarded)
         except BaseException as error:
             stream.ended = True  # and its generator is free for the next attempt
@@ -105,10 +108,6 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
 
 def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
     """Return the guarded twin of `call`, which has just been started."""
-    if type(call) in PLAIN_AIO_CALLS:
-        guarded = new_proxy(kind)
-        kind.__init__(guarded, call, stream)
-        return become_twin(guarded, kind, call)
     if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return guard_call(call, stream, kind)

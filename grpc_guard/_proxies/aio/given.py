@@ -20,7 +20,7 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, become_twin, in_c, new_proxy, set_wrapped
+from ..proxy import StreamProxy, become_twin, in_c, maker, new_proxy, set_wrapped
 from .messages import Messages, messages_of
 
 
@@ -145,11 +145,7 @@ class Context(StreamProxy):
         self.__wrapped__.add_done_callback(visit)
 
 
-def context_of(plain: Any, stream: Stream) -> Context:
-    """Return the proxy of a handler's context: see Context."""
-    context: Context = new_proxy(Context)
-    Context.__init__(context, plain, stream)
-    return become_twin(context, Context, plain)
+context_of = maker(Context)
 
 
 def requests_of(plain: Any, stream: Stream, direction: AioDirection) -> RequestIterator:

@@ -68,6 +68,45 @@ def test_requests_that_fail(world: World) -> Iterator[Any]:
     yield [(name, level) for name, level, *_ in logs]
 
 
+class _Requests:
+    """A user's iterator, which answers one more question."""
+
+    def __init__(self) -> None:
+        self.left = [b"b", b"a"]
+
+    def __iter__(self) -> _Requests:
+        return self
+
+    def __next__(self) -> bytes:
+        if not self.left:
+            raise StopIteration
+        return self.left.pop()
+
+
+@same_as_plain
+def test_a_multi_callable_that_looks_at_its_requests(world: World) -> Iterator[Any]:
+    """What derives from gRPC's own multi-callable finds the user's iterator, as grpcio would."""
+    seen: list[Any] = []
+    plain = grpc.insecure_channel(world.serve(Service().methods()))
+
+    def looking(made: Any) -> Any:
+        class Looking(type(made)):  # type: ignore[misc]
+            def __call__(self, request_iterator: Any, **options: Any) -> Any:
+                seen.append((isinstance(request_iterator, _Requests), request_iterator.left[:]))
+                return super().__call__(request_iterator, **options)
+
+        made.__class__ = Looking
+        return made
+
+    stream_stream, stream_unary = plain.stream_stream, plain.stream_unary
+    plain.stream_stream = lambda *args, **more: looking(stream_stream(*args, **more))
+    plain.stream_unary = lambda *args, **more: looking(stream_unary(*args, **more))
+    with world.guard(plain) as channel:
+        echo, count = channel.stream_stream(path("Echo")), channel.stream_unary(path("Count"))
+        yield list(echo(_Requests())), count(_Requests()), count(request_iterator=_Requests())
+    yield seen
+
+
 @same_as_plain
 def test_a_single_response(world: World) -> Iterator[Any]:
     """A stream-unary RPC gives response, call and future as before."""

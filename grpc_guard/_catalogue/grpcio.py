@@ -27,11 +27,6 @@ COMPILED = ".pyx.pxi"
 # The call classes of the sync api: an object of any other class is judged by its methods.
 MULTI_THREADED_CALL = "_MultiThreadedRendezvous"
 SINGLE_THREADED_CALL = "_SingleThreadedRendezvous"
-# The multi-callables of the sync api which advance a request iterator, on a thread of their own, and
-# do nothing else with it: since 1.0. Where one is missing, an iterator may be looked at.
-CONSUMERS = tuple(
-    getattr(_channel, f"_Stream{response}MultiCallable", None) for response in ("Unary", "Stream")
-)
 # Only an aio call with interceptors, which begins when they let it, has this: since 1.25.
 INTERCEPTORS_TASK = "_interceptors_task"
 # Those without, which need not be asked: since 1.25. Where one is missing, its calls are asked.

@@ -75,7 +75,7 @@ class Requests(SyncDirection):
 
 
 class ClientRequests(SyncDirection):
-    """gRPC's own thread, which advances a client's request iterator: a proxy of that, or this."""
+    """gRPC's own thread, which advances a client's request iterator."""
 
     __slots__ = ()
 
@@ -83,8 +83,6 @@ class ClientRequests(SyncDirection):
     is_shared = False
     asks_program = True
     advance = _advancing("taking_requests")
-    if _compiled is None:
-        __next__ = advance
 
 
 class HandlerResponses(SyncDirection):

@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Any, cast
-from weakref import ref
 
 from grpc import _channel
 
 from ..._catalogue.grpcio import (
-    CONSUMERS,
     MULTI_THREADED_CALL,
     SINGLE_THREADED_CALL,
     rpc_is_over,
 )
-from ..._core import steps, which
+from ..._core import steps
 from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
@@ -107,12 +105,10 @@ class RequestIterator(NextProxy):
 
 
 _TWINS = RequestIterator._self_twins
-# To these goes the direction itself: nobody else sees it. In C the proxy costs next to nothing.
-_CONSUMERS = CONSUMERS if which.compiled() is None else ()
 
 
-def guard_requests(iterator: Any, stream: Stream, consumer: Any = None) -> Any:
-    """Return `iterator` guarded as the writing direction of `stream`, which `consumer` starts.
+def guard_requests(iterator: Any, stream: Stream) -> Any:
+    """Return `iterator` guarded as the writing direction of `stream`.
 
     An object that is not an iterator is passed on, to fail inside the RPC as without the guard.
     """
@@ -122,10 +118,6 @@ def guard_requests(iterator: Any, stream: Stream, consumer: Any = None) -> Any:
     ):
         return iterator
     bind(iterator, stream, "next(request_iterator)")
-    if type(consumer) in _CONSUMERS:
-        direction = steps.ClientRequests(stream, iterator)
-        stream._write = ref(direction)
-        return direction
     return requests_of(iterator, stream)
 
 

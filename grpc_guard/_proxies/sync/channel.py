@@ -46,9 +46,9 @@ def _starting(
                 start = functools.partial(blocking, start, stream.subject)
             if writes:
                 if args:
-                    args = guard_requests(args[0], stream, multi_callable), *args[1:]
+                    args = guard_requests(args[0], stream), *args[1:]
                 elif REQUESTS in kwargs:
-                    kwargs[REQUESTS] = guard_requests(kwargs[REQUESTS], stream, multi_callable)
+                    kwargs[REQUESTS] = guard_requests(kwargs[REQUESTS], stream)
             if handed_here.get() is not None:
                 join(stream)
             call = start(*args, **kwargs)

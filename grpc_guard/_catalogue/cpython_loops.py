@@ -16,7 +16,10 @@ from itertools import repeat
 from operator import is_
 from typing import Any
 
+from .boundary import is_injected
 from .cpython import executor_in
+
+NAMELESS = "(a task without a name)"
 
 _CHAIN_LENGTH = 500  # tasks that wait for each other; a longer chain is not followed
 
@@ -52,6 +55,17 @@ _current_tasks = (
     getattr(asyncio.tasks, "_current_tasks", None) if sys.version_info < (3, 12) else None
 )
 current_task: Any = asyncio.current_task if _current_tasks is None else _current_tasks.get
+
+
+def name_in_task(task: asyncio.Task[Any]) -> str:
+    """Return the name of `task`, which its class may tell by code of the program; NAMELESS if it tells none."""
+    try:
+        name: object = task.get_name()
+    except Exception as error:
+        if is_injected(error):
+            raise
+        name = None
+    return name if isinstance(name, str) else NAMELESS
 
 
 def is_being_cancelled(task: object) -> bool:

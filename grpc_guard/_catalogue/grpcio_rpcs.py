@@ -19,6 +19,7 @@ from grpc._cython import cygrpc
 from grpc.aio import _call
 
 from .cpython import items_in_pool, variables_of
+from .cpython_loops import name_in_task
 from .grpcio import AIO_CONTEXT, kind
 from .heap import held_by
 
@@ -210,7 +211,7 @@ def any_handles_an_rpc(tasks: Iterable[asyncio.Task[Any]]) -> bool:
 
 def method_of_task(task: asyncio.Task[Any]) -> str | None:
     """Return the name of the RPC that `task` handles; None if grpcio has not named the task so."""
-    named = _METHOD.search(task.get_name())
+    named = _METHOD.search(name_in_task(task))
     return None if named is None else named[1]
 
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from .._catalogue.boundary import is_own
 from .._catalogue.clock import monotonic
-from .._catalogue.cpython import name_of_threads, threads_by_ident
-from .._catalogue.cpython_loops import current_task, running_loop
+from .._catalogue.cpython_loops import current_task, name_in_task, running_loop
 from .ledger import ledger
 from .parties import frames_of_task, name_of_thread, task_at
 from .records import Frame, Owner
@@ -66,15 +65,9 @@ class Origin:
         self.on_loop = loop is not None
         task = None if loop is None else current_task(loop)
         if task is not None:
-            self.kind, self.name = "task", task.get_name()
+            self.kind, self.name = "task", name_in_task(task)
         else:
-            # What name_of_thread() does, without its frame where it can be.
-            ident = get_ident()
-            thread = threads_by_ident.get(ident)
-            if thread is not None and type(thread).name is name_of_threads:
-                self.kind, self.name = "thread", thread._name  # type: ignore[attr-defined]
-            else:
-                self.kind, self.name = name_of_thread(ident)
+            self.kind, self.name = name_of_thread(get_ident())
 
     @property
     def age(self) -> float:

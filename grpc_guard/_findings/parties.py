@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import threading
 from _thread import get_ident
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
 from .._catalogue.boundary import is_injected
 from .._catalogue.cpython import name_in_thread, name_of_threads, threads_by_ident
-from .._catalogue.cpython_loops import running_loop_now
+from .._catalogue.cpython_loops import name_in_task, running_loop_now
 from .._catalogue.heap import instances, with_subclasses
 from .records import Frame, Owner
 from .stacks import ends_in_program, fold, line_in, outward
@@ -103,7 +104,7 @@ def name_of_running_task() -> str:
 
 def name_of_task(task: asyncio.Task[Any]) -> str:
     """Return the name of `task`; a handler of grpc.aio is named after its RPC."""
-    return shown_name(_told_by(lambda: task.get_name()) or "(a task without a name)")
+    return shown_name(name_in_task(task))
 
 
 def shown_name(name: str) -> str:
@@ -115,7 +116,7 @@ def shown_name(name: str) -> str:
 
 def names_of_tasks(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
     """Return the names of `tasks`: see name_of_task()."""
-    names = [task.get_name() for task in tasks]
+    names = [name_in_task(task) for task in tasks]
     shown = {name: shown_name(name) for name in set(names) if name[:1] == _HANDLER[0]}
     return list(map(shown.get, names, names)) if shown else names
 
@@ -153,14 +154,13 @@ def name_of_thread(ident: int) -> tuple[str, str]:
     thread = threads_by_ident.get(ident)
     if thread is not None and type(thread).name is name_of_threads:
         return "thread", name_in_thread(thread)
-    name = None if thread is None else _told_by(lambda: thread.name)
-    return "thread", name or f"thread {ident}"
+    return "thread", _name_by_itself(thread) or f"thread {ident}"
 
 
-def _told_by(ask: Callable[[], object]) -> str | None:
-    """Return the name that `ask` tells, which may be code of the program; None if it tells none."""
+def _name_by_itself(thread: threading.Thread | None) -> str | None:
+    """Return the name that a thread of the program's own class tells, if it tells one."""
     try:
-        name = ask()
+        name: object = None if thread is None else thread.name
     except Exception as error:
         if is_injected(error):
             raise

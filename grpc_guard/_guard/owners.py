@@ -20,7 +20,7 @@ from .._catalogue import cpython_loops
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_awaits import awaited_by_coroutine
-from .._catalogue.cpython_loops import running_loop_now
+from .._catalogue.cpython_loops import name_in_task, running_loop_now
 from .._catalogue.nouns import Way
 from .._core.extras import Ticket, Turns
 from .._core.operations import IDENTITIES
@@ -110,7 +110,7 @@ def party_with(ticket: Ticket, now: float) -> Owner:
         kind, name = name_of_thread(ticket.ident)
     else:
         task = ticket.task()
-        kind, name = "task", NOT_FOUND if task is None else task.get_name()
+        kind, name = "task", NOT_FOUND if task is None else name_in_task(task)
     place, stack = ticket.place, _stack_with(ticket)
     if not stack and place is not None and is_of_program(place):
         stack = (site_of(place),)

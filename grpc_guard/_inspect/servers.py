@@ -16,6 +16,7 @@ from typing import Any
 
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython import idents_of_workers, size_of_pool
+from .._catalogue.cpython_loops import name_in_task
 from .._catalogue.grpcio import executor_of_server, is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import (
     handled_at,
@@ -216,7 +217,7 @@ class _Look:
 
     def _one(self, task: asyncio.Task[Any], stack: tuple[Frame, ...]) -> HandlerSnapshot:
         noted = self._streams.get(id(task))
-        name = task.get_name()
+        name = name_in_task(task)
         if name not in self._known:
             self._known[name] = self._named(task)
         method, party = self._known[name]

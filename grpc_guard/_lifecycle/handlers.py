@@ -24,7 +24,7 @@ from .._catalogue.cpython import (
     size_of_pool,
     waiting_in_pool,
 )
-from .._catalogue.cpython_loops import default_executor, running_loop
+from .._catalogue.cpython_loops import default_executor, name_in_task, running_loop
 from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_server, loop_of
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
@@ -154,7 +154,7 @@ class Handlers(InFlight):
                 what = entry.what
                 rpc = what.rpc if isinstance(what, Stream) else what
                 stack = fold(reversed(list(await_chain(task.get_coro()))))
-                yield Owner("task", task.get_name(), rpc, max(0.0, now - entry.since), stack)
+                yield Owner("task", name_in_task(task), rpc, max(0.0, now - entry.since), stack)
 
     def _in_tasks(self) -> dict[asyncio.Task[Any], TaskEntry]:
         """Return what each task handles; the innermost, where a handler calls another one."""

@@ -12,7 +12,7 @@ from .._catalogue import forks
 from .._catalogue.boundary import overlooked
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython import name_of_threads, threads_by_ident
-from .._catalogue.cpython_loops import current_task, running_loop
+from .._catalogue.cpython_loops import current_task, name_in_task, running_loop
 from .._catalogue.grpcio import has_fork_support
 from .._catalogue.modes import Mode, in_force
 from .._catalogue.nouns import AIO, CLIENT, SERVER, SYNC, Subject
@@ -131,6 +131,7 @@ if _compiled is not None:
             "threads_by_ident": threads_by_ident,
             "name_of_threads": name_of_threads,
             "name_of_thread": name_of_thread,
+            "name_in_task": name_in_task,
             "lives": lives_by_core,
             "forks": forks,
             "in_force": in_force,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from _thread import get_ident
 
+from .._catalogue.cpython_loops import name_in_task
 from .._findings.parties import name_of_thread
 
 
@@ -17,4 +18,4 @@ def this_task() -> str:
     """Return the name of the running task, or of the thread if no task runs."""
     loop = asyncio._get_running_loop()
     task = None if loop is None else asyncio.current_task(loop)
-    return this_thread() if task is None else task.get_name()
+    return this_thread() if task is None else name_in_task(task)

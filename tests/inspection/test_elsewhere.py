@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from inside import elsewhere, inspect_wording
+from inside import elsewhere, endpoints, inspect_wording, inspection_pb2
 from support.staging import (
     PATIENCE,
     Gate,
@@ -29,7 +30,7 @@ from support.staging import (
     within,
 )
 
-from grpc_guard import snapshot
+from grpc_guard import ConcurrencyError, guarded, snapshot
 from grpc_guard.inspection import Snapshot, ThreadSnapshot
 
 US, UU = grpc.unary_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
@@ -255,9 +256,8 @@ def test_a_thread_without_a_name(name: object) -> None:
     assert f"thread {odd.ident}" in found
 
 
-@pytest.mark.parametrize("name", [None, KeyError("name")])
-async def test_a_task_without_a_name(name: object) -> None:
-    """One whose class cannot tell it is told all the same."""
+def odd_tasks(name: object) -> type[asyncio.Task[None]]:
+    """Return a class of tasks that tell this name, or raise it."""
 
     class Odd(asyncio.Task[None]):
         def get_name(self) -> Any:
@@ -265,18 +265,67 @@ async def test_a_task_without_a_name(name: object) -> None:
                 raise name
             return name
 
+    return Odd
+
+
+NO_NAMES = pytest.mark.parametrize("name", [None, KeyError("name")])
+
+
+@NO_NAMES
+async def test_a_task_without_a_name(name: object) -> None:
+    """One whose class cannot tell it is told all the same."""
+
     async def wait() -> None:
         await end
 
     loop = asyncio.get_running_loop()
     end: asyncio.Future[None] = loop.create_future()
     async with aio_server({"None": UU(lambda request, context: b"")}):
-        odd = Odd(wait(), loop=loop)
+        odd = odd_tasks(name)(wait(), loop=loop)
         await settle()
         named = [task.name for task in snapshot().tasks]
         end.set_result(None)
         await within(odd)
     assert "(a task without a name)" in named
+
+
+@NO_NAMES
+async def test_streams_of_tasks_without_a_name(name: object, found: Any) -> None:
+    """They are guarded and told as all others: servers, channels, streams, refusals and handlers."""
+    loop, kind, nobody = asyncio.get_running_loop(), odd_tasks(name), "(a task without a name)"
+    loop.set_task_factory(lambda _, coroutine, **options: kind(coroutine, loop=loop, **options))
+
+    async def echo(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield request
+
+    async def act() -> None:
+        methods = {"Echo": grpc.stream_stream_rpc_method_handler(echo)}
+        async with (
+            aio_server(methods, mode=None) as address,
+            aio_channel(address, mode=None) as channel,
+        ):
+            call = channel.stream_stream(path("Echo"))()
+            await call.write(b"a")
+            assert await call.read() == b"a"
+            reader = asyncio.ensure_future(call.read())
+            await settle()
+            with pytest.raises(ConcurrencyError, match=re.escape(nobody)):
+                await call.read()
+            for taken in (snapshot(), inspection_pb2.Reply.FromString(endpoints.reply()).snapshot):
+                stream = next(one for one in taken.streams if one.side == "client")
+                (handler,) = taken.servers[-1].handlers
+                told.append((stream.origin.name, stream.read.owner.name, handler.handler.name))
+            await call.write(b"b")
+            assert await reader == b"b"
+            await call.done_writing()
+
+    told: list[tuple[str, ...]] = []
+    with guarded():
+        await within(act())
+    assert told == [(nobody, nobody, nobody)] * 2
+    (finding,) = found()
+    assert (finding.rule, finding.caller.name) == ("concurrent-read", nobody)
 
 
 def test_threads_at_the_same_line() -> None:

@@ -128,6 +128,9 @@ int grpc_guard_add_type(PyObject *module, PyTypeObject **type, PyType_Spec *spec
 /* Returns what running_loop() does, a new reference, mostly without a call. */
 PyObject *grpc_guard_loop_here(State *state, PyObject *running_loop);
 
+/* Returns what name_in_task() of _catalogue/cpython_loops.py does: its class may tell it by code of the program. */
+PyObject *grpc_guard_name_in_task(State *state, PyObject *task);
+
 /* Lets go of what is in so many fields, one after the other. */
 static inline void
 grpc_guard_clear_all(PyObject **fields, size_t count)

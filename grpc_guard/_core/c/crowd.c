@@ -107,7 +107,7 @@ grpc_guard_say(Crowd *self, PyObject *operation, PyObject *stack)
 PyObject *
 grpc_guard_name_of(Crowd *self, PyObject *task)
 {
-    PyObject *name = PyObject_CallMethodNoArgs(task, self->get_name);
+    PyObject *name = grpc_guard_name_in_task(self->state, task);
     if (name == NULL || !PyUnicode_Check(name) || PyUnicode_READY(name) < 0) {
         if (name != NULL && !PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "the name of a task is a text");

@@ -130,9 +130,7 @@ crowd_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         self->state = state;
         self->serial = ++state->crowds_made;
         self->noted.likely = state->noted_last;
-        self->get_name = PyUnicode_InternFromString("get_name");
-        if (self->names == NULL || self->kind == NULL || self->relation == NULL
-            || self->get_name == NULL) {
+        if (self->names == NULL || self->kind == NULL || self->relation == NULL) {
             Py_CLEAR(self);
         }
     }
@@ -164,7 +162,6 @@ crowd_clear(Crowd *self)
     Py_CLEAR(self->names);
     Py_CLEAR(self->kind);
     Py_CLEAR(self->relation);
-    Py_CLEAR(self->get_name);
     while (self->noted.count > 0) {
         const Noted *all = grpc_guard_all_noted(self);
         Noted noted = all[--self->noted.count];

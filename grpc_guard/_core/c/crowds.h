@@ -27,7 +27,7 @@ typedef struct Crowd {
     RecordMaker *new_owner;
     PyObject *name_of; /* of a task, to be shown: a function in Python */
     PyObject *names;   /* that were shown, by the name that a task has, if it may not be that one */
-    PyObject *kind, *relation, *get_name;
+    PyObject *kind, *relation;
     State *state;
     unsigned int serial; /* no crowd in this process has come later, if this is how many have been made */
     Table noted; /* by their directions; see crowd.c */

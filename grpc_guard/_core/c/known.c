@@ -165,15 +165,16 @@ grpc_guard_loop_here(State *state, PyObject *running_loop)
     return loop;
 }
 
-USUAL PyObject *
-grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObject *argument)
+/* Returns the function in C that a method of an object is, if it takes these arguments; else NULL. */
+static inline PyCFunction
+in_c(MethodInC *known, PyObject *object, PyObject *name, int takes)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (!USUALLY(type->tp_version_tag == known->version && known->version != 0)) {
         PyObject *method = _PyType_Lookup(type, name); /* borrowed */
         int is_c = method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)
                    && PyType_IsSubtype(type, PyDescr_TYPE(method)) /* else Python refuses to call it */
-                   && ((PyMethodDescrObject *)method)->d_method->ml_flags == (argument == NULL ? METH_NOARGS : METH_O)
+                   && ((PyMethodDescrObject *)method)->d_method->ml_flags == takes
                    && type->tp_dictoffset >= 0 && type->tp_getattro == PyObject_GenericGetAttr;
         known->call = is_c ? ((PyMethodDescrObject *)method)->d_method->ml_meth : NULL;
         known->dict = type->tp_dictoffset;
@@ -181,8 +182,30 @@ grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObjec
     }
     if (USUALLY(known->call != NULL
                 && (known->dict == 0 || *(PyObject **)((char *)object + known->dict) == NULL))) {
-        return known->call(object, argument);
+        return known->call;
+    }
+    return NULL;
+}
+
+USUAL PyObject *
+grpc_guard_call_in_c(MethodInC *known, PyObject *object, PyObject *name, PyObject *argument)
+{
+    PyCFunction call = in_c(known, object, name, argument == NULL ? METH_NOARGS : METH_O);
+    if (USUALLY(call != NULL)) {
+        return call(object, argument);
     }
     PyObject *args[] = {object, argument};
     return PyObject_VectorcallMethod(name, args, argument == NULL ? 1 : 2, NULL);
+}
+
+PyObject *
+grpc_guard_name_in_task(State *state, PyObject *task)
+{
+    Starts *starts = &state->starts;
+    PyCFunction call = in_c(&state->of_task_name, task, starts->str_get_name, METH_NOARGS);
+    if (USUALLY(call != NULL)) {
+        return call(task, NULL);
+    }
+    return starts->name_in_task == NULL ? PyObject_CallMethodNoArgs(task, starts->str_get_name)
+                                        : PyObject_CallOneArg(starts->name_in_task, task);
 }

@@ -140,7 +140,7 @@ party(State *state, PyObject *loop, char *is_task)
     }
     *is_task = task != Py_None;
     if (*is_task) {
-        name = grpc_guard_call_in_c(&state->of_task_name, task, starts->str_get_name, NULL);
+        name = grpc_guard_name_in_task(state, task);
         Py_DECREF(task);
         return name;
     }

@@ -20,7 +20,7 @@ is_of_loop(Serving *self, PyObject *task)
 static PyObject *
 names_of(Serving *self, PyObject *task)
 {
-    PyObject *name = PyObject_CallMethodNoArgs(task, self->get_name);
+    PyObject *name = grpc_guard_name_in_task(self->crowd->state, task);
     PyObject *known = name == NULL ? NULL : PyDict_GetItemWithError(self->names, name);
     Py_XINCREF(known);
     if (known == NULL && name != NULL && !PyErr_Occurred()) {
@@ -229,7 +229,6 @@ is_ready(Serving *self)
     self->operation = PyUnicode_InternFromString("handler");
     self->relation = PyUnicode_InternFromString("inside");
     self->get_loop = PyUnicode_InternFromString("get_loop");
-    self->get_name = PyUnicode_InternFromString("get_name");
     self->buffer = PyMem_Calloc(1, sizeof(Buffer));
     if (self->buffer == NULL) {
         PyErr_NoMemory();
@@ -280,7 +279,6 @@ answer_handlers(PyObject *module, PyObject *args)
     Py_XDECREF(self.operation);
     Py_XDECREF(self.relation);
     Py_XDECREF(self.get_loop);
-    Py_XDECREF(self.get_name);
     return failed ? NULL : Py_NewRef(Py_None);
 }
 

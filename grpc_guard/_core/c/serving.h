@@ -18,7 +18,7 @@ typedef struct {
     HandledNow *streams; /* Handlers.streams() */
     PyObject *names, *named, *one; /* what is known of a name; functions in Python */
     PyObject *unnamed, *kind, *operation, *relation;
-    PyObject *get_loop, *get_name;
+    PyObject *get_loop;
     double present;
     Crowd *crowd;
     Copies *copies;   /* of the last answer, or NULL */

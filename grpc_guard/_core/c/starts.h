@@ -28,6 +28,7 @@ grpc_guard_is_field(PyObject *object) /* a descriptor of a class, that can assig
     DO(kinds, PyDict_Check) DO(PROGRAM, TOLD_ANY) DO(LOOP, TOLD_ANY) DO(ledger, TOLD_ANY) \
     DO(monotonic, TOLD_ANY) DO(running_loop, TOLD_ANY) DO(current_task, TOLD_ANY) \
     DO(get_ident, TOLD_ANY) DO(threads_by_ident, PyDict_Check) DO(name_of_thread, TOLD_ANY) DO(name_of_threads, TOLD_ANY) \
+    DO(name_in_task, TOLD_ANY) \
     DO(lives, PyDict_Check) DO(forks, TOLD_ANY) DO(in_force, TOLD_ANY) DO(OFF, TOLD_ANY) \
     DO(CLIENT, TOLD_ANY) DO(SERVER, TOLD_ANY) DO(SYNC, TOLD_ANY) DO(set_kind, TOLD_FIELD) DO(set_name, TOLD_FIELD) \
     DO(set_on_loop, TOLD_FIELD) DO(set_operation, TOLD_FIELD) DO(set_place, TOLD_FIELD) \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Self
 
 from ..._catalogue import forks
@@ -76,7 +77,6 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
 
     The call is of class `kind`; or of class `fed`, if there is one, where an iterator sends.
     """
-    make, make_fed = maker(kind), maker(fed or kind)
 
     def start_rpc(
         multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
@@ -95,8 +95,6 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
             call = start(*args, **kwargs)
             if requests is not None and isinstance_exactly(requests, AsyncRequestIterator):
                 watch_end(call, stream)
-            if type(call) in PLAIN_AIO_CALLS:
-                return make(call, stream) if guarded is kind else make_fed(call, stream)
             return _guard_started(call, stream, guarded)
         except BaseException as error:
             stream.ended = True  # and its generator is free for the next attempt
@@ -108,10 +106,16 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
 
 def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
     """Return the guarded twin of `call`, which has just been started."""
+    if type(call) in PLAIN_AIO_CALLS:
+        return _MAKE[kind](call, stream)
     if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return guard_call(call, stream, kind)
 
+
+_MAKE: dict[type[Call], Callable[[Any, Stream], Call]] = {
+    kind: maker(kind) for kind in (ReadingCall, WritingCall, AwaitableCall, DuplexCall)
+}
 
 start_unary_stream = in_c("begin_aio_unary_stream")(_starting(ReadingCall))
 start_stream_unary = in_c("begin_aio_stream_unary")(_starting(WritingCall, AwaitableCall))

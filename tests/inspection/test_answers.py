@@ -340,7 +340,8 @@ def test_handlers_that_cannot_be_described() -> None:
     ):
         with pytest.raises(error):
             answer(at, other)
-    for tasks in ([1], [no_name], [SimpleNamespace(get_loop=broken)], 1):
+    assert b"/a.B/C" in answer(tasks=[no_name])
+    for tasks in ([1], [SimpleNamespace(get_loop=broken)], 1):
         with pytest.raises((TypeError, ArithmeticError, AttributeError)):
             answer(tasks=tasks)
     wrong = (*usual[:4], lambda _: (None, "a"), lambda *_: 1, *usual[6:])

@@ -322,7 +322,7 @@ async def test_streams_of_tasks_without_a_name(name: object, found: Any) -> None
 
     told: list[tuple[str, ...]] = []
     with guarded():
-        await within(act())
+        await within(loop.create_task(act()))
     assert told == [(nobody, nobody, nobody)] * 2
     (finding,) = found()
     assert (finding.rule, finding.caller.name) == ("concurrent-read", nobody)

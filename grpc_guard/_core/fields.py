@@ -215,14 +215,7 @@ class AioFields:
 
 _construct = type.__call__
 # Assigns the real class: ``x.__class__ = …`` would assign that of the wrapped object.
-become = object.__dict__["__class__"].__set__
-
-
-def become_twin(proxy: P, kind: Any, wrapped: object) -> P:
-    """Give `proxy`, made of class `kind`, the class that belongs to what it wraps; and return it."""
-    plain = type(wrapped)
-    become(proxy, kind._self_twins.get(id(plain)) or kind._make_twin(plain))
-    return proxy
+_become = object.__dict__["__class__"].__set__
 
 
 class ConstructingType(type):
@@ -236,7 +229,9 @@ class ConstructingType(type):
     _self_twins: dict[int, Any]
 
     def __call__(cls, wrapped: Any, /, *args: Any) -> Any:
-        return become_twin(_construct(cls, wrapped, *args), cls, wrapped)
+        proxy, plain = _construct(cls, wrapped, *args), type(wrapped)
+        _become(proxy, cls._self_twins.get(id(plain)) or cls._make_twin(plain))
+        return proxy
 
     if TYPE_CHECKING:
 

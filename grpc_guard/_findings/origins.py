@@ -22,6 +22,8 @@ from .records import Frame, Owner
 from .stacks import fold, outward
 from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose, whose_file
 
+_TASK, _name_of = asyncio.Task, asyncio.Task.get_name
+
 Place = tuple[CodeType, int]  # and the index of an instruction in it
 
 
@@ -65,7 +67,8 @@ class Origin:
         self.on_loop = loop is not None
         task = None if loop is None else current_task(loop)
         if task is not None:
-            self.kind, self.name = "task", name_in_task(task)
+            is_plain = type(task) is _TASK  # most are: a call less for each start of an RPC
+            self.kind, self.name = "task", _name_of(task) if is_plain else name_in_task(task)
         else:
             self.kind, self.name = name_of_thread(get_ident())
 

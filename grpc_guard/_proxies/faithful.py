@@ -17,7 +17,6 @@ from types import GetSetDescriptorType
 from typing import Any
 
 from .._core import which
-from .._core.fields import become
 from .._core.records import ConstructingType
 from .emptied import WRAPT, emptied, is_special
 
@@ -94,13 +93,14 @@ def _set_attribute(proxy: Any, name: str, value: object) -> None:
     setattr(proxy.__wrapped__, name, value)
     twin = type(proxy)
     if not name.startswith("__") and hasattr(twin, name):  # the program replaces read(), say
-        become(proxy, _twin(twin, twin._self_type, {name: Forward(name), "_self_replaced": name}))
+        replaced = {name: Forward(name), "_self_replaced": name}
+        object.__setattr__(proxy, "_self_class", _twin(twin, twin._self_type, replaced))
 
 
 def _delete_attribute(proxy: Any, name: str) -> None:
     delattr(proxy.__wrapped__, name)
     if vars(type(proxy)).get("_self_replaced") == name:
-        become(proxy, type(proxy).__base__)
+        object.__setattr__(proxy, "_self_class", type(proxy).__base__)
 
 
 def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any:
@@ -206,10 +206,6 @@ def _wrap_in_python(proxy: Any, wrapped: object) -> None:
     object.__setattr__(proxy, "__wrapped__", wrapped)
 
 
-# Without its C code, wrapt has no field for what is wrapped.
-set_wrapped: Callable[[Any, object], None] = (
-    _wrap_in_python if _wrapped is None else _wrapped.__set__
-)
 _of_the_wrapped: Any = WRAPT.__getattr__  # type: ignore[attr-defined]
 
 
@@ -220,11 +216,17 @@ class Proxy(WRAPT, metaclass=ProxyType):
     the bare object, so every ``for`` would bypass the guard. State is in slots that begin with
     ``_self_``. The plain ``object.__getattribute__`` reads them five times as fast as wrapt's,
     and attributes that it does not find still go to the wrapped object.
+
+    By ``_self_wrapped`` and ``_self_class`` a proxy is given what it wraps, and its real class:
+    assigned by their own names, they would be attributes of the wrapped object.
     """
 
     __slots__ = ()
 
     __wrapped__: Any
+    # Without its C code, wrapt has no field for what is wrapped.
+    _self_wrapped: Any = property(None, _wrap_in_python) if _wrapped is None else _wrapped
+    _self_class: Any = vars(object)["__class__"]
     __getattribute__ = object.__getattribute__
     __setattr__ = object.__setattr__  # in constructors; a twin has its own
     __delattr__ = object.__delattr__
@@ -238,7 +240,7 @@ class Proxy(WRAPT, metaclass=ProxyType):
                 _compiled.ends_by_slot(cls, _wrapped)
 
     def __init__(self, wrapped: object) -> None:
-        set_wrapped(self, wrapped)
+        self._self_wrapped = wrapped
 
     __repr__ = _forwarding("__repr__")
     __str__ = _forwarding("__str__")

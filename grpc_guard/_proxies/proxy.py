@@ -9,13 +9,10 @@ from typing import Any, Self, TypeVar
 from weakref import ref
 
 from .._core import which
-from .._core.fields import become
-from .._core.fields import become_twin as become_twin
 from .._core.steps import SyncDirection
 from .._core.stream import Stream
 from .emptied import WRAPT
 from .faithful import Proxy as Proxy
-from .faithful import set_wrapped as set_wrapped
 
 M = TypeVar("M", bound=Callable[..., Any])
 P = TypeVar("P", bound="StreamProxy")
@@ -53,11 +50,8 @@ class StreamProxy(Proxy):
             _compiled.iterates_by_slot(cls)
 
     def __init__(self, wrapped: object, stream: Stream) -> None:
-        set_wrapped(self, wrapped)
-        set_stream(self, stream)
-
-
-set_stream = vars(StreamProxy)["_self_stream"].__set__
+        self._self_wrapped = wrapped
+        self._self_stream = stream
 
 
 def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
@@ -97,26 +91,22 @@ if _compiled is not None and type(_wrapped) is GetSetDescriptorType:  # wrapt ha
     )
 
 
-# new_proxy(kind), the constructor called by its name, and become_twin() do what ``kind(wrapped, …)``
-# does. The proxies of each asyncio stream are made in these steps: the call of a class takes longer
-# than the constructor.
+# new_proxy(kind), what its constructor does, and to become a twin, is what ``kind(wrapped, …)`` does.
+# The proxies of each stream are made in these steps: the call of a class takes longer than the
+# constructor.
 new_proxy: Any = WRAPT.__new__
-_set_next = vars(NextProxy)["__next__"].__set__
 
 
 def proxy_of(kind: type[P], wrapped: Any, stream: Stream, advance: Any = None) -> P:
-    """Return a proxy of class `kind` around `wrapped`; its ``__next__``, if it has one, is `advance`.
-
-    It is of its twin's class from the beginning. The attributes of a twin are those of what it
-    wraps, so each slot is filled by its descriptor.
-    """
-    plain = type(wrapped)
-    proxy: P = new_proxy(kind._self_twins.get(id(plain)) or kind._make_twin(plain))
-    set_wrapped(proxy, wrapped)
-    set_stream(proxy, stream)
+    """Return a proxy of class `kind` around `wrapped`; its ``__next__``, if it has one, is `advance`."""
+    proxy: Any = new_proxy(kind)
+    proxy._self_wrapped = wrapped
+    proxy._self_stream = stream
     if advance is not None:
-        _set_next(proxy, advance)
-    return proxy
+        proxy.__next__ = advance
+    plain = type(wrapped)
+    proxy._self_class = kind._self_twins.get(id(plain)) or kind._make_twin(plain)
+    return proxy  # type: ignore[no-any-return]
 
 
 def maker(kind: type[P]) -> Callable[[Any, Stream], P]:
@@ -128,7 +118,7 @@ def maker(kind: type[P]) -> Callable[[Any, Stream], P]:
         proxy: P = new_proxy(kind)
         init(proxy, wrapped, stream)
         plain = type(wrapped)
-        become(proxy, twin_of(id(plain)) or make_twin(plain))
+        proxy._self_class = twin_of(id(plain)) or make_twin(plain)
         return proxy
 
     return make
@@ -150,12 +140,13 @@ def iterators(
             stream._read = ref(direction)  # the setter of `read` would be a frame
         else:
             stream._write = ref(direction)
+        proxy: Any = new_proxy(kind)
+        proxy._self_wrapped = iterator
+        proxy._self_stream = stream
+        proxy.__next__ = direction.advance
         plain = type(iterator)
-        proxy: P = new_proxy(twin_of(id(plain)) or make_twin(plain))
-        set_wrapped(proxy, iterator)
-        set_stream(proxy, stream)
-        _set_next(proxy, direction.advance)
-        return proxy
+        proxy._self_class = twin_of(id(plain)) or make_twin(plain)
+        return proxy  # type: ignore[no-any-return]
 
     return iterator_of
 

@@ -21,13 +21,7 @@ from ..._guard.violations import check_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.mutations import Handed
 from ..contract import AIO_CALL, forwards
-from ..proxy import (
-    GuardedCallback,
-    StreamProxy,
-    in_c,
-    isinstance_exactly,
-    set_wrapped,
-)
+from ..proxy import GuardedCallback, StreamProxy, in_c, isinstance_exactly
 from .messages import Messages, messages_of
 from .waits import waits
 
@@ -50,7 +44,7 @@ class Call(StreamProxy):
     __slots__ = ()
 
     def __init__(self, call: Any, stream: Stream) -> None:
-        set_wrapped(self, call)
+        self._self_wrapped = call
         self._self_stream = stream
         stream.track_call(call, has_ended)
 
@@ -176,9 +170,11 @@ class ReadingCall(Call):
     @in_c("iterate_call")
     def __aiter__(self) -> Messages:
         plain = self.__wrapped__.__aiter__()
-        messages = None if self._self_messages is None else self._self_messages()
+        known = self._self_messages
+        messages = None if known is None else known()
         if messages is None or messages.__wrapped__ is not plain:
-            messages = messages_of(plain, self._self_stream, self._self_read, self)
+            direction = self._self_read
+            messages = messages_of(plain, direction.stream, direction, self)
             _set_messages(self, weakref.ref(messages))  # it keeps this call
         return messages
 

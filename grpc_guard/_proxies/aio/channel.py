@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, Self
 
 from ..._catalogue import forks
@@ -77,17 +76,19 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
 
     The call is of class `kind`; or of class `fed`, if there is one, where an iterator sends.
     """
+    kind_fed = fed or kind
+    make, make_fed = maker(kind), maker(kind_fed)
 
     def start_rpc(
         multi_callable: Any, start: PlainStart, rpc: str, mode: Mode, /, *args: Any, **kwargs: Any
     ) -> Any:
-        stream, guarded, requests = new_stream(multi_callable, rpc, mode), kind, None
+        stream, requests = new_stream(multi_callable, rpc, mode), None
         try:
             starting(stream, multi_callable)
             if fed is not None:
                 requests = args[0] if args else kwargs.get(REQUESTS)
                 if requests is not None:
-                    guarded, requests = fed, guard_requests(requests, stream)
+                    requests = guard_requests(requests, stream)
                     if args:
                         args = requests, *args[1:]
                     else:
@@ -95,7 +96,9 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
             call = start(*args, **kwargs)
             if requests is not None and isinstance_exactly(requests, AsyncRequestIterator):
                 watch_end(call, stream)
-            return _guard_started(call, stream, guarded)
+            if type(call) in PLAIN_AIO_CALLS:
+                return (make if requests is None else make_fed)(call, stream)
+            return _guard_started(call, stream, kind if requests is None else kind_fed)
         except BaseException as error:
             stream.ended = True  # and its generator is free for the next attempt
             failed_to_start(stream.channel, stream.rpc, error)
@@ -106,16 +109,10 @@ def _starting(kind: type[Call], fed: type[Call] | None = None) -> StartRpc:
 
 def _guard_started(call: Any, stream: Stream, kind: type[Call]) -> Any:
     """Return the guarded twin of `call`, which has just been started."""
-    if type(call) in PLAIN_AIO_CALLS:
-        return _MAKE[kind](call, stream)
     if hasattr(call, INTERCEPTORS_TASK):
         _await_refusal(call, stream.channel, stream.rpc)
     return guard_call(call, stream, kind)
 
-
-_MAKE: dict[type[Call], Callable[[Any, Stream], Call]] = {
-    kind: maker(kind) for kind in (ReadingCall, WritingCall, AwaitableCall, DuplexCall)
-}
 
 start_unary_stream = in_c("begin_aio_unary_stream")(_starting(ReadingCall))
 start_stream_unary = in_c("begin_aio_stream_unary")(_starting(WritingCall, AwaitableCall))

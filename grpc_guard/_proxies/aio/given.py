@@ -20,7 +20,7 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, become_twin, in_c, maker, new_proxy, set_wrapped
+from ..proxy import StreamProxy, in_c, maker, new_proxy
 from .messages import Messages, messages_of
 
 
@@ -39,7 +39,7 @@ class RequestIterator(StreamProxy):
     _self_read: AioDirection
 
     def __init__(self, requests: Any, stream: Stream, direction: AioDirection) -> None:
-        set_wrapped(self, requests)
+        self._self_wrapped = requests
         self._self_stream = stream
         self._self_read = direction
         self._self_messages = None
@@ -49,7 +49,8 @@ class RequestIterator(StreamProxy):
         messages = self._self_messages
         if messages is None:
             plain = self.__wrapped__.__aiter__()
-            messages = messages_of(plain, self._self_stream, self._self_read)
+            direction = self._self_read
+            messages = messages_of(plain, direction.stream, direction)
             _set_messages(self, messages)
         return messages
 
@@ -79,7 +80,7 @@ class Context(StreamProxy):
     _self_write: AioDirection
 
     def __init__(self, context: Any, stream: Stream) -> None:
-        set_wrapped(self, context)
+        self._self_wrapped = context
         self._self_stream = stream
         self._self_read = reader = AioDirection(stream, READ, getattr(context, "read", None))
         self._self_write = writer = AioDirection(stream, WRITE, getattr(context, "write", None))
@@ -150,6 +151,12 @@ context_of = maker(Context)
 
 def requests_of(plain: Any, stream: Stream, direction: AioDirection) -> RequestIterator:
     """Return the proxy of the iterator of a handler's requests: see RequestIterator."""
-    requests: RequestIterator = new_proxy(RequestIterator)
-    RequestIterator.__init__(requests, plain, stream, direction)
-    return become_twin(requests, RequestIterator, plain)
+    proxy: RequestIterator = new_proxy(RequestIterator)
+    _init(proxy, plain, stream, direction)
+    kind = type(plain)
+    proxy._self_class = _twins.get(id(kind)) or RequestIterator._make_twin(kind)
+    return proxy
+
+
+_init = RequestIterator.__init__
+_twins = RequestIterator._self_twins

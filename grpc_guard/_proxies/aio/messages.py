@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from _thread import get_ident
+from types import AsyncGeneratorType
 from typing import Any, Self
 
 from ..._catalogue.clock import monotonic
@@ -14,7 +15,7 @@ from ..._core.recipes import argument, made_of, step
 from ..._core.stream import AioDirection, Stream
 from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
-from ..proxy import StreamProxy, become_twin, new_proxy, set_wrapped
+from ..proxy import StreamProxy, new_proxy
 
 
 @made_of(
@@ -36,14 +37,16 @@ class Messages(StreamProxy):
     def __init__(
         self, iterator: Any, stream: Stream, direction: AioDirection, keeps: object = None
     ) -> None:
-        set_wrapped(self, iterator)
+        self._self_wrapped = iterator
         self._self_stream = stream
         self._self_keeps = keeps  # as grpcio's own iterator keeps its call
         self._self_read = direction
-        # None: that of the iterator, as it is.
-        self._self_anext = (
-            None if direction._extra is None else direction.prepared(iterator.__anext__)
-        )
+        step = None  # that of the iterator, as it is then
+        if direction._extra is not None:
+            step = direction.prepared(iterator.__anext__)
+        elif type(iterator) is AsyncGeneratorType:  # which can have no other
+            step = iterator.__anext__
+        self._self_anext = step
 
     def __aiter__(self) -> Self:
         return self
@@ -96,6 +99,12 @@ def messages_of(
     iterator: Any, stream: Stream, direction: AioDirection, keeps: object = None
 ) -> Messages:
     """Return the proxy of `iterator`: see Messages."""
-    messages: Messages = new_proxy(Messages)
-    Messages.__init__(messages, iterator, stream, direction, keeps)
-    return become_twin(messages, Messages, iterator)
+    proxy: Messages = new_proxy(Messages)
+    _init(proxy, iterator, stream, direction, keeps)
+    plain = type(iterator)
+    proxy._self_class = _twins.get(id(plain)) or Messages._make_twin(plain)
+    return proxy
+
+
+_init = Messages.__init__
+_twins = Messages._self_twins

@@ -2,8 +2,10 @@
 
 The process that is asked and the one that asks are separate, and have cores of their own where
 there are two. The load is all that one interpreter can do: 64 threads and 500 tasks each send
-messages on their own stream and read the answers, beside streams that only live. Seconds with a
-dump and without are in random order. All answers are checked, once the second is over.
+messages on their own stream and read the answers, beside streams that only live. Quarters of a
+second with a dump and without are in random order: a second with a dump is one of the former and
+three of the latter, so that what is compared differs by the dump alone. All answers are checked,
+once the quarter is over.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import grpc
@@ -50,6 +52,8 @@ _SERVICE = "benchmark.Dumps"
 _TALK = f"/{_SERVICE}/Talk"
 _PATIENCE = 600.0  # seconds
 _BEFORE, _DUMPS, _AFTER = "without dumps", "with dumps", "without dumps again"
+_QUARTER = 0.25  # seconds
+_QUIET = 3  # quarters of a second without a dump beside one with it
 _ALONE = [("grpc.use_local_subchannel_pool", 1)]
 
 
@@ -125,8 +129,8 @@ class _Loaded:
         waited: list[float] = []
         first = self._said("answered")
         for _ in range(rounds):
-            for name in random.sample(list(found), len(found)):
-                found[name].append(self._second(waited if name == _DUMPS else None))
+            for name, second in self._seconds(waited).items():
+                found[name].append(second)
         dumps, seconds = (
             now - then for now, then in zip(self._said("answered"), first, strict=True)
         )
@@ -145,8 +149,23 @@ class _Loaded:
         wrong = self._said("wrong")[0]
         yield Figure("wrong messages and errors", wrong, "count", bound=0, column="wall clock")
 
-    def _second(self, waited: list[float] | None) -> tuple[float, float]:
-        """Return what a message takes in the next second, by the wall clock and the processor's.
+    def _seconds(self, waited: list[float]) -> dict[str, tuple[float, float]]:
+        """Return what a message takes in a second, without a dump and with one: the same but for that.
+
+        By the wall clock and the processor's.
+        """
+        kinds = [_DUMPS, *[_BEFORE] * _QUIET, *[_AFTER] * _QUIET]
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
+        for name in random.sample(kinds, len(kinds)):
+            taken[name].append(self._quarter(waited if name == _DUMPS else None))
+        taken[_DUMPS] += taken[_BEFORE]
+        return {
+            name: (fmean(wall for wall, _ in some), fmean(processor for _, processor in some))
+            for name, some in taken.items()
+        }
+
+    def _quarter(self, waited: list[float] | None) -> tuple[float, float]:
+        """Return what a message takes in the next quarter of a second, by both clocks.
 
         With a dump if there is a list for how long that took.
         """
@@ -156,7 +175,7 @@ class _Loaded:
         if waited is not None:
             data = _answer_of(self._process.pid)
             waited.append(time.perf_counter() - asked)
-        time.sleep(max(0.0, 1.0 - (time.perf_counter() - asked)))
+        time.sleep(max(0.0, _QUARTER - (time.perf_counter() - asked)))
         after, used, ended = self._said("count")
         if waited is not None:
             told = pb.Reply.FromString(data).snapshot

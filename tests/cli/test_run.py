@@ -235,6 +235,19 @@ def test_format_that_is_not_that_of_the_suffix(tmp_path: Path) -> None:
     assert report.read_text().startswith("concurrent-read: read by task 'reader-2' on ")
 
 
+def test_several_reports(tmp_path: Path) -> None:
+    """Each --report is written, in the format of its own suffix; one for each process where it says so."""
+    report, text, of_process = tmp_path / "r.json", tmp_path / "r.txt", tmp_path / "{pid}.sarif"
+    options = [part for path in (report, text, of_process) for part in ("--report", path)]
+    process = launch(*options, "endings.py", "return")
+    assert process.returncode == 66, process.stderr
+    assert len(found_in(report)) == 1
+    assert text.read_text().startswith("concurrent-read: read by task 'reader-2' on ")
+    (sarif,) = tmp_path.glob("*.sarif")
+    assert sarif.stem.isdecimal()
+    assert len(json.loads(sarif.read_text())["runs"][0]["results"]) == 1
+
+
 def test_finding_that_comes_again(tmp_path: Path) -> None:
     """A finding that occurs again in the same place is printed once, and counted."""
     report = tmp_path / "report.json"
@@ -468,6 +481,7 @@ def test_mode_warn_with_logging() -> None:
         (["--report", "nowhere/r.json", "handlers.py"], 2,
          "--report: nowhere/r.json: No such file or directory"),
         (["--report", ".", "handlers.py"], 2, "--report: .: Is a directory"),
+        (["--report", os.devnull, "--report", ".", "handlers.py"], 2, "--report: .: Is a directory"),
         (["--write-baseline", "nowhere/b", "handlers.py"], 2,
          "--write-baseline: nowhere/b: No such file or directory"),
         (["--baseline", "nowhere", "handlers.py"], 2,

@@ -34,13 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report",
         metavar="FILE",
         type=Path,
-        help="write a report; {pid} in the name makes one for each process",
+        action="append",
+        default=[],
+        help="write a report; {pid} in the name makes one for each process; may be repeated",
     )
     parser.add_argument(
         "--format",
         type=_format,
         metavar="F",
-        help=f"of the report: {_either(FORMATS)} (default: by the file's suffix {_either(SUFFIXES)})",
+        help=f"of every report: {_either(FORMATS)} (default: by the file's suffix {_either(SUFFIXES)})",
     )
     parser.add_argument(
         "--exit-code",
@@ -157,7 +159,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(
         command=command,
         mode=mode.value,
-        report=arguments.report,
+        reports=arguments.report,
         form=arguments.format,
         exit_code=arguments.exit_code,
         baseline=arguments.baseline,

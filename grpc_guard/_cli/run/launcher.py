@@ -46,7 +46,7 @@ class Settings:
 
     command: Sequence[str]
     mode: Mode = Mode.RAISE
-    report: Path | None = None
+    reports: Sequence[Path] = ()
     form: str | None = None
     exit_code: int = 66
     baseline: Path | None = None
@@ -91,8 +91,8 @@ def _reported(settings: Settings, outcome: GuardedRun, pid: int) -> GuardedRun:
     if settings.write_baseline is not None:
         with _told():
             outcome, written = _write_baseline(settings.write_baseline, outcome)
-    if settings.report is not None:
-        _write_reports(settings, settings.report, outcome, pid)
+    for report in settings.reports:
+        _write_reports(settings, report, outcome, pid)
     if settings.mode is not Mode.OFF:
         _say(outcome, written, settings.color)
     return outcome
@@ -102,7 +102,7 @@ def _prepare(settings: Settings) -> Adoption:
     """Read and check every file that is named, while an error can still stop the run."""
     root = Path.cwd()
     for option, path in (
-        ("--report", settings.report),
+        *(("--report", report) for report in settings.reports),
         ("--write-baseline", settings.write_baseline),
         ("--probe-file", settings.probe_file),
     ):

@@ -13,16 +13,14 @@ from _thread import get_ident
 from types import CodeType, FrameType
 from typing import Any
 
-from .._catalogue.boundary import is_own
+from .._catalogue.boundary import is_injected, is_own
 from .._catalogue.clock import monotonic
-from .._catalogue.cpython_loops import current_task, name_in_task, running_loop
+from .._catalogue.cpython_loops import NAMELESS, current_task, running_loop
 from .ledger import ledger
 from .parties import frames_of_task, name_of_thread, task_at
 from .records import Frame, Owner
 from .stacks import fold, outward
 from .whose import LIBRARY, LOOP, PROGRAM, decide, kinds, whose, whose_file
-
-_TASK, _name_of = asyncio.Task, asyncio.Task.get_name
 
 Place = tuple[CodeType, int]  # and the index of an instruction in it
 
@@ -67,8 +65,14 @@ class Origin:
         self.on_loop = loop is not None
         task = None if loop is None else current_task(loop)
         if task is not None:
-            is_plain = type(task) is _TASK  # most are: a call less for each start of an RPC
-            self.kind, self.name = "task", _name_of(task) if is_plain else name_in_task(task)
+            self.kind = "task"
+            try:  # as name_in_task(), without its frame: each start of an RPC runs this
+                name: object = task.get_name()
+            except Exception as error:
+                if is_injected(error):
+                    raise
+                name = None
+            self.name = name if isinstance(name, str) else NAMELESS
         else:
             self.kind, self.name = name_of_thread(get_ident())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Self
 
 from .._catalogue.forks import in_child
@@ -39,7 +40,7 @@ class SyncDirection(Direction, SyncFields):
         return self  # its method is a function to who copies that
 
     def _equip(self) -> None:
-        self.iterator = IteratorFromFunction(self._instrument(self.iterator.__next__))
+        self.iterator = IteratorFromFunction(self._instrument(step_of(self.iterator)))
         if self.turns is not None:
             del self.free  # never claimable: each operation takes its turn
 
@@ -54,6 +55,13 @@ class IteratorFromFunction:
 
     def __init__(self, step: Step) -> None:
         self.__next__ = step
+
+
+def step_of(iterator: Any) -> Step:
+    """Return a method that advances `iterator` as ``next()`` does: by the type that it has then."""
+    if type(iterator) is IteratorFromFunction:  # its own may take a message
+        return iterator.__next__
+    return MethodType(next, iterator)
 
 
 class Responses(SyncDirection):

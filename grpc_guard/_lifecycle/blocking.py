@@ -20,7 +20,7 @@ from .._catalogue.cpython_loops import running_loop
 from .._catalogue.nouns import Subject
 from .._catalogue.rules.blocked_loop import LoopStoodStill, is_in_notebook
 from .._catalogue.thresholds import thresholds
-from .._core.steps import IteratorFromFunction
+from .._core.steps import IteratorFromFunction, step_of
 from .._core.stream import Stream
 from .._findings import parties
 from .._findings.origins import Origin
@@ -35,7 +35,7 @@ def watched(call: Any, stream: Stream) -> Any:
     if is_in_notebook(sys):
         return call
 
-    step = call.__next__
+    step = step_of(call)
 
     # Must not hold the direction: in a cycle with its step it would keep the call alive.
     def watch() -> Any:
@@ -64,7 +64,7 @@ def on_the_loop(steps: Any, iterator: Any, stream: Stream) -> Any:
 
     gRPC advances the iterator on the loop, and swallows what it raises.
     """
-    step = steps.__next__
+    step = step_of(steps)
 
     def watch() -> Any:
         began = monotonic()

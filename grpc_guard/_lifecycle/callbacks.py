@@ -15,7 +15,7 @@ from .._catalogue.clock import monotonic
 from .._catalogue.grpcio import delivers_events
 from .._catalogue.rules.blocked_grpc_thread import SlowCallback, WaitsForItself, rpc_is_over
 from .._catalogue.thresholds import thresholds
-from .._core.steps import IteratorFromFunction
+from .._core.steps import IteratorFromFunction, step_of
 from .._core.stream import Channel, Stream
 from .._findings.parties import name_of_thread
 from .._findings.records import Owner
@@ -64,7 +64,7 @@ def refusing(call: Any, stream: Stream) -> Any:
         return call
     if not any(delivers_events(frame) for frame in outward(sys._getframe(1))):
         return call
-    step = call.__next__
+    step = step_of(call)
 
     # Must not hold the direction: in a cycle with its step it would keep the call alive.
     def refuse() -> Any:

@@ -32,7 +32,7 @@ from .._catalogue.thresholds import thresholds
 from .._catalogue.timer import Timer
 from .._core import entries, which
 from .._core.records import Entry, InFlight, TaskEntry, UnaryEntry
-from .._core.steps import IteratorFromFunction
+from .._core.steps import IteratorFromFunction, step_of
 from .._core.stream import Stream
 from .._findings.origins import Origin, note_origin
 from .._findings.parties import name_of_thread
@@ -69,13 +69,14 @@ class Handlers(InFlight):
     def enter_at_first_step(self, stream: Stream) -> None:
         """Note the same for the thread that takes the first step of the responses of `stream`."""
         responses: Any = stream.write
+        step = step_of(responses.iterator)
         iterator = responses.iterator
 
         def first_step() -> Any:  # must not hold the direction: see Direction.counted
             responses: Any = stream.write
             responses.iterator = iterator
             self.enter(stream)
-            return iterator.__next__()
+            return step()
 
         responses.iterator = IteratorFromFunction(first_step)
 

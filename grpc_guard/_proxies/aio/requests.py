@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 from ..._catalogue.clock import monotonic
@@ -25,7 +26,8 @@ class AsyncRequestIterator(StreamProxy):
 
     def __init__(self, iterator: Any, stream: Stream) -> None:
         super().__init__(iterator, stream)
-        step = getattr(iterator, "__anext__", None)  # an iterable gets its step in __aiter__
+        # As ``async for`` does, by the type that the iterator has then. An iterable is none yet: see __aiter__.
+        step = MethodType(anext, iterator) if hasattr(type(iterator), "__anext__") else None
         self._self_write = stream.write = GrpcDriven(stream, WRITE, step)
 
     def __aiter__(self) -> AsyncRequestIterator:
@@ -57,6 +59,9 @@ class SyncRequestIterator(RequestIterator):
 
     __slots__ = ()
 
+    def _self_iterated(self, iterator: Any) -> Any:
+        return sync_requests_of(iterator, self._self_stream)
+
 
 def sync_requests_of(iterator: Any, stream: Stream) -> SyncRequestIterator:
     """Return the proxy of a sync request iterator, which gRPC advances on the event loop."""
@@ -72,7 +77,9 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     RPC: it is passed on unchanged, as is any other object.
     """
     kind: Callable[[Any, Stream], Any]
-    if isinstance(iterator, AsyncIterable):
+    if hasattr(
+        type(iterator), "__aiter__"
+    ):  # isinstance() would compare types, which theirs may refuse
         kind = AsyncRequestIterator
     elif hasattr(type(iterator), "__next__"):
         kind = sync_requests_of

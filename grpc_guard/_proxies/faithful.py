@@ -27,6 +27,9 @@ _TELLTALES = (
 )
 
 
+_BOUND_TO_CLASSES = (classmethod, staticmethod)
+
+
 class Forward:
     """A method that the proxy forwards unchanged, defined on the class.
 
@@ -91,16 +94,33 @@ def _set_attribute(proxy: Any, name: str, value: object) -> None:
         object.__setattr__(proxy, name, value)
         return
     setattr(proxy.__wrapped__, name, value)
+    if name.startswith("__"):
+        return
     twin = type(proxy)
-    if not name.startswith("__") and hasattr(twin, name):  # the program replaces read(), say
-        replaced = {name: Forward(name), "_self_replaced": name}
-        object.__setattr__(proxy, "_self_class", _twin(twin, twin._self_type, replaced))
+    of_class = next((vars(base)[name] for base in _real_mro(twin) if name in vars(base)), None)
+    if of_class is not None and type(of_class) is not Forward:  # the program replaces read(), say
+        _replace(proxy, twin._self_replaced | {name})
 
 
 def _delete_attribute(proxy: Any, name: str) -> None:
+    if name.startswith("_self_"):
+        object.__delattr__(proxy, name)
+        return
     delattr(proxy.__wrapped__, name)
-    if vars(type(proxy)).get("_self_replaced") == name:
-        object.__setattr__(proxy, "_self_class", type(proxy).__base__)
+    replaced = type(proxy)._self_replaced
+    if name in replaced:
+        _replace(proxy, replaced - {name})
+
+
+def _replace(proxy: Any, names: frozenset[str]) -> None:
+    """Give `proxy` the class whose `names` are what the program has put into the wrapped object."""
+    twin = type(proxy)
+    whole: Any = twin.__base__ if twin._self_replaced else twin
+    known = whole._self_replacing
+    if names not in known:
+        namespace = {name: Forward(name) for name in names} | {"_self_replaced": names}
+        known.setdefault(names, _twin(whole, whole._self_type, namespace))
+    object.__setattr__(proxy, "_self_class", known[names])
 
 
 def _twin(base: Any, plain: weakref.ref[type], namespace: dict[str, Any]) -> Any:
@@ -132,6 +152,8 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
     _self_specials: dict[str, Any]
     _self_twins: dict[int, Any]  # by the identity of a type, which is alive while an object has it
     _self_type: weakref.ref[type] | None  # set on twins
+    _self_replaced: frozenset[str]
+    _self_replacing: dict[frozenset[str], Any]  # on twins: with some attributes the program's
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> ProxyType:
         is_root = WRAPT in bases
@@ -164,10 +186,17 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
         namespace: dict[str, Any] = {
             "__setattr__": _set_attribute,
             "__delattr__": _delete_attribute,
+            "_self_replaced": frozenset(),
         }
-        names = {name for owner in plain.__mro__[:-1] for name in vars(owner)}  # but object's
-        for name in names.difference(_TELLTALES):  # to ask for these puts them into the class
-            value = getattr(plain, name, None)
+        # As they stand in the classes, but object's: to ask the class for one may run the program's code.
+        offered: dict[str, Any] = {}
+        for owner in reversed(plain.__mro__[:-1]):
+            offered.update(vars(owner))
+        for name, value in offered.items():
+            if name in _TELLTALES:
+                continue
+            if type(value) in _BOUND_TO_CLASSES:
+                value = value.__func__
             if value is None and is_special(name, value):  # removed by None, as __hash__ is
                 namespace[name] = None
             elif any(name in vars(base) for base in cls.__mro__[:-1]) or name in vars(object):
@@ -176,8 +205,12 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
                 namespace[name] = Forward(name)
             elif is_special(name, value):
                 namespace[name] = cls._self_specials.get(name) or _forwarding(name)
+        for name, method in cls._self_specials_around(plain).items():
+            if name in namespace:
+                namespace[name] = method
         twins, key = cls._self_twins, id(plain)
         twin = _twin(cls, weakref.ref(plain, lambda _: twins.pop(key, None)), namespace)
+        twin._self_replacing = {frozenset(): twin}
         for base in plain.__mro__:  # for code that asks type(x), such as a mock with x as its spec
             if isinstance(base, abc.ABCMeta):
                 abc.ABCMeta.register(base, twin)
@@ -241,6 +274,11 @@ class Proxy(WRAPT, metaclass=ProxyType):
 
     def __init__(self, wrapped: object) -> None:
         self._self_wrapped = wrapped
+
+    @staticmethod
+    def _self_specials_around(plain: type) -> dict[str, Any]:
+        """Return the special methods that proxies of this class have around a type `plain` alone."""
+        return {}
 
     __repr__ = _forwarding("__repr__")
     __str__ = _forwarding("__str__")

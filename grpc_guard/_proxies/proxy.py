@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import GetSetDescriptorType
+from types import GeneratorType, GetSetDescriptorType
 from typing import Any, Self, TypeVar
 from weakref import ref
 
-from .._core import which
+from .._catalogue.grpcio import is_of_grpcio
+from .._core import steps, which
 from .._core.steps import SyncDirection
 from .._core.stream import Stream
 from .emptied import WRAPT
@@ -75,9 +76,33 @@ class NextProxy(StreamProxy):
     def __iter__(self) -> Self:
         return self
 
+    @staticmethod
+    def _self_specials_around(plain: type) -> dict[str, Any]:
+        itself = plain is GeneratorType or is_of_grpcio(plain)
+        return {} if itself else {"__iter__": _iterate}
+
+    def _self_iterated(self, iterator: Any) -> Any:
+        """Return the proxy of an `iterator` that is not what made it: of the same stream and way."""
+        stream = self._self_stream
+        direction = type(steps.direction_of(self.__next__))(stream, iterator)
+        setattr(stream, direction.way, direction)
+        return proxy_of(NextProxy, iterator, stream, direction.advance)
+
     @property
     def next(self) -> Callable[[], Any]:
         return self.__next__
+
+
+def _iterate(self: NextProxy) -> Any:
+    # The program's own may set itself up there, or return something else than itself.
+    plain = self.__wrapped__
+    iterator = iter(plain)
+    if iterator is plain:
+        return self
+    return iterator if isinstance_exactly(iterator, StreamProxy) else self._self_iterated(iterator)
+
+
+_iterate.__name__, _iterate.__qualname__ = "__iter__", "NextProxy.__iter__"
 
 
 _wrapped = vars(WRAPT).get("__wrapped__")

@@ -132,6 +132,45 @@ def test_replacing_a_method_of_one_object() -> None:
     assert guarded.__wrapped__.cancel() == "two"
 
 
+def test_replacing_methods_of_one_object_in_any_order() -> None:
+    """Once all are the object's own again, it is guarded as before, by the same class."""
+    guarded = guard(Rich())
+    kind = type(guarded)
+    patches = [mock.patch.object(guarded, name) for name in ("next", "cancel", "next")]
+    for patch in patches:
+        patch.start()
+    assert isinstance(guarded.next, mock.MagicMock)
+    assert isinstance(guarded.cancel, mock.MagicMock)
+    replaced = type(guarded)
+    for patch in (patches[2], patches[1], patches[0]):
+        patch.stop()
+    assert type(guarded) is kind
+    for name in ("cancel", "next"):
+        setattr(guarded, name, mock.Mock())
+    assert type(guarded) is replaced  # no further class for the same
+    del guarded.cancel
+    assert guarded.cancel() == "cancelled"
+    assert isinstance(guarded.next, mock.Mock)
+    del guarded.next
+    assert type(guarded) is kind
+
+
+def test_an_attribute_of_one_object_that_its_class_has() -> None:
+    """A count that begins as an attribute of the class: each time it grows, no class is made."""
+
+    class Counting(Rich):
+        seen = 0
+
+    guarded: Any = guard(Counting())
+    kind = type(guarded)
+    for _ in range(3):
+        guarded.seen += 1
+    assert (guarded.seen, guarded.__wrapped__.seen, Counting.seen) == (3, 3, 0)
+    assert type(guarded) is kind
+    del guarded.seen
+    assert guarded.seen == 0
+
+
 def test_an_attribute_of_one_object() -> None:
     """What the program notes on an object is of that object, and changes no class."""
     plain = Rich()

@@ -138,3 +138,12 @@ def emptied() -> dict[str, Any]:
         "__contains__": lambda self, value: value in _items(self),
         "__iter__": _Absent("__iter__"),  # otherwise iter() would take it for a sequence
     }
+
+
+# Special methods that Python finds by the type, where a descriptor may stand for one.
+BY_TYPE = frozenset(
+    (
+        *(name for name in emptied() if name not in vars(object)),
+        *("__next__", "__aiter__", "__anext__", "__await__", "__aenter__", "__aexit__", "__call__"),
+    )
+)

@@ -18,16 +18,13 @@ from typing import Any
 
 from .._core import which
 from .._core.records import ConstructingType
-from .emptied import WRAPT, emptied, is_special
+from .emptied import BY_TYPE, WRAPT, emptied, is_special
 
 # What Python puts into the namespace of a class, where a lookup on an instance would find it.
 _TELLTALES = (
     *("__annotations__", "__annotate__", "__annotate_func__"),
     *("__firstlineno__", "__static_attributes__"),
 )
-
-
-_BOUND_TO_CLASSES = (classmethod, staticmethod)
 
 
 class Forward:
@@ -195,8 +192,8 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
         for name, value in offered.items():
             if name in _TELLTALES:
                 continue
-            if type(value) in _BOUND_TO_CLASSES:
-                value = value.__func__
+            if name in BY_TYPE and hasattr(type(value), "__get__"):  # as those of a MagicMock
+                value = _forwarding
             if value is None and is_special(name, value):  # removed by None, as __hash__ is
                 namespace[name] = None
             elif any(name in vars(base) for base in cls.__mro__[:-1]) or name in vars(object):

@@ -171,6 +171,53 @@ def test_an_attribute_of_one_object_that_its_class_has() -> None:
     assert guarded.seen == 0
 
 
+def test_special_methods_that_are_descriptors() -> None:
+    """A MagicMock has them as objects of a kind of its own, which make the method when they are asked."""
+    plain = mock.MagicMock()
+    plain.__next__.side_effect = [b"a"]
+    plain.__iter__.return_value = iter([b"x"])
+    guarded = guard(plain)
+    assert next(guarded) == b"a"
+    assert list(guarded) == [b"x"]
+    assert (int(guarded), len(guarded), bool(guarded), 7 in guarded) == (1, 0, True, False)
+    assert guarded[0] is plain[0]
+    with guarded as entered:
+        assert entered is plain.__enter__.return_value
+    assert guarded + 1 is plain + 1
+
+
+def test_an_attribute_with_a_name_like_those_of_the_guard() -> None:
+    """It goes where it came: it is the proxy's own, and the wrapped object has none of it."""
+    guarded = guard(Rich())
+    guarded._self_mine = 1
+    assert not hasattr(guarded.__wrapped__, "_self_mine")
+    del guarded._self_mine
+    assert not hasattr(guarded, "_self_mine")
+
+
+class Handing(Rich):
+    """An object whose iterator is another one."""
+
+    def __init__(self, iterator: Any) -> None:
+        super().__init__()
+        self.iterator = iterator
+
+    def __iter__(self) -> Any:
+        return self.iterator
+
+
+def test_iterating_over_what_hands_on_an_iterator() -> None:
+    """That is guarded as well, in the same direction of the stream; once, if it is already."""
+    inner = guard(Rich())
+    assert iter(guard(Handing(inner))) is inner
+    outer = guard(Handing(iter([b"a", b"b"])))
+    iterator = iter(outer)
+    assert type(iterator).__name__ == "list_iterator"
+    assert iterator._self_stream is outer._self_stream
+    assert list(iterator) == [b"a", b"b"]
+    assert next(outer) == b"0"
+
+
 def test_an_attribute_of_one_object() -> None:
     """What the program notes on an object is of that object, and changes no class."""
     plain = Rich()

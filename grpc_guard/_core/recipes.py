@@ -31,7 +31,10 @@ def nothing(slot: str) -> Part:
 
 
 def step(slot: str, method: str, index: int) -> Part:
-    """Fill `slot` with a method of what is wrapped, prepared by the direction that is an argument."""
+    """Fill `slot` with what `method` of the direction, an argument, makes of what is wrapped.
+
+    None if the direction does nothing beside the step.
+    """
     return slot, _STEP, index, method, ""
 
 

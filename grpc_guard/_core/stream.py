@@ -17,7 +17,7 @@ their turn have a list: ``del token[1]`` and ``token += GIVE_BACK``. Under a tra
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import AsyncGeneratorType, GeneratorType
+from types import AsyncGeneratorType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._catalogue.forks import in_child
@@ -185,6 +185,13 @@ class AioDirection(Direction, AioFields):
     """
 
     __slots__ = ()
+
+    def advancing(self, iterator: Any) -> Callable[..., Any]:
+        """Return the step that asks for the next of `iterator`, as the owner does it.
+
+        As ``async for``, it looks for ``__anext__`` on the type, each time.
+        """
+        return self.prepared(MethodType(anext, iterator))
 
     def _equip(self) -> None:
         self.step = self._instrument(self.step)

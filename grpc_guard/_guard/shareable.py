@@ -83,8 +83,7 @@ def _as_given(step: Any) -> Any:
             break
         step = held_by(step.__closure__[names.index("step")])[0]  # type: ignore[index]
     if type(step) is MethodType and (step.__func__ is next or step.__func__ is anext):
-        name = "__next__" if step.__func__ is next else "__anext__"
-        step = getattr(step.__self__, name, step)
+        step = getattr(step.__self__, f"__{step.__func__.__name__}__", step)
     return step
 
 

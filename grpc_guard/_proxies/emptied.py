@@ -140,10 +140,18 @@ def emptied() -> dict[str, Any]:
     }
 
 
-# Special methods that Python finds by the type, where a descriptor may stand for one.
-BY_TYPE = frozenset(
+# Special methods that Python looks up on the type.
+_BY_TYPE = frozenset(
     (
         *(name for name in emptied() if name not in vars(object)),
         *("__next__", "__aiter__", "__anext__", "__await__", "__aenter__", "__aexit__", "__call__"),
     )
 )
+
+
+def is_method(name: str, value: object) -> bool:
+    """Tell whether `value`, as it stands in a class, is its special method `name`.
+
+    Any descriptor may stand for one that Python looks up on the type: a MagicMock has such.
+    """
+    return is_special(name, value) or (name in _BY_TYPE and hasattr(type(value), "__get__"))

@@ -18,7 +18,7 @@ from typing import Any
 
 from .._core import which
 from .._core.records import ConstructingType
-from .emptied import BY_TYPE, WRAPT, emptied, is_special
+from .emptied import WRAPT, emptied, is_method, is_special
 
 # What Python puts into the namespace of a class, where a lookup on an instance would find it.
 _TELLTALES = (
@@ -95,7 +95,9 @@ def _set_attribute(proxy: Any, name: str, value: object) -> None:
         return
     twin = type(proxy)
     of_class = next((vars(base)[name] for base in _real_mro(twin) if name in vars(base)), None)
-    if of_class is not None and type(of_class) is not Forward:  # the program replaces read(), say
+    if (
+        of_class is not None and type(of_class) is not Forward
+    ):  # the program has replaced read(), say
         _replace(proxy, twin._self_replaced | {name})
 
 
@@ -110,7 +112,7 @@ def _delete_attribute(proxy: Any, name: str) -> None:
 
 
 def _replace(proxy: Any, names: frozenset[str]) -> None:
-    """Give `proxy` the class whose `names` are what the program has put into the wrapped object."""
+    """Give `proxy` the class that takes these `names` from the wrapped object, where the program set them."""
     twin = type(proxy)
     whole: Any = twin.__base__ if twin._self_replaced else twin
     known = whole._self_replacing
@@ -185,22 +187,20 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
             "__delattr__": _delete_attribute,
             "_self_replaced": frozenset(),
         }
-        # As they stand in the classes, but object's: to ask the class for one may run the program's code.
+        # As they stand in the classes but object: to look one up on the class may run the program's code.
         offered: dict[str, Any] = {}
         for owner in reversed(plain.__mro__[:-1]):
             offered.update(vars(owner))
         for name, value in offered.items():
             if name in _TELLTALES:
                 continue
-            if name in BY_TYPE and hasattr(type(value), "__get__"):  # as those of a MagicMock
-                value = _forwarding
             if value is None and is_special(name, value):  # removed by None, as __hash__ is
                 namespace[name] = None
             elif any(name in vars(base) for base in cls.__mro__[:-1]) or name in vars(object):
                 continue
             elif not name.startswith("_"):
                 namespace[name] = Forward(name)
-            elif is_special(name, value):
+            elif is_method(name, value):
                 namespace[name] = cls._self_specials.get(name) or _forwarding(name)
         for name, method in cls._self_specials_around(plain).items():
             if name in namespace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import GeneratorType, GetSetDescriptorType
+from types import AsyncGeneratorType, GeneratorType, GetSetDescriptorType
 from typing import Any, Self, TypeVar
 from weakref import ref
 
@@ -60,6 +60,12 @@ def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
     return issubclass(type(obj), kind)
 
 
+def iterates_as_usual(plain: type) -> bool:
+    """Tell whether to iterate over objects of type `plain`, grpcio's or a generator, runs no code of the program."""
+    is_generator = plain is GeneratorType or plain is AsyncGeneratorType
+    return is_generator or is_of_grpcio(plain)
+
+
 class NextProxy(StreamProxy):
     """A proxy of an iterator: its ``__next__`` advances its direction."""
 
@@ -78,8 +84,7 @@ class NextProxy(StreamProxy):
 
     @staticmethod
     def _self_specials_around(plain: type) -> dict[str, Any]:
-        itself = plain is GeneratorType or is_of_grpcio(plain)
-        return {} if itself else {"__iter__": _iterate}
+        return {} if iterates_as_usual(plain) else {"__iter__": _iterate}
 
     def _self_iterated(self, iterator: Any) -> Any:
         """Return the proxy of an `iterator` that is not what made it: of the same stream and way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -195,3 +196,102 @@ def test_requests_of_a_sync_call(world: World) -> Iterator[Any]:
     for make in (Restarted, Described, Switching):
         yield make, list(channel.stream_stream(path("Echo"))(make()))
     yield OfObjects.asked
+
+
+class SetUpInTasks:
+    """An async iterator that begins in ``__aiter__``, and counts how often it has."""
+
+    def __init__(self, messages: AsyncIterator[bytes]) -> None:
+        self.messages, self.begun = messages, 0
+
+    def __aiter__(self) -> SetUpInTasks:
+        self.begun += 1
+        return self
+
+    async def __anext__(self) -> bytes:
+        return b"%d:" % self.begun + await anext(self.messages)
+
+
+class GeneratingInTasks(SetUpInTasks):
+    """It is an iterator, and makes generators as well, whose end is seen."""
+
+    ended: list[bool] = []
+
+    def __aiter__(self) -> Any:
+        self.begun += 1
+        return self._generate(self.begun)
+
+    async def _generate(self, number: int) -> AsyncIterator[bytes]:
+        try:
+            async for message in self.messages:
+                yield b"of %d:" % number + message
+        finally:
+            self.ended.append(True)
+
+
+class SwitchingInTasks(SetUpInTasks):
+    """It becomes of another class with its first message."""
+
+    async def __anext__(self) -> bytes:
+        self.__class__ = SetUpInTasks
+        return b"first:" + await anext(self.messages)
+
+
+class GivingInTasks(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types here
+    """Has the handler get an iterator of a class of its own."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler, make = await continuation(details), self._make
+
+        async def give(requests: Any, context: Any) -> AsyncIterator[bytes]:
+            async for response in handler.stream_stream(make(requests), context):
+                yield response
+
+        return grpc.stream_stream_rpc_method_handler(give)
+
+
+async def _all(requests: Any, context: Any) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield request
+
+
+async def _twice(requests: Any, context: Any) -> AsyncIterator[bytes]:
+    ended = list(GeneratingInTasks.ended)
+    async for request in requests:
+        yield request
+        break
+    await asyncio.sleep(0)  # an event loop closes a generator that nobody has any more
+    await asyncio.sleep(0)
+    yield b"ended" if GeneratingInTasks.ended != ended else b"not ended"
+    async for request in requests:
+        yield request
+
+
+async def _by_hand(requests: Any, context: Any) -> AsyncIterator[bytes]:
+    yield await anext(requests)
+    iterator = aiter(aiter(requests))
+    yield await anext(iterator)
+    async for request in iterator:
+        yield request
+
+
+@same_as_plain
+async def test_requests_that_an_interceptor_hands_on_to_tasks(
+    world: AioWorld,
+) -> AsyncIterator[Any]:
+    """The same of grpc.aio: all, in two loops, or step by step."""
+
+    async def three() -> AsyncIterator[bytes]:
+        for message in (b"a", b"b", b"c"):
+            yield message
+
+    for make in (SetUpInTasks, GeneratingInTasks, SwitchingInTasks):
+        for handle in (_all, _twice, _by_hand):
+            handler = grpc.stream_stream_rpc_method_handler(handle)
+            address = await world.serve({"Mine": handler}, interceptors=[GivingInTasks(make)])
+            channel = await world.connect(address)
+            call = channel.stream_stream(path("Mine"))(three())
+            yield make, handle.__name__, [response async for response in call]

@@ -22,19 +22,15 @@ direction_of(State *state, Part *part, PyObject *wrapped, StreamFields *stream)
     return direction;
 }
 
-/* Returns the step of a direction that has others: as the owner of that does it, None if that has no
- * part in it. */
+/* Returns the step of a direction that has others: what its method makes of what is wrapped, None if it
+ * has no part in it. */
 static PyObject *
 prepared(State *state, Part *part, PyObject *wrapped, PyObject *direction)
 {
     if (grpc_guard_is_plain(state, direction)) {
         Py_RETURN_NONE;
     }
-    PyObject *step = PyObject_GetAttr(wrapped, part->name);
-    if (step != NULL) {
-        Py_SETREF(step, PyObject_CallMethodOneArg(direction, state->str_prepared, step));
-    }
-    return step;
+    return PyObject_CallMethodOneArg(direction, part->name, wrapped);
 }
 
 static PyObject *

@@ -13,7 +13,7 @@ typedef enum { ARGUMENT, STEP, DIRECTION_OF, DIRECTION_IF_THERE } How;
 typedef struct {
     PyObject *descriptor; /* of the slot */
     Py_ssize_t offset;    /* of the slot */
-    PyObject *name;       /* of a method of what is wrapped */
+    PyObject *name;       /* of a method: of what is wrapped, or of the direction that makes the step */
     PyObject *way;
     Py_ssize_t index;     /* of an argument */
     How how;

@@ -20,7 +20,7 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
-from ..proxy import StreamProxy, in_c, maker, new_proxy
+from ..proxy import StreamProxy, in_c, iterates_as_usual, maker, new_proxy
 from .messages import Messages, messages_of
 
 
@@ -57,6 +57,33 @@ class RequestIterator(StreamProxy):
     def __anext__(self) -> Any:
         return self.__aiter__().__anext__()
 
+    @staticmethod
+    def _self_specials_around(plain: type) -> dict[str, Any]:
+        return {} if iterates_as_usual(plain) else {"__aiter__": _iterate, "__anext__": _advance}
+
+
+def _iterate(self: RequestIterator) -> Messages:
+    # An interceptor's object may set itself up in its __aiter__, or return a new iterator each time. That
+    # is not kept: it ends when the program drops it.
+    iterator, direction = aiter(self.__wrapped__), self._self_read
+    if iterator is self.__wrapped__:
+        return _messages_of_itself(self)
+    return messages_of(iterator, direction.stream, direction)
+
+
+def _advance(self: RequestIterator) -> Any:
+    return _messages_of_itself(self).__anext__()
+
+
+def _messages_of_itself(requests: RequestIterator) -> Messages:
+    if requests._self_messages is None:
+        direction = requests._self_read
+        _set_messages(requests, messages_of(requests.__wrapped__, direction.stream, direction))
+    return requests._self_messages  # type: ignore[return-value]
+
+
+for name, function in (("__aiter__", _iterate), ("__anext__", _advance)):
+    function.__name__, function.__qualname__ = name, f"RequestIterator.{name}"
 
 # Past __setattr__, which looks at the name to find out whose attribute it is.
 _set_messages = vars(RequestIterator)["_self_messages"].__set__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from _thread import get_ident
 from types import AsyncGeneratorType
-from typing import Any, Self
+from typing import Any
 
 from ..._catalogue.clock import monotonic
 from ..._core.aio_methods import aio_method
@@ -22,7 +22,7 @@ from ..proxy import StreamProxy, new_proxy
     argument("_self_stream", 1),
     argument("_self_keeps", 3),
     argument("_self_read", 2),
-    step("_self_anext", "__anext__", 2),
+    step("_self_anext", "advancing", 2),
     arguments=4,
     more=1,
 )
@@ -43,13 +43,17 @@ class Messages(StreamProxy):
         self._self_read = direction
         step = None  # that of the iterator, as it is then
         if direction._extra is not None:
-            step = direction.prepared(iterator.__anext__)
+            step = direction.advancing(iterator)
         elif type(iterator) is AsyncGeneratorType:  # which can have no other
             step = iterator.__anext__
         self._self_anext = step
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> Messages:
+        plain = self.__wrapped__
+        iterator = aiter(plain)  # one of the program may begin there, or make another
+        if iterator is plain:
+            return self
+        return messages_of(iterator, self._self_stream, self._self_read, self._self_keeps)
 
     @aio_method("_self_read", "_self_anext")
     @operation("__anext__")

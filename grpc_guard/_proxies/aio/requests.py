@@ -26,7 +26,8 @@ class AsyncRequestIterator(StreamProxy):
 
     def __init__(self, iterator: Any, stream: Stream) -> None:
         super().__init__(iterator, stream)
-        # As ``async for`` does, by the type that the iterator has then. An iterable is none yet: see __aiter__.
+        # Like ``async for``, each step looks for __anext__ on the type. A mere iterable has none: its
+        # __aiter__() makes the iterator.
         step = MethodType(anext, iterator) if hasattr(type(iterator), "__anext__") else None
         self._self_write = stream.write = GrpcDriven(stream, WRITE, step)
 
@@ -77,9 +78,8 @@ def guard_requests(iterator: Any, stream: Stream) -> Any:
     RPC: it is passed on unchanged, as is any other object.
     """
     kind: Callable[[Any, Stream], Any]
-    if hasattr(
-        type(iterator), "__aiter__"
-    ):  # isinstance() would compare types, which theirs may refuse
+    # Not by isinstance(), which compares types: a metaclass of the program may refuse that.
+    if hasattr(type(iterator), "__aiter__"):
         kind = AsyncRequestIterator
     elif hasattr(type(iterator), "__next__"):
         kind = sync_requests_of

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from types import FrameType
 from typing import Any
 
-from grpc import ChannelConnectivity, _channel, _server
+from grpc import ChannelConnectivity, _channel, _server, unary_unary_rpc_method_handler
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
@@ -35,6 +35,9 @@ PLAIN_AIO_CALLS = tuple(
     for arity in ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
     if hasattr(_call, f"{arity}Call")
 )
+
+# The class of the method handlers that grpcio's own functions make: a named tuple with a ``__dict__``.
+METHOD_HANDLER = type(unary_unary_rpc_method_handler(lambda request, context: None))
 
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
 

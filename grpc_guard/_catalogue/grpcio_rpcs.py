@@ -37,18 +37,21 @@ def _code(owner: object, name: str) -> CodeType | None:
     return getattr(getattr(owner, name, None), "__code__", None)
 
 
+def _codes(owner: object, *names: str) -> dict[int, CodeType]:
+    """Return the code of functions by its identity, which is quickly compared."""
+    found = (_code(owner, name) for name in names)
+    return {id(code): code for code in found if code is not None}
+
+
 # What runs on the thread of a pool for as long as an RPC is handled: since 1.0.
-_HANDLES = {
-    _code(_server, name) for name in ("_unary_response_in_pool", "_stream_response_in_pool")
-} - {None}
+_HANDLES = _codes(_server, "_unary_response_in_pool", "_stream_response_in_pool")
 # What that calls the handler by, and takes the next of its responses: since 1.0.
-_ASKS_HANDLER = {
-    _code(_server, name) for name in ("_call_behavior", "_take_response_from_response_iterator")
-} - {None}
+_ASKS_HANDLER = _codes(_server, "_call_behavior", "_take_response_from_response_iterator")
+_code_of = operator.attrgetter("f_code")
 # Of aio clients: what advances a request iterator, and what sends the message: since 1.25.
 _REQUESTS = getattr(_call, "_StreamRequestMixin", None)
 _ADVANCES, _SENDS_ONE = _code(_REQUESTS, "_consume_request_iterator"), _code(_REQUESTS, "_write")
-SENDING_CODES = {id(_ADVANCES), id(_SENDS_ONE)} - {id(None)}  # by identity: quickly compared
+SENDING_CODES = {id(_ADVANCES), id(_SENDS_ONE)} - {id(None)}
 # The outermost coroutine of an aio server's task for an RPC, and how the task is named after that:
 # since 1.30 and 1.45.
 _AIO_HANDLES = "_handle_exceptions"
@@ -141,16 +144,23 @@ def sending_call(inner: FrameType, outer: FrameType) -> Any:
 
 def handled_at(frame: FrameType) -> tuple[Any, str] | None:
     """Return the state of the RPC that `frame` handles, and its name; None for another frame."""
-    if frame.f_code not in _HANDLES:
+    if id(frame.f_code) not in _HANDLES:
         return None
     names = variables_of(frame)
     state, event = names.get("state"), names.get("rpc_event")
     return None if state is None else (state, _method_of(event))
 
 
+def handled_among(frames: Iterable[FrameType]) -> tuple[Any, str] | None:
+    """Return the same of a thread that is at `frames`."""
+    if _HANDLES.keys().isdisjoint(map(id, map(_code_of, frames))):  # most: no loop in Python then
+        return None
+    return next(filter(None, map(handled_at, frames)), None)
+
+
 def asks_handler(frame: FrameType) -> bool:
     """Tell whether `frame`, of a sync server, calls the handler of an RPC, or takes its response."""
-    return frame.f_code in _ASKS_HANDLER
+    return id(frame.f_code) in _ASKS_HANDLER
 
 
 def responses_at(frame: FrameType) -> Any:

@@ -117,7 +117,13 @@ class InFlight:
         entry.ident = ident = get_ident()
         self._by_thread[ident] = entry
         try:
-            if context is not None:
+            # What _follow() does first, without its frame.
+            is_usual = type(context) is SERVER_CONTEXT
+            state = getattr(context, "_state", None) if is_usual else None
+            callbacks = getattr(state, "callbacks", None)
+            if type(callbacks) is list:
+                callbacks.append(entry)
+            elif context is not None:
                 _follow(context, entry)
             if 0 < self._size <= len(self._by_thread):
                 self._watch()

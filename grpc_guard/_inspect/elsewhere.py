@@ -9,7 +9,7 @@ from typing import Any
 
 from .._catalogue.cpython import threads_by_ident
 from .._catalogue.cpython_loops import tables_of_tasks, tasks_among
-from .._catalogue.grpcio_rpcs import handled_at
+from .._catalogue.grpcio_rpcs import handled_among
 from .._findings.parties import name_of_thread
 from .._findings.records import Frame
 from .._findings.stacks import ends_in_program
@@ -39,7 +39,7 @@ def threads_seen(sight: Sight, servers: Iterable[ServerSnapshot]) -> Iterator[Th
             continue
         named, stack = name_of_thread(ident), sight.lines.stack(_within(frames))
         stacks = handling.get(named, ())
-        if stack in stacks or (stacks and any(map(handled_at, frames))):
+        if stack in stacks or (stacks and handled_among(frames) is not None):
             continue
         if ends_in_program(stack):
             task = tasks.get(ident)

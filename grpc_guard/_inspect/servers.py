@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import is_
 from types import AsyncGeneratorType
 from typing import Any
@@ -19,7 +19,7 @@ from .._catalogue.cpython import idents_of_workers, size_of_pool
 from .._catalogue.cpython_loops import name_in_task
 from .._catalogue.grpcio import executor_of_server, is_aio_server, loop_of
 from .._catalogue.grpcio_rpcs import (
-    handled_at,
+    handled_among,
     is_over,
     is_served_by,
     method_of_task,
@@ -80,10 +80,10 @@ def _held(one: HandlerSnapshot) -> float:
 
 
 def _sync_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[HandlerSnapshot]:
-    streams = sight.handled.by(handlers)
+    streams, is_served = sight.handled.by(handlers), _serving(server)
     for ident, frames in sight.threads.items():
-        handled = next(filter(None, map(handled_at, frames)), None)
-        if handled is not None and _serves(server, handled[0], ident):
+        handled = handled_among(frames)
+        if handled is not None and is_served(handled[0], ident):
             rpc_state, rpc = handled
             stack = sight.lines.stack(frames)
             kind, name = name_of_thread(ident)
@@ -91,17 +91,21 @@ def _sync_handlers(server: Any, handlers: Handlers, sight: Sight) -> Iterator[Ha
             yield new_handler(rpc, owner, is_over(rpc_state))
 
 
-def _serves(server: Any, rpc_state: Any, ident: int) -> bool:
-    """Tell whether the RPC that thread `ident` handles is one of `server`.
+def _serving(server: Any) -> Callable[[Any, int], bool]:
+    """Return what tells whether an RPC, by its state, that a thread handles is one of `server`.
 
     One that is over is in no server's books any more, though its handler still runs.
     """
     all_servers = [one for one, _ in servers() if not is_aio_server(one)]
-    known = [one for one in all_servers if rpc_state in rpc_states_of(one)]
-    if not known:
-        pools = [(one, executor_of_server(one)) for one in all_servers]
-        known = [one for one, pool in pools if ident in idents_of_workers(pool)]
-    return server is (known or all_servers)[0]
+    books = [(one, rpc_states_of(one)) for one in all_servers]
+    pools = [(one, idents_of_workers(executor_of_server(one))) for one in all_servers]
+
+    def is_served(rpc_state: Any, ident: int) -> bool:
+        known = [one for one, states in books if rpc_state in states]
+        known = known or [one for one, workers in pools if ident in workers]
+        return server is (known or all_servers)[0]
+
+    return is_served
 
 
 def _handler(

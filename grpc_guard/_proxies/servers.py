@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from .._catalogue.grpcio import stores_of_handlers
+from .._catalogue.grpcio import METHOD_HANDLER, stores_of_handlers
 from .._catalogue.modes import ChooseMode, current_mode
 from .._findings.records import Owner
 from .._lifecycle.handlers import Handlers, handlers_of, made
@@ -50,6 +50,7 @@ class GuardBehavior(Protocol):
     ) -> Any: ...
 
 
+_NONE: dict[object, Any] = {}
 _CACHE_SIZE = 1024  # methods; a generic handler may serve names that clients invent
 
 
@@ -128,7 +129,13 @@ class GenericHandler(Proxy):
     @in_c("service")
     def service(self, handler_call_details: Any) -> Any:
         """See grpc.GenericRpcHandler.service."""
-        return self._guarded(self.__wrapped__.service(handler_call_details), handler_call_details)
+        plain = self.__wrapped__.service(handler_call_details)
+        if type(plain) is METHOD_HANDLER:  # as nearly all; it holds its twin strongly
+            twins = plain.__dict__.get("_grpc_guard", _NONE)
+            guarded = twins.get((self._self_key, handler_call_details.method))
+            if guarded is not None:
+                return guarded
+        return self._guarded(plain, handler_call_details)
 
     def _guarded(self, plain: Any, handler_call_details: Any) -> Any:
         rpc = handler_call_details.method

@@ -55,7 +55,7 @@ def test_servers_without_notes() -> None:
 
 def test_a_handler_without_its_state() -> None:
     """A frame that does not know its RPC yet does not count as a handler's."""
-    code = next(iter(rpcs_door._HANDLES))
+    code = next(iter(rpcs_door._HANDLES.values()))
     frame: Any = types.SimpleNamespace(f_code=code, f_locals={})
     assert rpcs_door.handled_at(frame) is None
 

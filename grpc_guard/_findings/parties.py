@@ -8,8 +8,8 @@ import sys
 import threading
 from _thread import get_ident
 from collections.abc import Iterable, Iterator
-from types import FrameType
-from typing import Any
+from types import FrameType, FunctionType
+from typing import Any, cast
 
 from .._catalogue.boundary import is_injected
 from .._catalogue.cpython import name_in_thread, name_of_threads, threads_by_ident
@@ -20,6 +20,7 @@ from .stacks import ends_in_program, fold, line_in, outward
 from .waiters import ASKED_AT, frames_of_running, stack_noted, stack_of_waiter, work_at
 from .whose import LOOP, whose
 
+_STARTS_A_TASK = cast("FunctionType", asyncio.BaseEventLoop.create_task).__code__
 _HANDLER = "HandleExceptions["  # how grpc.aio names the task of a handler
 
 
@@ -43,9 +44,9 @@ def stack_within(frame: FrameType) -> tuple[Frame, ...]:
 
 
 def _of_task(frame: FrameType) -> Iterator[FrameType]:
-    """Yield the frames from `frame` outward that belong to the running task."""
+    """Yield the frames from `frame` outward that belong to the running task, or start an eager one."""
     for caller in outward(frame):
-        if whose(caller) is LOOP:
+        if whose(caller) is LOOP and caller.f_code is not _STARTS_A_TASK:
             return
         yield caller
 

@@ -3,7 +3,7 @@
 An operation is often itself a task, or a piece of work for a thread: ``gather(call.read())``,
 ``run_in_executor(None, next, call)``. Then its own stack has no line of the program. The
 done-callbacks of tasks and futures lead to the party that waits for it. A party that waits
-without one, in ``Future.result()`` or ``Thread.join()``, shows that on its stack.
+without one, in ``Future.result()`` or ``asyncio.run()``, shows that on its stack.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from operator import is_
 from types import CoroutineType, FrameType
 from typing import Any, NamedTuple
 
-from .._catalogue.cpython import frames_of_threads, variables_of
+from .._catalogue.cpython import variables_of
 from .._catalogue.cpython_awaits import AWAITED, NAMES
 from .._catalogue.heap import held_by, held_by_each
+from .blocked import blocked_threads
 from .records import Frame
 from .stacks import ends_in_program, fold, outward
 
@@ -37,12 +38,6 @@ _RUNS_WORK = concurrent.futures.thread._WorkItem.run.__code__
 
 Future = asyncio.Future[Any] | concurrent.futures.Future[Any]
 _FUTURES = (asyncio.Future, concurrent.futures.Future)
-# The code of functions in which a thread waits for one of them, their local `self`.
-_WAITING = (
-    concurrent.futures.Future.result.__code__,
-    concurrent.futures.Future.exception.__code__,
-    threading.Thread.join.__code__,
-)
 
 
 def links_of(awaitable: object) -> Iterator[Any]:
@@ -196,22 +191,27 @@ def stack_of_waiter(waited_for: Future | threading.Thread) -> tuple[Frame, ...]:
     nearest: tuple[Frame, ...] = ()
     todo: deque[Any] = deque([waited_for])
     seen = {id(waited_for)}
-    while todo and len(seen) < _LOOKED_AT:
-        waited = todo.popleft()
-        stack = _stack_of_thread_that_waits(waited)
-        if stack:
-            return stack
-        for future in _waiting_for(waited):
-            if id(future) in seen:
-                continue
-            seen.add(id(future))
-            if isinstance(future, asyncio.Task):
-                stack = stack_of_task(future)
-                if ends_in_program(stack):
+    blocked = blocked_threads()
+    try:
+        while todo and len(seen) < _LOOKED_AT:
+            waited = todo.popleft()
+            for frame, _ in blocked.get(id(waited), ()):
+                stack = fold(outward(frame))
+                if stack:
                     return stack
-                nearest = nearest or stack
-            todo.append(future)
-    return nearest
+            for future in _waiting_for(waited):
+                if id(future) in seen:
+                    continue
+                seen.add(id(future))
+                if isinstance(future, asyncio.Task):
+                    stack = stack_of_task(future)
+                    if ends_in_program(stack):
+                        return stack
+                    nearest = nearest or stack
+                todo.append(future)
+        return nearest
+    finally:
+        blocked.clear()
 
 
 def work_at(frame: FrameType | None) -> Any:
@@ -241,22 +241,6 @@ def stack_noted(thing: object) -> tuple[Frame, ...]:
     if site is not None:
         return (site,)
     return () if task is None else stack_of_task(task) or stack_of_waiter(task)
-
-
-def _stack_of_thread_that_waits(waited_for: object) -> tuple[Frame, ...]:
-    if isinstance(waited_for, asyncio.Future):
-        return ()
-    frames = frames_of_threads()
-    try:
-        for frame in frames.values():
-            for outer in outward(frame):
-                if outer.f_code in _WAITING and variables_of(outer).get("self") is waited_for:
-                    stack = fold(outward(outer))
-                    if stack:
-                        return stack
-    finally:
-        frames.clear()  # this very frame is in there, in a cycle
-    return ()
 
 
 def _waiting_for(future: Any) -> Iterator[Future]:

@@ -43,6 +43,27 @@ def test_a_thread_that_waits_without_a_line() -> None:
         thread.join(PATIENCE)
 
 
+def test_a_thread_that_has_its_loop_run_a_task() -> None:
+    """It waits for that task, by itself or as one of several."""
+    found: list[str] = []
+
+    async def look() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        *_, innermost = waiters.stack_of_waiter(task)
+        found.append(innermost.code)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(look())
+    assert found.pop() == "loop.run_until_complete(look())"
+    several = asyncio.gather(loop.create_task(look()))
+    loop.run_until_complete(several)
+    assert found.pop() == "loop.run_until_complete(several)"
+    loop.close()
+    asyncio.run(look())
+    assert found == ["asyncio.run(look())"]
+
+
 def test_a_callback_whose_variable_has_no_value_yet() -> None:
     """It holds nothing there, and what else it holds is looked at."""
     future: concurrent.futures.Future[None] = concurrent.futures.Future()

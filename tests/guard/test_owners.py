@@ -679,6 +679,38 @@ def test_caller_that_strayed_into_asyncio() -> None:
     assert party.site.function == "test_caller_that_strayed_into_asyncio"
 
 
+async def test_caller_that_has_its_loop_run_an_operation(found: Any) -> None:
+    """A task that is the operation alone has the line at which a thread runs it."""
+    call = aio_call(settle)
+
+    def run() -> None:
+        asyncio.run(call.read())
+
+    with pytest.raises(ConcurrencyError):
+        await asyncio.to_thread(run)
+    (finding,) = found()
+    assert finding.rule.name == "wrong-loop"
+    assert finding.caller.site.code == "asyncio.run(call.read())"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks")
+async def test_caller_that_is_started_eagerly(found: Any) -> None:
+    """A task that takes its first step where it is made has that line."""
+    gate = AsyncGate()
+    call = aio_call(gate.park)
+    reading = asyncio.create_task(call.read())
+    await gate.wait()
+    factory = getattr(asyncio, "eager_task_factory")  # noqa: B009  # later than the oldest Python
+    asyncio.get_running_loop().set_task_factory(factory)
+    refused = asyncio.create_task(call.read())
+    with pytest.raises(ConcurrencyError):
+        await refused
+    gate.open()
+    await reading
+    (finding,) = found()
+    assert finding.caller.site.code == "refused = asyncio.create_task(call.read())"
+
+
 async def test_caller_that_is_a_callback() -> None:
     """A callback of the loop belongs to no task; it is named as its thread."""
     told = asyncio.get_running_loop().create_future()

@@ -80,6 +80,9 @@ class TaskEntry:
         self.since = monotonic()
 
 
+_new: Any = object.__new__
+
+
 class InFlight:
     """The handlers of one server that are in flight.
 
@@ -112,16 +115,17 @@ class InFlight:
 
     def enter_unary(self, rpc: str, context: Any = None, /) -> UnaryEntry:
         """Note the same for a unary RPC; the caller sets ``ended`` when the handler has ended."""
-        entry = UnaryEntry(rpc)
+        # What UnaryEntry() and _follow() do, without their frames: a unary RPC has few others.
+        entry: UnaryEntry = _new(UnaryEntry)
+        entry.rpc = rpc
+        entry.ended = entry.is_gone = False
+        entry.since = monotonic()
         entry.records = self._itself
         entry.ident = ident = get_ident()
         self._by_thread[ident] = entry
         try:
-            # What _follow() does first, without its frame.
-            is_usual = type(context) is SERVER_CONTEXT
-            state = getattr(context, "_state", None) if is_usual else None
-            callbacks = getattr(state, "callbacks", None)
-            if type(callbacks) is list:
+            state = getattr(context, "_state", None) if type(context) is SERVER_CONTEXT else None
+            if type(callbacks := getattr(state, "callbacks", None)) is list:
                 callbacks.append(entry)
             elif context is not None:
                 _follow(context, entry)

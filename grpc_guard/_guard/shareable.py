@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from threading import Thread
 from types import (
@@ -76,7 +77,8 @@ def _is_shareable(step: Callable[..., Any]) -> bool:
 
 
 def _as_given(step: Any) -> Any:
-    """Return `step` without what the guard has put around it, to count or to watch."""
+    """Return `step` without what the guard has put around it, to count, to watch or to pass names."""
+    step = step.func if type(step) is partial else step
     while type(step) is FunctionType and str(step.__module__).startswith("grpc_guard."):
         names = step.__code__.co_freevars
         if "step" not in names:

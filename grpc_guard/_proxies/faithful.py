@@ -202,8 +202,8 @@ class ProxyType(ConstructingType, type(WRAPT)):  # type: ignore[misc]  # without
                 namespace[name] = Forward(name)
             elif is_method(name, value):
                 namespace[name] = cls._self_specials.get(name) or _forwarding(name)
-        for name, method in cls._self_specials_around(plain).items():
-            if name in namespace:
+        for name, method in cls._self_around(plain).items():
+            if name in namespace or not name.startswith("__"):
                 namespace[name] = method
         twins, key = cls._self_twins, id(plain)
         twin = _twin(cls, weakref.ref(plain, lambda _: twins.pop(key, None)), namespace)
@@ -272,9 +272,12 @@ class Proxy(WRAPT, metaclass=ProxyType):
     def __init__(self, wrapped: object) -> None:
         self._self_wrapped = wrapped
 
-    @staticmethod
-    def _self_specials_around(plain: type) -> dict[str, Any]:
-        """Return the special methods that proxies of this class have around a type `plain` alone."""
+    @classmethod
+    def _self_around(cls, plain: type) -> dict[str, Any]:
+        """Return what proxies of this class have around objects of type `plain` alone.
+
+        Special methods among it are left out where `plain` has none of the name.
+        """
         return {}
 
     __repr__ = _forwarding("__repr__")

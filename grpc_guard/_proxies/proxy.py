@@ -14,6 +14,7 @@ from .._core.steps import SyncDirection
 from .._core.stream import Stream
 from .emptied import WRAPT
 from .faithful import Proxy as Proxy
+from .itself import if_there, next_of_itself
 
 M = TypeVar("M", bound=Callable[..., Any])
 P = TypeVar("P", bound="StreamProxy")
@@ -54,6 +55,10 @@ class StreamProxy(Proxy):
         self._self_wrapped = wrapped
         self._self_stream = stream
 
+    @classmethod
+    def _self_around(cls, plain: type) -> dict[str, Any]:
+        return if_there(cls, plain)
+
 
 def isinstance_exactly(obj: object, kind: type | tuple[type, ...]) -> bool:
     """isinstance() by the real type: a proxy passes for its wrapped object everywhere else."""
@@ -82,9 +87,12 @@ class NextProxy(StreamProxy):
     def __iter__(self) -> Self:
         return self
 
-    @staticmethod
-    def _self_specials_around(plain: type) -> dict[str, Any]:
-        return {} if iterates_as_usual(plain) else {"__iter__": _iterate}
+    @classmethod
+    def _self_around(cls, plain: type) -> dict[str, Any]:
+        around = super()._self_around(plain)
+        if not iterates_as_usual(plain):
+            around |= {"__iter__": _iterate, "next": _its_next}
+        return around
 
     def _self_iterated(self, iterator: Any) -> Any:
         """Return the proxy of an `iterator` that is not what made it: of the same stream and way."""
@@ -105,6 +113,13 @@ def _iterate(self: NextProxy) -> Any:
     if iterator is plain:
         return self
     return iterator if isinstance_exactly(iterator, StreamProxy) else self._self_iterated(iterator)
+
+
+@property  # type: ignore[misc]
+def _its_next(self: NextProxy) -> Any:
+    # What it does may differ from what its __next__ does, or it may not be there.
+    own = self.__wrapped__.next
+    return next_of_itself(steps.direction_of(self.__next__), own) if callable(own) else own
 
 
 _iterate.__name__, _iterate.__qualname__ = "__iter__", "NextProxy.__iter__"

@@ -29,6 +29,9 @@ class Rich:
     def __next__(self) -> bytes:
         return self.items.pop(0)
 
+    def next(self) -> bytes:
+        return self.__next__()
+
     def __len__(self) -> int:
         return len(self.items)
 

@@ -51,7 +51,6 @@ DIFFERENCES = {
     "parameters": "what makes multi-callables takes *args, whatever this grpcio takes there",
     "method asend": "a method of an async generator is no coroutine function, ours is",
     "method next": "next() and __next__() are one function",
-    "hasattr next": "in the pool of an aio server the requests are a generator, without next()",
 }
 
 if inspect.isgenerator.__module__ != "inspect":

@@ -22,6 +22,7 @@ from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.mutations import Handed
 from ..contract import AIO_CALL, forwards
 from ..proxy import GuardedCallback, StreamProxy, in_c, isinstance_exactly
+from .itself import taking_more
 from .messages import Messages, messages_of
 from .waits import waits
 
@@ -47,6 +48,10 @@ class Call(StreamProxy):
         self._self_wrapped = call
         self._self_stream = stream
         stream.track_call(call, has_ended)
+
+    @classmethod
+    def _self_around(cls, plain: type) -> dict[str, Any]:
+        return super()._self_around(plain) | taking_more(cls, plain)
 
     def cancel(self) -> Any:
         """See grpc.aio.Call.cancel."""

@@ -21,6 +21,7 @@ from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
 from ..proxy import StreamProxy, in_c, iterates_as_usual, maker, new_proxy
+from .itself import taking_more
 from .messages import Messages, messages_of
 
 
@@ -57,9 +58,12 @@ class RequestIterator(StreamProxy):
     def __anext__(self) -> Any:
         return self.__aiter__().__anext__()
 
-    @staticmethod
-    def _self_specials_around(plain: type) -> dict[str, Any]:
-        return {} if iterates_as_usual(plain) else {"__aiter__": _iterate, "__anext__": _advance}
+    @classmethod
+    def _self_around(cls, plain: type) -> dict[str, Any]:
+        around = super()._self_around(plain)
+        if not iterates_as_usual(plain):
+            around |= {"__aiter__": _iterate, "__anext__": _advance}
+        return around
 
 
 def _iterate(self: RequestIterator) -> Messages:
@@ -112,6 +116,10 @@ class Context(StreamProxy):
         self._self_read = reader = AioDirection(stream, READ, getattr(context, "read", None))
         self._self_write = writer = AioDirection(stream, WRITE, getattr(context, "write", None))
         stream._read, stream._write = weakref.ref(reader), weakref.ref(writer)
+
+    @classmethod
+    def _self_around(cls, plain: type) -> dict[str, Any]:
+        return super()._self_around(plain) | taking_more(cls, plain, "context.")
 
     @aio_method("_self_read")
     @operation("context.read")

@@ -124,8 +124,13 @@ class InFlight:
         entry.ident = ident = get_ident()
         self._by_thread[ident] = entry
         try:
-            state = getattr(context, "_state", None) if type(context) is SERVER_CONTEXT else None
-            if type(callbacks := getattr(state, "callbacks", None)) is list:
+            callbacks: Any = None
+            try:
+                if type(context) is SERVER_CONTEXT:
+                    callbacks = context._state.callbacks  # type: ignore[attr-defined]
+            except AttributeError:
+                pass
+            if type(callbacks) is list:
                 callbacks.append(entry)
             elif context is not None:
                 _follow(context, entry)

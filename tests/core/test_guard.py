@@ -351,6 +351,9 @@ class Plain:
     async def write(self, message: bytes) -> None:
         pass
 
+    async def done_writing(self) -> None:
+        pass
+
     def done(self) -> bool:
         return False
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
+from _thread import get_ident
 from types import CodeType, FrameType, FunctionType
 from typing import Any, cast
 
@@ -33,6 +35,7 @@ def blocked_threads() -> dict[int, list[tuple[FrameType, Any]]]:
     """
     found: dict[int, list[tuple[FrameType, Any]]] = {}
     frames = frames_of_threads()
+    frames[get_ident()] = sys._getframe(1)  # this very frame would be in a cycle with itself
     try:
         for innermost in frames.values():
             for frame in outward(innermost):
@@ -42,4 +45,4 @@ def blocked_threads() -> dict[int, list[tuple[FrameType, Any]]]:
                     found.setdefault(id(waited_for), []).append((frame, waited_for))
         return found
     finally:
-        frames.clear()  # this very frame is in there, in a cycle
+        frames.clear()

@@ -155,7 +155,7 @@ def replacing(
                 behavior, args = MethodType(plain, args[0]), args[1:]
             request, context, rest = args[0], args[1], args[2:]
             stream = Stream(rpc, SERVER, api, mode)
-            stream.track_context(context, has_ended)
+            stream._context, stream._has_ended = context, has_ended  # as track_context() does
             enter(stream, context if is_followed else None)
             if request_streaming and hasattr(type(request), "__next__"):
                 request = requests_of(request, stream)

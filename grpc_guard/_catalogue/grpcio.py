@@ -37,7 +37,7 @@ PLAIN_AIO_CALLS = tuple(
 )
 
 # The class of the method handlers that grpcio's own functions make: a named tuple with a ``__dict__``.
-METHOD_HANDLER = type(unary_unary_rpc_method_handler(lambda request, context: None))
+METHOD_HANDLER: type = type(unary_unary_rpc_method_handler(lambda request, context: None))
 
 _LAYERS = 16  # channels inside channels (interceptors) that are looked through
 

@@ -11,12 +11,14 @@ processor since the last message, and what has to be fetched again is what an op
 from __future__ import annotations
 
 import functools
+import operator
 from _thread import get_ident
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
 
 from .._catalogue.clock import monotonic
+from .._catalogue.nouns import SERVER
 from .answers import used_after_end
 from .conflicts import contended
 from .operations import operation
@@ -84,21 +86,31 @@ def _sending() -> Callable[[Any], Step]:
     return advance.__get__
 
 
-@operation("initial_metadata")
-def _read_metadata(direction: Any, call: Any) -> Any:
-    # Not by _claiming(): to choose another step there would cost each message.
-    try:
-        del direction.free
-    except AttributeError:
-        pass
-    else:
+def _doing(name: str) -> Callable[..., Any]:
+    """Return operation `name` of a direction, whose step is given: another one than its ``next()``.
+
+    To choose the step in _claiming() would cost each message.
+    """
+
+    @operation(name)
+    def do(direction: Any, step: Step, *args: Any, **kwargs: Any) -> Any:
+        if direction.stream.side == SERVER and direction.stream.ended:
+            used_after_end(direction.stream, name)
         try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            return call.initial_metadata()
-        finally:
-            direction.free = True
-    return contended(direction, "initial_metadata", call.initial_metadata)
+            del direction.free
+        except AttributeError:
+            pass
+        else:
+            try:
+                direction.owner = get_ident()
+                direction.since = monotonic()
+                return step(*args, **kwargs)
+            finally:
+                direction.free = True
+        step = functools.partial(step, **kwargs) if kwargs else step
+        return contended(direction, name, step, *args)
+
+    return do
 
 
 # Each of these takes a direction, and returns what advances it.
@@ -108,10 +120,16 @@ taking_requests = _claiming("next(request_iterator)", iterates=True)
 taking_responses = _claiming("next(response_iterator)", ends=True, iterates=True)
 sending_responses = _sending()
 
+_metadata_of = operator.methodcaller("initial_metadata")
+_read_metadata = _doing("initial_metadata")
+do_next = _doing("next")  # of an object whose next() does not do what its __next__() does
+
 
 def reading_responses_or_metadata(direction: Any, call: Any) -> tuple[Step, Step]:
     """Return what reads the next response, and what reads the initial metadata of `call`."""
-    return reading_responses(direction), functools.partial(_read_metadata, direction, call)
+    return reading_responses(direction), functools.partial(
+        _read_metadata, direction, _metadata_of, call
+    )
 
 
 def direction_of(advance: Any) -> Any:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import functools
-from _thread import get_ident
+import inspect
 from collections.abc import Callable
-from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
-from .._catalogue.clock import monotonic
 from .._catalogue.heap import mro_of, names_of
-from .._catalogue.nouns import SERVER
-from .._core.conflicts import contended
-from .._core.operations import operation
+from .._core.advances import do_next
 from .._core.steps import SyncDirection
-from .._guard.violations import used_after_end
 from .faithful import Forward, Proxy
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class IfThere:
@@ -57,30 +54,23 @@ def takes_more(plain: type, name: str, given: int) -> bool:
     if type(method) is not FunctionType:
         return False
     code = method.__code__
-    takes_any = code.co_flags & (CO_VARARGS | CO_VARKEYWORDS)
+    takes_any = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
     return bool(takes_any or code.co_kwonlyargcount or code.co_argcount != 1 + given)
-
-
-@operation("next")
-def _next(direction: Any, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if direction.stream.side == SERVER and direction.stream.ended:
-        used_after_end(direction.stream, "next")
-    try:
-        del direction.free
-    except AttributeError:
-        pass
-    else:
-        try:
-            direction.owner = get_ident()
-            direction.since = monotonic()
-            return direction.prepared(own)(*args, **kwargs)
-        finally:
-            direction.free = True
-    step = direction.prepared(own)
-    step = functools.partial(step, **kwargs) if kwargs else step
-    return contended(direction, "next", step, *args)
 
 
 def next_of_itself(direction: SyncDirection, own: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``next()`` of an object that does not do by it what gRPC's does: `own`, as an operation."""
-    return functools.update_wrapper(functools.partial(_next, direction, own), own)
+    return functools.update_wrapper(
+        functools.partial(do_next, direction, direction.prepared(own)), own
+    )
+
+
+def passes_on(method: F) -> F:
+    """Have `method`, which passes all arguments on, show those of gRPC's alone.
+
+    The program's own may take more.
+    """
+    shown = inspect.signature(method)
+    named = [one for one in shown.parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    method.__signature__ = shown.replace(parameters=named)  # type: ignore[attr-defined]
+    return method

@@ -36,6 +36,17 @@ class Patient:
         """Return the next message with what was given."""
         return timeout, tag, next(self._call)
 
+    def add_done_callback(self, fn: Callable[[Any], object], tag: str = "") -> None:
+        """Call `fn` now, and tell the tag."""
+        fn(self)
+        self.tag = tag
+
+    def add_callback(self, callback: Callable[[], object], *, tag: str) -> bool:
+        """The same."""
+        callback()
+        self.tag = tag
+        return True
+
 
 class Lending(Patient):
     """It has what else the call has."""
@@ -77,6 +88,10 @@ def test_methods_of_what_an_interceptor_returns(world: World) -> Iterator[Any]:
         yield what(lambda call=call: call.next()), what(next, call)
         yield what(lambda call=call: call.next(1, 2, 3)), what(lambda call=call: call.next.__name__)
         yield list(call), what(lambda call=call: call.next(5))
+        yield what(lambda call=call: call.add_done_callback(lambda _: None, "done"))
+        yield getattr(call, "tag", None)
+        yield what(lambda call=call: call.add_callback(lambda: None, tag="later"))
+        yield getattr(call, "tag", None)
 
 
 class Longer(grpc.aio.StreamStreamCall):  # type: ignore[misc]  # grpc has no types here
@@ -99,6 +114,16 @@ class Longer(grpc.aio.StreamStreamCall):  # type: ignore[misc]  # grpc has no ty
         """Note the reason."""
         self.seen.append(why)
         await self._call.done_writing()
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, tag: str = "") -> None:
+        """Note the tag."""
+        self.seen.append(tag)
+        self._call.add_done_callback(callback)
+
+    def cancel(self, why: str = "") -> Any:
+        """Note the reason."""
+        self.seen.append(why)
+        return self._call.cancel()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
@@ -142,6 +167,9 @@ async def test_operations_of_calls_of_the_program(world: AioWorld) -> AsyncItera
         yield await what_async(call.read(patience=5)), await what_async(call.read())
         yield await what_async(call.done_writing(why="end"))
         yield await what_async(call.read(7)), call.seen
+        call = channel.stream_stream(path("Echo"))()
+        call.add_done_callback(lambda _: None, tag="done")
+        yield call.cancel("enough"), call.seen
 
 
 class MoreOfContext:
@@ -153,6 +181,11 @@ class MoreOfContext:
     async def write(self, message: Any, *, suffix: bytes = b"") -> None:
         """Send a message with a suffix."""
         await self._context.write(message + suffix)
+
+    def add_done_callback(self, callback: Callable[[Any], object], tag: bytes) -> None:
+        """Keep the tag."""
+        self.tag = tag
+        self._context.add_done_callback(callback)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -178,6 +211,8 @@ async def test_operations_of_contexts_of_the_program(world: AioWorld) -> AsyncIt
     async def handle(request: bytes, context: Any) -> None:
         await context.write(request)
         await context.write(request, suffix=b"!")
+        context.add_done_callback(lambda _: None, b"tag")
+        await context.write(context.tag)
         seen.extend(hasattr(context, name) for name in ("add_callback", "read", "write"))
 
     handler = grpc.unary_stream_rpc_method_handler(handle)
@@ -252,7 +287,11 @@ def test_next_of_the_program_beside_another(mode: Mode, found: Any) -> None:
     gate.open()
     assert (owner.result(), other.result()) == (None, None)
     findings = found()
-    assert [finding.rule.name for finding in findings] == ["concurrent-read"] * len(findings)
+    assert findings
+    for finding in findings:
+        assert finding.rule.name == "concurrent-read"
+        assert finding.owner.site.code == "owner = in_thread(lambda: call.next(1))"
+        assert "call.next(2, more=3)" in finding.caller.site.code
     assert plain.seen == [((1,), {}), ((2,), {"more": 3})][: 1 if mode is Mode.RAISE else 2]
     assert next(call) is None  # it is free
 
@@ -288,6 +327,7 @@ async def test_operations_of_the_program_beside_others(
     assert await owner is None
     (finding,) = found()
     assert (finding.rule.name, finding.caller.operation) == (rule, name)
+    assert finding.owner.operation == ("read" if name == "read" else "write")
     assert len(plain.seen) == (1 if mode is Mode.RAISE else 2)
     assert await operation(4) is None  # it is free
 

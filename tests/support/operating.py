@@ -126,8 +126,30 @@ def server_sender(plain: Any, stream: Stream) -> Subject:
     return Subject(stream.write, functools.partial(sender, MESSAGE), sender)
 
 
+@functools.cache
+def _taking_more(kind: Any) -> type:
+    """Return a class of such objects whose operations may take more than gRPC's."""
+
+    def passing_on(name: str) -> Any:
+        return lambda self, *args: getattr(kind, name)(self, *args)
+
+    names = {"next": "__next__"} | {name: name for name in ("read", "write", "done_writing")}
+    return type(kind.__name__, (kind,), {name: passing_on(by) for name, by in names.items()})
+
+
+def _with_more(plain: Any) -> Any:
+    plain.__class__ = _taking_more(type(plain))
+    return plain
+
+
+def client_own_next(plain: Any, stream: Stream) -> Subject:
+    call = sync_calls.responses_of(_with_more(plain), stream)
+    return Subject(call._self_read, call.next, call)
+
+
 SYNC = [
     client_next,
+    client_own_next,
     client_metadata,
     client_requests,
     server_requests,
@@ -176,8 +198,23 @@ def server_write(plain: Any, stream: Stream) -> Subject:
     return Subject(context._self_write, functools.partial(context.write, MESSAGE), context)
 
 
+def client_own_read(plain: Any, stream: Stream) -> Subject:
+    return client_read(_with_more(plain), stream)
+
+
+def client_own_done_writing(plain: Any, stream: Stream) -> Subject:
+    return client_done_writing(_with_more(plain), stream)
+
+
+def server_own_write(plain: Any, stream: Stream) -> Subject:
+    return server_write(_with_more(plain), stream)
+
+
 AIO = [
     client_read,
+    client_own_read,
+    client_own_done_writing,
+    server_own_write,
     client_anext,
     client_asend,
     client_write,

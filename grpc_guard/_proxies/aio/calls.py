@@ -21,8 +21,9 @@ from ..._guard.violations import check_loop
 from ..._lifecycle.cancellations import after_cancel, before_await, give_up
 from ..._lifecycle.mutations import Handed
 from ..contract import AIO_CALL, forwards
+from ..itself import passes_on
 from ..proxy import GuardedCallback, StreamProxy, in_c, isinstance_exactly
-from .itself import taking_more
+from .itself import OF_CALLS, taking_more
 from .messages import Messages, messages_of
 from .waits import waits
 
@@ -51,17 +52,23 @@ class Call(StreamProxy):
 
     @classmethod
     def _self_around(cls, plain: type) -> dict[str, Any]:
-        return super()._self_around(plain) | taking_more(cls, plain)
+        return super()._self_around(plain) | taking_more(cls, plain, OF_CALLS)
 
-    def cancel(self) -> Any:
+    @passes_on
+    def cancel(self, *more: Any, **named: Any) -> Any:
         """See grpc.aio.Call.cancel."""
         give_up(self._self_stream)
-        return self.__wrapped__.cancel()
+        return self.__wrapped__.cancel(*more, **named)
 
-    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+    @passes_on
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *more: Any, **named: Any
+    ) -> None:
         """See grpc.aio.Call.add_done_callback; `callback` gets the guarded call."""
         guarded = GuardedCallback(callback, self) if callable(callback) else callback
-        self.__wrapped__.add_done_callback(guarded)  # grpcio refuses what cannot be called
+        self.__wrapped__.add_done_callback(
+            guarded, *more, **named
+        )  # grpcio refuses what cannot be called
 
 
 def _await(self: Call) -> Any:

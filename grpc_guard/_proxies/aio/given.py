@@ -20,8 +20,9 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..contexts import context_methods
 from ..contract import AIO_CONTEXT
+from ..itself import passes_on
 from ..proxy import StreamProxy, in_c, iterates_as_usual, maker, new_proxy
-from .itself import taking_more
+from .itself import OF_CONTEXTS, taking_more
 from .messages import Messages, messages_of
 
 
@@ -119,7 +120,7 @@ class Context(StreamProxy):
 
     @classmethod
     def _self_around(cls, plain: type) -> dict[str, Any]:
-        return super()._self_around(plain) | taking_more(cls, plain, "context.")
+        return super()._self_around(plain) | taking_more(cls, plain, OF_CONTEXTS)
 
     @aio_method("_self_read")
     @operation("context.read")
@@ -163,7 +164,10 @@ class Context(StreamProxy):
                 direction.taken = False
         await contended_async(direction, "context.write", direction.step, message)
 
-    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+    @passes_on
+    def add_done_callback(
+        self, callback: Callable[[Any], object], *more: Any, **named: Any
+    ) -> None:
         """See grpc.aio.ServicerContext.add_done_callback.
 
         `callback` gets the guarded context, and may use it after the end.
@@ -178,7 +182,7 @@ class Context(StreamProxy):
             finally:
                 stream.in_done_callback = False
 
-        self.__wrapped__.add_done_callback(visit)
+        self.__wrapped__.add_done_callback(visit, *more, **named)
 
 
 context_of = maker(Context)

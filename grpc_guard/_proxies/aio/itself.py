@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..._catalogue.clock import monotonic
@@ -17,30 +17,11 @@ from ..._guard.violations import check_loop, used_after_end
 from ..._lifecycle.cancellations import after_cancel
 from ..itself import takes_more
 
-# By the name of a method: the slot of its direction, and how many arguments gRPC's has.
-_OPERATIONS = {
-    "read": ("_self_read", 0),
-    "write": ("_self_write", 1),
-    "done_writing": ("_self_write", 0),
-}
 
+def _by_itself(name: str, qualname: str, slot: str, of: str = "") -> Callable[..., Any]:
+    """Return method `name`, which claims the direction in `slot`; in reports `of` is before its name."""
+    told = of + name
 
-def taking_more(kind: type, plain: type, of: str = "") -> dict[str, Any]:
-    """Return the operations of proxies of `kind` that take more around objects of type `plain`.
-
-    In reports they have the name `of` what they are done before their own.
-    """
-    if is_of_grpcio(plain):
-        return {}
-    return {
-        name: _by_itself(getattr(kind, name).__qualname__, name, slot, of + name)
-        for name, (slot, given) in _OPERATIONS.items()
-        if hasattr(kind, name) and takes_more(plain, name, given)
-    }
-
-
-@functools.cache  # an operation is known by its code, for ever
-def _by_itself(qualname: str, name: str, slot: str, told: str) -> Callable[..., Any]:
     @operation(told)
     async def itself(self: Any, *args: Any, **kwargs: Any) -> Any:
         direction = getattr(self, slot)
@@ -64,3 +45,27 @@ def _by_itself(qualname: str, name: str, slot: str, told: str) -> Callable[..., 
 
     itself.__name__, itself.__qualname__ = name, qualname
     return itself
+
+
+# By their names: how many arguments gRPC's have, and those of objects that may take more.
+_Operations = Mapping[str, tuple[int, Callable[..., Any]]]
+OF_CALLS: _Operations = {
+    "read": (0, _by_itself("read", "ReadingCall.read", "_self_read")),
+    "write": (1, _by_itself("write", "write", "_self_write")),
+    "done_writing": (0, _by_itself("done_writing", "done_writing", "_self_write")),
+}
+OF_CONTEXTS: _Operations = {
+    "read": (0, _by_itself("read", "Context.read", "_self_read", "context.")),
+    "write": (1, _by_itself("write", "Context.write", "_self_write", "context.")),
+}
+
+
+def taking_more(kind: type, plain: type, operations: _Operations) -> dict[str, Any]:
+    """Return those `operations` of proxies of `kind` that take more around objects of type `plain`."""
+    if is_of_grpcio(plain):
+        return {}
+    return {
+        name: method
+        for name, (given, method) in operations.items()
+        if hasattr(kind, name) and takes_more(plain, name, given)
+    }

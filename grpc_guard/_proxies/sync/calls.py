@@ -19,6 +19,7 @@ from ..._guard.generators import bind
 from ..._lifecycle.blocking import watched
 from ..._lifecycle.callbacks import refusing, run_callback, running
 from ..contract import SYNC_CALL, forwards
+from ..itself import passes_on
 from ..proxy import GuardedCallback, NextProxy, StreamProxy, isinstance_exactly, iterators, proxy_of
 
 # Nearly all calls with one response or many, which need no further checks. None if this grpcio has
@@ -51,16 +52,19 @@ class Call(StreamProxy):
 
     __slots__ = ()
 
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+    @passes_on
+    def add_done_callback(self, fn: Callable[[Any], object], *more: Any, **named: Any) -> None:
         """See grpc.Future.add_done_callback; `fn` gets the guarded call."""
         guarded = DoneCallback(fn, self) if callable(fn) else fn
-        self.__wrapped__.add_done_callback(guarded)  # grpcio refuses what cannot be called
+        self.__wrapped__.add_done_callback(
+            guarded, *more, **named
+        )  # grpcio refuses what cannot be called
 
-    def add_callback(self, callback: Callable[[], object]) -> Any:
+    @passes_on
+    def add_callback(self, callback: Callable[[], object], *more: Any, **named: Any) -> Any:
         """See grpc.RpcContext.add_callback."""
-        return self.__wrapped__.add_callback(
-            functools.partial(run_callback, callback, self._self_stream)
-        )
+        guarded = functools.partial(run_callback, callback, self._self_stream)
+        return self.__wrapped__.add_callback(guarded, *more, **named)
 
 
 class StreamCall(NextProxy, Call):

@@ -17,6 +17,7 @@ from ..._lifecycle.handlers import Handlers
 from ..behaviors import Replace, guarded_behavior
 from ..contexts import context_methods
 from ..contract import SYNC_CONTEXT
+from ..itself import passes_on
 from ..proxy import NextProxy, StreamProxy, iterators, proxy_of
 
 OFF = Mode.OFF
@@ -61,7 +62,8 @@ class Context(StreamProxy):
 
     __slots__ = ()
 
-    def add_callback(self, callback: Callable[[], object]) -> Any:
+    @passes_on
+    def add_callback(self, callback: Callable[[], object], *more: Any, **named: Any) -> Any:
         """See grpc.RpcContext.add_callback; `callback` may use the context after the end."""
         stream = self._self_stream
 
@@ -72,7 +74,7 @@ class Context(StreamProxy):
             finally:
                 stream.in_done_callback = False
 
-        return self.__wrapped__.add_callback(visit)
+        return self.__wrapped__.add_callback(visit, *more, **named)
 
 
 def has_ended(context: Any) -> bool:

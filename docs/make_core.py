@@ -40,7 +40,7 @@ GROUPS = {
     ),
     "A look at the whole process": (
         "looks.h looks.c arrays.h arrays.c table.h table.c boxes.h boxes.c listing.c oldest.c places.h places.c handled.h handled.c handled_type.c recalls.h recall.c recalling.c inside.c again.c waiters.c meeting.c "
-        "chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
+        "threads.c chains.c awaits.h awaits.c crowds.h crowd.c crowd_type.c ways.c telling.c records.c"
     ),
     "Its answer as bytes": (
         "answering.h answering.c answer_parts.c parties.c fetching.c copies.h copies.c copying.c in_place.c serving.h serving.c serving_copies.c ordering.c encodings.h encoding.c "

@@ -176,6 +176,7 @@ from grpc_guard._inspect import snapshot as snapshots
 from grpc_guard._inspect import switch as inspect_switch
 from grpc_guard._inspect import tables as tables
 from grpc_guard._inspect import telling as inspect_telling
+from grpc_guard._inspect import threads as inspect_threads
 from grpc_guard._inspect import waits as waits
 from grpc_guard._inspect import wire as wire
 from grpc_guard._inspect import wording as inspect_wording

@@ -62,14 +62,24 @@ def standing_among(
     """Return in which of the `noted` directions the thread `ident`, or a greenlet, with `frames` is."""
     if not noted:
         return []
+    callers = [index for index, key in enumerate(map(key_of, frames)) if key in noted]
+    return standing_at(callers, frames, noted, ident)
+
+
+def standing_at(
+    callers: Iterable[int],
+    frames: Sequence[FrameType],
+    noted: Noted,
+    ident: int | None,
+) -> list[Standing]:
+    """Return the same where it is known at which indexes those of the `frames` are that may have called."""
     found = []
-    keys = list(map(key_of, frames))
-    if not noted.keys().isdisjoint(keys):  # they are for most threads: no loop in Python then
-        for index, key in enumerate(keys):
-            for direction in noted.get(key, ()):
-                operation = direction.operation
-                if operation is not None and direction.caller == key:  # else it has left
-                    found.append(Standing(index, direction, operation))
+    for index in callers:
+        key = key_of(frames[index])
+        for direction in noted[key]:
+            operation = direction.operation
+            if operation is not None and direction.caller == key:  # else it has left
+                found.append(Standing(index, direction, operation))
     for direction in noted.get(None, ()):
         operation = direction.operation
         if operation is not None and direction.caller is None and direction.owner == ident:

@@ -48,10 +48,15 @@ class Role(NamedTuple):
     is_timed: bool = True
 
 
-def roles(frames: Sequence[FrameType], standing: Iterable[Standing] = ()) -> Iterator[Role]:
-    """Yield the roles of the party with these `frames`, innermost first, and what stands there."""
+def standing_roles(frames: Sequence[FrameType], standing: Iterable[Standing]) -> Iterator[Role]:
+    """Yield the roles of the party with these `frames` in what stands among them."""
     for one in standing:
         yield Role(one.direction, one.operation, True, one.shown(frames))
+
+
+def roles(frames: Sequence[FrameType], standing: Iterable[Standing] = ()) -> Iterator[Role]:
+    """Yield the roles of the party with these `frames`, innermost first, and what stands there."""
+    yield from standing_roles(frames, standing)
     outside: set[int] = set()  # on its way into these directions, or let through beside the owner
     for index, frame in enumerate(frames):
         code = frame.f_code

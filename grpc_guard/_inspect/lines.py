@@ -19,6 +19,7 @@ from .._findings.records import Frame
 from .._findings.stacks import copy_frame
 from .._findings.waiters import CHAIN_LENGTH, Reader, frame_of, reader_of
 from .._findings.whose import LIBRARY, PROGRAM, whose
+from .threads import places_of
 
 _DEPTH = 40  # frames kept of a stack, those nearest to the line of the program
 
@@ -101,10 +102,7 @@ class Lines:
 
     def stack(self, frames: Sequence[FrameType]) -> tuple[Frame, ...]:
         """Return `frames` (innermost first) as stacks.fold() does."""
-        places: list[int] = []  # identities of code, and indexes of instructions in it
-        for frame in frames:
-            places += id(frame.f_code), frame.f_lasti
-        key = tuple(places)
+        key = places_of(frames)
         stack = self._stacks.get(key)
         if stack is None:
             stack = self._stacks[key] = self._folded(frames, key)

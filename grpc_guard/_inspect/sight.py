@@ -20,18 +20,13 @@ from .._catalogue.grpcio_rpcs import any_handles_an_rpc, handles_an_rpc, sending
 from .._core import which
 from .._core.operations import IDENTITIES
 from .._core.stream import Direction, Stream
-from .._findings.parties import (
-    name_of_task,
-    suspended_greenlets,
-    task_at,
-    thread_at,
-)
+from .._findings.parties import name_of_task, suspended_greenlets, task_at, thread_at
 from .._findings.records import Frame, Owner
 from .._findings.stacks import outward
 from .._findings.waiters import idle_type
-from .._guard.noted import noted_directions, standing_among
+from .._guard.noted import noted_directions, standing_among, standing_at
 from .._guard.owners import owner_with_frame, owner_without_frame
-from .._guard.roles import Role, owner_at, roles
+from .._guard.roles import Role, owner_at, roles, standing_roles
 from .chains import Place, groups, places
 from .lines import CORE, OPERATION, SENDING, Lines
 from .living import Handled
@@ -39,12 +34,13 @@ from .native import slices_of
 from .noting import gathered, new_crowd
 from .records import new_owner
 from .remembered import NOWHERE, SETTLED, Memory, Standing
+from .threads import look_at_threads
 from .waits import JOIN, Party, Wait, joins
 
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
-_locals, _code = operator.attrgetter("f_locals"), operator.attrgetter("f_code")
+_locals = operator.attrgetter("f_locals")
 _direction = operator.itemgetter("direction")
 
 
@@ -163,15 +159,16 @@ class Sight:
         # Of a task that runs before and after, the frames are its own.
         self.running = {one: task for one, task in running if task is asyncio.current_task(one)}
         # Into no variable of this frame, which is among them: in a cycle it would keep them alive.
-        self.threads = {ident: list(outward(innermost)) for ident, innermost in frames.items()}
+        self.threads, met = look_at_threads(frames, noted, {*IDENTITIES, id(JOIN)})
         frames.clear()
-        for ident, chain in self.threads.items():
-            standing, codes = standing_among(chain, noted, ident), list(map(id, map(_code, chain)))
-            if not standing and id(JOIN) not in codes and IDENTITIES.keys().isdisjoint(codes):
-                continue  # as most threads of most programs
+        for ident, chain, callers, is_marked in met:
             party = Party.thread(ident)
-            self._note(party, roles(chain, standing))
-            self.joins += joins(party, chain) if id(JOIN) in codes else ()
+            standing = standing_at(callers, chain, noted, ident)
+            if is_marked:
+                self._note(party, roles(chain, standing))
+                self.joins += joins(party, chain)
+            else:  # as most
+                self._note(party, standing_roles(chain, standing))
 
     def _look_at_tasks(
         self, loops: Collection[asyncio.AbstractEventLoop], streams: list[Stream] | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -245,6 +246,13 @@ def look_acts(core: Any) -> dict[str, Act]:
         assert core.unread([*found, unread], Api.AIO, Side.SERVER) == [unread]
         core.let_go(found)
 
+    def met() -> None:
+        here = sys._getframe()
+        chains, found = core.look_at_threads({1: here}, {core.key_of(here): [1]}, {id(here.f_back)})
+        assert [chain[at] for _, chain, (at,), _ in found] == [here]
+        assert core.places_of(chains[1])[0] == id(here.f_code)
+        chains[1].clear()  # else this frame holds itself
+
     return {
         "a crowd": crowded,
         "streams as an answer": answered,
@@ -254,6 +262,7 @@ def look_acts(core: Any) -> dict[str, Act]:
         "tasks that are recalled": recalled,
         "tasks inside operations": inside_of_operations,
         "streams that are listed": listed,
+        "threads that are met": met,
     }
 
 

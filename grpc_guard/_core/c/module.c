@@ -187,6 +187,7 @@ module_exec(PyObject *module)
         || grpc_guard_add_chains(module, state) < 0
         || grpc_guard_add_recall(module, state) < 0
         || grpc_guard_add_listing(module, state) < 0
+        || grpc_guard_add_threads(module, state) < 0
         || grpc_guard_add_aio_methods(module, state) < 0
         || grpc_guard_add_aio_operations(module, state) < 0
         || grpc_guard_add_aio_generators(module, state) < 0

@@ -51,5 +51,6 @@ int grpc_guard_add_handled(PyObject *module, State *state);
 int grpc_guard_add_serving(PyObject *module, State *state);
 int grpc_guard_add_ordering(PyObject *module, State *state);
 int grpc_guard_add_crowd(PyObject *module, State *state);
+int grpc_guard_add_threads(PyObject *module, State *state);
 
 #endif

@@ -1,0 +1,112 @@
+"""The frames of threads, and which threads are met: the same with both cores."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from inside import core_which, frames_of_threads, inspect_threads, key_of
+from support.staging import Gate, in_thread
+
+compiled: Any = core_which.compiled()
+
+
+@pytest.fixture
+def parked() -> Iterator[FrameType]:
+    """The frame of a thread that waits at a gate, in a function that somebody has called."""
+    gate, found = Gate(), []
+
+    def called() -> None:
+        found.append(sys._getframe())
+        gate.park()
+
+    def calling() -> None:
+        called()
+
+    party = in_thread(calling)
+    with gate.held():
+        yield found.pop()
+    party.result()
+
+
+def seen(frames: dict[int, FrameType], noted: Any, marked: set[int]) -> Any:
+    """Return what is met, which both cores agree upon."""
+    known = frames, noted, marked
+    chains, met = inspect_threads.look_at_threads_in_python(*known)
+    if compiled is not None:
+        assert compiled.look_at_threads(*known) == (chains, met)
+    assert inspect_threads.look_at_threads(*known) == (chains, met)
+    assert all(chain is chains[ident] for ident, chain, _, _ in met)
+    return met
+
+
+def test_which_threads_are_met(parked: FrameType) -> None:
+    """Those with a caller of what is noted, and those in marked code."""
+    here = sys._getframe()
+    frames, outer = {1: here, 2: parked}, parked.f_back
+    assert outer is not None
+    assert seen(frames, {}, set()) == []
+    noted = {key_of(outer): ["a"], key_of(parked): ["b"], 7: ["c"]}
+    ((ident, chain, callers, is_marked),) = seen(frames, noted, set())
+    assert (ident, callers, is_marked) == (2, [0, 1], False)
+    assert chain[:2] == [parked, outer]
+    (first, second) = seen(frames, noted, {id(here.f_code), id(outer.f_code)})
+    assert (first[0], first[2:]) == (1, ([], True))
+    assert (second[0], second[2:]) == (2, ([0, 1], True))
+
+
+def test_what_nothing_in_python_called(parked: FrameType) -> None:
+    """Any thread may be in that."""
+    frames = {1: sys._getframe(), 2: parked}
+    assert [one[0] for one in seen(frames, {None: ["a"]}, set())] == [1, 2]
+
+
+def test_all_threads(parked: FrameType) -> None:
+    """The parked one is met among those of the process."""
+    found = seen(frames_of_threads(), {key_of(parked): ["a"]}, set())
+    assert [chain[callers[0]] for _, chain, callers, _ in found] == [parked]
+
+
+def test_places(parked: FrameType) -> None:
+    """The identity of each one's code, and the instruction at which it is."""
+    frames = [parked, parked.f_back]
+    found = inspect_threads.places_of(frames)
+    assert found == inspect_threads.places_in_python(frames)
+    assert found[:2] == (id(parked.f_code), parked.f_lasti)
+    assert len(found) == 4
+    assert inspect_threads.places_of([]) == ()
+
+
+@pytest.mark.skipif(compiled is None, reason="needs the compiled core")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ({1: 2}, {}, set()),
+        ([], {}, set()),
+        ({}, [], set()),
+        ({}, {}, {}),
+        ({},),
+    ],
+)
+def test_what_is_no_frame(wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        compiled.look_at_threads(*wrong)
+    with pytest.raises(TypeError):
+        compiled.places_of([None])
+    with pytest.raises(TypeError):
+        compiled.places_of(None)
+
+
+@pytest.mark.skipif(compiled is None, reason="needs the compiled core")
+def test_nothing_is_kept(parked: FrameType) -> None:
+    """Frames that a look has made are let go with what it returned."""
+    noted, marked = {key_of(parked): ["a"]}, {id(parked.f_code)}
+    before = list(map(sys.getrefcount, (parked, parked.f_code)))
+    for _ in range(100):
+        compiled.look_at_threads({1: parked}, noted, marked)
+        compiled.places_of([parked])
+    after = map(sys.getrefcount, (parked, parked.f_code))
+    assert max(now - then for now, then in zip(after, before, strict=True)) < 50

@@ -62,14 +62,16 @@ def watching(plain: PlainStart, *, blocks: bool = False) -> PlainStart:
 def watching_below(qualname: str) -> PlainStart:
     """Return a method of a proxy of a sync multi-callable."""
     name = qualname.rpartition(".")[2]
+    is_call, blocks = name == "__call__", name != "future"
 
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        plain = self.__wrapped__
+        plain = function = self.__wrapped__
         if forks.generation and _tells(self):
             _look_back(plain, self._self_rpc)
-        function = getattr(plain, name)
+        if not is_call:  # the interpreter finds a __call__ by the type
+            function = getattr(plain, name)
         try:
-            if name != "future" and running_loop() is not None and _tells(self):
+            if blocks and running_loop() is not None and _tells(self):
                 return blocking(function, _subject(self._self_rpc), *args, **kwargs)
             return function(*args, **kwargs)
         except REFUSALS as error:

@@ -119,6 +119,21 @@ def test_patching_a_call(world: World) -> Iterator[Any]:
 
 
 @same_as_plain
+def test_a_call_method_of_the_object_itself(world: World) -> Iterator[Any]:
+    """Python finds what a call of an object does by its class: what is set on the object is not run."""
+    channel = world.channel(Service().methods())
+    starts = {
+        channel.unary_unary(path("Unary")): b"1",
+        channel.unary_stream(path("Numbers")): b"1",
+        channel.stream_unary(path("Count")): iter([b"1"]),
+        channel.stream_stream(path("Echo")): iter([b"1"]),
+    }
+    for start, request in starts.items():
+        start.__call__ = lambda *_: "of the object"
+        yield what(lambda start=start, request=request: list(start(request)))
+
+
+@same_as_plain
 def test_the_life_of_a_server(world: World) -> Iterator[Any]:
     """Ports, start, stop and termination of a server are as before."""
     with ThreadPoolExecutor(2) as pool:
@@ -288,3 +303,15 @@ async def test_aio_handlers_of_ones_own(world: AioWorld) -> AsyncIterator[Any]:
     yield [message async for message in channel.unary_stream(path("Numbers"))(b"2")]
     yield [message async for message in channel.unary_stream(path("Numbers"))(b"2")]
     yield await what_async(channel.unary_stream(path("Nothing"))(b"").read()), handlers.asked
+
+
+@same_as_plain
+async def test_a_call_method_of_the_aio_object_itself(world: AioWorld) -> AsyncIterator[Any]:
+    """The same in the asyncio api."""
+    channel = await world.channel(AioService().methods())
+    unary, numbers = channel.unary_unary(path("Unary")), channel.unary_stream(path("Numbers"))
+    count, echo = channel.stream_unary(path("Count")), channel.stream_stream(path("Echo"))
+    for start in (unary, numbers, count, echo):
+        start.__call__ = lambda *_: "of the object"
+    yield await unary(b"1"), [message async for message in numbers(b"1")]
+    yield await count([b"1"]), [message async for message in echo([b"1"])]

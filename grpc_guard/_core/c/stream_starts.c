@@ -100,14 +100,26 @@ join(Starts *starts, PyObject *stream)
     return nothing == NULL ? -1 : 0;
 }
 
+/* Calls the first argument, by what its class has: a multi-callable's own `__call__` is not what Python runs. */
+static PyObject *
+call_object(Starts *starts, PyObject **args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *function = _PyType_Lookup(Py_TYPE(args[0]), starts->str___call__); /* borrowed */
+    if (function == NULL || !PyFunction_Check(function)) {
+        return PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, names);
+    }
+    Py_INCREF(function);
+    PyObject *call = PyObject_Vectorcall(function, args, (size_t)count, names);
+    Py_DECREF(function);
+    return call;
+}
+
 /* Calls what starts an RPC: a plain method, or where that is NULL the first argument. */
 static PyObject *
 call_plain(Starts *starts, PyObject *method, PyObject **args, Py_ssize_t count, PyObject *names)
 {
-    if (method == NULL) {
-        return PyObject_VectorcallMethod(starts->str___call__, args, (size_t)count, names);
-    }
-    return PyObject_Vectorcall(method, args, (size_t)count, names);
+    return method == NULL ? call_object(starts, args, count, names)
+                          : PyObject_Vectorcall(method, args, (size_t)count, names);
 }
 
 /* Starts a stream with these arguments; at `requests`, if it is not NULL, are those that it writes. */

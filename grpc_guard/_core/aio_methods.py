@@ -41,6 +41,19 @@ def aio_method(
     return done
 
 
+def called(qualname: str) -> Callable[[F], F]:
+    """Give a function the qualified name that grpcio's has.
+
+    A program sees it: in the text of a task, in "was never awaited", in the TypeError of wrong arguments.
+    """
+
+    def name(function: F) -> F:
+        function.__name__, function.__qualname__ = qualname.rpartition(".")[2], qualname
+        return function
+
+    return name
+
+
 def after_cancels(
     tell: Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None],
 ) -> None:

@@ -232,8 +232,8 @@ async def test_it_is_a_coroutine() -> None:
     assert asyncio.iscoroutine(operation)
     assert isinstance(operation, Coroutine)
     assert inspect.getcoroutinestate(operation) == inspect.CORO_CREATED
-    assert (operation.__name__, operation.__qualname__) == ("read", "ReadingCall.read")
-    assert repr(operation).startswith("<coroutine object ReadingCall.read at 0x")
+    assert (operation.__name__, operation.__qualname__) == ("read", "_StreamResponseMixin.read")
+    assert repr(operation).startswith("<coroutine object _StreamResponseMixin.read at 0x")
     assert (type(operation).__name__, operation.cr_origin) == ("coroutine", None)
     operation.close()
     assert inspect.getcoroutinestate(operation) == inspect.CORO_CLOSED
@@ -248,7 +248,7 @@ async def test_what_shows_of_it_while_it_waits() -> None:
     assert inspect.getcoroutinestate(operation) == inspect.CORO_SUSPENDED
     assert f"<coroutine object {Staged.read.__qualname__}" in repr(operation.cr_await)
     assert [frame.f_code for frame in task.get_stack()] == [Staged.read.__code__]
-    assert f"ReadingCall.read() running at {__file__}:" in repr(task)
+    assert f"_StreamResponseMixin.read() running at {__file__}:" in repr(task)
     assert operation.place[0] is test_what_shows_of_it_while_it_waits.__code__
     assert pair.directions[0].inside is operation
     owner = owner_of(pair.directions[0])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc
+import gc
 import inspect
+import re
 import types
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -239,3 +242,29 @@ async def test_a_unary_call(world: AioWorld) -> AsyncIterator[Any]:
     """A unary call is grpcio's own."""
     call = (await world.channel(AioService().methods())).unary_unary(path("Unary"))(b"a")
     yield type(call), await call, await call, await call.code()
+
+
+@same_as_plain
+async def test_what_operations_are_called(world: AioWorld) -> AsyncIterator[Any]:
+    """Tasks, "was never awaited" and TypeErrors name an operation as without the guard."""
+    contexts: list[Any] = []
+
+    async def talk(requests: Any, context: Any) -> None:
+        for operation in (context.read(), context.write(b"")):
+            contexts.append((operation.__name__, operation.__qualname__))
+            operation.close()
+
+    channel = await world.channel({"Talk": grpc.stream_stream_rpc_method_handler(talk)})
+    call, count = channel.stream_stream(path("Talk"))(), channel.stream_unary(path("Count"))()
+    for operate in (call.read, call.write, call.done_writing, count.write, count.done_writing):
+        operation = operate(*[b""] * (operate.__name__ == "write"))
+        yield operate.__name__, operation.__name__, operation.__qualname__, what(operate, 1, 2, 3)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            del operation
+            gc.collect()
+        yield [str(one.message).partition("\n")[0] for one in seen]
+    task = asyncio.create_task(call.read())
+    yield re.findall(r"coro=<\S+", repr(task))
+    yield await task, await what_async(call.done_writing()), contexts
+    count.cancel()

@@ -12,7 +12,7 @@ from ..._catalogue.clock import monotonic
 from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
 from ..._catalogue.nouns import READ, WRITE
-from ..._core.aio_methods import aio_method, compiled
+from ..._core.aio_methods import aio_method, called, compiled
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.recipes import argument, made_of, new_direction, nothing
@@ -80,6 +80,7 @@ def _await(self: Call) -> Any:
 
 @aio_method("_self_write")
 @operation("write")
+@called("_StreamRequestMixin.write")
 async def write(self: Any, request: Any) -> None:
     """Send one message; refused while a write or done_writing() is in progress."""
     direction = self._self_write
@@ -100,6 +101,7 @@ async def write(self: Any, request: Any) -> None:
 
 @aio_method("_self_write", of_wrapped="done_writing")
 @operation("done_writing")
+@called("_StreamRequestMixin.done_writing")
 async def done_writing(self: Any) -> None:
     """Close the send side; a write in the sense of the contract."""
     direction = self._self_write
@@ -121,6 +123,7 @@ async def done_writing(self: Any) -> None:
 
 
 @operation("write", owns=False)
+@called("_InterceptedStreamRequestMixin.write")
 async def queued_write(self: Any, request: Any) -> None:
     """Send one message through the queue that grpcio has for calls with interceptors.
 
@@ -135,10 +138,6 @@ async def queued_write(self: Any, request: Any) -> None:
         return await contended_async(direction, "write", plain, request)
     with Handed(self.__wrapped__, request, direction.stream):
         await plain(request)
-
-
-# What a program sees of it: "was never awaited", and a TypeError, name it so.
-queued_write.__name__ = queued_write.__qualname__ = write.__qualname__
 
 
 @made_of(*_READER, has_ended=has_ended)
@@ -162,6 +161,7 @@ class ReadingCall(Call):
 
     @aio_method("_self_read")
     @operation("read")
+    @called("_StreamResponseMixin.read")
     async def read(self) -> Any:
         """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
         direction = self._self_read

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..._catalogue.clock import monotonic
 from ..._catalogue.nouns import READ, WRITE
-from ..._core.aio_methods import aio_method, compiled
+from ..._core.aio_methods import aio_method, called, compiled
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._core.recipes import argument, made_of, new_direction, nothing
@@ -124,6 +124,7 @@ class Context(StreamProxy):
 
     @aio_method("_self_read")
     @operation("context.read")
+    @called("_ServicerContext.read")
     async def read(self) -> Any:
         """Receive one message, or grpc.aio.EOF; refused while a read is in progress."""
         direction = self._self_read
@@ -145,6 +146,7 @@ class Context(StreamProxy):
 
     @aio_method("_self_write")
     @operation("context.write")
+    @called("_ServicerContext.write")
     async def write(self, message: Any) -> None:
         """Send one message; refused while a write is in progress."""
         direction = self._self_write

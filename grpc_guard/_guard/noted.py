@@ -76,7 +76,7 @@ def standing_at(
     found = []
     for index in callers:
         key = key_of(frames[index])
-        for direction in noted[key]:
+        for direction in noted.get(key, ()):  # a frame that has ended meanwhile has another key
             operation = direction.operation
             if operation is not None and direction.caller == key:  # else it has left
                 found.append(Standing(index, direction, operation))

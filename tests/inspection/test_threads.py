@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from inside import core_which, frames_of_threads, inspect_threads, key_of
+from inside import core_which, frames_of_threads, guard_noted, inspect_threads, key_of
 from support.staging import Gate, in_thread
 
 compiled: Any = core_which.compiled()
@@ -62,6 +62,11 @@ def test_what_nothing_in_python_called(parked: FrameType) -> None:
     """Any thread may be in that."""
     frames = {1: sys._getframe(), 2: parked}
     assert [one[0] for one in seen(frames, {None: ["a"]}, set())] == [1, 2]
+
+
+def test_a_frame_that_has_ended_meanwhile(parked: FrameType) -> None:
+    """It is no caller any more: its key is another one."""
+    assert guard_noted.standing_at([0], [parked], {key_of(parked) + 1: []}, 1) == []
 
 
 def test_all_threads(parked: FrameType) -> None:

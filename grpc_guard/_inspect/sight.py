@@ -40,8 +40,7 @@ from .waits import JOIN, Party, Wait, joins
 _ELSEWHERE = 100  # parties without a line of their own for whom it is looked for elsewhere
 _TRIES = 3  # a task that runs on another thread at this very moment shows no frames
 _TOGETHER = 512 if which.compiled() is None else 1024  # tasks, which take a millisecond or two
-_locals = operator.attrgetter("f_locals")
-_direction = operator.itemgetter("direction")
+_locals, _direction = operator.attrgetter("f_locals"), operator.itemgetter("direction")
 
 
 class Sight:
@@ -71,12 +70,16 @@ class Sight:
         self._found_elsewhere = self._looked_for = 0
         self.time = monotonic()  # what began later was not seen
         self.running: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] = {}  # the task of each
-        self._look_at_tasks(loops, streams)
-        self._look_at_threads(loops)
-        for name, frame in suspended_greenlets():
-            party = Party("greenlet", name, ("greenlet", id(frame)))
-            chain = list(outward(frame))
-            self._note(party, roles(chain, standing_among(chain, noted_directions())))
+        try:
+            self._look_at_tasks(loops, streams)
+            self._look_at_threads(loops)
+            for name, frame in suspended_greenlets():
+                chain = list(outward(frame))
+                found = roles(chain, standing_among(chain, noted_directions()))
+                self._note(Party("greenlet", name, ("greenlet", id(frame))), found)
+        except BaseException:
+            self.forget_frames()  # a chain has this very frame, and would keep it alive
+            raise
 
     def forget_frames(self) -> None:
         """Let go of all frames: they hold what the program has in hand."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+from .._catalogue.cpython import threads_by_ident
 from .._findings.parties import name_of_thread
 
 
@@ -41,5 +42,8 @@ def joins(party: Party, frames: Iterable[FrameType]) -> Iterator[Wait]:
     for frame in frames:
         if frame.f_code is JOIN:
             names = frame.f_locals
-            joined = Party.thread(names["self"].ident or 0)
-            yield Wait(party, joined, names.get("timeout") is not None)
+            ident = getattr(names["self"], "_ident", None) or 0
+            if (
+                threads_by_ident.get(ident) is names["self"]
+            ):  # else it has ended: another one may have its ident
+                yield Wait(party, Party.thread(ident), names.get("timeout") is not None)

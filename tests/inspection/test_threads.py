@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
-from inside import core_which, frames_of_threads, guard_noted, inspect_threads, key_of
-from support.staging import Gate, in_thread
+from inside import core_which, frames_of_threads, guard_noted, inspect_threads, key_of, sight, waits
+from support.staging import PATIENCE, Gate, in_thread
 
 compiled: Any = core_which.compiled()
 
@@ -83,6 +86,51 @@ def test_places(parked: FrameType) -> None:
     assert found[:2] == (id(parked.f_code), parked.f_lasti)
     assert len(found) == 4
     assert inspect_threads.places_of([]) == ()
+
+
+class Local:
+    """What a thread has in hand."""
+
+
+def test_a_look_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps no frame of any thread, though its own is among them."""
+    gate, held = Gate(), []
+
+    def hold() -> None:
+        local = Local()
+        held.append(weakref.ref(local))
+        gate.park()
+
+    def fail() -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(sight, "suspended_greenlets", fail)
+    party = in_thread(hold)
+    gc.disable()
+    try:
+        with gate.held(), pytest.raises(ArithmeticError):
+            sight.Sight([])
+        party.result()
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_thread_that_has_ended_is_not_waited_for() -> None:
+    """Another thread may have its ident."""
+    gate = Gate()
+    ended = threading.Thread(target=int)
+    ended.start()
+    ended.join(PATIENCE)
+    frame: Any = SimpleNamespace(f_code=waits.JOIN, f_locals={"self": ended})
+    waiter = waits.Party("thread", "a", ("thread", 1))
+    party = in_thread(gate.park)
+    with gate.held():
+        ended._ident = party._thread.ident  # type: ignore[attr-defined]
+        assert list(waits.joins(waiter, [frame])) == []
+        frame.f_locals["self"] = party._thread
+        assert [wait.awaited.name for wait in waits.joins(waiter, [frame])] == ["party"]
+    party.result()
 
 
 @pytest.mark.skipif(compiled is None, reason="needs the compiled core")

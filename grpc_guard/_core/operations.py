@@ -20,7 +20,9 @@ OPERATIONS: list[CodeType] = []  # marked code; two may be equal
 # The names, by the identity of code objects: they hash their whole content each time.
 IDENTITIES: dict[int, str] = {}
 ONLOOKERS: set[int] = set()  # marked code that holds a direction without owning it
-ITERATING: set[int] = set()  # marked code whose step runs the program's own iterator
+ITERATING: set[int | str] = (
+    set()
+)  # marked code, and operations, whose step runs the program's own iterator
 
 
 def operation(name: str, *, owns: bool = True, iterates: bool = False) -> Callable[[F], F]:
@@ -45,7 +47,7 @@ def _marked(plain: CodeType, name: str, owns: bool, iterates: bool) -> CodeType:
     if not owns:
         ONLOOKERS.add(id(code))
     if iterates:
-        ITERATING.add(id(code))
+        ITERATING.update((id(code), name))
     return code
 
 
@@ -100,6 +102,11 @@ def _points_of(code: CodeType) -> tuple[int, int]:
 def operation_in(frame: FrameType) -> str:
     """Return the name of the operation whose frame this is."""
     return operation_of(frame.f_code, variables_of(frame))
+
+
+def iterates(code: CodeType, names: Mapping[str, object]) -> bool:
+    """Tell whether an operation runs the program's own iterator; the slow paths run that of any."""
+    return id(code) in ITERATING or operation_of(code, names) in ITERATING
 
 
 def operation_of(code: CodeType, names: Mapping[str, object]) -> str:

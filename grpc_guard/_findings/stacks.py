@@ -9,6 +9,7 @@ from _thread import get_ident
 from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 
+from .._catalogue.boundary import is_injected
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.grpcio import sends_requests
 from .records import Frame
@@ -67,7 +68,9 @@ def copy_frame(frame: FrameType, line: int | None = None) -> Frame:
     file, line = frame.f_code.co_filename, line or frame.f_lineno or frame.f_code.co_firstlineno
     try:
         code = linecache.getline(file, line, frame.f_globals).strip()
-    except ImportError:  # the interpreter is shutting down
+    except Exception as error:  # the module's own loader; or the interpreter is shutting down
+        if is_injected(error):
+            raise
         code = ""
     return Frame(file, line, frame.f_code.co_name, code)
 

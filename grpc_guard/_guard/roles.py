@@ -21,6 +21,7 @@ from .._core.operations import (
     NOTED,
     ONLOOKERS,
     is_outermost,
+    iterates,
     operation_in,
     operation_of,
     progress,
@@ -86,7 +87,7 @@ def roles(frames: Sequence[FrameType], standing: Iterable[Standing] = ()) -> Ite
         elif come != COMING:
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
-            inner = frames[:index] if id(code) in ITERATING else ()
+            inner = frames[:index] if iterates(code, names) else ()
             yield Role(direction, operation_of(code, names), True, [*inner, *outer], come == NOTED)
 
 
@@ -117,7 +118,7 @@ def inside(
             seconds = held(direction) if come == NOTED else 0.0
             # A user's iterator runs inside the operation, and its frames tell where it is;
             # inside any other operation there is only grpcio.
-            users = inner if id(frame.f_code) in ITERATING else []
+            users = inner if iterates(frame.f_code, names) else []
             return operation_in(frame), seconds, fold([*users, *rest])
         inner.append(frame)
     return None

@@ -78,7 +78,7 @@ class Sight:
                 found = roles(chain, standing_among(chain, noted_directions()))
                 self._note(Party("greenlet", name, ("greenlet", id(frame))), found)
         except BaseException:
-            self.forget_frames()  # a chain has this very frame, and would keep it alive
+            self.forget_frames()
             raise
 
     def forget_frames(self) -> None:
@@ -153,25 +153,23 @@ class Sight:
         return [one for one in found.values() if self.owner(one) is not None]
 
     def waiting(self, direction: Direction) -> tuple[Owner, ...]:
-        found = self.waiters.get(id(direction)) if self.waiters else None
-        return () if found is None else tuple(owner for _, owner in found)
+        return tuple(owner for _, owner in self.waiters.get(id(direction), ()))
 
     def _look_at_threads(self, loops: Collection[asyncio.AbstractEventLoop]) -> None:
         running = [(one, task) for one in loops if (task := asyncio.current_task(one)) is not None]
-        frames, noted = frames_of_threads(), noted_directions()
-        # Of a task that runs before and after, the frames are its own.
-        self.running = {one: task for one, task in running if task is asyncio.current_task(one)}
-        # Into no variable of this frame, which is among them: in a cycle it would keep them alive.
-        self.threads, met = look_at_threads(frames, noted, {*IDENTITIES, id(JOIN)})
-        frames.clear()
+        frames = frames_of_threads()
+        try:
+            noted = noted_directions()
+            # Of a task that runs before and after, the frames are its own.
+            self.running = {one: it for one, it in running if it is asyncio.current_task(one)}
+            self.threads, met = look_at_threads(frames, noted, {*IDENTITIES, id(JOIN)})
+        finally:
+            frames.clear()  # this very frame is among them, and in the chains: see forget_frames()
         for ident, chain, callers, is_marked in met:
             party = Party.thread(ident)
             standing = standing_at(callers, chain, noted, ident)
-            if is_marked:
-                self._note(party, roles(chain, standing))
-                self.joins += joins(party, chain)
-            else:  # as most
-                self._note(party, standing_roles(chain, standing))
+            self._note(party, (roles if is_marked else standing_roles)(chain, standing))
+            self.joins += joins(party, chain) if is_marked else ()
 
     def _look_at_tasks(
         self, loops: Collection[asyncio.AbstractEventLoop], streams: list[Stream] | None

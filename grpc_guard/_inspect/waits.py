@@ -42,8 +42,11 @@ def joins(party: Party, frames: Iterable[FrameType]) -> Iterator[Wait]:
     for frame in frames:
         if frame.f_code is JOIN:
             names = frame.f_locals
-            ident = getattr(names["self"], "_ident", None) or 0
+            joined = names["self"]
+            ident = (
+                getattr(joined, "_ident", None) or 0
+            )  # `ident` may be a property of the program's
             if (
-                threads_by_ident.get(ident) is names["self"]
-            ):  # else it has ended: another one may have its ident
+                threads_by_ident.get(ident) is joined
+            ):  # else it has ended: that may be another one's
                 yield Wait(party, Party.thread(ident), names.get("timeout") is not None)

@@ -17,7 +17,7 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 
 
 def rests() -> bool:
-    return gc.get_threshold()[0] == 0
+    return gc.get_threshold()[0] == collector.AT_REST
 
 
 def test_it_rests_in_the_block() -> None:
@@ -82,7 +82,7 @@ def test_one_that_the_program_has_stopped_stays_so() -> None:
         gc.set_threshold(0)
         with collector.collector_at_rest():
             pass
-        assert rests()
+        assert gc.get_threshold()[0] == 0
     finally:
         gc.set_threshold(*before)
         gc.enable()
@@ -94,6 +94,20 @@ def test_a_threshold_that_the_program_sets_meanwhile() -> None:
         with collector.collector_at_rest():
             gc.set_threshold(before[0] + 7)
         assert gc.get_threshold() == (before[0] + 7, *before[1:])
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_a_threshold_that_the_program_reads_in_the_block_and_puts_back() -> None:
+    """The next block sets it as it was."""
+    before = gc.get_threshold()
+    try:
+        with collector.collector_at_rest():
+            read = gc.get_threshold()
+        gc.set_threshold(*read)
+        with collector.collector_at_rest(), collector.collector_at_rest():
+            assert rests()
+        assert gc.get_threshold() == before
     finally:
         gc.set_threshold(*before)
 

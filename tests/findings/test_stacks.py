@@ -11,7 +11,7 @@ from types import FrameType
 import grpc
 import grpc.aio
 import pytest
-from inside import Frame, findings_stacks, frames_of_threads
+from inside import Frame, collector, findings_stacks, frames_of_threads
 
 
 def here() -> FrameType:
@@ -96,13 +96,13 @@ def test_looking_at_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     current_frames = sys._current_frames
 
     def spy() -> dict[int, FrameType]:
-        collects.append(gc.get_threshold()[0] > 0)
+        collects.append(gc.get_threshold()[0] != collector.AT_REST)
         return current_frames()
 
     monkeypatch.setattr(sys, "_current_frames", spy)
     assert threading.get_ident() in frames_of_threads()
     assert collects == [sys.version_info[:2] != (3, 11)]
-    assert gc.get_threshold()[0] > 0
+    assert gc.get_threshold()[0] != collector.AT_REST
 
 
 def test_looking_at_threads_where_nothing_is_collected() -> None:

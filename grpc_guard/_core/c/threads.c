@@ -13,13 +13,14 @@ chain_from(PyObject *innermost)
     while (chain != NULL && frame != NULL) {
         if (PyList_Append(chain, frame) < 0) {
             Py_CLEAR(chain);
+            break;
         }
         Py_SETREF(frame, (PyObject *)PyFrame_GetBack((PyFrameObject *)frame));
+        if (frame == NULL && PyErr_Occurred()) {
+            Py_CLEAR(chain);
+        }
     }
     Py_XDECREF(frame);
-    if (PyErr_Occurred()) {
-        Py_CLEAR(chain);
-    }
     return chain;
 }
 
@@ -64,12 +65,11 @@ find(PyObject *chain, PyObject *noted, PyObject *marked, PyObject *callers, int 
 static int
 meet(PyObject *met, PyObject *ident, PyObject *chain, PyObject *callers, int is_marked, int meets_all)
 {
-    PyObject *one = NULL;
     if (!is_marked && !meets_all && PyList_GET_SIZE(callers) == 0) {
         Py_DECREF(callers);
         return 0;
     }
-    one = Py_BuildValue("(OONO)", ident, chain, callers, is_marked ? Py_True : Py_False);
+    PyObject *one = Py_BuildValue("(OONO)", ident, chain, callers, is_marked ? Py_True : Py_False);
     int failed = one == NULL || PyList_Append(met, one) < 0;
     Py_XDECREF(one);
     return failed ? -1 : 0;

@@ -11,6 +11,7 @@ from typing import Any
 from ..._catalogue.clock import monotonic
 from ..._catalogue.grpcio import is_of_grpcio
 from ..._catalogue.nouns import SERVER
+from ..._core.aio_methods import called
 from ..._core.conflicts import contended_async
 from ..._core.operations import operation
 from ..._guard.violations import check_loop, used_after_end
@@ -18,11 +19,13 @@ from ..._lifecycle.cancellations import after_cancel
 from ..itself import takes_more
 
 
-def _by_itself(name: str, qualname: str, slot: str, of: str = "") -> Callable[..., Any]:
-    """Return method `name`, which claims the direction in `slot`; in reports `of` is before its name."""
+def _by_itself(qualname: str, slot: str, of: str = "") -> Callable[..., Any]:
+    """Return a method called so, which claims the direction in `slot`; in reports `of` is before its name."""
+    name = qualname.rpartition(".")[2]
     told = of + name
 
     @operation(told)
+    @called(qualname)
     async def itself(self: Any, *args: Any, **kwargs: Any) -> Any:
         direction = getattr(self, slot)
         if direction.stream.side == SERVER and direction.stream.ended:
@@ -43,20 +46,19 @@ def _by_itself(name: str, qualname: str, slot: str, of: str = "") -> Callable[..
         step = functools.partial(step, **kwargs) if kwargs else step
         return await contended_async(direction, told, step, *args)
 
-    itself.__name__, itself.__qualname__ = name, qualname
     return itself
 
 
 # By their names: how many arguments gRPC's have, and those of objects that may take more.
 _Operations = Mapping[str, tuple[int, Callable[..., Any]]]
 OF_CALLS: _Operations = {
-    "read": (0, _by_itself("read", "ReadingCall.read", "_self_read")),
-    "write": (1, _by_itself("write", "write", "_self_write")),
-    "done_writing": (0, _by_itself("done_writing", "done_writing", "_self_write")),
+    "read": (0, _by_itself("_StreamResponseMixin.read", "_self_read")),
+    "write": (1, _by_itself("_StreamRequestMixin.write", "_self_write")),
+    "done_writing": (0, _by_itself("_StreamRequestMixin.done_writing", "_self_write")),
 }
 OF_CONTEXTS: _Operations = {
-    "read": (0, _by_itself("read", "Context.read", "_self_read", "context.")),
-    "write": (1, _by_itself("write", "Context.write", "_self_write", "context.")),
+    "read": (0, _by_itself("_ServicerContext.read", "_self_read", "context.")),
+    "write": (1, _by_itself("_ServicerContext.write", "_self_write", "context.")),
 }
 
 

@@ -42,8 +42,8 @@ def duration(seconds: float | None) -> str:
     """Return `seconds` for people: 3 ms, 12.5 s, 4 min."""
     if seconds is None:
         return "an unknown time"
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
+    if seconds < 0.9995:  # more would be 1e+03 ms
+        return f"{round(seconds * 1000, 4):.3g} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min"

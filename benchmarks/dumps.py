@@ -56,6 +56,8 @@ _QUARTER = 0.25  # seconds
 _QUIET = 3  # quarters of a second without a dump beside one with it
 _ALONE = [("grpc.use_local_subchannel_pool", 1)]
 
+_Second = tuple[float, float, float]  # see _Loaded._seconds()
+
 
 def measure(plan: Plan) -> Iterator[Figure]:
     """Yield the times of a dump, and the cost of one dump each second."""
@@ -125,7 +127,7 @@ class _Loaded:
 
     def under_load(self, rounds: int) -> Iterator[Figure]:
         """Yield what a message takes in seconds with a dump and without, and what a dump takes."""
-        found: dict[str, list[tuple[float, float]]] = {_BEFORE: [], _DUMPS: [], _AFTER: []}
+        found: dict[str, list[_Second]] = {_BEFORE: [], _DUMPS: [], _AFTER: []}
         waited: list[float] = []
         first = self._said("answered")
         for _ in range(rounds):
@@ -142,6 +144,11 @@ class _Loaded:
             for name in (_BEFORE, _DUMPS):
                 yield Figure(f"{row}, {name}", measured.time(name, "us"), "us", column=column)
             yield ratio_figure(f"{row}, {_DUMPS} / {_BEFORE}", column, measured, _DUMPS, bound=1.02)
+        for name in (_BEFORE, _DUMPS):
+            collecting = 1e3 * fmean(one[2] for one in found[name])
+            yield Figure(
+                f"the collector in a second, {name}", collecting, "ms", column="wall clock"
+            )
         name = "the answer to each of these dumps"
         yield Figure(name, 1e3 * seconds / dumps, "ms", column="processor time", bound=20)
         yield Figure("until a dump was there", 1e3 * median(waited), "ms", column="wall clock")
@@ -149,39 +156,41 @@ class _Loaded:
         wrong = self._said("wrong")[0]
         yield Figure("wrong messages and errors", wrong, "count", bound=0, column="wall clock")
 
-    def _seconds(self, waited: list[float]) -> dict[str, tuple[float, float]]:
+    def _seconds(self, waited: list[float]) -> dict[str, _Second]:
         """Return what a message takes in a second, without a dump and with one: the same but for that.
 
-        By the wall clock and the processor's.
+        By the wall clock and the processor's; and what the collector takes of the second.
         """
         kinds = [_DUMPS, *[_BEFORE] * _QUIET, *[_AFTER] * _QUIET]
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
+        taken: dict[str, list[_Second]] = {name: [] for name in kinds}
         for name in random.sample(kinds, len(kinds)):
             taken[name].append(self._quarter(waited if name == _DUMPS else None))
         taken[_DUMPS] += taken[_BEFORE]
-        return {
-            name: (fmean(wall for wall, _ in some), fmean(processor for _, processor in some))
-            for name, some in taken.items()
-        }
+        found = {}
+        for name, some in taken.items():
+            wall, processor, collecting = map(fmean, zip(*some, strict=True))
+            found[name] = wall, processor, collecting / _QUARTER
+        return found
 
-    def _quarter(self, waited: list[float] | None) -> tuple[float, float]:
-        """Return what a message takes in the next quarter of a second, by both clocks.
+    def _quarter(self, waited: list[float] | None) -> _Second:
+        """Return the same of the next quarter of a second.
 
         With a dump if there is a list for how long that took.
         """
-        before, used_before, began = self._said("count")
+        before, used_before, began, collected = self._said("count")
         asked = time.perf_counter()
         data = b""
         if waited is not None:
             data = _answer_of(self._process.pid)
             waited.append(time.perf_counter() - asked)
         time.sleep(max(0.0, _QUARTER - (time.perf_counter() - asked)))
-        after, used, ended = self._said("count")
+        after, used, ended, collecting = self._said("count")
         if waited is not None:
             told = pb.Reply.FromString(data).snapshot
             assert told.pid == self._process.pid
             assert len(told.streams) >= self.streams
-        return (ended - began) / (after - before), (used - used_before) / (after - before)
+        messages = after - before
+        return (ended - began) / messages, (used - used_before) / messages, collecting - collected
 
 
 def _leave_the_core() -> set[int]:
@@ -280,11 +289,13 @@ async def _serve(streams: int) -> None:
         elif question == "wrong":
             print(work.wrong, flush=True)
         else:
-            print(sum(work.done), time.process_time(), time.perf_counter(), flush=True)
+            clocks = time.process_time(), time.perf_counter(), _collected[1]
+            print(sum(work.done), *clocks, flush=True)
     os._exit(0)  # the load has no end
 
 
 _answered = [0, 0.0]  # how often this process has answered, and the processor time of that
+_collected = [0.0, 0.0]  # when the collector has begun last, and the time of all its runs
 
 
 def _watch_the_answers() -> None:
@@ -296,6 +307,14 @@ def _watch_the_answers() -> None:
         _answered[:] = _answered[0] + 1, _answered[1] + time.thread_time() - began
 
     Endpoint.answer = answer  # type: ignore[method-assign]
+
+
+def _watch_the_collector(phase: str, _: object) -> None:
+    now = time.perf_counter()
+    if phase == "start":
+        _collected[0] = now
+    else:
+        _collected[1] += now - _collected[0]
 
 
 def _question() -> str:
@@ -390,6 +409,7 @@ def main() -> None:
     parser.add_argument("--serve", type=int, required=True, metavar="STREAMS")
     streams = parser.parse_args().serve
     _watch_the_answers()
+    gc.callbacks.append(_watch_the_collector)
     grpc_guard.enable(inspect=True)
     asyncio.run(_serve(streams))
 

@@ -28,8 +28,10 @@ _usual: list[int] = []  # the last ``before``: for a program that has put AT_RES
 
 
 @contextlib.contextmanager
-def collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[int]:
     """Let the collector rest in the block, which makes many objects, and drops them.
+
+    The block gets how many new objects had it run; 0 if it rests already.
 
     It would look through the whole heap for them, and run finalisers of the program on this thread.
     Not by gc.disable(): whether the program has called that, or calls it meanwhile, could not be told.
@@ -47,7 +49,7 @@ def collector_at_rest() -> Iterator[None]:
             _usual[:] = [before]
             _resting.append(resting)
             gc.set_threshold(AT_REST)
-        yield
+        yield before if stops else 0
     finally:
         if stops:
             try:

@@ -140,7 +140,7 @@ class Endpoint:
         with contextlib.suppress(Exception):  # the answer matters more
             self.asked()
         try:
-            told = Reply()
+            told = Reply(settles=True)
         except Exception as error:
             send(connection, _failed(error), _REPLY_SECONDS)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,9 @@ from .._core import which
 _BEGINNING = 1.0  # seconds; a process that ends lets no thread begin
 _SLICE = 256 if which.compiled() is None else 1024  # items, which take a millisecond or two
 _NAP = 5e-5  # seconds; in none at all the others would not wake up in time
+
+_SETTLING = 0.01  # seconds between two looks at how many objects are new
+_PATIENCE = 10  # such looks
 
 T = TypeVar("T")
 
@@ -46,6 +50,20 @@ def pause(items: Sequence[object]) -> None:
     """Let other threads run between two parts of a look, if there are as many `items` as a slice has."""
     if len(items) > _SLICE:
         native("time", "sleep")(_NAP)
+
+
+def settle(due: int) -> None:
+    """Wait until less than half as many objects are new as are ``due`` for the collector, or a tenth of a second.
+
+    A frame that a look has found is an object until its function returns. Hundreds of them, and those
+    that the program has at any time, would have the collector run: for 10 ms or more where it seldom
+    does, as it looks at all that have been made since it ran last.
+    """
+    sleep = native("time", "sleep")
+    for _ in range(_PATIENCE if gc.isenabled() else 0):
+        if 2 * gc.get_count()[0] < due or due == 0:
+            break
+        sleep(_SETTLING)
 
 
 def start(function: Callable[..., object], *args: object) -> None:

@@ -28,7 +28,7 @@ from .deductions import deduced
 from .elsewhere import tasks_seen, threads_seen
 from .living import Handled, let_go, loops_of, streams_listed
 from .messages import Answer, parts_of_reply
-from .native import pause
+from .native import pause, settle
 from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
@@ -53,14 +53,17 @@ def snapshot() -> Snapshot:
 class Reply:
     """A message with what snapshot() returns, in parts; close() leaves their memory to the next one.
 
-    With the compiled core, most streams become bytes without a record.
+    With the compiled core, most streams become bytes without a record. One that `settles` is there
+    when what the look has left behind is gone: on a thread that has the time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, settles: bool = False) -> None:
         self._answer = Answer() if which.compiled() is not None else None
         try:
-            with collector_at_rest():
+            with collector_at_rest() as due:
                 self.parts = self._taken()
+                if settles:
+                    settle(due)
         except BaseException:
             self.close()
             raise

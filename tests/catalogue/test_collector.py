@@ -22,10 +22,12 @@ def rests() -> bool:
 
 def test_it_rests_in_the_block() -> None:
     before = gc.get_threshold()
-    with collector.collector_at_rest():
+    with collector.collector_at_rest() as due:
         assert rests()
-        with collector.collector_at_rest():
+        assert due == before[0]
+        with collector.collector_at_rest() as due:
             assert rests()
+            assert due == 0
         assert rests()
     assert gc.get_threshold() == before
     with pytest.raises(KeyError), collector.collector_at_rest():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import traceback
 from _thread import get_ident
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from inside import alarm, inspect_switch, native
+from inside import alarm, collector, inspect_switch, native
 from support.staging import wait
 
 
@@ -78,6 +80,49 @@ def test_others_run_between_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_SLICE", 2)
     happened += native.slices_of("abcde")
     assert happened == ["ab", native._NAP, "cd", native._NAP, "e"]
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """What settle() sleeps; the objects that are new there go in the third sleep."""
+    slept: list[float] = []
+    kept: list[list[object]] = []
+
+    def nap(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            kept.clear()
+
+    monkeypatch.setattr(native, "native", lambda module, name: nap)
+    with collector.collector_at_rest():
+        kept += [[] for _ in range(10_000)]
+        yield slept
+
+
+def test_what_a_look_has_left_goes_before_the_collector_runs(naps: list[float]) -> None:
+    """The frames that it has found go as their functions return."""
+    native.settle(6_000)
+    assert naps == [native._SETTLING] * 3
+
+
+def test_it_does_not_wait_for_ever(naps: list[float]) -> None:
+    """What is new may be the program's, and stay."""
+    stay = [[] for _ in range(10_000)]  # type: ignore[var-annotated]
+    native.settle(6_000)
+    assert naps == [native._SETTLING] * native._PATIENCE
+    assert len(stay) == 10_000
+
+
+def test_it_does_not_wait_where_nothing_is_due(naps: list[float]) -> None:
+    """The collector rests, whoever has stopped it; or much more has to be new."""
+    native.settle(0)
+    native.settle(1_000_000)
+    gc.disable()
+    try:
+        native.settle(6_000)
+    finally:
+        gc.enable()
+    assert naps == []
 
 
 def test_a_thread_has_begun_when_its_start_returns() -> None:

@@ -218,7 +218,7 @@ def test_a_message_that_comes_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_without_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the thread does if a snapshot fails, done here."""
 
-    def fail() -> Any:
+    def fail(**_: bool) -> Any:
         raise KeyError("secret")
 
     monkeypatch.setattr(endpoints, "Reply", fail)

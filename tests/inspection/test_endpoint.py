@@ -180,7 +180,7 @@ def test_one_who_never_reads(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> 
         closed: list[bool] = []
         large = [b"0", bytes(4 << 20)]  # more than a socket takes in
         told = SimpleNamespace(parts=large, close=lambda: closed.append(True))
-        at_once.setattr(endpoints, "Reply", lambda: told)
+        at_once.setattr(endpoints, "Reply", lambda **_: told)
         at_once.setattr(endpoints, "_REPLY_SECONDS", 0.01)
         wire.send(ours, inspection_pb2.Request(version=1).SerializeToString(), PATIENCE)
         with pytest.raises(TimeoutError):
@@ -192,7 +192,7 @@ def test_one_who_never_reads(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_snapshot_that_fails(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What prevented it is told by its kind alone: its text might quote the program."""
 
-    def fail() -> Any:
+    def fail(**_: bool) -> Any:
         raise KeyError("secret")
 
     monkeypatch.setattr(endpoints, "Reply", fail)

@@ -656,3 +656,32 @@ def test_gevent(folder: Path) -> None:
         PYTHONWARNINGS="ignore",
     )
     assert said == "True\n"
+
+
+def test_handlers_that_are_greenlets(folder: Path) -> None:
+    """Those of one thread are known apart: each stream of a server has its age."""
+    pytest.importorskip("gevent")
+    said = process(
+        "from gevent import monkey; monkey.patch_all()\n"
+        + ENABLE
+        + "import grpc.experimental.gevent; grpc.experimental.gevent.init_gevent()\n"
+        + "from concurrent.futures import ThreadPoolExecutor\n"
+        + "import gevent.event\n"
+        + "end = gevent.event.Event()\n"
+        + "def behavior(requests, context):\n"
+        + "    yield b''\n"
+        + "    end.wait(20)\n"
+        + "server = grpc.server(ThreadPoolExecutor(3))\n"
+        + "handlers = {'Talk': grpc.stream_stream_rpc_method_handler(behavior)}\n"
+        + "server.add_registered_method_handlers('test', handlers)\n"
+        + "port = server.add_insecure_port('127.0.0.1:0')\n"
+        + "server.start()\n"
+        + "talk = grpc.insecure_channel(f'127.0.0.1:{port}').stream_stream('/test/Talk')\n"
+        + "calls = [talk(iter(())) for _ in range(3)]\n"
+        + "for call in calls: next(call)\n"
+        + "streams = grpc_guard.snapshot().streams\n"
+        + "print([one.age_seconds is None for one in streams if one.side == 'server'], flush=True)\n"
+        + "os._exit(0)\n",
+        PYTHONWARNINGS="ignore",
+    )
+    assert said == "[False, False, False]\n"

@@ -112,7 +112,11 @@ enter_thread(State *state, InFlight *self, PyObject *what, int is_unary, PyObjec
     if (!is_made(self)) {
         return NULL;
     }
-    unsigned long ident = PyThread_get_thread_ident();
+    unsigned long long its;
+    if (grpc_guard_this_ident(&state->steps, &its) < 0) {
+        return NULL;
+    }
+    unsigned long ident = (unsigned long)its;
     PyObject *made = NULL;
     self->has_native_clock = state->steps.has_native_clock;
     if (self->by_thread.slots != NULL) {

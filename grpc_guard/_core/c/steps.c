@@ -52,6 +52,23 @@ call_named(Steps *steps, PyObject *name, PyObject *const *args, size_t count)
     return result;
 }
 
+USUAL int
+grpc_guard_this_ident(Steps *steps, unsigned long long *ident)
+{
+    *ident = PyThread_get_thread_ident();
+    if (steps->has_native_ident) {
+        return 1;
+    }
+    PyObject *its = call_named(steps, steps->str_get_ident, NULL, 0);
+    if (its == NULL) {
+        return -1;
+    }
+    int is_number = PyLong_Check(its);
+    *ident = is_number ? PyLong_AsUnsignedLongLongMask(its) : 0;
+    Py_DECREF(its);
+    return is_number;
+}
+
 /* Finds what time it is, and which thread runs: 1, 0 if its ident is no number; -1: an error is set. */
 static UNUSUAL int
 this_party(Steps *steps, unsigned long long *owner, double *since)
@@ -62,18 +79,7 @@ this_party(Steps *steps, unsigned long long *owner, double *since)
     if (now == NULL || (*since == -1.0 && PyErr_Occurred())) {
         return -1;
     }
-    if (steps->has_native_ident) {
-        *owner = PyThread_get_thread_ident();
-        return 1;
-    }
-    PyObject *ident = call_named(steps, steps->str_get_ident, NULL, 0);
-    if (ident == NULL) {
-        return -1;
-    }
-    int is_number = PyLong_Check(ident);
-    *owner = is_number ? PyLong_AsUnsignedLongLongMask(ident) : 0;
-    Py_DECREF(ident);
-    return is_number;
+    return grpc_guard_this_ident(steps, owner);
 }
 
 /* Tells whether an operation may begin: one of a handler only while that runs. Sure only if so. */

@@ -36,6 +36,9 @@ extern PyType_Spec grpc_guard_sync_operation;
 int grpc_guard_steps_traverse(Steps *steps, visitproc visit, void *arg);
 void grpc_guard_steps_clear(Steps *steps);
 
+/* Finds which thread runs, a greenlet with gevent: 1, 0 if its ident is no number; -1: an error is set. */
+int grpc_guard_this_ident(Steps *steps, unsigned long long *ident);
+
 /* Ends a list: those who are still in it live on in none. */
 void grpc_guard_leave_list(Links *head);
 

@@ -52,16 +52,22 @@ def pause(items: Sequence[object]) -> None:
         native("time", "sleep")(_NAP)
 
 
-def settle(due: int) -> None:
-    """Wait until less than half as many objects are new as are ``due`` for the collector, or a tenth of a second.
+def new_objects() -> int:
+    """Return how many objects are new to the collector."""
+    return gc.get_count()[0]
 
-    A frame that a look has found is an object until its function returns. Hundreds of them, and those
-    that the program has at any time, would have the collector run: for 10 ms or more where it seldom
-    does, as it looks at all that have been made since it ran last.
+
+def settle(before: int, due: int) -> None:
+    """Wait until what a look has left behind is gone, a tenth of a second at most.
+
+    A frame that it has found is an object until its function returns. With hundreds of those, beside
+    the program's own, the collector would run: for 10 ms or more where it seldom does, as it looks at
+    all that has been made since. So either no more objects are new than were `before`, or less than
+    half as many as are ``due`` for a run.
     """
-    sleep = native("time", "sleep")
-    for _ in range(_PATIENCE if gc.isenabled() else 0):
-        if 2 * gc.get_count()[0] < due or due == 0:
+    sleep, enough = native("time", "sleep"), max(before, due // 2)
+    for _ in range(_PATIENCE if due and gc.isenabled() else 0):
+        if new_objects() <= enough:
             break
         sleep(_SETTLING)
 

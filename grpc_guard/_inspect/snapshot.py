@@ -28,7 +28,7 @@ from .deductions import deduced
 from .elsewhere import tasks_seen, threads_seen
 from .living import Handled, let_go, loops_of, streams_listed
 from .messages import Answer, parts_of_reply
-from .native import pause, settle
+from .native import new_objects, pause, settle
 from .records import ChannelSnapshot, Snapshot
 from .servers import servers_seen
 from .sight import Sight
@@ -61,9 +61,10 @@ class Reply:
         self._answer = Answer() if which.compiled() is not None else None
         try:
             with collector_at_rest() as due:
+                before = new_objects()
                 self.parts = self._taken()
                 if settles:
-                    settle(due)
+                    settle(before, due)
         except BaseException:
             self.close()
             raise

@@ -101,25 +101,26 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 def test_what_a_look_has_left_goes_before_the_collector_runs(naps: list[float]) -> None:
     """The frames that it has found go as their functions return."""
-    native.settle(6_000)
+    native.settle(0, 6_000)
     assert naps == [native._SETTLING] * 3
 
 
 def test_it_does_not_wait_for_ever(naps: list[float]) -> None:
     """What is new may be the program's, and stay."""
     stay = [[] for _ in range(10_000)]  # type: ignore[var-annotated]
-    native.settle(6_000)
+    native.settle(0, 6_000)
     assert naps == [native._SETTLING] * native._PATIENCE
     assert len(stay) == 10_000
 
 
 def test_it_does_not_wait_where_nothing_is_due(naps: list[float]) -> None:
-    """The collector rests, whoever has stopped it; or much more has to be new."""
-    native.settle(0)
-    native.settle(1_000_000)
+    """The collector rests, whoever has stopped it; or much more has to be new; or it was before."""
+    native.settle(0, 0)
+    native.settle(0, 1_000_000)
+    native.settle(native.new_objects() + 1_000, 6_000)
     gc.disable()
     try:
-        native.settle(6_000)
+        native.settle(0, 6_000)
     finally:
         gc.enable()
     assert naps == []

@@ -131,3 +131,9 @@ def reported() -> Iterator[queue.Queue[grpc_guard.Finding]]:
     ledger.add_sink(occurred.put)
     yield occurred
     ledger.remove_sink(occurred.put)
+
+
+@pytest.fixture(params=["raise", "serialize"])
+def in_each_mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What refuses or reports the use of one party does so where others have to wait for it, too."""
+    monkeypatch.setattr(staging, "usual", [request.param])

@@ -132,6 +132,32 @@ def reading_responses_or_metadata(direction: Any, call: Any) -> tuple[Step, Step
     )
 
 
+def ending(step: Step, stream: Any) -> Step:
+    """Return `step`, which asks a handler for its next response, where no claim notes how that ends."""
+
+    def take() -> Any:
+        try:
+            return step()
+        except BaseException:
+            stream.ended = True
+            raise
+
+    return take
+
+
+def ending_with_none(step: Step, stream: Any) -> Step:
+    """Return the same of one that sends a response; None is the last."""
+
+    def send(response: Any) -> Any:
+        try:
+            return step(response)
+        finally:
+            if response is None:
+                stream.ended = True
+
+    return send
+
+
 def direction_of(advance: Any) -> Any:
     """Return the direction that a method of this module advances."""
     return advance.__self__

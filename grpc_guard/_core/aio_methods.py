@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from . import which
 from .operations import IDENTITIES
 from .stream import AioDirection, Direction, Stream
+from .turns import tell_of_cancels
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,8 +60,9 @@ def after_cancels(
 ) -> None:
     """Have ``tell(stream, operation, error, direction, proxy)`` called where C did the operation.
 
-    The functions call what they need themselves.
+    And where a turn ends so, without the proxy; otherwise the functions call what they need themselves.
     """
+    tell_of_cancels(tell)
     if compiled is not None:
         compiled.tell_of_cancels(tell)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -93,20 +94,37 @@ class ClientRequests(SyncDirection):
     advance = _advancing("taking_requests")
 
 
-class HandlerResponses(SyncDirection):
+class _Responding(SyncDirection):
+    """What a handler responds, which ends with it."""
+
+    __slots__ = ()
+
+    _ending: Callable[[Step, Any], Step]
+
+    def _equip(self) -> None:
+        super()._equip()
+        if self.turns is not None:  # then there is no claim of advances.py, which notes the end
+            self.iterator = IteratorFromFunction(self._ending(self.iterator.__next__, self.stream))
+
+
+class HandlerResponses(_Responding):
     """gRPC, which advances a handler's response iterator; the handler ends when that does."""
 
     __slots__ = ()
+
+    _ending = staticmethod(advances.ending)
 
     way = Way.WRITE
     is_shared = False
     advance = _advancing("taking_responses")
 
 
-class SentResponses(SyncDirection):
+class SentResponses(_Responding):
     """A non-blocking handler, which sends its responses; None ends it."""
 
     __slots__ = ()
+
+    _ending = staticmethod(advances.ending_with_none)
 
     way = Way.WRITE
     advance = _advancing("sending_responses")

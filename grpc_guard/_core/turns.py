@@ -28,11 +28,20 @@ from .answers import is_shareable, may_pass, report_wait, used_after_end
 from .extras import GIVE_BACK, Ticket, Turns
 from .operations import asked_at
 from .operations import operation as marked
-from .stream import Direction
+from .stream import Direction, Stream
 
 T = TypeVar("T")
 
 _PENDING = "PENDING"  # asyncio.Future._state
+
+_of_cancels: list[Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None]] = []
+
+
+def tell_of_cancels(
+    tell: Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None],
+) -> None:
+    """Have ``tell(stream, operation, error, direction, None)`` called where a cancellation ends one's turn."""
+    _of_cancels[:] = [tell]
 
 
 @marked("turn")
@@ -125,6 +134,10 @@ async def take_turn_async(
         turns.inside = ticket
         direction.since = ticket.since
         return await function(*args)
+    except asyncio.CancelledError as error:
+        for tell in _of_cancels if direction.is_shared else ():
+            tell(direction.stream, operation, error, direction, None)
+        raise
     finally:
         turns.inside = None  # what a handler yields is written without a ticket
         turns.taken = False

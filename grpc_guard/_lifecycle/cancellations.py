@@ -172,8 +172,8 @@ def _broken(stream: Stream, direction: Direction, proxy: Any) -> Iterator[Direct
     """Yield the directions that break with an operation of `proxy` in `direction`."""
     yield direction
     if stream.side == CLIENT:
-        # The reading direction is known to the proxies alone.
-        for other in (getattr(proxy, "_self_read", None), stream.write):
+        # The proxy of an interceptor's own object may know another one than the stream.
+        for other in (getattr(proxy, "_self_read", stream.read), stream.write):
             if other is not None and other.is_shared:
                 yield other
 

@@ -25,6 +25,7 @@ from support.staging import (
 
 from grpc_guard import Finding
 
+pytestmark = pytest.mark.usefixtures("in_each_mode")
 Found = Callable[[], list[Finding]]
 
 
@@ -459,7 +460,12 @@ async def test_a_client_that_leaves(found: Found) -> None:
 
 async def test_a_task_that_cannot_tell(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a task does not tell whether it is being cancelled, nothing is reported."""
-    own_kind = SimpleNamespace(get_name=lambda: "own")
+
+    class Own:
+        def get_name(self) -> str:
+            return "own"
+
+    own_kind = Own()
     monkeypatch.setattr(cancellations.asyncio, "current_task", lambda *loop: own_kind)
     async with held() as call:
         await cancel(call.read())

@@ -27,6 +27,7 @@ from support.staging import AsyncGate, aio_channel, aio_server, outcomes, path, 
 
 from grpc_guard import Finding, guarded
 
+pytestmark = pytest.mark.usefixtures("in_each_mode")
 Found = Callable[[], list[Finding]]
 STREAM = path("Stream")
 

@@ -24,6 +24,7 @@ from support.staging import (
 
 from grpc_guard import ConcurrencyError
 
+pytestmark = pytest.mark.usefixtures("in_each_mode")
 RPC = path("Stream")
 
 

@@ -332,16 +332,23 @@ def _register(server: Any, methods: Methods, how: str) -> None:
         server.add_registered_method_handlers(SERVICE, methods)
 
 
+usual = ["raise"]  # the mode where a test names none
+
+
+def _wrapped(plain: T, mode: Any) -> T:
+    return wrap(plain, mode=usual[0] if mode == "usual" else mode)
+
+
 def _build(make: Callable[..., Any], methods: Methods, mode: Any, how: str, wrapped: str) -> Any:
     if how == "constructor":
         server = make(handlers=(grpc.method_handlers_generic_handler(SERVICE, methods),))
     else:
         server = make()
     if mode is not None and wrapped == "first":
-        server = wrap(server, mode=mode)
+        server = _wrapped(server, mode)
     _register(server, methods, how)
     if mode is not None and wrapped == "last":
-        server = wrap(server, mode=mode)
+        server = _wrapped(server, mode)
     return server
 
 
@@ -349,7 +356,7 @@ def _build(make: Callable[..., Any], methods: Methods, mode: Any, how: str, wrap
 def sync_server(
     methods: Methods,
     *,
-    mode: Any = "raise",
+    mode: Any = "usual",
     how: str = "generic",
     wrapped: str = "first",
     workers: int = 8,
@@ -379,7 +386,7 @@ def sync_server(
 async def aio_server(
     methods: Methods,
     *,
-    mode: Any = "raise",
+    mode: Any = "usual",
     how: str = "generic",
     wrapped: str = "first",
     **options: Any,
@@ -420,7 +427,7 @@ _ALONE = ("grpc.use_local_subchannel_pool", 1)
 
 @contextmanager
 def sync_channel(
-    address: str, *, mode: Any = "raise", single_threaded: bool = False, options: Any = ()
+    address: str, *, mode: Any = "usual", single_threaded: bool = False, options: Any = ()
 ) -> Iterator[Any]:
     """Open a channel of ``grpc`` and yield it guarded, or plain with `mode` None.
 
@@ -430,15 +437,15 @@ def sync_channel(
     if single_threaded:
         options.append((grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1))
     with grpc.insecure_channel(address, options=options) as channel:
-        yield channel if mode is None else wrap(channel, mode=mode)
+        yield channel if mode is None else _wrapped(channel, mode)
 
 
 @asynccontextmanager
 async def aio_channel(
-    address: str, *, mode: Any = "raise", options: Any = (), interceptors: Any = None
+    address: str, *, mode: Any = "usual", options: Any = (), interceptors: Any = None
 ) -> AsyncIterator[Any]:
     """Open a channel of ``grpc.aio`` and yield it guarded, or plain with `mode` None."""
     async with grpc.aio.insecure_channel(
         address, options=[_ALONE, *options], interceptors=interceptors
     ) as channel:
-        yield channel if mode is None else wrap(channel, mode=mode)
+        yield channel if mode is None else _wrapped(channel, mode)

@@ -174,7 +174,7 @@ after_cancelled_handlers(_was_cancelled)
 
 @operation("yield", owns=False)
 def _is_taken(direction: Any) -> bool:
-    """Tell whether a direction that is broken is taken where C would claim it."""
+    """Tell whether a direction that is broken is taken where C, or a turn, would claim it."""
     taken: bool = direction.taken
     return taken
 
@@ -244,8 +244,10 @@ async def _generate(
         while True:
             message = await advance(given)
             try:
-                if turns is not None and (turns.queue or turns.taken):
-                    await wait_for_turn(direction, ticket_of_task("yield"))
+                if turns is not None:
+                    _is_taken(direction)  # always; one that is broken tells of its use
+                    if turns.queue or turns.taken:
+                        await wait_for_turn(direction, ticket_of_task("yield"))
                 if not token.taken:
                     token.taken = True
                     try:

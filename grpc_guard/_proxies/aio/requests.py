@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -52,7 +53,20 @@ class AsyncRequestIterator(StreamProxy):
                 raise
             finally:
                 direction.taken = False
-        return await contended_async(direction, "anext(request_iterator)", direction.step)
+        return await contended_async(
+            direction, "anext(request_iterator)", partial(_take, direction)
+        )
+
+
+async def _take(direction: Any) -> Any:
+    """Do the same in one's turn."""
+    try:
+        return await direction.step()
+    except StopAsyncIteration:
+        raise
+    except Exception as error:
+        iterator_raised(direction.stream, "anext(request_iterator)", error)
+        raise
 
 
 class SyncRequestIterator(RequestIterator):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from .._catalogue.settings import COLOR, environment, resolve
@@ -34,22 +35,59 @@ def _color(value: str) -> str:
         raise argparse.ArgumentTypeError(str(error).removeprefix("--color: ")) from None
 
 
-def write_lines(lines: Iterable[str]) -> None:
-    """Write `lines` to the standard output; characters that its encoding lacks are replaced."""
-    text = "".join(f"{line}\n" for line in lines)
-    sys.stdout.write(encodable(text, sys.stdout.encoding))
-    sys.stdout.flush()
+class OutputError(Exception):
+    """The standard output is closed, or takes no more; the message says why, or nothing.
+
+    Nothing where its reader has gone, who wants no more.
+    """
+
+
+@contextlib.contextmanager
+def written(stream: TextIO | None) -> Iterator[TextIO]:
+    """Have what the block writes to `stream` on its way at its end; raises OutputError."""
+    if stream is None:
+        raise OutputError("the standard output is closed")
+    try:
+        yield stream
+        stream.flush()
+    except BrokenPipeError:
+        raise OutputError from None
+    except OSError as error:
+        raise OutputError(f"the standard output: {error.strerror or error}") from None
+
+
+def complain(text: str) -> None:
+    """Write `text` to the standard error. Where it cannot be written it is lost, and nothing else is."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.stderr = None  # at the end, what is left in it would fail once more
+
+
+def write_lines(lines: Iterable[str], first: str = "") -> None:
+    """Write `lines` to the standard output; characters that its encoding lacks are replaced.
+
+    The text that comes `first` is written as it is. Raises OutputError.
+    """
+    with written(sys.stdout) as stream:
+        text = "".join(f"{line}\n" for line in lines)
+        stream.write(f"{first}{encodable(text, stream.encoding)}")
 
 
 def show(blocks: Iterable[Block], stream: TextIO, look: Look) -> None:
-    """Write `blocks` to `stream`: by rich, or without colours or rich, as plain text of that shape."""
-    write = _by_rich(stream) if look.has_colours else None
-    if write is None:
-        stream.write(text_of(blocks, look, stream.encoding))
-    else:
-        for line in fitted(blocks, look.width):
-            write(line)
-    stream.flush()
+    """Write `blocks` to `stream`: by rich, or without colours or rich, as plain text of that shape.
+
+    Raises OutputError.
+    """
+    with written(stream):
+        write = _by_rich(stream) if look.has_colours else None
+        if write is None:
+            stream.write(text_of(blocks, look, stream.encoding))
+        else:
+            for line in fitted(blocks, look.width):
+                write(line)
 
 
 def _by_rich(stream: TextIO) -> Callable[[Line], None] | None:

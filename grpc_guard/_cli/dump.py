@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from .._inspect.asking import NoAnswerError
 from .._inspect.wording import dump
 from .._reports.document import snapshot_to_dict
 from . import targets
-from .console import write_lines
+from .console import complain, write_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +23,10 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         snapshot = targets.asker(arguments)()
     except (NoAnswerError, targets.TargetError) as error:
-        sys.stderr.write(f"grpc-guard dump: {error}\n")
+        complain(f"grpc-guard dump: {error}")
         return 1 if isinstance(error, NoAnswerError) else 2
     if arguments.json:
-        sys.stdout.write(json.dumps(snapshot_to_dict(snapshot), indent=2) + "\n")
+        write_lines([json.dumps(snapshot_to_dict(snapshot), indent=2)])
     else:
         write_lines(dump(snapshot).splitlines())
     return 0

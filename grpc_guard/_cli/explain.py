@@ -16,7 +16,7 @@ from .._catalogue.pages import page
 from .._reports.blocks import COLOURS, EMPTY, of_page
 from .._reports.layout import Block, Columns, Span, Text
 from .._reports.looks import Look, look_of
-from .console import add_color, show
+from .console import add_color, complain, show, written
 
 _PLAIN = Look(width=100, has_colours=False)  # for a table that no terminal shows
 
@@ -78,11 +78,12 @@ def explain(name: str, out: TextIO, color: str | None = None) -> int:
     try:
         rule = rule_named(name)
     except KeyError:
-        sys.stderr.write(f"grpc-guard explain: {words.unknown(name, 'rule', RULES)}\n")
+        complain(f"grpc-guard explain: {words.unknown(name, 'rule', RULES)}")
         return 2
     look = look_of(out, color)
     if look is None:
-        out.write(page(rule))
+        with written(out) as stream:
+            stream.write(page(rule))
     else:
         show(of_page(page(rule)), out, look)
     return 0

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .._catalogue import words
 from .._catalogue.version import __version__
 from .._core import which
+from .console import OutputError, complain
 
 
 class Command(NamedTuple):
@@ -47,14 +48,15 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: sys.argv[1:]) and return the exit status.
 
-    0 for success, 2 for a usage error; each subcommand documents its other statuses.
+    0 for success, 1 if the standard output cannot be written to, 2 for a usage error; each subcommand
+    documents its other statuses.
     Raises SystemExit for ``--help``, ``--version`` and what argparse refuses.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
         which.compiled()
     except (ImportError, ValueError) as error:
-        print(f"grpc-guard: {error}", file=sys.stderr)  # noqa: T201
+        complain(f"grpc-guard: {error}")
         return 2
     chosen = next((word for word in argv if not word.startswith("-")), None)
     parser, subparser = _parser(chosen)
@@ -72,7 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return 2
-    status: int = arguments.main(arguments)
+    try:
+        status: int = arguments.main(arguments)
+    except OutputError as error:
+        sys.stdout = None  # at the end, what is left in it would fail once more
+        if str(error):
+            complain(f"grpc-guard {arguments.command}: {error}")
+        return 1
     return status
 
 

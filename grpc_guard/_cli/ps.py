@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from .._inspect.asking import ask_all
 from .._inspect.tables import processes
-from .console import write_lines
+from .console import complain, write_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +20,9 @@ def main(arguments: argparse.Namespace) -> int:
     """
     answers = list(ask_all())
     if not answers:
-        sys.stderr.write(
+        complain(
             "grpc-guard ps: no process can be asked; those under grpc-guard run or pytest "
-            "--grpc-guard can, and those with GRPC_GUARD_INSPECT=1 and the guard on\n"
+            "--grpc-guard can, and those with GRPC_GUARD_INSPECT=1 and the guard on"
         )
         return 1
     write_lines(processes(answers))

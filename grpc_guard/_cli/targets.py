@@ -20,6 +20,7 @@ from .._inspect.records import Snapshot
 Ask = Callable[[], Snapshot]
 
 _TLS = ("ca", "cert", "key", "authority")
+_LONGEST = 1_000_000  # seconds
 _PREPARE = """\
 from grpc_guard._inspect.switch import switch
 switch.is_in_use = True
@@ -56,9 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def seconds(value: str) -> float:
     """Return a number of seconds; argparse.ArgumentTypeError for anything else."""
     with contextlib.suppress(ValueError):
-        if 0 < float(value) < 1e6:
+        if 0 < float(value) < _LONGEST:
             return float(value)
-    raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0")
+    raise argparse.ArgumentTypeError(
+        f"{value!r} is not a number of seconds above 0 and below {_LONGEST:,}"
+    )
 
 
 def asker(arguments: argparse.Namespace) -> Ask:
@@ -88,7 +91,7 @@ def _find(pid: int) -> None:
     """Raise NoAnswerError if there is no such process, or it belongs to another user."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has such a number
         raise NoAnswerError(f"there is no process {pid}") from None
     except PermissionError:
         raise NoAnswerError(f"process {pid} belongs to another user") from None
@@ -131,6 +134,7 @@ def _service(arguments: argparse.Namespace) -> Ask:
         options.append(("grpc.ssl_target_name_override", arguments.authority))
     if (arguments.cert is None) != (arguments.key is None):
         raise TargetError("--cert and --key belong together")
+    credentials = None
     if arguments.tls or any(getattr(arguments, name) is not None for name in _TLS):
         credentials = grpc.ssl_channel_credentials(
             _read(arguments.ca), _read(arguments.key), _read(arguments.cert)
@@ -144,11 +148,19 @@ def _service(arguments: argparse.Namespace) -> Ask:
             return ask_service(channel, arguments.timeout)
         except grpc.RpcError as error:
             call: Any = error
-            raise NoAnswerError(
-                printable(f"{arguments.target}: {call.code().name}: {call.details()}")
-            ) from None
+            said = printable(f"{arguments.target}: {call.code().name}: {call.details()}")
+            raise NoAnswerError(f"{said}{_hint(call, is_plain=credentials is None)}") from None
 
     return take
+
+
+def _hint(call: Any, *, is_plain: bool) -> str:
+    """Return what may be done about the failure of an RPC, or nothing."""
+    if call.code().name == "UNIMPLEMENTED":
+        return " (grpc_guard.inspection.add_servicer() adds the service to a server)"
+    if is_plain and "Socket closed" in str(call.details()):
+        return " (a server that uses TLS needs --tls)"
+    return ""
 
 
 def _read(path: Path | None) -> bytes | None:

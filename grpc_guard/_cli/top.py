@@ -10,8 +10,9 @@ import time
 
 from .._inspect.asking import NoAnswerError
 from .._inspect.tables import holders
+from .._reports.looks import is_terminal
 from . import targets
-from .console import write_lines
+from .console import complain, write_lines
 
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -27,8 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the time between two snapshots (default: %(default)g)",
     )
     parser.add_argument(
-        "--count", metavar="N", type=int, help="print N snapshots (default: until Ctrl-C)"
+        "--count", metavar="N", type=_count, help="print N snapshots (default: until Ctrl-C)"
     )
+
+
+def _count(value: str) -> int:
+    if not value.isdecimal() or int(value) == 0:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of snapshots, 1 or more")
+    return int(value)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -43,17 +50,16 @@ def main(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 0
     except (NoAnswerError, targets.TargetError) as error:
-        sys.stderr.write(f"grpc-guard top: {error}\n")
+        complain(f"grpc-guard top: {error}")
         return 1 if isinstance(error, NoAnswerError) else 2
     return 0
 
 
 def _show(lines: list[str], *, is_first: bool) -> None:
     """Print `lines`: on a terminal, as many as fit, in place of the previous ones."""
-    if sys.stdout.isatty():
+    between = "" if is_first else "\n"
+    if is_terminal(sys.stdout):
         size = shutil.get_terminal_size()
         lines = [line[: size.columns - 1] for line in lines[: size.lines - 1]]
-        sys.stdout.write(_CLEAR)
-    elif not is_first:
-        sys.stdout.write("\n")
-    write_lines(lines)
+        between = _CLEAR
+    write_lines(lines, between)

@@ -13,7 +13,14 @@ from .._findings.records import Frame, Owner
 from .._findings.stacks import fold
 from .._findings.waiters import await_chain
 from . import wording
-from .records import ChannelSnapshot, Deduction, DirectionSnapshot, ServerSnapshot, StreamSnapshot
+from .records import (
+    TAKE_SNAPSHOT,
+    ChannelSnapshot,
+    Deduction,
+    DirectionSnapshot,
+    ServerSnapshot,
+    StreamSnapshot,
+)
 from .sight import Sight
 from .waits import Party, Wait
 
@@ -38,7 +45,10 @@ def deduced(
     yield from _waits(streams, sight)
     yield from _kept_alive(streams, sight)
     for server in servers:
-        held = [handler for handler in server.handlers if handler.handler.kind == "thread"]
+        threads = [handler for handler in server.handlers if handler.handler.kind == "thread"]
+        held = [
+            handler for handler in threads if handler.rpc != TAKE_SNAPSHOT
+        ]  # which asks for this
         if server.pool_size is not None and len(held) >= server.pool_size:
             over = sum(1 for handler in held if handler.over)
             text = wording.pool_held(server.pool_size, over, len(server.waiting))

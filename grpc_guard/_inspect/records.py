@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 from .._core import which
 from .._findings.records import Finding, Frame, Owner
 
+SERVICE = "grpc_guard.inspection.v1.Inspection"  # of inspection.proto
+TAKE_SNAPSHOT = f"/{SERVICE}/TakeSnapshot"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DirectionSnapshot:

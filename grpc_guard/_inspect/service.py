@@ -18,9 +18,7 @@ from .asking import snapshot_in
 from .endpoint import reply
 from .messages import VERSION, message_of_finding
 from .native import start
-from .records import Snapshot
-
-SERVICE = "grpc_guard.inspection.v1.Inspection"
+from .records import SERVICE, TAKE_SNAPSHOT, Snapshot
 
 
 def add_servicer(server: Any) -> None:
@@ -140,7 +138,7 @@ def ask_service(channel: Any, seconds: float) -> Snapshot:
     Raises grpc.RpcError, and NoAnswerError if the process says why it cannot.
     """
     take = channel.unary_unary(
-        f"/{SERVICE}/TakeSnapshot",
+        TAKE_SNAPSHOT,
         request_serializer=pb.Request.SerializeToString,
         response_deserializer=pb.Reply.FromString,
     )

@@ -182,3 +182,54 @@ def check_report(told: str) -> None:
     ]
     assert "  concurrent-read (error)" in lines
     assert "\x1b[31mconcurrent-read (error)\x1b[0m" in told
+
+
+# A standard output that takes nothing
+
+
+class Broken(io.StringIO):
+    """A file that raises the error when it is flushed."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "argv", [("rules",), ("explain", "wrong-loop"), ("rules", "--color=never")]
+)
+@pytest.mark.parametrize(
+    ("stdout", "said"),
+    [
+        (None, "grpc-guard {}: the standard output is closed\n"),
+        (OSError(28, "No space left on device"), "grpc-guard {}: the standard output: No space left on device\n"),
+        (BrokenPipeError(32, "Broken pipe"), ""),
+    ],
+    ids=["closed", "full", "left"],
+)  # fmt: skip
+def test_a_standard_output_that_takes_nothing(
+    argv: tuple[str, ...],
+    stdout: OSError | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is told in a line, and not where its reader wants no more, as ``head`` does."""
+    monkeypatch.setattr(sys, "stdout", None if stdout is None else Broken(stdout))
+    assert cli_main.main(argv) == 1
+    assert sys.stdout is None  # what is left in it is not tried again at the end
+    assert capsys.readouterr().err == said.format(argv[0])
+
+
+@pytest.mark.parametrize("stderr", [None, Broken(OSError(28, "No space left on device"))])
+def test_a_standard_error_that_takes_nothing(
+    stderr: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is said there is lost, and nothing else: it does not come to the standard output."""
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert cli_main.main(["explain", "nothing"]) == 2
+    assert sys.stderr is None
+    assert capsys.readouterr().out == ""

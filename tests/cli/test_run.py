@@ -861,3 +861,39 @@ def test_without_posix_signals() -> None:
         child.stdin.close()
         assert signals.wait(child) == 3
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# Where nobody can read what the launcher says
+
+
+STATUS = "import grpc, sys; print('done'); sys.exit(3)"
+
+
+@posix
+@pytest.mark.parametrize("stderr", ["closed", "full", "left"])
+def test_the_status_of_the_program_matters_more(stderr: str, tmp_path: Path) -> None:
+    """Whatever becomes of stderr, the status is the program's, and stdout its own."""
+    if stderr == "full" and not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    program = tmp_path / "program.py"
+    program.write_text(STATUS)
+    reader, writer = os.pipe()
+    os.close(reader)
+    broken = os.open("/dev/full", os.O_WRONLY) if stderr == "full" else writer
+    script = (
+        "import os, sys; os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    starts = ["-c", script] if stderr == "closed" else []
+    try:
+        ended = subprocess.run(
+            [sys.executable, *starts, *RUN, str(program)],
+            stdout=subprocess.PIPE,
+            stderr=broken,
+            text=True,
+            timeout=PATIENCE * 2,
+            check=False,
+        )
+    finally:
+        for descriptor in {broken, writer}:
+            os.close(descriptor)
+    assert (ended.returncode, ended.stdout) == (3, "done\n")

@@ -185,7 +185,7 @@ def test_dump_after_where_nobody_answers(tmp_path: Path) -> None:
     (text,) = said
     assert text == (
         "grpc_guard: in progress after 0 s: no process answered; one can be asked once it has "
-        "imported grpc, unless GRPC_GUARD_INSPECT is 0"
+        "made a channel or a server, unless GRPC_GUARD_INSPECT is 0 or the guard is off"
     )
 
 

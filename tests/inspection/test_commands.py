@@ -180,11 +180,29 @@ def test_nothing_is_sent_to_a_process_of_windows(monkeypatch: pytest.MonkeyPatch
         cli_targets._prepare(1, 1.0, platform="win32")
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan"])
+@pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan", "1e9", "inf"])
 def test_a_bad_number_of_seconds(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli_main.main(["dump", "1", f"--timeout={seconds}"])
-    assert f"{seconds!r} is not a number of seconds above 0" in capsys.readouterr().err
+    said = f"{seconds!r} is not a number of seconds above 0 and below 1,000,000"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "1.5"])
+def test_a_bad_number_of_snapshots(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli_main.main(["top", "1", f"--count={count}"])
+    assert f"{count!r} is not a number of snapshots, 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="there, processes are entered without a question"
+)
+def test_a_number_that_no_process_has(capsys: pytest.CaptureFixture[str]) -> None:
+    """However large it is."""
+    number = str(10**30)
+    said = f"grpc-guard dump: there is no process {number}\n"
+    assert run(capsys, "dump", number) == (1, "", said)
 
 
 def test_the_chat_of_the_docs() -> None:
@@ -309,6 +327,9 @@ def test_asking_a_server(
                 port = server.add_secure_port("127.0.0.1:0", credentials)
                 server.start()
                 status, out, err = run(capsys, "dump", f"127.0.0.1:{port}", *arguments)
+                without, _, said = run(capsys, "dump", f"127.0.0.1:{port}")
+                assert without == 1
+                assert ("a server that uses TLS needs --tls" in said) == ("Socket closed" in said)
                 server.stop(None).wait()
     assert (status, err) == (0, "")
     assert "thread 'reader' in next for" in out
@@ -343,7 +364,9 @@ def test_asking_where_there_is_no_service(capsys: pytest.CaptureFixture[str]) ->
     """The status of the RPC says what is wrong."""
     with sync_server({}, mode=None) as address:
         status, _, err = run(capsys, "dump", address)
-    assert (status, err) == (1, f"grpc-guard dump: {address}: UNIMPLEMENTED: Method not found!\n")
+    hint = "(grpc_guard.inspection.add_servicer() adds the service to a server)"
+    said = f"grpc-guard dump: {address}: UNIMPLEMENTED: Method not found! {hint}\n"
+    assert (status, err) == (1, said)
 
 
 def test_the_script_that_enters_a_process() -> None:

@@ -267,6 +267,12 @@ def test_the_text_of_everything() -> None:
         dataclasses.replace(SNAPSHOT, streams=(idle,), channels=(), findings=(), deductions=())
     )
     assert inspect_wording.pool_held(2, 0, 0) == ("all 2 threads of the pool are held; 0 RPCs wait")
+    assert inspect_wording.pool_held(1, 1, 1) == (
+        "the only thread of the pool is held by an RPC that is over; 1 RPC waits"
+    )
+    assert inspect_wording.pool_held(1, 0, 1) == (
+        "the only thread of the pool is held; 1 RPC waits"
+    )
     assert inspect_wording.at(HERE) == "at app.py:12"
     assert inspect_wording.at(None) == "at an unknown place"
 

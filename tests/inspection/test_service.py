@@ -199,3 +199,15 @@ def test_what_is_no_server() -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         with pytest.raises(TypeError, match=r"add_servicer\(\) takes a server of grpc"):
             inspection.add_servicer(channel)
+
+
+def test_the_look_itself_holds_no_pool(found: Any) -> None:
+    """A thread that takes the snapshot for who asks is free again at once: nothing follows from it."""
+    with (
+        sync_server(inspection.add_servicer, workers=1) as address,
+        sync_channel(address) as channel,
+    ):
+        taken = inspect_service.ask_service(channel, 20.0)
+    (server,) = taken.servers
+    assert [handler.rpc for handler in server.handlers] == [TAKE]
+    assert [one.kind for one in taken.deductions] == []

@@ -16,7 +16,7 @@ from ..._catalogue.version import __version__
 from ..._reports.blocks import EMPTY, of_finding
 from ..._reports.document import finding_from_dict
 from ..._reports.layout import Block, Columns, Span, Text
-from ..console import add_color
+from ..console import add_color, complain
 from .played import Played
 from .scenarios import SCENARIOS, Halves, Scenario, complaints
 from .screen import Screen
@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         return show(sys.stdout, color=arguments.color)
     except KeyboardInterrupt:
-        sys.stderr.write("grpc-guard demo: interrupted\n")
+        complain("grpc-guard demo: interrupted")
         return _INTERRUPTED
 
 

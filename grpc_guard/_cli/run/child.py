@@ -8,6 +8,7 @@ of grpc. An error here does not stop the program: it is reported, and the progra
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import logging
 import os
@@ -95,7 +96,7 @@ def _end(writer: Writer) -> None:
 
 
 def _give_up(error: Exception, writer: Writer) -> None:
-    print(f"grpc_guard: process {os.getpid()} is not guarded: {error}", file=sys.stderr)  # noqa: T201
+    _print_to_stderr(f"grpc_guard: process {os.getpid()} is not guarded: {error}")
     writer.unguarded(str(error))
 
 
@@ -132,8 +133,9 @@ def _shown(finding: Finding) -> str:
 def _print_to_stderr(text: str) -> None:
     stderr: Any = sys.__stderr__  # the program may have put something else in sys.stderr
     if stderr is not None and not stderr.closed:
-        stderr.write(f"{text}\n")
-        stderr.flush()
+        with contextlib.suppress(OSError):
+            stderr.write(f"{text}\n")
+            stderr.flush()
 
 
 def _is_for_the_log(record: logging.LogRecord) -> bool:

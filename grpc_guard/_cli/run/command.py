@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..._catalogue.thresholds import resolve_thresholds
 from ..._inspect.switch import of_environment
 from ..._probe.settings import ProbeSettings, resolve_probe, with_seed
 from ..._reports.writing import FORMATS, SUFFIXES
-from ..console import add_color
+from ..console import add_color, complain
 from ..targets import seconds
 from .executed import LaunchError
 from .launcher import Settings, end_as, run
@@ -122,16 +121,12 @@ def _exit_code(value: str) -> int:
 def main(arguments: argparse.Namespace) -> int:
     """Run the program and return the exit status."""
     for text in misspelt(os.environ):
-        _print(f"grpc_guard: {text}")
+        complain(f"grpc_guard: {text}")
     try:
         return end_as(run(_settings(arguments)))
     except LaunchError as error:
-        _print(f"grpc-guard run: {error}")
+        complain(f"grpc-guard run: {error}")
         return error.status
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -31,6 +31,7 @@ from ..._reports.looks import look_of, text_of
 from ..._reports.process import Process
 from ..._reports.run import GuardedRun
 from ..._reports.summary import UNHEARD
+from ..console import complain
 from .executed import NOT_EXECUTABLE, LaunchError, command_line
 from .progress import Progress
 from .signals import Forwarding, Ignoring, handling, name_of
@@ -72,7 +73,7 @@ def run(settings: Settings) -> int:
         with tempfile.TemporaryDirectory(prefix="grpc-guard-", ignore_cleanup_errors=True) as spool:
             if memory is not None:
                 remind(spool, memory)
-            progress = Progress(spool, _print)
+            progress = Progress(spool, complain)
             environment = _environment(settings, spool)
             status, pid = _wait(command, environment, signals, progress, settings.dump_after)
             processes = _ended(read(spool), pid, status)
@@ -129,10 +130,10 @@ def _recall(settings: Settings) -> Memory | None:
         if settings.probe_file is not None:
             memory = load(settings.probe_file, Path.cwd())
     except ProbeFileError as error:
-        _print(
+        complain(
             f"grpc_guard: --probe-file: {settings.probe_file}: {error}; it is left as it is, and not used"
         )
-    _print(f"grpc_guard: {wording.probing(settings.probe.seed, memory.runs + 1)}")
+    complain(f"grpc_guard: {wording.probing(settings.probe.seed, memory.runs + 1)}")
     return memory
 
 
@@ -204,9 +205,9 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _print(f"grpc_guard: {error.filename}: {error.strerror}")
+        complain(f"grpc_guard: {error.filename}: {error.strerror}")
     except AdoptionError as error:  # a baseline that became invalid while the program ran
-        _print(f"grpc_guard: {error}; it is left as it is")
+        complain(f"grpc_guard: {error}; it is left as it is")
 
 
 def _write_baseline(path: Path, outcome: GuardedRun) -> tuple[GuardedRun, list[str]]:
@@ -231,15 +232,11 @@ def _say(outcome: GuardedRun, written: Sequence[str], color: str | None) -> None
     lines = ["grpc_guard: no Python process of the program was guarded: is it installed there?"]
     if outcome.processes:
         lines = [*outcome.summary(), *(f"  {note}" for note in (*outcome.notes(), *written))]
-    look = look_of(sys.stderr, color)
+    look = None if sys.stderr is None else look_of(sys.stderr, color)
     if look is None:
-        _print("\n".join(lines))
+        complain("\n".join(lines))
     else:
-        sys.stderr.write(text_of(of_summary(lines), look, sys.stderr.encoding))
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+        complain(text_of(of_summary(lines), look, sys.stderr.encoding).removesuffix("\n"))
 
 
 def end_as(status: int) -> int:

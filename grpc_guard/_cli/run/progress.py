@@ -50,7 +50,7 @@ class Progress:
         if self.answers is before:
             self._say(
                 f"grpc_guard: in progress {reason}: no process answered; one can be asked once it has "
-                f"imported grpc, unless {INSPECT} is 0"
+                f"made a channel or a server, unless {INSPECT} is 0 or the guard is off"
             )
 
     def _pids(self) -> Iterator[int]:

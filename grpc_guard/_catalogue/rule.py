@@ -20,7 +20,8 @@ class Rule(str):
 
     ``severity`` is ``error`` (goes through the mode), ``warning`` (never raises) or ``advice``
     (a likely cost in a correct program: listed separately, and not counted in any total).
-    ``waitable`` tells whether waiting for a turn helps, as in mode ``serialize``.
+    ``waitable`` tells whether waiting for a turn helps, as in mode ``serialize``, and ``past`` that
+    the owner has done before what the finding is about, and is inside of nothing.
     ``source`` says where the rule is written down.
     """
 
@@ -29,6 +30,7 @@ class Rule(str):
     remedy: str
     source: str
     waitable: bool
+    past: bool
     _unguarded: Mapping[str, str]
 
     def __new__(
@@ -41,6 +43,7 @@ class Rule(str):
         remedy: str,
         source: str,
         waitable: bool = False,
+        past: bool = False,
     ) -> Rule:
         self = super().__new__(cls, name)
         vars(self).update(
@@ -49,6 +52,7 @@ class Rule(str):
             remedy=remedy,
             source=source,
             waitable=waitable,
+            past=past,
             _unguarded=MappingProxyType(dict(unguarded)),
         )
         _known.setdefault(name, self)
@@ -96,7 +100,7 @@ class Evidence:
         return self.rule.remedy
 
 
-_FIELDS = ("severity", "summary", "remedy", "source", "waitable")
+_FIELDS = ("severity", "summary", "remedy", "source", "waitable", "past")
 _known: dict[str, Rule] = {}  # the first of each name, which is the catalogue's
 
 

@@ -30,7 +30,8 @@ class Owner:
     """A party to a finding: its name, its operation, for how long, and where.
 
     ``kind`` is ``thread``, ``task`` or ``greenlet``. ``held_seconds`` is how long the
-    operation had been in progress (None for a caller, which had only arrived).
+    operation had been in progress (None for a caller, which had only arrived), or how long ago it
+    was, where it is over: see ``Rule.past``.
     ``stack`` runs from the outermost frame down to the user's line. ``relation`` says how it was
     found: ``inside`` is the party's own stack. If that has no line of the program, the stack is
     that of the party that waits for it (``awaited-by``), or the line that asked for the operation

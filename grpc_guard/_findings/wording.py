@@ -123,8 +123,9 @@ class Section(NamedTuple):
 def sections(finding: Finding) -> Iterator[Section]:
     """Yield what a report of `finding` has below its first line."""
     if finding.owner is not None:
-        held = f" for {duration(finding.owner.held_seconds)}"
-        yield _of_party("owner", finding.owner, held)
+        seconds = duration(finding.owner.held_seconds)
+        when = f", {seconds} ago" if finding.rule.past else f" for {seconds}"
+        yield _of_party("owner", finding.owner, when)
     yield _of_party("caller", finding.caller, "")
     yield Section("without the guard", finding.rule.unguarded(finding.side, finding.api))
     yield Section("how to fix it", finding.remedy)
@@ -150,8 +151,8 @@ def _lines(finding: Finding) -> Iterator[str]:
     yield f"  rule: {finding.rule} ({finding.rule.summary}); source: {finding.rule.source}"
 
 
-def _of_party(label: str, owner: Owner, held: str) -> Section:
-    text = f"{party(owner)} in {owner.operation}{held}{RELATION[owner.relation]}"
+def _of_party(label: str, owner: Owner, when: str) -> Section:
+    text = f"{party(owner)} in {owner.operation}{when}{RELATION[owner.relation]}"
     lines: list[Frame | Start | str] = [*folded(owner.stack)]
     lines = lines or [_without_lines(owner)]
     if owner.started_at is not None and owner.started_at not in owner.stack:

@@ -17,6 +17,7 @@ from inside import (
     Subject,
     duration,
     findings_wording,
+    rule_named,
 )
 
 from grpc_guard import Finding, Owner
@@ -105,6 +106,15 @@ def test_report() -> None:
         "  how to fix it: do it otherwise",
         f"  rule: concurrent-read ({rule.summary}); source: {rule.source}",
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["cancelled-read", "closed-channel", "stream-limit", "use-after-fork", "wrong-loop"]
+)
+def test_report_of_what_is_over(name: str) -> None:
+    """An owner who has done something before is in nothing any more: the time is counted from then."""
+    report = findings_wording.report(finding(rule=rule_named(name))).splitlines()
+    assert report[1] == "  owner:  task 'reader-1' in read, 12.3 ms ago"
 
 
 @pytest.mark.parametrize(("kind", "name"), [("thread", "reader-2"), ("task", "(not found)")])

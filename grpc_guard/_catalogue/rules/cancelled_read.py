@@ -12,6 +12,7 @@ from ..rule import ANY, Evidence, Rule
 CANCELLED_READ = Rule(
     "cancelled-read",
     severity="warning",
+    past=True,
     summary="a stream was used again after one of its reads or writes had been cancelled",
     unguarded={
         "client aio": "cancelling one read or write cancels the whole RPC: the next read raises "

@@ -11,6 +11,7 @@ from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 CLOSED_CHANNEL = Rule(
     "closed-channel",
     severity="warning",
+    past=True,
     summary="an RPC was started on a channel that is closed",
     unguarded={
         "client sync": "'ValueError: Cannot invoke RPC on closed channel!', which says neither "

@@ -12,6 +12,7 @@ from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 STREAM_LIMIT = Rule(
     "stream-limit",
     severity="advice",
+    past=True,
     summary="the live streams on one channel come near to the number that many peers carry at once",
     unguarded={
         "client sync": "with a peer that has such a limit, further RPCs wait silently until "

@@ -11,6 +11,7 @@ from ..rule import ANY, CLIENTS_ONLY, Evidence, Rule
 USE_AFTER_FORK = Rule(
     "use-after-fork",
     severity="warning",
+    past=True,
     summary="a channel made before fork(), or grpc.aio in use then, was used in the child",
     unguarded={
         "client sync": "the RPC hangs, whatever its timeout, or fails with UNAVAILABLE 'sendmsg: "

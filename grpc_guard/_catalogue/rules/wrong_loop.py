@@ -12,6 +12,7 @@ from ..rule import ANY, Evidence, Rule
 WRONG_LOOP = Rule(
     "wrong-loop",
     severity="error",
+    past=True,
     summary="an aio object was used from another loop or thread than its own",
     unguarded={
         ANY: "'attached to a different loop', 'Event loop is closed', a hang, or corrupted state, "

@@ -245,7 +245,7 @@ async def _generate(
             message = await advance(given)
             try:
                 if turns is not None:
-                    _is_taken(direction)  # always; one that is broken tells of its use
+                    _is_taken(direction)  # always; one that is broken reports its use
                     if turns.queue or turns.taken:
                         await wait_for_turn(direction, ticket_of_task("yield"))
                 if not token.taken:

@@ -31,6 +31,7 @@ class SyncDirection(Direction, SyncFields):
     __slots__ = ()
 
     loop_thread = None
+    _ending: Callable[[Step, Any], Step] | None = None
 
     advance: Step
 
@@ -41,9 +42,12 @@ class SyncDirection(Direction, SyncFields):
         return self  # its method is a function to who copies that
 
     def _equip(self) -> None:
-        self.iterator = IteratorFromFunction(self._instrument(step_of(self.iterator)))
+        step = self._instrument(step_of(self.iterator))
         if self.turns is not None:
             del self.free  # never claimable: each operation takes its turn
+            if self._ending is not None:  # and no claim of advances.py tells of the end
+                step = self._ending(step, self.stream)
+        self.iterator = IteratorFromFunction(step)
 
     def _has_token(self) -> bool:
         return hasattr(self, "free")
@@ -94,20 +98,7 @@ class ClientRequests(SyncDirection):
     advance = _advancing("taking_requests")
 
 
-class _Responding(SyncDirection):
-    """What a handler responds, which ends with it."""
-
-    __slots__ = ()
-
-    _ending: Callable[[Step, Any], Step]
-
-    def _equip(self) -> None:
-        super()._equip()
-        if self.turns is not None:  # then there is no claim of advances.py, which notes the end
-            self.iterator = IteratorFromFunction(self._ending(self.iterator.__next__, self.stream))
-
-
-class HandlerResponses(_Responding):
+class HandlerResponses(SyncDirection):
     """gRPC, which advances a handler's response iterator; the handler ends when that does."""
 
     __slots__ = ()
@@ -119,7 +110,7 @@ class HandlerResponses(_Responding):
     advance = _advancing("taking_responses")
 
 
-class SentResponses(_Responding):
+class SentResponses(SyncDirection):
     """A non-blocking handler, which sends its responses; None ends it."""
 
     __slots__ = ()

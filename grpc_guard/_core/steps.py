@@ -45,7 +45,7 @@ class SyncDirection(Direction, SyncFields):
         step = self._instrument(step_of(self.iterator))
         if self.turns is not None:
             del self.free  # never claimable: each operation takes its turn
-            if self._ending is not None:  # and no claim of advances.py tells of the end
+            if self._ending is not None:  # and no claim of advances.py notes the end
                 step = self._ending(step, self.stream)
         self.iterator = IteratorFromFunction(step)
 

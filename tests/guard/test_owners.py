@@ -29,6 +29,7 @@ from inside import (
     aio_handlers,
     core_operations,
     core_turns,
+    duration,
     extras,
     findings_stacks,
     guard_noted,
@@ -742,7 +743,7 @@ def test_whole_report(found: Any) -> None:
     party.result()
     (finding,) = found()
     rule, code = finding.rule, consume.__code__
-    held = f"{finding.owner.held_seconds * 1000:.3g} ms"
+    held = duration(finding.owner.held_seconds)
     runner = staging.Party._run
     lines, first = inspect.getsourcelines(runner)
     called = next(n for n, line in enumerate(lines, first) if "set_result" in line)

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from . import which
 from .operations import IDENTITIES
-from .stream import AioDirection, Direction, Stream
-from .turns import tell_of_cancels
+from .stream import AioDirection
+from .turns import TellOfCancel, tell_of_cancels
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,9 +55,7 @@ def called(qualname: str) -> Callable[[F], F]:
     return name
 
 
-def after_cancels(
-    tell: Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None],
-) -> None:
+def after_cancels(tell: TellOfCancel) -> None:
     """Have ``tell(stream, operation, error, direction, proxy)`` called where C did the operation.
 
     And where a turn ends so, without the proxy; otherwise the functions call what they need themselves.

@@ -34,12 +34,12 @@ T = TypeVar("T")
 
 _PENDING = "PENDING"  # asyncio.Future._state
 
-_of_cancels: list[Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None]] = []
+# Gets the stream, the operation, the error, the direction, and the proxy or None.
+TellOfCancel = Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None]
+_of_cancels: list[TellOfCancel] = []
 
 
-def tell_of_cancels(
-    tell: Callable[[Stream, str, asyncio.CancelledError, Direction, Any], None],
-) -> None:
+def tell_of_cancels(tell: TellOfCancel) -> None:
     """Have ``tell(stream, operation, error, direction, None)`` called where a cancellation ends one's turn."""
     _of_cancels[:] = [tell]
 

@@ -46,9 +46,8 @@ def deduced(
     yield from _kept_alive(streams, sight)
     for server in servers:
         threads = [handler for handler in server.handlers if handler.handler.kind == "thread"]
-        held = [
-            handler for handler in threads if handler.rpc != TAKE_SNAPSHOT
-        ]  # which asks for this
+        # The one that takes this very snapshot is free again at once.
+        held = [handler for handler in threads if handler.rpc != TAKE_SNAPSHOT]
         if server.pool_size is not None and len(held) >= server.pool_size:
             over = sum(1 for handler in held if handler.over)
             text = wording.pool_held(server.pool_size, over, len(server.waiting))

@@ -62,13 +62,9 @@ def circle(parties: Sequence[str], *, timed: Sequence[str], has_tasks: bool) -> 
 
 def pool_held(size: int, over: int, waiting: int) -> str:
     """Return what follows from a server without a free thread."""
-    text = f"all {size} threads of the pool are" if size != 1 else "the only thread of the pool is"
-    text += " held"
-    if over:
-        text += (
-            f", {over} of them by RPCs that are over" if size != 1 else " by an RPC that is over"
-        )
-    return f"{text}; {count(waiting, 'RPC waits', 'RPCs wait')}"
+    who = "the only thread of the pool is" if size == 1 else f"all {size} threads of the pool are"
+    ended = ", by an RPC that is over" if size == 1 else f", {over} of them by RPCs that are over"
+    return f"{who} held{ended if over else ''}; {count(waiting, 'RPC waits', 'RPCs wait')}"
 
 
 def keeps_process(owner: Owner, rpc: str) -> str:

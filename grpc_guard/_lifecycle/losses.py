@@ -59,7 +59,9 @@ _untold: weakref.WeakKeyDictionary[asyncio.Task[Any], tuple[Callable[[], None], 
 
 @never_disturbs("a lost exception goes unnoticed")
 def iterator_raised(stream: Stream, operation: str, error: BaseException) -> None:
-    """Act on the `error` of a request iterator of grpc.aio, unless that is no loss."""
+    """Act on the `error` of a request iterator of grpc.aio, unless that is its end, or no loss."""
+    if isinstance(error, StopAsyncIteration):
+        return
     frames = _frames_of(asyncio.current_task())
     call, is_intercepted = grpcio_rpcs.call_that_asks(frames), others_among(frames)
     frames.clear()  # this very frame is in there, in a cycle

@@ -268,7 +268,7 @@ def test_the_text_of_everything() -> None:
     )
     assert inspect_wording.pool_held(2, 0, 0) == ("all 2 threads of the pool are held; 0 RPCs wait")
     assert inspect_wording.pool_held(1, 1, 1) == (
-        "the only thread of the pool is held by an RPC that is over; 1 RPC waits"
+        "the only thread of the pool is held, by an RPC that is over; 1 RPC waits"
     )
     assert inspect_wording.pool_held(1, 0, 1) == (
         "the only thread of the pool is held; 1 RPC waits"

@@ -574,6 +574,11 @@ import grpc_guard
 grpc_guard.enable()
 import grpc
 """
+UNDER_GEVENT = f"""
+from gevent import monkey; monkey.patch_all()
+{ENABLE}
+import grpc.experimental.gevent; grpc.experimental.gevent.init_gevent()
+"""
 
 
 def test_a_program(folder: Path) -> None:
@@ -643,9 +648,7 @@ def test_gevent(folder: Path) -> None:
     """Under gevent the thread is a real one: a hub that is blocked is asked all the same."""
     pytest.importorskip("gevent")
     said = process(
-        "from gevent import monkey; monkey.patch_all()\n"
-        + ENABLE
-        + "import grpc.experimental.gevent; grpc.experimental.gevent.init_gevent()\n"
+        UNDER_GEVENT
         + "channel = grpc.insecure_channel('127.0.0.1:1')\n"
         + "import gevent.monkey\n"
         + "pid = os.posix_spawn(sys.executable, [sys.executable, '-c', "
@@ -662,9 +665,7 @@ def test_handlers_that_are_greenlets(folder: Path) -> None:
     """Those of one thread are known apart: each stream of a server has its age."""
     pytest.importorskip("gevent")
     said = process(
-        "from gevent import monkey; monkey.patch_all()\n"
-        + ENABLE
-        + "import grpc.experimental.gevent; grpc.experimental.gevent.init_gevent()\n"
+        UNDER_GEVENT
         + "from concurrent.futures import ThreadPoolExecutor\n"
         + "import gevent.event\n"
         + "end = gevent.event.Event()\n"

@@ -455,6 +455,47 @@ async def test_a_client_that_leaves(found: Found) -> None:
     assert found() == []
 
 
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_wait_for_a_turn_that_is_cancelled(side: str, found: Found) -> None:
+    """Who is cancelled before its turn has begun nothing: nothing is broken, and it may come again."""
+    read: list[bytes] = []
+    answer = AsyncGate()
+
+    async def go_on(stream: Any) -> None:
+        first = asyncio.create_task(stream.read())
+        await settle()
+        await cancel(stream.read())
+        answer.open()
+        read.append(await within(first))
+        read.append(await within(stream.read()))
+
+    async def handle(requests: Any, context: Any) -> None:
+        if side == "server":
+            await go_on(context)
+            return
+        await answer.park()
+        for message in (b"1", b"2"):
+            await context.write(message)
+
+    methods = {"Talk": grpc.stream_stream_rpc_method_handler(handle)}
+    modes = {"client": (None, "serialize"), "server": ("serialize", None)}
+    of_server, of_channel = modes[side]
+    async with (
+        aio_server(methods, mode=of_server) as address,
+        aio_channel(address, mode=of_channel) as channel,
+    ):
+        call = channel.stream_stream(path("Talk"))()
+        if side == "client":
+            await go_on(call)
+        else:
+            await answer.park()
+            await call.write(b"1")
+            await call.write(b"2")
+        await within(call.code())
+    assert read == [b"1", b"2"]
+    assert [one.rule for one in found()] == ["concurrent-read"]  # that it had to wait
+
+
 # Details
 
 

@@ -46,8 +46,6 @@ class AsyncRequestIterator(StreamProxy):
             try:
                 direction.since = monotonic()
                 return await direction.step()
-            except StopAsyncIteration:
-                raise
             except Exception as error:
                 iterator_raised(direction.stream, "anext(request_iterator)", error)
                 raise
@@ -59,11 +57,9 @@ class AsyncRequestIterator(StreamProxy):
 
 
 async def _take(direction: Any) -> Any:
-    """Do the same in one's turn."""
+    """Do the step of a `direction` in one's turn."""
     try:
         return await direction.step()
-    except StopAsyncIteration:
-        raise
     except Exception as error:
         iterator_raised(direction.stream, "anext(request_iterator)", error)
         raise

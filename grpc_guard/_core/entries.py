@@ -6,6 +6,7 @@ of the class that says what follows: Handlers.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from _thread import get_ident
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._catalogue.clock import monotonic
 from .._catalogue.cpython_loops import current_task
+from .._catalogue.modes import ChooseMode, Mode
 
 # grpcio's class of the context of a sync server's handlers. _lifecycle enters it here: to import
 # the core is not to import grpc, as the core is imported while the program imports grpc.
@@ -23,6 +25,8 @@ class Entry:
     """A streaming handler in flight: its stream, and since when. Its RPC calls it at its end."""
 
     __slots__ = ("ident", "records", "since", "stream")
+
+    is_free = False
 
     ident: int  # of its thread
     records: weakref.ref[InFlight]
@@ -42,7 +46,7 @@ class Entry:
 class UnaryEntry:
     """A unary handler in flight: entry and stream in one record."""
 
-    __slots__ = ("ended", "ident", "is_gone", "records", "rpc", "since")
+    __slots__ = ("ended", "ident", "is_free", "is_gone", "records", "rpc", "since")
 
     write = None  # as of a stream that writes nothing
 
@@ -52,12 +56,13 @@ class UnaryEntry:
     def __init__(self, rpc: str, /) -> None:
         self.rpc = rpc
         self.ended = False
-        self.is_gone = False  # whether the RPC is over
+        self.is_gone = False  # whether the RPC ended before the handler
+        self.is_free = False  # whether its thread may have it for the next RPC
         self.since = monotonic()
 
     def __call__(self) -> None:
-        if not self.ended:
-            self.is_gone = True
+        self.is_gone = not self.ended
+        if self.is_gone:
             records = self.records()
             if records is not None:
                 records._rpc_ended(self)
@@ -80,7 +85,9 @@ class TaskEntry:
         self.since = monotonic()
 
 
+OFF = Mode.OFF
 _new: Any = object.__new__
+_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class InFlight:
@@ -117,24 +124,10 @@ class InFlight:
 
     def enter_unary(self, rpc: str, context: Any = None, /) -> UnaryEntry:
         """Note the same for a unary RPC; the caller sets ``ended`` when the handler has ended."""
-        # What UnaryEntry() and _follow() do, without their frames: a unary RPC has few others.
-        entry: UnaryEntry = _new(UnaryEntry)
-        entry.rpc = rpc
-        entry.ended = entry.is_gone = False
-        entry.since = monotonic()
-        entry.records = self._itself
-        entry.ident = ident = get_ident()
-        self._by_thread[ident] = entry
+        entry = self._new_unary(rpc, get_ident())
         try:
-            callbacks: Any = None
-            try:
-                if type(context) is SERVER_CONTEXT:
-                    callbacks = context._state.callbacks  # type: ignore[attr-defined]
-            except AttributeError:
-                pass
-            if type(callbacks) is list:
-                callbacks.append(entry)
-            elif context is not None:
+            entry.ended = False
+            if context is not None:
                 _follow(context, entry)
             if 0 < self._size <= len(self._by_thread):
                 self._watch()
@@ -142,6 +135,59 @@ class InFlight:
             entry.ended = True  # it is noted, and nobody handles it; the stream of an Entry dies
             raise
         return entry
+
+    def _new_unary(self, rpc: str, ident: int) -> UnaryEntry:
+        """Return a new entry of a thread: one that has ended, so that an interrupt leaves no other."""
+        entry = UnaryEntry(rpc)
+        entry.records, entry.ident, entry.ended = self._itself, ident, True
+        self._by_thread[ident] = entry
+        return entry
+
+    def noting(
+        self, plain: Callable[..., Any], second: int, rpc: str, choose: ChooseMode, /
+    ) -> Callable[..., Any]:
+        """Return what does the same as the unary handler function `plain`, and notes that it runs.
+
+        It does what enter_unary() does, with few frames and objects: a unary RPC has few others.
+        The entry of a thread serves the next RPC, and gRPC need not call it, where nobody else can have it.
+        """
+        by_thread, enough = self._by_thread, self._size or sys.maxsize
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if choose() is OFF or len(args) <= second:  # with fewer, it is not gRPC that calls
+                return plain(*args, **kwargs)
+            context = args[second]
+            ident, now = get_ident(), monotonic()
+            entry = by_thread.get(ident)
+            if entry is None or not entry.is_free:
+                entry = self._new_unary(rpc, ident)
+            entry.is_free, entry.rpc, entry.since = False, rpc, now
+            callbacks = None
+            try:
+                entry.ended = False  # from here on, others see it
+                try:
+                    if type(context) is SERVER_CONTEXT:
+                        state: Any = context._state  # type: ignore[attr-defined]
+                        callbacks = state.callbacks
+                except AttributeError:
+                    pass
+                if type(callbacks) is list:
+                    callbacks.append(entry)
+                else:
+                    callbacks = None
+                    _follow(context, entry)
+                if len(by_thread) >= enough:
+                    self._watch()
+                return plain(*args, **kwargs)
+            finally:
+                entry.ended = True
+                if callbacks is not None and _HAS_GIL:
+                    # On one line, as another thread may add its own. gRPC takes the list before it
+                    # calls what is in there: if it has not by then, the entry was not there any more.
+                    last = callbacks.pop() if callbacks and callbacks[-1] is entry else None
+                    entry.is_free = last is entry and state.callbacks is callbacks
+
+        return guarded
 
     def enter_task(self, what: Any, loop: Any, /) -> TaskEntry | None:
         """Note that the running task of `loop` handles `what`, as long as the entry is there."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..._catalogue.cpython import in_place_of
 from ..._catalogue.modes import ChooseMode, Mode, current_mode, fixed_mode, in_force
 from ..._catalogue.nouns import SERVER, SYNC, Api
-from ..._core import steps, which
+from ..._core import entries, steps, which
 from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.callbacks import run_callback
@@ -130,9 +130,10 @@ def replacing(
             return handle
         return lambda *args, **kwargs: handle(*args, **kwargs)
 
-    # One function, as each frame takes a microsecond of a unary RPC.
     def replace_unary(plain: Callable[..., Any], first: int) -> Any:
         second = first + 1
+        if is_followed and isinstance(handlers, entries.InFlight):  # of the core in Python
+            return handlers.noting(plain, second, rpc, choose)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if choose() is OFF or len(args) <= second:  # with fewer, it is not gRPC that calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import os
@@ -87,6 +88,16 @@ def rules(found: Found) -> list[str]:
     return sorted(finding.rule for finding in found())
 
 
+@contextlib.contextmanager
+def rested_collector() -> Iterator[None]:
+    """Have the collector run only where it is asked to."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class Hidden:
     """Holds an object where only the running function can reach it."""
 
@@ -111,6 +122,30 @@ def test_beside_a_class_that_cannot_be_hashed(found: Found) -> None:
     look()
     assert rules(found) == ["unclosed-channel"]
     channel.close()
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_channel_that_is_garbage(is_old: bool, found: Found) -> None:
+    """It is collected: among the young objects first, and among the old if it is not there."""
+    ran: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            ran.append(info["generation"])
+
+    hidden = Hidden(grpc.insecure_channel("127.0.0.1:1"))
+    hidden.obj = hidden, hidden.obj  # a cycle
+    if is_old:
+        gc.collect()  # what has outlived it is old
+    with rested_collector():
+        del hidden
+        gc.callbacks.append(note)
+        try:
+            look()
+        finally:
+            gc.callbacks.remove(note)
+    assert found() == []
+    assert ran == ([1, 2] if is_old else [1])
 
 
 def test_an_open_channel(found: Found) -> None:

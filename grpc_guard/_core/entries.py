@@ -57,12 +57,12 @@ class UnaryEntry:
         self.rpc = rpc
         self.ended = False
         self.is_gone = False  # whether the RPC ended before the handler
-        self.is_free = False  # whether its thread may have it for the next RPC
+        self.is_free = False  # whether it may serve the next RPC of its thread
         self.since = monotonic()
 
     def __call__(self) -> None:
-        self.is_gone = not self.ended
-        if self.is_gone:
+        if not self.ended:
+            self.is_gone = True
             records = self.records()
             if records is not None:
                 records._rpc_ended(self)
@@ -148,8 +148,8 @@ class InFlight:
     ) -> Callable[..., Any]:
         """Return what does the same as the unary handler function `plain`, and notes that it runs.
 
-        It does what enter_unary() does, with few frames and objects: a unary RPC has few others.
-        The entry of a thread serves the next RPC, and gRPC need not call it, where nobody else can have it.
+        It does what enter_unary() does, with few frames and objects: a unary RPC has few others. Where
+        nobody else can have the entry of a thread, gRPC need not call it, and it serves the next RPC.
         """
         by_thread, enough = self._by_thread, self._size or sys.maxsize
 

@@ -189,6 +189,7 @@ from grpc_guard._lifecycle import channels as lifecycle_channels
 from grpc_guard._lifecycle import churn as lifecycle_churn
 from grpc_guard._lifecycle import exits as lifecycle_exits
 from grpc_guard._lifecycle import handlers as lifecycle_handlers
+from grpc_guard._lifecycle import in_flight as lifecycle_in_flight
 from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
 from grpc_guard._lifecycle import losses as losses

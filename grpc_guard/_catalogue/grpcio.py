@@ -4,7 +4,7 @@ Each function says since which grpcio its name holds (1.66.2 is the oldest that 
 supported), and what follows where it is missing: the guard finds less, and nothing fails. Four
 are read without a call, as each RPC reads them: ``_channel`` and ``_loop`` of a multi-callable,
 ``_state.initial_metadata`` of a single-threaded call, ``_state.callbacks`` of a sync server's
-context (since 1.0; where it is missing, ``add_callback()`` is called).
+context (since 1.0; where it is missing, ``add_callback()`` of the context is called).
 """
 
 from __future__ import annotations

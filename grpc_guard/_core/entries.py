@@ -57,11 +57,13 @@ class UnaryEntry:
         self.rpc = rpc
         self.ended = False
         self.is_gone = False  # whether the RPC ended before the handler
-        self.is_free = False  # whether it may serve the next RPC of its thread
+        self.is_free = False  # whether it has been called since the handler has ended
         self.since = monotonic()
 
     def __call__(self) -> None:
-        if not self.ended:
+        if self.ended:
+            self.is_free = True
+        else:
             self.is_gone = True
             records = self.records()
             if records is not None:
@@ -87,7 +89,6 @@ class TaskEntry:
 
 OFF = Mode.OFF
 _new: Any = object.__new__
-_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class InFlight:
@@ -118,7 +119,7 @@ class InFlight:
         entry.ident = ident = get_ident()
         self._by_thread[ident] = entry
         if context is not None:
-            _follow(context, entry)
+            self._follow(context, entry)
         if 0 < self._size <= len(self._by_thread):  # only a first, quick look
             self._watch()
 
@@ -128,7 +129,7 @@ class InFlight:
         try:
             entry.ended = False
             if context is not None:
-                _follow(context, entry)
+                self._follow(context, entry)
             if 0 < self._size <= len(self._by_thread):
                 self._watch()
         except BaseException:
@@ -148,8 +149,8 @@ class InFlight:
     ) -> Callable[..., Any]:
         """Return what does the same as the unary handler function `plain`, and notes that it runs.
 
-        It does what enter_unary() does, with few frames and objects: a unary RPC has few others. Where
-        nobody else can have the entry of a thread, gRPC need not call it, and it serves the next RPC.
+        It does what enter_unary() does, with few frames and objects: a unary RPC has few others. The
+        entry of a thread serves its next RPC, if gRPC has called it by then: nobody else has it.
         """
         by_thread, enough = self._by_thread, self._size or sys.maxsize
 
@@ -162,32 +163,43 @@ class InFlight:
             if entry is None or not entry.is_free:
                 entry = self._new_unary(rpc, ident)
             entry.is_free, entry.rpc, entry.since = False, rpc, now
-            callbacks = None
             try:
                 entry.ended = False  # from here on, others see it
+                callbacks: Any = None
                 try:
                     if type(context) is SERVER_CONTEXT:
-                        state: Any = context._state  # type: ignore[attr-defined]
-                        callbacks = state.callbacks
+                        callbacks = context._state.callbacks  # type: ignore[attr-defined]
                 except AttributeError:
                     pass
                 if type(callbacks) is list:
                     callbacks.append(entry)
                 else:
-                    callbacks = None
-                    _follow(context, entry)
+                    self._follow(context, entry)
                 if len(by_thread) >= enough:
                     self._watch()
                 return plain(*args, **kwargs)
             finally:
                 entry.ended = True
-                if callbacks is not None and _HAS_GIL:
-                    # On one line, as another thread may add its own. gRPC takes the list before it
-                    # calls what is in there: if it has not by then, the entry was not there any more.
-                    last = callbacks.pop() if callbacks and callbacks[-1] is entry else None
-                    entry.is_free = last is entry and state.callbacks is callbacks
 
         return guarded
+
+    def _follow(self, context: Any, entry: Entry | UnaryEntry) -> None:
+        """Have `entry` called when the RPC of `context` ends, or call it now if it has."""
+        if type(context) is SERVER_CONTEXT:
+            # Read here and not in _catalogue/grpcio.py: each RPC runs this, and add_callback() takes a
+            # lock, which costs more than all the rest. If the RPC ends between two of these
+            # instructions, the entry is not called.
+            try:
+                callbacks: Any = context._state.callbacks  # type: ignore[attr-defined]
+            except AttributeError:
+                callbacks = ()
+            if type(callbacks) is list:
+                callbacks.append(entry)
+                return
+            if callbacks is None:
+                entry()
+                return
+        self._follow_other(context, entry)
 
     def enter_task(self, what: Any, loop: Any, /) -> TaskEntry | None:
         """Note that the running task of `loop` handles `what`, as long as the entry is there."""
@@ -204,30 +216,8 @@ class InFlight:
 
     if TYPE_CHECKING:
 
+        def _follow_other(self, context: Any, entry: Any) -> None: ...
+
         def _rpc_ended(self, entry: Any) -> None: ...
 
         def _watch(self) -> None: ...
-
-
-def _follow(context: Any, entry: Entry | UnaryEntry) -> None:
-    """Have `entry` called when the RPC of `context` ends, or call it now if it has."""
-    if type(context) is SERVER_CONTEXT:
-        # Read here and not in _catalogue/grpcio.py: each RPC runs this, and add_callback() takes a
-        # lock, which costs more than all the rest. If the RPC ends between two of these
-        # instructions, the entry is not called.
-        try:
-            callbacks: Any = context._state.callbacks  # type: ignore[attr-defined]
-        except AttributeError:
-            callbacks = ()
-        if type(callbacks) is list:
-            callbacks.append(entry)
-            return
-        if callbacks is None:
-            entry()
-            return
-    try:
-        add_callback = context.add_callback
-    except AttributeError:  # an interceptor's own kind may lack it
-        return
-    if add_callback(entry) is False:
-        entry()

@@ -42,7 +42,7 @@ from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
 from . import abandoned, never_stopped
 from .handled import Handled, HandledStreams
-from .in_flight import items_of, serves
+from .in_flight import context_of_grpc, items_of, serves
 from .inherited import uses_aio
 
 entries.SERVER_CONTEXT = SERVER_CONTEXT
@@ -79,6 +79,13 @@ class Handlers(InFlight):
             return step()
 
         responses.iterator = IteratorFromFunction(first_step)
+
+    @never_disturbs("the end of an RPC goes unnoticed")
+    def _follow_other(self, context: Any, entry: Entry | UnaryEntry) -> None:
+        """Have `entry` called when the RPC of `context` ends, which is not of grpcio's class."""
+        own = context_of_grpc(context)
+        if own is not None and own.add_callback(entry) is False:
+            entry()
 
     @never_disturbs("the end of an RPC goes unnoticed")
     def _rpc_ended(self, entry: Entry | UnaryEntry) -> None:

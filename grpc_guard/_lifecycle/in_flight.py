@@ -5,10 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from .._catalogue.grpcio import SERVER_CONTEXT
+from .._catalogue.heap import collected, held_by
 from .._findings.stacks import outward
 from .._findings.whose import is_of_grpc
+
+_WRAPPERS = 8  # interceptors' own contexts, one around the other
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -17,6 +21,29 @@ V = TypeVar("V")
 def serves(frame: FrameType) -> bool:
     """Tell whether the thread at `frame` is inside a handler: an idle one is in no code of gRPC."""
     return any(is_of_grpc(outer) for outer in outward(frame))
+
+
+def context_of_grpc(context: object) -> Any:
+    """Return grpcio's own context that `context`, an interceptor's, is around; None if that is not clear.
+
+    What it holds tells, so that no code of the program runs: it may not expect to be asked.
+    """
+    for _ in range(_WRAPPERS):
+        if type(context) is SERVER_CONTEXT:
+            return context
+        parts = held_by(context)
+        held = {id(one): one for part in parts for one in (part, *collected(part))}
+        found = [one for one in held.values() if type(one) is SERVER_CONTEXT]
+        if not found:
+            found = [one for one in held.values() if one is not context and _is_context(type(one))]
+        if len(found) != 1:
+            return None
+        (context,) = found
+    return None
+
+
+def _is_context(kind: type) -> bool:
+    return any("add_callback" in vars(base) for base in kind.__mro__)
 
 
 def items_of(known: weakref.WeakKeyDictionary[K, V]) -> Iterator[tuple[K, V]]:

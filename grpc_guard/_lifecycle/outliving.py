@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from typing import Any
 
-from .._catalogue.boundary import never_disturbs, overlooked
+from .._catalogue.boundary import asked, never_disturbs
 from .._catalogue.clock import monotonic
 from .._catalogue.rules.parked_request_iterator import Parked, TookOneMore
 from .._catalogue.thresholds import thresholds
@@ -70,12 +70,8 @@ def watch_end(call: Any, stream: Stream) -> None:
     direction = stream.write
     if direction is None:
         return
-    try:
-        # It must not hold the direction: that holds the iterator.
-        call.add_done_callback(functools.partial(_rpc_ended, weakref.ref(direction)))
-    except Exception as error:  # an interceptor's own call class
-        if not overlooked(error, "the end of a stream goes unnoticed"):
-            raise
+    # It must not hold the direction: that holds the iterator.
+    asked(call, "add_done_callback", functools.partial(_rpc_ended, weakref.ref(direction)))
 
 
 def _rpc_ended(reference: weakref.ref[Any], call: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
+from .._catalogue.boundary import asked
 from .._catalogue.modes import Mode
 from .._findings.origins import note_party
 from .._proxies.aio.channel import (
@@ -49,7 +50,7 @@ def _tell_the_end(rpc: Rpc, call: Any) -> None:
     if cython_call is not None:
         cython_call.add_done_callback(rpc.end)
     else:  # an interceptor's own call class
-        call.add_done_callback(rpc.end)
+        asked(call, "add_done_callback", rpc.end)
 
 
 def _tell_the_end_of_task(rpc: Rpc, task: asyncio.Task[Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import grpc
 
+from .._catalogue.boundary import asked
 from .._catalogue.modes import Mode
 from .._findings.origins import note_origin
 from .._findings.stacks import outward
@@ -33,8 +34,7 @@ class _SyncMultiCallable(MultiCallable):
     def _follow(self, rpc: Rpc, call: Any) -> None:
         """Note the end by add_callback(), which, unlike add_done_callback(), keeps no call."""
         rpc.hold(call)
-        add_callback = getattr(call, "add_callback", None)
-        if add_callback is not None and not add_callback(rpc.end):
+        if asked(call, "add_callback", rpc.end) is False:
             rpc.end()
 
     def _run(self, name: str, guard: Callable[..., Any] | None, args: Any, kwargs: Any) -> Any:

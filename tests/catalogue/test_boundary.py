@@ -38,7 +38,6 @@ from inside import (
     lifecycle_leaks,
     limits,
     note_origin,
-    outliving,
     probe,
     proxies_unary,
     starts,
@@ -240,7 +239,7 @@ def test_never_disturbs(caplog: pytest.LogCaptureFixture) -> None:
 class Wayward:
     """A call of an interceptor's own kind."""
 
-    def __init__(self, act: Act) -> None:
+    def __init__(self, act: Callable[..., object]) -> None:
         self.time_remaining = act
 
 
@@ -254,6 +253,21 @@ def test_deadline_during_which_a_signal_arrives(alarm: Any) -> None:
     alarm(handler)
     with pytest.raises(ValueError, match="time is up"):
         limits.time_left([Wayward(lambda: signal.raise_signal(signal.SIGALRM))])
+
+
+@pytest.mark.parametrize("error", [Limit, NotImplementedError, TypeError, TimeoutError])
+def test_a_question_that_is_refused(error: type[Exception]) -> None:
+    """A call or context of the program's own kind need not answer the guard."""
+    assert boundary.asked(Wayward(functools.partial(raising, error)), "time_remaining") is None
+    assert boundary.asked(object(), "time_remaining") is None
+    assert boundary.asked(Wayward(lambda *given: given), "time_remaining", 1, 2) == (1, 2)
+
+
+def test_a_question_during_which_a_signal_arrives(alarm: Any) -> None:
+    """What a signal handler raises meanwhile comes out."""
+    alarm(handler)
+    with pytest.raises(ValueError, match="time is up"):
+        boundary.asked(Wayward(lambda: signal.raise_signal(signal.SIGALRM)), "time_remaining")
 
 
 def test_reporter_during_which_a_signal_arrives(alarm: Any) -> None:
@@ -489,10 +503,6 @@ def _after_use() -> None:
     cancellations._after_use(_direction(), sys._getframe())
 
 
-def _outlive() -> None:
-    outliving.watch_end(SILENT, SimpleNamespace(write=_direction()))
-
-
 def _watch(name: str) -> None:
     with guarded(probe=True):
         watch = probe.prober().watch(Stream("/a/b", "client", "sync", Mode.RAISE), None)
@@ -520,7 +530,6 @@ BY_CALL: dict[str, tuple[Act, object, str, object]] = {
     "cancel": (functools.partial(_note, cancel), cancellations, "tells_of_the_end", limit),
     "use": (_after_use, cancellations, "_cancellations", Mapping()),
     "arrive": (functools.partial(_watch, "_arrive"), Watch, "_find_place", limit),
-    "outlive": (_outlive, SILENT, "add_done_callback", limit),
     "churn": (
         functools.partial(lifecycle_churn._number_of, SILENT),
         lifecycle_churn,

@@ -60,6 +60,11 @@ class Driven:
         log: list[Any] = []
 
         class Handlers(core.InFlight):  # type: ignore[name-defined, misc]
+            def _follow_other(self, context: Any, entry: Any) -> None:
+                log.append(("other", type(context).__name__))
+                if context.add_callback(entry) is False:
+                    entry()
+
             def _rpc_ended(self, entry: Any) -> None:
                 log.append(("ended", type(entry).__name__))
 

@@ -187,22 +187,22 @@ def test_a_server_with_a_thread_to_spare(core: str) -> None:
     assert (len(seen) == before) is is_compiled
 
 
-class Unwilling:
-    """A context that does not take a callback."""
-
-    def add_callback(self, callback: object) -> bool:
-        raise KeyError
-
-
 @pytest.mark.parametrize("responds", [False, True])
 def test_a_thread_whose_rpc_could_not_be_noted(responds: bool) -> None:
     """It is not busy: a pool of two is not full while another thread handles one."""
     seen: list[int] = []
-    kind = type("Small", (Handlers,), {"_watch": lambda self: seen.append(1)})
-    handlers = kind(None)
+
+    class Small(Handlers):
+        def _follow_other(self, context: Any, entry: Any) -> None:
+            raise KeyError
+
+        def _watch(self) -> None:
+            seen.append(1)
+
+    handlers = Small(None)
     handlers._size = 2
     behavior = guarded("c", lambda request, context: iter([]), handlers, responds=responds)
-    assert isinstance(outcome(behavior, b"", Unwilling()), KeyError)
+    assert isinstance(outcome(behavior, b"", object()), KeyError)
     in_thread(behavior, b"", Context([])).result()
     assert seen == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +24,10 @@ class Context:
         assert isinstance(callbacks, list)
         return callbacks
 
+    def end_and_call(self) -> None:
+        for callback in self.end():
+            callback()
+
 
 class Records(core_entries.InFlight):
     """Records that log which RPC has ended while its handler runs."""
@@ -32,6 +35,9 @@ class Records(core_entries.InFlight):
     def __init__(self, size: int = 0) -> None:
         super().__init__(size)
         self.log: list[Any] = []
+
+    def _follow_other(self, context: Any, entry: Any) -> None:
+        self.log.append(context)
 
     def _rpc_ended(self, entry: Any) -> None:
         self.log.append((entry.rpc, entry.ended, entry.is_over()))
@@ -59,7 +65,7 @@ def healthy(request: Any, context: Any) -> Any:
 
 
 def test_the_entry_of_a_thread() -> None:
-    """It is there while the handler runs, and serves the next RPC: nobody else can have it."""
+    """It is there while the handler runs, and serves the next RPC: nobody else has it."""
     records, seen = Records(), []
 
     def look(request: Any, context: Any) -> Any:
@@ -68,16 +74,33 @@ def test_the_entry_of_a_thread() -> None:
         seen.append((entry, entry.rpc, entry.since, entry.ended, entry.is_over()))
         return request
 
-    contexts = [Context([]), Context([])]
-    for rpc, context in zip(("/a/b", "/a/c"), contexts, strict=True):
+    for rpc in ("/a/b", "/a/c"):
+        context = Context([])
         assert records.guarded(look, rpc)(b"1", context) == b"1"
-        assert context._state.callbacks == []
         assert records.entry().ended
+        context.end_and_call()
     (first, *of_first), (second, *of_second) = seen
     assert first is second
     assert (of_first[0], of_second[0]) == ("/a/b", "/a/c")
     assert of_first[1] <= of_second[1]
     assert of_first[2:] == of_second[2:] == [False, False]
+    assert records.log == []
+
+
+def test_an_entry_that_grpc_still_has() -> None:
+    """It will be called, and must tell nothing of another RPC: the next one has another entry."""
+    records, first = Records(), Context([])
+    records.guarded(healthy)(b"1", first)
+    late = first.end()
+    assert late == [records.entry()]
+
+    def next_one(request: Any, context: Any) -> Any:
+        assert records.entry() not in late
+        for callback in late:
+            callback()
+        return records.entry().is_over()
+
+    assert records.guarded(next_one, "/a/c")(b"1", Context([])) is False
     assert records.log == []
 
 
@@ -117,43 +140,23 @@ def test_an_rpc_that_ends_before_its_handler() -> None:
     assert records.log == [("/a/b", False, True)]
 
 
-def test_an_rpc_that_ends_as_its_handler_does() -> None:
-    """gRPC has the list and is about to call the entry: it tells nothing of the next RPC."""
+def test_an_rpc_that_is_over_before_its_handler() -> None:
+    """It is told as the handler begins, and nobody else has the entry of the next one."""
+    records, entries = Records(), []
+    for _ in range(2):
+        records.guarded(healthy)(b"1", Context(None))
+        entries.append(records.entry())
+    assert records.log == [("/a/b", False, True)] * 2
+    assert entries[0] is not entries[1]
+
+
+@pytest.mark.parametrize("context", [Context(7), Context(()), object(), None])
+def test_an_unusual_context(context: object) -> None:
+    """It has no list: its end is found out in another way."""
     records = Records()
-    late = []
-
-    def ending(request: Any, context: Any) -> Any:
-        late.extend(context.end())
-
-    def next_one(request: Any, context: Any) -> Any:
-        for callback in late:
-            callback()
-        return records.entry().is_over()
-
-    records.guarded(ending)(b"1", Context([]))
-    assert len(late) == 1
-    assert records.guarded(next_one, "/a/c")(b"1", Context([])) is False
-    assert records.log == []
-
-
-@pytest.mark.parametrize("callbacks", [None, 7, ()])
-def test_an_unusual_context(callbacks: object) -> None:
-    """Its own method takes the entry, or the RPC is over already: each RPC has its own entry."""
-    records, taken = Records(), []
-
-    class Other(Context):
-        def add_callback(self, callback: Any) -> bool:
-            taken.append(callback)
-            return True
-
-    core_entries.SERVER_CONTEXT = Other  # which the fixture restores
-    records.guarded(healthy)(b"1", Other(callbacks))
-    first = records.entry()
-    records.guarded(healthy)(b"1", Other(callbacks))
-    assert records.entry() is not first
-    is_over = callbacks is None
-    assert taken == ([] if is_over else [first, records.entry()])
-    assert records.log == ([("/a/b", False, True)] * 2 if is_over else [])
+    assert records.guarded(healthy)(b"1", context) == b"1"
+    assert records.log == [context]
+    assert records.entry().ended
 
 
 def test_a_context_without_a_state() -> None:
@@ -161,7 +164,7 @@ def test_a_context_without_a_state() -> None:
     records, context = Records(), Context([])
     del context._state
     assert records.guarded(healthy)(b"1", context) == b"1"
-    assert records.entry().ended
+    assert records.log == [context]
 
 
 def test_a_handler_that_fails() -> None:
@@ -189,7 +192,7 @@ def test_a_handler_that_calls_another() -> None:
         assert (entry.rpc, entry.ended, records.entry().ended) == ("/a/b", False, True)
         return answer, len(context._state.callbacks)
 
-    assert records.guarded(outer)(b"1", Context([])) == (b"1", 1)
+    assert records.guarded(outer)(b"1", Context([])) == (b"1", 2)
 
 
 def test_who_is_not_grpc() -> None:
@@ -212,20 +215,8 @@ def test_a_server_whose_threads_have_all_begun() -> None:
     assert records.log == ["watch"] * 2
 
 
-def test_without_the_lock_of_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is taken off a list that another thread may change at that moment."""
-    monkeypatch.setattr(core_entries, "_HAS_GIL", False)
-    records, entries = Records(), []
-    for _ in itertools.repeat(None, 2):
-        context = Context([])
-        records.guarded(healthy)(b"1", context)
-        entries.append(records.entry())
-        assert context._state.callbacks == [records.entry()]
-    assert entries[0] is not entries[1]
-
-
 def test_an_interrupt() -> None:
-    """Wherever it arrives, the thread does not seem to run a handler, and no list has a free entry."""
+    """Wherever it arrives, the thread does not seem to run a handler."""
     records = Records(1)
     guarded = records.guarded(healthy)
     for injection in sweep(code_of(guarded, core_entries.InFlight._new_unary)):
@@ -234,8 +225,5 @@ def test_an_interrupt() -> None:
             context = Context([])
             error = injection.run(lambda context=context: guarded(b"1", context))  # type: ignore[misc]
             assert error is None or type(error) is Interrupt
-            for entry in records._by_thread.values():
-                assert entry.ended
-                assert not (entry.is_free and entry in context._state.callbacks)
-            if injection.fired:
-                break
+            assert all(entry.ended for entry in records._by_thread.values())
+            context.end_and_call()

@@ -20,6 +20,7 @@ from inside import (
     core_entries,
     cpython_door,
     lifecycle_handlers,
+    lifecycle_in_flight,
     process_patches,
     serving,
 )
@@ -274,12 +275,12 @@ class UsualContext(OwnContext):
 
 def test_an_rpc_that_ended_before_its_handler_began(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no callback can be added, the end is checked at once; a context may not tell."""
-    monkeypatch.setattr(core_entries, "SERVER_CONTEXT", UsualContext)
+    for module in (core_entries, lifecycle_in_flight):
+        monkeypatch.setattr(module, "SERVER_CONTEXT", UsualContext)
     handlers = lifecycle_handlers.Handlers(None)
     listed: list[Any] = []
     for context, is_gone in (
-        (OwnContext(False), True),
-        (OwnContext(None), False),
+        (OwnContext(False), False),  # it is the program's, and not asked
         (object(), False),
         (UsualContext(SimpleNamespace(callbacks=None)), True),
         (UsualContext(SimpleNamespace(callbacks=listed)), False),
@@ -307,13 +308,16 @@ def test_a_thread_that_has_gone_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert abandoned.watch.suspects == {}
 
 
-def test_the_end_of_an_rpc_that_nobody_waits_for() -> None:
+def test_the_end_of_an_rpc_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """An RPC may end when its stream, or the records of its server, are gone."""
+    monkeypatch.setattr(core_entries, "SERVER_CONTEXT", UsualContext)
     handlers = lifecycle_handlers.Handlers(None)
-    context, stream = OwnContext(True), Stream("/a/b", "server", "sync", Mode.RAISE)
+    callbacks: list[Any] = []
+    context = UsualContext(SimpleNamespace(callbacks=callbacks))
+    stream = Stream("/a/b", "server", "sync", Mode.RAISE)
     handlers.enter(stream, context)
     unary = handlers.enter_unary("/a/b")
-    (entry,) = context.callbacks
+    (entry,) = callbacks
     entry()
     stream.ended = True
     entry()

@@ -62,7 +62,7 @@ go = threading.Event()
 def use(arrived):
     channel = grpc.insecure_channel("127.0.0.1:1")
     arrived.set()
-    go.wait(20)
+    go.wait(300)
 
 
 def test_leaving_a_thread():

@@ -38,13 +38,10 @@ class Thing:
 
 
 class Context:
-    """The context of a server, whose add_callback() tells that the RPC is over."""
+    """The context of a server."""
 
     def __init__(self, state: object) -> None:
         self._state = state
-
-    def add_callback(self, callback: object) -> bool:
-        return False
 
 
 class Starting:
@@ -202,6 +199,9 @@ def acts(core: ModuleType | Any) -> dict[str, Act]:
         direction.__init__(one, loop)
 
     class Handlers(core.InFlight):  # type: ignore[misc]
+        def _follow_other(self, context: Any, entry: Any) -> None:
+            entry()
+
         def _rpc_ended(self, entry: Any) -> None:
             pass
 

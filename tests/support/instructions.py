@@ -26,6 +26,7 @@ from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
 import grpc
+from grpc import _server
 from inside import (
     GenericHandler,
     Handlers,
@@ -203,6 +204,14 @@ def _sync_counts() -> dict[str, int]:
     unary_behavior = sync_handlers.guard_behavior(
         lambda request, context: request, _RPC, _ALWAYS, False, False, handlers=Handlers(None)
     )
+    context = _server._Context(SimpleNamespace(), _server._RPCState(), None)
+
+    def handle_unary() -> None:
+        unary_behavior(_MESSAGE, context)
+        for callback in context._state.callbacks:  # as gRPC does at the end
+            callback()
+        context._state.callbacks.clear()
+
     of_handler = _OfHandler()
     generic = GenericHandler(of_handler, _ALWAYS, lambda *_: unary_behavior)
     unary = functools.partial(watching(lambda _, message: message), None)
@@ -220,8 +229,8 @@ def _sync_counts() -> dict[str, int]:
         "sync server: next": functools.partial(next, server_requests),
         "sync server: next(response_iterator)": functools.partial(next, responses),
         "sync server: send_response": functools.partial(sender, _MESSAGE),
-        "sync server: start of a stream": lambda: kept.append(behavior(iterator, plain)),
-        "sync server: start and end of a unary handler": lambda: unary_behavior(_MESSAGE, plain),
+        "sync server: start of a stream": lambda: kept.append(behavior(iterator, context)),
+        "sync server: start and end of a unary handler": handle_unary,
         "sync server: service of a generic handler": functools.partial(generic.service, of_handler),
     }
     return {name: count(operation) for name, operation in operations.items()}

@@ -83,7 +83,7 @@ typedef struct {
     PyObject *monotonic;  /* of time */
     PyObject *current_task; /* of asyncio */
     PyObject *tasks_by_loop; /* the dict whose get() that is, or NULL */
-    PyObject *str_add_callback, *str_ended, *str_rpc_ended, *str_watches;
+    PyObject *str_follows, *str_ended, *str_rpc_ended, *str_watches;
     PyObject *str_mode, *str_wrapped, *str_own_loop;
     PyObject *str_created, *str_counting, *str_watch, *str_equip;
     PyObject *str_twins, *str_make_twin, *str_recipe, *str_prepared, *str_self_read, *str_turns;

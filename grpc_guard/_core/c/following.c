@@ -1,4 +1,4 @@
-/* How the end of an RPC gets known to the entry of its handler: the same as _follow() of entries.py. */
+/* How the end of an RPC gets known to the entry of its handler: the same as InFlight._follow() of entries.py. */
 
 #include "entries.h"
 
@@ -42,6 +42,20 @@ callbacks_of(State *state, Usual *usual, PyObject *context)
     return callbacks;
 }
 
+/* Has the records of an entry find out when the RPC of a context that is not grpcio's own ends. */
+static UNUSUAL int
+follow_other(State *state, PyObject *context, PyObject *entry)
+{
+    PyObject *records = PyObject_CallNoArgs(((Entry *)entry)->records);
+    if (records == NULL) {
+        return -1;
+    }
+    PyObject *told = PyObject_CallMethodObjArgs(records, state->str_follows, context, entry, NULL);
+    Py_DECREF(records);
+    Py_XDECREF(told);
+    return told == NULL ? -1 : 0;
+}
+
 USUAL int
 grpc_guard_follow(State *state, Usual *usual, PyObject *context, PyObject *entry, PyObject **followed)
 {
@@ -61,21 +75,7 @@ grpc_guard_follow(State *state, Usual *usual, PyObject *context, PyObject *entry
         return told == NULL ? -1 : 0;
     }
     Py_XDECREF(callbacks);
-    PyObject *add_callback = PyObject_GetAttr(context, state->str_add_callback);
-    if (add_callback == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear(); /* an interceptor's own kind may lack it */
-        return 0;
-    }
-    told = PyObject_CallOneArg(add_callback, entry);
-    Py_DECREF(add_callback);
-    if (told == Py_False) {
-        Py_SETREF(told, PyObject_CallNoArgs(entry));
-    }
-    Py_XDECREF(told);
-    return told == NULL ? -1 : 0;
+    return follow_other(state, context, entry);
 }
 
 USUAL void

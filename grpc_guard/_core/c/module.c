@@ -123,7 +123,7 @@ module_exec(PyObject *module)
     INTERN(str_mode, "mode")
     INTERN(str_wrapped, "__wrapped__")
     INTERN(str_own_loop, "_loop")
-    INTERN(str_add_callback, "add_callback")
+    INTERN(str_follows, "_follow_other")
     INTERN(str_callbacks, "callbacks")
     INTERN(str_state, "_state")
     INTERN(str_server_context, "SERVER_CONTEXT")
@@ -204,7 +204,7 @@ module_exec(PyObject *module)
     DO(recipe) DO(count) DO(maker) DO(encoding) DO(crowd) DO(handled) DO(scratch) DO(copies) \
     DO(str_prepared) DO(str_self_read) DO(str_turns) DO(str_thread_id) DO(str_is_instrumented) DO(str_loop) \
     DO(loop_thread_of) DO(entry) DO(unary_entry) DO(in_flight) DO(monotonic) DO(current_task) DO(tasks_by_loop) \
-    DO(task_entry) DO(of_entries) DO(str_server_context) DO(str_add_callback) DO(str_callbacks) DO(str_state) \
+    DO(task_entry) DO(of_entries) DO(str_server_context) DO(str_follows) DO(str_callbacks) DO(str_state) \
     DO(str_ended) DO(str_rpc_ended) DO(str_watches) DO(unary_start) DO(method) DO(handling) DO(str_generation) \
     DO(str_mode) DO(str_wrapped) DO(str_own_loop) DO(aio_method) DO(aio_operation) DO(aio_run) DO(aio_handler) \
     DO(handler_cancelled) DO(aio_generated) DO(aio_step) DO(str_asend) DO(str_athrow) DO(str_aclose) DO(str_ag_frame) \

@@ -8,6 +8,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any
 
+from ..._catalogue.boundary import asked
 from ..._catalogue.clock import monotonic
 from ..._catalogue.cpython_loops import running_loop
 from ..._catalogue.grpcio import INTERCEPTORS_TASK
@@ -30,7 +31,7 @@ from .waits import waits
 
 def has_ended(call: Any) -> bool:
     """Tell whether the RPC of a client call is over."""
-    return bool(call.done())
+    return bool(asked(call, "done"))
 
 
 _STREAM = argument("_self_stream", 1)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from grpc import _channel
 
+from ..._catalogue.boundary import asked
 from ..._catalogue.grpcio import (
     MULTI_THREADED_CALL,
     SINGLE_THREADED_CALL,
@@ -29,12 +30,12 @@ _SINGLE_THREADED = getattr(_channel, SINGLE_THREADED_CALL, None)
 
 
 def has_ended(call: Any) -> bool:
-    """Tell whether the RPC of a client call is over; an unknown kind of call never is."""
+    """Tell whether the RPC of a client call is over; a kind of call that does not tell never is."""
     is_over = rpc_is_over(call)
     if is_over is not None:
         return is_over
-    is_active = getattr(call, "is_active", None)
-    return is_active is not None and not is_active()
+    is_active = asked(call, "is_active")
+    return is_active is not None and not is_active
 
 
 class DoneCallback(GuardedCallback):

@@ -66,11 +66,21 @@ def decide(frame: FrameType) -> Whose:
 
 def is_of_grpc(frame: FrameType) -> bool:
     """Tell whether `frame` is in grpcio, or in the guard, which takes its place."""
+    path = _path_in_machinery(frame)
+    return path.startswith((_GRPC, _GUARD)) and not path.startswith(_DEMO)
+
+
+def is_of_grpcio(frame: FrameType) -> bool:
+    """Tell whether `frame` is in grpcio itself."""
+    return _path_in_machinery(frame).startswith(_GRPC)
+
+
+def _path_in_machinery(frame: FrameType) -> str:
+    """Return the file of the module of `frame`; nothing if it is known to be of the program or a library."""
     file = frame.f_code.co_filename
     if kinds.get(file, MACHINERY) is not MACHINERY:
-        return False
-    path = _resolved(_origin_of(frame.f_globals) or file)
-    return path.startswith((_GRPC, _GUARD)) and not path.startswith(_DEMO)
+        return ""
+    return _resolved(_origin_of(frame.f_globals) or file)
 
 
 @functools.lru_cache(_KINDS_KEPT)

@@ -42,7 +42,7 @@ from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
 from . import abandoned, never_stopped
 from .handled import Handled, HandledStreams
-from .in_flight import context_of_grpc, items_of, serves
+from .in_flight import context_of_grpc, items_of, serves, serves_from_pool
 from .inherited import uses_aio
 
 entries.SERVER_CONTEXT = SERVER_CONTEXT
@@ -250,7 +250,7 @@ class AioHandlers(Handlers):
         # Between two steps the thread waits, in code of gRPC that has no frames, until the client
         # has taken the message. Meanwhile the response iterator is alive.
         is_between = stream.write is not None and not is_worker(frame)
-        return super()._is_inside(stream, frame) or is_between
+        return serves_from_pool(frame) or is_between
 
 
 def handlers_of(server: Any) -> Handlers:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .._catalogue.grpcio import SERVER_CONTEXT
 from .._catalogue.heap import collected, held_by
 from .._findings.stacks import outward
-from .._findings.whose import is_of_grpc
+from .._findings.whose import is_of_grpc, is_of_grpcio
 
 _WRAPPERS = 8  # interceptors' own contexts, one around the other
 
@@ -19,8 +19,16 @@ V = TypeVar("V")
 
 
 def serves(frame: FrameType) -> bool:
-    """Tell whether the thread at `frame` is inside a handler: an idle one is in no code of gRPC."""
-    return any(is_of_grpc(outer) for outer in outward(frame))
+    """Tell whether a server has the thread at `frame` handle an RPC: an idle one is in no code of grpcio.
+
+    A thread of the program's, to which an interceptor has handed the handler, is none of the server's.
+    """
+    return any(map(is_of_grpcio, outward(frame)))
+
+
+def serves_from_pool(frame: FrameType) -> bool:
+    """Tell the same of a thread in the pool of a grpc.aio server, where grpcio has no frames: the guard has."""
+    return any(map(is_of_grpc, outward(frame)))
 
 
 def context_of_grpc(context: object) -> Any:

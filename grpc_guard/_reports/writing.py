@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Protocol
@@ -56,12 +57,21 @@ def write(report: Report, path: Path, form: ReportFormat) -> None:
     """Write `report` to `path` in the format `form`. Raises OSError.
 
     It shows lines of the program, so only the user can read a new file. An existing file keeps its
-    mode, and a link is followed.
+    mode, and a link is followed. What this process has as its output, as /dev/stdout, keeps what is in it.
     """
     content = form.render(report)
+    how = "a" if _is_output(path) else "w"
     # A file name may hold undecodable bytes: Python escapes them as JSON does.
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", opener=_for_its_user) as file:
+    with open(path, how, encoding="utf-8", errors="backslashreplace", opener=_for_its_user) as file:
         file.write(content)
+
+
+def _is_output(path: Path) -> bool:
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # either may be missing
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return True
+    return False
 
 
 def _for_its_user(path: str, flags: int) -> int:

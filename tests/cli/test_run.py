@@ -897,3 +897,24 @@ def test_the_status_of_the_program_matters_more(stderr: str, tmp_path: Path) -> 
         for descriptor in {broken, writer}:
             os.close(descriptor)
     assert (ended.returncode, ended.stdout) == (3, "done\n")
+
+
+@posix
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_report_on_the_output_of_the_launcher(stream: str, tmp_path: Path) -> None:
+    """It comes after what a log has already: what the program wrote, and what others did before."""
+    log, program = tmp_path / "log", tmp_path / "program.py"
+    log.write_text("before\n")
+    program.write_text(f"import grpc, sys; print('done', file=sys.{stream})")
+    with log.open("a") as file:
+        subprocess.run(
+            [sys.executable, *RUN, "--report", f"/dev/{stream}", "--format=text", str(program)],
+            timeout=PATIENCE * 2,
+            check=True,
+            **{stream: file},  # type: ignore[call-overload]
+        )
+    lines = log.read_text().splitlines()
+    assert lines[:2] == ["before", "done"]
+    assert lines[2:] == ["grpc_guard: 0 streams and 0 operations guarded, 0 findings"] * (
+        1 if stream == "stdout" else 2
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -10,9 +11,9 @@ import grpc
 import pytest
 import wrapt
 from inside import lifecycle_handlers, lifecycle_in_flight
-from support.staging import PATIENCE, Gate, path, sync_channel, sync_server
+from support.staging import PATIENCE, Gate, in_thread, path, sync_channel, sync_server, wait
 
-from grpc_guard import Finding, guarded
+from grpc_guard import Finding, guarded, wrap
 
 Found = Callable[[], list[Finding]]
 
@@ -179,3 +180,29 @@ def test_an_rpc_that_is_over_behind_an_interceptor() -> None:
     entry = handlers.enter_unary("/a/b", Around(kept[0]))
     assert ended == ["/a/b"]
     assert entry.is_over()
+
+
+def test_a_handler_on_a_thread_of_an_interceptor() -> None:
+    """The server does not have it handle the RPC, and does not list it."""
+    gate = Gate()
+
+    class Handing(grpc.ServerInterceptor):
+        def intercept_service(self, continuation: Any, details: Any) -> Any:
+            inner = continuation(details).unary_unary
+            return grpc.unary_unary_rpc_method_handler(
+                lambda request, own: in_thread(inner, request, own).result()
+            )
+
+    server = wrap(grpc.server(ThreadPoolExecutor(1), interceptors=[Handing()]))
+    methods = {"Hold": grpc.unary_unary_rpc_method_handler(lambda *given: gate.park(b"1"))}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Guard", methods),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        with sync_channel(address, mode=None) as channel:
+            call = channel.unary_unary(path("Hold")).future(b"")
+            with gate.held():
+                assert server.snapshot() == ()
+            assert call.result(PATIENCE) == b"1"
+    finally:
+        wait(server.stop(None))

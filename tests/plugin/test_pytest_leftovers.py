@@ -143,6 +143,7 @@ def test_leaving_something_open(pytester: pytest.Pytester, inner: Inner) -> None
     assert re.fullmatch(
         r"    test_leaving_something_open\.py:\d+  127\.0\.0\.1:1 \(client, sync\)  x1", lines[2]
     )
+    assert lines[3] == "      in test_leaving_something_open.py::test_leaving_a_thread"
     assert [line for line in result.outlines if line.startswith("told:")] == [
         "told: unclosed-channel test_leaving_something_open.py::test_leaving_a_thread"
     ]

@@ -318,6 +318,19 @@ def test_text(tmp_path: Path) -> None:
     )
 
 
+def test_summary_of_tests_that_do_not_fail() -> None:
+    """A warning fails no test: those in which it was found are named, up to three of them."""
+    found = [
+        dataclasses.replace(FINDING, severity="warning", test=f"test_a.py::test_{number}")
+        for number in (1, 2, 3, 3, 4, 5)
+    ]
+    *_, place, tests = reports_summary.summary(found, streams=1, operations=1)
+    assert place.endswith("  x12")
+    assert tests == "      in test_a.py::test_1, test_a.py::test_2, test_a.py::test_3 and 2 more"
+    *_, place, tests = reports_summary.summary(found[:3], streams=1, operations=1)
+    assert tests == "      in test_a.py::test_1, test_a.py::test_2, test_a.py::test_3"
+
+
 def test_summary_counts_one() -> None:
     """One stream, one operation and one finding are singular."""
     lines = list(reports_summary.summary([FINDING], streams=1, operations=1))

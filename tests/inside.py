@@ -6,6 +6,7 @@ A name that moves inside the package moves here, and nowhere else in the tests.
 from grpc_guard._catalogue import boundary as boundary
 from grpc_guard._catalogue import collector as collector
 from grpc_guard._catalogue import cpython as cpython_door
+from grpc_guard._catalogue import cpython_ends as ends_door
 from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
 from grpc_guard._catalogue import grpcio as grpcio_door
@@ -90,6 +91,7 @@ from grpc_guard._cli.demo.route_guide_pb2_grpc import (
 )
 from grpc_guard._cli.demo.scenarios import SCENARIOS as SCENARIOS
 from grpc_guard._cli.demo.scenarios import Scenario as Scenario
+from grpc_guard._cli.run import child as run_child
 from grpc_guard._cli.run import executed as executed
 from grpc_guard._cli.run import launcher as run_launcher
 from grpc_guard._cli.run import signals as run_signals

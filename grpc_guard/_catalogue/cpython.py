@@ -71,28 +71,6 @@ name_of_threads: Any = getattr(threading.Thread, "name", None) if _has_name else
 name_in_thread: Callable[[threading.Thread], str] = operator.attrgetter("_name")
 
 
-# CPython 3.12 starts no thread after the main thread has ended (gh-115533).
-starts_threads_at_the_end = sys.version_info[:2] != (3, 12)
-
-
-def before_threads_are_joined(function: Callable[[], object]) -> None:
-    """Call `function` when the main thread has ended, before others are waited for.
-
-    By ``threading._register_atexit()``: since Python 3.9. Never where it is missing.
-    """
-    register: Any = getattr(threading, "_register_atexit", None)
-    if register is not None:
-        register(function)
-
-
-def waits_for_threads(frame: FrameType) -> bool:
-    """Tell whether `frame` waits, at the end of the main thread, for the non-daemon threads.
-
-    By ``threading._shutdown()``: since Python 2.5. False where it is missing.
-    """
-    return frame.f_code is getattr(getattr(threading, "_shutdown", None), "__code__", None)
-
-
 # Pools of threads: concurrent.futures.ThreadPoolExecutor
 
 

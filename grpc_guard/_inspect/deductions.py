@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-from .._catalogue.cpython import threads_by_ident, waits_for_threads
+from .._catalogue.cpython import threads_by_ident
+from .._catalogue.cpython_ends import is_waited_for, waits_for_threads
 from .._catalogue.grpcio_rpcs import is_receiving
 from .._catalogue.words import quoted
 from .._core.stream import Direction, Stream
@@ -142,17 +143,20 @@ def _kept_alive(streams: Sequence[Stream], sight: Sight) -> Iterator[Deduction]:
     main = sight.threads.get(threading.main_thread().ident or 0, ())
     if any(map(waits_for_threads, main)):
         numbers = _numbers(streams)
-        for owner, direction in keepers(sight):
-            text = wording.keeps_process(owner, direction.stream.rpc)
+        for text, direction in keepers(sight):
             yield Deduction("kept-alive", text, (numbers[id(direction.stream)],))
 
 
-def keepers(sight: Sight) -> Iterator[tuple[Owner, Direction]]:
-    """Yield the threads that are inside a stream, and for whose end a process waits at its end."""
+def keepers(sight: Sight) -> Iterator[tuple[str, Direction]]:
+    """Yield in which directions threads are that a process waits for at its end, and the text about each."""
     for key, party in sight.holders.items():
         thread = threads_by_ident.get(party.ident)  # none has the 0 of tasks and greenlets
-        if thread is not None and not thread.daemon and thread is not threading.main_thread():
-            yield sight.owners[key], sight.directions[key]
+        if thread is None or thread is threading.main_thread():
+            continue
+        if is_waited_for(thread):
+            owner, direction = sight.owners[key], sight.directions[key]
+            text = wording.keeps_process(owner, direction.stream.rpc, is_daemon=thread.daemon)
+            yield text, direction
 
 
 def _called(party: Party) -> str:

@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._catalogue import cpython
-from . import wording
+from .._catalogue import cpython_ends
 from .alarm import Alarm
 from .native import native, start
 from .switch import switch
@@ -15,22 +14,32 @@ from .switch import switch
 _SECONDS = 5.0  # from the end of the main thread on
 
 
-def watch(say: Callable[[str], object], seconds: float = _SECONDS) -> None:
-    """Say what keeps this process so many seconds after its main thread has ended, once."""
-    if cpython.starts_threads_at_the_end:
-        cpython.before_threads_are_joined(lambda: Alarm(seconds, lambda: tell(say)))
+Before = Callable[[Callable[[], object]], object]
+
+
+def watch(
+    say: Callable[[str], object],
+    seconds: float = _SECONDS,
+    before: Before = cpython_ends.before_threads_are_joined,
+) -> None:
+    """Say what keeps this process so many seconds after its main thread has ended, once.
+
+    ``before(function)`` has the function called when it has ended.
+    """
+    if cpython_ends.starts_threads_at_the_end:
+        before(lambda: Alarm(seconds, lambda: tell(say)))
     else:
-        switch.when_in_use(lambda: _wait_for_the_end(say, seconds))
+        switch.when_in_use(lambda: _wait_for_the_end(say, seconds, before))
 
 
-def _wait_for_the_end(say: Callable[[str], object], seconds: float) -> None:
+def _wait_for_the_end(say: Callable[[str], object], seconds: float, before: Before) -> None:
     """Start the thread at once; it sleeps until the main thread has ended."""
     has_ended: Any = native("_thread", "allocate_lock")()
     has_ended.acquire()
 
     with contextlib.suppress(OSError):  # without a thread nothing is reported
         start(lambda: _tell_later(say, has_ended, seconds))
-        cpython.before_threads_are_joined(has_ended.release)
+        before(has_ended.release)
 
 
 def _tell_later(say: Callable[[str], object], has_ended: Any, seconds: float) -> None:
@@ -46,12 +55,12 @@ def tell(say: Callable[[str], object]) -> None:
 
 
 def kept_by() -> Iterator[str]:
-    """Yield a line for each thread that is no daemon and inside a stream."""
+    """Yield a line for each thread that is inside a stream, and for which the process waits."""
     from .deductions import keepers
     from .living import Handled, loops_of, streams_listed
     from .sight import Sight
 
     sight = Sight(loops_of(streams_listed(Handled())))
     sight.forget_frames()
-    for owner, direction in keepers(sight):
-        yield wording.keeps_process(owner, direction.stream.rpc)
+    for text, _ in keepers(sight):
+        yield text

@@ -67,10 +67,11 @@ def pool_held(size: int, over: int, waiting: int) -> str:
     return f"{who} held{ended if over else ''}; {count(waiting, 'RPC waits', 'RPCs wait')}"
 
 
-def keeps_process(owner: Owner, rpc: str) -> str:
+def keeps_process(owner: Owner, rpc: str, *, is_daemon: bool) -> str:
     """Return the text about a thread that keeps a process whose main thread has ended."""
+    kind = "of a pool" if is_daemon else "no daemon"
     return (
-        f"the main thread has ended, and the process waits for {party(owner)}, which is no daemon "
+        f"the main thread has ended, and the process waits for {party(owner)}, which is {kind} "
         f"and has been in {owner.operation} of {escaped(rpc)} for {duration(owner.held_seconds)} "
         f"{at(owner.site)}"
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from inside import cpython_door, grpcio_door, loops_door, rpcs_door
+from inside import cpython_door, ends_door, grpcio_door, loops_door, rpcs_door
 from support.staging import sync_channel, sync_server
 
 NOTHING = types.SimpleNamespace()  # has none of the names
@@ -87,7 +87,7 @@ def test_the_end_of_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The function is registered, if Python can do that."""
     registered: list[Callable[[], object]] = []
     monkeypatch.setattr("threading._register_atexit", registered.append)
-    cpython_door.before_threads_are_joined(print)
+    ends_door.before_threads_are_joined(print)
     assert registered == [print]
     monkeypatch.delattr("threading._register_atexit")
-    cpython_door.before_threads_are_joined(print)
+    ends_door.before_threads_are_joined(print)

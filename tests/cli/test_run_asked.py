@@ -25,6 +25,7 @@ from inside import (
     deductions,
     endpoints,
     lingering,
+    run_child,
     run_launcher,
     run_signals,
 )
@@ -205,8 +206,15 @@ def test_a_program_that_cannot_be_asked() -> None:
     assert "GRPC_GUARD_INSPECT: 'maybe' is neither on nor off; use 1 or 0" in ran.stderr
 
 
-@pytest.mark.parametrize("started", ["late", "early"])
-def test_a_thread_that_keeps_the_process(started: str) -> None:
+@pytest.mark.parametrize(
+    ("started", "name", "kind"),
+    [
+        ("late", "consumer", "no daemon"),
+        ("early", "consumer", "no daemon"),
+        ("pool", "consumer_0", "of a pool"),
+    ],
+)
+def test_a_thread_that_keeps_the_process(started: str, name: str, kind: str) -> None:
     """After the main thread has ended, who keeps the process is said, once."""
     ran = subprocess.run(
         [sys.executable, "-m", "grpc_guard", "run", "stuck.py", started],
@@ -216,14 +224,33 @@ def test_a_thread_that_keeps_the_process(started: str) -> None:
         timeout=PATIENCE * 2,
     )
     assert ran.returncode == 0
-    said, dumped = (line for line in ran.stdout.splitlines() if "'consumer'" in line)
+    said, dumped = (line for line in ran.stdout.splitlines() if f"'{name}'" in line)
     assert said.startswith(
-        "the main thread has ended, and the process waits for thread 'consumer', which is no "
-        "daemon and has been in next of /test.Stuck/Events for "
+        f"the main thread has ended, and the process waits for thread '{name}', which is {kind} "
+        "and has been in next of /test.Stuck/Events for "
     )
     assert "stuck.py:" in said
     assert dumped.startswith(f"{PROGRAMS / 'stuck.py'} kept alive: [")
     assert said.partition(", which ")[0] in dumped
+
+
+def test_pools_that_are_imported_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main thread waits for them as soon as it ends: what is to be done before is done once."""
+    registered: list[Any] = []
+    imported: list[Any] = []
+    monkeypatch.setattr(threading, "_register_atexit", registered.append)
+    monkeypatch.setattr(run_child, "after_import", lambda name, then: imported.append(then))
+    called: list[int] = []
+    run_child._before_pools_are_joined(lambda: called.append(1))
+    assert len(registered) == 1
+    registered.append(None)  # that of the pools
+    imported[0]()
+    first, pools, second = reversed(registered)
+    assert pools is None
+    assert called == []
+    first()
+    second()
+    assert called == [1]
 
 
 def test_a_python_that_cannot_say_when_main_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +260,7 @@ def test_a_python_that_cannot_say_when_main_has_ended(monkeypatch: pytest.Monkey
 
 
 def test_which_threads_keep_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only those that are no daemons, and are inside a stream."""
+    """Those that are no daemons, or of a pool, and are inside a stream."""
     gate = Gate()
 
     def handler(request: Any, context: Any) -> Any:
@@ -259,8 +286,11 @@ def test_which_threads_keep_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
         keeper.join()
     assert kept == []  # while the main thread runs
     for texts in (said, told):
-        assert len(texts) == 1
-        assert "the process waits for thread 'keeper'" in texts[0]
+        (own,) = (one for one in texts if "which is no daemon" in one)
+        assert "the process waits for thread 'keeper'" in own
+        others = [one for one in texts if one != own]
+        assert len(others) == 2  # the handlers: a process waits for the threads of its pools
+        assert all("waits for thread 'worker_" in one and "of a pool" in one for one in others)
 
 
 def test_asking_the_processes_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Main joins a thread that reads for ever; with an argument, main ends and the thread is no daemon."""
+"""Main joins a thread that reads for ever; with an argument, main ends and waits for it: it is no daemon, or of a pool."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ port = server.add_insecure_port("127.0.0.1:0")
 server.start()
 channel = grpc.insecure_channel(f"127.0.0.1:{port}")
 call = channel.unary_stream("/test.Stuck/Events")(b"")
-consumer = threading.Thread(target=consume, name="consumer", daemon=len(sys.argv) == 1)
+if "pool" in sys.argv:  # as that of a server: who gives it its first work is a daemon
+    consumers = ThreadPoolExecutor(1, thread_name_prefix="consumer")
+    consumer = threading.Thread(target=consumers.submit, args=[consume], daemon=True)
+else:
+    consumer = threading.Thread(target=consume, name="consumer", daemon=len(sys.argv) == 1)
 consumer.start()
 first.wait(LIFE)
 while grpc_guard.status(call).read is None:
@@ -59,10 +63,12 @@ if len(sys.argv) == 1:
         call.cancel()
 else:
     print("ready", flush=True)
-    from grpc_guard._catalogue import cpython
+    from grpc_guard._catalogue import cpython_ends
     from grpc_guard._inspect import lingering
 
     def say(text: str) -> None:
+        if "'consumer" not in text:
+            return  # the server's own thread, which is waited for as well
         taken = grpc_guard.snapshot()
         kept = [one.text for one in taken.deductions if one.kind == "kept-alive"]
         print(f"{text}\n{taken.program} kept alive: {kept}", flush=True)
@@ -70,5 +76,5 @@ else:
         server.stop(None)
 
     if sys.argv[1] == "early":  # as where no thread can be started at the end
-        cpython.starts_threads_at_the_end = False
+        cpython_ends.starts_threads_at_the_end = False
     lingering.watch(say, 0.1)

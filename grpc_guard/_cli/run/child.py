@@ -13,9 +13,11 @@ import functools
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..._catalogue.boundary import is_injected
+from ..._catalogue.cpython_ends import before_threads_are_joined
 from ..._catalogue.modes import Mode, parse_mode
 from ..._catalogue.settings import MODE, SPOOL, environment, resolve
 from ..._findings import wording
@@ -57,7 +59,9 @@ def _arrange(mode: Mode, probe: ProbeSettings | None, writer: Writer) -> None:
     exits.watch()
     _tell_at_quick_exit(writer)
     switch.when_in_use(functools.partial(_tell_when_asked, writer))
-    lingering.watch(lambda text: _print_to_stderr(f"grpc_guard: {text}"))
+    lingering.watch(
+        lambda text: _print_to_stderr(f"grpc_guard: {text}"), before=_before_pools_are_joined
+    )
     # pytest, should that be the program, would warn of a plugin that is imported already.
     sys.modules["grpc_guard"].__doc__ = f"{sys.modules['grpc_guard'].__doc__} PYTEST_DONT_REWRITE"
     after_import("grpc", functools.partial(_enable, mode, probe, writer))
@@ -81,6 +85,21 @@ def _enable(mode: Mode, settings: ProbeSettings | None, writer: Writer) -> None:
         if is_injected(error):
             raise
         _give_up(error, writer)
+
+
+def _before_pools_are_joined(function: Callable[[], object]) -> None:
+    """Call `function` when the main thread has ended, before pools of threads are waited for as well.
+
+    The last that asks for this is called first, and their module asks when it is imported.
+    """
+    left = [function]
+
+    def once() -> None:
+        if left:
+            left.pop()()
+
+    before_threads_are_joined(once)
+    after_import("concurrent.futures.thread", lambda: before_threads_are_joined(once))
 
 
 def _tell_when_asked(writer: Writer) -> None:

@@ -108,7 +108,8 @@ def _prepare(pid: int, seconds: float, platform: str = sys.platform) -> None:
     if remote_exec is None:
         raise NoAnswerError(
             f"process {pid} cannot be asked: start it under grpc-guard run, or with "
-            "GRPC_GUARD_INSPECT=1 and the guard on (from Python 3.14 on it can be asked anyway)"
+            "GRPC_GUARD_INSPECT=1 and the guard on (from Python 3.14 on it can be asked anyway); "
+            "if you did, it has just started, or is about to end"
         )
     descriptor, script = tempfile.mkstemp(suffix=".py", prefix="grpc-guard-")
     try:

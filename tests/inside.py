@@ -11,6 +11,7 @@ from grpc_guard._catalogue import cpython_loops as loops_door
 from grpc_guard._catalogue import forks as forks
 from grpc_guard._catalogue import grpcio as grpcio_door
 from grpc_guard._catalogue import grpcio_channelz as channelz_door
+from grpc_guard._catalogue import grpcio_contexts as contexts_door
 from grpc_guard._catalogue import grpcio_ends as grpcio_ends_door
 from grpc_guard._catalogue import grpcio_rpcs as rpcs_door
 from grpc_guard._catalogue import leak as catalogue_leak
@@ -191,7 +192,6 @@ from grpc_guard._lifecycle import channels as lifecycle_channels
 from grpc_guard._lifecycle import churn as lifecycle_churn
 from grpc_guard._lifecycle import exits as lifecycle_exits
 from grpc_guard._lifecycle import handlers as lifecycle_handlers
-from grpc_guard._lifecycle import in_flight as lifecycle_in_flight
 from grpc_guard._lifecycle import inherited as lifecycle_inherited
 from grpc_guard._lifecycle import leaks as lifecycle_leaks
 from grpc_guard._lifecycle import losses as losses

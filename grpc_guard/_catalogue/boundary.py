@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import operator
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, ParamSpec
@@ -111,13 +112,22 @@ def is_injected(error: Exception) -> bool:
     return _of_signal_handler(error) or (_arose_in_guard(error) and not _is_mistake(error))
 
 
-def asked(obj: Any, name: str, *args: object) -> Any:
-    """Return what method `name` of the program's `obj` returns; None if it has none, or if that raises.
+# For what a program hands on in place of an object of grpcio: it may not expect to be asked.
 
-    For what a program hands on in place of an object of grpcio: it may not expect to be asked.
-    """
+
+def attribute_of(obj: object, name: str) -> Any:
+    """Return attribute `name` of the program's `obj`; None if it has none, or if that raises."""
+    return _answer(operator.attrgetter(name), obj)
+
+
+def asked(obj: object, name: str, *args: object) -> Any:
+    """Return what method `name` of the program's `obj` returns; None if it has none, or if that raises."""
+    return _answer(operator.methodcaller(name, *args), obj)
+
+
+def _answer(ask: Callable[[object], Any], obj: object) -> Any:
     try:
-        return getattr(obj, name)(*args)
+        return ask(obj)
     except Exception as error:
         if is_injected(error):
             raise

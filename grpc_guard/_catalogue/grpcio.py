@@ -18,7 +18,7 @@ from grpc import ChannelConnectivity, _channel, _server, unary_unary_rpc_method_
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
-from .boundary import is_own
+from .boundary import attribute_of, is_own
 from .cpython import executor_in
 from .heap import held_by
 
@@ -158,7 +158,7 @@ def rpc_is_over(call: Any) -> bool | None:
     is_active() would wait for a lock that a single-threaded call holds while it waits for
     its initial metadata. Since 1.0. None where it is missing: the call may be asked.
     """
-    state: Any = getattr(call, "_state", None)
+    state = attribute_of(call, "_state")
     return state.code is not None if hasattr(state, "code") else None
 
 
@@ -167,7 +167,7 @@ def method_of(call: Any) -> str | None:
 
     Since 1.63. None where it is missing: the RPC goes unnamed.
     """
-    name: str | None = getattr(getattr(call, "_state", None), "method", None)
+    name: str | None = getattr(attribute_of(call, "_state"), "method", None)
     return name
 
 
@@ -185,7 +185,7 @@ def queue_of_writes(call: Any) -> Any:
 
     Since 1.33. None where it is missing: that a message is changed in it goes unnoticed.
     """
-    return getattr(call, "_write_to_iterator_queue", None)
+    return attribute_of(call, "_write_to_iterator_queue")
 
 
 def deadline_of(call: Any) -> tuple[bool, float | None]:

@@ -18,6 +18,7 @@ from grpc import _server
 from grpc._cython import cygrpc
 from grpc.aio import _call
 
+from .boundary import attribute_of
 from .cpython import items_in_pool, variables_of
 from .cpython_loops import name_in_task
 from .grpcio import AIO_CONTEXT, kind
@@ -77,7 +78,7 @@ def is_receiving(call: object) -> bool:
 
 
 def _due(call: object) -> frozenset[Any]:
-    return frozenset(getattr(getattr(call, "_state", None), "due", None) or ())
+    return frozenset(getattr(attribute_of(call, "_state"), "due", None) or ())
 
 
 def _asks_core(method: Any, *names: str) -> Any:
@@ -128,7 +129,7 @@ def is_cancelled_here(call: Any) -> bool:
     By ``_cython_call.is_locally_cancelled()``: since 1.25. False where it is missing: an exception
     that cancels the call goes unnoticed.
     """
-    core: Any = getattr(call, CORE_CALL, None)
+    core = attribute_of(call, CORE_CALL)
     return bool(getattr(core, "is_locally_cancelled", bool)())
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from types import FrameType, GeneratorType
 from typing import Any, NamedTuple
 
 from .._catalogue import grpcio_rpcs
 from .._catalogue.cpython import frames_of_threads
 from .._catalogue.cpython_loops import running_loop_now
-from .._catalogue.grpcio import AIO_CONTEXT, SERVER_CONTEXT
-from .._catalogue.heap import led_to
+from .._catalogue.grpcio_contexts import context_among
 from .._core.stream import Stream
 from .._findings.parties import frames_of_task
 from .._findings.stacks import outward
@@ -77,7 +76,7 @@ def _is_of_others(frames: Iterable[FrameType]) -> bool:
 
 def _in_tasks(stream: Stream, loop: asyncio.AbstractEventLoop) -> _Seen:
     operations = [one.step for one in (stream.read, stream.write) if one is not None]
-    context = _grpcs_own(operations)
+    context = context_among(operations)
     if context is None or context.done():
         return _NOTHING
     state = grpcio_rpcs.rpc_state_of(context)
@@ -108,28 +107,8 @@ def _in_likely_order(
     yield from asyncio.all_tasks(loop)
 
 
-def _grpcs_own(given: Sequence[object]) -> Any:
-    """Return grpcio's own context, to which what a handler was `given` leads: others may wrap it."""
-    seen: set[int] = set()
-    level = list(given)
-    for _ in range(_WRAPPERS):
-        inner: list[Any] = []
-        for one in level:
-            kind = type(one)
-            if kind is AIO_CONTEXT or kind is SERVER_CONTEXT:
-                return one
-            if id(one) not in seen and len(seen) < _LOOKED_AT:
-                seen.add(id(one))
-                inner += led_to(one)
-        level = inner
-    return None
-
-
-_WRAPPERS, _LOOKED_AT = 12, 500  # objects one in the other, and all of them, that are looked at
-
-
 def _in_threads(stream: Stream) -> _Seen:
-    state = getattr(_grpcs_own([stream.call()]), "_state", None)
+    state = getattr(context_among([stream.call()]), "_state", None)
     frames = frames_of_threads()
     try:
         for ident in list(frames) if state is not None else ():

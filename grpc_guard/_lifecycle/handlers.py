@@ -26,6 +26,7 @@ from .._catalogue.cpython import (
 )
 from .._catalogue.cpython_loops import default_executor, name_in_task, running_loop
 from .._catalogue.grpcio import SERVER_CONTEXT, executor_of_server, is_aio_server, loop_of
+from .._catalogue.grpcio_contexts import context_within
 from .._catalogue.nouns import AIO, SERVER, SYNC, Subject
 from .._catalogue.rules.starved_server import Starved, nobody_waits
 from .._catalogue.thresholds import thresholds
@@ -42,7 +43,7 @@ from .._findings.stacks import fold, outward
 from .._findings.waiters import await_chain
 from . import abandoned, never_stopped
 from .handled import Handled, HandledStreams
-from .in_flight import context_of_grpc, items_of, serves, serves_from_pool
+from .in_flight import items_of, serves, serves_from_pool
 from .inherited import uses_aio
 
 entries.SERVER_CONTEXT = SERVER_CONTEXT
@@ -83,7 +84,7 @@ class Handlers(InFlight):
     @never_disturbs("the end of an RPC goes unnoticed")
     def _follow_other(self, context: Any, entry: Entry | UnaryEntry) -> None:
         """Have `entry` called when the RPC of `context` ends, which is not of grpcio's class."""
-        own = context_of_grpc(context)
+        own = context_within(context)
         if own is not None and own.add_callback(entry) is False:
             entry()
 

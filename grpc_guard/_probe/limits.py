@@ -28,13 +28,13 @@ def time_left(timed: Iterable[Any]) -> float:
 
 
 def _until_deadline(timed: Any) -> float:
-    # grpcio's sync calls return it under a lock that another thread may hold while it waits.
-    notes_it, deadline = deadline_of(timed)
-    if deadline is not None:
-        return deadline - time.time()
-    if notes_it or not hasattr(timed, "time_remaining"):
-        return math.inf
     try:
+        # grpcio's sync calls return it under a lock that another thread may hold while it waits.
+        notes_it, deadline = deadline_of(timed)
+        if deadline is not None:
+            return deadline - time.time()
+        if notes_it or not hasattr(timed, "time_remaining"):
+            return math.inf
         remaining = timed.time_remaining()
     except Exception as error:
         if is_injected(error):

@@ -10,7 +10,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from .._catalogue.boundary import asked
+from .._catalogue.boundary import asked, attribute_of
 from .._catalogue.modes import Mode
 from .._findings.origins import note_party
 from .._proxies.aio.channel import (
@@ -40,13 +40,13 @@ def _tell_the_end(rpc: Rpc, call: Any) -> None:
     The public add_done_callback() would hold the call in a cycle, and a dropped call would be
     cancelled by the next garbage collection only.
     """
-    interceptors = getattr(call, "_interceptors_task", None)
+    interceptors = attribute_of(call, "_interceptors_task")
     if interceptors is not None:
         interceptors.add_done_callback(lambda task: _tell_the_end_of_task(rpc, task))
         return
-    while (inner := getattr(call, "_call", None)) is not None:
+    while (inner := attribute_of(call, "_call")) is not None:
         call = inner
-    cython_call = getattr(call, "_cython_call", None)
+    cython_call = attribute_of(call, "_cython_call")
     if cython_call is not None:
         cython_call.add_done_callback(rpc.end)
     else:  # an interceptor's own call class
@@ -54,7 +54,7 @@ def _tell_the_end(rpc: Rpc, call: Any) -> None:
 
 
 def _tell_the_end_of_task(rpc: Rpc, task: asyncio.Task[Any]) -> None:
-    if task.cancelled() or task.exception() is not None or task.result().done():
+    if task.cancelled() or task.exception() is not None or asked(task.result(), "done"):
         rpc.end()
     else:
         _tell_the_end(rpc, task.result())

@@ -260,6 +260,11 @@ def test_a_question_that_is_refused(error: type[Exception]) -> None:
     """A call or context of the program's own kind need not answer the guard."""
     assert boundary.asked(Wayward(functools.partial(raising, error)), "time_remaining") is None
     assert boundary.asked(object(), "time_remaining") is None
+    strange: Any = type("Strange", (), {"__getattr__": lambda self, name: raising(error)})()
+    assert boundary.attribute_of(strange, "_state") is None
+    assert boundary.attribute_of(object(), "_state") is None
+    assert boundary.attribute_of(SimpleNamespace(_state=1), "_state") == 1
+    assert limits.time_left([strange]) == 0
     assert boundary.asked(Wayward(lambda *given: given), "time_remaining", 1, 2) == (1, 2)
 
 

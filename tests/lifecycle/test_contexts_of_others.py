@@ -10,7 +10,7 @@ from unittest import mock
 import grpc
 import pytest
 import wrapt
-from inside import lifecycle_handlers, lifecycle_in_flight
+from inside import contexts_door, lifecycle_handlers
 from support.staging import PATIENCE, Gate, in_thread, path, sync_channel, sync_server, wait
 
 from grpc_guard import Finding, guarded, wrap
@@ -116,7 +116,7 @@ def test_the_context_of_grpc() -> None:
 
     def look(request: bytes, context: Any) -> bytes:
         seen.append(context)
-        of = lifecycle_in_flight.context_of_grpc
+        of = contexts_door.context_within
         for around in (
             context,
             Around(context),

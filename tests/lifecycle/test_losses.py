@@ -591,5 +591,12 @@ async def test_an_iterator_that_is_asked_again(mode: Mode) -> None:
 def test_a_call_that_tells_no_end() -> None:
     """A call of another kind is left alone, and so is a stream whose direction has gone."""
     outliving.watch_end(None, SimpleNamespace(write=None))
-    for call in (object(), SimpleNamespace(add_done_callback=lambda: None)):
+
+    class RefusedError(Exception):
+        pass
+
+    def refuse(callback: object) -> None:
+        raise RefusedError
+
+    for call in (object(), SimpleNamespace(add_done_callback=refuse)):
         outliving.watch_end(call, SimpleNamespace(write=failing_async))

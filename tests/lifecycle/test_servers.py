@@ -17,10 +17,10 @@ from inside import (
     Mode,
     Stream,
     abandoned,
+    contexts_door,
     core_entries,
     cpython_door,
     lifecycle_handlers,
-    lifecycle_in_flight,
     process_patches,
     serving,
 )
@@ -275,7 +275,7 @@ class UsualContext(OwnContext):
 
 def test_an_rpc_that_ended_before_its_handler_began(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no callback can be added, the end is checked at once; a context may not tell."""
-    for module in (core_entries, lifecycle_in_flight):
+    for module in (core_entries, contexts_door):
         monkeypatch.setattr(module, "SERVER_CONTEXT", UsualContext)
     handlers = lifecycle_handlers.Handlers(None)
     listed: list[Any] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..._catalogue.boundary import asked
 from ..._catalogue.cpython import in_place_of
+from ..._catalogue.grpcio_contexts import context_within
 from ..._catalogue.modes import ChooseMode, Mode, current_mode, fixed_mode, in_force
 from ..._catalogue.nouns import SERVER, SYNC, Api
 from ..._core import entries, steps, which
@@ -15,7 +16,6 @@ from ..._core.stream import Stream
 from ..._guard.generators import bind
 from ..._lifecycle.callbacks import run_callback
 from ..._lifecycle.handlers import Handlers
-from ..._lifecycle.in_flight import context_of_grpc
 from ..behaviors import Replace, guarded_behavior
 from ..contexts import context_methods
 from ..contract import SYNC_CONTEXT
@@ -81,7 +81,7 @@ class Context(StreamProxy):
 
 def has_ended(context: Any) -> bool:
     """Tell whether the RPC of a server context is over; a kind of context that does not tell never is."""
-    own = context_of_grpc(context)
+    own = context_within(context)
     is_active = asked(context if own is None else own, "is_active")
     return is_active is not None and not is_active
 
